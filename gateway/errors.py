@@ -1,0 +1,169 @@
+"""The one tree of errors.
+
+    LoraGatewayError
+    ├── ConfigError            what a person must mend before a start: key, value, mend (exit code 2)
+    ├── EngineFailure          the engine died or never became ready (exit code 1)
+    └── RequestError           one request's answer: status, type, code, message
+        ├── InvalidRequest     400
+        ├── Unauthorized       401
+        ├── Forbidden          403
+        ├── ModelNotFound      404
+        ├── NotFound           404, 405
+        ├── PayloadTooLarge    413
+        ├── UnsupportedMedia   415
+        ├── RateLimited        429
+        ├── EngineError        502
+        ├── Unavailable        503 (engine starting, or overloaded)
+        └── GatewayTimeout     504
+
+`RequestError.envelope` is OpenAI's `{"error": {"message", "type", "param", "code"}}`; only the
+endpoints turn it into bytes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate spelled most like `word`, or None where nothing comes near."""
+    known = {candidate.lower(): candidate for candidate in candidates}
+    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    return known[found[0]] if found else None
+
+
+class LoraGatewayError(Exception):
+    """Everything this project raises on purpose."""
+
+
+class ConfigError(LoraGatewayError):
+    """A setting, folder or machine that is not as it must be; printed as one line, exit code 2."""
+
+    def __init__(self, key: str, value: object, mend: str) -> None:
+        shown = value if isinstance(value, str) else repr(value)
+        super().__init__(f"{key}: {shown}: {mend}" if shown else f"{key}: {mend}")
+        self.key = key
+        self.value = value
+        self.mend = mend
+
+
+class EngineFailure(LoraGatewayError):
+    """The engine died or never became ready; `advice` is what to try, or empty."""
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(f"{reason} ({advice})" if advice else reason)
+        self.reason = reason
+        self.advice = advice
+
+
+class RequestError(LoraGatewayError):
+    """The answer to one request that cannot be served."""
+
+    status = 500
+    kind = "internal_error"
+    code: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        kind: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        if code is not None:
+            self.code = code
+        if status is not None:
+            self.status = status
+        if kind is not None:
+            self.kind = kind
+
+    @property
+    def envelope(self) -> dict[str, dict[str, str | None]]:
+        """OpenAI's error envelope."""
+        return {
+            "error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        }
+
+
+class InvalidRequest(RequestError):
+    status = 400
+    kind = "invalid_request_error"
+    code = "invalid_request"
+
+
+class Unauthorized(RequestError):
+    status = 401
+    kind = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class Forbidden(RequestError):
+    status = 403
+    kind = "permission_denied"
+    code = "permission_denied"
+
+
+class ModelNotFound(RequestError):
+    status = 404
+    kind = "invalid_request_error"
+    code = "model_not_found"
+
+    @classmethod
+    def naming(cls, model: str, valid: Iterable[str]) -> ModelNotFound:
+        """The 404 that lists every valid model and the nearest spelling."""
+        names = sorted(valid)
+        guess = nearest(model, names)
+        hint = f" Did you mean '{guess}'?" if guess else ""
+        shown = model if len(model) <= 120 else model[:117] + "..."
+        listed = ", ".join(names) or "none"
+        return cls(f"The model '{shown}' does not exist.{hint} Valid models: {listed}.", param="model")
+
+
+class NotFound(RequestError):
+    status = 404
+    kind = "invalid_request_error"
+    code = "not_found"
+
+
+class PayloadTooLarge(RequestError):
+    status = 413
+    kind = "invalid_request_error"
+    code = "payload_too_large"
+
+
+class UnsupportedMedia(RequestError):
+    status = 415
+    kind = "invalid_request_error"
+    code = "unsupported_media_type"
+
+
+class RateLimited(RequestError):
+    status = 429
+    kind = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class EngineError(RequestError):
+    status = 502
+    kind = "engine_error"
+    code = "engine_error"
+
+
+class Unavailable(RequestError):
+    status = 503
+    kind = "service_unavailable"
+    code = "engine_starting"
+
+
+class GatewayTimeout(RequestError):
+    status = 504
+    kind = "timeout"
+    code = "timeout"
