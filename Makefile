@@ -1,0 +1,63 @@
+# `make demo` and `make test` do all their own set-up in ./.venv; the second time that takes no time and no network.
+
+# 3.11 first: its PyTorch wheel is pinned by digest. A name on the PATH may be a shim that fails, so each is run.
+FIND_PYTHON = for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; \
+	done; for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done
+ifndef PYTHON
+PYTHON := $(shell $(FIND_PYTHON))
+endif
+CONFIG ?= configs/demo/config.yaml
+BIN := .venv/bin
+UV ?= uv
+# Where the CPU build of torch is looked for when locking.
+TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch/)
+COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test test-unit test-engine check format lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: ## build ./.venv (every other target does it first)
+ifeq ($(strip $(PYTHON)),)
+	@echo "error: Python 3.11 or later is needed and none was found; install it, or name it: make PYTHON=/path/to/python3 …" >&2; exit 2
+endif
+	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m launch.setup_env
+
+demo: setup ## start everything on the demo configuration, name the concepts of the sample clusters, stop
+	@$(BIN)/lora-gateway demo
+
+serve: setup ## serve CONFIG (default: the demo) until Ctrl-C
+	@exec $(BIN)/lora-gateway up --config $(CONFIG)
+
+test: test-unit test-engine ## run all tests
+
+test-unit: setup ## run the tests that need no engine
+	@$(BIN)/python -m pytest -q tests/unit
+
+test-engine: setup ## run the tests on a real vLLM
+	@$(BIN)/python -m launch.demo_base
+	@$(BIN)/python -m pytest -q tests/engine
+
+check: setup ## lint, formatting, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## rewrite the code in the house's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# torchvision, torchaudio and torchcodec from PyPI break at import beside a CPU torch, and text models need none of them.
+# triton is for GPUs only.
+lock: ## pin everything anew (needs uv)
+	$(COMPILE) --extra cpu --extra train --extra dev --find-links $(TORCH_LINKS) --no-emit-package torch \
+		--no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec \
+		--no-emit-package triton -o requirements/cpu.txt --quiet > /dev/null
+	$(COMPILE) --extra gpu --extra train --extra dev -o requirements/gpu.txt --quiet > /dev/null
+
+clean: ## remove what set-up built here (the model cache stays)
+	rm -rf .venv .make .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,1 @@
+"""The control plane: it owns engines and adapters."""

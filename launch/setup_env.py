@@ -1,0 +1,319 @@
+"""Build ./.venv: `python3 -m launch.setup_env`, which every `make` target runs first.
+
+It runs on the machine's own Python before anything is installed, so it uses the standard library only. A
+stamp in the environment holds a digest of all that went into it; while that stands, set-up is instantaneous
+and never touches the network. The stamp is written last: whatever was interrupted is started over, and pip's
+cache keeps what was downloaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO, NoReturn
+
+from launch.hardware import has_gpu
+
+OLDEST_PYTHON = (3, 11)
+NEEDED_GIB = {"cpu": 6.0, "gpu": 22.0}
+# Holds the CPU builds for every Python, where no source that pip is configured with has one.
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+TITLES = {"cpu": "vLLM for CPU", "gpu": "vLLM for NVIDIA GPUs"}
+# The proof that what was installed works: the three imports that a broken mix of wheels fails at.
+PROBE = "import torch, transformers, vllm; from vllm.engine.arg_utils import EngineArgs"
+
+
+class SetupError(Exception):
+    """Set-up cannot go on; the message says what to do."""
+
+
+def digest_of(root: Path, device: str) -> str:
+    """A digest of everything that decides what the environment holds.
+
+    The folder is part of it, since the scripts in an environment name it; so a moved checkout is set up anew.
+    """
+    parts = [str(root).encode(), device.encode(), "{}.{}".format(*sys.version_info[:2]).encode()]
+    parts += [(root / "requirements" / name).read_bytes() for name in lock_names(device)]
+    parts.append((root / "pyproject.toml").read_bytes())
+    return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def lock_names(device: str) -> list[str]:
+    """The files under requirements/ that are installed, in order."""
+    return ["torch-cpu.txt", "cpu.txt"] if device == "cpu" else ["gpu.txt"]
+
+
+def pinned_torch(lock: str, python: tuple[int, int], machine: str) -> tuple[str, bool]:
+    """torch's requirement (`torch==2.13.0+cpu`) and whether `lock` has a digest for this Python's wheel."""
+    found = re.search(r"^(torch==\S+)", lock, re.MULTILINE)
+    if found is None:
+        raise SetupError("requirements/torch-cpu.txt names no torch; restore it with git")
+    tag = "-cp{}{}-".format(*python)
+    known = any(tag in line and machine in line for line in lock.splitlines() if line.startswith("#"))
+    return found.group(1), known
+
+
+def explain(log: str, title: str) -> str:
+    """What failed in pip's output, and the mend, in a sentence or two."""
+    wanted = re.findall(r"No matching distribution found for (\S+)", log)
+    offline = re.search(r"Temporary failure in name resolution|NewConnectionError|NameResolutionError", log)
+    offline = offline or re.search(r"Network is unreachable|Read timed out|Connection refused", log)
+    if "No space left on device" in log:
+        return f"{title}: the disk is full. Free some space and run the same command again."
+    if "DO NOT MATCH THE HASHES" in log:
+        names = re.findall(r"^\s+(\S+)(?: from .*)?:\s*\n\s+Expected sha256", log, re.MULTILINE)
+        named = names[0] if names else "a package"
+        return (
+            f"{title}: {named} is not the file that the lock names. Run `pip cache purge` and try again; "
+            "if it stays, the package source serves a changed file: do not use it."
+        )
+    if offline:
+        linked = re.findall(r"(?:/simple/|/whl/cpu/)([A-Za-z0-9._-]+)/?'?", log)
+        named = wanted[-1] if wanted else (linked[-1] if linked else "a package")
+        return (
+            f"{title}: no network: {named} could not be fetched. Connect, or set PIP_INDEX_URL or "
+            "PIP_FIND_LINKS to a source that has it, then run the same command again."
+        )
+    if wanted:
+        return (
+            f"{title}: no package source has {wanted[-1]} for Python {platform.python_version()} on "
+            f"{platform.machine()}. Set PYTHON to another Python from 3.11 to 3.13, or PIP_INDEX_URL to a "
+            "full index."
+        )
+    return f"{title}: it failed; the full log is .make/setup.log."
+
+
+class Console:
+    """Progress lines: one that counts seconds on a terminal, one at start and one at the end elsewhere."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+        self._live = out.isatty()
+
+    def start(self, label: str) -> None:
+        self._write(f"{label} …", end="" if self._live else "\n")
+
+    def tick(self, label: str, elapsed_s: float) -> None:
+        if self._live:
+            self._write(f"\r{label} … {elapsed_s:.0f} s", end="")
+
+    def end(self, label: str, elapsed_s: float, word: str = "done") -> None:
+        self._write(f"{chr(13) if self._live else ''}{label} … {word} in {elapsed_s:.0f} s")
+
+    def say(self, text: str) -> None:
+        self._write(text)
+
+    def _write(self, text: str, end: str = "\n") -> None:
+        self._out.write(text + end)
+        self._out.flush()
+
+
+class Setup:
+    """One build of the environment under `root` for `device` ("cpu" or "gpu")."""
+
+    def __init__(self, root: Path, device: str, console: Console) -> None:
+        self._root = root
+        self._device = device
+        self._console = console
+        self._venv = root / ".venv"
+        self._scratch = root / ".make"
+        self._stamp = self._venv / ".lora-gateway-stamp"
+        self._log = self._scratch / "setup.log"
+        self._step = 0
+        self._steps = 5 if device == "cpu" else 4
+        self._lock_fd = -1
+
+    @property
+    def _python(self) -> str:
+        return str(self._venv / "bin" / "python")
+
+    def is_current(self) -> bool:
+        try:
+            standing = self._stamp.read_text()
+        except OSError:
+            return False
+        return standing == digest_of(self._root, self._device) and os.access(self._python, os.X_OK)
+
+    def run(self) -> None:
+        """Build it, or return at once where it stands. Raises SetupError."""
+        if self.is_current():
+            return
+        self._check_machine()
+        self._scratch.mkdir(exist_ok=True)
+        with self._locked():
+            if self.is_current():
+                return
+            self._build()
+
+    def _check_machine(self) -> None:
+        if platform.system() != "Linux":
+            raise SetupError(
+                f"vLLM runs on Linux, this is {platform.system()}: use WSL 2 or a Linux container."
+            )
+        missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+        if missing:
+            version = "{}.{}".format(*sys.version_info[:2])
+            raise SetupError(
+                f"{sys.executable} has no module {missing[0]}: on Debian or Ubuntu run "
+                f"`apt install python{version}-venv`, or name another Python: `make PYTHON=/path/to/python3`."
+            )
+        free_gib = shutil.disk_usage(self._root).free / 2**30
+        needed_gib = NEEDED_GIB[self._device]
+        if free_gib < needed_gib:
+            raise SetupError(
+                f"{free_gib:.1f} GiB free in {self._root}, about {needed_gib:.0f} GiB needed "
+                "(Python environment, model, caches): free some space or clone to a larger disk."
+            )
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One build at a time in this folder. Children inherit the lock: an orphaned pip still holds it."""
+        with open(self._scratch / "setup.lock", "w") as lock:
+            began, label = time.monotonic(), "another set-up runs in this folder; waiting for it"
+            waited = False
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if not waited:
+                        self._console.start(label)
+                    waited = True
+                    time.sleep(0.5)
+                    self._console.tick(label, time.monotonic() - began)
+            if waited:
+                self._console.end(label, time.monotonic() - began)
+            self._lock_fd = lock.fileno()
+            yield
+
+    def _build(self) -> None:
+        began = time.monotonic()
+        if self._venv.exists():
+            self._console.say("the environment in .venv is out of date or was interrupted: starting it over")
+            shutil.rmtree(self._venv)
+        self._log.write_text("")
+        self._call("creating the Python environment", [sys.executable, "-m", "venv", str(self._venv)])
+        if self._device == "cpu":
+            self._install_cpu_torch()
+        lock = str(self._root / "requirements" / lock_names(self._device)[-1])
+        self._pip(f"installing {TITLES[self._device]}", ["--no-deps", "--require-hashes", "-r", lock])
+        editable = ["--no-deps", "--no-build-isolation", "--no-index", "-e", str(self._root)]
+        self._pip("installing lora-gateway", editable)
+        self._call("checking that the engine imports", [self._python, "-c", PROBE])
+        partial = self._stamp.with_suffix(".partial")
+        partial.write_text(digest_of(self._root, self._device))
+        partial.replace(self._stamp)
+        self._console.say(f"set up in {time.monotonic() - began:.0f} s")
+
+    def _install_cpu_torch(self) -> None:
+        path = self._root / "requirements" / "torch-cpu.txt"
+        torch, has_digest = pinned_torch(path.read_text(), sys.version_info[:2], platform.machine())
+        if has_digest:
+            wanted = ["--no-deps", "--require-hashes", "-r", str(path)]
+        else:
+            version = "{}.{}".format(*sys.version_info[:2])
+            self._console.say(
+                f"      {torch} has no pinned digest for Python {version}: installing it unchecked"
+            )
+            wanted = ["--no-deps", torch]
+        self._step += 1
+        label = f"[{self._step}/{self._steps}] installing PyTorch for CPU"
+        if self._run(label, self._pip_argv(wanted), word_if_failed="not offered here, after") == 0:
+            return
+        self._step -= 1
+        if "No matching distribution found" not in self._tail(200):
+            raise SetupError(explain(self._tail(200), "PyTorch for CPU"))
+        self._pip("installing PyTorch for CPU from pytorch.org", ["--index-url", TORCH_CPU_INDEX, *wanted])
+
+    def _pip(self, title: str, arguments: Sequence[str]) -> None:
+        self._call(title, self._pip_argv(arguments))
+
+    def _pip_argv(self, arguments: Sequence[str]) -> list[str]:
+        return [self._python, "-m", "pip", "install", "--no-input", "--progress-bar", "off", *arguments]
+
+    def _call(self, title: str, argv: Sequence[str]) -> None:
+        self._step += 1
+        if self._run(f"[{self._step}/{self._steps}] {title}", argv) != 0:
+            self._console.say(self._tail(12))
+            raise SetupError(explain(self._tail(200), title))
+
+    def _run(self, label: str, argv: Sequence[str], word_if_failed: str = "failed") -> int:
+        """Run one child, counting its seconds; its output goes to the log. Returns its exit code."""
+        began = time.monotonic()
+        self._console.start(label)
+        with open(self._log, "a") as log:
+            log.write(f"$ {' '.join(argv)}\n")
+            log.flush()
+            child = subprocess.Popen(
+                argv,
+                cwd=self._root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[self._lock_fd],
+                env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"},
+            )
+            try:
+                while True:
+                    try:
+                        code = child.wait(timeout=0.5)
+                        break
+                    except subprocess.TimeoutExpired:
+                        self._console.tick(label, time.monotonic() - began)
+            except BaseException:
+                child.terminate()
+                child.wait()
+                raise
+        self._console.end(label, time.monotonic() - began, "done" if code == 0 else word_if_failed)
+        return code
+
+    def _tail(self, lines: int) -> str:
+        """The end of the log, of the last command only."""
+        last_command = self._log.read_text(errors="replace").rpartition("\n$ ")[2]
+        return "\n".join(last_command.splitlines()[-lines:])
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Set up the checkout that this file is in; returns the exit code."""
+    console = Console(sys.stderr)
+    if sys.version_info < OLDEST_PYTHON:
+        found = platform.python_version()
+        console.say(
+            f"error: Python 3.11 or later is needed, {sys.executable} is {found}: make PYTHON=python3.11 …"
+        )
+        return 2
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        root = Path(__file__).resolve().parent.parent
+        Setup(root, "gpu" if has_gpu() else "cpu", console).run()
+    except SetupError as error:
+        console.say(f"error: {error}")
+        return 2
+    except OSError as error:
+        console.say(f"error: set-up could not write: {error}")
+        return 2
+    except KeyboardInterrupt:
+        console.say("\nset-up was interrupted; run the same command to start it over")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
