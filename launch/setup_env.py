@@ -26,6 +26,7 @@ from types import FrameType
 from typing import IO, NoReturn
 
 from launch.hardware import has_gpu
+from launch.pip_errors import explain, is_unoffered
 
 OLDEST_PYTHON = (3, 11)
 NEEDED_GIB = {"cpu": 6.0, "gpu": 22.0}
@@ -64,36 +65,6 @@ def pinned_torch(lock: str, python: tuple[int, int], machine: str) -> tuple[str,
     tag = "-cp{}{}-".format(*python)
     known = any(tag in line and machine in line for line in lock.splitlines() if line.startswith("#"))
     return found.group(1), known
-
-
-def explain(log: str, title: str) -> str:
-    """What failed in pip's output, and the mend, in a sentence or two."""
-    wanted = re.findall(r"No matching distribution found for (\S+)", log)
-    offline = re.search(r"Temporary failure in name resolution|NewConnectionError|NameResolutionError", log)
-    offline = offline or re.search(r"Network is unreachable|Read timed out|Connection refused", log)
-    if "No space left on device" in log:
-        return f"{title}: the disk is full. Free some space and run the same command again."
-    if "DO NOT MATCH THE HASHES" in log:
-        names = re.findall(r"^\s+(\S+)(?: from .*)?:\s*\n\s+Expected sha256", log, re.MULTILINE)
-        named = names[0] if names else "a package"
-        return (
-            f"{title}: {named} is not the file that the lock names. Run `pip cache purge` and try again; "
-            "if it stays, the package source serves a changed file: do not use it."
-        )
-    if offline:
-        linked = re.findall(r"(?:/simple/|/whl/cpu/)([A-Za-z0-9._-]+)/?'?", log)
-        named = wanted[-1] if wanted else (linked[-1] if linked else "a package")
-        return (
-            f"{title}: no network: {named} could not be fetched. Connect, or set PIP_INDEX_URL or "
-            "PIP_FIND_LINKS to a source that has it, then run the same command again."
-        )
-    if wanted:
-        return (
-            f"{title}: no package source has {wanted[-1]} for Python {platform.python_version()} on "
-            f"{platform.machine()}. Set PYTHON to another Python from 3.11 to 3.13, or PIP_INDEX_URL to a "
-            "full index."
-        )
-    return f"{title}: it failed; the full log is .make/setup.log."
 
 
 class Console:
@@ -234,8 +205,8 @@ class Setup:
         if self._run(label, self._pip_argv(wanted), word_if_failed="not offered here, after") == 0:
             return
         self._step -= 1
-        if "No matching distribution found" not in self._tail(200):
-            raise SetupError(explain(self._tail(200), "PyTorch for CPU"))
+        if not is_unoffered(self._tail(200)):
+            raise self._failure("PyTorch for CPU")
         self._pip("installing PyTorch for CPU from pytorch.org", ["--index-url", TORCH_CPU_INDEX, *wanted])
 
     def _pip(self, title: str, arguments: Sequence[str]) -> None:
@@ -247,8 +218,7 @@ class Setup:
     def _call(self, title: str, argv: Sequence[str]) -> None:
         self._step += 1
         if self._run(f"[{self._step}/{self._steps}] {title}", argv) != 0:
-            self._console.say(self._tail(12))
-            raise SetupError(explain(self._tail(200), title))
+            raise self._failure(title)
 
     def _run(self, label: str, argv: Sequence[str], word_if_failed: str = "failed") -> int:
         """Run one child, counting its seconds; its output goes to the log. Returns its exit code."""
@@ -279,6 +249,13 @@ class Setup:
                 raise
         self._console.end(label, time.monotonic() - began, "done" if code == 0 else word_if_failed)
         return code
+
+    def _failure(self, title: str) -> SetupError:
+        """Why the last command failed: one line where it is understood, else with the end of its output."""
+        reason = explain(self._tail(200))
+        if reason is None:
+            return SetupError(f"{title} failed; the full log is {self._log}:\n{self._tail(12)}")
+        return SetupError(f"{title}: {reason}")
 
     def _tail(self, lines: int) -> str:
         """The end of the log, of the last command only."""
