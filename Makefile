@@ -25,7 +25,7 @@ setup: ## build ./.venv (every other target does it first)
 ifeq ($(strip $(PYTHON)),)
 	@echo "error: Python 3.11 or later is needed and none was found; install it, or name it: make PYTHON=/path/to/python3 …" >&2; exit 2
 endif
-	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m launch.setup_env
+	@$(PYTHON) -m launch.setup_env
 
 demo: setup ## start everything on the demo configuration, name the concepts of the sample clusters, stop
 	@$(BIN)/lora-gateway demo

@@ -33,8 +33,13 @@ NEEDED_GIB = {"cpu": 6.0, "gpu": 22.0}
 # Holds the CPU builds for every Python, where no source that pip is configured with has one.
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 TITLES = {"cpu": "vLLM for CPU", "gpu": "vLLM for NVIDIA GPUs"}
-# The proof that what was installed works: the three imports that a broken mix of wheels fails at.
-PROBE = "import torch, transformers, vllm; from vllm.engine.arg_utils import EngineArgs"
+# The proof that what was installed works: the imports that a broken mix of wheels fails at. They also leave
+# the bytecode of what the engine needs; having pip compile every file would take half a minute more.
+PROBE = """
+import torch, transformers, peft, gguf
+import vllm.entrypoints.openai.api_server, vllm.v1.engine.core, vllm.model_executor.models.llama
+import launch, gateway
+"""
 
 
 class SetupError(Exception):
@@ -213,7 +218,8 @@ class Setup:
         self._call(title, self._pip_argv(arguments))
 
     def _pip_argv(self, arguments: Sequence[str]) -> list[str]:
-        return [self._python, "-m", "pip", "install", "--no-input", "--progress-bar", "off", *arguments]
+        options = ["--no-input", "--no-compile", "--progress-bar", "off"]
+        return [self._python, "-m", "pip", "install", *options, *arguments]
 
     def _call(self, title: str, argv: Sequence[str]) -> None:
         self._step += 1
@@ -224,6 +230,8 @@ class Setup:
         """Run one child, counting its seconds; its output goes to the log. Returns its exit code."""
         began = time.monotonic()
         self._console.start(label)
+        env = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
         with open(self._log, "a") as log:
             log.write(f"$ {' '.join(argv)}\n")
             log.flush()
@@ -234,7 +242,7 @@ class Setup:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[self._lock_fd],
-                env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"},
+                env=env,
             )
             try:
                 while True:
