@@ -11,13 +11,22 @@ from typing import Annotated, Literal
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gateway.errors import ConfigError, nearest
 
 DEMO_BASE = "demo:smollm2-135m-instruct"
 ADAPTER_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_ADAPTER_PATH$")
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+_UNION_BRANCH = re.compile(r"^(constrained-|literal\[)")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 Positive = Annotated[int, Field(gt=0)]
@@ -81,7 +90,9 @@ class PipelineConfig(_Strict):
     stages: list[StageConfig] = Field(min_length=1, description="in order")
     max_items: Positive = Field(64, description="most elements that one fan-out may have")
     max_input_terms: Positive = Field(512, description="most terms that one input may list")
-    on_error: Literal["fail", "null"] = Field("fail", description="when one element fails: all, or null for it")
+    on_error: Literal["fail", "null"] = Field(
+        "fail", description="when one element fails: all, or null for it"
+    )
 
 
 class GatewayConfig(_Strict):
@@ -160,7 +171,9 @@ def _check_stages(name: str, pipeline: PipelineConfig, models: set[str]) -> None
         if stage.task not in models:
             guess = nearest(stage.task, models)
             hint = f"; did you mean {guess!r}?" if guess else ""
-            raise ValueError(f"{where}.task: {stage.task!r} is no task{hint} (tasks: {', '.join(sorted(models))})")
+            raise ValueError(
+                f"{where}.task: {stage.task!r} is no task{hint} (tasks: {', '.join(sorted(models))})"
+            )
         if stage.for_each is not None:
             source, _, field = stage.for_each.partition(".")
             if source not in seen or not field:
@@ -193,7 +206,7 @@ def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
         raise ConfigError("--config", str(path), f"is not valid YAML: {_one_line(str(error))}") from error
     if not isinstance(document, dict):
         raise ConfigError("--config", str(path), "must be a mapping with at least the key base")
-    document = _substitute(document, env, "")
+    document = {str(key): _substitute(value, env, str(key)) for key, value in document.items()}
     _add_adapters_from(env, document)
     root = path.resolve().parent
     _resolve(document, root)
@@ -273,8 +286,10 @@ def _read_schema(holder: dict[str, object], key: str, root: Path) -> None:
 
 
 def _first_problem(error: ValidationError, path: str) -> ConfigError:
-    problem = error.errors(include_url=False)[0]
-    location = [str(part) for part in problem["loc"]]
+    problems = error.errors(include_url=False)
+    # A misspelt key is also a missing one; the spelling is the better advice.
+    problem = next((found for found in problems if found["type"] == "extra_forbidden"), problems[0])
+    location = [str(part) for part in problem["loc"] if not _UNION_BRANCH.match(str(part))]
     key = ".".join(location) or path
     if problem["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])

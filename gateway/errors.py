@@ -88,9 +88,7 @@ class RequestError(LoraGatewayError):
     @property
     def envelope(self) -> dict[str, dict[str, str | None]]:
         """OpenAI's error envelope."""
-        return {
-            "error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
-        }
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
 class InvalidRequest(RequestError):

@@ -1,0 +1,48 @@
+"""`/health` (the process is alive) and `/ready` (a real completion worked)."""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.endpoints.reply import request_id_of, send_error, send_json
+from gateway.errors import Unavailable
+from gateway.limits import Admission
+from gateway.replicas import Replicas
+
+
+class Health:
+    """Alive: 200 as long as the process answers, with what is going on."""
+
+    def __init__(self, replicas: Replicas, admission: Admission) -> None:
+        self._replicas = replicas
+        self._admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        document = {
+            "status": "ok",
+            "engine": self._replicas.report.state,
+            "stage": self._replicas.report.stage,
+            "in_flight": self._admission.in_flight,
+            "waiting": self._admission.waiting,
+            "open_connections": self._replicas.open_connections,
+        }
+        await send_json(send, document, request_id_of(scope))
+
+
+class Ready:
+    """Ready: 200 when the engine has just completed a request, else 503 with Retry-After."""
+
+    def __init__(self, replicas: Replicas) -> None:
+        self._replicas = replicas
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = request_id_of(scope)
+        if await self._replicas.proven():
+            await send_json(send, {"status": "ready"}, request_id)
+            return
+        error = self._replicas.unavailable()
+        if self._replicas.current is not None:
+            error = Unavailable(
+                "The engine does not complete a request.", code="engine_unready", retry_after_s=5
+            )
+        await send_error(send, error, request_id)

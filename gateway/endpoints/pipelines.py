@@ -1,0 +1,113 @@
+"""A pipeline's answer: whole, or as server-sent events while its stages run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+
+import msgspec
+from starlette.types import Send
+
+from gateway.config import JsonObject
+from gateway.endpoints.reply import send_json
+from gateway.errors import InvalidRequest, RequestError
+from gateway.pipeline.answer import ChunkRenderer, chat_completion, text_completion
+from gateway.pipeline.engine_caller import EngineCaller
+from gateway.pipeline.run import Done, Piece, run, stream
+from gateway.pipeline.spec import Pipeline
+from gateway.relay import HeaderList, Relay, decode_body
+from gateway.table import Route
+
+logger = logging.getLogger("gateway.pipelines")
+
+_decode = msgspec.json.Decoder(JsonObject).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class PipelineEndpoint:
+    """Every pipeline of a configuration, by name."""
+
+    def __init__(self, pipelines: Mapping[str, Pipeline], relay: Relay) -> None:
+        self._pipelines = pipelines
+        self._relay = relay
+
+    async def answer(
+        self, route: Route, body: bytes, chat: bool, streaming: bool, request_id: bytes, send: Send
+    ) -> None:
+        """Run the pipeline of `route`. Raises RequestError only before the first byte went out."""
+        pipeline = self._pipelines[route.name]
+        request = _document(body)
+        caller = EngineCaller(self._relay, request_id)
+        answer_id = ("chatcmpl-" if chat else "cmpl-") + request_id.decode()
+        headers = self._headers(route, pipeline)
+        created = int(time.time())
+        if not streaming:
+            render = chat_completion if chat else text_completion
+            result = await run(pipeline, request, caller)
+            answer = render(answer_id, created, route.name, result)
+            await send_json(send, answer, request_id, extra=headers)
+            return
+        renderer = ChunkRenderer(
+            "chat" if chat else "text", answer_id, created, route.name, include_usage=_wants_usage(body)
+        )
+        async with aclosing(stream(pipeline, request, caller)) as events:
+            first = await anext(events)
+            headers += [
+                (b"content-type", b"text/event-stream; charset=utf-8"),
+                (b"cache-control", b"no-cache"),
+                (b"x-request-id", request_id),
+            ]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await _send_events(renderer, first, events, request_id, send)
+
+    def _headers(self, route: Route, pipeline: Pipeline) -> HeaderList:
+        routes = self._relay.replicas.table.routes
+        adapters = dict.fromkeys(routes[stage.task].adapter_id or "" for stage in pipeline.stages)
+        return [
+            (b"x-gateway-task", route.name.encode()),
+            (b"x-gateway-adapter", ",".join(adapters).encode()),
+        ]
+
+
+async def _send_events(
+    renderer: ChunkRenderer,
+    first: Piece | Done,
+    rest: AsyncIterator[Piece | Done],
+    request_id: bytes,
+    send: Send,
+) -> None:
+    await _send_chunks(send, [*renderer.first(), *renderer.event(first)])
+    try:
+        async for event in rest:
+            await _send_chunks(send, renderer.event(event))
+    except RequestError as error:
+        logger.warning("request %s: pipeline failed midway: %s", request_id.decode(), error.message)
+        await _send_chunks(send, [error.envelope])
+    else:
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_chunks(send: Send, chunks: list[JsonObject] | list[dict[str, dict[str, str | None]]]) -> None:
+    data = b"".join(b"data: " + _encode(chunk) + b"\n\n" for chunk in chunks)
+    await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+def _document(body: bytes) -> JsonObject:
+    try:
+        return _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
+
+
+def _wants_usage(body: bytes) -> bool:
+    options = decode_body(body).get("stream_options")
+    if options is None:
+        return False
+    try:
+        wanted = msgspec.json.decode(options, type=dict[str, bool | None] | None)
+    except msgspec.MsgspecError:
+        raise InvalidRequest("'stream_options' must be an object.", param="stream_options") from None
+    return bool((wanted or {}).get("include_usage"))

@@ -1,0 +1,1 @@
+"""Pipelines: stages behind one model name, declared in the configuration."""

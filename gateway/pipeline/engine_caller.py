@@ -1,0 +1,146 @@
+"""A pipeline's way to the engine: the same table, contract, admission and relay as a client's request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import msgspec
+
+from gateway.config import JsonObject
+from gateway.errors import EngineError, InvalidRequest, RequestError
+from gateway.pipeline.calls import Answer, Delta, Usage
+from gateway.relay import Fields, Relay, apply_contract, engine_failure
+from gateway.upstream import Connection
+
+CHAT = b"/v1/chat/completions"
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int | None = 0
+
+
+class _Content(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Content = msgspec.field(default_factory=_Content)
+    delta: _Content = msgspec.field(default_factory=_Content)
+    finish_reason: str | None = None
+
+
+class _Fault(msgspec.Struct):
+    message: str = ""
+    type: str | None = None
+    param: str | None = None
+    code: int | str | None = None
+
+
+class _Completion(msgspec.Struct):
+    """Of an answer, or of one event of a stream, what a stage needs."""
+
+    choices: list[_Choice] = msgspec.field(default_factory=list)
+    usage: _Usage | None = None
+    error: _Fault | None = None
+
+
+_decode = msgspec.json.Decoder(_Completion).decode
+_encode = msgspec.json.Encoder().encode
+_no_usage = Usage(0, 0)
+
+
+class EngineCaller:
+    """Runs a stage's task for one client request, whose id all its calls carry."""
+
+    def __init__(self, relay: Relay, request_id: bytes) -> None:
+        self._relay = relay
+        self._request_id = request_id
+
+    async def answer(self, task: str, body: JsonObject) -> Answer:
+        """One whole answer. Raises RequestError."""
+        route = self._relay.replicas.table.find(task)
+        fields = _fields(body)
+        apply_contract(fields, route)
+        async with self._relay.exchange(
+            route, CHAT, _encode(fields), self._request_id, time.perf_counter()
+        ) as (_, connection):
+            if connection.status != 200:
+                raise await self._refusal(task, connection)
+            pieces: list[bytes] = []
+            while piece := await connection.read():
+                pieces.append(piece)
+        completion = _parsed(b"".join(pieces))
+        if not completion.choices:
+            raise EngineError(f"The engine's answer for '{task}' has no choices.")
+        choice = completion.choices[0]
+        return Answer(
+            choice.message.content or "", _usage_of(completion), route.adapter_id or "", choice.finish_reason
+        )
+
+    async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:
+        """The answer as it is decoded; closing the generator aborts it in the engine. Raises RequestError."""
+        route = self._relay.replicas.table.find(task)
+        fields = _fields(body)
+        fields["stream"] = msgspec.Raw(b"true")
+        fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
+        apply_contract(fields, route)
+        adapter = route.adapter_id or ""
+        async with self._relay.exchange(
+            route, CHAT, _encode(fields), self._request_id, time.perf_counter()
+        ) as (_, connection):
+            if connection.status != 200:
+                raise await self._refusal(task, connection)
+            async for event in _events(connection):
+                completion = _parsed(event)
+                if completion.error is not None:
+                    raise EngineError(f"The engine broke off the answer for '{task}'.")
+                usage = None if completion.usage is None else _usage_of(completion)
+                choice = completion.choices[0] if completion.choices else _Choice()
+                if choice.delta.content or choice.finish_reason or usage:
+                    yield Delta(choice.delta.content or "", choice.finish_reason, usage, adapter)
+
+    async def _refusal(self, task: str, connection: Connection) -> RequestError:
+        """The engine's own 4xx with its message; a 5xx in our words."""
+        if connection.status >= 500:
+            return await engine_failure(connection, self._request_id)
+        text = bytearray()
+        while len(text) < MAX_EVENT_BYTES and (piece := await connection.read()):
+            text += piece
+        fault = _parsed(bytes(text)).error or _Fault()
+        message = f"Stage task '{task}': {fault.message or 'the engine refused the request.'}"
+        return InvalidRequest(message, status=connection.status, param=fault.param)
+
+
+def _fields(body: JsonObject) -> Fields:
+    return {key: msgspec.Raw(_encode(value)) for key, value in body.items()}
+
+
+def _parsed(text: bytes) -> _Completion:
+    try:
+        return _decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise EngineError(f"The engine's answer is not the JSON it should be: {error}") from error
+
+
+def _usage_of(completion: _Completion) -> Usage:
+    if completion.usage is None:
+        return _no_usage
+    return Usage(completion.usage.prompt_tokens, completion.usage.completion_tokens or 0)
+
+
+async def _events(connection: Connection) -> AsyncIterator[bytes]:
+    """The data of each server-sent event, up to `[DONE]`."""
+    buffer = b""
+    while piece := await connection.read():
+        *lines, buffer = (buffer + piece).split(b"\n")
+        if len(buffer) > MAX_EVENT_BYTES:
+            raise EngineError("An event of the engine's stream is too long.")
+        for line in lines:
+            if line.startswith(b"data:"):
+                data = line[5:].strip()
+                if data == b"[DONE]":
+                    return
+                yield data

@@ -1,0 +1,261 @@
+"""Runs a pipeline: every stage and element as early as what it reads is there, under one cancel scope.
+
+A stage waits for the earlier stages that its prompt or schema names, and for nothing else. A stage over a list
+runs for an element once the element's JSON is closed, while its source still decodes; stages over the same
+list follow one another on each element.
+
+One task is the root; stages and elements run in its task group. Leaving `stream` or `run` in any way cancels the
+root and waits for it, so no call outlives its request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from gateway.config import JsonObject
+from gateway.errors import EngineError, InvalidRequest, RequestError
+from gateway.pipeline.assemble import DocumentWriter
+from gateway.pipeline.calls import Answer, Collected, TaskCaller
+from gateway.pipeline.inputs import read_input
+from gateway.pipeline.partial import ElementScanner
+from gateway.pipeline.prepare import call_body, check_against_schema, invalid_output, parsed_answer, unusable
+from gateway.pipeline.sampling import shared_sampling
+from gateway.pipeline.spec import Fan, Pipeline, Stage
+from gateway.pipeline.tally import Tally
+from gateway.pipeline.templates import context_of
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of the answer."""
+
+    usage: JsonObject
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A whole answer."""
+
+    text: str
+    usage: JsonObject
+    finish_reason: str
+
+
+async def run(
+    pipeline: Pipeline, body: JsonObject, caller: TaskCaller, *, clock: Clock = time.perf_counter
+) -> Result:
+    """The whole answer to one request's body. Raises RequestError."""
+    parts: list[str] = []
+    async with aclosing(stream(pipeline, body, caller, clock=clock)) as events:
+        async for event in events:
+            if isinstance(event, Done):
+                return Result("".join(parts), event.usage, event.finish_reason)
+            parts.append(event.text)
+    raise EngineError(f"pipeline '{pipeline.name}' ended without an answer")
+
+
+async def stream(
+    pipeline: Pipeline, body: JsonObject, caller: TaskCaller, *, clock: Clock = time.perf_counter
+) -> AsyncGenerator[Piece | Done, None]:
+    """The answer's pieces, whose texts together are what `run` gives, then one Done. Raises RequestError.
+
+    Nothing is yielded before the first element is finished, so what fails before that can still be answered
+    with its own status.
+    """
+    events: asyncio.Queue[Piece | None] = asyncio.Queue()
+    runner = _Runner(pipeline, body, caller, events, clock)
+    root = asyncio.create_task(runner.main(), name=f"pipeline {pipeline.name}")
+    root.add_done_callback(lambda _: events.put_nowait(None))
+    try:
+        while (piece := await events.get()) is not None:
+            yield piece
+        await root
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+    finally:
+        if not root.done():
+            root.cancel()
+            await asyncio.wait([root])
+        if not root.cancelled():
+            root.exception()  # seen, so that asyncio does not log what the client's leaving made moot
+    yield runner.done()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended the group: a task group adds them in the order in which they arrive."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+class _Runner:
+    """One request's way through a pipeline."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        body: JsonObject,
+        caller: TaskCaller,
+        events: asyncio.Queue[Piece | None],
+        clock: Clock,
+    ) -> None:
+        self._pipeline = pipeline
+        self._caller = caller
+        self._events = events
+        self._shared, self._cap = shared_sampling(body, pipeline.name)
+        self._given = read_input(body, pipeline.name, pipeline.max_input_terms).context()
+        self._answers: dict[str, JsonValue] = {}
+        self._done = {stage.id: asyncio.Event() for stage in pipeline.stages}
+        self._fields: dict[str, dict[int, JsonValue]] = {s.id: {} for s in pipeline.stages if s.source}
+        self._elements: dict[tuple[str, str], list[JsonObject]] = {
+            (f.source, f.field): [] for f in pipeline.fans
+        }
+        last = pipeline.last
+        self._writer = DocumentWriter(pipeline.fans_of(last.source)) if last.source is not None else None
+        self._finish_reason = "stop"
+        self._tally = Tally(pipeline.stages, clock)
+
+    def done(self) -> Done:
+        return Done(self._tally.usage(), self._finish_reason)
+
+    async def main(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for stage in self._pipeline.stages:
+                if stage.source is None:
+                    group.create_task(self._single(stage, group))
+
+    async def _single(self, stage: Stage, group: asyncio.TaskGroup) -> None:
+        """A stage without for_each: one call, read as it streams where something follows at once."""
+        body = await self._body(stage, None)
+        fans = self._pipeline.fans_of(stage.id)
+        scanner = ElementScanner([fan.field for fan in fans])
+        with self._tally.call(stage):
+            if fans:
+                answer = await self._scanned(stage, body, scanner, group)
+            elif stage is self._pipeline.last:
+                answer = await self._relayed(stage, body)
+                self._finish_reason = answer.finish_reason or "stop"
+            else:
+                answer = await self._caller.answer(stage.task, body)
+        self._tally.add(stage, answer)
+        if not fans:
+            self._finish(stage, parsed_answer(self._pipeline, stage, answer, body, self._cap))
+            return
+        try:
+            document = scanner.finish()
+        except ValueError as error:
+            raise unusable(
+                self._pipeline, stage, answer.finish_reason, body, self._cap, str(error)
+            ) from error
+        check_against_schema(self._pipeline, stage, document, body)
+        self._finish(stage, document)
+        for fan in fans:
+            self._finish_lists(fan)
+        if self._writer is not None and stage.id == self._pipeline.last.source:
+            self._send(self._writer.source(document))
+
+    async def _scanned(
+        self, stage: Stage, body: JsonObject, scanner: ElementScanner, group: asyncio.TaskGroup
+    ) -> Answer:
+        """Stream a call and start each element's own calls as soon as it is closed."""
+        fans = {fan.field: fan for fan in self._pipeline.fans_of(stage.id)}
+        collected = Collected()
+        async with aclosing(self._caller.deltas(stage.task, body)) as deltas:
+            async for delta in deltas:
+                collected.add(delta)
+                try:
+                    closed = scanner.feed(delta.text)
+                except ValueError as error:
+                    raise invalid_output(self._pipeline, stage, str(error)) from error
+                for field, element in closed:
+                    self._start(fans[field], element, group)
+        return collected.answer()
+
+    async def _relayed(self, stage: Stage, body: JsonObject) -> Answer:
+        """Stream the call whose text is the pipeline's answer."""
+        collected = Collected()
+        async with aclosing(self._caller.deltas(stage.task, body)) as deltas:
+            async for delta in deltas:
+                collected.add(delta)
+                self._send(delta.text)
+        return collected.answer()
+
+    def _start(self, fan: Fan, element: JsonValue, group: asyncio.TaskGroup) -> None:
+        elements = self._elements[fan.source, fan.field]
+        bound = self._pipeline.max_items
+        if len(elements) == bound:
+            raise InvalidRequest(
+                f"stage '{fan.source}' gave more than {bound} elements in '{fan.field}'; send a smaller input "
+                f"or raise pipelines.{self._pipeline.name}.max_items",
+                code="fan_out_exceeded",
+            )
+        item: JsonObject = dict(element) if isinstance(element, dict) else {"value": element}
+        elements.append(item)
+        group.create_task(self._element(fan, len(elements) - 1, item))
+
+    async def _element(self, fan: Fan, index: int, item: JsonObject) -> None:
+        """The stages over one element, one after the other; each adds its answer to the element."""
+        failed = False
+        for stage in fan.stages:
+            value: JsonValue = None
+            if not failed:
+                try:
+                    value = await self._item_answer(stage, item)
+                except RequestError:
+                    if not self._pipeline.null_on_error:
+                        raise
+                    failed = True
+            if failed:  # later stages would read the null
+                self._tally.error(stage)
+            item[stage.into] = value
+            self._fields[stage.id][index] = value
+            self._finish_lists(fan)
+        if self._writer is not None and fan.source == self._pipeline.last.source:
+            self._send(self._writer.element(fan, index, item))
+
+    async def _item_answer(self, stage: Stage, item: JsonObject) -> JsonValue:
+        body = await self._body(stage, item)
+        with self._tally.call(stage):
+            answer = await self._caller.answer(stage.task, body)
+        self._tally.add(stage, answer)
+        return parsed_answer(self._pipeline, stage, answer, body, self._cap)
+
+    async def _body(self, stage: Stage, item: JsonObject | None) -> JsonObject:
+        """A stage's body, once the stages that it reads are finished."""
+        for earlier in stage.needs:
+            await self._done[earlier].wait()
+        values = context_of(self._given, {name: self._answers[name] for name in stage.needs}, item)
+        return call_body(self._pipeline, stage, values, self._shared, self._cap)
+
+    def _finish(self, stage: Stage, value: JsonValue) -> None:
+        self._answers[stage.id] = value
+        self._done[stage.id].set()
+
+    def _finish_lists(self, fan: Fan) -> None:
+        """Finish the stages over a list whose every element they have answered; the list must be closed."""
+        if not self._done[fan.source].is_set():
+            return
+        count = len(self._elements[fan.source, fan.field])
+        for stage in fan.stages:
+            fields = self._fields[stage.id]
+            if len(fields) == count and not self._done[stage.id].is_set():
+                self._finish(stage, [fields[index] for index in range(count)])
+
+    def _send(self, text: str) -> None:
+        if text:
+            self._events.put_nowait(Piece(text))
