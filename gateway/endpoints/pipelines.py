@@ -22,7 +22,6 @@ from gateway.table import Route
 
 logger = logging.getLogger("gateway.pipelines")
 
-_decode = msgspec.json.Decoder(JsonObject).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -97,7 +96,8 @@ async def _send_chunks(send: Send, chunks: list[JsonObject] | list[dict[str, dic
 
 def _document(body: bytes) -> JsonObject:
     try:
-        return _decode(body)
+        document: JsonObject = msgspec.json.decode(body, type=dict)
+        return document
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None
 
