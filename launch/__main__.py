@@ -1,0 +1,48 @@
+"""`python -m launch --config C`: run one engine until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.config import Config, load_config
+from gateway.errors import ConfigError, LoraGatewayError
+from launch.engine import run_engine
+from launch.signals import StopSignals
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 stopped on request, 1 the engine failed, 2 something to mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m launch", description="Run the engine of a configuration."
+    )
+    parser.add_argument("--config", type=Path, required=True, help="the configuration (YAML)")
+    parser.add_argument(
+        "--state-dir", type=Path, help="where engine.json is written, over the configuration's own"
+    )
+    options = parser.parse_args(argv)
+    try:
+        config = with_state_dir(load_config(options.config), options.state_dir)
+        run_engine(config, StopSignals())
+    except LoraGatewayError as error:
+        return complain(error)
+    return 0
+
+
+def with_state_dir(config: Config, state_dir: Path | None) -> Config:
+    """The configuration with another state directory, where one is given."""
+    if state_dir is None:
+        return config
+    return config.model_copy(update={"state_dir": state_dir.expanduser().absolute()})
+
+
+def complain(error: LoraGatewayError) -> int:
+    """One line on stderr, and the exit code that goes with the error."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return 2 if isinstance(error, ConfigError) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Where the base model is and what it looks like, before anything is started."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gateway.config import DEMO_BASE, BaseConfig
+from gateway.errors import ConfigError
+from launch.shapes import Base, describe_base
+
+
+def resolve_base(settings: BaseConfig) -> Base:
+    """The demo's base (fetched where it is missing), a folder, or a hub id; raises ConfigError."""
+    model = settings.model
+    if model == DEMO_BASE:
+        from launch.demo_base import ensure_demo_base  # it brings its own heavy imports
+
+        folder = ensure_demo_base()
+        return _read(folder / "config.json", str(folder), "SmolLM2-135M-Instruct")
+    if model.startswith("demo:"):
+        raise ConfigError("base.model", model, f"the only demo base is {DEMO_BASE}")
+    if Path(model).is_absolute():
+        return _folder(Path(model))
+    return _read(_hub_config(model), model, model)
+
+
+def is_local(base: Base) -> bool:
+    """Whether the engine needs no network for the base."""
+    return Path(base.model).is_dir()
+
+
+def _folder(folder: Path) -> Base:
+    if not folder.is_dir():
+        raise ConfigError("base.model", str(folder), "no such folder; write a model's folder or a hub id")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise ConfigError("base.model", str(folder), "holds no model weights (*.safetensors)")
+    return _read(folder / "config.json", str(folder), None)
+
+
+def _read(file: Path, model: str, name: str | None) -> Base:
+    try:
+        config = json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "base.model", model, "has no config.json; is it a model in Hugging Face's format?"
+        ) from error
+    except OSError as error:
+        raise ConfigError("base.model", str(file), f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError("base.model", str(file), f"is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError("base.model", str(file), "is no JSON object")
+    if name is None:  # a folder's own name says little; what the model calls itself says more
+        named = config.get("_name_or_path")
+        name = named if isinstance(named, str) else ""
+    return describe_base(model, name, config)
+
+
+def _hub_config(model: str) -> Path:
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = try_to_load_from_cache(model, "config.json")
+        return Path(found) if isinstance(found, str) else Path(hf_hub_download(model, "config.json"))
+    except HFValidationError as error:
+        mend = "is neither a folder (start it with ./ or /) nor a hub id such as owner/name"
+        raise ConfigError("base.model", model, mend) from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        if isinstance(error, HfHubHTTPError):
+            mend = "the hub does not give it: check the name, or log in (hf auth login) where it is gated"
+        else:
+            mend = "is not in the local cache and the hub cannot be reached; give a folder, or connect"
+        raise ConfigError("base.model", model, mend) from error

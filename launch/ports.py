@@ -1,0 +1,30 @@
+"""Free ports, found by binding them."""
+
+from __future__ import annotations
+
+import socket
+
+from gateway.errors import ConfigError
+
+TRIES = 50
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(key: str, host: str, first: int) -> int:
+    """The first free port from `first` upwards; raises ConfigError after 50 tries."""
+    last = min(first + TRIES, 65535)
+    for port in range(first, last + 1):
+        if is_free(host, port):
+            return port
+    raise ConfigError(key, first, f"no free port from {first} to {last} on {host}; choose another")
