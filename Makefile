@@ -43,9 +43,8 @@ test-engine: setup ## run the tests on a real vLLM
 	@$(BIN)/python -m pytest -q tests/engine
 
 check: setup ## lint, formatting, types
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@failed=0; $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1; $(BIN)/mypy || failed=1; \
+	exit $$failed
 
 format: setup ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix .

@@ -293,6 +293,9 @@ def main() -> int:
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; what was fetched is kept for the next start\n")
+        return 130
     sys.stdout.write(f"{path}\n")
     return 0
 
