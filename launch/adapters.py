@@ -40,7 +40,7 @@ class Adapter:
 
 
 def check_adapters(config: Config, base: Base) -> list[Adapter]:
-    """Every task's adapter, in the configuration's order; raises ConfigError for the first that will not do."""
+    """Every task's adapter, in order; raises ConfigError for the first that will not do."""
     limit = config.base.max_lora_rank
     if limit != "auto" and limit not in ENGINE_RANKS:
         raise ConfigError(
@@ -88,7 +88,7 @@ def check_adapter(task: str, folder: Path, base: Base, rank_limit: int | None = 
 
 
 def adapter_id(task: str, settings: bytes, weights: Path) -> str:
-    """`<task>@` and the first 12 hex digits of SHA-256 over adapter_config.json's bytes, then the weights' bytes."""
+    """`<task>@` and 12 hex digits of SHA-256 over adapter_config.json's bytes, then the weights'."""
     digest = hashlib.sha256(settings)
     with weights.open("rb") as file:
         while block := file.read(1 << 20):

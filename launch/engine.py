@@ -18,7 +18,7 @@ from launch.command import EngineCommand, engine_command
 from launch.hardware import has_gpu
 from launch.ports import free_port
 from launch.process import Child
-from launch.progress import STAGES, advice_for, reason_of, stage_of
+from launch.engine_log import STAGES, advice_for, reason_of, stage_of
 from launch.proof import Subject, is_healthy, prove
 from launch.shapes import Base
 from launch.signals import StopSignals

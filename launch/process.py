@@ -1,4 +1,4 @@
-"""One child in a process group of its own, its output passed through with a prefix and its last lines kept."""
+"""One child in a process group of its own, its output passed through and its last lines kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Child:
     """A running program and all that it starts.
 
     Start it from the main thread: the kernel's parent-death signal is tied to the thread that forked, and the
-    hook that asks for it must run between fork and exec, which is safe only while no other thread holds locks.
+    hook that asks for it runs between fork and exec, which is safe only while no other thread holds locks.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a group of its own, so that Ctrl-C reaches us alone and we stop it in order
-            preexec_fn=die_with_parent,  # noqa: PLW1509  # see the class's docstring
+            start_new_session=True,  # a group of its own: Ctrl-C reaches us alone, and we stop it in order
+            preexec_fn=die_with_parent,  # see the class's docstring
         )
         self.pid = self._popen.pid
         self._reader = threading.Thread(target=self._pass_through, name=f"log of {self.pid}", daemon=True)
@@ -63,7 +63,7 @@ class Child:
             self._popen.send_signal(number)
 
     def stop(self, timeout_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
-        """SIGTERM, then SIGKILL to the whole group after `timeout_s` or once `hurry()`; returns when it is empty."""
+        """SIGTERM, then SIGKILL to the group after `timeout_s` or once `hurry()`; returns when it is empty."""
         self.signal(signal.SIGTERM)
         end = time.monotonic() + timeout_s
         while self.exit_code() is None and time.monotonic() < end and not hurry():

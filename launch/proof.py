@@ -1,4 +1,4 @@
-"""Ready means proven: real completions on the base and on each adapter, and each adapter changes the answer."""
+"""Ready means proven: real completions on base and adapters, and each adapter changes the answer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def is_healthy(url: str) -> bool:
 
 
 def prove(url: str, base: str, subjects: Sequence[Subject], on_stage: Callable[[str], None]) -> None:
-    """Raises EngineFailure where the engine does not do as asked, ConfigError where an adapter has no effect."""
+    """Raises EngineFailure for an engine that does not do as asked, ConfigError for an idle adapter."""
     wanted = {base, *(subject.id for subject in subjects)}
     served = _model_ids(_call(f"{url}/v1/models", None))
     if not wanted <= served:
@@ -68,7 +68,7 @@ def prove(url: str, base: str, subjects: Sequence[Subject], on_stage: Callable[[
 
 
 def canary(url: str, model: str, system: str) -> Canary:
-    """A greedy completion with its log-probabilities; plain text, so that a base without chat template works."""
+    """A greedy completion with log-probabilities; plain text, so that no chat template is needed."""
     prompt = f"{system}\n{TEXT}"
     body = {
         "model": model,

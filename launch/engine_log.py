@@ -1,0 +1,83 @@
+"""What the engine is doing and why it died, read from its log. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+# In the order in which vLLM passes them; a later one never gives way to an earlier one.
+STAGES = (
+    ("importing", "importing the engine"),
+    ("Resolved architecture", "reading the configuration"),
+    ("Initializing a V1 LLM engine", "starting workers"),
+    ("Starting to load model", "loading weights"),
+    ("Loading weights took", "preparing adapters"),
+    ("KV cache size", "warming up"),
+    ("init engine (profile", "loading adapters"),
+    ("Starting vLLM server", "starting the server"),
+)
+STEP = 0.05
+LEAST = 0.10
+ERROR = re.compile(r"(?:\b|\.)((?:[A-Z]\w*Error|OutOfMemoryError|Killed)\b: .+)$")
+USAGE = re.compile(r"\berror: (argument .+|unrecognized arguments: .+)$")
+GENERIC = ("Engine core initialization failed", "WorkerProc initialization failed", "EngineCore encountered")
+LOG_PREFIX = re.compile(r"^(?:\(\w+(?: pid=\d+)?\) )?(?:(?:ERROR|INFO|WARNING) [\d: -]+\[[^\]]*\] ?)?")
+FREE_MEMORY = (
+    # vllm/v1/worker/utils.py, request_memory
+    re.compile(r"Free memory on device \S* ?\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\).*less than"),
+    re.compile(r"Free memory \((?P<free>[\d.]+) Gi?B\) < desired \((?P<desired>[\d.]+) Gi?B\)"),
+)
+NO_CACHE = re.compile(r"No available memory for the cache blocks|KV cache is needed, which is larger")
+
+
+def stage_of(line: str, current: str) -> str:
+    """The stage after this line of the log."""
+    names = [name for _, name in STAGES]
+    now = names.index(current) if current in names else -1
+    for place, (mark, name) in enumerate(STAGES):
+        if place > now and mark in line:
+            return name
+    return current
+
+
+def reason_of(lines: Sequence[str], exit_code: int | None) -> str:
+    """Why the engine died: its first telling error, else its last line, else the signal."""
+    found = [match[1] for line in lines if (match := ERROR.search(line) or USAGE.search(line))]
+    telling = [text for text in found if not any(text.find(mark) >= 0 for mark in GENERIC)]
+    if telling or found:
+        # A traceback names handled errors and consequences too: memory first, else the last that tells.
+        memory = [
+            text for text in telling if any(p.search(text) for p in FREE_MEMORY) or "memory" in text.lower()
+        ]
+        return (memory or telling[-1:] or found)[0].strip()
+    if exit_code is not None and exit_code < 0:
+        return f"killed by signal {-exit_code}"
+    spoken = [text for line in lines if (text := LOG_PREFIX.sub("", line).strip())]
+    last = spoken[-1] if spoken else "it said nothing"
+    return f"exit code {exit_code}: {last}"
+
+
+def advice_for(reason: str, utilization: float) -> str:
+    """What to change, where the reason tells; `utilization` is base.gpu_memory_utilization now."""
+    for pattern in FREE_MEMORY:
+        match = pattern.search(reason)
+        if match is None:
+            continue
+        numbers = match.groupdict()
+        free = float(numbers["free"])
+        total = float(numbers["total"]) if "total" in numbers else float(numbers["desired"]) / utilization
+        return _lower(free / total if total else 0.0)
+    if NO_CACHE.search(reason):
+        return "lower base.max_model_len, or raise base.gpu_memory_utilization (on a CPU: base.kv_cache_gib)"
+    if "out of memory" in reason.lower():
+        lower = math.floor((utilization - STEP) / STEP + 1e-9) * STEP
+        return f"set base.gpu_memory_utilization to {max(lower, LEAST):.2f}, or lower base.max_num_seqs"
+    return ""
+
+
+def _lower(share_free: float) -> str:
+    fitting = math.floor(share_free / STEP + 1e-9) * STEP
+    if fitting < LEAST:
+        return "the card is nearly full: free it (nvidia-smi shows by whom it is used), or take another one"
+    return f"set base.gpu_memory_utilization to {fitting:.2f} or less, or free the card (nvidia-smi)"
