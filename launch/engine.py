@@ -15,10 +15,10 @@ from gateway.errors import EngineFailure, LoraGatewayError
 from launch.adapters import Adapter, check_adapters
 from launch.base import resolve_base
 from launch.command import EngineCommand, engine_command
+from launch.engine_log import STAGES, advice_for, reason_of, stage_of
 from launch.hardware import has_gpu
 from launch.ports import free_port
 from launch.process import Child
-from launch.engine_log import STAGES, advice_for, reason_of, stage_of
 from launch.proof import Subject, is_healthy, prove
 from launch.shapes import Base
 from launch.signals import StopSignals

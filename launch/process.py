@@ -63,7 +63,7 @@ class Child:
             self._popen.send_signal(number)
 
     def stop(self, timeout_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
-        """SIGTERM, then SIGKILL to the group after `timeout_s` or once `hurry()`; returns when it is empty."""
+        """SIGTERM, then SIGKILL to the group after `timeout_s` or once `hurry()`; returns when empty."""
         self.signal(signal.SIGTERM)
         end = time.monotonic() + timeout_s
         while self.exit_code() is None and time.monotonic() < end and not hurry():

@@ -1,0 +1,137 @@
+"""The command `lora-gateway`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.config import load_config
+from gateway.errors import ConfigError, LoraGatewayError
+from launch.__main__ import complain, with_state_dir
+from launch.demo import run_demo
+from launch.engine import plan_engine, run_engine
+from launch.signals import StopSignals
+from launch.stack import check_gateway_port, up
+from launch.state import FILE, is_running
+
+DEMO_CONFIG = Path("configs/demo/config.yaml")
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")]
+StateOption = Annotated[Path | None, typer.Option("--state-dir", help="over the configuration's own")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def build_app() -> typer.Typer:
+    """Every command; those that train and measure bring their heavy imports only when they run."""
+    from launch.evaluate import evaluate_command
+    from launch.train_lora import train_command
+
+    app = typer.Typer(
+        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
+    )
+    app.command("up")(up_command)
+    app.command("serve")(serve_command)
+    app.command("demo")(demo_command)
+    app.command("check")(check_command)
+    app.command("status")(status_command)
+    app.command("train")(train_command)
+    app.command("evaluate")(evaluate_command)
+    return app
+
+
+def main() -> None:
+    """Entry point; ConfigError ends with one line and exit code 2, every other of ours with 1."""
+    try:
+        build_app()()
+    except LoraGatewayError as error:
+        sys.exit(complain(error))
+
+
+def up_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None) -> None:
+    """Start engine and gateway; Ctrl-C stops both."""
+    raise typer.Exit(up(config, with_state_dir(load_config(config), state_dir)))
+
+
+def serve_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None) -> None:
+    """Start the engine alone, as `python -m launch` does."""
+    run_engine(with_state_dir(load_config(config), state_dir), StopSignals())
+
+
+def demo_command(
+    config: ConfigOption = DEMO_CONFIG,
+    clusters: Annotated[Path | None, typer.Option(help="lines of id and terms; default: the demo's")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="go on serving until Ctrl-C")] = False,
+    state_dir: StateOption = None,
+) -> None:
+    """Start everything, name the concepts of the sample clusters, stop."""
+    loaded = with_state_dir(load_config(config), state_dir)
+    samples = clusters or config.parent / "clusters.jsonl"
+    raise typer.Exit(run_demo(config, loaded, samples, keep=keep))
+
+
+def check_command(config: ConfigOption = DEMO_CONFIG, as_json: JsonOption = False) -> None:
+    """Check everything that can be known before a start."""
+    loaded = load_config(config)
+    plan = plan_engine(loaded)
+    if not is_running(loaded.state_dir):  # a stack of ours that serves has the port by right
+        check_gateway_port(loaded)
+    facts = {
+        "base": {"name": loaded.base.name, "model": plan.base.model, "layers": plan.base.layers},
+        "adapters": [
+            {
+                "task": one.task,
+                "id": one.id,
+                "path": str(one.path),
+                "rank": one.rank,
+                "bytes": one.size_bytes,
+                "warnings": list(one.warnings),
+            }
+            for one in plan.adapters
+        ],
+        "pipelines": list(loaded.pipelines),
+        "port": plan.port,
+        "command": list(plan.command.argv),
+        "environment": plan.command.env,
+    }
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    print(f"base {loaded.base.name}: {plan.base.model}")
+    for one in plan.adapters:
+        print(f"task {one.task}: {one.id}, rank {one.rank}, {one.size_bytes / 1e6:.1f} MB, {one.path}")
+        for warning in one.warnings:
+            print(f"  warning: {warning}")
+    for name in loaded.pipelines:
+        print(f"pipeline {name}")
+    print(f"engine port {plan.port}; all is well")
+
+
+def status_command(
+    config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Say what the engine is doing; exit code 0 where it is ready, else 1."""
+    folder = with_state_dir(load_config(config), state_dir).state_dir
+    try:
+        known = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = {"state": "stopped", "reason": "never started here"}
+    except (OSError, ValueError) as error:
+        raise ConfigError("state_dir", str(folder / FILE), f"cannot be read: {error}") from error
+    if known.get("state") in {"starting", "ready"} and not is_running(folder):
+        known = {**known, "state": "stopped", "reason": "launch was killed"}
+    if as_json:
+        print(json.dumps(known, indent=2))
+    else:
+        details = [str(known[key]) for key in ("stage", "reason", "url") if known.get(key)]
+        print(" ".join([str(known.get("state")), *details]))
+        for task, adapter in known.get("adapters", {}).items():
+            print(f"  {task}: {adapter}")
+    raise typer.Exit(0 if known.get("state") == "ready" else 1)
+
+
+if __name__ == "__main__":
+    main()
