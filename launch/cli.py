@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,21 +27,43 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def build_app() -> typer.Typer:
-    """Every command; those that train and measure bring their heavy imports only when they run."""
-    from launch.evaluate import evaluate_command
-    from launch.train_lora import train_command
-
-    app = typer.Typer(
-        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
-    )
+    """Every command."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(described)
     app.command("up")(up_command)
     app.command("serve")(serve_command)
     app.command("demo")(demo_command)
     app.command("check")(check_command)
     app.command("status")(status_command)
-    app.command("train")(train_command)
-    app.command("evaluate")(evaluate_command)
+    # These two read their own options, so that nothing of theirs is imported before they are asked for.
+    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command("train", context_settings=passed_on)(train_proxy)
+    app.command("evaluate", context_settings=passed_on)(evaluate_proxy)
     return app
+
+
+def described() -> None:
+    """One OpenAI-compatible endpoint for many LoRA adapters on one base, and for pipelines made of them."""
+
+
+def train_proxy(context: typer.Context) -> None:
+    """Train a LoRA adapter for one task (train --help lists its options)."""
+    from launch.train_lora import train_command
+
+    _hand_over("train", train_command, context.args)
+
+
+def evaluate_proxy(context: typer.Context) -> None:
+    """Measure the adapters against the base on held-out examples (evaluate --help lists its options)."""
+    from launch.evaluate import evaluate_command
+
+    _hand_over("evaluate", evaluate_command, context.args)
+
+
+def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name)(command)
+    app(arguments, prog_name=f"lora-gateway {name}")
 
 
 def main() -> None:

@@ -156,7 +156,8 @@ def snippets(url: str, terms: list[object]) -> str:
         "from openai import OpenAI\n"
         f'client = OpenAI(base_url="{url}/v1", api_key="none")\n'
         'prompt = "Definition: a round fruit\\nMembers: apple, pear"\n'
-        'answer = client.chat.completions.create(model="naming", messages=[{"role": "user", "content": prompt}])\n'
+        'messages = [{"role": "user", "content": prompt}]\n'
+        'answer = client.chat.completions.create(model="naming", messages=messages)\n'
         "print(answer.choices[0].message.content)\n"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ class Stack:
         settings = self._config
         self._gateway.stop(settings.gateway.shutdown_timeout_s + GATEWAY_GRACE_S, stop.hurried)
         if stop.hurried():
-            self._launch.signal(15)  # launch counts two signals as a hurry
+            self._launch.signal(signal.SIGTERM)  # launch counts two signals as a hurry
         self._launch.stop(settings.engine.stop_timeout_s + ENGINE_GRACE_S)
 
 
