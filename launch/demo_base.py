@@ -25,7 +25,7 @@ from pathlib import Path
 
 from gateway.errors import ConfigError
 from launch.pip_errors import explain
-from launch.reports import Report, console_progress, part, silent
+from launch.progress import Report, console_progress, part, silent
 
 NAME = "smollm2-135m-instruct"
 MANIFEST = "manifest.json"

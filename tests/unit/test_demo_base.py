@@ -12,7 +12,7 @@ import pytest
 
 from gateway.errors import ConfigError
 from launch.demo_base import MANIFEST, Builder, Source, cache_dir, is_intact
-from launch.reports import Report, silent
+from launch.progress import Report, silent
 
 GGUF = b"GGUF" + bytes(range(256)) * 64
 
