@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import signal
 from collections.abc import Sequence
 
 # In the order in which vLLM passes them; a later one never gives way to an earlier one.
@@ -22,6 +23,7 @@ LEAST = 0.10
 ERROR = re.compile(r"(?:\b|\.)((?:[A-Z]\w*Error|OutOfMemoryError|Killed)\b: .+)$")
 USAGE = re.compile(r"\berror: (argument .+|unrecognized arguments: .+)$")
 GENERIC = ("Engine core initialization failed", "WorkerProc initialization failed", "EngineCore encountered")
+HARMLESS = re.compile(r"^(?:\(\w+(?: pid=\d+)?\) )?(?:INFO|WARNING|DEBUG) ")
 LOG_PREFIX = re.compile(r"^(?:\(\w+(?: pid=\d+)?\) )?(?:(?:ERROR|INFO|WARNING) [\d: -]+\[[^\]]*\] ?)?")
 FREE_MEMORY = (
     # vllm/v1/worker/utils.py, request_memory
@@ -43,7 +45,8 @@ def stage_of(line: str, current: str) -> str:
 
 def reason_of(lines: Sequence[str], exit_code: int | None) -> str:
     """Why the engine died: its first telling error, else its last line, else the signal."""
-    found = [match[1] for line in lines if (match := ERROR.search(line) or USAGE.search(line))]
+    errors = [line for line in lines if not HARMLESS.search(line)]
+    found = [match[1] for line in errors if (match := ERROR.search(line) or USAGE.search(line))]
     telling = [text for text in found if not any(text.find(mark) >= 0 for mark in GENERIC)]
     if telling or found:
         # A traceback names handled errors and consequences too: memory first, else the last that tells.
@@ -52,7 +55,7 @@ def reason_of(lines: Sequence[str], exit_code: int | None) -> str:
         ]
         return (memory or telling[-1:] or found)[0].strip()
     if exit_code is not None and exit_code < 0:
-        return f"killed by signal {-exit_code}"
+        return f"killed by {signal.Signals(-exit_code).name}"
     spoken = [text for line in lines if (text := LOG_PREFIX.sub("", line).strip())]
     last = spoken[-1] if spoken else "it said nothing"
     return f"exit code {exit_code}: {last}"

@@ -1,0 +1,177 @@
+"""Adapter folders, good and broken, judged from headers alone."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Config
+from gateway.errors import ConfigError
+from launch.adapters import check_adapter, check_adapters, engine_rank
+from launch.shapes import describe_base
+
+BASE = describe_base(
+    "/base",
+    "owner/Tiny",
+    {
+        "model_type": "llama",
+        "num_hidden_layers": 2,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
+)
+Q = "base_model.model.model.layers.0.self_attn.q_proj"
+Shapes = dict[str, tuple[int, ...]]
+GOOD: Shapes = {f"{Q}.lora_A.weight": (8, 16), f"{Q}.lora_B.weight": (16, 8)}
+SETTINGS: dict[str, object] = {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["q_proj"]}
+
+
+def weights(shapes: Shapes, fill: bytes = b"\1") -> bytes:
+    header: dict[str, object] = {}
+    place = 0
+    for name, shape in shapes.items():
+        size = 4
+        for side in shape:
+            size *= side
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [place, place + size]}
+        place += size
+    raw = json.dumps(header).encode()
+    return struct.pack("<Q", len(raw)) + raw + fill * place
+
+
+def adapter(folder: Path, shapes: Shapes = GOOD, **changes: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps({**SETTINGS, **changes}))
+    (folder / "adapter_model.safetensors").write_bytes(weights(shapes))
+    return folder
+
+
+def problem(folder: Path, limit: int | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check_adapter("naming", folder, BASE, limit)
+    assert caught.value.key == "tasks.naming.adapter"
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_good_adapter_gets_an_id_of_its_content(tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "a")
+    first = check_adapter("naming", folder, BASE)
+    assert first.id.startswith("naming@")
+    assert len(first.id) == len("naming@") + 12
+    assert (first.rank, first.warnings) == (8, ())
+    assert check_adapter("naming", folder, BASE).id == first.id
+    (folder / "adapter_model.safetensors").write_bytes(weights(GOOD, b"\2"))
+    assert check_adapter("naming", folder, BASE).id != first.id
+
+
+def test_link_is_resolved(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(adapter(tmp_path / "real"))
+    assert check_adapter("naming", tmp_path / "link", BASE).path == (tmp_path / "real").resolve()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"use_dora": True}, "DoRA"),
+        ({"modules_to_save": ["lm_head"]}, "whole modules"),
+        ({"bias": "all"}, "bias: all"),
+        ({"lora_bias": True}, "LoRA biases"),
+        ({"init_lora_weights": "pissa"}, "pissa"),
+        ({"r": 0}, "positive whole number"),
+        ({"r": "8"}, "positive whole number"),
+        ({"r": 1024}, "largest is 512"),
+        ({"r": 4}, "rank 4 as adapter_config.json says"),
+    ],
+)
+def test_settings_that_cannot_be_served(tmp_path: Path, changes: dict[str, object], expected: str) -> None:
+    assert expected in problem(adapter(tmp_path / "a", **changes))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "expected"),
+    [
+        ({f"{Q}.lora_A.weight": (8, 12), f"{Q}.lora_B.weight": (16, 8)}, "8 x 12, the base needs 8 x 16"),
+        ({f"{Q}.lora_A.weight": (8, 16), f"{Q}.lora_B.weight": (12, 8)}, "12 x 8, the base needs 16 x 8"),
+        ({f"{Q}.lora_A.weight": (8, 16)}, "but not"),
+        (
+            {f"{Q.replace('.0.', '.7.')}.lora_A.weight": (8, 16)},
+            "in layer 7, the base needs a layer from 0 to 1",
+        ),
+        ({f"{Q.replace('q_proj', 'c_attn')}.lora_A.weight": (8, 16)}, "one of q_proj"),
+        ({"model.norm.weight": (16,)}, "no lora_A or lora_B weight"),
+        ({}, "no tensors"),
+    ],
+)
+def test_tensors_that_do_not_fit(tmp_path: Path, shapes: Shapes, expected: str) -> None:
+    assert expected in problem(adapter(tmp_path / "a", shapes))
+
+
+def test_grouped_heads_are_known(tmp_path: Path) -> None:
+    k = Q.replace("q_proj", "k_proj")
+    check_adapter(
+        "naming", adapter(tmp_path / "a", {f"{k}.lora_A.weight": (8, 16), f"{k}.lora_B.weight": (8, 8)}), BASE
+    )
+
+
+def test_rank_pattern_counts(tmp_path: Path) -> None:
+    shapes: Shapes = {f"{Q}.lora_A.weight": (32, 16), f"{Q}.lora_B.weight": (16, 32)}
+    folder = adapter(tmp_path / "a", shapes, rank_pattern={"q_proj": 32})
+    assert check_adapter("naming", folder, BASE).rank == 32
+    assert "over base.max_lora_rank 16" in problem(folder, 16)
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (lambda file: file.write_bytes(file.read_bytes()[:-1]), "is truncated"),
+        (lambda file: file.write_bytes(file.read_bytes()[:40]), "is truncated"),
+        (lambda file: file.write_bytes(b"abc"), "too few"),
+        (
+            lambda file: file.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"),
+            "does not begin like",
+        ),
+        (lambda file: file.write_bytes(file.read_bytes() + b"x"), "after its last tensor"),
+        (lambda file: file.write_bytes(struct.pack("<Q", 3) + b"{]}"), "not JSON"),
+        (lambda file: file.unlink(), "has no adapter_model.safetensors"),
+        (lambda file: file.rename(file.with_suffix(".bin")), "pickle"),
+        (lambda file: (file.parent / "adapter_config.json").unlink(), "has no adapter_config.json"),
+        (lambda file: (file.parent / "adapter_config.json").write_text("{"), "is not JSON"),
+        (lambda file: (file.parent / "adapter_config.json").write_text("[]"), "no JSON object"),
+    ],
+)
+def test_damaged_folder(tmp_path: Path, harm: Callable[[Path], object], expected: str) -> None:
+    folder = adapter(tmp_path / "a")
+    harm(folder / "adapter_model.safetensors")
+    assert expected in problem(folder)
+
+
+def test_missing_folder_and_file_in_its_place(tmp_path: Path) -> None:
+    assert "no such folder" in problem(tmp_path / "none")
+    (tmp_path / "file").touch()
+    assert "is a file" in problem(tmp_path / "file")
+
+
+def test_another_bases_name_is_a_warning_where_shapes_fit(tmp_path: Path) -> None:
+    same = check_adapter("naming", adapter(tmp_path / "a", base_model_name_or_path="x/tiny"), BASE)
+    other = check_adapter("naming", adapter(tmp_path / "b", base_model_name_or_path="x/big"), BASE)
+    assert same.warnings == ()
+    assert "x/big" in other.warnings[0]
+
+
+def test_rank_limit_must_be_one_that_the_engine_knows(tmp_path: Path) -> None:
+    config = Config.model_validate({"base": {"model": "m", "max_lora_rank": 12}})
+    with pytest.raises(ConfigError, match="must be auto or one of 1, 8"):
+        check_adapters(config, BASE)
+
+
+@pytest.mark.parametrize(("ranks", "expected"), [([], 1), ([1], 1), ([2], 8), ([8, 9], 16), ([300], 320)])
+def test_engine_rank_is_the_smallest_that_holds_all(ranks: list[int], expected: int) -> None:
+    assert engine_rank(ranks) == expected

@@ -1,0 +1,109 @@
+"""Configuration → vLLM's command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gateway.config import Config
+from launch.adapters import Adapter
+from launch.command import engine_command
+from launch.shapes import Base
+
+LOCAL = Base("/models/base", "Base", 2, {})
+HUB = Base("owner/name", "owner/name", 2, {})
+CONCEPT = Adapter("concept", "concept@aaaaaaaaaaaa", Path("/adapters/a=1,2"), 8, 100)
+NAMING = Adapter("naming", "naming@bbbbbbbbbbbb", Path("/adapters/b"), 20, 100)
+
+
+def config(**base: object) -> Config:
+    return Config.model_validate({"base": {"model": "m", **base}})
+
+
+def value(argv: tuple[str, ...], flag: str) -> str:
+    return argv[argv.index(flag) + 1]
+
+
+def test_adapters_are_given_as_json_with_derived_limits() -> None:
+    argv = engine_command(config(), LOCAL, [CONCEPT, NAMING], 8101, has_gpu=True).argv
+    first, second = argv[argv.index("--lora-modules") + 1 :][:2]
+    assert json.loads(first) == {
+        "name": "concept@aaaaaaaaaaaa",
+        "path": "/adapters/a=1,2",
+        "base_model_name": "base",
+    }
+    assert json.loads(second)["name"] == "naming@bbbbbbbbbbbb"
+    assert "--enable-lora" in argv
+    assert value(argv, "--max-loras") == "2"
+    assert value(argv, "--max-cpu-loras") == "2"
+    assert value(argv, "--max-lora-rank") == "32"
+
+
+def test_fewer_slots_than_adapters_still_keep_all_in_memory() -> None:
+    argv = engine_command(
+        config(max_loras=1, max_lora_rank=64), LOCAL, [CONCEPT, NAMING], 1, has_gpu=True
+    ).argv
+    assert value(argv, "--max-loras") == "1"
+    assert value(argv, "--max-cpu-loras") == "2"
+    assert value(argv, "--max-lora-rank") == "64"
+
+
+def test_no_adapters_no_lora() -> None:
+    argv = engine_command(config(), LOCAL, [], 8101, has_gpu=False).argv
+    assert not [flag for flag in argv if "lora" in flag]
+
+
+def test_base_is_served_on_loopback_under_its_public_name() -> None:
+    argv = engine_command(config(name="qwen"), LOCAL, [], 8103, has_gpu=False).argv
+    assert value(argv, "--model") == "/models/base"
+    assert value(argv, "--served-model-name") == "qwen"
+    assert (value(argv, "--host"), value(argv, "--port")) == ("127.0.0.1", "8103")
+
+
+def test_memory_flags_follow_the_machine() -> None:
+    on_card = engine_command(config(gpu_memory_utilization=0.75), LOCAL, [], 1, has_gpu=True).argv
+    on_cpu = engine_command(config(kv_cache_gib=0.5), LOCAL, [], 1, has_gpu=False).argv
+    assert value(on_card, "--gpu-memory-utilization") == "0.75"
+    assert "--kv-cache-memory-bytes" not in on_card
+    assert "--gpu-memory-utilization" not in on_cpu
+    assert value(on_cpu, "--kv-cache-memory-bytes") == str(512 * 1024 * 1024)
+
+
+def test_optional_settings_are_passed_only_when_set() -> None:
+    plain = engine_command(config(), LOCAL, [], 1, has_gpu=False).argv
+    full = config(
+        max_model_len=2048, max_num_seqs=8, enforce_eager=True, load_format="dummy", tensor_parallel_size=2
+    )
+    argv = engine_command(full, LOCAL, [], 1, has_gpu=False).argv
+    for flag, given in (
+        ("--max-model-len", "2048"),
+        ("--max-num-seqs", "8"),
+        ("--load-format", "dummy"),
+        ("--tensor-parallel-size", "2"),
+    ):
+        assert flag not in plain
+        assert value(argv, flag) == given
+    assert "--enforce-eager" in argv
+    assert "--enforce-eager" not in plain
+
+
+def test_compact_json_and_no_request_log() -> None:
+    argv = engine_command(config(), LOCAL, [], 1, has_gpu=False).argv
+    assert json.loads(value(argv, "--structured-outputs-config"))["disable_any_whitespace"] is True
+    assert "--enable-log-requests" not in argv
+
+
+def test_environment_is_offline_only_for_a_local_base() -> None:
+    assert engine_command(config(), LOCAL, [], 1, has_gpu=False).env["HF_HUB_OFFLINE"] == "1"
+    remote = engine_command(config(), HUB, [], 1, has_gpu=False).env
+    assert "HF_HUB_OFFLINE" not in remote
+    assert (remote["VLLM_NO_USAGE_STATS"], remote["DO_NOT_TRACK"]) == ("1", "1")
+
+
+def test_own_environment_and_arguments_come_last() -> None:
+    own = Config.model_validate(
+        {"base": {"model": "m"}, "engine": {"env": {"DO_NOT_TRACK": "0"}, "extra_args": ["--seed", "3"]}}
+    )
+    command = engine_command(own, LOCAL, [CONCEPT], 1, has_gpu=False)
+    assert command.argv[-2:] == ("--seed", "3")
+    assert command.env["DO_NOT_TRACK"] == "0"
