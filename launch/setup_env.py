@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -50,10 +51,15 @@ def digest_of(root: Path, device: str) -> str:
     """A digest of everything that decides what the environment holds.
 
     The folder is part of it, since the scripts in an environment name it; so a moved checkout is set up anew.
+    Of pyproject.toml only what is installed counts, not the settings of the checkers.
     """
+    import tomllib  # not in the Pythons that main() turns away with a message
+
+    pyproject = tomllib.loads((root / "pyproject.toml").read_text())
+    installed = {key: pyproject[key] for key in ("build-system", "project")}
     parts = [str(root).encode(), device.encode(), "{}.{}".format(*sys.version_info[:2]).encode()]
     parts += [(root / "requirements" / name).read_bytes() for name in lock_names(device)]
-    parts.append((root / "pyproject.toml").read_bytes())
+    parts.append(json.dumps(installed, sort_keys=True).encode())
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
