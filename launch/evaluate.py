@@ -237,7 +237,7 @@ def write_samples(path: Path, examples: Sequence[Example], answers: Answers) -> 
 
 def evaluate_command(
     url: Annotated[str, typer.Option(help="an OpenAI-compatible address")] = "http://127.0.0.1:8080/v1",
-    task: Annotated[list[Literal["concept", "naming"]] | None, typer.Option(help="both by default")] = None,
+    task: Annotated[Literal["concept", "naming"] | None, typer.Option(help="both by default")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="held-out examples; 150 and 60 by default")] = None,
     output: Annotated[
         Path | None, typer.Option(help="folder in which TASK/evaluation.json is written")
@@ -247,7 +247,7 @@ def evaluate_command(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
 ) -> None:
     """Measure the adapters against the base on held-out examples."""
-    tasks: list[Task] = list(task) if task else ["naming", "concept"]
+    tasks: list[Task] = [task] if task else ["naming", "concept"]
     measures, runs = asyncio.run(
         evaluate(url, tasks=tasks, limit=limit, unconstrained=unconstrained, samples=samples)
     )

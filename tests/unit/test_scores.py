@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from launch.evaluate import concept_schema, read_held_out, report_of, score
+from launch.evaluate import concept_schema, evaluate_command, read_held_out, report_of, score
 from launch.scores import bootstrap, name_exact, name_in_lemmas, pairwise_f1, parse_groups
 from launch.tasks_data import Example
+from launch.train_lora import train_command
 
 
 def answer(*groups: list[str]) -> str:
@@ -103,3 +106,11 @@ def test_held_out_files_hold_the_default_number_of_examples() -> None:
     concept = read_held_out("concept", None)
     assert len(concept) == 60
     assert all(parse_groups(example.completion) == [list(g) for g in example.groups] for example in concept)
+
+
+def test_train_and_evaluate_are_commands_with_help() -> None:
+    app = typer.Typer()
+    app.command("train")(train_command)
+    app.command("evaluate")(evaluate_command)
+    for name in ("train", "evaluate"):
+        assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
