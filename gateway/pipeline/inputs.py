@@ -50,8 +50,7 @@ def read_input(body: JsonObject, pipeline: str, max_terms: int) -> Input:
         _prompt_text(body["prompt"]) if param == "prompt" else _message_text(body.get("messages"), pipeline)
     )
     value = _parsed(text)
-    terms = _terms_of(value, param) if isinstance(value, (dict, list)) else terms_in_text(text)
-    terms = _distinct(terms)
+    terms = _distinct(_terms_of(value, param) if isinstance(value, (dict, list)) else terms_in_text(text))
     if not text.strip() or (not terms and _holds_nothing(value)):
         raise InvalidRequest(
             f"the input is empty: '{pipeline}' needs terms or text", param=param, code="empty_input"
@@ -136,7 +135,7 @@ def _terms_of(value: JsonValue, param: str) -> list[Term]:
     if any(terms) and not all(terms):
         index = terms.index(None)
         raise InvalidRequest(
-            f"element {index} of the list is no term: write a string, or an object with 'term' and perhaps 'gloss'",
+            f"element {index} of the list is no term: write a string, or an object with 'term' and 'gloss'",
             param=param,
         )
     return [term for term in terms if term is not None]

@@ -38,7 +38,7 @@ class ElementScanner:
         self._kept: list[str] = []  # the open element, or the open string at the object's own level
 
     def feed(self, piece: str) -> list[tuple[str, JsonValue]]:
-        """The (field, element) pairs that `piece` closes, in order. Raises ValueError where one is not JSON."""
+        """The (field, element) pairs that `piece` closes. Raises ValueError where one is not JSON."""
         if self._over:
             return []
         at = 0

@@ -80,13 +80,13 @@ def unusable(
     cap: int | None,
     reason: str,
 ) -> RequestError:
-    """The error for an answer that is no JSON: cut short by the client, by the stage's bound, or malformed."""
+    """The error for an answer that is no JSON: cut short by the client or the stage, or malformed."""
     bound = body.get("max_tokens")
     if finish_reason != "length":
         return invalid_output(pipeline, stage, reason)
     if cap is not None and bound == cap:
         return InvalidRequest(
-            f"stage '{stage.id}' of '{pipeline.name}' was cut short by max_tokens={cap}; raise it or leave it out",
+            f"stage '{stage.id}' of '{pipeline.name}' was cut short by max_tokens={cap}; raise it or omit it",
             param="max_tokens",
             code="stage_output_truncated",
         )

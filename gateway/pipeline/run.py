@@ -1,11 +1,11 @@
 """Runs a pipeline: every stage and element as early as what it reads is there, under one cancel scope.
 
-A stage waits for the earlier stages that its prompt or schema names, and for nothing else. A stage over a list
-runs for an element once the element's JSON is closed, while its source still decodes; stages over the same
-list follow one another on each element.
+A stage waits for the earlier stages that its prompt or schema names, and for nothing else. A stage over a
+list runs for an element once the element's JSON is closed, while its source still decodes; stages over
+the same list follow one another on each element.
 
-One task is the root; stages and elements run in its task group. Leaving `stream` or `run` in any way cancels the
-root and waits for it, so no call outlives its request.
+One task is the root; stages and elements run in its task group. Leaving `stream` or `run` in any way cancels
+the root and waits for it, so no call outlives its request.
 """
 
 from __future__ import annotations
@@ -200,8 +200,8 @@ class _Runner:
         bound = self._pipeline.max_items
         if len(elements) == bound:
             raise InvalidRequest(
-                f"stage '{fan.source}' gave more than {bound} elements in '{fan.field}'; send a smaller input "
-                f"or raise pipelines.{self._pipeline.name}.max_items",
+                f"stage '{fan.source}' gave more than {bound} elements in '{fan.field}'; send a smaller "
+                f"input or raise pipelines.{self._pipeline.name}.max_items",
                 code="fan_out_exceeded",
             )
         item: JsonObject = dict(element) if isinstance(element, dict) else {"value": element}

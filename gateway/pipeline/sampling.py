@@ -75,7 +75,7 @@ def shared_sampling(body: JsonObject, pipeline: str) -> tuple[JsonObject, int | 
             cap = value if cap is None else min(cap, value)
         elif name not in ASKS_NOTHING or not ASKS_NOTHING[name](value):
             raise InvalidRequest(
-                f"'{pipeline}' is a pipeline and cannot honour '{name}'; leave it out, or call one of its tasks",
+                f"'{pipeline}' is a pipeline and cannot honour '{name}'; omit it, or call one of its tasks",
                 param=name,
                 code="unsupported_parameter",
             )

@@ -52,9 +52,9 @@ def _references(key: str, node: JsonValue) -> Iterator[str]:
 def fill_schema(schema: JsonObject, values: Mapping[str, object]) -> JsonObject:
     """The schema for one request.
 
-    `{"$from": path}` becomes the list of the distinct plain values found there: as the list itself under `enum`,
-    elsewhere as `{"enum": [...]}`. Where there is none, any string is allowed. `{"$count": path}` becomes
-    that list's length; where it would be 0, the keyword is left out.
+    `{"$from": path}` becomes the list of the distinct plain values found there: as the list itself under
+    `enum`, elsewhere as `{"enum": [...]}`. Where there is none, any string is allowed. `{"$count": path}`
+    becomes that list's length; where it would be 0, the keyword is left out.
     """
     filled = _fill_object(schema, values)
     return filled if isinstance(filled, dict) else {}
@@ -90,7 +90,7 @@ def _fill(node: JsonValue, values: Mapping[str, object]) -> JsonValue:
 
 
 def _plain_values(path: str, values: Mapping[str, object]) -> list[JsonValue]:
-    """The distinct strings, numbers and booleans of the list at a dotted path; of `terms`, the terms' names."""
+    """The distinct strings, numbers and booleans of the list at a dotted path; of `terms`, their names."""
     found: object = values
     for name in path.split("."):
         if isinstance(found, Mapping):

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gateway.config import JsonObject
 from gateway.errors import ConfigError, nearest
@@ -91,7 +92,7 @@ def compile_prompt(
         ) from error
     except TemplateError as error:
         raise ConfigError(key, "", f"is not a valid template: {error}") from error
-    if tree.find((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)) is not None:
+    if any(tree.find(kind) for kind in (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         raise ConfigError(key, "", "a template stands alone: no include, import or extends")
     for name in sorted(find_undeclared_variables(tree)):
         if name in HELPERS:
@@ -111,15 +112,15 @@ def compile_prompt(
 
 def _stages_read(tree: nodes.Template, earlier: list[str]) -> Iterator[str]:
     named = 0
-    for access in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        if not (isinstance(access.node, nodes.Name) and access.node.name == "stages"):
-            continue
-        if isinstance(access, nodes.Getattr):
+    for dotted in tree.find_all(nodes.Getattr):
+        if isinstance(dotted.node, nodes.Name) and dotted.node.name == "stages":
             named += 1
-            yield access.attr
-        elif isinstance(access, nodes.Getitem) and isinstance(access.arg, nodes.Const):
+            yield dotted.attr
+    for keyed in tree.find_all(nodes.Getitem):
+        whole = isinstance(keyed.node, nodes.Name) and keyed.node.name == "stages"
+        if whole and isinstance(keyed.arg, nodes.Const):
             named += 1
-            yield str(access.arg.value)
+            yield str(keyed.arg.value)
     mentions = sum(1 for name in tree.find_all(nodes.Name) if name.name == "stages" and name.ctx == "load")
     if mentions > named:  # `stages` as a whole, or under a computed name
         yield from earlier
