@@ -49,7 +49,9 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, keep: bool) -
     if PIPELINE not in config.pipelines:
         raise ConfigError("pipelines", "", f"the demo needs the pipeline {PIPELINE}")
     host = config.gateway.host
-    port = free_port("gateway.port", host, config.gateway.port or 8080)
+    # The engine looks for its own port at the same time, from engine.port up.
+    engines = range(config.engine.port, config.engine.port + 50)
+    port = free_port("gateway.port", host, config.gateway.port or 8080, engines)
     console = Console()
     stop = StopSignals()
     began = time.monotonic()

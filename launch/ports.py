@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Container
 
 from gateway.errors import ConfigError
 
-TRIES = 50
+TRIES = 100
 
 
 def is_free(host: str, port: int) -> bool:
@@ -21,10 +22,10 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def free_port(key: str, host: str, first: int) -> int:
-    """The first free port from `first` upwards; raises ConfigError after 50 tries."""
+def free_port(key: str, host: str, first: int, avoid: Container[int] = ()) -> int:
+    """The first free port from `first` upwards, none of `avoid`; raises ConfigError after 100 tries."""
     last = min(first + TRIES, 65535)
     for port in range(first, last + 1):
-        if is_free(host, port):
+        if port not in avoid and is_free(host, port):
             return port
     raise ConfigError(key, first, f"no free port from {first} to {last} on {host}; choose another")

@@ -90,11 +90,12 @@ class Child:
 
     def _pass_through(self) -> None:
         assert self._popen.stdout is not None
-        for raw in self._popen.stdout:
-            line = raw.decode("utf-8", "replace").rstrip()
-            self.last_lines.append(line)
-            self._on_line(line)
-            print(f"{self._prefix}{line}", file=self._out or sys.stderr, flush=True)
+        with self._popen.stdout as lines:
+            for raw in lines:
+                line = raw.decode("utf-8", "replace").rstrip()
+                self.last_lines.append(line)
+                print(f"{self._prefix}{line}", file=self._out or sys.stderr, flush=True)
+                self._on_line(line)
 
 
 def _death_signal(parent: int) -> Callable[[], None]:
