@@ -1,8 +1,8 @@
 """The answer's document, written piece by piece in the order in which it is sent. Pure.
 
 The lists that stages ran over come first, in the order of those stages; then the source's other fields,
-sorted by name. In an element the stages' fields come first, in order, then its own, sorted by name. So the order
-depends on the configuration alone, and a stream and a whole answer are the same bytes.
+sorted by name. In an element the stages' fields come first, in order, then its own, sorted by name. So the
+order depends on the configuration alone, and a stream and a whole answer are the same bytes.
 """
 
 from __future__ import annotations
