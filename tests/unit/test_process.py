@@ -46,10 +46,10 @@ def gone(pid: int) -> bool:
 
 
 def test_output_is_passed_on_with_its_prefix_and_bounded() -> None:
-    out = io.StringIO()
-    child = Child(
-        python(f"for i in range({KEPT_LINES + 50}): print('line', i)"), os.environ, prefix="[x] ", out=out
-    )
+    out, heard = io.StringIO(), Heard()
+    code = f"for i in range({KEPT_LINES + 50}): print('line', i)"
+    child = Child(python(code), os.environ, prefix="[x] ", on_line=heard, out=out)
+    heard.wait_for(f"line {KEPT_LINES + 49}")
     child.stop(20)
     assert out.getvalue().startswith("[x] line 0\n[x] line 1\n")
     assert list(child.last_lines)[-1] == f"line {KEPT_LINES + 49}"
