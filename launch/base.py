@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 from gateway.config import DEMO_BASE, BaseConfig
@@ -61,6 +62,9 @@ def _hub_config(model: str) -> Path:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    logging.getLogger("huggingface_hub").setLevel(
+        logging.ERROR
+    )  # it warns at length; one line of ours says it
     try:
         found = try_to_load_from_cache(model, "config.json")
         return Path(found) if isinstance(found, str) else Path(hf_hub_download(model, "config.json"))
