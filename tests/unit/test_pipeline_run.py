@@ -239,3 +239,38 @@ def test_sampling_system_and_schema_reach_the_right_calls() -> None:
     name = script.calls[1][1]
     assert (name["seed"], name["max_tokens"]) == (3, 24)
     assert "response_format" not in name
+
+
+WAITS = """
+base: {model: b}
+tasks: {t: {adapter: a}}
+pipelines:
+  p:
+    on_error: 'null'
+    stages:
+      - {id: list, task: base, prompt: "{{ text }}"}
+      - {id: one, task: t, for_each: list.xs, into: one, prompt: "{{ item.value }}/{{ stages.list.xs | length }}"}
+      - {id: two, task: t, for_each: list.xs, into: two, prompt: "{{ stages.one | join(' ') }}"}
+"""
+
+
+def test_a_stage_over_a_list_may_read_whole_answers_and_then_waits_for_them() -> None:
+    script = Script({"base": ['{"xs":["a"', ',"b"]}']}, echo)
+    result = asyncio.run(run(pipeline(WAITS), chat("x"), script))
+    assert [element["two"] for element in json.loads(result.text)["xs"]] == ["a/2 b/2", "a/2 b/2"]
+
+
+def test_after_a_null_the_later_stages_of_that_element_are_null_too() -> None:
+    def fails_a(body: JsonObject) -> str | RequestError:
+        return EngineError("boom") if prompt_of(body) == "a/2" else prompt_of(body)
+
+    script = Script({"base": ['{"xs":["a","b"]}']}, fails_a)
+    result = asyncio.run(run(pipeline(WAITS), chat("x"), script))
+    assert [element["two"] for element in json.loads(result.text)["xs"]] == [None, "None b/2"]
+
+
+def test_an_empty_list_still_finishes_the_stages_over_it() -> None:
+    text = WAITS + '      - {id: end, task: t, prompt: "{{ stages.two | length }}"}\n'
+    script = Script({"base": ['{"xs":[]}'], "t": ["none"]}, echo)
+    assert asyncio.run(run(pipeline(text), chat("x"), script)).text == "none"
+    assert prompt_of(script.calls[-1][1]) == "0"
