@@ -249,7 +249,7 @@ pipelines:
     on_error: 'null'
     stages:
       - {id: list, task: base, prompt: "{{ text }}"}
-      - {id: one, task: t, for_each: list.xs, into: one, prompt: "{{ item.value }}/{{ stages.list.xs|count }}"}
+      - {id: one, task: t, for_each: list.xs, into: one, prompt: "{{item.value}}/{{stages.list.xs|count}}"}
       - {id: two, task: t, for_each: list.xs, into: two, prompt: "{{ stages.one | join(' ') }}"}
 """
 
