@@ -10,9 +10,7 @@ the output folder from the first checkpoint on.
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
 import os
 import shutil
 import sys
@@ -25,23 +23,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.errors import ConfigError
+from launch.demo_base import demo_base_path
 from launch.tasks_data import SYSTEM_PROMPTS, Example, Task, split_task, training_examples
+from launch.training_batches import (
+    Sample,
+    batches_by_length,
+    encode,
+    learning_rate,
+    read_examples,
+    shuffled_forever,
+)
 from launch.wordnet import DEFAULT_FOLDER, read_wordnet
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase
 
-DEMO_BASE = Path("~/.cache/lora-gateway/models/smollm2-135m-instruct")
 DEMO_BASE_NAME = "SmolLM2-135M-Instruct"
 DEMO_CLUSTERS = Path(__file__).parent.parent / "configs" / "demo" / "clusters.jsonl"
 LINEAR_LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 BATCH_EXAMPLES: dict[str, int] = {"naming": 16, "concept": 8}
-SORTED_BATCHES = 8
 CHECKPOINT_MINUTES = 8.0
-WARM_UP = 0.04
-FINAL_RATE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,71 +53,6 @@ class TrainResult:
     minutes: float
     examples: int
     loss: float
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Token ids of one whole turn; the loss is on those from `answer_at` on."""
-
-    ids: list[int]
-    answer_at: int
-
-
-# -- pure parts ------------------------------------------------------------------------------------
-
-
-def learning_rate(progress: float, peak: float) -> float:
-    """Linear warm-up, then half a cosine down to a few percent of the peak; progress runs from 0 to 1."""
-    if progress < WARM_UP:
-        return peak * max(progress, 0.002) / WARM_UP
-    done = min(1.0, (progress - WARM_UP) / (1 - WARM_UP))
-    return peak * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def batches_by_length(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
-    """Batches of samples of about one length, so that little is padded; their order stays mixed."""
-    for number in itertools.count():
-        window = sorted(itertools.islice(samples, size * SORTED_BATCHES), key=lambda sample: len(sample.ids))
-        if not window:
-            return
-        batches = [window[at : at + size] for at in range(0, len(window), size)]
-        # A stride that shares no factor with the count visits every batch, short and long in turn.
-        stride = next(step for step in (3, 5, 7, 1) if math.gcd(step, len(batches)) == 1)
-        yield from (batches[(number + at * stride) % len(batches)] for at in range(len(batches)))
-
-
-def read_examples(path: Path) -> list[Example]:
-    """Own data: one JSON object with `prompt` and `completion` a line."""
-    found: list[Example] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError("--data", str(path), f"cannot be read ({error.strerror})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-            found.append(Example(str(fields["prompt"]), str(fields["completion"])))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                "--data", f"{path}:{number}", 'each line must be {"prompt": …, "completion": …}'
-            ) from error
-    if not found:
-        raise ConfigError("--data", str(path), "holds no example")
-    return found
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, system: str | None, example: Example) -> Sample:
-    messages = [{"role": "system", "content": system}] if system else []
-    messages.append({"role": "user", "content": example.prompt})
-    prompt = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    head: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    answer: list[int] = tokenizer(example.completion, add_special_tokens=False)["input_ids"]
-    return Sample([*head, *answer, int(tokenizer.eos_token_id)], len(head))
-
-
-# -- the training ----------------------------------------------------------------------------------
 
 
 def batch_loss(model: PeftModel, batch: Sequence[Sample], pad: int) -> torch.Tensor:
@@ -133,6 +70,31 @@ def batch_loss(model: PeftModel, batch: Sequence[Sample], pad: int) -> torch.Ten
     hidden = language_model.model(input_ids=ids, use_cache=False).last_hidden_state
     logits = language_model.lm_head(hidden[:, :-1][chosen[:, :-1]])
     return torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][chosen[:, :-1]])
+
+
+class ExactAdamW:
+    """AdamW on float32 copies of bfloat16 weights, which get the rounded values after each step."""
+
+    def __init__(self, weights: list[torch.Tensor]) -> None:
+        import torch
+
+        self._weights = weights
+        self._exact = [weight.detach().float().clone().requires_grad_() for weight in weights]
+        self._adam = torch.optim.AdamW(self._exact, betas=(0.9, 0.99), weight_decay=0.0)
+
+    def step(self, rate: float) -> None:
+        import torch
+
+        for part in self._adam.param_groups:
+            part["lr"] = rate
+        for weight, exact in zip(self._weights, self._exact, strict=True):
+            exact.grad = None if weight.grad is None else weight.grad.float()
+            weight.grad = None
+        torch.nn.utils.clip_grad_norm_(self._exact, 1.0)
+        self._adam.step()
+        with torch.no_grad():
+            for weight, exact in zip(self._weights, self._exact, strict=True):
+                weight.copy_(exact)
 
 
 def save_adapter(model: PeftModel, output: Path, base_name: str) -> None:
@@ -155,7 +117,7 @@ def save_adapter(model: PeftModel, output: Path, base_name: str) -> None:
 
 def examples_for(task: str, data: Path | None, wordnet: Path, seed: int) -> Iterator[Example]:
     if data is not None:
-        return itertools.cycle(read_examples(data))
+        return shuffled_forever(read_examples(data), seed)
     known: dict[str, Task] = {"concept": "concept", "naming": "naming"}
     if task not in known:
         raise ConfigError("--task", task, "concept and naming come with data; any other task needs --data")
@@ -182,9 +144,9 @@ def train(
 
     Raises ConfigError where the base or the data is not there, or the training packages are not installed.
     """
-    folder = (base or DEMO_BASE).expanduser()
+    folder = (base or demo_base_path()).expanduser()
     if not (folder / "config.json").is_file():
-        raise ConfigError("--base", str(folder), "holds no model (config.json is missing)")
+        raise ConfigError("--base", str(folder), "holds no model; `make` fetches the demo base")
     examples = examples_for(task, data, wordnet, seed)
     try:
         import torch
@@ -204,35 +166,26 @@ def train(
     model = get_peft_model(plain, settings, autocast_adapter_dtype=False)
     assert isinstance(model, PeftModel)
     model.train()
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    exact = [weight.detach().float().clone().requires_grad_() for weight in weights]
-    optimizer = torch.optim.AdamW(exact, lr=peak_rate, betas=(0.9, 0.99), weight_decay=0.0)
-    prompt = system if system is not None else SYSTEM_PROMPTS.get(task)  # type: ignore[call-overload]
+    optimizer = ExactAdamW([weight for weight in model.parameters() if weight.requires_grad])
+    prompt = (
+        system
+        if system is not None
+        else next((text for name, text in SYSTEM_PROMPTS.items() if name == task), None)
+    )
     samples = (encode(tokenizer, prompt, example) for example in examples)
     size = batch_examples or BATCH_EXAMPLES.get(task, 8)
-    base_name = DEMO_BASE_NAME if base is None or folder.name in {"base", DEMO_BASE.name} else folder.name
+    base_name = DEMO_BASE_NAME if folder == demo_base_path() else folder.name
 
-    started = time.monotonic()
-    saved = started
+    started = saved = time.monotonic()
     mean_loss = 0.0
     done = tokens = 0
     for batch in batches_by_length(samples, size):
-        elapsed = time.monotonic() - started
-        progress = max(done / steps, elapsed / (60 * max_minutes))
+        progress = max(done / steps, (time.monotonic() - started) / (60 * max_minutes))
         if progress >= 1:
             break
-        for part in optimizer.param_groups:
-            part["lr"] = learning_rate(progress, peak_rate)
         loss = batch_loss(model, batch, int(tokenizer.pad_token_id or 0))
         loss.backward()
-        for weight, master in zip(weights, exact, strict=True):
-            master.grad = None if weight.grad is None else weight.grad.float()
-            weight.grad = None
-        torch.nn.utils.clip_grad_norm_(exact, 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            for weight, master in zip(weights, exact, strict=True):
-                weight.copy_(master)
+        optimizer.step(learning_rate(progress, peak_rate))
         done += 1
         tokens += sum(len(sample.ids) for sample in batch)
         mean_loss = loss.item() if done == 1 else 0.95 * mean_loss + 0.05 * loss.item()

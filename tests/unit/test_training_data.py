@@ -26,7 +26,7 @@ from launch.tasks_data import (
     split_task,
     training_examples,
 )
-from launch.train_lora import Sample, batches_by_length, learning_rate, read_examples
+from launch.training_batches import Sample, batches_by_length, learning_rate, read_examples
 from launch.wordnet import DEFAULT_FOLDER, WordNet, parse_synset, read_wordnet
 
 CLUSTERS = Path(__file__).parents[2] / "configs" / "demo" / "clusters.jsonl"
