@@ -24,6 +24,7 @@ from launch.stack import Stack
 PIPELINE = "concept-naming"
 POLL_S = 0.2
 REQUEST_TIMEOUT_S = 300.0
+PLAIN_WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,13 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, keep: bool) -
     engines = range(config.engine.port, config.engine.port + 50)
     port = free_port("gateway.port", host, config.gateway.port or 8080, engines)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)  # a log has no edge; rich would take 80
     stop = StopSignals()
     began = time.monotonic()
     stack = Stack(config_path, config, port=port, state_dir=_state_dir(config))
     url = f"http://{host}:{port}"
+    served = f"http://{host}:{config.gateway.port or 8080}"
     try:
         if not _wait_until_ready(stack, stop, url):
             return stack.exit_code() or 1
@@ -68,7 +72,9 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, keep: bool) -
             outcomes.append(name_cluster(url, cluster, terms))
             console.print(f"  {cluster}: {outcomes[-1].seconds:.1f} s", highlight=False)
         console.print(table_of(outcomes))
-        console.print(snippets(url, samples[0][1]), markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            snippets(url if keep else served, samples[0][1]), markup=False, highlight=False, soft_wrap=True
+        )
         failed = [outcome for outcome in outcomes if outcome.error]
         while keep and not stop.asked() and stack.exit_code() is None:
             time.sleep(POLL_S)
@@ -131,7 +137,7 @@ def table_of(outcomes: list[Outcome]) -> Table:
     """Cluster, name, definition, members, seconds."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("cluster", "name", "definition", "members"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     table.add_column("s", justify="right")
     for outcome in outcomes:
         seconds = f"{outcome.seconds:.1f}"
