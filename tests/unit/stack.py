@@ -1,0 +1,128 @@
+"""A gateway before a fake engine, both on real sockets in the test's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import uvicorn
+from uvicorn.server import ServerState
+
+from gateway.app import Gateway
+from gateway.config import Config
+from tests.fake_engine import FakeEngine
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"concepts": {"type": "array", "items": {"type": "object"}}},
+    "required": ["concepts"],
+}
+STAGES = [
+    {"id": "extract", "task": "concept", "schema": SCHEMA, "prompt": "{{ text }}"},
+    {
+        "id": "name",
+        "task": "naming",
+        "for_each": "extract.concepts",
+        "prompt": "{{ item.definition }}",
+        "into": "name",
+    },
+]
+
+
+def config_of(folder: Path, **gateway: object) -> Config:
+    """base, two tasks and a pipeline; `naming` has a whole prompt contract."""
+    naming = {
+        "adapter": str(folder / "naming"),
+        "system": "Name the concept.",
+        "defaults": {"temperature": 0, "max_tokens": 24},
+        "schema": {"type": "string"},
+    }
+    document = {
+        "base": {"model": "some/model"},
+        "tasks": {"concept": {"adapter": str(folder / "concept")}, "naming": naming},
+        "pipelines": {"concept-naming": {"stages": STAGES}},
+        "gateway": gateway,
+        "state_dir": str(folder),
+    }
+    return Config.model_validate(document)
+
+
+@dataclass
+class Stack:
+    engine: FakeEngine
+    gateway: Gateway
+    port: int
+    client: httpx.AsyncClient
+
+    async def chat(self, body: object = None, **fields: object) -> httpx.Response:
+        """POST a chat; `body` replaces the usual one."""
+        asked = {"model": "naming", "messages": [{"role": "user", "content": "cat"}], **fields}
+        content = body if isinstance(body, bytes) else json.dumps(asked if body is None else body)
+        headers = {"content-type": "application/json"}
+        return await self.client.post("/v1/chat/completions", content=content, headers=headers)
+
+    async def open(
+        self, head: str = "", path: str = "/v1/chat/completions", **fields: object
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Send a chat over a bare socket, for clients that leave."""
+        asked = {"model": "naming", "messages": [{"role": "user", "content": "cat"}], **fields}
+        body = json.dumps(asked)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        lines = f"POST {path} HTTP/1.1\r\nhost: x\r\n{head}content-type: application/json\r\n"
+        writer.write(f"{lines}content-length: {len(body)}\r\n\r\n{body}".encode())
+        return reader, writer
+
+    async def at_rest(self) -> None:
+        """Wait until the gateway holds nothing of any request."""
+        gateway = self.gateway
+        await eventually(lambda: not gateway.admission.in_flight)
+        await eventually(lambda: not gateway.replicas.open_connections and not self.engine.active)
+
+
+async def eventually(condition: Callable[[], bool], limit_s: float = 5.0) -> None:
+    """Wait for a counter of the gateway, which has no event of its own."""
+    async with asyncio.timeout(limit_s):
+        while not condition():  # noqa: ASYNC110  nothing in the gateway announces the change
+            await asyncio.sleep(0.005)
+
+
+def write_report(folder: Path, **report: object) -> None:
+    """What the launcher would leave in the state directory."""
+    (folder / "engine.json").write_text(json.dumps(report))
+
+
+@asynccontextmanager
+async def stack(folder: Path, *, ready: bool = True, **gateway_settings: object) -> AsyncIterator[Stack]:
+    engine = FakeEngine()
+    url = await engine.start()
+    if ready:
+        write_report(folder, url=url, state="ready", started_at=1.0, base="base")
+    gateway = Gateway(config_of(folder, **gateway_settings))
+    settings = uvicorn.Config(gateway, http="httptools", lifespan="off", log_level="warning", ws="none")
+    settings.load()
+    state = ServerState()
+    await gateway.replicas.start()
+    protocol = settings.http_protocol_class
+
+    def connect() -> asyncio.Protocol:
+        made = protocol(config=settings, server_state=state, app_state={})  # type: ignore[call-arg]
+        assert isinstance(made, asyncio.Protocol)
+        return made
+
+    server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            yield Stack(engine, gateway, port, client)
+    finally:
+        server.close()
+        await gateway.replicas.stop()
+        await engine.stop()
+        for connection in list(state.connections):
+            connection.shutdown()  # type: ignore[union-attr]
+        await asyncio.gather(*state.tasks, return_exceptions=True)

@@ -1,0 +1,82 @@
+"""The configuration: what is filled in, and what each mistake is answered with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import load_config
+from gateway.errors import ConfigError
+
+BASE = "base: {model: some/model}\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "config.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_least_configuration_is_all_defaults(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, BASE), {})
+    assert config.models == ["base"]
+    assert (config.gateway.host, config.gateway.port) == ("127.0.0.1", 8080)
+
+
+def test_variables_and_defaults_are_filled_in(tmp_path: Path) -> None:
+    text = BASE + "tasks: {naming: {adapter: '${A:-adapters/naming}'}, concept: {adapter: '${B}'}}"
+    config = load_config(write(tmp_path, text), {"B": "/else/where"})
+    assert config.tasks["naming"].adapter == tmp_path / "adapters/naming"
+    assert config.tasks["concept"].adapter == Path("/else/where")
+
+
+def test_adapter_path_in_the_environment_adds_and_overrides(tmp_path: Path) -> None:
+    text = BASE + "tasks: {naming: {adapter: old}, odd-name: {adapter: old}}"
+    env = {"NAMING_ADAPTER_PATH": "/new", "ATTRIBUTE_ADAPTER_PATH": "/more", "ODD_NAME_ADAPTER_PATH": "/odd"}
+    config = load_config(write(tmp_path, text), env)
+    assert {name: str(task.adapter) for name, task in config.tasks.items()} == {
+        "naming": "/new",
+        "odd-name": "/odd",
+        "attribute": "/more",
+    }
+
+
+def test_dotenv_beside_the_shell_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NAMING_ADAPTER_PATH", raising=False)
+    (tmp_path / ".env").write_text("NAMING_ADAPTER_PATH=./mine\n")
+    assert load_config(write(tmp_path, BASE)).tasks["naming"].adapter == tmp_path / "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "says"),
+    [
+        ("base: [", "--config", "not valid YAML"),
+        ("- 1", "--config", "mapping"),
+        ("tasks: {}", "base", "required"),
+        ("base: {modle: x}", "base.modle", "did you mean 'model'"),
+        (BASE + "gatway: {}", "gatway", "did you mean 'gateway'"),
+        (BASE + "gateway: {port: 99999}", "gateway.port", "65535"),
+        (BASE + "tasks: {n: {adapter: '${UNSET_HERE}'}}", "tasks.n.adapter", "set UNSET_HERE"),
+        (BASE + "tasks: {n: {adapter: a, schema: nowhere.json}}", "tasks.n.schema", "cannot be read"),
+        (BASE + "tasks: {n/m: {adapter: a}}", "tasks", "letters"),
+        (BASE + "tasks: {base: {adapter: a}}", "config", "the base's"),
+    ],
+)
+def test_mistake_is_named_with_its_key(tmp_path: Path, text: str, key: str, says: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, text), {})
+    said = str(raised.value)
+    if key != "config":
+        assert key in said
+    assert says in said
+    assert "\n" not in said
+
+
+def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "none.yaml", {})
+    (tmp_path / "bin.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_config(tmp_path / "bin.yaml", {})

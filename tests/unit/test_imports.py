@@ -1,0 +1,52 @@
+"""Imports run one way: app → endpoints → pipeline → relay → the rest → config, errors; gateway never sees launch."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LEVELS = (
+    ("gateway.errors",),
+    ("gateway.config",),
+    ("gateway.table", "gateway.replicas", "gateway.upstream", "gateway.limits", "gateway.auth"),
+    ("gateway.relay",),
+    ("gateway.pipeline",),
+    ("gateway.endpoints",),
+    ("gateway.app",),
+    ("gateway.__main__",),
+)
+FILES = sorted([*ROOT.glob("gateway/**/*.py"), *ROOT.glob("launch/**/*.py")])
+
+
+def level_of(module: str) -> int | None:
+    for level, names in enumerate(LEVELS):
+        if any(module == name or module.startswith(f"{name}.") for name in names):
+            return level
+    return None
+
+
+def imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file.name}: write imports in full"
+            assert node.module is not None
+            yield node.module
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_run_one_way(file: Path) -> None:
+    module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    own = level_of(module)
+    for name in imported(file):
+        if module.startswith("gateway"):
+            assert not name.startswith("launch"), f"{module} imports {name}"
+            other = level_of(name)
+            assert own is None or other is None or other <= own, f"{module} imports {name}"
+        elif name.startswith("gateway"):
+            assert name in ("gateway.config", "gateway.errors"), f"{module} imports {name}"
