@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -59,7 +60,10 @@ def run_engine(config: Config, stop: StopSignals) -> None:
 
 def say(text: str) -> None:
     """A line for the person who started it, apart from the engine's own log."""
-    print(f"engine: {text}", file=sys.stderr, flush=True)
+    with contextlib.suppress(
+        BrokenPipeError
+    ):  # whoever read it was killed; the engine is still to be stopped
+        print(f"engine: {text}", file=sys.stderr, flush=True)
 
 
 class EngineRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import os
 import signal
@@ -94,7 +95,8 @@ class Child:
             for raw in lines:
                 line = raw.decode("utf-8", "replace").rstrip()
                 self.last_lines.append(line)
-                print(f"{self._prefix}{line}", file=self._out or sys.stderr, flush=True)
+                with contextlib.suppress(BrokenPipeError):  # go on reading, or the child would block
+                    print(f"{self._prefix}{line}", file=self._out or sys.stderr, flush=True)
                 self._on_line(line)
 
 
