@@ -124,5 +124,5 @@ async def stack(folder: Path, *, ready: bool = True, **gateway_settings: object)
         await gateway.replicas.stop()
         await engine.stop()
         for connection in list(state.connections):
-            connection.shutdown()  # type: ignore[union-attr]
+            connection.shutdown()
         await asyncio.gather(*state.tasks, return_exceptions=True)

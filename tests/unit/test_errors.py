@@ -14,7 +14,10 @@ def test_envelope_is_openais() -> None:
     assert (error.status, error.retry_after_s) == (503, 3)
 
 
-@pytest.mark.parametrize(("word", "found"), [("namin", "naming"), ("NAMING", "naming"), ("zzz", None), ("", None)])
+SPELLINGS = [("namin", "naming"), ("NAMING", "naming"), ("zzz", None), ("", None)]
+
+
+@pytest.mark.parametrize(("word", "found"), SPELLINGS)
 def test_nearest_spelling(word: str, found: str | None) -> None:
     assert nearest(word, ["naming", "concept"]) == found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ async def test_bad_body_is_refused_before_the_engine(tmp_path: Path, body: bytes
 
 
 async def test_too_large_body_is_413_with_and_without_a_length(tmp_path: Path) -> None:
-    async def pieces():  # type: ignore[no-untyped-def]
+    async def pieces() -> AsyncIterator[bytes]:
         for _ in range(20):
             yield b"x" * 100
 

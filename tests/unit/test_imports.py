@@ -1,4 +1,4 @@
-"""Imports run one way: app → endpoints → pipeline → relay → the rest → config, errors; gateway never sees launch."""
+"""Imports run one way, app → endpoints → pipeline → relay → the rest → config; gateway never sees launch."""
 
 from __future__ import annotations
 
