@@ -62,7 +62,7 @@ def say(text: str) -> None:
     """A line for the person who started it, apart from the engine's own log."""
     with contextlib.suppress(
         BrokenPipeError
-    ):  # whoever read it was killed; the engine is still to be stopped
+    ):  # its reader was killed; the engine is still to be stopped
         print(f"engine: {text}", file=sys.stderr, flush=True)
 
 
