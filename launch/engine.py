@@ -60,9 +60,7 @@ def run_engine(config: Config, stop: StopSignals) -> None:
 
 def say(text: str) -> None:
     """A line for the person who started it, apart from the engine's own log."""
-    with contextlib.suppress(
-        BrokenPipeError
-    ):  # its reader was killed; the engine is still to be stopped
+    with contextlib.suppress(BrokenPipeError):  # its reader was killed; the engine is still to be stopped
         print(f"engine: {text}", file=sys.stderr, flush=True)
 
 

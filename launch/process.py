@@ -12,12 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TextIO
+
+from launch import watcher
 
 KEPT_LINES = 200
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 POLL_S = 0.05
 AFTER_KILL_S = 10.0
+WATCHER_GRACE_S = 10.0
 
 
 class Child:
@@ -51,6 +55,14 @@ class Child:
             preexec_fn=die_with_parent,  # see the class's docstring
         )
         self.pid = self._popen.pid
+        # For the case that we are killed and the child does not heed the kernel's signal.
+        self._watcher = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(watcher.__file__)), str(self.pid), str(WATCHER_GRACE_S)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self._reader = threading.Thread(target=self._pass_through, name=f"log of {self.pid}", daemon=True)
         self._reader.start()
 
@@ -75,6 +87,8 @@ class Child:
             self._signal_group(signal.SIGKILL)
             time.sleep(POLL_S)
         self._reader.join(timeout=2)
+        if self._watcher.poll() is None:
+            self._watcher.communicate(b".")
 
     def _group_lives(self) -> bool:
         self._popen.poll()  # reaps the leader, which would else count as alive

@@ -12,6 +12,7 @@ import textwrap
 import threading
 from pathlib import Path
 
+from launch import watcher
 from launch.process import KEPT_LINES, Child
 
 
@@ -106,6 +107,21 @@ def test_orphans_of_a_dead_leader_are_killed() -> None:
     inner = int(heard.wait_for("inner").split()[1])
     child.stop(20)
     assert gone(inner)
+
+
+def test_deaf_child_is_ended_by_the_watcher() -> None:
+    heard = Heard()
+    code = """
+        import signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("up")
+        signal.pause()
+    """
+    child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
+    heard.wait_for("up")
+    watcher.end_group(child.pid, 0)
+    child.stop(20)
+    assert child.exit_code() == -signal.SIGKILL
 
 
 def test_child_dies_with_a_parent_that_is_killed() -> None:

@@ -1,0 +1,33 @@
+"""Ends a process group when whoever started it is gone: `watcher.py GROUP GRACE_SECONDS`, stdin a pipe.
+
+A program of its own, since nothing in a killed process can clean up, and the engine may be deaf to the
+kernel's parent-death signal while it starts. Its stdin ends with the process that holds the other side,
+however that ends; a byte there means that the group was ended in good order. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+POLL_S = 0.1
+
+
+def end_group(group: int, grace_s: float) -> None:
+    """SIGTERM, then SIGKILL after the grace."""
+    try:
+        os.killpg(group, signal.SIGTERM)
+        end = time.monotonic() + grace_s
+        while time.monotonic() < end:
+            os.killpg(group, 0)
+            time.sleep(POLL_S)
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+if __name__ == "__main__":
+    if not os.read(0, 1):
+        end_group(int(sys.argv[1]), float(sys.argv[2]))
