@@ -25,8 +25,6 @@ class Stack:
     def __init__(self, config_path: Path, config: Config, *, port: int, state_dir: Path) -> None:
         self._config = config
         where = ["--config", str(config_path), "--state-dir", str(state_dir)]
-        # stale facts of an earlier run must not let the gateway answer before this engine is known
-        (state_dir / "engine.json").unlink(missing_ok=True)
         self._launch = Child([sys.executable, "-m", "launch", *where], os.environ)
         self._gateway = Child([sys.executable, "-m", "gateway", *where, "--port", str(port)], os.environ)
 
