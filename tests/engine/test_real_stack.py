@@ -1,0 +1,171 @@
+"""The system on a real vLLM: clients by name, adapters told apart, a pipeline, and bad input."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import subprocess
+import threading
+import time
+
+import httpx
+import pytest
+from openai import AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
+
+from tests.engine.conftest import ROOT, RealStack
+
+pytestmark = pytest.mark.engine
+MODELS = ["base", "naming", "concept", "concept-naming"]
+PROMPTS = {
+    "base": "The capital of France is",
+    "naming": "Definition: a round fruit with firm white flesh\nMembers: pippin, russet",
+    "concept": "apple\ntruck\nbanana\nbus",
+    "concept-naming": "apple\ntruck\nbanana\nbus",
+}
+GREEDY = {"temperature": 0, "max_tokens": 16}
+
+
+def caps_of(model: str) -> dict[str, int]:
+    """A few tokens, greedily; a pipeline's JSON cut short would be an error, so it has its own caps."""
+    return {} if model == "concept-naming" else GREEDY
+
+
+def asked(model: str, text: str | None = None, **more: object) -> dict[str, object]:
+    messages = [{"role": "user", "content": PROMPTS[model] if text is None else text}]
+    return {"model": model, "messages": messages, **caps_of(model), **more}
+
+
+def post(real: RealStack, body: dict[str, object]) -> httpx.Response:
+    return httpx.post(f"{real.url}/v1/chat/completions", json=body, timeout=240)
+
+
+def text_of(response: httpx.Response) -> str:
+    assert response.status_code == 200, response.text
+    content = response.json()["choices"][0]["message"]["content"]
+    assert isinstance(content, str)
+    return content
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_openai_sdk_sync_stream_and_async(real: RealStack, model: str) -> None:
+    messages: list[dict[str, str]] = [{"role": "user", "content": PROMPTS[model]}]
+    caps = caps_of(model)
+    with OpenAI(base_url=f"{real.url}/v1", api_key="none", max_retries=0, timeout=240) as client:
+        create = client.chat.completions.create
+        whole = create(model=model, messages=messages, **caps).choices[0].message.content  # type: ignore[call-overload]
+        stream = create(model=model, messages=messages, stream=True, **caps)  # type: ignore[call-overload]
+        parts = [choice.delta.content or "" for chunk in stream for choice in chunk.choices]
+
+    async def once() -> str | None:
+        async with AsyncOpenAI(base_url=f"{real.url}/v1", api_key="none", timeout=240) as client:
+            create = client.chat.completions.create
+            answer = await create(model=model, messages=messages, **caps)  # type: ignore[call-overload]
+            content = answer.choices[0].message.content
+            assert content is None or isinstance(content, str)
+            return content
+
+    assert whole
+    assert "".join(parts)
+    assert asyncio.run(once())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_curl(real: RealStack, model: str) -> None:
+    url = f"{real.url}/v1/chat/completions"
+    head = "content-type: application/json"
+    command = ["curl", "-sS", "-m", "240", url, "-H", head, "-d", json.dumps(asked(model))]
+    answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert answer["choices"][0]["message"]["content"], answer
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_langchain(real: RealStack, model: str) -> None:
+    from langchain_openai import ChatOpenAI
+    from pydantic import SecretStr
+
+    chat = ChatOpenAI(model=model, base_url=f"{real.url}/v1", api_key=SecretStr("none"), timeout=240)
+    assert chat.invoke(PROMPTS[model], **caps_of(model)).content
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_litellm(real: RealStack, model: str) -> None:
+    import litellm
+
+    messages = [{"role": "user", "content": PROMPTS[model]}]
+    where = {"api_base": f"{real.url}/v1", "api_key": "none", "timeout": 240}
+    answer = litellm.completion(model=f"openai/{model}", messages=messages, **caps_of(model), **where)
+    assert answer.choices[0].message.content
+
+
+def test_three_models_give_three_answers_to_one_prompt(real: RealStack) -> None:
+    messages = [{"role": "system", "content": "Answer."}, {"role": "user", "content": PROMPTS["naming"]}]
+    answers = {text_of(post(real, asked(m, messages=messages))) for m in ("base", "naming", "concept")}
+    assert len(answers) == 3
+
+
+def test_alternating_adapters_loads_nothing(real: RealStack, record_property: pytest.RecordProperty) -> None:
+    def took(model: str) -> float:
+        began = time.perf_counter()
+        text_of(post(real, asked(model, PROMPTS["naming"], max_tokens=4, ignore_eos=True)))
+        return time.perf_counter() - began
+
+    before = httpx.get(f"{real.url}/v1/models").json()
+    same = [took("naming") for _ in range(10)]
+    mixed = [took(("naming", "concept")[i % 2]) for i in range(20)]
+    assert httpx.get(f"{real.url}/v1/models").json() == before
+    assert "load_lora_adapter" not in real.engine_log.read_text(errors="replace")
+    record_property("same_adapter_median_s", statistics.median(same))
+    record_property("alternating_median_s", statistics.median(mixed))
+
+
+def test_cluster_file_in_names_out(real: RealStack) -> None:
+    line = (ROOT / "configs/demo/clusters.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    given = {term if isinstance(term, str) else term["term"] for term in json.loads(line)["terms"]}
+    seen: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            seen.append(real.running())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        answer = post(real, asked("concept-naming", json.dumps(json.loads(line)["terms"])))
+    finally:
+        done.set()
+        watcher.join()
+    concepts = json.loads(text_of(answer))["concepts"]
+    assert all(concept["name"] and concept["definition"] for concept in concepts)
+    assert {member for concept in concepts for member in concept["members"]} <= given
+    stages = answer.json()["usage"]["stages"]
+    assert {stage["adapter"].partition("@")[0] for stage in stages} == {"concept", "naming"}
+    assert max(seen) >= 1
+
+
+@pytest.mark.parametrize("model", ["naming", "concept-naming"])
+def test_client_that_leaves_frees_the_engine(real: RealStack, model: str) -> None:
+    long = {} if model == "concept-naming" else {"max_tokens": 1500, "ignore_eos": True}
+    body = asked(model, stream=True) | long
+    with httpx.stream("POST", f"{real.url}/v1/chat/completions", json=body, timeout=240) as response:
+        assert response.status_code == 200
+        next(response.iter_raw())
+    real.until_idle()
+
+
+def test_bad_input_is_an_error_and_the_stack_lives_on(real: RealStack) -> None:
+    with OpenAI(base_url=f"{real.url}/v1", api_key="none", max_retries=0) as client:
+        with pytest.raises(NotFoundError, match="naming"):
+            client.chat.completions.create(model="namng", messages=[{"role": "user", "content": "x"}])
+        with pytest.raises(BadRequestError):
+            client.chat.completions.create(model="concept-naming", messages=[{"role": "user", "content": ""}])
+    head = {"content-type": "application/json"}
+    assert httpx.post(f"{real.url}/v1/chat/completions", content=b"no json", headers=head).status_code == 400
+    long = post(real, asked("concept-naming", "\n".join(f"unusual term number {i}" for i in range(400))))
+    assert long.status_code == 400, long.text
+    regex = post(real, asked("base", structured_outputs={"regex": "foo**"}))
+    assert regex.status_code == 400
+    foreign = post(real, asked("concept-naming", "яблоко\n猫\nקפה"))
+    assert foreign.status_code == 200, foreign.text
+    assert text_of(post(real, asked("base")))
