@@ -104,7 +104,7 @@ def test_three_models_give_three_answers_to_one_prompt(real: RealStack) -> None:
     assert len(answers) == 3
 
 
-def test_alternating_adapters_loads_nothing(real: RealStack, record_property: pytest.RecordProperty) -> None:
+def test_alternating_adapters_loads_nothing(real: RealStack) -> None:
     def took(model: str) -> float:
         began = time.perf_counter()
         text_of(post(real, asked(model, PROMPTS["naming"], max_tokens=4, ignore_eos=True)))
@@ -115,8 +115,9 @@ def test_alternating_adapters_loads_nothing(real: RealStack, record_property: py
     mixed = [took(("naming", "concept")[i % 2]) for i in range(20)]
     assert httpx.get(f"{real.url}/v1/models").json() == before
     assert "load_lora_adapter" not in real.engine_log.read_text(errors="replace")
-    record_property("same_adapter_median_s", statistics.median(same))
-    record_property("alternating_median_s", statistics.median(mixed))
+    print(
+        f"median: same adapter {statistics.median(same):.3f} s, alternating {statistics.median(mixed):.3f} s"
+    )
 
 
 def test_cluster_file_in_names_out(real: RealStack) -> None:
@@ -141,7 +142,8 @@ def test_cluster_file_in_names_out(real: RealStack) -> None:
     assert {member for concept in concepts for member in concept["members"]} <= given
     stages = answer.json()["usage"]["stages"]
     assert {stage["adapter"].partition("@")[0] for stage in stages} == {"concept", "naming"}
-    assert max(seen) >= 1
+    print(f"most requests in one batch: {max(seen):.0f}")
+    assert max(seen) >= 2  # naming runs while concept still decodes
 
 
 @pytest.mark.parametrize("model", ["naming", "concept-naming"])
@@ -151,6 +153,14 @@ def test_client_that_leaves_frees_the_engine(real: RealStack, model: str) -> Non
     with httpx.stream("POST", f"{real.url}/v1/chat/completions", json=body, timeout=240) as response:
         assert response.status_code == 200
         next(response.iter_raw())
+    real.until_idle()
+
+
+def test_cluster_of_200_terms_is_answered_or_refused_cleanly(real: RealStack) -> None:
+    answer = post(real, asked("concept-naming", "\n".join(f"term {i}" for i in range(200))))
+    print(f"200 terms: {answer.status_code} {answer.text[:300]}")
+    assert answer.status_code in (200, 400, 502), answer.text
+    assert "choices" in answer.json() or set(answer.json()["error"]) == {"message", "type", "param", "code"}
     real.until_idle()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -95,7 +96,6 @@ def test_score_gives_each_metric_of_a_task() -> None:
 
 
 def test_concept_schema_admits_only_the_given_terms() -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     check = jsonschema.Draft202012Validator(concept_schema(["a", "b"]))
     assert check.is_valid(json.loads(answer(["a"], ["b"])))
     assert not check.is_valid(json.loads(answer(["a", "z"])))
