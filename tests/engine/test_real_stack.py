@@ -85,7 +85,7 @@ def test_langchain(real: RealStack, model: str) -> None:
     from pydantic import SecretStr
 
     chat = ChatOpenAI(model=model, base_url=f"{real.url}/v1", api_key=SecretStr("none"), timeout=240)
-    assert chat.invoke(PROMPTS[model], **caps_of(model)).content
+    assert chat.bind(**caps_of(model)).invoke(PROMPTS[model]).content
 
 
 @pytest.mark.parametrize("model", MODELS)
