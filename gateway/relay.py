@@ -157,9 +157,10 @@ class Relay:
 
         Raises Unavailable (503), EngineError (502), GatewayTimeout (504).
         """
-        replica = self._replicas.pick(route)
+        self._replicas.pick(route)  # an engine that is not there is no reason to wait for a place
         ticket = await self._admission.enter(route.name)
         try:
+            replica = self._replicas.pick(route)  # the wait may have outlived the first one
             exchange = Exchange(route, replica.name, replica.upstream, ticket.queue_ms, arrived)
             exchange.sent = time.perf_counter()
             connection = await replica.upstream.exchange(

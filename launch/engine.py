@@ -18,7 +18,7 @@ from launch.base import resolve_base
 from launch.command import EngineCommand, engine_command
 from launch.engine_log import STAGES, advice_for, reason_of, stage_of
 from launch.hardware import has_gpu
-from launch.ports import free_port
+from launch.ports import claimed_port, free_port
 from launch.process import Child
 from launch.proof import Subject, is_healthy, prove
 from launch.shapes import Base
@@ -39,19 +39,24 @@ class Plan:
     command: EngineCommand
 
 
-def plan_engine(config: Config) -> Plan:
-    """Check base and adapters and take a free port; raises ConfigError."""
+def plan_engine(config: Config, port: int | None = None) -> Plan:
+    """Check base and adapters, and look for a free port where none is given; raises ConfigError."""
     base = resolve_base(config.base)
     adapters = check_adapters(config, base)
-    port = free_port("engine.port", config.engine.host, config.engine.port)
+    if port is None:
+        port = free_port("engine.port", config.engine.host, config.engine.port)
     command = engine_command(config, base, adapters, port, has_gpu=has_gpu())
     return Plan(base, adapters, port, command)
 
 
 def run_engine(config: Config, stop: StopSignals) -> None:
     """Run until `stop` asks; raises ConfigError before a start, EngineFailure where the engine dies."""
-    with sole_launch(config.state_dir):
-        plan = plan_engine(config)
+    settings = config.engine
+    with (
+        sole_launch(config.state_dir),
+        claimed_port("engine.port", settings.host, settings.port) as port,
+    ):
+        plan = plan_engine(config, port)
         for adapter in plan.adapters:
             for warning in adapter.warnings:
                 say(f"warning: tasks.{adapter.task}.adapter {warning}; their shapes fit")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 
 from gateway.errors import ConfigError
 
@@ -29,3 +30,24 @@ def free_port(key: str, host: str, first: int, avoid: Container[int] = ()) -> in
         if port not in avoid and is_free(host, port):
             return port
     raise ConfigError(key, first, f"no free port from {first} to {last} on {host}; choose another")
+
+
+@contextmanager
+def claimed_port(key: str, host: str, first: int) -> Iterator[int]:
+    """A free port that no other launcher takes while the block runs; raises ConfigError after 100 tries.
+
+    An engine binds its port many seconds after the port was chosen. Two launchers that start together would
+    choose the same one, and the slower would then prove itself against the other's engine. The claim is a
+    name in Linux's abstract socket namespace, which goes with its process however that ends.
+    """
+    refused: set[int] = set()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as claim:
+        while True:
+            port = free_port(key, host, first, refused)
+            try:
+                claim.bind(f"\0lora-gateway-engine-port-{port}")
+            except OSError:
+                refused.add(port)
+            else:
+                break
+        yield port

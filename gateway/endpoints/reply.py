@@ -41,7 +41,7 @@ async def read_json_body(scope: Scope, receive: Receive, bounds: GatewayConfig) 
     Raises UnsupportedMedia (415), PayloadTooLarge (413), GatewayTimeout (504), ClientLeft.
     """
     content_type = header(scope, b"content-type")
-    if content_type is not None and not content_type.lower().startswith(b"application/json"):
+    if content_type is not None and content_type.lower().partition(b";")[0].strip() != b"application/json":
         shown = content_type[:80].decode("latin-1")
         raise UnsupportedMedia(f"The content type is {shown!r}; send application/json.")
     length = header(scope, b"content-length")

@@ -146,3 +146,15 @@ def test_canary_is_read_from_a_completion() -> None:
     for broken in broken_ones:
         with pytest.raises(EngineFailure, match="first completion is empty"):
             read_canary("base", broken)
+
+
+def test_two_launchers_claim_two_ports() -> None:
+    first = ports.free_port("engine.port", "127.0.0.1", 28101)
+    with (
+        ports.claimed_port("engine.port", "127.0.0.1", first) as mine,
+        ports.claimed_port("engine.port", "127.0.0.1", first) as other,
+    ):
+        assert mine == first
+        assert other > mine
+    with ports.claimed_port("engine.port", "127.0.0.1", first) as again:
+        assert again == first
