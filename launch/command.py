@@ -51,16 +51,20 @@ def engine_command(
         # Not VLLM_CPU_KVCACHE_SPACE: that takes whole GiB only.
         cache_bytes = int((settings.kv_cache_gib or DEFAULT_CPU_CACHE_GIB) * GIB)
         argv += ["--kv-cache-memory-bytes", str(cache_bytes)]
-    argv += _lora_arguments(config, adapters)
+    argv += _lora_arguments(config, adapters, has_gpu)
     argv += config.engine.extra_args  # last, so that they win
     return EngineCommand(tuple(argv), _environment(config, base))
 
 
-def _lora_arguments(config: Config, adapters: Sequence[Adapter]) -> list[str]:
+def _lora_arguments(config: Config, adapters: Sequence[Adapter], has_gpu: bool) -> list[str]:
     if not adapters:
         return []
     settings = config.base
     in_batch = len(adapters) if settings.max_loras == "auto" else settings.max_loras
+    if not has_gpu:
+        # vLLM's CPU kernels (0.32) index the slots with -1 for a request without an adapter, which is the last
+        # slot: in a mixed batch the base would answer as whichever adapter lies there. So it is never filled.
+        in_batch = max(in_batch, len(adapters)) + 1
     rank = (
         engine_rank([a.rank for a in adapters])
         if settings.max_lora_rank == "auto"

@@ -39,6 +39,25 @@ def post(real: RealStack, body: dict[str, object]) -> httpx.Response:
     return httpx.post(f"{real.url}/v1/chat/completions", json=body, timeout=240)
 
 
+async def first_logprob(client: httpx.AsyncClient, model: str) -> tuple[str, float]:
+    body = {"model": model, "prompt": PROMPTS[model], "logprobs": 0, **GREEDY}
+    answer = (await client.post("/v1/completions", json=body)).json()["choices"][0]["logprobs"]
+    return answer["tokens"][0], answer["token_logprobs"][0]
+
+
+async def in_one_batch(real: RealStack, models: list[str]) -> list[tuple[str, float]]:
+    async with httpx.AsyncClient(base_url=real.url, timeout=240) as client:
+        return await asyncio.gather(*(first_logprob(client, model) for model in models))
+
+
+def test_mixed_batch_gives_each_model_its_own_answer(real: RealStack) -> None:
+    alone = {model: asyncio.run(in_one_batch(real, [model]))[0] for model in ("base", "naming", "concept")}
+    assert len({token for token, _ in alone.values()}) > 1
+    models = [*alone] * 6
+    for model, (_, logprob) in zip(models, asyncio.run(in_one_batch(real, models)), strict=True):
+        assert logprob == pytest.approx(alone[model][1], abs=0.1), model
+
+
 def text_of(response: httpx.Response) -> str:
     assert response.status_code == 200, response.text
     content = response.json()["choices"][0]["message"]["content"]

@@ -48,6 +48,12 @@ def test_fewer_slots_than_adapters_still_keep_all_in_memory() -> None:
     assert value(argv, "--max-lora-rank") == "64"
 
 
+def test_cpu_has_one_slot_more_than_adapters_which_stays_empty() -> None:
+    for asked in ("auto", 1, 2):
+        argv = engine_command(config(max_loras=asked), LOCAL, [CONCEPT, NAMING], 1, has_gpu=False).argv
+        assert value(argv, "--max-loras") == "3"
+
+
 def test_no_adapters_no_lora() -> None:
     argv = engine_command(config(), LOCAL, [], 8101, has_gpu=False).argv
     assert not [flag for flag in argv if "lora" in flag]

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.config import Config
 from gateway.errors import ConfigError, EngineFailure
-from launch import ports
+from launch import ports, proof
 from launch.adapters import Adapter
 from launch.command import EngineCommand
 from launch.engine import EngineRun, Plan
@@ -137,6 +137,24 @@ def test_canary_is_the_same_only_with_equal_logprobs() -> None:
     assert one.same_as(Canary(("a", "b"), (-0.5, -1.0)))
     assert not one.same_as(Canary(("a", "b"), (-0.5, -1.01)))
     assert not one.same_as(Canary(("a", "c"), (-0.5, -1.0)))
+
+
+def answers_by_model(monkeypatch: pytest.MonkeyPatch, mixed: dict[str, Canary]) -> None:
+    monkeypatch.setattr(proof, "canary", lambda _url, model, _system: mixed[model])
+
+
+def test_mixed_batch_where_the_base_answers_as_an_adapter_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, naming = Canary(("a", "b"), (-0.5, -1.0)), Canary(("c",), (-3.0,))
+    answers_by_model(monkeypatch, {"base": naming, "naming@1": naming})
+    with pytest.raises(EngineFailure, match="in a mixed batch base answers as naming@1 does"):
+        proof.prove_mixed("http://x", {"base": base, "naming@1": naming})
+
+
+def test_mixed_batch_may_round_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, naming = Canary(("a", "b"), (-0.5, -1.0)), Canary(("c",), (-3.0,))
+    noisy = {"base": Canary(("a", "d"), (-0.52, -1.03)), "naming@1": Canary(("c",), (-2.98,))}
+    answers_by_model(monkeypatch, noisy)
+    proof.prove_mixed("http://x", {"base": base, "naming@1": naming})
 
 
 def test_canary_is_read_from_a_completion() -> None:
