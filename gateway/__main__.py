@@ -12,8 +12,12 @@ from pathlib import Path
 import uvicorn
 
 from gateway.app import Gateway
-from gateway.config import Config, GatewayConfig, load_config
+from gateway.config import Config, load_config, with_gateway
 from gateway.errors import ConfigError
+from gateway.http_server import protocol_with
+from gateway.metrics import Metrics
+from gateway.metrics_store import Region
+from gateway.workers import BACKLOG, listen, run_workers
 
 KEEP_ALIVE_S = 75
 """Longer than a load balancer's usual 60 s, so that it is the balancer that closes first."""
@@ -24,14 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gateway", description="The data plane of lora-gateway.")
     parser.add_argument("--config", type=Path, required=True, help="the YAML configuration")
     parser.add_argument("--port", type=int, help="overrides gateway.port; 0 takes a free one")
+    parser.add_argument("--workers", type=int, help="overrides gateway.workers")
     parser.add_argument("--state-dir", type=Path, help="overrides state_dir")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        config = load_config(options.config)
-        if options.port is not None:
-            gateway = config.gateway.model_copy(update={"port": options.port})
-            config = config.model_copy(update={"gateway": gateway})
+        changes = {"port": options.port, "workers": options.workers}
+        config = with_gateway(load_config(options.config), changes)
         if options.state_dir is not None:
             config = config.model_copy(update={"state_dir": options.state_dir.absolute()})
         return _serve(config)
@@ -41,51 +44,55 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(config: Config) -> int:
-    app = Gateway(config)
-    listener = _listen(config.gateway)
+    gateway = config.gateway
+    Gateway(config)  # a configuration that cannot be is said here, not by each worker
+    listeners = listen(gateway.host, gateway.port, gateway.workers)
+    _announce(config, listeners[0])
+    if gateway.workers == 1:
+        code = _serve_one(config, Metrics.single(), 0, listeners[0])
+    else:
+        regions = [Region() for _ in listeners]
+
+        def serve(worker: int, listener: socket.socket) -> int:
+            return _serve_one(config, Metrics(regions, worker), worker, listener)
+
+        code = run_workers(gateway.workers, listeners, serve, gateway.shutdown_timeout_s)
+    print("gateway: stopped", file=sys.stderr, flush=True)
+    return code
+
+
+def _announce(config: Config, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    workers = f", {config.gateway.workers} workers" if config.gateway.workers > 1 else ""
+    keys = f"{len(config.keys)} keys" if config.keys else "no keys: this machine only"
+    print(
+        f"gateway: listening on http://{host}:{port} ({', '.join(config.models)}; {keys}{workers})",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.socket) -> int:
+    """One process's server, until SIGTERM or SIGINT; returns the exit code."""
+    gateway = config.gateway
+    app = Gateway(config, metrics, worker)
     settings = uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol_with(gateway.receive_timeout_s, app.express),
         loop="uvloop",
         lifespan="on",
         access_log=False,
         log_level="warning",
-        server_header=False,
-        date_header=False,
         proxy_headers=False,
         ws="none",
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(config.gateway.shutdown_timeout_s),
-        h11_max_incomplete_event_size=64 * 1024,
-    )
-    host, port = listener.getsockname()[:2]
-    print(
-        f"gateway: listening on http://{host}:{port} ({', '.join(config.models)})",
-        file=sys.stderr,
-        flush=True,
+        timeout_graceful_shutdown=int(gateway.shutdown_timeout_s),
+        backlog=BACKLOG,
     )
     server = uvicorn.Server(settings)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped cleanly and only re-raises it
         server.run(sockets=[listener])
-    print("gateway: stopped", file=sys.stderr, flush=True)
     return 0 if server.started else 1
-
-
-def _listen(gateway: GatewayConfig) -> socket.socket:
-    """The listening socket, before anything else runs. Raises ConfigError where the port is taken."""
-    family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((gateway.host, gateway.port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        where = f"{gateway.host}:{gateway.port}"
-        raise ConfigError(
-            "gateway.port", where, f"{error.strerror}; stop what listens there, or set another port"
-        ) from error
-    return listener
 
 
 if __name__ == "__main__":

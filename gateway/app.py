@@ -1,4 +1,4 @@
-"""The application: one list of routes, one list of middleware, and the hot paths before both."""
+"""The application: one list of routes, the hot paths before it, and the last resort around both."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.auth import Keys
 from gateway.config import Config
 from gateway.endpoints.health import Health, Ready
+from gateway.endpoints.metrics import MetricsText
 from gateway.endpoints.models import Models
 from gateway.endpoints.openai import Completions
 from gateway.endpoints.pipelines import PipelineEndpoint
-from gateway.endpoints.reply import request_id_of, send_error
-from gateway.errors import NotFound, RequestError
+from gateway.endpoints.reply import Head, send_error
+from gateway.errors import NotFound, internal_error
 from gateway.limits import Admission
+from gateway.metrics import Metrics
 from gateway.pipeline.spec import compile_pipelines
 from gateway.relay import Relay
 from gateway.replicas import Replicas
@@ -36,28 +39,54 @@ class Gateway:
     Raises ConfigError where a pipeline does not compile.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, metrics: Metrics | None = None, worker: int = 0) -> None:
+        """`metrics` and `worker` are given where several workers share both counters and bounds."""
+        bounds = config.gateway
+        self.metrics = metrics or Metrics.single()
         self.replicas = Replicas(config)
-        self.admission = Admission(config.gateway)
+        self.admission = Admission(config, worker, self.metrics.waiting)
+        keys = Keys(config.keys)
         relay = Relay(self.replicas, self.admission)
-        pipelines = PipelineEndpoint(compile_pipelines(config), relay)
-        hot = {path: Completions(path, relay, pipelines, config.gateway) for path in HOT_PATHS}
-        models = Models(self.replicas)
+        pipelines = PipelineEndpoint(compile_pipelines(config), relay, self.metrics)
+        hot = {path: Completions(path, keys, relay, pipelines, bounds, self.metrics) for path in HOT_PATHS}
+        models = Models(keys, self.replicas)
         routes = [
             *(Route(path, endpoint=endpoint, methods=["POST"]) for path, endpoint in hot.items()),
             Route("/v1/models", endpoint=models, methods=["GET"]),
             Route("/v1/models/{model:path}", endpoint=models, methods=["GET"]),
             Route("/health", endpoint=Health(self.replicas, self.admission), methods=["GET"]),
             Route("/ready", endpoint=Ready(self.replicas), methods=["GET"]),
+            Route(
+                "/metrics", endpoint=MetricsText(keys, self.metrics, bounds.public_metrics), methods=["GET"]
+            ),
         ]
         self.starlette = Starlette(
             routes=routes, exception_handlers={HTTPException: _no_such_route}, lifespan=self._lifespan
         )
         self.starlette.router.redirect_slashes = False
-        self._app: ASGIApp = Guard(HotPaths(self.starlette, hot))
+        self._hot: Mapping[str, ASGIApp] = hot
+        self.express = {path: endpoint.express for path, endpoint in hot.items()}
+        """For the own server: what serves a request of that path without a task, where nothing must wait."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+        """An exact POST path goes straight to its endpoint: Starlette's router costs as much as the relay."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        endpoint: ASGIApp = self.starlette
+        if scope["type"] == "http" and scope["method"] == "POST":
+            endpoint = self._hot.get(scope["path"], endpoint)
+        try:
+            await endpoint(scope, receive, send)
+        except Exception:
+            if scope["type"] != "http":
+                raise
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            fault = internal_error()
+            try:
+                await send_error(send, fault, Head(scope).request_id)
+            except RuntimeError:  # its answer was begun already: all that is left is to break it off
+                raise fault from None
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -68,51 +97,6 @@ class Gateway:
             await self.replicas.stop()
 
 
-class HotPaths:
-    """An exact POST path goes straight to its endpoint: Starlette's router costs as much as the relay."""
-
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, ASGIApp]) -> None:
-        self._app = app
-        self._endpoints = endpoints
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            endpoint = self._endpoints.get(scope["path"])
-            if endpoint is not None:
-                await endpoint(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-class Guard:
-    """The last resort: a fault of ours is a 500 in the usual envelope, and its trace goes to the log."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
-            return
-        started = False
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except Exception:
-            if scope["type"] != "http" or started:
-                raise
-            logger.exception("%s %s failed", scope["method"], scope["path"])
-            fault = RequestError(
-                "The gateway failed on this request; its log says why.", code="internal_error"
-            )
-            await send_error(send, fault, request_id_of(scope))
-
-
 async def _no_such_route(request: Request, error: Exception) -> Response:
     """Starlette's own 404 and 405 in OpenAI's envelope."""
     assert isinstance(error, HTTPException)
@@ -121,5 +105,5 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
         answer = NotFound(f"{path} does not take {method}.", status=405, code="method_not_allowed")
     else:
         answer = NotFound(f"There is no route {method} {path}.")
-    headers = dict(error.headers or {}) | {"x-request-id": request_id_of(request.scope).decode()}
+    headers = dict(error.headers or {}) | {"x-request-id": Head(request.scope).request_id.decode()}
     return JSONResponse(answer.envelope, status_code=answer.status, headers=headers)

@@ -25,6 +25,9 @@ from gateway.errors import ConfigError, nearest
 
 DEMO_BASE = "demo:smollm2-135m-instruct"
 ADAPTER_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_ADAPTER_PATH$")
+KEY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_KEY_SHA256$")
+DIGEST = re.compile(r"^[0-9a-f]{64}$")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
 _UNION_BRANCH = re.compile(r"^(constrained-|literal\[)")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -66,6 +69,8 @@ class TaskConfig(_Strict):
     schema_: JsonObject | None = Field(
         None, alias="schema", description="JSON schema of the answer, inline or a file's path"
     )
+    max_in_flight: Positive | None = Field(None, description="default: gateway.max_in_flight_per_task")
+    max_waiting: int | None = Field(None, ge=0, description="default: gateway.max_waiting_per_task")
 
 
 class StageConfig(_Strict):
@@ -95,22 +100,40 @@ class PipelineConfig(_Strict):
     )
 
 
+class KeyConfig(_Strict):
+    """Who may call, and what; the key itself is never written down, only its digest."""
+
+    sha256: str = Field(description="SHA-256 of the key in hex; `lora-gateway keys new` prints one")
+    tasks: list[str] | None = Field(None, description="models it may call; default: every one")
+
+    @field_validator("sha256")
+    @classmethod
+    def _digest(cls, value: str) -> str:
+        value = value.strip().lower()
+        if not DIGEST.match(value):  # the value may be a key given by mistake: it is not repeated
+            raise ValueError("must be 64 hex digits, the SHA-256 of the key: lora-gateway keys hash")
+        return value
+
+
 class GatewayConfig(_Strict):
     """The data plane's own settings."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field("127.0.0.1", description="address to listen on; without keys, loopback only")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     max_body_bytes: Positive = Field(10 * 1024 * 1024, description="largest request body")
     max_in_flight: Positive = Field(512, description="requests at the engine at once, whole gateway")
     max_in_flight_per_task: Positive = Field(256, description="requests at the engine at once, one task")
     max_waiting: int = Field(1024, ge=0, description="requests waiting for a place, whole gateway")
+    max_waiting_per_task: int = Field(256, ge=0, description="requests waiting for a place, one task")
     queue_timeout_s: Seconds = Field(60.0, description="longest wait for a place")
     connect_timeout_s: Seconds = Field(5.0, description="connecting to the engine")
     first_byte_timeout_s: Seconds = Field(600.0, description="until the engine's answer begins")
     idle_timeout_s: Seconds = Field(120.0, description="between two pieces of the engine's answer")
     total_timeout_s: Seconds = Field(3600.0, description="one request from end to end")
     shutdown_timeout_s: Seconds = Field(30.0, description="accepted requests may finish within this")
-    receive_timeout_s: Seconds = Field(60.0, description="until a request's body has arrived")
+    receive_timeout_s: Seconds = Field(60.0, description="until a request's head, and then its body, is here")
+    workers: Positive = Field(1, description="processes; each bound above is shared out between them")
+    public_metrics: bool = Field(False, description="/metrics without a key though keys are configured")
     max_n: Positive = Field(16, description="largest n and best_of")
     max_logprobs: Positive = Field(20, description="largest logprobs and top_logprobs")
 
@@ -132,11 +155,12 @@ class Config(_Strict):
     base: BaseConfig
     tasks: dict[str, TaskConfig] = Field(default_factory=dict)
     pipelines: dict[str, PipelineConfig] = Field(default_factory=dict)
+    keys: dict[str, KeyConfig] = Field(default_factory=dict)
     gateway: GatewayConfig = Field(default_factory=GatewayConfig)  # type: ignore[arg-type]  # all defaulted
     engine: EngineConfig = Field(default_factory=EngineConfig)  # type: ignore[arg-type]  # all defaulted
     state_dir: Path = Path(".state")
 
-    @field_validator("tasks", "pipelines")
+    @field_validator("tasks", "pipelines", "keys")
     @classmethod
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
         for name in value:
@@ -154,12 +178,48 @@ class Config(_Strict):
             raise ValueError(f"tasks.{self.base.name}: the name is the base's (base.name)")
         for name, pipeline in self.pipelines.items():
             _check_stages(name, pipeline, models)
+        _check_keys(self)
+        _check_workers(self)
         return self
 
     @property
     def models(self) -> list[str]:
         """Every public model name: base, tasks, pipelines."""
         return [self.base.name, *self.tasks, *self.pipelines]
+
+
+def _check_keys(config: Config) -> None:
+    models = config.models
+    owners: dict[str, str] = {}
+    for name, key in config.keys.items():
+        if key.sha256 in owners:
+            raise ValueError(f"keys.{name}: the same key as keys.{owners[key.sha256]}")
+        owners[key.sha256] = name
+        for model in key.tasks or ():
+            if model not in models:
+                guess = nearest(model, models)
+                hint = f"; did you mean {guess!r}?" if guess else ""
+                raise ValueError(
+                    f"keys.{name}.tasks: {model!r} is no model{hint} (models: {', '.join(models)})"
+                )
+    if not config.keys and config.gateway.host not in LOOPBACK:
+        raise ValueError(
+            f"gateway.host: {config.gateway.host!r} can be reached from other machines, and there are no "
+            "keys; add one (lora-gateway keys new) or listen on 127.0.0.1"
+        )
+
+
+def _check_workers(config: Config) -> None:
+    """Each worker needs a place of its own in every bound on requests in flight."""
+    gateway = config.gateway
+    bounds = {
+        "gateway.max_in_flight": gateway.max_in_flight,
+        "gateway.max_in_flight_per_task": gateway.max_in_flight_per_task,
+        **{f"tasks.{name}.max_in_flight": task.max_in_flight for name, task in config.tasks.items()},
+    }
+    for key, bound in bounds.items():
+        if bound is not None and bound < gateway.workers:
+            raise ValueError(f"{key}: {bound} cannot be shared by {gateway.workers} workers; raise it")
 
 
 def _check_stages(name: str, pipeline: PipelineConfig, models: set[str]) -> None:
@@ -208,6 +268,7 @@ def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
         raise ConfigError("--config", str(path), "must be a mapping with at least the key base")
     document = {str(key): _substitute(value, env, str(key)) for key, value in document.items()}
     _add_adapters_from(env, document)
+    _add_keys_from(env, document)
     root = path.resolve().parent
     _resolve(document, root)
     try:
@@ -215,6 +276,17 @@ def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
     except ValidationError as error:
         raise _first_problem(error, str(path)) from error
     return config
+
+
+def with_gateway(config: Config, changes: Mapping[str, object]) -> Config:
+    """The configuration with other settings of `gateway` where not None, checked. Raises ConfigError."""
+    given = {key: value for key, value in changes.items() if value is not None}
+    document = config.model_dump(by_alias=True)
+    document["gateway"].update(given)
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise _first_problem(error, "gateway") from error
 
 
 def _substitute(value: object, env: Mapping[str, str], key: str) -> object:
@@ -247,6 +319,23 @@ def _add_adapters_from(env: Mapping[str, str], document: dict[str, object]) -> N
         task = tasks.setdefault(name, {})
         if isinstance(task, dict):
             task["adapter"] = str(Path(value).expanduser().absolute())
+
+
+def _add_keys_from(env: Mapping[str, str], document: dict[str, object]) -> None:
+    """`TEAM_A_KEY_SHA256` gives the configuration's key `team-a` its digest, or adds the key `team_a`."""
+    keys = document.get("keys") or {}
+    if not isinstance(keys, dict):
+        return  # pydantic says what is wrong with it
+    for variable, value in env.items():
+        match = KEY_VARIABLE.match(variable)
+        if not match or not value:
+            continue
+        wanted = match[1].lower()
+        name = next((key for key in keys if str(key).lower().replace("-", "_") == wanted), wanted)
+        key = keys.setdefault(name, {})
+        if isinstance(key, dict):
+            key["sha256"] = value
+    document["keys"] = keys
 
 
 def _resolve(document: dict[str, object], root: Path) -> None:
@@ -300,7 +389,8 @@ def _first_problem(error: ValidationError, path: str) -> ConfigError:
         return ConfigError(key, "", "is required")
     message = problem["msg"].removeprefix("Value error, ")
     value = problem.get("input")
-    shown = "" if isinstance(value, (dict, list, BaseModel)) else value
+    secret = location[:1] == ["keys"]
+    shown = "" if secret or isinstance(value, (dict, list, BaseModel)) else value
     return ConfigError(key, shown, message)
 
 
@@ -309,6 +399,7 @@ def _known_keys(parents: list[str]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "base": BaseConfig,
         "tasks": TaskConfig,
+        "keys": KeyConfig,
         "gateway": GatewayConfig,
         "engine": EngineConfig,
         "pipelines": StageConfig if "stages" in parents else PipelineConfig,

@@ -11,6 +11,7 @@
         ├── NotFound           404, 405
         ├── PayloadTooLarge    413
         ├── UnsupportedMedia   415
+        ├── HeadTooLarge       431
         ├── RateLimited        429
         ├── EngineError        502
         ├── Unavailable        503 (engine starting, or overloaded)
@@ -91,6 +92,11 @@ class RequestError(LoraGatewayError):
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
+def internal_error() -> RequestError:
+    """The 500 for a fault of ours, whose trace is in the log."""
+    return RequestError("The gateway failed on this request; its log says why.", code="internal_error")
+
+
 class InvalidRequest(RequestError):
     status = 400
     kind = "invalid_request_error"
@@ -141,6 +147,15 @@ class UnsupportedMedia(RequestError):
     status = 415
     kind = "invalid_request_error"
     code = "unsupported_media_type"
+
+
+class HeadTooLarge(RequestError):
+    status = 431
+    kind = "invalid_request_error"
+    code = "head_too_large"
+
+    def __init__(self) -> None:
+        super().__init__("The request's headers are too large.")
 
 
 class RateLimited(RequestError):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from gateway.config import GatewayConfig
-from gateway.errors import InvalidRequest, Unavailable
+from gateway.config import Config, GatewayConfig
+from gateway.errors import InvalidRequest, RateLimited, Unavailable
+
+OnWaiting = Callable[[str, int], None]
 
 BOUNDED_COUNTS = ("n", "best_of")
 BOUNDED_LOGPROBS = ("logprobs", "top_logprobs", "prompt_logprobs")
@@ -40,100 +41,143 @@ def _check_count(key: str, raw: msgspec.Raw, least: int, most: int) -> None:
         raise InvalidRequest(f"'{key}' is {value}; it may be from {least} to {most}.", param=key)
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A place at the engine, held until `Admission.leave`."""
+class Gate:
+    """One task's places and its own queue."""
 
-    task: str
-    queue_ms: float
-    waiter: asyncio.Future[None] | None = None
+    __slots__ = ("in_flight", "max_in_flight", "max_waiting", "queue", "task")
+
+    def __init__(self, task: str, max_in_flight: int, max_waiting: int) -> None:
+        self.task = task
+        self.max_in_flight = max_in_flight
+        self.max_waiting = max_waiting
+        self.in_flight = 0
+        self.queue: deque[asyncio.Future[None]] = deque()
 
 
 class Admission:
-    """A bound on requests in flight, whole and per task, with a bounded first-come queue before it."""
+    """Bounds on requests in flight and waiting, for each task and for the gateway.
 
-    def __init__(self, bounds: GatewayConfig) -> None:
-        self._bounds = bounds
-        self._waiting: deque[Ticket] = deque()
+    A task at its own bound is answered 429, a gateway at its own 503. Places that come free go round the
+    tasks that wait, so that one task's long queue does not starve another's short one; within a task, first
+    come is first served. With several workers each has its share of every bound (`share`), so that together
+    they never exceed it, and a request may meet a full share while another worker has room.
+    """
+
+    def __init__(self, config: Config, worker: int = 0, on_waiting: OnWaiting | None = None) -> None:
+        bounds = config.gateway
+        workers = bounds.workers
+        self._max_in_flight = share(bounds.max_in_flight, worker, workers)
+        self._max_waiting = share(bounds.max_waiting, worker, workers)
+        self._queue_timeout_s = bounds.queue_timeout_s
+        self._on_waiting = on_waiting or _unobserved
+        self._gates: dict[str, Gate] = {}
+        self._turns: deque[Gate] = deque()
         self.in_flight = 0
-        self.in_flight_of: Counter[str] = Counter()
+        self.waiting = 0
+        for name in config.models:
+            task = config.tasks.get(name)
+            in_flight = (task and task.max_in_flight) or bounds.max_in_flight_per_task
+            waiting = bounds.max_waiting_per_task
+            if task is not None and task.max_waiting is not None:
+                waiting = task.max_waiting
+            self._gates[name] = Gate(name, share(in_flight, worker, workers), share(waiting, worker, workers))
 
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
+    def try_enter(self, task: str) -> Gate | None:
+        """A place at once, or None where the request must wait."""
+        gate = self._gates[task]
+        if gate.queue or gate.in_flight >= gate.max_in_flight or self.in_flight >= self._max_in_flight:
+            return None
+        gate.in_flight += 1
+        self.in_flight += 1
+        return gate
 
-    async def enter(self, task: str) -> Ticket:
-        """Take a place, waiting for one if need be. Raises Unavailable (503) when the queue is full or slow.
+    async def enter(self, task: str) -> Gate:
+        """Wait for a place.
 
-        Cancelling the wait leaves the queue as if the request had never come.
+        Raises RateLimited (429) where the task's queue is full, Unavailable (503) where the gateway's is, or
+        where no place came free in time. Cancelling the wait leaves the queue as if the request had never
+        come.
         """
-        if not self._waiting and self._fits(task):
-            return self._admit(Ticket(task, 0.0))
-        if len(self._waiting) >= self._bounds.max_waiting:
+        gate = self.try_enter(task)
+        if gate is not None:
+            return gate
+        gate = self._gates[task]
+        if len(gate.queue) >= gate.max_waiting:
+            raise RateLimited(
+                f"'{task}' has {gate.in_flight} requests in flight and {len(gate.queue)} waiting, "
+                "the most that may.",
+                retry_after_s=1,
+            )
+        if self.waiting >= self._max_waiting:
             raise Unavailable(
-                f"{len(self._waiting)} requests are waiting already, the most that may.",
+                f"{self.waiting} requests are waiting already, the most that may.",
                 code="overloaded",
                 retry_after_s=1,
             )
-        return await self._queue(task)
+        await self._queue(gate)
+        return gate
 
-    def leave(self, ticket: Ticket) -> None:
-        """Give the place back and let the next in the queue have it."""
+    def leave(self, gate: Gate) -> None:
+        """Give a place back and let the next in turn have it."""
         self.in_flight -= 1
-        self.in_flight_of[ticket.task] -= 1
-        if not self.in_flight_of[ticket.task]:
-            del self.in_flight_of[ticket.task]
-        self._admit_waiting()
+        gate.in_flight -= 1
+        if self._turns:
+            self._admit_waiting()
 
-    async def _queue(self, task: str) -> Ticket:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        ticket = Ticket(task, 0.0, loop.create_future())
-        self._waiting.append(ticket)
-        self._admit_waiting()  # a place may be free for this task though another task's requests wait
-        assert ticket.waiter is not None
+    async def _queue(self, gate: Gate) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        if not gate.queue:
+            self._turns.append(gate)
+        gate.queue.append(waiter)
+        self._count(gate, 1)
         try:
-            async with asyncio.timeout(self._bounds.queue_timeout_s):
-                await ticket.waiter
+            async with asyncio.timeout(self._queue_timeout_s):
+                await waiter
         except BaseException as error:
-            if ticket.waiter.done() and not ticket.waiter.cancelled():
-                self.leave(ticket)
-            else:
-                self._waiting.remove(ticket)
+            if waiter.done() and not waiter.cancelled():
+                self.leave(gate)  # admitted and given up in the same turn of the loop
+            elif waiter in gate.queue:
+                gate.queue.remove(waiter)
+                if not gate.queue:
+                    self._turns.remove(gate)
+                self._count(gate, -1)
             if isinstance(error, TimeoutError):
                 raise Unavailable(
-                    f"No place came free within {self._bounds.queue_timeout_s:.0f} s.",
+                    f"No place came free within {self._queue_timeout_s:.0f} s.",
                     code="overloaded",
                     retry_after_s=5,
                 ) from None
             raise
-        ticket.queue_ms = (loop.time() - began) * 1000
-        return ticket
 
-    def _fits(self, task: str) -> bool:
-        return (
-            self.in_flight < self._bounds.max_in_flight
-            and self.in_flight_of[task] < self._bounds.max_in_flight_per_task
-        )
-
-    def _admit(self, ticket: Ticket) -> Ticket:
-        self.in_flight += 1
-        self.in_flight_of[ticket.task] += 1
-        return ticket
+    def _count(self, gate: Gate, change: int) -> None:
+        self.waiting += change
+        self._on_waiting(gate.task, change)
 
     def _admit_waiting(self) -> None:
-        """Admit in order; a task at its own bound lets later tasks pass."""
-        if not self._waiting or self.in_flight >= self._bounds.max_in_flight:
-            return
-        kept: deque[Ticket] = deque()
-        while self._waiting:
-            ticket = self._waiting.popleft()
-            assert ticket.waiter is not None
-            if ticket.waiter.done():
-                kept.append(ticket)  # cancelled: its own coroutine takes it out
-            elif self._fits(ticket.task):
-                self._admit(ticket)
-                ticket.waiter.set_result(None)
-            else:
-                kept.append(ticket)
-        self._waiting = kept
+        """Fill the free places, one from each waiting task in turn; a task at its bound is passed over."""
+        passed = 0
+        while self._turns and passed < len(self._turns) and self.in_flight < self._max_in_flight:
+            gate = self._turns[0]
+            if gate.in_flight >= gate.max_in_flight:
+                self._turns.rotate(-1)
+                passed += 1
+                continue
+            passed = 0
+            self._turns.popleft()
+            waiter = gate.queue.popleft()
+            if gate.queue:
+                self._turns.append(gate)
+            self._count(gate, -1)
+            if not waiter.done():  # else cancelled, and its own coroutine has yet to notice
+                gate.in_flight += 1
+                self.in_flight += 1
+                waiter.set_result(None)
+
+
+def share(bound: int, worker: int, workers: int) -> int:
+    """Of `bound`, the part of one worker: all parts together are the bound."""
+    return bound // workers + (worker < bound % workers)
+
+
+def _unobserved(task: str, change: int) -> None:
+    pass

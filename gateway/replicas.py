@@ -178,7 +178,7 @@ class Replicas:
         body = json.dumps({"model": self._config.base.name, "prompt": "1", "max_tokens": 1, "temperature": 0})
         try:
             async with asyncio.timeout(30):
-                status, _ = await _fetch(upstream, b"POST", b"/v1/completions", body.encode())
+                status, _ = await _fetch(upstream, b"/v1/completions", body.encode())
         except (RequestError, TimeoutError):
             return False
         if status == 200:
@@ -222,7 +222,7 @@ class Replicas:
         upstream = Upstream(address_of(report.url), timeouts)
         try:
             async with asyncio.timeout(10):
-                status, body = await _fetch(upstream, b"GET", b"/v1/models", b"")
+                status, body = await _fetch(upstream, b"/v1/models")
             models = _models(body) if status == 200 else {}
         except (RequestError, TimeoutError, ValueError) as error:
             logger.warning("the engine on %s does not list its models: %s", upstream.address, error)
@@ -257,8 +257,12 @@ def _models(body: bytes) -> dict[str, EngineModel]:
     return models
 
 
-async def _fetch(upstream: Upstream, method: bytes, path: bytes, body: bytes) -> tuple[int, bytes]:
-    connection = await upstream.exchange(method, path, body)
+async def _fetch(upstream: Upstream, path: bytes, body: bytes | None = None) -> tuple[int, bytes]:
+    """The engine's own answer to a question of the gateway's; with a body it is posted."""
+    if body is None:
+        connection = await upstream.get(path)
+    else:
+        connection = await upstream.exchange(path, (body,), b"gateway-ready")
     try:
         pieces: list[bytes] = []
         while piece := await connection.read():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -33,6 +33,8 @@ class Route:
     """The engine's name of the adapter, or of the base; None for a pipeline or while it is not loaded."""
     description: str = ""
     model_json: msgspec.Raw = field(default_factory=lambda: msgspec.Raw(b"null"))
+    name_bytes: bytes = b""
+    adapter_bytes: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,11 @@ class Table:
 
     routes: Mapping[str, Route]
 
-    def find(self, name: str) -> Route:
-        """The route of a public name. Raises ModelNotFound."""
+    def find(self, name: str, shown: Container[str] | None = None) -> Route:
+        """The route of a public name. Raises ModelNotFound, which lists only names in `shown` where given."""
         route = self.routes.get(name)
         if route is None:
-            raise ModelNotFound.naming(name, self.routes)
+            raise ModelNotFound.naming(name, [key for key in self.routes if shown is None or key in shown])
         return route
 
 
@@ -78,4 +80,4 @@ def build_table(config: Config, ids: Mapping[str, str]) -> Table:
 
 def _route(name: str, kind: str, contract: Contract, adapter_id: str | None, about: str = "") -> Route:
     model = msgspec.Raw(msgspec.json.encode(adapter_id))
-    return Route(name, kind, contract, adapter_id, about, model)
+    return Route(name, kind, contract, adapter_id, about, model, name.encode(), (adapter_id or "").encode())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -23,8 +24,15 @@ HIGH_WATER_BYTES = 256 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 """Head and trailers of one answer together."""
 
+MAX_UNMOVED_BYTES = 64 * 1024
+"""More bytes than this that bring neither head, body nor end (chunk extensions, trailers) end the answer."""
+
 KEEP_IDLE_S = 4.0
 """vLLM's server closes a connection after 5 s without a request; leaving earlier avoids that race."""
+
+
+Segments = Sequence[bytes | memoryview]
+"""A body in pieces, sent one after the other without being joined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +72,24 @@ class Disconnected(EngineError):
 class Connection(asyncio.Protocol):
     """One connection, one exchange at a time. `Upstream` owns it and decides whether it is used again."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts, owner: Upstream) -> None:
+        self.owner = owner
         self._loop = loop
         self._timeouts = timeouts
         self._transport: asyncio.Transport | None = None
-        self._parser: httptools.HttpResponseParser | None = None
+        self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self.listener: Callable[[], None] | None = None
+        """Called when the answer has come on or the exchange has failed, instead of waking who awaits it."""
         self._timer: asyncio.TimerHandle | None = None
-        self._error: EngineError | GatewayTimeout | None = None
+        self.error: EngineError | GatewayTimeout | None = None
+        """How the exchange failed."""
         self._pieces: list[bytes] = []
         self._unread_bytes = 0
         self._paused = False
         self._header_bytes = 0
+        self._unmoved_bytes = 0
+        self._busy = False
         self._started = 0.0
         self._last_data = 0.0
         self._reusable = False
@@ -89,21 +103,22 @@ class Connection(asyncio.Protocol):
 
     # The exchange, as the relay sees it.
 
-    def send(self, head: bytes, body: bytes) -> None:
+    def send(self, head: bytes, body: Segments) -> None:
         """Begin an exchange. The connection must be idle."""
         assert self._transport is not None
-        self._parser = httptools.HttpResponseParser(self)
-        self._error = None
-        self._header_bytes = 0
+        self.error = None
+        self._busy = True
+        self._header_bytes = self._unmoved_bytes = 0
         self.answered = self.complete = self.head_complete = False
         self.status = 0
         self.headers = []
         self._started = self._last_data = self._loop.time()
-        self._arm()
-        if len(body) <= 16384:
-            self._transport.write(head + body)
+        limits = self._timeouts
+        self._arm(self._started + min(limits.first_byte_s, limits.idle_s, limits.total_s))
+        if len(body) == 1 and len(body[0]) <= 16384:
+            self._transport.write(head + body[0])
         else:
-            self._transport.writelines((head, body))
+            self._transport.writelines((head, *body))
 
     async def head(self) -> None:
         """Wait for status and headers. Raises EngineError, GatewayTimeout, Disconnected."""
@@ -116,14 +131,30 @@ class Connection(asyncio.Protocol):
             if self.complete:
                 return b""
             await self._wait()
-        piece = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
+        return self.take()
+
+    def take(self) -> bytes:
+        """The bytes of the body that are there; perhaps none."""
+        pieces = self._pieces
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         self._unread_bytes = 0
-        if self._paused and self._transport is not None:
+        if self._paused:
+            self.resume()
+        return piece
+
+    def pause(self) -> None:
+        """Take nothing more from the engine until `resume`: its client is slow."""
+        if not self._paused and not self.closed and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        if self._paused and not self.closed and self._transport is not None:
             self._paused = False
             self._last_data = self._loop.time()
             self._transport.resume_reading()
-        return piece
 
     @property
     def unread(self) -> bool:
@@ -133,6 +164,7 @@ class Connection(asyncio.Protocol):
     def abort(self, error: EngineError | GatewayTimeout | None = None) -> None:
         """Close at once; the engine sees it and aborts the request."""
         self.closed = True
+        self._busy = False
         self._disarm()
         if self._transport is not None:
             self._transport.abort()
@@ -140,7 +172,7 @@ class Connection(asyncio.Protocol):
 
     def release(self) -> bool:
         """End the exchange; True where the connection may be used again."""
-        self._disarm()
+        self._busy = False
         if self.closed or not self.complete or not self._reusable or self._unread_bytes:
             self.abort()
             return False
@@ -148,8 +180,8 @@ class Connection(asyncio.Protocol):
         return True
 
     async def _wait(self) -> None:
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         if self.closed:
             raise Disconnected(self.answered)
         waiter = self._waiter = self._loop.create_future()
@@ -159,19 +191,28 @@ class Connection(asyncio.Protocol):
             self._waiter = None
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self.listener is not None:
+            self.listener()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _fail(self, error: EngineError | GatewayTimeout) -> None:
-        if self._error is None:
-            self._error = error
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(self._error)
+        if self.error is None:
+            self.error = error
+        if self.listener is not None:
+            self.listener()
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(self.error)
 
-    # Deadlines: one timer for an exchange, which looks at the clock when it fires and sleeps again.
+    # Deadlines: one timer for a connection, which looks at the clock when it fires and sleeps again. It is
+    # left alone between exchanges: to cancel one and make another costs more than the rest of what they do.
 
-    def _arm(self) -> None:
-        self._timer = self._loop.call_at(self._deadline(), self._check_deadline)
+    def _arm(self, deadline: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._check_deadline)
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -187,9 +228,13 @@ class Connection(asyncio.Protocol):
         return min(total, self._started + self._timeouts.first_byte_s)
 
     def _check_deadline(self) -> None:
+        self._timer = None
+        if not self._busy:
+            return
         deadline = self._deadline()
         if deadline > self._loop.time():
-            self._timer = self._loop.call_at(deadline, self._check_deadline)
+            # The first byte brings the idle limit, and does not set the timer: look again within that.
+            self._arm(min(deadline, self._loop.time() + self._timeouts.idle_s))
             return
         waited_s = self._loop.time() - self._started
         self.abort(GatewayTimeout(f"The engine did not answer in time ({waited_s:.0f} s)."))
@@ -200,19 +245,22 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
 
     def data_received(self, data: bytes) -> None:
-        if self._parser is None or self.complete:
+        if not self._busy or self.complete:
             self.abort()  # an engine that speaks unasked cannot be trusted with the next request
             return
         self.answered = True
         self._last_data = self._loop.time()
+        self._unmoved_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.abort(EngineError("The engine's answer is not valid HTTP."))
             return
-        if self._unread_bytes > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        if self._unmoved_bytes > MAX_UNMOVED_BYTES and not self.complete:
+            self.abort(EngineError("The engine's answer does not go on, though it sends."))
+            return
+        if self._unread_bytes > HIGH_WATER_BYTES:
+            self.pause()
         if self._pieces or self.complete or self.head_complete:
             self._wake()
 
@@ -224,61 +272,73 @@ class Connection(asyncio.Protocol):
 
     # httptools
 
-    def on_status(self, status: bytes) -> None:
-        self._count_header(len(status))
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_header(len(name) + len(value))
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            raise ValueError("head of the answer too large")
         if not self.head_complete:  # trailers are counted and dropped
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        assert self._parser is not None
-        self.status = self._parser.get_status_code()
-        if self.status < 200:
-            return
-        self.head_complete = True
+        status = self._parser.get_status_code()
+        if self.complete or not 100 <= status < 600:
+            raise ValueError("a second answer, or a status that there is not")
+        self.status = status
+        if status >= 200:  # interim answers without end would hold the request for good
+            self._unmoved_bytes = 0
+            self.head_complete = True
 
     def on_body(self, body: bytes) -> None:
+        self._unmoved_bytes = 0
         self._pieces.append(body)
         self._unread_bytes += len(body)
 
     def on_message_complete(self) -> None:
-        assert self._parser is not None
         if self.status < 200:  # an interim answer: the real one follows
             self.headers = []
             return
         self._reusable = self._parser.should_keep_alive()
         self.complete = True
 
-    def _count_header(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > MAX_HEADER_BYTES:
-            raise ValueError("head of the answer too large")
-
 
 class Upstream:
-    """Kept connections to one engine."""
+    """Kept connections to one engine, of the event loop that it is made in."""
 
     def __init__(self, address: Address, timeouts: Timeouts) -> None:
         self.address = address
         self._timeouts = timeouts
+        self._loop = asyncio.get_running_loop()
         self._idle: deque[Connection] = deque()
-        self._host = (address.host or "localhost").encode()
+        host = (address.host or "localhost").encode()
+        self._post = b" HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\n" % host
+        self._get = b" HTTP/1.1\r\nhost: %b\r\n\r\n" % host
         self.open_connections = 0
         """Connections with an exchange on them."""
 
-    async def exchange(
-        self, method: bytes, path: bytes, body: bytes, extra_headers: tuple[tuple[bytes, bytes], ...] = ()
-    ) -> Connection:
-        """Send a request and wait for the head of its answer; the caller must give it to `finish`.
+    async def exchange(self, path: bytes, body: Segments, request_id: bytes) -> Connection:
+        """POST a JSON body and wait for the head of the answer; the caller must give it to `finish`.
 
         A kept connection that the engine closed without one byte of an answer is a lost race with its
         keep-alive timer: the request goes out once more, on a fresh connection.
 
         Raises EngineError (502) or GatewayTimeout (504).
         """
-        head = self._head(method, path, len(body), extra_headers)
+        return await self._exchange(self._post_head(path, body, request_id), body)
+
+    def try_exchange(self, path: bytes, body: Segments, request_id: bytes) -> Connection | None:
+        """As `exchange`, on a kept connection and without waiting for the answer; None where none is kept."""
+        connection = self._kept()
+        if connection is None:
+            return None
+        self.open_connections += 1
+        connection.send(self._post_head(path, body, request_id), body)
+        return connection
+
+    async def get(self, path: bytes) -> Connection:
+        """GET, otherwise as `exchange`."""
+        return await self._exchange(b"GET " + path + self._get, ())
+
+    async def _exchange(self, head: bytes, body: Segments) -> Connection:
         connection = self._kept()
         if connection is not None:
             try:
@@ -287,6 +347,11 @@ class Upstream:
                 if error.answered:
                     raise
         return await self._begin(await self._connect(), head, body)
+
+    def _post_head(self, path: bytes, body: Segments, request_id: bytes) -> bytes:
+        size = len(body[0]) if len(body) == 1 else sum(map(len, body))
+        end = b"content-length: %d\r\nx-request-id: %b\r\n\r\n" % (size, request_id)
+        return b"POST " + path + self._post + end
 
     def finish(self, connection: Connection) -> None:
         """Give a connection back after its exchange, whatever came of it."""
@@ -299,7 +364,7 @@ class Upstream:
         while self._idle:
             self._idle.pop().abort()
 
-    async def _begin(self, connection: Connection, head: bytes, body: bytes) -> Connection:
+    async def _begin(self, connection: Connection, head: bytes, body: Segments) -> Connection:
         self.open_connections += 1
         try:
             connection.send(head, body)
@@ -310,7 +375,7 @@ class Upstream:
         return connection
 
     def _kept(self) -> Connection | None:
-        oldest = asyncio.get_running_loop().time() - KEEP_IDLE_S
+        oldest = self._loop.time() - KEEP_IDLE_S
         while self._idle and (self._idle[0].closed or self._idle[0].idle_since < oldest):
             self._idle.popleft().abort()
         while self._idle:
@@ -320,9 +385,9 @@ class Upstream:
         return None
 
     async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         began = time.monotonic()
-        connection = Connection(loop, self._timeouts)
+        connection = Connection(loop, self._timeouts, self)
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
                 if self.address.uds is not None:
@@ -335,13 +400,3 @@ class Upstream:
         except OSError as error:
             raise EngineError("The engine cannot be reached.", code="engine_unreachable") from error
         return connection
-
-    def _head(
-        self, method: bytes, path: bytes, body_bytes: int, extra: tuple[tuple[bytes, bytes], ...]
-    ) -> bytes:
-        lines = [method + b" " + path + b" HTTP/1.1", b"host: " + self._host]
-        if body_bytes:
-            lines += [b"content-type: application/json", b"content-length: %d" % body_bytes]
-        lines += [name + b": " + value for name, value in extra]
-        lines.append(b"\r\n")
-        return b"\r\n".join(lines)

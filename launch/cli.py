@@ -15,6 +15,7 @@ from gateway.errors import ConfigError, LoraGatewayError
 from launch.__main__ import complain, with_state_dir
 from launch.demo import run_demo
 from launch.engine import plan_engine, run_engine
+from launch.keys import build_keys_app
 from launch.signals import StopSignals
 from launch.stack import check_gateway_port, up
 from launch.state import FILE, is_running
@@ -35,6 +36,7 @@ def build_app() -> typer.Typer:
     app.command("demo")(demo_command)
     app.command("check")(check_command)
     app.command("status")(status_command)
+    app.add_typer(build_keys_app(), name="keys")
     # These two read their own options, so that nothing of theirs is imported before they are asked for.
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command("train", context_settings=passed_on)(train_proxy)

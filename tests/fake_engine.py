@@ -63,8 +63,12 @@ class FakeEngine:
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> str:
-        """Listen on a free port; the URL."""
+    async def start(self, uds: Path | None = None) -> str:
+        """Listen on a free port, or on a Unix socket; the URL."""
+        if uds is not None:
+            self._server = await asyncio.start_unix_server(self._connected, uds)
+            self.url = f"unix:{uds}"
+            return self.url
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self.url

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.endpoints.reply import request_id_of, send_error, send_json
+from gateway.endpoints.reply import Head, send_error, send_json
 from gateway.errors import Unavailable
 from gateway.limits import Admission
 from gateway.replicas import Replicas
@@ -26,7 +26,7 @@ class Health:
             "waiting": self._admission.waiting,
             "open_connections": self._replicas.open_connections,
         }
-        await send_json(send, document, request_id_of(scope))
+        await send_json(send, document, Head(scope).request_id)
 
 
 class Ready:
@@ -36,7 +36,7 @@ class Ready:
         self._replicas = replicas
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = request_id_of(scope)
+        request_id = Head(scope).request_id
         if await self._replicas.proven():
             await send_json(send, {"status": "ready"}, request_id)
             return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.endpoints.reply import request_id_of, send_error, send_json
-from gateway.errors import ModelNotFound
+from gateway.auth import Keys, Principal, permitted_route
+from gateway.endpoints.reply import Head, send_error, send_json
+from gateway.errors import RequestError
 from gateway.replicas import Replicas
 from gateway.table import Route
 
@@ -13,24 +14,29 @@ JsonDocument = dict[str, object]
 
 
 class Models:
-    """The list of models, or one of them where the path names it."""
+    """The models that the key may call, or one of them where the path names it."""
 
-    def __init__(self, replicas: Replicas) -> None:
+    def __init__(self, keys: Keys, replicas: Replicas) -> None:
+        self._keys = keys
         self._replicas = replicas
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = request_id_of(scope)
-        routes = self._replicas.table.routes
-        name = scope.get("path_params", {}).get("model")
-        if name is None:
-            listed = [self._entry(route) for route in routes.values()]
-            await send_json(send, {"object": "list", "data": listed}, request_id)
+        head = Head(scope)
+        try:
+            document = self._document(
+                self._keys.principal(head.authorization), scope.get("path_params", {}).get("model")
+            )
+        except RequestError as error:
+            await send_error(send, error, head.request_id)
             return
-        route = routes.get(name)
-        if route is None:
-            await send_error(send, ModelNotFound.naming(name, routes), request_id)
-            return
-        await send_json(send, self._entry(route), request_id)
+        await send_json(send, document, head.request_id)
+
+    def _document(self, principal: Principal, name: str | None) -> JsonDocument:
+        table = self._replicas.table
+        if name is not None:
+            return self._entry(permitted_route(table, principal, name))
+        listed = [self._entry(table.routes[model]) for model in principal.visible(table.routes)]
+        return {"object": "list", "data": listed}
 
     def _entry(self, route: Route) -> JsonDocument:
         """One model in OpenAI's form; `root` is the engine's id, `parent` the base."""

@@ -2,49 +2,133 @@
 
 from __future__ import annotations
 
-import time
+import logging
+from typing import cast
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
+from gateway.auth import Keys, Principal, permitted_route
 from gateway.config import GatewayConfig
+from gateway.contract import (
+    Fields,
+    apply_contract,
+    ask_for_usage,
+    decode_body,
+    encode_body,
+    flag_field,
+    text_field,
+)
 from gateway.endpoints.pipelines import PipelineEndpoint
-from gateway.endpoints.reply import ClientLeft, read_json_body, request_id_of, send_error
-from gateway.errors import RequestError
+from gateway.endpoints.reply import ClientLeft, Head, check_head, check_size, read_json_body, send_error
+from gateway.errors import RequestError, internal_error
+from gateway.exchange import Exchange
+from gateway.express import Lane
+from gateway.http_server import Cycle
 from gateway.limits import check_fields
-from gateway.relay import Relay, apply_contract, decode_body, flag_field, text_field, until_client_leaves
+from gateway.metrics import Metrics
+from gateway.relay import Relay, error_answer, until_client_leaves
+from gateway.table import Route
+from gateway.upstream import Segments
 
-_encode = msgspec.json.Encoder().encode
+logger = logging.getLogger("gateway.openai")
 
 
 class Completions:
     """One of OpenAI's two completion routes. `path` is the engine's, which is the same."""
 
-    def __init__(self, path: str, relay: Relay, pipelines: PipelineEndpoint, bounds: GatewayConfig) -> None:
+    def __init__(
+        self,
+        path: str,
+        keys: Keys,
+        relay: Relay,
+        pipelines: PipelineEndpoint,
+        bounds: GatewayConfig,
+        metrics: Metrics,
+    ) -> None:
         self._path = path.encode()
         self._chat = path.endswith("/chat/completions")
+        self._keys = keys
         self._relay = relay
         self._pipelines = pipelines
         self._bounds = bounds
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived = time.perf_counter()
-        request_id = request_id_of(scope)
+        head = Head(scope)
+        exchange = Exchange(self._metrics, head.request_id)
         try:
-            body = await read_json_body(scope, receive, self._bounds)
-            await until_client_leaves(self._answer(body, request_id, arrived, send), receive)
+            principal = self._keys.principal(head.authorization)
+            body = await read_json_body(head, receive, self._bounds)
+            work = self._answer(exchange, principal, body, send)
+            if not await until_client_leaves(work, scope, receive):
+                exchange.cancelled()
         except ClientLeft:
-            return
+            exchange.cancelled()
         except RequestError as error:
-            await send_error(send, error, request_id)
+            exchange.failed(error)
+            await send_error(send, error, head.request_id)
 
-    async def _answer(self, body: bytes, request_id: bytes, arrived: float, send: Send) -> None:
-        fields = decode_body(body)
-        route = self._relay.replicas.table.find(text_field(fields, "model"))
-        check_fields(fields, self._bounds)
-        streaming = flag_field(fields, "stream")
+    def express(self, client: Cycle) -> bool:
+        """Serve a whole request without a task where it need not wait; elsewhere False, nothing done."""
+        head = Head(cast(Scope, client.scope))
+        exchange = Exchange(self._metrics, head.request_id)
+        try:
+            principal = self._keys.principal(head.authorization)
+            check_head(head, self._bounds)
+            check_size(len(client.body), self._bounds)
+            call = self._call(exchange, principal, bytes(client.body))
+            if call.route.kind == "pipeline":
+                return False
+            segments = call.segments()
+            return Lane(self._relay, exchange, client, call.usage_wanted).start(
+                call.route, self._path, segments
+            )
+        except RequestError as refusal:
+            fault = refusal
+        except Exception:
+            logger.exception("POST %s failed", self._path.decode())
+            fault = internal_error()
+        exchange.failed(fault)
+        status, headers, body = error_answer(fault, head.request_id)
+        client.begin(status, headers)
+        client.write(body, False)
+        return True
+
+    async def _answer(
+        self, exchange: Exchange, principal: Principal, body: bytes | bytearray, send: Send
+    ) -> None:
+        call = self._call(exchange, principal, body)
+        route = call.route
         if route.kind == "pipeline":
-            await self._pipelines.answer(route, body, self._chat, streaming, request_id, send)
+            await self._pipelines.answer(exchange, route, body, self._chat, call.streaming, send)
             return
-        apply_contract(fields, route)
-        await self._relay.forward(route, self._path, _encode(fields), request_id, arrived, send)
+        segments, usage_wanted = call.segments(), call.usage_wanted
+        del call, body  # what the segments refer to is kept by them, the rest need not be
+        await self._relay.forward(exchange, route, self._path, segments, send, usage_wanted=usage_wanted)
+
+    def _call(self, exchange: Exchange, principal: Principal, body: bytes | bytearray) -> _Call:
+        fields = decode_body(body)
+        route = permitted_route(self._relay.replicas.table, principal, text_field(fields, "model"))
+        exchange.route = route
+        check_fields(fields, self._bounds)
+        return _Call(route, fields, flag_field(fields, "stream"), len(body))
+
+
+class _Call:
+    """A checked request."""
+
+    __slots__ = ("fields", "received_bytes", "route", "streaming", "usage_wanted")
+
+    def __init__(self, route: Route, fields: Fields, streaming: bool, received_bytes: int) -> None:
+        self.route = route
+        self.fields = fields
+        self.streaming = streaming
+        self.received_bytes = received_bytes
+        self.usage_wanted = False
+
+    def segments(self) -> Segments:
+        """The body for the engine. Raises InvalidRequest."""
+        if self.streaming:
+            self.usage_wanted = ask_for_usage(self.fields)
+        apply_contract(self.fields, self.route)
+        return encode_body(self.fields, self.route, self.received_bytes)

@@ -11,13 +11,16 @@ import msgspec
 from starlette.types import Send
 
 from gateway.config import JsonObject
+from gateway.contract import decode_body
 from gateway.endpoints.reply import send_json
 from gateway.errors import InvalidRequest, RequestError
+from gateway.exchange import Exchange, HeaderList
+from gateway.metrics import Metrics
 from gateway.pipeline.answer import ChunkRenderer, chat_completion, text_completion
 from gateway.pipeline.engine_caller import EngineCaller
 from gateway.pipeline.run import Done, Piece, run, stream
 from gateway.pipeline.spec import Pipeline
-from gateway.relay import HeaderList, Relay, decode_body
+from gateway.relay import Relay
 from gateway.table import Route
 
 logger = logging.getLogger("gateway.pipelines")
@@ -28,44 +31,72 @@ _encode = msgspec.json.Encoder().encode
 class PipelineEndpoint:
     """Every pipeline of a configuration, by name."""
 
-    def __init__(self, pipelines: Mapping[str, Pipeline], relay: Relay) -> None:
+    def __init__(self, pipelines: Mapping[str, Pipeline], relay: Relay, metrics: Metrics) -> None:
         self._pipelines = pipelines
         self._relay = relay
+        self._metrics = metrics
 
     async def answer(
-        self, route: Route, body: bytes, chat: bool, streaming: bool, request_id: bytes, send: Send
+        self,
+        exchange: Exchange,
+        route: Route,
+        body: bytes | bytearray,
+        chat: bool,
+        streaming: bool,
+        send: Send,
     ) -> None:
-        """Run the pipeline of `route`. Raises RequestError only before the first byte went out."""
-        pipeline = self._pipelines[route.name]
+        """Run the pipeline of `route`. Raises RequestError only before the first byte went out.
+
+        Its own record has no tokens: those stand with the tasks of its stages.
+        """
+        exchange.begin(route)
+        try:
+            await self._run(exchange, self._pipelines[route.name], body, chat, streaming, send)
+        finally:
+            exchange.release()
+
+    async def _run(
+        self,
+        exchange: Exchange,
+        pipeline: Pipeline,
+        body: bytes | bytearray,
+        chat: bool,
+        streaming: bool,
+        send: Send,
+    ) -> None:
         request = _document(body)
-        caller = EngineCaller(self._relay, request_id)
+        request_id = exchange.request_id
+        caller = EngineCaller(self._relay, self._metrics, request_id)
+        exchange.status = 200
         answer_id = ("chatcmpl-" if chat else "cmpl-") + request_id.decode()
-        headers = self._headers(route, pipeline)
+        headers = self._headers(pipeline)
         created = int(time.time())
         if not streaming:
             render = chat_completion if chat else text_completion
             result = await run(pipeline, request, caller)
-            answer = render(answer_id, created, route.name, result)
+            answer = render(answer_id, created, pipeline.name, result)
             await send_json(send, answer, request_id, extra=headers)
+            exchange.finished()
             return
         renderer = ChunkRenderer(
-            "chat" if chat else "text", answer_id, created, route.name, include_usage=_wants_usage(body)
+            "chat" if chat else "text", answer_id, created, pipeline.name, include_usage=_wants_usage(body)
         )
         async with aclosing(stream(pipeline, request, caller)) as events:
             first = await anext(events)
+            exchange.first_token_s = time.perf_counter() - exchange.arrived
             headers += [
                 (b"content-type", b"text/event-stream; charset=utf-8"),
                 (b"cache-control", b"no-cache"),
                 (b"x-request-id", request_id),
             ]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await _send_events(renderer, first, events, request_id, send)
+            await _send_events(renderer, first, events, exchange, send)
 
-    def _headers(self, route: Route, pipeline: Pipeline) -> HeaderList:
+    def _headers(self, pipeline: Pipeline) -> HeaderList:
         routes = self._relay.replicas.table.routes
         adapters = dict.fromkeys(routes[stage.task].adapter_id or "" for stage in pipeline.stages)
         return [
-            (b"x-gateway-task", route.name.encode()),
+            (b"x-gateway-task", pipeline.name.encode()),
             (b"x-gateway-adapter", ",".join(adapters).encode()),
         ]
 
@@ -74,7 +105,7 @@ async def _send_events(
     renderer: ChunkRenderer,
     first: Piece | Done,
     rest: AsyncIterator[Piece | Done],
-    request_id: bytes,
+    exchange: Exchange,
     send: Send,
 ) -> None:
     await _send_chunks(send, [*renderer.first(), *renderer.event(first)])
@@ -82,9 +113,11 @@ async def _send_events(
         async for event in rest:
             await _send_chunks(send, renderer.event(event))
     except RequestError as error:
-        logger.warning("request %s: pipeline failed midway: %s", request_id.decode(), error.message)
+        logger.warning("request %s: pipeline failed midway: %s", exchange.request_id.decode(), error.message)
         await _send_chunks(send, [error.envelope])
+        exchange.failed(error)
     else:
+        exchange.finished()
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -94,7 +127,7 @@ async def _send_chunks(send: Send, chunks: list[JsonObject] | list[dict[str, dic
     await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-def _document(body: bytes) -> JsonObject:
+def _document(body: bytes | bytearray) -> JsonObject:
     try:
         document: JsonObject = msgspec.json.decode(body, type=dict)
         return document
@@ -102,7 +135,7 @@ def _document(body: bytes) -> JsonObject:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None
 
 
-def _wants_usage(body: bytes) -> bool:
+def _wants_usage(body: bytes | bytearray) -> bool:
     options = decode_body(body).get("stream_options")
     if options is None:
         return False

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+import random
 import re
-import uuid
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from gateway.config import GatewayConfig
-from gateway.errors import GatewayTimeout, LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
+from gateway.errors import LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
+from gateway.relay import error_answer
 
 REQUEST_ID = re.compile(rb"^[A-Za-z0-9._:@/+=-]{1,128}$")
 
@@ -19,61 +19,86 @@ class ClientLeft(LoraGatewayError):
     """The client closed its connection; there is nobody to answer."""
 
 
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """The first value of a header, given in lower case."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None
+class Head:
+    """What the gateway reads of a request's headers, in one pass."""
+
+    __slots__ = ("authorization", "content_length", "content_type", "request_id")
+
+    def __init__(self, scope: Scope) -> None:
+        self.authorization: bytes | None = None
+        self.content_type: bytes | None = None
+        self.content_length: int | None = None
+        self.request_id = b""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                # Two of them could mean one thing to a proxy in front and another here.
+                self.authorization = value if self.authorization is None else b""
+            elif name == b"content-type":
+                self.content_type = value
+            elif name == b"content-length" and value.isdigit():
+                self.content_length = int(value)
+            elif name == b"x-request-id" and REQUEST_ID.match(value):
+                self.request_id = value
+        if not self.request_id:
+            self.request_id = b"%032x" % random.getrandbits(128)
 
 
-def request_id_of(scope: Scope) -> bytes:
-    """The client's X-Request-Id where it is well-formed, else a new one."""
-    given = header(scope, b"x-request-id")
-    if given is not None and REQUEST_ID.match(given):
-        return given
-    return uuid.uuid4().hex.encode()
-
-
-async def read_json_body(scope: Scope, receive: Receive, bounds: GatewayConfig) -> bytes:
-    """The whole body of a JSON request.
-
-    Raises UnsupportedMedia (415), PayloadTooLarge (413), GatewayTimeout (504), ClientLeft.
-    """
-    content_type = header(scope, b"content-type")
-    if content_type is not None and content_type.lower().partition(b";")[0].strip() != b"application/json":
+def check_head(head: Head, bounds: GatewayConfig) -> None:
+    """Refuse a body by what its headers say. Raises UnsupportedMedia (415), PayloadTooLarge (413)."""
+    content_type = head.content_type
+    if (
+        content_type is not None
+        and content_type != b"application/json"
+        and content_type.lower().partition(b";")[0].strip() != b"application/json"
+    ):
         shown = content_type[:80].decode("latin-1")
         raise UnsupportedMedia(f"The content type is {shown!r}; send application/json.")
-    length = header(scope, b"content-length")
-    if length is not None and length.isdigit() and int(length) > bounds.max_body_bytes:
+    if head.content_length is not None and head.content_length > bounds.max_body_bytes:
         raise _too_large(bounds)
-    try:
-        async with asyncio.timeout(bounds.receive_timeout_s):
-            return await _receive_all(receive, bounds)
-    except TimeoutError:
-        raise GatewayTimeout(
-            f"The request's body did not arrive within {bounds.receive_timeout_s:.0f} s.", status=408
-        ) from None
 
 
-async def _receive_all(receive: Receive, bounds: GatewayConfig) -> bytes:
-    pieces: list[bytes] = []
+async def read_json_body(head: Head, receive: Receive, bounds: GatewayConfig) -> bytes | bytearray:
+    """The whole body of a JSON request, held once.
+
+    How long it may take is the server's to watch (`http_server`).
+
+    Raises UnsupportedMedia (415), PayloadTooLarge (413), ClientLeft.
+    """
+    check_head(head, bounds)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientLeft
+    piece: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        check_size(len(piece), bounds)
+        return piece
+    return await _collect(head, piece, receive, bounds)
+
+
+async def _collect(head: Head, piece: bytes, receive: Receive, bounds: GatewayConfig) -> bytearray:
+    """A body that comes in pieces, put where it stays: joining them at the end would hold it twice."""
+    body = bytearray(head.content_length or 0)  # memory that nothing is written to is not used
     size = 0
+    more_body = True
     while True:
+        end = size + len(piece)
+        check_size(end, bounds)
+        body[size:end] = piece
+        size = end
+        if not more_body:
+            del body[size:]
+            return body
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientLeft
         piece = message.get("body", b"")
-        if not message.get("more_body", False) and not pieces:
-            if len(piece) > bounds.max_body_bytes:
-                raise _too_large(bounds)
-            return bytes(piece)
-        pieces.append(piece)
-        size += len(piece)
-        if size > bounds.max_body_bytes:
-            raise _too_large(bounds)
-        if not message.get("more_body", False):
-            return b"".join(pieces)
+        more_body = message.get("more_body", False)
+
+
+def check_size(body_bytes: int, bounds: GatewayConfig) -> None:
+    """Raises PayloadTooLarge (413)."""
+    if body_bytes > bounds.max_body_bytes:
+        raise _too_large(bounds)
 
 
 def _too_large(bounds: GatewayConfig) -> PayloadTooLarge:
@@ -101,5 +126,6 @@ async def send_json(
 
 async def send_error(send: Send, error: RequestError, request_id: bytes) -> None:
     """An error in OpenAI's envelope."""
-    extra = [] if error.retry_after_s is None else [(b"retry-after", b"%d" % error.retry_after_s)]
-    await send_json(send, error.envelope, request_id, error.status, extra)
+    status, headers, body = error_answer(error, request_id)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 
 from gateway.config import JsonObject
+from gateway.contract import Fields, apply_contract, encode_body
 from gateway.errors import EngineError, InvalidRequest, RequestError
+from gateway.events import Usage as CountedUsage
+from gateway.exchange import Exchange
+from gateway.metrics import Metrics
 from gateway.pipeline.calls import Answer, Delta, Usage
-from gateway.relay import Fields, Relay, apply_contract, engine_failure
+from gateway.relay import Relay, engine_failure, read_whole
+from gateway.table import Route
 from gateway.upstream import Connection
 
 CHAT = b"/v1/chat/completions"
@@ -55,30 +61,23 @@ _no_usage = Usage(0, 0)
 class EngineCaller:
     """Runs a stage's task for one client request, whose id all its calls carry."""
 
-    def __init__(self, relay: Relay, request_id: bytes) -> None:
+    def __init__(self, relay: Relay, metrics: Metrics, request_id: bytes) -> None:
         self._relay = relay
+        self._metrics = metrics
         self._request_id = request_id
 
     async def answer(self, task: str, body: JsonObject) -> Answer:
         """One whole answer. Raises RequestError."""
         route = self._relay.replicas.table.find(task)
-        fields = _fields(body)
-        apply_contract(fields, route)
-        async with self._relay.exchange(
-            route, CHAT, _encode(fields), self._request_id, time.perf_counter()
-        ) as (_, connection):
-            if connection.status != 200:
-                raise await self._refusal(task, connection)
-            pieces: list[bytes] = []
-            while piece := await connection.read():
-                pieces.append(piece)
-        completion = _parsed(b"".join(pieces))
-        if not completion.choices:
-            raise EngineError(f"The engine's answer for '{task}' has no choices.")
+        async with self._call(route, _fields(body)) as (exchange, connection):
+            text = await read_whole(connection)
+            completion = _parsed(text)
+            if not completion.choices:
+                raise EngineError(f"The engine's answer for '{task}' has no choices.")
+            usage = _usage_of(completion)
+            exchange.usage = CountedUsage(usage.prompt_tokens, usage.completion_tokens)
         choice = completion.choices[0]
-        return Answer(
-            choice.message.content or "", _usage_of(completion), route.adapter_id or "", choice.finish_reason
-        )
+        return Answer(choice.message.content or "", usage, route.adapter_id or "", choice.finish_reason)
 
     async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:
         """The answer as it is decoded; closing the generator aborts it in the engine. Raises RequestError."""
@@ -86,21 +85,42 @@ class EngineCaller:
         fields = _fields(body)
         fields["stream"] = msgspec.Raw(b"true")
         fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
-        apply_contract(fields, route)
         adapter = route.adapter_id or ""
-        async with self._relay.exchange(
-            route, CHAT, _encode(fields), self._request_id, time.perf_counter()
-        ) as (_, connection):
-            if connection.status != 200:
-                raise await self._refusal(task, connection)
+        async with self._call(route, fields) as (exchange, connection):
             async for event in _events(connection):
+                if exchange.first_token_s is None:
+                    exchange.first_token_s = time.perf_counter() - exchange.arrived
+                exchange.events += 1
                 completion = _parsed(event)
                 if completion.error is not None:
                     raise EngineError(f"The engine broke off the answer for '{task}'.")
                 usage = None if completion.usage is None else _usage_of(completion)
+                if usage is not None:
+                    exchange.usage = CountedUsage(usage.prompt_tokens, usage.completion_tokens)
                 choice = completion.choices[0] if completion.choices else _Choice()
                 if choice.delta.content or choice.finish_reason or usage:
                     yield Delta(choice.delta.content or "", choice.finish_reason, usage, adapter)
+
+    @asynccontextmanager
+    async def _call(self, route: Route, fields: Fields) -> AsyncIterator[tuple[Exchange, Connection]]:
+        """A stage's request at the engine, counted as its task's; leaving early aborts it there."""
+        exchange = Exchange(self._metrics, self._request_id, "pipeline")
+        apply_contract(fields, route)
+        try:
+            connection = await self._relay.begin(exchange, route, CHAT, encode_body(fields, route, 0))
+            try:
+                if connection.status != 200:
+                    raise await self._refusal(route.name, connection)
+                yield exchange, connection
+                exchange.finished()
+            finally:
+                self._relay.end(exchange, connection)
+        except RequestError as error:
+            exchange.failed(error)
+            raise
+        except BaseException:  # the client left, or another stage failed
+            exchange.cancelled()
+            raise
 
     async def _refusal(self, task: str, connection: Connection) -> RequestError:
         """The engine's own 4xx with its message; a 5xx in our words."""

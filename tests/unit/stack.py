@@ -8,13 +8,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import httpx
 import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
 from uvicorn.server import ServerState
 
 from gateway.app import Gateway
 from gateway.config import Config
+from gateway.http_server import protocol_with
 from tests.fake_engine import FakeEngine
 
 SCHEMA = {
@@ -34,7 +37,7 @@ STAGES = [
 ]
 
 
-def config_of(folder: Path, **gateway: object) -> Config:
+def config_of(folder: Path, *, keys: object = None, **gateway: object) -> Config:
     """base, two tasks and a pipeline; `naming` has a whole prompt contract."""
     naming = {
         "adapter": str(folder / "naming"),
@@ -46,6 +49,7 @@ def config_of(folder: Path, **gateway: object) -> Config:
         "base": {"model": "some/model"},
         "tasks": {"concept": {"adapter": str(folder / "concept")}, "naming": naming},
         "pipelines": {"concept-naming": {"stages": STAGES}},
+        "keys": keys or {},
         "gateway": gateway,
         "state_dir": str(folder),
     }
@@ -58,6 +62,7 @@ class Stack:
     gateway: Gateway
     port: int
     client: httpx.AsyncClient
+    server: ServerState
 
     async def chat(self, body: object = None, **fields: object) -> httpx.Response:
         """POST a chat; `body` replaces the usual one."""
@@ -76,6 +81,30 @@ class Stack:
         lines = f"POST {path} HTTP/1.1\r\nhost: x\r\n{head}content-type: application/json\r\n"
         writer.write(f"{lines}content-length: {len(body)}\r\n\r\n{body}".encode())
         return reader, writer
+
+    async def raw(self, *pieces: bytes) -> bytes:
+        """Send bytes as they are; everything that comes back until the gateway closes."""
+        async with asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            try:
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                return await reader.read()
+            finally:
+                writer.transport.abort()
+
+    def samples(self) -> dict[tuple[str, ...], float]:
+        """`/metrics`: a name without its prefix, then its labels as `name=value` → value."""
+        text = self.gateway.metrics.render()[0].decode()
+        return {
+            (
+                sample.name.removeprefix("lora_gateway_"),
+                *(f"{name}={value}" for name, value in sorted(sample.labels.items())),
+            ): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
 
     async def at_rest(self) -> None:
         """Wait until the gateway holds nothing of any request."""
@@ -97,13 +126,31 @@ def write_report(folder: Path, **report: object) -> None:
 
 
 @asynccontextmanager
-async def stack(folder: Path, *, ready: bool = True, **gateway_settings: object) -> AsyncIterator[Stack]:
+async def stack(
+    folder: Path,
+    *,
+    ready: bool = True,
+    uds: Path | None = None,
+    receive_timeout_s: float = 30.0,
+    keep_alive_s: float = 5.0,
+    keys: object = None,
+    express: bool = True,
+    **gateway_settings: object,
+) -> AsyncIterator[Stack]:
+    """`uds`: the engine listens on that Unix socket."""
     engine = FakeEngine()
-    url = await engine.start()
+    url = await engine.start(uds)
     if ready:
         write_report(folder, url=url, state="ready", started_at=1.0, base="base")
-    gateway = Gateway(config_of(folder, **gateway_settings))
-    settings = uvicorn.Config(gateway, http="httptools", lifespan="off", log_level="warning", ws="none")
+    gateway = Gateway(config_of(folder, keys=keys, **gateway_settings))
+    settings = uvicorn.Config(
+        gateway,
+        http=protocol_with(receive_timeout_s, gateway.express if express else None),
+        lifespan="off",
+        log_level="warning",
+        ws="none",
+        timeout_keep_alive=cast(int, keep_alive_s),
+    )
     settings.load()
     state = ServerState()
     await gateway.replicas.start()
@@ -118,7 +165,7 @@ async def stack(folder: Path, *, ready: bool = True, **gateway_settings: object)
     port = server.sockets[0].getsockname()[1]
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            yield Stack(engine, gateway, port, client)
+            yield Stack(engine, gateway, port, client, state)
     finally:
         server.close()
         await gateway.replicas.stop()

@@ -31,6 +31,7 @@ def keys_of(model: type[BaseModel]) -> set[str]:
             settings.StageConfig,
             {k: 0 for stage in EXAMPLE["pipelines"]["concept-naming"]["stages"] for k in stage},
         ),
+        (settings.KeyConfig, EXAMPLE["keys"]["team-a"]),
         (settings.GatewayConfig, EXAMPLE["gateway"]),
         (settings.EngineConfig, EXAMPLE["engine"]),
     ],

@@ -1,0 +1,73 @@
+"""Keys: from the digest of what a client sends to whom it belongs and what that one may call.
+
+Only SHA-256 digests are configured, kept and compared. A look-up by the whole digest leaks nothing of use:
+who learns a digest's prefix from the clock still has to find a key that hashes to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gateway.config import KeyConfig
+from gateway.errors import Forbidden, Unauthorized
+from gateway.table import Route, Table
+
+_BEARER = b"bearer "
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom a key belongs to; `models` is None where every model may be called."""
+
+    name: str
+    models: frozenset[str] | None = None
+
+    def may(self, model: str) -> bool:
+        return self.models is None or model in self.models
+
+    def visible(self, models: Iterable[str]) -> list[str]:
+        """Of `models`, those it may call, in their order."""
+        return [model for model in models if self.may(model)]
+
+
+ANYBODY = Principal("")
+"""Who calls a gateway without keys, which listens on loopback only."""
+
+
+class Keys:
+    """Every key of a configuration."""
+
+    def __init__(self, keys: Mapping[str, KeyConfig]) -> None:
+        self._principals = {
+            bytes.fromhex(key.sha256): Principal(name, None if key.tasks is None else frozenset(key.tasks))
+            for name, key in keys.items()
+        }
+
+    @property
+    def required(self) -> bool:
+        return bool(self._principals)
+
+    def principal(self, authorization: bytes | None) -> Principal:
+        """Whose key the Authorization header holds. Raises Unauthorized."""
+        if not self._principals:
+            return ANYBODY
+        if authorization is None:
+            raise Unauthorized("An API key is needed: send the header 'Authorization: Bearer <key>'.")
+        if authorization[:7].lower() != _BEARER:
+            raise Unauthorized("The Authorization header must read 'Bearer <key>'.")
+        principal = self._principals.get(hashlib.sha256(authorization[7:].strip()).digest())
+        if principal is None:
+            raise Unauthorized("The API key is not known here.")
+        return principal
+
+
+def permitted_route(table: Table, principal: Principal, model: str) -> Route:
+    """The route of a model that `principal` may call. Raises ModelNotFound (404), Forbidden (403)."""
+    if principal.models is None:
+        return table.find(model)
+    if model not in principal.models and model in table.routes:
+        names = ", ".join(principal.visible(table.routes)) or "none"
+        raise Forbidden(f"The key may not call '{model}'. It may call: {names}.", param="model")
+    return table.find(model, principal.models)

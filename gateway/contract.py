@@ -1,0 +1,150 @@
+"""A request's body, decoded one level deep, and what the task's contract adds to it.
+
+Values stay as the bytes that came; only what a bound or a route needs is looked into.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.errors import InvalidRequest
+from gateway.table import Contract, Route
+from gateway.upstream import Segments
+
+Fields = dict[str, msgspec.Raw]
+JOIN_BELOW_BYTES = 64 * 1024
+"""A larger body is sent in pieces that refer to what was received, so that it is held once."""
+
+_decode_fields = msgspec.json.Decoder(Fields).decode
+_encode = msgspec.json.Encoder().encode
+_STAND_INS = {
+    "max_tokens": ("max_tokens", "max_completion_tokens"),
+    "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
+}
+_FORMATS = (
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+)
+_TRUE = msgspec.Raw(b"true")
+_WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
+
+
+class _Message(msgspec.Struct):
+    """Of a message only the role is looked at."""
+
+    role: str
+
+
+_decode_messages = msgspec.json.Decoder(list[_Message]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_options = msgspec.json.Decoder(Fields | None).decode
+
+
+def decode_body(body: bytes | bytearray) -> Fields:
+    """A request's top-level fields, their values undecoded. Raises InvalidRequest."""
+    try:
+        return _decode_fields(body)
+    except msgspec.ValidationError:
+        raise InvalidRequest("The body must be a JSON object.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
+
+
+def text_field(fields: Fields, key: str) -> str:
+    """A required field that must be a string. Raises InvalidRequest."""
+    if key not in fields:
+        raise InvalidRequest(f"'{key}' is required.", param=key, code="missing_required_parameter")
+    try:
+        return _decode_text(fields[key])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise InvalidRequest(f"'{key}' must be a string.", param=key) from None
+
+
+def flag_field(fields: Fields, key: str) -> bool:
+    """An optional boolean; null counts as false. Raises InvalidRequest."""
+    if key not in fields:
+        return False
+    raw = bytes(fields[key])
+    if raw not in (b"true", b"false", b"null"):
+        raise InvalidRequest(f"'{key}' must be true or false.", param=key)
+    return raw == b"true"
+
+
+def ask_for_usage(fields: Fields) -> bool:
+    """Have a stream end with its usage; True where the client asked for it itself. Raises InvalidRequest."""
+    given = fields.get("stream_options")
+    if given is None:
+        fields["stream_options"] = _WITH_USAGE
+        return False
+    try:
+        options = _decode_options(given) or {}
+        wanted = flag_field(options, "include_usage")
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise InvalidRequest("'stream_options' must be an object.", param="stream_options") from None
+    if not wanted:  # it counts only beside include_usage, which the client did not ask for
+        options.pop("continuous_usage_stats", None)
+    options["include_usage"] = _TRUE
+    fields["stream_options"] = msgspec.Raw(_encode(options))
+    return wanted
+
+
+def apply_contract(fields: Fields, route: Route) -> None:
+    """Write the engine's model name and, where the client gave none, the task's own settings."""
+    contract = route.contract
+    fields["model"] = route.model_json
+    for key, value in contract.defaults.items():
+        if not any(name in fields for name in _STAND_INS.get(key, (key,))):
+            fields[key] = value
+    if contract.response_format is not None and not any(name in fields for name in _FORMATS):
+        fields["response_format"] = contract.response_format
+
+
+def encode_body(fields: Fields, route: Route, received_bytes: int) -> Segments:
+    """The body for the engine, the task's system prompt before the messages where they have none.
+
+    `received_bytes`, the size of what came, decides whether it is joined. Raises InvalidRequest.
+    """
+    prefix = b""
+    if route.contract.system_message is not None and "messages" in fields:
+        prefix = _system_prefix(fields["messages"], route.contract)
+    if received_bytes < JOIN_BELOW_BYTES:
+        if prefix:
+            rest = bytes(fields["messages"]).lstrip()[1:]
+            fields["messages"] = msgspec.Raw(prefix + rest)
+        return (_encode(fields),)
+    segments: list[bytes | memoryview] = []
+    opening = b"{"
+    for key, raw in fields.items():
+        value = memoryview(raw)
+        segments.append(opening + _encode(key) + b":")
+        if prefix and key == "messages":
+            segments.append(prefix)
+            value = value[_bracket(value) + 1 :]
+        segments.append(value)
+        opening = b","
+    segments.append(b"}")
+    return segments
+
+
+def _system_prefix(messages: msgspec.Raw, contract: Contract) -> bytes:
+    """What goes before the client's first message: `[`, the task's system message and a comma, or nothing."""
+    try:
+        roles = _decode_messages(messages)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidRequest(
+            f"'messages' must list messages with a role: {error}", param="messages"
+        ) from None
+    if not roles or any(message.role in ("system", "developer") for message in roles):
+        return b""
+    return b"[%b," % (contract.system_message or b"")
+
+
+def _bracket(value: memoryview) -> int:
+    """Where a list's opening bracket stands; only white space can come before it."""
+    return bytes(value[:1024]).find(b"[")

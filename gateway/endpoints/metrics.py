@@ -1,0 +1,38 @@
+"""`/metrics`: what all workers counted, in Prometheus' form."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.auth import Keys
+from gateway.endpoints.reply import Head, send_error
+from gateway.errors import RequestError
+from gateway.metrics import Metrics
+
+
+class MetricsText:
+    """Needs a key where keys are configured, unless `gateway.public_metrics` is set."""
+
+    def __init__(self, keys: Keys, metrics: Metrics, public: bool) -> None:
+        self._keys = keys
+        self._metrics = metrics
+        self._public = public
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = Head(scope)
+        try:
+            if not self._public:
+                self._keys.principal(head.authorization)
+        except RequestError as error:
+            await send_error(send, error, head.request_id)
+            return
+        text, content_type = await asyncio.to_thread(self._metrics.render)
+        headers = [
+            (b"content-type", content_type.encode()),
+            (b"content-length", b"%d" % len(text)),
+            (b"x-request-id", head.request_id),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": text})

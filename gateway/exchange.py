@@ -1,0 +1,107 @@
+"""One request's record: what was asked, where its time went, how it ended. It is counted once, at its end."""
+
+from __future__ import annotations
+
+import time
+
+from gateway.errors import RequestError
+from gateway.events import Usage
+from gateway.limits import Gate
+from gateway.metrics import Metrics, Series
+from gateway.table import Route
+
+HeaderList = list[tuple[bytes, bytes]]
+
+
+class Exchange:
+    """A client's request, or a pipeline stage's (`origin`); times are seconds of `time.perf_counter`."""
+
+    __slots__ = (
+        "_metrics",
+        "_series",
+        "arrived",
+        "engine_s",
+        "events",
+        "first_token_s",
+        "gate",
+        "origin",
+        "queue_s",
+        "replica",
+        "request_id",
+        "route",
+        "sent",
+        "status",
+        "usage",
+    )
+
+    def __init__(self, metrics: Metrics, request_id: bytes, origin: str = "client") -> None:
+        self._metrics = metrics
+        self._series: Series | None = None
+        self.request_id = request_id
+        self.origin = origin
+        self.arrived = time.perf_counter()
+        self.route: Route | None = None
+        self.gate: Gate | None = None
+        self.replica = ""
+        self.queue_s = 0.0
+        self.sent = 0.0
+        self.engine_s = 0.0
+        """Until the engine's answer began, or for a whole answer ended."""
+        self.first_token_s: float | None = None
+        self.status = 0
+        self.usage: Usage | None = None
+        self.events = 0
+
+    def begin(self, route: Route) -> None:
+        """It has its place, and runs from now on as far as the gauges know."""
+        self.route = route
+        self._series = self._metrics.series(route.name, route.adapter_id or "", self.origin)
+        self._series.enter()
+
+    def release(self) -> None:
+        """Its place is free again."""
+        if self._series is not None:
+            self._series.leave()
+
+    def finished(self) -> None:
+        """Answered to the end, whatever the status."""
+        assert self._series is not None
+        usage = self.usage
+        self._series.finished(
+            self.status,
+            time.perf_counter() - self.arrived,
+            self.queue_s,
+            self.first_token_s,
+            usage.prompt_tokens if usage else 0,
+            (usage.completion_tokens or 0) if usage else 0,
+        )
+
+    def failed(self, error: RequestError) -> None:
+        """Ended with an error of ours, before or after it had its place."""
+        code = error.code or error.kind
+        if self._series is not None:
+            self._series.failed(code, error.status, time.perf_counter() - self.arrived)
+        else:
+            self._metrics.refused(self.route.name if self.route else "", code, error.status)
+
+    def cancelled(self) -> None:
+        """The client left before the answer's end."""
+        series = self._series
+        if series is None:
+            name = self.route.name if self.route else ""
+            series = self._metrics.series(name, "", self.origin)
+        series.cancelled(time.perf_counter() - self.arrived, self.events)
+
+    def headers(self) -> HeaderList:
+        """The answer's own headers: who answered, and what was waited for, in milliseconds."""
+        assert self.route is not None
+        now = time.perf_counter()
+        overhead_s = max(0.0, now - self.arrived - self.engine_s - self.queue_s)
+        return [
+            (b"x-request-id", self.request_id),
+            (b"x-gateway-task", self.route.name_bytes),
+            (b"x-gateway-adapter", self.route.adapter_bytes),
+            (b"x-gateway-replica", self.replica.encode()),
+            (b"x-gateway-queue-ms", b"%.1f" % (self.queue_s * 1000)),
+            (b"x-gateway-overhead-ms", b"%.2f" % (overhead_s * 1000)),
+        ]

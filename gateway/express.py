@@ -1,0 +1,196 @@
+"""A request served without a task of its own, where nothing has to be waited for but the engine.
+
+A place is free and a connection is kept, which under load is nearly always so. Then each step is a call from
+the connection that moved: the engine's answer has come on, or the client takes bytes again, or leaves. All
+else (a queue, a new connection, a pipeline, a large body, another server) goes the way of `Relay.forward`,
+which this must equal in all that a client can see; the tests run both.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+
+from gateway.errors import EngineError, RequestError
+from gateway.events import EventStream, usage_of
+from gateway.exchange import Exchange, HeaderList
+from gateway.relay import MAX_ANSWER_BYTES, MAX_ERROR_BYTES, Relay, error_answer, failure_of
+from gateway.table import Route
+from gateway.upstream import Connection, Disconnected, Segments
+
+logger = logging.getLogger("gateway.express")
+
+
+class Client(Protocol):
+    """What the own server offers of a request (`http_server.Cycle`)."""
+
+    @property
+    def takes_no_more(self) -> bool:
+        """Whether its buffer is full; `on_drained` tells when it is not."""
+
+    def on_leave(self, leave: Callable[[], None]) -> None: ...
+
+    def on_drained(self, drained: Callable[[], None]) -> None: ...
+
+    def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None: ...
+
+    def write(self, body: bytes, more_body: bool) -> None: ...
+
+    def start_task(self) -> None:
+        """Serve it the general way after all."""
+
+
+class Lane:
+    """One such request, from the engine's first byte to the client's last."""
+
+    __slots__ = (
+        "_answer",
+        "_answer_bytes",
+        "_begun",
+        "_client",
+        "_connection",
+        "_content_type",
+        "_events",
+        "_exchange",
+        "_relay",
+        "_usage_wanted",
+    )
+
+    def __init__(self, relay: Relay, exchange: Exchange, client: Client, usage_wanted: bool) -> None:
+        self._relay = relay
+        self._exchange = exchange
+        self._client = client
+        self._usage_wanted = usage_wanted
+        self._connection: Connection | None = None
+        self._content_type = b"application/json"
+        self._begun = False
+        self._events: EventStream | None = None
+        self._answer: list[bytes] = []
+        self._answer_bytes = 0
+
+    def start(self, route: Route, path: bytes, body: Segments) -> bool:
+        """Send it to the engine; False where it has to wait. Raises Unavailable."""
+        connection = self._relay.try_begin(self._exchange, route, path, body)
+        if connection is None:
+            return False
+        self._connection = connection
+        connection.listener = self._progress
+        self._client.on_leave(self._left)
+        return True
+
+    def _progress(self) -> None:
+        """The connection to the engine has come on, or has failed."""
+        connection = self._connection
+        if connection is None:
+            return
+        if connection.error is not None:
+            self._broken(connection.error)
+        elif connection.head_complete:
+            if not self._begun:
+                self._begin(connection)
+            if self._events is not None:
+                self._pass_on(connection, self._events)
+            else:
+                self._collect(connection)
+
+    def _begin(self, connection: Connection) -> None:
+        self._begun = True
+        exchange = self._exchange
+        exchange.engine_s = time.perf_counter() - exchange.sent
+        exchange.status = connection.status
+        for name, value in connection.headers:
+            if name == b"content-type":
+                self._content_type = value
+        if connection.status < 500 and self._content_type.startswith(b"text/event-stream"):
+            self._events = EventStream(not self._usage_wanted)
+            self._client.on_drained(self._drained)
+            headers = self._headers()
+            headers.append((b"cache-control", b"no-cache"))
+            self._client.begin(connection.status, headers)
+
+    def _headers(self) -> HeaderList:
+        headers = self._exchange.headers()
+        headers.append((b"content-type", self._content_type))
+        return headers
+
+    def _pass_on(self, connection: Connection, events: EventStream) -> None:
+        piece = connection.take()
+        exchange = self._exchange
+        if piece:
+            if exchange.first_token_s is None:
+                exchange.first_token_s = time.perf_counter() - exchange.arrived
+            piece = events.feed(piece)
+            exchange.events = events.events
+            if piece:
+                self._client.write(piece, True)
+        if connection.complete:
+            exchange.usage = events.usage
+            self._client.write(events.rest(), False)
+            self._finish(connection)
+        elif self._client.takes_no_more:
+            connection.pause()
+
+    def _drained(self) -> None:
+        if self._connection is not None:
+            self._connection.resume()
+
+    def _collect(self, connection: Connection) -> None:
+        """Gather a whole answer, and pass it on at its end."""
+        piece = connection.take()
+        if piece:
+            self._answer.append(piece)
+            self._answer_bytes += len(piece)
+        exchange = self._exchange
+        if connection.status >= 500:
+            if connection.complete or self._answer_bytes > MAX_ERROR_BYTES:
+                text = b"".join(self._answer)
+                self._broken(failure_of(connection.status, text, exchange.request_id))
+        elif connection.complete:
+            answer = piece if len(self._answer) == 1 else b"".join(self._answer)
+            exchange.engine_s = time.perf_counter() - exchange.sent
+            if connection.status == 200:
+                exchange.usage = usage_of(answer)
+            headers = self._headers()
+            headers.append((b"content-length", b"%d" % len(answer)))
+            self._client.begin(connection.status, headers)
+            self._client.write(answer, False)
+            self._finish(connection)
+        elif self._answer_bytes > MAX_ANSWER_BYTES:
+            self._broken(EngineError(f"The engine's answer is larger than {MAX_ANSWER_BYTES} bytes."))
+
+    def _finish(self, connection: Connection) -> None:
+        self._exchange.finished()
+        self._release(connection)
+
+    def _release(self, connection: Connection) -> None:
+        self._connection = None
+        connection.listener = None
+        self._relay.end(self._exchange, connection)
+
+    def _broken(self, error: RequestError) -> None:
+        """The engine failed: an error answer, in a stream an error event and a proper end."""
+        connection = self._connection
+        assert connection is not None
+        exchange = self._exchange
+        self._release(connection)
+        if isinstance(error, Disconnected) and not error.answered:
+            # The kept connection was closed as the request went out, so the engine has not seen it.
+            self._client.start_task()
+            return
+        if self._events is None:
+            status, headers, body = error_answer(error, exchange.request_id)
+            self._client.begin(status, headers)
+            self._client.write(body, False)
+        else:
+            logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
+            self._client.write(b"data: " + msgspec.json.encode(error.envelope) + b"\n\n", False)
+        exchange.failed(error)
+
+    def _left(self) -> None:
+        if self._connection is not None:
+            self._exchange.cancelled()
+            self._release(self._connection)
