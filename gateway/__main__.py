@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import signal
 import socket
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
 
@@ -90,9 +92,15 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
         backlog=BACKLOG,
     )
     server = uvicorn.Server(settings)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped cleanly and only re-raises it
+    signal.signal(signal.SIGTERM, _leave)
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):  # uvicorn stops cleanly, then re-raises both
         server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    """Left to its default, SIGTERM would end a process that has stopped cleanly with the signal's code."""
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":

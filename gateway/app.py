@@ -22,6 +22,7 @@ from gateway.endpoints.openai import Completions
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import Head, send_error
 from gateway.errors import NotFound, internal_error
+from gateway.http_server import Express
 from gateway.limits import Admission
 from gateway.metrics import Metrics
 from gateway.pipeline.spec import compile_pipelines
@@ -65,8 +66,8 @@ class Gateway:
         )
         self.starlette.router.redirect_slashes = False
         self._hot: Mapping[str, ASGIApp] = hot
-        self.express = {path: endpoint.express for path, endpoint in hot.items()}
-        """For the own server: what serves a request of that path without a task, where nothing must wait."""
+        self.express: Mapping[str, Express] = hot
+        """For the own server: what serves requests of a path without a task, where nothing must wait."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An exact POST path goes straight to its endpoint: Starlette's router costs as much as the relay."""
@@ -84,7 +85,7 @@ class Gateway:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             fault = internal_error()
             try:
-                await send_error(send, fault, Head(scope).request_id)
+                await send_error(send, fault, Head(scope["headers"]).request_id)
             except RuntimeError:  # its answer was begun already: all that is left is to break it off
                 raise fault from None
 
@@ -105,5 +106,5 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
         answer = NotFound(f"{path} does not take {method}.", status=405, code="method_not_allowed")
     else:
         answer = NotFound(f"There is no route {method} {path}.")
-    headers = dict(error.headers or {}) | {"x-request-id": Head(request.scope).request_id.decode()}
+    headers = dict(error.headers or {}) | {"x-request-id": Head(request.scope["headers"]).request_id.decode()}
     return JSONResponse(answer.envelope, status_code=answer.status, headers=headers)

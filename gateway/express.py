@@ -26,7 +26,7 @@ logger = logging.getLogger("gateway.express")
 
 
 class Client(Protocol):
-    """What the own server offers of a request (`http_server.Cycle`)."""
+    """What the own server offers of a request (`http_cycle.Cycle`)."""
 
     @property
     def takes_no_more(self) -> bool:

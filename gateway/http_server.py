@@ -1,8 +1,9 @@
-"""The server's side of a connection: uvicorn's own protocol, with bounds it lacks and less to do per answer.
+"""The server's side of a connection, for uvicorn's server in place of its own protocol.
 
-Added: absolute deadlines for a request to be received and for idle connections, a bound on heads, chunk
-extensions and trailers, refusals in the usual envelope, and a word to the application when its client leaves,
-which otherwise costs a task per request.
+What it has that uvicorn's lacks: absolute deadlines for a request to be received and for a client that takes
+nothing, a bound on heads, chunk extensions, trailers and pipelined requests, refusals in the usual envelope,
+a word to the application when its client leaves (which otherwise costs a task per request), and requests
+served without a task (`express`). It also does less for each request.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ from __future__ import annotations
 import asyncio
 import math
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from uvicorn.server import ServerState
 
 from gateway.errors import GatewayTimeout, HeadTooLarge, InvalidRequest, RequestError
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+from gateway.http_cycle import STATUS_LINES, Cycle
 
 MAX_HEAD_BYTES = 64 * 1024
 """More bytes than this that bring neither body nor end are refused: heads, trailers, chunk extensions."""
@@ -33,165 +36,86 @@ LINGER_S = 2.0
 
 MAX_PIPELINED = 128
 """A client that sends more requests than this ahead of their answers is cut off."""
-LF, CR, QUESTION_MARK, NUMBER_SIGN = b"\n\r?#"
-CLIENT = "gateway.client"
-"""The scope's extension under which the application finds its Cycle."""
 
-Leave = Callable[[], None]
+QUESTION_MARK, NUMBER_SIGN, PERCENT = b"?#%"
 
 
-class Cycle(RequestResponseCycle):
-    """One request and its answer. Headers come from this gateway alone, a look for line breaks is enough."""
+class Express(Protocol):
+    """Serves requests of one path without a task."""
 
-    leave: Leave | None = None
-    drained: Leave | None = None
-    start_task: Leave
-    task: asyncio.Task[None] | None = None
-    held_head = b""
+    def refuse(self, client: Cycle, /) -> bool:
+        """Whether it has answered a request whose body is still coming, since its head rules it out."""
 
-    def on_leave(self, leave: Leave) -> None:
-        """Call `leave` once when the client closes before its answer is complete."""
-        self.leave = leave
-        if self.disconnected:
-            self.left()
-        else:
-            self.flow.resume_reading()  # what is not read cannot be seen to close
-
-    def on_drained(self, drained: Leave) -> None:
-        """Call `drained` whenever the client takes bytes again."""
-        self.drained = drained
-
-    @property
-    def takes_no_more(self) -> bool:
-        """Whether the client's buffer is full; `on_drained` tells when it is not."""
-        return bool(self.flow.write_paused)
-
-    def left(self) -> None:
-        """The client has closed its connection."""
-        self.disconnected = True
-        self.message_event.set()
-        leave, self.leave = self.leave, None
-        if leave is not None:
-            leave()
-
-    async def receive(self) -> ASGIReceiveEvent:
-        if not self.more_body and self.body and not self.disconnected:  # whole, and not taken yet
-            self.message_event.clear()
-            body, self.body = bytes(self.body), bytearray()
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await super().receive()
-
-    async def send(self, message: ASGISendEvent) -> None:
-        if self.scope["method"] == "HEAD":
-            await super().send(message)
-            return
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        if not self.response_started:
-            if message["type"] != "http.response.start":
-                raise RuntimeError(f"an answer cannot begin with {message['type']}")
-            self.begin(message["status"], message.get("headers", ()))
-            return
-        if self.response_complete or message["type"] != "http.response.body":
-            raise RuntimeError(f"{message['type']} after the answer was begun or complete")
-        self.write(message.get("body", b""), message.get("more_body", False))
-
-    def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Begin the answer."""
-        self.response_started = True
-        self.waiting_for_100_continue = False
-        head = self._head(status, headers)
-        if self.chunked_encoding:
-            self.transport.write(head)
-        else:
-            self.held_head = head  # each write is a system call; the body comes at once
-
-    def _head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        lines = [STATUS_LINE[status]]
-        for name, value in headers:
-            if LF in value or CR in value:  # as numbers: a look for bytes raises and drops a TypeError first
-                raise RuntimeError(f"line break in the header {name!r}")
-            if name == b"content-length":
-                self.chunked_encoding = False
-                self.expected_content_length = int(value)
-            elif name == b"connection" and value == b"close":
-                self.keep_alive = False
-                continue
-            lines += (name, b": ", value, b"\r\n")
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        if self.chunked_encoding is None and status not in (204, 304):
-            self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines)
-
-    def write(self, body: bytes, more_body: bool) -> None:
-        """Go on with the answer, or end it."""
-        if self.chunked_encoding:
-            end = b"" if more_body else b"0\r\n\r\n"
-            if body:
-                self.transport.write(b"%x\r\n%b\r\n%b" % (len(body), body, end))
-            elif end:
-                self.transport.write(end)
-        else:
-            self.expected_content_length -= len(body)
-            if self.expected_content_length < 0 or (self.expected_content_length and not more_body):
-                raise RuntimeError("the body is not as long as its Content-Length says")
-            if self.held_head:
-                self.transport.writelines((self.held_head, body))
-                self.held_head = b""
-            elif body:
-                self.transport.write(body)
-        if not more_body:
-            self.response_complete = True
-            self.leave = self.drained = None
-            self.message_event.set()
-            if not self.keep_alive:
-                self.transport.close()
-            self.on_response()
+    def serve(self, client: Cycle, /) -> bool:
+        """Whether it serves a whole request; one that must wait needs a task."""
 
 
-class GatewayProtocol(HttpToolsProtocol):
-    """One client's connection."""
+class GatewayProtocol(asyncio.Protocol):
+    """One client's connection. uvicorn's server makes it, and asks it to shut down."""
 
     receive_timeout_s = 60.0
-    express: Mapping[str, Callable[[Cycle], bool]] = MappingProxyType({})
-    """POST paths that may be served without a task; False from one of these means that it needs one."""
+    express: Mapping[str, Express] = MappingProxyType({})
+    """POST paths that may be served without a task."""
 
-    loop: asyncio.AbstractEventLoop
-    cycle: Cycle
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        self.app = cast(ASGIApp, config.loaded_app)
+        self.app_state = app_state
+        self.server_state = server_state
+        self.timeout_keep_alive = config.timeout_keep_alive
+        self.loop = _loop or asyncio.get_event_loop()
+        self.parser = httptools.HttpRequestParser(self)
+        # What a client sends after "connection: close" is dropped; as an error it would cost it its answer.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.transport: asyncio.Transport
+        self.flow: FlowControl
+        self.server: tuple[str, int | None] | None = None
+        self.client: tuple[str, int] | None = None
+        self.cycle: Cycle | None = None
+        """The request that was read last."""
         self._running: Cycle | None = None
+        """The request that is being answered, or was last."""
         self._deferred: Cycle | None = None
         """A request for `express` that is still coming."""
+        self._pipelined: deque[Cycle] = deque()
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._expects_continue = False
         self._unmoved_bytes = 0
         self._receiving = False
         self._refusal: RequestError | None = None
         self._refused = False
         self._deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
 
     # Deadlines: one timer for a connection, which looks at the clock when it fires and sleeps again.
 
     def _set_deadline(self, delay_s: float) -> None:
-        self._deadline = self.loop.time() + delay_s
-        if self._timer is None:
-            self._timer = self.loop.call_at(self._deadline, self._check_deadline)
-        elif self._timer.when() > self._deadline:
+        self._deadline = deadline = self.loop.time() + delay_s
+        if self._timer_at > deadline:
+            self._arm(deadline)
+
+    def _arm(self, deadline: float) -> None:
+        if self._timer is not None:
             self._timer.cancel()
-            self._timer = self.loop.call_at(self._deadline, self._check_deadline)
+        self._timer_at = deadline
+        self._timer = self.loop.call_at(deadline, self._check_deadline)
 
     def _check_deadline(self) -> None:
         self._timer = None
+        self._timer_at = math.inf
         if self._deadline == math.inf:
             return
         if self._deadline > self.loop.time():
-            self._timer = self.loop.call_at(self._deadline, self._check_deadline)
+            self._arm(self._deadline)
         elif self.transport.is_closing() or self.flow.write_paused:
             self.transport.abort()  # a client that takes nothing would keep its place and its answer for good
         elif self._receiving and not self._answered_early:
@@ -206,30 +130,52 @@ class GatewayProtocol(HttpToolsProtocol):
         self.transport.close()
         self._set_deadline(self.timeout_keep_alive)
 
+    # For uvicorn's server.
+
+    def shutdown(self) -> None:
+        """Answer what was begun, then close."""
+        if self._running is None or (self._running.response_complete and not self._receiving):
+            self.transport.close()
+        elif self.cycle is not None:
+            self.cycle.keep_alive = False
+
     # asyncio.Protocol
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        self.flow = FlowControl(self.transport)
+        self.server = get_local_addr(self.transport)
+        self.client = get_remote_addr(self.transport)
+        self.server_state.connections.add(cast(Any, self))
         self._set_deadline(self.receive_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+        self.server_state.connections.discard(cast(Any, self))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._running is not None and not self._running.response_complete:
-            self._running.left()
-        self.pipeline.clear()
+        for cycle in (self._running, self.cycle):
+            if cycle is not None and not cycle.response_complete and not cycle.disconnected:
+                cycle.left()
+        self.flow.resume_writing()
+        self._pipelined.clear()
+        self.parser = cast(Any, _Deaf())  # it refers to this object, and this object to it
+
+    def eof_received(self) -> None:
+        pass
 
     def pause_writing(self) -> None:
-        super().pause_writing()
+        self.flow.pause_writing()
         self._set_deadline(self.timeout_keep_alive)
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._running is not None and self._running.drained is not None:
-            self._running.drained()
-        if not self._receiving and not self.cycle.response_complete:
+        self.flow.resume_writing()
+        running = self._running
+        if running is None:
+            return
+        if running.drained is not None:
+            running.drained()
+        if not self._receiving and not running.response_complete:
             self._deadline = math.inf
 
     def data_received(self, data: bytes) -> None:
@@ -255,15 +201,16 @@ class GatewayProtocol(HttpToolsProtocol):
         HTTP/1.1 is the answer. The parser takes the body for the other protocol's and is done, so another
         one reads it.
         """
-        self.cycle.keep_alive = False
+        cycle = self.cycle
+        assert cycle is not None
+        cycle.keep_alive = False
         framing = [
             b"%b: %b\r\n" % header
-            for header in self.headers
+            for header in cycle.headers
             if header[0] in (b"content-length", b"transfer-encoding")
         ]
         if framing:
-            self.cycle.more_body = True
-            self.cycle.message_event.clear()
+            cycle.more_body = True
             self._receiving = True
             self._set_deadline(self.receive_timeout_s)
             self.parser = httptools.HttpRequestParser(_BodyOnly(self))
@@ -284,7 +231,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if running is None or running.response_complete or (in_its_body and not running.response_started):
             body = msgspec.json.encode(error.envelope)
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            self.transport.write(STATUS_LINE[error.status] + head % len(body) + body)
+            self.transport.write(STATUS_LINES[error.status] + head % len(body) + body)
             # Closed with bytes of the client unread, the kernel sends a reset, and the answer may be lost.
             self.transport.write_eof()
             self._refused = True
@@ -299,82 +246,86 @@ class GatewayProtocol(HttpToolsProtocol):
     # httptools
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self._url = b""
+        self._headers = []
+        self._expects_continue = False
         self._unmoved_bytes = 0
         self._receiving = True
         self._set_deadline(self.receive_timeout_s)
 
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        headers = self.headers
+        headers = self._headers
         if len(headers) >= MAX_HEADERS:
             self._refusal = HeadTooLarge()
             raise self._refusal
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
+            self._expects_continue = True
         headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """As uvicorn's, with a Cycle of our own and without what a gateway has no use for."""
-        scope = cast("dict[str, Any]", self.scope)
-        http_version = self.parser.get_http_version()
-        if http_version != "1.1":
-            scope["http_version"] = http_version
-        scope["method"] = self.parser.get_method().decode("ascii")
-        raw_path, query = self.url, b""
-        if not raw_path.startswith(b"/") or QUESTION_MARK in raw_path or NUMBER_SIGN in raw_path:
-            parsed = httptools.parse_url(raw_path)
-            raw_path, query = parsed.path or b"/", parsed.query or b""
-        path = raw_path.decode("ascii")
-        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
-        scope["raw_path"] = raw_path
-        scope["query_string"] = query
-        waiting = self.cycle is not None and not self.cycle.response_complete
-        self.cycle = Cycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=[],
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=http_version != "1.0" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
-        scope["extensions"] = {CLIENT: self.cycle}
-        if waiting:  # a pipelined request: its turn comes after the answer before it
-            if len(self.pipeline) == MAX_PIPELINED:
+        parser = self.parser
+        earlier = self.cycle
+        self.cycle = cycle = Cycle(self, self._headers)
+        cycle.method = parser.get_method().decode("ascii")
+        cycle.version = version = parser.get_http_version()
+        cycle.keep_alive = version == "1.1" and parser.should_keep_alive()
+        cycle.waiting_for_continue = self._expects_continue
+        url = self._url
+        if not url.startswith(b"/") or QUESTION_MARK in url or NUMBER_SIGN in url:
+            parsed = httptools.parse_url(url)
+            url, cycle.query = parsed.path or b"/", parsed.query or b""
+        cycle.raw_path = url
+        cycle.path = path = url.decode("ascii")
+        if PERCENT in url:
+            cycle.path = urllib.parse.unquote(path)
+        if earlier is not None and not earlier.response_complete:
+            # A pipelined request: its turn comes after the answer before it.
+            if len(self._pipelined) == MAX_PIPELINED:
                 raise InvalidRequest("Too many requests are waiting for their turn.")
-            self.pipeline.appendleft((self.cycle, self.app))
-        elif scope["method"] == "POST" and path in self.express and not self.expect_100_continue:
-            self._running = self._deferred = self.cycle
+            self._pipelined.append(cycle)
+        elif path in self.express and cycle.method == "POST" and not self._expects_continue:
+            self._running = self._deferred = cycle
         else:
-            self._start(self.cycle)
+            self.start(cycle)
 
     def on_body(self, body: bytes) -> None:
         self._unmoved_bytes = 0
-        super().on_body(body)
+        cycle = self.cycle
+        assert cycle is not None
+        if cycle.response_complete:
+            return  # answered before its body was here: the rest is dropped
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.came()
 
     def on_message_complete(self) -> None:
         self._unmoved_bytes = 0
         self._receiving = False
-        if self.cycle.response_complete:  # answered before its body was here: the connection is idle now
+        cycle = self.cycle
+        assert cycle is not None
+        cycle.more_body = False
+        if cycle.response_complete:
             self._set_deadline(self.timeout_keep_alive)
         else:
             self._deadline = math.inf
-        super().on_message_complete()
+            cycle.came()
 
-    def on_response_complete(self) -> None:
+    # For the requests.
+
+    def answered(self) -> None:
+        """A request's answer is complete: the next one's turn."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._set_deadline(self.timeout_keep_alive)
             return
         self.flow.resume_reading()
-        if self.pipeline:
-            cycle, _ = self.pipeline.pop()
-            self._start(cast(Cycle, cycle))
+        if self._pipelined:
+            self.start(self._pipelined.popleft())
         else:
             self._set_deadline(self.timeout_keep_alive)
 
@@ -382,19 +333,24 @@ class GatewayProtocol(HttpToolsProtocol):
         """Serve a request that is whole now, without a task if it need not wait, or one that is large."""
         cycle = self._deferred
         assert cycle is not None
+        express = self.express[cycle.path]
         if cycle.more_body and len(cycle.body) <= HIGH_WATER_LIMIT:
+            if not cycle.head_checked:
+                cycle.head_checked = True
+                if express.refuse(cycle):
+                    self._deferred = None
             return
         self._deferred = None
-        cycle.start_task = lambda: self._start(cycle)
-        if cycle.more_body or not self.express[cycle.scope["path"]](cycle):
-            self._start(cycle)
+        if cycle.more_body or not express.serve(cycle):
+            self.start(cycle)
 
-    def _start(self, cycle: Cycle) -> None:
+    def start(self, cycle: Cycle) -> None:
+        """Serve a request by the application, in a task."""
         self._running = cycle
-        task = self.loop.create_task(cycle.run_asgi(self.app))
-        cycle.task = task
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        cycle.task = task = self.loop.create_task(cycle.run(self.app))
+        tasks = self.server_state.tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
 
 class _Deaf:
@@ -413,7 +369,7 @@ class _BodyOnly:
 
 
 def protocol_with(
-    receive_timeout_s: float, express: Mapping[str, Callable[[Cycle], bool]] | None = None
+    receive_timeout_s: float, express: Mapping[str, Express] | None = None
 ) -> type[GatewayProtocol]:
     """The protocol with its settings, as a class: uvicorn makes the instances."""
     settings = {"receive_timeout_s": receive_timeout_s, "express": express or {}}

@@ -208,7 +208,7 @@ def error_answer(error: RequestError, request_id: bytes) -> tuple[int, HeaderLis
 
 
 class _Client(Protocol):
-    """What this project's own server says of the client (`http_server.Cycle`)."""
+    """What this project's own server says of the client (`http_cycle.Cycle`)."""
 
     task: asyncio.Task[None] | None
 

@@ -99,13 +99,15 @@ class FakeEngine:
         self._tasks.add(task)
         self.connections += 1
         try:
-            while (request := await _read(reader)) is not None:
+            early = b""
+            while (request := await _read(reader, early)) is not None:
                 self.received.append(request)
                 await self._note()
                 if self.close_kept_once and len(self.received) > 1:
                     self.close_kept_once = False
                     break
-                if not await self._serve(request, reader, writer):
+                kept, early = await self._serve(request, reader, writer)
+                if not kept:
                     break
         except (ConnectionError, asyncio.CancelledError):
             pass
@@ -115,23 +117,27 @@ class FakeEngine:
 
     async def _serve(
         self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
-        """Answer, watching whether the client goes; False where the connection ends."""
+    ) -> tuple[bool, bytes]:
+        """Answer, watching whether the client goes: whether the connection goes on, and what came already."""
         answering = asyncio.ensure_future(self._answer(request, writer))
         leaving = asyncio.ensure_future(reader.read(1))
         counted = request.method == "POST"
         self.active += counted
         try:
             await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done() and leaving.result():
+                await asyncio.wait((answering,))
             if answering.done():
-                return answering.result()
+                leaving.cancel()
+                await asyncio.wait((leaving,))
+                return answering.result(), b"" if leaving.cancelled() else leaving.result()
             self.aborts += 1
-            return False
+            return False, b""
         finally:
             for task in (answering, leaving):
                 task.cancel()
+            self.active -= counted  # first: the wait may be cancelled
             await asyncio.gather(answering, leaving, return_exceptions=True)
-            self.active -= counted
             await asyncio.shield(self._note())
 
     async def _answer(self, request: Received, writer: asyncio.StreamWriter) -> bool:
@@ -191,9 +197,9 @@ class FakeEngine:
         self.sent_bytes += len(data)
 
 
-async def _read(reader: asyncio.StreamReader) -> Received | None:
+async def _read(reader: asyncio.StreamReader, early: bytes) -> Received | None:
     try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        head = (early + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
     method, path, _ = head[0].split(" ")

@@ -26,7 +26,7 @@ class Health:
             "waiting": self._admission.waiting,
             "open_connections": self._replicas.open_connections,
         }
-        await send_json(send, document, Head(scope).request_id)
+        await send_json(send, document, Head(scope["headers"]).request_id)
 
 
 class Ready:
@@ -36,7 +36,7 @@ class Ready:
         self._replicas = replicas
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = Head(scope).request_id
+        request_id = Head(scope["headers"]).request_id
         if await self._replicas.proven():
             await send_json(send, {"status": "ready"}, request_id)
             return

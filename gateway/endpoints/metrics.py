@@ -21,7 +21,7 @@ class MetricsText:
         self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        head = Head(scope)
+        head = Head(scope["headers"])
         try:
             if not self._public:
                 self._keys.principal(head.authorization)

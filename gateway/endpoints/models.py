@@ -21,7 +21,7 @@ class Models:
         self._replicas = replicas
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        head = Head(scope)
+        head = Head(scope["headers"])
         try:
             document = self._document(
                 self._keys.principal(head.authorization), scope.get("path_params", {}).get("model")

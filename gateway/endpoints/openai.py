@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import cast
 
 from starlette.types import Receive, Scope, Send
 
@@ -23,7 +22,7 @@ from gateway.endpoints.reply import ClientLeft, Head, check_head, check_size, re
 from gateway.errors import RequestError, internal_error
 from gateway.exchange import Exchange
 from gateway.express import Lane
-from gateway.http_server import Cycle
+from gateway.http_cycle import Cycle
 from gateway.limits import check_fields
 from gateway.metrics import Metrics
 from gateway.relay import Relay, error_answer, until_client_leaves
@@ -54,7 +53,7 @@ class Completions:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        head = Head(scope)
+        head = Head(scope["headers"])
         exchange = Exchange(self._metrics, head.request_id)
         try:
             principal = self._keys.principal(head.authorization)
@@ -68,9 +67,20 @@ class Completions:
             exchange.failed(error)
             await send_error(send, error, head.request_id)
 
-    def express(self, client: Cycle) -> bool:
+    def refuse(self, client: Cycle) -> bool:
+        """Answer a request that its head alone rules out, before its body is here; whether it was one."""
+        head = Head(client.headers)
+        try:
+            self._keys.principal(head.authorization)
+            check_head(head, self._bounds)
+        except RequestError as fault:
+            self._fail(Exchange(self._metrics, head.request_id), fault, client)
+            return True
+        return False
+
+    def serve(self, client: Cycle) -> bool:
         """Serve a whole request without a task where it need not wait; elsewhere False, nothing done."""
-        head = Head(cast(Scope, client.scope))
+        head = Head(client.headers)
         exchange = Exchange(self._metrics, head.request_id)
         try:
             principal = self._keys.principal(head.authorization)
@@ -88,11 +98,14 @@ class Completions:
         except Exception:
             logger.exception("POST %s failed", self._path.decode())
             fault = internal_error()
+        self._fail(exchange, fault, client)
+        return True
+
+    def _fail(self, exchange: Exchange, fault: RequestError, client: Cycle) -> None:
         exchange.failed(fault)
-        status, headers, body = error_answer(fault, head.request_id)
+        status, headers, body = error_answer(fault, exchange.request_id)
         client.begin(status, headers)
         client.write(body, False)
-        return True
 
     async def _answer(
         self, exchange: Exchange, principal: Principal, body: bytes | bytearray, send: Send

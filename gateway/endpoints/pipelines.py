@@ -115,11 +115,11 @@ async def _send_events(
     except RequestError as error:
         logger.warning("request %s: pipeline failed midway: %s", exchange.request_id.decode(), error.message)
         await _send_chunks(send, [error.envelope])
-        exchange.failed(error)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        exchange.failed(error)  # counted after the last wait: a client that leaves in one is counted there
     else:
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
         exchange.finished()
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _send_chunks(send: Send, chunks: list[JsonObject] | list[dict[str, dict[str, str | None]]]) -> None:

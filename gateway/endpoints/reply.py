@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterable
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
 from gateway.config import GatewayConfig
 from gateway.errors import LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
@@ -24,12 +25,12 @@ class Head:
 
     __slots__ = ("authorization", "content_length", "content_type", "request_id")
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.authorization: bytes | None = None
         self.content_type: bytes | None = None
         self.content_length: int | None = None
         self.request_id = b""
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"authorization":
                 # Two of them could mean one thing to a proxy in front and another here.
                 self.authorization = value if self.authorization is None else b""

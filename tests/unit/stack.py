@@ -20,6 +20,9 @@ from gateway.config import Config
 from gateway.http_server import protocol_with
 from tests.fake_engine import FakeEngine
 
+EXPRESS = True
+"""Whether requests may be served without a task; the fixture `both_ways` runs a test with and without."""
+
 SCHEMA = {
     "type": "object",
     "properties": {"concepts": {"type": "array", "items": {"type": "object"}}},
@@ -134,7 +137,7 @@ async def stack(
     receive_timeout_s: float = 30.0,
     keep_alive_s: float = 5.0,
     keys: object = None,
-    express: bool = True,
+    express: bool | None = None,
     **gateway_settings: object,
 ) -> AsyncIterator[Stack]:
     """`uds`: the engine listens on that Unix socket."""
@@ -143,9 +146,10 @@ async def stack(
     if ready:
         write_report(folder, url=url, state="ready", started_at=1.0, base="base")
     gateway = Gateway(config_of(folder, keys=keys, **gateway_settings))
+    untasked = EXPRESS if express is None else express
     settings = uvicorn.Config(
         gateway,
-        http=protocol_with(receive_timeout_s, gateway.express if express else None),
+        http=protocol_with(receive_timeout_s, gateway.express if untasked else None),
         lifespan="off",
         log_level="warning",
         ws="none",

@@ -12,7 +12,7 @@ import pytest
 from tests.fake_engine import Answer, recorded
 from tests.unit.stack import eventually, stack, write_report
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
 CHAT = b'"messages": [{"role": "user", "content": "x"}]'
 
 

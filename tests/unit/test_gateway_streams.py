@@ -11,7 +11,7 @@ import pytest
 from tests.fake_engine import Answer, Document
 from tests.unit.stack import Stack, eventually, stack
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
 NAMING = "naming@bbbbbbbbbbbb"
 
 

@@ -21,6 +21,7 @@ LEVELS = (
         "gateway.upstream",
         "gateway.limits",
         "gateway.auth",
+        "gateway.http_cycle",
         "gateway.http_server",
         "gateway.workers",
     ),

