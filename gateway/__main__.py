@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import math
 import signal
 import socket
 import sys
@@ -88,7 +89,7 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
         proxy_headers=False,
         ws="none",
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(gateway.shutdown_timeout_s),
+        timeout_graceful_shutdown=math.ceil(gateway.shutdown_timeout_s),
         backlog=BACKLOG,
     )
     server = uvicorn.Server(settings)

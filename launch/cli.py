@@ -37,10 +37,11 @@ def build_app() -> typer.Typer:
     app.command("check")(check_command)
     app.command("status")(status_command)
     app.add_typer(build_keys_app(), name="keys")
-    # These two read their own options, so that nothing of theirs is imported before they are asked for.
+    # These read their own options, so that nothing of theirs is imported before they are asked for.
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command("train", context_settings=passed_on)(train_proxy)
     app.command("evaluate", context_settings=passed_on)(evaluate_proxy)
+    app.command("bench", context_settings=passed_on)(bench_proxy)
     return app
 
 
@@ -60,6 +61,13 @@ def evaluate_proxy(context: typer.Context) -> None:
     from launch.evaluate import evaluate_command
 
     _hand_over("evaluate", evaluate_command, context.args)
+
+
+def bench_proxy(context: typer.Context) -> None:
+    """Measure the gateway beside its peers, the engine and the pipeline (bench --help lists them)."""
+    from launch.bench.cli import build_bench_app
+
+    build_bench_app()(context.args, prog_name="lora-gateway bench")
 
 
 def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:

@@ -127,7 +127,7 @@ class FakeEngine:
             await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
             if not answering.done() and leaving.result():
                 await asyncio.wait((answering,))
-            if answering.done():
+            if answering.done() and not isinstance(answering.exception(), ConnectionError):
                 leaving.cancel()
                 await asyncio.wait((leaving,))
                 return answering.result(), b"" if leaving.cancelled() else leaving.result()
@@ -192,6 +192,8 @@ class FakeEngine:
         return True
 
     async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        if writer.is_closing():  # uvloop raises another error for it
+            raise ConnectionResetError
         writer.write(data)
         await writer.drain()
         self.sent_bytes += len(data)

@@ -152,7 +152,7 @@ def _usage_of(completion: _Completion) -> Usage:
 
 
 async def _events(connection: Connection) -> AsyncIterator[bytes]:
-    """The data of each server-sent event, up to `[DONE]`."""
+    """The data of each server-sent event but the last, `[DONE]`."""
     buffer = b""
     while piece := await connection.read():
         *lines, buffer = (buffer + piece).split(b"\n")
@@ -161,6 +161,5 @@ async def _events(connection: Connection) -> AsyncIterator[bytes]:
         for line in lines:
             if line.startswith(b"data:"):
                 data = line[5:].strip()
-                if data == b"[DONE]":
-                    return
-                yield data
+                if data != b"[DONE]":  # read on to the answer's end, so that the connection is kept
+                    yield data

@@ -1,0 +1,146 @@
+"""Streams on their way through: however they are cut, the same goes on and the same is counted."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+
+import pytest
+
+from gateway.events import MAX_HELD_BYTES, EventStream, Usage, usage_of
+
+DONE = b"data: [DONE]\n\n"
+TRAPS = [
+    '"choices":[]',
+    '{"usage":{"completion_tokens":9},"choices":[]}',
+    "data: ",
+    "\n\ndata: [DONE]\n\n",
+    "\r\n\r\n",
+    "é\u2028😀",
+]
+
+
+def event(**fields: object) -> bytes:
+    return b"data: " + json.dumps({"id": "x", **fields}, separators=(",", ":")).encode() + b"\n\n"
+
+
+def token(text: str, **fields: object) -> bytes:
+    return event(choices=[{"index": 0, "delta": {"content": text}}], **fields)
+
+
+def usage(completion: int | None = 3) -> bytes:
+    return event(choices=[], usage={"prompt_tokens": 7, "completion_tokens": completion, "total_tokens": 10})
+
+
+TOKENS = b"".join(token(text) for text in ["Par", *TRAPS, "is"])
+STREAM = TOKENS + usage() + DONE
+
+
+def passed(events: EventStream, pieces: list[bytes]) -> bytes:
+    return b"".join([*(events.feed(piece) for piece in pieces), events.rest()])
+
+
+def cut(stream: bytes, seed: int) -> list[bytes]:
+    chance = random.Random(seed)
+    at = sorted(chance.sample(range(1, len(stream)), chance.randrange(1, 40)))
+    return [stream[a:b] for a, b in itertools.pairwise([0, *at, len(stream)])]
+
+
+@pytest.mark.parametrize("withhold", [True, False])
+@pytest.mark.parametrize("stream", [STREAM, STREAM.replace(b"\n\n", b"\r\n\r\n")], ids=["lf", "crlf"])
+def test_any_cut_gives_the_same(stream: bytes, withhold: bool) -> None:
+    end = b"\r\n\r\n" if b"\r\n" in stream else b"\n\n"
+    expected = stream.replace(usage().replace(b"\n\n", end), b"") if withhold else stream
+    cuts = [[stream], [stream[i : i + 1] for i in range(len(stream))]]
+    cuts += [cut(stream, seed) for seed in range(300)]
+    counts = set()
+    for pieces in cuts:
+        events = EventStream(withhold)
+        assert passed(events, pieces) == expected
+        assert events.usage == Usage(7, 3)
+        counts.add(events.events)
+    assert counts == {stream.count(end) - withhold}
+
+
+def test_nothing_is_held_that_is_whole() -> None:
+    events = EventStream(True)
+    assert events.feed(token("a") + token("b")[:-1]) == token("a")
+    assert events.feed(b"\n") == token("b")
+    assert events.rest() == b""
+
+
+def test_text_that_looks_like_usage_is_text() -> None:
+    for text in TRAPS:
+        events = EventStream(True)
+        assert passed(events, [token(text), DONE]) == token(text) + DONE
+        assert events.usage is None
+
+
+@pytest.mark.parametrize("tail", [b"", b"data: {", b"data: " + b"x" * 500, usage()[:-1]])
+def test_stream_without_its_end_is_passed_on_whole(tail: bytes) -> None:
+    stream = TOKENS + tail
+    for seed in range(20):
+        assert passed(EventStream(True), cut(stream, seed)) == stream
+
+
+def test_event_larger_than_the_bound_goes_on_unread() -> None:
+    large = token("x" * (3 * MAX_HELD_BYTES))
+    stream = token("a") + large + token("b") + usage() + DONE
+    for size in (1 << 16, 1 << 20, len(stream)):
+        events = EventStream(True)
+        held = most = 0
+        out = []
+        for start in range(0, len(stream), size):
+            piece = stream[start : start + size]
+            out.append(events.feed(piece))
+            held += len(piece) - len(out[-1])
+            most = max(most, held)
+        assert b"".join([*out, events.rest()]) == stream.replace(usage(), b"")
+        assert events.usage == Usage(7, 3)
+        assert most <= MAX_HELD_BYTES + len(usage())
+
+
+def test_usage_in_every_event_is_not_the_end() -> None:
+    """`continuous_usage_stats`: the last event's usage counts, and only that event is without choices."""
+    counted = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
+    stream = token("a", usage=counted) + token("b", usage=counted) + usage() + DONE
+    for withhold in (True, False):
+        events = EventStream(withhold)
+        whole = passed(events, cut(stream, 1))
+        assert whole == (stream.replace(usage(), b"") if withhold else stream)
+        assert events.usage == Usage(7, 3)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'data: {"choices":[],"usage":null}\n\n',
+        b'data: {"choices":[],"usage":{"prompt_tokens":"7"}}\n\n',
+        b'data: {"choices":[]\n\n',
+        b'data: {"choices":[],"usage":{"prompt_tokens":1},"x":"\xff"\n\n',
+        b'event: x\ndata: {"choices":[],"usage":{"prompt_tokens":1}}\n\n',
+        b': {"choices":[],"usage":{"prompt_tokens":1}}\n\n',
+        b'data: {"error":{"choices":[]}}\n\n',
+    ],
+)
+def test_event_that_is_no_usage_goes_on(odd: bytes) -> None:
+    events = EventStream(True)
+    assert passed(events, [token("a") + odd + DONE]) == token("a") + odd + DONE
+    assert events.usage is None
+
+
+def test_usage_without_completion_tokens_is_read() -> None:
+    events = EventStream(True)
+    assert passed(events, [usage(None)]) == b""
+    assert events.usage == Usage(7, None)
+
+
+@pytest.mark.parametrize("answer", [b"", b"{", b"[]", b"{}", b'{"usage":3}', b'{"usage":{},"x":"\xff"'])
+def test_answer_without_usage_has_none(answer: bytes) -> None:
+    assert usage_of(answer) is None
+
+
+def test_whole_answers_usage_is_read() -> None:
+    answer = b'{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":5,"completion_tokens":2}}'
+    assert usage_of(answer) == Usage(5, 2)
