@@ -16,7 +16,7 @@ TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-unit test-engine check format lock clean
+.PHONY: help setup demo serve test test-unit test-engine check format lock clean bench bench-peers
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -60,3 +60,9 @@ lock: ## pin everything anew (needs uv)
 
 clean: ## remove what set-up built here (the model cache stays)
 	rm -rf .venv .make .mypy_cache .pytest_cache .ruff_cache *.egg-info
+
+bench: setup ## measure overhead and scale beside nginx and the installed peers (needs wrk and nginx-light)
+	@$(BIN)/python -m launch.bench $(BENCH_ARGS)
+
+bench-peers: setup ## install the peers of the comparison, pinned, each into an environment of its own under .bench/
+	@$(BIN)/python -m launch.bench.peers

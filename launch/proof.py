@@ -15,9 +15,9 @@ from gateway.errors import ConfigError, EngineFailure
 
 TOKENS = 8
 MIXED_COPIES = 2
-"""Requests of each model in the mixed batch; two of them, so that each meets the others for all its tokens."""
+"""Requests of each model in the mixed batch."""
 MIXED_NOISE = 0.1
-"""Log-probability; seen between a batch of one and of 18 in bfloat16: below 0.05."""
+"""Log-probability; between a batch of one and of 18 in bfloat16 the first token's moved by less."""
 SAME_WITHIN = 1e-6  # log-probabilities; what an adapter without effect leaves exactly as it was
 REQUEST_TIMEOUT_S = 300.0
 TEXT = "Members: apple, pear, plum\n"
@@ -31,7 +31,7 @@ class Canary:
     logprobs: tuple[float, ...]
 
     def distance(self, other: Canary) -> float:
-        """The largest difference of log-probabilities up to the first token that differs, that one included."""
+        """The largest difference of log-probabilities, up to and with the first token that differs."""
         largest = 0.0
         pairs = zip(self.tokens, other.tokens, self.logprobs, other.logprobs, strict=False)
         for mine, theirs, logprob, other_logprob in pairs:
