@@ -63,7 +63,7 @@ def _lora_arguments(config: Config, adapters: Sequence[Adapter], has_gpu: bool) 
     in_batch = len(adapters) if settings.max_loras == "auto" else settings.max_loras
     if not has_gpu:
         # vLLM's CPU kernels (0.32) index the slots with -1 for a request without an adapter, which is the
-        # last slot: in a mixed batch the base would answer as the adapter that lies there. It is never filled.
+        # last slot: in a mixed batch the base would answer as the adapter there. It is never filled.
         in_batch = max(in_batch, len(adapters)) + 1
     rank = (
         engine_rank([a.rank for a in adapters])
