@@ -67,7 +67,8 @@ def _serve(config: Config) -> int:
 def _announce(config: Config, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     workers = f", {config.gateway.workers} workers" if config.gateway.workers > 1 else ""
-    keys = f"{len(config.keys)} keys" if config.keys else "no keys: this machine only"
+    count = len(config.keys)
+    keys = f"{count} key{'s' * (count > 1)}" if count else "no keys: this machine only"
     print(
         f"gateway: listening on http://{host}:{port} ({', '.join(config.models)}; {keys}{workers})",
         file=sys.stderr,
