@@ -24,12 +24,24 @@ endpoints turn it into bytes.
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
+
+
+NAMES_SHOWN = 100
+"""More model names than this are not listed in an error."""
+
+NAMES_COMPARED = 500
+"""Among more names than this only those that begin alike are compared: each comparison costs microseconds."""
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate spelled most like `word`, or None where nothing comes near."""
     known = {candidate.lower(): candidate for candidate in candidates}
+    if len(known) > NAMES_COMPARED:
+        start = word.lower()[:-2] or word.lower()
+        alike = (name for name in known if name.startswith(start[:8]) and abs(len(name) - len(word)) <= 2)
+        known = {name: known[name] for name in itertools.islice(alike, NAMES_COMPARED)}
     found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
     return known[found[0]] if found else None
 
@@ -127,7 +139,9 @@ class ModelNotFound(RequestError):
         guess = nearest(model, names)
         hint = f" Did you mean '{guess}'?" if guess else ""
         shown = model if len(model) <= 120 else model[:117] + "..."
-        listed = ", ".join(names) or "none"
+        listed = ", ".join(names[:NAMES_SHOWN]) or "none"
+        if len(names) > NAMES_SHOWN:
+            listed += f" and {len(names) - NAMES_SHOWN} more"
         return cls(f"The model '{shown}' does not exist.{hint} Valid models: {listed}.", param="model")
 
 

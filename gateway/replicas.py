@@ -223,8 +223,8 @@ class Replicas:
         try:
             async with asyncio.timeout(10):
                 status, body = await _fetch(upstream, b"/v1/models")
-            models = _models(body) if status == 200 else {}
-        except (RequestError, TimeoutError, ValueError) as error:
+            models = _models(status, body)
+        except (RequestError, TimeoutError, ValueError, LookupError, TypeError) as error:
             logger.warning("the engine on %s does not list its models: %s", upstream.address, error)
             upstream.close()
             self._swap(None)
@@ -243,7 +243,10 @@ class Replicas:
             )
 
 
-def _models(body: bytes) -> dict[str, EngineModel]:
+def _models(status: int, body: bytes) -> dict[str, EngineModel]:
+    """What the engine lists. Raises ValueError, LookupError, TypeError where it is no such list."""
+    if status != 200:
+        raise ValueError(f"status {status}")
     document = json.loads(body)
     models: dict[str, EngineModel] = {}
     for entry in document["data"]:

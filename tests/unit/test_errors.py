@@ -33,3 +33,10 @@ def test_config_error_names_key_value_and_mend() -> None:
     assert str(ConfigError("gateway.port", 80, "is taken")) == "gateway.port: 80: is taken"
     assert str(ConfigError("base", "", "is required")) == "base: is required"
     assert str(EngineFailure("died", "lower it")) == "died (lower it)"
+
+
+def test_thousands_of_models_are_neither_compared_nor_listed_one_by_one() -> None:
+    models = [f"task-{number:05}" for number in range(10_000)]
+    error = ModelNotFound.naming("task-0123", models)
+    assert "Did you mean 'task-0123" in error.message
+    assert error.message.endswith("and 9900 more.")

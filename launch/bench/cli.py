@@ -1,0 +1,238 @@
+"""`lora-gateway bench`: overhead, scale, engine, pipeline, and a look at earlier results."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from gateway.errors import ConfigError
+from launch.bench import machine, report
+from launch.bench.check import TOLERANCE, read_result, regressions
+from launch.bench.engine_report import console, write_result
+from launch.bench.overhead import Plan, measure_streams, measure_whole
+from launch.bench.peers import Peer, read_peers
+from launch.bench.picture import draw
+from launch.bench.places import ENVIRONMENTS, RESULTS, ROOT, check_checkout, program
+from launch.bench.running import Cores, Programs, choose_cores
+from launch.bench.scale import ScalePlan, measure_scale
+from launch.bench.subjects import Checkout
+from launch.bench.summary import ratios, summarise
+
+LOG = "programs.log"
+
+RoundsOption = Annotated[int | None, typer.Option(min=1, help="visits to every proxy; default 5 (scale: 3)")]
+QuickOption = Annotated[bool, typer.Option("--quick", help="a smoke run: everything once, for a second each")]
+OutputOption = Annotated[Path, typer.Option("--output", help="folder for the results")]
+CheckoutOption = Annotated[
+    Path, typer.Option("--gateway-from", help="a checkout whose gateway/ is measured instead of this one's")
+]
+CheckOption = Annotated[
+    Path | None, typer.Option("--check", help="an earlier result; exit code 1 where this one is worse")
+]
+ToleranceOption = Annotated[float, typer.Option(min=0, help="how much worse a ratio may be, as a share")]
+
+
+def build_bench_app() -> typer.Typer:
+    """Every benchmark; without a sub-command, overhead and scale."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.callback(invoke_without_command=True)(bench_command)
+    app.command("overhead")(overhead_command)
+    app.command("scale")(scale_command)
+    app.command("report")(report_command)
+    # These read their own options, so that nothing of theirs is imported before they are asked for.
+    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command("engine", context_settings=passed_on)(engine_proxy)
+    app.command("pipeline", context_settings=passed_on)(pipeline_proxy)
+    return app
+
+
+def bench_command(
+    context: typer.Context,
+    rounds: RoundsOption = None,
+    quick: QuickOption = False,
+    everything: Annotated[bool, typer.Option("--all", help="engine and pipeline too")] = False,
+) -> None:
+    """Measure what the gateway adds and how it scales (both, without a sub-command)."""
+    if context.invoked_subcommand is not None:
+        return
+    overhead_command(rounds=rounds, quick=quick)
+    scale_command(rounds=rounds, quick=quick)
+    if everything:
+        from launch.bench.engine import engine_command
+        from launch.bench.pipeline import pipeline_command
+
+        options = [*(["--quick"] if quick else []), *(["--rounds", str(rounds)] if rounds else [])]
+        _hand_over("engine", engine_command, options)
+        _hand_over("pipeline", pipeline_command, options)
+
+
+def engine_proxy(context: typer.Context) -> None:
+    """A real vLLM, direct and through the gateway (engine --help lists its options)."""
+    from launch.bench.engine import engine_command
+
+    _hand_over("engine", engine_command, context.args)
+
+
+def pipeline_proxy(context: typer.Context) -> None:
+    """A pipeline against the same stages by hand (pipeline --help lists its options)."""
+    from launch.bench.pipeline import pipeline_command
+
+    _hand_over("pipeline", pipeline_command, context.args)
+
+
+def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name)(command)
+    code = app(arguments, prog_name=f"lora-gateway bench {name}", standalone_mode=False)
+    if code:  # what typer.Exit said; a command that ends by itself returns nothing
+        raise typer.Exit(code)
+
+
+def overhead_command(
+    rounds: RoundsOption = None,
+    quick: QuickOption = False,
+    only: Annotated[str | None, typer.Option(help="whole or streams alone")] = None,
+    seed: Annotated[int, typer.Option(help="of the order within a round")] = 1,
+    output: OutputOption = RESULTS,
+    gateway_from: CheckoutOption = ROOT,
+    check: CheckOption = None,
+    tolerance: ToleranceOption = TOLERANCE,
+) -> None:
+    """Added latency, rate, CPU and memory, beside nginx and the peers of `make bench-peers`."""
+    if only not in (None, "whole", "streams"):
+        raise ConfigError("--only", only, "must be whole or streams")
+    baseline = read_result(check) if check is not None else None
+    peers, cores, say = _prepare()
+    basis = Plan.quick() if quick else Plan()
+    plan = Plan(
+        rounds=rounds or basis.rounds,
+        whole_s=basis.whole_s,
+        stream_s=basis.stream_s,
+        flood_s=basis.flood_s,
+        warm_up_s=basis.warm_up_s,
+        seed=seed,
+    )
+    about = machine.describe({peer.name: peer.version for peer in peers if peer.version})
+    rows: list[dict[str, object]] = []
+    left_out: dict[str, dict[str, str]] = {}
+    for name, measure in (("whole", measure_whole), ("streams", measure_streams)):
+        if only in (None, name):
+            with _scratch() as folder, _log() as log, Programs(cores, log) as programs:
+                found, missing = measure(
+                    programs, Path(folder), peers, Checkout(gateway_from.resolve()), plan, say
+                )
+            rows += found
+            left_out[name] = missing
+    document: dict[str, object] = {
+        "what": "overhead",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": about,
+        "settings": {**plan.settings(), "proxy_core": cores.proxy, "load_core": cores.load},
+        "left_out": left_out,
+        "summary": summarise(rows),
+        "ratios": ratios(rows),
+        "rounds": rows,
+    }
+    _show_overhead(document)
+    _save(output, "overhead-quick" if quick else "overhead", document)
+    if baseline is not None:
+        _compare(document, baseline, tolerance)
+
+
+def scale_command(
+    rounds: RoundsOption = None,
+    quick: QuickOption = False,
+    output: OutputOption = RESULTS,
+    gateway_from: CheckoutOption = ROOT,
+) -> None:
+    """10,000 tasks, 10,000 idle clients, bodies up to 10 MB, 1,000 slow readers."""
+    _, cores, say = _prepare()
+    plan = ScalePlan.quick() if quick else ScalePlan()
+    if rounds:
+        plan = ScalePlan(**{**plan.settings(), "rounds": rounds})  # type: ignore[arg-type]  # its own fields
+    about = machine.describe({})
+    with _scratch() as folder, _log() as log, Programs(cores, log) as programs:
+        figures = measure_scale(programs, Path(folder), Checkout(gateway_from.resolve()), plan, say)
+    tasks = figures["tasks"]
+    assert isinstance(tasks, dict)
+    tasks["summary"] = summarise(tasks["rounds"])
+    document: dict[str, object] = {
+        "what": "scale",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": about,
+        "settings": {**plan.settings(), "proxy_core": cores.proxy, "load_core": cores.load},
+        "figures": figures,
+    }
+    console().print(report.scale_table(document))
+    _save(output, "scale-quick" if quick else "scale", document)
+
+
+def report_command(
+    result: Annotated[Path, typer.Argument(help="a results file of `bench overhead`")],
+    svg: Annotated[Path | None, typer.Option(help="where the picture goes")] = None,
+    check: CheckOption = None,
+    tolerance: ToleranceOption = TOLERANCE,
+) -> None:
+    """Show an earlier result, draw it, or compare it with another."""
+    document = read_result(result)
+    _show_overhead(document)
+    if svg is not None:
+        try:
+            svg.write_text(draw(report.summary_of(document), report.footer(document)), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError("--svg", str(svg), f"cannot be written: {error.strerror}") from error
+        print(f"picture: {svg}")
+    if check is not None:
+        _compare(document, read_result(check), tolerance)
+
+
+def _prepare() -> tuple[list[Peer], Cores, Callable[[str], None]]:
+    check_checkout()
+    for name in ("wrk", "nginx", "taskset"):
+        program(name)
+    cores = choose_cores(sorted(os.sched_getaffinity(0)))
+    out = console()
+    if not cores.apart:
+        out.print(
+            "one core only: proxy, load and mock share it, and the figures are those of all three together"
+        )
+    return read_peers(), cores, lambda text: out.print(text, style="dim", highlight=False)
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="lora-gateway-bench-")
+
+
+def _log() -> TextIO:
+    ENVIRONMENTS.mkdir(exist_ok=True)
+    return open(ENVIRONMENTS / LOG, "a", encoding="utf-8")
+
+
+def _show_overhead(document: report.Document) -> None:
+    out = console()
+    for table in report.overhead_tables(document):
+        out.print(table)
+    left_out = document.get("left_out")
+    for part, missing in left_out.items() if isinstance(left_out, dict) else ():
+        for name, reason in missing.items():
+            out.print(f"left out of {part}: {name}: {reason}", highlight=False)
+
+
+def _save(folder: Path, what: str, document: dict[str, object]) -> None:
+    path = write_result(folder, what, document)
+    print(f"results: {path}")
+
+
+def _compare(document: report.Document, baseline: report.Document, tolerance: float) -> None:
+    worse = regressions(document, baseline, tolerance)
+    for line in worse:
+        print(f"worse: {line}")
+    if worse:
+        raise typer.Exit(1)
+    print(f"no watched figure is worse by more than {tolerance:.0%}")
