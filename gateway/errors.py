@@ -27,16 +27,20 @@ import difflib
 import itertools
 from collections.abc import Iterable
 
-
 NAMES_SHOWN = 100
 """More model names than this are not listed in an error."""
 
 NAMES_COMPARED = 500
 """Among more names than this only those that begin alike are compared: each comparison costs microseconds."""
 
+LONGEST_COMPARED = 128
+"""Characters; a longer word is no misspelling."""
+
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate spelled most like `word`, or None where nothing comes near."""
+    if len(word) > LONGEST_COMPARED:
+        return None
     known = {candidate.lower(): candidate for candidate in candidates}
     if len(known) > NAMES_COMPARED:
         start = word.lower()[:-2] or word.lower()

@@ -38,5 +38,5 @@ def test_config_error_names_key_value_and_mend() -> None:
 def test_thousands_of_models_are_neither_compared_nor_listed_one_by_one() -> None:
     models = [f"task-{number:05}" for number in range(10_000)]
     error = ModelNotFound.naming("task-0123", models)
-    assert "Did you mean 'task-0123" in error.message
+    assert "Did you mean 'task-01" in error.message
     assert error.message.endswith("and 9900 more.")
