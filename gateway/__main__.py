@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import math
 import signal
@@ -93,6 +94,10 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
         timeout_graceful_shutdown=math.ceil(gateway.shutdown_timeout_s),
         backlog=BACKLOG,
     )
+    # What was made so far lives as long as the process: no later collection looks through it again, which with
+    # thousands of tasks would hold up every request.
+    gc.collect()
+    gc.freeze()
     server = uvicorn.Server(settings)
     signal.signal(signal.SIGTERM, _leave)
     with contextlib.suppress(KeyboardInterrupt, SystemExit):  # uvicorn stops cleanly, then re-raises both

@@ -9,7 +9,7 @@ import msgspec
 MAX_HELD_BYTES = 1024 * 1024
 """An event longer than this goes on in pieces, unread."""
 
-_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\]')
 """In JSON a quote within a string is escaped, so this cannot be a model's text."""
 
 _ENDS = (b"\n\n", b"\r\n\r\n")
@@ -65,7 +65,7 @@ class EventStream:
                     return b""
             else:
                 piece, self._held = piece[:end], piece[end:]
-        if _NO_CHOICES.search(piece):
+        if piece.find(b"[]") >= 0 and _NO_CHOICES.search(piece):  # find is cheaper, and most often enough
             piece = self._without_usage(piece)
         self.events += piece.count(b"\n\n") or piece.count(b"\r\n\r\n")  # in JSON both are escaped
         return piece

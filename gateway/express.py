@@ -28,10 +28,6 @@ logger = logging.getLogger("gateway.express")
 class Client(Protocol):
     """What the own server offers of a request (`http_cycle.Cycle`)."""
 
-    @property
-    def takes_no_more(self) -> bool:
-        """Whether its buffer is full; `on_drained` tells when it is not."""
-
     def on_leave(self, leave: Callable[[], None]) -> None: ...
 
     def on_drained(self, drained: Callable[[], None]) -> None: ...
@@ -39,6 +35,9 @@ class Client(Protocol):
     def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None: ...
 
     def write(self, body: bytes, more_body: bool) -> None: ...
+
+    def write_chunk(self, body: bytes) -> bool:
+        """Go on with an answer in chunks; False where the client takes no more for now."""
 
     def start_task(self) -> None:
         """Serve it the general way after all."""
@@ -93,7 +92,7 @@ class Lane:
             if not self._begun:
                 self._begin(connection)
             if self._events is not None:
-                self._pass_on(connection, self._events)
+                self._pass_on()
             else:
                 self._collect(connection)
 
@@ -111,28 +110,34 @@ class Lane:
             headers = self._headers()
             headers.append((b"cache-control", b"no-cache"))
             self._client.begin(connection.status, headers)
+            connection.listener = self._pass_on
 
     def _headers(self) -> HeaderList:
         headers = self._exchange.headers()
         headers.append((b"content-type", self._content_type))
         return headers
 
-    def _pass_on(self, connection: Connection, events: EventStream) -> None:
+    def _pass_on(self) -> None:
+        """A stream has come on: this is what each of its chunks costs."""
+        connection, events = self._connection, self._events
+        if connection is None or events is None:
+            return
+        if connection.error is not None:
+            self._broken(connection.error)
+            return
         piece = connection.take()
-        exchange = self._exchange
         if piece:
-            if exchange.first_token_s is None:
-                exchange.first_token_s = time.perf_counter() - exchange.arrived
+            if not events.events:
+                self._exchange.first_token_s = time.perf_counter() - self._exchange.arrived
             piece = events.feed(piece)
-            exchange.events = events.events
-            if piece:
-                self._client.write(piece, True)
+            if piece and not self._client.write_chunk(piece):
+                connection.pause()
         if connection.complete:
+            exchange = self._exchange
+            exchange.events = events.events
             exchange.usage = events.usage
             self._client.write(events.rest(), False)
             self._finish(connection)
-        elif self._client.takes_no_more:
-            connection.pause()
 
     def _drained(self) -> None:
         if self._connection is not None:
@@ -192,5 +197,7 @@ class Lane:
 
     def _left(self) -> None:
         if self._connection is not None:
+            if self._events is not None:
+                self._exchange.events = self._events.events
             self._exchange.cancelled()
             self._release(self._connection)

@@ -137,13 +137,8 @@ class Cycle:
             self._protocol.flow.resume_reading()  # what is not read cannot be seen to close
 
     def on_drained(self, drained: Leave) -> None:
-        """Call `drained` whenever the client takes bytes again."""
+        """Call `drained` whenever the client, after `write_chunk` was False, takes bytes again."""
         self.drained = drained
-
-    @property
-    def takes_no_more(self) -> bool:
-        """Whether the client's buffer is full; `on_drained` tells when it is not."""
-        return bool(self._protocol.flow.write_paused)
 
     def start_task(self) -> None:
         """Serve it by the application after all."""
@@ -217,6 +212,12 @@ class Cycle:
             self._protocol.transport.write(
                 STATUS_LINES[status] + block + b"transfer-encoding: chunked\r\n\r\n"
             )
+
+    def write_chunk(self, body: bytes) -> bool:
+        """Go on with an answer in chunks; False where the client takes no more for now."""
+        protocol = self._protocol
+        protocol.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return not protocol.flow.write_paused
 
     def write(self, body: bytes, more_body: bool) -> None:
         """Go on with the answer, or end it."""

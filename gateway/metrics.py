@@ -185,7 +185,7 @@ class Series:
         self._observe_total(total_s)
 
     def cancelled(self, total_s: float, unfinished_events: int) -> None:
-        """The client left: status 499. `unfinished_events` came from the engine and were not passed on."""
+        """The client left: status 499. `unfinished_events` of its stream it had been sent."""
         self._count_status(CLIENT_LEFT)
         self._cells[CANCELLED] += 1.0
         self._cells[UNFINISHED_EVENTS] += unfinished_events

@@ -56,7 +56,7 @@ COUNTERS = (
     (
         UNFINISHED_EVENTS,
         "unfinished_stream_events",
-        "Events of a stream that had come from the engine when the client left, and were not passed on.",
+        "Events of streams that had been passed on when the client left; vLLM sends about one per token.",
     ),
 )
 
