@@ -94,8 +94,8 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
         timeout_graceful_shutdown=math.ceil(gateway.shutdown_timeout_s),
         backlog=BACKLOG,
     )
-    # What was made so far lives as long as the process: no later collection looks through it again, which with
-    # thousands of tasks would hold up every request.
+    # What was made so far lives as long as the process: no later collection looks through it again, which
+    # with thousands of tasks would hold up every request.
     gc.collect()
     gc.freeze()
     server = uvicorn.Server(settings)

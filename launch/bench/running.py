@@ -62,13 +62,16 @@ class Programs:
         self._log = log
         self._stack = ExitStack()
         self._taken: set[int] = set()
+        self._before: set[int] = set()
 
     def __enter__(self) -> Programs:
+        self._before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {self.cores.load})  # the watchers and this process keep off the proxy's core
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._stack.close()
+        os.sched_setaffinity(0, self._before)
 
     def port(self) -> int:
         """A free port that was not given before."""
