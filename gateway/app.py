@@ -82,7 +82,7 @@ class Gateway:
         except Exception:
             if scope["type"] != "http":
                 raise
-            logger.exception("%s %s failed", scope["method"], scope["path"])
+            logger.exception("%s %r failed", scope["method"], scope["path"])
             fault = internal_error()
             try:
                 await send_error(send, fault, Head(scope["headers"]).request_id)

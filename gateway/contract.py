@@ -5,12 +5,15 @@ Values stay as the bytes that came; only what a bound or a route needs is looked
 
 from __future__ import annotations
 
+import mmap
+
 import msgspec
 
 from gateway.errors import InvalidRequest
 from gateway.table import Contract, Route
 from gateway.upstream import Segments
 
+Buffer = bytes | bytearray | mmap.mmap
 Fields = dict[str, msgspec.Raw]
 JOIN_BELOW_BYTES = 64 * 1024
 """A larger body is sent in pieces that refer to what was received, so that it is held once."""
@@ -44,7 +47,7 @@ _decode_text = msgspec.json.Decoder(str).decode
 _decode_options = msgspec.json.Decoder(Fields | None).decode
 
 
-def decode_body(body: bytes | bytearray) -> Fields:
+def decode_body(body: Buffer) -> Fields:
     """A request's top-level fields, their values undecoded. Raises InvalidRequest."""
     try:
         return _decode_fields(body)

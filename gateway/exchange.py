@@ -82,7 +82,8 @@ class Exchange:
         if self._series is not None:
             self._series.failed(code, error.status, time.perf_counter() - self.arrived)
         else:
-            self._metrics.refused(self.route.name if self.route else "", code, error.status)
+            name = self.route.name if self.route else ""
+            self._metrics.refused(name, code, error.status, self.origin)
 
     def cancelled(self) -> None:
         """The client left before the answer's end."""

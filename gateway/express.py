@@ -130,7 +130,7 @@ class Lane:
             if not events.events:
                 self._exchange.first_token_s = time.perf_counter() - self._exchange.arrived
             piece = events.feed(piece)
-            if piece and not self._client.write_chunk(piece):
+            if piece and not self._client.write_chunk(piece) and not connection.complete:
                 connection.pause()
         if connection.complete:
             exchange = self._exchange
@@ -182,7 +182,7 @@ class Lane:
         assert connection is not None
         exchange = self._exchange
         self._release(connection)
-        if isinstance(error, Disconnected) and not error.answered:
+        if isinstance(error, Disconnected) and error.race:
             # The kept connection was closed as the request went out, so the engine has not seen it.
             self._client.start_task()
             return

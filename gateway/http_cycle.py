@@ -41,6 +41,7 @@ class Cycle:
         "_leave",
         "_missing_bytes",
         "_protocol",
+        "_unframed",
         "body",
         "disconnected",
         "drained",
@@ -79,6 +80,7 @@ class Cycle:
         self._leave: Leave | None = None
         self._held_head = b""
         self._chunked = False
+        self._unframed = False
         self._handed_over = False
         self._missing_bytes = 0
 
@@ -122,7 +124,7 @@ class Cycle:
         try:
             await app(self.scope(), self.receive, self.send)
         except Exception:
-            logger.exception("%s %s failed", self.method, self.path)
+            logger.exception("%s %r failed", self.method, self.path)
         if not self.response_complete and not self.disconnected:
             self._protocol.transport.close()
 
@@ -208,15 +210,15 @@ class Cycle:
             # Held until the body, which comes at once: each write is a system call.
             self._held_head = b"%b%bcontent-length: %d\r\n\r\n" % (STATUS_LINES[status], block, length)
         else:
-            self._chunked = True
-            self._protocol.transport.write(
-                STATUS_LINES[status] + block + b"transfer-encoding: chunked\r\n\r\n"
-            )
+            self._unframed = self.version != "1.1"  # its end is the connection's
+            self._chunked = not self._unframed
+            framing = b"\r\n" if self._unframed else b"transfer-encoding: chunked\r\n\r\n"
+            self._protocol.transport.write(STATUS_LINES[status] + block + framing)
 
     def write_chunk(self, body: bytes) -> bool:
         """Go on with an answer in chunks; False where the client takes no more for now."""
         protocol = self._protocol
-        protocol.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        protocol.transport.write(body if self._unframed else b"%x\r\n%b\r\n" % (len(body), body))
         return not protocol.flow.write_paused
 
     def write(self, body: bytes, more_body: bool) -> None:
@@ -224,6 +226,9 @@ class Cycle:
         transport = self._protocol.transport
         if self.method == "HEAD":
             transport.write(self._held_head)
+        elif self._unframed:
+            if body:
+                transport.write(body)
         elif self._chunked:
             end = b"" if more_body else b"0\r\n\r\n"
             if body:

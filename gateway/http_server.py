@@ -92,6 +92,8 @@ class GatewayProtocol(asyncio.Protocol):
         self._receiving = False
         self._refusal: RequestError | None = None
         self._refused = False
+        self._stopping = False
+        self._unsent_bytes: float = math.inf
         self._deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -117,7 +119,14 @@ class GatewayProtocol(asyncio.Protocol):
         if self._deadline > self.loop.time():
             self._arm(self._deadline)
         elif self.transport.is_closing() or self.flow.write_paused:
-            self.transport.abort()  # a client that takes nothing would keep its place and its answer for good
+            unsent_bytes = self.transport.get_write_buffer_size()
+            if 0 < unsent_bytes < self._unsent_bytes:
+                self._unsent_bytes = unsent_bytes
+                self._set_deadline(self.timeout_keep_alive)
+            else:  # a client that takes nothing would keep its place and its answer for good
+                self.transport.abort()
+        elif self._answering_another:
+            self._set_deadline(self.receive_timeout_s)
         elif self._receiving and not self._answered_early:
             self._refuse(
                 GatewayTimeout(f"The request was not here within {self.receive_timeout_s:.0f} s.", status=408)
@@ -134,6 +143,7 @@ class GatewayProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Answer what was begun, then close."""
+        self._stopping = True
         if self._running is None or (self._running.response_complete and not self._receiving):
             self.transport.close()
         elif self.cycle is not None:
@@ -166,6 +176,7 @@ class GatewayProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()
+        self._unsent_bytes = self.transport.get_write_buffer_size()
         self._set_deadline(self.timeout_keep_alive)
 
     def resume_writing(self) -> None:
@@ -175,8 +186,12 @@ class GatewayProtocol(asyncio.Protocol):
             return
         if running.drained is not None:
             running.drained()
-        if not self._receiving and not running.response_complete:
+        if self._receiving:
+            self._set_deadline(self.receive_timeout_s)
+        elif not running.response_complete:
             self._deadline = math.inf
+        else:
+            self._set_deadline(self.timeout_keep_alive)
 
     def data_received(self, data: bytes) -> None:
         self._unmoved_bytes += len(data)
@@ -218,6 +233,14 @@ class GatewayProtocol(asyncio.Protocol):
             self.data_received(rest)
 
     @property
+    def _answering_another(self) -> bool:
+        """Whether an answer is under way to a request before the one that is still coming."""
+        running = self._running
+        if running is None or running.response_complete:
+            return False
+        return running is not self.cycle or not running.more_body
+
+    @property
     def _answered_early(self) -> bool:
         """Whether the request that is still coming has had its answer, such as a 401."""
         return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
@@ -251,7 +274,8 @@ class GatewayProtocol(asyncio.Protocol):
         self._expects_continue = False
         self._unmoved_bytes = 0
         self._receiving = True
-        self._set_deadline(self.receive_timeout_s)
+        if not self.flow.write_paused:  # else the deadline is that for the client to take its answer
+            self._set_deadline(self.receive_timeout_s)
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -270,9 +294,10 @@ class GatewayProtocol(asyncio.Protocol):
         parser = self.parser
         earlier = self.cycle
         self.cycle = cycle = Cycle(self, self._headers)
+        self._headers = []  # for trailers, which are counted and dropped
         cycle.method = parser.get_method().decode("ascii")
         cycle.version = version = parser.get_http_version()
-        cycle.keep_alive = version == "1.1" and parser.should_keep_alive()
+        cycle.keep_alive = version == "1.1" and not self._stopping and parser.should_keep_alive()
         cycle.waiting_for_continue = self._expects_continue
         url = self._url
         if not url.startswith(b"/") or QUESTION_MARK in url or NUMBER_SIGN in url:
@@ -287,7 +312,12 @@ class GatewayProtocol(asyncio.Protocol):
             if len(self._pipelined) == MAX_PIPELINED:
                 raise InvalidRequest("Too many requests are waiting for their turn.")
             self._pipelined.append(cycle)
-        elif path in self.express and cycle.method == "POST" and not self._expects_continue:
+        elif (
+            path in self.express
+            and cycle.method == "POST"
+            and not self._expects_continue
+            and not self.flow.write_paused  # a task waits until the client takes bytes
+        ):
             self._running = self._deferred = cycle
         else:
             self.start(cycle)
@@ -309,11 +339,17 @@ class GatewayProtocol(asyncio.Protocol):
         cycle = self.cycle
         assert cycle is not None
         cycle.more_body = False
-        if cycle.response_complete:
-            self._set_deadline(self.timeout_keep_alive)
-        else:
-            self._deadline = math.inf
+        if not self.flow.write_paused:
+            if cycle.response_complete:
+                self._set_deadline(self.timeout_keep_alive)
+            else:
+                self._deadline = math.inf
+        if not cycle.response_complete:
             cycle.came()
+        elif self._stopping:
+            self._close()
+        if cycle is not self._running:
+            self.flow.resume_reading()  # it waits for its turn, and the client before it may leave meanwhile
 
     # For the requests.
 

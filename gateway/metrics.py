@@ -44,7 +44,7 @@ class Metrics:
         self._region = regions[index]
         self._cells = self._region.take()
         self._series: dict[tuple[str, str, str], Series] = {}
-        self._refused: dict[tuple[str, str, int], tuple[Cells, Cells]] = {}
+        self._refused: dict[tuple[str, str, int, str], tuple[Cells, Cells]] = {}
         self._waiting: dict[str, Cells] = {}
         self._exposition = Exposition(regions, self._buckets)
         for key, cells in self._cells.items():
@@ -66,18 +66,18 @@ class Metrics:
         except KeyError:
             return self._series.setdefault(labels, Series(self, labels, self._buckets))
 
-    def refused(self, task: str, code: str, status: int) -> None:
-        """A client's request that was answered with an error and never reached an engine.
+    def refused(self, task: str, code: str, status: int, origin: str = "client") -> None:
+        """A request that was answered with an error and never reached an engine.
 
         It counts in requests_total and errors_total, under an empty adapter. `task` is "" where the request
         named no known one: what a client made up must not become a label.
         """
         try:
-            by_status, by_code = self._refused[task, code, status]
+            by_status, by_code = self._refused[task, code, status, origin]
         except KeyError:
-            by_status = self.cells(STATUS, key_of(STATUS, task, "", "client", str(status)))
-            by_code = self.cells(ERROR, key_of(ERROR, task, "", "client", code))
-            self._refused[task, code, status] = by_status, by_code
+            by_status = self.cells(STATUS, key_of(STATUS, task, "", origin, str(status)))
+            by_code = self.cells(ERROR, key_of(ERROR, task, "", origin, code))
+            self._refused[task, code, status, origin] = by_status, by_code
         by_status[0] += 1.0
         by_code[0] += 1.0
 

@@ -188,7 +188,7 @@ async def engine_failure(connection: Connection, request_id: bytes) -> EngineErr
 def failure_of(status: int, text: bytes, request_id: bytes) -> EngineError | Unavailable:
     """What a client is told of an engine's 5xx, whose text is logged."""
     shown = text[:2000].decode(errors="replace")
-    logger.error("request %s: the engine answered %d: %s", request_id.decode(), status, shown)
+    logger.error("request %s: the engine answered %d: %r", request_id.decode(), status, shown)
     if status == 503:
         return Unavailable("The engine is overloaded.", code="overloaded", retry_after_s=1)
     return EngineError("The engine failed on this request; its log says why.", status=status)

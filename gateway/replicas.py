@@ -188,7 +188,10 @@ class Replicas:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(POLL_S)
-            await self._look()
+            try:
+                await self._look()
+            except Exception:  # whatever stands in that file, the next one is read
+                logger.exception("%s cannot be followed", self._file.name)
 
     async def _look(self) -> None:
         """Follow the launcher's file, when it changed or the engine has not listed its models yet."""

@@ -27,6 +27,9 @@ MAX_HEADER_BYTES = 64 * 1024
 MAX_UNMOVED_BYTES = 64 * 1024
 """More bytes than this that bring neither head, body nor end (chunk extensions, trailers) end the answer."""
 
+RACE_S = 1.0
+"""A kept connection that ends sooner, without a byte, lost a race; later, the engine may have run the request."""
+
 KEEP_IDLE_S = 4.0
 """vLLM's server closes a connection after 5 s without a request; leaving earlier avoids that race."""
 
@@ -58,15 +61,19 @@ class Address:
 
 
 class Disconnected(EngineError):
-    """The connection ended early; `answered` tells whether any byte of an answer had come."""
+    """The connection ended early; `answered` tells whether any byte of an answer had come.
 
-    def __init__(self, answered: bool) -> None:
+    `race`: it ended as the request went out, so the engine has not run it.
+    """
+
+    def __init__(self, answered: bool, race: bool = False) -> None:
         super().__init__(
             "The engine closed the connection in the middle of its answer."
             if answered
             else "The engine closed the connection without an answer."
         )
         self.answered = answered
+        self.race = race and not answered
 
 
 class Connection(asyncio.Protocol):
@@ -176,6 +183,7 @@ class Connection(asyncio.Protocol):
         if self.closed or not self.complete or not self._reusable or self._unread_bytes:
             self.abort()
             return False
+        self.resume()  # a pause for the last client's sake is not the next one's
         self.idle_since = self._loop.time()
         return True
 
@@ -268,7 +276,7 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self._disarm()
         if not self.complete:
-            self._fail(Disconnected(self.answered))
+            self._fail(Disconnected(self.answered, race=self._loop.time() - self._started < RACE_S))
 
     # httptools
 
@@ -312,6 +320,7 @@ class Upstream:
         host = (address.host or "localhost").encode()
         self._post = b" HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\n" % host
         self._get = b" HTTP/1.1\r\nhost: %b\r\n\r\n" % host
+        self._closed = False
         self.open_connections = 0
         """Connections with an exchange on them."""
 
@@ -344,7 +353,7 @@ class Upstream:
             try:
                 return await self._begin(connection, head, body)
             except Disconnected as error:
-                if error.answered:
+                if not error.race:
                     raise
         return await self._begin(await self._connect(), head, body)
 
@@ -356,11 +365,14 @@ class Upstream:
     def finish(self, connection: Connection) -> None:
         """Give a connection back after its exchange, whatever came of it."""
         self.open_connections -= 1
-        if connection.release():
+        if self._closed:
+            connection.abort()
+        elif connection.release():
             self._idle.append(connection)
 
     def close(self) -> None:
         """Close the idle connections; those in use close as they finish."""
+        self._closed = True
         while self._idle:
             self._idle.pop().abort()
 

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.auth import Keys, Principal, permitted_route
 from gateway.config import GatewayConfig
 from gateway.contract import (
+    Buffer,
     Fields,
     apply_contract,
     ask_for_usage,
@@ -66,6 +67,9 @@ class Completions:
         except RequestError as error:
             exchange.failed(error)
             await send_error(send, error, head.request_id)
+        except Exception:
+            exchange.failed(internal_error())
+            raise
 
     def refuse(self, client: Cycle) -> bool:
         """Answer a request that its head alone rules out, before its body is here; whether it was one."""
@@ -107,9 +111,7 @@ class Completions:
         client.begin(status, headers)
         client.write(body, False)
 
-    async def _answer(
-        self, exchange: Exchange, principal: Principal, body: bytes | bytearray, send: Send
-    ) -> None:
+    async def _answer(self, exchange: Exchange, principal: Principal, body: Buffer, send: Send) -> None:
         call = self._call(exchange, principal, body)
         route = call.route
         if route.kind == "pipeline":
@@ -119,7 +121,7 @@ class Completions:
         del call, body  # what the segments refer to is kept by them, the rest need not be
         await self._relay.forward(exchange, route, self._path, segments, send, usage_wanted=usage_wanted)
 
-    def _call(self, exchange: Exchange, principal: Principal, body: bytes | bytearray) -> _Call:
+    def _call(self, exchange: Exchange, principal: Principal, body: Buffer) -> _Call:
         fields = decode_body(body)
         route = permitted_route(self._relay.replicas.table, principal, text_field(fields, "model"))
         exchange.route = route

@@ -11,7 +11,7 @@ import msgspec
 from starlette.types import Send
 
 from gateway.config import JsonObject
-from gateway.contract import decode_body
+from gateway.contract import Buffer, decode_body
 from gateway.endpoints.reply import send_json
 from gateway.errors import InvalidRequest, RequestError
 from gateway.exchange import Exchange, HeaderList
@@ -40,7 +40,7 @@ class PipelineEndpoint:
         self,
         exchange: Exchange,
         route: Route,
-        body: bytes | bytearray,
+        body: Buffer,
         chat: bool,
         streaming: bool,
         send: Send,
@@ -59,7 +59,7 @@ class PipelineEndpoint:
         self,
         exchange: Exchange,
         pipeline: Pipeline,
-        body: bytes | bytearray,
+        body: Buffer,
         chat: bool,
         streaming: bool,
         send: Send,
@@ -127,7 +127,7 @@ async def _send_chunks(send: Send, chunks: list[JsonObject] | list[dict[str, dic
     await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-def _document(body: bytes | bytearray) -> JsonObject:
+def _document(body: Buffer) -> JsonObject:
     try:
         document: JsonObject = msgspec.json.decode(body, type=dict)
         return document
@@ -135,7 +135,7 @@ def _document(body: bytes | bytearray) -> JsonObject:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None
 
 
-def _wants_usage(body: bytes | bytearray) -> bool:
+def _wants_usage(body: Buffer) -> bool:
     options = decode_body(body).get("stream_options")
     if options is None:
         return False

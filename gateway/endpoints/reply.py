@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 import re
 from collections.abc import Iterable
@@ -10,8 +11,12 @@ import msgspec
 from starlette.types import Receive, Send
 
 from gateway.config import GatewayConfig
+from gateway.contract import Buffer
 from gateway.errors import LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
 from gateway.relay import error_answer
+
+MAPPED_FROM_BYTES = 1024 * 1024
+"""A body of this size or more has pages of its own."""
 
 REQUEST_ID = re.compile(rb"^[A-Za-z0-9._:@/+=-]{1,128}$")
 
@@ -36,7 +41,7 @@ class Head:
                 self.authorization = value if self.authorization is None else b""
             elif name == b"content-type":
                 self.content_type = value
-            elif name == b"content-length" and value.isdigit():
+            elif name == b"content-length" and len(value) <= 20 and value.isdigit():
                 self.content_length = int(value)
             elif name == b"x-request-id" and REQUEST_ID.match(value):
                 self.request_id = value
@@ -58,7 +63,7 @@ def check_head(head: Head, bounds: GatewayConfig) -> None:
         raise _too_large(bounds)
 
 
-async def read_json_body(head: Head, receive: Receive, bounds: GatewayConfig) -> bytes | bytearray:
+async def read_json_body(head: Head, receive: Receive, bounds: GatewayConfig) -> Buffer:
     """The whole body of a JSON request, held once.
 
     How long it may take is the server's to watch (`http_server`).
@@ -76,9 +81,12 @@ async def read_json_body(head: Head, receive: Receive, bounds: GatewayConfig) ->
     return await _collect(head, piece, receive, bounds)
 
 
-async def _collect(head: Head, piece: bytes, receive: Receive, bounds: GatewayConfig) -> bytearray:
+async def _collect(head: Head, piece: bytes, receive: Receive, bounds: GatewayConfig) -> Buffer:
     """A body that comes in pieces, put where it stays: joining them at the end would hold it twice."""
-    body = bytearray(head.content_length or 0)  # memory that nothing is written to is not used
+    length = head.content_length or 0
+    # Memory that nothing is written to is not used. That of a large body is the system's own, given back at
+    # once: on the heap, small requests beside it can keep the hole of the last one from being used again.
+    body = mmap.mmap(-1, length) if length >= MAPPED_FROM_BYTES else bytearray(length)
     size = 0
     more_body = True
     while True:
@@ -87,7 +95,8 @@ async def _collect(head: Head, piece: bytes, receive: Receive, bounds: GatewayCo
         body[size:end] = piece
         size = end
         if not more_body:
-            del body[size:]
+            if isinstance(body, bytearray):
+                del body[size:]
             return body
         message = await receive()
         if message["type"] == "http.disconnect":
