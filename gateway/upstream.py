@@ -28,7 +28,7 @@ MAX_UNMOVED_BYTES = 64 * 1024
 """More bytes than this that bring neither head, body nor end (chunk extensions, trailers) end the answer."""
 
 RACE_S = 1.0
-"""A kept connection that ends sooner, without a byte, lost a race; later, the engine may have run the request."""
+"""A kept connection that ends sooner, without a byte, lost a race; later the engine may have run it."""
 
 KEEP_IDLE_S = 4.0
 """vLLM's server closes a connection after 5 s without a request; leaving earlier avoids that race."""
