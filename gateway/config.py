@@ -131,7 +131,7 @@ class GatewayConfig(_Strict):
     idle_timeout_s: Seconds = Field(120.0, description="between two pieces of the engine's answer")
     total_timeout_s: Seconds = Field(3600.0, description="one request from end to end")
     shutdown_timeout_s: Seconds = Field(30.0, description="accepted requests may finish within this")
-    receive_timeout_s: Seconds = Field(60.0, description="until a request's head, and then its body, is here")
+    receive_timeout_s: Seconds = Field(60.0, description="until a whole request is here, from its first byte")
     workers: Positive = Field(1, description="processes; each bound above is shared out between them")
     public_metrics: bool = Field(False, description="/metrics without a key though keys are configured")
     max_n: Positive = Field(16, description="largest n and best_of")

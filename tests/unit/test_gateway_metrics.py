@@ -301,3 +301,17 @@ async def test_other_routes_count_nothing(tmp_path: Path) -> None:
         ):
             await s.client.get(path)
         assert counts(s) == {}
+
+
+async def test_refused_stage_counts_as_the_pipeline_s(tmp_path: Path) -> None:
+    async with stack(tmp_path, max_in_flight=1, max_waiting=0) as s:
+        s.engine.answers["base"] = Answer(hold_head=(hold := asyncio.Event()))
+        first = asyncio.ensure_future(s.chat(model="base"))
+        await s.engine.until(lambda: s.engine.active == 1)
+        assert (await s.chat(model="concept-naming")).status_code == 503
+        hold.set()
+        await first
+        refused = {key: value for key, value in s.samples().items() if "status=503" in key}
+        origins = {label for key in refused for label in key if label.startswith("origin=")}
+        assert origins == {"origin=client", "origin=pipeline"}
+        assert sum(value for key, value in refused.items() if "origin=client" in key) == 1

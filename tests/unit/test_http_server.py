@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -259,4 +260,43 @@ async def test_client_that_takes_nothing_loses_its_place(tmp_path: Path, answer:
         await s.engine.until(lambda: s.engine.active == 1)
         await s.at_rest()
         await eventually(lambda: not s.server.connections)
+        writer.transport.abort()
+
+
+async def test_stream_to_http_1_0_has_no_chunk_sizes(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        body = b'{"model":"base","messages":[],"stream":true}'
+        line = b"POST /v1/chat/completions HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % len(body)
+        for _ in range(2):  # by a task, which connects to the engine, then without one
+            head, _, events = (await s.raw(line + body)).partition(b"\r\n\r\n")
+            assert b"chunked" not in head
+            assert events.startswith(b"data: ")
+            assert events.endswith(b"data: [DONE]\n\n")
+
+
+async def test_key_in_a_trailer_is_none(tmp_path: Path) -> None:
+    keys = {"a": {"sha256": hashlib.sha256(b"sk-a").hexdigest()}}
+    async with stack(tmp_path, keys=keys) as s:
+        body = b"%x\r\n%b\r\n0\r\nauthorization: Bearer sk-a\r\n\r\n" % (len(BODY), BODY)
+        assert statuses(await s.raw(CHAT + b"transfer-encoding: chunked\r\n" + CLOSE + body)) == [401]
+
+
+async def test_length_of_thousands_of_digits_is_answered(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        head = CHAT + b"content-length: %b%d\r\n" % (b"0" * 5000, len(BODY))
+        assert len(statuses(await s.raw(head + CLOSE + BODY))) == 1
+        assert (await s.chat()).status_code == 200
+
+
+async def test_client_that_sends_but_never_reads_is_cut_off(tmp_path: Path) -> None:
+    async with stack(tmp_path, keep_alive_s=0.2) as s:
+        s.engine.answers["base"] = Answer(flood_bytes=32 * 1024 * 1024)
+        body = b'{"model":"base","messages":[],"stream":true}'
+        _, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        request = CHAT + b"content-length: %d\r\n\r\n" % len(body) + body
+        writer.write(request)
+        await s.engine.until(lambda: s.engine.active == 1)
+        writer.write(request + HEALTH)  # what comes after must not lengthen its time
+        await s.engine.until(lambda: s.engine.aborts == 1)
+        await s.at_rest()
         writer.transport.abort()

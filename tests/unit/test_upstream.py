@@ -357,3 +357,18 @@ async def test_any_status_of_an_engine_is_answered(tmp_path: Path, status: int) 
             assert answer.status_code == (status if status < 600 else 502)
             assert status < 500 or "error" in answer.json()
         await s.at_rest()
+
+
+async def test_connection_paused_at_its_answer_s_end_reads_the_next(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        await s.chat()
+        replica = s.gateway.replicas.current
+        assert replica is not None
+        connection = await replica.upstream.exchange(b"/v1/completions", (b'{"model":"base"}',), b"x")
+        while await connection.read():
+            pass
+        connection.pause()  # as for a client that does not take the last piece
+        replica.upstream.finish(connection)
+        async with asyncio.timeout(5):
+            assert (await s.chat()).status_code == 200
+        assert s.engine.connections == 1
