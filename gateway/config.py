@@ -7,241 +7,50 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ValidationError
 
 from gateway.errors import ConfigError, nearest
+from gateway.settings import (
+    DEMO_BASE,
+    NAME,
+    AdaptersConfig,
+    AttachedConfig,
+    BaseConfig,
+    Config,
+    EngineConfig,
+    GatewayConfig,
+    JsonObject,
+    KeyConfig,
+    PipelineConfig,
+    StageConfig,
+    TaskConfig,
+)
 
-DEMO_BASE = "demo:smollm2-135m-instruct"
+__all__ = [
+    "DEMO_BASE",
+    "NAME",
+    "AdaptersConfig",
+    "AttachedConfig",
+    "BaseConfig",
+    "Config",
+    "EngineConfig",
+    "GatewayConfig",
+    "JsonObject",
+    "KeyConfig",
+    "PipelineConfig",
+    "StageConfig",
+    "TaskConfig",
+    "load_config",
+    "with_gateway",
+]
+
 ADAPTER_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_ADAPTER_PATH$")
 KEY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_KEY_SHA256$")
-DIGEST = re.compile(r"^[0-9a-f]{64}$")
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
-_UNION_BRANCH = re.compile(r"^(constrained-|literal\[)")
+_UNION_BRANCH = re.compile(r"^(constrained-|literal\[|function-)")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-
-Positive = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0)]
-JsonObject = dict[str, JsonValue]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class BaseConfig(_Strict):
-    """The base model, loaded once."""
-
-    name: str = Field("base", description="public model name of the base without an adapter")
-    model: str = Field(description=f"hub id, folder, or {DEMO_BASE!r} for the demo's base in the cache")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="weights' type")
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of the card's memory; GPU only")
-    tensor_parallel_size: Positive = Field(1, description="cards that one engine is split over")
-    max_loras: Positive | Literal["auto"] = Field("auto", description="adapters in one batch; auto: all")
-    max_lora_rank: Positive | Literal["auto"] = Field("auto", description="auto: the adapters' largest rank")
-    max_model_len: Positive | None = Field(None, description="context in tokens; default: the model's own")
-    max_num_seqs: Positive | None = Field(None, description="requests in one batch; default: the engine's")
-    enforce_eager: bool = Field(False, description="no compilation and no CUDA graphs")
-    kv_cache_gib: float | None = Field(None, gt=0, description="key-value cache in GiB; CPU only")
-    idle_unload: Literal["never"] = Field("never", description="never: the base stays loaded")
-    load_format: str | None = Field(None, description="the engine's --load-format, such as dummy")
-
-
-class TaskConfig(_Strict):
-    """A public model name: an adapter and its prompt contract."""
-
-    adapter: Path = Field(description="folder in peft's format, safetensors only")
-    description: str = Field("", description="shown in /v1/models")
-    system: str | None = Field(None, description="system prompt where the client sends none")
-    defaults: JsonObject = Field(default_factory=dict, description="sampling where the client sets none")
-    schema_: JsonObject | None = Field(
-        None, alias="schema", description="JSON schema of the answer, inline or a file's path"
-    )
-    max_in_flight: Positive | None = Field(None, description="default: gateway.max_in_flight_per_task")
-    max_waiting: int | None = Field(None, ge=0, description="default: gateway.max_waiting_per_task")
-
-
-class StageConfig(_Strict):
-    """One stage of a pipeline."""
-
-    id: str = Field(description="name that later stages refer to")
-    task: str = Field(description="a task's name, or the base's")
-    prompt: str = Field(description="sandboxed Jinja template; sees input, text, terms, item, stages")
-    system: str | None = Field(None, description="system prompt; default: the task's")
-    defaults: JsonObject = Field(default_factory=dict, description="sampling, over the task's own defaults")
-    schema_: JsonObject | None = Field(
-        None, alias="schema", description='JSON schema; {"$from": "terms"} stands for a value of the input'
-    )
-    for_each: str | None = Field(None, description="<stage>.<field>: run once per element of that list")
-    into: str | None = Field(None, description="field of the element that takes this stage's answer")
-
-
-class PipelineConfig(_Strict):
-    """Stages behind one model name."""
-
-    description: str = Field("", description="shown in /v1/models")
-    stages: list[StageConfig] = Field(min_length=1, description="in order")
-    max_items: Positive = Field(64, description="most elements that one fan-out may have")
-    max_input_terms: Positive = Field(512, description="most terms that one input may list")
-    on_error: Literal["fail", "null"] = Field(
-        "fail", description="when one element fails: all, or null for it"
-    )
-
-
-class KeyConfig(_Strict):
-    """Who may call, and what; the key itself is never written down, only its digest."""
-
-    sha256: str = Field(description="SHA-256 of the key in hex; `lora-gateway keys new` prints one")
-    tasks: list[str] | None = Field(None, description="models it may call; default: every one")
-
-    @field_validator("sha256")
-    @classmethod
-    def _digest(cls, value: str) -> str:
-        value = value.strip().lower()
-        if not DIGEST.match(value):  # the value may be a key given by mistake: it is not repeated
-            raise ValueError("must be 64 hex digits, the SHA-256 of the key: lora-gateway keys hash")
-        return value
-
-
-class GatewayConfig(_Strict):
-    """The data plane's own settings."""
-
-    host: str = Field("127.0.0.1", description="address to listen on; without keys, loopback only")
-    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    max_body_bytes: Positive = Field(10 * 1024 * 1024, description="largest request body")
-    max_in_flight: Positive = Field(512, description="requests at the engine at once, whole gateway")
-    max_in_flight_per_task: Positive = Field(256, description="requests at the engine at once, one task")
-    max_waiting: int = Field(1024, ge=0, description="requests waiting for a place, whole gateway")
-    max_waiting_per_task: int = Field(256, ge=0, description="requests waiting for a place, one task")
-    queue_timeout_s: Seconds = Field(60.0, description="longest wait for a place")
-    connect_timeout_s: Seconds = Field(5.0, description="connecting to the engine")
-    first_byte_timeout_s: Seconds = Field(600.0, description="until the engine's answer begins")
-    idle_timeout_s: Seconds = Field(120.0, description="between two pieces of the engine's answer")
-    total_timeout_s: Seconds = Field(3600.0, description="one request from end to end")
-    shutdown_timeout_s: Seconds = Field(30.0, description="accepted requests may finish within this")
-    receive_timeout_s: Seconds = Field(60.0, description="until a whole request is here, from its first byte")
-    workers: Positive = Field(1, description="processes; each bound above is shared out between them")
-    public_metrics: bool = Field(False, description="/metrics without a key though keys are configured")
-    max_n: Positive = Field(16, description="largest n and best_of")
-    max_logprobs: Positive = Field(20, description="largest logprobs and top_logprobs")
-
-
-class EngineConfig(_Strict):
-    """How the engine is run."""
-
-    host: Literal["127.0.0.1", "::1"] = Field("127.0.0.1", description="loopback only")
-    port: int = Field(8101, ge=1, le=65535, description="first port that is tried, then upwards")
-    start_timeout_s: Seconds = Field(900.0, description="until a real completion has worked")
-    stop_timeout_s: Seconds = Field(20.0, description="between SIGTERM and SIGKILL")
-    env: dict[str, str] = Field(default_factory=dict, description="environment added to the engine's")
-    extra_args: list[str] = Field(default_factory=list, description="arguments added to the engine's own")
-
-
-class Config(_Strict):
-    """A whole configuration; paths are absolute once loaded."""
-
-    base: BaseConfig
-    tasks: dict[str, TaskConfig] = Field(default_factory=dict)
-    pipelines: dict[str, PipelineConfig] = Field(default_factory=dict)
-    keys: dict[str, KeyConfig] = Field(default_factory=dict)
-    gateway: GatewayConfig = Field(default_factory=GatewayConfig)  # type: ignore[arg-type]  # all defaulted
-    engine: EngineConfig = Field(default_factory=EngineConfig)  # type: ignore[arg-type]  # all defaulted
-    state_dir: Path = Path(".state")
-
-    @field_validator("tasks", "pipelines", "keys")
-    @classmethod
-    def _names(cls, value: dict[str, object]) -> dict[str, object]:
-        for name in value:
-            if not NAME.match(name):
-                raise ValueError(f"the name {name!r} must be letters, digits, '.', '_' or '-', at most 63")
-        return value
-
-    @model_validator(mode="after")
-    def _references(self) -> Config:
-        models = {self.base.name, *self.tasks}
-        for name in [self.base.name, *self.tasks]:
-            if name in self.pipelines:
-                raise ValueError(f"pipelines.{name}: the name is taken by a task or the base")
-        if self.base.name in self.tasks:
-            raise ValueError(f"tasks.{self.base.name}: the name is the base's (base.name)")
-        for name, pipeline in self.pipelines.items():
-            _check_stages(name, pipeline, models)
-        _check_keys(self)
-        _check_workers(self)
-        return self
-
-    @property
-    def models(self) -> list[str]:
-        """Every public model name: base, tasks, pipelines."""
-        return [self.base.name, *self.tasks, *self.pipelines]
-
-
-def _check_keys(config: Config) -> None:
-    models = config.models
-    owners: dict[str, str] = {}
-    for name, key in config.keys.items():
-        if key.sha256 in owners:
-            raise ValueError(f"keys.{name}: the same key as keys.{owners[key.sha256]}")
-        owners[key.sha256] = name
-        for model in key.tasks or ():
-            if model not in models:
-                guess = nearest(model, models)
-                hint = f"; did you mean {guess!r}?" if guess else ""
-                raise ValueError(
-                    f"keys.{name}.tasks: {model!r} is no model{hint} (models: {', '.join(models)})"
-                )
-    if not config.keys and config.gateway.host not in LOOPBACK:
-        raise ValueError(
-            f"gateway.host: {config.gateway.host!r} can be reached from other machines, and there are no "
-            "keys; add one (lora-gateway keys new) or listen on 127.0.0.1"
-        )
-
-
-def _check_workers(config: Config) -> None:
-    """Each worker needs a place of its own in every bound on requests in flight."""
-    gateway = config.gateway
-    bounds = {
-        "gateway.max_in_flight": gateway.max_in_flight,
-        "gateway.max_in_flight_per_task": gateway.max_in_flight_per_task,
-        **{f"tasks.{name}.max_in_flight": task.max_in_flight for name, task in config.tasks.items()},
-    }
-    for key, bound in bounds.items():
-        if bound is not None and bound < gateway.workers:
-            raise ValueError(f"{key}: {bound} cannot be shared by {gateway.workers} workers; raise it")
-
-
-def _check_stages(name: str, pipeline: PipelineConfig, models: set[str]) -> None:
-    seen: set[str] = set()
-    for stage in pipeline.stages:
-        where = f"pipelines.{name}.stages.{stage.id}"
-        if stage.id in seen:
-            raise ValueError(f"{where}: the id is used twice")
-        if stage.task not in models:
-            guess = nearest(stage.task, models)
-            hint = f"; did you mean {guess!r}?" if guess else ""
-            raise ValueError(
-                f"{where}.task: {stage.task!r} is no task{hint} (tasks: {', '.join(sorted(models))})"
-            )
-        if stage.for_each is not None:
-            source, _, field = stage.for_each.partition(".")
-            if source not in seen or not field:
-                known = ", ".join(sorted(seen)) or "none"
-                raise ValueError(f"{where}.for_each: write <earlier stage>.<field>; earlier stages: {known}")
-        if (stage.for_each is None) != (stage.into is None):
-            raise ValueError(f"{where}: for_each and into go together")
-        seen.add(stage.id)
 
 
 def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
@@ -356,6 +165,13 @@ def _resolve(document: dict[str, object], root: Path) -> None:
         model = base["model"]
         if model.startswith((".", "/", "~")):
             base["model"] = str((root / Path(model).expanduser()).resolve())
+    adapters = document.setdefault("adapters", {})
+    if isinstance(adapters, dict):
+        roots = adapters.get("roots")
+        if isinstance(roots, list):
+            adapters["roots"] = [str(root / Path(str(each)).expanduser()) for each in roots]
+        elif roots is None:
+            adapters["roots"] = [str(root)]
     state = document.get("state_dir", ".state")
     if isinstance(state, str):
         document["state_dir"] = str(Path(state).expanduser().absolute())
@@ -402,6 +218,8 @@ def _known_keys(parents: list[str]) -> list[str]:
         "keys": KeyConfig,
         "gateway": GatewayConfig,
         "engine": EngineConfig,
+        "engines": AttachedConfig,
+        "adapters": AdaptersConfig,
         "pipelines": StageConfig if "stages" in parents else PipelineConfig,
     }
     model = sections.get(parents[0], Config) if parents else Config

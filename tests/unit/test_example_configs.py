@@ -34,6 +34,7 @@ def keys_of(model: type[BaseModel]) -> set[str]:
         (settings.KeyConfig, EXAMPLE["keys"]["team-a"]),
         (settings.GatewayConfig, EXAMPLE["gateway"]),
         (settings.EngineConfig, EXAMPLE["engine"]),
+        (settings.AdaptersConfig, EXAMPLE["adapters"]),
     ],
 )
 def test_example_has_every_key(model: type[BaseModel], found: dict[str, object]) -> None:

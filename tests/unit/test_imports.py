@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LEVELS = (
     ("gateway.errors",),
-    ("gateway.config",),
+    ("gateway.settings",),
+    ("gateway.config", "gateway.snapshot"),
     ("gateway.metrics_store",),
     ("gateway.metrics_text",),
     ("gateway.metrics", "gateway.events"),
@@ -63,4 +64,6 @@ def test_imports_run_one_way(file: Path) -> None:
             other = level_of(name)
             assert own is None or other is None or other <= own, f"{module} imports {name}"
         elif name.startswith("gateway"):
-            assert name in ("gateway.config", "gateway.errors"), f"{module} imports {name}"
+            assert name in ("gateway.config", "gateway.errors", "gateway.snapshot"), (
+                f"{module} imports {name}"
+            )

@@ -1,0 +1,145 @@
+"""What the control plane tells the gateways: one document, whole each time, with a version that only grows.
+
+It stands in `<state_dir>/engine.json` (replaced atomically, mode 0600) and comes over the control socket, one
+JSON line for each change. `launch` writes it, `gateway` reads it; both use these types.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from gateway.settings import JsonObject
+
+FILE = "engine.json"
+SOCKET = "control.sock"
+
+EngineStateName = Literal["stopped", "starting", "ready", "draining", "sleeping", "failed"]
+FailureKind = Literal["", "crash", "hang", "out_of_memory", "start", "configuration"]
+VersionStateName = Literal["pending", "loading", "ready", "failed", "retiring"]
+
+
+class EngineStatus(msgspec.Struct, frozen=True):
+    """One engine as the supervisor knows it; times are unix seconds."""
+
+    name: str
+    url: str = ""
+    managed: bool = True
+    """False for a server that somebody else runs."""
+    state: EngineStateName = "stopped"
+    stage: str = ""
+    reason: str = ""
+    kind: FailureKind = ""
+    pid: int = 0
+    started_at: float = 0.0
+    load_s: float | None = None
+    """How long the last start took until the proof was done."""
+    restarts: int = 0
+    """In a row; 0 again after a while of good service."""
+    next_try_at: float | None = None
+    lazy: bool = False
+    """A request may start it."""
+    slots: int | None = None
+    """Adapters in one batch; None where it is not known."""
+    loaded: list[str] = []
+    """Ids of the adapters that are loaded and proven on it."""
+
+
+class VersionStatus(msgspec.Struct, frozen=True):
+    """One adapter of a task."""
+
+    id: str
+    weight: float = 100.0
+    """Percent of the task's requests; the weights of a task's versions add up to 100, or all are 0."""
+    state: VersionStateName = "ready"
+    reason: str = ""
+    rank: int = 0
+    size_bytes: int = 0
+    source: str = ""
+    added_at: float = 0.0
+    fingerprint: str = ""
+    """Twelve hex digits over the tokens of its canary's greedy answer."""
+
+
+class ShadowStatus(msgspec.Struct, frozen=True):
+    """A candidate that gets a copy of some requests and answers none."""
+
+    id: str
+    share: float
+    """From 0 to 1."""
+
+
+class TaskStatus(msgspec.Struct, frozen=True):
+    """A task as it is wanted."""
+
+    settings: JsonObject = {}
+    """The keys of `TaskConfig`, by their names in YAML, `adapter` included."""
+    versions: list[VersionStatus] = []
+    previous: str | None = None
+    """The id that `rollback` returns to."""
+    shadow: ShadowStatus | None = None
+    configured: bool = True
+    """False where a command added it, so that the configuration does not know it."""
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """An adapter on its way in."""
+
+    task: str
+    source: str
+    stage: str
+    started_at: float
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything a gateway needs to know at one moment."""
+
+    version: int = 0
+    base: str = "base"
+    engines: list[EngineStatus] = []
+    tasks: dict[str, TaskStatus] = {}
+    pipelines: dict[str, JsonObject] = {}
+    keys: dict[str, JsonObject] = {}
+    retiring: list[str] = []
+    """Ids that are to be unloaded once no gateway has a request on them."""
+    operations: list[Operation] = []
+
+
+class GatewayReport(msgspec.Struct, frozen=True):
+    """What a gateway tells the control plane, at each change and every few seconds."""
+
+    gateway: str
+    """One process's own name."""
+    version: int
+    """Of the snapshot that it routes by."""
+    in_flight: int = 0
+    busy: list[str] = []
+    """Ids with requests in flight, of those in `retiring`."""
+    last_request_s: float | None = None
+    """Seconds since its last request came; None for never."""
+    waiting: int = 0
+    """Requests that wait for an engine to start."""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Snapshot).decode
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """One line of JSON, without its end."""
+    return _encode(snapshot)
+
+
+def decode_snapshot(line: bytes | str) -> Snapshot:
+    """Raises ValueError where it is no snapshot."""
+    return _decode(line)
+
+
+def read_snapshot(path: Path) -> Snapshot | None:
+    """The file's snapshot; None where there is none, or none that can be read."""
+    try:
+        return _decode(path.read_bytes())
+    except (OSError, ValueError):
+        return None
