@@ -7,11 +7,12 @@ JSON line for each change. `launch` writes it, `gateway` reads it; both use thes
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from gateway.settings import JsonObject
+Document = dict[str, Any]
+"""A part of the configuration by its names in YAML; msgspec knows no type of JSON values."""
 
 FILE = "engine.json"
 SOCKET = "control.sock"
@@ -74,7 +75,7 @@ class ShadowStatus(msgspec.Struct, frozen=True):
 class TaskStatus(msgspec.Struct, frozen=True):
     """A task as it is wanted."""
 
-    settings: JsonObject = {}
+    settings: Document = {}
     """The keys of `TaskConfig`, by their names in YAML, `adapter` included."""
     versions: list[VersionStatus] = []
     previous: str | None = None
@@ -100,8 +101,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     base: str = "base"
     engines: list[EngineStatus] = []
     tasks: dict[str, TaskStatus] = {}
-    pipelines: dict[str, JsonObject] = {}
-    keys: dict[str, JsonObject] = {}
+    pipelines: dict[str, Document] = {}
+    keys: dict[str, Document] = {}
     retiring: list[str] = []
     """Ids that are to be unloaded once no gateway has a request on them."""
     operations: list[Operation] = []

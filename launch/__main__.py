@@ -1,4 +1,4 @@
-"""`python -m launch --config C`: run one engine until it is told to stop."""
+"""`python -m launch --config C`: run the engines until told to stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from launch.signals import StopSignals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 stopped on request, 1 the engine failed, 2 something to mend."""
+    """Exit codes: 0 stopped on request, 2 something to mend; an engine that fails ends nothing."""
     parser = argparse.ArgumentParser(
         prog="python -m launch", description="Run the engine of a configuration."
     )
@@ -24,11 +24,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     try:
-        config = with_state_dir(load_config(options.config), options.state_dir)
-        run_engine(config, StopSignals())
+        launch(options.config, options.state_dir)
     except LoraGatewayError as error:
         return complain(error)
     return 0
+
+
+def launch(path: Path, state_dir: Path | None) -> None:
+    """Run the control plane of a configuration until it is told to stop. Raises ConfigError."""
+    stop = StopSignals()
+    stop.heed_reload()
+
+    def read() -> Config:
+        return with_state_dir(load_config(path), state_dir)
+
+    run_engine(read(), stop, read, [path, Path(".env")])
 
 
 def with_state_dir(config: Config, state_dir: Path | None) -> Config:

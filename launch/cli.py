@@ -8,17 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from gateway.config import load_config
-from gateway.errors import ConfigError, LoraGatewayError
-from launch.__main__ import complain, with_state_dir
+from gateway.errors import LoraGatewayError
+from gateway.snapshot import FILE, EngineStatus, Snapshot, read_snapshot
+from launch.__main__ import complain, launch, with_state_dir
 from launch.demo import run_demo
-from launch.engine import plan_engine, run_engine
+from launch.engine import plan_engine
 from launch.keys import build_keys_app
-from launch.signals import StopSignals
 from launch.stack import check_gateway_port, up
-from launch.state import FILE, is_running
+from launch.state import is_running
 
 DEMO_CONFIG = Path("configs/demo/config.yaml")
 
@@ -91,7 +92,7 @@ def up_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None
 
 def serve_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None) -> None:
     """Start the engine alone, as `python -m launch` does."""
-    run_engine(with_state_dir(load_config(config), state_dir), StopSignals())
+    launch(config, state_dir)
 
 
 def demo_command(
@@ -146,24 +147,31 @@ def check_command(config: ConfigOption = DEMO_CONFIG, as_json: JsonOption = Fals
 def status_command(
     config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None, as_json: JsonOption = False
 ) -> None:
-    """Say what the engine is doing; exit code 0 where it is ready, else 1."""
+    """Say what the engines are doing; exit code 0 where one is ready, else 1."""
     folder = with_state_dir(load_config(config), state_dir).state_dir
-    try:
-        known = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = {"state": "stopped", "reason": "never started here"}
-    except (OSError, ValueError) as error:
-        raise ConfigError("state_dir", str(folder / FILE), f"cannot be read: {error}") from error
-    if known.get("state") in {"starting", "ready"} and not is_running(folder):
-        known = {**known, "state": "stopped", "reason": "launch was killed"}
+    running = is_running(folder)
+    snapshot = read_snapshot(folder / FILE) or Snapshot()
+    engines = [engine if running else _orphaned(engine) for engine in snapshot.engines]
     if as_json:
-        print(json.dumps(known, indent=2))
+        shown = msgspec.structs.replace(snapshot, engines=engines, keys={})
+        print(json.dumps({"running": running, **msgspec.to_builtins(shown)}, indent=2))
     else:
-        details = [str(known[key]) for key in ("stage", "reason", "url") if known.get(key)]
-        print(" ".join([str(known.get("state")), *details]))
-        for task, adapter in known.get("adapters", {}).items():
-            print(f"  {task}: {adapter}")
-    raise typer.Exit(0 if known.get("state") == "ready" else 1)
+        if not engines:
+            print("stopped: never started here")
+        for engine in engines:
+            details = [text for text in (engine.stage, engine.reason, engine.url) if text]
+            print(" ".join([f"{engine.name}: {engine.state}", *details]))
+        for name, task in snapshot.tasks.items():
+            shares = [f"{v.id} {v.weight:g} % ({v.state})" for v in task.versions]
+            print(f"  {name}: {', '.join(shares)}")
+    raise typer.Exit(0 if any(engine.state == "ready" for engine in engines) else 1)
+
+
+def _orphaned(engine: EngineStatus) -> EngineStatus:
+    """An engine of ours ends with its launch, whatever the file still says."""
+    if not engine.managed or engine.state in ("failed", "stopped"):
+        return engine
+    return msgspec.structs.replace(engine, state="stopped", stage="", reason="launch was killed")
 
 
 if __name__ == "__main__":

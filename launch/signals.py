@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, counted: the first asks for a clean stop, the second hurries it."""
+"""SIGINT and SIGTERM, counted: the first asks for a clean stop, the second hurries it; SIGHUP reloads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,24 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._count = 0
+        self._reloads = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._counted)
 
     def _counted(self, _number: int, _frame: FrameType | None) -> None:
         self._count += 1
+
+    def heed_reload(self) -> None:
+        """From now on SIGHUP is no end but a wish."""
+        signal.signal(signal.SIGHUP, self._reload_counted)
+
+    def _reload_counted(self, _number: int, _frame: FrameType | None) -> None:
+        self._reloads += 1
+
+    def reload_asked(self) -> bool:
+        """True once for any number of SIGHUPs since the last look."""
+        asked, self._reloads = self._reloads > 0, 0
+        return asked
 
     def asked(self) -> bool:
         return self._count > 0

@@ -1,40 +1,16 @@
-"""`<state_dir>/engine.json`: what the gateway and `status` know of the engine; one launch per folder."""
+"""One launch per state directory, by a lock that goes with its process."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from gateway.errors import ConfigError
 
-FILE = "engine.json"
 LOCK = "launch.lock"
-
-
-@dataclass(frozen=True)
-class EngineState:
-    url: str
-    pid: int  # the engine's; 0 before it runs
-    started_at: float  # unix seconds
-    state: Literal["starting", "ready", "failed", "stopped"]
-    base: str
-    adapters: dict[str, str] = field(default_factory=dict)  # task → adapter id
-    stage: str = ""
-    reason: str = ""
-    load_s: float | None = None
-
-
-def write_state(state_dir: Path, state: EngineState) -> None:
-    """Replace engine.json; a reader sees the old or the new one, never half."""
-    scratch = state_dir / f".{FILE}.{os.getpid()}"
-    scratch.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
-    scratch.replace(state_dir / FILE)
 
 
 @contextmanager

@@ -20,10 +20,10 @@ from pydantic import JsonValue
 
 from gateway.config import Config
 from gateway.errors import ConfigError, EngineFailure
+from gateway.snapshot import FILE, Snapshot, read_snapshot
 from launch.bench.engine_config import HOST, environment_of, write_config
 from launch.process import Child
 from launch.stack import ENGINE_GRACE_S, GATEWAY_GRACE_S
-from launch.state import FILE, EngineState
 
 POLL_S = 0.1
 READY_AFTER_ENGINE_S = 60.0
@@ -73,12 +73,12 @@ def running_stack(config: Config, folder: Path, key: str, *, gateway: bool = Tru
             if url:
                 _wait_for_gateway(url, [child for child, _ in children])
             yield Running(
-                engine_url=state.url,
+                engine_url=state.engines[0].url,
                 gateway_url=url,
-                engine_pid=state.pid,
+                engine_pid=state.engines[0].pid,
                 base=state.base,
-                adapters=state.adapters,
-                load_s=state.load_s or 0.0,
+                adapters={name: task.versions[0].id for name, task in state.tasks.items()},
+                load_s=state.engines[0].load_s or 0.0,
                 log=log_path,
             )
         finally:
@@ -102,12 +102,14 @@ def post(url: str, key: str, body: JsonValue) -> tuple[float, bytes]:
     return time.perf_counter() - began, content
 
 
-def _wait_for_engine(config: Config, children: list[Child]) -> EngineState:
+def _wait_for_engine(config: Config, children: list[Child]) -> Snapshot:
     while True:  # the launcher bounds its own start
         _fail_if_ended(children)
-        state = _read_state(config.state_dir)
-        if state is not None and state.state == "ready":
+        state = read_snapshot(config.state_dir / FILE)
+        if state is not None and state.engines and state.engines[0].state == "ready":
             return state
+        if state is not None and state.engines and state.engines[0].state == "failed":
+            raise EngineFailure(state.engines[0].reason)
         time.sleep(POLL_S)
 
 
@@ -123,13 +125,6 @@ def _wait_for_gateway(url: str, children: list[Child]) -> None:
                 return
         time.sleep(POLL_S)
     raise EngineFailure(f"the gateway on {url} was not ready {READY_AFTER_ENGINE_S:.0f} s after the engine")
-
-
-def _read_state(folder: Path) -> EngineState | None:
-    try:
-        return EngineState(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
 
 
 def _fail_if_ended(children: list[Child]) -> None:

@@ -24,39 +24,47 @@ def value(argv: tuple[str, ...], flag: str) -> str:
     return argv[argv.index(flag) + 1]
 
 
-def test_adapters_are_given_as_json_with_derived_limits() -> None:
-    argv = engine_command(config(), LOCAL, [CONCEPT, NAMING], 8101, has_gpu=True).argv
-    first, second = argv[argv.index("--lora-modules") + 1 :][:2]
-    assert json.loads(first) == {
-        "name": "concept@aaaaaaaaaaaa",
-        "path": "/adapters/a=1,2",
-        "base_model_name": "base",
-    }
-    assert json.loads(second)["name"] == "naming@bbbbbbbbbbbb"
+def test_limits_follow_the_adapters_and_leave_room_for_more() -> None:
+    command = engine_command(config(), LOCAL, [CONCEPT, NAMING], 8101, has_gpu=True)
+    argv = command.argv
     assert "--enable-lora" in argv
-    assert value(argv, "--max-loras") == "2"
-    assert value(argv, "--max-cpu-loras") == "2"
+    assert "--lora-modules" not in argv
+    assert (value(argv, "--max-loras"), value(argv, "--max-cpu-loras")) == ("4", "8")
     assert value(argv, "--max-lora-rank") == "32"
+    assert (command.slots, command.max_lora_rank) == (4, 32)
+    assert command.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+
+
+def test_more_adapters_than_the_least_have_a_slot_each() -> None:
+    many = [CONCEPT] * 6
+    assert engine_command(config(), LOCAL, many, 1, has_gpu=True).slots == 6
 
 
 def test_fewer_slots_than_adapters_still_keep_all_in_memory() -> None:
-    argv = engine_command(
-        config(max_loras=1, max_lora_rank=64), LOCAL, [CONCEPT, NAMING], 1, has_gpu=True
-    ).argv
-    assert value(argv, "--max-loras") == "1"
-    assert value(argv, "--max-cpu-loras") == "2"
+    few = config(max_loras=1, max_lora_rank=64)
+    argv = engine_command(few, LOCAL, [CONCEPT, NAMING], 1, has_gpu=True).argv
+    assert (value(argv, "--max-loras"), value(argv, "--max-cpu-loras")) == ("1", "4")
     assert value(argv, "--max-lora-rank") == "64"
+    asked = config(max_loras=2, max_cpu_loras=64)
+    assert value(engine_command(asked, LOCAL, [NAMING], 1, has_gpu=True).argv, "--max-cpu-loras") == "64"
 
 
-def test_cpu_has_one_slot_more_than_adapters_which_stays_empty() -> None:
-    for asked in ("auto", 1, 2):
-        argv = engine_command(config(max_loras=asked), LOCAL, [CONCEPT, NAMING], 1, has_gpu=False).argv
-        assert value(argv, "--max-loras") == "3"
+def test_cpu_has_one_slot_more_which_stays_empty_as_long_as_it_can() -> None:
+    for asked, slots in (("auto", 4), (1, 1), (2, 2)):
+        command = engine_command(config(max_loras=asked), LOCAL, [CONCEPT, NAMING], 1, has_gpu=False)
+        assert (value(command.argv, "--max-loras"), command.slots) == (str(slots + 1), slots)
 
 
-def test_no_adapters_no_lora() -> None:
-    argv = engine_command(config(), LOCAL, [], 8101, has_gpu=False).argv
-    assert not [flag for flag in argv if "lora" in flag]
+def test_engine_without_adapters_takes_them_later() -> None:
+    command = engine_command(config(), LOCAL, [], 8101, has_gpu=False)
+    assert (command.slots, command.max_lora_rank) == (4, 16)
+
+
+def test_sleep_is_on_only_for_a_card_that_may_idle() -> None:
+    for gpu, idle, sleeps in ((True, 900, True), (True, "never", False), (False, 900, False)):
+        command = engine_command(config(idle_unload=idle), LOCAL, [], 1, has_gpu=gpu)
+        assert ("--enable-sleep-mode" in command.argv) == sleeps
+        assert ("VLLM_SERVER_DEV_MODE" in command.env) == sleeps
 
 
 def test_base_is_served_on_loopback_under_its_public_name() -> None:

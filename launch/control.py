@@ -1,0 +1,253 @@
+"""The control API: HTTP on a Unix socket that only its owner may open."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from gateway.errors import ConfigError, EngineFailure, LoraGatewayError, NotFound, RequestError
+from gateway.snapshot import SOCKET, GatewayReport
+from launch.intake import Addition
+
+if TYPE_CHECKING:
+    from launch.supervisor import Supervisor
+
+logger = logging.getLogger("launch.control")
+
+LONGEST_PATH = 107
+"""Bytes; the kernel's sockaddr_un holds no more."""
+MAX_BODY_BYTES = 1 << 20
+
+
+def control_app(supervisor: Supervisor) -> Starlette:
+    """Every route, in one list."""
+    api = _Api(supervisor)
+    return Starlette(
+        routes=[
+            Route("/state", api.state, methods=["GET"]),
+            Route("/events", api.events, methods=["GET"]),
+            Route("/gateways", api.report, methods=["POST"]),
+            Route("/engines/start", api.start, methods=["POST"]),
+            Route("/adapters", api.add, methods=["POST"]),
+            Route("/adapters", api.adapters, methods=["GET"]),
+            Route("/adapters/{task}", api.adapter, methods=["GET"]),
+            Route("/adapters/{task}", api.remove, methods=["DELETE"]),
+            Route("/adapters/{task}/promote", api.promote, methods=["POST"]),
+            Route("/adapters/{task}/rollback", api.rollback, methods=["POST"]),
+            Route("/tasks/diff", api.diff, methods=["GET"]),
+            Route("/tasks/{task}/reset", api.reset, methods=["POST"]),
+            Route("/reload", api.reload, methods=["POST"]),
+        ],
+        exception_handlers={LoraGatewayError: _refused, Exception: _broken},
+    )
+
+
+class _Api:
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    async def state(self, _: Request) -> Response:
+        return Response(self._supervisor.publisher.line, media_type="application/json")
+
+    async def events(self, request: Request) -> Response:
+        gateway = request.query_params.get("gateway", "")
+        return StreamingResponse(self._events(gateway), media_type="application/x-ndjson")
+
+    async def _events(self, gateway: str) -> AsyncIterator[bytes]:
+        supervisor = self._supervisor
+        if gateway:
+            await supervisor.gateways.joined(gateway)
+        try:
+            async for line in supervisor.publisher.lines():
+                yield line
+        finally:
+            if gateway:
+                await supervisor.gateways.left(gateway)
+
+    async def report(self, request: Request) -> Response:
+        try:
+            report = msgspec.json.decode(await _body(request), type=GatewayReport)
+        except msgspec.MsgspecError as error:
+            raise ConfigError("report", "", str(error)) from error
+        await self._supervisor.gateways.report(report)
+        return Response(status_code=204)
+
+    async def start(self, request: Request) -> Response:
+        fields = await _fields(request, {"force"})
+        self._supervisor.start_engines(force=fields.get("force") is True)
+        return Response(status_code=202)
+
+    async def add(self, request: Request) -> Response:
+        fields = await _fields(request, {"task", "source", "canary", "shadow", "system"})
+        addition = Addition.of(fields)
+        version = await self._supervisor.intake.add(addition)
+        return JSONResponse({"task": addition.task, "id": version.id, **self._task(addition.task)})
+
+    async def adapters(self, _: Request) -> Response:
+        snapshot = self._supervisor.publisher.snapshot
+        return JSONResponse(
+            {
+                "tasks": msgspec.to_builtins(snapshot.tasks),
+                "engines": [
+                    {"name": one.name, "state": one.state, "slots": one.slots, "loaded": one.loaded}
+                    for one in snapshot.engines
+                ],
+                "retiring": snapshot.retiring,
+                "operations": msgspec.to_builtins(snapshot.operations),
+            }
+        )
+
+    async def adapter(self, request: Request) -> Response:
+        task = request.path_params["task"]
+        return JSONResponse({"task": task, **self._task(task)})
+
+    async def promote(self, request: Request) -> Response:
+        fields = await _fields(request, {"id"})
+        task = request.path_params["task"]
+        await self._supervisor.intake.promote(task, _text(fields, "id"))
+        return JSONResponse({"task": task, **self._task(task)})
+
+    async def rollback(self, request: Request) -> Response:
+        task = request.path_params["task"]
+        await self._supervisor.intake.rollback(task)
+        return JSONResponse({"task": task, **self._task(task)})
+
+    async def remove(self, request: Request) -> Response:
+        task = request.path_params["task"]
+        adapter_id = request.query_params.get("id")
+        await self._supervisor.intake.remove(task, adapter_id)
+        return JSONResponse({"task": task, "removed": adapter_id or task})
+
+    async def diff(self, _: Request) -> Response:
+        return JSONResponse({"changes": self._supervisor.diff()})
+
+    async def reset(self, request: Request) -> Response:
+        task = request.path_params["task"]
+        await self._supervisor.intake.reset(task)
+        return JSONResponse({"task": task, "reset": True})
+
+    async def reload(self, _: Request) -> Response:
+        return JSONResponse(await self._supervisor.reloading.reload())
+
+    def _task(self, task: str) -> dict[str, Any]:
+        self._supervisor.publisher.publish()
+        status = self._supervisor.publisher.snapshot.tasks.get(task)
+        if status is None:
+            known = ", ".join(self._supervisor.publisher.snapshot.tasks) or "none"
+            raise NotFound(f"There is no task '{task}'. Tasks: {known}.", param="task")
+        version = self._supervisor.publisher.snapshot.version
+        document: dict[str, Any] = msgspec.to_builtins(status)
+        return {"version": version, **document}
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise ConfigError("body", "", f"is larger than {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+async def _fields(request: Request, known: set[str]) -> dict[str, object]:
+    body = await _body(request)
+    try:
+        fields = json.loads(body or b"{}")
+    except ValueError as error:
+        raise ConfigError("body", "", f"is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise ConfigError("body", "", "must be a JSON object")
+    for name in fields:
+        if name not in known:
+            raise ConfigError(name, "", f"unknown field; known: {', '.join(sorted(known))}")
+    return fields
+
+
+def _text(fields: dict[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(name, "", "must be text")
+    return value
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if isinstance(error, RequestError):
+        return JSONResponse(error.envelope, status_code=error.status)
+    kind, status, param = "invalid_request_error", 400, None
+    if isinstance(error, EngineFailure):
+        kind, status = "engine_error", 502
+    elif isinstance(error, ConfigError):
+        param = error.key
+    code = "engine_error" if status == 502 else "invalid_value"
+    envelope = {"error": {"message": str(error), "type": kind, "param": param, "code": code}}
+    return JSONResponse(envelope, status_code=status)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    text = "The control plane failed on this request; its log says why."
+    return JSONResponse(
+        {"error": {"message": text, "type": "internal_error", "param": None, "code": "internal_error"}},
+        status_code=500,
+    )
+
+
+@contextlib.contextmanager
+def control_socket(state_dir: Path) -> Iterator[socket.socket]:
+    """A listening socket of mode 0600 under its own name from the first moment. Raises ConfigError."""
+    path = state_dir / SOCKET
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        mend = (
+            f"is too long for the control socket ({LONGEST_PATH} bytes with its name); choose a shorter one"
+        )
+        raise ConfigError("state_dir", str(state_dir), mend)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        path.unlink(missing_ok=True)  # of a life before: `sole_launch` says that nobody else is there
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        except OSError as error:
+            raise ConfigError("state_dir", str(path), f"cannot be bound: {error.strerror}") from error
+        finally:
+            os.umask(before)
+        listener.listen(128)
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
+
+
+class ControlServer(uvicorn.Server):
+    """uvicorn inside the supervisor's loop, which has signal handlers of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    @classmethod
+    def of(cls, supervisor: Supervisor) -> ControlServer:
+        settings = uvicorn.Config(
+            control_app(supervisor),
+            http="httptools",
+            loop="none",
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            log_config=None,
+            ws="none",
+            timeout_graceful_shutdown=1,
+        )
+        return cls(settings)

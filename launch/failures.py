@@ -1,0 +1,42 @@
+"""Why an engine ended: a crash, a hang, no memory, or a setting that it cannot run with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from gateway.snapshot import FailureKind
+
+VMSTAT = Path("/proc/vmstat")
+CGROUP_EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
+OOM_COUNT = re.compile(r"^oom_kill (\d+)$", re.M)
+NO_MEMORY = re.compile(r"out of memory|OutOfMemory|Cannot allocate memory|std::bad_alloc|MemoryError", re.I)
+# vLLM's own words for what a setting must mend; the next start would say the same.
+SETTING = re.compile(
+    r"Free memory on device|larger than the maximum number of tokens|No available memory for the cache|"
+    r"error: (?:unrecognized|argument)|ValidationError|does not exist|is not supported",
+    re.I,
+)
+
+
+def oom_kills(files: tuple[Path, ...] = (VMSTAT, *CGROUP_EVENTS)) -> int:
+    """How many processes the kernel has killed for want of memory so far, as far as it says."""
+    total = 0
+    for file in files:
+        try:
+            found = OOM_COUNT.search(file.read_text())
+        except OSError:
+            continue
+        total += int(found[1]) if found else 0
+    return total
+
+
+def kind_of(exit_code: int | None, log: str, oom_kills_since: int, was_ready: bool) -> FailureKind:
+    """What ended an engine: `exit_code` is negative for a signal, `log` holds its last lines."""
+    if NO_MEMORY.search(log) and not SETTING.search(log):
+        return "out_of_memory"
+    if oom_kills_since > 0 and (exit_code == -9 or was_ready):
+        return "out_of_memory"
+    if not was_ready:
+        return "configuration" if SETTING.search(log) else "start"
+    return "crash"

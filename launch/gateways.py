@@ -1,0 +1,89 @@
+"""The gateways as their reports show them: what they route by, and what they still have in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.snapshot import GatewayReport
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A gateway's last report, and when it came (monotonic seconds)."""
+
+    report: GatewayReport
+    at: float
+
+
+class Gateways:
+    """Every gateway that listens for events; one that leaves is forgotten with what it reported."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._heard: dict[str, Heard] = {}
+        self._listening: dict[str, int] = {}
+        self._news = asyncio.Condition()
+
+    async def joined(self, gateway: str) -> None:
+        self._listening[gateway] = self._listening.get(gateway, 0) + 1
+        self._heard.setdefault(gateway, Heard(GatewayReport(gateway, 0), self._clock()))
+        await self._tell()
+
+    async def left(self, gateway: str) -> None:
+        self._listening[gateway] -= 1
+        if self._listening[gateway] <= 0:
+            del self._listening[gateway]
+            self._heard.pop(gateway, None)
+        await self._tell()
+
+    async def report(self, report: GatewayReport) -> None:
+        if report.gateway in self._listening:
+            self._heard[report.gateway] = Heard(report, self._clock())
+            await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    def released(self, adapter_id: str, version: int) -> bool:
+        """Whether every gateway routes by `version` or a later one and has no request on that id."""
+        return all(
+            one.report.version >= version and adapter_id not in one.report.busy
+            for one in self._heard.values()
+        )
+
+    def idle_s(self, since: float) -> float:
+        """Seconds without any request; `since` (monotonic) is when that could begin at the earliest."""
+        now = self._clock()
+        idle = now - since
+        for one in self._heard.values():
+            if one.report.in_flight or one.report.waiting:
+                return 0.0
+            if one.report.last_request_s is not None:
+                idle = min(idle, one.report.last_request_s + now - one.at)
+        return idle
+
+    async def quiet(self, version: int, timeout_s: float) -> bool:
+        """Wait until all route by `version` and have nothing in flight; False after `timeout_s`."""
+
+        def at_rest() -> bool:
+            return all(
+                one.report.version >= version and not one.report.in_flight for one in self._heard.values()
+            )
+
+        return await self._until(at_rest, timeout_s)
+
+    async def until_released(self, adapter_id: str, version: int, timeout_s: float) -> bool:
+        """Wait for `released`; False after `timeout_s`."""
+        return await self._until(lambda: self.released(adapter_id, version), timeout_s)
+
+    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s), self._news:
+                await self._news.wait_for(condition)
+        except TimeoutError:
+            return False
+        return True

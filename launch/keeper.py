@@ -1,0 +1,99 @@
+"""What the keepers of engines have in common: the status that is published, and adapters kept in step."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from contextlib import suppress
+
+import msgspec
+
+from gateway.errors import EngineFailure, LoraGatewayError
+from gateway.snapshot import EngineStatus
+from launch.desired import Version
+from launch.host import Host
+from launch.proof import Canary
+from launch.residents import EngineDoor, Residents
+from launch.states import Event, after
+from launch.threads import in_thread
+
+logger = logging.getLogger("launch.keeper")
+
+
+def say(text: str) -> None:
+    """A line for the person who started it, apart from the engine's own log."""
+    with suppress(BrokenPipeError):  # its reader was killed; the engine is still to be stopped
+        print(f"engine: {text}", file=sys.stderr, flush=True)
+
+
+class Keeper:
+    """One engine: its state, its adapters. Subclasses run it, or follow one that somebody else runs."""
+
+    def __init__(self, host: Host, status: EngineStatus, build: str, door: EngineDoor | None = None) -> None:
+        self.host = host
+        self.status = status
+        self._build = build
+        self.residents = Residents(status.url, host.config.base.name, build, door)
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def ready(self) -> bool:
+        return self.status.state == "ready"
+
+    @property
+    def may_start(self) -> bool:
+        """Whether it will be ready, or would be if it were asked."""
+        status = self.status
+        if status.state in ("ready", "starting", "sleeping"):
+            return True
+        return status.lazy if status.state in ("stopped", "draining") else status.next_try_at is not None
+
+    def update(self, **changes: object) -> None:
+        """Change what is known of it, and say so."""
+        self.status = msgspec.structs.replace(self.status, **changes)
+        self.host.changed()
+
+    def enter(self, event: Event, **changes: object) -> None:
+        """Go to the state that `event` leads to. Raises ValueError where it cannot come now."""
+        self.update(state=after(self.status.state, event), **changes)
+
+    async def ensure(self, version: Version, key: str) -> Canary:
+        """Load and prove one adapter on the running engine. Raises ConfigError, EngineFailure."""
+        async with self._one_at_a_time:
+            known = self.host.fingerprint(version.id, self._build)
+            system = self.host.system_of(version)
+            canary = await in_thread(self.residents.ensure, version, key, system, known)
+            if known is None:
+                self.host.keep_fingerprint(version.id, self._build, canary.to_json())
+        self._publish_loaded()
+        return canary
+
+    async def unload(self, adapter_id: str) -> None:
+        """Unload one adapter; an engine that is gone has none."""
+        async with self._one_at_a_time:
+            with suppress(EngineFailure):
+                await in_thread(self.residents.unload, adapter_id)
+        self._publish_loaded()
+
+    async def prove(self) -> None:
+        """Base, then every wanted adapter; one that fails is marked, and the others are served.
+
+        Raises EngineFailure where the base does not work, or a batch mixes answers up.
+        """
+        base = self.host.config.base.name
+        self.update(stage=f"proving {base}")
+        await in_thread(self.residents.begin)
+        for version in self.host.wanted_versions:
+            self.update(stage=f"proving {version.id}")
+            try:
+                await self.ensure(version, f"tasks.{version.id.rpartition('@')[0]}.adapter")
+            except LoraGatewayError as error:
+                say(f"{version.id} failed: {error}")
+        self.update(stage="proving a mixed batch")
+        await in_thread(self.residents.prove_together)
+
+    def _publish_loaded(self) -> None:
+        loaded = sorted(self.residents.proven)
+        if loaded != self.status.loaded:
+            self.update(loaded=loaded)

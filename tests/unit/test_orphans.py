@@ -1,0 +1,56 @@
+"""An engine left behind is ended, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launch import orphans
+
+
+@pytest.fixture
+def stray() -> Iterator[subprocess.Popen[bytes]]:
+    program = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program], start_new_session=True, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    yield child
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+
+def test_orphan_is_ended_though_it_is_deaf(tmp_path: Path, stray: subprocess.Popen[bytes]) -> None:
+    orphans.remember(tmp_path, stray.pid)
+    assert orphans.end_orphan(tmp_path, 0.2) == stray.pid
+    assert stray.wait(5) == -9
+    assert not (tmp_path / orphans.FILE).exists()
+
+
+def test_other_process_under_the_same_pid_is_left_alone(
+    tmp_path: Path, stray: subprocess.Popen[bytes]
+) -> None:
+    ticks = orphans.started_ticks(stray.pid)
+    assert ticks is not None
+    (tmp_path / orphans.FILE).write_text(json.dumps({"pid": stray.pid, "ticks": ticks - 1}))
+    assert orphans.end_orphan(tmp_path, 0.2) is None
+    assert stray.poll() is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"pid": 1}', '{"pid": "x", "ticks": 1}'])
+def test_damaged_note_is_no_orphan(tmp_path: Path, text: str) -> None:
+    (tmp_path / orphans.FILE).write_text(text)
+    assert orphans.end_orphan(tmp_path, 0.2) is None
+
+
+def test_own_start_is_known_and_a_gone_process_is_not() -> None:
+    assert orphans.started_ticks(os.getpid())
+    assert orphans.started_ticks(2**22 + 1) is None

@@ -1,0 +1,103 @@
+"""A hang is told from a busy engine."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.errors import EngineFailure
+from gateway.snapshot import GatewayReport
+from launch.gateways import Gateways
+from launch.watchdog import Hang, Watchdog
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+async def refused() -> None:
+    raise EngineFailure("503")
+
+
+class Counter:
+    def __init__(self, *values: float | None) -> None:
+        self.values = list(values)
+
+    async def __call__(self) -> float | None:
+        return self.values.pop(0)
+
+
+async def look(probe: object, progress: Counter) -> None:
+    await Watchdog(probe, progress, 0.01).look()  # type: ignore[arg-type]
+
+
+def test_no_answer_and_no_token_is_a_hang() -> None:
+    for counter in (Counter(5.0, 5.0), Counter(5.0, None), Counter(None, None)):
+        with pytest.raises(Hang, match="had no answer"):
+            asyncio.run(look(never, counter))
+
+
+def test_no_answer_but_tokens_is_a_busy_engine() -> None:
+    asyncio.run(look(never, Counter(5.0, 6.0)))
+
+
+def test_error_is_an_answer() -> None:
+    asyncio.run(look(refused, Counter(5.0)))
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_id_is_released_when_every_gateway_says_so() -> None:
+    async def run() -> None:
+        gateways = Gateways()
+        assert gateways.released("a@1", 3)
+        await gateways.joined("g1")
+        await gateways.joined("g2")
+        await gateways.report(GatewayReport("g1", 3))
+        await gateways.report(GatewayReport("g2", 2))
+        assert not gateways.released("a@1", 3)
+        await gateways.report(GatewayReport("g2", 3, busy=["a@1"]))
+        assert not gateways.released("a@1", 3)
+        waiting = asyncio.create_task(gateways.until_released("a@1", 3, 5))
+        await asyncio.sleep(0)
+        await gateways.left("g2")
+        assert await waiting
+
+    asyncio.run(run())
+
+
+def test_idle_counts_from_the_last_request_anywhere() -> None:
+    async def run() -> None:
+        clock = Clock()
+        gateways = Gateways(clock)
+        await gateways.joined("g1")
+        await gateways.report(GatewayReport("g1", 1, last_request_s=4.0))
+        clock.now = 110.0
+        assert gateways.idle_s(since=50.0) == 14.0
+        assert gateways.idle_s(since=108.0) == 2.0
+        await gateways.report(GatewayReport("g1", 1, in_flight=1, last_request_s=4.0))
+        assert gateways.idle_s(since=50.0) == 0.0
+        await gateways.report(GatewayReport("g1", 1, waiting=1))
+        assert gateways.idle_s(since=50.0) == 0.0
+
+    asyncio.run(run())
+
+
+def test_quiet_waits_for_requests_in_flight_and_gives_up() -> None:
+    async def run() -> None:
+        gateways = Gateways()
+        await gateways.joined("g1")
+        await gateways.report(GatewayReport("g1", 7, in_flight=1))
+        assert not await gateways.quiet(7, 0.01)
+        waiting = asyncio.create_task(gateways.quiet(7, 5))
+        await asyncio.sleep(0)
+        await gateways.report(GatewayReport("g1", 7))
+        assert await waiting
+
+    asyncio.run(run())
