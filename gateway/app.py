@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -14,7 +14,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.auth import Keys
+from gateway.cold import WaitingRoom
 from gateway.config import Config
+from gateway.control import Control
 from gateway.endpoints.health import Health, Ready
 from gateway.endpoints.metrics import MetricsText
 from gateway.endpoints.models import Models
@@ -22,6 +24,7 @@ from gateway.endpoints.openai import Completions
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import Head, send_error
 from gateway.errors import NotFound, internal_error
+from gateway.follower import Follower
 from gateway.http_server import Express
 from gateway.limits import Admission
 from gateway.metrics import Metrics
@@ -44,18 +47,22 @@ class Gateway:
         """`metrics` and `worker` are given where several workers share both counters and bounds."""
         bounds = config.gateway
         self.metrics = metrics or Metrics.single()
-        self.replicas = Replicas(config)
+        self.replicas = Replicas(config, self._prepare)
         self.admission = Admission(config, worker, self.metrics.waiting)
-        keys = Keys(config.keys)
+        self.room = WaitingRoom(self.replicas, worker)
+        self._keys = keys = Keys(config.keys)
         relay = Relay(self.replicas, self.admission)
-        pipelines = PipelineEndpoint(compile_pipelines(config), relay, self.metrics)
-        hot = {path: Completions(path, keys, relay, pipelines, bounds, self.metrics) for path in HOT_PATHS}
+        self._pipelines = pipelines = PipelineEndpoint(compile_pipelines(config), relay, self.metrics)
+        hot = {
+            path: Completions(path, keys, relay, pipelines, bounds, self.metrics, self.room)
+            for path in HOT_PATHS
+        }
         models = Models(keys, self.replicas)
         routes = [
             *(Route(path, endpoint=endpoint, methods=["POST"]) for path, endpoint in hot.items()),
             Route("/v1/models", endpoint=models, methods=["GET"]),
             Route("/v1/models/{model:path}", endpoint=models, methods=["GET"]),
-            Route("/health", endpoint=Health(self.replicas, self.admission), methods=["GET"]),
+            Route("/health", endpoint=Health(self.replicas, self.admission, self.room), methods=["GET"]),
             Route("/ready", endpoint=Ready(self.replicas), methods=["GET"]),
             Route(
                 "/metrics", endpoint=MetricsText(keys, self.metrics, bounds.public_metrics), methods=["GET"]
@@ -89,12 +96,32 @@ class Gateway:
             except RuntimeError:  # its answer was begun already: all that is left is to break it off
                 raise fault from None
 
+    def _prepare(self, config: Config) -> Callable[[], None]:
+        """Check another configuration's live sections; what is returned puts all of them in force at once."""
+        pipelines = compile_pipelines(config)
+
+        def commit() -> None:
+            self._pipelines.pipelines = pipelines
+            self._keys.replace(config.keys)
+            self.admission.configure(config)
+
+        return commit
+
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        await self.replicas.start()
+        async with self.following():
+            yield
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Follow the control plane in this event loop."""
+        control = Control(self.replicas.config.state_dir)
+        follower = Follower(control, self.replicas, self.admission, self.room)
+        await follower.start()
         try:
             yield
         finally:
+            await follower.stop()
             await self.replicas.stop()
 
 

@@ -23,6 +23,7 @@ class Principal:
 
     name: str
     models: frozenset[str] | None = None
+    admin: bool = False
 
     def may(self, model: str) -> bool:
         return self.models is None or model in self.models
@@ -40,8 +41,15 @@ class Keys:
     """Every key of a configuration."""
 
     def __init__(self, keys: Mapping[str, KeyConfig]) -> None:
+        self._principals: dict[bytes, Principal] = {}
+        self.replace(keys)
+
+    def replace(self, keys: Mapping[str, KeyConfig]) -> None:
+        """Other keys from now on."""
         self._principals = {
-            bytes.fromhex(key.sha256): Principal(name, None if key.tasks is None else frozenset(key.tasks))
+            bytes.fromhex(key.sha256): Principal(
+                name, None if key.tasks is None else frozenset(key.tasks), key.admin
+            )
             for name, key in keys.items()
         }
 

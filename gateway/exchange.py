@@ -12,6 +12,9 @@ from gateway.table import Route
 
 HeaderList = list[tuple[bytes, bytes]]
 
+COLD = (b"x-gateway-cold", b"true")
+"""The header of an answer that waited for an engine to start."""
+
 
 class Exchange:
     """A client's request, or a pipeline stage's (`origin`); times are seconds of `time.perf_counter`."""
@@ -20,6 +23,8 @@ class Exchange:
         "_metrics",
         "_series",
         "arrived",
+        "begun",
+        "cold",
         "engine_s",
         "events",
         "first_token_s",
@@ -44,6 +49,10 @@ class Exchange:
         self.gate: Gate | None = None
         self.replica = ""
         self.queue_s = 0.0
+        self.cold = False
+        """It waited for an engine to start."""
+        self.begun = False
+        """The head of its answer, an event stream's, went out while it waited."""
         self.sent = 0.0
         self.engine_s = 0.0
         """Until the engine's answer began, or for a whole answer ended."""
@@ -98,7 +107,7 @@ class Exchange:
         assert self.route is not None
         now = time.perf_counter()
         overhead_s = max(0.0, now - self.arrived - self.engine_s - self.queue_s)
-        return [
+        headers = [
             (b"x-request-id", self.request_id),
             (b"x-gateway-task", self.route.name_bytes),
             (b"x-gateway-adapter", self.route.adapter_bytes),
@@ -106,3 +115,6 @@ class Exchange:
             (b"x-gateway-queue-ms", b"%.1f" % (self.queue_s * 1000)),
             (b"x-gateway-overhead-ms", b"%.2f" % (overhead_s * 1000)),
         ]
+        if self.cold:
+            headers.append(COLD)
+        return headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -10,6 +11,7 @@ import msgspec
 
 from gateway.config import Config, GatewayConfig
 from gateway.errors import InvalidRequest, RateLimited, Unavailable
+from gateway.slots import Resident, Slots
 
 OnWaiting = Callable[[str, int], None]
 
@@ -42,69 +44,163 @@ def _check_count(key: str, raw: msgspec.Raw, least: int, most: int) -> None:
 
 
 class Gate:
-    """One task's places and its own queue."""
+    """One task's places."""
 
-    __slots__ = ("in_flight", "max_in_flight", "max_waiting", "queue", "task")
+    __slots__ = ("in_flight", "lanes", "max_in_flight", "max_waiting", "task", "waiting")
 
     def __init__(self, task: str, max_in_flight: int, max_waiting: int) -> None:
         self.task = task
         self.max_in_flight = max_in_flight
         self.max_waiting = max_waiting
         self.in_flight = 0
+        self.waiting = 0
+        self.lanes: dict[str | None, Lane] = {}
+        """One for each of its adapters that requests wait for."""
+
+
+class Lane:
+    """The queue of one adapter of one task."""
+
+    __slots__ = ("adapter_id", "gate", "queue")
+
+    def __init__(self, gate: Gate, adapter_id: str | None) -> None:
+        self.gate = gate
+        self.adapter_id = adapter_id
         self.queue: deque[asyncio.Future[None]] = deque()
 
 
 class Admission:
-    """Bounds on requests in flight and waiting, for each task and for the gateway.
+    """Bounds on requests in flight and waiting, for each task and for the gateway, and the LoRA slots.
 
     A task at its own bound is answered 429, a gateway at its own 503. Places that come free go round the
-    tasks that wait, so that one task's long queue does not starve another's short one; within a task, first
-    come is first served. With several workers each has its share of every bound (`share`), so that together
-    they never exceed it, and a request may meet a full share while another worker has room.
+    queues, so that one task's long queue does not starve another's short one; within a queue, first come is
+    first served. Where there are more adapters than the engine has slots, `slots.Slots` decides which of them
+    may be at the engine together. With several workers each has its share of every bound (`share`), of the
+    slots at least one, so that the engine may meet more adapters than it has slots for a moment.
     """
 
-    def __init__(self, config: Config, worker: int = 0, on_waiting: OnWaiting | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        worker: int = 0,
+        on_waiting: OnWaiting | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         bounds = config.gateway
-        workers = bounds.workers
-        self._max_in_flight = share(bounds.max_in_flight, worker, workers)
-        self._max_waiting = share(bounds.max_waiting, worker, workers)
+        self._worker = worker
+        self._workers = bounds.workers
+        self._max_in_flight = share(bounds.max_in_flight, worker, bounds.workers)
+        self._max_waiting = share(bounds.max_waiting, worker, bounds.workers)
         self._queue_timeout_s = bounds.queue_timeout_s
+        self._least_residency_s = bounds.least_residency_s
         self._on_waiting = on_waiting or _unobserved
+        self._clock = clock
         self._gates: dict[str, Gate] = {}
-        self._turns: deque[Gate] = deque()
+        self._turns: deque[Lane] = deque()
+        self._slots: Slots | None = None
+        self._busy: dict[str | None, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self.in_flight = 0
         self.waiting = 0
+        self.last_request_at: float | None = None
+        """Seconds of `time.perf_counter`; None before the first."""
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """The gates of another configuration; requests of a task that is gone end as they began."""
+        bounds = config.gateway
+        gates: dict[str, Gate] = {}
         for name in config.models:
             task = config.tasks.get(name)
             in_flight = (task and task.max_in_flight) or bounds.max_in_flight_per_task
             waiting = bounds.max_waiting_per_task
             if task is not None and task.max_waiting is not None:
                 waiting = task.max_waiting
-            self._gates[name] = Gate(name, share(in_flight, worker, workers), share(waiting, worker, workers))
+            gate = gates[name] = self._gates.get(name) or Gate(name, 0, 0)
+            gate.max_in_flight = max(1, share(in_flight, self._worker, self._workers))
+            gate.max_waiting = share(waiting, self._worker, self._workers)
+        self._gates = gates
+        if self._turns:
+            self._admit_waiting()
 
-    def try_enter(self, task: str) -> Gate | None:
-        """A place at once, or None where the request must wait."""
+    def set_slots(self, slots: int | None, adapters: int) -> None:
+        """How many adapters one batch of the engine holds, and how many there are; None where unknown."""
+        if slots is None or adapters <= slots:
+            self._slots = None
+        else:
+            own = max(1, share(slots, self._worker, self._workers))
+            if self._slots is None:
+                self._slots = Slots(own, self._least_residency_s)
+                now = self._clock()
+                for adapter_id, count in self._busy.items():
+                    if adapter_id is not None:
+                        self._slots.residents[adapter_id] = Resident(now, count)
+            self._slots.slots = own
+        if self._turns:
+            self._admit_waiting()
+
+    def busy(self, adapter_id: str) -> int:
+        """Requests in flight and waiting on that adapter."""
+        waiting = sum(len(lane.queue) for lane in self._turns if lane.adapter_id == adapter_id)
+        return self._busy.get(adapter_id, 0) + waiting
+
+    def residency(self) -> list[dict[str, object]]:
+        """The adapters that are believed to be in the engine's slots; all that are busy, without slots."""
+        waiting: dict[str | None, int] = {}
+        for lane in self._turns:
+            waiting[lane.adapter_id] = waiting.get(lane.adapter_id, 0) + len(lane.queue)
+        slots, now = self._slots, self._clock()
+        shown: list[dict[str, object]] = []
+        for adapter_id in dict.fromkeys([*(slots.residents if slots else self._busy), *waiting]):
+            resident = slots.residents.get(adapter_id or "") if slots else None
+            entry: dict[str, object] = {
+                "adapter": adapter_id,
+                "in_flight": self._busy.get(adapter_id, 0),
+                "waiting": waiting.get(adapter_id, 0),
+            }
+            if slots is not None:
+                entry["resident_s"] = None if resident is None else round(now - resident.since, 3)
+            shown.append(entry)
+        return shown
+
+    def try_enter(self, task: str, adapter_id: str | None = None) -> Gate | None:
+        """A place at once, or None where the request must wait. Raises KeyError for an unknown task."""
         gate = self._gates[task]
-        if gate.queue or gate.in_flight >= gate.max_in_flight or self.in_flight >= self._max_in_flight:
+        if gate.in_flight >= gate.max_in_flight or self.in_flight >= self._max_in_flight:
+            return None
+        if gate.waiting and adapter_id in gate.lanes:
+            return None
+        if self._slots is not None and not self._has_slot(adapter_id):
             return None
         gate.in_flight += 1
         self.in_flight += 1
+        self._busy[adapter_id] = self._busy.get(adapter_id, 0) + 1
         return gate
 
-    async def enter(self, task: str) -> Gate:
+    def _has_slot(self, adapter_id: str | None) -> bool:
+        """Whether the adapter may go to the engine now; the base needs no slot."""
+        slots = self._slots
+        if slots is None or adapter_id is None or "@" not in adapter_id:
+            return True
+        contended = any(
+            lane.adapter_id not in slots.residents for lane in self._turns if lane.adapter_id != adapter_id
+        )
+        return slots.admit(adapter_id, self._clock(), contended)
+
+    async def enter(self, task: str, adapter_id: str | None = None) -> Gate:
         """Wait for a place.
 
         Raises RateLimited (429) where the task's queue is full, Unavailable (503) where the gateway's is, or
         where no place came free in time. Cancelling the wait leaves the queue as if the request had never
         come.
         """
-        gate = self.try_enter(task)
+        gate = self.try_enter(task, adapter_id)
         if gate is not None:
             return gate
         gate = self._gates[task]
-        if len(gate.queue) >= gate.max_waiting:
+        if gate.waiting >= gate.max_waiting:
             raise RateLimited(
-                f"'{task}' has {gate.in_flight} requests in flight and {len(gate.queue)} waiting, "
+                f"'{task}' has {gate.in_flight} requests in flight and {gate.waiting} waiting, "
                 "the most that may.",
                 retry_after_s=1,
             )
@@ -114,33 +210,47 @@ class Admission:
                 code="overloaded",
                 retry_after_s=1,
             )
-        await self._queue(gate)
+        await self._queue(gate, adapter_id)
         return gate
 
-    def leave(self, gate: Gate) -> None:
+    def leave(self, gate: Gate, adapter_id: str | None = None) -> None:
         """Give a place back and let the next in turn have it."""
         self.in_flight -= 1
         gate.in_flight -= 1
+        left = self._busy[adapter_id] - 1
+        if left:
+            self._busy[adapter_id] = left
+        else:
+            del self._busy[adapter_id]
+        if self._slots is not None and adapter_id is not None:
+            self._slots.leave(adapter_id)
         if self._turns:
             self._admit_waiting()
 
-    async def _queue(self, gate: Gate) -> None:
+    async def _queue(self, gate: Gate, adapter_id: str | None) -> None:
         waiter = asyncio.get_running_loop().create_future()
-        if not gate.queue:
-            self._turns.append(gate)
-        gate.queue.append(waiter)
+        lane = gate.lanes.get(adapter_id)
+        if lane is None:
+            lane = gate.lanes[adapter_id] = Lane(gate, adapter_id)
+            self._turns.append(lane)
+        lane.queue.append(waiter)
         self._count(gate, 1)
+        if self._slots is not None:
+            self._look_again()
         try:
             async with asyncio.timeout(self._queue_timeout_s):
                 await waiter
         except BaseException as error:
             if waiter.done() and not waiter.cancelled():
-                self.leave(gate)  # admitted and given up in the same turn of the loop
-            elif waiter in gate.queue:
-                gate.queue.remove(waiter)
-                if not gate.queue:
-                    self._turns.remove(gate)
+                self.leave(gate, adapter_id)  # admitted and given up in the same turn of the loop
+            elif waiter in lane.queue:
+                lane.queue.remove(waiter)
+                if not lane.queue:
+                    self._turns.remove(lane)
+                    del gate.lanes[adapter_id]
                 self._count(gate, -1)
+                if self._turns:
+                    self._admit_waiting()  # it may have been what others had to give way to
             if isinstance(error, TimeoutError):
                 raise Unavailable(
                     f"No place came free within {self._queue_timeout_s:.0f} s.",
@@ -151,27 +261,50 @@ class Admission:
 
     def _count(self, gate: Gate, change: int) -> None:
         self.waiting += change
+        gate.waiting += change
         self._on_waiting(gate.task, change)
 
     def _admit_waiting(self) -> None:
-        """Fill the free places, one from each waiting task in turn; a task at its bound is passed over."""
+        """Fill the free places, one from each queue in turn; a queue that cannot go on is passed over."""
         passed = 0
         while self._turns and passed < len(self._turns) and self.in_flight < self._max_in_flight:
-            gate = self._turns[0]
-            if gate.in_flight >= gate.max_in_flight:
+            lane = self._turns[0]
+            gate = lane.gate
+            if gate.in_flight >= gate.max_in_flight or not self._has_slot(lane.adapter_id):
                 self._turns.rotate(-1)
                 passed += 1
                 continue
             passed = 0
             self._turns.popleft()
-            waiter = gate.queue.popleft()
-            if gate.queue:
-                self._turns.append(gate)
+            waiter = lane.queue.popleft()
+            if lane.queue:
+                self._turns.append(lane)
+            else:
+                del gate.lanes[lane.adapter_id]
             self._count(gate, -1)
-            if not waiter.done():  # else cancelled, and its own coroutine has yet to notice
-                gate.in_flight += 1
-                self.in_flight += 1
-                waiter.set_result(None)
+            if waiter.done():  # cancelled, and its own coroutine has yet to notice
+                if self._slots is not None and lane.adapter_id is not None:
+                    self._slots.leave(lane.adapter_id)
+                continue
+            gate.in_flight += 1
+            self.in_flight += 1
+            self._busy[lane.adapter_id] = self._busy.get(lane.adapter_id, 0) + 1
+            waiter.set_result(None)
+        if self._slots is not None and self._turns:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """When an idle adapter's least residency is over, nothing else may happen that wakes a waiter."""
+        if self._slots is None or self._timer is not None:
+            return
+        due_s = self._slots.due_in(self._clock())
+        if due_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(due_s + 0.001, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        if self._turns:
+            self._admit_waiting()
 
 
 def share(bound: int, worker: int, workers: int) -> int:

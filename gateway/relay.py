@@ -13,9 +13,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.errors import EngineError, RequestError, Unavailable
 from gateway.events import EventStream, usage_of
-from gateway.exchange import Exchange, HeaderList
+from gateway.exchange import COLD, Exchange, HeaderList
 from gateway.limits import Admission
-from gateway.replicas import Replicas
+from gateway.replicas import Replica, Replicas
 from gateway.table import Route
 from gateway.upstream import Connection, Segments
 
@@ -23,6 +23,8 @@ logger = logging.getLogger("gateway.relay")
 
 MAX_ERROR_BYTES = 64 * 1024
 """More of an engine's error answer than this is not read."""
+
+UNREACHABLE = "engine_unreachable"
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """A whole answer larger than this is not collected."""
@@ -47,19 +49,22 @@ class Relay:
         """
         exchange.route = route
         replica = self._replicas.pick(route)  # an engine that is not there is no reason to wait for a place
-        gate = self._admission.try_enter(route.name)
+        admission, adapter_id = self._admission, route.adapter_id
+        admission.last_request_at = exchange.arrived
+        gate = admission.try_enter(route.name, adapter_id)
         if gate is None:
             waited_from = time.perf_counter()
-            gate = await self._admission.enter(route.name)
-            exchange.queue_s = time.perf_counter() - waited_from
+            gate = await admission.enter(route.name, adapter_id)
+            exchange.queue_s += time.perf_counter() - waited_from
+            waited = True
+        else:
+            waited = False
         exchange.gate = gate
         try:
-            if exchange.queue_s:
-                replica = self._replicas.pick(route)  # the wait may have outlived the first one
             exchange.begin(route)
-            exchange.replica = replica.name
-            exchange.sent = time.perf_counter()
-            connection = await replica.upstream.exchange(path, body, exchange.request_id)
+            if waited:
+                replica = self._replicas.pick(route)  # the wait may have outlived the first one
+            connection = await self._send(exchange, route, replica, path, body)
         except BaseException:
             self._give_back(exchange)
             raise
@@ -67,19 +72,45 @@ class Relay:
         exchange.status = connection.status
         return connection
 
+    async def _send(
+        self, exchange: Exchange, route: Route, replica: Replica, path: bytes, body: Segments
+    ) -> Connection:
+        """To an engine that takes it: one that takes no connection was sent nothing, and another is asked."""
+        tried: list[Replica] = []
+        while True:
+            exchange.replica = replica.name
+            exchange.sent = time.perf_counter()
+            try:
+                connection = await replica.upstream.exchange(path, body, exchange.request_id)
+            except EngineError as error:
+                if error.code != UNREACHABLE:
+                    raise
+                self._replicas.refused(replica)
+                tried.append(replica)
+                if not self._replicas.others(route, tried):
+                    raise
+                replica = self._replicas.pick(route)
+                if replica in tried:
+                    raise
+            else:
+                if replica.failures:
+                    self._replicas.took(replica)
+                return connection
+
     def try_begin(self, exchange: Exchange, route: Route, path: bytes, body: Segments) -> Connection | None:
         """As `begin`, but only where nothing has to be waited for, else None; the answer is yet to come.
 
         Raises Unavailable (503).
         """
         replica = self._replicas.pick(route)
-        gate = self._admission.try_enter(route.name)
+        gate = self._admission.try_enter(route.name, route.adapter_id)
         if gate is None:
             return None
         connection = replica.upstream.try_exchange(path, body, exchange.request_id)
         if connection is None:
-            self._admission.leave(gate)
+            self._admission.leave(gate, route.adapter_id)
             return None
+        self._admission.last_request_at = exchange.arrived
         exchange.gate = gate
         exchange.begin(route)
         exchange.replica = replica.name
@@ -95,7 +126,7 @@ class Relay:
         gate, exchange.gate = exchange.gate, None
         if gate is not None:
             exchange.release()
-            self._admission.leave(gate)
+            self._admission.leave(gate, exchange.route.adapter_id if exchange.route else None)
 
     async def forward(
         self,
@@ -126,6 +157,10 @@ class Relay:
             exchange.engine_s = time.perf_counter() - exchange.sent
             if connection.status == 200:
                 exchange.usage = usage_of(answer)
+            if exchange.begun:  # a refusal in a stream that has begun
+                await send_last_event(send, answer)
+                exchange.finished()
+                return
             headers = exchange.headers()
             headers.append((b"content-type", content_type))
             headers.append((b"content-length", b"%d" % len(answer)))
@@ -139,10 +174,11 @@ class Relay:
         self, exchange: Exchange, connection: Connection, content_type: bytes, events: EventStream, send: Send
     ) -> None:
         """Event by event; an engine that breaks off leaves an SSE error event and a proper end."""
-        headers = exchange.headers()
-        headers.append((b"content-type", content_type))
-        headers.append((b"cache-control", b"no-cache"))
-        await send({"type": "http.response.start", "status": connection.status, "headers": headers})
+        if not exchange.begun:
+            headers = exchange.headers()
+            headers.append((b"content-type", content_type))
+            headers.append((b"cache-control", b"no-cache"))
+            await send({"type": "http.response.start", "status": connection.status, "headers": headers})
         try:
             while piece := await connection.read():
                 if exchange.first_token_s is None:
@@ -153,13 +189,17 @@ class Relay:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
         except RequestError as error:
             logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
-            event = b"data: " + msgspec.json.encode(error.envelope) + b"\n\n"
-            await send({"type": "http.response.body", "body": event, "more_body": False})
+            await send_last_event(send, msgspec.json.encode(error.envelope))
             exchange.failed(error)
             return
         await send({"type": "http.response.body", "body": events.rest(), "more_body": False})
         exchange.usage = events.usage
         exchange.finished()
+
+
+async def send_last_event(send: Send, document: bytes) -> None:
+    """One event, and the proper end of a stream."""
+    await send({"type": "http.response.body", "body": b"data: " + document + b"\n\n", "more_body": False})
 
 
 async def read_whole(connection: Connection) -> bytes:
@@ -194,7 +234,9 @@ def failure_of(status: int, text: bytes, request_id: bytes) -> EngineError | Una
     return EngineError("The engine failed on this request; its log says why.", status=status)
 
 
-def error_answer(error: RequestError, request_id: bytes) -> tuple[int, HeaderList, bytes]:
+def error_answer(
+    error: RequestError, request_id: bytes, *, cold: bool = False
+) -> tuple[int, HeaderList, bytes]:
     """An error in OpenAI's envelope: status, headers, body."""
     body = msgspec.json.encode(error.envelope)
     headers = [
@@ -202,6 +244,8 @@ def error_answer(error: RequestError, request_id: bytes) -> tuple[int, HeaderLis
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id),
     ]
+    if cold:
+        headers.append(COLD)
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
     return error.status, headers, body

@@ -1,7 +1,6 @@
-"""Engines as the gateway sees them: what the launcher wrote, and what the engine itself answers.
+"""Engines as the gateway sees them, and the table that goes with them: swapped whole with each snapshot.
 
-The launcher leaves `engine.json` in the state directory. Every change of it is followed within a fifth of
-a second by a new immutable table; requests read the current one and take no lock.
+Requests read the current table and take no lock; one that has begun keeps the route that it began with.
 """
 
 from __future__ import annotations
@@ -10,34 +9,27 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+import msgspec
+
 from gateway.config import Config
 from gateway.errors import RequestError, Unavailable
-from gateway.table import Route, Table, build_table
+from gateway.snapshot import EngineStatus, Snapshot, TaskStatus
+from gateway.table import Loaded, Route, Table, build_table
 from gateway.upstream import Address, Timeouts, Upstream
 
 logger = logging.getLogger("gateway.replicas")
 
-POLL_S = 0.2
 READY_FOR_S = 2.0
 """A completion that worked answers `/ready` for this long."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineReport:
-    """What the launcher says of its engine."""
-
-    state: str = "stopped"
-    stage: str = ""
-    reason: str = ""
-    url: str = ""
-    load_s: float | None = None
-    started_at: float = 0.0
+EJECTED_S = 1.0
+LONGEST_EJECTED_S = 30.0
+GONE = "the control plane is gone, and the engine with it"
+WAITABLE = ("starting", "sleeping")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +43,18 @@ class EngineModel:
     created: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Replica:
     """A ready engine."""
 
     name: str
     upstream: Upstream
+    status: EngineStatus
+    loaded: frozenset[str] = frozenset()
     models: Mapping[str, EngineModel] = field(default_factory=lambda: MappingProxyType({}))
-
-
-def read_report(path: Path) -> EngineReport:
-    """The launcher's report; a missing or unreadable file is an engine that does not run."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return EngineReport()
-    if not isinstance(document, dict):
-        return EngineReport()
-    load_s = document.get("load_s")
-    return EngineReport(
-        state=str(document.get("state", "stopped")),
-        stage=str(document.get("stage", "")),
-        reason=str(document.get("reason", "")),
-        url=str(document.get("url", "")),
-        load_s=float(load_s) if isinstance(load_s, int | float) else None,
-        started_at=float(document.get("started_at") or 0.0),
-    )
+    failures: int = 0
+    """Connections in a row that it did not take."""
+    ejected_until: float = 0.0
 
 
 def address_of(url: str) -> Address:
@@ -87,85 +65,182 @@ def address_of(url: str) -> Address:
     return Address(host=parts.hostname or "127.0.0.1", port=parts.port or 80)
 
 
-def ids_by_task(config: Config, models: Mapping[str, EngineModel]) -> dict[str, str]:
-    """Base and tasks → the engine's names: an adapter's id is its task, `@`, and a digest."""
-    ids: dict[str, str] = {}
-    for model in models:
-        task, at, _ = model.rpartition("@")
-        if model == config.base.name or (at and task in config.tasks):
-            ids[task if at else model] = model
-    return ids
+def answering(task: TaskStatus, loaded: frozenset[str]) -> list[Loaded]:
+    """The versions that get requests: those with a weight that some engine has; the oldest first."""
+    return [
+        Loaded(version.id, version.weight)
+        for version in task.versions
+        if version.weight > 0 and version.id in loaded
+    ]
 
 
 class Replicas:
-    """The engine now: its state, its address and the table that goes with it."""
+    """The engines now, and the table. `apply` is the only way in."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, prepare: Callable[[Config], Callable[[], None]] | None = None) -> None:
+        """`prepare` checks another configuration, and returns what puts it in force. Raises ConfigError."""
         self._config = config
-        self._file = config.state_dir / "engine.json"
-        self._stamp: tuple[int, int] | None = None
-        self._replica: Replica | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._prepare = prepare
+        self._replicas: tuple[Replica, ...] = ()
+        self._only: Replica | None = None
+        self._turn = 0
+        self._live: object = None
         self._proving: asyncio.Task[bool] | None = None
+        self._asking: set[asyncio.Task[None]] = set()
         self._proven_until = 0.0
-        self.report = EngineReport()
+        self.news = asyncio.Event()
+        """Set, and replaced by another, with each change."""
+        self.snapshot = Snapshot()
+        self.control_alive = False
         self.table: Table = build_table(config, {})
 
     @property
+    def config(self) -> Config:
+        return self._config
+
+    @property
     def current(self) -> Replica | None:
-        """The ready engine, if there is one."""
-        return self._replica
+        """A ready engine, if there is one."""
+        return self._replicas[0] if self._replicas else None
 
     @property
     def open_connections(self) -> int:
         """Connections with an exchange on them."""
-        return self._replica.upstream.open_connections if self._replica else 0
-
-    async def start(self) -> None:
-        """Read the state once, then follow it."""
-        await self._look()
-        self._watching = asyncio.create_task(self._watch())
+        return sum(replica.upstream.open_connections for replica in self._replicas)
 
     async def stop(self) -> None:
-        """Stop following and close idle connections."""
-        for task in (self._watching, self._proving):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        if self._replica is not None:
-            self._replica.upstream.close()
+        """Close idle connections."""
+        tasks = [*self._asking, *([self._proving] if self._proving else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for replica in self._replicas:
+            replica.upstream.close()
 
     def pick(self, route: Route) -> Replica:
-        """The engine for a route. Raises Unavailable while it starts, or is stopped or failed."""
-        if self._replica is None:
-            raise self.unavailable()
-        if route.adapter_id is None:
-            raise Unavailable(
-                f"The adapter of '{route.name}' is not loaded.", code="adapter_not_loaded", retry_after_s=5
-            )
-        return self._replica
+        """An engine for a route. Raises Unavailable where none can serve it now."""
+        replica = self._only
+        if replica is not None and route.adapter_id in replica.loaded:
+            return replica
+        return self._choose(route)
 
-    def unavailable(self) -> Unavailable:
+    def _choose(self, route: Route) -> Replica:
+        """Least in flight of those that have the adapter; in turn where equal; the ejected last."""
+        able = [replica for replica in self._replicas if route.adapter_id in replica.loaded]
+        if not able:
+            raise self.unavailable(route)
+        now = time.monotonic()
+        well = [replica for replica in able if replica.ejected_until <= now] or able
+        self._turn += 1
+        first = self._turn % len(well)
+        return min((*well[first:], *well[:first]), key=lambda replica: replica.upstream.open_connections)
+
+    def others(self, route: Route, tried: Sequence[Replica]) -> bool:
+        """Whether another engine could serve the route."""
+        return any(route.adapter_id in replica.loaded and replica not in tried for replica in self._replicas)
+
+    def refused(self, replica: Replica) -> None:
+        """It took no connection: others are asked first for a while."""
+        replica.failures += 1
+        rest_s = min(EJECTED_S * 2 ** (replica.failures - 1), LONGEST_EJECTED_S)
+        replica.ejected_until = time.monotonic() + rest_s
+        if replica.status.managed and not self.control_alive and replica in self._replicas:
+            # An engine of ours goes with its control plane, and nobody is left to say so.
+            gone = [
+                _stopped(engine) if engine.name == replica.name else engine
+                for engine in self.snapshot.engines
+            ]
+            self._route(msgspec.structs.replace(self.snapshot, engines=gone))
+
+    def took(self, replica: Replica) -> None:
+        """It took a connection."""
+        replica.failures = 0
+        replica.ejected_until = 0.0
+
+    def servable(self, name: str) -> bool:
+        """Whether a model can be answered now: all stages of a pipeline, or an adapter that is loaded."""
+        route = self.table.routes.get(name)
+        if route is None:
+            return False
+        if route.kind == "pipeline":
+            return all(self.servable(stage.task) for stage in self._config.pipelines[name].stages)
+        return route.adapter_id is not None
+
+    def may_come(self) -> bool:
+        """Whether waiting makes sense: no engine is ready, and one will be or would be if it were asked."""
+        if self._replicas or not self.control_alive:
+            return False
+        return any(
+            engine.state in WAITABLE
+            or engine.next_try_at is not None
+            or (engine.lazy and engine.state in ("stopped", "draining"))
+            for engine in self.snapshot.engines
+        )
+
+    def wants_start(self) -> bool:
+        """Whether somebody has to ask for an engine."""
+        return any(
+            engine.state == "sleeping" or (engine.lazy and engine.state in ("stopped", "draining"))
+            for engine in self.snapshot.engines
+        )
+
+    def slots(self) -> tuple[int | None, int]:
+        """Adapters that one batch holds (None where an engine says nothing), and how many may be asked for."""
+        sizes = [replica.status.slots for replica in self._replicas]
+        known = [size for size in sizes if size is not None]
+        asked = {
+            version.id
+            for task in self.snapshot.tasks.values()
+            for version in task.versions
+            if version.weight or (task.shadow and task.shadow.id == version.id)
+        }
+        return (min(known) if known and len(known) == len(sizes) else None), len(asked)
+
+    def stage(self) -> tuple[str, float]:
+        """What the engine that comes is doing, and the seconds that it has taken so far."""
+        for engine in self.snapshot.engines:
+            if engine.state == "starting":
+                return engine.stage or "starting", max(0.0, time.time() - engine.started_at)
+        return "waiting for a start", 0.0
+
+    def rest_s(self) -> int:
+        """Seconds until an engine is ready, by how long its last start took."""
+        rests = []
+        for engine in self.snapshot.engines:
+            load_s = engine.load_s or 60.0
+            if engine.state == "starting":
+                load_s -= max(0.0, time.time() - engine.started_at)
+            elif engine.next_try_at is not None:
+                load_s += max(0.0, engine.next_try_at - time.time())
+            rests.append(load_s)
+        return int(min(600, max(1, min(rests, default=10))))
+
+    def unavailable(self, route: Route | None = None) -> Unavailable:
         """The 503 that says what the engine is doing and when to come again."""
-        report = self.report
-        if report.state in ("starting", "ready"):
-            running_s = max(0.0, time.time() - report.started_at) if report.started_at else 0.0
-            stage = report.stage or "connecting"
-            rest_s = (report.load_s or 60.0) - running_s
+        if self._replicas:
+            name = route.name if route else self._config.base.name
+            why = (route.reason if route else "") or "No engine has it."
             return Unavailable(
-                f"The engine is starting ({stage}, {running_s:.0f} s so far).",
-                retry_after_s=int(min(60, max(2, rest_s))),
+                f"The adapter of '{name}' is not loaded. {why}", code="adapter_not_loaded", retry_after_s=5
             )
-        reason = f": {report.reason}" if report.state == "failed" and report.reason else ""
+        engines = self.snapshot.engines
+        coming = any(engine.state in WAITABLE or engine.next_try_at is not None for engine in engines)
+        lazy = any(engine.lazy and engine.state in ("stopped", "draining") for engine in engines)
+        under_way = any(engine.state in ("starting", "ready") for engine in engines)
+        if under_way or ((coming or lazy) and self.control_alive):
+            stage, running_s = self.stage()
+            return Unavailable(
+                f"The engine is starting ({stage}, {running_s:.0f} s so far).", retry_after_s=self.rest_s()
+            )
+        states = [f"state: {one.state}{f': {one.reason}' if one.reason else ''}" for one in engines]
+        shown = "; ".join(states) or "state: stopped"
         return Unavailable(
-            f"The engine is not running (state: {report.state}{reason}).",
-            code="engine_not_running",
-            retry_after_s=10,
+            f"The engine is not running ({shown}).", code="engine_not_running", retry_after_s=10
         )
 
     async def proven(self) -> bool:
         """Whether a real completion on the base works now; one probe at a time, kept for two seconds."""
-        replica = self._replica
+        replica = self.current
         if replica is None:
             return False
         if time.monotonic() < self._proven_until:
@@ -185,36 +260,75 @@ class Replicas:
             self._proven_until = time.monotonic() + READY_FOR_S
         return status == 200
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_S)
-            try:
-                await self._look()
-            except Exception:  # whatever stands in that file, the next one is read
-                logger.exception("%s cannot be followed", self._file.name)
+    def apply(self, snapshot: Snapshot) -> None:
+        """Route by this snapshot from now on; a configuration in it that cannot be is refused whole."""
+        live = (
+            {name: task.settings for name, task in snapshot.tasks.items()},
+            snapshot.pipelines,
+            snapshot.keys,
+        )
+        if live != self._live and snapshot.version:
+            self._live = live
+            self._adopt(snapshot)
+        self._route(snapshot)
 
-    async def _look(self) -> None:
-        """Follow the launcher's file, when it changed or the engine has not listed its models yet."""
+    def _adopt(self, snapshot: Snapshot) -> None:
+        """Tasks, pipelines and keys as the control plane has them."""
+        document = self._config.model_dump(mode="json", by_alias=True)
+        document["tasks"] = {name: task.settings for name, task in snapshot.tasks.items()}
+        document["pipelines"] = snapshot.pipelines
+        document["keys"] = snapshot.keys
         try:
-            stat = self._file.stat()
-            stamp = (stat.st_mtime_ns, stat.st_ino)
-        except OSError:
-            stamp = None
-        waiting = self.report.state == "ready" and self._replica is None
-        if stamp == self._stamp and not waiting:
+            config = Config.model_validate(document)
+            commit = self._prepare(config) if self._prepare else None
+        except Exception as error:
+            logger.error("the control plane's configuration is refused, the old one goes on: %s", error)
             return
-        self._stamp = stamp
-        before = self.report
-        self.report = read_report(self._file)
-        if self.report.state != "ready":
-            self._swap(None)
-        elif self._replica is None or (self.report.url, self.report.started_at) != (
-            before.url,
-            before.started_at,
-        ):
-            await self._adopt(self.report)
+        self._config = config
+        if commit is not None:
+            commit()
 
-    async def _adopt(self, report: EngineReport) -> None:
+    def _route(self, snapshot: Snapshot) -> None:
+        former = {replica.name: replica for replica in self._replicas}
+        replicas = tuple(
+            self._replica(engine, former.get(engine.name))
+            for engine in snapshot.engines
+            if engine.state == "ready"
+        )
+        everything = frozenset[str]().union(*(replica.loaded for replica in replicas))
+        base = self._config.base.name
+        loaded: dict[str, list[Loaded]] = {base: [Loaded(base)]} if replicas else {}
+        reasons: dict[str, str] = {}
+        for name, task in snapshot.tasks.items():
+            loaded[name] = answering(task, everything)
+            reasons[name] = next((version.reason for version in task.versions if version.reason), "")
+        before, self._replicas = self._replicas, replicas
+        self._only = replicas[0] if len(replicas) == 1 else None
+        self.table = build_table(self._config, loaded, reasons)
+        self.snapshot = snapshot
+        for replica in before:
+            if not any(replica.upstream is kept.upstream for kept in replicas):
+                replica.upstream.close()
+                self._proven_until = 0.0
+        if [replica.name for replica in before] != [replica.name for replica in replicas]:
+            shown = ", ".join(f"{one.name} {one.state}" for one in snapshot.engines) or "none"
+            logger.info("engines: %s", shown)
+        news, self.news = self.news, asyncio.Event()
+        news.set()
+
+    def _replica(self, engine: EngineStatus, former: Replica | None) -> Replica:
+        loaded = frozenset((self._config.base.name, *engine.loaded))
+        same = former is not None and (former.status.url, former.status.started_at, former.status.pid) == (
+            engine.url,
+            engine.started_at,
+            engine.pid,
+        )
+        if former is not None and same:
+            former.status = engine
+            if former.loaded != loaded:
+                former.loaded = loaded
+                self._describe(former)
+            return former
         gateway = self._config.gateway
         timeouts = Timeouts(
             connect_s=gateway.connect_timeout_s,
@@ -222,28 +336,27 @@ class Replicas:
             idle_s=gateway.idle_timeout_s,
             total_s=gateway.total_timeout_s,
         )
-        upstream = Upstream(address_of(report.url), timeouts)
+        replica = Replica(engine.name, Upstream(address_of(engine.url), timeouts), engine, loaded)
+        self._describe(replica)
+        return replica
+
+    def _describe(self, replica: Replica) -> None:
+        task = asyncio.create_task(self._ask_models(replica))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _ask_models(self, replica: Replica) -> None:
+        """What `/v1/models` says beside the names; nothing is routed by it."""
         try:
             async with asyncio.timeout(10):
-                status, body = await _fetch(upstream, b"/v1/models")
-            models = _models(status, body)
+                status, body = await _fetch(replica.upstream, b"/v1/models")
+            replica.models = MappingProxyType(_models(status, body))
         except (RequestError, TimeoutError, ValueError, LookupError, TypeError) as error:
-            logger.warning("the engine on %s does not list its models: %s", upstream.address, error)
-            upstream.close()
-            self._swap(None)
-            return
-        self._swap(Replica("engine-0", upstream, MappingProxyType(models)))
+            logger.warning("the engine on %s does not list its models: %s", replica.upstream.address, error)
 
-    def _swap(self, replica: Replica | None) -> None:
-        old, self._replica = self._replica, replica
-        self._proven_until = 0.0
-        self.table = build_table(self._config, ids_by_task(self._config, replica.models) if replica else {})
-        if old is not None:
-            old.upstream.close()
-        if replica is not None or old is not None:
-            logger.info(
-                "engine: %s", f"ready on {replica.upstream.address}" if replica else self.report.state
-            )
+
+def _stopped(engine: EngineStatus) -> EngineStatus:
+    return msgspec.structs.replace(engine, state="stopped", reason=GONE)
 
 
 def _models(status: int, body: bytes) -> dict[str, EngineModel]:

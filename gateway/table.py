@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+import hashlib
+import random
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import msgspec
@@ -30,11 +32,42 @@ class Route:
     """`base`, `task` or `pipeline`."""
     contract: Contract
     adapter_id: str | None
-    """The engine's name of the adapter, or of the base; None for a pipeline or while it is not loaded."""
+    """The engine's name of the adapter, or of the base; None for a pipeline or while no engine has it."""
     description: str = ""
     model_json: msgspec.Raw = field(default_factory=lambda: msgspec.Raw(b"null"))
     name_bytes: bytes = b""
     adapter_bytes: bytes = b""
+    versions: tuple[tuple[float, Route], ...] = ()
+    """Where several adapters answer for the task: each one's upper bound in [0, 100], and its own route."""
+    reason: str = ""
+    """Why there is no `adapter_id`, where that is known."""
+
+    def pick(self, sticky: bytes | None) -> Route:
+        """The version for a request: the same for the same `sticky` as long as weights stay, else by chance.
+
+        The candidate comes last, so that raising its weight only moves requests towards it.
+        """
+        if not self.versions:
+            return self
+        at = random.random() * 100 if sticky is None else point_of(self.name_bytes, sticky)
+        for bound, route in self.versions:
+            if at < bound:
+                return route
+        return self.versions[-1][1]
+
+
+def point_of(task: bytes, sticky: bytes) -> float:
+    """A point in [0, 100) that depends on task and `sticky` alone."""
+    digest = hashlib.blake2b(task + b"\0" + sticky, digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64 * 100
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An adapter that some engine serves now; `weight` is relative to the task's others."""
+
+    id: str
+    weight: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +89,17 @@ def response_format(name: str, schema: JsonObject) -> JsonObject:
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
 
 
-def build_table(config: Config, ids: Mapping[str, str]) -> Table:
-    """The table for a configuration; `ids` maps base and tasks to the engine's names, where loaded."""
+def build_table(
+    config: Config, loaded: Mapping[str, Sequence[Loaded]], reasons: Mapping[str, str] | None = None
+) -> Table:
+    """The table for a configuration; `loaded` has for base and tasks what answers for them now.
+
+    `reasons` says for a task why nothing does.
+    """
     base = config.base.name
-    routes = {base: _route(base, "base", Contract(None, MappingProxyType({}), None), ids.get(base))}
+    nothing = Contract(None, MappingProxyType({}), None)
+    routes = {base: _routes(base, "base", nothing, loaded.get(base, ()))}
+    why = reasons or {}
     for name, task in config.tasks.items():
         system = None
         if task.system is not None:
@@ -71,13 +111,30 @@ def build_table(config: Config, ids: Mapping[str, str]) -> Table:
             if task.schema_ is None
             else msgspec.Raw(msgspec.json.encode(response_format(name, task.schema_))),
         )
-        routes[name] = _route(name, "task", contract, ids.get(name), task.description)
+        answering = loaded.get(name, ())
+        routes[name] = _routes(name, "task", contract, answering, task.description, why.get(name, ""))
     for name, pipeline in config.pipelines.items():
-        empty = Contract(None, MappingProxyType({}), None)
-        routes[name] = _route(name, "pipeline", empty, None, pipeline.description)
+        routes[name] = _routes(name, "pipeline", nothing, (), pipeline.description)
     return Table(MappingProxyType(routes))
 
 
-def _route(name: str, kind: str, contract: Contract, adapter_id: str | None, about: str = "") -> Route:
+def _routes(
+    name: str, kind: str, contract: Contract, loaded: Sequence[Loaded], about: str = "", reason: str = ""
+) -> Route:
+    """One route; of several versions the first, which carries them all."""
+    if len(loaded) < 2:
+        return _route(name, kind, contract, loaded[0].id if loaded else None, about, reason)
+    whole = sum(version.weight for version in loaded) or 1.0
+    bound, versions = 0.0, []
+    for version in loaded:
+        bound += 100 * version.weight / whole
+        versions.append((bound, _route(name, kind, contract, version.id, about)))
+    return replace(versions[0][1], versions=tuple(versions))
+
+
+def _route(
+    name: str, kind: str, contract: Contract, adapter_id: str | None, about: str = "", reason: str = ""
+) -> Route:
     model = msgspec.Raw(msgspec.json.encode(adapter_id))
-    return Route(name, kind, contract, adapter_id, about, model, name.encode(), (adapter_id or "").encode())
+    adapter_bytes = (adapter_id or "").encode()
+    return Route(name, kind, contract, adapter_id, about, model, name.encode(), adapter_bytes, (), reason)

@@ -347,6 +347,11 @@ class Upstream:
         """GET, otherwise as `exchange`."""
         return await self._exchange(b"GET " + path + self._get, ())
 
+    async def ask(self, method: bytes, path: bytes, body: bytes) -> Connection:
+        """Any method, with a JSON body or an empty one, otherwise as `exchange`."""
+        head = method + b" " + path + self._post + b"content-length: %d\r\n\r\n" % len(body)
+        return await self._exchange(head, (body,))
+
     async def _exchange(self, head: bytes, body: Segments) -> Connection:
         connection = self._kept()
         if connection is not None:

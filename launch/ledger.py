@@ -35,7 +35,10 @@ class Ledger:
         return [version for wanted in self._changed.values() for version in wanted.versions]
 
     def keep(self, wanted: Wanted) -> None:
-        """A task as a command left it."""
+        """A task as a command left it; where that is what the configuration says, nothing is changed."""
+        if _alike(wanted, self.configured.get(wanted.name)):
+            self.reset(wanted.name)
+            return
         self._store.keep(wanted)
         self._changed[wanted.name] = wanted
         self._removed.pop(wanted.name, None)
@@ -94,3 +97,10 @@ class Ledger:
     def _configured_ids(self, name: str) -> list[JsonValue] | None:
         configured = self.configured.get(name)
         return None if configured is None else [version.id for version in configured.versions]
+
+
+def _alike(wanted: Wanted, configured: Wanted | None) -> bool:
+    if configured is None or wanted.previous or wanted.shadow or wanted.settings:
+        return False
+    own = [(version.id, version.weight) for version in wanted.versions]
+    return own == [(version.id, version.weight) for version in configured.versions]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.cold import WaitingRoom
 from gateway.endpoints.reply import Head, send_error, send_json
 from gateway.errors import Unavailable
 from gateway.limits import Admission
@@ -13,15 +14,24 @@ from gateway.replicas import Replicas
 class Health:
     """Alive: 200 as long as the process answers, with what is going on."""
 
-    def __init__(self, replicas: Replicas, admission: Admission) -> None:
+    def __init__(self, replicas: Replicas, admission: Admission, room: WaitingRoom) -> None:
         self._replicas = replicas
         self._admission = admission
+        self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        engines = [
+            {"name": one.name, "state": one.state, "stage": one.stage, "reason": one.reason}
+            for one in self._replicas.snapshot.engines
+        ]
         document = {
             "status": "ok",
-            "engine": self._replicas.report.state,
-            "stage": self._replicas.report.stage,
+            "engine": engines[0]["state"] if engines else "stopped",
+            "stage": engines[0]["stage"] if engines else "",
+            "engines": engines,
+            "control_plane": self._replicas.control_alive,
+            "waiting_cold": self._room.waiting,
+            "residency": self._admission.residency(),
             "in_flight": self._admission.in_flight,
             "waiting": self._admission.waiting,
             "open_connections": self._replicas.open_connections,

@@ -48,7 +48,7 @@ class Models:
         return {
             "id": route.name,
             "object": "model",
-            "created": engine_model.created if engine_model else int(self._replicas.report.started_at),
+            "created": engine_model.created if engine_model else 0,
             "owned_by": "lora-gateway",
             "kind": route.kind,
             "description": route.description,

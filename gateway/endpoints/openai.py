@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from gateway.auth import Keys, Principal, permitted_route
+from gateway.cold import Heartbeat, WaitingRoom
 from gateway.config import GatewayConfig
 from gateway.contract import (
     Buffer,
@@ -20,17 +23,20 @@ from gateway.contract import (
 )
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import ClientLeft, Head, check_head, check_size, read_json_body, send_error
-from gateway.errors import RequestError, internal_error
+from gateway.errors import EngineError, RequestError, internal_error
 from gateway.exchange import Exchange
 from gateway.express import Lane
 from gateway.http_cycle import Cycle
 from gateway.limits import check_fields
 from gateway.metrics import Metrics
-from gateway.relay import Relay, error_answer, until_client_leaves
+from gateway.relay import UNREACHABLE, Relay, error_answer, send_last_event, until_client_leaves
 from gateway.table import Route
 from gateway.upstream import Segments
 
 logger = logging.getLogger("gateway.openai")
+
+NOTICED_WITHIN_S = 2.0
+"""The supervisor looks at its engine ten times a second."""
 
 
 class Completions:
@@ -44,7 +50,9 @@ class Completions:
         pipelines: PipelineEndpoint,
         bounds: GatewayConfig,
         metrics: Metrics,
+        room: WaitingRoom,
     ) -> None:
+        self._room = room
         self._path = path.encode()
         self._chat = path.endswith("/chat/completions")
         self._keys = keys
@@ -66,7 +74,10 @@ class Completions:
             exchange.cancelled()
         except RequestError as error:
             exchange.failed(error)
-            await send_error(send, error, head.request_id)
+            if exchange.begun:
+                await send_last_event(send, msgspec.json.encode(error.envelope))
+            else:
+                await send_error(send, error, head.request_id, cold=exchange.cold)
         except Exception:
             exchange.failed(internal_error())
             raise
@@ -91,7 +102,7 @@ class Completions:
             check_head(head, self._bounds)
             check_size(len(client.body), self._bounds)
             call = self._call(exchange, principal, bytes(client.body))
-            if call.route.kind == "pipeline":
+            if call.route.kind == "pipeline" or call.route.adapter_id is None:
                 return False
             segments = call.segments()
             return Lane(self._relay, exchange, client, call.usage_wanted).start(
@@ -113,28 +124,75 @@ class Completions:
 
     async def _answer(self, exchange: Exchange, principal: Principal, body: Buffer, send: Send) -> None:
         call = self._call(exchange, principal, body)
+        if not self._relay.replicas.servable(call.route.name):
+            await self._wait(exchange, call, send)
+            call = self._call(exchange, principal, body)  # by the table of now
         route = call.route
         if route.kind == "pipeline":
-            await self._pipelines.answer(exchange, route, body, self._chat, call.streaming, send)
+            sticky = call.sticky or exchange.request_id
+            await self._pipelines.answer(exchange, route, body, self._chat, call.streaming, sticky, send)
             return
         segments, usage_wanted = call.segments(), call.usage_wanted
-        del call, body  # what the segments refer to is kept by them, the rest need not be
-        await self._relay.forward(exchange, route, self._path, segments, send, usage_wanted=usage_wanted)
+        del call  # what the segments refer to is kept by them, the rest need not be
+        try:
+            await self._relay.forward(exchange, route, self._path, segments, send, usage_wanted=usage_wanted)
+        except EngineError as error:
+            if error.code != UNREACHABLE or not await self._may_come_back():
+                raise
+        else:
+            return
+        # The engine has just died, and nothing was sent to it: this one waits for its restart like any other.
+        call = self._call(exchange, principal, body)
+        await self._wait(exchange, call, send)
+        call = self._call(exchange, principal, body)
+        await self._relay.forward(
+            exchange, call.route, self._path, call.segments(), send, usage_wanted=call.usage_wanted
+        )
+
+    async def _wait(self, exchange: Exchange, call: _Call, send: Send) -> None:
+        beat = Heartbeat(self._relay.replicas, exchange, send) if call.streaming else None
+        await self._room.wait(exchange, call.route.name, beat)
+
+    async def _may_come_back(self) -> bool:
+        """Whether the control plane notices too that the engine is gone; it takes a moment."""
+        replicas = self._relay.replicas
+        try:
+            async with asyncio.timeout(NOTICED_WITHIN_S):
+                while replicas.current is not None:
+                    await replicas.news.wait()
+        except TimeoutError:
+            return False
+        return replicas.may_come()
 
     def _call(self, exchange: Exchange, principal: Principal, body: Buffer) -> _Call:
         fields = decode_body(body)
         route = permitted_route(self._relay.replicas.table, principal, text_field(fields, "model"))
         exchange.route = route
         check_fields(fields, self._bounds)
-        return _Call(route, fields, flag_field(fields, "stream"), len(body))
+        sticky = None
+        if route.versions or route.kind == "pipeline":
+            sticky = _sticky(fields, principal)
+            route = exchange.route = route.pick(sticky)
+        return _Call(route, fields, flag_field(fields, "stream"), len(body), sticky)
+
+
+def _sticky(fields: Fields, principal: Principal) -> bytes | None:
+    """What ties a client to one of several versions: its `user`, else its key; None for neither."""
+    user = bytes(fields.get("user", b""))
+    if len(user) > 2 and user.startswith(b'"'):
+        return user
+    return principal.name.encode() or None
 
 
 class _Call:
     """A checked request."""
 
-    __slots__ = ("fields", "received_bytes", "route", "streaming", "usage_wanted")
+    __slots__ = ("fields", "received_bytes", "route", "sticky", "streaming", "usage_wanted")
 
-    def __init__(self, route: Route, fields: Fields, streaming: bool, received_bytes: int) -> None:
+    def __init__(
+        self, route: Route, fields: Fields, streaming: bool, received_bytes: int, sticky: bytes | None
+    ) -> None:
+        self.sticky = sticky
         self.route = route
         self.fields = fields
         self.streaming = streaming

@@ -14,7 +14,7 @@ from gateway.config import JsonObject
 from gateway.contract import Buffer, decode_body
 from gateway.endpoints.reply import send_json
 from gateway.errors import InvalidRequest, RequestError
-from gateway.exchange import Exchange, HeaderList
+from gateway.exchange import COLD, Exchange, HeaderList
 from gateway.metrics import Metrics
 from gateway.pipeline.answer import ChunkRenderer, chat_completion, text_completion
 from gateway.pipeline.engine_caller import EngineCaller
@@ -32,7 +32,8 @@ class PipelineEndpoint:
     """Every pipeline of a configuration, by name."""
 
     def __init__(self, pipelines: Mapping[str, Pipeline], relay: Relay, metrics: Metrics) -> None:
-        self._pipelines = pipelines
+        self.pipelines = pipelines
+        """Replaced whole where the configuration changes; a request keeps the one that it began with."""
         self._relay = relay
         self._metrics = metrics
 
@@ -43,15 +44,18 @@ class PipelineEndpoint:
         body: Buffer,
         chat: bool,
         streaming: bool,
+        sticky: bytes,
         send: Send,
     ) -> None:
         """Run the pipeline of `route`. Raises RequestError only before the first byte went out.
 
-        Its own record has no tokens: those stand with the tasks of its stages.
+        `sticky` chooses between several versions of a stage's task. Its own record has no tokens: those stand
+        with the tasks of its stages.
         """
         exchange.begin(route)
         try:
-            await self._run(exchange, self._pipelines[route.name], body, chat, streaming, send)
+            pipeline = self.pipelines[route.name]
+            await self._run(exchange, pipeline, body, chat, streaming, sticky, send)
         finally:
             exchange.release()
 
@@ -62,14 +66,17 @@ class PipelineEndpoint:
         body: Buffer,
         chat: bool,
         streaming: bool,
+        sticky: bytes,
         send: Send,
     ) -> None:
         request = _document(body)
         request_id = exchange.request_id
-        caller = EngineCaller(self._relay, self._metrics, request_id)
+        caller = EngineCaller(self._relay, self._metrics, request_id, sticky)
         exchange.status = 200
         answer_id = ("chatcmpl-" if chat else "cmpl-") + request_id.decode()
-        headers = self._headers(pipeline)
+        headers = self._headers(pipeline, sticky)
+        if exchange.cold:
+            headers.append(COLD)
         created = int(time.time())
         if not streaming:
             render = chat_completion if chat else text_completion
@@ -89,12 +96,14 @@ class PipelineEndpoint:
                 (b"cache-control", b"no-cache"),
                 (b"x-request-id", request_id),
             ]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            if not exchange.begun:
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
             await _send_events(renderer, first, events, exchange, send)
 
-    def _headers(self, pipeline: Pipeline) -> HeaderList:
+    def _headers(self, pipeline: Pipeline, sticky: bytes) -> HeaderList:
         routes = self._relay.replicas.table.routes
-        adapters = dict.fromkeys(routes[stage.task].adapter_id or "" for stage in pipeline.stages)
+        stages = [routes[stage.task].pick(sticky) for stage in pipeline.stages if stage.task in routes]
+        adapters = dict.fromkeys(route.adapter_id or "" for route in stages)
         return [
             (b"x-gateway-task", pipeline.name.encode()),
             (b"x-gateway-adapter", ",".join(adapters).encode()),

@@ -134,8 +134,8 @@ async def send_json(
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: RequestError, request_id: bytes) -> None:
+async def send_error(send: Send, error: RequestError, request_id: bytes, *, cold: bool = False) -> None:
     """An error in OpenAI's envelope."""
-    status, headers, body = error_answer(error, request_id)
+    status, headers, body = error_answer(error, request_id, cold=cold)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

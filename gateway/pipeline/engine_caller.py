@@ -61,14 +61,16 @@ _no_usage = Usage(0, 0)
 class EngineCaller:
     """Runs a stage's task for one client request, whose id all its calls carry."""
 
-    def __init__(self, relay: Relay, metrics: Metrics, request_id: bytes) -> None:
+    def __init__(self, relay: Relay, metrics: Metrics, request_id: bytes, sticky: bytes) -> None:
+        """`sticky`: one choice between several versions of a task for all calls of this request."""
+        self._sticky = sticky
         self._relay = relay
         self._metrics = metrics
         self._request_id = request_id
 
     async def answer(self, task: str, body: JsonObject) -> Answer:
         """One whole answer. Raises RequestError."""
-        route = self._relay.replicas.table.find(task)
+        route = self._relay.replicas.table.find(task).pick(self._sticky)
         async with self._call(route, _fields(body)) as (exchange, connection):
             text = await read_whole(connection)
             completion = _parsed(text)
@@ -81,7 +83,7 @@ class EngineCaller:
 
     async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:
         """The answer as it is decoded; closing the generator aborts it in the engine. Raises RequestError."""
-        route = self._relay.replicas.table.find(task)
+        route = self._relay.replicas.table.find(task).pick(self._sticky)
         fields = _fields(body)
         fields["stream"] = msgspec.Raw(b"true")
         fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')

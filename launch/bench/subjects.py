@@ -120,10 +120,23 @@ def gateway_document(port: int, tasks: int, keys: bool, **settings: object) -> d
     return document
 
 
-def engine_report(url: str) -> dict[str, object]:
-    """What the launcher would leave in the state directory."""
+def engine_report(url: str, document: dict[str, object]) -> dict[str, object]:
+    """What the control plane would leave in the state directory.
+
+    Beside the snapshot the keys of its former, flat form, for an older checkout in the comparison.
+    """
     known: dict[str, object] = {"url": url, "pid": 1, "started_at": 1700000000.0, "state": "ready"}
-    return known | {"base": payload.BASE, "adapters": {}, "stage": "", "reason": "", "load_s": 1.0}
+    tasks = document["tasks"]
+    assert isinstance(tasks, dict)
+    ids = {name: f"{name}@0123456789ab" for name in tasks}
+    return {
+        **known,
+        **{"base": payload.BASE, "adapters": {}, "stage": "", "reason": "", "load_s": 1.0},
+        "version": 1,
+        "engines": [{**known, "name": "engine-0", "loaded": list(ids.values())}],
+        "tasks": {name: {"settings": tasks[name], "versions": [{"id": ids[name]}]} for name in tasks},
+        "keys": document.get("keys", {}),
+    }
 
 
 def start_gateway(
@@ -140,7 +153,7 @@ def start_gateway(
     config = folder / "config.yaml"
     document = gateway_document(port, tasks, checkout.takes_keys(), **settings)
     config.write_text(json.dumps(document), encoding="utf-8")
-    (folder / "engine.json").write_text(json.dumps(engine_report(upstream)), encoding="utf-8")
+    (folder / "engine.json").write_text(json.dumps(engine_report(upstream, document)), encoding="utf-8")
     argv = [*checkout.argv, "-m", "gateway", "--config", str(config), "--state-dir", str(folder)]
     headers = {"authorization": f"Bearer {payload.KEY}"}
     began = time.monotonic()

@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from gateway.app import Gateway
 from gateway.config import Config
 from gateway.http_server import protocol_with
+from gateway.snapshot import EngineStatus, Snapshot, TaskStatus, VersionStatus, encode_snapshot
 from tests.fake_engine import FakeEngine
 
 EXPRESS = True
@@ -123,9 +124,24 @@ async def eventually(condition: Callable[[], bool], limit_s: float = 5.0) -> Non
             await asyncio.sleep(0.005)
 
 
-def write_report(folder: Path, **report: object) -> None:
-    """What the launcher would leave in the state directory."""
-    (folder / "engine.json").write_text(json.dumps(report))
+TASKS = {"concept": "concept@aaaaaaaaaaaa", "naming": "naming@bbbbbbbbbbbb"}
+
+
+def snapshot_of(config: Config, version: int = 1, **engine: object) -> Snapshot:
+    """What the control plane says of the engine, with both adapters loaded where it is ready."""
+    loaded = list(TASKS.values()) if engine.get("state") == "ready" else []
+    status = EngineStatus("engine-0", **{"loaded": loaded, **engine})  # type: ignore[arg-type]
+    document = config.model_dump(mode="json", by_alias=True)
+    tasks = {
+        name: TaskStatus(settings, [VersionStatus(TASKS[name])])
+        for name, settings in document["tasks"].items()
+    }
+    return Snapshot(version, "base", [status], tasks, document["pipelines"], document["keys"])
+
+
+def write_report(config: Config, **engine: object) -> None:
+    """What the control plane would leave in the state directory."""
+    (config.state_dir / "engine.json").write_bytes(encode_snapshot(snapshot_of(config, 1, **engine)))
 
 
 @asynccontextmanager
@@ -143,9 +159,10 @@ async def stack(
     """`uds`: the engine listens on that Unix socket."""
     engine = FakeEngine()
     url = await engine.start(uds)
+    config = config_of(folder, keys=keys, **gateway_settings)
     if ready:
-        write_report(folder, url=url, state="ready", started_at=1.0, base="base")
-    gateway = Gateway(config_of(folder, keys=keys, **gateway_settings))
+        write_report(config, url=url, state="ready", started_at=1.0)
+    gateway = Gateway(config)
     untasked = EXPRESS if express is None else express
     settings = uvicorn.Config(
         gateway,
@@ -157,7 +174,8 @@ async def stack(
     )
     settings.load()
     state = ServerState()
-    await gateway.replicas.start()
+    following = gateway.following()
+    await following.__aenter__()
     protocol = settings.http_protocol_class
 
     def connect() -> asyncio.Protocol:
@@ -172,7 +190,7 @@ async def stack(
             yield Stack(engine, gateway, port, client, state)
     finally:
         server.close()
-        await gateway.replicas.stop()
+        await following.__aexit__(None, None, None)
         await engine.stop()
         for connection in list(state.connections):
             connection.shutdown()

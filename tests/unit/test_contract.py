@@ -18,7 +18,7 @@ from gateway.contract import (
     text_field,
 )
 from gateway.errors import InvalidRequest
-from gateway.table import Route, build_table
+from gateway.table import Loaded, Route, build_table
 from tests.unit.stack import config_of, stack
 
 LARGE = JOIN_BELOW_BYTES * 2
@@ -28,7 +28,8 @@ NAMING = "naming@bbbbbbbbbbbb"
 
 
 def route(folder: Path, name: str = "naming") -> Route:
-    return build_table(config_of(folder), {"base": "base", "naming": NAMING}).routes[name]
+    loaded = {"base": [Loaded("base")], "naming": [Loaded(NAMING)]}
+    return build_table(config_of(folder), loaded).routes[name]
 
 
 def sent(folder: Path, body: bytes, name: str = "naming", size: int | None = None) -> bytes:

@@ -172,9 +172,10 @@ async def test_clients_that_leave_at_any_moment_leave_nothing(
 @asynccontextmanager
 async def process(folder: Path, engine: FakeEngine, workers: int) -> AsyncIterator[tuple[int, int]]:
     """`python -m gateway` before an engine: its port and its process id. It must end with exit code 0."""
-    write_report(folder, url=engine.url, state="ready", started_at=1.0, base="base")
+    config = config_of(folder, workers=workers)
+    write_report(config, url=engine.url, state="ready", started_at=1.0)
     file = folder / "config.yaml"
-    document = config_of(folder, workers=workers).model_dump(mode="json", by_alias=True)
+    document = config.model_dump(mode="json", by_alias=True)
     file.write_text(yaml.safe_dump(document))
     started = await asyncio.create_subprocess_exec(
         sys.executable,

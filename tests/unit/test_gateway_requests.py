@@ -192,13 +192,14 @@ async def test_dead_engine_is_502_and_not_ready(tmp_path: Path) -> None:
 
 async def test_starting_engine_is_503_with_retry_after_then_serves(tmp_path: Path) -> None:
     async with stack(tmp_path, ready=False) as s:
-        write_report(tmp_path, state="starting", stage="loading weights", started_at=1.0)
-        await eventually(lambda: s.gateway.replicas.report.state == "starting")
+        config = s.gateway.replicas.config
+        write_report(config, state="starting", stage="loading weights", started_at=1.0)
+        await eventually(lambda: s.gateway.replicas.stage()[0] == "loading weights")
         answer = await s.chat()
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_starting")
         assert int(answer.headers["retry-after"]) > 0
         assert (await s.client.get("/ready")).status_code == 503
-        write_report(tmp_path, url=s.engine.url, state="ready", started_at=2.0)
+        write_report(config, url=s.engine.url, state="ready", started_at=2.0)
         await eventually(lambda: s.gateway.replicas.current is not None)
         assert (await s.chat()).status_code == 200
 

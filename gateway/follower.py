@@ -1,0 +1,140 @@
+"""Follows the control plane, by its socket or by its file, and tells it what goes on here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import time
+
+import msgspec
+
+from gateway.cold import WaitingRoom
+from gateway.control import Control
+from gateway.errors import RequestError
+from gateway.limits import Admission
+from gateway.replicas import Replicas
+from gateway.snapshot import FILE, GatewayReport, Snapshot, read_snapshot
+
+logger = logging.getLogger("gateway.follower")
+
+POLL_S = 0.2
+"""Between two looks at the file, and two tries to reach the socket."""
+REPORT_EVERY_S = 2.0
+CLOSELY_S = 0.05
+"""Between two looks at what is in flight, while somebody waits for it to end."""
+DEMAND_EVERY_S = 1.0
+
+
+class Follower:
+    """Make it in the event loop that it is used in."""
+
+    def __init__(self, control: Control, replicas: Replicas, admission: Admission, room: WaitingRoom) -> None:
+        self._control = control
+        self._replicas = replicas
+        self._admission = admission
+        self._room = room
+        self._file = replicas.config.state_dir / FILE
+        self._stamp: tuple[int, int] | None = None
+        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._tasks: list[asyncio.Task[None]] = []
+        self._asked_at = -DEMAND_EVERY_S
+
+    async def start(self) -> None:
+        """Read the file once, then follow."""
+        self._look()
+        self._tasks = [
+            asyncio.create_task(self._follow()),
+            asyncio.create_task(self._report()),
+            asyncio.create_task(self._demand()),
+        ]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._control.close()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except RequestError as error:
+                if self._replicas.control_alive:
+                    logger.warning("the control plane is gone, the last table goes on: %s", error)
+            except Exception:  # whatever came, the next one is heard
+                logger.exception("a snapshot cannot be followed")
+            self._replicas.control_alive = False
+            self._look()
+            await asyncio.sleep(POLL_S)
+
+    async def _listen(self) -> None:
+        async with contextlib.aclosing(self._control.snapshots(self._name)) as snapshots:
+            async for snapshot in snapshots:
+                self._replicas.control_alive = True
+                self._apply(snapshot)
+
+    def _apply(self, snapshot: Snapshot) -> None:
+        self._replicas.apply(snapshot)
+        slots, adapters = self._replicas.slots()
+        self._admission.set_slots(slots, adapters)
+
+    def _look(self) -> None:
+        """The file, where it has changed: there may be no control plane, or not yet."""
+        try:
+            stat = self._file.stat()
+        except OSError:
+            return
+        stamp = (stat.st_mtime_ns, stat.st_ino)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        snapshot = read_snapshot(self._file)
+        if snapshot is not None:
+            self._apply(snapshot)
+
+    async def _report(self) -> None:
+        """At each change that the control plane waits for, and every few seconds."""
+        last: GatewayReport | None = None
+        last_at = 0.0
+        while True:
+            report = self._now()
+            told = last is not None and msgspec.structs.replace(report, last_request_s=None) == last
+            if self._replicas.control_alive and (not told or time.monotonic() - last_at >= REPORT_EVERY_S):
+                last_at = time.monotonic()
+                with contextlib.suppress(RequestError):
+                    status, _ = await self._control.request("POST", "/gateways", msgspec.json.encode(report))
+                    if status == 204:
+                        last = msgspec.structs.replace(report, last_request_s=None)
+            snapshot = self._replicas.snapshot
+            closely = snapshot.retiring or any(one.state == "draining" for one in snapshot.engines)
+            try:
+                async with asyncio.timeout(CLOSELY_S if closely else REPORT_EVERY_S):
+                    await self._replicas.news.wait()
+            except TimeoutError:
+                continue
+
+    def _now(self) -> GatewayReport:
+        snapshot, admission = self._replicas.snapshot, self._admission
+        last = admission.last_request_at
+        return GatewayReport(
+            gateway=self._name,
+            version=snapshot.version,
+            in_flight=admission.in_flight + admission.waiting,
+            busy=[one for one in snapshot.retiring if admission.busy(one)],
+            last_request_s=None if last is None else max(0.0, time.perf_counter() - last),
+            waiting=self._room.waiting,
+        )
+
+    async def _demand(self) -> None:
+        """Ask for an engine while somebody waits for one that has not been asked."""
+        while True:
+            await self._room.wanted.wait()
+            if self._room.waiting and self._replicas.wants_start() and self._replicas.control_alive:
+                with contextlib.suppress(RequestError):
+                    await self._control.request("POST", "/engines/start", b"{}")
+            else:
+                self._room.wanted.clear()
+            await asyncio.sleep(DEMAND_EVERY_S if self._room.waiting else 0)
