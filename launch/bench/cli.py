@@ -49,6 +49,7 @@ def build_bench_app() -> typer.Typer:
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command("engine", context_settings=passed_on)(engine_proxy)
     app.command("pipeline", context_settings=passed_on)(pipeline_proxy)
+    app.command("churn", context_settings=passed_on)(churn_proxy)
     return app
 
 
@@ -84,6 +85,13 @@ def pipeline_proxy(context: typer.Context) -> None:
     from launch.bench.pipeline import pipeline_command
 
     _hand_over("pipeline", pipeline_command, context.args)
+
+
+def churn_proxy(context: typer.Context) -> None:
+    """Adapters exchanged under traffic, and whose answers come (churn --help lists its options)."""
+    from launch.bench.churn import churn_command
+
+    _hand_over("churn", churn_command, context.args)
 
 
 def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:

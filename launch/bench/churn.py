@@ -1,0 +1,218 @@
+"""`bench churn`: four tasks answer thousands of requests while their adapters are exchanged all the time.
+
+Every answer is held against what its adapter answers alone: not one may be another adapter's or the base's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from gateway.config import Config, load_config
+from gateway.errors import EngineFailure
+from launch.adapters import adapter_id
+from launch.base import resolve_base
+from launch.bench import machine
+from launch.bench.churn_load import Clients, Tally, asked_directly
+from launch.bench.churn_operator import Change, ControlSocket, Operator
+from launch.bench.churn_truth import Truth, ask_alone
+from launch.bench.dummy_adapters import AdapterShape, write_dummy_adapter
+from launch.bench.engine_config import GATEWAY_PORT, HOST, KEY, under_test
+from launch.bench.engine_report import console, write_result
+from launch.bench.engine_stack import running_stack
+from launch.bench.places import RESULTS
+from launch.engine_http import load_adapter, unload_adapter
+from launch.ports import free_port
+from launch.proof import NOISE
+from launch.shapes import Base
+
+TASKS = ("red", "green", "blue", "grey")
+VERSIONS = 3
+SHAPE = AdapterShape(4, ("q_proj", "v_proj", "o_proj"))
+STRENGTH = 0.2
+"""Of lora_B: enough that two random adapters' first tokens differ by more than the noise."""
+CLIENTS = 8
+PAUSE_S = 2.0
+
+
+def churn_command(
+    config: Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")] = Path(
+        "configs/demo/config.yaml"
+    ),
+    requests: Annotated[int, typer.Option(min=1, help="in all")] = 10_000,
+    pause_s: Annotated[float, typer.Option(min=0, help="between two changes")] = PAUSE_S,
+    clients: Annotated[int, typer.Option(min=1, help="at once")] = CLIENTS,
+    seed: Annotated[int, typer.Option(help="of the changes")] = 1,
+    output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
+) -> None:
+    """Exchange adapters under traffic, and look at whose answers come."""
+    with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
+        document = measure(load_config(config), Path(scratch), requests, clients, pause_s, seed)
+    console().print(write_result(output, "churn", document).as_posix())
+    if document["faults"]:
+        raise typer.Exit(1)
+
+
+def measure(
+    given: Config, scratch: Path, requests: int, clients: int, pause_s: float, seed: int
+) -> dict[str, object]:
+    """Everything, as a document. Raises ConfigError and EngineFailure."""
+    described = machine.describe({})
+    folders = write_adapters(scratch / "adapters", resolve_base(given.base))
+    first = {task: found[0] for task, found in folders.items()}
+    config = under_test(
+        given,
+        first,
+        state_dir=scratch / "state",
+        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
+    )
+    roots = config.adapters.model_copy(update={"roots": [scratch / "adapters"]})
+    config = config.model_copy(update={"adapters": roots})
+    with running_stack(config, scratch, KEY) as stack:
+        truth = learn(stack.engine_url, stack.base, folders, keep=set(stack.adapters.values()))
+        say(f"{len(truth.alone)} models answer alone, {truth.apart():.2f} apart (noise {NOISE})")
+        control = ControlSocket(config.state_dir)
+        began = time.monotonic()
+        tally, operator = churn(stack.gateway_url, control, truth, folders, requests, clients, pause_s, seed)
+        took_s = time.monotonic() - began
+        _, state = control.ask("GET", "/state")
+        log = stack.log.read_text(encoding="utf-8", errors="replace")
+    faults = [*tally.faults, *operator.faults, *(["the engine was restarted"] if _restarted(state) else [])]
+    table = table_of(tally, operator.changes, took_s)
+    console().print(table)
+    for fault in faults[:20]:
+        say(f"fault: {fault}")
+    return {
+        "what": "churn",
+        "machine": described,
+        "settings": {
+            "requests": requests,
+            "clients": clients,
+            "pause_s": pause_s,
+            "seed": seed,
+            "tasks": len(TASKS),
+            "versions": VERSIONS,
+            "apart": round(truth.apart(), 3),
+            "noise": NOISE,
+        },
+        "took_s": round(took_s, 1),
+        "statuses": dict(tally.statuses),
+        "verdicts": dict(tally.verdicts),
+        "answers_by_id": dict(tally.by_id),
+        "latency_ms": _quantiles(tally.latencies_ms),
+        "changes": [dataclasses.asdict(change) for change in operator.changes],
+        "faults": faults,
+        "tracebacks_in_log": log.count("Traceback"),
+    }
+
+
+def churn(
+    url: str,
+    control: ControlSocket,
+    truth: Truth,
+    folders: Mapping[str, Sequence[Path]],
+    requests: int,
+    clients: int,
+    pause_s: float,
+    seed: int,
+) -> tuple[Tally, Operator]:
+    """The load and the operator together, until the load is over. Raises what the operator raised."""
+    operator = Operator(control, folders, seed)
+    load = Clients(url, KEY, list(folders), truth, requests)
+    stop = threading.Event()
+    broken: list[EngineFailure] = []
+
+    def operate() -> None:
+        try:
+            operator.run(pause_s, stop)
+        except EngineFailure as error:
+            broken.append(error)
+
+    beside = threading.Thread(target=operate)
+    beside.start()
+    try:
+        load.run(clients)
+    finally:
+        stop.set()
+        beside.join()
+    if broken:
+        raise broken[0]
+    return load.tally, operator
+
+
+def write_adapters(folder: Path, base: Base) -> dict[str, list[Path]]:
+    """`VERSIONS` random adapters for each task, no two alike. Raises ConfigError."""
+    folders: dict[str, list[Path]] = {}
+    for number, task in enumerate(TASKS):
+        folders[task] = [folder / f"{task}-{version}" for version in range(VERSIONS)]
+        for version, path in enumerate(folders[task]):
+            write_dummy_adapter(path, base, SHAPE, 100 + number * VERSIONS + version, STRENGTH)
+    return folders
+
+
+def learn(url: str, base: str, folders: Mapping[str, Sequence[Path]], keep: set[str]) -> Truth:
+    """Each adapter alone on the idle engine, past the gateway; those in `keep` stay loaded.
+
+    Raises EngineFailure, also where two of them cannot be told apart.
+    """
+    known: dict[str, Path] = {}
+    for task, found in folders.items():
+        for path in found:
+            settings = (path / "adapter_config.json").read_bytes()
+            known[adapter_id(task, settings, path / "adapter_model.safetensors")] = path
+    for name, path in known.items():
+        load_adapter(url, name, path)
+    truth = ask_alone(lambda model, prompt: asked_directly(url, model, prompt), [base, *known], base)
+    for name in known:
+        if name not in keep:
+            unload_adapter(url, name)
+    if truth.apart() <= 2 * NOISE:
+        raise EngineFailure(f"two adapters answer alike ({truth.apart():.3f} apart)")
+    return truth
+
+
+def table_of(tally: Tally, changes: Sequence[Change], took_s: float) -> Table:
+    """What came back, and how long the changes took."""
+    table = Table(
+        "what",
+        "count",
+        box=box.SIMPLE_HEAD,
+        title=f"{sum(tally.statuses.values())} requests in {took_s:.0f} s",
+    )
+    for status, count in tally.statuses.most_common():
+        table.add_row(f"status {status}", str(count))
+    for verdict, count in tally.verdicts.most_common():
+        table.add_row(f"answered as {verdict}", str(count))
+    for what in dict.fromkeys(change.what for change in changes):
+        done = [c for c in changes if c.what == what]
+        well = sorted(c.took_s for c in done if c.status == 200)
+        median = f", median {well[len(well) // 2]:.2f} s, longest {well[-1]:.2f} s" if well else ""
+        table.add_row(what, f"{len(well)} done, {len(done) - len(well)} refused{median}")
+    return table
+
+
+def say(text: str) -> None:
+    console().print(text, highlight=False)
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(values) or [0.0]
+    last = len(ordered) - 1
+    return {
+        name: round(ordered[int(last * share)], 1)
+        for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1))
+    }
+
+
+def _restarted(state: Mapping[str, object]) -> bool:
+    engines = state.get("engines")
+    return isinstance(engines, list) and any(engine.get("restarts") for engine in engines)
