@@ -185,7 +185,7 @@ class Replicas:
         )
 
     def slots(self) -> tuple[int | None, int]:
-        """Adapters that one batch holds (None where an engine says nothing), and how many may be asked for."""
+        """Adapters that one batch holds (None where an engine says nothing), and how many are asked for."""
         sizes = [replica.status.slots for replica in self._replicas]
         known = [size for size in sizes if size is not None]
         asked = {
