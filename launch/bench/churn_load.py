@@ -16,7 +16,7 @@ from gateway.errors import EngineFailure
 from launch.bench.churn_truth import PROMPTS, Truth
 from launch.proof import Canary, read_canary
 
-TOKENS = 2
+TOKENS = 3
 DOCUMENTED = frozenset({"404 model_not_found", "503 adapter_not_loaded", "429 rate_limit_exceeded"})
 """What a client may meet while a task is removed and comes back; anything else is a fault."""
 

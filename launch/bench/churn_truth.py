@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from launch.proof import NOISE, Canary
 
@@ -39,15 +40,19 @@ class Truth:
             return "nobody"
         return "base" if nearest == self.base else f"other:{nearest}"
 
-    def apart(self) -> float:
-        """The smallest distance between two models' answers: over `NOISE`, or nothing could be told."""
-        names = list(self.alone)
-        return min(
-            first.distance(second)
-            for index, one in enumerate(names)
-            for other in names[index + 1 :]
-            for first, second in zip(self.alone[one], self.alone[other], strict=True)
-        )
+    def apart(self) -> tuple[float, int]:
+        """How well answers can be told apart: the share over all pairs of models and prompts, and for the
+        worst pair the number of prompts. An answer of the wrong one of two that are not apart goes unseen.
+        """
+        pairs = [
+            [
+                first.distance(second) > 2 * NOISE
+                for first, second in zip(self.alone[one], self.alone[other], strict=True)
+            ]
+            for one, other in combinations(self.alone, 2)
+        ]
+        told = [sum(pair) for pair in pairs]
+        return sum(told) / (len(pairs) * len(PROMPTS)), min(told)
 
 
 def ask_alone(ask: Callable[[str, str], Canary], models: Sequence[str], base: str) -> Truth:
