@@ -1,30 +1,36 @@
-"""An adapter folder → a checked Adapter, from its configuration and its weights' header alone."""
+"""An adapter folder → a checked Adapter, before an engine sees it."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
-import re
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config import Config
 from gateway.errors import ConfigError
-from launch.safetensors_header import BadHeader, read_header
-from launch.shapes import LORA_TENSOR, Base, check_tensor
+from launch.adapter_files import (
+    CONFIG,
+    PICKLES,
+    WEIGHTS,
+    Origin,
+    Unfit,
+    lies_within,
+    open_regular,
+    read_json,
+    shorten,
+)
+from launch.adapter_settings import ENGINE_RANKS, Settings, read_settings
+from launch.lineage import check_lineage
+from launch.module_patterns import check_patterns, meant_by, ranks_of
+from launch.safetensors_header import BadHeader, Tensor, read_header_of
+from launch.shapes import EMBEDDING_TENSOR, LORA_TENSOR, Base, check_tensor
+from launch.weights_scan import FLOATS, Findings, scan
 
-ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM 0.32, vllm/config/lora.py, MaxLoRARanks
-PLAIN_INITS = {"gaussian", "eva", "orthogonal", "mica", "lora_ga"}  # these leave the base's weights alone
-REFUSED = {
-    "use_dora": "is a DoRA adapter, which the engine cannot serve; train it with use_dora: false",
-    "modules_to_save": "saves whole modules beside LoRA, which the engine cannot serve; train without them",
-    "lora_bias": "trains LoRA biases, which the engine cannot serve; train with lora_bias: false",
-    "layer_replication": "replicates layers, which the engine cannot serve",
-    "alora_invocation_tokens": "is an Activated LoRA, which the engine cannot serve",
-    "use_bdlora": "is a block-diagonal LoRA, which the engine cannot serve",
-    "use_qalora": "is a QALoRA adapter, which the engine cannot serve",
-}
+MAX_HEADER_BYTES = 32 * 1024 * 1024
+"""Of an adapter: some 200,000 tensors."""
 
 
 @dataclass(frozen=True)
@@ -52,39 +58,39 @@ def check_adapters(config: Config, base: Base) -> list[Adapter]:
     ]
 
 
-def check_adapter(task: str, folder: Path, base: Base, rank_limit: int | None = None) -> Adapter:
-    """Check one folder; `rank_limit` is the configuration's own, where it sets one."""
-    key, shown = f"tasks.{task}.adapter", str(folder)
-    if not folder.is_dir():
-        mend = (
-            "is a file, not a folder"
-            if folder.exists()
-            else "no such folder; write the path of a peft adapter"
-        )
-        raise ConfigError(key, shown, mend)
-    path = folder.resolve()
-    settings, raw = _read_settings(key, path)
-    _refuse_unservable(key, shown, settings)
-    rank = _largest_rank(key, shown, settings)
-    _check_rank(key, shown, rank, rank_limit)
-    weights = path / "adapter_model.safetensors"
-    if not weights.is_file():
-        others = [name for name in ("adapter_model.bin", "adapter_model.pt") if (path / name).exists()]
-        mend = (
-            f"has {others[0]}, a pickle that could run code; save it again as safetensors"
-            if others
-            else "has no adapter_model.safetensors"
-        )
-        raise ConfigError(key, shown, mend)
-    _check_weights(key, weights, settings, base)
-    return Adapter(
-        task=task,
-        id=adapter_id(task, raw, weights),
-        path=path,
-        rank=rank,
-        size_bytes=weights.stat().st_size,
-        warnings=_warnings(settings, base),
-    )
+def check_adapter(
+    task: str,
+    folder: Path,
+    base: Base,
+    rank_limit: int | None = None,
+    *,
+    key: str | None = None,
+    origin: Origin | None = None,
+) -> Adapter:
+    """Check one folder. Raises ConfigError, which names `key`, the file and what to do.
+
+    `rank_limit` is the largest rank that the engine holds, where that is settled; `key` is what the caller
+    knows the folder by, by default the configuration's; `origin` adds bounds, and another name to show.
+    """
+    key = key or f"tasks.{task}.adapter"
+    origin = origin or Origin(str(folder))
+    with _named(key, origin.shown):
+        path = _real_folder(folder, origin)
+        _require_files(path)
+    with _named(key, _file(origin, CONFIG)):
+        with open_regular(path / CONFIG, origin.roots) as file:
+            document, raw = read_json(file)
+        settings = read_settings(document, rank_limit)
+        warnings = check_lineage(settings.trained_on, base)
+    with _named(key, _file(origin, WEIGHTS)), open_regular(path / WEIGHTS, origin.roots) as file:
+        size = os.fstat(file.fileno()).st_size
+        _check_size(size + len(raw), origin)
+        digest = hashlib.sha256(raw)
+        header = read_header_of(file, size, MAX_HEADER_BYTES)
+        warnings += _check_tensors(header.tensors, settings, base)
+        digest.update(header.raw)
+        _check_numbers(header.tensors, scan(file, header.tensors, digest))
+    return Adapter(task, _id(task, digest.hexdigest()), path, settings.largest_rank, size, warnings)
 
 
 def adapter_id(task: str, settings: bytes, weights: Path) -> str:
@@ -93,7 +99,7 @@ def adapter_id(task: str, settings: bytes, weights: Path) -> str:
     with weights.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return f"{task}@{digest.hexdigest()[:12]}"
+    return _id(task, digest.hexdigest())
 
 
 def engine_rank(ranks: Sequence[int]) -> int:
@@ -101,104 +107,139 @@ def engine_rank(ranks: Sequence[int]) -> int:
     return next(rank for rank in ENGINE_RANKS if rank >= max(ranks, default=1))
 
 
-def _read_settings(key: str, path: Path) -> tuple[dict[str, object], bytes]:
-    file = path / "adapter_config.json"
+def _id(task: str, digest: str) -> str:
+    return f"{task}@{digest[:12]}"
+
+
+def _file(origin: Origin, name: str) -> str:
+    return f"{origin.shown.rstrip('/')}/{name}"
+
+
+@contextlib.contextmanager
+def _named(key: str, shown: str) -> Iterator[None]:
+    """What is found wrong, with the name of what it was found in."""
     try:
-        raw = file.read_bytes()
-        settings = json.loads(raw)
-    except FileNotFoundError as error:
-        raise ConfigError(key, str(path), "has no adapter_config.json; is it a peft adapter?") from error
+        yield
+    except (Unfit, BadHeader) as error:
+        mend = str(error) if isinstance(error, Unfit) else f"{error}; copy or save the adapter again"
+        raise ConfigError(key, shorten(shown, 4096), mend) from error
     except OSError as error:
-        raise ConfigError(key, str(file), f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(key, str(file), f"is not JSON: {error}") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(key, str(file), "is no JSON object")
-    return settings, raw
-
-
-def _refuse_unservable(key: str, shown: str, settings: Mapping[str, object]) -> None:
-    kind = settings.get("peft_type")
-    if kind != "LORA":
-        raise ConfigError(key, shown, f"is a {kind or 'nameless'} adapter; only LORA can be served")
-    for name, reason in REFUSED.items():
-        if settings.get(name):
-            raise ConfigError(key, shown, reason)
-    if settings.get("bias", "none") != "none":
         raise ConfigError(
-            key, shown, f"was trained with bias: {settings['bias']}; the engine serves bias: none only"
-        )
-    init = settings.get("init_lora_weights")
-    if isinstance(init, str) and init.lower() not in PLAIN_INITS:
-        raise ConfigError(
-            key, shown, f"was initialised by {init}, which changes the base; convert it to plain LoRA"
-        )
+            key, shorten(shown, 4096), f"cannot be read: {error.strerror}; look at its rights"
+        ) from error
 
 
-def _largest_rank(key: str, shown: str, settings: Mapping[str, object]) -> int:
-    ranks = [settings.get("r"), *_pattern(settings).values()]
-    whole = [rank for rank in ranks if isinstance(rank, int) and not isinstance(rank, bool) and rank > 0]
-    if len(whole) < len(ranks):
-        raise ConfigError(key, shown, "its r or rank_pattern is no positive whole number")
-    return max(whole)
-
-
-def _check_rank(key: str, shown: str, rank: int, limit: int | None) -> None:
-    if limit is not None and rank > limit:
-        raise ConfigError(
-            key, shown, f"has rank {rank}, over base.max_lora_rank {limit}; raise it, or write auto"
-        )
-    if rank > ENGINE_RANKS[-1]:
-        raise ConfigError(key, shown, f"has rank {rank}; the engine's largest is {ENGINE_RANKS[-1]}")
-
-
-def _check_weights(key: str, weights: Path, settings: Mapping[str, object], base: Base) -> None:
+def _real_folder(folder: Path, origin: Origin) -> Path:
     try:
-        tensors = read_header(weights)
-    except BadHeader as error:
-        raise ConfigError(key, str(weights), str(error)) from error
-    except OSError as error:
-        raise ConfigError(key, str(weights), f"cannot be read: {error.strerror}") from error
+        path = folder.resolve()
+    except RuntimeError as error:  # what pathlib says of links in a circle
+        raise Unfit("is a link to itself; write the path of a peft adapter") from error
+    except ValueError as error:  # a zero byte
+        raise Unfit("is no path; write the path of a peft adapter") from error
+    if origin.roots is not None and not lies_within(path, origin.roots):
+        raise Unfit("is outside adapters.roots; add its folder there")
+    if not path.exists():
+        raise Unfit("no such folder; write the path of a peft adapter")
+    if not path.is_dir():
+        raise Unfit("is a file, not a folder; write the path of a peft adapter's folder")
+    return path
+
+
+def _require_files(path: Path) -> None:
+    if not os.path.lexists(path / CONFIG):
+        raise Unfit(f"has no {CONFIG}; is it a peft adapter?")
+    if os.path.lexists(path / WEIGHTS):
+        return
+    pickle = next((name for name in PICKLES if os.path.lexists(path / name)), None)
+    if pickle:
+        raise Unfit(f"has {pickle}, a pickle that could run code; save it again as safetensors")
+    raise Unfit(f"has no {WEIGHTS}; save the adapter with peft's save_pretrained")
+
+
+def _check_size(size: int, origin: Origin) -> None:
+    if origin.max_bytes is not None and size > origin.max_bytes:
+        raise Unfit(
+            f"makes an adapter of {size} bytes, over adapters.max_bytes {origin.max_bytes}; "
+            "raise that, or train with a smaller rank"
+        )
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], settings: Settings, base: Base) -> tuple[str, ...]:
+    """What the header tells; warnings. Raises Unfit."""
     if not tensors:
-        raise ConfigError(key, str(weights), "holds no tensors")
+        raise Unfit("holds no tensors; save the adapter again")
+    modules = {name: _module(name) for name in tensors}
+    ranks = ranks_of(settings.rank_pattern, modules.values(), settings.rank)
+    check_patterns("alpha_pattern", settings.alpha_pattern, modules.values())
     for name, tensor in tensors.items():
-        misfit = check_tensor(name, tensor.shape, _rank_of(name, settings), base)
+        misfit = check_tensor(name, tensor.shape, ranks[modules[name]], base)
         if misfit is not None:
-            raise ConfigError(key, str(weights), str(misfit))
-        other = (
-            name.replace(".lora_A.", ".lora_B.")
-            if ".lora_A." in name
-            else name.replace(".lora_B.", ".lora_A.")
+            raise Unfit(f"{misfit}; train it on this base, or save it again")
+        if tensor.dtype not in FLOATS:
+            raise Unfit(
+                f"has {name} as {shorten(tensor.dtype)}; save it as {', '.join(sorted(FLOATS))}, "
+                "which the engine reads"
+            )
+        if _twin(name) not in tensors:
+            raise Unfit(f"has {name} but not {_twin(name)}; save the adapter again")
+    return _check_targets(set(modules.values()), settings.document.get("target_modules"))
+
+
+def _module(tensor: str) -> str:
+    if EMBEDDING_TENSOR.search(tensor):
+        raise Unfit(
+            f"holds {tensor}: it trains the embedding, which is not served; train without embed_tokens"
         )
-        if other not in tensors:
-            raise ConfigError(key, str(weights), f"has {name} but not {other}")
-
-
-def _rank_of(tensor: str, settings: Mapping[str, object]) -> int:
-    """peft's rule: a pattern counts where it ends the module's name at a dot; the first that matches wins."""
     match = LORA_TENSOR.match(tensor)
-    module = match["module"] if match else tensor
-    for pattern, rank in _pattern(settings).items():
-        if isinstance(rank, int) and re.match(rf"(.*\.)?({pattern})$", module):
-            return rank
-    rank = settings.get("r")
-    return rank if isinstance(rank, int) else 0
+    return match["module"] if match else tensor
 
 
-def _pattern(settings: Mapping[str, object]) -> Mapping[str, object]:
-    pattern = settings.get("rank_pattern")
-    return pattern if isinstance(pattern, dict) else {}
+def _twin(tensor: str) -> str:
+    if ".lora_A." in tensor:
+        return tensor.replace(".lora_A.", ".lora_B.")
+    return tensor.replace(".lora_B.", ".lora_A.")
 
 
-def _warnings(settings: Mapping[str, object], base: Base) -> tuple[str, ...]:
-    """Names may differ where the base was copied or renamed; fitting shapes make that a warning, no error."""
-    trained_on = settings.get("base_model_name_or_path")
-    if not isinstance(trained_on, str) or not trained_on or not base.name:
+def _check_targets(modules: set[str], target: object) -> tuple[str, ...]:
+    """The two files must be of one adapter. Raises Unfit."""
+    meant = meant_by(target, modules)
+    if meant is None:
         return ()
-    if _last(trained_on) == _last(base.name):
-        return ()
-    return (f"was trained on {trained_on!r}, the base is {base.name!r}",)
+    hit, idle = meant
+    if not hit:
+        raise Unfit(
+            f"holds no tensor for target_modules {shorten(target)}: {CONFIG} is another adapter's; "
+            "take both files from one training"
+        )
+    warnings = []
+    if idle:
+        warnings.append(f"holds nothing for target_modules {shorten(', '.join(map(str, idle)))}")
+    if len(hit) < len(modules):
+        extra = sorted(modules - hit)
+        warnings.append(f"holds {len(extra)} modules that target_modules does not name, such as {extra[0]}")
+    return tuple(warnings)
 
 
-def _last(name: str) -> str:
-    return name.rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1].lower()
+def _check_numbers(tensors: Mapping[str, Tensor], found: Findings) -> None:
+    if found.endless:
+        raise Unfit(
+            f"has NaN or infinite numbers in {found.endless[0]}: its training diverged; "
+            "train it again, with a lower learning rate"
+        )
+    if all(name in found.zero for name in tensors if ".lora_B." in name):
+        raise Unfit(
+            "its lora_B weights are all zero: it was never trained, or saved before training; "
+            "save it after training"
+        )
+    if all(name in found.zero or _twin(name) in found.zero for name in tensors):
+        raise Unfit("has no effect: each module's lora_A or lora_B is all zero; train it again")
+
+
+__all__ = [
+    "ENGINE_RANKS",
+    "Adapter",
+    "adapter_id",
+    "check_adapter",
+    "check_adapters",
+    "engine_rank",
+]

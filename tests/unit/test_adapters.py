@@ -117,7 +117,7 @@ def test_tensors_that_do_not_fit(tmp_path: Path, shapes: Shapes, expected: str) 
 def test_grouped_heads_are_known(tmp_path: Path) -> None:
     k = Q.replace("q_proj", "k_proj")
     shapes: Shapes = {f"{k}.lora_A.weight": (8, 16), f"{k}.lora_B.weight": (8, 8)}
-    check_adapter("naming", adapter(tmp_path / "a", shapes), BASE)
+    check_adapter("naming", adapter(tmp_path / "a", shapes, {"target_modules": ["k_proj"]}), BASE)
 
 
 def test_rank_pattern_counts(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""Whether an adapter was trained on this base, as far as names and files at hand can tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launch.adapter_files import Unfit, open_regular, read_json, shorten
+from launch.shapes import Base, traits_of
+
+
+def check_lineage(trained_on: str, base: Base) -> tuple[str, ...]:
+    """Warnings. Raises Unfit where the adapter's base is known, and is another.
+
+    Names alone decide nothing, since bases are copied and renamed. Where the named model's config.json is on
+    this machine, as a folder or in the hub's cache, it does: two models that differ there share no adapter.
+    """
+    if not trained_on or not base.name or _last(trained_on) == _last(base.name):
+        return ()
+    config = _config_of(trained_on)
+    theirs = traits_of(config) if config is not None else {}
+    for trait, ours in base.traits.items():
+        if trait in theirs and theirs[trait] != ours:
+            raise Unfit(
+                f"was trained on {shorten(trained_on)!r}, whose {trait} is {shorten(theirs[trait])}; "
+                f"the base {base.name!r} has {ours}; train it on this base"
+            )
+    return (f"was trained on {shorten(trained_on)!r}, the base is {base.name!r}",)
+
+
+def _last(name: str) -> str:
+    return name.rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1].lower()
+
+
+def _config_of(name: str) -> dict[str, object] | None:
+    """The named model's config.json; None where it is not on this machine, or is none."""
+    file = Path(name) / "config.json" if name.startswith("/") else _in_hub_cache(name)
+    if file is None or "\0" in name:
+        return None
+    try:
+        with open_regular(file) as opened:
+            document, _ = read_json(opened)
+    except (Unfit, OSError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _in_hub_cache(name: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache  # costs time to import, and few adapters need it
+    from huggingface_hub.errors import HFValidationError
+
+    if len(name) > 96 or name.count("/") != 1:
+        return None
+    try:
+        found = try_to_load_from_cache(name, "config.json")
+    except (HFValidationError, OSError):
+        return None
+    return Path(found) if isinstance(found, str) else None
