@@ -31,6 +31,7 @@ from gateway.metrics import Metrics
 from gateway.pipeline.spec import compile_pipelines
 from gateway.relay import Relay
 from gateway.replicas import Replicas
+from gateway.shadow import Shadow
 
 logger = logging.getLogger("gateway.app")
 
@@ -48,13 +49,16 @@ class Gateway:
         bounds = config.gateway
         self.metrics = metrics or Metrics.single()
         self.replicas = Replicas(config, self._prepare)
-        self.admission = Admission(config, worker, self.metrics.waiting)
+        self.admission = Admission(config, worker, self._waiting)
+        self.shadow = Shadow(self.replicas, self.admission, self.metrics, worker)
         self.room = WaitingRoom(self.replicas, worker)
         self._keys = keys = Keys(config.keys)
         relay = Relay(self.replicas, self.admission)
-        self._pipelines = pipelines = PipelineEndpoint(compile_pipelines(config), relay, self.metrics)
+        self._pipelines = pipelines = PipelineEndpoint(
+            compile_pipelines(config), relay, self.metrics, self.shadow
+        )
         hot = {
-            path: Completions(path, keys, relay, pipelines, bounds, self.metrics, self.room)
+            path: Completions(path, keys, relay, pipelines, bounds, self.metrics, self.room, self.shadow)
             for path in HOT_PATHS
         }
         models = Models(keys, self.replicas)
@@ -96,6 +100,12 @@ class Gateway:
             except RuntimeError:  # its answer was begun already: all that is left is to break it off
                 raise fault from None
 
+    def _waiting(self, task: str, change: int) -> None:
+        """A request waits for a place, or no longer does."""
+        self.metrics.waiting(task, change)
+        if change > 0:
+            self.shadow.give_way()
+
     def _prepare(self, config: Config) -> Callable[[], None]:
         """Check another configuration's live sections; what is returned puts all of them in force at once."""
         pipelines = compile_pipelines(config)
@@ -118,10 +128,12 @@ class Gateway:
         control = Control(self.replicas.config.state_dir)
         follower = Follower(control, self.replicas, self.admission, self.room)
         await follower.start()
+        self.shadow.start()
         try:
             yield
         finally:
             await follower.stop()
+            await self.shadow.stop()
             await self.replicas.stop()
 
 

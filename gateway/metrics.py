@@ -19,6 +19,7 @@ from gateway.metrics_text import (
     QUEUE_SUM,
     REQUEST_SUM,
     SERIES,
+    SHADOW,
     STATUS,
     UNFINISHED_EVENTS,
     WAITING,
@@ -88,6 +89,10 @@ class Metrics:
         except KeyError:
             cells = self._waiting[task] = self.cells(WAITING, key_of(WAITING, task))
         cells[GAUGE] += delta
+
+    def shadow(self, task: str, candidate: str, outcome: str) -> None:
+        """A copy of a request to a candidate: same, different, failed or dropped."""
+        self.cells(SHADOW, key_of(SHADOW, task, candidate, outcome))[0] += 1.0
 
     def render(self) -> tuple[bytes, str]:
         """The Prometheus text of all workers together, and its content type.

@@ -20,7 +20,8 @@ SERIES = "series"  # task, adapter, origin
 STATUS = "status"  # task, adapter, origin, status; one cell
 ERROR = "error"  # task, adapter, origin, code; one cell
 WAITING = "waiting"  # task; one cell, a gauge
-KINDS = (SERIES, STATUS, ERROR, WAITING)
+SHADOW = "shadow"  # task, candidate, outcome; one cell
+KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW)
 GAUGED = (SERIES, WAITING)
 
 _OTHERS = ("overflow", "overflow", "overflow")
@@ -29,6 +30,7 @@ OVERFLOW = {
     STATUS: key_of(STATUS, *_OTHERS, "overflow"),
     ERROR: key_of(ERROR, *_OTHERS, "overflow"),
     WAITING: key_of(WAITING, "overflow"),
+    SHADOW: key_of(SHADOW, *_OTHERS),
 }
 """By kind, the record that further keys share once a region is full."""
 
@@ -135,6 +137,12 @@ class Exposition(Collector):
             "Requests that were refused or failed, by the error's code.",
             (*LABELS, "code"),
             [(labels, cells[0]) for labels, cells in sums[ERROR]],
+        )
+        yield _counter(
+            "shadow",
+            "Copies of requests to a candidate that answers none, by how its answer compared.",
+            ("task", "candidate", "outcome"),
+            [(labels, cells[0]) for labels, cells in sums[SHADOW]],
         )
         for cell, name, text in COUNTERS:
             yield _counter(name, text, LABELS, [(labels, cells[cell]) for labels, cells in sums[SERIES]])

@@ -192,8 +192,8 @@ class Relay:
             await send_last_event(send, msgspec.json.encode(error.envelope))
             exchange.failed(error)
             return
-        await send({"type": "http.response.body", "body": events.rest(), "more_body": False})
         exchange.usage = events.usage
+        await send({"type": "http.response.body", "body": events.rest(), "more_body": False})
         exchange.finished()
 
 

@@ -21,7 +21,7 @@ from gateway.errors import nearest
 DEMO_BASE = "demo:smollm2-135m-instruct"
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h)?$")
 _UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600}
 
@@ -148,6 +148,9 @@ class GatewayConfig(_Strict):
     cold_timeout_s: Seconds = Field(180.0, description="longest wait for an engine that starts")
     least_residency_s: Seconds = Field(
         0.5, description="an adapter keeps its LoRA slot so long before another may take it"
+    )
+    shadow_texts: bool = Field(
+        False, description="requests and answers stand in a shadow's records too, not digests alone"
     )
     max_n: Positive = Field(16, description="largest n and best_of")
     max_logprobs: Positive = Field(20, description="largest logprobs and top_logprobs")

@@ -30,6 +30,8 @@ from gateway.http_cycle import Cycle
 from gateway.limits import check_fields
 from gateway.metrics import Metrics
 from gateway.relay import UNREACHABLE, Relay, error_answer, send_last_event, until_client_leaves
+from gateway.shadow import Shadow
+from gateway.shadow_copy import Copy, Watched
 from gateway.table import Route
 from gateway.upstream import Segments
 
@@ -51,8 +53,10 @@ class Completions:
         bounds: GatewayConfig,
         metrics: Metrics,
         room: WaitingRoom,
+        shadow: Shadow,
     ) -> None:
         self._room = room
+        self._shadow = shadow
         self._path = path.encode()
         self._chat = path.endswith("/chat/completions")
         self._keys = keys
@@ -104,8 +108,10 @@ class Completions:
             call = self._call(exchange, principal, bytes(client.body))
             if call.route.kind == "pipeline" or call.route.adapter_id is None:
                 return False
+            copy = self._copy(exchange, call)
             segments = call.segments()
-            return Lane(self._relay, exchange, client, call.usage_wanted).start(
+            watched = client if copy is None else Watched(client, copy)
+            return Lane(self._relay, exchange, watched, call.usage_wanted).start(
                 call.route, self._path, segments
             )
         except RequestError as refusal:
@@ -132,21 +138,34 @@ class Completions:
             sticky = call.sticky or exchange.request_id
             await self._pipelines.answer(exchange, route, body, self._chat, call.streaming, sticky, send)
             return
+        copy = self._copy(exchange, call)
         segments, usage_wanted = call.segments(), call.usage_wanted
         del call  # what the segments refer to is kept by them, the rest need not be
+        out = send if copy is None else copy.passing(send)
         try:
-            await self._relay.forward(exchange, route, self._path, segments, send, usage_wanted=usage_wanted)
+            await self._relay.forward(exchange, route, self._path, segments, out, usage_wanted=usage_wanted)
         except EngineError as error:
             if error.code != UNREACHABLE or not await self._may_come_back():
                 raise
         else:
             return
+        finally:
+            if copy is not None:
+                copy.over()
         # The engine has just died, and nothing was sent to it: this one waits for its restart like any other.
         call = self._call(exchange, principal, body)
         await self._wait(exchange, call, send)
         call = self._call(exchange, principal, body)
         await self._relay.forward(
             exchange, call.route, self._path, call.segments(), send, usage_wanted=call.usage_wanted
+        )
+
+    def _copy(self, exchange: Exchange, call: _Call) -> Copy | None:
+        """For the task's candidate, where it has one and this request is among its share."""
+        if not self._shadow.candidates:
+            return None
+        return self._shadow.choose(
+            exchange, call.route, self._path, call.fields, call.received_bytes, call.streaming
         )
 
     async def _wait(self, exchange: Exchange, call: _Call, send: Send) -> None:

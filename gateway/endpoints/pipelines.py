@@ -21,6 +21,7 @@ from gateway.pipeline.engine_caller import EngineCaller
 from gateway.pipeline.run import Done, Piece, run, stream
 from gateway.pipeline.spec import Pipeline
 from gateway.relay import Relay
+from gateway.shadow import Shadow
 from gateway.table import Route
 
 logger = logging.getLogger("gateway.pipelines")
@@ -31,7 +32,10 @@ _encode = msgspec.json.Encoder().encode
 class PipelineEndpoint:
     """Every pipeline of a configuration, by name."""
 
-    def __init__(self, pipelines: Mapping[str, Pipeline], relay: Relay, metrics: Metrics) -> None:
+    def __init__(
+        self, pipelines: Mapping[str, Pipeline], relay: Relay, metrics: Metrics, shadow: Shadow
+    ) -> None:
+        self._shadow = shadow
         self.pipelines = pipelines
         """Replaced whole where the configuration changes; a request keeps the one that it began with."""
         self._relay = relay
@@ -71,7 +75,7 @@ class PipelineEndpoint:
     ) -> None:
         request = _document(body)
         request_id = exchange.request_id
-        caller = EngineCaller(self._relay, self._metrics, request_id, sticky)
+        caller = EngineCaller(self._relay, self._metrics, self._shadow, request_id, sticky)
         exchange.status = 200
         answer_id = ("chatcmpl-" if chat else "cmpl-") + request_id.decode()
         headers = self._headers(pipeline, sticky)

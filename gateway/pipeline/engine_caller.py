@@ -16,6 +16,8 @@ from gateway.exchange import Exchange
 from gateway.metrics import Metrics
 from gateway.pipeline.calls import Answer, Delta, Usage
 from gateway.relay import Relay, engine_failure, read_whole
+from gateway.shadow import Shadow
+from gateway.shadow_copy import Copy
 from gateway.table import Route
 from gateway.upstream import Connection
 
@@ -61,8 +63,11 @@ _no_usage = Usage(0, 0)
 class EngineCaller:
     """Runs a stage's task for one client request, whose id all its calls carry."""
 
-    def __init__(self, relay: Relay, metrics: Metrics, request_id: bytes, sticky: bytes) -> None:
+    def __init__(
+        self, relay: Relay, metrics: Metrics, shadow: Shadow, request_id: bytes, sticky: bytes
+    ) -> None:
         """`sticky`: one choice between several versions of a task for all calls of this request."""
+        self._shadow = shadow
         self._sticky = sticky
         self._relay = relay
         self._metrics = metrics
@@ -71,8 +76,10 @@ class EngineCaller:
     async def answer(self, task: str, body: JsonObject) -> Answer:
         """One whole answer. Raises RequestError."""
         route = self._relay.replicas.table.find(task).pick(self._sticky)
-        async with self._call(route, _fields(body)) as (exchange, connection):
+        async with self._call(route, _fields(body), False) as (exchange, connection, copy):
             text = await read_whole(connection)
+            if copy is not None:
+                copy.saw(text, True)
             completion = _parsed(text)
             if not completion.choices:
                 raise EngineError(f"The engine's answer for '{task}' has no choices.")
@@ -88,8 +95,10 @@ class EngineCaller:
         fields["stream"] = msgspec.Raw(b"true")
         fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
         adapter = route.adapter_id or ""
-        async with self._call(route, fields) as (exchange, connection):
+        async with self._call(route, fields, True) as (exchange, connection, copy):
             async for event in _events(connection):
+                if copy is not None:
+                    copy.saw(b"data: " + event + b"\n\n", False)
                 if exchange.first_token_s is None:
                     exchange.first_token_s = time.perf_counter() - exchange.arrived
                 exchange.events += 1
@@ -102,18 +111,23 @@ class EngineCaller:
                 choice = completion.choices[0] if completion.choices else _Choice()
                 if choice.delta.content or choice.finish_reason or usage:
                     yield Delta(choice.delta.content or "", choice.finish_reason, usage, adapter)
+            if copy is not None:
+                copy.saw(b"data: [DONE]\n\n", True)
 
     @asynccontextmanager
-    async def _call(self, route: Route, fields: Fields) -> AsyncIterator[tuple[Exchange, Connection]]:
+    async def _call(
+        self, route: Route, fields: Fields, streamed: bool
+    ) -> AsyncIterator[tuple[Exchange, Connection, Copy | None]]:
         """A stage's request at the engine, counted as its task's; leaving early aborts it there."""
         exchange = Exchange(self._metrics, self._request_id, "pipeline")
+        copy = self._shadow.choose(exchange, route, CHAT, fields, 0, streamed)
         apply_contract(fields, route)
         try:
             connection = await self._relay.begin(exchange, route, CHAT, encode_body(fields, route, 0))
             try:
                 if connection.status != 200:
                     raise await self._refusal(route.name, connection)
-                yield exchange, connection
+                yield exchange, connection, copy
                 exchange.finished()
             finally:
                 self._relay.end(exchange, connection)
@@ -123,6 +137,9 @@ class EngineCaller:
         except BaseException:  # the client left, or another stage failed
             exchange.cancelled()
             raise
+        finally:
+            if copy is not None:
+                copy.over()
 
     async def _refusal(self, task: str, connection: Connection) -> RequestError:
         """The engine's own 4xx with its message; a 5xx in our words."""

@@ -1,0 +1,221 @@
+"""Two answers to one request, the client's and a candidate's: read, and held against each other. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+MAX_TEXT_BYTES = 256 * 1024
+"""A longer answer is not compared."""
+MAX_RAW_BYTES = 1024 * 1024
+"""Of a whole answer in JSON, or of one event of a stream."""
+MAX_PATHS = 20
+MAX_DEPTH = 16
+PLAIN_KEY = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]{0,39}$")
+"""Any other key may be text of the answer, which is nobody's to keep: it is shown as `*`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is compared of one answer; `seconds` run from the request's sending to the answer's end."""
+
+    text: str
+    finish_reason: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two answers differ; both empty where they are the same."""
+
+    structured: bool
+    """Both are JSON objects or lists."""
+    paths: tuple[str, ...] = ()
+    """Such as `concepts[0].name`; `concepts.length` where lists differ in length. The first few."""
+    same: bool = True
+
+
+class _Call(msgspec.Struct):
+    name: str = ""
+    arguments: str = ""
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Call = msgspec.field(default_factory=_Call)
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    message: _Message | None = None
+    delta: _Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    completion_tokens: int | None = 0
+
+
+class _Document(msgspec.Struct):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: msgspec.Raw | None = None
+
+
+_decode = msgspec.json.Decoder(_Document).decode
+
+
+def read_answer(body: bytes, seconds: float) -> Answer | None:
+    """The first choice of a whole answer; None where it has none, or is too long."""
+    try:
+        document = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    choice = next((one for one in document.choices if one.index == 0), None)
+    if choice is None:
+        return None
+    text = choice.text if choice.message is None else _said(choice.message)
+    if text is None or len(text) > MAX_TEXT_BYTES:
+        return None
+    tokens = (document.usage.completion_tokens or 0) if document.usage else 0
+    return Answer(text, choice.finish_reason or "", tokens, seconds)
+
+
+def _said(message: _Message) -> str:
+    """Its text; of tool calls their names and arguments, without the ids that are new each time."""
+    if not message.tool_calls:
+        return message.content or ""
+    calls = [
+        {"name": call.function.name, "arguments": _parsed(call.function.arguments)}
+        for call in message.tool_calls
+    ]
+    return msgspec.json.encode(
+        {"content": message.content, "tool_calls": calls} if message.content else calls
+    ).decode()
+
+
+class Gathered:
+    """A client's own answer, kept as it passes, up to a bound."""
+
+    __slots__ = ("_finish_reason", "_held", "_size_bytes", "_text", "_tokens", "_whole", "streamed", "usable")
+
+    def __init__(self, streamed: bool) -> None:
+        self.streamed = streamed
+        self.usable = True
+        """False where it is too long, or cannot be read."""
+        self._held = b""
+        self._text: list[str] = []
+        self._size_bytes = 0
+        self._finish_reason = ""
+        self._tokens = 0
+        self._whole = False
+
+    def feed(self, piece: bytes) -> None:
+        """The next bytes that went to the client."""
+        if not self.usable or not piece:
+            return
+        self._held += piece
+        if self.streamed:
+            *events, self._held = self._held.replace(b"\r\n", b"\n").split(b"\n\n")
+            for event in events:
+                self._read(event)
+        if len(self._held) > MAX_RAW_BYTES or self._size_bytes > MAX_TEXT_BYTES:
+            self._give_up()
+
+    def answer(self, seconds: float) -> Answer | None:
+        """At its end; None where it is no whole answer that can be compared."""
+        if not self.usable:
+            return None
+        if not self.streamed:
+            return read_answer(self._held, seconds)
+        if not self._whole:
+            return None
+        return Answer("".join(self._text), self._finish_reason, self._tokens, seconds)
+
+    def _read(self, event: bytes) -> None:
+        for line in event.split(b"\n"):
+            if not line.startswith(b"data:"):
+                continue
+            data = line[5:].strip()
+            if data == b"[DONE]":
+                self._whole = True
+                continue
+            try:
+                document = _decode(data)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                self._give_up()
+                return
+            if document.error is not None:
+                self._give_up()
+                return
+            self._take(document)
+
+    def _take(self, document: _Document) -> None:
+        if document.usage is not None:
+            self._tokens = document.usage.completion_tokens or 0
+        for choice in document.choices:
+            if choice.index:
+                continue
+            said = choice.text if choice.delta is None else choice.delta.content
+            if said:
+                self._text.append(said)
+                self._size_bytes += len(said)
+            if choice.finish_reason:
+                self._finish_reason = choice.finish_reason
+
+    def _give_up(self) -> None:
+        self.usable = False
+        self._held = b""
+        self._text = []
+
+
+def compare(own: str, other: str) -> Difference:
+    """Field by field where both are JSON objects or lists; else by their text."""
+    ours, theirs = _parsed(own), _parsed(other)
+    structured = isinstance(ours, dict | list) and isinstance(theirs, dict | list)
+    if not structured:
+        return Difference(False, same=own == other)
+    paths: list[str] = []
+    for path in _differing(ours, theirs, "", 0):
+        paths.append(path or "$")
+        if len(paths) == MAX_PATHS:
+            break
+    return Difference(True, tuple(paths), same=not paths)
+
+
+def _parsed(text: str) -> object:
+    """JSON's value; the text itself where it is none."""
+    stripped = text.strip()
+    if not stripped.startswith(("{", "[")):
+        return text
+    try:
+        return msgspec.json.decode(stripped)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return text
+
+
+def _differing(ours: object, theirs: object, path: str, depth: int) -> Iterator[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict) and depth < MAX_DEPTH:
+        for key in dict.fromkeys([*ours, *theirs]):
+            shown = key if PLAIN_KEY.match(key) else "*"
+            below = f"{path}.{shown}" if path else shown
+            if key in ours and key in theirs:
+                yield from _differing(ours[key], theirs[key], below, depth + 1)
+            else:
+                yield below
+    elif isinstance(ours, list) and isinstance(theirs, list) and depth < MAX_DEPTH:
+        if len(ours) != len(theirs):
+            yield f"{path}.length" if path else "length"
+        for index, (one, other) in enumerate(zip(ours, theirs, strict=False)):
+            yield from _differing(one, other, f"{path}[{index}]", depth + 1)
+    elif isinstance(ours, bool) is not isinstance(theirs, bool) or ours != theirs:  # True is no 1
+        yield path
