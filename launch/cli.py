@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,19 +13,27 @@ import typer
 
 from gateway.config import load_config
 from gateway.errors import LoraGatewayError
-from gateway.snapshot import FILE, EngineStatus, Snapshot, read_snapshot
+from gateway.snapshot import FILE, EngineStateName, EngineStatus, Snapshot, read_snapshot
 from launch.__main__ import complain, launch, with_state_dir
+from launch.adapter_commands import build_adapters_app
 from launch.demo import run_demo
 from launch.engine import plan_engine
 from launch.keys import build_keys_app
+from launch.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption
 from launch.stack import check_gateway_port, up
 from launch.state import is_running
+from launch.task_commands import build_tasks_app, reload_command
+from launch.task_text import shares
 
-DEMO_CONFIG = Path("configs/demo/config.yaml")
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")]
-StateOption = Annotated[Path | None, typer.Option("--state-dir", help="over the configuration's own")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+BEST_FIRST: tuple[EngineStateName, ...] = (
+    "ready",
+    "sleeping",
+    "starting",
+    "draining",
+    "stopped",
+    "failed",
+)
+"""Of several engines, the state that says most of what a request may hope for."""
 
 
 def build_app() -> typer.Typer:
@@ -37,6 +45,9 @@ def build_app() -> typer.Typer:
     app.command("demo")(demo_command)
     app.command("check")(check_command)
     app.command("status")(status_command)
+    app.command("reload")(reload_command)
+    app.add_typer(build_adapters_app(), name="adapters")
+    app.add_typer(build_tasks_app(), name="tasks")
     app.add_typer(build_keys_app(), name="keys")
     # These read their own options, so that nothing of theirs is imported before they are asked for.
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -77,10 +88,10 @@ def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) ->
     app(arguments, prog_name=f"lora-gateway {name}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ConfigError ends with one line and exit code 2, every other of ours with 1."""
     try:
-        build_app()()
+        build_app()(arguments)
     except LoraGatewayError as error:
         sys.exit(complain(error))
 
@@ -152,9 +163,10 @@ def status_command(
     running = is_running(folder)
     snapshot = read_snapshot(folder / FILE) or Snapshot()
     engines = [engine if running else _orphaned(engine) for engine in snapshot.engines]
+    state = min((engine.state for engine in engines), key=BEST_FIRST.index, default="stopped")
     if as_json:
         shown = msgspec.structs.replace(snapshot, engines=engines, keys={})
-        print(json.dumps({"running": running, **msgspec.to_builtins(shown)}, indent=2))
+        print(json.dumps({"state": state, "running": running, **msgspec.to_builtins(shown)}, indent=2))
     else:
         if not engines:
             print("stopped: never started here")
@@ -162,9 +174,13 @@ def status_command(
             details = [text for text in (engine.stage, engine.reason, engine.url) if text]
             print(" ".join([f"{engine.name}: {engine.state}", *details]))
         for name, task in snapshot.tasks.items():
-            shares = [f"{v.id} {v.weight:g} % ({v.state})" for v in task.versions]
-            print(f"  {name}: {', '.join(shares)}")
-    raise typer.Exit(0 if any(engine.state == "ready" for engine in engines) else 1)
+            print(f"  {name}: {shares(task)}")
+            for version in task.versions:
+                if version.reason:
+                    print(f"    {version.id} failed: {version.reason}")
+        for one in snapshot.operations if running else ():
+            print(f"  on its way in: {one.task} from {one.source}: {one.stage}")
+    raise typer.Exit(0 if state == "ready" else 1)
 
 
 def _orphaned(engine: EngineStatus) -> EngineStatus:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import socket
@@ -18,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from gateway.errors import ConfigError, EngineFailure, LoraGatewayError, NotFound, RequestError
+from gateway.errors import ConfigError, EngineFailure, LoraGatewayError, RequestError
 from gateway.snapshot import SOCKET, GatewayReport
+from launch.desired import unknown_task
 from launch.intake import Addition
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def control_app(supervisor: Supervisor) -> Starlette:
             Route("/adapters/{task}", api.remove, methods=["DELETE"]),
             Route("/adapters/{task}/promote", api.promote, methods=["POST"]),
             Route("/adapters/{task}/rollback", api.rollback, methods=["POST"]),
+            Route("/tasks", api.tasks, methods=["GET"]),
             Route("/tasks/diff", api.diff, methods=["GET"]),
             Route("/tasks/{task}/reset", api.reset, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
@@ -129,7 +130,22 @@ class _Api:
         task = request.path_params["task"]
         adapter_id = request.query_params.get("id")
         await self._supervisor.intake.remove(task, adapter_id)
-        return JSONResponse({"task": task, "removed": adapter_id or task})
+        supervisor = self._supervisor
+        removed = task not in supervisor.desired
+        document = {"task": task, "removed": adapter_id or task, "task_removed": removed}
+        return JSONResponse({**document, "configured": task in supervisor.configured})
+
+    async def tasks(self, _: Request) -> Response:
+        """As they are wanted, with the names of those that commands changed or removed."""
+        tasks = self._supervisor.publisher.snapshot.tasks
+        changes = self._supervisor.diff()
+        return JSONResponse(
+            {
+                "tasks": msgspec.to_builtins(tasks),
+                "changed": [change["task"] for change in changes if change["wanted"] is not None],
+                "removed": [change["task"] for change in changes if change["wanted"] is None],
+            }
+        )
 
     async def diff(self, _: Request) -> Response:
         return JSONResponse({"changes": self._supervisor.diff()})
@@ -137,20 +153,23 @@ class _Api:
     async def reset(self, request: Request) -> Response:
         task = request.path_params["task"]
         await self._supervisor.intake.reset(task)
-        return JSONResponse({"task": task, "reset": True})
+        return JSONResponse({"task": task, "reset": True, **self._task(task)})
 
     async def reload(self, _: Request) -> Response:
         return JSONResponse(await self._supervisor.reloading.reload())
 
     def _task(self, task: str) -> dict[str, Any]:
         self._supervisor.publisher.publish()
-        status = self._supervisor.publisher.snapshot.tasks.get(task)
+        snapshot = self._supervisor.publisher.snapshot
+        status = snapshot.tasks.get(task)
         if status is None:
-            known = ", ".join(self._supervisor.publisher.snapshot.tasks) or "none"
-            raise NotFound(f"There is no task '{task}'. Tasks: {known}.", param="task")
-        version = self._supervisor.publisher.snapshot.version
+            raise unknown_task(task, snapshot.tasks)
         document: dict[str, Any] = msgspec.to_builtins(status)
-        return {"version": version, **document}
+        loaded_on = {
+            version.id: [engine.name for engine in snapshot.engines if version.id in engine.loaded]
+            for version in status.versions
+        }
+        return {"version": snapshot.version, **document, "loaded_on": loaded_on}
 
 
 async def _body(request: Request) -> bytes:
@@ -165,8 +184,8 @@ async def _body(request: Request) -> bytes:
 async def _fields(request: Request, known: set[str]) -> dict[str, object]:
     body = await _body(request)
     try:
-        fields = json.loads(body or b"{}")
-    except ValueError as error:
+        fields = msgspec.json.decode(body or b"{}")  # no NaN and no half of a surrogate pair, unlike `json`
+    except (ValueError, RecursionError) as error:
         raise ConfigError("body", "", f"is not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise ConfigError("body", "", "must be a JSON object")

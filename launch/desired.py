@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.config import JsonObject
-from gateway.errors import RequestError
+from gateway.errors import NotFound, RequestError, nearest
 
 WHOLE = 100.0
 
@@ -64,6 +64,14 @@ class Wanted:
 
 
 Desired = Mapping[str, Wanted]
+
+
+def unknown_task(name: str, known: Iterable[str]) -> NotFound:
+    """The 404 that names every task and the nearest spelling."""
+    names = list(known)
+    guess = nearest(name, names)
+    hint = f" Did you mean '{guess}'?" if guess else ""
+    return NotFound(f"There is no task '{name}'.{hint} Tasks: {', '.join(names) or 'none'}.", param="task")
 
 
 def ids_of(desired: Desired) -> set[str]:

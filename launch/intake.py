@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.config import NAME, Config, JsonObject
-from gateway.errors import ConfigError, NotFound, Unavailable
+from gateway.errors import ConfigError, Unavailable
 from gateway.snapshot import Operation
 from launch.adapters import Adapter
 from launch.desired import (
@@ -27,6 +27,7 @@ from launch.desired import (
     promote,
     remove_version,
     rollback,
+    unknown_task,
     without_previous,
 )
 from launch.keeper import Keeper
@@ -51,7 +52,7 @@ class Addition:
         task, source, system = fields.get("task"), fields.get("source"), fields.get("system")
         if not isinstance(task, str) or not NAME.match(task):
             raise ConfigError("task", str(task), "must be letters, digits, '.', '_' or '-', at most 63")
-        if not isinstance(source, str) or not source:
+        if not isinstance(source, str) or not source or not source.isprintable():
             raise ConfigError("source", "", "name a folder, an archive, hf://org/name or s3://bucket/folder")
         if system is not None and not isinstance(system, str):
             raise ConfigError("system", "", "must be text")
@@ -198,8 +199,7 @@ class Intake:
     def _known(self, task: str) -> Wanted:
         wanted = self._plant.desired.get(task)
         if wanted is None:
-            known = ", ".join(self._plant.desired) or "none"
-            raise NotFound(f"There is no task '{task}'. Tasks: {known}.", param="task")
+            raise unknown_task(task, self._plant.desired)
         return wanted
 
     def _commit(self, wanted: Wanted, *, keep_previous: bool = False) -> None:

@@ -77,6 +77,7 @@ class Reloading:
                 owner.unwanted(loaded)
                 raise
             waiting = differing(owner.config, config)
+            changed = differing_live(owner.config, config)
             before = set(owner.config.tasks)
             owner.adopt(config, configured)
             owner.start_engines(force=True)
@@ -84,6 +85,7 @@ class Reloading:
                 "tasks_added": sorted(set(config.tasks) - before),
                 "tasks_removed": sorted(before - set(config.tasks)),
                 "adapters_loaded": [version.id for version in loaded],
+                "changed": changed,
                 "at_next_start": waiting,
             }
 
@@ -118,6 +120,17 @@ class Reloading:
                 stamp = (stat.st_mtime_ns, stat.st_ino)
             stamps.append(stamp)
         return stamps
+
+
+def differing_live(old: Config, new: Config) -> list[str]:
+    """What a reload puts in force at once, such as `tasks.naming` or `keys.team-a`."""
+    before, after = old.model_dump(mode="json", by_alias=True), new.model_dump(mode="json", by_alias=True)
+    return [
+        f"{section}.{name}"
+        for section in LIVE
+        for name in {**before[section], **after[section]}
+        if before[section].get(name) != after[section].get(name)
+    ]
 
 
 def differing(old: Config, new: Config) -> list[str]:

@@ -1,0 +1,168 @@
+"""Commands' way to a running control plane: blocking HTTP over its Unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from gateway.errors import ConfigError, LoraGatewayError, RequestError, Unavailable
+from gateway.snapshot import SOCKET, Snapshot, decode_snapshot
+from launch.state import is_running
+
+CONNECT_S = 5.0
+ANSWER_S = 1800.0
+"""An engine may have to start, and an adapter to be downloaded, before an answer."""
+
+Kind = TypeVar("Kind")
+Document = dict[str, Any]
+"""A JSON object; its form is the control plane's."""
+
+
+class ControlClient:
+    """Each request has a connection of its own."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+
+    def ask(self, method: str, path: str, fields: Mapping[str, object] | None = None) -> Document:
+        """The control plane's document.
+
+        Raises Unavailable where none runs or it goes away, ConfigError for what a person must mend (400),
+        RequestError for every other refusal.
+        """
+        body = None if fields is None else json.dumps(fields).encode()
+        with contextlib.closing(self._connect()) as connection:
+            try:
+                connection.request(method, path, body, {"content-type": "application/json"} if body else {})
+                answer = connection.getresponse()
+                data = answer.read()
+            except (OSError, HTTPException) as error:
+                raise _went_away() from error
+        try:
+            document = json.loads(data or b"{}")
+        except ValueError as error:
+            raise _unreadable(f"status {answer.status}, no JSON") from error
+        if not isinstance(document, dict):
+            raise _unreadable(f"status {answer.status}, no object")
+        if answer.status >= 400:
+            raise _refusal(answer.status, document)
+        return document
+
+    @contextlib.contextmanager
+    def watched(self, heed: Callable[[Snapshot], None]) -> Iterator[None]:
+        """Within the block `heed` gets each snapshot, in another thread. Raises Unavailable."""
+        connection = self._connect()
+        try:
+            try:
+                connection.request("GET", "/events")
+                answer = connection.getresponse()
+            except (OSError, HTTPException) as error:
+                raise _went_away() from error
+            reader = threading.Thread(target=_read, args=(answer, heed), daemon=True)
+            reader.start()
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):  # the other side may have ended it
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+                reader.join(CONNECT_S)
+        finally:
+            connection.close()
+
+    def _connect(self) -> _UnixConnection:
+        path = self._state_dir / SOCKET
+        connection = _UnixConnection(path)
+        try:
+            connection.connect()
+        except PermissionError as error:
+            mend = "belongs to another user; run this as the one who started the launch"
+            raise ConfigError("state_dir", str(path), mend) from error
+        except OSError as error:
+            raise _not_there(self._state_dir) from error
+        return connection
+
+
+class _UnixConnection(HTTPConnection):
+    """http.client's connection, to a Unix socket."""
+
+    sock: socket.socket
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        """Raises OSError."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.sock.settimeout(CONNECT_S)
+            self.sock.connect(os.fspath(self._path))
+            self.sock.settimeout(ANSWER_S)
+        except OSError:
+            self.sock.close()
+            raise
+
+
+def path_of(*parts: str) -> str:
+    """A path of which no part can become more than one."""
+    return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def read_as(value: object, kind: type[Kind]) -> Kind:
+    """A part of a document as one of the snapshot's types. Raises RequestError."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _unreadable(str(error)) from error
+
+
+def _read(answer: HTTPResponse, heed: Callable[[Snapshot], None]) -> None:
+    with contextlib.suppress(OSError, ValueError, HTTPException):  # ended by whoever watches, or the launch
+        while line := answer.readline():
+            if line.strip():
+                heed(decode_snapshot(line))
+
+
+def _not_there(state_dir: Path) -> Unavailable:
+    if is_running(state_dir):
+        text = f"The launch on {state_dir} is still starting, or is stopping; try again in a moment."
+    else:
+        text = f"No launch runs on {state_dir}; start one with `lora-gateway up`, or give its --state-dir."
+    return Unavailable(text, code="control_plane_gone")
+
+
+def _went_away() -> Unavailable:
+    text = (
+        "The control plane went away before it had answered; `lora-gateway status` tells how it stands, and "
+        "`lora-gateway tasks diff` which changes were kept."
+    )
+    return Unavailable(text, code="control_plane_gone")
+
+
+def _unreadable(what: str) -> RequestError:
+    return RequestError(
+        f"The control plane's answer is of a form that is not known here ({what}); it may be another version "
+        "of lora-gateway: restart it.",
+        code="control_plane_unknown",
+    )
+
+
+def _refusal(status: int, document: Document) -> LoraGatewayError:
+    """What the control plane raised, as the error it was."""
+    found = document.get("error")
+    error = found if isinstance(found, dict) else {}
+    message, param = str(error.get("message") or f"The control plane answered {status}."), error.get("param")
+    if status == http.client.BAD_REQUEST and isinstance(param, str):
+        return ConfigError(param, "", message.removeprefix(f"{param}: "))
+    return RequestError(message, status=status, code=error.get("code"), kind=error.get("type"))

@@ -1,0 +1,26 @@
+"""Options that several commands of `lora-gateway` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.config import load_config
+from launch.control_client import ControlClient
+
+DEMO_CONFIG = Path("configs/demo/config.yaml")
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")]
+StateOption = Annotated[Path | None, typer.Option("--state-dir", help="over the configuration's own")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def control_of(config: Path, state_dir: Path | None) -> ControlClient:
+    """The control plane of a configuration. Raises ConfigError.
+
+    With a state directory the configuration is not read: it may be broken while the launch runs on.
+    """
+    folder = load_config(config).state_dir if state_dir is None else state_dir.expanduser().absolute()
+    return ControlClient(folder)
