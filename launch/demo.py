@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.config import Config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, EngineFailure
 from launch.ports import free_port
 from launch.signals import StopSignals
 from launch.stack import Stack
@@ -45,7 +45,10 @@ class Outcome:
 
 
 def run_demo(config_path: Path, config: Config, clusters: Path, *, keep: bool) -> int:
-    """0 where every cluster was named; 1 where one failed or the stack ended; raises ConfigError."""
+    """0 where every cluster was named; 1 where one failed or the stack ended.
+
+    Raises ConfigError, and EngineFailure where the engine is not started again.
+    """
     samples = read_clusters(clusters)
     if PIPELINE not in config.pipelines:
         raise ConfigError("pipelines", "", f"the demo needs the pipeline {PIPELINE}")
@@ -62,8 +65,9 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, keep: bool) -
     url = f"http://{host}:{port}"
     served = f"http://{host}:{config.gateway.port or 8080}"
     try:
-        if not _wait_until_ready(stack, stop, url):
-            return stack.exit_code() or 1
+        code = _until_ready(stack, stop, url)
+        if code is not None:
+            return code
         console.print(f"ready in {time.monotonic() - began:.0f} s on {url}")
         outcomes = []
         for cluster, terms in samples:
@@ -76,7 +80,10 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, keep: bool) -
             snippets(url if keep else served, samples[0][1]), markup=False, highlight=False, soft_wrap=True
         )
         failed = [outcome for outcome in outcomes if outcome.error]
-        while keep and not stop.asked() and stack.exit_code() is None:
+        while keep and not stop.asked():
+            code = stack.tend()
+            if code is not None:
+                return code
             time.sleep(POLL_S)
         return 1 if failed else 0
     finally:
@@ -180,15 +187,20 @@ def _state_dir(config: Config) -> Path:
     return folder
 
 
-def _wait_until_ready(stack: Stack, stop: StopSignals, url: str) -> bool:
+def _until_ready(stack: Stack, stop: StopSignals, url: str) -> int | None:
+    """None once it is ready; the exit code where it will not be. Raises EngineFailure."""
     while not stop.asked():
-        if stack.exit_code() is not None:
-            return False
+        code = stack.tend()
+        if code is not None:
+            return code
+        reason = stack.failure()
+        if reason:
+            raise EngineFailure(reason)
         try:
             with urllib.request.urlopen(f"{url}/ready", timeout=5) as answer:
                 if answer.status == 200:
-                    return True
+                    return None
         except (OSError, http.client.HTTPException):
             pass  # not yet: the launch program says itself how far it is
         time.sleep(POLL_S)
-    return False
+    return 1

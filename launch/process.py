@@ -92,7 +92,7 @@ class Child:
 
     def _group_lives(self) -> bool:
         self._popen.poll()  # reaps the leader, which would else count as alive
-        return self._signal_group(0)
+        return self._signal_group(0) and lives(self.pid)
 
     def _signal_group(self, number: int) -> bool:
         try:
@@ -112,6 +112,19 @@ class Child:
                 with contextlib.suppress(BrokenPipeError):  # go on reading, or the child would block
                     print(f"{self._prefix}{line}", file=self._out or sys.stderr, flush=True)
                 self._on_line(line)
+
+
+def lives(group: int) -> bool:
+    """Whether a process group has a member that runs: a zombie keeps it, and nobody may ever reap that one."""
+    stats = list(Path("/proc").glob("[0-9]*/stat"))
+    for stat in stats:
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] not in "ZX":
+            return True
+    return not stats  # where there is no such folder, the kernel's own answer counts
 
 
 def _death_signal(parent: int) -> Callable[[], None]:

@@ -8,7 +8,7 @@ stopped ──start──▶ starting ──proven──▶ ready ──drain─
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.snapshot import EngineStateName, FailureKind
@@ -56,17 +56,18 @@ class Restarts:
     most: int
     backoff_s: float
     in_a_row: int = 0
+    settled_s: float = SETTLED_S
 
     def failed(self, served_s: float, kind: FailureKind) -> tuple[Restarts, float | None]:
         """The count after one more failure, and the delay until the next start; None where none follows.
 
         What the configuration causes comes again with each start, so it is not tried again.
         """
-        count = 1 if served_s >= SETTLED_S else self.in_a_row + 1
-        counted = Restarts(self.most, self.backoff_s, count)
+        count = 1 if served_s >= self.settled_s else self.in_a_row + 1
+        counted = replace(self, in_a_row=count)
         if kind == "configuration" or count > self.most:
             return counted, None
         return counted, min(self.backoff_s * 2 ** (count - 1), MOST_BACKOFF_S)
 
     def anew(self) -> Restarts:
-        return Restarts(self.most, self.backoff_s)
+        return replace(self, in_a_row=0)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 from launch import watcher
@@ -107,6 +108,19 @@ def test_orphans_of_a_dead_leader_are_killed() -> None:
     inner = int(heard.wait_for("inner").split()[1])
     child.stop(20)
     assert gone(inner)
+
+
+def test_zombie_that_nobody_reaps_is_not_waited_for() -> None:
+    heard = Heard()
+    code = "import signal; print('up'); signal.pause()"
+    child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
+    heard.wait_for("up")
+    zombie = subprocess.Popen(["true"], process_group=child.pid)
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    began = time.monotonic()
+    child.stop(20)
+    assert time.monotonic() - began < 5
+    zombie.wait()
 
 
 def test_deaf_child_is_ended_by_the_watcher() -> None:
