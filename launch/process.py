@@ -115,7 +115,7 @@ class Child:
 
 
 def lives(group: int) -> bool:
-    """Whether a process group has a member that runs: a zombie keeps it, and nobody may ever reap that one."""
+    """Whether a process group has a member that runs: a zombie keeps it, and may never be reaped."""
     stats = list(Path("/proc").glob("[0-9]*/stat"))
     for stat in stats:
         try:
