@@ -62,7 +62,7 @@ def engine_command(
         if settings.max_lora_rank == "auto"
         else settings.max_lora_rank
     )
-    argv += _lora_arguments(config, adapters, slots, rank, has_gpu)
+    argv += _lora_arguments(config, adapters, slots, rank)
     if can_sleep(config, has_gpu):
         argv.append("--enable-sleep-mode")
     argv += config.engine.extra_args  # last, so that they win
@@ -80,18 +80,13 @@ def _slots(config: Config, adapters: Sequence[Adapter]) -> int:
     return max(LEAST_SLOTS, len(adapters)) if most == "auto" else most
 
 
-def _lora_arguments(
-    config: Config, adapters: Sequence[Adapter], slots: int, rank: int, has_gpu: bool
-) -> list[str]:
+def _lora_arguments(config: Config, adapters: Sequence[Adapter], slots: int, rank: int) -> list[str]:
     """No `--lora-modules`: adapters are loaded and proven one by one, so that a bad one is bad alone."""
-    # vLLM's CPU kernels (0.32) index the slots with -1 for a request without an adapter, which is the last
-    # slot. `engine_plugin` mends that; the spare slot stays empty as long as there are no more adapters.
-    in_batch = slots if has_gpu else slots + 1
     kept = config.base.max_cpu_loras
     in_memory = max(2 * len(adapters), 2 * slots) if kept == "auto" else kept
     return [
-        *("--enable-lora", "--max-loras", str(in_batch), "--max-lora-rank", str(rank)),
-        *("--max-cpu-loras", str(max(in_batch, in_memory))),
+        *("--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank)),
+        *("--max-cpu-loras", str(max(slots, in_memory))),
     ]
 
 

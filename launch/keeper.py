@@ -64,6 +64,8 @@ class Keeper:
             known = self.host.fingerprint(version.id, self._build)
             system = self.host.system_of(version)
             canary = await in_thread(self.residents.ensure, version, key, system, known)
+            if self.ready and not self.residents.proved_together:
+                await self._prove_together_late(version)
             if known is None:
                 self.host.keep_fingerprint(version.id, self._build, canary.to_json())
         self._publish_loaded()
@@ -91,7 +93,16 @@ class Keeper:
             except LoraGatewayError as error:
                 say(f"{version.id} failed: {error}")
         self.update(stage="proving a mixed batch")
-        await in_thread(self.residents.prove_together)
+        await in_thread(self.residents.prove_together, self.status.slots)
+
+    async def _prove_together_late(self, first: Version) -> None:
+        """An engine that started without adapters could not be proven with them then."""
+        try:
+            await in_thread(self.residents.prove_together, self.status.slots)
+        except EngineFailure:
+            with suppress(EngineFailure):
+                await in_thread(self.residents.unload, first.id)
+            raise
 
     def _publish_loaded(self) -> None:
         loaded = sorted(self.residents.proven)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -99,17 +99,18 @@ def prove_adapter(ask: Ask, base: str, subject: Subject, known: Canary | None) -
     return answer
 
 
-def prove_mixed(ask: Ask, alone: Mapping[str, Canary]) -> None:
+def prove_mixed(ask: Ask, alone: Mapping[str, Canary], fillers: Sequence[str] = ()) -> None:
     """Ask every model at once; each must answer as it did alone. Raises EngineFailure.
+
+    `fillers` are asked first, so that they hold the slots that the others leave free.
 
     A batch of another size rounds otherwise, so an answer is not held against its own to the digit: it is a
     mix-up when it is another model's to within the noise and not its own.
     """
-    models = [model for model in alone for _ in range(COPIES)]
-    for start in range(0, len(models), MOST_IN_BATCH):
-        batch = models[start : start + MOST_IN_BATCH]
-        with ThreadPoolExecutor(len(batch)) as threads:
-            answers = list(threads.map(lambda model: ask(model, ""), batch))
+    for batch in _batches(fillers):
+        _ask_at_once(ask, batch)
+    for batch in _batches([model for model in alone for _ in range(COPIES)]):
+        answers = _ask_at_once(ask, batch)
         for model, answer in zip(batch, answers, strict=True):
             nearest = min(alone, key=lambda other: answer.distance(alone[other]))
             if answer.distance(alone[model]) > NOISE and answer.distance(alone[nearest]) < NOISE:
@@ -119,12 +120,20 @@ def prove_mixed(ask: Ask, alone: Mapping[str, Canary]) -> None:
                 )
 
 
+def _batches(models: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(models), MOST_IN_BATCH):
+        yield models[start : start + MOST_IN_BATCH]
+
+
+def _ask_at_once(ask: Ask, models: Sequence[str], system: str = "") -> list[Canary]:
+    with ThreadPoolExecutor(len(models)) as threads:
+        return list(threads.map(lambda model: ask(model, system), models))
+
+
 def _side_by_side(
     ask: Ask, base: str, adapter_id: str, system: str
 ) -> tuple[Sequence[Canary], Sequence[Canary]]:
-    models = [base, adapter_id] * COPIES
-    with ThreadPoolExecutor(len(models)) as threads:
-        answers = list(threads.map(lambda model: ask(model, system), models))
+    answers = _ask_at_once(ask, [base, adapter_id] * COPIES, system)
     return answers[::2], answers[1::2]
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from gateway.config import Config
+from launch import engine_plugin
 from launch.adapters import Adapter
 from launch.command import engine_command
 from launch.shapes import Base
@@ -49,10 +50,14 @@ def test_fewer_slots_than_adapters_still_keep_all_in_memory() -> None:
     assert value(engine_command(asked, LOCAL, [NAMING], 1, has_gpu=True).argv, "--max-cpu-loras") == "64"
 
 
-def test_cpu_has_one_slot_more_which_stays_empty_as_long_as_it_can() -> None:
+def test_slots_are_those_of_one_batch_on_a_cpu_too() -> None:
     for asked, slots in (("auto", 4), (1, 1), (2, 2)):
         command = engine_command(config(max_loras=asked), LOCAL, [CONCEPT, NAMING], 1, has_gpu=False)
-        assert (value(command.argv, "--max-loras"), command.slots) == (str(slots + 1), slots)
+        assert (value(command.argv, "--max-loras"), command.slots) == (str(slots), slots)
+
+
+def test_engine_of_ours_is_marked_for_the_plugin_that_mends_its_kernels() -> None:
+    assert engine_command(config(), LOCAL, [], 1, has_gpu=False).env[engine_plugin.VARIABLE] == "1"
 
 
 def test_engine_without_adapters_takes_them_later() -> None:
