@@ -17,6 +17,7 @@ from gateway.auth import Keys
 from gateway.cold import WaitingRoom
 from gateway.config import Config
 from gateway.control import Control
+from gateway.endpoints.admin import COMMANDS, AdminCommand, Administration, AdminStatus
 from gateway.endpoints.health import Health, Ready
 from gateway.endpoints.metrics import MetricsText
 from gateway.endpoints.models import Models
@@ -62,6 +63,7 @@ class Gateway:
             for path in HOT_PATHS
         }
         models = Models(keys, self.replicas)
+        self._administration = admin = Administration(keys, bounds)
         routes = [
             *(Route(path, endpoint=endpoint, methods=["POST"]) for path, endpoint in hot.items()),
             Route("/v1/models", endpoint=models, methods=["GET"]),
@@ -71,6 +73,11 @@ class Gateway:
             Route(
                 "/metrics", endpoint=MetricsText(keys, self.metrics, bounds.public_metrics), methods=["GET"]
             ),
+            *(
+                Route(f"/admin{one.path}", endpoint=AdminCommand(one, admin), methods=[one.method])
+                for one in COMMANDS
+            ),
+            Route("/admin/status", endpoint=AdminStatus(admin, self.replicas), methods=["GET"]),
         ]
         self.starlette = Starlette(
             routes=routes, exception_handlers={HTTPException: _no_such_route}, lifespan=self._lifespan
@@ -129,9 +136,11 @@ class Gateway:
         follower = Follower(control, self.replicas, self.admission, self.room)
         await follower.start()
         self.shadow.start()
+        self._administration.control = control
         try:
             yield
         finally:
+            self._administration.control = None
             await follower.stop()
             await self.shadow.stop()
             await self.replicas.stop()

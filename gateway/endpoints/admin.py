@@ -1,0 +1,187 @@
+"""`/admin/…`: what the commands do, over HTTP and for keys with `admin: true` alone.
+
+Each route stands for one of the control plane's, which decides; nothing of a client's path or query is passed
+on but names that were checked.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import urllib.parse
+from dataclasses import dataclass
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from gateway.auth import Keys, Principal
+from gateway.config import NAME, GatewayConfig
+from gateway.contract import decode_body
+from gateway.control import Control
+from gateway.endpoints.reply import ClientLeft, Head, read_json_body, send_error, send_json
+from gateway.errors import EngineError, Forbidden, InvalidRequest, PayloadTooLarge, RequestError, Unavailable
+from gateway.replicas import Replicas
+
+logger = logging.getLogger("gateway.admin")
+
+MAX_BODY_BYTES = 256 * 1024
+"""A request names an adapter and perhaps a system prompt."""
+ADAPTER_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@[0-9a-f]{12}\Z")
+KEYS_MEND = (
+    "/admin is closed as long as no keys are configured; make one with `lora-gateway keys new`, and write "
+    "`admin: true` beside it in the configuration."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A route under `/admin` and the control plane's of the same path."""
+
+    method: str
+    path: str
+    fields: frozenset[str] | None = None
+    """What a body may hold; None for a route that takes none."""
+    by_id: bool = False
+    """Whether `?id=` may name one version."""
+
+
+COMMANDS = (
+    Command("GET", "/adapters"),
+    Command("POST", "/adapters", frozenset({"task", "source", "canary", "shadow", "system"})),
+    Command("GET", "/adapters/{task}"),
+    Command("DELETE", "/adapters/{task}", by_id=True),
+    Command("POST", "/adapters/{task}/promote", frozenset({"id"})),
+    Command("POST", "/adapters/{task}/rollback", frozenset()),
+    Command("GET", "/tasks"),
+    Command("GET", "/tasks/diff"),
+    Command("POST", "/tasks/{task}/reset", frozenset()),
+    Command("POST", "/reload", frozenset()),
+)
+
+
+class Administration:
+    """Who may command, and the way to the control plane."""
+
+    def __init__(self, keys: Keys, bounds: GatewayConfig) -> None:
+        self._keys = keys
+        self.bounds = bounds
+        self.control: Control | None = None
+        """Set while the gateway follows a control plane."""
+
+    def principal(self, head: Head) -> Principal:
+        """Whose key it is. Raises Unauthorized (401), Forbidden (403); without any keys nobody may."""
+        if not self._keys.required:
+            raise Forbidden(KEYS_MEND)
+        principal = self._keys.principal(head.authorization)
+        if not principal.admin:
+            raise Forbidden(
+                f"The key '{principal.name}' may not use /admin; that takes one with `admin: true` in the "
+                "configuration."
+            )
+        return principal
+
+    async def ask(self, method: str, path: str, body: bytes) -> tuple[int, msgspec.Raw]:
+        """The control plane's status and JSON. Raises Unavailable (503), EngineError (502)."""
+        if self.control is None:
+            raise Unavailable("This gateway follows no control plane yet.", code="control_plane_gone")
+        status, answer = await self.control.request(method, path, body)
+        try:
+            msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
+        except ValueError as error:
+            raise EngineError(
+                f"The control plane's answer ({status}) is no JSON; is it another version? Restart it.",
+                code="control_plane_unknown",
+            ) from error
+        return status, msgspec.Raw(answer)
+
+
+class AdminCommand:
+    """One of `COMMANDS`."""
+
+    def __init__(self, command: Command, administration: Administration) -> None:
+        self._command = command
+        self._administration = administration
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = Head(scope["headers"])
+        command, administration = self._command, self._administration
+        try:
+            principal = administration.principal(head)
+            path = _path(command, scope)
+            body = await _body(command, head, receive, administration.bounds)
+            # Whoever leaves now does not stop it: the control plane goes on either way.
+            status, answer = await administration.ask(command.method, path, body)
+        except ClientLeft:
+            return
+        except RequestError as error:
+            await send_error(send, error, head.request_id)
+            return
+        if command.method != "GET":
+            logger.info("%s: %s /admin%s: %d", principal.name, command.method, path, status)
+        await send_json(send, answer, head.request_id, status)
+
+
+class AdminStatus:
+    """`/admin/status`: the snapshot that this gateway routes by; it answers without a control plane too."""
+
+    def __init__(self, administration: Administration, replicas: Replicas) -> None:
+        self._administration = administration
+        self._replicas = replicas
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = Head(scope["headers"])
+        try:
+            self._administration.principal(head)
+        except RequestError as error:
+            await send_error(send, error, head.request_id)
+            return
+        shown = msgspec.structs.replace(self._replicas.snapshot, keys={})
+        document = {"control_plane": self._replicas.control_alive, **msgspec.to_builtins(shown)}
+        await send_json(send, document, head.request_id)
+
+
+def _path(command: Command, scope: Scope) -> str:
+    """The control plane's path, made anew of checked names. Raises InvalidRequest (400)."""
+    path = command.path
+    task = scope.get("path_params", {}).get("task")
+    if task is not None:
+        if not NAME.match(task):
+            raise InvalidRequest(
+                "A task's name is letters, digits, '.', '_' or '-', at most 63.", param="task"
+            )
+        path = path.replace("{task}", task)
+    query = scope["query_string"]
+    return path + _version(query) if command.by_id and query else path
+
+
+def _version(query: bytes) -> str:
+    """Anything else than one id is refused: without it the whole task would be meant."""
+    name, _, value = query.decode("latin-1").partition("=")
+    adapter_id = urllib.parse.unquote(value)
+    if name != "id" or not ADAPTER_ID.match(adapter_id):
+        raise InvalidRequest("The query may name one version, as in ?id=naming@3f2a9c1b04de.", param="id")
+    return f"?id={urllib.parse.quote(adapter_id, safe='')}"
+
+
+async def _body(command: Command, head: Head, receive: Receive, bounds: GatewayConfig) -> bytes:
+    """The body for the control plane, of known fields alone.
+
+    Raises UnsupportedMedia (415), PayloadTooLarge (413), InvalidRequest (400), ClientLeft.
+    """
+    if command.fields is None:
+        return b""
+    if head.content_length is not None:
+        _check_size(head.content_length)
+    body = bytes(await read_json_body(head, receive, bounds))
+    _check_size(len(body))
+    fields = decode_body(body or b"{}")
+    for name in fields:
+        if name not in command.fields:
+            known = ", ".join(sorted(command.fields)) or "none"
+            raise InvalidRequest(f"Unknown field '{name[:80]}'; known here: {known}.", param=name[:80])
+    return msgspec.json.encode(fields)
+
+
+def _check_size(body_bytes: int) -> None:
+    if body_bytes > MAX_BODY_BYTES:
+        raise PayloadTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes, the most that /admin takes.")
