@@ -73,6 +73,7 @@ class PlantOptions:
     can_sleep: bool = False
     tasks: dict[str, str] = field(default_factory=lambda: {"naming": "one"})
     """Task → its adapter's content."""
+    keys: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass
@@ -211,6 +212,7 @@ def config_of(folder: Path, options: PlantOptions) -> Config:
         "base": {"model": "some/model", **options.base},
         "tasks": tasks,
         "engine": {"stop_timeout_s": 2, "restart_backoff_s": 0.05, **options.engine},
+        "keys": options.keys,
         "adapters": {"roots": [str(folder)]},
         "state_dir": str(folder / "state"),
     }
