@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from gateway.errors import ConfigError, nearest
 from gateway.settings import (
@@ -44,6 +45,7 @@ __all__ = [
     "StageConfig",
     "TaskConfig",
     "load_config",
+    "read_config",
     "with_gateway",
 ]
 
@@ -58,11 +60,41 @@ def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
 
     `env` defaults to the process's environment over a `.env` in the working directory. Relative paths are
     resolved against the configuration's folder; `<TASK>_ADAPTER_PATH` and `state_dir` against the working
-    directory, as a shell user expects. Raises ConfigError.
+    directory, as a shell user expects. Raises ConfigError, the first of `read_config`'s.
+    """
+    config, problems = read_config(path, env)
+    if problems or config is None:
+        raise problems[0]
+    return config
+
+
+def read_config(path: Path, env: Mapping[str, str] | None = None) -> tuple[Config | None, list[ConfigError]]:
+    """As `load_config`, with everything that is wrong; None where too little is left to be checked.
+
+    A variable that is not set stays in its place as `${VAR}`, a schema that cannot be read is left out.
     """
     if env is None:
         from_file = {key: value for key, value in dotenv_values(".env").items() if value is not None}
         env = {**from_file, **os.environ}
+    try:
+        raw = _read_document(path)
+    except ConfigError as error:
+        return None, [error]
+    problems: list[ConfigError] = []
+    document = {str(key): _substitute(value, env, str(key), problems) for key, value in raw.items()}
+    _add_adapters_from(env, document)
+    _add_keys_from(env, document)
+    root = path.resolve().parent
+    _resolve(document, root, problems)
+    try:
+        return Config.model_validate(document), problems
+    except ValidationError as error:
+        known = {problem.key for problem in problems}
+        problems += [found for found in _problems(error, str(path)) if found.key not in known]
+        return None, problems
+
+
+def _read_document(path: Path) -> dict[object, object]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -75,16 +107,7 @@ def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
         raise ConfigError("--config", str(path), f"is not valid YAML: {_one_line(str(error))}") from error
     if not isinstance(document, dict):
         raise ConfigError("--config", str(path), "must be a mapping with at least the key base")
-    document = {str(key): _substitute(value, env, str(key)) for key, value in document.items()}
-    _add_adapters_from(env, document)
-    _add_keys_from(env, document)
-    root = path.resolve().parent
-    _resolve(document, root)
-    try:
-        config = Config.model_validate(document)
-    except ValidationError as error:
-        raise _first_problem(error, str(path)) from error
-    return config
+    return document
 
 
 def with_gateway(config: Config, changes: Mapping[str, object]) -> Config:
@@ -98,18 +121,21 @@ def with_gateway(config: Config, changes: Mapping[str, object]) -> Config:
         raise _first_problem(error, "gateway") from error
 
 
-def _substitute(value: object, env: Mapping[str, str], key: str) -> object:
+def _substitute(value: object, env: Mapping[str, str], key: str, problems: list[ConfigError]) -> object:
     if isinstance(value, dict):
-        return {str(k): _substitute(v, env, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
+        return {
+            str(k): _substitute(v, env, f"{key}.{k}" if key else str(k), problems) for k, v in value.items()
+        }
     if isinstance(value, list):
-        return [_substitute(v, env, f"{key}[{i}]") for i, v in enumerate(value)]
+        return [_substitute(v, env, f"{key}[{i}]", problems) for i, v in enumerate(value)]
     if not isinstance(value, str):
         return value
 
     def replaced(match: re.Match[str]) -> str:
         found = env.get(match[1]) or match[2]
         if found is None:
-            raise ConfigError(key, match[0], f"set {match[1]} in the environment or in .env")
+            problems.append(ConfigError(key, match[0], f"set {match[1]} in the environment or in .env"))
+            return match[0]
         return found
 
     return VARIABLE.sub(replaced, value)
@@ -147,19 +173,19 @@ def _add_keys_from(env: Mapping[str, str], document: dict[str, object]) -> None:
     document["keys"] = keys
 
 
-def _resolve(document: dict[str, object], root: Path) -> None:
+def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError]) -> None:
     tasks = document.get("tasks")
     for name, task in tasks.items() if isinstance(tasks, dict) else ():
         if isinstance(task, dict):
             if isinstance(task.get("adapter"), str):
                 task["adapter"] = str(root / Path(task["adapter"]).expanduser())
-            _read_schema(task, f"tasks.{name}.schema", root)
+            _read_schema(task, f"tasks.{name}.schema", root, problems)
     pipelines = document.get("pipelines")
     for name, pipeline in pipelines.items() if isinstance(pipelines, dict) else ():
         stages = pipeline.get("stages") if isinstance(pipeline, dict) else None
         for index, stage in enumerate(stages if isinstance(stages, list) else ()):
             if isinstance(stage, dict):
-                _read_schema(stage, f"pipelines.{name}.stages[{index}].schema", root)
+                _read_schema(stage, f"pipelines.{name}.stages[{index}].schema", root, problems)
     base = document.get("base")
     if isinstance(base, dict) and isinstance(base.get("model"), str):
         model = base["model"]
@@ -177,23 +203,35 @@ def _resolve(document: dict[str, object], root: Path) -> None:
         document["state_dir"] = str(Path(state).expanduser().absolute())
 
 
-def _read_schema(holder: dict[str, object], key: str, root: Path) -> None:
+def _read_schema(holder: dict[str, object], key: str, root: Path, problems: list[ConfigError]) -> None:
     schema = holder.get("schema")
     if not isinstance(schema, str):
         return
     file = root / Path(schema).expanduser()
+    holder["schema"] = None
     try:
         holder["schema"] = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(key, schema, f"cannot be read: {error.strerror}") from error
+        problems.append(ConfigError(key, schema, f"cannot be read: {error.strerror}"))
     except ValueError as error:
-        raise ConfigError(key, schema, f"is not JSON: {error}") from error
+        problems.append(ConfigError(key, schema, f"is not JSON: {error}"))
 
 
 def _first_problem(error: ValidationError, path: str) -> ConfigError:
-    problems = error.errors(include_url=False)
-    # A misspelt key is also a missing one; the spelling is the better advice.
-    problem = next((found for found in problems if found["type"] == "extra_forbidden"), problems[0])
+    return _problems(error, path)[0]
+
+
+def _problems(error: ValidationError, path: str) -> list[ConfigError]:
+    """One for each key; a misspelt key is also a missing one, and its spelling is the better advice."""
+    found = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+    by_key: dict[str, ConfigError] = {}
+    for problem in found:
+        mended = _problem(problem, path)
+        by_key.setdefault(mended.key, mended)
+    return list(by_key.values())
+
+
+def _problem(problem: ErrorDetails, path: str) -> ConfigError:
     location = [str(part) for part in problem["loc"] if not _UNION_BRANCH.match(str(part))]
     key = ".".join(location) or path
     if problem["type"] == "extra_forbidden":

@@ -23,7 +23,7 @@ def resolve_base(settings: BaseConfig) -> Base:
         raise ConfigError("base.model", model, f"the only demo base is {DEMO_BASE}")
     if Path(model).is_absolute():
         return _folder(Path(model))
-    return _read(_hub_config(model), model, model)
+    return _read(hub_config(model), model, model)
 
 
 def is_local(base: Base) -> bool:
@@ -58,7 +58,8 @@ def _read(file: Path, model: str, name: str | None) -> Base:
     return describe_base(model, name, config)
 
 
-def _hub_config(model: str) -> Path:
+def hub_config(model: str) -> Path:
+    """A hub id's config.json, from the cache or the hub; raises ConfigError."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

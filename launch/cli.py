@@ -17,10 +17,10 @@ from gateway.snapshot import FILE, EngineStateName, EngineStatus, Snapshot, read
 from launch.__main__ import complain, launch, with_state_dir
 from launch.adapter_commands import build_adapters_app
 from launch.demo import run_demo
-from launch.engine import plan_engine
 from launch.keys import build_keys_app
 from launch.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption
-from launch.stack import check_gateway_port, up
+from launch.plan_command import plan_command
+from launch.stack import up
 from launch.state import is_running
 from launch.task_commands import build_tasks_app, reload_command
 from launch.task_text import shares
@@ -43,6 +43,7 @@ def build_app() -> typer.Typer:
     app.command("up")(up_command)
     app.command("serve")(serve_command)
     app.command("demo")(demo_command)
+    app.command("plan")(plan_command)
     app.command("check")(check_command)
     app.command("status")(status_command)
     app.command("reload")(reload_command)
@@ -118,41 +119,13 @@ def demo_command(
     raise typer.Exit(run_demo(config, loaded, samples, keep=keep))
 
 
-def check_command(config: ConfigOption = DEMO_CONFIG, as_json: JsonOption = False) -> None:
-    """Check everything that can be known before a start."""
-    loaded = load_config(config)
-    plan = plan_engine(loaded)
-    if not is_running(loaded.state_dir):  # a stack of ours that serves has the port by right
-        check_gateway_port(loaded)
-    facts = {
-        "base": {"name": loaded.base.name, "model": plan.base.model, "layers": plan.base.layers},
-        "adapters": [
-            {
-                "task": one.task,
-                "id": one.id,
-                "path": str(one.path),
-                "rank": one.rank,
-                "bytes": one.size_bytes,
-                "warnings": list(one.warnings),
-            }
-            for one in plan.adapters
-        ],
-        "pipelines": list(loaded.pipelines),
-        "port": plan.port,
-        "command": list(plan.command.argv),
-        "environment": plan.command.env,
-    }
-    if as_json:
-        print(json.dumps(facts, indent=2))
-        return
-    print(f"base {loaded.base.name}: {plan.base.model}")
-    for one in plan.adapters:
-        print(f"task {one.task}: {one.id}, rank {one.rank}, {one.size_bytes / 1e6:.1f} MB, {one.path}")
-        for warning in one.warnings:
-            print(f"  warning: {warning}")
-    for name in loaded.pipelines:
-        print(f"pipeline {name}")
-    print(f"engine port {plan.port}; all is well")
+def check_command(
+    config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Check everything that can be known before a start; exit code 2 where something prevents it."""
+    from launch.check_command import print_check
+
+    raise typer.Exit(print_check(config, state_dir, as_json=as_json))
 
 
 def status_command(
