@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.config import Config, GatewayConfig
 from gateway.errors import InvalidRequest, RateLimited, Unavailable
-from gateway.slots import Resident, Slots
+from gateway.slots import OnResident, Slots, takes_slot
 
 OnWaiting = Callable[[str, int], None]
 
@@ -61,12 +61,17 @@ class Gate:
 class Lane:
     """The queue of one adapter of one task."""
 
-    __slots__ = ("adapter_id", "gate", "queue")
+    __slots__ = ("adapter_id", "gate", "queue", "takes_slot")
 
     def __init__(self, gate: Gate, adapter_id: str | None) -> None:
         self.gate = gate
         self.adapter_id = adapter_id
+        self.takes_slot = takes_slot(adapter_id)
         self.queue: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def has_place(self) -> bool:
+        return self.gate.in_flight < self.gate.max_in_flight
 
 
 class Admission:
@@ -74,9 +79,10 @@ class Admission:
 
     A task at its own bound is answered 429, a gateway at its own 503. Places that come free go round the
     queues, so that one task's long queue does not starve another's short one; within a queue, first come is
-    first served. Where there are more adapters than the engine has slots, `slots.Slots` decides which of them
-    may be at the engine together. With several workers each has its share of every bound (`share`), of the
-    slots at least one, so that the engine may meet more adapters than it has slots for a moment.
+    first served, and a queue that cannot go on yet keeps its turn. Where there are more adapters than the
+    engine has slots, `slots.Slots` decides which of them may be at the engine together. With several workers
+    each has its share of every bound (`share`), of the slots at least one, so that the engine may meet more
+    adapters than it has slots for a moment.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class Admission:
         worker: int = 0,
         on_waiting: OnWaiting | None = None,
         clock: Callable[[], float] = time.monotonic,
+        on_resident: OnResident | None = None,
     ) -> None:
         bounds = config.gateway
         self._worker = worker
@@ -94,9 +101,11 @@ class Admission:
         self._queue_timeout_s = bounds.queue_timeout_s
         self._least_residency_s = bounds.least_residency_s
         self._on_waiting = on_waiting or _unobserved
+        self._on_resident = on_resident
         self._clock = clock
         self._gates: dict[str, Gate] = {}
-        self._turns: deque[Lane] = deque()
+        self._turns: dict[Lane, None] = {}
+        """In their order; who is served goes to the end."""
         self._slots: Slots | None = None
         self._busy: dict[str | None, int] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -107,16 +116,16 @@ class Admission:
         self.configure(config)
 
     def configure(self, config: Config) -> None:
-        """The gates of another configuration; requests of a task that is gone end as they began."""
+        """The gates of another configuration; a task that is gone keeps its own for what has begun."""
         bounds = config.gateway
-        gates: dict[str, Gate] = {}
+        gates = dict(self._gates)
         for name in config.models:
             task = config.tasks.get(name)
             in_flight = (task and task.max_in_flight) or bounds.max_in_flight_per_task
             waiting = bounds.max_waiting_per_task
             if task is not None and task.max_waiting is not None:
                 waiting = task.max_waiting
-            gate = gates[name] = self._gates.get(name) or Gate(name, 0, 0)
+            gate = gates.setdefault(name, Gate(name, 0, 0))
             gate.max_in_flight = max(1, share(in_flight, self._worker, self._workers))
             gate.max_waiting = share(waiting, self._worker, self._workers)
         self._gates = gates
@@ -126,16 +135,15 @@ class Admission:
     def set_slots(self, slots: int | None, adapters: int) -> None:
         """How many adapters one batch of the engine holds, and how many there are; None where unknown."""
         if slots is None or adapters <= slots:
-            self._slots = None
+            if self._slots is not None:
+                self._slots.clear()
+                self._slots = None
         else:
             own = max(1, share(slots, self._worker, self._workers))
             if self._slots is None:
-                self._slots = Slots(own, self._least_residency_s)
-                now = self._clock()
-                for adapter_id, count in self._busy.items():
-                    if adapter_id is not None:
-                        self._slots.residents[adapter_id] = Resident(now, count)
-            self._slots.slots = own
+                self._slots = Slots(own, self._least_residency_s, on_resident=self._on_resident)
+                self._slots.adopt(self._busy, self._clock())
+            self._slots.resize(own)
         if self._turns:
             self._admit_waiting()
 
@@ -170,22 +178,36 @@ class Admission:
             return None
         if gate.waiting and adapter_id in gate.lanes:
             return None
-        if self._slots is not None and not self._has_slot(adapter_id):
+        if self._slots is not None and not self._has_slot(adapter_id, new=True):
             return None
         gate.in_flight += 1
         self.in_flight += 1
         self._busy[adapter_id] = self._busy.get(adapter_id, 0) + 1
         return gate
 
-    def _has_slot(self, adapter_id: str | None) -> bool:
-        """Whether the adapter may go to the engine now; the base needs no slot."""
+    def _has_slot(self, adapter_id: str | None, now: float | None = None, *, new: bool = False) -> bool:
+        """Whether the adapter may go to the engine now, and then it counts there.
+
+        A new request takes no free slot before those who wait for one.
+        """
         slots = self._slots
-        if slots is None or adapter_id is None or "@" not in adapter_id:
+        if slots is None or adapter_id is None or not takes_slot(adapter_id):
             return True
-        contended = any(
-            lane.adapter_id not in slots.residents for lane in self._turns if lane.adapter_id != adapter_id
-        )
-        return slots.admit(adapter_id, self._clock(), contended)
+        waited_for, contended = self._rivals(slots, adapter_id)
+        if new and contended and adapter_id not in slots.residents:
+            return False
+        now = self._clock() if now is None else now
+        return slots.admit(adapter_id, now, waited_for=waited_for, contended=contended)
+
+    def _rivals(self, slots: Slots, adapter_id: str | None = None) -> tuple[bool, bool]:
+        """Whether other adapters are waited for that have no slot, and whether one lacks only that."""
+        waited_for = False
+        for lane in self._turns:
+            if lane.takes_slot and lane.adapter_id != adapter_id and lane.adapter_id not in slots.residents:
+                if lane.has_place:
+                    return True, True
+                waited_for = True
+        return waited_for, False
 
     async def enter(self, task: str, adapter_id: str | None = None) -> Gate:
         """Wait for a place.
@@ -217,6 +239,29 @@ class Admission:
         """Give a place back and let the next in turn have it."""
         self.in_flight -= 1
         gate.in_flight -= 1
+        self._unbusy(adapter_id)
+        if self._turns:
+            self._admit_waiting()
+
+    def try_beside(self, adapter_id: str) -> bool:
+        """A place outside every bound, for what no client waits for; False where a client's request waits.
+
+        `leave_beside` must follow a True. The adapter's LoRA slot is free again right after it.
+        """
+        if self.waiting or not self._has_slot(adapter_id):
+            return False
+        self._busy[adapter_id] = self._busy.get(adapter_id, 0) + 1
+        return True
+
+    def leave_beside(self, adapter_id: str) -> None:
+        """Give a place of `try_beside` back."""
+        self._unbusy(adapter_id)
+        if self._slots is not None:
+            self._slots.vacate(adapter_id)
+        if self._turns:
+            self._admit_waiting()
+
+    def _unbusy(self, adapter_id: str | None) -> None:
         left = self._busy[adapter_id] - 1
         if left:
             self._busy[adapter_id] = left
@@ -224,19 +269,17 @@ class Admission:
             del self._busy[adapter_id]
         if self._slots is not None and adapter_id is not None:
             self._slots.leave(adapter_id)
-        if self._turns:
-            self._admit_waiting()
 
     async def _queue(self, gate: Gate, adapter_id: str | None) -> None:
         waiter = asyncio.get_running_loop().create_future()
         lane = gate.lanes.get(adapter_id)
         if lane is None:
             lane = gate.lanes[adapter_id] = Lane(gate, adapter_id)
-            self._turns.append(lane)
+            self._turns[lane] = None
         lane.queue.append(waiter)
         self._count(gate, 1)
         if self._slots is not None:
-            self._look_again()
+            self._admit_waiting()  # it may only have had to wait for its turn, and others could not go on
         try:
             async with asyncio.timeout(self._queue_timeout_s):
                 await waiter
@@ -246,8 +289,7 @@ class Admission:
             elif waiter in lane.queue:
                 lane.queue.remove(waiter)
                 if not lane.queue:
-                    self._turns.remove(lane)
-                    del gate.lanes[adapter_id]
+                    self._close(lane)
                 self._count(gate, -1)
                 if self._turns:
                     self._admit_waiting()  # it may have been what others had to give way to
@@ -265,41 +307,59 @@ class Admission:
         self._on_waiting(gate.task, change)
 
     def _admit_waiting(self) -> None:
-        """Fill the free places, one from each queue in turn; a queue that cannot go on is passed over."""
-        passed = 0
-        while self._turns and passed < len(self._turns) and self.in_flight < self._max_in_flight:
-            lane = self._turns[0]
-            gate = lane.gate
-            if gate.in_flight >= gate.max_in_flight or not self._has_slot(lane.adapter_id):
-                self._turns.rotate(-1)
-                passed += 1
-                continue
-            passed = 0
-            self._turns.popleft()
-            waiter = lane.queue.popleft()
-            if lane.queue:
-                self._turns.append(lane)
-            else:
-                del gate.lanes[lane.adapter_id]
-            self._count(gate, -1)
-            if waiter.done():  # cancelled, and its own coroutine has yet to notice
-                if self._slots is not None and lane.adapter_id is not None:
-                    self._slots.leave(lane.adapter_id)
-                continue
-            gate.in_flight += 1
-            self.in_flight += 1
-            self._busy[lane.adapter_id] = self._busy.get(lane.adapter_id, 0) + 1
-            waiter.set_result(None)
-        if self._slots is not None and self._turns:
-            self._look_again()
+        """Fill the free places, one from each queue in turn; a queue that cannot go on keeps its turn."""
+        admitted = True
+        while admitted and self._turns:
+            admitted = False
+            now = self._clock()  # one for all: none may find a slot that was not free yet for one before it
+            for lane in list(self._turns):
+                if self.in_flight >= self._max_in_flight:
+                    return
+                if self._admit_first(lane, now):
+                    admitted = True
+        if self._slots is not None:
+            self._look_again(self._slots)
 
-    def _look_again(self) -> None:
+    def _admit_first(self, lane: Lane, now: float) -> bool:
+        """The first of a queue, where it may go on."""
+        queue, gate = lane.queue, lane.gate
+        while queue and queue[0].done():  # cancelled, and its own coroutine has yet to notice
+            queue.popleft()
+            self._count(gate, -1)
+        if not queue:
+            self._close(lane)
+            return True
+        if not lane.has_place or not self._has_slot(lane.adapter_id, now):
+            return False
+        del self._turns[lane]
+        waiter = queue.popleft()
+        if queue:
+            self._turns[lane] = None
+        else:
+            del gate.lanes[lane.adapter_id]
+        self._count(gate, -1)
+        gate.in_flight += 1
+        self.in_flight += 1
+        self._busy[lane.adapter_id] = self._busy.get(lane.adapter_id, 0) + 1
+        waiter.set_result(None)
+        return True
+
+    def _close(self, lane: Lane) -> None:
+        del self._turns[lane]
+        del lane.gate.lanes[lane.adapter_id]
+
+    def _look_again(self, slots: Slots) -> None:
         """When an idle adapter's least residency is over, nothing else may happen that wakes a waiter."""
-        if self._slots is None or self._timer is not None:
+        due_s = slots.due_in(self._clock()) if self._rivals(slots)[1] else None
+        if due_s is None:
             return
-        due_s = self._slots.due_in(self._clock())
-        if due_s is not None:
-            self._timer = asyncio.get_running_loop().call_later(due_s + 0.001, self._due)
+        loop = asyncio.get_running_loop()
+        due = loop.time() + due_s + 0.001
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._due)
 
     def _due(self) -> None:
         self._timer = None

@@ -3,22 +3,32 @@
 vLLM holds back the requests of an adapter that finds no slot, so a busy adapter can starve another, and
 adapters are swapped at nearly every step. Here an adapter is *resident* while it holds one of S slots:
 
-- a resident adapter's requests enter at once, until it has spent its quantum while others wait for a slot;
+- a resident adapter's requests enter at once, until it has had both its least residency and its quantum
+  while another adapter, which could go on, waits for a slot;
 - then it admits no more, drains, and gives its slot to the next in turn (deficit round robin, where every
   request costs 1);
 - an adapter with work in flight is never evicted, and an idle one not before its least residency is over.
 
 So with W adapters waiting, a quantum of Q requests, a longest request of t seconds and a least residency of R
 seconds, the first request of a waiting adapter enters within ceil(W / S) * (max(R, Q * t) + t) seconds; the
-p-th of its queue within 1 + floor(p / Q) times that.
+p-th of its queue within 1 + floor(p / Q) times that. Places that its task or the gateway lacks come on top.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 QUANTUM = 32
 """Requests that an adapter may begin in one turn, while others wait."""
+
+OnResident = Callable[[str, int], None]
+"""Told of an adapter that takes a slot (1) or leaves it (-1)."""
+
+
+def takes_slot(adapter_id: str | None) -> bool:
+    """Whether an engine's model is an adapter; the base needs no slot."""
+    return adapter_id is not None and "@" in adapter_id
 
 
 @dataclass(slots=True)
@@ -34,39 +44,71 @@ class Resident:
 class Slots:
     """The residency as the gateway believes it; the engine is not asked."""
 
-    def __init__(self, slots: int, least_residency_s: float, quantum: int = QUANTUM) -> None:
+    def __init__(
+        self,
+        slots: int,
+        least_residency_s: float,
+        quantum: int = QUANTUM,
+        on_resident: OnResident | None = None,
+    ) -> None:
         self.slots = slots
         self.least_residency_s = least_residency_s
         self.quantum = quantum
+        self._on_resident = on_resident or _unobserved
         self.residents: dict[str, Resident] = {}
         """By when they were used last; the first has been left alone the longest."""
 
-    def admit(self, adapter_id: str, now: float, contended: bool) -> bool:
+    def adopt(self, in_flight: Mapping[str | None, int], now: float) -> None:
+        """What is at the engine already; they may be more than slots until they have ended."""
+        for adapter_id, count in in_flight.items():
+            if adapter_id is not None and takes_slot(adapter_id):
+                self._settle(adapter_id, now).in_flight = count
+
+    def resize(self, slots: int) -> None:
+        """Another number of slots; of fewer, those in use stay until they are idle."""
+        self.slots = slots
+        for adapter_id in [each for each, one in self.residents.items() if not one.in_flight]:
+            if len(self.residents) > slots:
+                self._evict(adapter_id)
+
+    def clear(self) -> None:
+        """Nobody is resident any more."""
+        for adapter_id in list(self.residents):
+            self._evict(adapter_id)
+
+    def admit(self, adapter_id: str, now: float, *, waited_for: bool, contended: bool) -> bool:
         """Whether a request may begin now; then it counts as in flight.
 
-        `contended`: an adapter without a slot has requests waiting.
+        `waited_for`: another adapter without a slot has requests waiting. `contended`: and these lack
+        nothing but the slot.
         """
         resident = self.residents.get(adapter_id)
         if resident is None:
-            if len(self.residents) >= self.slots:
-                idle = self._evictable(now)
-                if idle is None:
-                    return False
-                del self.residents[idle]
-            resident = self.residents[adapter_id] = Resident(now)
-        elif contended and resident.spent >= self.quantum:
+            if not self._make_room(now):
+                return False
+            resident = self._settle(adapter_id, now)
+        elif contended and self._had_its_turn(resident, now):
             return False
         else:
             self.residents[adapter_id] = self.residents.pop(adapter_id)
         resident.in_flight += 1
-        resident.spent = resident.spent + 1 if contended else 0
+        resident.spent = resident.spent + 1 if waited_for else 0
         return True
 
     def leave(self, adapter_id: str) -> None:
         """A request has ended."""
         resident = self.residents.get(adapter_id)
-        if resident is not None and resident.in_flight:
-            resident.in_flight -= 1
+        if resident is None or not resident.in_flight:
+            return
+        resident.in_flight -= 1
+        if not resident.in_flight and len(self.residents) > self.slots:
+            self._evict(adapter_id)
+
+    def vacate(self, adapter_id: str) -> None:
+        """Give the slot back before its least residency is over, where nothing is in flight."""
+        resident = self.residents.get(adapter_id)
+        if resident is not None and not resident.in_flight:
+            self._evict(adapter_id)
 
     def due_in(self, now: float) -> float | None:
         """Seconds until an idle adapter may be evicted; None where none is idle."""
@@ -77,9 +119,33 @@ class Slots:
         ]
         return max(0.0, min(rests)) if rests else None
 
+    def _had_its_turn(self, resident: Resident, now: float) -> bool:
+        return resident.spent >= self.quantum and now - resident.since >= self.least_residency_s
+
+    def _make_room(self, now: float) -> bool:
+        while len(self.residents) >= self.slots:
+            idle = self._evictable(now)
+            if idle is None:
+                return False
+            self._evict(idle)
+        return True
+
     def _evictable(self, now: float) -> str | None:
         """The idle adapter that was used the longest ago and has had its least residency."""
         for adapter_id, resident in self.residents.items():
             if not resident.in_flight and now - resident.since >= self.least_residency_s:
                 return adapter_id
         return None
+
+    def _settle(self, adapter_id: str, now: float) -> Resident:
+        resident = self.residents[adapter_id] = Resident(now)
+        self._on_resident(adapter_id, 1)
+        return resident
+
+    def _evict(self, adapter_id: str) -> None:
+        del self.residents[adapter_id]
+        self._on_resident(adapter_id, -1)
+
+
+def _unobserved(adapter_id: str, change: int) -> None:
+    pass
