@@ -50,6 +50,7 @@ def build_bench_app() -> typer.Typer:
     app.command("engine", context_settings=passed_on)(engine_proxy)
     app.command("pipeline", context_settings=passed_on)(pipeline_proxy)
     app.command("churn", context_settings=passed_on)(churn_proxy)
+    app.command("recovery", context_settings=passed_on)(recovery_proxy)
     return app
 
 
@@ -92,6 +93,13 @@ def churn_proxy(context: typer.Context) -> None:
     from launch.bench.churn import churn_command
 
     _hand_over("churn", churn_command, context.args)
+
+
+def recovery_proxy(context: typer.Context) -> None:
+    """Engine, supervisor and gateway killed under load (recovery --help lists its options)."""
+    from launch.bench.recovery import recovery_command
+
+    _hand_over("recovery", recovery_command, context.args)
 
 
 def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:
