@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -27,6 +28,9 @@ class RealStack:
     url: str
     engine_log: Path
     state: Path
+    config: Path
+    adapters: Path
+    """A folder that adapters may be added from."""
 
     def running(self) -> float:
         """Requests that the engine decodes at this moment, by its own metrics."""
@@ -48,23 +52,34 @@ class RealStack:
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
     folder = tmp_path_factory.mktemp("real")
     logs = {name: folder / f"{name}.log" for name in ("launch", "gateway")}
+    adapters = folder / "adapters-to-add"
+    adapters.mkdir()
+    config = _with_roots(folder / "config.json", [CONFIG.parent, adapters])
     limit_s = load_config(CONFIG).engine.start_timeout_s
     children: list[subprocess.Popen[bytes]] = []
     try:
         for name, extra in (("launch", []), ("gateway", ["--port", "0"])):
-            where = ["--config", str(CONFIG), "--state-dir", str(folder)]
+            where = ["--config", str(config), "--state-dir", str(folder)]
             command = [sys.executable, "-m", name, *where, *extra]
             with logs[name].open("wb") as log:
                 children.append(
                     subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ.copy())
                 )
         url = _ready(children, logs, time.monotonic() + limit_s)
-        yield RealStack(url, logs["launch"], folder)
+        yield RealStack(url, logs["launch"], folder, config, adapters)
     finally:
         for child in reversed(children):
             child.send_signal(signal.SIGTERM)
         for child in reversed(children):
             child.wait(STOP_S)
+
+
+def _with_roots(file: Path, roots: list[Path]) -> Path:
+    """The demo's configuration as JSON, which YAML's reader takes, with folders to take adapters from."""
+    document = load_config(CONFIG).model_dump(mode="json", by_alias=True)
+    document["adapters"]["roots"] = [str(root) for root in roots]
+    file.write_text(json.dumps(document))
+    return file
 
 
 def _ready(children: list[subprocess.Popen[bytes]], logs: dict[str, Path], deadline: float) -> str:

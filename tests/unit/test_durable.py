@@ -46,7 +46,7 @@ def settled(control: ControlSocket) -> Weights:
                 for name, task in tasks.items()  # type: ignore[attr-defined]
             }
             wanted = {one for versions in weights.values() for one in versions}
-            if engine["state"] == "ready" and set(engine["loaded"]) == wanted:  # type: ignore[index]
+            if engine["state"] == "ready" and set(engine["loaded"]) == wanted:
                 return weights
         time.sleep(0.02)
     raise AssertionError("the control plane did not come back with everything loaded")

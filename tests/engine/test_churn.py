@@ -1,0 +1,34 @@
+"""Adapters exchanged under traffic on the real engine; `lora-gateway bench churn` is the long form."""
+
+from __future__ import annotations
+
+import re
+
+from gateway.config import load_config
+from launch.base import resolve_base
+from launch.bench.churn import churn, learn, write_adapters
+from launch.bench.churn_operator import ControlSocket
+from tests.engine.conftest import CONFIG, RealStack
+
+REQUESTS = 120
+PAUSE_S = 0.5
+
+
+def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> None:
+    engine = re.search(r'"url": ?"([^"]+)"', (real.state / "engine.json").read_text())
+    assert engine is not None
+    folders = write_adapters(real.adapters, resolve_base(load_config(CONFIG).base))
+    truth = learn(engine[1], "base", folders, keep=set())
+    control = ControlSocket(real.state)
+    try:
+        for task, found in folders.items():
+            status, said = control.ask("POST", "/adapters", {"task": task, "source": str(found[0])})
+            assert status == 200, said
+        tally, operator = churn(real.url, control, truth, folders, REQUESTS, 4, PAUSE_S, seed=1)
+    finally:
+        for task in folders:
+            control.ask("DELETE", f"/adapters/{task}")
+    assert (tally.faults, operator.faults) == ([], [])
+    assert tally.verdicts == {"own": tally.answers}
+    assert tally.answers > REQUESTS / 2
+    assert len(operator.changes) > 4
