@@ -33,6 +33,8 @@ class Origin:
     """Each file must really lie in one of these; None: anywhere."""
     max_bytes: int | None = None
     """The adapter's bound, both files together."""
+    sha256: str | None = None
+    """What adapter_model.safetensors must be, in hex."""
 
 
 def open_regular(path: Path, roots: Sequence[Path] | None = None) -> BinaryIO:

@@ -27,6 +27,7 @@ from launch.lineage import check_lineage
 from launch.module_patterns import check_patterns, meant_by, ranks_of
 from launch.safetensors_header import BadHeader, Tensor, read_header_of
 from launch.shapes import EMBEDDING_TENSOR, LORA_TENSOR, Base, check_tensor
+from launch.transfer import check_digest
 from launch.weights_scan import FLOATS, Findings, scan
 
 MAX_HEADER_BYTES = 32 * 1024 * 1024
@@ -85,12 +86,16 @@ def check_adapter(
     with _named(key, _file(origin, WEIGHTS)), open_regular(path / WEIGHTS, origin.roots) as file:
         size = os.fstat(file.fileno()).st_size
         _check_size(size + len(raw), origin)
-        digest = hashlib.sha256(raw)
+        named, weights = hashlib.sha256(raw), hashlib.sha256()
         header = read_header_of(file, size, MAX_HEADER_BYTES)
         warnings += _check_tensors(header.tensors, settings, base)
-        digest.update(header.raw)
-        _check_numbers(header.tensors, scan(file, header.tensors, digest))
-    return Adapter(task, _id(task, digest.hexdigest()), path, settings.largest_rank, size, warnings)
+        for digest in (named, weights):
+            digest.update(header.raw)
+        findings = scan(file, header.tensors, (named, weights) if origin.sha256 else (named,))
+        if origin.sha256:
+            check_digest("it", weights.hexdigest(), origin.sha256, "the source asks for")
+        _check_numbers(header.tensors, findings)
+    return Adapter(task, _id(task, named.hexdigest()), path, settings.largest_rank, size, warnings)
 
 
 def adapter_id(task: str, settings: bytes, weights: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -145,9 +146,9 @@ class Supervisor:
         scratch = self.config.state_dir / "adapters"
         with fetch(source, settings.roots, scratch, settings.max_bytes, on_stage) as staged:
             on_stage("checking")
-            return self._adapters.take(
-                task, staged.path, self._prepared.base, self._prepared.rank_limit, key=key
-            )
+            base, rank_limit = self._prepared.base, self._prepared.rank_limit
+            taken = self._adapters.take(task, staged.path, base, rank_limit, key=key, origin=staged.origin)
+            return dataclasses.replace(taken, warnings=staged.warnings + taken.warnings)
 
     def expect(self, adapter_id: str, wanted: bool) -> None:
         (self._expected.add if wanted else self._expected.discard)(adapter_id)

@@ -5,11 +5,12 @@ The digest and the findings come from the same bytes, so an id never names conte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from launch.safetensors_header import BadHeader, Tensor
+from launch.transfer import Digest
 
 BLOCK_BYTES = 1 << 20  # a multiple of every item's size
 
@@ -27,12 +28,6 @@ def _sane(mask: int) -> bytes:
 FLOATS = {"F16": (2, _sane(0x7C)), "BF16": (2, _sane(0x7F)), "F32": (4, _sane(0x7F))}
 
 
-class Digest(Protocol):
-    """What hashlib makes."""
-
-    def update(self, data: bytes, /) -> None: ...
-
-
 @dataclass
 class Findings:
     """What the numbers are; a tensor without any is zero."""
@@ -42,9 +37,9 @@ class Findings:
     """Tensors with a NaN, an infinity or a number beyond 1.7e38."""
 
 
-def scan(file: BinaryIO, tensors: Mapping[str, Tensor], digest: Digest) -> Findings:
+def scan(file: BinaryIO, tensors: Mapping[str, Tensor], digests: Iterable[Digest]) -> Findings:
     """Read the data to its end, from a file that stands at its beginning. Raises BadHeader, OSError."""
-    findings = Findings()
+    findings, digests = Findings(), list(digests)
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         zero, endless, left = True, False, tensor.end - tensor.start
         while left:
@@ -52,7 +47,8 @@ def scan(file: BinaryIO, tensors: Mapping[str, Tensor], digest: Digest) -> Findi
             if not block or len(block) < min(BLOCK_BYTES, left):
                 raise BadHeader("became shorter while it was read")
             left -= len(block)
-            digest.update(block)
+            for digest in digests:
+                digest.update(block)
             if tensor.dtype in FLOATS:
                 size, sane = FLOATS[tensor.dtype]
                 zero = zero and _is_zero(block, size)

@@ -17,8 +17,9 @@ import httpx
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.snapshot import EngineStatus, Snapshot, VersionStatus, read_snapshot
+from launch.adapter_files import Origin
 from launch.adapter_store import AdapterStore
-from launch.adapters import Adapter, adapter_id
+from launch.adapters import Adapter, adapter_id, check_adapter
 from launch.command import EngineCommand
 from launch.desired import Desired, Version, Wanted
 from launch.managed import Means
@@ -177,8 +178,17 @@ class Unchecked(AdapterStore):
     """Takes any folder: what the real one refuses has tests of its own."""
 
     def take(
-        self, task: str, source: Path, base: Base, rank_limit: int | None = None, *, key: str | None = None
+        self,
+        task: str,
+        source: Path,
+        base: Base,
+        rank_limit: int | None = None,
+        *,
+        key: str | None = None,
+        origin: Origin | None = None,
     ) -> Adapter:
+        if self.checking:
+            check_adapter(task, source, base, rank_limit, key=key, origin=origin)
         if not (source / "adapter_config.json").is_file():
             raise ConfigError(key or "", str(source), "has no adapter_config.json; is it a peft adapter?")
         version = version_of(task, source)
@@ -196,6 +206,7 @@ class Unchecked(AdapterStore):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.removed: list[str] = []
+        self.checking = False
 
 
 def version_of(task: str, folder: Path) -> Version:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Callable
@@ -11,45 +12,17 @@ import pytest
 
 from gateway.config import Config
 from gateway.errors import ConfigError
+from launch.adapter_files import Origin
 from launch.adapters import check_adapter, check_adapters, engine_rank
 from launch.shapes import describe_base
+from tests.unit.adapter_folders import BASE, GOOD, LAYOUT, Q, Shapes, adapter, weights
 
-BASE = describe_base(
-    "/base",
-    "owner/Tiny",
-    {
-        "model_type": "llama",
-        "num_hidden_layers": 2,
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-    },
+
+UNSLOTHS = (
+    r"(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|v_proj).*?)"
+    r"|(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|mlp)\.(?:(?:q_proj|v_proj)))"
 )
-Q = "base_model.model.model.layers.0.self_attn.q_proj"
-Shapes = dict[str, tuple[int, ...]]
-GOOD: Shapes = {f"{Q}.lora_A.weight": (8, 16), f"{Q}.lora_B.weight": (16, 8)}
-SETTINGS: dict[str, object] = {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["q_proj"]}
-
-
-def weights(shapes: Shapes, fill: bytes = b"\1") -> bytes:
-    header: dict[str, object] = {}
-    place = 0
-    for name, shape in shapes.items():
-        size = 4
-        for side in shape:
-            size *= side
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [place, place + size]}
-        place += size
-    raw = json.dumps(header).encode()
-    return struct.pack("<Q", len(raw)) + raw + fill * place
-
-
-def adapter(folder: Path, shapes: Shapes = GOOD, changes: dict[str, object] | None = None) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps({**SETTINGS, **(changes or {})}))
-    (folder / "adapter_model.safetensors").write_bytes(weights(shapes))
-    return folder
+"""A pattern as a well-known trainer writes it."""
 
 
 def problem(folder: Path, limit: int | None = None) -> str:
@@ -174,3 +147,58 @@ def test_rank_limit_must_be_one_that_the_engine_knows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("ranks", "expected"), [([], 1), ([1], 1), ([2], 8), ([8, 9], 16), ([300], 320)])
 def test_engine_rank_is_the_smallest_that_holds_all(ranks: list[int], expected: int) -> None:
     assert engine_rank(ranks) == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rank_pattern": {r".*\.q_proj": 8}},
+        {"rank_pattern": {"^model.layers.(0|1).self_attn.q_proj": 8, "mlp": 4}},
+        {"rank_pattern": {f"model.layers.{layer}.self_attn.q_proj": 8 for layer in range(300)}},
+        {"alpha_pattern": {"q_proj": 16.0}},
+        {"target_modules": "all-linear"},
+        {"target_modules": r".*(q|v)_proj"},
+        {"target_modules": UNSLOTHS},
+        {"target_modules": ["model.layers.0.self_attn.q_proj"]},
+        {"lora_alpha": 0.5, "use_rslora": True},
+    ],
+)
+def test_settings_that_peft_writes_are_taken(changes: dict[str, object], tmp_path: Path) -> None:
+    assert check_adapter("naming", adapter(tmp_path / "a", GOOD, changes), BASE).warnings == ()
+
+
+def test_modules_that_the_settings_do_not_name_or_the_weights_lack_are_warnings(tmp_path: Path) -> None:
+    v = Q.replace("q_proj", "v_proj")
+    shapes = {**GOOD, f"{v}.lora_A.weight": (8, 16), f"{v}.lora_B.weight": (8, 8)}
+    folder = adapter(tmp_path / "a", shapes, {"target_modules": ["q_proj", "c_attn"]})
+    assert check_adapter("naming", folder, BASE).warnings == (
+        "holds nothing for target_modules c_attn",
+        "holds 1 modules that target_modules does not name, such as model.layers.0.self_attn.v_proj",
+    )
+
+
+def test_base_that_is_not_here_or_is_the_same_by_another_name_is_a_warning(tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    (copied / "config.json").write_text(json.dumps(LAYOUT))
+    for name in (str(copied), "/nowhere/at/all", "owner/not-in-the-cache", "a\0b/c"):
+        folder = adapter(tmp_path / "a", GOOD, {"base_model_name_or_path": name})
+        (warning,) = check_adapter("naming", folder, BASE).warnings
+        assert "the base is 'owner/Tiny'" in warning
+
+
+def test_modules_of_a_base_with_an_unknown_layout_are_left_to_the_engine(tmp_path: Path) -> None:
+    base = describe_base("/base", "owner/Tiny", {**LAYOUT, "model_type": "new"})
+    shapes: Shapes = {
+        "base_model.model.h.0.c_attn.lora_A.weight": (8, 7),
+        "base_model.model.h.0.c_attn.lora_B.weight": (5, 8),
+    }
+    check_adapter("naming", adapter(tmp_path / "a", shapes, {"target_modules": ["c_attn"]}), base)
+
+
+def test_expected_digest_is_held(tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "a")
+    digest = hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+    check_adapter("naming", folder, BASE, origin=Origin("a", None, None, digest))
+    with pytest.raises(ConfigError, match=r"has the digest .*, the source asks for 000000000000"):
+        check_adapter("naming", folder, BASE, origin=Origin("a", None, None, "0" * 64))
