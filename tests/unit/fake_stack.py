@@ -28,7 +28,9 @@ ENGINE = f"""
 """
 
 
-def fake_config(folder: Path, arguments: Sequence[str] = (), **engine: object) -> Config:
+def fake_config(
+    folder: Path, arguments: Sequence[str] = (), *, drain_s: float = 2.0, **engine: object
+) -> Config:
     """`python -m vllm.entrypoints.openai.api_server` is the fake one; `arguments` are the fake's own."""
     module = folder / "python" / "vllm" / "entrypoints" / "openai"
     module.mkdir(parents=True)
@@ -53,7 +55,10 @@ def fake_config(folder: Path, arguments: Sequence[str] = (), **engine: object) -
             "restart_backoff_s": 0.1,
             **engine,
         },
-        "gateway": {"port": free_port(), "shutdown_timeout_s": 2},
+        "gateway": {"port": free_port(), "shutdown_timeout_s": drain_s},
+        "pipelines": {
+            "concept-naming": {"stages": [{"id": "name", "task": "naming", "prompt": "{{ text }}"}]}
+        },
         "state_dir": str(folder / "state"),
     }
     return Config.model_validate(document)

@@ -36,7 +36,9 @@ def test_killed_programs_come_back_and_the_others_go_on(tmp_path: Path) -> None:
         up.stop(LIMIT_S)
         assert up.exit_code() == 0
         assert not program_under(up.pid, "launch")
-    said = [line for line in (tmp_path / "up.log").read_text().splitlines() if line.startswith("up: ")]
+    lines = (tmp_path / "up.log").read_text().splitlines()
+    assert lines.index("gateway: stopped") < lines.index("engine: stopping")
+    said = [line for line in lines if line.startswith("up: ")]
     assert [re.sub(r" in .*", "", line) for line in said] == [
         "up: gateway was ended by SIGKILL; it starts again",
         "up: launch was ended by SIGKILL; it starts again",
