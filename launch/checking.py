@@ -235,7 +235,8 @@ def _check_memory(report: Report, config: Config, running: bool, given: DeviceMe
         device = dataclasses.replace(device, free_bytes=None)
     checked = {adapter.task: adapter for adapter in report.adapters}
     report.memory = plan_of(config, device, checked=checked)
-    report.findings += [found for found in report.memory.findings if found not in report.findings]
+    known = {found.key for found in errors(report.findings)}
+    report.findings += [found for found in report.memory.findings if found.key not in known]
 
 
 def facts(report: Report) -> dict[str, object]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from launch import memory
-from launch.command import LEAST_SLOTS
+from launch.command import LEAST_RANK, LEAST_SLOTS
 from launch.findings import Finding, Level
 from launch.memory import GIB, HEADROOM
 from launch.model_config import quantized_by
@@ -197,7 +197,7 @@ def _slot_findings(plan: MemoryPlan) -> Iterator[Finding]:
     inputs = plan.inputs
     engine = inputs.engine
     rank = largest_rank(inputs.adapters)
-    if inputs.adapters and rank < engine.rank:
+    if inputs.adapters and max(rank, LEAST_RANK) < engine.rank:
         freed = engine.slots * (plan.slot_bytes - slot_size(inputs, rank))
         tokens = freed // plan.cache.bytes_per_token
         text = f"{engine.rank}: no adapter is over {rank}; lowering it to {rank} frees {freed / 1e6:.0f} MB"
