@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -16,6 +17,7 @@ from gateway.errors import ConfigError, nearest
 from gateway.snapshot import Operation, Snapshot, TaskStatus, VersionStatus
 from launch.control_client import Document, path_of, read_as
 from launch.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
+from launch.shadow_report import read_report
 from launch.task_text import columns, moment, role_of, share_of, size_of, what_requests_see
 
 INTERRUPTED = 130
@@ -109,12 +111,15 @@ def show_command(
     state_dir: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """One task: its versions with all that is known of them."""
-    document = control_of(config, state_dir).ask("GET", path_of("adapters", checked_task(task)))
-    if as_json:
-        print(json.dumps(document, indent=2))
-        return
+    """One task: its versions with all that is known of them, and how its shadow's answers compare."""
+    control = control_of(config, state_dir)
+    document = control.ask("GET", path_of("adapters", checked_task(task)))
     status = read_as(document, TaskStatus)
+    compared = read_report(control.state_dir, task, status.shadow.id if status.shadow else None)
+    if as_json:
+        report = dataclasses.asdict(compared) if compared else None
+        print(json.dumps({**document, "shadow_report": report}, indent=2))
+        return
     loaded_on = read_as(document["loaded_on"], dict[str, list[str]])
     _print_lines(what_requests_see(task, status))
     for key in ("description", "system"):
@@ -127,6 +132,7 @@ def show_command(
         print(f"  rank {one.rank}, {size_of(one)}, fingerprint {one.fingerprint or '-'}")
         print(f"  loaded on {', '.join(loaded_on.get(one.id, [])) or 'no engine'}")
         print(f"  from {one.source or '-'}, added {moment(one.added_at)}")
+    _print_lines(compared.lines() if compared else [])
 
 
 def promote_command(

@@ -35,6 +35,10 @@ class ControlClient:
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
 
+    @property
+    def state_dir(self) -> Path:
+        return self._state_dir
+
     def ask(self, method: str, path: str, fields: Mapping[str, object] | None = None) -> Document:
         """The control plane's document.
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.shadow_record import Journal, Record
+from launch.adapter_commands import build_adapters_app
 from launch.shadow_report import read_report
+from launch.threads import in_thread
+from tests.unit.plant import plant
 
 
 def record(outcome: str, candidate: str = "naming@2", **fields: Any) -> Record:
@@ -64,3 +71,21 @@ def test_report_takes_both_files_and_passes_over_half_a_line(tmp_path: Path) -> 
     assert report is not None
     assert report.same == 3
     assert report.latency_ratio is None
+
+
+def test_show_prints_how_the_shadow_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def work() -> None:
+        async with asyncio.timeout(60), plant(tmp_path) as made:
+            await made.until_state("ready")
+            added = (await made.add("naming", "two", shadow=0.5)).json()
+            state = tmp_path / "state"
+            Journal(state).write("naming", [record("same", added["id"]), record("different", added["id"])])
+            app = build_adapters_app()
+            for options in ([], ["--json"]):
+                arguments = ["show", "naming", "--state-dir", str(state), *options]
+                await in_thread(lambda given: app(given, standalone_mode=False), arguments)
+
+    asyncio.run(work())
+    text, _, document = capsys.readouterr().out.partition("\n{")
+    assert "copies answered, 0 failed\n  the same answer: 50.0 %" in text
+    assert json.loads("{" + document)["shadow_report"]["same_share"] == 0.5
