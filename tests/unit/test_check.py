@@ -11,17 +11,16 @@ import yaml
 from typer.testing import CliRunner
 
 from gateway.config import load_config, read_config
-from launch import checking
 from launch.checking import Report, check
 from launch.cli import build_app
 from launch.device_memory import DeviceMemory
 from launch.findings import Finding
 from launch.memory import GIB
-from tests.unit.test_adapters import adapter
+from tests.unit.adapter_folders import adapter
 from tests.unit.test_plan import small_model
 
 MACHINE = DeviceMemory(False, "main memory", 24 * GIB, 20 * GIB, "a test")
-SIDES = {"model.layers.0.self_attn.q_proj.lora_A.weight": (8, 128)}
+SIDES: dict[str, tuple[int, ...]] = {"model.layers.0.self_attn.q_proj.lora_A.weight": (8, 128)}
 SIDES["model.layers.0.self_attn.q_proj.lora_B.weight"] = (128, 8)
 STAGE = {"id": "a", "task": "naming", "prompt": "{{ input }}"}
 
@@ -139,7 +138,7 @@ def test_full_disk_is_said_in_megabytes(
     class Usage:
         free = 1_000_000
 
-    monkeypatch.setattr(checking.shutil, "disk_usage", lambda _: Usage())
+    monkeypatch.setattr("launch.checking.shutil.disk_usage", lambda _: Usage())
     assert "has 1 MB free" in found(looked(tmp_path, sound))["state_dir"]
 
 
@@ -163,7 +162,7 @@ def test_attached_engines_twice_or_ourselves(tmp_path: Path, sound: dict[str, ob
 def test_missing_engine_is_an_error_with_the_command(
     tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("launch.checking.importlib.util.find_spec", lambda _: None)
     assert "make setup" in found(looked(tmp_path, sound))["engine"]
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -31,7 +32,7 @@ from launch.model_config import quantized_by, read_shape
 from launch.plan import MemoryPlan
 from launch.plan_command import plan_of
 from launch.plan_inputs import Asked
-from tests.unit.test_adapters import adapter, weights
+from tests.unit.adapter_folders import adapter, weights
 
 ROOT = Path(__file__).parents[2]
 QWEN = "Qwen/Qwen2.5-14B-Instruct"
@@ -49,7 +50,7 @@ SMALL = {
 }
 # What vLLM 0.32 allocated for models of this size with three slots of rank 16 and a cache of 64 MiB:
 # LoRA buffers in bytes, parameters in bytes, cache blocks.
-MEASURED = {
+MEASURED: dict[str, tuple[dict[str, object], int, int, int]] = {
     "llama": ({"head_dim": 32}, 609792, 1115392, 1024),
     "llama, tied": (
         {"model_type": "llama", "head_dim": 32, "tie_word_embeddings": True},
@@ -149,7 +150,7 @@ def test_too_large_a_base_names_every_way_out() -> None:
 
 
 def test_each_mend_of_a_long_context_makes_it_fit() -> None:
-    asked: dict[str, object] = {"gpu_memory_utilization": 0.75, "max_model_len": 32768, "max_num_seqs": 256}
+    asked: dict[str, Any] = {"gpu_memory_utilization": 0.75, "max_model_len": 32768, "max_num_seqs": 256}
     [error] = texts(planned(**asked), "error")
     mends = re.findall(r"(?:raise|lower) base\.(\w+) from \S+ to ([\d.]+)", error)
     assert {"gpu_memory_utilization", "max_model_len"} <= {key for key, _ in mends}
@@ -212,7 +213,7 @@ def test_extra_arguments_count() -> None:
 
 
 def test_main_memory_that_is_too_small_names_the_cache() -> None:
-    base = {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "max_model_len": 2048}
+    base: dict[str, Any] = {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "max_model_len": 2048}
     roomy = planned(MACHINE, kv_cache_gib=1, **base)
     assert roomy.cache.tokens == 46592
     assert not errors(roomy.findings)
@@ -323,7 +324,9 @@ def test_command_prints_json_and_fails_where_it_does_not_fit() -> None:
 
 def test_command_reads_an_adapter_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model(tmp_path / "m")
-    side = {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": (8, 128)}
+    side: dict[str, tuple[int, ...]] = {
+        "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": (8, 128)
+    }
     side["base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"] = (128, 8)
     adapter(tmp_path / "a", side)
     file = tmp_path / "c.yaml"

@@ -1,0 +1,69 @@
+"""The memory plan, held against what the running engine reports of itself and what the kernel counts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.config import load_config
+from launch.device_memory import main_memory
+from launch.plan import MemoryPlan
+from launch.plan_command import plan_of
+from tests.engine.conftest import RealStack
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def plan(real: RealStack) -> MemoryPlan:
+    return plan_of(load_config(real.config), main_memory())
+
+
+def engine_url(real: RealStack) -> str:
+    found = re.search(r'"url": ?"([^"]+)"', (real.state / "engine.json").read_text())
+    assert found is not None
+    return found[1]
+
+
+def told(real: RealStack) -> dict[str, str]:
+    """The labels of vLLM's `cache_config_info`."""
+    text = httpx.get(f"{engine_url(real)}/metrics").text
+    line = next(line for line in text.splitlines() if line.startswith("vllm:cache_config_info{"))
+    return dict(re.findall(r'(\w+)="([^"]*)"', line))
+
+
+def family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in family(int(child)))]
+
+
+def proportional_bytes(pid: int) -> int:
+    """A process's own memory, and its part of what it shares."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = re.search(r"^Pss:\s+(\d+) kB", text, re.M)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def test_cache_has_the_tokens_and_blocks_that_were_planned(real: RealStack, plan: MemoryPlan) -> None:
+    engine = told(real)
+    assert int(engine["num_gpu_blocks"]) == plan.cache.blocks
+    assert int(engine["block_size"]) == plan.cache.block_size
+    assert int(engine["kv_cache_size_tokens"]) == plan.cache.tokens
+    context = plan.inputs.engine.max_model_len
+    assert float(engine["kv_cache_max_concurrency"]) == pytest.approx(
+        plan.cache.concurrency(context), abs=0.01
+    )
+
+
+def test_resident_memory_is_near_what_was_planned(real: RealStack, plan: MemoryPlan) -> None:
+    pid = int(json.loads((real.state / "engine.pid").read_text())["pid"])
+    resident = sum(map(proportional_bytes, family(pid)))
+    print(f"planned {plan.budget_bytes / 1e6:.0f} MB, resident {resident / 1e6:.0f} MB")
+    for row in plan.rows:
+        print(f"  {row.name}: {row.size_bytes / 1e6:.1f} MB ({row.known})")
+    assert resident == pytest.approx(plan.budget_bytes, rel=0.15)
