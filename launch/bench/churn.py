@@ -40,7 +40,7 @@ VERSIONS = 3
 SHAPE = AdapterShape(4, ("q_proj", "v_proj", "o_proj"))
 STRENGTH = 0.1
 """Of lora_B: at 0.02 half of two random adapters' answers lie within the noise, at 0.1 seven in a hundred."""
-CLIENTS = 8
+CLIENTS = 24
 PAUSE_S = 2.0
 
 
@@ -113,7 +113,8 @@ def measure(
         "statuses": dict(tally.statuses),
         "verdicts": dict(tally.verdicts),
         "answers_by_id": dict(tally.by_id),
-        "latency_ms": _quantiles(tally.latencies_ms),
+        "latency_ms": _quantiles(tally.latencies_ms, 1),
+        "distance_from_own": _quantiles(tally.own_distances, 4),
         "changes": [dataclasses.asdict(change) for change in operator.changes],
         "faults": faults,
         "tracebacks_in_log": log.count("Traceback"),
@@ -196,7 +197,7 @@ def table_of(tally: Tally, changes: Sequence[Change], took_s: float) -> Table:
     for status, count in tally.statuses.most_common():
         table.add_row(f"status {status}", str(count))
     for verdict, count in tally.verdicts.most_common():
-        table.add_row(f"answered as {verdict}", str(count))
+        table.add_row(f"answer is {verdict}", str(count))
     for what in dict.fromkeys(change.what for change in changes):
         done = [c for c in changes if c.what == what]
         well = sorted(c.took_s for c in done if c.status == 200)
@@ -209,13 +210,11 @@ def say(text: str) -> None:
     console().print(text, highlight=False)
 
 
-def _quantiles(values: Sequence[float]) -> dict[str, float]:
+def _quantiles(values: Sequence[float], digits: int) -> dict[str, float]:
     ordered = sorted(values) or [0.0]
     last = len(ordered) - 1
-    return {
-        name: round(ordered[int(last * share)], 1)
-        for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1))
-    }
+    shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {name: round(ordered[int(last * share)], digits) for name, share in shares.items()}
 
 
 def _restarted(state: Mapping[str, object]) -> bool:

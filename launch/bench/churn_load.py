@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from gateway.errors import EngineFailure
-from launch.bench.churn_truth import PROMPTS, Truth
+from launch.bench.churn_truth import PROMPTS, Truth, Verdict
 from launch.proof import Canary, read_canary
 
-TOKENS = 3
+TOKENS = 2
 DOCUMENTED = frozenset({"404 model_not_found", "503 adapter_not_loaded", "429 rate_limit_exceeded"})
 """What a client may meet while a task is removed and comes back; anything else is a fault."""
 
@@ -31,15 +31,7 @@ class Tally:
     by_id: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
-
-    @property
-    def undocumented(self) -> int:
-        return sum(n for status, n in self.statuses.items() if status != "200" and status not in DOCUMENTED)
-
-    @property
-    def foreign(self) -> int:
-        """Answers of another id than the header says, or of the base."""
-        return sum(n for verdict, n in self.verdicts.items() if verdict not in ("own", "nobody"))
+    own_distances: list[float] = field(default_factory=list)
 
 
 class Clients:
@@ -77,7 +69,7 @@ class Clients:
             try:
                 status, verdict, adapter_id = self._ask(connection, task, prompt, stream=turn % 3 == 0)
             except (OSError, http.client.HTTPException, EngineFailure, ValueError) as error:
-                status, verdict, adapter_id = f"broken {type(error).__name__}: {error}", "", ""
+                status, verdict, adapter_id = f"broken {type(error).__name__}: {error}", None, ""
                 connection.close()
                 connection = self._connect()
             took_ms = (time.perf_counter() - began) * 1000
@@ -85,24 +77,25 @@ class Clients:
             if status != "200":
                 time.sleep(0.05)  # as a client that was told to come again
 
-    def _note(self, task: str, status: str, verdict: str, adapter_id: str, took_ms: float) -> None:
+    def _note(self, task: str, status: str, verdict: Verdict | None, adapter_id: str, took_ms: float) -> None:
         with self._lock:
             tally = self.tally
             tally.statuses[status] += 1
-            if status != "200":
+            if verdict is None:
                 if status not in DOCUMENTED:
                     tally.faults.append(f"{task}: {status}")
                 return
             tally.answers += 1
             tally.latencies_ms.append(took_ms)
             tally.by_id[adapter_id] += 1
-            tally.verdicts[verdict] += 1
-            if verdict != "own":
-                tally.faults.append(f"{task}: {adapter_id} answered as {verdict}")
+            tally.verdicts[verdict.what] += 1
+            tally.own_distances.append(verdict.own_distance)
+            if verdict.what != "own":
+                tally.faults.append(f"{adapter_id}: an answer is {verdict}")
 
     def _ask(
         self, connection: http.client.HTTPConnection, task: str, prompt: int, *, stream: bool
-    ) -> tuple[str, str, str]:
+    ) -> tuple[str, Verdict | None, str]:
         """Status with its error code, verdict, id. Raises EngineFailure for an answer that is not whole."""
         body = {
             "model": task,
@@ -119,14 +112,14 @@ class Clients:
         content = answer.read()
         if answer.status != 200:
             error = json.loads(content)["error"]
-            return f"{answer.status} {error['code']}", "", ""
+            return f"{answer.status} {error['code']}", None, ""
         said = answer.headers["x-gateway-adapter"] or ""
         document = gathered(content) if stream else json.loads(content)
         if document.get("model") != said:
             raise EngineFailure(f"the header says {said}, the answer {document.get('model')}")
         if not said.startswith(f"{task}@"):
             raise EngineFailure(f"{task} was answered by {said}")
-        return "200", self._truth.verdict(said, prompt, read_canary(said, document)), said
+        return "200", self._truth.judge(said, prompt, read_canary(said, document)), said
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self._address.hostname or "", self._address.port, timeout=120)

@@ -23,22 +23,41 @@ Answers = tuple[Canary, ...]
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """`what` is own, another's, the base's, nobody's, or unknown for a model that was not asked before.
+
+    Distances are in log-probability.
+    """
+
+    what: str
+    nearest: str = ""
+    own_distance: float = 0.0
+    nearest_distance: float = 0.0
+
+    def __str__(self) -> str:
+        near = f"{self.nearest_distance:.3f} from {self.nearest}"
+        return f"{self.what}: {self.own_distance:.3f} from its own, {near}"
+
+
+@dataclass(frozen=True)
 class Truth:
     """The engine's own answers to every prompt, by its name of the model."""
 
     alone: Mapping[str, Answers]
     base: str
 
-    def verdict(self, model: str, prompt: int, answer: Canary) -> str:
-        """`own`, or whose it is: `base`, `other:<id>`, `nobody`; `unknown` for a model that was not asked."""
+    def judge(self, model: str, prompt: int, answer: Canary) -> Verdict:
+        """Whose answer it is, where `model` is said to have given it."""
         if model not in self.alone:
-            return "unknown"
-        if answer.distance(self.alone[model][prompt]) <= NOISE:
-            return "own"
+            return Verdict("unknown")
+        own = answer.distance(self.alone[model][prompt])
+        if own <= NOISE:
+            return Verdict("own", model, own, own)
         nearest = min(self.alone, key=lambda name: answer.distance(self.alone[name][prompt]))
-        if answer.distance(self.alone[nearest][prompt]) > NOISE:
-            return "nobody"
-        return "base" if nearest == self.base else f"other:{nearest}"
+        distance = answer.distance(self.alone[nearest][prompt])
+        if nearest == model or distance > NOISE:
+            return Verdict("nobody's", nearest, own, distance)
+        return Verdict("the base's" if nearest == self.base else "another's", nearest, own, distance)
 
     def apart(self) -> tuple[float, int]:
         """How well answers can be told apart: the share over all pairs of models and prompts, and for the
