@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from gateway.config import Config
+from gateway.limits import Admission
 from gateway.shadow import MOST_COPIES, has_priorities
 from gateway.shadow_record import Record
 from gateway.snapshot import ShadowStatus
@@ -349,3 +350,22 @@ def test_copies_come_last_where_the_engine_schedules_by_priority(
     assert has_priorities(Config.model_validate(document))
     document["engines"] = [{"url": "http://127.0.0.1:1"}]  # nobody knows how it was started
     assert not has_priorities(Config.model_validate(document))
+
+
+def test_place_beside_counts_in_no_bound_and_leaves_its_slot(tmp_path: Path) -> None:
+    async def main() -> None:
+        admission = Admission(config_of(tmp_path, max_in_flight_per_task=1, least_residency_s=60.0))
+        admission.set_slots(1, 2)
+        assert admission.try_beside(CANDIDATE)
+        assert (admission.in_flight, admission.busy(CANDIDATE)) == (0, 1)
+        waiting = asyncio.ensure_future(admission.enter("naming", OWN))
+        await asyncio.sleep(0)
+        assert admission.waiting == 1  # for the only slot
+        assert not admission.try_beside(CANDIDATE)
+        admission.leave_beside(CANDIDATE)
+        gate = await waiting
+        assert (admission.in_flight, admission.busy(CANDIDATE)) == (1, 0)
+        assert not admission.try_beside(CANDIDATE)  # the slot is another's
+        admission.leave(gate, OWN)
+
+    asyncio.run(main())
