@@ -115,19 +115,14 @@ def _size(name: str, file: RepoSibling) -> int:
 def _download(
     place: HubPlace, commit: str | None, file: RepoSibling, target: Path, on_stage: OnStage
 ) -> None:
-    from huggingface_hub import hf_hub_url, hf_raise_for_status
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, but exported lazily
-        build_hf_headers,
-        http_stream_backoff,
-    )
+    from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # exported lazily
 
     size = _size(target.name, file)
     url = hf_hub_url(place.repo, file.rfilename, revision=commit, endpoint=_endpoint())
     headers = {**build_hf_headers(token=_token()), "Accept-Encoding": "identity"}
     sha256, sha1 = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-    with http_stream_backoff(
-        "GET", url, headers=headers, timeout=TIMEOUT_S, max_retries=2, base_wait_time=0.2
-    ) as response:
+    with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT_S) as response:
         hf_raise_for_status(response)
         receive(response.iter_bytes(BLOCK_BYTES), target, size, (sha256, sha1), on_stage)
     if file.lfs:

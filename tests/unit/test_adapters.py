@@ -17,7 +17,6 @@ from launch.adapters import check_adapter, check_adapters, engine_rank
 from launch.shapes import describe_base
 from tests.unit.adapter_folders import BASE, GOOD, LAYOUT, Q, Shapes, adapter, weights
 
-
 UNSLOTHS = (
     r"(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|v_proj).*?)"
     r"|(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|mlp)\.(?:(?:q_proj|v_proj)))"
