@@ -49,6 +49,8 @@ def find_base(model: str) -> Source:
     if model == DEMO_BASE:
         folder = demo_base_path()
         return _read(folder / "config.json", DEMO_NAME, folder) if folder.is_dir() else _known(DEMO_NAME)
+    if model.startswith("demo:"):
+        raise ConfigError("base.model", model, f"the only demo base is {DEMO_BASE}")
     path = Path(model).expanduser()
     if path.is_dir():
         return _read(path / "config.json", str(path), path)
@@ -130,7 +132,7 @@ def _from_hub(model: str) -> Source:
     except ConfigError as error:
         guess = nearest(model, known_models())
         hint = f"; did you mean {guess}?" if guess else ""
-        mend = f"{error.mend}{hint} For a plan alone, --base takes the path of its config.json"
+        mend = f"{error.mend}{hint}; for a plan alone, --base takes the path of its config.json"
         raise ConfigError("base.model", model, mend) from error
 
 

@@ -42,7 +42,7 @@ def named_card(size: str) -> DeviceMemory:
     unit = (match[2] or "GB").lower()
     whole = float(match[1]) * (MIB if unit.startswith("m") else GIB)
     if unit == "gib":
-        return DeviceMemory(True, f"card with {size}", int(whole), None, "--gpu-memory, taken exactly")
+        return DeviceMemory(True, f"{size} card", int(whole), None, "--gpu-memory, taken exactly")
     known = "--gpu-memory, less 1 % that the driver keeps (allowance)"
     return DeviceMemory(True, f"{size} card", int(whole * (1 - DRIVER_SHARE)), None, known)
 

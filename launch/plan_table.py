@@ -90,6 +90,10 @@ def _adapter_table(plan: MemoryPlan) -> Table:
     if rest:
         size = f"{sum(adapter.size_bytes for adapter in rest) / 1e6:.1f}"
         table.add_row(f"and {len(rest)} more", size, "", "sum", "together")
+    if adapters:
+        most = engine.adapters_in_memory * max(adapter.size_bytes for adapter in adapters)
+        how = f"max_cpu_loras: {engine.adapters_in_memory} as large as the largest"
+        table.add_row("in memory, at most", f"{most / 1e6:.1f}", "", "sum", how)
     table.add_section()
     slot, cost = (
         f"{plan.slot_bytes / 1e6:.1f}",
