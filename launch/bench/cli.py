@@ -1,4 +1,4 @@
-"""`lora-gateway bench`: overhead, scale, engine, pipeline, and a look at earlier results."""
+"""`lora-gateway bench`: overhead, scale, engine, pipeline, slots, and a look at earlier results."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def build_bench_app() -> typer.Typer:
     app.command("pipeline", context_settings=passed_on)(pipeline_proxy)
     app.command("churn", context_settings=passed_on)(churn_proxy)
     app.command("recovery", context_settings=passed_on)(recovery_proxy)
+    app.command("slots", context_settings=passed_on)(slots_proxy)
     return app
 
 
@@ -100,6 +101,13 @@ def recovery_proxy(context: typer.Context) -> None:
     from launch.bench.recovery import recovery_command
 
     _hand_over("recovery", recovery_command, context.args)
+
+
+def slots_proxy(context: typer.Context) -> None:
+    """More adapters than LoRA slots, beside vLLM left alone (slots --help lists its options)."""
+    from launch.bench.slots import slots_command
+
+    _hand_over("slots", slots_command, context.args)
 
 
 def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:

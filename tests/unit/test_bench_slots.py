@@ -1,0 +1,155 @@
+"""`bench slots`: the closed loop on a small server, the figures, the order, the tables."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from gateway.errors import EngineFailure
+from launch.bench.cli import build_bench_app
+from launch.bench.slots import (
+    CELLS,
+    Cell,
+    figures_table,
+    in_order,
+    ratios,
+    ratios_table,
+)
+from launch.bench.slots_load import LAWS, Answer, Clients, SlotsLoad, figures_of, jain, uniform, zipf
+from launch.bench.summary import DIRECT, OURS, summarise
+
+LOAD = SlotsLoad(clients=3, window_s=0.2, tokens=2)
+
+
+class Streams(BaseHTTPRequestHandler):
+    """Answers every request with a stream of two tokens; `half` leaves out its end."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.asked.append(body)
+        events = [b'data: {"choices": []}\n\n'] * 2
+        content = b"".join(events if body["model"] == "half" else [*events, b"data: [DONE]\n\n"])
+        self.send_response(429 if body["model"] == "busy" else 200)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Streams)
+        self.asked: list[dict[str, Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def test_every_request_of_the_loop_is_answered_and_timed(server: Server) -> None:
+    answers = Clients(server.url, "key", ["a", "b"], uniform(2)).run(LOAD, "1", "direct")
+    assert len(answers) == len(server.asked) >= LOAD.clients
+    assert all(0 <= answer.began_s <= answer.first_s <= answer.ended_s for answer in answers)
+    assert {answer.model for answer in answers} == {"a", "b"}
+    assert all(answer.began_s < LOAD.window_s for answer in answers)
+
+
+def test_same_seed_draws_the_same_with_another_salt(server: Server) -> None:
+    load = SlotsLoad(clients=1, window_s=0.1, tokens=2)
+    for salt in ("direct", "gateway"):
+        Clients(server.url, "key", ["a", "b", "c"], zipf(3)).run(load, "7", salt)
+    first, second = ([b for b in server.asked if b["cache_salt"] == salt] for salt in ("direct", "gateway"))
+    pairs = list(zip(first, second, strict=False))
+    assert pairs
+    assert all((a["model"], a["prompt"]) == (b["model"], b["prompt"]) for a, b in pairs)
+
+
+@pytest.mark.parametrize(("model", "said"), [("half", "without its end"), ("busy", "busy: 429")])
+def test_answer_that_is_not_whole_ends_the_visit(server: Server, model: str, said: str) -> None:
+    with pytest.raises(EngineFailure, match=said):
+        Clients(server.url, "key", [model], [1.0]).run(LOAD, "1", "direct")
+
+
+def test_laws() -> None:
+    assert LAWS["zipf"](3) == [1.0, 1 / 2, 1 / 3]
+    assert LAWS["uniform"](2) == [1.0, 1.0]
+
+
+def test_figures_count_what_ended_in_the_window_and_every_wait() -> None:
+    load = SlotsLoad(clients=2, window_s=2.0, tokens=10)
+    answers = [Answer("a", 0.0, 0.1, 0.5), Answer("a", 0.5, 0.6, 1.0), Answer("b", 1.0, 2.5, 3.0)]
+    figures = figures_of(answers, load)
+    assert figures["requests_per_s"] == 1.0
+    assert figures["tokens_per_s"] == 10.0
+    assert figures["longest_wait_ms"] == pytest.approx(1500)
+    assert figures["slowest_adapter_mean_ms"] == pytest.approx(1500)
+    assert figures["fairness"] == pytest.approx(1600**2 / (2 * (100**2 + 1500**2)))
+    assert figures["adapters_asked"] == 2
+
+
+def test_window_without_an_answer_says_so() -> None:
+    with pytest.raises(EngineFailure, match="no answer within 2 s"):
+        figures_of([Answer("a", 0.0, 2.5, 3.0)], SlotsLoad(1, 2.0, 4))
+
+
+def test_fairness_is_one_where_all_wait_alike_and_small_where_one_waits() -> None:
+    assert jain([5.0, 5.0, 5.0]) == pytest.approx(1)
+    assert jain([0.0, 0.0, 9.0]) == pytest.approx(1 / 3)
+    assert jain([0.0]) == 1.0
+
+
+def test_each_arm_is_first_in_half_of_the_visits() -> None:
+    order = [in_order(CELLS, turn) for turn in range(2)]
+    for turn in order:
+        assert Counter(turn) == Counter((cell, arm) for cell in CELLS for arm in (OURS, DIRECT))
+    firsts = Counter(turn[place][1] for turn in order for place in range(0, len(turn), 2))
+    assert firsts == {OURS: len(CELLS), DIRECT: len(CELLS)}
+
+
+def row(turn: int, subject: str, rate: float) -> dict[str, object]:
+    figures = {"requests_per_s": rate, "tokens_per_s": 12 * rate, "fairness": 0.9}
+    waits = {"ttft_p50_ms": 100.0, "ttft_p99_ms": 200.0, "longest_wait_ms": 300.0}
+    return {"round": turn, "cell": Cell("zipf", 8).name, "subject": subject, **figures, **waits}
+
+
+def test_ratios_are_formed_within_a_round_and_shown_with_their_spread() -> None:
+    rows = [row(0, DIRECT, 2.0), row(0, OURS, 3.0), row(1, DIRECT, 4.0), row(1, OURS, 4.0)]
+    found = ratios(rows)["zipf, 8 adapters"]
+    assert found["requests_per_s"] == {"median": 1.25, "least": 1.0, "most": 1.5}
+    assert found["ttft_p99_ms"]["median"] == 1.0
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(figures_table(summarise(rows)), ratios_table(ratios(rows)))
+    assert "3.50 (3.00 to 4.00)" in console.export_text(clear=False)
+    assert "1.25 (1.00 to 1.50)" in console.export_text()
+
+
+def test_command_is_there() -> None:
+    result = CliRunner().invoke(build_bench_app(), ["slots", "--help"])
+    assert result.exit_code == 0
+    assert "--window-s" in result.output
