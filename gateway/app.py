@@ -50,7 +50,7 @@ class Gateway:
         bounds = config.gateway
         self.metrics = metrics or Metrics.single()
         self.replicas = Replicas(config, self._prepare)
-        self.admission = Admission(config, worker, self._waiting)
+        self.admission = Admission(config, worker, self._waiting, on_resident=self.metrics.resident)
         self.shadow = Shadow(self.replicas, self.admission, self.metrics, worker)
         self.room = WaitingRoom(self.replicas, worker)
         self._keys = keys = Keys(config.keys)

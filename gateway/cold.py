@@ -17,6 +17,10 @@ HEARTBEAT_S = 4.0
 """A stream hears from us at least every 5 s."""
 
 
+LOOK_S = 0.5
+"""Without a control plane nothing is announced: whether it is worth waiting for one is asked this often."""
+
+
 class WaitingRoom:
     """The load goes on whoever leaves: it is the control plane's."""
 
@@ -71,6 +75,8 @@ class WaitingRoom:
                 continue
             if beat is not None:
                 rest_s = min(rest_s, next_beat - now)
+            if not replicas.control_alive:
+                rest_s = min(rest_s, LOOK_S)
             try:
                 async with asyncio.timeout(rest_s):
                     await replicas.news.wait()

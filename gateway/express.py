@@ -181,6 +181,8 @@ class Lane:
         connection = self._connection
         assert connection is not None
         exchange = self._exchange
+        if not connection.answered:
+            self._relay.failed(connection.owner, error)
         self._release(connection)
         if isinstance(error, Disconnected) and error.race:
             # The kept connection was closed as the request went out, so the engine has not seen it.

@@ -40,7 +40,8 @@ class Follower:
         self._stamp: tuple[int, int] | None = None
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._tasks: list[asyncio.Task[None]] = []
-        self._asked_at = -DEMAND_EVERY_S
+        self._told: GatewayReport | None = None
+        """What the control plane that is there now knows."""
 
     async def start(self) -> None:
         """Read the file once, then follow."""
@@ -64,20 +65,21 @@ class Follower:
             except RequestError as error:
                 if self._replicas.control_alive:
                     logger.warning("the control plane is gone, the last table goes on: %s", error)
-            except Exception:  # whatever came, the next one is heard
+            except Exception:  # the last resort of a task that must not end: the next one is heard
                 logger.exception("a snapshot cannot be followed")
-            self._replicas.control_alive = False
+            self._told = None
+            self._replicas.control_is(False)
             self._look()
             await asyncio.sleep(POLL_S)
 
     async def _listen(self) -> None:
         async with contextlib.aclosing(self._control.snapshots(self._name)) as snapshots:
             async for snapshot in snapshots:
-                self._replicas.control_alive = True
+                self._replicas.control_is(True)
                 self._apply(snapshot)
 
-    def _apply(self, snapshot: Snapshot) -> None:
-        self._replicas.apply(snapshot)
+    def _apply(self, snapshot: Snapshot, *, heard: bool = True) -> None:
+        self._replicas.apply(snapshot, heard=heard)
         slots, adapters = self._replicas.slots()
         self._admission.set_slots(slots, adapters)
 
@@ -93,28 +95,30 @@ class Follower:
         self._stamp = stamp
         snapshot = read_snapshot(self._file)
         if snapshot is not None:
-            self._apply(snapshot)
+            self._apply(snapshot, heard=False)
 
     async def _report(self) -> None:
         """At each change that the control plane waits for, and every few seconds."""
-        last: GatewayReport | None = None
-        last_at = 0.0
+        told_at = 0.0
         while True:
+            news = self._replicas.news  # from before the report: what comes while it is sent is told next
             report = self._now()
-            told = last is not None and msgspec.structs.replace(report, last_request_s=None) == last
-            if self._replicas.control_alive and (not told or time.monotonic() - last_at >= REPORT_EVERY_S):
-                last_at = time.monotonic()
-                with contextlib.suppress(RequestError):
-                    status, _ = await self._control.request("POST", "/gateways", msgspec.json.encode(report))
-                    if status == 204:
-                        last = msgspec.structs.replace(report, last_request_s=None)
+            gist = msgspec.structs.replace(report, last_request_s=None)
+            due = gist != self._told or time.monotonic() - told_at >= REPORT_EVERY_S
+            if due and self._replicas.control_alive and await self._posted("/gateways", report):
+                self._told = gist
+                told_at = time.monotonic()
             snapshot = self._replicas.snapshot
             closely = snapshot.retiring or any(one.state == "draining" for one in snapshot.engines)
-            try:
-                async with asyncio.timeout(CLOSELY_S if closely else REPORT_EVERY_S):
-                    await self._replicas.news.wait()
-            except TimeoutError:
-                continue
+            await _either(news, CLOSELY_S if closely else REPORT_EVERY_S)
+
+    async def _posted(self, path: str, document: object) -> bool:
+        """Whether the control plane has taken it."""
+        try:
+            status, _ = await self._control.request("POST", path, msgspec.json.encode(document))
+        except RequestError:
+            return False
+        return 200 <= status < 300
 
     def _now(self) -> GatewayReport:
         snapshot, admission = self._replicas.snapshot, self._admission
@@ -122,19 +126,35 @@ class Follower:
         return GatewayReport(
             gateway=self._name,
             version=snapshot.version,
-            in_flight=admission.in_flight + admission.waiting,
+            in_flight=admission.in_flight + admission.waiting + admission.held,
             busy=[one for one in snapshot.retiring if admission.busy(one)],
             last_request_s=None if last is None else max(0.0, time.perf_counter() - last),
             waiting=self._room.waiting,
         )
 
     async def _demand(self) -> None:
-        """Ask for an engine while somebody waits for one that has not been asked."""
+        """Ask for an engine while somebody waits, once for each time that it stands still."""
+        asked: object = None
         while True:
             await self._room.wanted.wait()
-            if self._room.waiting and self._replicas.wants_start() and self._replicas.control_alive:
-                with contextlib.suppress(RequestError):
-                    await self._control.request("POST", "/engines/start", b"{}")
-            else:
+            if not self._room.waiting:
                 self._room.wanted.clear()
-            await asyncio.sleep(DEMAND_EVERY_S if self._room.waiting else 0)
+                asked = None
+                continue
+            replicas, news = self._replicas, self._replicas.news
+            standing = [(one.name, one.state, one.started_at) for one in replicas.snapshot.engines]
+            wanted = replicas.control_alive and replicas.wants_start()
+            if wanted and standing != asked and await self._posted("/engines/start", {}):
+                asked = standing
+            if not wanted:
+                asked = None
+            await _either(news, DEMAND_EVERY_S)
+
+
+async def _either(news: asyncio.Event, most_s: float) -> None:
+    """Until there is news, or so long."""
+    try:
+        async with asyncio.timeout(most_s):
+            await news.wait()
+    except TimeoutError:
+        return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import msgspec
 
@@ -108,9 +109,12 @@ class Admission:
         """In their order; who is served goes to the end."""
         self._slots: Slots | None = None
         self._busy: dict[str | None, int] = {}
+        self._held: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self.in_flight = 0
         self.waiting = 0
+        self.held = 0
+        """Pipelines that run, whether or not a stage of theirs is at the engine just now."""
         self.last_request_at: float | None = None
         """Seconds of `time.perf_counter`; None before the first."""
         self.configure(config)
@@ -148,9 +152,21 @@ class Admission:
             self._admit_waiting()
 
     def busy(self, adapter_id: str) -> int:
-        """Requests in flight and waiting on that adapter."""
+        """Requests in flight and waiting on that adapter, and pipelines that will come back to it."""
         waiting = sum(len(lane.queue) for lane in self._turns if lane.adapter_id == adapter_id)
-        return self._busy.get(adapter_id, 0) + waiting
+        return self._busy.get(adapter_id, 0) + self._held[adapter_id] + waiting
+
+    @contextlib.contextmanager
+    def hold(self, adapter_ids: Collection[str]) -> Iterator[None]:
+        """Those adapters are needed until the end, though nothing of it may be in flight for a while."""
+        self.held += 1
+        self._held.update(adapter_ids)
+        try:
+            yield
+        finally:
+            self.held -= 1
+            self._held.subtract(adapter_ids)
+            self._held = +self._held
 
     def residency(self) -> list[dict[str, object]]:
         """The adapters that are believed to be in the engine's slots; all that are busy, without slots."""

@@ -18,6 +18,7 @@ from gateway.metrics_text import (
     QUEUE_BUCKETS,
     QUEUE_SUM,
     REQUEST_SUM,
+    RESIDENT,
     SERIES,
     SHADOW,
     STATUS,
@@ -89,6 +90,10 @@ class Metrics:
         except KeyError:
             cells = self._waiting[task] = self.cells(WAITING, key_of(WAITING, task))
         cells[GAUGE] += delta
+
+    def resident(self, adapter: str, delta: int) -> None:
+        """An adapter takes a LoRA slot (1) or leaves it (-1)."""
+        self.cells(RESIDENT, key_of(RESIDENT, adapter))[GAUGE] += delta
 
     def shadow(self, task: str, candidate: str, outcome: str) -> None:
         """A copy of a request to a candidate: same, different, failed or dropped."""

@@ -21,8 +21,9 @@ STATUS = "status"  # task, adapter, origin, status; one cell
 ERROR = "error"  # task, adapter, origin, code; one cell
 WAITING = "waiting"  # task; one cell, a gauge
 SHADOW = "shadow"  # task, candidate, outcome; one cell
-KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW)
-GAUGED = (SERIES, WAITING)
+RESIDENT = "resident"  # adapter; one cell, a gauge
+KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, RESIDENT)
+GAUGED = (SERIES, WAITING, RESIDENT)
 
 _OTHERS = ("overflow", "overflow", "overflow")
 OVERFLOW = {
@@ -31,6 +32,7 @@ OVERFLOW = {
     ERROR: key_of(ERROR, *_OTHERS, "overflow"),
     WAITING: key_of(WAITING, "overflow"),
     SHADOW: key_of(SHADOW, *_OTHERS),
+    RESIDENT: key_of(RESIDENT, "overflow"),
 }
 """By kind, the record that further keys share once a region is full."""
 
@@ -167,6 +169,14 @@ class Exposition(Collector):
         for labels, cells in sums[WAITING]:
             waiting.add_metric(labels, cells[GAUGE])
         yield waiting
+        resident = GaugeMetricFamily(
+            PREFIX + "adapter_resident",
+            "Workers that hold a LoRA slot of the engine for the adapter; only where not all adapters fit.",
+            labels=["adapter"],
+        )
+        for labels, cells in sums[RESIDENT]:
+            resident.add_metric(labels, cells[GAUGE])
+        yield resident
         yield GaugeMetricFamily(PREFIX + "workers", "Worker processes that run now.", value=sum(alive))
 
     def _sums(self, alive: Sequence[bool]) -> Labelled:

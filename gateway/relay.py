@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.errors import EngineError, RequestError, Unavailable
+from gateway.errors import EngineError, GatewayTimeout, RequestError, Unavailable
 from gateway.events import EventStream, usage_of
 from gateway.exchange import COLD, Exchange, HeaderList
 from gateway.limits import Admission
-from gateway.replicas import Replica, Replicas
+from gateway.replica import Replica
+from gateway.replicas import Replicas
 from gateway.table import Route
-from gateway.upstream import Connection, Segments
+from gateway.upstream import Connection, ConnectTimeout, Disconnected, Segments, Upstream
 
 logger = logging.getLogger("gateway.relay")
 
@@ -41,14 +43,30 @@ class Relay:
     def replicas(self) -> Replicas:
         return self._replicas
 
-    async def begin(self, exchange: Exchange, route: Route, path: bytes, body: Segments) -> Connection:
+    @contextlib.contextmanager
+    def pinned(self, tasks: Iterable[str], sticky: bytes) -> Iterator[Mapping[str, Route]]:
+        """The routes of several tasks as they are now; until the end none of their adapters is unloaded.
+
+        Raises ModelNotFound.
+        """
+        table = self._replicas.table
+        routes = {task: table.find(task).pick(sticky) for task in tasks}
+        with self._admission.hold({route.adapter_id for route in routes.values() if route.adapter_id}):
+            yield routes
+
+    async def begin(
+        self, exchange: Exchange, route: Route, path: bytes, body: Segments, *, begun: bool = False
+    ) -> Connection:
         """Admit a request and send it; its answer has begun. `end` must follow, and early it aborts it.
+
+        `begun`: it is part of one that was let in before (`Replicas.pick`).
 
         Raises RateLimited (429), Unavailable (503), EngineError (502), GatewayTimeout (504); then all is
         given back already.
         """
         exchange.route = route
-        replica = self._replicas.pick(route)  # an engine that is not there is no reason to wait for a place
+        # An engine that is not there is no reason to wait for a place.
+        replica = self._replicas.pick(route, begun=begun)
         admission, adapter_id = self._admission, route.adapter_id
         admission.last_request_at = exchange.arrived
         gate = admission.try_enter(route.name, adapter_id)
@@ -63,7 +81,7 @@ class Relay:
         try:
             exchange.begin(route)
             if waited:
-                replica = self._replicas.pick(route)  # the wait may have outlived the first one
+                replica = self._replicas.pick(route, begun=True)  # the wait may have outlived the first one
             connection = await self._send(exchange, route, replica, path, body)
         except BaseException:
             self._give_back(exchange)
@@ -82,20 +100,25 @@ class Relay:
             exchange.sent = time.perf_counter()
             try:
                 connection = await replica.upstream.exchange(path, body, exchange.request_id)
-            except EngineError as error:
-                if error.code != UNREACHABLE:
-                    raise
-                self._replicas.refused(replica)
+            except (EngineError, GatewayTimeout) as error:
+                self.failed(replica.upstream, error)
                 tried.append(replica)
-                if not self._replicas.others(route, tried):
+                unsent = error.code == UNREACHABLE or isinstance(error, ConnectTimeout)
+                other = self._replicas.other(route, tried) if unsent else None
+                if other is None:
                     raise
-                replica = self._replicas.pick(route)
-                if replica in tried:
-                    raise
+                replica = other
             else:
                 if replica.failures:
-                    self._replicas.took(replica)
+                    replica.answered()
                 return connection
+
+    def failed(self, upstream: Upstream, error: RequestError) -> None:
+        """An exchange ended in an error: where no answer had begun, others are asked first for a while."""
+        if isinstance(error, Disconnected) and error.answered:
+            return
+        nobody = isinstance(error.__cause__, (ConnectionRefusedError, FileNotFoundError))
+        self._replicas.failed(upstream, gone=nobody)
 
     def try_begin(self, exchange: Exchange, route: Route, path: bytes, body: Segments) -> Connection | None:
         """As `begin`, but only where nothing has to be waited for, else None; the answer is yet to come.
@@ -103,6 +126,8 @@ class Relay:
         Raises Unavailable (503).
         """
         replica = self._replicas.pick(route)
+        if replica.failures:
+            return None  # `begin` sees whether it is well again
         gate = self._admission.try_enter(route.name, route.adapter_id)
         if gate is None:
             return None
@@ -198,8 +223,9 @@ class Relay:
 
 
 async def send_last_event(send: Send, document: bytes) -> None:
-    """One event, and the proper end of a stream."""
-    await send({"type": "http.response.body", "body": b"data: " + document + b"\n\n", "more_body": False})
+    """One event, and the proper end of a stream. In JSON a line break only stands between two tokens."""
+    line = document.replace(b"\r", b" ").replace(b"\n", b" ")
+    await send({"type": "http.response.body", "body": b"data: " + line + b"\n\n", "more_body": False})
 
 
 async def read_whole(connection: Connection) -> bytes:

@@ -1,4 +1,4 @@
-"""Engines as the gateway sees them, and the table that goes with them: swapped whole with each snapshot.
+"""The engines now, and the table that goes with them: swapped whole with each snapshot.
 
 Requests read the current table and take no lock; one that has begun keeps the route that it began with.
 """
@@ -6,63 +6,29 @@ Requests read the current table and take no lock; one that has begun keeps the r
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from urllib.parse import urlsplit
+from collections.abc import Callable, Sequence
 
 import msgspec
+from pydantic import JsonValue, ValidationError
 
-from gateway.config import Config
-from gateway.errors import RequestError, Unavailable
+from gateway.config import Config, JsonObject
+from gateway.errors import LoraGatewayError, RequestError, Unavailable
+from gateway.replica import PROBE_S, EngineModel, Replica, address_of
 from gateway.snapshot import EngineStatus, Snapshot, TaskStatus
 from gateway.table import Loaded, Route, Table, build_table
-from gateway.upstream import Address, Timeouts, Upstream
+from gateway.upstream import Timeouts, Upstream
 
 logger = logging.getLogger("gateway.replicas")
 
 READY_FOR_S = 2.0
 """A completion that worked answers `/ready` for this long."""
-EJECTED_S = 1.0
-LONGEST_EJECTED_S = 30.0
+RETURNS_WITHIN_S = 5.0
+"""A control plane that is gone for less only changed places: who waits for an engine goes on waiting."""
 GONE = "the control plane is gone, and the engine with it"
 WAITABLE = ("starting", "sleeping")
-
-
-@dataclass(frozen=True, slots=True)
-class EngineModel:
-    """One entry of the engine's own model list."""
-
-    id: str
-    root: str | None
-    parent: str | None
-    max_model_len: int | None
-    created: int
-
-
-@dataclass(slots=True)
-class Replica:
-    """A ready engine."""
-
-    name: str
-    upstream: Upstream
-    status: EngineStatus
-    loaded: frozenset[str] = frozenset()
-    models: Mapping[str, EngineModel] = field(default_factory=lambda: MappingProxyType({}))
-    failures: int = 0
-    """Connections in a row that it did not take."""
-    ejected_until: float = 0.0
-
-
-def address_of(url: str) -> Address:
-    """`http://host:port` or `unix:/path`."""
-    if url.startswith("unix:"):
-        return Address(uds=url.removeprefix("unix:"))
-    parts = urlsplit(url)
-    return Address(host=parts.hostname or "127.0.0.1", port=parts.port or 80)
 
 
 def answering(task: TaskStatus, loaded: frozenset[str]) -> list[Loaded]:
@@ -82,16 +48,20 @@ class Replicas:
         self._config = config
         self._prepare = prepare
         self._replicas: tuple[Replica, ...] = ()
+        self._leaving: tuple[Replica, ...] = ()
+        """Draining: they end what has begun."""
         self._only: Replica | None = None
         self._turn = 0
         self._live: object = None
         self._proving: asyncio.Task[bool] | None = None
         self._asking: set[asyncio.Task[None]] = set()
         self._proven_until = 0.0
+        self._hoped_until = -math.inf
         self.news = asyncio.Event()
         """Set, and replaced by another, with each change."""
         self.snapshot = Snapshot()
         self.control_alive = False
+        """Told by `control_is`."""
         self.table: Table = build_table(config, {})
 
     @property
@@ -106,7 +76,11 @@ class Replicas:
     @property
     def open_connections(self) -> int:
         """Connections with an exchange on them."""
-        return sum(replica.upstream.open_connections for replica in self._replicas)
+        return sum(replica.upstream.open_connections for replica in (*self._replicas, *self._leaving))
+
+    def engine_model(self, name: str | None) -> EngineModel | None:
+        """What some engine's own list says of a model."""
+        return next((one.models[name] for one in self._replicas if name and name in one.models), None)
 
     async def stop(self) -> None:
         """Close idle connections."""
@@ -114,48 +88,57 @@ class Replicas:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for replica in self._replicas:
+        for replica in (*self._replicas, *self._leaving):
             replica.upstream.close()
 
-    def pick(self, route: Route) -> Replica:
-        """An engine for a route. Raises Unavailable where none can serve it now."""
+    def pick(self, route: Route, *, begun: bool = False) -> Replica:
+        """An engine for a route. Raises Unavailable where none can serve it now.
+
+        `begun`: the request was let in before, so that an engine that drains may be the one it is for.
+        """
         replica = self._only
         if replica is not None and route.adapter_id in replica.loaded:
             return replica
-        return self._choose(route)
-
-    def _choose(self, route: Route) -> Replica:
-        """Least in flight of those that have the adapter; in turn where equal; the ejected last."""
-        able = [replica for replica in self._replicas if route.adapter_id in replica.loaded]
+        able = [one for one in self._replicas if route.adapter_id in one.loaded]
+        if not able and begun:
+            able = [one for one in self._leaving if route.adapter_id in one.loaded]
         if not able:
             raise self.unavailable(route)
+        return self._choose(able)
+
+    def other(self, route: Route, tried: Sequence[Replica]) -> Replica | None:
+        """An engine for a route that was not tried yet."""
+        able = [one for one in self._replicas if route.adapter_id in one.loaded and one not in tried]
+        return self._choose(able) if able else None
+
+    def _choose(self, able: Sequence[Replica]) -> Replica:
+        """The least in flight; in turn where equal; the ejected last."""
         now = time.monotonic()
         well = [replica for replica in able if replica.ejected_until <= now] or able
         self._turn += 1
         first = self._turn % len(well)
         return min((*well[first:], *well[:first]), key=lambda replica: replica.upstream.open_connections)
 
-    def others(self, route: Route, tried: Sequence[Replica]) -> bool:
-        """Whether another engine could serve the route."""
-        return any(route.adapter_id in replica.loaded and replica not in tried for replica in self._replicas)
-
-    def refused(self, replica: Replica) -> None:
-        """It took no connection: others are asked first for a while."""
-        replica.failures += 1
-        rest_s = min(EJECTED_S * 2 ** (replica.failures - 1), LONGEST_EJECTED_S)
-        replica.ejected_until = time.monotonic() + rest_s
-        if replica.status.managed and not self.control_alive and replica in self._replicas:
+    def failed(self, upstream: Upstream, *, gone: bool = False) -> None:
+        """An engine did not answer; `gone`: nothing listens there any more."""
+        replica = next((one for one in self._replicas if one.upstream is upstream), None)
+        if replica is None:
+            return
+        replica.failed()
+        if gone and replica.status.managed and not self.control_alive:
             # An engine of ours goes with its control plane, and nobody is left to say so.
-            gone = [
+            engines = [
                 _stopped(engine) if engine.name == replica.name else engine
                 for engine in self.snapshot.engines
             ]
-            self._route(msgspec.structs.replace(self.snapshot, engines=gone))
+            self._route(msgspec.structs.replace(self.snapshot, engines=engines))
 
-    def took(self, replica: Replica) -> None:
-        """It took a connection."""
-        replica.failures = 0
-        replica.ejected_until = 0.0
+    def control_is(self, alive: bool) -> None:
+        """Whether there is a control plane that speaks."""
+        if alive != self.control_alive:
+            self.control_alive = alive
+            self._hoped_until = math.inf if alive else time.monotonic() + RETURNS_WITHIN_S
+            self._announce()
 
     def servable(self, name: str) -> bool:
         """Whether a model can be answered now: all stages of a pipeline, or an adapter that is loaded."""
@@ -168,12 +151,13 @@ class Replicas:
 
     def may_come(self) -> bool:
         """Whether waiting makes sense: no engine is ready, and one will be or would be if it were asked."""
-        if self._replicas or not self.control_alive:
+        if self._replicas or time.monotonic() > self._hoped_until:
             return False
         return any(
             engine.state in WAITABLE
             or engine.next_try_at is not None
             or (engine.lazy and engine.state in ("stopped", "draining"))
+            or engine.reason == GONE
             for engine in self.snapshot.engines
         )
 
@@ -240,61 +224,74 @@ class Replicas:
 
     async def proven(self) -> bool:
         """Whether a real completion on the base works now; one probe at a time, kept for two seconds."""
-        replica = self.current
-        if replica is None:
+        if not self._replicas:
             return False
         if time.monotonic() < self._proven_until:
             return True
         if self._proving is None or self._proving.done():
-            self._proving = asyncio.create_task(self._prove(replica.upstream))
+            self._proving = asyncio.create_task(self._prove(self._replicas))
         return await asyncio.shield(self._proving)
 
-    async def _prove(self, upstream: Upstream) -> bool:
-        body = json.dumps({"model": self._config.base.name, "prompt": "1", "max_tokens": 1, "temperature": 0})
+    async def _prove(self, replicas: Sequence[Replica]) -> bool:
+        """All are asked together: one that hangs must not hide that another is well."""
+        base = self._config.base.name
+        asked = [asyncio.create_task(replica.completes(base)) for replica in replicas]
         try:
-            async with asyncio.timeout(30):
-                status, _ = await _fetch(upstream, b"/v1/completions", body.encode())
-        except (RequestError, TimeoutError):
-            return False
-        if status == 200:
-            self._proven_until = time.monotonic() + READY_FOR_S
-        return status == 200
+            async with asyncio.timeout(PROBE_S):
+                for answer in asyncio.as_completed(asked):
+                    if await answer:
+                        self._proven_until = time.monotonic() + READY_FOR_S
+                        return True
+        except TimeoutError:
+            pass
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return False
 
-    def apply(self, snapshot: Snapshot) -> None:
-        """Route by this snapshot from now on; a configuration in it that cannot be is refused whole."""
+    def apply(self, snapshot: Snapshot, *, heard: bool = True) -> None:
+        """Route by this snapshot from now on; a configuration in it that cannot be is refused whole.
+
+        `heard`: it came over the socket. A file may be older than the configuration that was read at the
+        start, so that keys are not taken from it: one that was revoked would be good again.
+        """
         live = (
             {name: task.settings for name, task in snapshot.tasks.items()},
             snapshot.pipelines,
-            snapshot.keys,
+            snapshot.keys if heard else None,
         )
         if live != self._live and snapshot.version:
             self._live = live
-            self._adopt(snapshot)
+            self._adopt(snapshot, heard)
         self._route(snapshot)
 
-    def _adopt(self, snapshot: Snapshot) -> None:
+    def _adopt(self, snapshot: Snapshot, heard: bool) -> None:
         """Tasks, pipelines and keys as the control plane has them."""
         document = self._config.model_dump(mode="json", by_alias=True)
         document["tasks"] = {name: task.settings for name, task in snapshot.tasks.items()}
         document["pipelines"] = snapshot.pipelines
-        document["keys"] = snapshot.keys
+        models = {self._config.base.name, *snapshot.tasks, *snapshot.pipelines}
+        document["keys"] = snapshot.keys if heard else _known_models(document["keys"], models)
         try:
             config = Config.model_validate(document)
             commit = self._prepare(config) if self._prepare else None
-        except Exception as error:
-            logger.error("the control plane's configuration is refused, the old one goes on: %s", error)
+        except (LoraGatewayError, ValidationError) as error:
+            why = _without_values(error) if isinstance(error, ValidationError) else error
+            logger.error("the control plane's configuration is refused, the old one goes on: %s", why)
             return
         self._config = config
         if commit is not None:
             commit()
 
     def _route(self, snapshot: Snapshot) -> None:
-        former = {replica.name: replica for replica in self._replicas}
-        replicas = tuple(
-            self._replica(engine, former.get(engine.name))
+        former = {replica.name: replica for replica in (*self._replicas, *self._leaving)}
+        kept = [
+            replica
             for engine in snapshot.engines
-            if engine.state == "ready"
-        )
+            if (replica := self._replica(engine, former.get(engine.name))) is not None
+        ]
+        replicas = tuple(replica for replica in kept if replica.status.state == "ready")
         everything = frozenset[str]().union(*(replica.loaded for replica in replicas))
         base = self._config.base.name
         loaded: dict[str, list[Loaded]] = {base: [Loaded(base)]} if replicas else {}
@@ -303,32 +300,36 @@ class Replicas:
             loaded[name] = answering(task, everything)
             reasons[name] = next((version.reason for version in task.versions if version.reason), "")
         before, self._replicas = self._replicas, replicas
+        self._leaving = tuple(replica for replica in kept if replica not in replicas)
         self._only = replicas[0] if len(replicas) == 1 else None
         self.table = build_table(self._config, loaded, reasons)
         self.snapshot = snapshot
-        for replica in before:
-            if not any(replica.upstream is kept.upstream for kept in replicas):
+        for replica in former.values():
+            if replica not in kept:
                 replica.upstream.close()
-                self._proven_until = 0.0
-        if [replica.name for replica in before] != [replica.name for replica in replicas]:
+        if before != replicas:
+            self._proven_until = 0.0
             shown = ", ".join(f"{one.name} {one.state}" for one in snapshot.engines) or "none"
             logger.info("engines: %s", shown)
+        self._announce()
+
+    def _announce(self) -> None:
         news, self.news = self.news, asyncio.Event()
         news.set()
 
-    def _replica(self, engine: EngineStatus, former: Replica | None) -> Replica:
+    def _replica(self, engine: EngineStatus, former: Replica | None) -> Replica | None:
+        """The engine, where it takes requests or ends those that it has."""
+        if engine.state not in ("ready", "draining"):
+            return None
         loaded = frozenset((self._config.base.name, *engine.loaded))
-        same = former is not None and (former.status.url, former.status.started_at, former.status.pid) == (
-            engine.url,
-            engine.started_at,
-            engine.pid,
-        )
-        if former is not None and same:
+        if former is not None and former.same(engine):
             former.status = engine
             if former.loaded != loaded:
                 former.loaded = loaded
                 self._describe(former)
             return former
+        if engine.state == "draining":
+            return None
         gateway = self._config.gateway
         timeouts = Timeouts(
             connect_s=gateway.connect_timeout_s,
@@ -336,7 +337,12 @@ class Replicas:
             idle_s=gateway.idle_timeout_s,
             total_s=gateway.total_timeout_s,
         )
-        replica = Replica(engine.name, Upstream(address_of(engine.url), timeouts), engine, loaded)
+        try:
+            address = address_of(engine.url)
+        except ValueError as error:
+            logger.error("%s cannot be reached: %s", engine.name, error)
+            return None
+        replica = Replica(engine.name, Upstream(address, timeouts), engine, loaded)
         self._describe(replica)
         return replica
 
@@ -346,11 +352,9 @@ class Replicas:
         task.add_done_callback(self._asking.discard)
 
     async def _ask_models(self, replica: Replica) -> None:
-        """What `/v1/models` says beside the names; nothing is routed by it."""
         try:
             async with asyncio.timeout(10):
-                status, body = await _fetch(replica.upstream, b"/v1/models")
-            replica.models = MappingProxyType(_models(status, body))
+                await replica.describe()
         except (RequestError, TimeoutError, ValueError, LookupError, TypeError) as error:
             logger.warning("the engine on %s does not list its models: %s", replica.upstream.address, error)
 
@@ -359,33 +363,17 @@ def _stopped(engine: EngineStatus) -> EngineStatus:
     return msgspec.structs.replace(engine, state="stopped", reason=GONE)
 
 
-def _models(status: int, body: bytes) -> dict[str, EngineModel]:
-    """What the engine lists. Raises ValueError, LookupError, TypeError where it is no such list."""
-    if status != 200:
-        raise ValueError(f"status {status}")
-    document = json.loads(body)
-    models: dict[str, EngineModel] = {}
-    for entry in document["data"]:
-        models[entry["id"]] = EngineModel(
-            entry["id"],
-            entry.get("root"),
-            entry.get("parent"),
-            entry.get("max_model_len"),
-            entry.get("created", 0),
-        )
-    return models
+def _without_values(error: ValidationError) -> str:
+    """What is wrong, where; a value may be a key that was given by mistake."""
+    found = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
 
 
-async def _fetch(upstream: Upstream, path: bytes, body: bytes | None = None) -> tuple[int, bytes]:
-    """The engine's own answer to a question of the gateway's; with a body it is posted."""
-    if body is None:
-        connection = await upstream.get(path)
-    else:
-        connection = await upstream.exchange(path, (body,), b"gateway-ready")
-    try:
-        pieces: list[bytes] = []
-        while piece := await connection.read():
-            pieces.append(piece)
-        return connection.status, b"".join(pieces)
-    finally:
-        upstream.finish(connection)
+def _known_models(keys: dict[str, JsonObject], models: set[str]) -> dict[str, JsonObject]:
+    """Keys without the models that there are none of any more; one left with none may call nothing."""
+    known: dict[str, JsonObject] = {}
+    for name, key in keys.items():
+        tasks = key.get("tasks")
+        permitted: JsonValue = [one for one in tasks if one in models] if isinstance(tasks, list) else None
+        known[name] = {**key, "tasks": permitted}
+    return known

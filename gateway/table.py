@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,33 +39,39 @@ class Route:
     name_bytes: bytes = b""
     adapter_bytes: bytes = b""
     versions: tuple[tuple[float, Route], ...] = ()
-    """Where several adapters answer for the task: each one's upper bound in [0, 100], and its own route."""
+    """Where several adapters answer for the task: each one's weight, and its own route."""
     reason: str = ""
     """Why there is no `adapter_id`, where that is known."""
 
     def pick(self, sticky: bytes | None) -> Route:
         """The version for a request: the same for the same `sticky` as long as weights stay, else by chance.
 
-        The candidate comes last, so that raising its weight only moves requests towards it.
+        The smallest of `-ln(u) / weight` wins, where u is a point that hangs on version and `sticky` alone
+        (weighted rendezvous hashing). So a version that is given more weight only wins requests, one that is
+        given less only loses some, and whatever a version's neighbours do among themselves does not move its
+        own; and it is other clients who try the next candidate first.
         """
         if not self.versions:
             return self
-        at = random.random() * 100 if sticky is None else point_of(self.name_bytes, sticky)
-        for bound, route in self.versions:
-            if at < bound:
-                return route
-        return self.versions[-1][1]
+        if sticky is None:
+            return random.choices(
+                [route for _, route in self.versions], [weight for weight, _ in self.versions]
+            )[0]
+        _, chosen = min(
+            self.versions, key=lambda one: -math.log(point_of(one[1].adapter_bytes, sticky)) / one[0]
+        )
+        return chosen
 
 
-def point_of(task: bytes, sticky: bytes) -> float:
-    """A point in [0, 100) that depends on task and `sticky` alone."""
-    digest = hashlib.blake2b(task + b"\0" + sticky, digest_size=8).digest()
-    return int.from_bytes(digest) / 2**64 * 100
+def point_of(version: bytes, sticky: bytes) -> float:
+    """A point in (0, 1] that depends on an adapter's id and `sticky` alone."""
+    digest = hashlib.blake2b(version + b"\0" + sticky, digest_size=8).digest()
+    return (int.from_bytes(digest) + 1) / 2**64
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An adapter that some engine serves now; `weight` is relative to the task's others."""
+    """An adapter that some engine serves now; `weight`, over 0, is relative to the task's others."""
 
     id: str
     weight: float = 100.0
@@ -124,12 +131,8 @@ def _routes(
     """One route; of several versions the first, which carries them all."""
     if len(loaded) < 2:
         return _route(name, kind, contract, loaded[0].id if loaded else None, about, reason)
-    whole = sum(version.weight for version in loaded) or 1.0
-    bound, versions = 0.0, []
-    for version in loaded:
-        bound += 100 * version.weight / whole
-        versions.append((bound, _route(name, kind, contract, version.id, about)))
-    return replace(versions[0][1], versions=tuple(versions))
+    versions = tuple((version.weight, _route(name, kind, contract, version.id, about)) for version in loaded)
+    return replace(versions[0][1], versions=versions)
 
 
 def _route(

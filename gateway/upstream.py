@@ -76,6 +76,10 @@ class Disconnected(EngineError):
         self.race = race and not answered
 
 
+class ConnectTimeout(GatewayTimeout):
+    """No connection in time: nothing was sent."""
+
+
 class Connection(asyncio.Protocol):
     """One connection, one exchange at a time. `Upstream` owns it and decides whether it is used again."""
 
@@ -360,7 +364,12 @@ class Upstream:
             except Disconnected as error:
                 if not error.race:
                     raise
-        return await self._begin(await self._connect(), head, body)
+        self.open_connections += 1  # one that is being made counts: it will have its exchange
+        try:
+            connection = await self._connect()
+        finally:
+            self.open_connections -= 1
+        return await self._begin(connection, head, body)
 
     def _post_head(self, path: bytes, body: Segments, request_id: bytes) -> bytes:
         size = len(body[0]) if len(body) == 1 else sum(map(len, body))
@@ -413,7 +422,7 @@ class Upstream:
                     await loop.create_connection(lambda: connection, self.address.host, self.address.port)
         except TimeoutError:
             waited_s = time.monotonic() - began
-            raise GatewayTimeout(f"The engine could not be reached in {waited_s:.0f} s.") from None
+            raise ConnectTimeout(f"The engine could not be reached in {waited_s:.0f} s.") from None
         except OSError as error:
             raise EngineError("The engine cannot be reached.", code="engine_unreachable") from error
         return connection

@@ -40,11 +40,9 @@ class Models:
 
     def _entry(self, route: Route) -> JsonDocument:
         """One model in OpenAI's form; `root` is the engine's id, `parent` the base."""
-        current = self._replicas.current
-        models = current.models if current else {}
-        engine_model = models.get(route.adapter_id or "")
+        engine_model = self._replicas.engine_model(route.adapter_id)
         base = next((r for r in self._replicas.table.routes.values() if r.kind == "base"), route)
-        base_model = models.get(base.adapter_id or "")
+        base_model = self._replicas.engine_model(base.adapter_id)
         return {
             "id": route.name,
             "object": "model",

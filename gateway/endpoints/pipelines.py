@@ -59,7 +59,8 @@ class PipelineEndpoint:
         exchange.begin(route)
         try:
             pipeline = self.pipelines[route.name]
-            await self._run(exchange, pipeline, body, chat, streaming, sticky, send)
+            with self._relay.pinned((stage.task for stage in pipeline.stages), sticky) as routes:
+                await self._run(exchange, pipeline, body, chat, streaming, routes, send)
         finally:
             exchange.release()
 
@@ -70,15 +71,15 @@ class PipelineEndpoint:
         body: Buffer,
         chat: bool,
         streaming: bool,
-        sticky: bytes,
+        routes: Mapping[str, Route],
         send: Send,
     ) -> None:
         request = _document(body)
         request_id = exchange.request_id
-        caller = EngineCaller(self._relay, self._metrics, self._shadow, request_id, sticky)
+        caller = EngineCaller(self._relay, self._metrics, self._shadow, request_id, routes)
         exchange.status = 200
         answer_id = ("chatcmpl-" if chat else "cmpl-") + request_id.decode()
-        headers = self._headers(pipeline, sticky)
+        headers = _headers(pipeline, routes)
         if exchange.cold:
             headers.append(COLD)
         created = int(time.time())
@@ -104,14 +105,13 @@ class PipelineEndpoint:
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
             await _send_events(renderer, first, events, exchange, send)
 
-    def _headers(self, pipeline: Pipeline, sticky: bytes) -> HeaderList:
-        routes = self._relay.replicas.table.routes
-        stages = [routes[stage.task].pick(sticky) for stage in pipeline.stages if stage.task in routes]
-        adapters = dict.fromkeys(route.adapter_id or "" for route in stages)
-        return [
-            (b"x-gateway-task", pipeline.name.encode()),
-            (b"x-gateway-adapter", ",".join(adapters).encode()),
-        ]
+
+def _headers(pipeline: Pipeline, routes: Mapping[str, Route]) -> HeaderList:
+    adapters = dict.fromkeys(routes[stage.task].adapter_id or "" for stage in pipeline.stages)
+    return [
+        (b"x-gateway-task", pipeline.name.encode()),
+        (b"x-gateway-adapter", ",".join(adapters).encode()),
+    ]
 
 
 async def _send_events(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -64,18 +64,18 @@ class EngineCaller:
     """Runs a stage's task for one client request, whose id all its calls carry."""
 
     def __init__(
-        self, relay: Relay, metrics: Metrics, shadow: Shadow, request_id: bytes, sticky: bytes
+        self, relay: Relay, metrics: Metrics, shadow: Shadow, request_id: bytes, routes: Mapping[str, Route]
     ) -> None:
-        """`sticky`: one choice between several versions of a task for all calls of this request."""
+        """`routes`: one choice between a task's versions for all calls of this request (`Relay.pinned`)."""
         self._shadow = shadow
-        self._sticky = sticky
+        self._routes = routes
         self._relay = relay
         self._metrics = metrics
         self._request_id = request_id
 
     async def answer(self, task: str, body: JsonObject) -> Answer:
         """One whole answer. Raises RequestError."""
-        route = self._relay.replicas.table.find(task).pick(self._sticky)
+        route = self._routes[task]
         async with self._call(route, _fields(body), False) as (exchange, connection, copy):
             text = await read_whole(connection)
             if copy is not None:
@@ -90,7 +90,7 @@ class EngineCaller:
 
     async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:
         """The answer as it is decoded; closing the generator aborts it in the engine. Raises RequestError."""
-        route = self._relay.replicas.table.find(task).pick(self._sticky)
+        route = self._routes[task]
         fields = _fields(body)
         fields["stream"] = msgspec.Raw(b"true")
         fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
@@ -123,7 +123,8 @@ class EngineCaller:
         copy = self._shadow.choose(exchange, route, CHAT, fields, 0, streamed)
         apply_contract(fields, route)
         try:
-            connection = await self._relay.begin(exchange, route, CHAT, encode_body(fields, route, 0))
+            body = encode_body(fields, route, 0)
+            connection = await self._relay.begin(exchange, route, CHAT, body, begun=True)
             try:
                 if connection.status != 200:
                     raise await self._refusal(route.name, connection)

@@ -18,6 +18,7 @@ LEVELS = (
     ("gateway.metrics", "gateway.events"),
     (
         "gateway.table",
+        "gateway.replica",
         "gateway.replicas",
         "gateway.control",
         "gateway.slots",
