@@ -82,6 +82,8 @@ def add_command(
     status = read_as(answer, TaskStatus)
     added = next((one for one in status.versions if one.id == answer["id"]), VersionStatus(answer["id"]))
     print(f"{added.id}: rank {added.rank}, {size_of(added)}, loaded and proven in {took_s:.1f} s")
+    for warning in answer.get("warnings", ()):
+        print(f"  warning: it {warning}")
     _print_lines(what_requests_see(task, status))
 
 
@@ -192,11 +194,12 @@ def absolute_source(source: str) -> str:
     """A path as the control plane sees it, whose working directory may be another. Raises ConfigError."""
     if "://" in source:
         return source
-    path = Path(source).expanduser().absolute()
+    place, mark, digest = source.partition("#sha256=")
+    path = Path(place).expanduser().absolute()
     if not path.exists():
         mend = "is not there; name a folder, a .tar or .zip of one, hf://org/name or s3://bucket/folder"
         raise ConfigError("SOURCE", str(path), mend)
-    return str(path)
+    return f"{path}{mark}{digest}"
 
 
 def canary_percent(text: str) -> float:

@@ -94,8 +94,9 @@ class _Api:
     async def add(self, request: Request) -> Response:
         fields = await _fields(request, {"task", "source", "canary", "shadow", "system"})
         addition = Addition.of(fields)
-        version = await self._supervisor.intake.add(addition)
-        return JSONResponse({"task": addition.task, "id": version.id, **self._task(addition.task)})
+        version, warnings = await self._supervisor.intake.add(addition)
+        added = {"task": addition.task, "id": version.id, "warnings": warnings}
+        return JSONResponse({**added, **self._task(addition.task)})
 
     async def adapters(self, _: Request) -> Response:
         snapshot = self._supervisor.publisher.snapshot

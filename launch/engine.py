@@ -79,7 +79,7 @@ def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
     taken = take_configured(config, store, base, rank_limit)
     for adapter in taken:
         for warning in adapter.warnings:
-            say(f"warning: tasks.{adapter.task}.adapter {warning}; their shapes fit")
+            say(f"warning: tasks.{adapter.task}.adapter {warning}")
     if port is None:
         attached = tuple((status, None) for status in _attached(config))
         build = _build(config, base, "attached")

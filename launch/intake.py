@@ -115,8 +115,11 @@ class Intake:
         self.operations: dict[int, Operation] = {}
         self._count = 0
 
-    async def add(self, addition: Addition) -> Version:
-        """Raises ConfigError, EngineFailure, RequestError; then nothing has changed."""
+    async def add(self, addition: Addition) -> tuple[Version, tuple[str, ...]]:
+        """The version, and what its checks warn of.
+
+        Raises ConfigError, EngineFailure, RequestError; then nothing has changed.
+        """
         plant = self._plant
         taken = {plant.config.base.name, *plant.config.pipelines}
         if addition.task in taken:
@@ -143,7 +146,7 @@ class Intake:
             with self._expecting(version):
                 await self._load_everywhere(version, key, enter)
                 self._commit(after)
-            return version
+            return version, adapter.warnings
 
     async def promote(self, task: str, adapter_id: str | None) -> None:
         """Raises NotFound, Refused, EngineFailure."""

@@ -24,7 +24,8 @@ def check_lineage(trained_on: str, base: Base) -> tuple[str, ...]:
                 f"was trained on {shorten(trained_on)!r}, whose {trait} is {shorten(theirs[trait])}; "
                 f"the base {base.name!r} has {ours}; train it on this base"
             )
-    return (f"was trained on {shorten(trained_on)!r}, the base is {base.name!r}",)
+    fit = "their shapes fit" if base.sides else "whether it fits is left to the engine"
+    return (f"was trained on {shorten(trained_on)!r}, the base is {base.name!r}; {fit}",)
 
 
 def _last(name: str) -> str:

@@ -65,7 +65,10 @@ def fetch_folder(
         check_bound(CONFIG, sizes[CONFIG], MAX_JSON_BYTES)
         check_bound("the adapter", sum(sizes.values()), max_bytes)
         need_room(into, sum(sizes.values()))
-        known = [_download(store, f"{place}/{name}", infos[name], into / name, on_stage) for name in FILES]
+        known = [
+            _download(store, f"{place}/{name}", infos[name], into / name, on_stage, vouched=vouched)
+            for name in FILES
+        ]
     except network_errors() as error:
         raise Unfit(_explain(scheme, error)) from error
     return () if vouched or known[FILES.index(WEIGHTS)] else (_unvouched(WEIGHTS),)
@@ -81,7 +84,7 @@ def fetch_file(
         info = store.info(place)
         check_bound("the archive", _size("the archive", info), max_bytes)
         need_room(target.parent, _size("the archive", info))
-        known = _download(store, place, info, target, on_stage)
+        known = _download(store, place, info, target, on_stage, vouched=vouched)
     except network_errors() as error:
         raise Unfit(_explain(scheme, error)) from error
     return () if vouched or known else (_unvouched("the archive"),)
@@ -127,7 +130,15 @@ def _size(what: str, info: Mapping[str, object]) -> int:
     return size
 
 
-def _download(store: Store, path: str, info: Mapping[str, object], target: Path, on_stage: OnStage) -> bool:
+def _download(
+    store: Store,
+    path: str,
+    info: Mapping[str, object],
+    target: Path,
+    on_stage: OnStage,
+    *,
+    vouched: bool,
+) -> bool:
     """Whether a digest was known, and held. Raises Unfit and the store's errors."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with store.open(path, "rb") as file:
@@ -137,9 +148,9 @@ def _download(store: Store, path: str, info: Mapping[str, object], target: Path,
         check_digest(target.name, sha256.hexdigest(), beside, f"{path.rpartition('/')[2]}.sha256 says")
         return True
     tag = PLAIN_MD5.fullmatch(str(info.get("ETag") or info.get("etag") or ""))
-    if tag:
-        # Of a bucket encrypted with a key of its own the ETag looks the same and is something else.
-        where = "the store's ETag (which is none where the bucket is encrypted: then give #sha256=) says"
+    # In a bucket with a key of its own the ETag looks the same and is no digest; #sha256= is the way round.
+    if tag and not vouched:
+        where = "the store's ETag (no digest in a bucket with a key of its own: then give #sha256=) says"
         check_digest(target.name, md5.hexdigest(), tag[1], where)
     return tag is not None
 

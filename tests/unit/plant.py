@@ -187,12 +187,13 @@ class Unchecked(AdapterStore):
         key: str | None = None,
         origin: Origin | None = None,
     ) -> Adapter:
+        warnings: tuple[str, ...] = ()
         if self.checking:
-            check_adapter(task, source, base, rank_limit, key=key, origin=origin)
+            warnings = check_adapter(task, source, base, rank_limit, key=key, origin=origin).warnings
         if not (source / "adapter_config.json").is_file():
             raise ConfigError(key or "", str(source), "has no adapter_config.json; is it a peft adapter?")
         version = version_of(task, source)
-        return Adapter(task, version.id, source, 8, 1)
+        return Adapter(task, version.id, source, 8, 1, warnings)
 
     def verify(self, adapter_id: str) -> bool:
         return True

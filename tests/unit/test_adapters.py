@@ -183,7 +183,7 @@ def test_base_that_is_not_here_or_is_the_same_by_another_name_is_a_warning(tmp_p
     for name in (str(copied), "/nowhere/at/all", "owner/not-in-the-cache", "a\0b/c"):
         folder = adapter(tmp_path / "a", GOOD, {"base_model_name_or_path": name})
         (warning,) = check_adapter("naming", folder, BASE).warnings
-        assert "the base is 'owner/Tiny'" in warning
+        assert "the base is 'owner/Tiny'; their shapes fit" in warning
 
 
 def test_modules_of_a_base_with_an_unknown_layout_are_left_to_the_engine(tmp_path: Path) -> None:

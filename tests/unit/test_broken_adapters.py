@@ -7,9 +7,10 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gateway.errors import ConfigError
@@ -404,23 +405,42 @@ def test_adapter_that_all_the_broken_ones_are_made_of_is_fine(tmp_path: Path) ->
     assert check_adapter("naming", folder, BASE, 32, origin=origin).warnings == ()
 
 
-@pytest.mark.parametrize("kind", ["never trained", "NaN", "weights are a pipe", "overlapping", "pickle"])
-def test_refused_adapter_leaves_the_served_one_undisturbed(kind: str, tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
-        await made.until_state("ready")
-        before = (made.versions(), made.engine.loaded)
-        made.adapters.checking = True
-        folder = adapter(made.folder / "adapters" / "broken")
-        BROKEN[kind][0](folder)
-        answer = await made.client.post("/adapters", json={"task": "naming", "source": str(folder)})
-        assert answer.status_code == 400
-        assert BROKEN[kind][2] in answer.json()["error"]["message"]
-        assert "adapters.naming" in answer.json()["error"]["message"]
-        assert (made.versions(), made.engine.loaded) == before
-        assert made.snapshot.operations == []
-
+def run(folder: Path, work: Callable[[Plant], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), plant(tmp_path) as made:
+        async with asyncio.timeout(60), plant(folder) as made:
+            await made.until_state("ready")
+            made.adapters.checking = True
             await work(made)
 
     asyncio.run(main())
+
+
+async def add(made: Plant, folder: Path) -> httpx.Response:
+    return await made.client.post("/adapters", json={"task": "naming", "source": str(folder)})
+
+
+@pytest.mark.parametrize("kind", ["never trained", "NaN", "weights are a pipe", "overlapping", "pickle"])
+def test_refused_adapter_leaves_the_served_one_undisturbed(kind: str, tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        before = (made.versions(), made.engine.loaded)
+        folder = adapter(made.folder / "adapters" / "broken")
+        BROKEN[kind][0](folder)
+        answer = await add(made, folder)
+        assert answer.status_code == 400
+        assert BROKEN[kind][2] in answer.json()["error"]["message"]
+        assert answer.json()["error"]["message"].startswith(f"adapters.naming: {folder}")
+        assert (made.versions(), made.engine.loaded) == before
+        assert made.snapshot.operations == []
+
+    run(tmp_path, work)
+
+
+def test_warnings_come_with_the_answer(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        changes: dict[str, object] = {"base_model_name_or_path": "owner/not-in-the-cache", "content": "two"}
+        answer = await add(made, adapter(made.folder / "adapters" / "two", GOOD, changes))
+        assert answer.status_code == 200, answer.text
+        (warning,) = answer.json()["warnings"]
+        assert warning.startswith("was trained on 'owner/not-in-the-cache', the base is 'Base'")
+
+    run(tmp_path, work)

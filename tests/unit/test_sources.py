@@ -302,6 +302,7 @@ def test_etag_counts_where_it_is_a_digest(
     assert take(tmp_path, "memory://bucket/one").warnings != ()
     tags[WEIGHTS] = "0" * 32
     assert "the store's ETag" in refusal(tmp_path, "memory://bucket/one")
+    assert take(tmp_path, f"memory://bucket/one#sha256={sha256(files[WEIGHTS])}").warnings == ()
 
 
 def test_store_gives_an_archive(
