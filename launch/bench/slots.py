@@ -18,6 +18,7 @@ from rich import box
 from rich.table import Table
 
 from gateway.config import Config
+from gateway.errors import ConfigError
 from launch.base import resolve_base
 from launch.bench import machine
 from launch.bench.dummy_adapters import AdapterShape, write_dummy_adapter
@@ -34,7 +35,7 @@ STRENGTH = 0.2
 """Of lora_B: with so many random adapters, two of a weaker kind would answer alike and fail the proof."""
 RANK_OF_SLOTS = 8
 MOST_SEQUENCES = 16
-WARM_UP = SlotsLoad(clients=4, window_s=1.0, tokens=4)
+WARM_UP = SlotsLoad(clients=4, window_s=2.0, least_tokens=4, most_tokens=4)
 RATIOS = ("requests_per_s", "ttft_p50_ms", "ttft_p99_ms", "longest_wait_ms")
 SHOWN = {
     "requests_per_s": ("requests/s", 2),
@@ -58,8 +59,8 @@ class Cell:
         return f"{self.law}, {self.adapters} adapters"
 
 
-CELLS = (Cell("zipf", 8), Cell("zipf", 16), Cell("zipf", 64), Cell("uniform", 8), Cell("uniform", 64))
-QUICK_CELLS = (Cell("zipf", 8),)
+CELLS = "zipf:8,zipf:16,zipf:64,own:8"
+QUICK_CELLS = "zipf:8"
 
 
 def slots_command(
@@ -71,23 +72,36 @@ def slots_command(
     slots: Annotated[int, typer.Option(min=1, help="adapters in one batch")] = 4,
     clients: Annotated[int, typer.Option(min=1, help="at once")] = 24,
     window_s: Annotated[float, typer.Option(min=1, help="of one visit")] = 12.0,
-    tokens: Annotated[int, typer.Option(min=1, help="of one answer")] = 12,
+    least_tokens: Annotated[int, typer.Option(min=1, help="of one answer")] = 8,
+    most_tokens: Annotated[int, typer.Option(min=1, help="of one answer")] = 16,
+    cells: Annotated[str, typer.Option(help="law:adapters, with commas; laws: zipf, uniform, own")] = CELLS,
     output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
 ) -> None:
     """Measure 8, 16 and 64 adapters on four slots, through the gateway and straight to vLLM."""
     began = time.monotonic()
-    load = SlotsLoad(clients, 3.0 if quick else window_s, tokens)
+    load = SlotsLoad(clients, 4.0 if quick else window_s, least_tokens, max(least_tokens, most_tokens))
     with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
         document = measure(
             load_given(config, dummy=True, placeholder=Path(scratch) / "unset"),
             Path(scratch),
             load,
-            cells=QUICK_CELLS if quick else CELLS,
+            cells=read_cells(QUICK_CELLS if quick else cells),
             rounds=1 if quick else rounds,
             slots=slots,
         )
     document["took_s"] = round(time.monotonic() - began, 1)
     console().print(write_result(output, "slots-quick" if quick else "slots", document).as_posix())
+
+
+def read_cells(text: str) -> list[Cell]:
+    """`zipf:8,own:16` → cells. Raises ConfigError."""
+    cells: list[Cell] = []
+    for part in text.split(","):
+        law, _, adapters = part.strip().partition(":")
+        if law not in LAWS or not adapters.isdecimal() or not int(adapters):
+            raise ConfigError("--cells", part, f"must be a law ({', '.join(LAWS)}), a colon and a number")
+        cells.append(Cell(law, int(adapters)))
+    return cells
 
 
 def measure(
@@ -123,6 +137,7 @@ def measure(
             "max_num_seqs": MOST_SEQUENCES,
             "adapter_rank": SHAPE.rank,
             "least_residency_s": config.gateway.least_residency_s,
+            "cells": [cell.name for cell in cells],
         },
         "load_s": load_s,
         "summary": summary,

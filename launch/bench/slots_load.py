@@ -8,7 +8,7 @@ import random
 import statistics
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -27,7 +27,8 @@ class SlotsLoad:
     clients: int
     window_s: float
     """Requests begin within it; all are answered."""
-    tokens: int
+    least_tokens: int
+    most_tokens: int
 
 
 @dataclass(frozen=True)
@@ -35,31 +36,42 @@ class Answer:
     """Times are seconds from the start of the visit."""
 
     model: str
+    tokens: int
     began_s: float
     first_s: float
     ended_s: float
 
 
-def zipf(count: int) -> list[float]:
+Draw = Callable[[random.Random, int], int]
+"""Chance and a client's number → the place of the adapter that it asks next."""
+
+
+def zipf(adapters: int) -> Draw:
     """The k-th is asked for 1/k as often as the first."""
-    return [1 / rank for rank in range(1, count + 1)]
+    weights = [1 / rank for rank in range(1, adapters + 1)]
+    return lambda chance, _client: chance.choices(range(adapters), weights)[0]
 
 
-def uniform(count: int) -> list[float]:
-    return [1.0] * count
+def uniform(adapters: int) -> Draw:
+    return lambda chance, _client: chance.randrange(adapters)
 
 
-LAWS = {"zipf": zipf, "uniform": uniform}
+def own(adapters: int) -> Draw:
+    """Each client keeps to one adapter, as tenants do."""
+    return lambda _chance, client: client % adapters
+
+
+LAWS: dict[str, Callable[[int], Draw]] = {"zipf": zipf, "uniform": uniform, "own": own}
 
 
 class Clients:
     """Threads with a connection each; at some 50 tokens a second they take next to nothing."""
 
-    def __init__(self, url: str, key: str, models: Sequence[str], weights: Sequence[float]) -> None:
+    def __init__(self, url: str, key: str, models: Sequence[str], draw: Draw) -> None:
         self._address = urlsplit(url)
         self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
         self._models = models
-        self._weights = weights
+        self._draw = draw
         self._answers: list[Answer] = []
         self._faults: list[str] = []
         self._lock = threading.Lock()
@@ -70,7 +82,7 @@ class Clients:
         """
         start = time.perf_counter()
         threads = [
-            threading.Thread(target=self._client, args=(load, start, random.Random(f"{seed}-{number}"), salt))
+            threading.Thread(target=self._client, args=(number, load, start, seed, salt))
             for number in range(load.clients)
         ]
         for thread in threads:
@@ -81,15 +93,21 @@ class Clients:
             raise EngineFailure(f"{len(self._faults)} clients failed, the first: {self._faults[0]}")
         return self._answers
 
-    def _client(self, load: SlotsLoad, start: float, chance: random.Random, salt: str) -> None:
+    def _client(self, number: int, load: SlotsLoad, start: float, seed: str, salt: str) -> None:
+        chance = random.Random(f"{seed}-{number}")
         connection = http.client.HTTPConnection(
             self._address.hostname or "", self._address.port, timeout=TIMEOUT_S
         )
         try:
-            while time.perf_counter() - start < load.window_s:
-                answer = self._ask(connection, load, start, chance, salt)
+            while True:  # once at least, however late the thread was
+                model = self._models[self._draw(chance, number)]
+                tokens = chance.randint(load.least_tokens, load.most_tokens)
+                prompt = " ".join(chance.choices(WORDS, k=PROMPT_WORDS))
+                answer = self._ask(connection, model, prompt, tokens, start, salt)
                 with self._lock:
                     self._answers.append(answer)
+                if answer.ended_s >= load.window_s:
+                    return
         except (OSError, http.client.HTTPException, EngineFailure) as error:
             with self._lock:
                 self._faults.append(f"{type(error).__name__}: {error}")
@@ -99,17 +117,17 @@ class Clients:
     def _ask(
         self,
         connection: http.client.HTTPConnection,
-        load: SlotsLoad,
+        model: str,
+        prompt: str,
+        tokens: int,
         start: float,
-        chance: random.Random,
         salt: str,
     ) -> Answer:
         """One stream. Raises EngineFailure for an answer that is not whole."""
-        model = chance.choices(self._models, self._weights)[0]
         body = {
             "model": model,
-            "prompt": " ".join(chance.choices(WORDS, k=PROMPT_WORDS)),
-            "max_tokens": load.tokens,
+            "prompt": prompt,
+            "max_tokens": tokens,
             "temperature": 0,
             "ignore_eos": True,
             "stream": True,
@@ -129,20 +147,20 @@ class Clients:
         response.read()  # nothing is left, but only this frees the connection for the next request
         if last.strip() != b"data: [DONE]":
             raise EngineFailure(f"{model}: a stream without its end: {last[:300]!r}")
-        return Answer(model, began - start, first - start, time.perf_counter() - start)
+        return Answer(model, tokens, began - start, first - start, time.perf_counter() - start)
 
 
 def figures_of(answers: Sequence[Answer], load: SlotsLoad) -> dict[str, float]:
     """Of one visit. Raises EngineFailure where nothing was answered within the window."""
-    done = sum(answer.ended_s <= load.window_s for answer in answers)
+    done = [answer for answer in answers if answer.ended_s <= load.window_s]
     if not done:
         raise EngineFailure(f"no answer within {load.window_s:.0f} s", "make the window longer")
     waits = [(answer.first_s - answer.began_s) * 1000 for answer in answers]
     by_model = mean_waits(answers)
     return {
         "requests": float(len(answers)),
-        "requests_per_s": done / load.window_s,
-        "tokens_per_s": done * load.tokens / load.window_s,
+        "requests_per_s": len(done) / load.window_s,
+        "tokens_per_s": sum(answer.tokens for answer in done) / load.window_s,
         "ttft_p50_ms": percentile(waits, 0.5),
         "ttft_p99_ms": percentile(waits, 0.99),
         "longest_wait_ms": max(waits),

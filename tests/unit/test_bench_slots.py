@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from gateway.errors import EngineFailure
+from gateway.errors import ConfigError, EngineFailure
 from launch.bench.cli import build_bench_app
 from launch.bench.slots import (
     CELLS,
@@ -23,11 +24,12 @@ from launch.bench.slots import (
     in_order,
     ratios,
     ratios_table,
+    read_cells,
 )
-from launch.bench.slots_load import LAWS, Answer, Clients, SlotsLoad, figures_of, jain, uniform, zipf
+from launch.bench.slots_load import LAWS, Answer, Clients, SlotsLoad, figures_of, jain, own, zipf
 from launch.bench.summary import DIRECT, OURS, summarise
 
-LOAD = SlotsLoad(clients=3, window_s=0.2, tokens=2)
+LOAD = SlotsLoad(clients=3, window_s=0.2, least_tokens=2, most_tokens=3)
 
 
 class Streams(BaseHTTPRequestHandler):
@@ -73,37 +75,45 @@ def server() -> Iterator[Server]:
 
 
 def test_every_request_of_the_loop_is_answered_and_timed(server: Server) -> None:
-    answers = Clients(server.url, "key", ["a", "b"], uniform(2)).run(LOAD, "1", "direct")
+    answers = Clients(server.url, "key", ["a", "b"], own(2)).run(LOAD, "1", "direct")
     assert len(answers) == len(server.asked) >= LOAD.clients
     assert all(0 <= answer.began_s <= answer.first_s <= answer.ended_s for answer in answers)
     assert {answer.model for answer in answers} == {"a", "b"}
-    assert all(answer.began_s < LOAD.window_s for answer in answers)
 
 
 def test_same_seed_draws_the_same_with_another_salt(server: Server) -> None:
-    load = SlotsLoad(clients=1, window_s=0.1, tokens=2)
+    load = SlotsLoad(clients=1, window_s=0.1, least_tokens=2, most_tokens=9)
     for salt in ("direct", "gateway"):
         Clients(server.url, "key", ["a", "b", "c"], zipf(3)).run(load, "7", salt)
     first, second = ([b for b in server.asked if b["cache_salt"] == salt] for salt in ("direct", "gateway"))
     pairs = list(zip(first, second, strict=False))
     assert pairs
-    assert all((a["model"], a["prompt"]) == (b["model"], b["prompt"]) for a, b in pairs)
+    assert all(
+        (a["model"], a["prompt"], a["max_tokens"]) == (b["model"], b["prompt"], b["max_tokens"])
+        for a, b in pairs
+    )
 
 
 @pytest.mark.parametrize(("model", "said"), [("half", "without its end"), ("busy", "busy: 429")])
 def test_answer_that_is_not_whole_ends_the_visit(server: Server, model: str, said: str) -> None:
     with pytest.raises(EngineFailure, match=said):
-        Clients(server.url, "key", [model], [1.0]).run(LOAD, "1", "direct")
+        Clients(server.url, "key", [model], own(1)).run(LOAD, "1", "direct")
 
 
 def test_laws() -> None:
-    assert LAWS["zipf"](3) == [1.0, 1 / 2, 1 / 3]
-    assert LAWS["uniform"](2) == [1.0, 1.0]
+    drawn = {}
+    for law, draw in LAWS.items():
+        chance = random.Random(1)
+        drawn[law] = Counter(draw(3)(chance, client) for client in range(3000))
+    assert drawn["own"] == {0: 1000, 1: 1000, 2: 1000}
+    assert all(drawn["uniform"][one] == pytest.approx(1000, abs=100) for one in range(3))
+    expected = {0: 1636, 1: 818, 2: 545}
+    assert all(drawn["zipf"][one] == pytest.approx(share, abs=100) for one, share in expected.items())
 
 
 def test_figures_count_what_ended_in_the_window_and_every_wait() -> None:
-    load = SlotsLoad(clients=2, window_s=2.0, tokens=10)
-    answers = [Answer("a", 0.0, 0.1, 0.5), Answer("a", 0.5, 0.6, 1.0), Answer("b", 1.0, 2.5, 3.0)]
+    load = SlotsLoad(clients=2, window_s=2.0, least_tokens=8, most_tokens=16)
+    answers = [Answer("a", 8, 0.0, 0.1, 0.5), Answer("a", 12, 0.5, 0.6, 1.0), Answer("b", 9, 1.0, 2.5, 3.0)]
     figures = figures_of(answers, load)
     assert figures["requests_per_s"] == 1.0
     assert figures["tokens_per_s"] == 10.0
@@ -115,7 +125,7 @@ def test_figures_count_what_ended_in_the_window_and_every_wait() -> None:
 
 def test_window_without_an_answer_says_so() -> None:
     with pytest.raises(EngineFailure, match="no answer within 2 s"):
-        figures_of([Answer("a", 0.0, 2.5, 3.0)], SlotsLoad(1, 2.0, 4))
+        figures_of([Answer("a", 8, 0.0, 2.5, 3.0)], SlotsLoad(1, 2.0, 8, 8))
 
 
 def test_fairness_is_one_where_all_wait_alike_and_small_where_one_waits() -> None:
@@ -125,11 +135,12 @@ def test_fairness_is_one_where_all_wait_alike_and_small_where_one_waits() -> Non
 
 
 def test_each_arm_is_first_in_half_of_the_visits() -> None:
-    order = [in_order(CELLS, turn) for turn in range(2)]
+    cells = read_cells(CELLS)
+    order = [in_order(cells, turn) for turn in range(2)]
     for turn in order:
-        assert Counter(turn) == Counter((cell, arm) for cell in CELLS for arm in (OURS, DIRECT))
+        assert Counter(turn) == Counter((cell, arm) for cell in cells for arm in (OURS, DIRECT))
     firsts = Counter(turn[place][1] for turn in order for place in range(0, len(turn), 2))
-    assert firsts == {OURS: len(CELLS), DIRECT: len(CELLS)}
+    assert firsts == {OURS: len(cells), DIRECT: len(cells)}
 
 
 def row(turn: int, subject: str, rate: float) -> dict[str, object]:
@@ -147,6 +158,12 @@ def test_ratios_are_formed_within_a_round_and_shown_with_their_spread() -> None:
     console.print(figures_table(summarise(rows)), ratios_table(ratios(rows)))
     assert "3.50 (3.00 to 4.00)" in console.export_text(clear=False)
     assert "1.25 (1.00 to 1.50)" in console.export_text()
+
+
+@pytest.mark.parametrize("text", ["zipf", "zipf:x", "zipf:0", "best:8", "zipf:8,"])
+def test_cells_are_a_law_and_a_number(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--cells: .*zipf, uniform, own"):
+        read_cells(text)
 
 
 def test_command_is_there() -> None:
