@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.auth import Keys
-from gateway.cold import WaitingRoom
+from gateway.cold import HEARTBEAT_S, WaitingRoom
 from gateway.config import Config
 from gateway.control import Control
 from gateway.endpoints.admin import COMMANDS, AdminCommand, Administration, AdminStatus
@@ -45,14 +45,21 @@ class Gateway:
     Raises ConfigError where a pipeline does not compile.
     """
 
-    def __init__(self, config: Config, metrics: Metrics | None = None, worker: int = 0) -> None:
+    def __init__(
+        self,
+        config: Config,
+        metrics: Metrics | None = None,
+        worker: int = 0,
+        *,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
         """`metrics` and `worker` are given where several workers share both counters and bounds."""
         bounds = config.gateway
         self.metrics = metrics or Metrics.single()
         self.replicas = Replicas(config, self._prepare)
         self.admission = Admission(config, worker, self._waiting, on_resident=self.metrics.resident)
         self.shadow = Shadow(self.replicas, self.admission, self.metrics, worker)
-        self.room = WaitingRoom(self.replicas, worker)
+        self.room = WaitingRoom(self.replicas, worker, heartbeat_s=heartbeat_s)
         self._keys = keys = Keys(config.keys)
         relay = Relay(self.replicas, self.admission)
         self._pipelines = pipelines = PipelineEndpoint(

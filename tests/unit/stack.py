@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from uvicorn.server import ServerState
 
 from gateway.app import Gateway
+from gateway.cold import HEARTBEAT_S
 from gateway.config import Config
 from gateway.http_server import protocol_with
 from gateway.snapshot import EngineStatus, Snapshot, TaskStatus, VersionStatus, encode_snapshot
@@ -154,6 +155,7 @@ async def stack(
     keep_alive_s: float = 5.0,
     keys: object = None,
     express: bool | None = None,
+    heartbeat_s: float = HEARTBEAT_S,
     **gateway_settings: object,
 ) -> AsyncIterator[Stack]:
     """`uds`: the engine listens on that Unix socket."""
@@ -162,7 +164,7 @@ async def stack(
     config = config_of(folder, keys=keys, **gateway_settings)
     if ready:
         write_report(config, url=url, state="ready", started_at=1.0)
-    gateway = Gateway(config)
+    gateway = Gateway(config, heartbeat_s=heartbeat_s)
     untasked = EXPRESS if express is None else express
     settings = uvicorn.Config(
         gateway,
