@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -16,8 +17,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import ConfigError, EngineFailure, LoraGatewayError, RequestError
+from gateway.errors import ConfigError, EngineFailure, LoraGatewayError, RequestError, Unavailable
 from gateway.snapshot import SOCKET, GatewayReport
 from launch.desired import unknown_task
 from launch.intake import Addition
@@ -30,6 +32,8 @@ logger = logging.getLogger("launch.control")
 LONGEST_PATH = 107
 """Bytes; the kernel's sockaddr_un holds no more."""
 MAX_BODY_BYTES = 1 << 20
+LAST_WORD_S = 1.0
+STOPPED = "The control plane was stopped before this was done; nothing has changed."
 
 
 def control_app(supervisor: Supervisor) -> Starlette:
@@ -250,6 +254,36 @@ def control_socket(state_dir: Path) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
+class Ending:
+    """The application at the control plane's end, when whatever still runs is cancelled.
+
+    A request is told so, and a stream ends; a change that had to wait until then has not been made.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = complete = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun, complete
+            begun = True
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):  # a client that reads nothing cannot hold up the end
+                async with asyncio.timeout(LAST_WORD_S):
+                    if not begun:
+                        refusal = Unavailable(STOPPED, code="control_plane_gone")
+                        await (await _refused(Request(scope), refusal))(scope, receive, send)
+                    elif not complete:
+                        await send({"type": "http.response.body", "body": b""})
+
+
 class ControlServer(uvicorn.Server):
     """uvicorn inside the supervisor's loop, which has signal handlers of its own."""
 
@@ -260,7 +294,7 @@ class ControlServer(uvicorn.Server):
     @classmethod
     def of(cls, supervisor: Supervisor) -> ControlServer:
         settings = uvicorn.Config(
-            control_app(supervisor),
+            Ending(control_app(supervisor)),
             http="httptools",
             loop="none",
             lifespan="off",

@@ -30,6 +30,9 @@ class Reloadable(Protocol):
     @property
     def desired(self) -> Desired: ...
 
+    @property
+    def configured(self) -> Desired: ...
+
     def configured_by(self, config: Config) -> Desired:
         """The tasks of a configuration, each adapter checked; blocking. Raises ConfigError."""
 
@@ -66,7 +69,11 @@ class Reloading:
             configured = await in_thread(owner.configured_by, config)
             known = {version.id for wanted in owner.desired.values() for version in wanted.versions}
             fresh = [
-                (name, v) for name, wanted in configured.items() for v in wanted.versions if v.id not in known
+                (name, version)
+                for name, wanted in configured.items()
+                if owner.desired.get(name) == owner.configured.get(name)  # else a command's change goes on
+                for version in wanted.versions
+                if version.id not in known
             ]
             loaded: list[Version] = []
             try:

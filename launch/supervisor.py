@@ -272,7 +272,8 @@ class Supervisor:
         for keeper in self.keepers:
             if keeper.ready:
                 await keeper.unload(adapter_id)
-        if adapter_id not in ids_of(self.desired) | self._expected:
+        kept = ids_of(self.desired) | ids_of(self.configured) | self._expected  # `reset` needs the second
+        if adapter_id not in kept:
             self._adapters.remove(adapter_id)
         self.changed()
 

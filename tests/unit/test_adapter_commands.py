@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import signal
 import sys
@@ -103,6 +104,19 @@ def test_add_as_json_keeps_stages_off_standard_output(run: Run) -> None:
         said = await shell.add("naming", "two", "--json")
         assert said.document["id"] in shell.plant.versions()
         assert said.document["took_s"] >= 0
+
+    run(work)
+
+
+def test_what_the_checks_warn_of_is_said(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        take = shell.plant.adapters.take
+
+        def warning(*arguments: Any, **options: Any) -> Adapter:
+            return dataclasses.replace(take(*arguments, **options), warnings=("was trained on 'other'",))
+
+        shell.plant.adapters.take = warning  # type: ignore[method-assign]
+        assert "warning: was trained on 'other'\n" in (await shell.add("naming", "two")).out
 
     run(work)
 
@@ -338,6 +352,28 @@ def test_removed_task_of_the_configuration_can_come_back(run: Run) -> None:
         assert "`lora-gateway tasks reset naming` brings it back" in said.out
 
     run(work)
+
+
+def test_what_the_configuration_names_is_kept_for_a_reset(run: Run) -> None:
+    """Removed or replaced by commands it is unloaded, but its copy on disk stays."""
+
+    async def work(shell: Shell) -> None:
+        made = shell.plant
+        kept = {*made.versions(), *made.versions("other")}
+        await shell.type("adapters", "remove", "other")
+        await shell.add("naming", "two")
+        await shell.add("naming", "three")
+        await made.until(lambda: not made.snapshot.retiring)
+        assert kept.isdisjoint(made.engine.loaded)
+        assert kept.isdisjoint(made.adapters.removed)
+        said = await shell.type("reload")
+        assert "loaded" not in said.out
+        for task in ("naming", "other"):
+            assert (await shell.type("tasks", "reset", task)).code == 0
+        assert kept <= set(made.engine.loaded)
+        await made.until(lambda: len(made.adapters.removed) == 2)  # what commands alone had brought
+
+    run(work, PlantOptions(tasks={"naming": "one", "other": "o"}))
 
 
 def test_reload_says_what_changed_and_what_waits(run: Run) -> None:
