@@ -1,8 +1,9 @@
-"""Measures the demo's adapters against the base, through whatever serves them: a gateway, or a bare engine.
+"""Measures adapters against the base, through whatever serves them: a gateway, or a bare engine.
 
 Both get the same system prompt and the same user message, and are decoded greedily. For `concept` both are
 held to a JSON schema whose members are the given terms; ``--unconstrained`` measures what they do without
-it as well.
+it as well. Any other task is measured by the share of answers that are the expected one; ``--choices``
+measures what both do when they may only choose among the answers that the data has.
 """
 
 from __future__ import annotations
@@ -15,30 +16,59 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from gateway.errors import ConfigError
-from launch.scores import Interval, bootstrap, name_exact, name_in_lemmas, pairwise_f1, parse_groups
-from launch.tasks_data import SYSTEM_PROMPTS, Example, Task
+from launch.examples import Example, read_examples
+from launch.scores import (
+    Interval,
+    bootstrap,
+    most_common_share,
+    name_exact,
+    name_in_lemmas,
+    pairwise_f1,
+    parse_groups,
+)
+from launch.tasks_data import SYSTEM_PROMPTS
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 DEMO = Path(__file__).parent.parent / "configs" / "demo"
-DEFAULT_LIMITS: dict[Task, int] = {"naming": 150, "concept": 60}
-MAX_TOKENS: dict[Task, int] = {"naming": 24, "concept": 512}
+DEFAULT_TASKS = ("naming", "concept")
+MAX_TOKENS = {"naming": 24, "concept": 512}
+MOST_CHOICES = 256
 CONCURRENCY = 8
 BASE_MODEL = "base"
+COMMONEST = "(the commonest answer)"
 Schema = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """One task's examples with all that goes into a request beside them."""
+
+    task: str
+    examples: list[Example]
+    system: str | None
+    max_tokens: int
+
+    def choices(self) -> list[str]:
+        """The different answers, for a choice among them. Raises ConfigError for too many."""
+        found = sorted({example.answer for example in self.examples})
+        if len(found) > MOST_CHOICES:
+            mend = f"are too many to choose from ({MOST_CHOICES} at most); measure without --choices"
+            raise ConfigError("--choices", f"{len(found)} different answers", mend)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
-    task: Task
+    task: str
     model: str
     constrained: bool
     metric: str
@@ -55,25 +85,23 @@ class Answers:
 # -- pure parts ------------------------------------------------------------------------------------
 
 
-def read_held_out(task: Task, limit: int | None, folder: Path = DEMO / "heldout") -> list[Example]:
-    path = folder / f"{task}.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError("held-out data", str(path), f"cannot be read ({error.strerror})") from error
-    examples = [example_from(json.loads(line)) for line in lines if line.strip()]
-    return examples[: limit or DEFAULT_LIMITS[task]]
+def read_held_out(task: str, limit: int | None, folder: Path = DEMO / "heldout") -> list[Example]:
+    """A demo task's. Raises ConfigError."""
+    return read_examples(folder / f"{task}.jsonl", "held-out data").examples[:limit]
 
 
-def example_from(fields: dict[str, list[str]]) -> Example:
-    return Example(
-        str(fields["prompt"]),
-        str(fields["completion"]),
-        synsets=tuple(fields.get("synsets", ())),
-        terms=tuple(fields.get("terms", ())),
-        groups=tuple(tuple(group) for group in fields.get("groups", ())),
-        lemmas=tuple(fields.get("lemmas", ())),
-    )
+def trial_of(task: str, data: Path | None, system: str | None, limit: int | None) -> Trial:
+    """Own data or the demo's; own system prompt, or the data's, or the demo's. Raises ConfigError."""
+    path = data or DEMO / "heldout" / f"{task}.jsonl"
+    if data is None and not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.jsonl")))
+        raise ConfigError("--data", task, f"name the task's examples; only {known} come with data")
+    file = read_examples(path)
+    examples = file.examples[:limit]
+    longest = max(len(example.answer) for example in examples)
+    prompt = system if system is not None else file.system or SYSTEM_PROMPTS.get(task)
+    # Two characters a token are fewer than any text has, so no right answer is cut short.
+    return Trial(task, examples, prompt or None, MAX_TOKENS.get(task, 16 + longest // 2))
 
 
 def concept_schema(terms: Sequence[str]) -> Schema:
@@ -101,29 +129,38 @@ def concept_schema(terms: Sequence[str]) -> Schema:
 
 
 def score(
-    task: Task, model: str, constrained: bool, examples: Sequence[Example], texts: Sequence[str]
+    task: str, model: str, constrained: bool, examples: Sequence[Example], texts: Sequence[str]
 ) -> list[Measure]:
     """Every metric of one task for one model's answers, in the order of the examples."""
     pairs = list(zip(examples, texts, strict=True))
     metrics: dict[str, list[float]] = {}
-    if task == "naming":
-        metrics["exact match"] = [float(name_exact(example.completion, text)) for example, text in pairs]
-        metrics["lemma match"] = [float(name_in_lemmas(example.lemmas, text)) for example, text in pairs]
-    else:
+    if task == "concept":
         parsed = [parse_groups(text) for text in texts]
         metrics["pairwise F1"] = [
             0.0 if groups is None else pairwise_f1(example.groups, groups)
             for example, groups in zip(examples, parsed, strict=True)
         ]
         metrics["valid JSON"] = [float(groups is not None) for groups in parsed]
+    else:
+        metrics["exact match"] = [float(name_exact(example.answer, text)) for example, text in pairs]
+        if any(example.lemmas for example in examples):
+            metrics["lemma match"] = [float(name_in_lemmas(example.lemmas, text)) for example, text in pairs]
     return [
         Measure(task, model, constrained, metric, bootstrap(values)) for metric, values in metrics.items()
     ]
 
 
+def floor_of(trial: Trial) -> list[Measure]:
+    """What it would give to say the commonest answer each time; nothing for `concept`."""
+    if trial.task == "concept":
+        return []
+    values = most_common_share([example.answer for example in trial.examples])
+    return [Measure(trial.task, COMMONEST, False, "exact match", bootstrap(values))]
+
+
 def table_of(measures: Sequence[Measure]) -> Table:
     table = Table(title="Held-out examples, mean (95 % bootstrap interval)")
-    for heading in ("task", "model", "schema", "metric", "mean", "n"):
+    for heading in ("task", "model", "held to a form", "metric", "mean", "n"):
         table.add_column(heading, justify="right" if heading == "n" else "left")
     for measure in measures:
         schema = "yes" if measure.constrained else "no"
@@ -139,48 +176,58 @@ def report_of(measures: Sequence[Measure], timings: Sequence[dict[str, object]])
 # -- asking ----------------------------------------------------------------------------------------
 
 
-async def ask_all(
-    client: AsyncOpenAI, task: Task, model: str, examples: Sequence[Example], constrained: bool
-) -> Answers:
+def form_of(trial: Trial, example: Example, constrained: bool) -> dict[str, object]:
+    """What a request is held to: the concepts' schema, or the answers there are."""
+    if not constrained:
+        return {}
+    if trial.task == "concept":
+        schema = {"name": trial.task, "schema": concept_schema(example.terms)}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    return {"structured_outputs": {"choice": trial.choices()}}
+
+
+async def ask_all(client: AsyncOpenAI, trial: Trial, model: str, constrained: bool) -> Answers:
     """Every answer, `CONCURRENCY` at a time; the first error of the service ends the run."""
     gate = asyncio.Semaphore(CONCURRENCY)
     tokens = 0
 
     async def ask(example: Example) -> str:
         nonlocal tokens
-        extra: dict[str, object] = {}
-        if constrained:
-            schema = {"name": task, "schema": concept_schema(example.terms)}
-            extra["response_format"] = {"type": "json_schema", "json_schema": schema}
+        messages = [{"role": "system", "content": trial.system}] if trial.system else []
+        messages.append({"role": "user", "content": example.prompt})
         async with gate:
             response = await client.chat.completions.create(
                 model=model,
-                messages=[
-                    {"role": "system", "content": SYSTEM_PROMPTS[task]},
-                    {"role": "user", "content": example.prompt},
-                ],
+                messages=messages,  # type: ignore[arg-type]  # its roles are literals
                 temperature=0,
-                max_tokens=MAX_TOKENS[task],
-                extra_body=extra,
+                max_tokens=trial.max_tokens,
+                extra_body=form_of(trial, example, constrained),
             )
         if response.usage is not None:
             tokens += response.usage.completion_tokens
         return response.choices[0].message.content or ""
 
     started = time.monotonic()
-    texts = await asyncio.gather(*(ask(example) for example in examples))
+    texts = await asyncio.gather(*(ask(example) for example in trial.examples))
     return Answers(list(texts), time.monotonic() - started, tokens)
+
+
+def conditions_of(task: str, *, unconstrained: bool, choices: bool) -> list[bool]:
+    """Whether the answers are held to a form, once for each round of requests."""
+    if task == "concept":
+        return [True, False] if unconstrained else [True]
+    return [False, True] if choices else [False]
 
 
 async def evaluate(
     url: str,
+    trials: Sequence[Trial],
     *,
-    tasks: Sequence[Task] = ("naming", "concept"),
-    limit: int | None = None,
     unconstrained: bool = False,
+    choices: bool = False,
     samples: Path | None = None,
 ) -> tuple[list[Measure], list[dict[str, object]]]:
-    """Asks the base and each task's adapter every held-out example. `samples` gets the answers, for reading.
+    """Asks the base and each task's adapter every example. `samples` gets the answers, for reading.
 
     Raises ConfigError where the service cannot be reached or refuses a request.
     """
@@ -192,23 +239,22 @@ async def evaluate(
     runs: list[dict[str, object]] = []
     key = os.environ.get("LORA_GATEWAY_API_KEY", "none")
     async with AsyncOpenAI(base_url=url, api_key=key, timeout=600, max_retries=2) as client:
-        for task in tasks:
-            examples = read_held_out(task, limit)
-            conditions = [False] if task == "naming" else [True, False] if unconstrained else [True]
-            for constrained in conditions:
-                for model in (BASE_MODEL, task):
+        for trial in trials:
+            measures += floor_of(trial)
+            for constrained in conditions_of(trial.task, unconstrained=unconstrained, choices=choices):
+                for model in (BASE_MODEL, trial.task):
                     try:
-                        answers = await ask_all(client, task, model, examples, constrained)
+                        answers = await ask_all(client, trial, model, constrained)
                     except APIConnectionError as error:
                         raise ConfigError("--url", url, "nothing answers there; is it served?") from error
                     except APIStatusError as error:
                         raise ConfigError(
                             f"model {model}", url, f"HTTP {error.status_code}: {error.message}"
                         ) from error
-                    measures += score(task, model, constrained, examples, answers.texts)
+                    measures += score(trial.task, model, constrained, trial.examples, answers.texts)
                     runs.append(
                         {
-                            "task": task,
+                            "task": trial.task,
                             "model": model,
                             "schema": constrained,
                             "seconds": round(answers.seconds, 1),
@@ -216,20 +262,16 @@ async def evaluate(
                         }
                     )
                     if samples is not None:
-                        write_samples(
-                            samples / f"{task}-{model}-{'schema' if constrained else 'free'}.jsonl",
-                            examples,
-                            answers,
-                        )
+                        form = "schema" if constrained else "free"
+                        path = samples / f"{trial.task}-{model}-{form}.jsonl"
+                        write_samples(path, trial.examples, answers)
     return measures, runs
 
 
 def write_samples(path: Path, examples: Sequence[Example], answers: Answers) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
-        json.dumps(
-            {"prompt": example.prompt, "expected": example.completion, "answer": text}, ensure_ascii=False
-        )
+        json.dumps({"prompt": example.prompt, "expected": example.answer, "answer": text}, ensure_ascii=False)
         for example, text in zip(examples, answers.texts, strict=True)
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -237,25 +279,36 @@ def write_samples(path: Path, examples: Sequence[Example], answers: Answers) -> 
 
 def evaluate_command(
     url: Annotated[str, typer.Option(help="an OpenAI-compatible address")] = "http://127.0.0.1:8080/v1",
-    task: Annotated[Literal["concept", "naming"] | None, typer.Option(help="both by default")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="held-out examples; 150 and 60 by default")] = None,
+    task: Annotated[str | None, typer.Option(help="a model; default: naming and concept")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="its examples, as for train; default: the demo's held-out ones")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="the system prompt; default: as for train")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="examples at most")] = None,
+    choices: Annotated[
+        bool, typer.Option("--choices", help="measure a choice among the data's answers too")
+    ] = False,
+    unconstrained: Annotated[
+        bool, typer.Option("--unconstrained", help="measure concept without a schema too")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="folder in which TASK/evaluation.json is written")
     ] = None,
-    unconstrained: Annotated[bool, typer.Option(help="measure concept without a schema too")] = False,
     samples: Annotated[Path | None, typer.Option(help="folder for the answers themselves")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
 ) -> None:
-    """Measure the adapters against the base on held-out examples."""
-    tasks: list[Task] = [task] if task else ["naming", "concept"]
+    """Measure an adapter against the base on examples it was not trained on."""
+    if task is None and (data is not None or system is not None):
+        raise ConfigError("--task", "", "say whose --data and --system these are")
+    trials = [trial_of(each, data, system, limit) for each in ([task] if task else DEFAULT_TASKS)]
     measures, runs = asyncio.run(
-        evaluate(url, tasks=tasks, limit=limit, unconstrained=unconstrained, samples=samples)
+        evaluate(url, trials, unconstrained=unconstrained, choices=choices, samples=samples)
     )
     if output is not None:
-        for each in tasks:
-            own = [measure for measure in measures if measure.task == each]
-            report = report_of(own, [run for run in runs if run["task"] == each])
-            path = output / each / "evaluation.json"
+        for trial in trials:
+            own = [measure for measure in measures if measure.task == trial.task]
+            report = report_of(own, [run for run in runs if run["task"] == trial.task])
+            path = output / trial.task / "evaluation.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if as_json:

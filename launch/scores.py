@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,6 +74,13 @@ def name_exact(expected: str, answer: str) -> bool:
 def name_in_lemmas(lemmas: Sequence[str], answer: str) -> bool:
     """Whether the answer is one of the synset's names, whichever."""
     return normal_name(answer) in {normal_name(lemma) for lemma in lemmas}
+
+
+def most_common_share(expected: Sequence[str]) -> list[float]:
+    """1 for each answer that is the commonest one, else 0."""
+    names = [normal_name(answer) for answer in expected]
+    commonest, _ = Counter(names).most_common(1)[0]
+    return [float(name == commonest) for name in names]
 
 
 def bootstrap(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Interval:

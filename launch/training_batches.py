@@ -1,18 +1,17 @@
-"""What a training step is made of, apart from the model: examples, token ids, batches, the learning rate."""
+"""What a training step is made of, apart from the model: token ids, batches, the learning rate."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError
-from launch.tasks_data import Example
+from launch.examples import Example, ExampleFile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 SORTED_BATCHES = 8
 WARM_UP = 0.04
 FINAL_RATE = 0.03
+LEAST_TO_HOLD_OUT = 20
+MOST_HELD_OUT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,39 +51,46 @@ def batches_by_length(samples: Iterator[Sample], size: int) -> Iterator[list[Sam
         yield from (batches[(number + at * stride) % len(batches)] for at in range(len(batches)))
 
 
-def read_examples(path: Path) -> list[Example]:
-    """Own data: one JSON object with `prompt` and `completion` a line."""
-    found: list[Example] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError("--data", str(path), f"cannot be read ({error.strerror})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-            found.append(Example(str(fields["prompt"]), str(fields["completion"])))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                "--data", f"{path}:{number}", 'each line must be {"prompt": …, "completion": …}'
-            ) from error
-    if not found:
-        raise ConfigError("--data", str(path), "holds no example")
-    return found
-
-
 def encode(tokenizer: PreTrainedTokenizerBase, system: str | None, example: Example) -> Sample:
+    """One example as the engine will see it: the chat template's prompt, the answer, the end of the turn."""
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": example.prompt})
     prompt = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     head: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    answer: list[int] = tokenizer(example.completion, add_special_tokens=False)["input_ids"]
+    answer: list[int] = tokenizer(example.answer, add_special_tokens=False)["input_ids"]
     return Sample([*head, *answer, int(tokenizer.eos_token_id)], len(head))
 
 
-def shuffled_forever(examples: list[Example], seed: int) -> Iterator[Example]:
-    """Every example once an epoch, in another order each time."""
+def encode_all(
+    tokenizer: PreTrainedTokenizerBase, system: str | None, file: ExampleFile, max_tokens: int
+) -> list[Sample]:
+    """Every example, in order. Raises ConfigError for one of more than `max_tokens` tokens."""
+    samples = []
+    for at, example in enumerate(file.examples):
+        sample = encode(tokenizer, system, example)
+        if len(sample.ids) > max_tokens:
+            mend = f"has {len(sample.ids)} tokens; shorten it, or raise --max-tokens (now {max_tokens})"
+            raise ConfigError("--data", file.place(at), mend)
+        samples.append(sample)
+    return samples
+
+
+def hold_out(examples: Sequence[Example], share: float) -> frozenset[int]:
+    """The places of those to measure the loss with: by the prompt's hash, so that order means nothing.
+
+    Prompts that stand in the data more than once are held out together. None for fewer examples than 20.
+    """
+    if share <= 0 or len(examples) < LEAST_TO_HOLD_OUT:
+        return frozenset()
+    wanted = min(MOST_HELD_OUT, max(1, round(share * len(examples))))
+    digests = [hashlib.sha256(example.prompt.encode()).digest() for example in examples]
+    last = sorted(digests)[wanted - 1]
+    chosen = frozenset(at for at, digest in enumerate(digests) if digest <= last)
+    return chosen if len(chosen) < len(examples) else frozenset()
+
+
+def shuffled_forever(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
+    """Every sample once an epoch, in another order each time."""
     rng = random.Random(seed)
     while True:
-        yield from rng.sample(examples, len(examples))
+        yield from rng.sample(samples, len(samples))

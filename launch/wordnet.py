@@ -1,7 +1,8 @@
-"""Reads the nouns of WordNet 3.0 from its plain text files (Debian: ``wordnet-base``).
+"""Reads the nouns and adjectives of WordNet 3.0 from its plain text files (Debian: ``wordnet-base``).
 
-The formats are those of wndb(5WN) and cntlist(5WN): ``data.noun`` holds one synset a line, ``cntlist.rev``
-how often each sense was tagged in the semantic concordances, its only measure of how common a sense is.
+The formats are those of wndb(5WN) and cntlist(5WN): ``data.noun`` and ``data.adj`` hold one synset a line,
+``cntlist.rev`` how often each sense was tagged in the semantic concordances, its only measure of how common
+a sense is.
 """
 
 from __future__ import annotations
@@ -15,13 +16,27 @@ from pathlib import Path
 from gateway.errors import ConfigError
 
 DEFAULT_FOLDER = Path("/usr/share/wordnet")
-NOUN_SENSE_TYPE = "1"
+NOUN_SENSE_TYPES = frozenset("1")
+ADJECTIVE_SENSE_TYPES = frozenset("35")  # heads of clusters, and their satellites
 _WORD = re.compile(r"[a-z]+")
+_POSITION = re.compile(r"\((?:a|p|ip)\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A pointer to another synset; words count from 1, and 0 stands for the whole synset."""
+
+    symbol: str
+    part: str
+    """Part of speech of the other: n, v, a, r."""
+    offset: str
+    source_word: int = 0
+    target_word: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Synset:
-    """One noun sense; ``counts`` are tag counts, one a lemma; relations are offsets of other synsets."""
+    """One sense; ``counts`` are tag counts, one a lemma; relations are offsets of other synsets."""
 
     offset: str
     lexicographer_file: int
@@ -30,6 +45,8 @@ class Synset:
     hypernyms: tuple[str, ...]
     hyponyms: tuple[str, ...]
     gloss: str
+    links: tuple[Link, ...] = ()
+    """Every pointer, those to kinds among them."""
 
     @property
     def name(self) -> str:
@@ -44,6 +61,8 @@ class Synset:
 
 @dataclass(frozen=True, slots=True)
 class WordNet:
+    """One part of speech."""
+
     synsets: dict[str, Synset]
     senses: dict[str, tuple[str, ...]]
     gloss_words: Counter[str]
@@ -67,10 +86,19 @@ class WordNet:
 
 def read_wordnet(folder: Path = DEFAULT_FOLDER) -> WordNet:
     """Reads every noun synset. Raises ConfigError where the files are not there."""
-    data = folder / "data.noun"
+    return _read_part(folder, "data.noun", NOUN_SENSE_TYPES)
+
+
+def read_adjectives(folder: Path = DEFAULT_FOLDER) -> WordNet:
+    """Reads every adjective synset. Raises ConfigError where the files are not there."""
+    return _read_part(folder, "data.adj", ADJECTIVE_SENSE_TYPES)
+
+
+def _read_part(folder: Path, name: str, sense_types: frozenset[str]) -> WordNet:
+    data = folder / name
     if not data.is_file():
         raise ConfigError("--wordnet", str(folder), "install the package wordnet-base, or name its folder")
-    counts = _read_counts(folder / "cntlist.rev")
+    counts = _read_counts(folder / "cntlist.rev", sense_types)
     synsets: dict[str, Synset] = {}
     words: Counter[str] = Counter()
     with data.open(encoding="utf-8", errors="replace") as lines:
@@ -96,34 +124,34 @@ def parse_synset(line: str, counts: dict[tuple[str, int, int], int]) -> Synset:
     lemmas: list[str] = []
     tagged: list[int] = []
     for at in range(4, 4 + 2 * word_count, 2):
-        word, lex_id = fields[at], int(fields[at + 1], 16)
+        word, lex_id = _POSITION.sub("", fields[at]), int(fields[at + 1], 16)
         lemmas.append(word.replace("_", " ").lower())
         tagged.append(counts.get((word.lower(), lexicographer_file, lex_id), 0))
     pointers = fields[5 + 2 * word_count :]
-    related: dict[str, list[str]] = {"@": [], "~": []}
+    links: list[Link] = []
     for at in range(0, len(pointers) - 3, 4):
-        symbol, offset, part_of_speech = pointers[at : at + 3]
-        if part_of_speech == "n" and symbol in related:
-            related[symbol].append(offset)
+        symbol, offset, part, words = pointers[at : at + 4]
+        links.append(Link(symbol, part, offset, int(words[:2], 16), int(words[2:], 16)))
     return Synset(
         fields[0],
         lexicographer_file,
         tuple(lemmas),
         tuple(tagged),
-        tuple(related["@"]),
-        tuple(related["~"]),
+        tuple(link.offset for link in links if link.symbol == "@" and link.part == "n"),
+        tuple(link.offset for link in links if link.symbol == "~" and link.part == "n"),
         gloss.strip(),
+        tuple(links),
     )
 
 
-def _read_counts(path: Path) -> dict[tuple[str, int, int], int]:
-    """``lemma%type:lex_file:lex_id:: sense_number tag_count``, the nouns alone."""
+def _read_counts(path: Path, sense_types: frozenset[str]) -> dict[tuple[str, int, int], int]:
+    """``lemma%type:lex_file:lex_id:head:head_id sense_number tag_count``, those types of sense alone."""
     counts: dict[tuple[str, int, int], int] = {}
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             key, _, count = line.split()
             lemma, _, sense = key.partition("%")
             sense_type, lexicographer_file, lex_id, *_ = sense.split(":")
-            if sense_type == NOUN_SENSE_TYPE:
+            if sense_type in sense_types:
                 counts[lemma, int(lexicographer_file), int(lex_id)] = int(count)
     return counts

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from gateway.config import Config, JsonObject, PipelineConfig, StageConfig
 from gateway.errors import ConfigError
-from launch.tasks_data import Example
+from launch.examples import Example
 
 MEMBERS = 2  # of each group of the held-out data
 TOKENS_PER_ELEMENT = 80

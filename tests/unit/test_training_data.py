@@ -11,9 +11,7 @@ import pytest
 
 from gateway.errors import ConfigError
 from launch.evaluate import read_held_out
-from launch.scores import parse_groups
-from launch.tasks_data import (
-    Example,
+from launch.nouns_data import (
     Split,
     Task,
     cluster_synsets,
@@ -26,7 +24,8 @@ from launch.tasks_data import (
     split_task,
     training_examples,
 )
-from launch.training_batches import Sample, batches_by_length, learning_rate, read_examples
+from launch.scores import parse_groups
+from launch.training_batches import Sample, batches_by_length, learning_rate
 from launch.wordnet import DEFAULT_FOLDER, WordNet, parse_synset, read_wordnet
 
 CLUSTERS = Path(__file__).parents[2] / "configs" / "demo" / "clusters.jsonl"
@@ -131,7 +130,7 @@ def test_a_concept_answer_groups_every_term_in_the_order_given(
     net: WordNet, splits: dict[Task, Split]
 ) -> None:
     for example in itertools.islice(training_examples("concept", net, splits["concept"], 5), 100):
-        groups = parse_groups(example.completion)
+        groups = parse_groups(example.answer)
         assert groups is not None
         place = {term: at for at, term in enumerate(example.terms)}
         assert sorted(itertools.chain(*groups)) == sorted(example.terms)
@@ -163,12 +162,3 @@ def test_batches_hold_samples_of_like_length_and_each_once() -> None:
     assert all(len(batch) == 4 for batch in batches)
     spread = [max(len(s.ids) for s in batch) - min(len(s.ids) for s in batch) for batch in batches]
     assert sum(spread) / len(spread) < 25
-
-
-def test_own_examples_are_read_and_a_bad_line_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "own.jsonl"
-    path.write_text('{"prompt": "p", "completion": "c"}\n\n', encoding="utf-8")
-    assert read_examples(path) == [Example("p", "c")]
-    path.write_text('{"prompt": "p", "completion": "c"}\n{"prompt": 1}\n', encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"own\.jsonl:2"):
-        read_examples(path)

@@ -1,0 +1,64 @@
+"""The folder that training leaves: what peft and vLLM read, and how it came about."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+SETTINGS = "adapter_config.json"
+RECORD = "training.json"
+OURS = frozenset({SETTINGS, "adapter_model.safetensors", RECORD, "README.md", "evaluation.json"})
+
+
+def check_output(folder: Path) -> None:
+    """Raises ConfigError where the folder holds anything that is no adapter: saving replaces it whole."""
+    try:
+        found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        if found and (SETTINGS not in found or found - OURS):
+            other = min(found - OURS, default="files")
+            mend = f"holds {other}, and would be replaced whole; name a new folder, or one with an adapter"
+            raise ConfigError("--output", str(folder), mend)
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except NotADirectoryError as error:
+        raise ConfigError("--output", str(folder), "is a file; name a folder") from error
+    except OSError as error:
+        raise ConfigError("--output", str(folder), f"cannot be written: {error.strerror}") from error
+
+
+def save_adapter(model: PeftModel, output: Path, base_name: str, record: Mapping[str, object]) -> None:
+    """Writes beside the folder and renames, so that a reader finds a whole adapter or none.
+
+    Raises ConfigError where it cannot be written; then the folder is as it was.
+    """
+    output = output.absolute()
+    fresh = output.with_name(output.name + ".new")
+    old = output.with_name(output.name + ".old")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+        weights = {name: value.bfloat16() for name, value in model.state_dict().items() if "lora_" in name}
+        model.save_pretrained(str(fresh), state_dict=weights, save_embedding_layers=False)
+        settings = fresh / SETTINGS
+        fields = json.loads(settings.read_text(encoding="utf-8"))
+        fields["base_model_name_or_path"] = base_name  # never a path of this machine
+        _write_json(settings, fields)
+        _write_json(fresh / RECORD, record)
+        (fresh / "README.md").unlink(missing_ok=True)  # peft's empty card
+        if output.exists():
+            output.rename(old)
+        fresh.rename(output)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise ConfigError("--output", str(output), f"cannot be written: {error.strerror}") from error
+
+
+def _write_json(path: Path, fields: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,125 @@
+"""What `relationship` and `attribute` are trained on, and that it is not what they are measured with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from launch.attributes_data import (
+    AttributeSplit,
+    attribute_held_out,
+    attribute_split,
+    attribute_training,
+    terms_of,
+)
+from launch.evaluate import read_held_out
+from launch.nouns_data import leaks
+from launch.relations_data import (
+    RELATIONS,
+    Pair,
+    RelationSplit,
+    relation_example,
+    relation_held_out,
+    relation_split,
+    relation_training,
+)
+from launch.wordnet import DEFAULT_FOLDER, WordNet, parse_synset, read_adjectives, read_wordnet
+
+LINE = (
+    "01210854 00 a 02 heavy(p) 0 weighty 1 004 = 05026843 n 0000 & 01211296 a 0000 ! 01213306 a 0101 "
+    "+ 05026843 n 0101 | of comparatively great physical weight or density  "
+)
+
+
+@pytest.fixture(scope="module")
+def nets() -> tuple[WordNet, WordNet]:
+    if not (DEFAULT_FOLDER / "data.adj").is_file():
+        pytest.skip("WordNet is not installed (wordnet-base)")
+    return read_wordnet(), read_adjectives()
+
+
+@pytest.fixture(scope="module")
+def relations(nets: tuple[WordNet, WordNet]) -> RelationSplit:
+    return relation_split(*nets)
+
+
+@pytest.fixture(scope="module")
+def attributes(nets: tuple[WordNet, WordNet]) -> AttributeSplit:
+    return attribute_split(*nets)
+
+
+def test_an_adjective_is_read_with_its_pointers_and_without_its_position() -> None:
+    synset = parse_synset(LINE, {("heavy", 0, 0): 9})
+    assert synset.lemmas == ("heavy", "weighty")
+    assert synset.counts == (9, 0)
+    pointers = [(link.symbol, link.part, link.source_word, link.target_word) for link in synset.links]
+    assert pointers == [("=", "n", 0, 0), ("&", "a", 0, 0), ("!", "a", 1, 1), ("+", "n", 1, 1)]
+    assert synset.hypernyms == ()
+
+
+def test_a_pair_turned_has_the_inverse_relation() -> None:
+    pair = Pair("dog", "animal", "is a kind of")
+    plain, turned = (relation_example(pair, turned=turned) for turned in (False, True))
+    assert (plain.prompt, plain.answer) == ("dog, animal", "is a kind of")
+    assert (turned.prompt, turned.answer) == ("animal, dog", "has the kind")
+
+
+def test_held_out_files_are_those_the_code_builds(
+    relations: RelationSplit, attributes: AttributeSplit
+) -> None:
+    assert relation_held_out(relations, 225) == read_held_out("relationship", None)
+    assert attribute_held_out(attributes, 200) == read_held_out("attribute", None)
+
+
+def test_training_is_the_same_for_the_same_seed(relations: RelationSplit, attributes: AttributeSplit) -> None:
+    assert (
+        relation_training(relations, 1) == relation_training(relations, 1) != relation_training(relations, 2)
+    )
+    assert attribute_training(attributes, 1) == attribute_training(attributes, 1)
+
+
+def test_no_held_out_term_is_trained(relations: RelationSplit) -> None:
+    trained = {term for example in relation_training(relations, 7) for term in example.prompt.split(", ")}
+    for example in read_held_out("relationship", None):
+        assert trained.isdisjoint(example.prompt.split(", "))
+
+
+def test_every_relation_is_trained_and_measured(relations: RelationSplit) -> None:
+    assert {example.answer for example in relation_training(relations, 7)} == set(RELATIONS)
+    measured = Counter(example.answer for example in read_held_out("relationship", None))
+    assert set(measured) == set(RELATIONS)
+    assert max(measured.values()) <= 25
+
+
+def test_no_pair_has_two_relations(relations: RelationSplit) -> None:
+    answers: dict[str, set[str]] = {}
+    for example in relation_training(relations, 7):
+        answers.setdefault(example.prompt, set()).add(example.answer)
+    assert all(len(found) == 1 for found in answers.values())
+
+
+def test_no_held_out_adjective_is_trained(attributes: AttributeSplit) -> None:
+    trained = {lemma for one in attributes.train for lemma in one.synset.lemmas}
+    for example in read_held_out("attribute", None):
+        assert example.prompt.partition(":")[0] not in trained
+
+
+def test_an_attribute_is_never_given_away_by_its_prompt(attributes: AttributeSplit) -> None:
+    for one in attributes.train + attributes.held_out:
+        assert not leaks(one.noun.lemmas, one.synset.definition)
+        assert not any(leaks(one.noun.lemmas, term) for term in terms_of(one))
+
+
+def test_a_measured_attribute_was_trained(attributes: AttributeSplit) -> None:
+    trained = {example.answer for example in attribute_training(attributes, 7)}
+    assert all(example.answer in trained for example in read_held_out("attribute", None))
+
+
+@pytest.mark.usefixtures("nets")
+def test_the_command_writes_lines_and_stops_at_a_count() -> None:
+    command = [sys.executable, "-m", "launch.tasks_data", "attribute", "--held-out", "--count", "2"]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert lines == [example.as_json() for example in read_held_out("attribute", 2)]
