@@ -506,6 +506,8 @@ def test_source_is_made_absolute_where_the_shell_stands(
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
     assert absolute_source("./mine") == str(tmp_path / "mine")
+    digest = "#sha256=" + "0" * 64
+    assert absolute_source(f"mine{digest}") == f"{tmp_path}/mine{digest}"
     assert absolute_source("hf://org/name") == "hf://org/name"
 
 
