@@ -217,6 +217,3 @@ def _assumptions(plan: MemoryPlan) -> Iterator[Finding]:
     if shape.windowed or shape.attention_layers < shape.layers:
         text = "layers with a window are counted in full: the cache holds at least this"
         yield Finding("note", "base.model", text)
-    if shape.latent is not None:
-        text = "latent attention: its LoRA slots are counted from config.json, not held against an engine"
-        yield Finding("note", "base.model", text)

@@ -63,6 +63,21 @@ MEASURED: dict[str, tuple[dict[str, object], int, int, int]] = {
     "mistral": ({"head_dim": 32}, 393216, 1115392, 1024),
     "mixtral": ({"num_local_experts": 4}, 1298688, 2297088, 1024),
     "qwen3_moe": ({"head_dim": 32, "num_experts": 4, "moe_intermediate_size": 64}, 856320, 1117696, 1024),
+    "deepseek_v2": (
+        {
+            **{
+                "num_key_value_heads": 4,
+                "kv_lora_rank": 512,
+                "qk_nope_head_dim": 128,
+                "qk_rope_head_dim": 64,
+            },
+            **{"v_head_dim": 128, "n_routed_experts": 4, "n_shared_experts": 2, "moe_intermediate_size": 64},
+            "first_k_dense_replace": 1,
+        },
+        1143168,
+        4067584,
+        1820,
+    ),
 }
 
 
