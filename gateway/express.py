@@ -181,13 +181,13 @@ class Lane:
         connection = self._connection
         assert connection is not None
         exchange = self._exchange
-        if not connection.answered:
-            self._relay.failed(connection.owner, error)
         self._release(connection)
         if isinstance(error, Disconnected) and error.race:
             # The kept connection was closed as the request went out, so the engine has not seen it.
             self._client.start_task()
             return
+        if not connection.head_complete:
+            self._relay.failed(connection.owner, error)
         if self._events is None:
             status, headers, body = error_answer(error, exchange.request_id)
             self._client.begin(status, headers)

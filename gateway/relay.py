@@ -19,7 +19,7 @@ from gateway.limits import Admission
 from gateway.replica import Replica
 from gateway.replicas import Replicas
 from gateway.table import Route
-from gateway.upstream import Connection, ConnectTimeout, Disconnected, Segments, Upstream
+from gateway.upstream import Connection, ConnectTimeout, Segments, Upstream
 
 logger = logging.getLogger("gateway.relay")
 
@@ -114,9 +114,7 @@ class Relay:
                 return connection
 
     def failed(self, upstream: Upstream, error: RequestError) -> None:
-        """An exchange ended in an error: where no answer had begun, others are asked first for a while."""
-        if isinstance(error, Disconnected) and error.answered:
-            return
+        """An exchange ended before its answer had begun: others are asked first for a while."""
         nobody = isinstance(error.__cause__, (ConnectionRefusedError, FileNotFoundError))
         self._replicas.failed(upstream, gone=nobody)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
 import time
 from collections.abc import Callable, Sequence
 
@@ -51,7 +52,6 @@ class Replicas:
         self._leaving: tuple[Replica, ...] = ()
         """Draining: they end what has begun."""
         self._only: Replica | None = None
-        self._turn = 0
         self._live: object = None
         self._proving: asyncio.Task[bool] | None = None
         self._asking: set[asyncio.Task[None]] = set()
@@ -112,12 +112,14 @@ class Replicas:
         return self._choose(able) if able else None
 
     def _choose(self, able: Sequence[Replica]) -> Replica:
-        """The least in flight; in turn where equal; the ejected last."""
+        """The least in flight, by chance where several are; the ejected last.
+
+        Not in turn: who asks twice for one request, or asks as several workers do, would fall into step.
+        """
         now = time.monotonic()
         well = [replica for replica in able if replica.ejected_until <= now] or able
-        self._turn += 1
-        first = self._turn % len(well)
-        return min((*well[first:], *well[:first]), key=lambda replica: replica.upstream.open_connections)
+        least = min(replica.upstream.open_connections for replica in well)
+        return random.choice([one for one in well if one.upstream.open_connections == least])
 
     def failed(self, upstream: Upstream, *, gone: bool = False) -> None:
         """An engine did not answer; `gone`: nothing listens there any more."""

@@ -116,8 +116,8 @@ class FakeControl:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def publish(self, snapshot: Snapshot, *, file: bool = True) -> None:
-        """To every gateway, and into the file."""
+    def publish(self, snapshot: Snapshot, *, file: bool = False) -> None:
+        """To every gateway, and into the file where asked."""
         self.snapshot = snapshot
         line = encode_snapshot(snapshot) + b"\n"
         if file:

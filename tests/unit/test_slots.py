@@ -13,11 +13,9 @@ import pytest
 from gateway.config import Config
 from gateway.errors import RequestError
 from gateway.limits import Admission, Gate
-from gateway.slots import Slots
+from gateway.slots import QUANTUM, Slots
 from tests.unit.stack import config_of
 from tests.unit.virtual_time import now, run_virtual
-
-QUANTUM = 32
 
 
 def adapter(number: int) -> str:
