@@ -18,7 +18,7 @@ from pydantic import JsonValue, ValidationError
 from gateway.config import Config, JsonObject
 from gateway.errors import LoraGatewayError, RequestError, Unavailable
 from gateway.replica import PROBE_S, EngineModel, Replica, address_of
-from gateway.snapshot import EngineStatus, Snapshot, TaskStatus
+from gateway.snapshot import PROVING, EngineStatus, Snapshot, TaskStatus
 from gateway.table import Loaded, Route, Table, build_table
 from gateway.upstream import Timeouts, Upstream
 
@@ -171,7 +171,11 @@ class Replicas:
         )
 
     def slots(self) -> tuple[int | None, int]:
-        """Adapters that one batch holds (None where an engine says nothing), and how many are asked for."""
+        """Adapters that may be asked for at once (None where an engine says nothing), and how many are.
+
+        While an adapter is proven one slot is left to it: vLLM would hold its canary back for as long as
+        requests keep every slot.
+        """
         sizes = [replica.status.slots for replica in self._replicas]
         known = [size for size in sizes if size is not None]
         asked = {
@@ -180,7 +184,10 @@ class Replicas:
             for version in task.versions
             if version.weight or (task.shadow and task.shadow.id == version.id)
         }
-        return (min(known) if known and len(known) == len(sizes) else None), len(asked)
+        if not known or len(known) < len(sizes):
+            return None, len(asked)
+        proving = any(one.stage.startswith(PROVING) for one in self.snapshot.operations)
+        return max(1, min(known) - proving), len(asked)
 
     def stage(self) -> tuple[str, float]:
         """What the engine that comes is doing, and the seconds that it has taken so far."""

@@ -19,6 +19,8 @@ SOCKET = "control.sock"
 
 EngineStateName = Literal["stopped", "starting", "ready", "draining", "sleeping", "failed"]
 FailureKind = Literal["", "crash", "hang", "out_of_memory", "start", "configuration"]
+PROVING = "loading and proving"
+"""How the stage of an operation begins that has an adapter at an engine."""
 VersionStateName = Literal["pending", "loading", "ready", "failed", "retiring"]
 
 

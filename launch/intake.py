@@ -16,7 +16,7 @@ from typing import Protocol
 
 from gateway.config import NAME, Config, JsonObject
 from gateway.errors import ConfigError, Unavailable
-from gateway.snapshot import Operation
+from gateway.snapshot import PROVING, Operation
 from launch.adapters import Adapter
 from launch.desired import (
     Desired,
@@ -222,7 +222,7 @@ class Intake:
         try:
             for keeper in plant.keepers:
                 if keeper.ready:
-                    enter(f"loading and proving on {keeper.status.name}")
+                    enter(f"{PROVING} on {keeper.status.name}")
                     await keeper.ensure(version, key)
         except BaseException:
             if new:

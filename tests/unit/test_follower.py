@@ -6,6 +6,7 @@ import asyncio
 import statistics
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.cold import WaitingRoom
@@ -13,7 +14,7 @@ from gateway.control import Control
 from gateway.follower import Follower
 from gateway.limits import Admission
 from gateway.replicas import Replicas
-from gateway.snapshot import FILE, SOCKET, encode_snapshot
+from gateway.snapshot import FILE, PROVING, SOCKET, Operation, encode_snapshot
 from tests.fake_control import FakeControl, engine_of, snapshot_with
 from tests.fake_engine import Answer
 from tests.unit.controlled import TWO_TASKS, controlled, says
@@ -342,3 +343,15 @@ async def test_control_plane_that_refuses_reports_harms_nothing(tmp_path: Path) 
         del c.control.statuses["/gateways"]
         await c.tell()
         await c.control.until_reported(lambda report: report.version == c.version)
+
+
+async def test_adapter_that_is_proven_has_a_slot_of_its_own(tmp_path: Path) -> None:
+    """vLLM would hold its canary back for as long as requests keep every slot."""
+    async with controlled(tmp_path) as c:
+        operation = Operation("later", "/later", "checking", 0.0)
+        loading = msgspec.structs.replace(operation, stage=f"{PROVING} on engine-0")
+        for operations, free in (([operation], 2), ([loading], 1), ([], 2)):
+            await c.tell([c.status(slots=2)], operations=operations)
+            assert c.replicas.slots() == (free, len(TASKS))
+        await c.tell([c.status(slots=1)], operations=[loading])
+        assert c.replicas.slots()[0] == 1
