@@ -70,6 +70,16 @@ def test_mixed_batch_may_round_otherwise() -> None:
     prove_mixed(noisy, {"base": BASE, "naming@1": NAMING})
 
 
+def test_other_tokens_that_happen_to_be_as_likely_are_not_the_same_answer() -> None:
+    other = Canary(("x", "y"), (-0.52, -1.0))
+    assert other.distance(BASE) < 0.1
+    assert not other.agrees(BASE)
+    with pytest.raises(EngineFailure, match="base answers as other@1 does"):
+        prove_mixed(Engine({("base", ""): other, ("other@1", ""): other}), {"base": BASE, "other@1": other})
+    unlike_all = Engine({("base", ""): BASE, ("naming@1", ""): other})
+    prove_mixed(unlike_all, {"base": BASE, "naming@1": NAMING})
+
+
 def test_canary_is_read_from_a_completion() -> None:
     answer = {"choices": [{"logprobs": {"tokens": ["a"], "token_logprobs": [-0.5]}}]}
     assert read_canary("base", answer) == Canary(("a",), (-0.5,))
