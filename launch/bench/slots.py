@@ -26,7 +26,7 @@ from launch.bench.engine_config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, loa
 from launch.bench.engine_report import console, write_result
 from launch.bench.engine_stack import Running, running_stack
 from launch.bench.places import RESULTS
-from launch.bench.slots_load import LAWS, Clients, SlotsLoad, figures_of
+from launch.bench.slots_load import LAWS, Answer, Clients, SlotsLoad, figures_of
 from launch.bench.summary import DIRECT, OURS, Figures, number, spread, summarise
 from launch.ports import free_port
 
@@ -79,7 +79,7 @@ def slots_command(
 ) -> None:
     """Measure 8, 16 and 64 adapters on four slots, through the gateway and straight to vLLM."""
     began = time.monotonic()
-    load = SlotsLoad(clients, 4.0 if quick else window_s, least_tokens, max(least_tokens, most_tokens))
+    load = SlotsLoad(clients, 6.0 if quick else window_s, least_tokens, max(least_tokens, most_tokens))
     with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
         document = measure(
             load_given(config, dummy=True, placeholder=Path(scratch) / "unset"),
@@ -114,11 +114,11 @@ def measure(
     console().print(f"starting an engine with {slots} slots and {most} adapters", highlight=False)
     with running_stack(config, scratch, KEY) as stack:
         for arm in (DIRECT, OURS):
-            visit(stack, arm, cells[0], WARM_UP, "warm-up")
+            ask(stack, arm, cells[0], WARM_UP, "warm-up")
         rows: list[dict[str, object]] = []
         for turn in range(rounds):
             for cell, arm in in_order(cells, turn):
-                figures = visit(stack, arm, cell, load, f"{turn}-{cell.name}")
+                figures = figures_of(ask(stack, arm, cell, load, f"{turn}-{cell.name}"), load)
                 rows.append({"round": turn, "cell": cell.name, "subject": arm, **figures})
                 said = f"{figures['requests_per_s']:.2f} requests/s"
                 console().print(f"round {turn + 1} of {rounds}: {cell.name}, {arm}: {said}", highlight=False)
@@ -173,13 +173,13 @@ def in_order(cells: Sequence[Cell], turn: int) -> list[tuple[Cell, str]]:
     return order
 
 
-def visit(stack: Running, arm: str, cell: Cell, load: SlotsLoad, seed: str) -> dict[str, float]:
-    """One arm in one cell: the same draws for both arms of a round."""
+def ask(stack: Running, arm: str, cell: Cell, load: SlotsLoad, seed: str) -> list[Answer]:
+    """One visit to one arm in one cell: the same draws for both arms of a round."""
     tasks = [*stack.adapters][: cell.adapters]
     models = tasks if arm == OURS else [stack.adapters[task] for task in tasks]
     url = stack.gateway_url if arm == OURS else stack.engine_url
     clients = Clients(url, KEY, models, LAWS[cell.law](len(tasks)))
-    return figures_of(clients.run(load, seed, f"{arm}-{seed}"), load)
+    return clients.run(load, seed, f"{arm}-{seed}")
 
 
 def ratios(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, Figures]]:
