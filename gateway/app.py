@@ -75,7 +75,9 @@ class Gateway:
             *(Route(path, endpoint=endpoint, methods=["POST"]) for path, endpoint in hot.items()),
             Route("/v1/models", endpoint=models, methods=["GET"]),
             Route("/v1/models/{model:path}", endpoint=models, methods=["GET"]),
-            Route("/health", endpoint=Health(self.replicas, self.admission, self.room), methods=["GET"]),
+            Route(
+                "/health", endpoint=Health(keys, self.replicas, self.admission, self.room), methods=["GET"]
+            ),
             Route("/ready", endpoint=Ready(self.replicas), methods=["GET"]),
             Route(
                 "/metrics", endpoint=MetricsText(keys, self.metrics, bounds.public_metrics), methods=["GET"]

@@ -306,6 +306,8 @@ class Replicas:
         loaded: dict[str, list[Loaded]] = {base: [Loaded(base)]} if replicas else {}
         reasons: dict[str, str] = {}
         for name, task in snapshot.tasks.items():
+            if name not in self._config.tasks:
+                continue  # of a configuration that was refused; it may be the base's name
             loaded[name] = answering(task, everything)
             reasons[name] = next((version.reason for version in task.versions if version.reason), "")
         before, self._replicas = self._replicas, replicas

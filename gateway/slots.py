@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 QUANTUM = 8
-"""Requests that an adapter may begin in one turn, while others wait: with 32 the longest wait is four times as
-long for 4 % more requests/s, with 4 it is half as long for 6 % fewer (docs/benchmark.md)."""
+"""Requests that an adapter may begin in one turn, while others wait: with 32 the longest wait is four times
+as long for 4 % more requests/s, with 4 it is half as long for 6 % fewer (docs/benchmark.md)."""
 
 OnResident = Callable[[str, int], None]
 """Told of an adapter that takes a slot (1) or leaves it (-1)."""

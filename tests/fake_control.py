@@ -143,12 +143,12 @@ class FakeControl:
         """How often an engine was asked for."""
         return sum(one.path == "/engines/start" for one in self.asked)
 
-    async def until(self, condition: Callable[[], bool], limit_s: float = 5.0) -> None:
+    async def until(self, condition: Callable[[], bool], limit_s: float = 20.0) -> None:
         """Wait until what came makes it true."""
         async with asyncio.timeout(limit_s), self._changed:
             await self._changed.wait_for(condition)
 
-    async def until_reported(self, condition: Callable[[GatewayReport], bool], limit_s: float = 5.0) -> None:
+    async def until_reported(self, condition: Callable[[GatewayReport], bool], limit_s: float = 20.0) -> None:
         """Wait for a newest report that is so."""
         await self.until(lambda: bool(self.reports) and condition(self.reports[-1]), limit_s)
 

@@ -85,7 +85,7 @@ class FakeEngine:
     def completions(self) -> list[Received]:
         return [request for request in self.received if request.method == "POST"]
 
-    async def until(self, condition: Callable[[], bool], limit_s: float = 5.0) -> None:
+    async def until(self, condition: Callable[[], bool], limit_s: float = 20.0) -> None:
         async with asyncio.timeout(limit_s), self._changed:
             await self._changed.wait_for(condition)
 

@@ -4,39 +4,54 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.auth import Keys
 from gateway.cold import WaitingRoom
 from gateway.endpoints.reply import Head, send_error, send_json
-from gateway.errors import Unavailable
+from gateway.errors import Unauthorized, Unavailable
 from gateway.limits import Admission
 from gateway.replicas import Replicas
 
 
 class Health:
-    """Alive: 200 as long as the process answers, with what is going on."""
+    """Alive: 200 as long as the process answers, with what is going on.
 
-    def __init__(self, replicas: Replicas, admission: Admission, room: WaitingRoom) -> None:
+    It needs no key. Reasons and adapters' names are for a caller who may call every model.
+    """
+
+    def __init__(self, keys: Keys, replicas: Replicas, admission: Admission, room: WaitingRoom) -> None:
+        self._keys = keys
         self._replicas = replicas
         self._admission = admission
         self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = Head(scope["headers"])
+        whole = self._may_know(head)
         engines = [
-            {"name": one.name, "state": one.state, "stage": one.stage, "reason": one.reason}
+            {"name": one.name, "state": one.state, "stage": one.stage}
+            | ({"reason": one.reason} if whole else {})
             for one in self._replicas.snapshot.engines
         ]
-        document = {
+        document: dict[str, object] = {
             "status": "ok",
             "engine": engines[0]["state"] if engines else "stopped",
             "stage": engines[0]["stage"] if engines else "",
             "engines": engines,
             "control_plane": self._replicas.control_alive,
             "waiting_cold": self._room.waiting,
-            "residency": self._admission.residency(),
             "in_flight": self._admission.in_flight,
             "waiting": self._admission.waiting,
             "open_connections": self._replicas.open_connections,
         }
-        await send_json(send, document, Head(scope["headers"]).request_id)
+        if whole:
+            document["residency"] = self._admission.residency()
+        await send_json(send, document, head.request_id)
+
+    def _may_know(self, head: Head) -> bool:
+        try:
+            return self._keys.principal(head.authorization).models is None
+        except Unauthorized:
+            return False
 
 
 class Ready:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -49,13 +50,14 @@ class Two:
 
 
 @asynccontextmanager
-async def two(folder: Path, **settings: object) -> AsyncIterator[Two]:
+async def two(folder: Path, **settings: Any) -> AsyncIterator[Two]:
     other = FakeEngine()
     await other.start()
     try:
         async with controlled(folder, **settings) as c:
             made = Two(c, other)
             await c.tell(made.engines())
+            await eventually(lambda: all(one.models for one in c.replicas._replicas))
             yield made
             await eventually(lambda: not c.stack.gateway.admission.in_flight)
             assert c.replicas.open_connections == 0
@@ -132,7 +134,8 @@ async def test_engine_that_takes_no_connection_is_passed_over_and_rests(tmp_path
         assert 0 < sick.ejected_until - time.monotonic() <= EJECTED_S
 
 
-async def test_burst_on_a_dead_engine_is_one_failure(tmp_path: Path) -> None:
+async def test_burst_on_a_dead_engine_is_one_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.replica.EJECTED_S", 25.0)
     async with two(tmp_path) as t:
         await t.other.stop()
         answers = await asyncio.gather(*(t.c.stack.chat() for _ in range(30)))
