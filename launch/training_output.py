@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 SETTINGS = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 RECORD = "training.json"
-OURS = frozenset({SETTINGS, "adapter_model.safetensors", RECORD, "README.md", "evaluation.json"})
+OURS = frozenset({SETTINGS, WEIGHTS, RECORD, "README.md", "evaluation.json"})
 
 
 def check_output(folder: Path) -> None:
@@ -52,6 +53,7 @@ def save_adapter(model: PeftModel, output: Path, base_name: str, record: Mapping
         _write_json(settings, fields)
         _write_json(fresh / RECORD, record)
         (fresh / "README.md").unlink(missing_ok=True)  # peft's empty card
+        (fresh / WEIGHTS).chmod(0o644)  # safetensors makes it for its owner alone
         if output.exists():
             output.rename(old)
         fresh.rename(output)
