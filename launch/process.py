@@ -86,6 +86,8 @@ class Child:
         while self._group_lives() and time.monotonic() < end:
             self._signal_group(signal.SIGKILL)
             time.sleep(POLL_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # dead by now, and perhaps not yet reaped
+            self._popen.wait(timeout=2)
         self._reader.join(timeout=2)
         if self._watcher.poll() is None:
             self._watcher.communicate(b".")
