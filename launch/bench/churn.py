@@ -44,6 +44,17 @@ CLIENTS = 24
 PAUSE_S = 2.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much, how fast, how long."""
+
+    requests: int
+    clients: int = CLIENTS
+    pause_s: float = PAUSE_S
+    limit_s: float = 3600.0
+    seed: int = 1
+
+
 def churn_command(
     config: Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")] = Path(
         "configs/demo/config.yaml"
@@ -51,20 +62,20 @@ def churn_command(
     requests: Annotated[int, typer.Option(min=1, help="in all")] = 10_000,
     pause_s: Annotated[float, typer.Option(min=0, help="between two changes")] = PAUSE_S,
     clients: Annotated[int, typer.Option(min=1, help="at once")] = CLIENTS,
+    limit_s: Annotated[float, typer.Option(min=1, help="the load ends then, whatever is left")] = 3600.0,
     seed: Annotated[int, typer.Option(help="of the changes")] = 1,
     output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
 ) -> None:
     """Exchange adapters under traffic, and look at whose answers come."""
     with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
-        document = measure(load_config(config), Path(scratch), requests, clients, pause_s, seed)
+        plan = Plan(requests, clients, pause_s, limit_s, seed)
+        document = measure(load_config(config), Path(scratch), plan)
     console().print(write_result(output, "churn", document).as_posix())
     if document["faults"]:
         raise typer.Exit(1)
 
 
-def measure(
-    given: Config, scratch: Path, requests: int, clients: int, pause_s: float, seed: int
-) -> dict[str, object]:
+def measure(given: Config, scratch: Path, plan: Plan) -> dict[str, object]:
     """Everything, as a document. Raises ConfigError and EngineFailure."""
     described = machine.describe({})
     folders = write_adapters(scratch / "adapters", resolve_base(given.base))
@@ -86,7 +97,7 @@ def measure(
         )
         control = ControlSocket(config.state_dir)
         began = time.monotonic()
-        tally, operator = churn(stack.gateway_url, control, truth, folders, requests, clients, pause_s, seed)
+        tally, operator = churn(stack.gateway_url, control, truth, folders, plan)
         took_s = time.monotonic() - began
         _, state = control.ask("GET", "/state")
         log = stack.log.read_text(encoding="utf-8", errors="replace")
@@ -99,10 +110,7 @@ def measure(
         "what": "churn",
         "machine": described,
         "settings": {
-            "requests": requests,
-            "clients": clients,
-            "pause_s": pause_s,
-            "seed": seed,
+            **dataclasses.asdict(plan),
             "tasks": len(TASKS),
             "versions": VERSIONS,
             "told_apart": round(told_apart, 3),
@@ -126,27 +134,24 @@ def churn(
     control: ControlSocket,
     truth: Truth,
     folders: Mapping[str, Sequence[Path]],
-    requests: int,
-    clients: int,
-    pause_s: float,
-    seed: int,
+    plan: Plan,
 ) -> tuple[Tally, Operator]:
     """The load and the operator together, until the load is over. Raises what the operator raised."""
-    operator = Operator(control, folders, seed)
-    load = Clients(url, KEY, list(folders), truth, requests)
+    operator = Operator(control, folders, plan.seed)
+    load = Clients(url, KEY, list(folders), truth, plan.requests)
     stop = threading.Event()
     broken: list[EngineFailure] = []
 
     def operate() -> None:
         try:
-            operator.run(pause_s, stop)
+            operator.run(plan.pause_s, stop)
         except EngineFailure as error:
             broken.append(error)
 
     beside = threading.Thread(target=operate)
     beside.start()
     try:
-        load.run(clients)
+        load.run(plan.clients, plan.limit_s)
     finally:
         stop.set()
         beside.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import random
 import threading
 import time
@@ -43,11 +44,13 @@ class Clients:
         self._tasks = tasks
         self._truth = truth
         self._left = requests
+        self._end = math.inf
         self._lock = threading.Lock()
         self.tally = Tally()
 
-    def run(self, count: int) -> None:
-        """Until every request is answered."""
+    def run(self, count: int, limit_s: float) -> None:
+        """Until every request is answered, or so long."""
+        self._end = time.monotonic() + limit_s
         threads = [threading.Thread(target=self._client, args=(number,)) for number in range(count)]
         for thread in threads:
             thread.start()
@@ -59,7 +62,7 @@ class Clients:
         connection = self._connect()
         while True:
             with self._lock:
-                if self._left == 0:
+                if self._left == 0 or time.monotonic() > self._end:
                     connection.close()
                     return
                 self._left -= 1

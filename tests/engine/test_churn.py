@@ -6,7 +6,7 @@ import re
 
 from gateway.config import load_config
 from launch.base import resolve_base
-from launch.bench.churn import churn, learn, write_adapters
+from launch.bench.churn import Plan, churn, learn, write_adapters
 from launch.bench.churn_operator import ControlSocket
 from tests.engine.conftest import CONFIG, RealStack
 
@@ -24,7 +24,7 @@ def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> No
         for task, found in folders.items():
             status, said = control.ask("POST", "/adapters", {"task": task, "source": str(found[0])})
             assert status == 200, said
-        tally, operator = churn(real.url, control, truth, folders, REQUESTS, 4, PAUSE_S, seed=1)
+        tally, operator = churn(real.url, control, truth, folders, Plan(REQUESTS, 4, PAUSE_S))
     finally:
         for task in folders:
             control.ask("DELETE", f"/adapters/{task}")
