@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 import msgspec
@@ -108,7 +108,8 @@ class Admission:
         self._turns: dict[Lane, None] = {}
         """In their order; who is served goes to the end."""
         self._slots: Slots | None = None
-        self._busy: dict[str | None, int] = {}
+        self._busy: defaultdict[str | None, int] = defaultdict(int)
+        """Requests in flight by the engine's model; those at 0 are dropped with the next snapshot."""
         self._held: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self.in_flight = 0
@@ -138,6 +139,8 @@ class Admission:
 
     def set_slots(self, slots: int | None, adapters: int) -> None:
         """How many adapters one batch of the engine holds, and how many there are; None where unknown."""
+        for adapter_id in [each for each, count in self._busy.items() if not count]:
+            del self._busy[adapter_id]
         if slots is None or adapters <= slots:
             if self._slots is not None:
                 self._slots.clear()
@@ -175,7 +178,8 @@ class Admission:
             waiting[lane.adapter_id] = waiting.get(lane.adapter_id, 0) + len(lane.queue)
         slots, now = self._slots, self._clock()
         shown: list[dict[str, object]] = []
-        for adapter_id in dict.fromkeys([*(slots.residents if slots else self._busy), *waiting]):
+        busy = [adapter_id for adapter_id, count in self._busy.items() if count]
+        for adapter_id in dict.fromkeys([*(slots.residents if slots else busy), *waiting]):
             resident = slots.residents.get(adapter_id or "") if slots else None
             entry: dict[str, object] = {
                 "adapter": adapter_id,
@@ -198,7 +202,7 @@ class Admission:
             return None
         gate.in_flight += 1
         self.in_flight += 1
-        self._busy[adapter_id] = self._busy.get(adapter_id, 0) + 1
+        self._busy[adapter_id] += 1
         return gate
 
     def _has_slot(self, adapter_id: str | None, now: float | None = None, *, new: bool = False) -> bool:
@@ -255,7 +259,9 @@ class Admission:
         """Give a place back and let the next in turn have it."""
         self.in_flight -= 1
         gate.in_flight -= 1
-        self._unbusy(adapter_id)
+        self._busy[adapter_id] -= 1
+        if self._slots is not None and adapter_id is not None:
+            self._slots.leave(adapter_id)
         if self._turns:
             self._admit_waiting()
 
@@ -266,25 +272,17 @@ class Admission:
         """
         if self.waiting or not self._has_slot(adapter_id):
             return False
-        self._busy[adapter_id] = self._busy.get(adapter_id, 0) + 1
+        self._busy[adapter_id] += 1
         return True
 
     def leave_beside(self, adapter_id: str) -> None:
         """Give a place of `try_beside` back."""
-        self._unbusy(adapter_id)
+        self._busy[adapter_id] -= 1
         if self._slots is not None:
+            self._slots.leave(adapter_id)
             self._slots.vacate(adapter_id)
         if self._turns:
             self._admit_waiting()
-
-    def _unbusy(self, adapter_id: str | None) -> None:
-        left = self._busy[adapter_id] - 1
-        if left:
-            self._busy[adapter_id] = left
-        else:
-            del self._busy[adapter_id]
-        if self._slots is not None and adapter_id is not None:
-            self._slots.leave(adapter_id)
 
     async def _queue(self, gate: Gate, adapter_id: str | None) -> None:
         waiter = asyncio.get_running_loop().create_future()
@@ -356,7 +354,7 @@ class Admission:
         self._count(gate, -1)
         gate.in_flight += 1
         self.in_flight += 1
-        self._busy[lane.adapter_id] = self._busy.get(lane.adapter_id, 0) + 1
+        self._busy[lane.adapter_id] += 1
         waiter.set_result(None)
         return True
 

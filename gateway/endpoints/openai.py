@@ -108,7 +108,7 @@ class Completions:
             call = self._call(exchange, principal, bytes(client.body))
             if call.route.kind == "pipeline" or call.route.adapter_id is None:
                 return False
-            copy = self._copy(exchange, call)
+            copy = self._copy(exchange, call) if self._shadow.candidates else None
             segments = call.segments()
             watched = client if copy is None else Watched(client, copy)
             return Lane(self._relay, exchange, watched, call.usage_wanted).start(
@@ -138,7 +138,7 @@ class Completions:
             sticky = call.sticky or exchange.request_id
             await self._pipelines.answer(exchange, route, body, self._chat, call.streaming, sticky, send)
             return
-        copy = self._copy(exchange, call)
+        copy = self._copy(exchange, call) if self._shadow.candidates else None
         segments, usage_wanted = call.segments(), call.usage_wanted
         del call  # what the segments refer to is kept by them, the rest need not be
         out = send if copy is None else copy.passing(send)
@@ -162,8 +162,6 @@ class Completions:
 
     def _copy(self, exchange: Exchange, call: _Call) -> Copy | None:
         """For the task's candidate, where it has one and this request is among its share."""
-        if not self._shadow.candidates:
-            return None
         return self._shadow.choose(
             exchange, call.route, self._path, call.fields, call.received_bytes, call.streaming
         )
