@@ -70,8 +70,8 @@ def slots_command(
     rounds: Annotated[int, typer.Option(min=1, help="visits to each arm")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="one short round with 8 adapters")] = False,
     slots: Annotated[int, typer.Option(min=1, help="adapters in one batch")] = 4,
-    clients: Annotated[int, typer.Option(min=1, help="at once")] = 24,
-    window_s: Annotated[float, typer.Option(min=1, help="of one visit")] = 12.0,
+    clients: Annotated[int, typer.Option(min=1, help="at once")] = 16,
+    window_s: Annotated[float, typer.Option(min=1, help="of one visit")] = 15.0,
     least_tokens: Annotated[int, typer.Option(min=1, help="of one answer")] = 8,
     most_tokens: Annotated[int, typer.Option(min=1, help="of one answer")] = 16,
     cells: Annotated[str, typer.Option(help="law:adapters, with commas; laws: zipf, uniform, own")] = CELLS,
@@ -79,7 +79,7 @@ def slots_command(
 ) -> None:
     """Measure 8, 16 and 64 adapters on four slots, through the gateway and straight to vLLM."""
     began = time.monotonic()
-    load = SlotsLoad(clients, 6.0 if quick else window_s, least_tokens, max(least_tokens, most_tokens))
+    load = SlotsLoad(clients, 10.0 if quick else window_s, least_tokens, max(least_tokens, most_tokens))
     with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
         document = measure(
             load_given(config, dummy=True, placeholder=Path(scratch) / "unset"),
