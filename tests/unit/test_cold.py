@@ -335,6 +335,24 @@ async def test_control_plane_that_stays_away_ends_the_wait(
         assert (await c.stack.chat()).status_code == 503
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_request_that_meets_a_dead_engine_waits_for_its_restart(tmp_path: Path, stream: bool) -> None:
+    async with cold(tmp_path, heartbeat_s=0.03) as c:
+        await c.state("ready", lazy=True)
+        await c.engine.stop()
+        asking = asyncio.create_task(c.stack.chat(stream=stream))
+        await eventually(lambda: c.replica().failures == 1)
+        await c.state("failed", reason="crash", next_try_at=time.time() + 1)
+        await eventually(lambda: waiting(c) == 1)
+        await c.engine.start()
+        await c.state("ready", lazy=True, pid=2)
+        answer = await asking
+        assert answer.status_code == 200
+        if not answer.text.startswith(":"):
+            assert says(answer) == TASKS["naming"]
+            assert answer.headers["x-gateway-cold"] == "true"
+
+
 async def test_bad_request_is_refused_before_it_waits(tmp_path: Path) -> None:
     async with cold(tmp_path) as c:
         for fields, status in (({"n": 10_000}, 400), ({"model": "nobody"}, 404), ({"api_key": "x"}, 400)):
