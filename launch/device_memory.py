@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.errors import ConfigError
-from launch.hardware import has_gpu
+from launch.hardware import has_gpu, has_slow_bfloat16
 from launch.memory import DRIVER_SHARE, GIB
 
 SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(gib|gb|g|mib|mb)?$", re.IGNORECASE)
@@ -27,6 +27,7 @@ class DeviceMemory:
     total_bytes: int  # as the engine sees it
     free_bytes: int | None  # now; None where it is not this machine's
     known_from: str
+    slow_bfloat16: bool = False
 
 
 def named_card(size: str) -> DeviceMemory:
@@ -50,7 +51,7 @@ def named_card(size: str) -> DeviceMemory:
 def detect() -> DeviceMemory:
     """The smallest card of this machine, or its main memory where it has none. Raises ConfigError."""
     if not has_gpu():
-        return main_memory()
+        return replace(main_memory(), slow_bfloat16=has_slow_bfloat16())
     cards = _cards()
     if not cards:
         raise ConfigError("--gpu-memory", "", "nvidia-smi tells no card's memory; say it, such as 48GB")

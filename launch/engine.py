@@ -18,7 +18,7 @@ from launch.adapters import ENGINE_RANKS, Adapter
 from launch.base import resolve_base
 from launch.command import can_sleep, engine_command
 from launch.desired import Desired, Version, Wanted
-from launch.hardware import has_gpu
+from launch.hardware import has_gpu, has_slow_bfloat16
 from launch.keeper import say
 from launch.managed import Means
 from launch.ports import claimed_port
@@ -82,9 +82,9 @@ def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
             say(f"warning: tasks.{adapter.task}.adapter {warning}")
     if port is None:
         attached = tuple((status, None) for status in _attached(config))
-        build = _build(config, base, "attached")
+        build = _build(base, config.base.dtype, "attached")
         return Prepared(config, base, build, wanted_of(config, taken), attached, rank_limit)
-    command = engine_command(config, base, taken, port, has_gpu=gpu)
+    command = engine_command(config, base, taken, port, has_gpu=gpu, slow_bfloat16=has_slow_bfloat16())
     host = f"[{config.engine.host}]" if ":" in config.engine.host else config.engine.host
     status = EngineStatus(
         name="engine-0",
@@ -93,7 +93,7 @@ def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
         slots=command.slots,
     )
     means = Means(command, can_sleep(config, gpu))
-    build = _build(config, base, "gpu" if gpu else "cpu")
+    build = _build(base, command.dtype, "gpu" if gpu else "cpu")
     return Prepared(config, base, build, wanted_of(config, taken), ((status, means),), command.max_lora_rank)
 
 
@@ -136,7 +136,7 @@ def _attached(config: Config) -> list[EngineStatus]:
     ]
 
 
-def _build(config: Config, base: Base, where: str) -> str:
+def _build(base: Base, dtype: str, where: str) -> str:
     """Log-probabilities can be compared within one of these."""
     version = "unknown"
     for package in ENGINE_PACKAGES:
@@ -145,4 +145,4 @@ def _build(config: Config, base: Base, where: str) -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
         break
-    return f"{base.model}|{config.base.dtype}|vllm {version}|{where}"
+    return f"{base.model}|{dtype}|vllm {version}|{where}"

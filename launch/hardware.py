@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 
 def has_gpu(env: Mapping[str, str] | None = None) -> bool:
@@ -17,3 +18,17 @@ def has_gpu(env: Mapping[str, str] | None = None) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return listed.returncode == 0 and "GPU " in listed.stdout
+
+
+def has_slow_bfloat16(cpuinfo: str | None = None) -> bool:
+    """Whether this processor multiplies bfloat16 in software: an x86 without AVX-512, AVX-NE-CONVERT and AMX.
+
+    `cpuinfo` is the text of /proc/cpuinfo. Where it cannot be read, False.
+    """
+    if cpuinfo is None:
+        try:
+            cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+    flags = next((line.split() for line in cpuinfo.splitlines() if line.startswith("flags")), [])
+    return bool(flags) and not {"avx512f", "avx_ne_convert", "amx_bf16"} & set(flags)

@@ -47,7 +47,14 @@ def gather(
         checked, findings = _look(config, base, asked)
     sizes = _sizes(config, source, asked, checked)
     stand_ins = [Adapter(size.task, size.task, NOWHERE, size.rank, size.size_bytes) for size in sizes]
-    argv = engine_command(config, base, stand_ins, config.engine.port, has_gpu=device.gpu).argv
+    argv = engine_command(
+        config,
+        base,
+        stand_ins,
+        config.engine.port,
+        has_gpu=device.gpu,
+        slow_bfloat16=device.slow_bfloat16,
+    ).argv
     engine = read_settings(argv, source.shape, gpu=device.gpu, card_bytes=device.total_bytes)
     weights = weigh(source, engine.dtype, quantization_of(argv, source.shape))
     return Inputs(source.name, source.shape, weights, engine, sizes, device), findings

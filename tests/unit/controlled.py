@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from gateway.replica import Replica
 from gateway.replicas import Replicas
 from gateway.snapshot import EngineStateName, EngineStatus
 from tests.fake_control import FakeControl, Weights, engine_of, snapshot_with
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import Answer, FakeEngine
 from tests.unit.stack import TASKS, Stack, eventually, stack
 
 TWO_TASKS: Mapping[str, Weights] = {name: {adapter_id: 100.0} for name, adapter_id in TASKS.items()}
@@ -114,3 +115,47 @@ def says(answer: httpx.Response) -> str:
         models = {answer.json()["model"]}
     assert models == {adapter_id}
     return adapter_id
+
+
+class Two:
+    """The stack's engine and another one."""
+
+    def __init__(self, c: Controlled, other: FakeEngine) -> None:
+        self.c = c
+        self.other = other
+
+    def engines(
+        self, first: EngineStateName = "ready", second: EngineStateName = "ready"
+    ) -> list[EngineStatus]:
+        return [
+            engine_of(self.c.engine.url, first, *TASKS.values()),
+            engine_of(self.other.url, second, *TASKS.values(), name="engine-1"),
+        ]
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        return len(self.c.engine.completions), len(self.other.completions)
+
+    async def active(self, count: int) -> None:
+        await eventually(lambda: self.c.engine.active + self.other.active == count)
+
+
+@asynccontextmanager
+async def two(folder: Path, **settings: Any) -> AsyncIterator[Two]:
+    other = FakeEngine()
+    await other.start()
+    try:
+        async with controlled(folder, **settings) as c:
+            made = Two(c, other)
+            await c.tell(made.engines())
+            await eventually(lambda: all(one.models for one in c.replicas._replicas))
+            yield made
+            await eventually(lambda: not c.stack.gateway.admission.in_flight)
+            assert c.replicas.open_connections == 0
+    finally:
+        await other.stop()
+
+
+def held() -> tuple[asyncio.Event, Answer]:
+    hold = asyncio.Event()
+    return hold, Answer(hold_head=hold)

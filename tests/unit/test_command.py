@@ -9,6 +9,7 @@ from gateway.config import Config
 from launch import engine_plugin
 from launch.adapters import Adapter
 from launch.command import engine_command
+from launch.hardware import has_slow_bfloat16
 from launch.shapes import Base
 
 LOCAL = Base("/models/base", "Base", 2, {})
@@ -126,3 +127,20 @@ def test_own_environment_and_arguments_come_last() -> None:
     command = engine_command(own, LOCAL, [CONCEPT], 1, has_gpu=False)
     assert command.argv[-2:] == ("--seed", "3")
     assert command.env["DO_NOT_TRACK"] == "0"
+
+
+def test_processor_without_bfloat16_gets_float32() -> None:
+    for asked, gpu, slow, expected in (
+        ("auto", False, True, "float32"),
+        ("auto", False, False, "auto"),
+        ("auto", True, True, "auto"),
+        ("bfloat16", False, True, "bfloat16"),
+    ):
+        command = engine_command(config(dtype=asked), LOCAL, [], 1, has_gpu=gpu, slow_bfloat16=slow)
+        assert value(command.argv, "--dtype") == command.dtype == expected
+
+
+def test_processor_is_judged_by_its_flags() -> None:
+    assert has_slow_bfloat16("flags\t\t: fpu avx avx2\n")
+    assert not has_slow_bfloat16("flags\t\t: fpu avx2 avx512f\n")
+    assert not has_slow_bfloat16("Features\t: asimd bf16\n")  # an Arm processor

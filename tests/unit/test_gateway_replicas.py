@@ -9,65 +9,20 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from gateway.replica import EJECTED_S, LONGEST_EJECTED_S, Replica
-from gateway.snapshot import EngineStateName, EngineStatus
+from gateway.snapshot import EngineStatus
 from gateway.upstream import Address, Timeouts, Upstream
 from tests.fake_control import engine_of
-from tests.fake_engine import Answer, FakeEngine
-from tests.unit.controlled import TWO_TASKS, Controlled, controlled, says
+from tests.fake_engine import Answer
+from tests.unit.controlled import controlled, says
 from tests.unit.stack import TASKS, eventually
 
 pytestmark = pytest.mark.anyio
 LOADED = tuple(TASKS.values())
-
-
-class Two:
-    """The stack's engine and another one."""
-
-    def __init__(self, c: Controlled, other: FakeEngine) -> None:
-        self.c = c
-        self.other = other
-
-    def engines(
-        self, first: EngineStateName = "ready", second: EngineStateName = "ready"
-    ) -> list[EngineStatus]:
-        return [
-            engine_of(self.c.engine.url, first, *LOADED),
-            engine_of(self.other.url, second, *LOADED, name="engine-1"),
-        ]
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        return len(self.c.engine.completions), len(self.other.completions)
-
-    async def active(self, count: int) -> None:
-        await eventually(lambda: self.c.engine.active + self.other.active == count)
-
-
-@asynccontextmanager
-async def two(folder: Path, **settings: Any) -> AsyncIterator[Two]:
-    other = FakeEngine()
-    await other.start()
-    try:
-        async with controlled(folder, **settings) as c:
-            made = Two(c, other)
-            await c.tell(made.engines())
-            await eventually(lambda: all(one.models for one in c.replicas._replicas))
-            yield made
-            await eventually(lambda: not c.stack.gateway.admission.in_flight)
-            assert c.replicas.open_connections == 0
-    finally:
-        await other.stop()
-
-
-def held() -> tuple[asyncio.Event, Answer]:
-    hold = asyncio.Event()
-    return hold, Answer(hold_head=hold)
 
 
 @pytest.mark.usefixtures("both_ways")
@@ -279,91 +234,6 @@ async def test_answer_that_the_engine_refuses_is_no_failure_of_it(tmp_path: Path
         assert [t.c.replica(f"engine-{number}").failures for number in (0, 1)] == [0, 0]
 
 
-@pytest.mark.usefixtures("both_ways")
-async def test_draining_engine_ends_what_it_has_and_gets_nothing_new(tmp_path: Path) -> None:
-    async with two(tmp_path) as t:
-        hold = asyncio.Event()
-        for engine in (t.c.engine, t.other):
-            engine.answers["base"] = Answer(["a", "b", "c"], hold_token={1: hold})
-        begun = [asyncio.create_task(t.c.stack.chat(model="base", stream=True)) for _ in range(4)]
-        await t.active(4)
-        await t.c.tell(t.engines("draining", "ready"))
-        assert {(await t.c.stack.chat()).headers["x-gateway-replica"] for _ in range(6)} == {"engine-1"}
-        await t.c.control.until_reported(
-            lambda report: report.in_flight == 4 and report.version == t.c.version
-        )
-        hold.set()
-        answers = [await each for each in begun]
-        assert Counter(each.headers["x-gateway-replica"] for each in answers) == {
-            "engine-0": 2,
-            "engine-1": 2,
-        }
-        assert all(answer.text.endswith("data: [DONE]\n\n") for answer in answers)
-        await t.c.control.until_reported(lambda report: report.in_flight == 0)
-        await t.c.tell(t.engines("stopped", "ready"))
-        assert t.c.engine.active == 0
-
-
-async def test_request_in_the_queue_still_goes_to_the_engine_that_drains(tmp_path: Path) -> None:
-    async with controlled(tmp_path, lazy=True, max_in_flight=1) as c:
-        hold, c.engine.answers["base"] = held()
-        first = asyncio.create_task(c.stack.chat(model="base"))
-        await c.engine.until(lambda: c.engine.active == 1)
-        queued = asyncio.create_task(c.stack.chat())
-        await eventually(lambda: c.stack.gateway.admission.waiting == 1)
-        await c.state("draining", lazy=True)
-        await c.control.until_reported(lambda report: report.version == c.version and report.in_flight == 2)
-        hold.set()
-        assert (await first).status_code == 200
-        assert says(await queued) == TASKS["naming"]
-        await c.control.until_reported(lambda report: report.in_flight == 0)
-
-
-async def test_pipeline_that_has_begun_ends_on_the_engine_that_drains(tmp_path: Path) -> None:
-    async with controlled(tmp_path) as c:
-        hold = asyncio.Event()
-        concepts = '{"concepts": [{"definition": "a"}]}'
-        c.engine.answers[TASKS["concept"]] = Answer([concepts], hold_token={0: hold})
-        c.engine.answers[TASKS["naming"]] = Answer(['"x"'])
-        asking = asyncio.create_task(c.stack.chat(model="concept-naming"))
-        await c.engine.until(lambda: c.engine.active == 1)
-        await c.state("draining")
-        await c.control.until_reported(lambda report: report.version == c.version and report.in_flight == 2)
-        assert (await c.stack.chat()).status_code == 503
-        hold.set()
-        answer = await asking
-        assert answer.status_code == 200, answer.text
-        await c.control.until_reported(lambda report: report.in_flight == 0)
-
-
-async def test_engine_that_stops_draining_is_the_same_again(tmp_path: Path) -> None:
-    async with controlled(tmp_path) as c:
-        await c.stack.chat()
-        connections, replica = c.engine.connections, c.replica()
-        await c.state("draining")
-        await c.state("ready")
-        assert c.replica() is replica
-        await c.stack.chat()
-        assert c.engine.connections == connections
-
-
-async def test_engine_that_was_restarted_gets_new_connections(tmp_path: Path) -> None:
-    async with controlled(tmp_path) as c:
-        hold = asyncio.Event()
-        c.engine.answers["base"] = Answer(["a", "b"], hold_token={1: hold})
-        begun = asyncio.create_task(c.stack.chat(model="base", stream=True))
-        await c.engine.until(lambda: c.engine.active == 1)
-        before = c.replica()
-        before.failed()
-        await c.state("ready", started_at=2.0, pid=2)
-        assert c.replica() is not before
-        assert c.replica().failures == 0
-        assert says(await c.stack.chat()) == TASKS["naming"]
-        hold.set()
-        assert (await begun).text.endswith("data: [DONE]\n\n")
-        await c.stack.at_rest()
-
-
 @pytest.mark.parametrize("managed", [True, False])
 async def test_engine_of_ours_is_gone_with_its_control_plane(tmp_path: Path, managed: bool) -> None:
     async with controlled(tmp_path) as c:
@@ -409,27 +279,3 @@ async def test_models_are_described_by_whichever_engine_has_them(tmp_path: Path)
         async with asyncio.timeout(5):
             while not described(await t.c.get("/v1/models")):  # noqa: ASYNC110  asked beside the requests
                 await asyncio.sleep(0.01)
-
-
-@pytest.mark.usefixtures("both_ways")
-async def test_engines_that_come_and_go_lose_no_request(tmp_path: Path) -> None:
-    async with two(tmp_path) as t:
-        over = False
-        statuses: Counter[int] = Counter()
-
-        async def ask(number: int) -> None:
-            while not over:
-                answer = await t.c.stack.chat(model=("naming", "base")[number % 2], stream=number % 3 == 0)
-                says(answer)
-                statuses[answer.status_code] += 1
-
-        asking = [asyncio.create_task(ask(number)) for number in range(6)]
-        states: tuple[EngineStateName, ...] = ("ready", "draining", "stopped", "starting")
-        for number in range(40):
-            away = states[number % 4]
-            pair = (away, "ready") if number % 8 < 4 else ("ready", away)
-            await t.c.tell(t.engines(*pair), TWO_TASKS)  # type: ignore[arg-type]  # one of the states
-        over = True
-        await asyncio.gather(*asking)
-        assert set(statuses) == {200}
-        assert min(t.counts) > 5
