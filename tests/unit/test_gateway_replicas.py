@@ -1,4 +1,4 @@
-"""Several engines behind one gateway: who is asked, who is left alone, and what happens on the way out."""
+"""Several engines behind one gateway: who is asked, who is left alone, and what is sent again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.snapshot import EngineStatus
 from gateway.upstream import Address, Timeouts, Upstream
 from tests.fake_control import engine_of
 from tests.fake_engine import Answer
-from tests.unit.controlled import controlled, says
+from tests.unit.controlled import controlled, held, says, two
 from tests.unit.stack import TASKS, eventually
 
 pytestmark = pytest.mark.anyio
