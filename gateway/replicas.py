@@ -26,6 +26,8 @@ logger = logging.getLogger("gateway.replicas")
 
 READY_FOR_S = 2.0
 """A completion that worked answers `/ready` for this long."""
+APPEARS_WITHIN_S = 15.0
+"""Both programs are started together as a rule, and the control plane takes a few seconds more."""
 RETURNS_WITHIN_S = 5.0
 """A control plane that is gone for less only changed places: who waits for an engine goes on waiting."""
 GONE = "the control plane is gone, and the engine with it"
@@ -57,6 +59,7 @@ class Replicas:
         self._asking: set[asyncio.Task[None]] = set()
         self._proven_until = 0.0
         self._hoped_until = -math.inf
+        self._appears_until = time.monotonic() + APPEARS_WITHIN_S
         self.news = asyncio.Event()
         """Set, and replaced by another, with each change."""
         self.snapshot = Snapshot()
@@ -153,6 +156,8 @@ class Replicas:
 
     def may_come(self) -> bool:
         """Whether waiting makes sense: no engine is ready, and one will be or would be if it were asked."""
+        if not self.snapshot.engines:
+            return time.monotonic() < self._appears_until
         if self._replicas or time.monotonic() > self._hoped_until:
             return False
         return any(

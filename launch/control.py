@@ -302,6 +302,7 @@ class ControlServer(uvicorn.Server):
             log_level="warning",
             log_config=None,
             ws="none",
+            timeout_keep_alive=60,  # uvicorn's 5 s cut off who stood still for a moment
             timeout_graceful_shutdown=1,
         )
         return cls(settings)
