@@ -59,6 +59,7 @@ class Replicas:
         self._asking: set[asyncio.Task[None]] = set()
         self._proven_until = 0.0
         self._hoped_until = -math.inf
+        self._heard = False
         self._appears_until = time.monotonic() + APPEARS_WITHIN_S
         self.news = asyncio.Event()
         """Set, and replaced by another, with each change."""
@@ -140,6 +141,7 @@ class Replicas:
 
     def control_is(self, alive: bool) -> None:
         """Whether there is a control plane that speaks."""
+        self._heard = self._heard or alive
         if alive != self.control_alive:
             self.control_alive = alive
             self._hoped_until = math.inf if alive else time.monotonic() + RETURNS_WITHIN_S
@@ -156,8 +158,9 @@ class Replicas:
 
     def may_come(self) -> bool:
         """Whether waiting makes sense: no engine is ready, and one will be or would be if it were asked."""
-        if not self.snapshot.engines:
-            return time.monotonic() < self._appears_until
+        if not self._heard and time.monotonic() < self._appears_until:
+            # Nothing is known yet, or what an earlier control plane said at its end.
+            return all(one.state == "stopped" and one.reason != GONE for one in self.snapshot.engines)
         if self._replicas or time.monotonic() > self._hoped_until:
             return False
         return any(
