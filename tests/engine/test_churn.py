@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
+import time
 
 from gateway.config import load_config
 from launch.base import resolve_base
 from launch.bench.churn import Plan, churn, learn, write_adapters
 from launch.bench.churn_operator import ControlSocket
+from launch.engine_http import served_models
 from tests.engine.conftest import CONFIG, RealStack
 
 REQUESTS = 120
 PAUSE_S = 0.5
+
+
+def until_unloaded(url: str, tasks: tuple[str, ...], limit_s: float = 60.0) -> None:
+    """An id goes once no gateway needs it; the tests that follow look at what the engine serves."""
+    deadline = time.monotonic() + limit_s
+    while any(name.startswith(tasks) for name in served_models(url)):
+        assert time.monotonic() < deadline, "an adapter of a removed task is still loaded"
+        time.sleep(0.05)
 
 
 def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> None:
@@ -28,6 +38,7 @@ def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> No
     finally:
         for task in folders:
             control.ask("DELETE", f"/adapters/{task}")
+        until_unloaded(engine[1], tuple(folders))
     assert (tally.faults, operator.faults) == ([], [])
     assert tally.verdicts == {"own": tally.answers}
     assert tally.answers > REQUESTS / 2

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from gateway.config import load_config
-from launch.device_memory import main_memory
+from launch.device_memory import detect
 from launch.plan import MemoryPlan
 from launch.plan_command import plan_of
 from tests.engine.conftest import RealStack
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture
 def plan(real: RealStack) -> MemoryPlan:
-    return plan_of(load_config(real.config), main_memory())
+    return plan_of(load_config(real.config), detect())
 
 
 def engine_url(real: RealStack) -> str:
