@@ -17,11 +17,12 @@ from gateway.auth import Keys
 from gateway.cold import HEARTBEAT_S, WaitingRoom
 from gateway.config import Config
 from gateway.control import Control
+from gateway.dialects.completions import CHAT, TEXT
 from gateway.endpoints.admin import COMMANDS, AdminCommand, Administration, AdminStatus
+from gateway.endpoints.engine import EngineEndpoint
 from gateway.endpoints.health import Health, Ready
 from gateway.endpoints.metrics import MetricsText
 from gateway.endpoints.models import Models
-from gateway.endpoints.openai import Completions
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import Head, send_error
 from gateway.errors import NotFound, internal_error
@@ -36,7 +37,7 @@ from gateway.shadow import Shadow
 
 logger = logging.getLogger("gateway.app")
 
-HOT_PATHS = ("/v1/chat/completions", "/v1/completions")
+DIALECTS = (CHAT, TEXT)
 
 
 class Gateway:
@@ -66,8 +67,10 @@ class Gateway:
             compile_pipelines(config), relay, self.metrics, self.shadow
         )
         hot = {
-            path: Completions(path, keys, relay, pipelines, bounds, self.metrics, self.room, self.shadow)
-            for path in HOT_PATHS
+            dialect.path.decode(): EngineEndpoint(
+                dialect, keys, relay, pipelines, bounds, self.metrics, self.room, self.shadow
+            )
+            for dialect in DIALECTS
         }
         models = Models(keys, self.replicas)
         self._administration = admin = Administration(keys, bounds)

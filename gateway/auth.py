@@ -33,6 +33,18 @@ class Principal:
         return [model for model in models if self.may(model)]
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls from within this process, such as a batch, instead of a client with a key."""
+
+    principal: Principal
+    origin: str
+    """As `exchange.Exchange` has it."""
+
+
+CALLER = "gateway.caller"
+"""The scope's key of a Caller; nothing that comes over a connection can set it."""
+
 ANYBODY = Principal("")
 """Who calls a gateway without keys, which listens on loopback only."""
 

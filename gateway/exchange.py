@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from gateway.dialects.dialect import Dialect
 from gateway.errors import RequestError
 from gateway.events import Usage
 from gateway.limits import Gate
@@ -17,7 +18,10 @@ COLD = (b"x-gateway-cold", b"true")
 
 
 class Exchange:
-    """A client's request, or a pipeline stage's (`origin`); times are seconds of `time.perf_counter`."""
+    """A request of a client's, a pipeline stage's or a batch's (`origin`: "client", "pipeline", "batch").
+
+    Times are seconds of `time.perf_counter`.
+    """
 
     __slots__ = (
         "_metrics",
@@ -25,6 +29,7 @@ class Exchange:
         "arrived",
         "begun",
         "cold",
+        "dialect",
         "engine_s",
         "events",
         "first_token_s",
@@ -39,10 +44,11 @@ class Exchange:
         "usage",
     )
 
-    def __init__(self, metrics: Metrics, request_id: bytes, origin: str = "client") -> None:
+    def __init__(self, metrics: Metrics, request_id: bytes, dialect: Dialect, origin: str = "client") -> None:
         self._metrics = metrics
         self._series: Series | None = None
         self.request_id = request_id
+        self.dialect = dialect
         self.origin = origin
         self.arrived = time.perf_counter()
         self.route: Route | None = None

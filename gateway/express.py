@@ -13,10 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-import msgspec
-
 from gateway.errors import EngineError, RequestError
-from gateway.events import EventStream, usage_of
+from gateway.events import EventStream
 from gateway.exchange import Exchange, HeaderList
 from gateway.relay import MAX_ANSWER_BYTES, MAX_ERROR_BYTES, Relay, error_answer, failure_of
 from gateway.table import Route
@@ -71,9 +69,9 @@ class Lane:
         self._answer: list[bytes] = []
         self._answer_bytes = 0
 
-    def start(self, route: Route, path: bytes, body: Segments) -> bool:
+    def start(self, route: Route, body: Segments) -> bool:
         """Send it to the engine; False where it has to wait. Raises Unavailable."""
-        connection = self._relay.try_begin(self._exchange, route, path, body)
+        connection = self._relay.try_begin(self._exchange, route, body)
         if connection is None:
             return False
         self._connection = connection
@@ -105,7 +103,7 @@ class Lane:
             if name == b"content-type":
                 self._content_type = value
         if connection.status < 500 and self._content_type.startswith(b"text/event-stream"):
-            self._events = EventStream(not self._usage_wanted)
+            self._events = exchange.dialect.events(self._usage_wanted)
             self._client.on_drained(self._drained)
             headers = self._headers()
             headers.append((b"cache-control", b"no-cache"))
@@ -158,7 +156,9 @@ class Lane:
             answer = piece if len(self._answer) == 1 else b"".join(self._answer)
             exchange.engine_s = time.perf_counter() - exchange.sent
             if connection.status == 200:
-                exchange.usage = usage_of(answer)
+                exchange.usage = exchange.dialect.usage_of(answer)
+            else:
+                answer = exchange.dialect.refusal(connection.status, answer, exchange.request_id)
             headers = self._headers()
             headers.append((b"content-length", b"%d" % len(answer)))
             self._client.begin(connection.status, headers)
@@ -189,12 +189,13 @@ class Lane:
         if not connection.head_complete:
             self._relay.failed(connection.owner, error)
         if self._events is None:
-            status, headers, body = error_answer(error, exchange.request_id)
+            status, headers, body = error_answer(error, exchange.request_id, exchange.dialect)
             self._client.begin(status, headers)
             self._client.write(body, False)
         else:
             logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
-            self._client.write(b"data: " + msgspec.json.encode(error.envelope) + b"\n\n", False)
+            dialect = exchange.dialect
+            self._client.write(dialect.last_event(dialect.error_body(error, exchange.request_id)), False)
         exchange.failed(error)
 
     def _left(self) -> None:

@@ -12,8 +12,9 @@ from typing import Protocol
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.dialects.dialect import Dialect
 from gateway.errors import EngineError, GatewayTimeout, RequestError, Unavailable
-from gateway.events import EventStream, usage_of
+from gateway.events import EventStream
 from gateway.exchange import COLD, Exchange, HeaderList
 from gateway.limits import Admission
 from gateway.replica import Replica
@@ -55,7 +56,7 @@ class Relay:
             yield routes
 
     async def begin(
-        self, exchange: Exchange, route: Route, path: bytes, body: Segments, *, begun: bool = False
+        self, exchange: Exchange, route: Route, body: Segments, *, begun: bool = False
     ) -> Connection:
         """Admit a request and send it; its answer has begun. `end` must follow, and early it aborts it.
 
@@ -82,7 +83,7 @@ class Relay:
             exchange.begin(route)
             if waited:
                 replica = self._replicas.pick(route, begun=True)  # the wait may have outlived the first one
-            connection = await self._send(exchange, route, replica, path, body)
+            connection = await self._send(exchange, route, replica, body)
         except BaseException:
             self._give_back(exchange)
             raise
@@ -90,16 +91,14 @@ class Relay:
         exchange.status = connection.status
         return connection
 
-    async def _send(
-        self, exchange: Exchange, route: Route, replica: Replica, path: bytes, body: Segments
-    ) -> Connection:
+    async def _send(self, exchange: Exchange, route: Route, replica: Replica, body: Segments) -> Connection:
         """To an engine that takes it: one that takes no connection was sent nothing, and another is asked."""
         tried: list[Replica] = []
         while True:
             exchange.replica = replica.name
             exchange.sent = time.perf_counter()
             try:
-                connection = await replica.upstream.exchange(path, body, exchange.request_id)
+                connection = await replica.upstream.exchange(exchange.dialect.path, body, exchange.request_id)
             except (EngineError, GatewayTimeout) as error:
                 self.failed(replica.upstream, error)
                 tried.append(replica)
@@ -118,7 +117,7 @@ class Relay:
         nobody = isinstance(error.__cause__, (ConnectionRefusedError, FileNotFoundError))
         self._replicas.failed(upstream, gone=nobody)
 
-    def try_begin(self, exchange: Exchange, route: Route, path: bytes, body: Segments) -> Connection | None:
+    def try_begin(self, exchange: Exchange, route: Route, body: Segments) -> Connection | None:
         """As `begin`, but only where nothing has to be waited for, else None; the answer is yet to come.
 
         Raises Unavailable (503).
@@ -129,7 +128,7 @@ class Relay:
         gate = self._admission.try_enter(route.name, route.adapter_id)
         if gate is None:
             return None
-        connection = replica.upstream.try_exchange(path, body, exchange.request_id)
+        connection = replica.upstream.try_exchange(exchange.dialect.path, body, exchange.request_id)
         if connection is None:
             self._admission.leave(gate, route.adapter_id)
             return None
@@ -155,7 +154,6 @@ class Relay:
         self,
         exchange: Exchange,
         route: Route,
-        path: bytes,
         body: Segments,
         send: Send,
         *,
@@ -165,7 +163,8 @@ class Relay:
 
         `usage_wanted`: a stream's usage event goes to the client too.
         """
-        connection = await self.begin(exchange, route, path, body)
+        dialect = exchange.dialect
+        connection = await self.begin(exchange, route, body)
         try:
             if connection.status >= 500:
                 raise await engine_failure(connection, exchange.request_id)
@@ -174,14 +173,16 @@ class Relay:
                 if name == b"content-type":
                     content_type = value
             if content_type.startswith(b"text/event-stream"):
-                await self._stream(exchange, connection, content_type, EventStream(not usage_wanted), send)
+                await self._stream(exchange, connection, content_type, dialect.events(usage_wanted), send)
                 return
             answer = await read_whole(connection)
             exchange.engine_s = time.perf_counter() - exchange.sent
             if connection.status == 200:
-                exchange.usage = usage_of(answer)
+                exchange.usage = dialect.usage_of(answer)
+            else:
+                answer = dialect.refusal(connection.status, answer, exchange.request_id)
             if exchange.begun:  # a refusal in a stream that has begun
-                await send_last_event(send, answer)
+                await send_last_event(send, dialect, answer)
                 exchange.finished()
                 return
             headers = exchange.headers()
@@ -212,7 +213,8 @@ class Relay:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
         except RequestError as error:
             logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
-            await send_last_event(send, msgspec.json.encode(error.envelope))
+            dialect = exchange.dialect
+            await send_last_event(send, dialect, dialect.error_body(error, exchange.request_id))
             exchange.failed(error)
             return
         exchange.usage = events.usage
@@ -220,10 +222,9 @@ class Relay:
         exchange.finished()
 
 
-async def send_last_event(send: Send, document: bytes) -> None:
-    """One event, and the proper end of a stream. In JSON a line break only stands between two tokens."""
-    line = document.replace(b"\r", b" ").replace(b"\n", b" ")
-    await send({"type": "http.response.body", "body": b"data: " + line + b"\n\n", "more_body": False})
+async def send_last_event(send: Send, dialect: Dialect, error_body: bytes) -> None:
+    """An error's event, and the proper end of a stream."""
+    await send({"type": "http.response.body", "body": dialect.last_event(error_body), "more_body": False})
 
 
 async def read_whole(connection: Connection) -> bytes:
@@ -259,10 +260,10 @@ def failure_of(status: int, text: bytes, request_id: bytes) -> EngineError | Una
 
 
 def error_answer(
-    error: RequestError, request_id: bytes, *, cold: bool = False
+    error: RequestError, request_id: bytes, dialect: Dialect | None = None, *, cold: bool = False
 ) -> tuple[int, HeaderList, bytes]:
-    """An error in OpenAI's envelope: status, headers, body."""
-    body = msgspec.json.encode(error.envelope)
+    """An error in the dialect's envelope, without one in OpenAI's: status, headers, body."""
+    body = dialect.error_body(error, request_id) if dialect else msgspec.json.encode(error.envelope)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),

@@ -21,7 +21,7 @@ from dataclasses import replace
 import msgspec
 
 from gateway.config import Config
-from gateway.contract import Fields, apply_contract, encode_body
+from gateway.contract import Fields
 from gateway.errors import EngineError, RequestError
 from gateway.exchange import Exchange
 from gateway.limits import Admission, share
@@ -107,7 +107,7 @@ class Shadow:
             task.cancel()
 
     def choose(
-        self, exchange: Exchange, route: Route, path: bytes, fields: Fields, size_bytes: int, streamed: bool
+        self, exchange: Exchange, route: Route, fields: Fields, size_bytes: int, streamed: bool
     ) -> Copy | None:
         """A copy of this request, where it is among the share; `fields` are the client's own.
 
@@ -122,7 +122,7 @@ class Shadow:
             self.count(route.name, wanted.id, "dropped")
             return None
         asked = {key: value for key, value in fields.items() if key not in LEFT_OUT}
-        return Copy(self._begin, exchange, route, wanted.id, path, asked, size_bytes, streamed)
+        return Copy(self._begin, exchange, route, wanted.id, asked, size_bytes, streamed)
 
     def _begin(self, copy: Copy) -> asyncio.Task[None] | None:
         """Send it; None where there are enough already, which counts as dropped."""
@@ -201,17 +201,20 @@ class Shadow:
             versions=(),
         )
         fields = copy.fields
-        apply_contract(fields, route)
+        dialect = copy.exchange.dialect
+        dialect.apply_contract(fields, route)
         if self._priorities:
             fields["priority"] = LOW_PRIORITY
-        return encode_body(fields, route, copy.size_bytes)
+        return dialect.encode_body(fields, route, copy.size_bytes)
 
     async def _ask(self, copy: Copy, body: Segments) -> Answer | None:
         """The candidate's answer; None where it is none that can be compared. Raises RequestError."""
         route = replace(copy.route, adapter_id=copy.candidate, versions=())
         replica = self._replicas.pick(route)
         began = time.perf_counter()
-        connection = await replica.upstream.exchange(copy.path, body, copy.exchange.request_id + b"-shadow")
+        connection = await replica.upstream.exchange(
+            copy.exchange.dialect.path, body, copy.exchange.request_id + b"-shadow"
+        )
         try:
             if connection.status != 200:
                 raise EngineError("The engine refused the copy.", code=f"status_{connection.status}")

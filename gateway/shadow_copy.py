@@ -31,7 +31,6 @@ class Copy:
         "exchange",
         "fields",
         "own",
-        "path",
         "route",
         "size_bytes",
         "streamed",
@@ -43,7 +42,6 @@ class Copy:
         exchange: Exchange,
         route: Route,
         candidate: str,
-        path: bytes,
         fields: Fields,
         size_bytes: int,
         streamed: bool,
@@ -55,7 +53,6 @@ class Copy:
         self.exchange = exchange
         self.route = route
         self.candidate = candidate
-        self.path = path
         self.fields = fields
         self.size_bytes = size_bytes
         self.streamed = streamed

@@ -12,6 +12,7 @@ from starlette.types import Send
 
 from gateway.config import JsonObject
 from gateway.contract import Buffer, decode_body
+from gateway.dialects.completions import CHAT
 from gateway.endpoints.reply import send_json
 from gateway.errors import InvalidRequest, RequestError
 from gateway.exchange import COLD, Exchange, HeaderList
@@ -46,7 +47,6 @@ class PipelineEndpoint:
         exchange: Exchange,
         route: Route,
         body: Buffer,
-        chat: bool,
         streaming: bool,
         sticky: bytes,
         send: Send,
@@ -60,7 +60,7 @@ class PipelineEndpoint:
         try:
             pipeline = self.pipelines[route.name]
             with self._relay.pinned((stage.task for stage in pipeline.stages), sticky) as routes:
-                await self._run(exchange, pipeline, body, chat, streaming, routes, send)
+                await self._run(exchange, pipeline, body, streaming, routes, send)
         finally:
             exchange.release()
 
@@ -69,13 +69,13 @@ class PipelineEndpoint:
         exchange: Exchange,
         pipeline: Pipeline,
         body: Buffer,
-        chat: bool,
         streaming: bool,
         routes: Mapping[str, Route],
         send: Send,
     ) -> None:
         request = _document(body)
         request_id = exchange.request_id
+        chat = exchange.dialect is CHAT
         caller = EngineCaller(self._relay, self._metrics, self._shadow, request_id, routes)
         exchange.status = 200
         answer_id = ("chatcmpl-" if chat else "cmpl-") + request_id.decode()

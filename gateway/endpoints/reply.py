@@ -12,6 +12,7 @@ from starlette.types import Receive, Send
 
 from gateway.config import GatewayConfig
 from gateway.contract import Buffer
+from gateway.dialects.dialect import Dialect
 from gateway.errors import LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
 from gateway.relay import error_answer
 
@@ -134,8 +135,10 @@ async def send_json(
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: RequestError, request_id: bytes, *, cold: bool = False) -> None:
-    """An error in OpenAI's envelope."""
-    status, headers, body = error_answer(error, request_id, cold=cold)
+async def send_error(
+    send: Send, error: RequestError, request_id: bytes, dialect: Dialect | None = None, *, cold: bool = False
+) -> None:
+    """An error in the dialect's envelope, without one in OpenAI's."""
+    status, headers, body = error_answer(error, request_id, dialect, cold=cold)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from gateway.config import JsonObject
-from gateway.contract import Fields, apply_contract, encode_body
+from gateway.contract import Fields
+from gateway.dialects.completions import CHAT
 from gateway.errors import EngineError, InvalidRequest, RequestError
 from gateway.events import Usage as CountedUsage
 from gateway.exchange import Exchange
@@ -21,7 +22,6 @@ from gateway.shadow_copy import Copy
 from gateway.table import Route
 from gateway.upstream import Connection
 
-CHAT = b"/v1/chat/completions"
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 
 
@@ -119,12 +119,12 @@ class EngineCaller:
         self, route: Route, fields: Fields, streamed: bool
     ) -> AsyncIterator[tuple[Exchange, Connection, Copy | None]]:
         """A stage's request at the engine, counted as its task's; leaving early aborts it there."""
-        exchange = Exchange(self._metrics, self._request_id, "pipeline")
-        copy = self._shadow.choose(exchange, route, CHAT, fields, 0, streamed)
-        apply_contract(fields, route)
+        exchange = Exchange(self._metrics, self._request_id, CHAT, "pipeline")
+        copy = self._shadow.choose(exchange, route, fields, 0, streamed)
+        CHAT.apply_contract(fields, route)
         try:
-            body = encode_body(fields, route, 0)
-            connection = await self._relay.begin(exchange, route, CHAT, body, begun=True)
+            body = CHAT.encode_body(fields, route, 0)
+            connection = await self._relay.begin(exchange, route, body, begun=True)
             try:
                 if connection.status != 200:
                     raise await self._refusal(route.name, connection)

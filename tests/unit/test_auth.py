@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from pathlib import Path
 
 import pytest
+from starlette.types import Message, Scope
 
+from gateway.auth import CALLER, Caller, Principal
 from gateway.config import Config, load_config
 from gateway.errors import ConfigError
 from tests.unit.stack import Stack, stack
@@ -217,3 +220,29 @@ def test_key_given_for_its_digest_is_not_repeated(tmp_path: Path, text: str, env
 def test_mistaken_keys_are_named(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         load(tmp_path, text)
+
+
+async def test_a_caller_in_the_process_needs_no_key_and_is_counted_by_its_origin(tmp_path: Path) -> None:
+    """A batch calls the application itself; a client's headers cannot stand for it."""
+    body = b'{"model": "concept", "messages": [{"role": "user", "content": "x"}]}'
+    path = "/v1/chat/completions"
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if not messages:
+            await asyncio.Event().wait()  # such a caller leaves by being cancelled
+        return messages.pop()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async with stack(tmp_path, keys=KEYS) as s:
+        scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+        scope[CALLER] = Caller(Principal("limited", frozenset({"concept"})), "batch")
+        await s.gateway(scope, receive, send)
+        assert (sent[0]["status"], len(s.engine.completions)) == (200, 1)
+        labels = ("adapter=concept@aaaaaaaaaaaa", "origin=batch", "status=200", "task=concept")
+        assert s.samples()["requests_total", *labels] == 1
+        headers = {"content-type": "application/json", CALLER: "x"}
+        assert (await s.client.post(path, content=body, headers=headers)).status_code == 401

@@ -1,26 +1,17 @@
-"""`/v1/chat/completions` and `/v1/completions`: the hot path, as plain ASGI."""
+"""The routes that lead to the engine: the hot path, as plain ASGI."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
-from gateway.auth import Keys, Principal, permitted_route
+from gateway.auth import CALLER, Caller, Keys, Principal, permitted_route
 from gateway.cold import Heartbeat, WaitingRoom
 from gateway.config import GatewayConfig
-from gateway.contract import (
-    Buffer,
-    Fields,
-    apply_contract,
-    ask_for_usage,
-    decode_body,
-    encode_body,
-    flag_field,
-    text_field,
-)
+from gateway.contract import Buffer, Fields, decode_body, flag_field, text_field
+from gateway.dialects.dialect import Dialect
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import ClientLeft, Head, check_head, check_size, read_json_body, send_error
 from gateway.errors import EngineError, RequestError, internal_error
@@ -35,18 +26,18 @@ from gateway.shadow_copy import Copy, Watched
 from gateway.table import Route
 from gateway.upstream import Segments
 
-logger = logging.getLogger("gateway.openai")
+logger = logging.getLogger("gateway.engine")
 
 NOTICED_WITHIN_S = 2.0
 """The supervisor looks at its engine ten times a second."""
 
 
-class Completions:
-    """One of OpenAI's two completion routes. `path` is the engine's, which is the same."""
+class EngineEndpoint:
+    """One route to the engine. What its API has of its own stands in `dialect`."""
 
     def __init__(
         self,
-        path: str,
+        dialect: Dialect,
         keys: Keys,
         relay: Relay,
         pipelines: PipelineEndpoint,
@@ -57,8 +48,7 @@ class Completions:
     ) -> None:
         self._room = room
         self._shadow = shadow
-        self._path = path.encode()
-        self._chat = path.endswith("/chat/completions")
+        self._dialect = dialect
         self._keys = keys
         self._relay = relay
         self._pipelines = pipelines
@@ -67,9 +57,11 @@ class Completions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
-        exchange = Exchange(self._metrics, head.request_id)
+        caller: Caller | None = scope.get(CALLER)
+        origin = "client" if caller is None else caller.origin
+        exchange = Exchange(self._metrics, head.request_id, self._dialect, origin)
         try:
-            principal = self._keys.principal(head.authorization)
+            principal = caller.principal if caller else self._keys.principal(head.authorization)
             body = await read_json_body(head, receive, self._bounds)
             work = self._answer(exchange, principal, body, send)
             if not await until_client_leaves(work, scope, receive):
@@ -79,9 +71,10 @@ class Completions:
         except RequestError as error:
             exchange.failed(error)
             if exchange.begun:
-                await send_last_event(send, msgspec.json.encode(error.envelope))
+                error_body = self._dialect.error_body(error, head.request_id)
+                await send_last_event(send, self._dialect, error_body)
             else:
-                await send_error(send, error, head.request_id, cold=exchange.cold)
+                await send_error(send, error, head.request_id, self._dialect, cold=exchange.cold)
         except Exception:
             exchange.failed(internal_error())
             raise
@@ -93,14 +86,14 @@ class Completions:
             self._keys.principal(head.authorization)
             check_head(head, self._bounds)
         except RequestError as fault:
-            self._fail(Exchange(self._metrics, head.request_id), fault, client)
+            self._fail(Exchange(self._metrics, head.request_id, self._dialect), fault, client)
             return True
         return False
 
     def serve(self, client: Cycle) -> bool:
         """Serve a whole request without a task where it need not wait; elsewhere False, nothing done."""
         head = Head(client.headers)
-        exchange = Exchange(self._metrics, head.request_id)
+        exchange = Exchange(self._metrics, head.request_id, self._dialect)
         try:
             principal = self._keys.principal(head.authorization)
             check_head(head, self._bounds)
@@ -109,22 +102,20 @@ class Completions:
             if call.route.kind == "pipeline" or call.route.adapter_id is None:
                 return False
             copy = self._copy(exchange, call) if self._shadow.candidates else None
-            segments = call.segments()
+            segments = call.segments(self._dialect)
             watched = client if copy is None else Watched(client, copy)
-            return Lane(self._relay, exchange, watched, call.usage_wanted).start(
-                call.route, self._path, segments
-            )
+            return Lane(self._relay, exchange, watched, call.usage_wanted).start(call.route, segments)
         except RequestError as refusal:
             fault = refusal
         except Exception:
-            logger.exception("POST %s failed", self._path.decode())
+            logger.exception("POST %s failed", self._dialect.path.decode())
             fault = internal_error()
         self._fail(exchange, fault, client)
         return True
 
     def _fail(self, exchange: Exchange, fault: RequestError, client: Cycle) -> None:
         exchange.failed(fault)
-        status, headers, body = error_answer(fault, exchange.request_id)
+        status, headers, body = error_answer(fault, exchange.request_id, self._dialect)
         client.begin(status, headers)
         client.write(body, False)
 
@@ -136,14 +127,14 @@ class Completions:
         route = call.route
         if route.kind == "pipeline":
             sticky = call.sticky or exchange.request_id
-            await self._pipelines.answer(exchange, route, body, self._chat, call.streaming, sticky, send)
+            await self._pipelines.answer(exchange, route, body, call.streaming, sticky, send)
             return
         copy = self._copy(exchange, call) if self._shadow.candidates else None
-        segments, usage_wanted = call.segments(), call.usage_wanted
+        segments, usage_wanted = call.segments(self._dialect), call.usage_wanted
         del call  # what the segments refer to is kept by them, the rest need not be
         out = send if copy is None else copy.passing(send)
         try:
-            await self._relay.forward(exchange, route, self._path, segments, out, usage_wanted=usage_wanted)
+            await self._relay.forward(exchange, route, segments, out, usage_wanted=usage_wanted)
         except EngineError as error:
             if error.code != UNREACHABLE or not await self._may_come_back():
                 raise
@@ -157,14 +148,12 @@ class Completions:
         await self._wait(exchange, call, send)
         call = self._call(exchange, principal, body)
         await self._relay.forward(
-            exchange, call.route, self._path, call.segments(), send, usage_wanted=call.usage_wanted
+            exchange, call.route, call.segments(self._dialect), send, usage_wanted=call.usage_wanted
         )
 
     def _copy(self, exchange: Exchange, call: _Call) -> Copy | None:
         """For the task's candidate, where it has one and this request is among its share."""
-        return self._shadow.choose(
-            exchange, call.route, self._path, call.fields, call.received_bytes, call.streaming
-        )
+        return self._shadow.choose(exchange, call.route, call.fields, call.received_bytes, call.streaming)
 
     async def _wait(self, exchange: Exchange, call: _Call, send: Send) -> None:
         beat = Heartbeat(self._relay.replicas, exchange, send) if call.streaming else None
@@ -216,9 +205,9 @@ class _Call:
         self.received_bytes = received_bytes
         self.usage_wanted = False
 
-    def segments(self) -> Segments:
+    def segments(self, dialect: Dialect) -> Segments:
         """The body for the engine. Raises InvalidRequest."""
         if self.streaming:
-            self.usage_wanted = ask_for_usage(self.fields)
-        apply_contract(self.fields, self.route)
-        return encode_body(self.fields, self.route, self.received_bytes)
+            self.usage_wanted = dialect.ask_for_usage(self.fields)
+        dialect.apply_contract(self.fields, self.route)
+        return dialect.encode_body(self.fields, self.route, self.received_bytes)

@@ -1,0 +1,1 @@
+"""What tells the engine's APIs apart."""
