@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.config import Config, GatewayConfig
 from gateway.errors import InvalidRequest, RateLimited, Unavailable
-from gateway.slots import AHEAD, OnResident, Slots, takes_slot
+from gateway.slots import OnResident, Slots, takes_slot
 
 OnWaiting = Callable[[str, int], None]
 
@@ -93,9 +93,7 @@ class Admission:
         on_waiting: OnWaiting | None = None,
         clock: Callable[[], float] = time.monotonic,
         on_resident: OnResident | None = None,
-        ahead: int = AHEAD,
     ) -> None:
-        """`ahead`: adapters that may be at the engine beyond its slots (`slots.AHEAD`)."""
         bounds = config.gateway
         self._worker = worker
         self._workers = bounds.workers
@@ -105,7 +103,6 @@ class Admission:
         self._least_residency_s = bounds.least_residency_s
         self._on_waiting = on_waiting or _unobserved
         self._on_resident = on_resident
-        self._ahead = ahead
         self._clock = clock
         self._gates: dict[str, Gate] = {}
         self._turns: dict[Lane, None] = {}
@@ -151,9 +148,7 @@ class Admission:
         else:
             own = max(1, share(slots, self._worker, self._workers))
             if self._slots is None:
-                self._slots = Slots(
-                    own, self._least_residency_s, on_resident=self._on_resident, ahead=self._ahead
-                )
+                self._slots = Slots(own, self._least_residency_s, on_resident=self._on_resident)
                 self._slots.adopt(self._busy, self._clock())
             self._slots.resize(own)
         if self._turns:

@@ -7,10 +7,7 @@ adapters are swapped at nearly every step. Here an adapter is *resident* while i
   while another adapter, which could go on, waits for a slot;
 - then it admits no more, drains, and gives its slot to the next in turn (deficit round robin, where every
   request costs 1);
-- an adapter with work in flight is never evicted, and an idle one not before its least residency is over;
-- the next in turn enters while the last requests of one that has had its turn, or has but one request in
-  flight, still run (`AHEAD`): the engine holds it back until a slot is free, and none stands empty while a
-  request is on its way. Whoever is to give way so may begin what is left of its quantum and no more.
+- an adapter with work in flight is never evicted, and an idle one not before its least residency is over.
 
 So with W adapters waiting, a quantum of Q requests, a longest request of t seconds and a least residency of R
 seconds, the first request of a waiting adapter enters within ceil(W / S) * (max(R, Q * t) + t) seconds; the
@@ -26,10 +23,6 @@ QUANTUM = 8
 """Requests that an adapter may begin in one turn, while others wait. Simulated with clients that keep to
 their adapter: with 32 the longest wait is three times as long for 4 % more requests/s, with 4 two thirds as
 long for 7 % fewer."""
-
-AHEAD = 1
-"""Adapters at the engine beyond its slots: without, 64 adapters had a tenth fewer requests/s than without any
-order; with more, the engine and not the turns would decide who is next."""
 
 OnResident = Callable[[str, int], None]
 """Told of an adapter that takes a slot (1) or leaves it (-1)."""
@@ -48,8 +41,6 @@ class Resident:
     in_flight: int = 0
     spent: int = 0
     """Requests begun since others began to wait."""
-    leaving: bool = False
-    """Another has entered ahead for its slot."""
 
 
 class Slots:
@@ -61,10 +52,8 @@ class Slots:
         least_residency_s: float,
         quantum: int = QUANTUM,
         on_resident: OnResident | None = None,
-        ahead: int = AHEAD,
     ) -> None:
         self.slots = slots
-        self.ahead = ahead
         self.least_residency_s = least_residency_s
         self.quantum = quantum
         self._on_resident = on_resident or _unobserved
@@ -81,7 +70,7 @@ class Slots:
         """Another number of slots; of fewer, those in use stay until they are idle."""
         self.slots = slots
         for adapter_id in [each for each, one in self.residents.items() if not one.in_flight]:
-            if len(self.residents) > self._allowed:
+            if len(self.residents) > slots:
                 self._evict(adapter_id)
 
     def clear(self) -> None:
@@ -100,12 +89,12 @@ class Slots:
             if not self._make_room(now):
                 return False
             resident = self._settle(adapter_id, now)
-        elif (contended or resident.leaving) and self._had_its_turn(resident, now):
+        elif contended and self._had_its_turn(resident, now):
             return False
         else:
             self.residents[adapter_id] = self.residents.pop(adapter_id)
         resident.in_flight += 1
-        resident.spent = resident.spent + 1 if waited_for or resident.leaving else 0
+        resident.spent = resident.spent + 1 if waited_for else 0
         return True
 
     def leave(self, adapter_id: str) -> None:
@@ -114,7 +103,7 @@ class Slots:
         if resident is None or not resident.in_flight:
             return
         resident.in_flight -= 1
-        if not resident.in_flight and (resident.leaving or len(self.residents) > self._allowed):
+        if not resident.in_flight and len(self.residents) > self.slots:
             self._evict(adapter_id)
 
     def vacate(self, adapter_id: str) -> None:
@@ -132,11 +121,6 @@ class Slots:
         ]
         return max(0.0, min(rests)) if rests else None
 
-    @property
-    def _allowed(self) -> int:
-        """Residents: one in each slot, and one for each that is leaving."""
-        return self.slots + sum(one.leaving for one in self.residents.values())
-
     def _had_its_turn(self, resident: Resident, now: float) -> bool:
         return resident.spent >= self.quantum and now - resident.since >= self.least_residency_s
 
@@ -144,22 +128,9 @@ class Slots:
         while len(self.residents) >= self.slots:
             idle = self._evictable(now)
             if idle is None:
-                return self._make_way(now)
+                return False
             self._evict(idle)
         return True
-
-    def _make_way(self, now: float) -> bool:
-        """Whether another may enter ahead: one is about to end, and is told."""
-        if len(self.residents) >= self.slots + self.ahead:
-            return False
-        for resident in self.residents.values():
-            over = now - resident.since >= self.least_residency_s
-            if resident.leaving or not over:
-                continue
-            if resident.in_flight <= 1 or resident.spent >= self.quantum:
-                resident.leaving = True
-                return True
-        return False
 
     def _evictable(self, now: float) -> str | None:
         """The idle adapter that was used the longest ago and has had its least residency."""

@@ -40,8 +40,7 @@ class Model:
         self.clock = 0.0
         self.in_flight: Counter[str] = Counter()
         self.came: dict[str, float] = {}
-        self.ahead = seed % 3
-        self.slots = Slots(slots, residency_s, 3, self.changed, self.ahead)
+        self.slots = Slots(slots, residency_s, 3, self.changed)
         self.admitted = self.refused = self.evicted = 0
 
     def changed(self, adapter_id: str, change: int) -> None:
@@ -71,7 +70,7 @@ class Model:
             else:
                 self.refused += 1
         assert set(self.slots.residents) == set(self.came)
-        assert len(self.came) <= self.slots.slots + self.ahead
+        assert len(self.came) <= self.slots.slots
         for adapter_id, resident in self.slots.residents.items():
             assert resident.in_flight == self.in_flight[adapter_id]
 
@@ -85,7 +84,7 @@ def test_random_requests_keep_slots_residency_and_work_in_flight(seed: int) -> N
 
 
 def test_adapter_that_had_its_turn_gives_way_and_only_then() -> None:
-    slots = Slots(1, 1.0, quantum=2, ahead=0)
+    slots = Slots(1, 1.0, quantum=2)
     first, second = adapter(1), adapter(2)
     for at in (0.0, 0.1, 0.2, 0.3):  # its residency lasts longer than its quantum
         assert slots.admit(first, at, waited_for=True, contended=True)
@@ -98,26 +97,8 @@ def test_adapter_that_had_its_turn_gives_way_and_only_then() -> None:
     assert slots.admit(second, 1.3, waited_for=False, contended=False)
 
 
-def test_next_enters_while_the_last_request_of_another_runs_which_keeps_its_quantum() -> None:
-    slots = Slots(1, 1.0, quantum=3, ahead=1)
-    first, second, third = adapter(1), adapter(2), adapter(3)
-    for _ in range(2):
-        assert slots.admit(first, 0.0, waited_for=False, contended=False)
-    assert not slots.admit(second, 2.0, waited_for=False, contended=False)  # two of the first still run
-    slots.leave(first)
-    assert not slots.admit(second, 0.5, waited_for=False, contended=False)  # its residency is not over
-    assert slots.admit(second, 2.0, waited_for=False, contended=False)
-    assert not slots.admit(third, 2.0, waited_for=False, contended=False)  # one ahead and no more
-    for allowed in (True, True, True, False):
-        assert slots.admit(first, 2.0, waited_for=False, contended=False) is allowed
-    for _ in range(4):
-        assert set(slots.residents) == {first, second}
-        slots.leave(first)
-    assert list(slots.residents) == [second]
-
-
 def test_fewer_slots_are_reached_as_work_ends() -> None:
-    slots = Slots(4, 10.0, ahead=0)
+    slots = Slots(4, 10.0)
     for number in range(4):
         slots.admit(adapter(number), 0.0, waited_for=False, contended=False)
     slots.leave(adapter(3))
@@ -128,7 +109,7 @@ def test_fewer_slots_are_reached_as_work_ends() -> None:
 
 
 def test_what_is_at_the_engine_already_is_taken_over_without_the_base() -> None:
-    slots = Slots(1, 0.0, ahead=0)
+    slots = Slots(1, 0.0)
     slots.adopt({"base": 3, None: 1, adapter(1): 2, adapter(2): 1}, 5.0)
     assert {name: one.in_flight for name, one in slots.residents.items()} == {adapter(1): 2, adapter(2): 1}
     slots.leave(adapter(2))
@@ -138,10 +119,10 @@ def test_what_is_at_the_engine_already_is_taken_over_without_the_base() -> None:
 class Engine:
     """Requests that take time, and what may never be true meanwhile."""
 
-    def __init__(self, config: Config, slots: int, adapters: int, seed: int = 0, ahead: int = 0) -> None:
+    def __init__(self, config: Config, slots: int, adapters: int, seed: int = 0) -> None:
         self.random = random.Random(seed)
-        self.slots, self.ahead = slots, ahead
-        self.limits = Admission(config, clock=now, on_resident=self.resident, ahead=ahead)
+        self.slots = slots
+        self.limits = Admission(config, clock=now, on_resident=self.resident)
         self.limits.set_slots(slots, adapters)
         self.in_flight: Counter[str] = Counter()
         self.residents: dict[str, float] = {}
@@ -163,7 +144,7 @@ class Engine:
         try:
             self.waited_s[number].append((ahead, now() - began))
             self.in_flight[adapter_id] += 1
-            assert len(+self.in_flight) <= self.slots + self.ahead
+            assert len(+self.in_flight) <= self.slots
             await asyncio.sleep(takes_s)
             self.done += 1
         finally:
@@ -177,7 +158,6 @@ class Engine:
         assert not any(gate.in_flight or gate.waiting or gate.lanes for gate in limits._gates.values())
 
 
-@pytest.mark.parametrize("ahead", [0, 1])
 @pytest.mark.parametrize(
     ("slots", "adapters", "clients", "takes_s", "residency_s"),
     [
@@ -189,13 +169,13 @@ class Engine:
     ],
 )
 def test_nobody_waits_longer_than_the_bound_says(
-    tmp_path: Path, slots: int, adapters: int, clients: int, takes_s: float, residency_s: float, ahead: int
+    tmp_path: Path, slots: int, adapters: int, clients: int, takes_s: float, residency_s: float
 ) -> None:
     """Every adapter has clients that ask again at once, so all want a slot all the time."""
 
     async def work() -> None:
         config = many_tasks(tmp_path, adapters, least_residency_s=residency_s)
-        engine = Engine(config, slots, adapters, seed=adapters, ahead=ahead)
+        engine = Engine(config, slots, adapters, seed=adapters)
         turn_s = max(residency_s, QUANTUM * takes_s) + takes_s
         until = 2.5 * math.ceil(adapters / slots) * turn_s
 
@@ -208,8 +188,8 @@ def test_nobody_waits_longer_than_the_bound_says(
         slack_s = 0.002 * adapters  # of timers, one for each turn
         for waits in engine.waited_s.values():
             assert len(waits) > clients  # everyone had a turn, and another
-            for before, waited_s in waits:
-                assert waited_s <= (1 + before // QUANTUM) * bound_s + slack_s
+            for ahead, waited_s in waits:
+                assert waited_s <= (1 + ahead // QUANTUM) * bound_s + slack_s
         engine.assert_empty()
 
     run_virtual(work())
@@ -222,7 +202,7 @@ def test_random_coming_going_and_giving_up_loses_nobody(tmp_path: Path, seed: in
     async def work() -> None:
         bounds = {"max_in_flight": 6, "max_in_flight_per_task": 2, "max_waiting_per_task": 6}
         config = many_tasks(tmp_path, 6, **bounds, least_residency_s=0.2, queue_timeout_s=1e5)
-        engine = Engine(config, 2, 6, seed, ahead=seed % 2)
+        engine = Engine(config, 2, 6, seed)
         chance = engine.random
         tasks: set[asyncio.Task[None]] = set()
 
