@@ -199,16 +199,20 @@ class Config(_Strict):
     """A whole configuration; paths are absolute once loaded."""
 
     base: BaseConfig
-    tasks: dict[str, TaskConfig] = Field(default_factory=dict)
-    pipelines: dict[str, PipelineConfig] = Field(default_factory=dict)
-    keys: dict[str, KeyConfig] = Field(default_factory=dict)
+    tasks: dict[str, TaskConfig] = Field(default_factory=dict, description="adapters, by public model name")
+    pipelines: dict[str, PipelineConfig] = Field(
+        default_factory=dict, description="stages behind one model name, by that name"
+    )
+    keys: dict[str, KeyConfig] = Field(
+        default_factory=dict, description="who may call; without any, loopback only"
+    )
     gateway: GatewayConfig = Field(default_factory=GatewayConfig)  # type: ignore[arg-type]  # all defaulted
     engine: EngineConfig = Field(default_factory=EngineConfig)  # type: ignore[arg-type]  # all defaulted
     engines: list[AttachedConfig] = Field(
         default_factory=list, description="servers that somebody else runs; then none is started here"
     )
     adapters: AdaptersConfig = Field(default_factory=AdaptersConfig)  # type: ignore[arg-type]  # all defaulted
-    state_dir: Path = Path(".state")
+    state_dir: Path = Field(Path(".state"), description="what the control plane keeps is there")
 
     @field_validator("tasks", "pipelines", "keys")
     @classmethod

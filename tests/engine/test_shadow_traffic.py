@@ -1,0 +1,89 @@
+"""A candidate on the real engine gets copies of a task's requests, answers nobody, and is compared."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from gateway.config import load_config
+from launch.base import resolve_base
+from launch.bench.churn import SHAPE, STRENGTH
+from launch.bench.dummy_adapters import write_dummy_adapter
+from tests.engine.conftest import CONFIG, ROOT, RealStack
+
+REQUESTS = 6
+GONE_S = 60.0
+
+
+def adapters(real: RealStack, *arguments: str) -> str:
+    config = real.state / "shadow-config.json"
+    config.write_text(json.dumps(json.loads(real.config.read_text()) | {"state_dir": str(real.state)}))
+    command = [sys.executable, "-m", "launch.cli", "adapters", *arguments, "--config", str(config)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def loaded(real: RealStack, adapter_id: str) -> bool:
+    return adapter_id in (real.state / "engine.json").read_text()
+
+
+@pytest.fixture
+def candidate(real: RealStack) -> Iterator[str]:
+    """Random weights as a shadow of `naming`, for every request."""
+    source = real.adapters / "shadow-candidate"
+    write_dummy_adapter(source, resolve_base(load_config(CONFIG).base), SHAPE, 7, STRENGTH)
+    said = json.loads(adapters(real, "add", "naming", str(source), "--shadow", "100%", "--json"))
+    yield said["id"]
+    adapters(real, "rollback", "naming")
+    deadline = time.monotonic() + GONE_S
+    while loaded(real, said["id"]):
+        assert time.monotonic() < deadline, "the shadow is still loaded after its rollback"
+        time.sleep(0.05)
+
+
+def copies(real: RealStack, adapter_id: str) -> dict[str, float]:
+    """Outcome → copies, by /metrics."""
+    text = httpx.get(f"{real.url}/metrics").text
+    found = re.findall(r"^lora_gateway_shadow_total\{([^}]*)\} (\S+)", text, re.M)
+    return {
+        label["outcome"]: float(value)
+        for labels, value in found
+        if (label := dict(re.findall(r'(\w+)="([^"]*)"', labels)))["candidate"] == adapter_id
+    }
+
+
+def test_a_shadow_is_compared_and_answers_nobody(real: RealStack, candidate: str) -> None:
+    for number in range(REQUESTS):
+        streamed = number % 2 == 1
+        asked = {
+            "model": "naming",
+            "stream": streamed,
+            "max_tokens": 8,
+            "messages": [{"role": "user", "content": f"Definition: a round fruit\nMembers: kind {number}"}],
+        }
+        answer = httpx.post(f"{real.url}/v1/chat/completions", json=asked, timeout=60)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-gateway-adapter"].startswith("naming@")
+        assert answer.headers["x-gateway-adapter"] != candidate
+        assert candidate not in answer.text
+        deadline = time.monotonic() + 30
+        while sum(copies(real, candidate).values()) <= number:
+            assert time.monotonic() < deadline, "the copy was neither answered nor dropped"
+            time.sleep(0.05)
+
+    assert sum(copies(real, candidate).values()) == REQUESTS
+    assert copies(real, candidate).get("different", 0) > 0
+    report = json.loads(adapters(real, "show", "naming", "--json"))["shadow_report"]
+    assert report["candidate"] == candidate
+    assert report["same"] + report["different"] == REQUESTS
+    assert report["failed"] == 0
+    assert report["greedy"] == REQUESTS
+    assert f"shadow {candidate}: {REQUESTS} copies answered, 0 failed" in adapters(real, "show", "naming")

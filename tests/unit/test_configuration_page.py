@@ -1,0 +1,42 @@
+"""docs/configuration.md says what the configuration's models say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+from gateway.config import Config
+from launch.configuration_page import PAGE, Sections, page, section_models
+
+
+def keys_without_description() -> Iterator[str]:
+    sections: Sections = [("", Config), *section_models("", Config)]
+    for path, model in sections:
+        for name, field in model.model_fields.items():
+            described = field.description or (
+                isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+            )
+            if not described:
+                yield f"{path}.{name}"
+
+
+def test_the_page_is_what_the_models_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "write it anew: make docs"
+
+
+def test_every_key_says_what_it_is() -> None:
+    assert list(keys_without_description()) == []
+
+
+def test_every_section_of_the_configuration_has_a_heading() -> None:
+    text = page()
+    for section in ("base", "tasks.<task>", "pipelines.<pipeline>.stages[]", "keys.<name>", "engines[]"):
+        assert f"# `{section}`\n" in text
+
+
+def test_a_bound_a_default_and_a_unit_are_shown() -> None:
+    text = page()
+    assert "| `port` | whole number, from 0 up to 65535 | `8080` |" in text
+    assert "| `idle_unload` | `never` or seconds, or 90s, 15m, 2h | `never` |" in text
+    assert "| `sha256` | text | required |" in text
