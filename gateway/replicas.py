@@ -205,12 +205,16 @@ class Replicas:
         return "waiting for a start", 0.0
 
     def rest_s(self) -> int:
-        """Seconds until an engine is ready, by how long its last start took."""
+        """Seconds until an engine is ready, by how long its last start took.
+
+        One that has taken longer than that is given a tenth of its time so far: it may be nearly there.
+        """
         rests = []
         for engine in self.snapshot.engines:
             load_s = engine.load_s or 60.0
             if engine.state == "starting":
-                load_s -= max(0.0, time.time() - engine.started_at)
+                running_s = max(0.0, time.time() - engine.started_at)
+                load_s = max(load_s - running_s, running_s / 10)
             elif engine.next_try_at is not None:
                 load_s += max(0.0, engine.next_try_at - time.time())
             rests.append(load_s)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import Config
 from gateway.errors import ConfigError
 from launch.adapter_files import (
     CONFIG,
@@ -44,19 +43,6 @@ class Adapter:
     rank: int  # the largest, over rank_pattern
     size_bytes: int
     warnings: tuple[str, ...] = ()
-
-
-def check_adapters(config: Config, base: Base) -> list[Adapter]:
-    """Every task's adapter, in order; raises ConfigError for the first that will not do."""
-    limit = config.base.max_lora_rank
-    if limit != "auto" and limit not in ENGINE_RANKS:
-        raise ConfigError(
-            "base.max_lora_rank", limit, f"must be auto or one of {', '.join(map(str, ENGINE_RANKS))}"
-        )
-    return [
-        check_adapter(task, settings.adapter, base, None if limit == "auto" else limit)
-        for task, settings in config.tasks.items()
-    ]
 
 
 def check_adapter(
@@ -245,6 +231,5 @@ __all__ = [
     "Adapter",
     "adapter_id",
     "check_adapter",
-    "check_adapters",
     "engine_rank",
 ]

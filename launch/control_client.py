@@ -45,6 +45,15 @@ class ControlClient:
         Raises Unavailable where none runs or it goes away, ConfigError for what a person must mend (400),
         RequestError for every other refusal.
         """
+        status, document = self.answer(method, path, fields)
+        if status >= 400:
+            raise _refusal(status, document)
+        return document
+
+    def answer(
+        self, method: str, path: str, fields: Mapping[str, object] | None = None
+    ) -> tuple[int, Document]:
+        """Status and document, a refusal's too. Raises Unavailable, RequestError where it is no object."""
         body = None if fields is None else json.dumps(fields).encode()
         with contextlib.closing(self._connect()) as connection:
             try:
@@ -59,9 +68,7 @@ class ControlClient:
             raise _unreadable(f"status {answer.status}, no JSON") from error
         if not isinstance(document, dict):
             raise _unreadable(f"status {answer.status}, no object")
-        if answer.status >= 400:
-            raise _refusal(answer.status, document)
-        return document
+        return answer.status, document
 
     @contextlib.contextmanager
     def watched(self, heed: Callable[[Snapshot], None]) -> Iterator[None]:

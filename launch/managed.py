@@ -156,7 +156,9 @@ class Managed(Keeper):
                 continue
             if not self._means.can_sleep:
                 return
-            await self._with(child, kills, self._asleep(), limit_s=limit_s)
+            await self._with(child, kills, self._asleep())
+            if not self._halted:
+                await self._with(child, kills, self._awake(), limit_s=limit_s)
 
     async def _become_ready(self, began: float, *, waking: bool) -> None:
         url = self.status.url
@@ -203,13 +205,14 @@ class Managed(Keeper):
         return empty
 
     async def _asleep(self) -> None:
-        """Level 1 until somebody asks, then awake and proven."""
+        """Level 1 until somebody asks."""
         await in_thread(self._means.sleep, self.status.url)
         self.enter("slept", stage="", loaded=[])
         say("asleep: it was idle; the next request wakes it")
         await self._demand.wait()
-        if self._halted:
-            return
+
+    async def _awake(self) -> None:
+        """Awake and proven. However long it slept, this has the time of a start."""
         began = time.time()
         self.enter("start", stage="waking", started_at=began)
         await in_thread(self._means.wake, self.status.url)
@@ -241,7 +244,7 @@ class Managed(Keeper):
                 if self._halted:
                     return None
                 if limit_s is not None:
-                    if time.monotonic() - began > limit_s and self.status.state == "starting":
+                    if time.monotonic() - began > limit_s:
                         advice = "raise engine.start_timeout_s"
                         raise Died(f"the engine was not ready after {limit_s:.0f} s", advice, "start")
                     reported = self._report(began, reported)

@@ -18,18 +18,19 @@ from rich import box
 from rich.table import Table
 
 from gateway.config import Config, load_config
-from gateway.errors import EngineFailure
+from gateway.errors import EngineFailure, LoraGatewayError
 from launch.adapters import adapter_id
 from launch.base import resolve_base
 from launch.bench import machine
 from launch.bench.churn_load import Clients, Tally, asked_directly
-from launch.bench.churn_operator import Change, ControlSocket, Operator
+from launch.bench.churn_operator import Change, Operator
 from launch.bench.churn_truth import PROMPTS, Truth, ask_alone
 from launch.bench.dummy_adapters import AdapterShape, write_dummy_adapter
 from launch.bench.engine_config import GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine_report import console, write_result
 from launch.bench.engine_stack import running_stack
 from launch.bench.places import RESULTS
+from launch.control_client import ControlClient
 from launch.engine_http import load_adapter, unload_adapter
 from launch.ports import free_port
 from launch.proof import NOISE
@@ -95,11 +96,11 @@ def measure(given: Config, scratch: Path, plan: Plan) -> dict[str, object]:
             f"{len(truth.alone)} models answer alone; {told_apart:.0%} of their answers can be told apart, "
             f"{worst} of {len(PROMPTS)} for the two most alike"
         )
-        control = ControlSocket(config.state_dir)
+        control = ControlClient(config.state_dir)
         began = time.monotonic()
         tally, operator = churn(stack.gateway_url, control, truth, folders, plan)
         took_s = time.monotonic() - began
-        _, state = control.ask("GET", "/state")
+        _, state = control.answer("GET", "/state")
         log = stack.log.read_text(encoding="utf-8", errors="replace")
     faults = [*tally.faults, *operator.faults, *(["the engine was restarted"] if _restarted(state) else [])]
     table = table_of(tally, operator.changes, took_s)
@@ -131,7 +132,7 @@ def measure(given: Config, scratch: Path, plan: Plan) -> dict[str, object]:
 
 def churn(
     url: str,
-    control: ControlSocket,
+    control: ControlClient,
     truth: Truth,
     folders: Mapping[str, Sequence[Path]],
     plan: Plan,
@@ -140,12 +141,12 @@ def churn(
     operator = Operator(control, folders, plan.seed)
     load = Clients(url, KEY, list(folders), truth, plan.requests)
     stop = threading.Event()
-    broken: list[EngineFailure] = []
+    broken: list[LoraGatewayError] = []
 
     def operate() -> None:
         try:
             operator.run(plan.pause_s, stop)
-        except EngineFailure as error:
+        except LoraGatewayError as error:
             broken.append(error)
 
     beside = threading.Thread(target=operate)

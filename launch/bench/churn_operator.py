@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import random
-import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.errors import EngineFailure
-from gateway.snapshot import SOCKET
-
-TIMEOUT_S = 300.0
+from launch.control_client import ControlClient
 
 
 @dataclass(frozen=True)
@@ -29,36 +23,10 @@ class Change:
     said: str = ""
 
 
-class ControlSocket:
-    """Blocking requests to the control plane."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self._path = str(state_dir / SOCKET)
-
-    def ask(
-        self, method: str, path: str, fields: Mapping[str, object] | None = None
-    ) -> tuple[int, dict[str, object]]:
-        """Status and document. Raises EngineFailure where nobody answers."""
-        connection = http.client.HTTPConnection("control", timeout=TIMEOUT_S)
-        try:
-            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.sock.settimeout(TIMEOUT_S)
-            connection.sock.connect(self._path)
-            body = None if fields is None else json.dumps(fields)
-            connection.request(method, path, body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            document = json.loads(answer.read() or b"{}")
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise EngineFailure(f"the control plane does not answer {path}: {error}") from error
-        finally:
-            connection.close()
-        return answer.status, document
-
-
 class Operator:
     """`folders` has for each task the adapters that may come."""
 
-    def __init__(self, control: ControlSocket, folders: Mapping[str, Sequence[Path]], seed: int) -> None:
+    def __init__(self, control: ControlClient, folders: Mapping[str, Sequence[Path]], seed: int) -> None:
         self._control = control
         self._folders = folders
         self._chance = random.Random(seed)
@@ -94,7 +62,7 @@ class Operator:
         self, what: str, task: str, method: str, path: str, fields: Mapping[str, object] | None = None
     ) -> None:
         began = time.monotonic()
-        status, document = self._control.ask(method, path, fields)
+        status, document = self._control.answer(method, path, fields)
         error = document.get("error")
         said = str(error.get("message", "")) if isinstance(error, dict) else ""
         self.changes.append(Change(what, task, status, round(time.monotonic() - began, 3), said))

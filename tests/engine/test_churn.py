@@ -8,7 +8,7 @@ import time
 from gateway.config import load_config
 from launch.base import resolve_base
 from launch.bench.churn import Plan, churn, learn, write_adapters
-from launch.bench.churn_operator import ControlSocket
+from launch.control_client import ControlClient
 from launch.engine_http import served_models
 from tests.engine.conftest import CONFIG, RealStack
 
@@ -29,15 +29,15 @@ def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> No
     assert engine is not None
     folders = write_adapters(real.adapters, resolve_base(load_config(CONFIG).base))
     truth = learn(engine[1], "base", folders, keep=set())
-    control = ControlSocket(real.state)
+    control = ControlClient(real.state)
     try:
         for task, found in folders.items():
-            status, said = control.ask("POST", "/adapters", {"task": task, "source": str(found[0])})
+            status, said = control.answer("POST", "/adapters", {"task": task, "source": str(found[0])})
             assert status == 200, said
         tally, operator = churn(real.url, control, truth, folders, Plan(REQUESTS, 4, PAUSE_S))
     finally:
         for task in folders:
-            control.ask("DELETE", f"/adapters/{task}")
+            control.answer("DELETE", f"/adapters/{task}")
         until_unloaded(engine[1], tuple(folders))
     assert (tally.faults, operator.faults) == ([], [])
     assert tally.verdicts == {"own": tally.answers}

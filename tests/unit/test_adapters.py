@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config
 from gateway.errors import ConfigError
 from launch.adapter_files import Origin
-from launch.adapters import check_adapter, check_adapters, engine_rank
+from launch.adapters import check_adapter, engine_rank
 from launch.shapes import describe_base
 from tests.unit.adapter_folders import BASE, GOOD, LAYOUT, Q, Shapes, adapter, weights
 
@@ -135,12 +134,6 @@ def test_another_bases_name_is_a_warning_where_shapes_fit(tmp_path: Path) -> Non
     other = check_adapter("naming", adapter(tmp_path / "b", GOOD, {"base_model_name_or_path": "x/big"}), BASE)
     assert same.warnings == ()
     assert "x/big" in other.warnings[0]
-
-
-def test_rank_limit_must_be_one_that_the_engine_knows(tmp_path: Path) -> None:
-    config = Config.model_validate({"base": {"model": "m", "max_lora_rank": 12}})
-    with pytest.raises(ConfigError, match="must be auto or one of 1, 8"):
-        check_adapters(config, BASE)
 
 
 @pytest.mark.parametrize(("ranks", "expected"), [([], 1), ([1], 1), ([2], 8), ([8, 9], 16), ([300], 320)])

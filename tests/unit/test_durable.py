@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import EngineFailure
-from launch.bench.churn_operator import ControlSocket
+from gateway.errors import RequestError
+from launch.control_client import ControlClient
 from tests.unit.plant import ROOT, adapter_folder
 
 Weights = dict[str, dict[str, float]]
@@ -34,16 +34,16 @@ def control_plane(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         child.wait(10)
 
 
-def settled(control: ControlSocket) -> Weights:
+def settled(control: ControlClient) -> Weights:
     """Every task's versions with their weights, once the engine has proven all of them."""
     deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
-        with contextlib.suppress(EngineFailure):
-            _, state = control.ask("GET", "/state")
-            engine, tasks = state["engines"][0], state["tasks"]  # type: ignore[index]
+        with contextlib.suppress(RequestError):
+            _, state = control.answer("GET", "/state")
+            engine, tasks = state["engines"][0], state["tasks"]
             weights = {
                 name: {version["id"]: version["weight"] for version in task["versions"]}
-                for name, task in tasks.items()  # type: ignore[attr-defined]
+                for name, task in tasks.items()
             }
             wanted = {one for versions in weights.values() for one in versions}
             if engine["state"] == "ready" and set(engine["loaded"]) == wanted:
@@ -56,7 +56,7 @@ def settled(control: ControlSocket) -> Weights:
 class Commands:
     """An operator who goes on until nobody answers; the last command may be done or not."""
 
-    control: ControlSocket
+    control: ControlClient
     folder: Path
     chance: random.Random
     states: list[Weights] = field(default_factory=list)
@@ -64,11 +64,11 @@ class Commands:
     asked: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        with contextlib.suppress(EngineFailure):
+        with contextlib.suppress(RequestError):
             while True:
                 self._one()
-                _, state = self.control.ask("GET", "/state")
-                tasks: dict[str, dict[str, list[dict[str, float]]]] = state["tasks"]  # type: ignore[assignment]
+                _, state = self.control.answer("GET", "/state")
+                tasks: dict[str, dict[str, list[dict[str, float]]]] = state["tasks"]
                 self.states.append(
                     {
                         name: {str(version["id"]): version["weight"] for version in task["versions"]}
@@ -87,17 +87,17 @@ class Commands:
             if what == "canary":
                 fields["canary"] = 10
             self.asked.set()
-            self.control.ask("POST", "/adapters", fields)
+            self.control.answer("POST", "/adapters", fields)
         elif what == "remove":
-            self.control.ask("DELETE", f"/adapters/{task}")
+            self.control.answer("DELETE", f"/adapters/{task}")
         else:
-            self.control.ask("POST", f"/adapters/{task}/{what}", {})
+            self.control.answer("POST", f"/adapters/{task}/{what}", {})
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_any_moment_it_ends_in_the_state_that_was_said(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    control = ControlSocket(tmp_path / "state")
+    control = ControlClient(tmp_path / "state")
     with control_plane(tmp_path) as child:
         before = settled(control)
         commands = Commands(control, tmp_path, chance, [before])

@@ -6,12 +6,14 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.snapshot import decode_snapshot
+from launch import managed
 from tests.unit.plant import Plant, PlantOptions, adapter_folder, plant
 
 Work = Callable[[Plant], Awaitable[None]]
@@ -148,6 +150,31 @@ def test_idle_engine_that_can_sleeps_and_is_proven_when_it_wakes(tmp_path: Path)
         assert made.engine.pid == first
         assert made.engine.loaded
 
+    run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}, can_sleep=True))
+
+
+def test_engine_that_slept_longer_than_a_start_may_take_wakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept_s = 0.0
+
+    class Clock:
+        time = staticmethod(time.time)
+
+        @staticmethod
+        def monotonic() -> float:
+            return time.monotonic() + slept_s
+
+    async def work(made: Plant) -> None:
+        nonlocal slept_s
+        await made.until_state("sleeping")
+        first = made.engine.pid
+        slept_s = 10 * made.supervisor.config.engine.start_timeout_s
+        await made.client.post("/engines/start", json={})
+        await made.until_state("ready")
+        assert (made.engine.pid, made.engine.restarts, made.engine.reason) == (first, 0, "")
+
+    monkeypatch.setattr(managed, "time", Clock)
     run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}, can_sleep=True))
 
 
