@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,7 +17,10 @@ from gateway.auth import Keys
 from gateway.cold import HEARTBEAT_S, WaitingRoom
 from gateway.config import Config
 from gateway.control import Control
-from gateway.dialects.completions import CHAT, TEXT
+from gateway.dialects.completions import CHAT
+from gateway.dialects.messages import MESSAGES
+from gateway.dialects.parameters import Limits
+from gateway.dialects.routes import DIALECTS
 from gateway.endpoints.admin import COMMANDS, AdminCommand, Administration, AdminStatus
 from gateway.endpoints.engine import EngineEndpoint
 from gateway.endpoints.health import Health, Ready
@@ -25,6 +28,7 @@ from gateway.endpoints.metrics import MetricsText
 from gateway.endpoints.models import Models
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import Head, send_error
+from gateway.endpoints.unkept import UnkeptResponse
 from gateway.errors import NotFound, internal_error
 from gateway.follower import Follower
 from gateway.http_server import Express
@@ -36,8 +40,6 @@ from gateway.replicas import Replicas
 from gateway.shadow import Shadow
 
 logger = logging.getLogger("gateway.app")
-
-DIALECTS = (CHAT, TEXT)
 
 
 class Gateway:
@@ -62,20 +64,27 @@ class Gateway:
         self.shadow = Shadow(self.replicas, self.admission, self.metrics, worker)
         self.room = WaitingRoom(self.replicas, worker, heartbeat_s=heartbeat_s)
         self._keys = keys = Keys(config.keys)
+        _say_unwritten(config)
         relay = Relay(self.replicas, self.admission)
         self._pipelines = pipelines = PipelineEndpoint(
             compile_pipelines(config), relay, self.metrics, self.shadow
         )
+        limits = Limits(config, self.replicas.context_tokens)
         hot = {
             dialect.path.decode(): EngineEndpoint(
-                dialect, keys, relay, pipelines, bounds, self.metrics, self.room, self.shadow
+                dialect, keys, relay, pipelines, bounds, limits, self.metrics, self.room, self.shadow
             )
             for dialect in DIALECTS
         }
-        models = Models(keys, self.replicas)
+        models = Models(keys, self.replicas, limits)
         self._administration = admin = Administration(keys, bounds)
         routes = [
             *(Route(path, endpoint=endpoint, methods=["POST"]) for path, endpoint in hot.items()),
+            Route(
+                "/v1/responses/{rest:path}",
+                endpoint=UnkeptResponse(keys),
+                methods=["GET", "POST", "DELETE"],
+            ),
             Route("/v1/models", endpoint=models, methods=["GET"]),
             Route("/v1/models/{model:path}", endpoint=models, methods=["GET"]),
             Route(
@@ -133,6 +142,7 @@ class Gateway:
             self._pipelines.pipelines = pipelines
             self._keys.replace(config.keys)
             self.admission.configure(config)
+            _say_unwritten(config)
 
         return commit
 
@@ -158,13 +168,27 @@ class Gateway:
             await self.replicas.stop()
 
 
+def _say_unwritten(config: Config) -> None:
+    """A task's default that an API has no parameter for is left out there."""
+    for name, task in config.tasks.items():
+        for dialect in DIALECTS if task.defaults else ():
+            keys = dialect.unwritten(task.defaults) if dialect.generates else []
+            if keys:
+                path, listed = dialect.path.decode(), ", ".join(keys)
+                logger.warning("tasks.%s.defaults: %s has no %s, so it is left out there", name, path, listed)
+
+
 async def _no_such_route(request: Request, error: Exception) -> Response:
-    """Starlette's own 404 and 405 in OpenAI's envelope."""
+    """Starlette's own 404 and 405 in the envelope of the API whose path it is."""
     assert isinstance(error, HTTPException)
     path, method = request.scope["path"], request.scope["method"]
     if error.status_code == 405:
         answer = NotFound(f"{path} does not take {method}.", status=405, code="method_not_allowed")
     else:
         answer = NotFound(f"There is no route {method} {path}.")
-    headers = dict(error.headers or {}) | {"x-request-id": Head(request.scope["headers"]).request_id.decode()}
-    return JSONResponse(answer.envelope, status_code=answer.status, headers=headers)
+    request_id = Head(request.scope["headers"]).request_id
+    headers = dict(error.headers or {}) | {"x-request-id": request_id.decode()}
+    dialect = MESSAGES if path.startswith(MESSAGES.path.decode()) else CHAT
+    return Response(
+        dialect.error_body(answer, request_id), answer.status, headers, media_type="application/json"
+    )

@@ -69,6 +69,23 @@ class Keys:
     def required(self) -> bool:
         return bool(self._principals)
 
+    def principal_of(self, api_key: bytes | None, authorization: bytes | None) -> Principal:
+        """As `principal`, where a key may come as `x-api-key` too; of two both must be the same.
+
+        Raises Unauthorized.
+        """
+        if not self._principals:
+            return ANYBODY
+        if api_key is not None:
+            if authorization is not None and (
+                authorization[:7].lower() != _BEARER or authorization[7:].strip() != api_key.strip()
+            ):
+                raise Unauthorized("x-api-key and Authorization hold different keys; send one of them.")
+            authorization = _BEARER + api_key
+        elif authorization is None:
+            raise Unauthorized("An API key is needed: send the header 'x-api-key: <key>'.")
+        return self.principal(authorization)
+
     def principal(self, authorization: bytes | None) -> Principal:
         """Whose key the Authorization header holds. Raises Unauthorized."""
         if not self._principals:

@@ -102,6 +102,7 @@ class Heartbeat:
                 (b"x-request-id", exchange.request_id),
                 (b"x-gateway-task", name),
                 (b"x-gateway-cold", b"true"),
+                *exchange.dialect.id_headers(exchange.request_id),
                 (b"content-type", b"text/event-stream; charset=utf-8"),
                 (b"cache-control", b"no-cache"),
             ]

@@ -24,14 +24,7 @@ _STAND_INS = {
     "max_tokens": ("max_tokens", "max_completion_tokens"),
     "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
 }
-_FORMATS = (
-    "response_format",
-    "structured_outputs",
-    "guided_json",
-    "guided_regex",
-    "guided_choice",
-    "guided_grammar",
-)
+_FORMATS = ("response_format", "structured_outputs")
 _TRUE = msgspec.Raw(b"true")
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
@@ -42,6 +35,13 @@ class _Message(msgspec.Struct):
     role: str
 
 
+class _Item(msgspec.Struct):
+    """Of an item that may be no message."""
+
+    role: str | None = None
+
+
+_decode_items = msgspec.json.Decoder(str | list[_Item] | None).decode
 _decode_messages = msgspec.json.Decoder(list[_Message]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_options = msgspec.json.Decoder(Fields | None).decode
@@ -121,6 +121,40 @@ def encode_body(fields: Fields, route: Route, received_bytes: int) -> Segments:
             rest = bytes(fields["messages"]).lstrip()[1:]
             fields["messages"] = msgspec.Raw(prefix + rest)
         return (_encode(fields),)
+    return _in_pieces(fields, prefix)
+
+
+def encode_fields(fields: Fields, received_bytes: int) -> Segments:
+    """As `encode_body`, of fields that have all they need."""
+    return (_encode(fields),) if received_bytes < JOIN_BELOW_BYTES else _in_pieces(fields, b"")
+
+
+def with_member(fields: Fields, key: str, member: str, value: msgspec.Raw) -> None:
+    """Write `value` into an object of the request's, where the client's has no such member.
+
+    Raises InvalidRequest where what the client gave is no object.
+    """
+    held: Fields = {}
+    if key in fields:
+        try:
+            held = _decode_options(fields[key]) or {}
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise InvalidRequest(f"'{key}' must be an object.", param=key) from None
+    if bytes(held.get(member, b"null")) == b"null":
+        held[member] = value
+        fields[key] = msgspec.Raw(_encode(held))
+
+
+def says_system(fields: Fields, key: str) -> bool:
+    """Whether a list of messages, or of other items, has one of the system's or the developer's."""
+    try:
+        items = _decode_items(fields[key]) if key in fields else None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"'{key}' must be text or list messages: {error}", param=key) from None
+    return isinstance(items, list) and any(item.role in ("system", "developer") for item in items)
+
+
+def _in_pieces(fields: Fields, prefix: bytes) -> Segments:
     segments: list[bytes | memoryview] = []
     opening = b"{"
     for key, raw in fields.items():

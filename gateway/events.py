@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import ClassVar
 
 import msgspec
 
@@ -13,6 +15,8 @@ _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\]')
 """In JSON a quote within a string is escaped, so this cannot be a model's text."""
 
 _ENDS = (b"\n\n", b"\r\n\r\n")
+_BETWEEN = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
+_DATA = re.compile(rb"^data:(.*)$", re.M)
 
 
 class Usage(msgspec.Struct):
@@ -44,6 +48,8 @@ class EventStream:
     """One stream. `withhold_usage`: the usage event was not asked for by the client and is kept from it."""
 
     __slots__ = ("_held", "_withhold_usage", "events", "usage")
+    marker: ClassVar[bytes] = b"[]"
+    """Only a piece that holds it can hold the usage: to find it is cheap, and most pieces do not."""
 
     def __init__(self, withhold_usage: bool) -> None:
         self._withhold_usage = withhold_usage
@@ -65,8 +71,8 @@ class EventStream:
                     return b""
             else:
                 piece, self._held = piece[:end], piece[end:]
-        if piece.find(b"[]") >= 0 and _NO_CHOICES.search(piece):  # find is cheaper, and most often enough
-            piece = self._without_usage(piece)
+        if piece.find(self.marker) >= 0:
+            piece = self._read(piece)
         self.events += piece.count(b"\n\n") or piece.count(b"\r\n\r\n")  # in JSON both are escaped
         return piece
 
@@ -75,15 +81,38 @@ class EventStream:
         held, self._held = self._held, b""
         return held
 
+    def _read(self, piece: bytes) -> bytes:
+        """Find the usage in whole events; what goes on of them."""
+        return self._without_usage(piece) if _NO_CHOICES.search(piece) else piece
+
     def _without_usage(self, piece: bytes) -> bytes:
         kept: list[bytes] = []
-        for event in re.split(rb"(?<=\n\n)|(?<=\r\n\r\n)", piece):
+        for event in _BETWEEN.split(piece):
             usage = _final_usage(event)
             if usage is not None:
                 self.usage = usage
             if usage is None or not self._withhold_usage:
                 kept.append(event)
         return b"".join(kept)
+
+
+class NamedEvents(EventStream):
+    """A stream whose events have names; `usage_in` reads an event's data, and nothing is kept back."""
+
+    __slots__ = ("_usage_in",)
+    marker = b'"usage"'  # within a string its quotes would be escaped
+
+    def __init__(self, usage_in: Callable[[bytes], Usage | None]) -> None:
+        super().__init__(False)
+        self._usage_in = usage_in
+
+    def _read(self, piece: bytes) -> bytes:
+        for event in _BETWEEN.split(piece):
+            data = _DATA.search(event) if event.find(self.marker) >= 0 else None
+            usage = self._usage_in(data[1]) if data else None
+            if usage is not None:
+                self.usage = usage
+        return piece
 
 
 def _final_usage(event: bytes) -> Usage | None:

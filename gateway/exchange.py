@@ -120,6 +120,7 @@ class Exchange:
             (b"x-gateway-replica", self.replica.encode()),
             (b"x-gateway-queue-ms", b"%.1f" % (self.queue_s * 1000)),
             (b"x-gateway-overhead-ms", b"%.2f" % (overhead_s * 1000)),
+            *self.dialect.id_headers(self.request_id),
         ]
         if self.cold:
             headers.append(COLD)

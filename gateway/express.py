@@ -158,10 +158,12 @@ class Lane:
             if connection.status == 200:
                 exchange.usage = exchange.dialect.usage_of(answer)
             else:
-                answer = exchange.dialect.refusal(connection.status, answer, exchange.request_id)
+                exchange.status, answer = exchange.dialect.refusal(
+                    connection.status, answer, exchange.request_id
+                )
             headers = self._headers()
             headers.append((b"content-length", b"%d" % len(answer)))
-            self._client.begin(connection.status, headers)
+            self._client.begin(exchange.status, headers)
             self._client.write(answer, False)
             self._finish(connection)
         elif self._answer_bytes > MAX_ANSWER_BYTES:

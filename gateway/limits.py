@@ -1,4 +1,4 @@
-"""Bounds: how large a body may be, what it may ask for, and how many requests run at once."""
+"""Bounds: how many requests run at once, how many wait, and whose turn it is."""
 
 from __future__ import annotations
 
@@ -6,42 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 
-import msgspec
-
-from gateway.config import Config, GatewayConfig
-from gateway.errors import InvalidRequest, RateLimited, Unavailable
+from gateway.config import Config
+from gateway.errors import RateLimited, Unavailable
 from gateway.slots import OnResident, Slots, takes_slot
 
 OnWaiting = Callable[[str, int], None]
-
-BOUNDED_COUNTS = ("n", "best_of")
-BOUNDED_LOGPROBS = ("logprobs", "top_logprobs", "prompt_logprobs")
-REFUSED = ("api_base", "base_url", "api_key", "chat_template", "chat_template_kwargs")
-"""Fields that would let a client choose where a request goes or what code renders it."""
-
-
-def check_fields(fields: Mapping[str, msgspec.Raw], bounds: GatewayConfig) -> None:
-    """Refuse what would harm the engine before it is sent. Raises InvalidRequest."""
-    for key in REFUSED:
-        if key in fields:
-            raise InvalidRequest(f"The parameter '{key}' is not accepted here.", param=key)
-    for key in BOUNDED_COUNTS:
-        if key in fields:
-            _check_count(key, fields[key], 1, bounds.max_n)
-    for key in BOUNDED_LOGPROBS:
-        if key in fields and bytes(fields[key]) not in (b"true", b"false"):
-            _check_count(key, fields[key], 0, bounds.max_logprobs)
-
-
-def _check_count(key: str, raw: msgspec.Raw, least: int, most: int) -> None:
-    try:
-        value = msgspec.json.decode(raw, type=int | None)
-    except msgspec.ValidationError:
-        raise InvalidRequest(f"'{key}' must be a whole number.", param=key) from None
-    if value is not None and not least <= value <= most:
-        raise InvalidRequest(f"'{key}' is {value}; it may be from {least} to {most}.", param=key)
 
 
 class Gate:

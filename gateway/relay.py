@@ -180,7 +180,7 @@ class Relay:
             if connection.status == 200:
                 exchange.usage = dialect.usage_of(answer)
             else:
-                answer = dialect.refusal(connection.status, answer, exchange.request_id)
+                exchange.status, answer = dialect.refusal(connection.status, answer, exchange.request_id)
             if exchange.begun:  # a refusal in a stream that has begun
                 await send_last_event(send, dialect, answer)
                 exchange.finished()
@@ -188,7 +188,7 @@ class Relay:
             headers = exchange.headers()
             headers.append((b"content-type", content_type))
             headers.append((b"content-length", b"%d" % len(answer)))
-            await send({"type": "http.response.start", "status": connection.status, "headers": headers})
+            await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
             await send({"type": "http.response.body", "body": answer, "more_body": False})
             exchange.finished()
         finally:
@@ -269,6 +269,8 @@ def error_answer(
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id),
     ]
+    if dialect is not None:
+        headers += dialect.id_headers(request_id)
     if cold:
         headers.append(COLD)
     if error.retry_after_s is not None:

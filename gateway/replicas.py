@@ -86,6 +86,12 @@ class Replicas:
         """What some engine's own list says of a model."""
         return next((one.models[name] for one in self._replicas if name and name in one.models), None)
 
+    def context_tokens(self) -> int | None:
+        """How long the base's context is, where an engine has told."""
+        name, only = self._config.base.name, self._only
+        base = self.engine_model(name) if only is None else only.models.get(name)
+        return base.max_model_len if base else None
+
     async def stop(self) -> None:
         """Close idle connections."""
         tasks = [*self._asking, *([self._proving] if self._proving else [])]

@@ -65,6 +65,12 @@ class BaseConfig(_Strict):
     idle_unload: Literal["never"] | Duration = Field(
         "never", description="unload after so long without a request, such as 15m; never: it stays loaded"
     )
+    tool_call_parser: str | None = Field(
+        None, description="the engine's --tool-call-parser, such as hermes: tools may be called"
+    )
+    reasoning_parser: str | None = Field(
+        None, description="the engine's --reasoning-parser, such as qwen3: thinking is told from the answer"
+    )
     load_format: str | None = Field(None, description="the engine's --load-format, such as dummy")
 
 
@@ -154,6 +160,13 @@ class GatewayConfig(_Strict):
     )
     max_n: Positive = Field(16, description="largest n and best_of")
     max_logprobs: Positive = Field(20, description="largest logprobs and top_logprobs")
+    max_schema_bytes: Positive = Field(
+        64 * 1024, description="largest schema or list of tools in one request"
+    )
+    template_variables: list[str] = Field(
+        default_factory=lambda: ["enable_thinking"],
+        description="what a client may set in chat_template_kwargs",
+    )
 
 
 class EngineConfig(_Strict):

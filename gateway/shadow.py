@@ -45,7 +45,10 @@ MOST_PENDING = 1000
 """Records that wait to be written; more are let go."""
 LOW_PRIORITY = msgspec.Raw(b"1000")
 """In vLLM's priority scheduling a larger number comes later; clients' requests have 0."""
-LEFT_OUT = ("stream", "stream_options", "logprobs", "top_logprobs", "prompt_logprobs", "n", "best_of")
+LEFT_OUT = (
+    *("stream", "stream_options", "logprobs", "top_logprobs", "prompt_logprobs", "n", "best_of"),
+    "include",
+)
 """Of a request, what its copy does not need: the first choice's text is compared, and nothing else."""
 GREEDY = (msgspec.Raw(b"0"), msgspec.Raw(b"0.0"))
 
@@ -114,6 +117,8 @@ class Shadow:
         Call it before the task's contract is applied to them.
         """
         wanted = self.candidates.get(route.name)
+        if not exchange.dialect.generates:
+            return None
         if wanted is None or wanted.id == route.adapter_id or self.chance() >= wanted.share:
             return None
         if streamed and "tools" in fields:
@@ -204,7 +209,7 @@ class Shadow:
         dialect = copy.exchange.dialect
         dialect.apply_contract(fields, route)
         if self._priorities:
-            fields["priority"] = LOW_PRIORITY
+            dialect.give_priority(fields, LOW_PRIORITY)
         return dialect.encode_body(fields, route, copy.size_bytes)
 
     async def _ask(self, copy: Copy, body: Segments) -> Answer | None:
@@ -221,7 +226,7 @@ class Shadow:
             answer = await _read(connection)
         finally:
             replica.upstream.finish(connection)
-        return read_answer(answer, time.perf_counter() - began)
+        return read_answer(answer, time.perf_counter() - began, copy.exchange.dialect.name)
 
     def _compared(self, copy: Copy, own: Answer, other: Answer | None, reason: str) -> Record:
         answers = [own] if other is None else [own, other]

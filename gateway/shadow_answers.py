@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -71,44 +71,152 @@ class _Document(msgspec.Struct):
     error: msgspec.Raw | None = None
 
 
+class _Part(msgspec.Struct):
+    text: str | None = None
+
+
+class _Item(msgspec.Struct):
+    """Of a response's output: a message, or a call of a function."""
+
+    type: str = ""
+    content: list[_Part] | None = None
+    name: str = ""
+    arguments: str = ""
+
+
+class _Tokens(msgspec.Struct):
+    output_tokens: int = 0
+
+
+class _Response(msgspec.Struct):
+    output: list[_Item]
+    status: str = ""
+    usage: _Tokens | None = None
+
+
+class _Block(msgspec.Struct):
+    """Of a message's content: a text, or a call of a tool."""
+
+    type: str = ""
+    text: str = ""
+    name: str = ""
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Said(msgspec.Struct):
+    content: list[_Block]
+    stop_reason: str | None = None
+    usage: _Tokens | None = None
+
+
+class _Delta(msgspec.Struct):
+    text: str = ""
+    stop_reason: str | None = None
+
+
+class _Event(msgspec.Struct):
+    """Of a stream with named events, a response's or a message's."""
+
+    type: str = ""
+    response: _Response | None = None
+    delta: _Delta | str | None = None
+    usage: _Tokens | None = None
+
+
 _decode = msgspec.json.Decoder(_Document).decode
+_decode_response = msgspec.json.Decoder(_Response).decode
+_decode_said = msgspec.json.Decoder(_Said).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
 
 
-def read_answer(body: bytes, seconds: float) -> Answer | None:
-    """The first choice of a whole answer; None where it has none, or is too long."""
+def read_answer(body: bytes, seconds: float, api: str = "chat") -> Answer | None:
+    """A whole answer's text, of several the first; None where it has none, or is too long.
+
+    `api` is a dialect's name.
+    """
+    answer: Answer | None
     try:
-        document = _decode(body)
+        if api == "responses":
+            answer = _of_response(_decode_response(body))
+        elif api == "messages":
+            answer = _of_message(_decode_said(body))
+        else:
+            answer = _of_choice(_decode(body))
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+    if answer is None or len(answer.text) > MAX_TEXT_BYTES:
+        return None
+    return replace(answer, seconds=seconds)
+
+
+def _of_response(response: _Response) -> Answer:
+    texts = [part.text or "" for item in response.output for part in item.content or ()]
+    calls: list[object] = [
+        {"name": item.name, "arguments": _parsed(item.arguments)}
+        for item in response.output
+        if item.type == "function_call"
+    ]
+    tokens = response.usage.output_tokens if response.usage else 0
+    return Answer(_with_calls("".join(texts), calls), response.status, tokens)
+
+
+def _of_message(said: _Said) -> Answer:
+    text = "".join(block.text for block in said.content if block.type == "text")
+    calls: list[object] = [
+        {"name": block.name, "arguments": msgspec.json.decode(block.input)}
+        for block in said.content
+        if block.type == "tool_use"
+    ]
+    tokens = said.usage.output_tokens if said.usage else 0
+    return Answer(_with_calls(text, calls), said.stop_reason or "", tokens)
+
+
+def _of_choice(document: _Document) -> Answer | None:
     choice = next((one for one in document.choices if one.index == 0), None)
     if choice is None:
         return None
     text = choice.text if choice.message is None else _said(choice.message)
-    if text is None or len(text) > MAX_TEXT_BYTES:
+    if text is None:
         return None
     tokens = (document.usage.completion_tokens or 0) if document.usage else 0
-    return Answer(text, choice.finish_reason or "", tokens, seconds)
+    return Answer(text, choice.finish_reason or "", tokens)
 
 
 def _said(message: _Message) -> str:
-    """Its text; of tool calls their names and arguments, without the ids that are new each time."""
-    if not message.tool_calls:
-        return message.content or ""
-    calls = [
+    calls: list[object] = [
         {"name": call.function.name, "arguments": _parsed(call.function.arguments)}
-        for call in message.tool_calls
+        for call in message.tool_calls or ()
     ]
-    return msgspec.json.encode(
-        {"content": message.content, "tool_calls": calls} if message.content else calls
-    ).decode()
+    return _with_calls(message.content or "", calls)
+
+
+def _with_calls(text: str, calls: list[object]) -> str:
+    """The text; of tool calls their names and arguments, without the ids that are new each time."""
+    if not calls:
+        return text
+    return msgspec.json.encode({"content": text, "tool_calls": calls} if text else calls).decode()
 
 
 class Gathered:
     """A client's own answer, kept as it passes, up to a bound."""
 
-    __slots__ = ("_finish_reason", "_held", "_size_bytes", "_text", "_tokens", "_whole", "streamed", "usable")
+    __slots__ = (
+        "_api",
+        "_final",
+        "_finish_reason",
+        "_held",
+        "_size_bytes",
+        "_text",
+        "_tokens",
+        "_whole",
+        "streamed",
+        "usable",
+    )
 
-    def __init__(self, streamed: bool) -> None:
+    def __init__(self, streamed: bool, api: str = "chat") -> None:
+        """`api` is a dialect's name."""
+        self._api = api
+        self._final: Answer | None = None
         self.streamed = streamed
         self.usable = True
         """False where it is too long, or cannot be read."""
@@ -136,7 +244,9 @@ class Gathered:
         if not self.usable:
             return None
         if not self.streamed:
-            return read_answer(self._held, seconds)
+            return read_answer(self._held, seconds, self._api)
+        if self._final is not None:
+            return replace(self._final, seconds=seconds)
         if not self._whole:
             return None
         return Answer("".join(self._text), self._finish_reason, self._tokens, seconds)
@@ -150,6 +260,9 @@ class Gathered:
                 self._whole = True
                 continue
             try:
+                if self._api in ("responses", "messages"):
+                    self._take_event(_decode_event(data))
+                    continue
                 document = _decode(data)
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 self._give_up()
@@ -158,6 +271,21 @@ class Gathered:
                 self._give_up()
                 return
             self._take(document)
+
+    def _take_event(self, event: _Event) -> None:
+        if event.type == "error":
+            self._give_up()
+        elif event.response is not None and event.type in ("response.completed", "response.incomplete"):
+            answer = _of_response(event.response)  # it has the whole answer once more
+            self._final = answer if len(answer.text) <= MAX_TEXT_BYTES else None
+        elif event.type == "message_stop":
+            self._whole = True
+        elif isinstance(event.delta, _Delta):
+            self._text.append(event.delta.text)
+            self._size_bytes += len(event.delta.text)
+            self._finish_reason = event.delta.stop_reason or self._finish_reason
+            if event.usage is not None:
+                self._tokens = event.usage.output_tokens
 
     def _take(self, document: _Document) -> None:
         if document.usage is not None:

@@ -47,7 +47,7 @@ class Copy:
         streamed: bool,
     ) -> None:
         self._begin = begin
-        self._gathered = Gathered(streamed)
+        self._gathered = Gathered(streamed, exchange.dialect.name)
         self._task: asyncio.Task[None] | None = None
         self._over = False
         self.exchange = exchange

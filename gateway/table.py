@@ -22,6 +22,10 @@ class Contract:
     system_message: bytes | None
     defaults: Mapping[str, msgspec.Raw]
     response_format: msgspec.Raw | None
+    system: msgspec.Raw | None = None
+    """The system prompt's text alone."""
+    schema: msgspec.Raw | None = None
+    """The answer's schema alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ def build_table(
             response_format=None
             if task.schema_ is None
             else msgspec.Raw(msgspec.json.encode(response_format(name, task.schema_))),
+            system=None if task.system is None else msgspec.Raw(msgspec.json.encode(task.system)),
+            schema=None if task.schema_ is None else msgspec.Raw(msgspec.json.encode(task.schema_)),
         )
         answering = loaded.get(name, ())
         routes[name] = _routes(name, "task", contract, answering, task.description, why.get(name, ""))

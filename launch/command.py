@@ -54,12 +54,18 @@ def engine_command(
     # Decoding dominates a pipeline's time, so no tokens for white space between JSON's own.
     structured = {"backend": "xgrammar", "disable_any_whitespace": True}
     argv += ["--structured-outputs-config", json.dumps(structured)]
+    # Tasks are text: a base that could see would fetch whatever address a message names.
+    argv.append("--language-model-only")
     if settings.max_model_len is not None:
         argv += ["--max-model-len", str(settings.max_model_len)]
     if settings.max_num_seqs is not None:
         argv += ["--max-num-seqs", str(settings.max_num_seqs)]
     if settings.enforce_eager:
         argv.append("--enforce-eager")
+    if settings.tool_call_parser is not None:
+        argv += ["--enable-auto-tool-choice", "--tool-call-parser", settings.tool_call_parser]
+    if settings.reasoning_parser is not None:
+        argv += ["--reasoning-parser", settings.reasoning_parser]
     if settings.load_format is not None:
         argv += ["--load-format", settings.load_format]
     if settings.tensor_parallel_size > 1:

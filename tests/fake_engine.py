@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-RECORDED = Path(__file__).parent / "recorded"
+from tests import fake_apis
+from tests.fake_apis import RECORDED
+
 MODELS = ("base", "concept@aaaaaaaaaaaa", "naming@bbbbbbbbbbbb")
 Document = dict[str, object]
 
@@ -156,20 +158,24 @@ class FakeEngine:
         if answer.body is not None or answer.status != 200:
             return await self._whole(writer, answer.status, answer.body or b"{}")
         if asked.get("stream") is True:
-            return await self._stream(writer, answer, asked, chat)
+            return await self._stream(writer, answer, asked, request.path)
         for index in range(len(answer.tokens)):
             if index in answer.hold_token:
                 await answer.hold_token[index].wait()
+        if request.path in fake_apis.WHOLE:
+            return await self._whole(writer, *fake_apis.whole(request.path, asked, answer.tokens))
         return await self._whole(writer, 200, json.dumps(_completion(answer, asked, chat)).encode())
 
-    async def _stream(
-        self, writer: asyncio.StreamWriter, answer: Answer, asked: Document, chat: bool
-    ) -> bool:
+    async def _stream(self, writer: asyncio.StreamWriter, answer: Answer, asked: Document, path: str) -> bool:
+        chat = path.endswith("/chat/completions")
+        named = fake_apis.stream(path, asked, answer.tokens) if path in fake_apis.WHOLE else None
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
         await self._write(writer, head + b"transfer-encoding: chunked\r\n\r\n")
         filler = b"data: " + b"x" * 65528 + b"\n\n"
         for _ in range(answer.flood_bytes // len(filler)):
             await self._write(writer, _chunk(filler))
+        if named is not None:
+            await self._write(writer, _chunk(named.before))
         for index, token in enumerate([] if answer.flood_bytes else answer.tokens):
             if index in answer.hold_token:
                 await answer.hold_token[index].wait()
@@ -178,8 +184,14 @@ class FakeEngine:
                 await writer.drain()
                 writer.close()
                 return False
+            if named is not None:
+                await self._write(writer, _chunk(named.token(token)))
+                continue
             last = index == len(answer.tokens) - 1
             await self._write(writer, _chunk(_event(_piece(token, asked, chat, last))))
+        if named is not None:
+            await self._write(writer, _chunk(named.after) + b"0\r\n\r\n")
+            return True
         options = asked.get("stream_options")
         if isinstance(options, dict) and options.get("include_usage"):
             await self._write(writer, _chunk(_event(_usage_event(answer, asked, chat))))

@@ -3,32 +3,89 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 import msgspec
 
-from gateway.contract import Fields
+from gateway.contract import Fields, text_field
+from gateway.dialects.parameters import Limits, Rule, unknown, unsupported
 from gateway.errors import RequestError
 from gateway.events import EventStream, Usage
 from gateway.table import Route
 from gateway.upstream import Segments
 
 _encode = msgspec.json.Encoder().encode
+_OBSCURE = b"Invalid structural tag specification."
+_CLEAR = (
+    b"Invalid structural tag: the schema of a tool (or of the tag) is none that a grammar can be made of."
+)
+NOTHING: Mapping[str, Rule] = MappingProxyType({})
 
 
 class Dialect(ABC):
     """One API; without state, one object for each of its routes.
 
-    A request passes `ask_for_usage` where it is a stream, `apply_contract`, `encode_body`; its answer
-    `usage_of`, or `events` in a stream.
+    A request passes `check_fields`, `ask_for_usage` where it is a stream, `apply_contract`, `encode_body`,
+    its answer `usage_of`, or `events` in a stream.
     """
 
     name: ClassVar[str]
-    """In records and documents."""
+    """In documents, and in what a model is said to support."""
+    passed: ClassVar[frozenset[str]]
+    """The engine's parameters that go through, some within bounds (`rules`)."""
+    labels: ClassVar[frozenset[str]] = frozenset()
+    """The API's parameters that are taken and change nothing in an answer."""
+    refused: ClassVar[Mapping[str, str]]
+    """Parameters of the API or of the engine that are not taken, and why or what to do instead."""
+    rules: ClassVar[Mapping[str, Rule]] = NOTHING
+    """Of those that are taken, the ones whose value is looked at."""
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What a task's defaults are called here, where that is not their name in a chat."""
+    model_required: ClassVar[bool] = True
+    """Else the base is meant where none is named."""
+    api_key_header: ClassVar[bool] = False
+    """A key may come as `x-api-key` too."""
+    generates: ClassVar[bool] = True
+    """Answers with a model's text; only then pipelines run on it, and a candidate has copies."""
 
     def __init__(self, path: str) -> None:
         self.path = path.encode()
         """The gateway's and the engine's."""
+        self.plain = (self.passed | self.labels) - self.rules.keys()
+        """What goes through unseen."""
+
+    def unwritten(self, defaults: Iterable[str]) -> list[str]:
+        """Of a task's defaults those that this API has no parameter for."""
+        return sorted(key for key in defaults if self.renamed.get(key, key) not in self.passed)
+
+    def model_of(self, fields: Fields, base: str) -> str:
+        """The public name that is asked for. Raises InvalidRequest."""
+        if not self.model_required and ("model" not in fields or bytes(fields["model"]) == b"null"):
+            return base
+        return text_field(fields, "model")
+
+    def check_fields(self, fields: Fields, limits: Limits) -> None:
+        """Refuse what cannot be honoured or would harm the engine. Raises InvalidRequest."""
+        plain = self.plain
+        for key in fields:
+            if key not in plain:
+                self._look(key, fields, limits)
+
+    def _look(self, key: str, fields: Fields, limits: Limits) -> None:
+        rule = self.rules.get(key)
+        if rule is not None:
+            rule(key, fields, limits)
+        elif key not in self.refused:
+            raise unknown(key, self.passed | self.labels)
+        elif bytes(fields[key]) != b"null":
+            raise unsupported(key, f"'{key}' is not supported: {self.refused[key]}")
+
+    def sticky_of(self, fields: Fields) -> bytes | None:
+        """What a client calls its own user, as JSON: it ties requests to one of several versions."""
+        user = bytes(fields.get("user", b""))
+        return user if len(user) > 2 and user.startswith(b'"') else None
 
     def ask_for_usage(self, fields: Fields) -> bool:
         """Have a stream end with its usage; False where the client did not ask and must not see it.
@@ -40,6 +97,10 @@ class Dialect(ABC):
     @abstractmethod
     def apply_contract(self, fields: Fields, route: Route) -> None:
         """Write the engine's model name and, where the client gave none, the task's own settings."""
+
+    def give_priority(self, fields: Fields, priority: msgspec.Raw) -> None:
+        """Where the engine schedules by priority: a larger number comes later, 0 is a client's own."""
+        fields["priority"] = priority
 
     @abstractmethod
     def encode_body(self, fields: Fields, route: Route, received_bytes: int) -> Segments:
@@ -56,14 +117,23 @@ class Dialect(ABC):
     def events(self, usage_wanted: bool) -> EventStream:
         """What reads a stream on its way through; `usage_wanted` is what `ask_for_usage` said."""
 
+    def id_headers(self, request_id: bytes) -> list[tuple[bytes, bytes]]:
+        """Where its clients look for a request's id, beside `x-request-id`."""
+        return []
+
     def error_body(self, error: RequestError, request_id: bytes) -> bytes:
         """An error in the API's envelope: OpenAI's."""
         return _encode(error.envelope)
 
-    def refusal(self, status: int, answer: bytes, request_id: bytes) -> bytes:
-        """What a client is told where the engine refused: its own words."""
-        return answer
+    def refusal(self, status: int, answer: bytes, request_id: bytes) -> tuple[int, bytes]:
+        """What a client is told where the engine refused: its own words, and of one what they mean."""
+        return status, answer.replace(_OBSCURE, _CLEAR)
 
     def last_event(self, error_body: bytes) -> bytes:
         """An error as the last event of a stream. In JSON a line break only stands between two tokens."""
-        return b"data: " + error_body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"
+        return b"data: " + one_line(error_body) + b"\n\n"
+
+
+def one_line(document: bytes) -> bytes:
+    """JSON without line breaks, which in JSON only stand between two tokens."""
+    return document.replace(b"\r", b" ").replace(b"\n", b" ")

@@ -10,15 +10,15 @@ from starlette.types import Receive, Scope, Send
 from gateway.auth import CALLER, Caller, Keys, Principal, permitted_route
 from gateway.cold import Heartbeat, WaitingRoom
 from gateway.config import GatewayConfig
-from gateway.contract import Buffer, Fields, decode_body, flag_field, text_field
+from gateway.contract import Buffer, Fields, decode_body, flag_field
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.parameters import Limits, unsupported
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import ClientLeft, Head, check_head, check_size, read_json_body, send_error
 from gateway.errors import EngineError, RequestError, internal_error
 from gateway.exchange import Exchange
 from gateway.express import Lane
 from gateway.http_cycle import Cycle
-from gateway.limits import check_fields
 from gateway.metrics import Metrics
 from gateway.relay import UNREACHABLE, Relay, error_answer, send_last_event, until_client_leaves
 from gateway.shadow import Shadow
@@ -42,6 +42,7 @@ class EngineEndpoint:
         relay: Relay,
         pipelines: PipelineEndpoint,
         bounds: GatewayConfig,
+        limits: Limits,
         metrics: Metrics,
         room: WaitingRoom,
         shadow: Shadow,
@@ -53,6 +54,7 @@ class EngineEndpoint:
         self._relay = relay
         self._pipelines = pipelines
         self._bounds = bounds
+        self._limits = limits
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +63,7 @@ class EngineEndpoint:
         origin = "client" if caller is None else caller.origin
         exchange = Exchange(self._metrics, head.request_id, self._dialect, origin)
         try:
-            principal = caller.principal if caller else self._keys.principal(head.authorization)
+            principal = caller.principal if caller else self._principal(head)
             body = await read_json_body(head, receive, self._bounds)
             work = self._answer(exchange, principal, body, send)
             if not await until_client_leaves(work, scope, receive):
@@ -83,7 +85,7 @@ class EngineEndpoint:
         """Answer a request that its head alone rules out, before its body is here; whether it was one."""
         head = Head(client.headers)
         try:
-            self._keys.principal(head.authorization)
+            self._principal(head)
             check_head(head, self._bounds)
         except RequestError as fault:
             self._fail(Exchange(self._metrics, head.request_id, self._dialect), fault, client)
@@ -95,7 +97,7 @@ class EngineEndpoint:
         head = Head(client.headers)
         exchange = Exchange(self._metrics, head.request_id, self._dialect)
         try:
-            principal = self._keys.principal(head.authorization)
+            principal = self._principal(head)
             check_head(head, self._bounds)
             check_size(len(client.body), self._bounds)
             call = self._call(exchange, principal, bytes(client.body))
@@ -170,24 +172,34 @@ class EngineEndpoint:
             return False
         return replicas.may_come()
 
+    def _principal(self, head: Head) -> Principal:
+        """Whose key it is. Raises Unauthorized."""
+        if self._dialect.api_key_header:
+            return self._keys.principal_of(head.api_key, head.authorization)
+        return self._keys.principal(head.authorization)
+
     def _call(self, exchange: Exchange, principal: Principal, body: Buffer) -> _Call:
+        dialect, replicas = self._dialect, self._relay.replicas
         fields = decode_body(body)
-        route = permitted_route(self._relay.replicas.table, principal, text_field(fields, "model"))
+        model = dialect.model_of(fields, replicas.config.base.name)
+        route = permitted_route(replicas.table, principal, model)
         exchange.route = route
-        check_fields(fields, self._bounds)
+        dialect.check_fields(fields, self._limits)
         sticky = None
         if route.versions or route.kind == "pipeline":
-            sticky = _sticky(fields, principal)
+            if route.kind == "pipeline" and not dialect.generates:
+                raise _not_of_a_pipeline(route, dialect)
+            sticky = dialect.sticky_of(fields) or principal.name.encode() or None
             route = exchange.route = route.pick(sticky)
         return _Call(route, fields, flag_field(fields, "stream"), len(body), sticky)
 
 
-def _sticky(fields: Fields, principal: Principal) -> bytes | None:
-    """What ties a client to one of several versions: its `user`, else its key; None for neither."""
-    user = bytes(fields.get("user", b""))
-    if len(user) > 2 and user.startswith(b'"'):
-        return user
-    return principal.name.encode() or None
+def _not_of_a_pipeline(route: Route, dialect: Dialect) -> RequestError:
+    return unsupported(
+        "model",
+        f"'{route.name}' is a pipeline, and its stages write their own prompts: {dialect.path.decode()} "
+        "takes one of its tasks, or the base.",
+    )
 
 
 class _Call:

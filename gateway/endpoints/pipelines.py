@@ -13,21 +13,24 @@ from starlette.types import Send
 from gateway.config import JsonObject
 from gateway.contract import Buffer, decode_body
 from gateway.dialects.completions import CHAT
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.messages import MESSAGES
+from gateway.dialects.responses import RESPONSES
 from gateway.endpoints.reply import send_json
 from gateway.errors import InvalidRequest, RequestError
 from gateway.exchange import COLD, Exchange, HeaderList
 from gateway.metrics import Metrics
-from gateway.pipeline.answer import ChunkRenderer, chat_completion, text_completion
+from gateway.pipeline.answer import Shape
 from gateway.pipeline.engine_caller import EngineCaller
+from gateway.pipeline.rendering import CompletionRendering, MessageRendering, Rendering, ResponseRendering
+from gateway.pipeline.requests import from_message, from_response
 from gateway.pipeline.run import Done, Piece, run, stream
 from gateway.pipeline.spec import Pipeline
-from gateway.relay import Relay
+from gateway.relay import Relay, send_last_event
 from gateway.shadow import Shadow
 from gateway.table import Route
 
 logger = logging.getLogger("gateway.pipelines")
-
-_encode = msgspec.json.Encoder().encode
 
 
 class PipelineEndpoint:
@@ -73,26 +76,20 @@ class PipelineEndpoint:
         routes: Mapping[str, Route],
         send: Send,
     ) -> None:
-        request = _document(body)
-        request_id = exchange.request_id
-        chat = exchange.dialect is CHAT
+        dialect, request_id = exchange.dialect, exchange.request_id
+        asked = _document(body)
+        request = _as_chat(dialect, asked)
+        rendering = _rendering(dialect, request_id.decode(), pipeline.name, asked, body)
         caller = EngineCaller(self._relay, self._metrics, self._shadow, request_id, routes)
         exchange.status = 200
-        answer_id = ("chatcmpl-" if chat else "cmpl-") + request_id.decode()
-        headers = _headers(pipeline, routes)
+        headers = [*_headers(pipeline, routes), *dialect.id_headers(request_id)]
         if exchange.cold:
             headers.append(COLD)
-        created = int(time.time())
         if not streaming:
-            render = chat_completion if chat else text_completion
             result = await run(pipeline, request, caller)
-            answer = render(answer_id, created, pipeline.name, result)
-            await send_json(send, answer, request_id, extra=headers)
+            await send_json(send, rendering.whole(result), request_id, extra=headers)
             exchange.finished()
             return
-        renderer = ChunkRenderer(
-            "chat" if chat else "text", answer_id, created, pipeline.name, include_usage=_wants_usage(body)
-        )
         async with aclosing(stream(pipeline, request, caller)) as events:
             first = await anext(events)
             exchange.first_token_s = time.perf_counter() - exchange.arrived
@@ -103,7 +100,7 @@ class PipelineEndpoint:
             ]
             if not exchange.begun:
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await _send_events(renderer, first, events, exchange, send)
+            await _send_events(rendering, first, events, exchange, send)
 
 
 def _headers(pipeline: Pipeline, routes: Mapping[str, Route]) -> HeaderList:
@@ -115,29 +112,46 @@ def _headers(pipeline: Pipeline, routes: Mapping[str, Route]) -> HeaderList:
 
 
 async def _send_events(
-    renderer: ChunkRenderer,
+    rendering: Rendering,
     first: Piece | Done,
     rest: AsyncIterator[Piece | Done],
     exchange: Exchange,
     send: Send,
 ) -> None:
-    await _send_chunks(send, [*renderer.first(), *renderer.event(first)])
+    await _go_on(send, rendering.encoded([*rendering.first(), *rendering.event(first)]))
     try:
         async for event in rest:
-            await _send_chunks(send, renderer.event(event))
+            await _go_on(send, rendering.encoded(rendering.event(event)))
     except RequestError as error:
         logger.warning("request %s: pipeline failed midway: %s", exchange.request_id.decode(), error.message)
-        await _send_chunks(send, [error.envelope])
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        dialect = exchange.dialect
+        await send_last_event(send, dialect, dialect.error_body(error, exchange.request_id))
         exchange.failed(error)  # counted after the last wait: a client that leaves in one is counted there
     else:
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
+        await send({"type": "http.response.body", "body": rendering.end, "more_body": False})
         exchange.finished()
 
 
-async def _send_chunks(send: Send, chunks: list[JsonObject] | list[dict[str, dict[str, str | None]]]) -> None:
-    data = b"".join(b"data: " + _encode(chunk) + b"\n\n" for chunk in chunks)
+async def _go_on(send: Send, data: bytes) -> None:
     await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+def _as_chat(dialect: Dialect, asked: JsonObject) -> JsonObject:
+    if dialect is RESPONSES:
+        return from_response(asked)
+    return from_message(asked) if dialect is MESSAGES else asked
+
+
+def _rendering(
+    dialect: Dialect, request_id: str, pipeline: str, asked: JsonObject, body: Buffer
+) -> Rendering:
+    created = int(time.time())
+    if dialect is RESPONSES:
+        return ResponseRendering(request_id, created, pipeline, asked)
+    if dialect is MESSAGES:
+        return MessageRendering(request_id, created, pipeline)
+    shape: Shape = "chat" if dialect is CHAT else "text"
+    return CompletionRendering(request_id, created, pipeline, shape, include_usage=_wants_usage(body))
 
 
 def _document(body: Buffer) -> JsonObject:

@@ -29,10 +29,11 @@ class ClientLeft(LoraGatewayError):
 class Head:
     """What the gateway reads of a request's headers, in one pass."""
 
-    __slots__ = ("authorization", "content_length", "content_type", "request_id")
+    __slots__ = ("api_key", "authorization", "content_length", "content_type", "request_id")
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.authorization: bytes | None = None
+        self.api_key: bytes | None = None
         self.content_type: bytes | None = None
         self.content_length: int | None = None
         self.request_id = b""
@@ -44,6 +45,8 @@ class Head:
                 self.content_type = value
             elif name == b"content-length" and len(value) <= 20 and value.isdigit():
                 self.content_length = int(value)
+            elif name == b"x-api-key":
+                self.api_key = value if self.api_key is None else b""
             elif name == b"x-request-id" and REQUEST_ID.match(value):
                 self.request_id = value
         if not self.request_id:

@@ -103,6 +103,13 @@ def test_optional_settings_are_passed_only_when_set() -> None:
     ):
         assert flag not in plain
         assert value(argv, flag) == given
+    able = engine_command(
+        config(tool_call_parser="hermes", reasoning_parser="qwen3"), LOCAL, [], 1, has_gpu=False
+    ).argv
+    assert value(able, "--tool-call-parser") == "hermes"
+    assert value(able, "--reasoning-parser") == "qwen3"
+    assert "--enable-auto-tool-choice" in able
+    assert not {"--tool-call-parser", "--reasoning-parser", "--enable-auto-tool-choice"} & {*plain}
     assert "--enforce-eager" in argv
     assert "--enforce-eager" not in plain
 

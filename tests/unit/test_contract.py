@@ -57,7 +57,7 @@ def test_one_name_of_a_bound_stands_in_for_the_other(tmp_path: Path, key: str) -
     assert {name: given[name] for name in given if "max_" in name} == {key: 3}
 
 
-@pytest.mark.parametrize("key", ["response_format", "structured_outputs", "guided_json", "guided_regex"])
+@pytest.mark.parametrize("key", ["response_format", "structured_outputs"])
 def test_own_format_stands_in_for_the_tasks(tmp_path: Path, key: str) -> None:
     given = json.loads(sent(tmp_path, body_of(**{key: {"type": "text"}})))
     assert given[key] == {"type": "text"}

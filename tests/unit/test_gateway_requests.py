@@ -105,12 +105,14 @@ async def test_contract_fills_only_what_the_client_left_out(tmp_path: Path) -> N
 
 
 async def test_everything_but_the_model_goes_on_byte_for_byte(tmp_path: Path) -> None:
-    odd = b'{"model":"base","messages":[ {"role":"user" ,"content":"\\u00e9\xc3\xa9"} ],"x":[1.10 ,{}]}'
+    odd = (
+        b'{"model":"base","messages":[ {"role":"user" ,"content":"\\u00e9\xc3\xa9"} ],"documents":[1.10 ,{}]}'
+    )
     async with stack(tmp_path) as s:
         assert (await s.chat(odd)).status_code == 200
         assert s.engine.completions[0].body == odd
-        await s.chat(b'{"model":"naming","model":"base","a":1,"a":2,' + CHAT + b"}")
-        assert s.engine.completions[1].body.count(b'"a"') == 1  # one reading, ours and the engine's
+        await s.chat(b'{"model":"naming","model":"base","n":1,"n":2,' + CHAT + b"}")
+        assert s.engine.completions[1].body.count(b'"n"') == 1  # one reading, ours and the engine's
 
 
 async def test_answer_names_its_task_adapter_and_request_id(tmp_path: Path) -> None:

@@ -99,6 +99,46 @@ def test_copy_is_compared(tmp_path: Path, stream: bool, tokens: list[str], outco
     run(tmp_path, work)
 
 
+@pytest.mark.usefixtures("both_ways")
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("tokens", "outcome"), [(["Par", "is"], "same"), (["Ly", "on"], "different")])
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/responses", {"input": "cat"}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "cat"}], "max_tokens": 9}),
+    ],
+    ids=["responses", "messages"],
+)
+def test_copy_in_another_api_is_compared(
+    tmp_path: Path, path: str, fields: dict[str, object], stream: bool, tokens: list[str], outcome: str
+) -> None:
+    async def work(made: Stack) -> None:
+        await adopted(made)
+        made.engine.answers[CANDIDATE] = Answer(tokens)
+        answer = await made.client.post(path, json={"model": "naming", **fields, "stream": stream})
+        assert answer.headers["x-gateway-adapter"] == OWN
+        await until_counted(made, outcome)
+        (record,) = await records(tmp_path)
+        assert (record.outcome, record.chars, record.tokens) == (outcome, [5, len("".join(tokens))], [2, 2])
+        assert {one.path for one in made.engine.completions} == {path}
+        (own,), (copy,) = to(made, OWN), to(made, CANDIDATE)
+        assert copy == {key: value for key, value in {**own, "model": CANDIDATE}.items() if key != "stream"}
+        await made.at_rest()
+
+    run(tmp_path, work)
+
+
+def test_what_has_no_text_is_not_copied(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        await adopted(made)
+        assert (await made.client.post("/tokenize", json={"model": "naming", "prompt": "x"})).is_success
+        await made.at_rest()
+        assert len(made.engine.completions) == 1
+
+    run(tmp_path, work)
+
+
 def test_copy_is_the_request_of_the_candidate_in_one_piece(tmp_path: Path) -> None:
     async def work(made: Stack) -> None:
         await adopted(made)

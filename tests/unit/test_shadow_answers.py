@@ -66,6 +66,45 @@ def test_recorded_answers_are_read() -> None:
         )
 
 
+@pytest.mark.parametrize(("name", "api"), [("response", "responses"), ("message", "messages")])
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_recorded_answers_of_other_apis_are_read_alike_whole_and_streamed(
+    name: str, api: str, size: int
+) -> None:
+    whole = read_answer(json.dumps(recorded(name)["body"]).encode(), 1.5, api)
+    events = recorded(f"{name}_stream")["events"]
+    assert isinstance(events, list)
+    data = "".join(f"{event}\n\n" for event in events).encode()
+    gathered = Gathered(True, api)
+    for at in range(0, len(data), size):
+        gathered.feed(data[at : at + size])
+    assert whole is not None
+    assert whole.text
+    assert whole.tokens
+    assert whole.finish_reason
+    assert gathered.answer(1.5) == whole
+
+
+@pytest.mark.parametrize("api", ["responses", "messages"])
+def test_a_named_stream_that_breaks_off_is_no_answer(api: str) -> None:
+    name = {"responses": "response_stream", "messages": "message_stream"}[api]
+    events = recorded(name)["events"]
+    assert isinstance(events, list)
+    for ending in ("", 'event: error\ndata: {"type":"error"}\n\n'):
+        gathered = Gathered(True, api)
+        gathered.feed(("".join(f"{event}\n\n" for event in events[:-1]) + ending).encode())
+        assert gathered.answer(0) is None
+
+
+def test_calls_of_other_apis_are_compared_without_their_ids() -> None:
+    response = {"output": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"x": 1}'}]}
+    message = {"content": [{"type": "tool_use", "id": "i", "name": "f", "input": {"x": 1}}]}
+    for document, api in ((response, "responses"), (message, "messages")):
+        answer = read_answer(json.dumps(document).encode(), 0, api)
+        assert answer is not None
+        assert answer.text == '[{"name":"f","arguments":{"x":1}}]'
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"choices":[]}', b'{"error":{}}', b'{"choices":3}'])
 def test_what_is_no_answer_is_none(body: bytes) -> None:
     assert read_answer(body, 0) is None

@@ -1,0 +1,258 @@
+"""What a request's parameters may ask for: bounds, values that are taken, and the error that says so. Pure.
+
+vLLM ignores a name that it does not know, so what this gateway does not know either is refused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+import msgspec
+from pydantic import JsonValue
+
+from gateway.config import Config
+from gateway.contract import Fields
+from gateway.errors import InvalidRequest, nearest
+
+MAX_DEPTH = 32
+"""Nested objects and lists in a schema; OpenAI allows 10."""
+MAX_MEMBERS = 512
+"""Of one object in a schema: xgrammar took 0.6 s for 500 optional properties and 24 s for 2,000."""
+MAX_TOOLS = 128
+"""As OpenAI has it."""
+MAX_REGEX_CHARS = 4096
+
+Rule = Callable[[str, Fields, "Limits"], None]
+"""Looks at one parameter that is there. Raises InvalidRequest."""
+
+
+_decode_number = msgspec.json.Decoder(int | None).decode
+
+
+class Limits:
+    """What the configuration allows."""
+
+    __slots__ = (
+        "context_tokens",
+        "max_logprobs",
+        "max_n",
+        "max_schema_bytes",
+        "reasoning",
+        "template_variables",
+        "tools",
+    )
+
+    def __init__(self, config: Config, context_tokens: Callable[[], int | None]) -> None:
+        """`context_tokens` says how long the base's context is, where an engine has told."""
+        bounds = config.gateway
+        self.context_tokens = context_tokens
+        self.max_n = bounds.max_n
+        self.max_logprobs = bounds.max_logprobs
+        self.max_schema_bytes = bounds.max_schema_bytes
+        self.template_variables = frozenset(bounds.template_variables)
+        # Of somebody else's servers nothing is known: they say themselves what they cannot do.
+        elsewhere = bool(config.engines)
+        arguments = " ".join(config.engine.extra_args)
+        self.tools = elsewhere or bool(config.base.tool_call_parser) or "--tool-call-parser" in arguments
+        self.reasoning = elsewhere or bool(config.base.reasoning_parser) or "--reasoning-" in arguments
+
+
+def unsupported(param: str, message: str) -> InvalidRequest:
+    """The 400 for a parameter, or a value of it, that is not taken here."""
+    return InvalidRequest(message, param=param, code="unsupported_parameter")
+
+
+def unknown(key: str, known: Iterable[str]) -> InvalidRequest:
+    """The 400 for a name that nobody knows; a long one is cut."""
+    guess = nearest(key, known)
+    hint = f"; did you mean '{guess}'?" if guess else ""
+    shown = key if len(key) <= 80 else key[:77] + "..."
+    return unsupported(shown, f"There is no parameter '{shown}' here{hint}")
+
+
+def value_of(key: str, fields: Fields) -> JsonValue:
+    """A parameter's value. Raises InvalidRequest where its JSON cannot be read."""
+    try:
+        value: JsonValue = msgspec.json.decode(fields[key])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise InvalidRequest(f"'{key}' is not valid JSON.", param=key) from None
+    except RecursionError:
+        raise InvalidRequest(f"'{key}' is nested too deeply.", param=key) from None
+    return value
+
+
+def count(bound: str, least: int = 1) -> Rule:
+    """A whole number, null, or for flags of that name true and false; `bound` names the limit's field."""
+
+    def check(key: str, fields: Fields, limits: Limits) -> None:
+        raw = fields[key]
+        if bytes(raw) in (b"true", b"false"):
+            if least == 0:  # `logprobs` is a flag in a chat and a number elsewhere
+                return
+            raise InvalidRequest(f"'{key}' must be a whole number.", param=key)
+        value = whole_number(key, raw)
+        most: int = getattr(limits, bound)
+        if value is not None and not least <= value <= most:
+            raise InvalidRequest(f"'{key}' is {value}; it may be from {least} to {most}.", param=key)
+
+    return check
+
+
+def tokens(key: str, fields: Fields, limits: Limits) -> None:
+    """A bound on an answer's length: from 1 to the model's context."""
+    value = whole_number(key, fields[key])
+    if value is None:
+        return
+    most = limits.context_tokens()
+    if value < 1 or (most is not None and value > most):
+        span = "at least 1" if most is None else f"from 1 to {most}, the model's context"
+        raise InvalidRequest(f"'{key}' is {value}; it may be {span}.", param=key)
+
+
+def whole_number(key: str, raw: msgspec.Raw) -> int | None:
+    try:
+        value: int | None = _decode_number(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise InvalidRequest(f"'{key}' must be a whole number.", param=key) from None
+    return value
+
+
+def only(*allowed: JsonValue, why: str) -> Rule:
+    """Values that ask for nothing; null does not either."""
+    kept = [None, *allowed]
+
+    def check(key: str, fields: Fields, limits: Limits) -> None:
+        value = value_of(key, fields)
+        if not any(value == one and type(value) is type(one) for one in kept):
+            raise unsupported(key, f"'{key}' is not supported: {why}")
+
+    return check
+
+
+def schema(key: str, fields: Fields, limits: Limits) -> None:
+    """Anything that holds a JSON schema: it is bounded, since a grammar is made of it."""
+    checked(key, fields, limits)
+
+
+def checked(key: str, fields: Fields, limits: Limits) -> JsonValue:
+    """The value of a parameter that holds schemas, within its bounds."""
+    size = len(memoryview(fields[key]))
+    if size > limits.max_schema_bytes:
+        raise InvalidRequest(
+            f"'{key}' has {size} bytes; it may have {limits.max_schema_bytes} (gateway.max_schema_bytes).",
+            param=key,
+        )
+    value = value_of(key, fields)
+    level: list[JsonValue] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[JsonValue] = []
+        for one in level:
+            if isinstance(one, dict):
+                if len(one) > MAX_MEMBERS:
+                    raise InvalidRequest(
+                        f"'{key}' has an object of {len(one)} members; it may have {MAX_MEMBERS}.", param=key
+                    )
+                below += one.values()
+            elif isinstance(one, list):
+                below += one
+        if not below:
+            return value
+        level = below
+    raise InvalidRequest(f"'{key}' is nested deeper than {MAX_DEPTH} levels.", param=key)
+
+
+STRUCTURED = frozenset(
+    {
+        "json",
+        "regex",
+        "choice",
+        "grammar",
+        "json_object",
+        "disable_any_whitespace",
+        "disable_additional_properties",
+        "whitespace_pattern",
+        "structural_tag",
+    }
+)
+
+
+def structured_outputs(key: str, fields: Fields, limits: Limits) -> None:
+    """vLLM's own form; which library does it is not a client's to choose."""
+    value = checked(key, fields, limits)
+    if value is None:
+        return
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"'{key}' must be an object.", param=key)
+    for name in value:
+        if name not in STRUCTURED:
+            raise unknown(f"{key}.{name}", [f"{key}.{each}" for each in STRUCTURED])
+    for name in ("regex", "whitespace_pattern"):
+        pattern = value.get(name)
+        if isinstance(pattern, str) and len(pattern) > MAX_REGEX_CHARS:
+            raise InvalidRequest(
+                f"'{key}.{name}' has {len(pattern)} characters; it may have {MAX_REGEX_CHARS}.",
+                param=f"{key}.{name}",
+            )
+
+
+def template_variables(key: str, fields: Fields, limits: Limits) -> None:
+    """Values that the chat template sees: listed names and plain values, never another template."""
+    value = value_of(key, fields)
+    if value is None:
+        return
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"'{key}' must be an object.", param=key)
+    for name, one in value.items():
+        if name not in limits.template_variables:
+            allowed = ", ".join(sorted(limits.template_variables)) or "none"
+            raise unsupported(
+                f"{key}.{name}",
+                f"'{key}' may set {allowed} (gateway.template_variables); it sets '{name[:80]}'.",
+            )
+        if isinstance(one, (dict, list)):
+            raise InvalidRequest(f"'{key}.{name}' must be a plain value.", param=f"{key}.{name}")
+
+
+def needs_reasoning(key: str, fields: Fields, limits: Limits) -> None:
+    """A budget for thinking means something only where the engine knows where thinking ends."""
+    if not limits.reasoning and value_of(key, fields) is not None:
+        raise unsupported(
+            key, f"'{key}' needs an engine that reads reasoning: set base.reasoning_parser, or leave it out."
+        )
+
+
+def tools(kinds: Collection[str | None], none: JsonValue) -> Rule:
+    """Tools within bounds and of kinds that a model can call itself; `none` is the choice of no tool."""
+
+    def check(key: str, fields: Fields, limits: Limits) -> None:
+        given = checked(key, fields, limits)
+        if not given:
+            return  # an empty list is the engine's to judge
+        if not isinstance(given, list):
+            raise InvalidRequest(f"'{key}' must be a list.", param=key)
+        if len(given) > MAX_TOOLS:
+            raise InvalidRequest(f"'{key}' lists {len(given)} tools; it may list {MAX_TOOLS}.", param=key)
+        for index, tool in enumerate(given):
+            where = f"{key}[{index}]"
+            if not isinstance(tool, dict):
+                raise InvalidRequest(f"'{where}' must be an object.", param=where)
+            kind = tool.get("type")
+            if kind not in kinds:
+                raise unsupported(
+                    f"{where}.type",
+                    f"'{where}' is of type {str(kind)[:80]!r}: no tool runs on the server's side here, only "
+                    f"the client's own functions are taken ({_listed(kinds)}).",
+                )
+        if not limits.tools and ("tool_choice" not in fields or value_of("tool_choice", fields) != none):
+            raise unsupported(
+                key,
+                f"'{key}' cannot be called here, because the engine has no parser for the model's calls: set "
+                "base.tool_call_parser and restart it, or send tool_choice "
+                f"{msgspec.json.encode(none).decode()}.",
+            )
+
+    return check
+
+
+def _listed(kinds: Collection[str | None]) -> str:
+    return ", ".join(f'type "{kind}"' if kind else "without a type" for kind in kinds)

@@ -1,0 +1,20 @@
+"""Every route that leads to the engine."""
+
+from __future__ import annotations
+
+from gateway.dialects.completions import CHAT, TEXT
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.messages import COUNT_TOKENS, MESSAGES
+from gateway.dialects.responses import RESPONSES
+from gateway.dialects.tokens import DETOKENIZE, EMBEDDINGS, TOKENIZE
+
+DIALECTS: tuple[Dialect, ...] = (
+    CHAT,
+    TEXT,
+    RESPONSES,
+    MESSAGES,
+    COUNT_TOKENS,
+    EMBEDDINGS,
+    TOKENIZE,
+    DETOKENIZE,
+)

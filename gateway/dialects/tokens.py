@@ -1,0 +1,99 @@
+"""vLLM's `/tokenize` and `/detokenize`, and OpenAI's `/v1/embeddings`: routes that answer without a text."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from gateway.contract import Fields, encode_body
+from gateway.dialects.completions import GATEWAYS_OWN, LABELS, RULES
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.parameters import template_variables, tools
+from gateway.errors import InvalidRequest
+from gateway.events import EventStream, Usage, usage_of
+from gateway.table import Route
+from gateway.upstream import Segments
+
+
+class _Wordless(Dialect):
+    generates = False
+
+    def apply_contract(self, fields: Fields, route: Route) -> None:
+        fields["model"] = route.model_json
+
+    def encode_body(self, fields: Fields, route: Route, received_bytes: int) -> Segments:
+        """With the task's system prompt, where there are messages."""
+        return encode_body(fields, route, received_bytes)
+
+    def usage_of(self, answer: bytes) -> Usage | None:
+        return None  # no token went through the model
+
+    def events(self, usage_wanted: bool) -> EventStream:
+        return EventStream(not usage_wanted)
+
+
+class Tokenize(_Wordless):
+    """The token ids of a prompt, or of messages as the model would see them."""
+
+    name = "tokenize"
+    model_required = False
+    passed = frozenset(
+        {
+            *("model", "prompt", "messages", "add_special_tokens", "add_generation_prompt", "tools"),
+            *("continue_final_message", "return_token_strs", "chat_template_kwargs"),
+        }
+    )
+    refused = GATEWAYS_OWN
+    rules = MappingProxyType(
+        {"tools": tools(("function",), "none"), "chat_template_kwargs": template_variables}
+    )
+
+
+class Detokenize(_Wordless):
+    """The text of token ids."""
+
+    name = "detokenize"
+    model_required = False
+    passed = frozenset({"model", "tokens"})
+    refused = GATEWAYS_OWN
+
+
+class Embeddings(_Wordless):
+    """Vectors of texts, where the base can: an engine that cannot has no such route."""
+
+    name = "embeddings"
+    passed = frozenset(
+        {
+            *("model", "input", "messages", "encoding_format", "dimensions", "user", "add_special_tokens"),
+            *("truncate_prompt_tokens", "truncation_side", "embed_dtype", "endianness", "use_activation"),
+            *("add_generation_prompt", "continue_final_message", "chat_template_kwargs", "cache_salt"),
+            "padding",
+        }
+    )
+    labels = LABELS
+    refused = GATEWAYS_OWN
+    rules = MappingProxyType(
+        {
+            "chat_template_kwargs": template_variables,
+            "service_tier": RULES["service_tier"],
+            "store": RULES["store"],
+        }
+    )
+
+    def usage_of(self, answer: bytes) -> Usage | None:
+        return usage_of(answer)
+
+    def refusal(self, status: int, answer: bytes, request_id: bytes) -> tuple[int, bytes]:
+        """A route that there is not is FastAPI's own 404."""
+        if status != 404 or b'"detail"' not in answer:
+            return status, answer
+        error = InvalidRequest(
+            "The base is a generative model and makes no embeddings; ask a base that does.",
+            param="model",
+            code="unsupported_endpoint",
+        )
+        return error.status, self.error_body(error, request_id)
+
+
+TOKENIZE = Tokenize("/tokenize")
+DETOKENIZE = Detokenize("/detokenize")
+EMBEDDINGS = Embeddings("/v1/embeddings")

@@ -1,0 +1,87 @@
+"""A client's request in another API's form, as the chat completion that a pipeline reads. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from pydantic import JsonValue
+
+from gateway.config import JsonObject
+from gateway.errors import InvalidRequest
+
+_TEXTS = ("text", "input_text", "output_text")
+_ASKS_NOTHING: Mapping[str, Callable[[JsonValue], bool]] = MappingProxyType(
+    {
+        "include": lambda value: value in ([], ["reasoning.encrypted_content"]),
+        "text": lambda value: value in ({}, {"format": {"type": "text"}}),
+        "truncation": lambda value: value == "disabled",
+        "background": lambda value: value is False,
+        "include_reasoning": lambda value: isinstance(value, bool),
+        "stop_sequences": lambda value: value == [],
+        "thinking": lambda value: value == {"type": "disabled"},
+        "output_config": lambda value: value == {},
+        "cache_control": lambda value: True,
+        "max_tool_calls": lambda value: True,
+        "speed": lambda value: value == "standard",
+    }
+)
+"""Parameters that chat completions have not, with a value that changes nothing in a pipeline."""
+
+
+def from_response(body: JsonObject) -> JsonObject:
+    """Of `/v1/responses`. Raises InvalidRequest."""
+    chat = _without_what_asks_nothing(body)
+    given = chat.pop("input", None)
+    messages: list[JsonValue] = []
+    if isinstance(given, str):
+        messages = [{"role": "user", "content": given}]
+    elif isinstance(given, list):
+        messages = [_message(item, index) for index, item in enumerate(given)]
+    else:
+        raise InvalidRequest("'input' must be text or a list of messages.", param="input")
+    instructions = chat.pop("instructions", None)
+    if instructions:
+        messages.insert(0, {"role": "system", "content": instructions})
+    if "max_output_tokens" in chat:
+        chat["max_tokens"] = chat.pop("max_output_tokens")
+    return {**chat, "messages": messages}
+
+
+def from_message(body: JsonObject) -> JsonObject:
+    """Of `/v1/messages`. Raises InvalidRequest."""
+    chat = _without_what_asks_nothing(body)
+    system = chat.pop("system", None)
+    messages = chat.get("messages")
+    if system and isinstance(messages, list):
+        chat["messages"] = [{"role": "system", "content": system}, *messages]
+    if chat.get("service_tier") == "standard_only":
+        del chat["service_tier"]
+    if chat.get("tool_choice") in ({"type": "auto"}, {"type": "none"}):
+        del chat["tool_choice"]
+    return chat
+
+
+def _without_what_asks_nothing(body: JsonObject) -> JsonObject:
+    return {
+        key: value
+        for key, value in body.items()
+        if value is not None and not (key in _ASKS_NOTHING and _ASKS_NOTHING[key](value))
+    }
+
+
+def _message(item: JsonValue, index: int) -> JsonValue:
+    if not isinstance(item, dict) or item.get("type", "message") != "message":
+        kind = item.get("type") if isinstance(item, dict) else item
+        raise InvalidRequest(
+            f"a pipeline reads messages only; this is of type {str(kind)[:80]!r}", param=f"input[{index}]"
+        )
+    content = item.get("content")
+    if isinstance(content, list):
+        content = [
+            {"type": "text", "text": part.get("text")}
+            if isinstance(part, dict) and part.get("type") in _TEXTS
+            else part
+            for part in content
+        ]
+    return {"role": item.get("role"), "content": content}

@@ -1,0 +1,85 @@
+"""The lists of parameters are vLLM's own: a release that adds, renames or drops one fails here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from anthropic.types import message_count_tokens_params, message_create_params
+from openai.types import completion_create_params, embedding_create_params
+from openai.types.chat import completion_create_params as chat_create_params
+from openai.types.responses import response_create_params
+
+from gateway.dialects.completions import CHAT, TEXT
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.messages import COUNT_TOKENS, MESSAGES
+from gateway.dialects.responses import RESPONSES
+from gateway.dialects.routes import DIALECTS
+from gateway.dialects.tokens import EMBEDDINGS
+
+pytestmark = pytest.mark.engine
+
+
+PROGRAM = """
+import json
+from vllm.entrypoints.anthropic.protocol import AnthropicCountTokensRequest, AnthropicMessagesRequest
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+from vllm.entrypoints.pooling.embed.protocol import EmbeddingChatRequest, EmbeddingCompletionRequest
+from vllm.entrypoints.serve.tokenize import protocol as tokens
+
+models = {
+    "chat": [ChatCompletionRequest],
+    "completions": [CompletionRequest],
+    "responses": [ResponsesRequest],
+    "messages": [AnthropicMessagesRequest],
+    "count_tokens": [AnthropicCountTokensRequest],
+    "embeddings": [EmbeddingCompletionRequest, EmbeddingChatRequest],
+    "tokenize": [tokens.TokenizeCompletionRequest, tokens.TokenizeChatRequest],
+    "detokenize": [tokens.DetokenizeRequest],
+}
+fields = {
+    name: sorted({f.alias or key for model in each for key, f in model.model_fields.items()})
+    for name, each in models.items()
+}
+print("fields:" + json.dumps(fields))
+"""
+
+
+@pytest.fixture(scope="module")
+def engines_fields() -> dict[str, list[str]]:
+    """By a dialect's name, the fields of the request models; vLLM warns of much while it is imported."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("fields:"))
+    fields: dict[str, list[str]] = json.loads(line.removeprefix("fields:"))
+    return fields
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
+def test_every_parameter_of_the_engine_passes_or_is_refused(
+    dialect: Dialect, engines_fields: dict[str, list[str]]
+) -> None:
+    theirs = set(engines_fields[dialect.name])
+    assert theirs - dialect.passed - dialect.refused.keys() == set()
+    assert dialect.passed - theirs == set()  # the engine would drop them without a word
+
+
+CLIENTS: dict[Dialect, list[Any]] = {
+    CHAT: [chat_create_params.CompletionCreateParamsStreaming],
+    TEXT: [completion_create_params.CompletionCreateParamsStreaming],
+    RESPONSES: [response_create_params.ResponseCreateParamsStreaming],
+    MESSAGES: [message_create_params.MessageCreateParamsStreaming],
+    COUNT_TOKENS: [message_count_tokens_params.MessageCountTokensParams],
+    EMBEDDINGS: [embedding_create_params.EmbeddingCreateParams],
+}
+
+
+@pytest.mark.parametrize("dialect", CLIENTS, ids=lambda one: one.name)
+def test_every_parameter_of_the_sdks_has_an_answer(dialect: Dialect) -> None:
+    for kind in CLIENTS[dialect]:
+        asked = kind.__required_keys__ | kind.__optional_keys__
+        assert asked - dialect.passed - dialect.labels - dialect.refused.keys() == set()

@@ -1,0 +1,30 @@
+"""docs/api.md names every route to the engine, and every parameter that is a label, bounded or refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.routes import DIALECTS
+
+PAGE = (Path(__file__).parents[2] / "docs/api.md").read_text(encoding="utf-8")
+NAMED = set(re.findall(r"`([a-z_]+…?)", PAGE))
+PREFIXES = tuple(name[:-1] for name in NAMED if name.endswith("…"))
+RENAMED = {
+    *("max_tokens", "max_completion_tokens", "messages", "response_format", "stop", "output_format"),
+    *("return_mm_kwargs", "user_profile_id", "workspace_id", "inference_geo", "diagnostics", "speed"),
+    *("context_management", "previous_input_messages", "routed_experts_prompt_start", "input", "include"),
+    *("max_tool_calls", "tool_choice"),
+}
+"""What the error itself says in full: another name of the same thing, or nothing that a table need list."""
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
+def test_route_and_its_parameters_are_on_the_page(dialect: Dialect) -> None:
+    assert f"`POST {dialect.path.decode()}`" in PAGE
+    listed = dialect.labels | dialect.refused.keys() | dialect.rules.keys()
+    missing = {name for name in listed - NAMED - RENAMED if not name.startswith(PREFIXES)}
+    assert not missing

@@ -1,0 +1,264 @@
+"""`/v1/responses`: the task's contract in its fields, events untouched, what is kept nowhere, pipelines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import fake_apis
+from tests.fake_engine import Answer
+from tests.unit.controlled import controlled
+from tests.unit.named_events import counted, events, pipeline_answers
+from tests.unit.stack import TASKS, Stack, eventually, stack
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
+PATH = "/v1/responses"
+NAMING = TASKS["naming"]
+FORMAT = {"type": "json_schema", "name": "naming", "schema": {"type": "string"}, "strict": True}
+
+
+async def ask(s: Stack, **fields: Any) -> httpx.Response:
+    return await s.client.post(PATH, json={"model": "naming", "input": "cat", **fields})
+
+
+async def test_contract_is_written_into_its_fields(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        answer = await ask(s)
+        assert answer.json()["output"][0]["content"][0]["text"] == "Paris"
+        assert s.engine.completions[0].path == PATH
+        assert s.engine.completions[0].json == {
+            "model": NAMING,
+            "input": "cat",
+            "instructions": "Name the concept.",
+            "temperature": 0,
+            "max_output_tokens": 24,
+            "text": {"format": FORMAT},
+            "store": False,
+        }
+        assert answer.headers["x-gateway-adapter"] == NAMING
+        await s.at_rest()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"instructions": "mine"}, {"instructions": "mine"}),
+        ({"instructions": None}, {"instructions": "Name the concept."}),
+        ({"temperature": 1, "max_output_tokens": 3}, {"temperature": 1, "max_output_tokens": 3}),
+        ({"text": {"format": {"type": "text"}}}, {"text": {"format": {"type": "text"}}}),
+        ({"text": {"verbosity": "medium"}}, {"text": {"verbosity": "medium", "format": FORMAT}}),
+        ({"structured_outputs": {"regex": "a"}}, {"text": None}),
+        ({"input": [{"role": "user", "content": "x"}]}, {"instructions": "Name the concept."}),
+        ({"input": [{"role": "developer", "content": "x"}]}, {"instructions": None}),
+        ({"input": [{"type": "function_call_output", "output": "x"}]}, {"instructions": "Name the concept."}),
+    ],
+)
+async def test_a_clients_own_settings_stand(
+    tmp_path: Path, given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    async with stack(tmp_path) as s:
+        assert (await ask(s, **given)).status_code == 200
+        sent = s.engine.completions[0].json
+        assert {key: sent.get(key) for key in expected} == expected
+
+
+async def test_a_base_gets_what_came(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        await ask(s, model="base", top_k=3)
+        assert s.engine.completions[0].json == {"model": "base", "input": "cat", "top_k": 3, "store": False}
+
+
+async def test_large_input_reaches_the_engine_whole(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        text = "word " * 40_000
+        assert (await ask(s, input=text)).status_code == 200
+        assert s.engine.completions[0].json["input"] == text
+        assert s.engine.completions[0].json["instructions"] == "Name the concept."
+
+
+async def test_stream_passes_untouched_and_its_usage_is_counted(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        answer = await ask(s, stream=True)
+        sent = s.engine.completions[0].json
+        assert "stream_options" not in sent
+        made = fake_apis.stream(PATH, sent, ["Par", "is"])
+        assert answer.content == made.before + made.token("Par") + made.token("is") + made.after
+        await s.at_rest()
+        assert counted(s, "prompt_tokens_total") == 7
+        assert counted(s, "completion_tokens_total") == 2
+
+
+async def test_usage_of_a_whole_answer_is_counted(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        s.engine.answers[NAMING] = Answer(["a", "b", "c"])
+        await ask(s)
+        await s.at_rest()
+        assert (counted(s, "prompt_tokens_total"), counted(s, "completion_tokens_total")) == (7, 3)
+
+
+async def test_broken_stream_ends_with_the_error_event(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        s.engine.answers[NAMING] = Answer(break_before=1)
+        name, event = events((await ask(s, stream=True)).text)[-1]
+        assert (name, event["type"], event["code"]) == ("error", "error", "engine_error")
+        assert event["message"] == event["error"]["message"]
+        await s.at_rest()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_client_that_leaves_aborts(tmp_path: Path, stream: bool) -> None:
+    async with stack(tmp_path) as s:
+        s.engine.answers[NAMING] = Answer(hold_token={1: asyncio.Event()})
+        _, writer = await s.open(path=PATH, input="cat", stream=stream, messages=None)
+        await s.engine.until(lambda: s.engine.active == 1)
+        writer.transport.abort()
+        await s.engine.until(lambda: s.engine.aborts == 1)
+        await s.at_rest()
+
+
+async def test_stream_waits_for_a_cold_engine_with_heartbeats(tmp_path: Path) -> None:
+    async with controlled(tmp_path, "stopped", lazy=True, heartbeat_s=0.02) as c:
+        asking = asyncio.create_task(ask(c.stack, stream=True))
+        await eventually(lambda: c.stack.gateway.room.waiting == 1)
+        await asyncio.sleep(0.06)
+        await c.state("ready")
+        answer = await asking
+        assert answer.text.startswith(": engine ")
+        assert answer.headers["x-gateway-cold"] == "true"
+        assert events(answer.text)[-1][0] == "response.completed"
+
+
+async def test_stream_that_waited_and_is_refused_ends_with_the_error_event(tmp_path: Path) -> None:
+    async with controlled(tmp_path, "stopped", lazy=True, heartbeat_s=0.02) as c:
+        refusal = {"error": {"message": "no", "type": "BadRequestError", "param": "input", "code": 400}}
+        c.stack.engine.answers[NAMING] = Answer(status=400, body=json.dumps(refusal).encode())
+        asking = asyncio.create_task(ask(c.stack, stream=True))
+        await eventually(lambda: c.stack.gateway.room.waiting == 1)
+        await asyncio.sleep(0.06)
+        await c.state("ready")
+        ((name, event),) = events((await asking).text)
+        assert (name, event["type"], event["message"], event["code"]) == ("error", "error", "no", 400)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/responses/resp_1"),
+        ("DELETE", "/v1/responses/resp_1"),
+        ("POST", "/v1/responses/resp_1/cancel"),
+        ("GET", "/v1/responses/resp_1/input_items"),
+    ],
+)
+async def test_routes_of_kept_responses_say_that_none_is(tmp_path: Path, method: str, path: str) -> None:
+    async with stack(tmp_path) as s:
+        answer = await s.client.request(method, path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "responses_not_kept")
+        assert not s.engine.completions
+    async with stack(tmp_path, keys={"a": {"sha256": "0" * 64}}) as s:
+        assert (await s.client.request(method, path)).status_code == 401
+
+
+async def test_pipeline_answers_as_a_response(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        pipeline_answers(s)
+        answer = (await ask(s, model="concept-naming", input=[{"role": "user", "content": "a\nb"}])).json()
+        assert (answer["object"], answer["status"], answer["model"]) == (
+            "response",
+            "completed",
+            "concept-naming",
+        )
+        document = json.loads(answer["output"][0]["content"][0]["text"])
+        assert [one["name"] for one in document["concepts"]] == ["name of one", "name of two"]
+        usage = answer["usage"]
+        assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > 0
+        assert [stage["stage"] for stage in usage["stages"]] == ["extract", "name"]
+        assert {one.path for one in s.engine.completions} == {"/v1/chat/completions"}
+        await s.at_rest()
+
+
+async def test_pipeline_streams_a_responses_events(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        pipeline_answers(s)
+        whole = (await ask(s, model="concept-naming", input="a\nb")).json()
+        answer = await ask(s, model="concept-naming", input="a\nb", stream=True)
+        found = events(answer.text)
+        assert [event["sequence_number"] for _, event in found] == list(range(len(found)))
+        assert all(name == event["type"] for name, event in found)
+        names = [name for name, _ in found]
+        assert names[:4] == [
+            "response.created",
+            "response.in_progress",
+            "response.output_item.added",
+            "response.content_part.added",
+        ]
+        assert names[-4:] == [
+            "response.output_text.done",
+            "response.content_part.done",
+            "response.output_item.done",
+            "response.completed",
+        ]
+        text = "".join(event["delta"] for name, event in found if name == "response.output_text.delta")
+        response = found[-1][1]["response"]
+        assert text == response["output"][0]["content"][0]["text"] == whole["output"][0]["content"][0]["text"]
+        assert response["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
+        await s.at_rest()
+
+
+async def test_pipeline_that_fails_midway_ends_with_the_error_event(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        pipeline_answers(s)
+        answered = s.engine.answers[NAMING]
+        assert callable(answered)
+
+        def second_fails(asked: dict[str, Any]) -> Answer:
+            if asked["messages"][-1]["content"] == "two":
+                return Answer(status=500, body=b"{}", hold_head=first_is_out)
+            return answered(asked)
+
+        first_is_out = asyncio.Event()
+        s.engine.answers[NAMING] = second_fails
+        request = s.client.stream(
+            "POST", PATH, json={"model": "concept-naming", "input": "a\nb", "stream": True}
+        )
+        text = ""
+        async with request as answer:
+            async for piece in answer.aiter_text():
+                text += piece
+                first_is_out.set()
+        assert events(text)[-1][0] == "error"
+        await s.at_rest()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"instructions": "mine"},
+        {"text": {"format": {"type": "json_object"}}},
+        {"tools": [{"type": "function", "name": "f"}], "tool_choice": "none"},
+        {"reasoning": {"effort": "low"}},
+        {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "http://x"}]}]},
+        {"input": 3},
+        {"input": ""},
+    ],
+)
+async def test_pipeline_refuses_what_it_cannot_honour(tmp_path: Path, fields: dict[str, Any]) -> None:
+    async with stack(tmp_path) as s:
+        answer = await ask(s, model="concept-naming", **fields)
+        assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+        assert not s.engine.completions
+
+
+async def test_what_asks_for_nothing_is_taken_by_a_pipeline(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        pipeline_answers(s)
+        fields = {"store": False, "truncation": "disabled", "tools": [], "include": [], "reasoning": None}
+        answer = await ask(s, model="concept-naming", temperature=0.5, max_output_tokens=400, **fields)
+        assert answer.status_code == 200, answer.text
+        assert {one.json["temperature"] for one in s.engine.completions} == {0.5}
+        assert s.engine.completions[0].json["max_tokens"] == 400
