@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.auth import Keys
 from gateway.cold import HEARTBEAT_S, WaitingRoom
-from gateway.config import Config
+from gateway.config import Config, environment
 from gateway.control import Control
 from gateway.dialects.completions import CHAT
 from gateway.dialects.messages import MESSAGES
@@ -30,6 +30,8 @@ from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import Head, send_error
 from gateway.endpoints.unkept import UnkeptResponse
 from gateway.errors import NotFound, internal_error
+from gateway.fallback.fallbacks import Fallbacks
+from gateway.fallback.provider import Provider
 from gateway.follower import Follower
 from gateway.http_server import Express
 from gateway.limits import Admission
@@ -55,6 +57,7 @@ class Gateway:
         worker: int = 0,
         *,
         heartbeat_s: float = HEARTBEAT_S,
+        fallback: Provider | None = None,
     ) -> None:
         """`metrics` and `worker` are given where several workers share both counters and bounds."""
         bounds = config.gateway
@@ -63,6 +66,7 @@ class Gateway:
         self.admission = Admission(config, worker, self._waiting, on_resident=self.metrics.resident)
         self.shadow = Shadow(self.replicas, self.admission, self.metrics, worker)
         self.room = WaitingRoom(self.replicas, worker, heartbeat_s=heartbeat_s)
+        self.fallbacks = Fallbacks(fallback or Provider(environment()), self.metrics)
         self._keys = keys = Keys(config.keys)
         _say_unwritten(config)
         relay = Relay(self.replicas, self.admission)
@@ -72,7 +76,16 @@ class Gateway:
         limits = Limits(config, self.replicas.context_tokens)
         hot = {
             dialect.path.decode(): EngineEndpoint(
-                dialect, keys, relay, pipelines, bounds, limits, self.metrics, self.room, self.shadow
+                dialect,
+                keys,
+                relay,
+                pipelines,
+                bounds,
+                limits,
+                self.metrics,
+                self.room,
+                self.shadow,
+                self.fallbacks,
             )
             for dialect in DIALECTS
         }
@@ -143,6 +156,7 @@ class Gateway:
             self._keys.replace(config.keys)
             self.admission.configure(config)
             _say_unwritten(config)
+            self.fallbacks.configure(config)
 
         return commit
 
@@ -158,6 +172,7 @@ class Gateway:
         follower = Follower(control, self.replicas, self.admission, self.room)
         await follower.start()
         self.shadow.start()
+        self.fallbacks.configure(self.replicas.config)
         self._administration.control = control
         try:
             yield
@@ -165,6 +180,7 @@ class Gateway:
             self._administration.control = None
             await follower.stop()
             await self.shadow.stop()
+            await self.fallbacks.stop()
             await self.replicas.stop()
 
 

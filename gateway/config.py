@@ -22,6 +22,8 @@ from gateway.settings import (
     BaseConfig,
     Config,
     EngineConfig,
+    FallbackConfig,
+    FallbackReason,
     GatewayConfig,
     JsonObject,
     KeyConfig,
@@ -38,12 +40,15 @@ __all__ = [
     "BaseConfig",
     "Config",
     "EngineConfig",
+    "FallbackConfig",
+    "FallbackReason",
     "GatewayConfig",
     "JsonObject",
     "KeyConfig",
     "PipelineConfig",
     "StageConfig",
     "TaskConfig",
+    "environment",
     "load_config",
     "read_config",
     "with_gateway",
@@ -74,8 +79,7 @@ def read_config(path: Path, env: Mapping[str, str] | None = None) -> tuple[Confi
     A variable that is not set stays in its place as `${VAR}`, a schema that cannot be read is left out.
     """
     if env is None:
-        from_file = {key: value for key, value in dotenv_values(".env").items() if value is not None}
-        env = {**from_file, **os.environ}
+        env = environment()
     try:
         raw = _read_document(path)
     except ConfigError as error:
@@ -92,6 +96,12 @@ def read_config(path: Path, env: Mapping[str, str] | None = None) -> tuple[Confi
         known = {problem.key for problem in problems}
         problems += [found for found in _problems(error, str(path)) if found.key not in known]
         return None, problems
+
+
+def environment() -> dict[str, str]:
+    """The process's environment over a `.env` in the working directory."""
+    from_file = {key: value for key, value in dotenv_values(".env").items() if value is not None}
+    return {**from_file, **os.environ}
 
 
 def _read_document(path: Path) -> dict[object, object]:
@@ -243,7 +253,7 @@ def _problem(problem: ErrorDetails, path: str) -> ConfigError:
         return ConfigError(key, "", "is required")
     message = problem["msg"].removeprefix("Value error, ")
     value = problem.get("input")
-    secret = location[:1] == ["keys"]
+    secret = location[:1] == ["keys"] or location[-1:] == ["api_key_env"]
     shown = "" if secret or isinstance(value, (dict, list, BaseModel)) else value
     return ConfigError(key, shown, message)
 
@@ -252,7 +262,7 @@ def _known_keys(parents: list[str]) -> list[str]:
     """The keys that the model at `parents` has, by its YAML name."""
     sections: dict[str, type[BaseModel]] = {
         "base": BaseConfig,
-        "tasks": TaskConfig,
+        "tasks": FallbackConfig if "fallback" in parents[2:] else TaskConfig,
         "keys": KeyConfig,
         "gateway": GatewayConfig,
         "engine": EngineConfig,

@@ -10,6 +10,7 @@ from gateway.metrics_text import (
     CANCELLED,
     COMPLETION_TOKENS,
     ERROR,
+    FALLBACK,
     FIRST_TOKEN_SUM,
     GAUGE,
     GAUGED,
@@ -98,6 +99,10 @@ class Metrics:
     def shadow(self, task: str, candidate: str, outcome: str) -> None:
         """A copy of a request to a candidate: same, different, failed or dropped."""
         self.cells(SHADOW, key_of(SHADOW, task, candidate, outcome))[0] += 1.0
+
+    def fallback(self, task: str, model: str, reason: str, outcome: str) -> None:
+        """A request for a task's fallback: answered, failed, refused or cancelled."""
+        self.cells(FALLBACK, key_of(FALLBACK, task, model, reason, outcome))[0] += 1.0
 
     def render(self) -> tuple[bytes, str]:
         """The Prometheus text of all workers together, and its content type.

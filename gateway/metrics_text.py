@@ -21,8 +21,9 @@ STATUS = "status"  # task, adapter, origin, status; one cell
 ERROR = "error"  # task, adapter, origin, code; one cell
 WAITING = "waiting"  # task; one cell, a gauge
 SHADOW = "shadow"  # task, candidate, outcome; one cell
+FALLBACK = "fallback"  # task, model, reason, outcome; one cell
 RESIDENT = "resident"  # adapter; one cell, a gauge
-KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, RESIDENT)
+KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, FALLBACK, RESIDENT)
 GAUGED = (SERIES, WAITING, RESIDENT)
 
 _OTHERS = ("overflow", "overflow", "overflow")
@@ -32,6 +33,7 @@ OVERFLOW = {
     ERROR: key_of(ERROR, *_OTHERS, "overflow"),
     WAITING: key_of(WAITING, "overflow"),
     SHADOW: key_of(SHADOW, *_OTHERS),
+    FALLBACK: key_of(FALLBACK, *_OTHERS, "overflow"),
     RESIDENT: key_of(RESIDENT, "overflow"),
 }
 """By kind, the record that further keys share once a region is full."""
@@ -145,6 +147,12 @@ class Exposition(Collector):
             "Copies of requests to a candidate that answers none, by how its answer compared.",
             ("task", "candidate", "outcome"),
             [(labels, cells[0]) for labels, cells in sums[SHADOW]],
+        )
+        yield _counter(
+            "fallback",
+            "Requests for a task's fallback, since the engine could not answer, by reason and outcome.",
+            ("task", "model", "reason", "outcome"),
+            [(labels, cells[0]) for labels, cells in sums[FALLBACK]],
         )
         for cell, name, text in COUNTERS:
             yield _counter(name, text, LABELS, [(labels, cells[cell]) for labels, cells in sums[SERIES]])

@@ -23,6 +23,7 @@ DIGEST = re.compile(r"^[0-9a-f]{64}$")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h)?$")
+VARIABLE_NAME = re.compile(r"^[A-Z][A-Z0-9_]*\Z")
 _UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -74,6 +75,48 @@ class BaseConfig(_Strict):
     load_format: str | None = Field(None, description="the engine's --load-format, such as dummy")
 
 
+FallbackReason = Literal["cold", "overload", "failed"]
+
+
+class FallbackConfig(_Strict):
+    """Another model that answers for the task when the engine cannot. Without it none ever does."""
+
+    model: str = Field(description="LiteLLM's name of it, such as openai/gpt-4o-mini")
+    when: list[FallbackReason] = Field(
+        default_factory=list,
+        description="never, or cold (the engine starts), overload (its queue is full), failed (it is gone)",
+    )
+    after_s: float = Field(0.0, ge=0, description="while the engine is cold, wait so long for it first")
+    api_base: str | None = Field(None, description="another address than the provider's own")
+    api_key_env: str | None = Field(
+        None, description="environment variable that holds the key; default: LiteLLM's own for the provider"
+    )
+    timeout_s: Seconds = Field(60.0, description="until it answers, and between two pieces of a stream")
+    max_in_flight: Positive = Field(16, description="requests of the task at it at once, in each worker")
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _reasons(cls, value: object) -> object:
+        """`never`, one reason, or several."""
+        if isinstance(value, str):
+            return [] if value == "never" else [value]
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not re.match(r"^[a-z0-9_.-]+/\S+$", value):
+            raise ValueError("write provider/model as LiteLLM does, such as openai/gpt-4o-mini")
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable(cls, value: str | None) -> str | None:
+        if value is not None and not VARIABLE_NAME.match(value):  # it may be a key given by mistake
+            raise ValueError("must be the name of an environment variable, not the key itself")
+        return value
+
+
 class TaskConfig(_Strict):
     """A public model name: an adapter and its prompt contract."""
 
@@ -86,6 +129,7 @@ class TaskConfig(_Strict):
     )
     max_in_flight: Positive | None = Field(None, description="default: gateway.max_in_flight_per_task")
     max_waiting: int | None = Field(None, ge=0, description="default: gateway.max_waiting_per_task")
+    fallback: FallbackConfig | None = Field(None, description="another model where the engine cannot answer")
 
 
 class StageConfig(_Strict):

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from gateway.config import Config, JsonObject
+from gateway.config import Config, FallbackConfig, JsonObject
 from gateway.errors import ModelNotFound
 
 
@@ -26,6 +26,8 @@ class Contract:
     """The system prompt's text alone."""
     schema: msgspec.Raw | None = None
     """The answer's schema alone."""
+    fallback: FallbackConfig | None = None
+    """Who answers where the engine cannot; None also where its policy is never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ def build_table(
             else msgspec.Raw(msgspec.json.encode(response_format(name, task.schema_))),
             system=None if task.system is None else msgspec.Raw(msgspec.json.encode(task.system)),
             schema=None if task.schema_ is None else msgspec.Raw(msgspec.json.encode(task.schema_)),
+            fallback=task.fallback if task.fallback is not None and task.fallback.when else None,
         )
         answering = loaded.get(name, ())
         routes[name] = _routes(name, "task", contract, answering, task.description, why.get(name, ""))

@@ -18,6 +18,7 @@ from gateway.endpoints.reply import ClientLeft, Head, check_head, check_size, re
 from gateway.errors import EngineError, RequestError, internal_error
 from gateway.exchange import Exchange
 from gateway.express import Lane
+from gateway.fallback.fallbacks import Fallbacks
 from gateway.http_cycle import Cycle
 from gateway.metrics import Metrics
 from gateway.relay import UNREACHABLE, Relay, error_answer, send_last_event, until_client_leaves
@@ -46,7 +47,9 @@ class EngineEndpoint:
         metrics: Metrics,
         room: WaitingRoom,
         shadow: Shadow,
+        fallbacks: Fallbacks,
     ) -> None:
+        self._fallbacks = fallbacks
         self._room = room
         self._shadow = shadow
         self._dialect = dialect
@@ -101,7 +104,8 @@ class EngineEndpoint:
             check_head(head, self._bounds)
             check_size(len(client.body), self._bounds)
             call = self._call(exchange, principal, bytes(client.body))
-            if call.route.kind == "pipeline" or call.route.adapter_id is None:
+            route = call.route
+            if route.kind == "pipeline" or route.adapter_id is None or route.contract.fallback is not None:
                 return False
             copy = self._copy(exchange, call) if self._shadow.candidates else None
             segments = call.segments(self._dialect)
@@ -122,6 +126,27 @@ class EngineEndpoint:
         client.write(body, False)
 
     async def _answer(self, exchange: Exchange, principal: Principal, body: Buffer, send: Send) -> None:
+        try:
+            await self._by_the_engine(exchange, principal, body, send)
+        except RequestError as error:
+            if exchange.route is None or exchange.route.contract.fallback is None:
+                raise
+            call = self._call(exchange, principal, body)
+            usage_wanted = call.streaming and self._dialect.ask_for_usage(call.fields)
+            await self._fallbacks.answer(
+                error,
+                exchange,
+                call.route,
+                call.fields,
+                streaming=call.streaming,
+                usage_wanted=usage_wanted,
+                send=send,
+            )
+
+    async def _by_the_engine(
+        self, exchange: Exchange, principal: Principal, body: Buffer, send: Send
+    ) -> None:
+        """Raises RequestError only before the first byte of an answer went out."""
         call = self._call(exchange, principal, body)
         if not self._relay.replicas.servable(call.route.name):
             await self._wait(exchange, call, send)
@@ -138,7 +163,10 @@ class EngineEndpoint:
         try:
             await self._relay.forward(exchange, route, segments, out, usage_wanted=usage_wanted)
         except EngineError as error:
-            if error.code != UNREACHABLE or not await self._may_come_back():
+            fallback = route.contract.fallback
+            if error.code != UNREACHABLE or (fallback is not None and "failed" in fallback.when):
+                raise
+            if not await self._may_come_back():
                 raise
         else:
             return
@@ -158,6 +186,15 @@ class EngineEndpoint:
         return self._shadow.choose(exchange, call.route, call.fields, call.received_bytes, call.streaming)
 
     async def _wait(self, exchange: Exchange, call: _Call, send: Send) -> None:
+        fallback = call.route.contract.fallback
+        if fallback is not None and "cold" in fallback.when:
+            # The engine is asked for all the same: the next requests are to be its own.
+            try:
+                async with asyncio.timeout(fallback.after_s):
+                    await self._room.wait(exchange, call.route.name, None)
+            except TimeoutError:
+                raise self._relay.replicas.unavailable(call.route) from None
+            return
         beat = Heartbeat(self._relay.replicas, exchange, send) if call.streaming else None
         await self._room.wait(exchange, call.route.name, beat)
 

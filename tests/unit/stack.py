@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from gateway.app import Gateway
 from gateway.cold import HEARTBEAT_S
 from gateway.config import Config
+from gateway.fallback.provider import Provider
 from gateway.http_server import protocol_with
 from gateway.snapshot import EngineStatus, Snapshot, TaskStatus, VersionStatus, encode_snapshot
 from tests.fake_engine import FakeEngine
@@ -42,13 +43,14 @@ STAGES = [
 ]
 
 
-def config_of(folder: Path, *, keys: object = None, **gateway: object) -> Config:
-    """base, two tasks and a pipeline; `naming` has a whole prompt contract."""
+def config_of(folder: Path, *, keys: object = None, fallback: object = None, **gateway: object) -> Config:
+    """base, two tasks and a pipeline; `naming` has a whole prompt contract, and perhaps a fallback."""
     naming = {
         "adapter": str(folder / "naming"),
         "system": "Name the concept.",
         "defaults": {"temperature": 0, "max_tokens": 24},
         "schema": {"type": "string"},
+        "fallback": fallback,
     }
     document = {
         "base": {"model": "some/model"},
@@ -161,15 +163,17 @@ async def stack(
     keys: object = None,
     express: bool | None = None,
     heartbeat_s: float = HEARTBEAT_S,
+    fallback: object = None,
+    provider: Provider | None = None,
     **gateway_settings: object,
 ) -> AsyncIterator[Stack]:
     """`uds`: the engine listens on that Unix socket."""
     engine = FakeEngine()
     url = await engine.start(uds)
-    config = config_of(folder, keys=keys, **gateway_settings)
+    config = config_of(folder, keys=keys, fallback=fallback, **gateway_settings)
     if ready:
         write_report(config, url=url, state="ready", started_at=1.0)
-    gateway = Gateway(config, heartbeat_s=heartbeat_s)
+    gateway = Gateway(config, heartbeat_s=heartbeat_s, fallback=provider)
     untasked = EXPRESS if express is None else express
     settings = uvicorn.Config(
         gateway,

@@ -26,6 +26,7 @@ def keys_of(model: type[BaseModel]) -> set[str]:
         (settings.Config, EXAMPLE),
         (settings.BaseConfig, EXAMPLE["base"]),
         (settings.TaskConfig, EXAMPLE["tasks"]["concept"]),
+        (settings.FallbackConfig, EXAMPLE["tasks"]["concept"]["fallback"]),
         (settings.PipelineConfig, EXAMPLE["pipelines"]["concept-naming"]),
         (
             settings.StageConfig,

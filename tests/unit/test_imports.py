@@ -41,6 +41,7 @@ LEVELS = (
     ("gateway.relay",),
     ("gateway.express",),
     ("gateway.shadow", "gateway.shadow_copy"),
+    ("gateway.fallback",),
     ("gateway.pipeline",),
     ("gateway.endpoints",),
     ("gateway.app",),

@@ -1,0 +1,248 @@
+"""A request that the engine cannot answer, answered by its task's fallback and marked as such."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+
+import msgspec
+from starlette.types import Send
+
+from gateway.config import Config, FallbackConfig, FallbackReason, JsonObject
+from gateway.contract import Fields
+from gateway.errors import RequestError
+from gateway.events import Usage
+from gateway.exchange import Exchange, HeaderList
+from gateway.fallback.policy import Unable, covers, question, reason_of
+from gateway.fallback.provider import Provider, ProviderFailed
+from gateway.metrics import Metrics
+from gateway.relay import send_last_event
+from gateway.table import Route
+
+logger = logging.getLogger("gateway.fallback")
+
+ORIGIN = "fallback"
+_encode = msgspec.json.Encoder().encode
+
+
+class Fallbacks:
+    """One for all tasks. Without any configured it holds nothing and imports nothing."""
+
+    def __init__(self, provider: Provider, metrics: Metrics) -> None:
+        self._provider = provider
+        self._metrics = metrics
+        self._in_flight: Counter[str] = Counter()
+        self._loading: asyncio.Task[None] | None = None
+
+    def configure(self, config: Config) -> None:
+        """Load LiteLLM beside the event loop where a task needs it, so that no request waits for it."""
+        wanted = any(task.fallback is not None and task.fallback.when for task in config.tasks.values())
+        if wanted and self._loading is None:
+            self._loading = asyncio.ensure_future(self._load())
+
+    async def _load(self) -> None:
+        try:
+            await asyncio.to_thread(self._provider.load)
+        except ProviderFailed as error:
+            logger.error("no task's fallback can answer: %s", error.what)
+
+    async def stop(self) -> None:
+        if self._loading is not None:
+            self._loading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._loading
+        await self._provider.close()
+
+    async def answer(
+        self,
+        error: RequestError,
+        exchange: Exchange,
+        route: Route,
+        fields: Fields,
+        *,
+        streaming: bool,
+        usage_wanted: bool,
+        send: Send,
+    ) -> None:
+        """Answer in the engine's place; `fields` are the client's own.
+
+        Raises `error` where the policy does not cover it, or the fallback cannot or did not answer; then its
+        message says so, and status and Retry-After stay, since what helps the client is to come again.
+        """
+        fallback, reason = route.contract.fallback, reason_of(error)
+        if fallback is None or reason is None or not covers(fallback, reason):
+            raise error
+        dialect = exchange.dialect
+        dialect.apply_contract(fields, route)
+        body: JsonObject = msgspec.json.decode(b"".join(dialect.encode_body(fields, route, 0)))
+        asked = question(dialect.name, dialect.labels, body)
+        if isinstance(asked, Unable):
+            self._count(route, fallback, reason, "refused")
+            raise _explained(error, fallback, asked.why)
+        if self._in_flight[route.name] >= fallback.max_in_flight:
+            self._count(route, fallback, reason, "refused")
+            raise _explained(error, fallback, "it has as many requests as it may (max_in_flight)")
+        exchange.origin = ORIGIN
+        exchange.cold = False
+        exchange.begin(replace(route, adapter_id=fallback.model, adapter_bytes=fallback.model.encode()))
+        self._in_flight[route.name] += 1
+        outcome = "cancelled"
+        try:
+            if streaming:
+                await self._stream(exchange, fallback, reason, asked, usage_wanted, send)
+            else:
+                await self._whole(exchange, fallback, reason, asked, send)
+            outcome = "answered"
+        except ProviderFailed as failed:
+            outcome = "failed"
+            logger.warning(
+                "request %s: the fallback of '%s' failed: %s (instead of: %s)",
+                exchange.request_id.decode(),
+                route.name,
+                failed.what,
+                error.message,
+            )
+            raise _explained(error, fallback, failed.what) from failed
+        finally:
+            self._in_flight[route.name] -= 1
+            exchange.release()
+            self._count(route, fallback, reason, outcome)
+
+    def _count(self, route: Route, fallback: FallbackConfig, reason: str, outcome: str) -> None:
+        self._metrics.fallback(route.name, fallback.model, reason, outcome)
+
+    async def _whole(
+        self,
+        exchange: Exchange,
+        fallback: FallbackConfig,
+        reason: FallbackReason,
+        asked: JsonObject,
+        send: Send,
+    ) -> None:
+        exchange.sent = time.perf_counter()
+        document = await self._provider.answer(exchange.dialect.name, fallback, asked)
+        exchange.engine_s = time.perf_counter() - exchange.sent
+        body = _encode(document)
+        exchange.status = 200
+        exchange.usage = _usage_of(document)
+        headers = _headers(exchange, fallback, reason)
+        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+        exchange.finished()
+
+    async def _stream(
+        self,
+        exchange: Exchange,
+        fallback: FallbackConfig,
+        reason: FallbackReason,
+        asked: JsonObject,
+        usage_wanted: bool,
+        send: Send,
+    ) -> None:
+        """Raises ProviderFailed before the first byte alone; afterwards the stream ends with an error."""
+        exchange.sent = time.perf_counter()
+        async with aclosing(self._provider.chunks(exchange.dialect.name, fallback, asked)) as chunks:
+            first = await anext(chunks, None)
+            if first is None:
+                raise ProviderFailed("its answer was empty")
+            exchange.engine_s = time.perf_counter() - exchange.sent
+            exchange.first_token_s = time.perf_counter() - exchange.arrived
+            exchange.status = 200
+            if not exchange.begun:
+                headers = _headers(exchange, fallback, reason)
+                headers += [
+                    (b"content-type", b"text/event-stream; charset=utf-8"),
+                    (b"cache-control", b"no-cache"),
+                ]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                exchange.begun = True
+            try:
+                await self._pass_on(exchange, first, chunks, usage_wanted, send)
+            except ProviderFailed as failed:
+                error = RequestError(
+                    f"The fallback '{fallback.model}' broke off: {failed.what}.",
+                    status=502,
+                    kind="engine_error",
+                    code="fallback_failed",
+                )
+                dialect = exchange.dialect
+                await send_last_event(send, dialect, dialect.error_body(error, exchange.request_id))
+                exchange.failed(error)
+                return
+        exchange.finished()
+
+    async def _pass_on(
+        self,
+        exchange: Exchange,
+        first: JsonObject,
+        rest: AsyncIterator[JsonObject],
+        usage_wanted: bool,
+        send: Send,
+    ) -> None:
+        head: JsonObject = {}
+        chunk: JsonObject | None = first
+        while chunk is not None:
+            usage = chunk.pop("usage", None)
+            counted = _usage_of({"usage": usage})
+            if counted is not None and (counted.prompt_tokens or counted.completion_tokens):
+                exchange.usage = counted
+                head = {key: value for key, value in chunk.items() if key != "choices"} | {"usage": usage}
+            exchange.events += 1
+            if _says_something(chunk):
+                data = b"data: " + _encode(chunk) + b"\n\n"
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            chunk = await anext(rest, None)
+        end = b"data: [DONE]\n\n"
+        if usage_wanted and head:
+            end = b"data: " + _encode({**head, "choices": []}) + b"\n\n" + end
+        await send({"type": "http.response.body", "body": end, "more_body": False})
+
+
+def _says_something(chunk: JsonObject) -> bool:
+    """LiteLLM's usage comes in a chunk with an empty choice, which OpenAI's clients do not expect twice."""
+    choices = chunk.get("choices")
+    for choice in choices if isinstance(choices, list) else []:
+        if isinstance(choice, dict) and (
+            choice.get("finish_reason") or choice.get("delta") or choice.get("text") is not None
+        ):
+            return True
+    return False
+
+
+def _headers(exchange: Exchange, fallback: FallbackConfig, reason: FallbackReason) -> HeaderList:
+    """An answer's own headers, and in the adapter's and the replica's place who answered and why."""
+    own = [one for one in exchange.headers() if one[0] not in (b"x-gateway-adapter", b"x-gateway-replica")]
+    return [
+        *own,
+        (b"x-gateway-fallback", fallback.model.encode()),
+        (b"x-gateway-fallback-reason", reason.encode()),
+    ]
+
+
+def _explained(error: RequestError, fallback: FallbackConfig, why: str) -> RequestError:
+    """The same error, with what became of the fallback."""
+    said = f"{error.message} Its fallback '{fallback.model}' did not answer either: {why}."
+    explained = type(error)(
+        said,
+        param=error.param,
+        code=error.code,
+        status=error.status,
+        kind=error.kind,
+        retry_after_s=error.retry_after_s,
+    )
+    return explained
+
+
+def _usage_of(document: JsonObject) -> Usage | None:
+    usage = document.get("usage")
+    try:
+        return msgspec.convert(usage, Usage) if isinstance(usage, dict) else None
+    except msgspec.ValidationError:
+        return None
