@@ -22,6 +22,7 @@ from gateway.dialects.messages import MESSAGES
 from gateway.dialects.parameters import Limits
 from gateway.dialects.routes import DIALECTS
 from gateway.endpoints.admin import COMMANDS, AdminCommand, Administration, AdminStatus
+from gateway.endpoints.batches import Batches
 from gateway.endpoints.engine import EngineEndpoint
 from gateway.endpoints.health import Health, Ready
 from gateway.endpoints.metrics import MetricsText
@@ -89,6 +90,7 @@ class Gateway:
             )
             for dialect in DIALECTS
         }
+        self.batches = batches = Batches(hot, keys, self.replicas, self.room, self.metrics)
         models = Models(keys, self.replicas, limits)
         self._administration = admin = Administration(keys, bounds)
         routes = [
@@ -111,6 +113,7 @@ class Gateway:
                 Route(f"/admin{one.path}", endpoint=AdminCommand(one, admin), methods=[one.method])
                 for one in COMMANDS
             ),
+            *batches.routes(),
             Route("/admin/status", endpoint=AdminStatus(admin, self.replicas), methods=["GET"]),
         ]
         self.starlette = Starlette(
@@ -120,6 +123,8 @@ class Gateway:
         self._hot: Mapping[str, ASGIApp] = hot
         self.express: Mapping[str, Express] = hot
         """For the own server: what serves requests of a path without a task, where nothing must wait."""
+        self.uploads = batches.uploads
+        """For the own server: paths whose bodies may take long."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An exact POST path goes straight to its endpoint: Starlette's router costs as much as the relay."""
@@ -174,9 +179,11 @@ class Gateway:
         self.shadow.start()
         self.fallbacks.configure(self.replicas.config)
         self._administration.control = control
+        self.batches.start()
         try:
             yield
         finally:
+            await self.batches.stop()
             self._administration.control = None
             await follower.stop()
             await self.shadow.stop()

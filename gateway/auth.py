@@ -54,6 +54,7 @@ class Keys:
 
     def __init__(self, keys: Mapping[str, KeyConfig]) -> None:
         self._principals: dict[bytes, Principal] = {}
+        self._by_name: dict[str, Principal] = {}
         self.replace(keys)
 
     def replace(self, keys: Mapping[str, KeyConfig]) -> None:
@@ -64,6 +65,15 @@ class Keys:
             )
             for name, key in keys.items()
         }
+
+        self._by_name = {one.name: one for one in self._principals.values()} or {ANYBODY.name: ANYBODY}
+
+    def named(self, name: str) -> Principal:
+        """Whom work was left by, as that key is now. Raises Unauthorized where it is gone."""
+        principal = self._by_name.get(name)
+        if principal is None:
+            raise Unauthorized(f"The key '{name}' that this was left by is not known here any more.")
+        return principal
 
     @property
     def required(self) -> bool:

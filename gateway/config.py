@@ -20,6 +20,7 @@ from gateway.settings import (
     AdaptersConfig,
     AttachedConfig,
     BaseConfig,
+    BatchesConfig,
     Config,
     EngineConfig,
     FallbackConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "AdaptersConfig",
     "AttachedConfig",
     "BaseConfig",
+    "BatchesConfig",
     "Config",
     "EngineConfig",
     "FallbackConfig",
@@ -268,6 +270,7 @@ def _known_keys(parents: list[str]) -> list[str]:
         "engine": EngineConfig,
         "engines": AttachedConfig,
         "adapters": AdaptersConfig,
+        "batches": BatchesConfig,
         "pipelines": StageConfig if "stages" in parents else PipelineConfig,
     }
     model = sections.get(parents[0], Config) if parents else Config

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import msgspec
+
 from gateway.dialects.dialect import Dialect
 from gateway.errors import RequestError
 from gateway.events import Usage
@@ -12,6 +14,11 @@ from gateway.metrics import Metrics, Series
 from gateway.table import Route
 
 HeaderList = list[tuple[bytes, bytes]]
+
+BATCH = "batch"
+"""The origin of a batch's request."""
+LOW_PRIORITY = msgspec.Raw(b"100")
+"""What comes behind, in vLLM's priority scheduling: a larger number comes later; clients' requests have 0."""
 
 COLD = (b"x-gateway-cold", b"true")
 """The header of an answer that waited for an engine to start."""
@@ -28,6 +35,8 @@ class Exchange:
         "_series",
         "arrived",
         "begun",
+        "behind",
+        "beside",
         "cold",
         "dialect",
         "engine_s",
@@ -50,6 +59,10 @@ class Exchange:
         self.request_id = request_id
         self.dialect = dialect
         self.origin = origin
+        self.behind = origin == BATCH
+        """It comes behind every client's, at the gateway (`background`) and at the engine."""
+        self.beside = False
+        """It has a place beside the bounds."""
         self.arrived = time.perf_counter()
         self.route: Route | None = None
         self.gate: Gate | None = None

@@ -12,7 +12,7 @@ import asyncio
 import math
 import urllib.parse
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
@@ -37,6 +37,9 @@ LINGER_S = 2.0
 MAX_PIPELINED = 128
 """A client that sends more requests than this ahead of their answers is cut off."""
 
+UPLOAD_BYTES = 1024 * 1024
+"""Of an upload, so much must come within each time that another request may take in all."""
+
 QUESTION_MARK, NUMBER_SIGN, PERCENT = b"?#%"
 
 
@@ -56,6 +59,8 @@ class GatewayProtocol(asyncio.Protocol):
     receive_timeout_s = 60.0
     express: Mapping[str, Express] = MappingProxyType({})
     """POST paths that may be served without a task."""
+    uploads: Collection[str] = frozenset()
+    """POST paths whose bodies may take as long as they go on coming."""
 
     def __init__(
         self,
@@ -89,6 +94,8 @@ class GatewayProtocol(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._expects_continue = False
         self._unmoved_bytes = 0
+        self._uploaded_bytes = -1
+        """Since the last look; under 0 where it is no upload that is coming."""
         self._receiving = False
         self._refusal: RequestError | None = None
         self._refused = False
@@ -126,6 +133,9 @@ class GatewayProtocol(asyncio.Protocol):
             else:  # a client that takes nothing would keep its place and its answer for good
                 self.transport.abort()
         elif self._answering_another:
+            self._set_deadline(self.receive_timeout_s)
+        elif self._receiving and self._uploaded_bytes >= UPLOAD_BYTES:
+            self._uploaded_bytes = 0
             self._set_deadline(self.receive_timeout_s)
         elif self._receiving and not self._answered_early:
             self._refuse(
@@ -320,6 +330,7 @@ class GatewayProtocol(asyncio.Protocol):
         ):
             self._running = self._deferred = cycle
         else:
+            self._uploaded_bytes = 0 if path in self.uploads and cycle.method == "POST" else -1
             self.start(cycle)
 
     def on_body(self, body: bytes) -> None:
@@ -328,6 +339,8 @@ class GatewayProtocol(asyncio.Protocol):
         assert cycle is not None
         if cycle.response_complete:
             return  # answered before its body was here: the rest is dropped
+        if self._uploaded_bytes >= 0:
+            self._uploaded_bytes += len(body)
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
@@ -335,6 +348,7 @@ class GatewayProtocol(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._unmoved_bytes = 0
+        self._uploaded_bytes = -1
         self._receiving = False
         cycle = self.cycle
         assert cycle is not None
@@ -405,8 +419,10 @@ class _BodyOnly:
 
 
 def protocol_with(
-    receive_timeout_s: float, express: Mapping[str, Express] | None = None
+    receive_timeout_s: float,
+    express: Mapping[str, Express] | None = None,
+    uploads: Collection[str] = frozenset(),
 ) -> type[GatewayProtocol]:
     """The protocol with its settings, as a class: uvicorn makes the instances."""
-    settings = {"receive_timeout_s": receive_timeout_s, "express": express or {}}
+    settings = {"receive_timeout_s": receive_timeout_s, "express": express or {}, "uploads": uploads}
     return type("ConfiguredProtocol", (GatewayProtocol,), settings)

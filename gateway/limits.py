@@ -86,7 +86,7 @@ class Admission:
         self.in_flight = 0
         self.waiting = 0
         self.held = 0
-        """Pipelines that run, whether or not a stage of theirs is at the engine just now."""
+        """Requests that `in_flight` does not count: pipelines, between two stages too, and a batch's."""
         self.last_request_at: float | None = None
         """Seconds of `time.perf_counter`; None before the first."""
         self.configure(config)
@@ -236,7 +236,12 @@ class Admission:
         if self._turns:
             self._admit_waiting()
 
-    def try_beside(self, adapter_id: str) -> bool:
+    def has_room(self, task: str) -> bool:
+        """Whether a place is free. Raises KeyError for an unknown task."""
+        gate = self._gates[task]
+        return gate.in_flight < gate.max_in_flight and self.in_flight < self._max_in_flight
+
+    def try_beside(self, adapter_id: str | None) -> bool:
         """A place outside every bound, for what no client waits for; False where a client's request waits.
 
         `leave_beside` must follow a True. The adapter's LoRA slot is free again right after it.
@@ -246,10 +251,10 @@ class Admission:
         self._busy[adapter_id] += 1
         return True
 
-    def leave_beside(self, adapter_id: str) -> None:
+    def leave_beside(self, adapter_id: str | None) -> None:
         """Give a place of `try_beside` back."""
         self._busy[adapter_id] -= 1
-        if self._slots is not None:
+        if self._slots is not None and adapter_id is not None:
             self._slots.leave(adapter_id)
             self._slots.vacate(adapter_id)
         if self._turns:

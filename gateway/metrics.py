@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gateway.metrics_store import Cells, Region, key_of, parts_of
 from gateway.metrics_text import (
+    BATCHES,
     CANCELLED,
     COMPLETION_TOKENS,
     ERROR,
@@ -95,6 +96,11 @@ class Metrics:
     def resident(self, adapter: str, delta: int) -> None:
         """An adapter takes a LoRA slot (1) or leaves it (-1)."""
         self.cells(RESIDENT, key_of(RESIDENT, adapter))[GAUGE] += delta
+
+    def batches(self, batches: int, lines: int) -> None:
+        """How many batches and lines of theirs are not at their end yet; told by who runs them."""
+        self.cells(BATCHES, key_of(BATCHES, "batches"))[GAUGE] = batches
+        self.cells(BATCHES, key_of(BATCHES, "batch_lines"))[GAUGE] = lines
 
     def shadow(self, task: str, candidate: str, outcome: str) -> None:
         """A copy of a request to a candidate: same, different, failed or dropped."""

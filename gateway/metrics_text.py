@@ -23,8 +23,9 @@ WAITING = "waiting"  # task; one cell, a gauge
 SHADOW = "shadow"  # task, candidate, outcome; one cell
 FALLBACK = "fallback"  # task, model, reason, outcome; one cell
 RESIDENT = "resident"  # adapter; one cell, a gauge
-KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, FALLBACK, RESIDENT)
-GAUGED = (SERIES, WAITING, RESIDENT)
+BATCHES = "batches"  # "batches" or "batch_lines"; one cell, a gauge
+KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, FALLBACK, RESIDENT, BATCHES)
+GAUGED = (SERIES, WAITING, RESIDENT, BATCHES)
 
 _OTHERS = ("overflow", "overflow", "overflow")
 OVERFLOW = {
@@ -35,6 +36,7 @@ OVERFLOW = {
     SHADOW: key_of(SHADOW, *_OTHERS),
     FALLBACK: key_of(FALLBACK, *_OTHERS, "overflow"),
     RESIDENT: key_of(RESIDENT, "overflow"),
+    BATCHES: key_of(BATCHES, "overflow"),
 }
 """By kind, the record that further keys share once a region is full."""
 
@@ -185,6 +187,11 @@ class Exposition(Collector):
         for labels, cells in sums[RESIDENT]:
             resident.add_metric(labels, cells[GAUGE])
         yield resident
+        unfinished = dict(sums[BATCHES])
+        for what, text in (("batches", "Batches"), ("batch_lines", "Lines of batches")):
+            if (what,) in unfinished:
+                text = f"{text} that are not at their end yet."
+                yield GaugeMetricFamily(f"{PREFIX}{what}_unfinished", text, value=unfinished[what,][GAUGE])
         yield GaugeMetricFamily(PREFIX + "workers", "Worker processes that run now.", value=sum(alive))
 
     def _sums(self, alive: Sequence[bool]) -> Labelled:

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.background import Background
 from gateway.dialects.dialect import Dialect
 from gateway.errors import EngineError, GatewayTimeout, RequestError, Unavailable
 from gateway.events import EventStream
@@ -39,6 +40,7 @@ class Relay:
     def __init__(self, replicas: Replicas, admission: Admission) -> None:
         self._replicas = replicas
         self._admission = admission
+        self._background = Background(admission)
 
     @property
     def replicas(self) -> Replicas:
@@ -70,10 +72,14 @@ class Relay:
         replica = self._replicas.pick(route, begun=begun)
         admission, adapter_id = self._admission, route.adapter_id
         admission.last_request_at = exchange.arrived
-        gate = admission.try_enter(route.name, adapter_id)
+        gate = None if exchange.behind else admission.try_enter(route.name, adapter_id)
         if gate is None:
             waited_from = time.perf_counter()
-            gate = await admission.enter(route.name, adapter_id)
+            if exchange.behind:
+                await self._background.enter(route.name, adapter_id)
+                exchange.beside = True
+            else:
+                gate = await admission.enter(route.name, adapter_id)
             exchange.queue_s += time.perf_counter() - waited_from
             waited = True
         else:
@@ -146,9 +152,14 @@ class Relay:
 
     def _give_back(self, exchange: Exchange) -> None:
         gate, exchange.gate = exchange.gate, None
+        adapter_id = exchange.route.adapter_id if exchange.route else None
         if gate is not None:
             exchange.release()
-            self._admission.leave(gate, exchange.route.adapter_id if exchange.route else None)
+            self._admission.leave(gate, adapter_id)
+        elif exchange.beside:
+            exchange.beside = False
+            exchange.release()
+            self._background.leave(adapter_id)
 
     async def forward(
         self,

@@ -252,6 +252,22 @@ class AdaptersConfig(_Strict):
     keep_previous: bool = Field(True, description="the version before stays loaded, for an instant rollback")
 
 
+class BatchesConfig(_Strict):
+    """`/v1/files` and `/v1/batches`."""
+
+    enabled: bool = Field(True, description="false: neither route answers and nothing is run")
+    max_file_bytes: Positive = Field(256 * 1024**2, description="largest file that may be uploaded")
+    max_lines: Positive = Field(100_000, description="most requests in one batch")
+    max_in_flight: Positive = Field(16, description="requests of batches at once, beside those of clients")
+    max_open: Positive = Field(64, description="unfinished batches that one key may have")
+    max_kept_bytes: Positive = Field(
+        10 * 1024**3, description="all files together; when full, uploads are refused"
+    )
+    keep_days: Positive = Field(
+        30, description="files and ended batches are kept so long, where a client says nothing"
+    )
+
+
 class Config(_Strict):
     """A whole configuration; paths are absolute once loaded."""
 
@@ -269,6 +285,7 @@ class Config(_Strict):
         default_factory=list, description="servers that somebody else runs; then none is started here"
     )
     adapters: AdaptersConfig = Field(default_factory=AdaptersConfig)  # type: ignore[arg-type]  # all defaulted
+    batches: BatchesConfig = Field(default_factory=BatchesConfig)  # type: ignore[arg-type]  # all defaulted
     state_dir: Path = Field(Path(".state"), description="what the control plane keeps is there")
 
     @field_validator("tasks", "pipelines", "keys")

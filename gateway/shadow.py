@@ -20,7 +20,6 @@ from dataclasses import replace
 
 import msgspec
 
-from gateway.config import Config
 from gateway.contract import Fields
 from gateway.errors import EngineError, RequestError
 from gateway.exchange import Exchange
@@ -44,19 +43,13 @@ COPY_WITHIN_S = 300.0
 MOST_PENDING = 1000
 """Records that wait to be written; more are let go."""
 LOW_PRIORITY = msgspec.Raw(b"1000")
-"""In vLLM's priority scheduling a larger number comes later; clients' requests have 0."""
+"""In vLLM's priority scheduling a larger number comes later; clients' requests have 0, batches' 100."""
 LEFT_OUT = (
     *("stream", "stream_options", "logprobs", "top_logprobs", "prompt_logprobs", "n", "best_of"),
     "include",
 )
 """Of a request, what its copy does not need: the first choice's text is compared, and nothing else."""
 GREEDY = (msgspec.Raw(b"0"), msgspec.Raw(b"0.0"))
-
-
-def has_priorities(config: Config) -> bool:
-    """Whether the engine was told to schedule by priority; else it refuses a request that has one."""
-    arguments = " ".join(config.engine.extra_args).replace("=", " ")
-    return not config.engines and "--scheduling-policy priority" in arguments
 
 
 class Shadow:
@@ -75,7 +68,6 @@ class Shadow:
         self._admission = admission
         self._metrics = metrics
         self.chance = chance
-        self._priorities = has_priorities(config)
         self._texts = config.gateway.shadow_texts
         self._most = max(1, share(MOST_COPIES, worker, config.gateway.workers))
         self._journal = Journal(config.state_dir)
@@ -208,7 +200,7 @@ class Shadow:
         fields = copy.fields
         dialect = copy.exchange.dialect
         dialect.apply_contract(fields, route)
-        if self._priorities:
+        if self._replicas.snapshot.priorities:
             dialect.give_priority(fields, LOW_PRIORITY)
         return dialect.encode_body(fields, route, copy.size_bytes)
 

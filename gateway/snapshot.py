@@ -46,6 +46,8 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """A request may start it."""
     slots: int | None = None
     """Adapters in one batch; None where it is not known."""
+    priorities: bool = False
+    """It heeds a request's `priority`."""
     loaded: list[str] = []
     """Ids of the adapters that are loaded and proven on it."""
 
@@ -108,6 +110,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     retiring: list[str] = []
     """Ids that are to be unloaded once no gateway has a request on them."""
     operations: list[Operation] = []
+
+    @property
+    def priorities(self) -> bool:
+        """Whether every engine heeds a request's `priority`."""
+        return all(engine.priorities for engine in self.engines)
 
 
 class GatewayReport(msgspec.Struct, frozen=True):

@@ -54,6 +54,7 @@ def build_app() -> typer.Typer:
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command("train", context_settings=passed_on)(train_proxy)
     app.command("evaluate", context_settings=passed_on)(evaluate_proxy)
+    app.command("run", context_settings=passed_on)(run_proxy)
     app.command("bench", context_settings=passed_on)(bench_proxy)
     return app
 
@@ -74,6 +75,13 @@ def evaluate_proxy(context: typer.Context) -> None:
     from launch.evaluate import evaluate_command
 
     _hand_over("evaluate", evaluate_command, context.args)
+
+
+def run_proxy(context: typer.Context) -> None:
+    """Ask a running gateway for every line of a file (run --help lists its options)."""
+    from launch.run_command import run_command
+
+    _hand_over("run", run_command, context.args)
 
 
 def bench_proxy(context: typer.Context) -> None:

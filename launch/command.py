@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway.config import Config
 from launch.adapters import Adapter, engine_rank
+from launch.engine_settings import options_of
 from launch.shapes import Base
 
 DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the machine's memory
@@ -26,6 +27,8 @@ class EngineCommand:
     """Adapters that one batch may hold."""
     max_lora_rank: int = 0
     dtype: str = "auto"
+    priorities: bool = False
+    """Requests are scheduled by their `priority`."""
 
 
 def engine_command(
@@ -85,8 +88,10 @@ def engine_command(
     argv += _lora_arguments(config, adapters, slots, rank)
     if can_sleep(config, has_gpu):
         argv.append("--enable-sleep-mode")
+    argv += ["--scheduling-policy", "priority"]  # clients' requests come before those of batches
     argv += config.engine.extra_args  # last, so that they win
-    return EngineCommand(tuple(argv), _environment(config, base, has_gpu), slots, rank, dtype)
+    priorities = options_of(argv)["scheduling-policy"] == "priority"
+    return EngineCommand(tuple(argv), _environment(config, base, has_gpu), slots, rank, dtype, priorities)
 
 
 def can_sleep(config: Config, has_gpu: bool) -> bool:

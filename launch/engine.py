@@ -91,6 +91,7 @@ def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
         url=f"http://{host}:{port}",
         lazy=config.base.start == "lazy" or config.base.idle_unload != "never",
         slots=command.slots,
+        priorities=command.priorities,
     )
     means = Means(command, can_sleep(config, gpu))
     build = _build(base, command.dtype, "gpu" if gpu else "cpu")

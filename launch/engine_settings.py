@@ -11,7 +11,7 @@ from launch.model_config import ModelShape, Quantization, quantized_by
 
 def read_settings(argv: Sequence[str], shape: ModelShape, *, gpu: bool, card_bytes: int) -> Engine:
     """What `argv` asks for, and vLLM's defaults for the rest. Raises ConfigError where a number is none."""
-    given = _options(argv)
+    given = options_of(argv)
     batched, seqs = default_batch(gpu, card_bytes)
     cards = _whole(given, "tensor-parallel-size", 1)
     if not gpu:  # vLLM's defaults there grow with the processes
@@ -37,11 +37,11 @@ def read_settings(argv: Sequence[str], shape: ModelShape, *, gpu: bool, card_byt
 
 def quantization_of(argv: Sequence[str], shape: ModelShape) -> Quantization | None:
     """The base's own, or what `--quantization` adds to a plain one while it loads."""
-    asked = _options(argv).get("quantization")
+    asked = options_of(argv).get("quantization")
     return shape.quantization or (quantized_by(asked) if asked else None)
 
 
-def _options(argv: Sequence[str]) -> dict[str, str]:
+def options_of(argv: Sequence[str]) -> dict[str, str]:
     """`--a-b 1`, `--a_b=1` and `--flag`; the last one wins, as in the engine."""
     found: dict[str, str] = {}
     name = ""

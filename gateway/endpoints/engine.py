@@ -16,7 +16,7 @@ from gateway.dialects.parameters import Limits, unsupported
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import ClientLeft, Head, check_head, check_size, read_json_body, send_error
 from gateway.errors import EngineError, RequestError, internal_error
-from gateway.exchange import Exchange
+from gateway.exchange import LOW_PRIORITY, Exchange
 from gateway.express import Lane
 from gateway.fallback.fallbacks import Fallbacks
 from gateway.http_cycle import Cycle
@@ -129,8 +129,8 @@ class EngineEndpoint:
         try:
             await self._by_the_engine(exchange, principal, body, send)
         except RequestError as error:
-            if exchange.route is None or exchange.route.contract.fallback is None:
-                raise
+            if exchange.behind or exchange.route is None or exchange.route.contract.fallback is None:
+                raise  # what comes behind has time to wait for the engine
             call = self._call(exchange, principal, body)
             usage_wanted = call.streaming and self._dialect.ask_for_usage(call.fields)
             await self._fallbacks.answer(
@@ -222,6 +222,8 @@ class EngineEndpoint:
         route = permitted_route(replicas.table, principal, model)
         exchange.route = route
         dialect.check_fields(fields, self._limits)
+        if exchange.behind and replicas.snapshot.priorities:
+            dialect.give_priority(fields, LOW_PRIORITY)
         sticky = None
         if route.versions or route.kind == "pipeline":
             if route.kind == "pipeline" and not dialect.generates:

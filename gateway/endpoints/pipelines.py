@@ -80,7 +80,9 @@ class PipelineEndpoint:
         asked = _document(body)
         request = _as_chat(dialect, asked)
         rendering = _rendering(dialect, request_id.decode(), pipeline.name, asked, body)
-        caller = EngineCaller(self._relay, self._metrics, self._shadow, request_id, routes)
+        caller = EngineCaller(
+            self._relay, self._metrics, self._shadow, request_id, routes, behind=exchange.behind
+        )
         exchange.status = 200
         headers = [*_headers(pipeline, routes), *dialect.id_headers(request_id)]
         if exchange.cold:

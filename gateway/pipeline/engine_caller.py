@@ -13,7 +13,7 @@ from gateway.contract import Fields
 from gateway.dialects.completions import CHAT
 from gateway.errors import EngineError, InvalidRequest, RequestError
 from gateway.events import Usage as CountedUsage
-from gateway.exchange import Exchange
+from gateway.exchange import LOW_PRIORITY, Exchange
 from gateway.metrics import Metrics
 from gateway.pipeline.calls import Answer, Delta, Usage
 from gateway.relay import Relay, engine_failure, read_whole
@@ -64,9 +64,20 @@ class EngineCaller:
     """Runs a stage's task for one client request, whose id all its calls carry."""
 
     def __init__(
-        self, relay: Relay, metrics: Metrics, shadow: Shadow, request_id: bytes, routes: Mapping[str, Route]
+        self,
+        relay: Relay,
+        metrics: Metrics,
+        shadow: Shadow,
+        request_id: bytes,
+        routes: Mapping[str, Route],
+        *,
+        behind: bool = False,
     ) -> None:
-        """`routes`: one choice between a task's versions for all calls of this request (`Relay.pinned`)."""
+        """`routes`: one choice between a task's versions for all calls of this request (`Relay.pinned`).
+
+        `behind`: as `Exchange.behind` of that request.
+        """
+        self._behind = behind
         self._shadow = shadow
         self._routes = routes
         self._relay = relay
@@ -120,6 +131,10 @@ class EngineCaller:
     ) -> AsyncIterator[tuple[Exchange, Connection, Copy | None]]:
         """A stage's request at the engine, counted as its task's; leaving early aborts it there."""
         exchange = Exchange(self._metrics, self._request_id, CHAT, "pipeline")
+        if self._behind:
+            exchange.behind = True
+            if self._relay.replicas.snapshot.priorities:
+                CHAT.give_priority(fields, LOW_PRIORITY)
         copy = self._shadow.choose(exchange, route, fields, 0, streamed)
         CHAT.apply_contract(fields, route)
         try:

@@ -43,7 +43,9 @@ STAGES = [
 ]
 
 
-def config_of(folder: Path, *, keys: object = None, fallback: object = None, **gateway: object) -> Config:
+def config_of(
+    folder: Path, *, keys: object = None, batches: object = None, fallback: object = None, **gateway: object
+) -> Config:
     """base, two tasks and a pipeline; `naming` has a whole prompt contract, and perhaps a fallback."""
     naming = {
         "adapter": str(folder / "naming"),
@@ -58,6 +60,7 @@ def config_of(folder: Path, *, keys: object = None, fallback: object = None, **g
         "pipelines": {"concept-naming": {"stages": STAGES}},
         "keys": keys or {},
         "gateway": gateway,
+        "batches": batches or {},
         "state_dir": str(folder),
     }
     return Config.model_validate(document)
@@ -161,6 +164,7 @@ async def stack(
     receive_timeout_s: float = 30.0,
     keep_alive_s: float = 5.0,
     keys: object = None,
+    batches: object = None,
     express: bool | None = None,
     heartbeat_s: float = HEARTBEAT_S,
     fallback: object = None,
@@ -170,14 +174,14 @@ async def stack(
     """`uds`: the engine listens on that Unix socket."""
     engine = FakeEngine()
     url = await engine.start(uds)
-    config = config_of(folder, keys=keys, fallback=fallback, **gateway_settings)
+    config = config_of(folder, keys=keys, batches=batches, fallback=fallback, **gateway_settings)
     if ready:
         write_report(config, url=url, state="ready", started_at=1.0)
     gateway = Gateway(config, heartbeat_s=heartbeat_s, fallback=provider)
     untasked = EXPRESS if express is None else express
     settings = uvicorn.Config(
         gateway,
-        http=protocol_with(receive_timeout_s, gateway.express if untasked else None),
+        http=protocol_with(receive_timeout_s, gateway.express if untasked else None, gateway.uploads),
         lifespan="off",
         log_level="warning",
         ws="none",

@@ -36,6 +36,7 @@ def keys_of(model: type[BaseModel]) -> set[str]:
         (settings.GatewayConfig, EXAMPLE["gateway"]),
         (settings.EngineConfig, EXAMPLE["engine"]),
         (settings.AdaptersConfig, EXAMPLE["adapters"]),
+        (settings.BatchesConfig, EXAMPLE["batches"]),
     ],
 )
 def test_example_has_every_key(model: type[BaseModel], found: dict[str, object]) -> None:
@@ -51,6 +52,7 @@ def test_example_shows_the_defaults() -> None:
     example = load_config(CONFIGS / "example.yaml", {})
     assert example.gateway == settings.GatewayConfig.model_validate({})
     assert example.engine == settings.EngineConfig.model_validate({})
+    assert example.batches == settings.BatchesConfig.model_validate({})
 
 
 def test_qwen_is_the_quick_references_deployment() -> None:

@@ -32,6 +32,7 @@ LEVELS = (
     (
         "gateway.contract",
         "gateway.dialects",
+        "gateway.background",
         "gateway.exchange",
         "gateway.shadow_answers",
         "gateway.shadow_record",
@@ -43,6 +44,7 @@ LEVELS = (
     ("gateway.shadow", "gateway.shadow_copy"),
     ("gateway.fallback",),
     ("gateway.pipeline",),
+    ("gateway.batches",),
     ("gateway.endpoints",),
     ("gateway.app",),
     ("gateway.__main__",),

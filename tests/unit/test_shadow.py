@@ -10,9 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.config import Config
 from gateway.limits import Admission
-from gateway.shadow import MOST_COPIES, has_priorities
+from gateway.shadow import MOST_COPIES
 from gateway.shadow_record import Record
 from gateway.snapshot import ShadowStatus
 from tests.fake_engine import Answer
@@ -379,17 +378,23 @@ def test_texts_are_kept_where_that_is_set(tmp_path: Path) -> None:
     run(tmp_path, work, shadow_texts=True)
 
 
-@pytest.mark.parametrize("arguments", [["--scheduling-policy", "priority"], ["--scheduling-policy=priority"]])
-def test_copies_come_last_where_the_engine_schedules_by_priority(
-    tmp_path: Path, arguments: list[str]
-) -> None:
-    config = config_of(tmp_path)
-    assert not has_priorities(config)
-    document = config.model_dump(mode="json", by_alias=True)
-    document["engine"]["extra_args"] = arguments
-    assert has_priorities(Config.model_validate(document))
-    document["engines"] = [{"url": "http://127.0.0.1:1"}]  # nobody knows how it was started
-    assert not has_priorities(Config.model_validate(document))
+@pytest.mark.parametrize("heeded", [True, False])
+def test_copies_come_last_where_the_engine_schedules_by_priority(tmp_path: Path, heeded: bool) -> None:
+    async def work(made: Stack) -> None:
+        await adopted(made)
+        replicas = made.gateway.replicas
+        (engine,) = replicas.snapshot.engines
+        engines = [msgspec.structs.replace(engine, priorities=heeded)]
+        replicas.apply(
+            msgspec.structs.replace(replicas.snapshot, version=replicas.snapshot.version + 1, engines=engines)
+        )
+        await made.chat()
+        await until_counted(made, "same")
+        (own,), (copied,) = to(made, OWN), to(made, CANDIDATE)
+        assert "priority" not in own
+        assert copied.get("priority") == (1000 if heeded else None)
+
+    run(tmp_path, work)
 
 
 def test_place_beside_counts_in_no_bound_and_leaves_its_slot(tmp_path: Path) -> None:

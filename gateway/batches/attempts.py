@@ -1,0 +1,101 @@
+"""One line asked as often as it takes: what is tried again, when, and what is the line's own error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from gateway.auth import Keys
+from gateway.batches.calls import Answered, Ask, TooLarge
+from gateway.batches.engines import Engines
+from gateway.batches.request_lines import RequestLine
+from gateway.errors import EngineError, InvalidRequest, RequestError
+
+logger = logging.getLogger("gateway.batches")
+
+MOST_ATTEMPTS = 5
+"""Of a line that an engine was there for."""
+FIRST_PAUSE_S = 1.0
+MOST_PAUSE_S = 30.0
+AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+NO_ENGINE = frozenset({"engine_starting", "engine_not_running", "engine_unreachable", "overloaded"})
+"""Codes of errors that say nothing about the line: it was not run, and these attempts do not count."""
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class _Error(msgspec.Struct):
+    code: str | int | None = None
+
+
+class _Envelope(msgspec.Struct):
+    error: _Error | None = None
+
+
+_decode = msgspec.json.Decoder(_Envelope).decode
+
+
+class Attempts:
+    """Asks the endpoints for lines."""
+
+    def __init__(self, ask: Ask, keys: Keys, engines: Engines, sleep: Sleep = asyncio.sleep) -> None:
+        self._ask = ask
+        self._keys = keys
+        self._engines = engines
+        self.sleep = sleep
+
+    async def answer(self, path: str, line: RequestLine, owner: str, request_id: str) -> Answered:
+        """The answer, good or the line's error; cancelling it aborts the request in the engine."""
+        try:
+            if line.streamed:
+                raise InvalidRequest(
+                    "A batch has no streams; leave 'stream' out.",
+                    param="stream",
+                    code="unsupported_parameter",
+                )
+            return await self._until_answered(path, line, owner, request_id)
+        except RequestError as error:
+            return _failed(error, request_id)
+
+    async def _until_answered(self, path: str, line: RequestLine, owner: str, request_id: str) -> Answered:
+        counted = tries = 0
+        while True:
+            await self._engines.until_servable(line.model)
+            # Looked up each time: a key may be revoked, or be permitted other models, meanwhile.
+            principal = self._keys.named(owner)
+            try:
+                answer = await self._ask(path, line.body, principal, request_id)
+            except TooLarge:
+                raise EngineError("The answer is too large to be kept.", code="answer_too_large") from None
+            except Exception:
+                logger.exception("batch request %s failed", request_id)
+                answer = _failed(EngineError("The gateway failed on this request.", status=500), request_id)
+            if answer.status not in AGAIN:
+                return answer
+            tries += 1
+            counted += _code(answer) not in NO_ENGINE
+            if counted == MOST_ATTEMPTS:
+                return answer
+            await self.sleep(_pause_s(tries, answer.retry_after_s))
+
+
+def _failed(error: RequestError, request_id: str) -> Answered:
+    return Answered(error.status, msgspec.json.encode(error.envelope), request_id, None)
+
+
+def _code(answer: Answered) -> str | int | None:
+    try:
+        envelope = _decode(answer.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return envelope.error.code if envelope.error else None
+
+
+def _pause_s(tries: int, retry_after_s: float | None) -> float:
+    """Doubling, spread by chance so that lines do not come back together."""
+    longest = min(MOST_PAUSE_S, max(retry_after_s or 0.0, FIRST_PAUSE_S * float(1 << min(tries, 10) - 1)))
+    return longest * random.uniform(0.5, 1.0)

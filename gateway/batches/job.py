@@ -1,0 +1,265 @@
+"""One batch from its validation to its files. Whenever it is broken off, another job goes on with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from gateway.auth import Keys, permitted_route
+from gateway.batches.attempts import Attempts
+from gateway.batches.library import Library
+from gateway.batches.places import Places
+from gateway.batches.records import OPEN, BatchRecord, Counts, FileRecord, Status
+from gateway.batches.request_lines import LINE_OVERHEAD_BYTES, LineReader, read_line
+from gateway.batches.results import Result, Results, answered, not_asked
+from gateway.batches.store import Store
+from gateway.batches.validation import Verdict, validate
+from gateway.batches.writer import TRY_AGAIN_S, Writer
+from gateway.errors import Unavailable
+from gateway.replicas import Replicas
+
+logger = logging.getLogger("gateway.batches")
+
+COUNT_EVERY_S = 1.0
+"""How far a batch is stands in the store no older than this."""
+
+Ending = Literal["expired", "cancelled"]
+REST = {
+    "expired": (
+        "batch_expired",
+        "This request could not be executed before the completion window expired.",
+    ),
+    "cancelled": ("batch_cancelled", "The batch was cancelled before this request was executed."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every job of a runner works with."""
+
+    library: Library
+    keys: Keys
+    replicas: Replicas
+    attempts: Attempts
+    places: Places
+    most_body_bytes: int
+
+    @property
+    def most_line_bytes(self) -> int:
+        return self.most_body_bytes + LINE_OVERHEAD_BYTES
+
+
+class Job:
+    """`run` it in a task; cancelling that breaks it off, `end` brings it to another end."""
+
+    def __init__(self, batch: BatchRecord, means: Means) -> None:
+        self.batch = batch
+        self._means = means
+        self._input = means.library.folder.content(batch.input_file)
+        self._ending: Ending | None = None
+        self._ended = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._fault: BaseException | None = None
+
+    def end(self, ending: Ending) -> None:
+        """What is done stays, and the rest is listed as not run."""
+        if self._ending is None:
+            self._ending = ending
+            self._ended.set()
+
+    async def run(self) -> None:
+        if self.batch.status == "cancelling":
+            self.end("cancelled")
+        try:
+            if self.batch.in_progress_at is None and not await self._validated():
+                return
+            await self._results()
+        except FileNotFoundError as error:
+            logger.error("batch %s: its input is gone: %s", self.batch.id, error)
+            await self._fail([{"code": "input_lost", "message": "The input file is gone.", "line": None}])
+
+    # Its validation.
+
+    async def _validated(self) -> bool:
+        """Whether it is in progress now."""
+        checking = asyncio.create_task(self._verdict())
+        if not await self._until_done(checking):
+            await self._conclude(Counts(), ())
+            return False
+        verdict = checking.result()
+        if verdict.flaws:
+            await self._fail([flaw.document() for flaw in verdict.listed()])
+            return False
+        if await self._move(("validating",), "in_progress", total=verdict.total):
+            return True
+        self.end("cancelled")  # in the meantime; not a line has been run
+        await self._conclude(Counts(), ())
+        return False
+
+    async def _verdict(self) -> Verdict:
+        means, batch = self._means, self.batch
+
+        def check_model(model: str) -> None:
+            permitted_route(means.replicas.table, means.keys.named(batch.owner), model)
+
+        return await validate(
+            self._input,
+            batch.endpoint,
+            check_model,
+            most_lines=means.library.settings.max_lines,
+            most_line_bytes=means.most_line_bytes,
+        )
+
+    async def _fail(self, errors: Sequence[dict[str, object]]) -> None:
+        await self._move(OPEN, "failed", errors=msgspec.json.encode(errors).decode())
+
+    async def _move(self, expected: Sequence[Status], status: Status, **more: object) -> bool:
+        library = self._means.library
+        now = library.now
+        return await library.ask(lambda store: store.move(self.batch.id, expected, status, now, **more))
+
+    async def _until_done(self, work: asyncio.Task[object]) -> bool:
+        """Whether `work` came to its end before the batch was brought to another."""
+        ended = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait((work, ended), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+            return work.done() and self._ending is None
+        finally:
+            for task in (work, ended):
+                task.cancel()
+            await asyncio.gather(work, ended, return_exceptions=True)
+
+    # Its lines.
+
+    async def _results(self) -> None:
+        batch, folder = self.batch, self._means.library.folder
+        output, errors = folder.content(batch.output_file), folder.content(batch.error_file)
+        with closing(await asyncio.to_thread(Results, batch.id, output, errors)) as results:
+            await asyncio.to_thread(folder.sync_names)
+            writer = Writer(results, TRY_AGAIN_S)
+            counting = asyncio.create_task(self._count(results))
+            try:
+                await self._until_done(asyncio.create_task(self._feed(results, writer)))
+            finally:
+                await _cancelled([counting])
+                await writer.drain()
+            if self._ending is not None:
+                await self._list_rest(results, writer, self._ending)
+            made = await asyncio.to_thread(self._made, results)
+            await self._conclude(results.counts, made)
+
+    async def _feed(self, results: Results, writer: Writer) -> None:
+        """Run every line that is not done yet, each once there is a place."""
+        async with self._means.places.turn(self.batch.owner):
+            try:
+                with self._input.open("rb") as file:
+                    reader = LineReader(file, self._means.most_line_bytes)
+                    while lines := await asyncio.to_thread(reader.slice):
+                        for number, line in lines:
+                            if line is not None and not results.done(number):
+                                await self._begin(number, line, writer)
+                while self._running:
+                    await asyncio.wait(tuple(self._running), return_when=asyncio.FIRST_COMPLETED)
+                self._look_for_fault()
+            finally:
+                await _cancelled(self._running)
+
+    async def _begin(self, number: int, line: bytes, writer: Writer) -> None:
+        self._look_for_fault()
+        await self._means.places.take(self.batch.owner)
+        task = asyncio.create_task(self._line(number, line, writer))
+        self._running.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._means.places.give_back(self.batch.owner)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._fault = fault
+
+    def _look_for_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    async def _line(self, number: int, line: bytes, writer: Writer) -> None:
+        batch = self.batch
+        request = read_line(line, batch.endpoint)
+        request_id = f"{batch.id}-{number}"
+        answer = await self._means.attempts.answer(batch.endpoint, request, batch.owner, request_id)
+        await writer.put(answered(batch.id, number, request.custom_id, answer))
+
+    async def _list_rest(self, results: Results, writer: Writer, ending: Ending) -> None:
+        """List every line that is not done under the batch's end."""
+        code, message = REST[ending]
+        with self._input.open("rb") as file:
+            reader = LineReader(file, self._means.most_line_bytes)
+            while lines := await asyncio.to_thread(reader.slice):
+                rest: list[Result] = []
+                for number, line in lines:
+                    if line is not None and not results.done(number):
+                        custom_id = read_line(line, self.batch.endpoint).custom_id
+                        rest.append(not_asked(self.batch.id, number, custom_id, code, message))
+                if rest:
+                    await writer.put_all(rest)
+
+    async def _count(self, results: Results) -> None:
+        """Tell the store how far it is, now and then."""
+        library, told = self._means.library, None
+        while True:
+            counts = results.counts
+            if counts != told:
+                with contextlib.suppress(Unavailable):
+                    await library.ask(functools.partial(_count, batch_id=self.batch.id, counts=counts))
+                    told = counts
+            await asyncio.sleep(COUNT_EVERY_S)
+
+    # Its end.
+
+    def _made(self, results: Results) -> list[FileRecord]:
+        """The files that there is something in; an empty one is removed."""
+        batch, library = self.batch, self._means.library
+        made: list[FileRecord] = []
+        for file_id, name, size in zip(
+            (batch.output_file, batch.error_file), ("output", "error"), results.sizes, strict=True
+        ):
+            if not size:
+                library.folder.remove(file_id)
+                continue
+            now = library.now
+            expires_at = now + batch.results_kept_s
+            filename = f"{batch.id}_{name}.jsonl"
+            made.append(FileRecord(file_id, batch.owner, "batch_output", filename, size, now, expires_at))
+        library.folder.sync_names()
+        return made
+
+    async def _conclude(self, counts: Counts, made: Sequence[FileRecord]) -> None:
+        batch, library = self.batch, self._means.library
+        if self._ending is None:
+            await self._move(("in_progress",), "finalizing")
+            if (now := await library.ask(lambda store: store.batch(batch.id))) is not None:
+                self._ending = "cancelled" if now.status == "cancelling" else None
+        status: Status = self._ending or "completed"
+        await library.ask(lambda store: store.end(batch, status, library.now, counts, made))
+        logger.info("batch %s of %r is %s: %s", batch.id, batch.owner, status, counts)
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel them and wait for their end."""
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
+
+
+def _count(store: Store, batch_id: str, counts: Counts) -> None:
+    store.count(batch_id, counts)

@@ -1,0 +1,214 @@
+"""What came of a batch's lines: two files that are the record of the work as well.
+
+A line is done when its result stands whole, with its line break, in one of them, and not before. Results are
+only added, and synced to disk before they are counted. So a restart needs nothing but these files: it cuts
+off what a kill left unfinished at their ends, reads which lines are done, and runs the others. The number of
+a line stands in its result's `id`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from gateway.batches.calls import Answered
+from gateway.batches.records import Counts
+
+logger = logging.getLogger("gateway.batches")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class _Body(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class _Response(msgspec.Struct):
+    status_code: int
+    body: msgspec.Raw
+
+
+class _Record(msgspec.Struct):
+    """Of a result, what a restart needs."""
+
+    id: str
+    response: _Response | None
+
+
+_decode_record = msgspec.json.Decoder(_Record).decode
+_decode_body = msgspec.json.Decoder(_Body).decode
+_decode_any = msgspec.json.Decoder().decode
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line's, ready to be written."""
+
+    number: int
+    good: bool
+    """It belongs into the output file."""
+    asked: bool
+    """It failed by itself, if it failed; else the batch ended before it."""
+    data: bytes
+    usage: tuple[int, int] = (0, 0)
+
+
+def answered(batch_id: str, number: int, custom_id: str, answer: Answered) -> Result:
+    """What an endpoint said: into the output file with status 200, else into the errors."""
+    good = answer.status == 200
+    body = _in_one_line(answer.body)
+    response = {"status_code": answer.status, "request_id": answer.request_id, "body": body}
+    data = _line(batch_id, number, custom_id, response, None)
+    return Result(number, good, True, data, _usage(answer.body) if good else (0, 0))
+
+
+def not_asked(batch_id: str, number: int, custom_id: str, code: str, message: str) -> Result:
+    """A line that the batch's end came before: OpenAI's `batch_expired` and `batch_cancelled`."""
+    data = _line(batch_id, number, custom_id, None, {"code": code, "message": message})
+    return Result(number, False, False, data)
+
+
+def _line(batch_id: str, number: int, custom_id: str, response: object, error: object) -> bytes:
+    document = {
+        "id": f"{_prefix(batch_id)}{number}",
+        "custom_id": custom_id,
+        "response": response,
+        "error": error,
+    }
+    return _encode(document) + b"\n"
+
+
+def _prefix(batch_id: str) -> str:
+    return f"batch_req_{batch_id.removeprefix('batch_')}_"
+
+
+def _in_one_line(body: bytes) -> object:
+    """An answer as it is where that is JSON without line breaks, which would end a result."""
+    try:
+        return _decode_any(body) if b"\n" in body or b"\r" in body else _decode_raw(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return body[:1000].decode(errors="replace")
+
+
+def _usage(body: bytes | msgspec.Raw) -> tuple[int, int]:
+    """Tokens in and out, by whichever names the API has for them."""
+    try:
+        usage = _decode_body(body).usage
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return 0, 0
+    if usage is None:
+        return 0, 0
+    return usage.prompt_tokens or usage.input_tokens or 0, usage.completion_tokens or usage.output_tokens or 0
+
+
+class Results:
+    """The two files of one batch. Everything blocks; calls come one after another."""
+
+    def __init__(self, batch_id: str, output: Path, errors: Path) -> None:
+        """Opens or makes them, and takes over what is there. Raises OSError."""
+        self._prefix = _prefix(batch_id)
+        self._done = bytearray()
+        """A bit for each line."""
+        self._completed = self._failed = self._input_tokens = self._output_tokens = 0
+        self._files = (_ResultFile(errors), _ResultFile(output))  # by whether a result is good
+        for good, file in enumerate(self._files):
+            for record in file.recover():
+                self._take_over(record, bool(good))
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(self._completed, self._failed, self._input_tokens, self._output_tokens)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of output and errors."""
+        errors, output = self._files
+        return output.size, errors.size
+
+    def done(self, number: int) -> bool:
+        at, bit = divmod(number, 8)
+        return at < len(self._done) and bool(self._done[at] & 1 << bit)
+
+    def add(self, results: Iterable[Result]) -> None:
+        """Write and sync, then count. Raises OSError; then none of them is written, or all of one file."""
+        for good, file in enumerate(self._files):
+            mine = [each for each in results if each.good == good and not self.done(each.number)]
+            if not mine:
+                continue
+            file.append(b"".join(each.data for each in mine))
+            for each in mine:
+                self._count(each.number, each.good, each.asked, each.usage)
+
+    def _take_over(self, record: _Record, good: bool) -> None:
+        number = int(record.id.removeprefix(self._prefix))
+        response = record.response
+        usage = _usage(response.body) if good and response is not None else (0, 0)
+        self._count(number, good, response is not None, usage)
+
+    def _count(self, number: int, good: bool, asked: bool, usage: tuple[int, int]) -> None:
+        at, bit = divmod(number, 8)
+        if at >= len(self._done):
+            self._done.extend(bytes(at + 1024 - len(self._done)))
+        self._done[at] |= 1 << bit
+        self._completed += good
+        self._failed += asked and not good
+        self._input_tokens += usage[0]
+        self._output_tokens += usage[1]
+
+
+class _ResultFile:
+    """One of them, open for adding."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.size = 0
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+    def recover(self) -> Iterator[_Record]:
+        """The results that are whole; what comes after the last of them is cut off."""
+        with self._path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    record = _decode_record(line)
+                except (msgspec.MsgspecError, UnicodeDecodeError):
+                    break
+                self.size += len(line)
+                yield record
+        there = os.fstat(self._handle).st_size
+        if there > self.size:
+            logger.warning("%s: %d bytes of an unfinished result are cut off", self._path, there - self.size)
+            os.ftruncate(self._handle, self.size)
+
+    def append(self, data: bytes) -> None:
+        """All of it, on disk; or nothing, and OSError."""
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._handle, data[written:], self.size + written)
+            os.fsync(self._handle)
+        except OSError:
+            os.ftruncate(self._handle, self.size)
+            raise
+        self.size += len(data)

@@ -1,0 +1,134 @@
+"""Runs batches, in that process of a state directory that has the lock; another takes over when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+
+from gateway.batches.job import Job, Means
+from gateway.batches.records import BatchRecord
+from gateway.errors import RequestError
+from gateway.metrics import Metrics
+
+logger = logging.getLogger("gateway.batches")
+
+LOOK_EVERY_S = 0.5
+"""For batches that another worker made or cancelled, and those whose time is over."""
+LOCK_EVERY_S = 2.0
+SWEEP_EVERY_S = 600.0
+AFTER_FAULT_S = 30.0
+"""A job that failed by a fault of ours, or of the disk, is begun again after so long."""
+DAY_S = 24 * 3600
+
+
+class Runner:
+    """Use it in one event loop."""
+
+    def __init__(self, means: Means, metrics: Metrics, look_every_s: float = LOOK_EVERY_S) -> None:
+        self._means = means
+        self._metrics = metrics
+        self._look_every_s = look_every_s
+        self._jobs: dict[str, tuple[Job, asyncio.Task[None]]] = {}
+        self._not_before: dict[str, float] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.has_lock = False
+
+    @property
+    def running(self) -> int:
+        """Batches that it has in hand."""
+        return len(self._jobs)
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Break everything off; what is done stays done."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        folder = self._means.library.folder
+        while True:
+            try:
+                await asyncio.to_thread(folder.make)
+                lock = folder.try_lock()
+                if lock is not None:
+                    try:
+                        await self._work()
+                    finally:
+                        await self._break_off()
+                        os.close(lock)
+            except (OSError, RequestError) as error:
+                logger.error("batches do not run for now: %s", error)
+            await asyncio.sleep(min(LOCK_EVERY_S, 4 * self._look_every_s))
+
+    async def _work(self) -> None:
+        library = self._means.library
+        swept = float("-inf")
+        self.has_lock = True
+        while True:
+            library.news.clear()
+            self._heed(await library.ask(lambda store: store.open_batches()))
+            if time.monotonic() - swept > SWEEP_EVERY_S:
+                swept = time.monotonic()
+                await self.sweep()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._look_every_s):
+                    await library.news.wait()
+
+    def _heed(self, batches: list[BatchRecord]) -> None:
+        now = self._means.library.now
+        for batch in batches:
+            job, _ = self._jobs.get(batch.id) or self._begun(batch)
+            if job is None:
+                continue
+            if batch.status == "cancelling":
+                job.end("cancelled")
+            elif now >= batch.expires_at:
+                job.end("expired")
+        rest = sum(batch.total - batch.completed - batch.failed for batch in batches)
+        self._metrics.batches(len(batches), rest)
+
+    def _begun(self, batch: BatchRecord) -> tuple[Job | None, asyncio.Task[None] | None]:
+        if self._not_before.get(batch.id, 0.0) > time.monotonic():
+            return None, None
+        self._not_before.pop(batch.id, None)
+        job = Job(batch, self._means)
+        task = asyncio.create_task(job.run())
+        self._jobs[batch.id] = job, task
+        task.add_done_callback(lambda ended: self._ended(batch.id, ended))
+        return job, task
+
+    def _ended(self, batch_id: str, task: asyncio.Task[None]) -> None:
+        del self._jobs[batch_id]
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            logger.error("batch %s is broken off for %.0f s", batch_id, AFTER_FAULT_S, exc_info=fault)
+            self._not_before[batch_id] = time.monotonic() + AFTER_FAULT_S
+        self._means.library.news.set()
+
+    async def _break_off(self) -> None:
+        self.has_lock = False
+        tasks = [task for _, task in self._jobs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._metrics.batches(0, 0)
+
+    async def sweep(self) -> None:
+        """Forget what is over, and remove what a kill left."""
+        library = self._means.library
+        folder, now = library.folder, library.now
+        expired = await library.ask(lambda store: store.forget_expired(now))
+        oldest = now - library.settings.keep_days * DAY_S
+        await library.ask(lambda store: store.forget_batches(oldest))
+        for file_id in expired:
+            folder.remove(file_id)
+        known = await library.ask(lambda store: store.known_contents())
+        strays = await asyncio.to_thread(folder.sweep, known, time.time())
+        if expired or strays:
+            logger.info("removed %d files whose time was over and %d strays", len(expired), len(strays))

@@ -1,0 +1,313 @@
+"""The facts about files and batches, in SQLite; what is in the files stands beside it (`folder`).
+
+Every worker has its own connection. Each change is one transaction, synced to disk before it is answered, so
+that it outlives a kill at any moment. A batch's counts are the exception that does not matter: they are what
+its result files hold, and are counted anew from these after a restart.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from gateway.batches.records import CANCELLABLE, OPEN, BatchRecord, Counts, FileRecord, Status
+
+FILE = "batches.sqlite"
+BUSY_TIMEOUT_S = 10.0
+"""Another worker's transaction lasts a few milliseconds, and a sync."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE file (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        purpose TEXT NOT NULL,
+        filename TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX file_owner ON file (owner, seq);
+    CREATE INDEX file_expiry ON file (expires_at);
+    CREATE TABLE batch (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        endpoint TEXT NOT NULL,
+        input_file TEXT NOT NULL,
+        output_file TEXT NOT NULL,
+        error_file TEXT NOT NULL,
+        has_output INTEGER NOT NULL DEFAULT 0,
+        has_errors INTEGER NOT NULL DEFAULT 0,
+        status TEXT NOT NULL,
+        metadata TEXT,
+        errors TEXT,
+        results_kept_s INTEGER NOT NULL,
+        total INTEGER NOT NULL DEFAULT 0,
+        completed INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0,
+        input_tokens INTEGER NOT NULL DEFAULT 0,
+        output_tokens INTEGER NOT NULL DEFAULT 0,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        in_progress_at INTEGER,
+        finalizing_at INTEGER,
+        completed_at INTEGER,
+        failed_at INTEGER,
+        expired_at INTEGER,
+        cancelling_at INTEGER,
+        cancelled_at INTEGER
+    ) STRICT;
+    CREATE INDEX batch_owner ON batch (owner, seq);
+    CREATE INDEX batch_status ON batch (status, seq);
+    """,
+)
+
+_FILE_COLUMNS = ", ".join(field.name for field in fields(FileRecord))
+_BATCH_COLUMNS = ", ".join(field.name for field in fields(BatchRecord))
+_OPEN = ", ".join(f"'{status}'" for status in OPEN)
+
+
+class NoRoom(Exception):
+    """The files kept would be more than may be; `kept_bytes` is what there is."""
+
+    def __init__(self, kept_bytes: int) -> None:
+        super().__init__(kept_bytes)
+        self.kept_bytes = kept_bytes
+
+
+class Store:
+    """One connection; use it in one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens or makes it, and brings it to this version's form. Raises sqlite3.Error, OSError."""
+        file = folder / FILE
+        self._db = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        file.chmod(0o600)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._migrate()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _migrate(self) -> None:
+        """Several workers start together: who comes second finds it done."""
+        with self._transaction():
+            with closing(self._db.execute("PRAGMA user_version")) as found:
+                version = int(found.fetchone()[0])
+            if version > len(MIGRATIONS):
+                raise sqlite3.DatabaseError(f"{FILE} was written by a newer lora-gateway (form {version})")
+            for script in MIGRATIONS[version:]:
+                for statement in script.split(";"):
+                    self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def changes(self) -> int:
+        """A number that is another once another connection has committed; own commits leave it alone."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    # Files.
+
+    def kept_bytes(self) -> int:
+        return int(self._db.execute("SELECT COALESCE(SUM(size_bytes), 0) FROM file").fetchone()[0])
+
+    def add_file(self, record: FileRecord, most_bytes: int) -> None:
+        """A file whose content is in its place. Raises NoRoom where all would be more than `most_bytes`."""
+        with self._transaction():
+            kept_bytes = self.kept_bytes()
+            if kept_bytes + record.size_bytes > most_bytes:
+                raise NoRoom(kept_bytes)
+            self._insert_file(record)
+
+    def _insert_file(self, record: FileRecord) -> None:
+        values = [getattr(record, field.name) for field in fields(FileRecord)]
+        places = ", ".join("?" * len(values))
+        self._db.execute(f"INSERT INTO file ({_FILE_COLUMNS}) VALUES ({places})", values)
+
+    def file(self, file_id: str, owner: str, now: int) -> FileRecord | None:
+        """None where there is none of that owner, or its time is over."""
+        row = self._db.execute(
+            f"SELECT {_FILE_COLUMNS} FROM file WHERE id = ? AND owner = ? AND expires_at > ?",
+            (file_id, owner, now),
+        ).fetchone()
+        return None if row is None else FileRecord(*row)
+
+    def files(
+        self,
+        owner: str,
+        now: int,
+        *,
+        after: str | None = None,
+        limit: int = 10_000,
+        purpose: str | None = None,
+        newest_first: bool = True,
+    ) -> list[FileRecord] | None:
+        """One more than `limit` where there are more; None where `after` is no file of that owner."""
+        where, values = ["owner = ?", "expires_at > ?"], [owner, now]
+        if purpose is not None:
+            where.append("purpose = ?")
+            values.append(purpose)
+        if after is not None:
+            seq = self._seq("file", after, owner)
+            if seq is None:
+                return None
+            where.append("seq < ?" if newest_first else "seq > ?")
+            values.append(seq)
+        rows = self._db.execute(
+            f"SELECT {_FILE_COLUMNS} FROM file WHERE {' AND '.join(where)} "
+            f"ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ?",
+            (*values, limit + 1),
+        )
+        return [FileRecord(*row) for row in rows]
+
+    def _seq(self, table: str, found: str, owner: str) -> int | None:
+        row = self._db.execute(
+            f"SELECT seq FROM {table} WHERE id = ? AND owner = ?", (found, owner)
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def delete_file(self, file_id: str, owner: str) -> str | None:
+        """Forget it. The id of an unfinished batch that needs it, and then it stays; "" where there is none.
+
+        None where it is deleted.
+        """
+        with self._transaction():
+            user = self._db.execute(
+                f"SELECT id FROM batch WHERE input_file = ? AND status IN ({_OPEN})", (file_id,)
+            ).fetchone()
+            if user is not None:
+                return str(user[0])
+            gone = self._db.execute("DELETE FROM file WHERE id = ? AND owner = ?", (file_id, owner))
+            return None if gone.rowcount else ""
+
+    def forget_expired(self, now: int) -> list[str]:
+        """Forget the files whose time is over and that no unfinished batch needs; their ids."""
+        with self._transaction():
+            rows = self._db.execute(
+                "DELETE FROM file WHERE expires_at <= ? AND id NOT IN "
+                f"(SELECT input_file FROM batch WHERE status IN ({_OPEN})) RETURNING id",
+                (now,),
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def forget_batches(self, ended_before: int) -> None:
+        """Forget batches that came to their end before that moment."""
+        self._db.execute(
+            f"DELETE FROM batch WHERE status NOT IN ({_OPEN}) AND "
+            "COALESCE(completed_at, failed_at, expired_at, cancelled_at, created_at) < ?",
+            (ended_before,),
+        )
+
+    def known_contents(self) -> set[str]:
+        """The names that a content may have: of files, and of the results of unfinished batches."""
+        rows = self._db.execute(
+            "SELECT id FROM file UNION SELECT output_file FROM batch WHERE status IN "
+            f"({_OPEN}) UNION SELECT error_file FROM batch WHERE status IN ({_OPEN})"
+        )
+        return {row[0] for row in rows}
+
+    # Batches.
+
+    def add_batch(self, record: BatchRecord, most_open: int) -> bool:
+        """False where the owner has `most_open` unfinished ones already."""
+        values = [getattr(record, field.name) for field in fields(BatchRecord)]
+        places = ", ".join("?" * len(values))
+        with self._transaction():
+            count = self._db.execute(
+                f"SELECT COUNT(*) FROM batch WHERE owner = ? AND status IN ({_OPEN})", (record.owner,)
+            ).fetchone()
+            if count[0] >= most_open:
+                return False
+            self._db.execute(f"INSERT INTO batch ({_BATCH_COLUMNS}) VALUES ({places})", values)
+        return True
+
+    def batch(self, batch_id: str, owner: str | None = None) -> BatchRecord | None:
+        """None where there is none, or it is another's."""
+        row = self._db.execute(
+            f"SELECT {_BATCH_COLUMNS} FROM batch WHERE id = ? AND owner = COALESCE(?, owner)",
+            (batch_id, owner),
+        ).fetchone()
+        return None if row is None else BatchRecord(*row)
+
+    def batches(self, owner: str, *, after: str | None, limit: int) -> list[BatchRecord] | None:
+        """The newest first, one more than `limit` where there are more; None where `after` is none."""
+        seq = None
+        if after is not None:
+            seq = self._seq("batch", after, owner)
+            if seq is None:
+                return None
+        rows = self._db.execute(
+            f"SELECT {_BATCH_COLUMNS} FROM batch WHERE owner = ? AND (? IS NULL OR seq < ?) "
+            "ORDER BY seq DESC LIMIT ?",
+            (owner, seq, seq, limit + 1),
+        )
+        return [BatchRecord(*row) for row in rows]
+
+    def open_batches(self) -> list[BatchRecord]:
+        """Every unfinished one, the oldest first."""
+        rows = self._db.execute(f"SELECT {_BATCH_COLUMNS} FROM batch WHERE status IN ({_OPEN}) ORDER BY seq")
+        return [BatchRecord(*row) for row in rows]
+
+    def move(
+        self, batch_id: str, expected: Sequence[Status], status: Status, now: int, **more: object
+    ) -> bool:
+        """To another status, where it has one of `expected` still; `more` are other columns."""
+        columns = {"status": status, f"{status}_at": now, **more}
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        places = ", ".join("?" * len(expected))
+        with self._transaction():
+            moved = self._db.execute(
+                f"UPDATE batch SET {assignments} WHERE id = ? AND status IN ({places})",
+                (*columns.values(), batch_id, *expected),
+            )
+        return bool(moved.rowcount)
+
+    def cancel(self, batch_id: str, now: int) -> bool:
+        """False where it has come too far for that."""
+        return self.move(batch_id, CANCELLABLE, "cancelling", now)
+
+    def count(self, batch_id: str, counts: Counts) -> None:
+        """How far it is, for whoever asks meanwhile."""
+        self._db.execute(
+            "UPDATE batch SET completed = ?, failed = ?, input_tokens = ?, output_tokens = ? WHERE id = ?",
+            (counts.completed, counts.failed, counts.input_tokens, counts.output_tokens, batch_id),
+        )
+
+    def end(
+        self, batch: BatchRecord, status: Status, now: int, counts: Counts, results: Sequence[FileRecord]
+    ) -> None:
+        """Its end and the files of its results, together."""
+        ids = {result.id for result in results}
+        with self._transaction():
+            for result in results:
+                self._insert_file(result)
+            self._db.execute(
+                f"UPDATE batch SET status = ?, {status}_at = ?, has_output = ?, has_errors = ?, "
+                "completed = ?, failed = ?, input_tokens = ?, output_tokens = ? WHERE id = ?",
+                (
+                    status,
+                    now,
+                    int(batch.output_file in ids),
+                    int(batch.error_file in ids),
+                    counts.completed,
+                    counts.failed,
+                    counts.input_tokens,
+                    counts.output_tokens,
+                    batch.id,
+                ),
+            )

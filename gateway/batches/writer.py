@@ -1,0 +1,62 @@
+"""Results on their way to disk: those that come while others are written go together in one sync."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from gateway.batches.results import Result, Results
+
+logger = logging.getLogger("gateway.batches")
+
+TRY_AGAIN_S = 5.0
+"""A full disk is tried again; what it has no room for is kept meanwhile, and nothing new begins."""
+
+
+class Writer:
+    """Writes in another thread, in the order of coming."""
+
+    def __init__(self, results: Results, again_s: float) -> None:
+        self._results = results
+        self._again_s = again_s
+        self._pending: list[tuple[Result, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def put(self, result: Result) -> None:
+        """Returns once it is on disk. Cancelled, it is written all the same; `drain` waits for that."""
+        written = asyncio.get_running_loop().create_future()
+        self._pending.append((result, written))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        await written
+
+    async def put_all(self, results: Sequence[Result]) -> None:
+        """As `put`, of several."""
+        await asyncio.gather(*(self.put(result) for result in results))
+
+    async def drain(self) -> None:
+        """Until everything that was put is on disk."""
+        while self._writing is not None:
+            await asyncio.shield(self._writing)
+
+    async def _write(self) -> None:
+        try:
+            while self._pending:
+                taken, self._pending = self._pending, []
+                await self._write_all([result for result, _ in taken])
+                for _, written in taken:
+                    if not written.done():
+                        written.set_result(None)
+        finally:
+            self._writing = None
+
+    async def _write_all(self, results: list[Result]) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._results.add, results)
+            except OSError as error:
+                logger.error("%d results cannot be written yet: %s", len(results), error)
+                await asyncio.sleep(self._again_s)
+            else:
+                return

@@ -1,0 +1,216 @@
+"""`/v1/batches`, and what files and batches are made of in one gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from gateway.auth import Keys
+from gateway.batches.attempts import Attempts
+from gateway.batches.calls import Endpoints
+from gateway.batches.engines import Engines
+from gateway.batches.job import Means
+from gateway.batches.library import Library
+from gateway.batches.places import Places
+from gateway.batches.records import (
+    WINDOW_S,
+    BatchRecord,
+    checked_metadata,
+    kept_seconds,
+    new_batch_id,
+    new_file_id,
+)
+from gateway.batches.runner import DAY_S, Runner
+from gateway.cold import WaitingRoom
+from gateway.config import GatewayConfig
+from gateway.contract import Fields, decode_body, text_field
+from gateway.endpoints.doors import Call, Door, JsonDocument, limit_of, page_of
+from gateway.endpoints.files import PATH as FILES_PATH
+from gateway.endpoints.files import PURPOSE, Files
+from gateway.endpoints.reply import read_json_body
+from gateway.errors import InvalidRequest, NotFound, RateLimited
+from gateway.metrics import Metrics
+from gateway.replicas import Replicas
+
+PATH = "/v1/batches"
+BATCHED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
+"""What a batch may name, as far as the gateway has it."""
+KNOWN_FIELDS = ("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after")
+MOST_LISTED = 100
+
+
+class Batches:
+    """Every route of batches and files, and who runs them."""
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, ASGIApp],
+        keys: Keys,
+        replicas: Replicas,
+        room: WaitingRoom,
+        metrics: Metrics,
+    ) -> None:
+        config = replicas.config
+        self.enabled = config.batches.enabled
+        self._bounds: GatewayConfig = config.gateway
+        self._keys = keys
+        self.library = Library(config)
+        self._endpoints = Endpoints({path: endpoints[path] for path in BATCHED if path in endpoints})
+        self.attempts = Attempts(self._endpoints.ask, keys, Engines(replicas, room))
+        means = Means(
+            self.library,
+            keys,
+            replicas,
+            self.attempts,
+            Places(config.batches.max_in_flight),
+            config.gateway.max_body_bytes,
+        )
+        self.runner = Runner(means, metrics)
+
+    @property
+    def uploads(self) -> frozenset[str]:
+        """Paths of uploads."""
+        return frozenset({FILES_PATH}) if self.enabled else frozenset()
+
+    def routes(self) -> list[Route]:
+        if not self.enabled:
+            return []
+        return [
+            *Files(self._keys, self.library).routes(),
+            Route(
+                PATH,
+                endpoint=Door(self._keys, {"POST": self._create, "GET": self._list}),
+                methods=["GET", "POST"],
+            ),
+            Route(f"{PATH}/{{id}}", endpoint=Door(self._keys, {"GET": self._show}), methods=["GET"]),
+            Route(
+                f"{PATH}/{{id}}/cancel", endpoint=Door(self._keys, {"POST": self._cancel}), methods=["POST"]
+            ),
+        ]
+
+    def start(self) -> None:
+        if self.enabled:
+            self.runner.start()
+
+    async def stop(self) -> None:
+        await self.runner.stop()
+        self.library.close()
+
+    async def _create(self, call: Call) -> JsonDocument:
+        fields = decode_body(await read_json_body(call.head, call.receive, self._bounds))
+        _check_known(fields)
+        file_id = text_field(fields, "input_file_id")
+        endpoint = text_field(fields, "endpoint")
+        if endpoint not in self._endpoints.paths:
+            raise InvalidRequest(
+                f"The endpoint '{endpoint[:80]}' takes no batches; these do: "
+                f"{', '.join(self._endpoints.paths)}.",
+                param="endpoint",
+            )
+        window = text_field(fields, "completion_window")
+        if window != f"{WINDOW_S // 3600}h":
+            raise InvalidRequest(
+                f"'completion_window' must be '{WINDOW_S // 3600}h'.", param="completion_window"
+            )
+        file = await self.library.file(file_id, call.owner, param="input_file_id")
+        if file.purpose != PURPOSE:
+            raise InvalidRequest(
+                f"The purpose of '{file_id}' is '{file.purpose}'; a batch reads files of the purpose "
+                f"'{PURPOSE}'.",
+                param="input_file_id",
+            )
+        record = self._record(call.owner, endpoint, file_id, fields)
+        most = self.library.settings.max_open
+        if not await self.library.ask(lambda store: store.add_batch(record, most)):
+            raise RateLimited(
+                f"The key has {most} unfinished batches, the most that it may (batches.max_open).",
+                retry_after_s=60,
+            )
+        self.library.news.set()
+        return record.document()
+
+    def _record(self, owner: str, endpoint: str, file_id: str, fields: Fields) -> BatchRecord:
+        """Raises InvalidRequest."""
+        now = self.library.now
+        return BatchRecord(
+            id=new_batch_id(),
+            owner=owner,
+            endpoint=endpoint,
+            input_file=file_id,
+            output_file=new_file_id(),
+            error_file=new_file_id(),
+            status="validating",
+            metadata=checked_metadata(_decoded(fields, "metadata")),
+            results_kept_s=_kept_s(_decoded(fields, "output_expires_after"), self.library.settings.keep_days),
+            created_at=now,
+            expires_at=now + WINDOW_S,
+        )
+
+    async def _list(self, call: Call) -> JsonDocument:
+        query = call.query(("after", "limit"))
+        limit = limit_of(query, 20, MOST_LISTED)
+        after = query.get("after")
+        found = await self.library.ask(lambda store: store.batches(call.owner, after=after, limit=limit))
+        if found is None:
+            raise _no_batch(after or "", "after")
+        return page_of([record.document() for record in found], limit)
+
+    async def _show(self, call: Call) -> JsonDocument:
+        return (await self._batch(call)).document()
+
+    async def _batch(self, call: Call) -> BatchRecord:
+        """Raises NotFound, also where it is another key's."""
+        batch_id = call.named
+        record = await self.library.ask(lambda store: store.batch(batch_id, call.owner))
+        if record is None:
+            raise _no_batch(batch_id, "id")
+        return record
+
+    async def _cancel(self, call: Call) -> JsonDocument:
+        record = await self._batch(call)
+        now = self.library.now
+        if not await self.library.ask(lambda store: store.cancel(record.id, now)):
+            record = await self._batch(call)
+            if record.status not in ("cancelling", "cancelled"):
+                raise InvalidRequest(
+                    f"The batch is {record.status.replace('_', ' ')} and cannot be cancelled any more.",
+                    param="id",
+                    code="batch_not_cancellable",
+                )
+        self.library.news.set()
+        return (await self._batch(call)).document()
+
+
+def _no_batch(batch_id: str, param: str) -> NotFound:
+    return NotFound(f"There is no batch '{batch_id[:80]}'.", param=param)
+
+
+def _check_known(fields: Fields) -> None:
+    for name in fields:
+        if name not in KNOWN_FIELDS:
+            raise InvalidRequest(
+                f"Unknown parameter '{name[:80]}'; known here: {', '.join(KNOWN_FIELDS)}.",
+                param=name[:80],
+                code="unsupported_parameter",
+            )
+
+
+def _decoded(fields: Fields, key: str) -> object:
+    """Raises InvalidRequest."""
+    if key not in fields:
+        return None
+    try:
+        return msgspec.json.decode(fields[key])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"'{key}' is not valid JSON: {error}", param=key) from None
+
+
+def _kept_s(asked: object, keep_days: int) -> int:
+    if asked is None:
+        return keep_days * DAY_S
+    if not isinstance(asked, dict):
+        raise InvalidRequest("'output_expires_after' must be an object.", param="output_expires_after")
+    return kept_seconds(asked.get("anchor"), asked.get("seconds"), "output_expires_after")

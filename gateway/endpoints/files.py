@@ -1,0 +1,200 @@
+"""`/v1/files`: what batches read and what they write."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import BinaryIO
+
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from gateway.auth import Keys
+from gateway.batches.library import Library
+from gateway.batches.records import FileRecord, kept_seconds, new_file_id
+from gateway.batches.runner import DAY_S
+from gateway.batches.store import NoRoom
+from gateway.endpoints.doors import Call, Door, JsonDocument, limit_of, page_of
+from gateway.endpoints.reply import Head, send_error
+from gateway.endpoints.uploads import Upload, receive_upload
+from gateway.errors import InvalidRequest, NotFound, PayloadTooLarge, RequestError, Unavailable
+from gateway.relay import until_client_leaves
+
+PATH = "/v1/files"
+PURPOSE = "batch"
+MOST_LISTED = 10_000
+MOST_UPLOADS = 8
+"""At once, in one process."""
+PIECE_BYTES = 256 * 1024
+KNOWN_FIELDS = ("file", "purpose", "expires_after[anchor]", "expires_after[seconds]")
+
+
+class Files:
+    """Every route of files."""
+
+    def __init__(self, keys: Keys, library: Library) -> None:
+        self._keys = keys
+        self._library = library
+        self._uploads = 0
+
+    def routes(self) -> list[Route]:
+        content = FileContent(self._keys, self._library)
+        many = Door(self._keys, {"POST": self._upload, "GET": self._list})
+        one = Door(self._keys, {"GET": self._show, "DELETE": self._delete})
+        return [
+            Route(PATH, endpoint=many, methods=["GET", "POST"]),
+            Route(f"{PATH}/{{id}}", endpoint=one, methods=["GET", "DELETE"]),
+            Route(f"{PATH}/{{id}}/content", endpoint=content, methods=["GET"]),
+        ]
+
+    async def _upload(self, call: Call) -> JsonDocument:
+        settings, folder = self._library.settings, self._library.folder
+        kept_bytes = await self._library.ask(lambda store: store.kept_bytes())
+        if kept_bytes + (call.head.content_length or 0) > settings.max_kept_bytes:
+            raise self._full(kept_bytes)
+        if self._uploads >= MOST_UPLOADS:
+            raise Unavailable(
+                f"{MOST_UPLOADS} files are being uploaded, the most that may.",
+                code="overloaded",
+                retry_after_s=5,
+            )
+        self._uploads += 1
+        try:
+            upload = await receive_upload(
+                call.head, call.receive, folder, settings.max_file_bytes, "batches.max_file_bytes"
+            )
+        except OSError as error:
+            raise Unavailable(
+                f"The file cannot be kept: {error.strerror}.", code="batches_unavailable", retry_after_s=60
+            ) from error
+        finally:
+            self._uploads -= 1
+        try:
+            return (await self._keep(call.owner, upload)).document()
+        finally:
+            upload.path.unlink(missing_ok=True)
+
+    async def _keep(self, owner: str, upload: Upload) -> FileRecord:
+        now = self._library.now
+        kept_s = _kept_s(upload.fields, self._library.settings.keep_days)
+        record = FileRecord(
+            new_file_id(), owner, PURPOSE, upload.filename, upload.size_bytes, now, now + kept_s
+        )
+        await asyncio.to_thread(self._library.folder.keep_upload, upload.path, record.id)
+        try:
+            most_bytes = self._library.settings.max_kept_bytes
+            await self._library.ask(lambda store: store.add_file(record, most_bytes))
+        except NoRoom as full:
+            self._library.folder.remove(record.id)
+            raise self._full(full.kept_bytes) from None
+        return record
+
+    def _full(self, kept_bytes: int) -> PayloadTooLarge:
+        most = self._library.settings.max_kept_bytes
+        return PayloadTooLarge(
+            f"The files kept have {kept_bytes} bytes already and may have {most} (batches.max_kept_bytes); "
+            "delete some first.",
+            param="file",
+            code="storage_full",
+        )
+
+    async def _list(self, call: Call) -> JsonDocument:
+        query = call.query(("after", "limit", "order", "purpose"))
+        limit = limit_of(query, MOST_LISTED, MOST_LISTED)
+        order = query.get("order", "desc")
+        if order not in ("asc", "desc"):
+            raise InvalidRequest("'order' must be 'asc' or 'desc'.", param="order")
+        after, purpose, now = query.get("after"), query.get("purpose"), self._library.now
+        found = await self._library.ask(
+            lambda store: store.files(
+                call.owner, now, after=after, limit=limit, purpose=purpose, newest_first=order == "desc"
+            )
+        )
+        if found is None:
+            raise NotFound(f"There is no file '{(after or '')[:80]}'.", param="after")
+        return page_of([record.document() for record in found], limit)
+
+    async def _show(self, call: Call) -> JsonDocument:
+        return (await self._library.file(call.named, call.owner)).document()
+
+    async def _delete(self, call: Call) -> JsonDocument:
+        file_id = call.named
+        await self._library.file(file_id, call.owner)
+        user = await self._library.ask(lambda store: store.delete_file(file_id, call.owner))
+        if user:
+            raise InvalidRequest(
+                f"The file is the input of {user}, which is not at its end; cancel that first.",
+                param="id",
+                code="file_in_use",
+            )
+        await asyncio.to_thread(self._library.folder.remove, file_id)
+        return {"id": file_id, "object": "file", "deleted": True}
+
+
+class FileContent:
+    """`/v1/files/{id}/content`: the whole of it, whatever range is asked for."""
+
+    def __init__(self, keys: Keys, library: Library) -> None:
+        self._keys = keys
+        self._library = library
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = Head(scope["headers"])
+        try:
+            owner = self._keys.principal(head.authorization).name
+            record = await self._library.file(scope["path_params"]["id"], owner)
+            file = await asyncio.to_thread(self._open, record)
+        except RequestError as error:
+            await send_error(send, error, head.request_id)
+            return
+        with file:
+            work = _send_file(file, record, head.request_id, send, whole=scope["method"] != "HEAD")
+            await until_client_leaves(work, scope, receive)
+
+    def _open(self, record: FileRecord) -> BinaryIO:
+        try:
+            return self._library.folder.content(record.id).open("rb")
+        except FileNotFoundError:  # deleted in this moment
+            raise NotFound(f"There is no file '{record.id}'.", param="id") from None
+
+
+async def _send_file(
+    file: BinaryIO, record: FileRecord, request_id: bytes, send: Send, *, whole: bool
+) -> None:
+    headers = [
+        (b"content-type", b"application/octet-stream"),
+        (b"content-length", b"%d" % record.size_bytes),
+        (b"accept-ranges", b"none"),
+        (b"x-request-id", request_id),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    left = record.size_bytes if whole else 0
+    while left:
+        piece = await asyncio.to_thread(file.read, min(left, PIECE_BYTES))
+        left -= len(piece)
+        await send({"type": "http.response.body", "body": piece, "more_body": bool(left)})
+    if not whole:
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _kept_s(fields: dict[str, str], keep_days: int) -> int:
+    """Raises InvalidRequest."""
+    for name in fields:
+        if name not in KNOWN_FIELDS:
+            raise InvalidRequest(
+                f"Unknown field '{name}'; known here: {', '.join(KNOWN_FIELDS)}.",
+                param=name,
+                code="unsupported_parameter",
+            )
+    purpose = fields.get("purpose")
+    if purpose is None:
+        raise InvalidRequest("'purpose' is required.", param="purpose", code="missing_required_parameter")
+    if purpose != PURPOSE:
+        raise InvalidRequest(
+            f"The purpose must be '{PURPOSE}', not '{purpose[:40]}': files are for batches here.",
+            param="purpose",
+        )
+    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
+    if anchor is None and seconds is None:
+        return keep_days * DAY_S
+    number = int(seconds) if seconds is not None and seconds.isdigit() and len(seconds) < 12 else seconds
+    return kept_seconds(anchor, number, "expires_after")

@@ -1,0 +1,205 @@
+"""A file that comes as `multipart/form-data`, on its way to disk; only the piece at hand is held."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.types import Receive
+
+from gateway.batches.folder import Folder
+from gateway.endpoints.reply import ClientLeft, Head
+from gateway.errors import InvalidRequest, PayloadTooLarge, UnsupportedMedia
+
+FORM_OVERHEAD_BYTES = 64 * 1024
+"""What the form may have beside the file."""
+MOST_FIELDS = 16
+MOST_FIELD_BYTES = 4096
+MOST_NAME_CHARS = 255
+WRITE_FROM_BYTES = 256 * 1024
+
+
+@dataclass(slots=True)
+class Upload:
+    """A form that came whole; its file is at `path` and synced."""
+
+    path: Path
+    filename: str = ""
+    size_bytes: int = 0
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+async def receive_upload(head: Head, receive: Receive, folder: Folder, most_bytes: int, bound: str) -> Upload:
+    """Write the form's one file to a new upload; who takes it over moves it, or removes it.
+
+    `bound` names what `most_bytes` comes from. Raises UnsupportedMedia (415), PayloadTooLarge (413),
+    InvalidRequest (400), ClientLeft, OSError; then nothing is left on disk.
+    """
+    boundary = _boundary(head)
+    if head.content_length is not None and head.content_length > most_bytes + FORM_OVERHEAD_BYTES:
+        raise _too_large(most_bytes, bound)
+    path, handle = await asyncio.to_thread(folder.begin_upload)
+    try:
+        form = _Form(boundary, Upload(path))
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            form.feed(message.get("body", b""))
+            if form.size_bytes > most_bytes:
+                raise _too_large(most_bytes, bound)
+            more = message.get("more_body", False)
+            if len(form.unwritten) >= WRITE_FROM_BYTES or not more:
+                await _to_its_end(asyncio.to_thread(_write, handle, form.unwritten, not more))
+                form.unwritten = bytearray()
+            if not more:
+                return form.finished()
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+def _boundary(head: Head) -> bytes:
+    content_type, options = parse_options_header(head.content_type)
+    if content_type != b"multipart/form-data":
+        shown = content_type[:80].decode("latin-1")
+        raise UnsupportedMedia(f"The content type is {shown!r}; a file is uploaded as multipart/form-data.")
+    boundary = options.get(b"boundary", b"")
+    if not boundary:
+        raise InvalidRequest("The content type multipart/form-data names no boundary.")
+    return boundary
+
+
+def _too_large(most_bytes: int, bound: str) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The file is larger than {most_bytes} bytes ({bound}).", param="file")
+
+
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Whoever is cancelled meanwhile waits all the same: the descriptor may not be closed under a thread."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
+
+
+def _write(handle: int, data: bytearray, last: bool) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+    if last:
+        os.fsync(handle)
+
+
+class _Form:
+    """What the parser finds: the file's bytes to be written, and small fields beside it."""
+
+    def __init__(self, boundary: bytes, upload: Upload) -> None:
+        self._upload = upload
+        self.unwritten = bytearray()
+        self.size_bytes = 0
+        self._ended = self._has_file = False
+        self._header = self._value = b""
+        self._disposition = b""
+        self._field = ""
+        self._field_value = bytearray()
+        self._parts = 0
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._part_begins,
+                    "on_header_field": self._header_field,
+                    "on_header_value": self._header_value,
+                    "on_header_end": self._header_ends,
+                    "on_headers_finished": self._headers_end,
+                    "on_part_data": self._data,
+                    "on_part_end": self._part_ends,
+                    "on_end": self._form_ends,
+                },
+            )
+        except FormParserError as error:
+            raise InvalidRequest(f"The form cannot be read: {error}") from None
+
+    def feed(self, data: bytes) -> None:
+        """Raises InvalidRequest."""
+        try:
+            self._parser.write(data)
+        except FormParserError as error:
+            raise InvalidRequest(f"The form cannot be read: {error}") from None
+
+    def finished(self) -> Upload:
+        """Raises InvalidRequest where something is missing."""
+        if not self._ended:
+            raise InvalidRequest("The form breaks off before its end.")
+        if not self._has_file:
+            raise InvalidRequest("'file' is required.", param="file", code="missing_required_parameter")
+        if not self.size_bytes:
+            raise InvalidRequest("The file is empty.", param="file", code="empty_file")
+        self._upload.size_bytes = self.size_bytes
+        return self._upload
+
+    # For the parser.
+
+    def _part_begins(self) -> None:
+        self._disposition = b""
+        self._parts += 1
+        if self._parts > MOST_FIELDS:
+            raise InvalidRequest(f"The form has more than {MOST_FIELDS} fields.")
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_ends(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._header = self._value = b""
+
+    def _headers_end(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._field = options.get(b"name", b"").decode("utf-8", "replace")
+        self._field_value = bytearray()
+        if self._field != "file":
+            return
+        if self._has_file:
+            raise InvalidRequest("The form has more than one 'file'.", param="file")
+        if b"filename" not in options:
+            raise InvalidRequest("'file' must be a file, with a name.", param="file")
+        self._has_file = True
+        self._upload.filename = _filename(options[b"filename"])
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._field == "file":
+            self.size_bytes += end - start
+            self.unwritten += data[start:end]
+            return
+        self._field_value += data[start:end]
+        if len(self._field_value) > MOST_FIELD_BYTES:
+            raise InvalidRequest(
+                f"The field '{self._field[:80]}' is longer than {MOST_FIELD_BYTES} bytes.",
+                param=self._field[:80],
+            )
+
+    def _part_ends(self) -> None:
+        if self._field != "file":
+            self._upload.fields[self._field[:80]] = self._field_value.decode("utf-8", "replace")
+
+    def _form_ends(self) -> None:
+        self._ended = True
+
+
+def _filename(given: bytes) -> str:
+    """Its last part, without what could be taken for more than a name."""
+    name = given.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
+    return "".join(char for char in name if char.isprintable())[:MOST_NAME_CHARS] or "upload"
