@@ -50,6 +50,10 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """It heeds a request's `priority`."""
     loaded: list[str] = []
     """Ids of the adapters that are loaded and proven on it."""
+    memory_bytes: int | None = None
+    """What its processes held when it became ready; None where that is not known."""
+    memory_on: Literal["", "gpu", "host"] = ""
+    """Where they held it: on the cards, or in main memory."""
 
 
 class VersionStatus(msgspec.Struct, frozen=True):

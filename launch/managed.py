@@ -20,6 +20,7 @@ from launch.failures import kind_of, oom_kills
 from launch.host import Host
 from launch.keeper import Keeper, say
 from launch.process import Child
+from launch.process_memory import engine_memory
 from launch.residents import EngineDoor
 from launch.states import Restarts
 from launch.threads import in_thread
@@ -168,9 +169,10 @@ class Managed(Keeper):
             self.residents.forget()  # what it held is proven again before anybody is answered
         await self.prove()
         load_s = round(time.time() - began, 1)
+        held, where = await in_thread(engine_memory, self.status.pid)
         self._served_from = time.monotonic()
         self._demand.clear()
-        self.enter("proven", stage="", load_s=load_s)
+        self.enter("proven", stage="", load_s=load_s, memory_bytes=held, memory_on=where)
         served = ", ".join([self.host.config.base.name, *self.status.loaded])
         say(f"ready in {load_s} s on {url.removeprefix('http://')} ({served})")
 

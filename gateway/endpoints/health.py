@@ -10,12 +10,13 @@ from gateway.endpoints.reply import Head, send_error, send_json
 from gateway.errors import Unauthorized, Unavailable
 from gateway.limits import Admission
 from gateway.replicas import Replicas
+from gateway.snapshot import EngineStatus
 
 
 class Health:
     """Alive: 200 as long as the process answers, with what is going on.
 
-    It needs no key. Reasons and adapters' names are for a caller who may call every model.
+    It needs no key. Reasons, memory and adapters' names are for a caller who may call every model.
     """
 
     def __init__(self, keys: Keys, replicas: Replicas, admission: Admission, room: WaitingRoom) -> None:
@@ -28,8 +29,7 @@ class Health:
         head = Head(scope["headers"])
         whole = self._may_know(head)
         engines = [
-            {"name": one.name, "state": one.state, "stage": one.stage}
-            | ({"reason": one.reason} if whole else {})
+            {"name": one.name, "state": one.state, "stage": one.stage} | (_details(one) if whole else {})
             for one in self._replicas.snapshot.engines
         ]
         document: dict[str, object] = {
@@ -52,6 +52,11 @@ class Health:
             return self._keys.principal(head.authorization).models is None
         except Unauthorized:
             return False
+
+
+def _details(engine: EngineStatus) -> dict[str, object]:
+    held = engine.memory_bytes if engine.state in ("ready", "draining") else None
+    return {"reason": engine.reason, "memory_bytes": held, "memory_on": engine.memory_on if held else ""}
 
 
 class Ready:

@@ -73,6 +73,7 @@ class Models:
             "max_model_len": self._replicas.context_tokens(),
             "endpoints": [path for path, generates in _PATHS if generates or route.kind != "pipeline"],
             "capabilities": self._capabilities(route),
+            "schema": route.contract.schema,  # what a task's answers hold to
         }
 
     def _capabilities(self, route: Route) -> dict[str, bool]:

@@ -28,12 +28,13 @@ from launch.bench.dummy_adapters import (
 )
 from launch.bench.engine_config import GATEWAY_PORT, HOST, KEY, extra_tasks, load_given, under_test
 from launch.bench.engine_load import Client, Load, client_arguments, running_client
-from launch.bench.engine_memory import slope, tree_memory
+from launch.bench.engine_memory import slope
 from launch.bench.engine_report import arms_table, console, ratios_table, starts_table, write_result
 from launch.bench.engine_rounds import Arm, Run, arms_of, comparisons, figures_of, in_order, summary
 from launch.bench.engine_stack import Running, post, running_stack
 from launch.bench.places import RESULTS
 from launch.ports import free_port
+from launch.process_memory import tree_memory
 from launch.shapes import Base
 
 ADAPTERS = 4

@@ -5,29 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
-PROC = Path("/proc")
+from launch.process_memory import KIB, PROC
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-KIB = 1024
-
-
-def tree(pid: int) -> list[int]:
-    """The process and its descendants."""
-    parents: dict[int, int] = {}
-    for folder in PROC.iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError, ValueError):
-                parents[int(folder.name)] = parent_of((folder / "stat").read_text())
-    found = [pid]
-    for one in found:  # the list grows while it is read
-        found += [child for child, parent in parents.items() if parent == one]
-    return found
-
-
-def parent_of(stat: str) -> int:
-    """The parent's id in a /proc/<pid>/stat line, whose second field may hold anything."""
-    return int(stat.rpartition(")")[2].split()[1])
 
 
 def cpu_s_of(stat: str) -> float:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TextIO
 
 from gateway.errors import EngineFailure
-from launch.bench import payload, proc
+from launch.bench import payload
 from launch.bench.places import program
 from launch.process import Child
+from launch.process_memory import tree
 
 POLL_S = 0.05
 
@@ -51,7 +52,7 @@ class Subject:
 
     @property
     def pids(self) -> list[int]:
-        return proc.tree(self.pid) if self.pid else []
+        return tree(self.pid) if self.pid else []
 
 
 class Programs:

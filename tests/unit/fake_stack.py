@@ -23,7 +23,8 @@ LAYOUT = {
 ENGINE = f"""
     import runpy, sys
     given = sys.argv
-    sys.argv = [given[0], "--port", given[given.index("--port") + 1], *given[given.index("--fake") + 1 :]]
+    own = given[given.index("--fake") + 1 :] if "--fake" in given else []
+    sys.argv = [given[0], "--port", given[given.index("--port") + 1], *own]
     runpy.run_path({str(FAKE)!r}, run_name="__main__")
 """
 

@@ -22,6 +22,7 @@ from launch.bench.slow_readers import slope
 from launch.bench.stream_load import Expected, connect, percentile, request_bytes, run
 from launch.bench.subjects import gateway_document, render
 from launch.bench.summary import ratios, summarise
+from launch.process_memory import parent_of, tree
 
 
 def row(number: int, subject: str, p50_us: float, **more: float) -> dict[str, object]:
@@ -98,12 +99,12 @@ def test_a_baseline_must_be_a_result(tmp_path: Path) -> None:
 def test_cpu_time_and_parent_are_read_behind_any_process_name() -> None:
     fields = ["S", "7", *["0"] * 9, "250", "50", *["0"] * 30]
     line = f"42 (a) b (c) {' '.join(fields)}"
-    assert proc.parent_of(line) == 7
+    assert parent_of(line) == 7
     assert proc.cpu_s_of(line) == pytest.approx(300 / proc.TICKS_PER_S)
 
 
 def test_this_process_is_in_its_own_tree_and_has_memory() -> None:
-    assert os.getpid() in proc.tree(os.getpid())
+    assert os.getpid() in tree(os.getpid())
     assert proc.resident_bytes([os.getpid()]) > 2**20
     assert proc.resident_bytes([2**30]) == 0
 

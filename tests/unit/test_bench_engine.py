@@ -34,7 +34,7 @@ from launch.bench.engine_config import (
     write_config,
 )
 from launch.bench.engine_load import Load, Target, check_whole, client_arguments
-from launch.bench.engine_memory import read_rollup, slope
+from launch.bench.engine_memory import slope
 from launch.bench.engine_rounds import (
     Comparison,
     Run,
@@ -52,6 +52,7 @@ from launch.bench.pipeline_report import figures_of as pipeline_figures
 from launch.bench.pipeline_report import rounds_of, summary
 from launch.command import engine_command
 from launch.evaluate import read_held_out
+from launch.process_memory import read_rollup
 from launch.shapes import Base, describe_base
 
 ROOT = Path(__file__).parents[2]

@@ -13,6 +13,7 @@ LEVELS = (
     ("gateway.errors",),
     ("gateway.settings",),
     ("gateway.config", "gateway.snapshot"),
+    ("gateway.client",),
     ("gateway.metrics_store",),
     ("gateway.metrics_text",),
     ("gateway.metrics", "gateway.events"),

@@ -1,0 +1,263 @@
+"""The way to a gateway: httpx, plain and in a loop, with every failure told in our own words."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Generator, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import httpx
+
+from gateway.client.calls import Call, delta_of
+from gateway.client.catalogue import Catalogue, catalogue_of
+from gateway.client.errors import (
+    AnswerError,
+    ConnectionLost,
+    GatewayUnreachable,
+    InvalidArgument,
+    TimedOut,
+    answer_error,
+)
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 660.0
+"""Longer than the gateway's own limit on an answer's begin, so that the gateway says what was slow."""
+KEPT_S = 4.0
+"""Shorter than servers and balancers keep an idle connection (5 s and more), so that none is used while it is
+being closed; whether the engine ran a call that met such a close cannot be known."""
+MODELS = Call("/v1/models")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which gateway, and who asks."""
+
+    url: str
+    api_key: str | None = field(default=None, repr=False)
+
+
+def target_of(url: str, api_key: str | None) -> Target:
+    """`http://host:port`, with or without `/v1`. Raises InvalidArgument."""
+    try:
+        parts = httpx.URL(url.strip())
+    except (httpx.InvalidURL, TypeError, AttributeError) as error:
+        raise InvalidArgument("url", f"{url!r} is no address: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise InvalidArgument("url", f"{url!r} is no address; write http://host:port")
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return Target(str(parts.copy_with(path=path or "/", query=None)).rstrip("/"), api_key)
+
+
+class _Options(TypedDict):
+    base_url: str
+    headers: dict[str, str]
+    timeout: httpx.Timeout
+    limits: httpx.Limits
+    verify: ssl.SSLContext | bool
+    trust_env: bool
+
+
+def _options(target: Target) -> _Options:
+    # Reading the certificates takes 20 ms, and nobody shows one over http.
+    verify = httpx.create_ssl_context() if target.url.startswith("https:") else False
+    return {
+        "base_url": target.url,
+        "headers": {"authorization": f"Bearer {target.api_key}"} if target.api_key else {},
+        # No bound on connections, hence no wait for one: how many run at once is the gateway's to bound.
+        "timeout": httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=None),
+        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEPT_S),
+        "verify": verify,
+        "trust_env": not _is_loopback(httpx.URL(target.url).host),  # no proxy reaches our own loopback
+    }
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Link:
+    """For any number of threads."""
+
+    def __init__(self, target: Target, transport: httpx.BaseTransport | None = None) -> None:
+        self.target = target
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._client = self._connected()
+
+    def ask(self, call: Call, loaded: Iterable[str] = ()) -> Any:
+        """The answer's JSON. Raises ClientError."""
+        try:
+            response = self._usable().request(_method(call), call.path, json=call.body)
+        except httpx.HTTPError as error:
+            raise _failure(self.target.url, error) from None
+        return _document(self.target.url, call, response, loaded)
+
+    def text(self, path: str) -> str:
+        """The answer as it is. Raises ClientError."""
+        call = Call(path)
+        try:
+            response = self._usable().get(path)
+        except httpx.HTTPError as error:
+            raise _failure(self.target.url, error) from None
+        _check(call, response, ())
+        return response.text
+
+    def catalogue(self) -> Catalogue:
+        """What is served now. Raises ClientError."""
+        return _catalogue(self.target.url, self.ask(MODELS))
+
+    def stream(self, call: Call, loaded: Iterable[str] = ()) -> Generator[str, None, None]:
+        """The pieces of text as they come; closing it tells the engine to stop. Raises ClientError."""
+        reader = _Events(self.target.url, call, loaded)
+        try:
+            with self._usable().stream("POST", call.path, json=call.body) as response:
+                if response.is_error:
+                    response.read()
+                _check(call, response, loaded)
+                for line in response.iter_lines():
+                    piece = reader.text(line)
+                    if piece:
+                        yield piece
+        except httpx.HTTPError as error:
+            raise _failure(self.target.url, error) from None
+        reader.end()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _usable(self) -> httpx.Client:
+        """A process that was forked has connections of its own: two must not read from one."""
+        if self._pid != os.getpid():
+            with self._lock:
+                if self._pid != os.getpid():
+                    self._client = self._connected()
+        return self._client
+
+    def _connected(self) -> httpx.Client:
+        client = httpx.Client(**_options(self.target), transport=self._transport)
+        self._pid = os.getpid()
+        weakref.finalize(self, client.close)
+        return client
+
+
+class AsyncLink:
+    """For any number of tasks of one loop."""
+
+    def __init__(self, target: Target, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.target = target
+        self._client = httpx.AsyncClient(**_options(target), transport=transport)
+
+    async def ask(self, call: Call, loaded: Iterable[str] = ()) -> Any:
+        """The answer's JSON. Raises ClientError."""
+        try:
+            response = await self._client.request(_method(call), call.path, json=call.body)
+        except httpx.HTTPError as error:
+            raise _failure(self.target.url, error) from None
+        return _document(self.target.url, call, response, loaded)
+
+    async def text(self, path: str) -> str:
+        """The answer as it is. Raises ClientError."""
+        call = Call(path)
+        try:
+            response = await self._client.get(path)
+        except httpx.HTTPError as error:
+            raise _failure(self.target.url, error) from None
+        _check(call, response, ())
+        return response.text
+
+    async def catalogue(self) -> Catalogue:
+        """What is served now. Raises ClientError."""
+        return _catalogue(self.target.url, await self.ask(MODELS))
+
+    async def stream(self, call: Call, loaded: Iterable[str] = ()) -> AsyncGenerator[str, None]:
+        """The pieces of text as they come; closing it tells the engine to stop. Raises ClientError."""
+        reader = _Events(self.target.url, call, loaded)
+        try:
+            async with self._client.stream("POST", call.path, json=call.body) as response:
+                if response.is_error:
+                    await response.aread()
+                _check(call, response, loaded)
+                async for line in response.aiter_lines():
+                    piece = reader.text(line)
+                    if piece:
+                        yield piece
+        except httpx.HTTPError as error:
+            raise _failure(self.target.url, error) from None
+        reader.end()
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+class _Events:
+    """Server-sent events to text."""
+
+    def __init__(self, url: str, call: Call, loaded: Iterable[str]) -> None:
+        self._url = url
+        self._call = call
+        self._loaded = loaded
+        self._done = False
+
+    def text(self, line: str) -> str:
+        """Raises ClientError for an error event, and for what is no event of a chat."""
+        if not line.startswith("data:"):
+            return ""  # a comment, or the end of an event
+        data = line[5:].strip()
+        if data == "[DONE]":
+            self._done = True
+            return ""
+        try:
+            text, error = delta_of(data)
+        except (ValueError, LookupError, TypeError, AttributeError) as problem:
+            raise ConnectionLost(self._url, f"an event that cannot be read: {problem}") from problem
+        if error is not None:
+            raise answer_error(502, error, {}, self._call.model, self._loaded)
+        return text
+
+    def end(self) -> None:
+        """Raises ConnectionLost where the stream broke off before its end."""
+        if not self._done:
+            raise ConnectionLost(self._url, "the stream has no end")
+
+
+def _method(call: Call) -> str:
+    return "GET" if call.body is None else "POST"
+
+
+def _check(call: Call, response: httpx.Response, loaded: Iterable[str]) -> None:
+    if not response.is_success:
+        raise answer_error(response.status_code, response.content, response.headers, call.model, loaded)
+
+
+def _document(url: str, call: Call, response: httpx.Response, loaded: Iterable[str]) -> Any:
+    _check(call, response, loaded)
+    try:
+        return response.json()
+    except ValueError as error:
+        raise GatewayUnreachable(url, "what answers there is no lora-gateway: it sends no JSON") from error
+
+
+def _catalogue(url: str, document: object) -> Catalogue:
+    try:
+        return catalogue_of(document)
+    except ValueError as error:
+        raise GatewayUnreachable(url, f"what answers there is no lora-gateway: {error}") from error
+
+
+def _failure(url: str, error: httpx.HTTPError) -> GatewayUnreachable | AnswerError:
+    """Nothing came back, or not all of it."""
+    reason = str(error) or type(error).__name__
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)):
+        return GatewayUnreachable(url, reason)
+    if isinstance(error, httpx.TimeoutException):
+        return TimedOut(504, f"The gateway at {url} did not answer within {ANSWER_TIMEOUT_S:.0f} s.")
+    return ConnectionLost(url, reason)

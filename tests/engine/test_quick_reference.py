@@ -1,0 +1,201 @@
+"""The quick reference's Python, as it is written there, on the real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.client import AdapterNotLoaded, ModelManager, OutputInvalid, get_model_manager
+from gateway.client.concepts import concept_schema
+from gateway.settings import DEMO_BASE
+from gateway.snapshot import read_snapshot
+from launch.bench.recovery_kills import is_alive
+from tests.engine.conftest import ROOT, RealStack
+
+pytestmark = pytest.mark.engine
+TERMS = ["apple", "truck", "banana", "bus"]
+PROMPT = "\n".join(TERMS)
+RELATING = "Name the relation of the first term to the second."
+NAMING = "Definition: a round fruit with firm white flesh\nMembers: pippin, russet"
+
+
+@pytest.fixture
+def model_manager(real: RealStack) -> Iterator[ModelManager]:
+    manager = get_model_manager()
+    manager.configure_models_sync(url=real.url)
+    yield manager
+    manager.close()
+
+
+def test_recommended_pattern_returns_checked_concepts(model_manager: ModelManager) -> None:
+    with model_manager.use_model("concept") as model:
+        result = model.generate_modeling(PROMPT)
+    groups = result["concepts"]
+    assert groups
+    assert all(group["definition"] and group["members"] for group in groups)
+
+
+def test_swap_from_concept_to_naming_happens_inside_the_extraction(model_manager: ModelManager) -> None:
+    concepts = model_manager.extract_concepts_from_cluster(TERMS)
+    assert concepts
+    assert all(concept.name and concept.definition for concept in concepts)
+    assert {member for concept in concepts for member in concept.members} <= set(TERMS)
+
+
+def test_direct_pattern_returns_text(real: RealStack, model_manager: ModelManager) -> None:
+    model_mgr = get_model_manager()
+    with model_mgr.use_model("naming") as model:
+        text = model.generate_text(NAMING)
+    assert isinstance(text, str)
+    assert text.strip()
+
+
+def test_manual_pattern_switches_adapters_on_one_handle(model_manager: ModelManager) -> None:
+    model_mgr, p = model_manager, NAMING
+    with model_mgr.use_model("base") as base:
+        base.set_lora_adapter("concept")
+        assert base.generate_modeling(PROMPT)["concepts"]
+        base.set_lora_adapter("naming")
+        named = base.generate_text(p)
+        assert base.get_active_adapter() == "naming"
+        assert base.list_adapters() == ["concept", "naming"]
+    with model_mgr.use_model("naming") as model:
+        assert model.generate_text(p) == named
+
+
+def test_switch_takes_less_than_a_tenth_of_a_second(model_manager: ModelManager) -> None:
+    with model_manager.use_model("base") as base:
+        began = time.perf_counter()
+        for turn in range(20):
+            base.set_lora_adapter(("concept", "naming")[turn % 2])
+        assert (time.perf_counter() - began) / 20 < 0.1
+
+
+def test_status_counts_and_measures(real: RealStack, model_manager: ModelManager) -> None:
+    model_mgr = model_manager
+
+    async def monitor() -> None:
+        before = await model_mgr.get_model_status("base")
+        async with model_mgr.use_model("naming") as model:
+            await model.generate_text(NAMING, max_tokens=2)
+        status = await model_mgr.get_model_status("base")
+        assert status["status"] == "ready"
+        assert status["use_count"] == before["use_count"] + 1
+        assert status["adapters"] == ["concept", "naming"]
+        assert status["memory_on"] == "host"
+        assert status["memory_bytes"] is not None
+        assert 1e9 < status["memory_bytes"] < 16e9
+
+    asyncio.run(monitor())
+
+
+def test_schema_is_enforced_by_the_engine(model_manager: ModelManager) -> None:
+    with model_manager.use_model("concept") as model:
+        answer = model.generate_modeling(PROMPT, schema=concept_schema(TERMS))
+        members = {member for group in answer["concepts"] for member in group["members"]}
+        assert members <= set(TERMS)
+        with pytest.raises(OutputInvalid, match="cut short") as told:
+            model.generate_modeling(PROMPT, max_tokens=6)
+    assert told.value.text.startswith("{")
+
+
+def test_threads_that_alternate_adapters_get_their_own_answers(model_manager: ModelManager) -> None:
+    def alternate(first: int) -> dict[str, set[str]]:
+        texts: dict[str, set[str]] = {"concept": set(), "naming": set()}
+        with model_manager.use_model("base") as base:
+            for turn in range(2):
+                adapter = ("concept", "naming")[(first + turn) % 2]
+                base.set_lora_adapter(adapter)
+                texts[adapter].add(base.generate_text(NAMING, system="Answer.", max_tokens=3, temperature=0))
+        return texts
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(alternate, range(8)))
+    concept, naming = (set().union(*(one[task] for one in found)) for task in ("concept", "naming"))
+    assert not concept & naming
+
+
+def test_adapter_that_was_never_configured_says_what_to_check(model_manager: ModelManager) -> None:
+    with pytest.raises(
+        AdapterNotLoaded, match=r"check that its path was configured \(RELATIONSHIP_ADAPTER_PATH\)"
+    ):
+        model_manager.use_model("relationship").__enter__()
+
+
+LONG = """
+from gateway.client import get_model_manager
+with get_model_manager().use_model("base") as model:
+    print("asks", flush=True)
+    model.generate_text("Tell a story.", max_tokens=1500, ignore_eos=True)
+"""
+
+
+def test_ctrl_c_is_an_abort_at_the_engine(real: RealStack) -> None:
+    real.until_idle()
+    env = os.environ | {"LORA_GATEWAY_URL": real.url, "PYTHONPATH": str(ROOT)}
+    program = subprocess.Popen(
+        [sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == b"asks\n"
+    deadline = time.monotonic() + 30
+    while not real.running():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    program.send_signal(signal.SIGINT)
+    assert b"KeyboardInterrupt" in program.communicate(timeout=20)[1]
+    real.until_idle()
+
+
+SMALL: dict[str, Any] = {"max_model_len": 2048, "max_num_seqs": 32, "enforce_eager": True, "kv_cache_gib": 1}
+
+
+async def configured(model_manager: ModelManager) -> list[str]:
+    """The quick reference's call; the last line is for a small machine without a card."""
+    adapters = ROOT / "configs/demo/adapters"
+    await model_manager.configure_models(
+        base_model_path=DEMO_BASE,
+        concept_adapter_path=adapters / "concept",
+        naming_adapter_path=adapters / "naming",
+        relationship_adapter_path=adapters / "relationship",
+        auto_unload=False,
+        gpu_memory_utilization=0.75,
+        tensor_parallel_size=1,
+        **SMALL,
+    )
+    async with model_manager.use_model("base") as base:
+        assert await base.generate_text("The capital of France is", max_tokens=2)
+        return await base.list_adapters()
+
+
+def test_configure_models_starts_a_stack_that_ends_with_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    manager = ModelManager()
+    try:
+        assert asyncio.run(configured(manager)) == ["concept", "naming", "relationship"]
+        concepts = manager.extract_concepts_from_cluster(TERMS)
+        assert all(concept.name and concept.members for concept in concepts)
+        with manager.use_model("relationship") as model:
+            assert model.generate_text("dog, animal", system=RELATING, max_tokens=8)
+        status = manager.get_model_status_sync("base")
+        assert status["status"] == "ready"
+        assert status["memory_bytes"]
+        snapshot = read_snapshot(tmp_path / ".state/python/engine.json")
+        assert snapshot is not None
+        pid = snapshot.engines[0].pid
+        assert is_alive(pid)
+    finally:
+        manager.close()
+    assert not is_alive(pid)
