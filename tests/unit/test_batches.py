@@ -13,6 +13,7 @@ import pytest
 from gateway.batches.attempts import MOST_ATTEMPTS
 from gateway.batches.results import Result
 from gateway.batches.writer import Writer
+from gateway.fallback.provider import Provider
 from tests.fake_engine import Answer
 from tests.unit.batch_stack import (
     CHAT,
@@ -308,6 +309,24 @@ def test_line_that_fails_each_time_is_an_error_in_the_end(tmp_path: Path) -> Non
         assert len(made.engine.completions) == MOST_ATTEMPTS + 1
 
     run(tmp_path, work)
+
+
+def test_line_waits_for_the_engine_though_the_task_has_a_fallback(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        made.gateway.batches.attempts.sleep = no_pause
+        answers = [Answer(status=503), Answer()]
+        made.engine.answers[NAMING] = lambda asked: answers.pop(0)
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
+        assert not [key for key in made.samples() if key[0] == "fallback_total"]
+
+    fallback = {
+        "model": "openai/x",
+        "api_base": "http://127.0.0.1:1/v1",
+        "api_key_env": "K",
+        "when": ["failed"],
+    }
+    run(tmp_path, work, fallback=fallback, provider=Provider({"K": "sk-x"}))
 
 
 def test_engines_refusal_is_the_lines_error(tmp_path: Path) -> None:
