@@ -324,7 +324,7 @@ def test_line_waits_for_the_engine_though_the_task_has_a_fallback(tmp_path: Path
         "model": "openai/x",
         "api_base": "http://127.0.0.1:1/v1",
         "api_key_env": "K",
-        "when": ["failed"],
+        "when": ["overload"],
     }
     run(tmp_path, work, fallback=fallback, provider=Provider({"K": "sk-x"}))
 
