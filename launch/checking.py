@@ -23,6 +23,7 @@ from launch.base import resolve_base
 from launch.base_source import find_base
 from launch.command import EngineCommand, engine_command
 from launch.device_memory import DeviceMemory, detect
+from launch.fallback_findings import fallback_findings
 from launch.findings import Finding, errors
 from launch.plan import MemoryPlan
 from launch.plan_command import plan_of
@@ -84,7 +85,7 @@ def check(
         alone = config.model_copy(update={"pipelines": {name: config.pipelines[name]}})
         report.attempt(partial(_compile, alone))
     _check_schemas(report, config)
-    report.findings += _key_findings(config)
+    report.findings += [*_key_findings(config), *fallback_findings(config, env)]
     _check_ports(report, config, running)
     report.findings += [*_place_findings(config), *_room_findings(report, config)]
     _check_engine(report, config)

@@ -205,3 +205,27 @@ def test_command_prints_each_line_and_exit_codes(
 
 def test_finding_reads_as_the_error_would() -> None:
     assert str(Finding("error", "base.model", "x: is not there")) == "error: base.model: x: is not there"
+
+
+def with_fallback(document: dict[str, object], **fallback: object) -> dict[str, object]:
+    task = {"adapter": "adapters/naming", "defaults": {"temperature": 0, "top_k": 3}, "fallback": fallback}
+    return {**document, "tasks": {"naming": task}}
+
+
+def test_fallback_that_could_never_answer_is_named(tmp_path: Path, sound: dict[str, object]) -> None:
+    document = with_fallback(sound, model="opnai/gpt-4o", when=["cold"], api_key_env="NOT_THERE")
+    report = looked(tmp_path, document)
+    assert found(report) == {
+        "tasks.naming.fallback.api_key_env": "set NOT_THERE in the environment or in .env",
+        "tasks.naming.fallback.model": "opnai/gpt-4o: LiteLLM knows no provider 'opnai'",
+    }
+    assert "has no top_k" in found(report, "warning")["tasks.naming.fallback"]
+
+
+def test_fallback_that_never_answers_needs_nothing(tmp_path: Path, sound: dict[str, object]) -> None:
+    assert found(looked(tmp_path, with_fallback(sound, model="opnai/gpt-4o"))) == {}
+
+
+def test_fallback_with_its_key_is_sound(tmp_path: Path, sound: dict[str, object]) -> None:
+    document = with_fallback(sound, model="openai/gpt-4o", when=["cold"], api_key_env="SOME_KEY")
+    assert found(looked(tmp_path, document, {"SOME_KEY": "sk-x"})) == {}

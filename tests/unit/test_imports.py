@@ -50,8 +50,15 @@ LEVELS = (
     ("gateway.app",),
     ("gateway.__main__",),
 )
-SHARED = ("gateway.config", "gateway.errors", "gateway.snapshot", "gateway.pipeline.spec")
-"""What the control plane may know of the gateway: the configuration, and whether its pipelines compile."""
+SHARED = (
+    "gateway.config",
+    "gateway.errors",
+    "gateway.snapshot",
+    "gateway.pipeline.spec",
+    "gateway.fallback.policy",
+)
+"""What the control plane may know of the gateway: the configuration, whether its pipelines compile,
+what a fallback can be asked."""
 FILES = sorted([*ROOT.glob("gateway/**/*.py"), *ROOT.glob("launch/**/*.py")])
 
 
