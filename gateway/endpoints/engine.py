@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.auth import CALLER, Caller, Keys, Principal, permitted_route
 from gateway.cold import Heartbeat, WaitingRoom
-from gateway.config import GatewayConfig
+from gateway.config import FallbackReason, GatewayConfig
 from gateway.contract import Buffer, Fields, decode_body, flag_field
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.parameters import Limits, unsupported
@@ -131,6 +131,8 @@ class EngineEndpoint:
         except RequestError as error:
             if exchange.behind or exchange.route is None or exchange.route.contract.fallback is None:
                 raise  # what comes behind has time to wait for the engine
+            if exchange.begun:
+                raise  # the head of the answer is out, and could not say whose words follow
             call = self._call(exchange, principal, body)
             usage_wanted = call.streaming and self._dialect.ask_for_usage(call.fields)
             await self._fallbacks.answer(
@@ -149,7 +151,7 @@ class EngineEndpoint:
         """Raises RequestError only before the first byte of an answer went out."""
         call = self._call(exchange, principal, body)
         if not self._relay.replicas.servable(call.route.name):
-            await self._wait(exchange, call, send)
+            await self._wait(exchange, principal, body, send)
             call = self._call(exchange, principal, body)  # by the table of now
         route = call.route
         if route.kind == "pipeline":
@@ -163,8 +165,7 @@ class EngineEndpoint:
         try:
             await self._relay.forward(exchange, route, segments, out, usage_wanted=usage_wanted)
         except EngineError as error:
-            fallback = route.contract.fallback
-            if error.code != UNREACHABLE or (fallback is not None and "failed" in fallback.when):
+            if error.code != UNREACHABLE or self._goes_elsewhere(exchange, principal, body, "failed"):
                 raise
             if not await self._may_come_back():
                 raise
@@ -174,8 +175,7 @@ class EngineEndpoint:
             if copy is not None:
                 copy.over()
         # The engine has just died, and nothing was sent to it: this one waits for its restart like any other.
-        call = self._call(exchange, principal, body)
-        await self._wait(exchange, call, send)
+        await self._wait(exchange, principal, body, send)
         call = self._call(exchange, principal, body)
         await self._relay.forward(
             exchange, call.route, call.segments(self._dialect), send, usage_wanted=call.usage_wanted
@@ -185,18 +185,30 @@ class EngineEndpoint:
         """For the task's candidate, where it has one and this request is among its share."""
         return self._shadow.choose(exchange, call.route, call.fields, call.received_bytes, call.streaming)
 
-    async def _wait(self, exchange: Exchange, call: _Call, send: Send) -> None:
+    def _goes_elsewhere(
+        self, exchange: Exchange, principal: Principal, body: Buffer, reason: FallbackReason
+    ) -> bool:
+        """Whether the task's fallback is for this, and can take the request."""
+        call = self._call(exchange, principal, body)
         fallback = call.route.contract.fallback
-        if fallback is not None and "cold" in fallback.when:
+        if fallback is None or reason not in fallback.when or exchange.begun or exchange.behind:
+            return False
+        return self._fallbacks.takes(self._dialect, call.route, call.fields)
+
+    async def _wait(self, exchange: Exchange, principal: Principal, body: Buffer, send: Send) -> None:
+        """Until there is an engine; where a fallback would take the request, no longer than that says."""
+        call = self._call(exchange, principal, body)
+        name, fallback = call.route.name, call.route.contract.fallback
+        if fallback is not None and self._goes_elsewhere(exchange, principal, body, "cold"):
             # The engine is asked for all the same: the next requests are to be its own.
             try:
                 async with asyncio.timeout(fallback.after_s):
-                    await self._room.wait(exchange, call.route.name, None)
+                    await self._room.wait(exchange, name, None)
             except TimeoutError:
                 raise self._relay.replicas.unavailable(call.route) from None
             return
         beat = Heartbeat(self._relay.replicas, exchange, send) if call.streaming else None
-        await self._room.wait(exchange, call.route.name, beat)
+        await self._room.wait(exchange, name, beat)
 
     async def _may_come_back(self) -> bool:
         """Whether the control plane notices too that the engine is gone; it takes a moment."""

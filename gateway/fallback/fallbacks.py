@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-from dataclasses import replace
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, replace
 
 import msgspec
 from starlette.types import Send
 
 from gateway.config import Config, FallbackConfig, FallbackReason, JsonObject
 from gateway.contract import Fields
+from gateway.dialects.dialect import Dialect
 from gateway.errors import RequestError
 from gateway.events import Usage
 from gateway.exchange import Exchange, HeaderList
@@ -31,6 +30,28 @@ ORIGIN = "fallback"
 _encode = msgspec.json.Encoder().encode
 
 
+@dataclass(slots=True)
+class Taken:
+    """One request that the fallback has a place for."""
+
+    provider: Provider
+    fallback: FallbackConfig
+    reason: FallbackReason
+    asked: JsonObject
+    broken: bool = False
+    """Its stream ended with an error."""
+
+    async def answer(self, exchange: Exchange) -> JsonObject:
+        """The whole answer. Raises ProviderFailed."""
+        document = await self.provider.answer(exchange.dialect.name, self.fallback, self.asked)
+        exchange.usage = usage_of(document)
+        return document
+
+    def chunks(self, exchange: Exchange) -> AsyncGenerator[JsonObject, None]:
+        """The answer as it comes. Raises ProviderFailed."""
+        return self.provider.chunks(exchange.dialect.name, self.fallback, self.asked)
+
+
 class Fallbacks:
     """One for all tasks. Without any configured it holds nothing and imports nothing."""
 
@@ -38,25 +59,13 @@ class Fallbacks:
         self._provider = provider
         self._metrics = metrics
         self._in_flight: Counter[str] = Counter()
-        self._loading: asyncio.Task[None] | None = None
 
     def configure(self, config: Config) -> None:
         """Load LiteLLM beside the event loop where a task needs it, so that no request waits for it."""
-        wanted = any(task.fallback is not None and task.fallback.when for task in config.tasks.values())
-        if wanted and self._loading is None:
-            self._loading = asyncio.ensure_future(self._load())
-
-    async def _load(self) -> None:
-        try:
-            await asyncio.to_thread(self._provider.load)
-        except ProviderFailed as error:
-            logger.error("no task's fallback can answer: %s", error.what)
+        if any(task.fallback is not None and task.fallback.when for task in config.tasks.values()):
+            self._provider.start()
 
     async def stop(self) -> None:
-        if self._loading is not None:
-            self._loading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._loading
         await self._provider.close()
 
     async def answer(
@@ -78,10 +87,28 @@ class Fallbacks:
         fallback, reason = route.contract.fallback, reason_of(error)
         if fallback is None or reason is None or not covers(fallback, reason):
             raise error
-        dialect = exchange.dialect
-        dialect.apply_contract(fields, route)
-        body: JsonObject = msgspec.json.decode(b"".join(dialect.encode_body(fields, route, 0)))
-        asked = question(dialect.name, dialect.labels, body)
+        with self.taking(error, exchange, route, fields) as taken:
+            if streaming:
+                await self._stream(exchange, taken, usage_wanted, send)
+            else:
+                await self._whole(exchange, taken, send)
+
+    def takes(self, dialect: Dialect, route: Route, fields: Fields) -> bool:
+        """Whether a request can be answered here now; `fields` is written to. Raises InvalidRequest."""
+        fallback = route.contract.fallback
+        if fallback is None or self._in_flight[route.name] >= fallback.max_in_flight:
+            return False
+        return not isinstance(_asked(dialect, route, fields), Unable)
+
+    @contextmanager
+    def taking(
+        self, error: RequestError, exchange: Exchange, route: Route, fields: Fields
+    ) -> Iterator[Taken]:
+        """A place for one request, what is asked, and the count of how it ends. Raises as `answer`."""
+        fallback, reason = route.contract.fallback, reason_of(error)
+        if fallback is None or reason is None or not covers(fallback, reason):
+            raise error
+        asked = _asked(exchange.dialect, route, fields)
         if isinstance(asked, Unable):
             self._count(route, fallback, reason, "refused")
             raise _explained(error, fallback, asked.why)
@@ -91,14 +118,13 @@ class Fallbacks:
         exchange.origin = ORIGIN
         exchange.cold = False
         exchange.begin(replace(route, adapter_id=fallback.model, adapter_bytes=fallback.model.encode()))
+        exchange.status = 200
+        exchange.sent = time.perf_counter()
         self._in_flight[route.name] += 1
-        outcome = "cancelled"
+        outcome, taken = "cancelled", Taken(self._provider, fallback, reason, asked)
         try:
-            if streaming:
-                await self._stream(exchange, fallback, reason, asked, usage_wanted, send)
-            else:
-                await self._whole(exchange, fallback, reason, asked, send)
-            outcome = "answered"
+            yield taken
+            outcome = "failed" if taken.broken else "answered"
         except ProviderFailed as failed:
             outcome = "failed"
             logger.warning(
@@ -117,57 +143,36 @@ class Fallbacks:
     def _count(self, route: Route, fallback: FallbackConfig, reason: str, outcome: str) -> None:
         self._metrics.fallback(route.name, fallback.model, reason, outcome)
 
-    async def _whole(
-        self,
-        exchange: Exchange,
-        fallback: FallbackConfig,
-        reason: FallbackReason,
-        asked: JsonObject,
-        send: Send,
-    ) -> None:
-        exchange.sent = time.perf_counter()
-        document = await self._provider.answer(exchange.dialect.name, fallback, asked)
+    async def _whole(self, exchange: Exchange, taken: Taken, send: Send) -> None:
+        document = await taken.answer(exchange)
         exchange.engine_s = time.perf_counter() - exchange.sent
         body = _encode(document)
-        exchange.status = 200
-        exchange.usage = _usage_of(document)
-        headers = _headers(exchange, fallback, reason)
+        headers = _headers(exchange, taken)
         headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
         exchange.finished()
 
-    async def _stream(
-        self,
-        exchange: Exchange,
-        fallback: FallbackConfig,
-        reason: FallbackReason,
-        asked: JsonObject,
-        usage_wanted: bool,
-        send: Send,
-    ) -> None:
+    async def _stream(self, exchange: Exchange, taken: Taken, usage_wanted: bool, send: Send) -> None:
         """Raises ProviderFailed before the first byte alone; afterwards the stream ends with an error."""
-        exchange.sent = time.perf_counter()
-        async with aclosing(self._provider.chunks(exchange.dialect.name, fallback, asked)) as chunks:
+        async with aclosing(taken.chunks(exchange)) as chunks:
             first = await anext(chunks, None)
             if first is None:
                 raise ProviderFailed("its answer was empty")
             exchange.engine_s = time.perf_counter() - exchange.sent
             exchange.first_token_s = time.perf_counter() - exchange.arrived
-            exchange.status = 200
-            if not exchange.begun:
-                headers = _headers(exchange, fallback, reason)
-                headers += [
-                    (b"content-type", b"text/event-stream; charset=utf-8"),
-                    (b"cache-control", b"no-cache"),
-                ]
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
-                exchange.begun = True
+            headers = _headers(exchange, taken)
+            headers += [
+                (b"content-type", b"text/event-stream; charset=utf-8"),
+                (b"cache-control", b"no-cache"),
+            ]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
                 await self._pass_on(exchange, first, chunks, usage_wanted, send)
             except ProviderFailed as failed:
+                taken.broken = True
                 error = RequestError(
-                    f"The fallback '{fallback.model}' broke off: {failed.what}.",
+                    f"The fallback '{taken.fallback.model}' broke off: {failed.what}.",
                     status=502,
                     kind="engine_error",
                     code="fallback_failed",
@@ -190,7 +195,7 @@ class Fallbacks:
         chunk: JsonObject | None = first
         while chunk is not None:
             usage = chunk.pop("usage", None)
-            counted = _usage_of({"usage": usage})
+            counted = usage_of({"usage": usage})
             if counted is not None and (counted.prompt_tokens or counted.completion_tokens):
                 exchange.usage = counted
                 head = {key: value for key, value in chunk.items() if key != "choices"} | {"usage": usage}
@@ -216,13 +221,20 @@ def _says_something(chunk: JsonObject) -> bool:
     return False
 
 
-def _headers(exchange: Exchange, fallback: FallbackConfig, reason: FallbackReason) -> HeaderList:
+def _asked(dialect: Dialect, route: Route, fields: Fields) -> JsonObject | Unable:
+    """What the fallback is asked, with the task's contract; `fields` is written to. Raises InvalidRequest."""
+    dialect.apply_contract(fields, route)
+    body: JsonObject = msgspec.json.decode(b"".join(dialect.encode_body(fields, route, 0)))
+    return question(dialect.name, dialect.labels, body)
+
+
+def _headers(exchange: Exchange, taken: Taken) -> HeaderList:
     """An answer's own headers, and in the adapter's and the replica's place who answered and why."""
     own = [one for one in exchange.headers() if one[0] not in (b"x-gateway-adapter", b"x-gateway-replica")]
     return [
         *own,
-        (b"x-gateway-fallback", fallback.model.encode()),
-        (b"x-gateway-fallback-reason", reason.encode()),
+        (b"x-gateway-fallback", taken.fallback.model.encode()),
+        (b"x-gateway-fallback-reason", taken.reason.encode()),
     ]
 
 
@@ -240,7 +252,7 @@ def _explained(error: RequestError, fallback: FallbackConfig, why: str) -> Reque
     return explained
 
 
-def _usage_of(document: JsonObject) -> Usage | None:
+def usage_of(document: JsonObject) -> Usage | None:
     usage = document.get("usage")
     try:
         return msgspec.convert(usage, Usage) if isinstance(usage, dict) else None

@@ -5,27 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import JsonValue
+
 from gateway.config import FallbackConfig, FallbackReason, JsonObject
 from gateway.errors import RateLimited, RequestError
 
 ENGINE_GONE = frozenset({"engine_unreachable", "engine_not_running", "adapter_not_loaded"})
 
+SAMPLING = frozenset(
+    {
+        *("temperature", "top_p", "n", "max_tokens", "stop", "seed"),
+        *("presence_penalty", "frequency_penalty", "response_format"),
+    }
+)
 ASKED: Mapping[str, frozenset[str]] = {
-    "chat": frozenset(
-        {
-            *("messages", "temperature", "top_p", "n", "max_tokens", "max_completion_tokens", "stop", "seed"),
-            *("presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs"),
-            *("response_format", "tools", "tool_choice", "parallel_tool_calls", "reasoning_effort"),
-        }
-    ),
-    "completions": frozenset(
-        {
-            *("prompt", "temperature", "top_p", "n", "max_tokens", "stop", "seed", "echo", "logprobs"),
-            *("presence_penalty", "frequency_penalty", "logit_bias"),
-        }
-    ),
+    "chat": SAMPLING
+    | {
+        *("messages", "max_completion_tokens", "logprobs", "top_logprobs", "reasoning_effort"),
+        *("tools", "tool_choice", "parallel_tool_calls"),
+    },
+    "completions": SAMPLING | {"prompt"},
 }
-"""By the dialect's name, OpenAI's parameters: LiteLLM maps each, or refuses what the provider has not."""
+"""By the dialect's name, OpenAI's parameters: LiteLLM maps each, or refuses what the provider has not.
+
+A token's number (`logit_bias`) means another word to another model.
+"""
 
 KEPT_BACK = frozenset({"model", "stream", "stream_options", "user", "cache_salt", "session_id"})
 """Not for a third party, or said in another way; none of them changes an answer's text."""
@@ -54,9 +58,10 @@ def covers(fallback: FallbackConfig, reason: FallbackReason) -> bool:
 
 
 def question(dialect: str, labels: frozenset[str], body: JsonObject) -> JsonObject | Unable:
-    """What the fallback is asked: the whole request, the task's contract in it, or nothing of it.
+    """What the fallback is asked in a chat: the whole request, the task's contract in it, or nothing of it.
 
-    `body` is what the engine would have got; `labels` are parameters that change nothing in an answer.
+    `body` is what the engine would have got; `labels` are parameters that change nothing in an answer. A
+    prompt becomes a user's message: LiteLLM's own way for text opens a connection for each call.
     """
     known = ASKED.get(dialect)
     if known is None:
@@ -67,4 +72,27 @@ def question(dialect: str, labels: frozenset[str], body: JsonObject) -> JsonObje
             asked[key] = value
         elif key not in KEPT_BACK and key not in labels and value is not None:
             return Unable(f"it cannot honour '{key}'")
+    if dialect == "completions":
+        prompt = asked.pop("prompt", None)
+        if isinstance(prompt, list) and len(prompt) == 1:
+            prompt = prompt[0]
+        if not isinstance(prompt, str):
+            return Unable("it takes one prompt of text only")
+        asked["messages"] = [{"role": "user", "content": prompt}]
+    elif not _only_text(asked.get("messages")):
+        return Unable("it takes messages of text only")
     return asked
+
+
+def _only_text(messages: JsonValue) -> bool:
+    """A picture's address would be fetched by LiteLLM, from within this process."""
+    if not isinstance(messages, list):
+        return False
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else 0
+        parts = content if isinstance(content, list) else []
+        if not isinstance(content, (str, list, type(None))):
+            return False
+        if not all(isinstance(part, dict) and part.get("type") == "text" for part in parts):
+            return False
+    return True

@@ -1,20 +1,17 @@
-"""LiteLLM, imported when the first task with a fallback is configured and not before."""
+"""Other models, asked through LiteLLM."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
-import os
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, Protocol, cast
+from typing import cast
+
+from pydantic import JsonValue
 
 from gateway.config import FallbackConfig, JsonObject
 from gateway.errors import LoraGatewayError
-
-CALLS = {"chat": "acompletion", "completions": "atext_completion"}
-"""By the dialect's name, LiteLLM's function."""
+from gateway.fallback.library import Dumps, Library, Stream
 
 
 class ProviderFailed(LoraGatewayError):
@@ -25,59 +22,41 @@ class ProviderFailed(LoraGatewayError):
         self.what = what
 
 
-class _Model(Protocol):
-    def model_dump(self, *, exclude_none: bool) -> JsonObject: ...
-
-
-Call = Callable[..., Awaitable[object]]
-
-
 class Provider:
-    """The way to other models. LiteLLM's import takes seconds, so it happens in a thread of its own."""
+    """The way to other models."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str], library: Library | None = None) -> None:
         """`env` is where keys are looked up, by the names that the configuration gives."""
         self._env = env
-        self._functions: Mapping[str, Call] | None = None
-        self._loading = threading.Lock()
+        self._library = library or Library()
 
-    def load(self) -> Mapping[str, Call]:
-        """Import LiteLLM, which takes seconds the first time. Raises ProviderFailed where it is missing."""
-        with self._loading:
-            if self._functions is None:
-                # Else the import asks a server for a list of prices.
-                os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-                try:
-                    litellm: Any = importlib.import_module("litellm")
-                except ImportError as error:
-                    raise ProviderFailed("LiteLLM is not installed: pip install litellm") from error
-                litellm.suppress_debug_info = True
-                litellm.telemetry = False
-                # Its own transport leaves connections open when a call is cancelled.
-                litellm.disable_aiohttp_transport = True
-                self._functions = {name: getattr(litellm, function) for name, function in CALLS.items()}
-            return self._functions
+    def start(self) -> None:
+        """Have LiteLLM loaded."""
+        self._library.start()
+
+    async def loaded(self) -> None:
+        """Once LiteLLM is there. Raises ProviderFailed."""
+        try:
+            await self._library.get()
+        except ImportError as error:
+            raise ProviderFailed("LiteLLM is not installed: pip install 'lora-gateway[fallback]'") from error
 
     async def close(self) -> None:
         """Close LiteLLM's kept connections, which belong to this event loop."""
-        if self._functions is None:
-            return
-        litellm: Any = importlib.import_module("litellm")
-        await litellm.close_litellm_async_clients()
-        litellm.in_memory_llm_clients_cache.flush_cache()
+        await self._library.close()
 
     async def answer(self, dialect: str, fallback: FallbackConfig, asked: JsonObject) -> JsonObject:
         """A whole answer in OpenAI's form. Raises ProviderFailed."""
-        answer = await self._call(dialect, fallback, asked)
-        return _document(answer)
+        answer = cast(Dumps, await self._call(fallback, asked))
+        return _document(answer, dialect)
 
     async def chunks(
         self, dialect: str, fallback: FallbackConfig, asked: JsonObject
     ) -> AsyncGenerator[JsonObject, None]:
         """A stream's chunks in OpenAI's form; closing it ends the call. Raises ProviderFailed."""
         asked = {**asked, "stream": True, "stream_options": {"include_usage": True}}
-        stream = await self._call(dialect, fallback, asked)
-        async with aclosing(_closing(stream)) as chunks:
+        async with aclosing(cast(Stream, await self._call(fallback, asked))) as stream:
+            chunks = aiter(stream)
             while True:
                 try:
                     async with asyncio.timeout(fallback.timeout_s):
@@ -86,18 +65,15 @@ class Provider:
                     return
                 except Exception as error:
                     raise ProviderFailed(said_of(error)) from error
-                yield _document(chunk)
+                yield _document(chunk, dialect)
 
-    async def _call(self, dialect: str, fallback: FallbackConfig, asked: JsonObject) -> object:
-        functions = self._functions
-        if functions is None:
-            functions = await asyncio.to_thread(self.load)
-        key = self._env.get(fallback.api_key_env) if fallback.api_key_env else None
-        if fallback.api_key_env and not key:
-            raise ProviderFailed(f"{fallback.api_key_env} is not set in the environment")
+    async def _call(self, fallback: FallbackConfig, asked: JsonObject) -> Dumps | Stream:
+        key = key_of(fallback, self._env)
         try:
             async with asyncio.timeout(fallback.timeout_s):
-                return await functions[dialect](
+                await self.loaded()
+                library = await self._library.get()
+                return await library.acompletion(
                     **asked,
                     model=fallback.model,
                     api_base=fallback.api_base,
@@ -111,16 +87,18 @@ class Provider:
             raise ProviderFailed(said_of(error)) from error
 
 
-async def _closing(stream: object) -> AsyncGenerator[object, None]:
-    """LiteLLM's stream, whose connection is closed when it is left early."""
-    try:
-        async for chunk in cast(AsyncIterator[object], stream):
-            yield chunk
-    finally:
-        inner = getattr(stream, "completion_stream", None)
-        close = getattr(inner, "close", None) or getattr(inner, "aclose", None)
-        if close is not None:
-            await close()
+def key_of(fallback: FallbackConfig, env: Mapping[str, str]) -> str | None:
+    """The key that is sent; None where LiteLLM is to find its own for the provider.
+
+    Another address than the provider's is told only what was meant for it, never a key that happens to be in
+    the environment. Raises ProviderFailed, which names the variable alone.
+    """
+    name = fallback.api_key_env
+    if name is None:
+        return None if fallback.api_base is None else "none"
+    if not env.get(name):
+        raise ProviderFailed(f"{name} is not set in the environment")
+    return env[name]
 
 
 def said_of(error: Exception) -> str:
@@ -133,15 +111,29 @@ def said_of(error: Exception) -> str:
     return f"{type(error).__name__}{f' ({status})' if isinstance(status, int) else ''}"
 
 
-def _document(answer: object) -> JsonObject:
-    """OpenAI's own fields of what LiteLLM returns."""
-    document = cast(_Model, answer).model_dump(exclude_none=True)
+def _document(answer: Dumps, dialect: str) -> JsonObject:
+    """OpenAI's own fields of what LiteLLM returns, for /v1/completions as text."""
+    document = answer.model_dump(exclude_none=True)
     _strip(document)
     choices = document.get("choices")
-    for choice in choices if isinstance(choices, list) else []:
-        if isinstance(choice, dict):
-            choice.setdefault("finish_reason", None)
+    given = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    if dialect == "completions":
+        document["object"] = "text_completion"
+        given = [_as_text(choice) for choice in given]
+    document["choices"] = list[JsonValue](given)
+    for choice in given:
+        choice.setdefault("finish_reason", None)
     return document
+
+
+def _as_text(choice: JsonObject) -> JsonObject:
+    """A chat's choice as a text completion has it; nothing of it where it only carries the usage."""
+    said = choice.get("message", choice.get("delta"))
+    content = said.get("content") if isinstance(said, dict) else None
+    text: JsonObject = {"index": choice.get("index", 0), "logprobs": None}
+    if content is not None or choice.get("finish_reason") is not None:
+        text |= {"text": content or "", "finish_reason": choice.get("finish_reason")}
+    return text
 
 
 def _strip(value: object) -> None:

@@ -68,7 +68,7 @@ async def fallen(
         if not ready:
             write_report(config_of(folder, fallback=fallback), state="failed", reason="it died")
         async with stack(folder, ready=ready, fallback=fallback, provider=provider, **settings) as made:
-            await asyncio.to_thread(provider.load)
+            await provider.loaded()
             yield Fallen(made, other)
 
 
@@ -128,13 +128,23 @@ async def test_a_stream_comes_in_openais_form(tmp_path: Path) -> None:
         assert '"usage"' not in plain.text
 
 
+@pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.anyio
-async def test_text_completions_fall_back_without_a_schema(tmp_path: Path) -> None:
+async def test_text_completions_are_asked_as_a_chat(tmp_path: Path, streaming: bool) -> None:
     async with fallen(tmp_path, "failed") as f:
-        body = {"model": "naming", "prompt": "The capital", "response_format": {"type": "text"}}
-        refused = await f.stack.client.post("/v1/completions", json=body)
-        assert refused.status_code == 503
-        assert "cannot honour 'response_format'" in refused.json()["error"]["message"]
+        body = {"model": "naming", "prompt": "cat", "stream": streaming}
+        answer = await f.stack.client.post("/v1/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        assert f.other.completions[0].json["messages"] == [{"role": "user", "content": "cat"}]
+        lines = [line[6:] for line in answer.text.split("\n") if line.startswith("data: {")]
+        documents = [json.loads(line) for line in lines] if streaming else [answer.json()]
+        assert {document["object"] for document in documents} == {"text_completion"}
+        choices = [choice for document in documents for choice in document["choices"]]
+        assert "".join(choice["text"] for choice in choices) == "Paris"
+        assert choices[-1]["finish_reason"] == "stop"
+        numbers = {"model": "naming", "prompt": [1, 2]}
+        refused = await f.stack.client.post("/v1/completions", json=numbers)
+        assert "one prompt of text only" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("when", ["never", ["overload"], ["cold", "overload"]])
