@@ -72,7 +72,7 @@ class Gateway:
         _say_unwritten(config)
         relay = Relay(self.replicas, self.admission)
         self._pipelines = pipelines = PipelineEndpoint(
-            compile_pipelines(config), relay, self.metrics, self.shadow
+            compile_pipelines(config), relay, self.metrics, self.shadow, self.fallbacks
         )
         limits = Limits(config, self.replicas.context_tokens)
         hot = {

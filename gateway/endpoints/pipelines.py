@@ -19,9 +19,12 @@ from gateway.dialects.responses import RESPONSES
 from gateway.endpoints.reply import send_json
 from gateway.errors import InvalidRequest, RequestError
 from gateway.exchange import COLD, Exchange, HeaderList
+from gateway.fallback.fallbacks import Fallbacks
 from gateway.metrics import Metrics
 from gateway.pipeline.answer import Shape
+from gateway.pipeline.calls import TaskCaller
 from gateway.pipeline.engine_caller import EngineCaller
+from gateway.pipeline.fallback_caller import FallbackCaller
 from gateway.pipeline.rendering import CompletionRendering, MessageRendering, Rendering, ResponseRendering
 from gateway.pipeline.requests import from_message, from_response
 from gateway.pipeline.run import Done, Piece, run, stream
@@ -37,8 +40,14 @@ class PipelineEndpoint:
     """Every pipeline of a configuration, by name."""
 
     def __init__(
-        self, pipelines: Mapping[str, Pipeline], relay: Relay, metrics: Metrics, shadow: Shadow
+        self,
+        pipelines: Mapping[str, Pipeline],
+        relay: Relay,
+        metrics: Metrics,
+        shadow: Shadow,
+        fallbacks: Fallbacks,
     ) -> None:
+        self._fallbacks = fallbacks
         self._shadow = shadow
         self.pipelines = pipelines
         """Replaced whole where the configuration changes; a request keeps the one that it began with."""
@@ -80,9 +89,11 @@ class PipelineEndpoint:
         asked = _document(body)
         request = _as_chat(dialect, asked)
         rendering = _rendering(dialect, request_id.decode(), pipeline.name, asked, body)
-        caller = EngineCaller(
+        caller: TaskCaller = EngineCaller(
             self._relay, self._metrics, self._shadow, request_id, routes, behind=exchange.behind
         )
+        if not exchange.behind and any(route.contract.fallback for route in routes.values()):
+            caller = FallbackCaller(caller, self._fallbacks, self._metrics, request_id, routes)
         exchange.status = 200
         headers = [*_headers(pipeline, routes), *dialect.id_headers(request_id)]
         if exchange.cold:

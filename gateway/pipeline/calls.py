@@ -25,6 +25,8 @@ class Answer:
     usage: Usage
     adapter: str
     finish_reason: str | None
+    fallback: bool = False
+    """`adapter` is no adapter, but the model that answered instead of the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Delta:
     finish_reason: str | None = None
     usage: Usage | None = None
     adapter: str = ""
+    fallback: bool = False
 
 
 class Collected:
@@ -52,11 +55,13 @@ class Collected:
             delta.finish_reason or last.finish_reason,
             delta.usage or last.usage,
             delta.adapter or last.adapter,
+            delta.fallback or last.fallback,
         )
 
     def answer(self) -> Answer:
         last = self._last
-        return Answer("".join(self._parts), last.usage or Usage(0, 0), last.adapter, last.finish_reason)
+        usage = last.usage or Usage(0, 0)
+        return Answer("".join(self._parts), usage, last.adapter, last.finish_reason, last.fallback)
 
 
 class TaskCaller(Protocol):

@@ -21,12 +21,13 @@ class _StageTally:
     completion_tokens: int = 0
     calls: int = 0
     errors: int = 0
+    fallbacks: int = 0
     begin_s: float | None = None
     end_s: float = 0.0
 
     def rendered(self, zero_s: float) -> JsonObject:
         begin_s = zero_s if self.begin_s is None else self.begin_s
-        return {
+        rendered: JsonObject = {
             "stage": self.stage.id,
             "task": self.stage.task,
             "adapter": self.adapter,
@@ -37,6 +38,9 @@ class _StageTally:
             "start_ms": round((begin_s - zero_s) * 1e3, 1),
             "ms": round(max(self.end_s - begin_s, 0.0) * 1e3, 1) if self.calls else 0.0,
         }
+        if self.fallbacks:
+            rendered["fallbacks"] = self.fallbacks
+        return rendered
 
 
 class Tally:
@@ -62,6 +66,7 @@ class Tally:
     def add(self, stage: Stage, answer: Answer) -> None:
         tally = self._stages[stage.id]
         tally.adapter = answer.adapter or tally.adapter
+        tally.fallbacks += answer.fallback
         tally.prompt_tokens += answer.usage.prompt_tokens
         tally.completion_tokens += answer.usage.completion_tokens
 
