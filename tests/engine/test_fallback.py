@@ -1,0 +1,92 @@
+"""A gateway without an engine, whose `naming` falls back to the real one: LiteLLM between two gateways."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from openai import OpenAI
+
+from gateway.config import load_config
+from tests.engine.conftest import CONFIG, ROOT, RealStack
+
+pytestmark = pytest.mark.engine
+
+PROMPT = "Definition: a young cat\nMembers: tabby, moggy"
+MESSAGES = [{"role": "user", "content": PROMPT}]
+
+
+@contextmanager
+def without_engine(folder: Path, url: str, when: list[str]) -> Iterator[str]:
+    """Its address."""
+    document = load_config(CONFIG).model_dump(mode="json", by_alias=True)
+    fallback = {"model": "openai/naming", "api_base": f"{url}/v1", "when": when}
+    document["tasks"]["naming"]["fallback"] = fallback
+    file, log = folder / "config.json", folder / "gateway.log"
+    file.write_text(json.dumps(document))
+    # What a control plane that has ended leaves; of none at all the gateway would wait 15 s for one.
+    engine = {"name": "engine-0", "state": "failed", "reason": "a test"}
+    (folder / "engine.json").write_text(json.dumps({"version": 0, "engines": [engine]}))
+    command = [sys.executable, "-m", "gateway", "--config", str(file), "--state-dir", str(folder)]
+    with log.open("wb") as out:
+        child = subprocess.Popen([*command, "--port", "0"], cwd=ROOT, stdout=out, stderr=subprocess.PIPE)
+    try:
+        assert child.stderr is not None
+        said = b""
+        while not (found := re.search(rb"listening on (http://\S+)", said)):
+            line = child.stderr.readline()
+            assert line, said.decode()
+            said += line
+        yield found[1].decode()
+    finally:
+        child.send_signal(signal.SIGTERM)
+        rest = child.communicate(timeout=60)[1].decode()
+        assert "Traceback" not in rest, rest
+
+
+def test_answer_and_stream_come_from_the_other_gateway(real: RealStack, tmp_path: Path) -> None:
+    with without_engine(tmp_path, real.url, ["failed"]) as url:
+        body = {"model": "naming", "messages": MESSAGES, "max_tokens": 6}
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=240)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-gateway-fallback"] == "openai/naming"
+        assert answer.headers["x-gateway-fallback-reason"] == "failed"
+        assert answer.headers["x-gateway-task"] == "naming"
+        own = httpx.post(f"{real.url}/v1/chat/completions", json=body, timeout=240).json()
+        text = own["choices"][0]["message"]["content"]
+        assert answer.json()["choices"][0]["message"]["content"] == text  # greedy, with the task's contract
+        assert answer.json()["usage"]["completion_tokens"] == own["usage"]["completion_tokens"]
+        with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=240) as client:
+            stream = client.chat.completions.create(
+                model="naming",
+                messages=[{"role": "user", "content": PROMPT}],
+                max_tokens=6,
+                stream=True,
+            )
+            parts = [choice.delta.content or "" for chunk in stream for choice in chunk.choices]
+        assert "".join(parts) == text
+        refused = httpx.post(f"{url}/v1/chat/completions", json=body | {"top_k": 3}, timeout=240)
+        assert refused.status_code == 503
+        assert "cannot honour 'top_k'" in refused.json()["error"]["message"]
+        other = httpx.post(f"{url}/v1/chat/completions", json=body | {"model": "concept"}, timeout=240)
+        assert other.status_code == 503
+        metrics = httpx.get(f"{url}/metrics").text
+        counted = 'fallback_total{model="openai/naming",outcome="answered",reason="failed",task="naming"} 2.0'
+        assert counted in metrics, metrics
+    real.until_idle()
+
+
+def test_policy_that_does_not_say_so_leaves_the_error(real: RealStack, tmp_path: Path) -> None:
+    with without_engine(tmp_path, real.url, ["overload"]) as url:
+        body = {"model": "naming", "messages": MESSAGES, "max_tokens": 6}
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=240)
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "engine_not_running"
