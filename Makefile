@@ -13,10 +13,15 @@ BIN := .venv/bin
 UV ?= uv
 # Where the CPU build of torch is looked for when locking.
 TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch/)
-COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCK_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+COMPILE = $(UV) pip compile pyproject.toml $(LOCK_OPTIONS)
+UNUSED_CLIENTS = rouge-score sqlitedict word2number \
+	azure-core azure-identity azure-storage-blob granian msal msal-extensions polars polars-runtime-32 pyroscope-io
+CLIENTS = $(UV) pip compile --group clients $(LOCK_OPTIONS) $(addprefix --no-emit-package ,$(UNUSED_CLIENTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-unit test-engine check format docs lock clean bench bench-peers
+.PHONY: help setup demo serve test test-unit test-engine test-clients setup-clients check format docs lock clean \
+	bench bench-peers
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -42,6 +47,13 @@ test-engine: setup ## run the tests on a real vLLM
 	@$(BIN)/python -m launch.demo_base
 	@$(BIN)/python -m pytest -q tests/engine
 
+setup-clients: setup ## build ./.venv-clients, and what Node needs (test-clients does it first)
+	@$(PYTHON) -m launch.setup_env clients
+
+test-clients: setup-clients ## run the clients' own suites on a real vLLM, in an environment of their own (needs node and npm)
+	@$(BIN)/python -m launch.demo_base
+	@.venv-clients/bin/python -m pytest -q -c tests/clients/pytest.ini tests/clients
+
 check: setup ## lint, formatting, types
 	@failed=0; $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1; $(BIN)/mypy || failed=1; \
 	exit $$failed
@@ -55,14 +67,18 @@ docs: setup ## write docs/configuration.md anew
 
 # torchvision, torchaudio and torchcodec from PyPI break at import beside a CPU torch, and text models need none of them.
 # triton is for GPUs only.
-lock: ## pin everything anew (needs uv)
+# Of the clients, three of lm-eval's packages would be built from source and several of the LiteLLM proxy's are large or for
+# other clouds; nothing here runs them.
+lock: ## pin everything anew (needs uv and npm)
 	$(COMPILE) --extra cpu --extra train --extra dev --find-links $(TORCH_LINKS) --no-emit-package torch \
 		--no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec \
 		--no-emit-package triton -o requirements/cpu.txt --quiet > /dev/null
 	$(COMPILE) --extra gpu --extra train --extra dev -o requirements/gpu.txt --quiet > /dev/null
+	$(CLIENTS) -o requirements/clients.txt --quiet > /dev/null
+	cd tests/clients/node && npm install --package-lock-only --ignore-scripts --no-audit --no-fund > /dev/null
 
 clean: ## remove what set-up built here (the model cache stays)
-	rm -rf .venv .make .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-clients tests/clients/node/node_modules .make .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 bench: setup ## measure overhead and scale beside nginx and the installed peers (needs wrk and nginx-light)
 	@$(BIN)/python -m launch.bench $(BENCH_ARGS)

@@ -27,6 +27,7 @@ from gateway.endpoints.engine import EngineEndpoint
 from gateway.endpoints.health import Health, Ready
 from gateway.endpoints.metrics import MetricsText
 from gateway.endpoints.models import Models
+from gateway.endpoints.openapi import OpenApi
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import Head, send_error
 from gateway.endpoints.unkept import UnkeptResponse
@@ -115,11 +116,13 @@ class Gateway:
             ),
             *batches.routes(),
             Route("/admin/status", endpoint=AdminStatus(admin, self.replicas), methods=["GET"]),
+            Route("/openapi.json", endpoint=(openapi := OpenApi()), methods=["GET"]),
         ]
         self.starlette = Starlette(
             routes=routes, exception_handlers={HTTPException: _no_such_route}, lifespan=self._lifespan
         )
         self.starlette.router.redirect_slashes = False
+        openapi.routes = self.starlette.routes
         self._hot: Mapping[str, ASGIApp] = hot
         self.express: Mapping[str, Express] = hot
         """For the own server: what serves requests of a path without a task, where nothing must wait."""

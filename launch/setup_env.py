@@ -1,4 +1,5 @@
-"""Build ./.venv: `python3 -m launch.setup_env`, which every `make` target runs first.
+"""Build ./.venv: `python3 -m launch.setup_env`, which every `make` target runs first; with `clients`, the
+clients' own environment.
 
 It runs on the machine's own Python before anything is installed, so it uses the standard library only. A
 stamp in the environment holds a digest of all that went into it; while that stands, set-up is instantaneous
@@ -10,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import importlib.util
-import json
 import os
 import platform
 import re
@@ -28,44 +27,17 @@ from typing import IO, NoReturn
 
 from launch.hardware import has_gpu
 from launch.pip_errors import explain, is_unoffered
+from launch.setup_plan import CLIENTS, CPU, GPU, Plan
 
 OLDEST_PYTHON = (3, 11)
-NEEDED_GIB = {"cpu": 6.0, "gpu": 22.0}
 # Holds the CPU builds for every Python, where no source that pip is configured with has one.
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-TITLES = {"cpu": "vLLM for CPU", "gpu": "vLLM for NVIDIA GPUs"}
-# The proof that what was installed works: the imports that a broken mix of wheels fails at. They also leave
-# the bytecode of what the engine needs; having pip compile every file would take half a minute more.
-PROBE = """
-import torch, transformers, peft, gguf
-import vllm.entrypoints.openai.api_server, vllm.v1.engine.core, vllm.model_executor.models.llama
-import launch, gateway
-"""
+# Nothing of a package's own runs at its installation.
+NPM_OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
 
 
 class SetupError(Exception):
     """Set-up cannot go on; the message says what to do."""
-
-
-def digest_of(root: Path, device: str) -> str:
-    """A digest of everything that decides what the environment holds.
-
-    The folder is part of it, since the scripts in an environment name it; so a moved checkout is set up anew.
-    Of pyproject.toml only what is installed counts, not the settings of the checkers.
-    """
-    import tomllib  # not in the Pythons that main() turns away with a message
-
-    pyproject = tomllib.loads((root / "pyproject.toml").read_text())
-    installed = {key: pyproject[key] for key in ("build-system", "project")}
-    parts = [str(root).encode(), device.encode(), "{}.{}".format(*sys.version_info[:2]).encode()]
-    parts += [(root / "requirements" / name).read_bytes() for name in lock_names(device)]
-    parts.append(json.dumps(installed, sort_keys=True).encode())
-    return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
-
-
-def lock_names(device: str) -> list[str]:
-    """The files under requirements/ that are installed, in order."""
-    return ["torch-cpu.txt", "cpu.txt"] if device == "cpu" else ["gpu.txt"]
 
 
 def pinned_torch(lock: str, python: tuple[int, int], machine: str) -> tuple[str, bool]:
@@ -104,18 +76,17 @@ class Console:
 
 
 class Setup:
-    """One build of the environment under `root` for `device` ("cpu" or "gpu")."""
+    """One build of a plan's environment under `root`."""
 
-    def __init__(self, root: Path, device: str, console: Console) -> None:
+    def __init__(self, root: Path, plan: Plan, console: Console) -> None:
         self._root = root
-        self._device = device
+        self._plan = plan
         self._console = console
-        self._venv = root / ".venv"
+        self._venv = root / plan.folder
         self._scratch = root / ".make"
         self._stamp = self._venv / ".lora-gateway-stamp"
         self._log = self._scratch / "setup.log"
         self._step = 0
-        self._steps = 5 if device == "cpu" else 4
         self._lock_fd = -1
 
     @property
@@ -127,7 +98,12 @@ class Setup:
             standing = self._stamp.read_text()
         except OSError:
             return False
-        return standing == digest_of(self._root, self._device) and os.access(self._python, os.X_OK)
+        node = self._plan.node
+        return (
+            standing == self._plan.digest(self._root)
+            and os.access(self._python, os.X_OK)
+            and (node is None or (self._root / node / "node_modules").is_dir())
+        )
 
     def run(self) -> None:
         """Build it, or return at once where it stands. Raises SetupError."""
@@ -145,6 +121,11 @@ class Setup:
             raise SetupError(
                 f"vLLM runs on Linux, this is {platform.system()}: use WSL 2 or a Linux container."
             )
+        if self._plan.node is not None and not (shutil.which("node") and shutil.which("npm")):
+            raise SetupError(
+                f"{self._plan.title} need node and npm, which are not on the PATH: install Node 20 or "
+                "later (`apt install nodejs npm` on Debian or Ubuntu)."
+            )
         missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
         if missing:
             version = "{}.{}".format(*sys.version_info[:2])
@@ -153,7 +134,7 @@ class Setup:
                 f"`apt install python{version}-venv`, or name another Python: `make PYTHON=/path/to/python3`."
             )
         free_gib = shutil.disk_usage(self._root).free / 2**30
-        needed_gib = NEEDED_GIB[self._device]
+        needed_gib = self._plan.needed_gib
         if free_gib < needed_gib:
             raise SetupError(
                 f"{free_gib:.1f} GiB free in {self._root}, about {needed_gib:.0f} GiB needed "
@@ -184,24 +165,31 @@ class Setup:
     def _build(self) -> None:
         began = time.monotonic()
         if self._venv.exists():
-            self._console.say("the environment in .venv is out of date or was interrupted: starting it over")
+            self._console.say(
+                f"the environment in {self._plan.folder} is out of date or was interrupted: starting it over"
+            )
             shutil.rmtree(self._venv)
         self._log.write_text("")
         self._call("creating the Python environment", [sys.executable, "-m", "venv", str(self._venv)])
-        if self._device == "cpu":
-            self._install_cpu_torch()
-        lock = str(self._root / "requirements" / lock_names(self._device)[-1])
-        self._pip(f"installing {TITLES[self._device]}", ["--no-deps", "--require-hashes", "-r", lock])
-        editable = ["--no-deps", "--no-build-isolation", "--no-index", "-e", str(self._root)]
-        self._pip("installing lora-gateway", editable)
-        self._call("checking that the engine imports", [self._python, "-c", PROBE])
+        plan = self._plan
+        if plan.torch is not None:
+            self._install_cpu_torch(plan.torch)
+        lock = str(self._root / "requirements" / plan.lock)
+        self._pip(f"installing {plan.title}", ["--no-deps", "--require-hashes", "-r", lock])
+        if plan.editable:
+            editable = ["--no-deps", "--no-build-isolation", "--no-index", "-e", str(self._root)]
+            self._pip("installing lora-gateway", editable)
+        if plan.node is not None:
+            folder = str(self._root / plan.node)
+            self._call("installing the clients for Node", ["npm", "ci", "--prefix", folder, *NPM_OPTIONS])
+        self._call(plan.proves, [self._python, "-c", plan.probe])
         partial = self._stamp.with_suffix(".partial")
-        partial.write_text(digest_of(self._root, self._device))
+        partial.write_text(plan.digest(self._root))
         partial.replace(self._stamp)
         self._console.say(f"set up in {time.monotonic() - began:.0f} s")
 
-    def _install_cpu_torch(self) -> None:
-        path = self._root / "requirements" / "torch-cpu.txt"
+    def _install_cpu_torch(self, lock: str) -> None:
+        path = self._root / "requirements" / lock
         torch, has_digest = pinned_torch(path.read_text(), sys.version_info[:2], platform.machine())
         if has_digest:
             wanted = ["--no-deps", "--require-hashes", "-r", str(path)]
@@ -212,7 +200,7 @@ class Setup:
             )
             wanted = ["--no-deps", torch]
         self._step += 1
-        label = f"[{self._step}/{self._steps}] installing PyTorch for CPU"
+        label = f"[{self._step}/{self._plan.steps}] installing PyTorch for CPU"
         if self._run(label, self._pip_argv(wanted), word_if_failed="not offered here, after") == 0:
             return
         self._step -= 1
@@ -229,7 +217,7 @@ class Setup:
 
     def _call(self, title: str, argv: Sequence[str]) -> None:
         self._step += 1
-        if self._run(f"[{self._step}/{self._steps}] {title}", argv) != 0:
+        if self._run(f"[{self._step}/{self._plan.steps}] {title}", argv) != 0:
             raise self._failure(title)
 
     def _run(self, label: str, argv: Sequence[str], word_if_failed: str = "failed") -> int:
@@ -281,7 +269,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Set up the checkout that this file is in; returns the exit code."""
     console = Console(sys.stderr)
     if sys.version_info < OLDEST_PYTHON:
@@ -293,7 +281,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         root = Path(__file__).resolve().parent.parent
-        Setup(root, "gpu" if has_gpu() else "cpu", console).run()
+        plan = CLIENTS if "clients" in arguments else GPU if has_gpu() else CPU
+        Setup(root, plan, console).run()
     except SetupError as error:
         console.say(f"error: {error}")
         return 2
@@ -307,4 +296,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

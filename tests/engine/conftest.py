@@ -3,75 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 
 from gateway.config import load_config
+from tests.real_stack import ROOT, RealStack, real_stack
 
-ROOT = Path(__file__).parents[2]
+__all__ = ["CONFIG", "ROOT", "RealStack", "real"]
+
 CONFIG = ROOT / "configs/demo/config.yaml"
-STOP_S = 60
-
-
-@dataclass(frozen=True)
-class RealStack:
-    url: str
-    engine_log: Path
-    state: Path
-    config: Path
-    adapters: Path
-    """A folder that adapters may be added from."""
-
-    def running(self) -> float:
-        """Requests that the engine decodes at this moment, by its own metrics."""
-        engine = re.search(r'"url": ?"([^"]+)"', (self.state / "engine.json").read_text())
-        assert engine is not None
-        metrics = httpx.get(f"{engine[1]}/metrics").text
-        found = re.search(r"^vllm:num_requests_running\S* (\S+)", metrics, re.M)
-        assert found is not None
-        return float(found[1])
-
-    def until_idle(self, limit_s: float = 5.0) -> None:
-        deadline = time.monotonic() + limit_s
-        while self.running():
-            assert time.monotonic() < deadline, "the engine still runs a request that nobody waits for"
-            time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
     folder = tmp_path_factory.mktemp("real")
-    logs = {name: folder / f"{name}.log" for name in ("launch", "gateway")}
     adapters = folder / "adapters-to-add"
     adapters.mkdir()
     config = _with_roots(folder / "config.json", [CONFIG.parent, adapters])
     limit_s = load_config(CONFIG).engine.start_timeout_s
-    children: list[subprocess.Popen[bytes]] = []
-    try:
-        for name, extra in (("launch", []), ("gateway", ["--port", "0"])):
-            where = ["--config", str(config), "--state-dir", str(folder)]
-            command = [sys.executable, "-m", name, *where, *extra]
-            with logs[name].open("wb") as log:
-                children.append(
-                    subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ.copy())
-                )
-        url = _ready(children, logs, time.monotonic() + limit_s)
-        yield RealStack(url, logs["launch"], folder, config, adapters)
-    finally:
-        for child in reversed(children):
-            child.send_signal(signal.SIGTERM)
-        for child in reversed(children):
-            child.wait(STOP_S)
+    with real_stack(folder, config, Path(sys.executable), limit_s) as stack:
+        yield stack
 
 
 def _with_roots(file: Path, roots: list[Path]) -> Path:
@@ -81,16 +35,3 @@ def _with_roots(file: Path, roots: list[Path]) -> Path:
     document["adapters"]["roots"] = [str(root) for root in roots]
     file.write_text(json.dumps(document))
     return file
-
-
-def _ready(children: list[subprocess.Popen[bytes]], logs: dict[str, Path], deadline: float) -> str:
-    while time.monotonic() < deadline:
-        text = {name: log.read_text(errors="replace") for name, log in logs.items()}
-        if any(child.poll() is not None for child in children):
-            break
-        found = re.search(r"listening on (http://\S+)", text["gateway"])
-        if found is not None and httpx.get(f"{found[1]}/ready", timeout=60).status_code == 200:
-            return found[1]
-        time.sleep(0.5)
-    tails = "\n".join(f"{name}: {log.read_text(errors='replace')[-2000:]}" for name, log in logs.items())
-    raise AssertionError(f"the stack did not become ready\n{tails}")

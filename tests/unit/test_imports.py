@@ -46,6 +46,7 @@ LEVELS = (
     ("gateway.fallback",),
     ("gateway.pipeline",),
     ("gateway.batches",),
+    ("gateway.openapi",),
     ("gateway.endpoints",),
     ("gateway.app",),
     ("gateway.__main__",),

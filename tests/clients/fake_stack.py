@@ -1,0 +1,33 @@
+"""A gateway before a fake engine, for a client's errors: `python -m tests.clients.fake_stack FOLDER`.
+
+It runs where the project is installed, and prints its address. `concept` never answers and has one place and
+no queue, so that a second request is one too many; `team-a` may call only that and `naming`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from pathlib import Path
+
+from tests.fake_engine import Answer
+from tests.unit.stack import stack
+
+KEYS = {"whole": None, "team-a": ["concept", "naming"]}
+"""A key is its own name here."""
+
+
+async def main(folder: Path) -> None:
+    keys = {
+        name: {"sha256": hashlib.sha256(name.encode()).hexdigest(), "tasks": tasks}
+        for name, tasks in KEYS.items()
+    }
+    async with stack(folder, keys=keys, max_in_flight_per_task=1, max_waiting_per_task=0) as gateway:
+        gateway.engine.answers["concept@aaaaaaaaaaaa"] = Answer(hold_head=asyncio.Event())
+        print(f"http://127.0.0.1:{gateway.port}", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
