@@ -99,7 +99,7 @@ def _in_one_line(body: bytes) -> object:
     """An answer as it is where that is JSON without line breaks, which would end a result."""
     try:
         return _decode_any(body) if b"\n" in body or b"\r" in body else _decode_raw(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return body[:1000].decode(errors="replace")
 
 
@@ -107,7 +107,7 @@ def _usage(body: bytes | msgspec.Raw) -> tuple[int, int]:
     """Tokens in and out, by whichever names the API has for them."""
     try:
         usage = _decode_body(body).usage
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return 0, 0
     if usage is None:
         return 0, 0
@@ -192,7 +192,7 @@ class _ResultFile:
                     break
                 try:
                     record = _decode_record(line)
-                except (msgspec.MsgspecError, UnicodeDecodeError):
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     break
                 self.size += len(line)
                 yield record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import BinaryIO
 
 from starlette.routing import Route
@@ -16,7 +17,7 @@ from gateway.batches.store import NoRoom
 from gateway.endpoints.doors import Call, Door, JsonDocument, limit_of, page_of
 from gateway.endpoints.reply import Head, send_error
 from gateway.endpoints.uploads import Upload, receive_upload
-from gateway.errors import InvalidRequest, NotFound, PayloadTooLarge, RequestError, Unavailable
+from gateway.errors import InvalidRequest, NotFound, PayloadTooLarge, RateLimited, RequestError, Unavailable
 from gateway.relay import until_client_leaves
 
 PATH = "/v1/files"
@@ -24,6 +25,8 @@ PURPOSE = "batch"
 MOST_LISTED = 10_000
 MOST_UPLOADS = 8
 """At once, in one process."""
+MOST_OF_ONE_KEY = MOST_UPLOADS // 2
+"""So that none keeps the others out."""
 PIECE_BYTES = 256 * 1024
 KNOWN_FIELDS = ("file", "purpose", "expires_after[anchor]", "expires_after[seconds]")
 
@@ -34,7 +37,8 @@ class Files:
     def __init__(self, keys: Keys, library: Library) -> None:
         self._keys = keys
         self._library = library
-        self._uploads = 0
+        self._uploads: Counter[str] = Counter()
+        """Under way, by their key."""
 
     def routes(self) -> list[Route]:
         content = FileContent(self._keys, self._library)
@@ -51,25 +55,31 @@ class Files:
         kept_bytes = await self._library.ask(lambda store: store.kept_bytes())
         if kept_bytes + (call.head.content_length or 0) > settings.max_kept_bytes:
             raise self._full(kept_bytes)
-        if self._uploads >= MOST_UPLOADS:
+        if self._uploads.total() >= MOST_UPLOADS:
             raise Unavailable(
                 f"{MOST_UPLOADS} files are being uploaded, the most that may.",
                 code="overloaded",
                 retry_after_s=5,
             )
-        self._uploads += 1
+        if self._uploads[call.owner] >= MOST_OF_ONE_KEY:
+            raise RateLimited(
+                f"{MOST_OF_ONE_KEY} files of this key are being uploaded, the most that may.", retry_after_s=5
+            )
+        self._uploads[call.owner] += 1
         try:
             upload = await receive_upload(
                 call.head, call.receive, folder, settings.max_file_bytes, "batches.max_file_bytes"
             )
         except OSError as error:
-            raise Unavailable(
-                f"The file cannot be kept: {error.strerror}.", code="batches_unavailable", retry_after_s=60
-            ) from error
+            raise _not_kept(error) from error
         finally:
-            self._uploads -= 1
+            self._uploads[call.owner] -= 1
+            if not self._uploads[call.owner]:
+                del self._uploads[call.owner]
         try:
             return (await self._keep(call.owner, upload)).document()
+        except OSError as error:
+            raise _not_kept(error) from error
         finally:
             upload.path.unlink(missing_ok=True)
 
@@ -86,6 +96,9 @@ class Files:
         except NoRoom as full:
             self._library.folder.remove(record.id)
             raise self._full(full.kept_bytes) from None
+        except RequestError:  # the store could not take it: what it does not know of is not kept either
+            self._library.folder.remove(record.id)
+            raise
         return record
 
     def _full(self, kept_bytes: int) -> PayloadTooLarge:
@@ -170,10 +183,18 @@ async def _send_file(
     left = record.size_bytes if whole else 0
     while left:
         piece = await asyncio.to_thread(file.read, min(left, PIECE_BYTES))
+        if not piece:
+            raise OSError(f"the content of {record.id} is {left} bytes short")
         left -= len(piece)
         await send({"type": "http.response.body", "body": piece, "more_body": bool(left)})
     if not whole:
         await send({"type": "http.response.body", "body": b""})
+
+
+def _not_kept(error: OSError) -> Unavailable:
+    return Unavailable(
+        f"The file cannot be kept: {error.strerror}.", code="batches_unavailable", retry_after_s=60
+    )
 
 
 def _kept_s(fields: dict[str, str], keep_days: int) -> int:
@@ -196,5 +217,6 @@ def _kept_s(fields: dict[str, str], keep_days: int) -> int:
     anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
     if anchor is None and seconds is None:
         return keep_days * DAY_S
-    number = int(seconds) if seconds is not None and seconds.isdigit() and len(seconds) < 12 else seconds
+    plain = seconds is not None and seconds.isascii() and seconds.isdigit() and len(seconds) < 12
+    number = int(seconds) if seconds is not None and plain else seconds
     return kept_seconds(anchor, number, "expires_after")

@@ -46,11 +46,16 @@ async def receive_upload(head: Head, receive: Receive, folder: Folder, most_byte
     path, handle = await asyncio.to_thread(folder.begin_upload)
     try:
         form = _Form(boundary, Upload(path))
+        received_bytes = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeft
-            form.feed(message.get("body", b""))
+            piece: bytes = message.get("body", b"")
+            received_bytes += len(piece)
+            if received_bytes > most_bytes + FORM_OVERHEAD_BYTES:  # what stands around the form counts too
+                raise _too_large(most_bytes, bound)
+            form.feed(piece)
             if form.size_bytes > most_bytes:
                 raise _too_large(most_bytes, bound)
             more = message.get("more_body", False)

@@ -224,7 +224,11 @@ def _says_something(chunk: JsonObject) -> bool:
 def _asked(dialect: Dialect, route: Route, fields: Fields) -> JsonObject | Unable:
     """What the fallback is asked, with the task's contract; `fields` is written to. Raises InvalidRequest."""
     dialect.apply_contract(fields, route)
-    body: JsonObject = msgspec.json.decode(b"".join(dialect.encode_body(fields, route, 0)))
+    try:
+        body: JsonObject = msgspec.json.decode(b"".join(dialect.encode_body(fields, route, 0)))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # What goes to the engine is passed on undecoded, and is the engine's to refuse.
+        return Unable("a value of the request is no JSON that it could be asked with")
     return question(dialect.name, dialect.labels, body)
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import os
 import stat
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from gateway.batches.folder import Folder
+from gateway.endpoints.files import MOST_OF_ONE_KEY
 from tests.unit.batch_stack import line, run, upload
-from tests.unit.stack import Stack, stack
+from tests.unit.stack import Stack, eventually, stack
 
 KEYS = {
     "team-a": {"sha256": hashlib.sha256(b"a").hexdigest()},
@@ -130,6 +135,13 @@ def test_files_belong_to_the_key_that_made_them(tmp_path: Path) -> None:
             "3600",
         ),
         ({"purpose": "batch", "expires_after[seconds]": "3600"}, b"x", 400, "expires_after.anchor", "anchor"),
+        (
+            {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "\u00b2"},
+            b"x",
+            400,
+            "expires_after.seconds",
+            "whole number",
+        ),
     ],
 )
 def test_bad_upload_is_refused_and_leaves_nothing(
@@ -252,6 +264,74 @@ def test_steady_upload_may_take_longer_than_a_request_and_a_stalled_one_not(tmp_
             assert stalled.startswith(b"HTTP/1.1 408 ")
 
     asyncio.run(main())
+
+
+def test_bytes_around_the_form_count_as_well(tmp_path: Path) -> None:
+    async def pieces(before: bytes, after: bytes) -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield before * 65536
+        yield b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n'
+        yield b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--b--\r\n'
+        for _ in range(3):
+            yield after * 65536
+
+    async def work(made: Stack) -> None:
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        for before, after in ((b"\r\n", b""), (b"", b"\r\n")):
+            answer = await made.client.post("/v1/files", content=pieces(before, after), headers=headers)
+            assert answer.status_code == 413, answer.text
+            assert contents(tmp_path) == []
+
+    run(tmp_path, work, batches={"max_file_bytes": 4000})
+
+
+def test_one_key_does_not_keep_the_others_from_uploading(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        head = "POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a\r\ncontent-length: 1000\r\n"
+        begun = f"{head}content-type: multipart/form-data; boundary=b\r\n\r\n--b\r\n".encode()
+        writers = []
+        for _ in range(MOST_OF_ONE_KEY):
+            _, writer = await asyncio.open_connection("127.0.0.1", made.port)
+            writer.write(begun)
+            writers.append(writer)
+        await eventually(lambda: len(contents(tmp_path)) == MOST_OF_ONE_KEY)
+        form = {"files": {"file": ("a", b"x")}, "data": {"purpose": "batch"}}
+        refused = await made.client.post("/v1/files", headers=A, **form)  # type: ignore[arg-type]
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        taken = await made.client.post("/v1/files", headers=B, **form)  # type: ignore[arg-type]
+        assert taken.status_code == 200, taken.text
+        for writer in writers:
+            writer.transport.abort()
+        await eventually(lambda: len(contents(tmp_path)) == 1)
+        again = await made.client.post("/v1/files", headers=A, **form)  # type: ignore[arg-type]
+        assert again.status_code == 200, again.text
+
+    run(tmp_path, work, keys=KEYS)
+
+
+def test_content_that_was_cut_off_breaks_the_download_off(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        file_id = await upload(made, b'{"a": 1}\n')
+        (path,) = contents(tmp_path)
+        os.truncate(path, 3)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await made.client.get(f"/v1/files/{file_id}/content")
+
+    run(tmp_path, work)
+
+
+def test_disk_that_fails_is_a_503_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Folder, path: Path, file_id: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def work(made: Stack) -> None:
+        form = {"files": {"file": ("a", b"x")}, "data": {"purpose": "batch"}}
+        answer = await made.client.post("/v1/files", **form)  # type: ignore[arg-type]
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "batches_unavailable")
+        assert contents(tmp_path) == []
+
+    monkeypatch.setattr(Folder, "keep_upload", full)
+    run(tmp_path, work)
 
 
 def test_disabled_batches_have_no_routes(tmp_path: Path) -> None:

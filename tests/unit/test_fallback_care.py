@@ -147,3 +147,12 @@ async def test_pipeline_stage_falls_back_and_says_so(tmp_path: Path) -> None:
             assert "fallbacks" not in extract
             assert (name["adapter"], name["fallbacks"], name["errors"]) == (MODEL, 2, 0)
         assert f.outcomes() == {("overload", "answered"): 4}
+
+
+@pytest.mark.parametrize("value", [b'"seed":' + b"9" * 5000, b'"temperature":1e999', b'"user":"\xff"'])
+async def test_value_that_cannot_be_read_leaves_the_engines_own_error(tmp_path: Path, value: bytes) -> None:
+    body = b'{"model":"naming","messages":[{"role":"user","content":"x"}],' + value + b"}"
+    async with fallen(tmp_path, ["failed"]) as f:
+        answer = await f.stack.chat(body)
+        assert answer.status_code == 503, answer.text
+        assert not f.other.completions
