@@ -37,7 +37,7 @@ def test_engine_is_ready_once_its_adapters_are_proven(tmp_path: Path) -> None:
         (naming,) = made.snapshot.tasks["naming"].versions
         assert made.engine.loaded == [naming.id]
         assert (naming.state, len(naming.fingerprint)) == ("ready", 12)
-        await made.until(lambda: made.on_disk.engines[0].state == "ready")  # it is written in a thread
+        await made.until(lambda: made.on_disk.engines[0].state == "ready")  # published at the turn's end
 
     run(tmp_path, work)
 
