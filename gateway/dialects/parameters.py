@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 import msgspec
 from pydantic import JsonValue
 
-from gateway.config import Config
+from gateway.config import Config, JsonObject
 from gateway.contract import Fields
 from gateway.errors import InvalidRequest, nearest
 
@@ -79,6 +79,13 @@ def value_of(key: str, fields: Fields) -> JsonValue:
     except RecursionError:
         raise InvalidRequest(f"'{key}' is nested too deeply.", param=key) from None
     return value
+
+
+def object_of(key: str, value: JsonValue) -> JsonObject | None:
+    """A value that must be an object, or null. Raises InvalidRequest."""
+    if value is None or isinstance(value, dict):
+        return value
+    raise InvalidRequest(f"'{key}' must be an object.", param=key)
 
 
 def count(bound: str, least: int = 1) -> Rule:
@@ -178,11 +185,9 @@ STRUCTURED = frozenset(
 
 def structured_outputs(key: str, fields: Fields, limits: Limits) -> None:
     """vLLM's own form; which library does it is not a client's to choose."""
-    value = checked(key, fields, limits)
+    value = object_of(key, checked(key, fields, limits))
     if value is None:
         return
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"'{key}' must be an object.", param=key)
     for name in value:
         if name not in STRUCTURED:
             raise unknown(f"{key}.{name}", [f"{key}.{each}" for each in STRUCTURED])
@@ -197,11 +202,9 @@ def structured_outputs(key: str, fields: Fields, limits: Limits) -> None:
 
 def template_variables(key: str, fields: Fields, limits: Limits) -> None:
     """Values that the chat template sees: listed names and plain values, never another template."""
-    value = value_of(key, fields)
+    value = object_of(key, value_of(key, fields))
     if value is None:
         return
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"'{key}' must be an object.", param=key)
     for name, one in value.items():
         if name not in limits.template_variables:
             allowed = ", ".join(sorted(limits.template_variables)) or "none"

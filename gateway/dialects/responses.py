@@ -14,6 +14,7 @@ from gateway.dialects.parameters import (
     Limits,
     checked,
     count,
+    object_of,
     only,
     structured_outputs,
     template_variables,
@@ -22,7 +23,6 @@ from gateway.dialects.parameters import (
     unsupported,
     value_of,
 )
-from gateway.errors import InvalidRequest
 from gateway.events import EventStream, NamedEvents, Usage
 from gateway.table import Route
 from gateway.upstream import Segments
@@ -55,11 +55,9 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 
 def _text(key: str, fields: Fields, limits: Limits) -> None:
     """`text`: a format whose schema is bounded, and no wish for length."""
-    value = checked(key, fields, limits)
+    value = object_of(key, checked(key, fields, limits))
     if value is None:
         return
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"'{key}' must be an object.", param=key)
     for name in value:
         if name not in ("format", "verbosity"):
             raise unsupported(f"{key}.{name[:80]}", f"There is no parameter '{key}.{name[:80]}' here.")
