@@ -228,7 +228,7 @@ async def _with_mock(pace: bytes) -> tuple[dict[str, object], int, bytes]:
     server = await loop.create_server(lambda: Connection(engine), "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{payload.CHAT_PATH}"
     try:
-        tally = await run(url, {}, connections=3, tokens=5, seconds=0.01, spread_s=0)
+        tally = await run(url, {}, connections=3, tokens=5, seconds=0.2, spread_s=0)
         client = await connect(url)
         whole = await client.ask(request_bytes(url, payload.chat_body(), {}))
         client.transport.close()
