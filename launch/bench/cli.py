@@ -1,4 +1,4 @@
-"""`lora-gateway bench`: overhead, scale, engine, pipeline, slots, and a look at earlier results."""
+"""`lora-gateway bench`: what there is to measure, and a look at earlier results."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def build_bench_app() -> typer.Typer:
     app.command("churn", context_settings=passed_on)(churn_proxy)
     app.command("recovery", context_settings=passed_on)(recovery_proxy)
     app.command("slots", context_settings=passed_on)(slots_proxy)
+    app.command("beside", context_settings=passed_on)(beside_proxy)
     return app
 
 
@@ -108,6 +109,13 @@ def slots_proxy(context: typer.Context) -> None:
     from launch.bench.slots import slots_command
 
     _hand_over("slots", slots_command, context.args)
+
+
+def beside_proxy(context: typer.Context) -> None:
+    """A client's requests alone and beside a batch (beside --help lists its options)."""
+    from launch.bench.beside import beside_command
+
+    _hand_over("beside", beside_command, context.args)
 
 
 def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:

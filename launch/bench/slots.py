@@ -27,7 +27,7 @@ from launch.bench.engine_report import console, write_result
 from launch.bench.engine_stack import Running, running_stack
 from launch.bench.places import RESULTS
 from launch.bench.slots_load import LAWS, Answer, Clients, SlotsLoad, figures_of
-from launch.bench.summary import DIRECT, OURS, Figures, number, spread, summarise
+from launch.bench.summary import DIRECT, OURS, Figures, number, shown, spread, summarise
 from launch.ports import free_port
 
 SHAPE = AdapterShape(4, ("q_proj", "v_proj", "o_proj", "down_proj"))
@@ -204,8 +204,8 @@ def figures_table(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) ->
         table.add_column(heading, justify="right")
     for cell, subjects in summary.items():
         for subject, figures in subjects.items():
-            shown = (_shown(figures[key], digits) for key, (_, digits) in SHOWN.items())
-            table.add_row(cell, subject, *shown)
+            medians = (shown(figures[key], digits) for key, (_, digits) in SHOWN.items())
+            table.add_row(cell, subject, *medians)
     return table
 
 
@@ -216,9 +216,5 @@ def ratios_table(found: Mapping[str, Mapping[str, Figures]]) -> Table:
     for key in RATIOS:
         table.add_column(SHOWN[key][0], justify="right")
     for cell, figures in found.items():
-        table.add_row(cell, *(_shown(figures[key], 2) for key in RATIOS))
+        table.add_row(cell, *(shown(figures[key], 2) for key in RATIOS))
     return table
-
-
-def _shown(one: Figures, digits: int) -> str:
-    return f"{one['median']:,.{digits}f} ({one['least']:,.{digits}f} to {one['most']:,.{digits}f})"

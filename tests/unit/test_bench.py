@@ -258,4 +258,14 @@ def test_a_quick_plan_does_everything_once() -> None:
 
 def test_every_benchmark_is_a_command() -> None:
     names = {command.name for command in build_bench_app().registered_commands}
-    assert names == {"overhead", "scale", "report", "engine", "pipeline", "slots", "churn", "recovery"}
+    assert names == {
+        "overhead",
+        "scale",
+        "report",
+        "engine",
+        "pipeline",
+        "slots",
+        "churn",
+        "recovery",
+        "beside",
+    }
