@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -80,6 +80,14 @@ class Stack:
         content = body if isinstance(body, bytes) else json.dumps(asked if body is None else body)
         headers = {"content-type": "application/json"}
         return await self.client.post("/v1/chat/completions", content=content, headers=headers)
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncIterator[Stack]:
+        """The same with a client of its own: in one pool of httpcore's, who asks now and then may never get
+        a connection before those who ask all the time.
+        """
+        async with httpx.AsyncClient(base_url=self.client.base_url, timeout=self.client.timeout) as client:
+            yield replace(self, client=client)
 
     async def open(
         self, head: str = "", path: str = "/v1/chat/completions", **fields: object

@@ -79,15 +79,16 @@ async def test_burst_of_requests_never_sees_half_a_table(tmp_path: Path) -> None
             {"model": "concept"},
             {"model": "naming", "stream": True},
         ]
-        asking = [asyncio.create_task(ask(fields)) for fields in kinds * 2]
-        asking.append(asyncio.create_task(look()))
-        for number in range(2, 30):
-            await one(number)
-            await asyncio.sleep(0)
-            answer = await c.stack.chat(model="concept")  # a new one is never behind
-            assert generation_of(says(answer)) == number
-        over = True
-        await asyncio.gather(*asking)
+        async with c.stack.apart() as apart, asyncio.TaskGroup() as asking:
+            for fields in kinds * 2:
+                asking.create_task(ask(fields))
+            asking.create_task(look())
+            for number in range(2, 30):
+                await one(number)
+                await asyncio.sleep(0)
+                answer = await apart.chat(model="concept")  # a new one is never behind
+                assert generation_of(says(answer)) == number
+            over = True
         assert len(seen) > 10
         await c.stack.at_rest()
 

@@ -113,13 +113,14 @@ async def test_engines_that_come_and_go_lose_no_request(tmp_path: Path) -> None:
                 says(answer)
                 statuses[answer.status_code] += 1
 
-        asking = [asyncio.create_task(ask(number)) for number in range(6)]
         states: tuple[EngineStateName, ...] = ("ready", "draining", "stopped", "starting")
-        for number in range(40):
-            away = states[number % 4]
-            pair = (away, "ready") if number % 8 < 4 else ("ready", away)
-            await t.c.tell(t.engines(*pair), TWO_TASKS)  # type: ignore[arg-type]  # one of the states
-        over = True
-        await asyncio.gather(*asking)
+        async with asyncio.TaskGroup() as asking:
+            for number in range(6):
+                asking.create_task(ask(number))
+            for number in range(40):
+                away = states[number % 4]
+                pair = (away, "ready") if number % 8 < 4 else ("ready", away)
+                await t.c.tell(t.engines(*pair), TWO_TASKS)  # type: ignore[arg-type]  # one of the states
+            over = True
         assert set(statuses) == {200}
         assert min(t.counts) > 5

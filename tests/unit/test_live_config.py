@@ -61,18 +61,19 @@ async def test_task_that_is_added_and_removed_while_requests_run(tmp_path: Path)
                 answer = await chat(c, model=model, stream=model == "naming")
                 statuses[model, answer.status_code] += 1
 
-        asking = [asyncio.create_task(ask(model)) for model in ("naming", "extra", "concept")]
         more = {**TWO_TASKS, "extra": {EXTRA: 100.0}}
-        for _ in range(10):
-            c.tasks = more
-            await c.tell([c.status()])
-            assert says(await chat(c, model="extra")) == EXTRA
-            c.tasks = TWO_TASKS
-            await c.tell([c.status()])
-            refused = await chat(c, model="extra")
-            assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
-        over = True
-        await asyncio.gather(*asking)
+        async with c.stack.apart() as apart, asyncio.TaskGroup() as asking:
+            for model in ("naming", "extra", "concept"):
+                asking.create_task(ask(model))
+            for _ in range(10):
+                c.tasks = more
+                await c.tell([c.status()])
+                assert says(await apart.chat(model="extra")) == EXTRA
+                c.tasks = TWO_TASKS
+                await c.tell([c.status()])
+                refused = await apart.chat(model="extra")
+                assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+            over = True
         assert {status for model, status in statuses if model != "extra"} == {200}
         assert {status for model, status in statuses if model == "extra"} <= {200, 404}
         await c.stack.at_rest()
