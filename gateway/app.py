@@ -65,7 +65,13 @@ class Gateway:
         bounds = config.gateway
         self.metrics = metrics or Metrics.single()
         self.replicas = Replicas(config, self._prepare)
-        self.admission = Admission(config, worker, self._waiting, on_resident=self.metrics.resident)
+        self.admission = Admission(
+            config,
+            worker,
+            self._waiting,
+            on_resident=self.metrics.resident,
+            waited_elsewhere=self.metrics.any_wait_elsewhere,
+        )
         self.shadow = Shadow(self.replicas, self.admission, self.metrics, worker)
         self.room = WaitingRoom(self.replicas, worker, heartbeat_s=heartbeat_s)
         self.fallbacks = Fallbacks(fallback or Provider(environment()), self.metrics)

@@ -15,6 +15,14 @@ from gateway.slots import OnResident, Slots, takes_slot
 OnWaiting = Callable[[str, int], None]
 
 
+def _unobserved(task: str, change: int) -> None:
+    pass
+
+
+def _nowhere() -> bool:
+    return False
+
+
 class Gate:
     """One task's places."""
 
@@ -64,7 +72,9 @@ class Admission:
         on_waiting: OnWaiting | None = None,
         clock: Callable[[], float] = time.monotonic,
         on_resident: OnResident | None = None,
+        waited_elsewhere: Callable[[], bool] = _nowhere,
     ) -> None:
+        """`waited_elsewhere`: whether clients wait for a place in another worker."""
         bounds = config.gateway
         self._worker = worker
         self._workers = bounds.workers
@@ -74,6 +84,7 @@ class Admission:
         self._least_residency_s = bounds.least_residency_s
         self._on_waiting = on_waiting or _unobserved
         self._on_resident = on_resident
+        self._waited_elsewhere = waited_elsewhere
         self._clock = clock
         self._gates: dict[str, Gate] = {}
         self._turns: dict[Lane, None] = {}
@@ -242,11 +253,12 @@ class Admission:
         return gate.in_flight < gate.max_in_flight and self.in_flight < self._max_in_flight
 
     def try_beside(self, adapter_id: str | None) -> bool:
-        """A place outside every bound, for what no client waits for; False where a client's request waits.
+        """A place outside every bound, for what no client waits for; False where a client's request waits,
+        here or in another worker.
 
         `leave_beside` must follow a True. The adapter's LoRA slot is free again right after it.
         """
-        if self.waiting or not self._has_slot(adapter_id):
+        if self.waiting or self._waited_elsewhere() or not self._has_slot(adapter_id):
             return False
         self._busy[adapter_id] += 1
         return True
@@ -360,7 +372,3 @@ class Admission:
 def share(bound: int, worker: int, workers: int) -> int:
     """Of `bound`, the part of one worker: all parts together are the bound."""
     return bound // workers + (worker < bound % workers)
-
-
-def _unobserved(task: str, change: int) -> None:
-    pass

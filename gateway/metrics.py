@@ -46,6 +46,7 @@ class Metrics:
         """`regions` are all workers', `index` is this one's; `buckets` must be the same in every worker."""
         self._buckets = buckets or Buckets()
         self._region = regions[index]
+        self._others = [region for region in regions if region is not self._region]
         self._cells = self._region.take()
         self._series: dict[tuple[str, str, str], Series] = {}
         self._refused: dict[tuple[str, str, int, str], tuple[Cells, Cells]] = {}
@@ -92,6 +93,11 @@ class Metrics:
         except KeyError:
             cells = self._waiting[task] = self.cells(WAITING, key_of(WAITING, task))
         cells[GAUGE] += delta
+        self._region.clients_waiting += delta
+
+    def any_wait_elsewhere(self) -> bool:
+        """Whether requests of clients wait for a place in another worker."""
+        return any(region.clients_waiting and region.alive for region in self._others)
 
     def resident(self, adapter: str, delta: int) -> None:
         """An adapter takes a LoRA slot (1) or leaves it (-1)."""

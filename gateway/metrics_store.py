@@ -15,7 +15,7 @@ REGION_BYTES = 16 * 1024 * 1024
 
 HEADER_BYTES = 64
 RECORD = struct.Struct("=IIII")  # checksum, key's length, number of cells, unused: keeps cells on 8 bytes
-USED, OWNER = 0, 1  # words of the header
+USED, OWNER, CLIENTS_WAITING = 0, 1, 2  # words of the header
 
 Cells: TypeAlias = "memoryview[float]"
 
@@ -60,9 +60,19 @@ class Region:
             return True
         return True
 
+    @property
+    def clients_waiting(self) -> int:
+        """Requests of clients that wait for a place in the writer's process, of all tasks."""
+        return self._words[CLIENTS_WAITING]
+
+    @clients_waiting.setter
+    def clients_waiting(self, count: int) -> None:
+        self._words[CLIENTS_WAITING] = count
+
     def take(self) -> dict[bytes, Cells]:
         """Make the calling process the writer; returns what its predecessor left."""
         self._words[OWNER] = os.getpid()
+        self._words[CLIENTS_WAITING] = 0
         return dict(self.records())
 
     def append(self, key: bytes, count: int) -> Cells | None:

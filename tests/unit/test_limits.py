@@ -10,6 +10,8 @@ import pytest
 
 from gateway.errors import RateLimited, RequestError, Unavailable
 from gateway.limits import Admission, Gate, share
+from gateway.metrics import Metrics
+from gateway.metrics_store import Region
 from tests.fake_engine import Answer
 from tests.unit.stack import config_of, eventually, stack
 
@@ -229,3 +231,14 @@ async def test_random_visitors_never_break_a_bound(tmp_path: Path, seed: int) ->
     assert walk.refused
     entered = [limits.try_enter(task) for task in ("base", "base", "base", "naming", "naming")]
     assert all(entered)
+
+
+def test_no_place_beside_the_clients_of_another_worker_who_wait(tmp_path: Path) -> None:
+    regions = [Region() for _ in range(2)]
+    here, there = Metrics(regions, 0), Metrics(regions, 1)
+    limits = Admission(config_of(tmp_path), waited_elsewhere=here.any_wait_elsewhere)
+    there.waiting("naming", 2)
+    there.waiting("naming", -1)
+    assert not limits.try_beside(None)
+    there.waiting("naming", -1)
+    assert limits.try_beside(None)

@@ -171,6 +171,7 @@ def test_a_worker_in_a_dead_ones_place_counts_on_but_holds_nothing() -> None:
     before.waiting("naming", 4)
     other.series(*NAMING).enter()
     after = Metrics(regions, 0)
+    assert not other.any_wait_elsewhere()
     after.series(*NAMING).finished(200, 1.0, 0.5, 0.7, 10, 1)
     seen = scraped(other)
     assert seen["prompt_tokens_total", *by_task()] == 20
@@ -185,8 +186,11 @@ def test_a_dead_workers_gauges_do_not_count_until_it_is_replaced() -> None:
     lost.series(*NAMING).finished(200, 1.0, 0.5, 0.7, 10, 1)
     lost.series(*NAMING).enter()
     lost.waiting("naming", 1)
+    other = Metrics(regions, 1)
+    assert other.any_wait_elsewhere()
     regions[0]._words[OWNER] = pid_of_none()
-    seen = scraped(Metrics(regions, 1))
+    assert not other.any_wait_elsewhere()
+    seen = scraped(other)
     assert seen["prompt_tokens_total", *by_task()] == 10
     assert seen["requests_in_flight", *by_task()] == 0
     assert seen["requests_waiting", "naming"] == 0
