@@ -87,7 +87,7 @@ def check(
     _check_schemas(report, config)
     report.findings += [*_key_findings(config), *fallback_findings(config, env)]
     _check_ports(report, config, running)
-    report.findings += [*_place_findings(config), *_room_findings(report, config)]
+    report.findings += [*_place_findings(config), *_room_findings(report, config), *_seat_findings(config)]
     _check_engine(report, config)
     if not config.engines:
         report.attempt(lambda: _check_memory(report, config, running, device))
@@ -213,6 +213,17 @@ def _room_findings(report: Report, config: Config) -> Iterator[Finding]:
             f"{config.state_dir}: has {free / 1e6:.0f} MB free, the adapters' copies need {needed / 1e6:.0f}"
         )
         yield Finding("error", "state_dir", f"{text}; make room, or name another")
+
+
+def _seat_findings(config: Config) -> Iterator[Finding]:
+    """vLLM takes no seat in its batch from a request that runs, whatever priority comes after it."""
+    seats, behind = config.base.max_num_seqs, config.batches.max_in_flight
+    if config.batches.enabled and seats is not None and behind >= seats:
+        text = (
+            f"{behind}: as many as base.max_num_seqs ({seats}) or more, so that clients would wait for the "
+            f"lines of a batch to end; set it to {max(1, seats // 2)}"
+        )
+        yield Finding("warning", "batches.max_in_flight", text)
 
 
 def _existing(folder: Path) -> Path:

@@ -229,3 +229,15 @@ def test_fallback_that_never_answers_needs_nothing(tmp_path: Path, sound: dict[s
 def test_fallback_with_its_key_is_sound(tmp_path: Path, sound: dict[str, object]) -> None:
     document = with_fallback(sound, model="openai/gpt-4o", when=["cold"], api_key_env="SOME_KEY")
     assert found(looked(tmp_path, document, {"SOME_KEY": "sk-x"})) == {}
+
+
+@pytest.mark.parametrize(("seats", "warned"), [(16, True), (17, False)])
+def test_batch_that_could_take_every_seat_is_named(
+    tmp_path: Path, sound: dict[str, object], seats: int, warned: bool
+) -> None:
+    sound["base"] = {"model": "./base", "max_model_len": 1024, "kv_cache_gib": 0.1, "max_num_seqs": seats}
+    warnings = found(looked(tmp_path, sound), "warning")
+    assert ("batches.max_in_flight" in warnings) == warned
+    if warned:
+        assert "base.max_num_seqs (16)" in warnings["batches.max_in_flight"]
+        assert "set it to 8" in warnings["batches.max_in_flight"]
