@@ -46,14 +46,14 @@ class Provider:
         await self._library.close()
 
     async def answer(self, dialect: str, fallback: FallbackConfig, asked: JsonObject) -> JsonObject:
-        """A whole answer in OpenAI's form. Raises ProviderFailed."""
+        """A whole answer as a chat completion, for /v1/completions as text. Raises ProviderFailed."""
         answer = cast(Dumps, await self._call(fallback, asked))
         return _document(answer, dialect)
 
     async def chunks(
         self, dialect: str, fallback: FallbackConfig, asked: JsonObject
     ) -> AsyncGenerator[JsonObject, None]:
-        """A stream's chunks in OpenAI's form; closing it ends the call. Raises ProviderFailed."""
+        """A stream's chunks in that form; closing it ends the call. Raises ProviderFailed."""
         asked = {**asked, "stream": True, "stream_options": {"include_usage": True}}
         async with aclosing(cast(Stream, await self._call(fallback, asked))) as stream:
             chunks = aiter(stream)
@@ -114,9 +114,11 @@ def said_of(error: Exception) -> str:
 def _document(answer: Dumps, dialect: str) -> JsonObject:
     """OpenAI's own fields of what LiteLLM returns, for /v1/completions as text."""
     document = answer.model_dump(exclude_none=True)
-    _strip(document)
     choices = document.get("choices")
     given = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    for choice in given:
+        _restore_refusal(choice.get("message"))
+    _strip(document)
     if dialect == "completions":
         document["object"] = "text_completion"
         given = [_as_text(choice) for choice in given]
@@ -134,6 +136,13 @@ def _as_text(choice: JsonObject) -> JsonObject:
     if content is not None or choice.get("finish_reason") is not None:
         text |= {"text": content or "", "finish_reason": choice.get("finish_reason")}
     return text
+
+
+def _restore_refusal(message: JsonValue) -> None:
+    """LiteLLM moves it among its own fields, and the message without it says nothing."""
+    own = message.get("provider_specific_fields") if isinstance(message, dict) else None
+    if isinstance(own, dict) and isinstance(message, dict) and isinstance(own.get("refusal"), str):
+        message["refusal"] = own["refusal"]
 
 
 def _strip(value: object) -> None:
