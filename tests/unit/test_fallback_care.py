@@ -19,10 +19,15 @@ from tests.unit.test_fallback import ENV, MODEL, SECRET, fallen, other_server
 pytestmark = pytest.mark.anyio
 
 
+PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"]
+
+
 def asked_on(path: str) -> dict[str, object]:
     if path == "/v1/completions":
         return {"model": "naming", "prompt": "cat"}
-    return {"model": "naming", "messages": [{"role": "user", "content": "cat"}]}
+    if path == "/v1/responses":
+        return {"model": "naming", "input": "cat"}
+    return {"model": "naming", "messages": [{"role": "user", "content": "cat"}], "max_tokens": 9}
 
 
 async def test_key_of_the_environment_goes_to_no_other_address(
@@ -90,7 +95,7 @@ async def test_stream_that_has_begun_is_never_handed_over(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("path", PATHS)
 async def test_client_that_leaves_closes_the_call(tmp_path: Path, path: str, streaming: bool) -> None:
     async with fallen(tmp_path, "failed") as f:
         held = asyncio.Event()
@@ -107,7 +112,7 @@ async def test_client_that_leaves_closes_the_call(tmp_path: Path, path: str, str
         await eventually(lambda: f.outcomes() == {("failed", "cancelled"): 1})
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("path", PATHS)
 async def test_calls_share_a_connection(tmp_path: Path, path: str) -> None:
     async with fallen(tmp_path, "failed") as f:
         for _ in range(3):
