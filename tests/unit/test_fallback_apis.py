@@ -22,7 +22,7 @@ from tests.unit.test_fallback import ENV, MODEL, SECRET, Fallen, fallen, other_s
 pytestmark = pytest.mark.anyio
 MESSAGES, RESPONSES = "/v1/messages", "/v1/responses"
 BOTH = pytest.mark.parametrize("path", [MESSAGES, RESPONSES])
-USAGE = {
+USAGE: dict[str, Any] = {
     "prompt_tokens": 9,
     "completion_tokens": 3,
     "total_tokens": 12,
@@ -46,16 +46,19 @@ async def ask(s: Stack, path: str, **fields: Any) -> httpx.Response:
 def whole(message: dict[str, Any], finish: str = "stop") -> Answer:
     """A provider's whole answer."""
     choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
-    document = {"id": "c", "object": "chat.completion", "created": 1, "model": "base", "choices": [choice]}
-    return Answer(body=json.dumps(document | {"usage": USAGE}).encode())
+    head: dict[str, Any] = {"id": "c", "object": "chat.completion", "created": 1, "model": "base"}
+    return Answer(body=json.dumps(head | {"choices": [choice], "usage": USAGE}).encode())
 
 
 def streamed(*deltas: dict[str, Any], finish: str = "stop") -> Answer:
     """A provider's stream."""
-    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "base"}
-    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
-    choices.append({"index": 0, "delta": {}, "finish_reason": finish})
-    chunks: list[dict[str, Any]] = [head | {"choices": [choice]} for choice in choices]
+    head: dict[str, Any] = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "base"}
+    ends: list[str | None] = [*[None] * len(deltas), finish]
+    choices = [
+        {"index": 0, "delta": delta, "finish_reason": end}
+        for delta, end in zip([*deltas, {}], ends, strict=True)
+    ]
+    chunks = [head | {"choices": [choice]} for choice in choices]
     chunks.append(head | {"choices": [], "usage": USAGE})
     text = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
     start = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len(text)}\r\n\r\n"
@@ -64,8 +67,10 @@ def streamed(*deltas: dict[str, Any], finish: str = "stop") -> Answer:
 
 def piece(index: int, arguments: str, **begun: str) -> dict[str, Any]:
     """A delta of a tool's call; `id` and `name` where it begins."""
-    function = {"arguments": arguments} | ({"name": begun["name"]} if begun else {})
-    call = {"index": index, "function": function} | ({"id": begun["id"], "type": "function"} if begun else {})
+    call: dict[str, Any] = {"index": index, "function": {"arguments": arguments}}
+    if begun:
+        call |= {"id": begun["id"], "type": "function"}
+        call["function"]["name"] = begun["name"]
     return {"tool_calls": [call]}
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.fallback.provider import Provider
+from gateway.config import FallbackConfig
+from gateway.fallback.provider import Provider, ProviderFailed
 from tests.fake_engine import Answer
 from tests.unit.controlled import controlled
 from tests.unit.stack import eventually
@@ -19,6 +20,7 @@ from tests.unit.test_fallback import ENV, MODEL, SECRET, fallen, other_server
 pytestmark = pytest.mark.anyio
 
 
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"]
 
 
@@ -161,3 +163,33 @@ async def test_value_that_cannot_be_read_leaves_the_engines_own_error(tmp_path: 
         answer = await f.stack.chat(body)
         assert answer.status_code == 503, answer.text
         assert not f.other.completions
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "lost"),
+    [
+        ("openai/o1-pro", {"stop": ["x"]}, "stop"),
+        ("openai/o1-pro", {"seed": 1}, "seed"),
+        ("openai/responses/base", {"max_tokens": 5}, "max_tokens"),
+        ("openai/gpt-5.4", {"seed": 1, "reasoning_effort": "low", "tools": [TOOL]}, "seed"),
+        ("openai/gpt-5.4", {"seed": 1}, None),
+        ("openai/base", {"seed": 1, "stop": ["x"], "max_tokens": 5}, None),
+    ],
+)
+async def test_model_that_litellm_asks_no_chats_loses_nothing_unsaid(
+    tmp_path: Path, model: str, fields: dict[str, Any], lost: str | None
+) -> None:
+    async with other_server() as (other, settings):
+        fallback = FallbackConfig.model_validate({**settings, "model": model, "when": "failed"})
+        provider = Provider(ENV)
+        asked = {"messages": [{"role": "user", "content": "x"}], **fields}
+        other.answers[model.rpartition("/")[2]] = Answer()
+        try:
+            if lost is None:
+                await provider.answer("chat", fallback, asked)
+            else:
+                with pytest.raises(ProviderFailed, match=f"it cannot honour '{lost}'"):
+                    await provider.answer("chat", fallback, asked)
+        finally:
+            await provider.close()
+        assert [one.path for one in other.completions] == ([] if lost else ["/v1/chat/completions"])

@@ -12,7 +12,7 @@ from gateway.fallback import message_question, response_question
 from gateway.fallback.policy import ASKED, KEPT_BACK, Unable, question
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
-SAID = [{"role": "user", "content": "cat"}]
+SAID: Any = [{"role": "user", "content": "cat"}]
 
 
 def message(**fields: Any) -> Any:
@@ -244,7 +244,7 @@ def test_responses_own_items_are_asked() -> None:
     def call(name: str) -> dict[str, Any]:
         return {"type": "function_call", "call_id": f"c-{name}", "name": name, "arguments": "{}", "id": "fc"}
 
-    output = {"type": "output_text", "text": "hm", "annotations": [], "logprobs": None}
+    output: dict[str, Any] = {"type": "output_text", "text": "hm", "annotations": [], "logprobs": None}
     asked = response(
         input=[
             {"role": "user", "content": "cat"},
