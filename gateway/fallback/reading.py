@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from pydantic import JsonValue
 
@@ -46,7 +46,7 @@ def text_of(value: JsonValue, where: str) -> str:
     return value
 
 
-def texts_of(content: JsonValue, kinds: Container[str], names: Container[str]) -> list[str]:
+def texts_of(content: JsonValue, kinds: Sequence[str], names: Container[str]) -> list[str]:
     """A content's texts: itself, or its parts of these kinds, without the empty ones. Raises CannotAsk."""
     if isinstance(content, str):
         return [content] if content else []

@@ -44,7 +44,7 @@ TAKEN = (
     | ASKS_NOTHING.keys()
     | {"input", "instructions", "max_output_tokens", "text", "tools", "tool_choice", "reasoning"}
 )
-_TEXTS = frozenset({"text", "input_text", "output_text"})
+_TEXTS = ("text", "input_text", "output_text")
 _PART = frozenset({"type", "text", "annotations", "logprobs"})
 _MESSAGE = frozenset({"type", "role", "content", "id", "status", "phase"})
 _CALL = frozenset({"type", "call_id", "name", "arguments", "id", "status"})

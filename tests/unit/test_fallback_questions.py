@@ -294,6 +294,7 @@ def test_responses_own_items_are_asked() -> None:
         ({"input": [{"type": "reasoning", "summary": []}]}, "text only"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "text only"),
         ({"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "'function_call.call_id'"),
+        ({"input": [{"role": "user", "content": [{"type": [], "text": "x"}]}]}, "text only"),
         ({"input": [{"role": "critic", "content": "x"}]}, "'input.role'"),
     ],
 )
