@@ -20,7 +20,8 @@ from gateway.errors import LoraGatewayError, RequestError, Unavailable
 from gateway.replica import PROBE_S, EngineModel, Replica, address_of
 from gateway.snapshot import PROVING, EngineStatus, Snapshot, TaskStatus
 from gateway.table import Loaded, Route, Table, build_table
-from gateway.upstream import Timeouts, Upstream
+from gateway.upstream import Upstream
+from gateway.upstream_connection import Timeouts
 
 logger = logging.getLogger("gateway.replicas")
 

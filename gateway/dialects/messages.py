@@ -22,7 +22,7 @@ from gateway.dialects.parameters import (
 from gateway.errors import InvalidRequest, RequestError
 from gateway.events import EventStream, NamedEvents, Usage
 from gateway.table import Route
-from gateway.upstream import Segments
+from gateway.upstream_connection import Segments
 
 _encode = msgspec.json.Encoder().encode
 KINDS = {

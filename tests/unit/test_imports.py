@@ -24,6 +24,7 @@ LEVELS = (
         "gateway.control",
         "gateway.slots",
         "gateway.upstream",
+        "gateway.upstream_connection",
         "gateway.limits",
         "gateway.auth",
         "gateway.http_cycle",
