@@ -28,6 +28,8 @@ LEVELS = (
         "gateway.limits",
         "gateway.auth",
         "gateway.http_cycle",
+        "gateway.http_deadline",
+        "gateway.http_parsers",
         "gateway.http_server",
         "gateway.workers",
     ),
