@@ -22,6 +22,7 @@ LEVELS = (
         "gateway.replica",
         "gateway.replicas",
         "gateway.control",
+        "gateway.live_config",
         "gateway.slots",
         "gateway.upstream",
         "gateway.upstream_connection",
