@@ -11,8 +11,8 @@ from gateway.dialects.completions import GATEWAYS_OWN
 from gateway.dialects.dialect import Dialect, one_line
 from gateway.dialects.parameters import (
     Limits,
-    checked,
     only,
+    schema,
     template_variables,
     tokens,
     tools,
@@ -99,10 +99,6 @@ def envelope(status: int, message: str, request_id: bytes) -> bytes:
             "request_id": request_id.decode("latin-1"),
         }
     )
-
-
-def _schema(key: str, fields: Fields, limits: Limits) -> None:
-    checked(key, fields, limits)
 
 
 def _thinking(key: str, fields: Fields, limits: Limits) -> None:
@@ -196,7 +192,7 @@ class Messages(_Anthropic):
         {
             "max_tokens": tokens,
             "tools": tools((None, "custom"), {"type": "none"}),
-            "output_config": _schema,
+            "output_config": schema,
             "thinking": _thinking,
             "chat_template_kwargs": template_variables,
             "service_tier": only("auto", "standard_only", why="there is one tier; leave it out."),
@@ -241,7 +237,7 @@ class CountTokens(_Anthropic):
     rules = MappingProxyType(
         {
             "tools": tools((None, "custom"), {"type": "none"}),
-            "output_config": _schema,
+            "output_config": schema,
             "chat_template_kwargs": template_variables,
             "speed": only("standard", why="there is one speed; leave it out."),
         }
