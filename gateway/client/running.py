@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.process_start import started_ticks
+
 FILE = "running.json"
 LAUNCH_LOCK = "launch.lock"
 """Held by the control plane as long as it lives."""
@@ -70,13 +72,3 @@ def lock_now(lock: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def started_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None where it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
-    return None if fields[0] in "ZX" else int(fields[19])

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEVELS = (
-    ("gateway.errors",),
+    ("gateway.errors", "gateway.process_start"),
     ("gateway.settings",),
     ("gateway.config", "gateway.snapshot"),
     ("gateway.client",),
@@ -58,12 +58,13 @@ LEVELS = (
 SHARED = (
     "gateway.config",
     "gateway.errors",
+    "gateway.process_start",
     "gateway.snapshot",
     "gateway.pipeline.spec",
     "gateway.fallback.policy",
 )
 """What the control plane may know of the gateway: the configuration, whether its pipelines compile,
-what a fallback can be asked."""
+what a fallback can be asked, when a process started."""
 FILES = sorted([*ROOT.glob("gateway/**/*.py"), *ROOT.glob("launch/**/*.py")])
 
 
