@@ -61,10 +61,11 @@ SHARED = (
     "gateway.process_start",
     "gateway.snapshot",
     "gateway.pipeline.spec",
+    "gateway.fallback.library",
     "gateway.fallback.policy",
 )
 """What the control plane may know of the gateway: the configuration, whether its pipelines compile,
-what a fallback can be asked, when a process started."""
+what a fallback can be asked and how its library is imported, when a process started."""
 FILES = sorted([*ROOT.glob("gateway/**/*.py"), *ROOT.glob("launch/**/*.py")])
 
 
