@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEVELS = (
-    ("gateway.errors", "gateway.process_start"),
+    ("gateway.errors", "gateway.launch_lock", "gateway.process_start"),
     ("gateway.settings",),
     ("gateway.config", "gateway.snapshot"),
     ("gateway.client",),
@@ -58,6 +58,7 @@ LEVELS = (
 SHARED = (
     "gateway.config",
     "gateway.errors",
+    "gateway.launch_lock",
     "gateway.process_start",
     "gateway.snapshot",
     "gateway.pipeline.spec",
@@ -65,7 +66,8 @@ SHARED = (
     "gateway.fallback.policy",
 )
 """What the control plane may know of the gateway: the configuration, whether its pipelines compile,
-what a fallback can be asked and how its library is imported, when a process started."""
+what a fallback can be asked and how its library is imported, when a process started, whether a launch
+runs."""
 FILES = sorted([*ROOT.glob("gateway/**/*.py"), *ROOT.glob("launch/**/*.py")])
 
 
