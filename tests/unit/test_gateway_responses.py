@@ -142,7 +142,12 @@ async def test_stream_that_waited_and_is_refused_ends_with_the_error_event(tmp_p
         await asyncio.sleep(0.06)
         await c.state("ready")
         ((name, event),) = events((await asking).text)
-        assert (name, event["type"], event["message"], event["code"]) == ("error", "error", "no", 400)
+        assert (name, event["type"], event["message"], event["code"]) == (
+            "error",
+            "error",
+            "no",
+            "invalid_request",
+        )
 
 
 @pytest.mark.parametrize(
