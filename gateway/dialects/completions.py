@@ -148,7 +148,7 @@ class ChatCompletions(Completions):
             **RULES,
             "max_completion_tokens": tokens,
             "top_logprobs": count("max_logprobs", 0),
-            "tools": tools(("function",), "none"),
+            "tools": tools(("function",), "none", "function.parameters"),
             "chat_template_kwargs": template_variables,
             "modalities": only(["text"], why='answers are text; send ["text"], or leave it out.'),
             "verbosity": only("medium", why="the model has no such setting; leave it out."),

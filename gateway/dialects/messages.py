@@ -195,7 +195,7 @@ class Messages(_Anthropic):
     rules = MappingProxyType(
         {
             "max_tokens": tokens,
-            "tools": tools((None, "custom"), {"type": "none"}),
+            "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
             "output_config": _schema,
             "thinking": _thinking,
             "chat_template_kwargs": template_variables,
@@ -240,7 +240,7 @@ class CountTokens(_Anthropic):
     refused = SHARED_REFUSED
     rules = MappingProxyType(
         {
-            "tools": tools((None, "custom"), {"type": "none"}),
+            "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
             "output_config": _schema,
             "chat_template_kwargs": template_variables,
             "speed": only("standard", why="there is one speed; leave it out."),

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from gateway.config import Config, JsonObject
 from gateway.contract import Fields
+from gateway.dialects.tool_schemas import fault_in
 from gateway.errors import InvalidRequest, nearest
 
 MAX_DEPTH = 32
@@ -224,8 +225,11 @@ def needs_reasoning(key: str, fields: Fields, limits: Limits) -> None:
         )
 
 
-def tools(kinds: Collection[str | None], none: JsonValue) -> Rule:
-    """Tools within bounds and of kinds that a model can call itself; `none` is the choice of no tool."""
+def tools(kinds: Collection[str | None], none: JsonValue, schema_at: str) -> Rule:
+    """Tools within bounds and of kinds that a model can call itself.
+
+    `none` is the choice of no tool, `schema_at` where a tool has the schema of its arguments.
+    """
 
     def check(key: str, fields: Fields, limits: Limits) -> None:
         given = checked(key, fields, limits)
@@ -246,6 +250,7 @@ def tools(kinds: Collection[str | None], none: JsonValue) -> Rule:
                     f"'{where}' is of type {str(kind)[:80]!r}: no tool runs on the server's side here, only "
                     f"the client's own functions are taken ({_listed(kinds)}).",
                 )
+            _check_schema(where, tool, schema_at)
         if not limits.tools and ("tool_choice" not in fields or value_of("tool_choice", fields) != none):
             raise unsupported(
                 key,
@@ -255,6 +260,25 @@ def tools(kinds: Collection[str | None], none: JsonValue) -> Rule:
             )
 
     return check
+
+
+def _check_schema(where: str, tool: JsonObject, schema_at: str) -> None:
+    """OpenAI's error for a function whose schema is none. What lacks one is the engine's to judge."""
+    held: JsonValue = tool
+    name: JsonValue = None
+    for key in schema_at.split("."):
+        if not isinstance(held, dict) or held.get(key) is None:
+            return
+        name = held.get("name", name)
+        held = held[key]
+    fault = fault_in(held)
+    if fault is not None:
+        place, why = fault
+        raise InvalidRequest(
+            f"Invalid schema for function '{str(name)[:80]}': {f'at {place[:200]}, ' if place else ''}{why}.",
+            param=f"{where}.{schema_at}",
+            code="invalid_function_parameters",
+        )
 
 
 def _listed(kinds: Collection[str | None]) -> str:

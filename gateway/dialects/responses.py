@@ -133,7 +133,7 @@ class Responses(Dialect):
             "text": _text,
             "structured_outputs": structured_outputs,
             "include": _include,
-            "tools": tools(CHOICES, "none"),
+            "tools": tools(CHOICES, "none", "parameters"),
             "tool_choice": _tool_choice,
             "chat_template_kwargs": template_variables,
             "store": only(False, why="no response is kept here; send false, or leave it out."),

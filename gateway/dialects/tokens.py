@@ -44,7 +44,10 @@ class Tokenize(_Wordless):
     )
     refused = GATEWAYS_OWN
     rules = MappingProxyType(
-        {"tools": tools(("function",), "none"), "chat_template_kwargs": template_variables}
+        {
+            "tools": tools(("function",), "none", "function.parameters"),
+            "chat_template_kwargs": template_variables,
+        }
     )
 
 

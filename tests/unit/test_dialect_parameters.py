@@ -286,6 +286,41 @@ def test_tools_of_another_form_are_refused(tmp_path: Path) -> None:
     assert str(MAX_TOOLS) in refused(CHAT, made, tools=[FUNCTION] * (MAX_TOOLS + 1)).message
 
 
+def with_schema(dialect: Dialect, schema: object) -> dict[str, object]:
+    if dialect in (CHAT, TOKENIZE):
+        return {"type": "function", "function": {"name": "f", "parameters": schema}}
+    if dialect is RESPONSES:
+        return {"type": "function", "name": "f", "parameters": schema}
+    return {"name": "f", "input_schema": schema}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "param"),
+    [
+        (CHAT, "function.parameters"),
+        (TOKENIZE, "function.parameters"),
+        (RESPONSES, "parameters"),
+        (MESSAGES, "input_schema"),
+        (COUNT_TOKENS, "input_schema"),
+    ],
+    ids=lambda one: getattr(one, "name", None),
+)
+def test_a_tool_whose_schema_is_none_is_refused_as_openai_does(
+    tmp_path: Path, dialect: Dialect, param: str
+) -> None:
+    made = limits(tmp_path, tool_call_parser="hermes")
+    good = with_schema(dialect, {"type": "object", "properties": {"a": {"type": "string"}}})
+    check(dialect, made, tools=[good])
+    error = refused(
+        dialect, made, tools=[good, with_schema(dialect, {"properties": {"a": {"type": "text"}}})]
+    )
+    assert (error.param, error.code) == (f"tools[1].{param}", "invalid_function_parameters")
+    assert error.message.startswith(
+        "Invalid schema for function 'f': at properties.a.type, 'text' is no type"
+    )
+    assert "a schema is an object" in refused(dialect, made, tools=[with_schema(dialect, "x")]).message
+
+
 @pytest.mark.parametrize("dialect", [CHAT, RESPONSES, MESSAGES, TOKENIZE, EMBEDDINGS], ids=lambda d: d.name)
 def test_template_variables_are_those_of_the_configuration(tmp_path: Path, dialect: Dialect) -> None:
     made = limits(tmp_path)
