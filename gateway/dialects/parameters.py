@@ -11,7 +11,7 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config import Config, JsonObject
-from gateway.contract import Fields
+from gateway.contract import Fields, flag_field
 from gateway.dialects.tool_schemas import fault_in
 from gateway.errors import InvalidRequest, nearest
 
@@ -104,6 +104,47 @@ def count(bound: str, least: int = 1) -> Rule:
             raise InvalidRequest(f"'{key}' is {value}; it may be from {least} to {most}.", param=key)
 
     return check
+
+
+def flag(key: str, fields: Fields, limits: Limits) -> None:
+    """True, false or null."""
+    flag_field(fields, key)
+
+
+def text(key: str, fields: Fields, limits: Limits) -> None:
+    """A string or null."""
+    if not bytes(fields[key]).startswith((b'"', b"null")):
+        raise InvalidRequest(f"'{key}' must be a string.", param=key)
+
+
+def members(*names: str) -> Rule:
+    """An object with these members and no others, which the engine would ignore; or null."""
+
+    def check(key: str, fields: Fields, limits: Limits) -> None:
+        for name in object_of(key, value_of(key, fields)) or {}:
+            if name not in names:
+                raise unknown(f"{key}.{name}", [f"{key}.{each}" for each in names])
+
+    return check
+
+
+def labelled(key: str, fields: Fields, limits: Limits) -> None:
+    """An object of whatever members, or null."""
+    object_of(key, value_of(key, fields))
+
+
+def stream_options(key: str, fields: Fields, limits: Limits) -> None:
+    """What a stream has beside its text; padding is not among it."""
+    _STREAM_OPTIONS(key, fields, limits)
+    options = object_of(key, value_of(key, fields)) or {}
+    if options.get("include_obfuscation"):
+        raise unsupported(
+            f"{key}.include_obfuscation",
+            f"'{key}.include_obfuscation' is not supported: events are not padded; leave it out.",
+        )
+
+
+_STREAM_OPTIONS = members("include_usage", "continuous_usage_stats", "include_obfuscation")
 
 
 def tokens(key: str, fields: Fields, limits: Limits) -> None:
