@@ -139,6 +139,8 @@ async def test_errors_of_the_body_and_the_head_too(tmp_path: Path) -> None:
             fault(await s.client.post(PATH, content=b"{", headers={"content-type": "application/json"}))[:2],
             (await s.client.get(PATH)).json()["error"]["type"],
         ]
+        unknown = await s.client.get(f"{PATH}/batches")
+        assert unknown.headers["request-id"] == unknown.json()["request_id"]
         assert kinds == [
             (415, "invalid_request_error"),
             (413, "request_too_large"),

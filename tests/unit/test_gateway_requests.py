@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,7 +157,7 @@ async def test_host_header_does_not_choose_the_route(tmp_path: Path) -> None:
 
 
 async def test_engine_error_keeps_its_status_and_words_in_openais_envelope(tmp_path: Path) -> None:
-    real = recorded("error_too_long")["body"]
+    real: Any = recorded("error_too_long")["body"]
     async with stack(tmp_path) as s:
         s.engine.answers["base"] = Answer(status=400, body=json.dumps(real).encode())
         answer = await s.chat(model="base")
