@@ -62,11 +62,13 @@ class FakeEngine:
         self.close_kept_once = False
         self.url = ""
         self._server: asyncio.Server | None = None
+        self._stopped = False
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, uds: Path | None = None) -> str:
         """Listen on a free port, or on a Unix socket; the URL."""
+        self._stopped = False
         if uds is not None:
             self._server = await asyncio.start_unix_server(self._connected, uds)
             self.url = f"unix:{uds}"
@@ -77,6 +79,7 @@ class FakeEngine:
 
     async def stop(self) -> None:
         """Close everything, as a killed engine does."""
+        self._stopped = True  # a connection that was made just now has no task yet
         if self._server is not None:
             self._server.close()
         for task in list(self._tasks):
@@ -96,6 +99,9 @@ class FakeEngine:
             self._changed.notify_all()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._stopped:
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

@@ -15,11 +15,16 @@ from starlette.types import Send
 from gateway.config import Config, FallbackConfig, FallbackReason, JsonObject
 from gateway.contract import Fields
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.messages import MESSAGES
+from gateway.dialects.responses import RESPONSES
 from gateway.errors import RequestError
-from gateway.events import Usage
 from gateway.exchange import Exchange, HeaderList
+from gateway.fallback.chat_answer import usage_of
+from gateway.fallback.message_answer import MessageRendering
 from gateway.fallback.policy import Unable, covers, question, reason_of
 from gateway.fallback.provider import Provider, ProviderFailed
+from gateway.fallback.rendering import CompletionRendering, Rendering
+from gateway.fallback.response_answer import ResponseRendering
 from gateway.metrics import Metrics
 from gateway.relay import send_last_event
 from gateway.table import Route
@@ -37,18 +42,21 @@ class Taken:
     provider: Provider
     fallback: FallbackConfig
     reason: FallbackReason
+    body: JsonObject
+    """The request as the engine would have had it."""
     asked: JsonObject
+    """That as a chat."""
     broken: bool = False
     """Its stream ended with an error."""
 
     async def answer(self, exchange: Exchange) -> JsonObject:
-        """The whole answer. Raises ProviderFailed."""
+        """The whole answer, as a chat completion or a text completion. Raises ProviderFailed."""
         document = await self.provider.answer(exchange.dialect.name, self.fallback, self.asked)
         exchange.usage = usage_of(document)
         return document
 
     def chunks(self, exchange: Exchange) -> AsyncGenerator[JsonObject, None]:
-        """The answer as it comes. Raises ProviderFailed."""
+        """The answer as it comes, in chunks of such a one. Raises ProviderFailed."""
         return self.provider.chunks(exchange.dialect.name, self.fallback, self.asked)
 
 
@@ -88,17 +96,18 @@ class Fallbacks:
         if fallback is None or reason is None or not covers(fallback, reason):
             raise error
         with self.taking(error, exchange, route, fields) as taken:
+            rendering = _rendering(exchange, taken.body, usage_wanted)
             if streaming:
-                await self._stream(exchange, taken, usage_wanted, send)
+                await self._stream(exchange, taken, rendering, send)
             else:
-                await self._whole(exchange, taken, send)
+                await self._whole(exchange, taken, rendering, send)
 
     def takes(self, dialect: Dialect, route: Route, fields: Fields) -> bool:
         """Whether a request can be answered here now; `fields` is written to. Raises InvalidRequest."""
         fallback = route.contract.fallback
         if fallback is None or self._in_flight[route.name] >= fallback.max_in_flight:
             return False
-        return not isinstance(_asked(dialect, route, fields), Unable)
+        return not isinstance(_asked(dialect, route, fields)[1], Unable)
 
     @contextmanager
     def taking(
@@ -108,7 +117,7 @@ class Fallbacks:
         fallback, reason = route.contract.fallback, reason_of(error)
         if fallback is None or reason is None or not covers(fallback, reason):
             raise error
-        asked = _asked(exchange.dialect, route, fields)
+        body, asked = _asked(exchange.dialect, route, fields)
         if isinstance(asked, Unable):
             self._count(route, fallback, reason, "refused")
             raise _explained(error, fallback, asked.why)
@@ -121,7 +130,7 @@ class Fallbacks:
         exchange.status = 200
         exchange.sent = time.perf_counter()
         self._in_flight[route.name] += 1
-        outcome, taken = "cancelled", Taken(self._provider, fallback, reason, asked)
+        outcome, taken = "cancelled", Taken(self._provider, fallback, reason, body, asked)
         try:
             yield taken
             outcome = "failed" if taken.broken else "answered"
@@ -143,8 +152,8 @@ class Fallbacks:
     def _count(self, route: Route, fallback: FallbackConfig, reason: str, outcome: str) -> None:
         self._metrics.fallback(route.name, fallback.model, reason, outcome)
 
-    async def _whole(self, exchange: Exchange, taken: Taken, send: Send) -> None:
-        document = await taken.answer(exchange)
+    async def _whole(self, exchange: Exchange, taken: Taken, rendering: Rendering, send: Send) -> None:
+        document = rendering.whole(await taken.answer(exchange))
         exchange.engine_s = time.perf_counter() - exchange.sent
         body = _encode(document)
         headers = _headers(exchange, taken)
@@ -153,7 +162,7 @@ class Fallbacks:
         await send({"type": "http.response.body", "body": body, "more_body": False})
         exchange.finished()
 
-    async def _stream(self, exchange: Exchange, taken: Taken, usage_wanted: bool, send: Send) -> None:
+    async def _stream(self, exchange: Exchange, taken: Taken, rendering: Rendering, send: Send) -> None:
         """Raises ProviderFailed before the first byte alone; afterwards the stream ends with an error."""
         async with aclosing(taken.chunks(exchange)) as chunks:
             first = await anext(chunks, None)
@@ -168,7 +177,7 @@ class Fallbacks:
             ]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
-                await self._pass_on(exchange, first, chunks, usage_wanted, send)
+                await self._pass_on(exchange, first, chunks, rendering, send)
             except ProviderFailed as failed:
                 taken.broken = True
                 error = RequestError(
@@ -188,48 +197,41 @@ class Fallbacks:
         exchange: Exchange,
         first: JsonObject,
         rest: AsyncIterator[JsonObject],
-        usage_wanted: bool,
+        rendering: Rendering,
         send: Send,
     ) -> None:
-        head: JsonObject = {}
         chunk: JsonObject | None = first
         while chunk is not None:
-            usage = chunk.pop("usage", None)
-            counted = usage_of({"usage": usage})
+            counted = usage_of(chunk)
             if counted is not None and (counted.prompt_tokens or counted.completion_tokens):
                 exchange.usage = counted
-                head = {key: value for key, value in chunk.items() if key != "choices"} | {"usage": usage}
             exchange.events += 1
-            if _says_something(chunk):
-                data = b"data: " + _encode(chunk) + b"\n\n"
+            data = rendering.piece(chunk)
+            if data:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             chunk = await anext(rest, None)
-        end = b"data: [DONE]\n\n"
-        if usage_wanted and head:
-            end = b"data: " + _encode({**head, "choices": []}) + b"\n\n" + end
-        await send({"type": "http.response.body", "body": end, "more_body": False})
+        await send({"type": "http.response.body", "body": rendering.end(), "more_body": False})
 
 
-def _says_something(chunk: JsonObject) -> bool:
-    """LiteLLM's usage comes in a chunk with an empty choice, which OpenAI's clients do not expect twice."""
-    choices = chunk.get("choices")
-    for choice in choices if isinstance(choices, list) else []:
-        if isinstance(choice, dict) and (
-            choice.get("finish_reason") or choice.get("delta") or choice.get("text") is not None
-        ):
-            return True
-    return False
+def _rendering(exchange: Exchange, body: JsonObject, usage_wanted: bool) -> Rendering:
+    request_id = exchange.request_id.decode("latin-1")
+    if exchange.dialect is MESSAGES:
+        return MessageRendering(request_id)
+    if exchange.dialect is RESPONSES:
+        return ResponseRendering(request_id, body)
+    return CompletionRendering(usage_wanted)
 
 
-def _asked(dialect: Dialect, route: Route, fields: Fields) -> JsonObject | Unable:
-    """What the fallback is asked, with the task's contract; `fields` is written to. Raises InvalidRequest."""
+def _asked(dialect: Dialect, route: Route, fields: Fields) -> tuple[JsonObject, JsonObject | Unable]:
+    """The request as the engine would have had it, and what the fallback is asked of it, the task's contract
+    in both; `fields` is written to. Raises InvalidRequest."""
     dialect.apply_contract(fields, route)
     try:
         body: JsonObject = msgspec.json.decode(b"".join(dialect.encode_body(fields, route, 0)))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # What goes to the engine is passed on undecoded, and is the engine's to refuse.
-        return Unable("a value of the request is no JSON that it could be asked with")
-    return question(dialect.name, dialect.labels, body)
+        return {}, Unable("a value of the request is no JSON that it could be asked with")
+    return body, question(dialect.name, dialect.labels, body)
 
 
 def _headers(exchange: Exchange, taken: Taken) -> HeaderList:
@@ -254,11 +256,3 @@ def _explained(error: RequestError, fallback: FallbackConfig, why: str) -> Reque
         retry_after_s=error.retry_after_s,
     )
     return explained
-
-
-def usage_of(document: JsonObject) -> Usage | None:
-    usage = document.get("usage")
-    try:
-        return msgspec.convert(usage, Usage) if isinstance(usage, dict) else None
-    except msgspec.ValidationError:
-        return None

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from typing import Protocol, cast
 
+from pydantic import JsonValue
+
 from gateway.config import JsonObject
 
 logger = logging.getLogger("gateway.fallback")
@@ -40,8 +42,28 @@ class Cache(Protocol):
     def flush_cache(self) -> None: ...
 
 
+class BridgeCheck(Protocol):
+    """Which of OpenAI's APIs a chat goes to: `mode` is `responses` in what it returns, or another."""
+
+    def __call__(
+        self,
+        model: str,
+        custom_llm_provider: str,
+        *,
+        tools: JsonValue,
+        reasoning_effort: JsonValue,
+        api_base: str | None,
+    ) -> tuple[JsonObject, str]: ...
+
+
+class Main(Protocol):
+    responses_api_bridge_check: BridgeCheck
+
+
 class LiteLLM(Protocol):
     """What is used of it."""
+
+    main: Main
 
     suppress_debug_info: bool
     telemetry: bool

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from gateway.config import FallbackConfig, FallbackReason, JsonObject
 from gateway.errors import RateLimited, RequestError
+from gateway.fallback.message_question import chat_of_message
+from gateway.fallback.reading import TEXT_ONLY, CannotAsk, only
+from gateway.fallback.response_question import chat_of_response
 
 ENGINE_GONE = frozenset({"engine_unreachable", "engine_not_running", "adapter_not_loaded"})
 
@@ -31,7 +34,7 @@ ASKED: Mapping[str, frozenset[str]] = {
 A token's number (`logit_bias`) means another word to another model.
 """
 
-KEPT_BACK = frozenset({"model", "stream", "stream_options", "user", "cache_salt", "session_id"})
+KEPT_BACK = frozenset({"model", "stream", "stream_options", "user", "metadata", "cache_salt", "session_id"})
 """Not for a third party, or said in another way; none of them changes an answer's text."""
 
 
@@ -60,28 +63,48 @@ def covers(fallback: FallbackConfig, reason: FallbackReason) -> bool:
 def question(dialect: str, labels: frozenset[str], body: JsonObject) -> JsonObject | Unable:
     """What the fallback is asked in a chat: the whole request, the task's contract in it, or nothing of it.
 
-    `body` is what the engine would have got; `labels` are parameters that change nothing in an answer. A
-    prompt becomes a user's message: LiteLLM's own way for text opens a connection for each call.
+    `body` is what the engine would have got; `labels` are parameters that change nothing in an answer.
     """
-    known = ASKED.get(dialect)
-    if known is None:
+    chat_of = _CHATS.get(dialect)
+    if chat_of is None:
         return Unable(f"requests on this route ({dialect}) have none")
-    asked: JsonObject = {}
-    for key, value in body.items():
-        if key in known:
-            asked[key] = value
-        elif key not in KEPT_BACK and key not in labels and value is not None:
-            return Unable(f"it cannot honour '{key}'")
-    if dialect == "completions":
-        prompt = asked.pop("prompt", None)
-        if isinstance(prompt, list) and len(prompt) == 1:
-            prompt = prompt[0]
-        if not isinstance(prompt, str):
-            return Unable("it takes one prompt of text only")
-        asked["messages"] = [{"role": "user", "content": prompt}]
-    elif not _only_text(asked.get("messages")):
-        return Unable("it takes messages of text only")
+    unlabelled: JsonObject = {
+        key: value
+        for key, value in body.items()
+        if key not in KEPT_BACK and key not in labels and value is not None
+    }
+    try:
+        return chat_of(unlabelled)
+    except CannotAsk as error:
+        return Unable(str(error))
+
+
+def _chat_of_chat(body: JsonObject) -> JsonObject:
+    asked = only(body, ASKED["chat"], "")
+    if not _only_text(asked.get("messages")):
+        raise CannotAsk(TEXT_ONLY)
     return asked
+
+
+def _chat_of_prompt(body: JsonObject) -> JsonObject:
+    """A prompt becomes a user's message: LiteLLM's own way for text opens a connection for each call."""
+    asked = only(body, ASKED["completions"], "")
+    prompt = asked.pop("prompt", None)
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    if not isinstance(prompt, str):
+        raise CannotAsk("it takes one prompt of text only")
+    asked["messages"] = [{"role": "user", "content": prompt}]
+    return asked
+
+
+_CHATS: Mapping[str, Callable[[JsonObject], JsonObject]] = {
+    "chat": _chat_of_chat,
+    "completions": _chat_of_prompt,
+    "messages": chat_of_message,
+    "responses": chat_of_response,
+}
+"""By the dialect's name; each raises CannotAsk."""
 
 
 def _only_text(messages: JsonValue) -> bool:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from gateway.config import FallbackConfig, JsonObject
 from gateway.errors import LoraGatewayError
-from gateway.fallback.library import Dumps, Library, Stream
+from gateway.fallback.library import Dumps, Library, LiteLLM, Stream
 
 
 class ProviderFailed(LoraGatewayError):
@@ -20,6 +20,17 @@ class ProviderFailed(LoraGatewayError):
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.what = what
+
+
+LOST_IN_A_RESPONSE = frozenset(
+    {
+        *("seed", "stop", "n", "presence_penalty", "frequency_penalty"),
+        *("logprobs", "top_logprobs"),
+    }
+)
+"""Of a chat's parameters those that LiteLLM leaves out unsaid where it asks a model in OpenAI's newer API."""
+RAISED_TO = 16
+"""There it also asks for no fewer tokens than this."""
 
 
 class Provider:
@@ -46,14 +57,14 @@ class Provider:
         await self._library.close()
 
     async def answer(self, dialect: str, fallback: FallbackConfig, asked: JsonObject) -> JsonObject:
-        """A whole answer in OpenAI's form. Raises ProviderFailed."""
+        """A whole answer as a chat completion, for /v1/completions as text. Raises ProviderFailed."""
         answer = cast(Dumps, await self._call(fallback, asked))
         return _document(answer, dialect)
 
     async def chunks(
         self, dialect: str, fallback: FallbackConfig, asked: JsonObject
     ) -> AsyncGenerator[JsonObject, None]:
-        """A stream's chunks in OpenAI's form; closing it ends the call. Raises ProviderFailed."""
+        """A stream's chunks in that form; closing it ends the call. Raises ProviderFailed."""
         asked = {**asked, "stream": True, "stream_options": {"include_usage": True}}
         async with aclosing(cast(Stream, await self._call(fallback, asked))) as stream:
             chunks = aiter(stream)
@@ -73,6 +84,9 @@ class Provider:
             async with asyncio.timeout(fallback.timeout_s):
                 await self.loaded()
                 library = await self._library.get()
+                lost = _lost(library, fallback, asked)
+                if lost is not None:
+                    raise ProviderFailed(f"it cannot honour '{lost}'")
                 return await library.acompletion(
                     **asked,
                     model=fallback.model,
@@ -85,6 +99,27 @@ class Provider:
                 )
         except Exception as error:
             raise ProviderFailed(said_of(error)) from error
+
+
+def _lost(library: LiteLLM, fallback: FallbackConfig, asked: JsonObject) -> str | None:
+    """A parameter that LiteLLM would leave out or change: some models, some with tools, it asks no chats."""
+    lost = sorted(asked.keys() & LOST_IN_A_RESPONSE)
+    for key in ("max_tokens", "max_completion_tokens"):
+        tokens = asked.get(key)
+        if isinstance(tokens, int) and tokens < RAISED_TO:
+            lost.append(key)
+    check = getattr(library.main, "responses_api_bridge_check", None)
+    if not lost or check is None:
+        return None
+    name, provider, _, _ = library.get_llm_provider(fallback.model)
+    info, _ = check(
+        name,
+        provider,
+        tools=asked.get("tools"),
+        reasoning_effort=asked.get("reasoning_effort"),
+        api_base=fallback.api_base,
+    )
+    return lost[0] if info.get("mode") == "responses" else None
 
 
 def key_of(fallback: FallbackConfig, env: Mapping[str, str]) -> str | None:
@@ -114,9 +149,11 @@ def said_of(error: Exception) -> str:
 def _document(answer: Dumps, dialect: str) -> JsonObject:
     """OpenAI's own fields of what LiteLLM returns, for /v1/completions as text."""
     document = answer.model_dump(exclude_none=True)
-    _strip(document)
     choices = document.get("choices")
     given = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    for choice in given:
+        _restore_refusal(choice.get("message"))
+    _strip(document)
     if dialect == "completions":
         document["object"] = "text_completion"
         given = [_as_text(choice) for choice in given]
@@ -134,6 +171,13 @@ def _as_text(choice: JsonObject) -> JsonObject:
     if content is not None or choice.get("finish_reason") is not None:
         text |= {"text": content or "", "finish_reason": choice.get("finish_reason")}
     return text
+
+
+def _restore_refusal(message: JsonValue) -> None:
+    """LiteLLM moves it among its own fields, and the message without it says nothing."""
+    own = message.get("provider_specific_fields") if isinstance(message, dict) else None
+    if isinstance(own, dict) and isinstance(message, dict) and isinstance(own.get("refusal"), str):
+        message["refusal"] = own["refusal"]
 
 
 def _strip(value: object) -> None:

@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 
 import msgspec
-from pydantic import JsonValue
 
 from gateway.config import JsonObject
 from gateway.contract import Fields
 from gateway.dialects.completions import CHAT
 from gateway.errors import RequestError
 from gateway.exchange import Exchange
-from gateway.fallback.fallbacks import Fallbacks, Taken, usage_of
+from gateway.fallback.chat_answer import choice_of, finish_of, said_in, usage_of, word_of
+from gateway.fallback.fallbacks import Fallbacks, Taken
 from gateway.metrics import Metrics
 from gateway.pipeline.calls import Answer, Delta, TaskCaller, Usage
 from gateway.table import Route
@@ -46,9 +46,9 @@ class FallbackCaller:
             error = raised
         with self._taking(error, task, body) as (exchange, taken):
             document = await taken.answer(exchange)
-        choice = _choice(document)
-        text, usage = _text(choice.get("message")), _usage(document) or Usage(0, 0)
-        return Answer(text, usage, taken.fallback.model, _finish(choice), fallback=True)
+        choice = choice_of(document)
+        text, usage = word_of(said_in(choice), "content"), _usage(document) or Usage(0, 0)
+        return Answer(text, usage, taken.fallback.model, finish_of(choice), fallback=True)
 
     async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:
         """The answer as it comes; closing the generator ends it where it is made. Raises RequestError."""
@@ -68,9 +68,9 @@ class FallbackCaller:
                 async for chunk in chunks:
                     exchange.events += 1
                     exchange.usage = usage_of(chunk) or exchange.usage
-                    choice = _choice(chunk)
-                    text = _text(choice.get("delta"))
-                    yield Delta(text, _finish(choice), _usage(chunk), taken.fallback.model, fallback=True)
+                    choice = choice_of(chunk)
+                    text = word_of(said_in(choice), "content")
+                    yield Delta(text, finish_of(choice), _usage(chunk), taken.fallback.model, fallback=True)
 
     @contextmanager
     def _taking(self, error: RequestError, task: str, body: JsonObject) -> Iterator[tuple[Exchange, Taken]]:
@@ -93,22 +93,6 @@ class FallbackCaller:
 
 def _fields(body: JsonObject) -> Fields:
     return {key: msgspec.Raw(_encode(value)) for key, value in body.items()}
-
-
-def _choice(document: JsonObject) -> JsonObject:
-    choices = document.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, dict) else {}
-
-
-def _text(message: JsonValue) -> str:
-    content = message.get("content") if isinstance(message, dict) else None
-    return content if isinstance(content, str) else ""
-
-
-def _finish(choice: JsonObject) -> str | None:
-    reason = choice.get("finish_reason")
-    return reason if isinstance(reason, str) else None
 
 
 def _usage(document: JsonObject) -> Usage | None:

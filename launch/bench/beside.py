@@ -19,7 +19,6 @@ from typing import Annotated
 
 import openai
 import typer
-from rich import box
 from rich.table import Table
 
 from gateway.config import Config
@@ -30,7 +29,8 @@ from launch.bench.engine_report import console, write_result
 from launch.bench.engine_stack import Running, running_stack
 from launch.bench.places import RESULTS
 from launch.bench.slots_load import PROMPT_WORDS, WORDS, Clients, SlotsLoad, figures_of, own
-from launch.bench.summary import Figures, number, shown, spread, summarise
+from launch.bench.summary import Figures, number, spread, summarise
+from launch.bench.tables import MEDIANS, ratios_of, spread_table
 from launch.ports import free_port
 
 POLICIES = ("priority", "fcfs")
@@ -242,21 +242,10 @@ def ratios(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, Figures]
 
 def figures_table(summary: Mapping[str, Mapping[str, Figures]]) -> Table:
     """One row an arm."""
-    table = Table(box=box.SIMPLE_HEAD, title="Medians over the rounds (least to most)")
-    table.add_column("clients")
-    for heading, _ in SHOWN.values():
-        table.add_column(heading, justify="right")
-    for arm, figures in summary.items():
-        table.add_row(arm, *(shown(figures[key], digits) for key, (_, digits) in SHOWN.items()))
-    return table
+    return spread_table(MEDIANS, ["clients"], SHOWN, (([arm], figures) for arm, figures in summary.items()))
 
 
 def ratios_table(found: Mapping[str, Mapping[str, Figures]]) -> Table:
     """One row a comparison."""
-    table = Table(box=box.SIMPLE_HEAD, title="Ratios, each formed within its round")
-    table.add_column("ratio")
-    for key in RATIOS:
-        table.add_column(SHOWN[key][0], justify="right")
-    for name, figures in found.items():
-        table.add_row(name, *(shown(figures[key], 2) for key in RATIOS))
-    return table
+    columns = {key: SHOWN[key] for key in RATIOS}
+    return ratios_of(found, "Ratios, each formed within its round", "ratio", columns)

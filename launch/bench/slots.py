@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.table import Table
 
 from gateway.config import Config
@@ -27,7 +26,8 @@ from launch.bench.engine_report import console, write_result
 from launch.bench.engine_stack import Running, running_stack
 from launch.bench.places import RESULTS
 from launch.bench.slots_load import LAWS, Answer, Clients, SlotsLoad, figures_of
-from launch.bench.summary import DIRECT, OURS, Figures, number, shown, spread, summarise
+from launch.bench.summary import DIRECT, OURS, Figures, number, spread, summarise
+from launch.bench.tables import MEDIANS, ratios_of, spread_table
 from launch.ports import free_port
 
 SHAPE = AdapterShape(4, ("q_proj", "v_proj", "o_proj", "down_proj"))
@@ -197,24 +197,15 @@ def ratios(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, Figures]
 
 def figures_table(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Table:
     """Two rows a cell."""
-    table = Table(box=box.SIMPLE_HEAD, title="Medians over the rounds (least to most)")
-    table.add_column("adapters")
-    table.add_column("through")
-    for heading, _ in SHOWN.values():
-        table.add_column(heading, justify="right")
-    for cell, subjects in summary.items():
-        for subject, figures in subjects.items():
-            medians = (shown(figures[key], digits) for key, (_, digits) in SHOWN.items())
-            table.add_row(cell, subject, *medians)
-    return table
+    rows = (
+        ([cell, subject], figures)
+        for cell, subjects in summary.items()
+        for subject, figures in subjects.items()
+    )
+    return spread_table(MEDIANS, ["adapters", "through"], SHOWN, rows)
 
 
 def ratios_table(found: Mapping[str, Mapping[str, Figures]]) -> Table:
     """One row a cell."""
-    table = Table(box=box.SIMPLE_HEAD, title="The gateway over vLLM alone, within each round")
-    table.add_column("adapters")
-    for key in RATIOS:
-        table.add_column(SHOWN[key][0], justify="right")
-    for cell, figures in found.items():
-        table.add_row(cell, *(shown(figures[key], 2) for key in RATIOS))
-    return table
+    columns = {key: SHOWN[key] for key in RATIOS}
+    return ratios_of(found, "The gateway over vLLM alone, within each round", "adapters", columns)

@@ -72,11 +72,6 @@ def spread(values: Sequence[float]) -> Figures:
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
-def shown(one: Figures, digits: int) -> str:
-    """A median with its spread, for a table."""
-    return f"{one['median']:,.{digits}f} ({one['least']:,.{digits}f} to {one['most']:,.{digits}f})"
-
-
 def ratios(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, Figures]]]:
     """cell → `to_nginx` / `to_best_peer` → figure → this gateway's over theirs, round by round.
 

@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from anthropic import Anthropic
 from openai import OpenAI
 
 from gateway.config import load_config
@@ -21,6 +23,7 @@ from tests.engine.conftest import CONFIG, ROOT, RealStack
 pytestmark = pytest.mark.engine
 
 PROMPT = "Definition: a young cat\nMembers: tabby, moggy"
+NAMING = "openai/naming"
 MESSAGES = [{"role": "user", "content": PROMPT}]
 
 
@@ -28,7 +31,7 @@ MESSAGES = [{"role": "user", "content": PROMPT}]
 def without_engine(folder: Path, url: str, when: list[str]) -> Iterator[str]:
     """Its address."""
     document = load_config(CONFIG).model_dump(mode="json", by_alias=True)
-    fallback = {"model": "openai/naming", "api_base": f"{url}/v1", "when": when}
+    fallback = {"model": NAMING, "api_base": f"{url}/v1", "when": when}
     document["tasks"]["naming"]["fallback"] = fallback
     file, log = folder / "config.json", folder / "gateway.log"
     file.write_text(json.dumps(document))
@@ -81,6 +84,60 @@ def test_answer_and_stream_come_from_the_other_gateway(real: RealStack, tmp_path
         metrics = httpx.get(f"{url}/metrics").text
         counted = 'fallback_total{model="openai/naming",outcome="answered",reason="failed",task="naming"} 2.0'
         assert counted in metrics, metrics
+    real.until_idle()
+
+
+Said = tuple[str, int, int]
+"""A text, and the tokens of prompt and answer."""
+
+
+def by_anthropics_sdk(address: str, fallback: str | None) -> list[Said]:
+    """A message, whole and streamed."""
+    asked: Any = {"model": "naming", "max_tokens": 6, "messages": MESSAGES}
+    with Anthropic(base_url=address, api_key="none", max_retries=0, timeout=240) as client:
+        raw = client.messages.with_raw_response.create(**asked)
+        assert raw.headers.get("x-gateway-fallback") == fallback
+        with client.messages.stream(**asked) as stream:
+            messages = [raw.parse(), stream.get_final_message()]
+    texts = ["".join(block.text for block in one.content if block.type == "text") for one in messages]
+    assert messages[0].stop_reason == messages[1].stop_reason
+    return [
+        (text, one.usage.input_tokens, one.usage.output_tokens)
+        for text, one in zip(texts, messages, strict=True)
+    ]
+
+
+def by_openais_sdk(address: str, fallback: str | None) -> list[Said]:
+    """A response, whole and streamed."""
+    asked: Any = {"model": "naming", "max_output_tokens": 6, "input": PROMPT}
+    with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=240) as client:
+        raw = client.responses.with_raw_response.create(**asked)
+        assert raw.headers.get("x-gateway-fallback") == fallback
+        with client.responses.stream(**asked) as stream:
+            responses = [raw.parse(), stream.get_final_response()]
+    assert responses[0].status == responses[1].status
+    said = []
+    for one in responses:
+        assert one.usage is not None
+        said.append((one.output_text, one.usage.input_tokens, one.usage.output_tokens))
+    return said
+
+
+def test_both_sdks_read_what_the_other_gateway_says(real: RealStack, tmp_path: Path) -> None:
+    with without_engine(tmp_path, real.url, ["failed"]) as url:
+        said = [*by_anthropics_sdk(url, NAMING), *by_openais_sdk(url, NAMING)]
+        own = [*by_anthropics_sdk(real.url, None), *by_openais_sdk(real.url, None)]
+        assert own[0][0]
+        assert said == own == [own[0]] * 4  # greedy, with the task's contract in each
+        odd: list[tuple[str, dict[str, Any], str]] = [
+            ("messages", {"messages": MESSAGES, "max_tokens": 6, "top_k": 3}, "cannot honour 'top_k'"),
+            ("responses", {"input": PROMPT, "truncation": "auto"}, "cannot honour 'truncation'"),
+        ]
+        for path, body, why in odd:
+            refused = httpx.post(f"{url}/v1/{path}", json={"model": "naming", **body}, timeout=240)
+            assert (refused.status_code, why in refused.json()["error"]["message"]) == (503, True)
+        counted = 'fallback_total{model="openai/naming",outcome="answered",reason="failed",task="naming"} 4.0'
+        assert counted in httpx.get(f"{url}/metrics").text
     real.until_idle()
 
 

@@ -319,8 +319,8 @@ def test_reasons(error: Any, reason: str | None) -> None:
 
 
 def test_routes_without_a_fallback_say_so() -> None:
-    assert question("responses", frozenset(), {"input": "x"}) == Unable(
-        "requests on this route (responses) have none"
+    assert question("tokenize", frozenset(), {"prompt": "x"}) == Unable(
+        "requests on this route (tokenize) have none"
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.fallback.provider import Provider
+from gateway.config import FallbackConfig
+from gateway.fallback.provider import Provider, ProviderFailed
 from tests.fake_engine import Answer
 from tests.unit.controlled import controlled
 from tests.unit.stack import eventually
@@ -19,10 +20,16 @@ from tests.unit.test_fallback import ENV, MODEL, SECRET, fallen, other_server
 pytestmark = pytest.mark.anyio
 
 
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"]
+
+
 def asked_on(path: str) -> dict[str, object]:
     if path == "/v1/completions":
         return {"model": "naming", "prompt": "cat"}
-    return {"model": "naming", "messages": [{"role": "user", "content": "cat"}]}
+    if path == "/v1/responses":
+        return {"model": "naming", "input": "cat"}
+    return {"model": "naming", "messages": [{"role": "user", "content": "cat"}], "max_tokens": 9}
 
 
 async def test_key_of_the_environment_goes_to_no_other_address(
@@ -90,7 +97,7 @@ async def test_stream_that_has_begun_is_never_handed_over(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("path", PATHS)
 async def test_client_that_leaves_closes_the_call(tmp_path: Path, path: str, streaming: bool) -> None:
     async with fallen(tmp_path, "failed") as f:
         held = asyncio.Event()
@@ -107,7 +114,7 @@ async def test_client_that_leaves_closes_the_call(tmp_path: Path, path: str, str
         await eventually(lambda: f.outcomes() == {("failed", "cancelled"): 1})
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("path", PATHS)
 async def test_calls_share_a_connection(tmp_path: Path, path: str) -> None:
     async with fallen(tmp_path, "failed") as f:
         for _ in range(3):
@@ -156,3 +163,33 @@ async def test_value_that_cannot_be_read_leaves_the_engines_own_error(tmp_path: 
         answer = await f.stack.chat(body)
         assert answer.status_code == 503, answer.text
         assert not f.other.completions
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "lost"),
+    [
+        ("openai/o1-pro", {"stop": ["x"]}, "stop"),
+        ("openai/o1-pro", {"seed": 1}, "seed"),
+        ("openai/responses/base", {"max_tokens": 5}, "max_tokens"),
+        ("openai/gpt-5.4", {"seed": 1, "reasoning_effort": "low", "tools": [TOOL]}, "seed"),
+        ("openai/gpt-5.4", {"seed": 1}, None),
+        ("openai/base", {"seed": 1, "stop": ["x"], "max_tokens": 5}, None),
+    ],
+)
+async def test_model_that_litellm_asks_no_chats_loses_nothing_unsaid(
+    tmp_path: Path, model: str, fields: dict[str, Any], lost: str | None
+) -> None:
+    async with other_server() as (other, settings):
+        fallback = FallbackConfig.model_validate({**settings, "model": model, "when": "failed"})
+        provider = Provider(ENV)
+        asked = {"messages": [{"role": "user", "content": "x"}], **fields}
+        other.answers[model.rpartition("/")[2]] = Answer()
+        try:
+            if lost is None:
+                await provider.answer("chat", fallback, asked)
+            else:
+                with pytest.raises(ProviderFailed, match=f"it cannot honour '{lost}'"):
+                    await provider.answer("chat", fallback, asked)
+        finally:
+            await provider.close()
+        assert [one.path for one in other.completions] == ([] if lost else ["/v1/chat/completions"])
