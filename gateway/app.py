@@ -219,8 +219,9 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     else:
         answer = NotFound(f"There is no route {method} {path}.")
     request_id = Head(request.scope["headers"]).request_id
-    headers = dict(error.headers or {}) | {"x-request-id": request_id.decode()}
     dialect = MESSAGES if path.startswith(MESSAGES.path.decode()) else CHAT
+    headers = dict(error.headers or {}) | {"x-request-id": request_id.decode()}
+    headers |= {name.decode(): value.decode() for name, value in dialect.id_headers(request_id)}
     return Response(
         dialect.error_body(answer, request_id), answer.status, headers, media_type="application/json"
     )

@@ -79,6 +79,11 @@ def flag_field(fields: Fields, key: str) -> bool:
     return raw == b"true"
 
 
+def given(fields: Fields, key: str) -> bool:
+    """Whether it is there and more than null."""
+    return key in fields and bytes(fields[key]) != b"null"
+
+
 def ask_for_usage(fields: Fields) -> bool:
     """Have a stream end with its usage; True where the client asked for it itself. Raises InvalidRequest."""
     given = fields.get("stream_options")

@@ -46,7 +46,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
         start = word.lower()[:-2] or word.lower()
         alike = (name for name in known if name.startswith(start[:8]) and abs(len(name) - len(word)) <= 2)
         known = {name: known[name] for name in itertools.islice(alike, NAMES_COMPARED)}
-    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(word.lower(), list(known), n=1)
     return known[found[0]] if found else None
 
 

@@ -68,9 +68,7 @@ def chat(
     for name in sampling:
         if name not in Sampling.__annotations__:
             raise unknown_argument(name, Sampling.__annotations__)
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [*map(dict, prompt)]
-    if not messages or not all("role" in message for message in messages):
-        raise InvalidArgument("prompt", "give a text, or messages with role and content")
+    messages = _messages(prompt)
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     given = {name: value for name, value in sampling.items() if value is not None and name != "extra_body"}
@@ -80,6 +78,16 @@ def chat(
     if stream:
         body["stream"] = True
     return Call(CHAT, model, body)
+
+
+def _messages(prompt: object) -> list[JsonObject]:
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    given = prompt if isinstance(prompt, Sequence) and not isinstance(prompt, (bytes, bytearray)) else ()
+    messages = [dict(message) for message in given if isinstance(message, Mapping) and "role" in message]
+    if not messages or len(messages) < len(given):
+        raise InvalidArgument("prompt", "give a text, or messages with role and content")
+    return messages
 
 
 def completion_of(document: object) -> Completion:

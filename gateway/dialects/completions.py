@@ -8,11 +8,15 @@ from gateway.contract import Fields, apply_contract, ask_for_usage, encode_body
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.parameters import (
     count,
+    flag,
+    labelled,
     needs_reasoning,
     only,
     schema,
+    stream_options,
     structured_outputs,
     template_variables,
+    text,
     tokens,
     tools,
 )
@@ -42,6 +46,9 @@ LABELS = frozenset(
         *("metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
         *("prompt_cache_options", "service_tier", "store"),
     }
+)
+TYPED_LABELS = MappingProxyType(
+    {"metadata": labelled, "safety_identifier": text, "prompt_cache_key": text, "user": text}
 )
 GATEWAYS_OWN = MappingProxyType(
     {
@@ -91,6 +98,8 @@ RULES = MappingProxyType(
         "thinking_token_budget": needs_reasoning,
         "service_tier": only("auto", "default", why="there is one tier; send auto, or leave it out."),
         "store": only(False, why="nothing is kept here; send false, or leave it out."),
+        "stream_options": stream_options,
+        **TYPED_LABELS,
     }
 )
 
@@ -139,6 +148,10 @@ class ChatCompletions(Completions):
             "audio": "answers are text; leave it out.",
             "prediction": "the engine takes no predicted text; leave it out.",
             "web_search_options": "the model has no access to the web here; leave it out.",
+            "prompt": "its name is messages.",
+            "input": "its name is messages.",
+            "system": "send a message with the role system.",
+            "extra_body": "its members go to the top of the body.",
             "functions": "use tools.",
             "function_call": "use tool_choice.",
         }
@@ -147,8 +160,9 @@ class ChatCompletions(Completions):
         {
             **RULES,
             "max_completion_tokens": tokens,
+            "logprobs": flag,
             "top_logprobs": count("max_logprobs", 0),
-            "tools": tools(("function",), "none"),
+            "tools": tools(("function",), "none", "function.parameters"),
             "chat_template_kwargs": template_variables,
             "modalities": only(["text"], why='answers are text; send ["text"], or leave it out.'),
             "verbosity": only("medium", why="the model has no such setting; leave it out."),
@@ -165,6 +179,9 @@ class TextCompletions(Completions):
     refused = MappingProxyType(
         {
             **REFUSED,
+            "messages": "its name is prompt.",
+            "input": "its name is prompt.",
+            "extra_body": "its members go to the top of the body.",
             "suffix": "the model does not fill in between; leave it out.",
             "prompt_embeds": "a prompt is text or token ids here; leave it out.",
         }

@@ -10,6 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from gateway.contract import Fields, text_field
+from gateway.dialects.engine_refusals import refusal_of
 from gateway.dialects.parameters import Limits, Rule, unknown, unsupported
 from gateway.errors import RequestError
 from gateway.events import EventStream, Usage
@@ -17,10 +18,6 @@ from gateway.table import Route
 from gateway.upstream_connection import Segments
 
 _encode = msgspec.json.Encoder().encode
-_OBSCURE = b"Invalid structural tag specification."
-_CLEAR = (
-    b"Invalid structural tag: the schema of a tool (or of the tag) is none that a grammar can be made of."
-)
 NOTHING: Mapping[str, Rule] = MappingProxyType({})
 
 
@@ -126,8 +123,9 @@ class Dialect(ABC):
         return _encode(error.envelope)
 
     def refusal(self, status: int, answer: bytes, request_id: bytes) -> tuple[int, bytes]:
-        """What a client is told where the engine refused: its own words, and of one what they mean."""
-        return status, answer.replace(_OBSCURE, _CLEAR)
+        """What a client is told where the engine refused: its reason, in the API's envelope."""
+        error = refusal_of(answer, self.passed) if status == 400 else None
+        return (status, answer) if error is None else (error.status, self.error_body(error, request_id))
 
     def last_event(self, error_body: bytes) -> bytes:
         """An error as the last event of a stream. In JSON a line break only stands between two tokens."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 
 import msgspec
 
-from gateway.contract import Fields, encode_fields, says_system, with_member
+from gateway.contract import Fields, encode_fields, given, says_system, with_member
 from gateway.dialects.completions import GATEWAYS_OWN
 from gateway.dialects.dialect import Dialect, one_line
 from gateway.dialects.parameters import (
     Limits,
+    members,
     only,
     schema,
     template_variables,
@@ -24,6 +26,7 @@ from gateway.events import EventStream, NamedEvents, Usage
 from gateway.table import Route
 from gateway.upstream_connection import Segments
 
+_EMPTY = re.compile(rb"\[\s*\]")
 _encode = msgspec.json.Encoder().encode
 KINDS = {
     400: "invalid_request_error",
@@ -101,6 +104,21 @@ def envelope(status: int, message: str, request_id: bytes) -> bytes:
     )
 
 
+def _output_config(key: str, fields: Fields, limits: Limits) -> None:
+    schema(key, fields, limits)
+    _OUTPUT_CONFIG(key, fields, limits)
+
+
+_OUTPUT_CONFIG = members("effort", "format")
+
+
+def _tool_choice(key: str, fields: Fields, limits: Limits) -> None:
+    """The engine forgets a choice among no tools."""
+    value = value_of(key, fields)
+    if isinstance(value, dict) and value.get("type") in ("any", "tool") and not given(fields, "tools"):
+        raise InvalidRequest("tool_choice: it may only be specified while providing tools", param=key)
+
+
 def _thinking(key: str, fields: Fields, limits: Limits) -> None:
     value = value_of(key, fields)
     if not limits.reasoning and isinstance(value, dict) and value.get("type") == "enabled":
@@ -125,8 +143,8 @@ class _Anthropic(Dialect):
     def apply_contract(self, fields: Fields, route: Route) -> None:
         contract = route.contract
         fields["model"] = route.model_json
-        given = bytes(fields.get("system", b"null")) != b"null"
-        if contract.system is not None and not given and not says_system(fields, "messages"):
+        own = given(fields, "system")
+        if contract.system is not None and not own and not says_system(fields, "messages"):
             fields["system"] = contract.system
 
     def give_priority(self, fields: Fields, priority: msgspec.Raw) -> None:
@@ -191,8 +209,10 @@ class Messages(_Anthropic):
     rules = MappingProxyType(
         {
             "max_tokens": tokens,
-            "tools": tools((None, "custom"), {"type": "none"}),
-            "output_config": schema,
+            "metadata": members("user_id"),
+            "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
+            "output_config": _output_config,
+            "tool_choice": _tool_choice,
             "thinking": _thinking,
             "chat_template_kwargs": template_variables,
             "service_tier": only("auto", "standard_only", why="there is one tier; leave it out."),
@@ -203,10 +223,12 @@ class Messages(_Anthropic):
 
     def check_fields(self, fields: Fields, limits: Limits) -> None:
         super().check_fields(fields, limits)
-        if bytes(fields.get("max_tokens", b"null")) == b"null":
+        if not given(fields, "max_tokens"):
             raise InvalidRequest(
                 "max_tokens: Field required", param="max_tokens", code="missing_required_parameter"
             )
+        if given(fields, "messages") and _EMPTY.fullmatch(bytes(fields["messages"])):
+            raise InvalidRequest("messages: at least one message is required", param="messages")
 
     def apply_contract(self, fields: Fields, route: Route) -> None:
         super().apply_contract(fields, route)
@@ -236,8 +258,9 @@ class CountTokens(_Anthropic):
     refused = SHARED_REFUSED
     rules = MappingProxyType(
         {
-            "tools": tools((None, "custom"), {"type": "none"}),
-            "output_config": schema,
+            "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
+            "output_config": _output_config,
+            "tool_choice": _tool_choice,
             "chat_template_kwargs": template_variables,
             "speed": only("standard", why="there is one speed; leave it out."),
         }

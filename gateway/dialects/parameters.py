@@ -11,7 +11,8 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config import Config, JsonObject
-from gateway.contract import Fields
+from gateway.contract import Fields, flag_field
+from gateway.dialects.tool_schemas import fault_in
 from gateway.errors import InvalidRequest, nearest
 
 MAX_DEPTH = 32
@@ -103,6 +104,47 @@ def count(bound: str, least: int = 1) -> Rule:
             raise InvalidRequest(f"'{key}' is {value}; it may be from {least} to {most}.", param=key)
 
     return check
+
+
+def flag(key: str, fields: Fields, limits: Limits) -> None:
+    """True, false or null."""
+    flag_field(fields, key)
+
+
+def text(key: str, fields: Fields, limits: Limits) -> None:
+    """A string or null."""
+    if not bytes(fields[key]).startswith((b'"', b"null")):
+        raise InvalidRequest(f"'{key}' must be a string.", param=key)
+
+
+def members(*names: str) -> Rule:
+    """An object with these members and no others, which the engine would ignore; or null."""
+
+    def check(key: str, fields: Fields, limits: Limits) -> None:
+        for name in object_of(key, value_of(key, fields)) or {}:
+            if name not in names:
+                raise unknown(f"{key}.{name}", [f"{key}.{each}" for each in names])
+
+    return check
+
+
+def labelled(key: str, fields: Fields, limits: Limits) -> None:
+    """An object of whatever members, or null."""
+    object_of(key, value_of(key, fields))
+
+
+def stream_options(key: str, fields: Fields, limits: Limits) -> None:
+    """What a stream has beside its text; padding is not among it."""
+    _STREAM_OPTIONS(key, fields, limits)
+    options = object_of(key, value_of(key, fields)) or {}
+    if options.get("include_obfuscation"):
+        raise unsupported(
+            f"{key}.include_obfuscation",
+            f"'{key}.include_obfuscation' is not supported: events are not padded; leave it out.",
+        )
+
+
+_STREAM_OPTIONS = members("include_usage", "continuous_usage_stats", "include_obfuscation")
 
 
 def tokens(key: str, fields: Fields, limits: Limits) -> None:
@@ -224,8 +266,11 @@ def needs_reasoning(key: str, fields: Fields, limits: Limits) -> None:
         )
 
 
-def tools(kinds: Collection[str | None], none: JsonValue) -> Rule:
-    """Tools within bounds and of kinds that a model can call itself; `none` is the choice of no tool."""
+def tools(kinds: Collection[str | None], none: JsonValue, schema_at: str) -> Rule:
+    """Tools within bounds and of kinds that a model can call itself.
+
+    `none` is the choice of no tool, `schema_at` where a tool has the schema of its arguments.
+    """
 
     def check(key: str, fields: Fields, limits: Limits) -> None:
         given = checked(key, fields, limits)
@@ -246,6 +291,7 @@ def tools(kinds: Collection[str | None], none: JsonValue) -> Rule:
                     f"'{where}' is of type {str(kind)[:80]!r}: no tool runs on the server's side here, only "
                     f"the client's own functions are taken ({_listed(kinds)}).",
                 )
+            _check_schema(where, tool, schema_at)
         if not limits.tools and ("tool_choice" not in fields or value_of("tool_choice", fields) != none):
             raise unsupported(
                 key,
@@ -255,6 +301,25 @@ def tools(kinds: Collection[str | None], none: JsonValue) -> Rule:
             )
 
     return check
+
+
+def _check_schema(where: str, tool: JsonObject, schema_at: str) -> None:
+    """OpenAI's error for a function whose schema is none. What lacks one is the engine's to judge."""
+    held: JsonValue = tool
+    name: JsonValue = None
+    for key in schema_at.split("."):
+        if not isinstance(held, dict) or held.get(key) is None:
+            return
+        name = held.get("name", name)
+        held = held[key]
+    fault = fault_in(held)
+    if fault is not None:
+        place, why = fault
+        raise InvalidRequest(
+            f"Invalid schema for function '{str(name)[:80]}': {f'at {place[:200]}, ' if place else ''}{why}.",
+            param=f"{where}.{schema_at}",
+            code="invalid_function_parameters",
+        )
 
 
 def _listed(kinds: Collection[str | None]) -> str:

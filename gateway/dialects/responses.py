@@ -8,12 +8,13 @@ import msgspec
 
 from gateway.config import JsonObject
 from gateway.contract import Fields, encode_fields, says_system, with_member
-from gateway.dialects.completions import GATEWAYS_OWN, LABELS
+from gateway.dialects.completions import GATEWAYS_OWN, LABELS, TYPED_LABELS
 from gateway.dialects.dialect import Dialect, one_line
 from gateway.dialects.parameters import (
     Limits,
     checked,
     count,
+    members,
     object_of,
     only,
     structured_outputs,
@@ -133,9 +134,11 @@ class Responses(Dialect):
             "text": _text,
             "structured_outputs": structured_outputs,
             "include": _include,
-            "tools": tools(CHOICES, "none"),
+            "tools": tools(CHOICES, "none", "parameters"),
             "tool_choice": _tool_choice,
             "chat_template_kwargs": template_variables,
+            **TYPED_LABELS,
+            "reasoning": members("effort", "summary", "generate_summary"),
             "store": only(False, why="no response is kept here; send false, or leave it out."),
             "background": only(False, why=_KEPT_NOWHERE),
             "service_tier": only("auto", "default", why="there is one tier; send auto, or leave it out."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from gateway.contract import Fields, encode_body
-from gateway.dialects.completions import GATEWAYS_OWN, LABELS, RULES
+from gateway.dialects.completions import GATEWAYS_OWN, LABELS, RULES, TYPED_LABELS
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.parameters import template_variables, tools
 from gateway.errors import InvalidRequest
@@ -44,7 +44,10 @@ class Tokenize(_Wordless):
     )
     refused = GATEWAYS_OWN
     rules = MappingProxyType(
-        {"tools": tools(("function",), "none"), "chat_template_kwargs": template_variables}
+        {
+            "tools": tools(("function",), "none", "function.parameters"),
+            "chat_template_kwargs": template_variables,
+        }
     )
 
 
@@ -76,6 +79,7 @@ class Embeddings(_Wordless):
             "chat_template_kwargs": template_variables,
             "service_tier": RULES["service_tier"],
             "store": RULES["store"],
+            **TYPED_LABELS,
         }
     )
 

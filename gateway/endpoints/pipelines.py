@@ -11,8 +11,8 @@ import msgspec
 from starlette.types import Send
 
 from gateway.config import JsonObject
-from gateway.contract import Buffer, decode_body
-from gateway.dialects.completions import CHAT
+from gateway.contract import Buffer, ask_for_usage, decode_body
+from gateway.dialects.completions import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages import MESSAGES
 from gateway.dialects.responses import RESPONSES
@@ -26,7 +26,7 @@ from gateway.pipeline.calls import TaskCaller
 from gateway.pipeline.engine_caller import EngineCaller
 from gateway.pipeline.fallback_caller import FallbackCaller
 from gateway.pipeline.rendering import CompletionRendering, MessageRendering, Rendering, ResponseRendering
-from gateway.pipeline.requests import from_message, from_response
+from gateway.pipeline.requests import from_message, from_response, told_of_response
 from gateway.pipeline.run import Done, Piece, run, stream
 from gateway.pipeline.spec import Pipeline
 from gateway.relay import Relay, send_last_event
@@ -73,6 +73,10 @@ class PipelineEndpoint:
             pipeline = self.pipelines[route.name]
             with self._relay.pinned((stage.task for stage in pipeline.stages), sticky) as routes:
                 await self._run(exchange, pipeline, body, streaming, routes, send)
+        except InvalidRequest as error:
+            if exchange.dialect is not RESPONSES:
+                raise
+            raise told_of_response(error, _document(body)) from error
         finally:
             exchange.release()
 
@@ -152,6 +156,8 @@ async def _go_on(send: Send, data: bytes) -> None:
 def _as_chat(dialect: Dialect, asked: JsonObject) -> JsonObject:
     if dialect is RESPONSES:
         return from_response(asked)
+    if dialect is TEXT and asked.get("prompt") is None:
+        raise InvalidRequest("'prompt' is required.", param="prompt", code="missing_required_parameter")
     return from_message(asked) if dialect is MESSAGES else asked
 
 
@@ -164,7 +170,9 @@ def _rendering(
     if dialect is MESSAGES:
         return MessageRendering(request_id, created, pipeline)
     shape: Shape = "chat" if dialect is CHAT else "text"
-    return CompletionRendering(request_id, created, pipeline, shape, include_usage=_wants_usage(body))
+    return CompletionRendering(
+        request_id, created, pipeline, shape, include_usage=ask_for_usage(decode_body(body))
+    )
 
 
 def _document(body: Buffer) -> JsonObject:
@@ -173,14 +181,3 @@ def _document(body: Buffer) -> JsonObject:
         return document
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None
-
-
-def _wants_usage(body: Buffer) -> bool:
-    options = decode_body(body).get("stream_options")
-    if options is None:
-        return False
-    try:
-        wanted = msgspec.json.decode(options, type=dict[str, bool | None] | None)
-    except msgspec.MsgspecError:
-        raise InvalidRequest("'stream_options' must be an object.", param="stream_options") from None
-    return bool((wanted or {}).get("include_usage"))

@@ -14,6 +14,12 @@ def _maybe(kind: str, description: str = "", **more: object) -> JsonObject:
     return schema | ({"description": description} if description else {})
 
 
+def _only(**members: JsonObject) -> JsonObject:
+    """An object with no other members: the engine would ignore them, so that the gateway refuses them."""
+    return {"type": ["object", "null"], "properties": {**members}, "additionalProperties": False}
+
+
+_UNPADDED: JsonObject = {"enum": [False], "description": "Events are not padded."}
 _MODEL: JsonObject = {
     "type": "string",
     "description": "A task, a pipeline or the base, as /v1/models lists them.",
@@ -59,10 +65,11 @@ COMMON: Mapping[str, JsonObject] = MappingProxyType(
         "top_logprobs": _maybe("integer", "gateway.max_logprobs bounds it.", minimum=0),
         "prompt_logprobs": _maybe("integer", minimum=0),
         "stream": _maybe("boolean", "Answer as server-sent events."),
-        "stream_options": {
-            "type": ["object", "null"],
-            "properties": {"include_usage": _maybe("boolean"), "continuous_usage_stats": _maybe("boolean")},
-        },
+        "stream_options": _only(
+            include_usage=_maybe("boolean"),
+            continuous_usage_stats=_maybe("boolean"),
+            include_obfuscation=_UNPADDED,
+        ),
         "response_format": {
             "type": ["object", "null"],
             "properties": {"type": {"enum": ["text", "json_object", "json_schema", "structural_tag"]}},
@@ -78,6 +85,7 @@ COMMON: Mapping[str, JsonObject] = MappingProxyType(
         "documents": _OBJECTS,
         "user": _maybe("string", "Ties a user to one of a task's versions."),
         "safety_identifier": _maybe("string"),
+        "prompt_cache_key": _maybe("string"),
         "metadata": _maybe("object"),
         "service_tier": {"enum": ["auto", "default", None]},
         "store": {"enum": [False, None], "description": "Nothing is kept here."},
@@ -89,10 +97,12 @@ COMMON: Mapping[str, JsonObject] = MappingProxyType(
         "system": {"type": ["string", "array", "null"]},
         "stop_sequences": _STRINGS,
         "include": _STRINGS,
-        "text": _maybe("object"),
-        "reasoning": _maybe("object"),
+        "text": _only(format=_maybe("object"), verbosity={"enum": ["medium", None]}),
+        "reasoning": _only(
+            effort=_maybe("string"), summary=_maybe("string"), generate_summary=_maybe("string")
+        ),
         "thinking": _maybe("object"),
-        "output_config": _maybe("object"),
+        "output_config": _only(effort=_maybe("string"), format=_maybe("object")),
         "truncation": _maybe("string"),
         "background": {"enum": [False, None]},
         "tokens": {"type": "array", "items": {"type": "integer", "minimum": 0}},
@@ -114,10 +124,11 @@ OWN: Mapping[str, Mapping[str, JsonObject]] = MappingProxyType(
         "messages": {
             "max_tokens": {**_TOKENS, "type": "integer"},
             "tool_choice": _maybe("object"),
+            "metadata": _only(user_id=_maybe("string", "Ties a user to one of a task's versions.")),
             "service_tier": {"enum": ["auto", "standard_only", None]},
         },
         "count_tokens": {"tool_choice": _maybe("object")},
-        "responses": {"stream_options": _maybe("object")},
+        "responses": {"stream_options": _only(include_obfuscation=_UNPADDED)},
     }
 )
 """By dialect, where it means another thing there."""

@@ -164,9 +164,11 @@ class EngineCaller:
         text = bytearray()
         while len(text) < MAX_EVENT_BYTES and (piece := await connection.read()):
             text += piece
-        fault = _parsed(bytes(text)).error or _Fault()
+        status, answer = CHAT.refusal(connection.status, bytes(text), self._request_id)
+        fault = _parsed(answer).error or _Fault()
         message = f"Stage task '{task}': {fault.message or 'the engine refused the request.'}"
-        return InvalidRequest(message, status=connection.status, param=fault.param)
+        code = fault.code if isinstance(fault.code, str) else None
+        return InvalidRequest(message, status=status, param=fault.param, code=code)
 
 
 def _fields(body: JsonObject) -> Fields:

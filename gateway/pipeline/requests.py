@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -10,11 +11,12 @@ from pydantic import JsonValue
 from gateway.config import JsonObject
 from gateway.errors import InvalidRequest
 
+_MESSAGE = re.compile(r"messages(?:\[(?P<index>\d+)\])?(?P<rest>.*)")
 _TEXTS = ("text", "input_text", "output_text")
 _ASKS_NOTHING: Mapping[str, Callable[[JsonValue], bool]] = MappingProxyType(
     {
         "include": lambda value: value in ([], ["reasoning.encrypted_content"]),
-        "text": lambda value: value in ({}, {"format": {"type": "text"}}),
+        "text": lambda value: _only_text(value),
         "truncation": lambda value: value == "disabled",
         "background": lambda value: value is False,
         "include_reasoning": lambda value: isinstance(value, bool),
@@ -27,6 +29,13 @@ _ASKS_NOTHING: Mapping[str, Callable[[JsonValue], bool]] = MappingProxyType(
     }
 )
 """Parameters that chat completions have not, with a value that changes nothing in a pipeline."""
+
+
+def _only_text(value: JsonValue) -> bool:
+    if not isinstance(value, dict):
+        return False
+    plain: JsonObject = {"format": {"type": "text"}, "verbosity": "medium"}
+    return all(one in (None, plain.get(key)) for key, one in value.items())
 
 
 def from_response(body: JsonObject) -> JsonObject:
@@ -46,6 +55,23 @@ def from_response(body: JsonObject) -> JsonObject:
     if "max_output_tokens" in chat:
         chat["max_tokens"] = chat.pop("max_output_tokens")
     return {**chat, "messages": messages}
+
+
+def told_of_response(error: InvalidRequest, asked: JsonObject) -> InvalidRequest:
+    """An error about the chat that a response's request became, in the names of that request."""
+    message, param = error.message, error.param or ""
+    place = _MESSAGE.match(param)
+    if place is not None:
+        index = int(place["index"]) - bool(asked.get("instructions")) if place["index"] else None
+        if index == -1:
+            message, param = message.replace("the system message", "instructions"), "instructions"
+        elif index is None or isinstance(asked.get("input"), str):
+            message, param = message.replace("'messages'", "'input'"), "input"
+        else:
+            param = f"input[{index}]{place['rest']}"
+    elif param == "max_tokens":
+        message, param = message.replace("max_tokens", "max_output_tokens"), "max_output_tokens"
+    return InvalidRequest(message, param=param or None, code=error.code, status=error.status)
 
 
 def from_message(body: JsonObject) -> JsonObject:

@@ -37,6 +37,8 @@ READ_ELSEWHERE = frozenset(
         "metadata",
         "safety_identifier",
         "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
     }
 )
 # Other parameters are taken only with a value that asks for nothing.
@@ -55,6 +57,7 @@ ASKS_NOTHING: dict[str, Callable[[JsonValue], bool]] = {
     "modalities": lambda value: value == ["text"],
     "response_format": lambda value: value == {"type": "text"},
     "service_tier": lambda value: value in ("auto", "default"),
+    "verbosity": lambda value: value == "medium",
 }
 
 

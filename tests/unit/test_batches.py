@@ -335,7 +335,12 @@ def test_engines_refusal_is_the_lines_error(tmp_path: Path) -> None:
         made.engine.answers[NAMING] = Answer(status=400, body=json.dumps(refusal).encode())
         batch = await until(made, await create(made, [line(1)]), "completed")
         _, errors = await results(made, batch)
-        assert error_of(errors["r1"]) == refusal["error"]
+        assert error_of(errors["r1"]) == {
+            "message": "too long",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "invalid_request",
+        }
         assert len(made.engine.completions) == 1
 
     run(tmp_path, work)

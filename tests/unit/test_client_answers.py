@@ -33,6 +33,7 @@ from gateway.client import (
     RequestRefused,
     TimedOut,
 )
+from gateway.client.calls import chat
 from gateway.client.concepts import PIPELINE, pipeline
 from gateway.client.core import Network
 from gateway.client.settings import CONTRACTS, Start, wanted
@@ -331,3 +332,9 @@ def test_client_needs_nothing_but_its_light_dependencies() -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "a stack is started by the whole of lora-gateway, and dotenv is not installed" in done.stdout
+
+
+@pytest.mark.parametrize("prompt", [5, None, [], ["apple"], [{"content": "x"}], b"x", {"role": "user"}])
+def test_prompt_of_another_form_is_refused_by_name(prompt: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"^prompt: give a text, or messages with role and content"):
+        chat("naming", prompt, system=None, sampling={})

@@ -286,6 +286,41 @@ def test_tools_of_another_form_are_refused(tmp_path: Path) -> None:
     assert str(MAX_TOOLS) in refused(CHAT, made, tools=[FUNCTION] * (MAX_TOOLS + 1)).message
 
 
+def with_schema(dialect: Dialect, schema: object) -> dict[str, object]:
+    if dialect in (CHAT, TOKENIZE):
+        return {"type": "function", "function": {"name": "f", "parameters": schema}}
+    if dialect is RESPONSES:
+        return {"type": "function", "name": "f", "parameters": schema}
+    return {"name": "f", "input_schema": schema}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "param"),
+    [
+        (CHAT, "function.parameters"),
+        (TOKENIZE, "function.parameters"),
+        (RESPONSES, "parameters"),
+        (MESSAGES, "input_schema"),
+        (COUNT_TOKENS, "input_schema"),
+    ],
+    ids=lambda one: getattr(one, "name", None),
+)
+def test_a_tool_whose_schema_is_none_is_refused_as_openai_does(
+    tmp_path: Path, dialect: Dialect, param: str
+) -> None:
+    made = limits(tmp_path, tool_call_parser="hermes")
+    good = with_schema(dialect, {"type": "object", "properties": {"a": {"type": "string"}}})
+    check(dialect, made, tools=[good])
+    error = refused(
+        dialect, made, tools=[good, with_schema(dialect, {"properties": {"a": {"type": "text"}}})]
+    )
+    assert (error.param, error.code) == (f"tools[1].{param}", "invalid_function_parameters")
+    assert error.message.startswith(
+        "Invalid schema for function 'f': at properties.a.type, 'text' is no type"
+    )
+    assert "a schema is an object" in refused(dialect, made, tools=[with_schema(dialect, "x")]).message
+
+
 @pytest.mark.parametrize("dialect", [CHAT, RESPONSES, MESSAGES, TOKENIZE, EMBEDDINGS], ids=lambda d: d.name)
 def test_template_variables_are_those_of_the_configuration(tmp_path: Path, dialect: Dialect) -> None:
     made = limits(tmp_path)
@@ -314,6 +349,70 @@ def test_references_to_what_is_kept_nowhere_are_refused(tmp_path: Path) -> None:
     error = refused(RESPONSES, limits(tmp_path), input=[{"type": "item_reference", "id": "msg_1"}])
     assert (error.param, error.code) == ("input[0]", "unsupported_parameter")
     check(RESPONSES, limits(tmp_path), input="what is an item_reference?")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "fields", "param"),
+    [
+        (CHAT, {"stream_options": {"include_usge": True}}, "stream_options.include_usge"),
+        (CHAT, {"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+        (TEXT, {"stream_options": {"foo": 1}}, "stream_options.foo"),
+        (RESPONSES, {"reasoning": {"efort": "low"}}, "reasoning.efort"),
+        (MESSAGES, {"output_config": {"formt": {}}}, "output_config.formt"),
+        (COUNT_TOKENS, {"output_config": {"foo": 1}}, "output_config.foo"),
+        (MESSAGES, {"metadata": {"user": "u"}}, "metadata.user"),
+    ],
+)
+def test_a_member_that_the_engine_would_ignore_is_refused(
+    tmp_path: Path, dialect: Dialect, fields: dict[str, Any], param: str
+) -> None:
+    error = refused(dialect, limits(tmp_path), **fields)
+    assert (error.param, error.code) == (param, "unsupported_parameter")
+
+
+def test_members_that_there_are_pass(tmp_path: Path) -> None:
+    made = limits(tmp_path)
+    options = {"include_usage": True, "continuous_usage_stats": True, "include_obfuscation": False}
+    check(CHAT, made, stream_options=options)
+    check(TEXT, made, stream_options=None)
+    check(RESPONSES, made, reasoning={"effort": "low", "summary": None})
+    check(MESSAGES, made, metadata={"user_id": None}, output_config={"effort": "low"})
+
+
+@pytest.mark.parametrize(
+    ("dialect", "fields"),
+    [
+        *((one, {"metadata": "x"}) for one in (CHAT, TEXT, RESPONSES, EMBEDDINGS)),
+        *((one, {"user": 5}) for one in (CHAT, TEXT, RESPONSES, EMBEDDINGS)),
+        (MESSAGES, {"metadata": ["u"]}),
+        (CHAT, {"safety_identifier": {}}),
+        (CHAT, {"prompt_cache_key": 7}),
+        (CHAT, {"logprobs": 3}),
+        (CHAT, {"logprobs": "yes"}),
+        (CHAT, {"stream_options": [1]}),
+        (RESPONSES, {"reasoning": "low"}),
+        (MESSAGES, {"output_config": []}),
+    ],
+)
+def test_values_of_another_type_are_refused(tmp_path: Path, dialect: Dialect, fields: dict[str, Any]) -> None:
+    error = refused(dialect, limits(tmp_path), **fields)
+    assert (error.param, error.code) == (next(iter(fields)), "invalid_request")
+
+
+def test_anthropics_choice_among_no_tools_and_a_talk_without_messages_are_refused(tmp_path: Path) -> None:
+    made = limits(tmp_path, tool_call_parser="hermes")
+    for choice in ({"type": "any"}, {"type": "tool", "name": "f"}):
+        assert refused(MESSAGES, made, tool_choice=choice).param == "tool_choice"
+    check(MESSAGES, made, tool_choice={"type": "auto"})
+    assert "at least one message" in refused(MESSAGES, made, messages=[]).message
+
+
+def test_another_apis_name_for_the_prompt_is_told(tmp_path: Path) -> None:
+    made = limits(tmp_path)
+    assert "its name is messages" in refused(CHAT, made, prompt="x").message
+    assert "its name is messages" in refused(CHAT, made, input="x").message
+    assert "its name is prompt" in refused(TEXT, made, messages=[]).message
+    assert "top of the body" in refused(CHAT, made, extra_body={"top_k": 3}).message
 
 
 @pytest.mark.parametrize("dialect", [TOKENIZE, DETOKENIZE], ids=lambda d: d.name)

@@ -139,6 +139,8 @@ async def test_errors_of_the_body_and_the_head_too(tmp_path: Path) -> None:
             fault(await s.client.post(PATH, content=b"{", headers={"content-type": "application/json"}))[:2],
             (await s.client.get(PATH)).json()["error"]["type"],
         ]
+        unknown = await s.client.get(f"{PATH}/batches")
+        assert unknown.headers["request-id"] == unknown.json()["request_id"]
         assert kinds == [
             (415, "invalid_request_error"),
             (413, "request_too_large"),
@@ -147,12 +149,27 @@ async def test_errors_of_the_body_and_the_head_too(tmp_path: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize("name", ["error_message", "error_message_validation"])
-async def test_the_engines_own_refusal_is_put_in_anthropics_form(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("error_message", None),
+        (
+            "error_message_validation",
+            "'max_tokens': Input should be a valid integer, unable to parse string as an integer.",
+        ),
+    ],
+)
+async def test_the_engines_own_refusal_is_put_in_anthropics_form(
+    tmp_path: Path, name: str, said: str | None
+) -> None:
     real: Any = recorded(name)["body"]
     async with stack(tmp_path) as s:
         s.engine.answers[NAMING] = Answer(status=400, body=json.dumps(real).encode())
-        assert fault(await ask(s)) == (400, "invalid_request_error", real["error"]["message"])
+        assert fault(await ask(s)) == (
+            400,
+            "invalid_request_error",
+            said or real["error"]["message"],
+        )
         s.engine.answers[NAMING] = Answer(status=500, body=b"/secret")
         assert fault(await ask(s))[:2] == (500, "api_error")
         s.engine.answers[NAMING] = Answer(status=422, body=b"no json")

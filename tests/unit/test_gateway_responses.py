@@ -136,7 +136,12 @@ async def test_stream_that_waited_and_is_refused_ends_with_the_error_event(tmp_p
         c.stack.engine.answers[NAMING] = Answer(status=400, body=json.dumps(refusal).encode())
         answer = await answer_after_a_wait(c, ask(c.stack, stream=True))
         ((name, event),) = events(answer.text)
-        assert (name, event["type"], event["message"], event["code"]) == ("error", "error", "no", 400)
+        assert (name, event["type"], event["message"], event["code"]) == (
+            "error",
+            "error",
+            "no",
+            "invalid_request",
+        )
 
 
 @pytest.mark.parametrize(
@@ -247,10 +252,39 @@ async def test_pipeline_refuses_what_it_cannot_honour(tmp_path: Path, fields: di
         assert not s.engine.completions
 
 
+@pytest.mark.parametrize(
+    ("fields", "param", "word"),
+    [
+        ({"input": ""}, "input", "empty"),
+        ({"input": []}, "input", "'input'"),
+        ({"instructions": "mine"}, "instructions", "leave instructions out"),
+        ({"input": [{"role": "assistant", "content": "a"}]}, "input[0].role", "user's"),
+        ({"input": [{"role": "user", "content": 7}]}, "input[0].content", "text"),
+        ({"input": [{"role": "system", "content": "x"}], "instructions": ""}, "input[0]", "system"),
+    ],
+)
+async def test_a_pipelines_refusal_names_what_the_client_sent(
+    tmp_path: Path, fields: dict[str, Any], param: str, word: str
+) -> None:
+    async with stack(tmp_path) as s:
+        error = (await ask(s, model="concept-naming", **fields)).json()["error"]
+        assert (error["param"], word in error["message"]) == (param, True)
+
+
+async def test_a_cap_that_cuts_a_stage_short_has_its_own_name_here(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        cut = {"choices": [{"delta": {"content": '{"conc'}, "finish_reason": "length"}]}
+        s.engine.answers[TASKS["concept"]] = Answer(body=f"data: {json.dumps(cut)}\n\n".encode())
+        error = (await ask(s, model="concept-naming", max_output_tokens=2)).json()["error"]
+        assert (error["param"], error["code"]) == ("max_output_tokens", "stage_output_truncated")
+        assert "max_output_tokens=2" in error["message"]
+
+
 async def test_what_asks_for_nothing_is_taken_by_a_pipeline(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
         pipeline_answers(s)
         fields = {"store": False, "truncation": "disabled", "tools": [], "include": [], "reasoning": None}
+        fields["text"] = {"format": {"type": "text"}, "verbosity": "medium"}
         answer = await ask(s, model="concept-naming", temperature=0.5, max_output_tokens=400, **fields)
         assert answer.status_code == 200, answer.text
         assert {one.json["temperature"] for one in s.engine.completions} == {0.5}

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.app import Gateway
 from gateway.config import Config
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.parameters import Limits
 from gateway.dialects.routes import DIALECTS
 from gateway.endpoints.admin import COMMANDS
 from gateway.endpoints.openapi import served
-from gateway.errors import RequestError
+from gateway.errors import InvalidRequest, RequestError
 from gateway.openapi.document import document_of, plain_path
 from gateway.openapi.operation import HEADERS, REASONS
 from gateway.openapi.operations import OPERATIONS
+from gateway.openapi.parameters import request_schema
 from tests.unit.stack import config_of, stack
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +75,23 @@ def test_parameters_are_those_that_the_route_takes(dialect: Dialect) -> None:
     assert set(properties) == dialect.passed | dialect.labels
     assert set(required) <= set(properties)
     assert ("model" in required) is dialect.model_required
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
+def test_members_of_an_object_that_takes_no_others_are_those_that_the_route_takes(
+    tmp_path: Path, dialect: Dialect
+) -> None:
+    limits = Limits(config_of(tmp_path), lambda: None)
+    properties: dict[str, Any] = request_schema(dialect)["properties"]  # type: ignore[assignment]
+    for key, schema in properties.items():
+        if schema.get("additionalProperties") is not False:
+            continue
+        rule = dialect.rules[key]
+        for name, member in schema["properties"].items():
+            value = member["enum"][0] if "enum" in member else None
+            rule(key, {key: msgspec.Raw(json.dumps({name: value}).encode())}, limits)
+        with pytest.raises(InvalidRequest):
+            rule(key, {key: msgspec.Raw(b'{"made_up":1}')}, limits)
 
 
 def test_fields_of_commands_are_those_that_they_take() -> None:

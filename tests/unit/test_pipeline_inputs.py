@@ -131,6 +131,7 @@ def test_parameters_that_ask_for_nothing_pass() -> None:
     body = chat(
         "a", n=1, tools=[], logprobs=False, stop=None, user="u", stream=True, response_format={"type": "text"}
     )
+    body |= {"verbosity": "medium", "prompt_cache_retention": "24h", "prompt_cache_options": {}}
     assert shared_sampling(body, "p") == ({}, None)
 
 
