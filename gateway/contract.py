@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.errors import InvalidRequest
 from gateway.table import Contract, Route
-from gateway.upstream import Segments
+from gateway.upstream_connection import Segments
 
 Buffer = bytes | bytearray | mmap.mmap
 Fields = dict[str, msgspec.Raw]

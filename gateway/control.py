@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gateway.errors import EngineError, GatewayTimeout, Unavailable
 from gateway.snapshot import SOCKET, Snapshot, decode_snapshot
-from gateway.upstream import Address, Connection, Timeouts, Upstream
+from gateway.upstream import Upstream
+from gateway.upstream_connection import Address, Connection, Timeouts
 
 CONNECT_S = 2.0
 SILENT_S = 10.0

@@ -18,7 +18,7 @@ from gateway.events import EventStream
 from gateway.exchange import Exchange, HeaderList
 from gateway.relay import MAX_ANSWER_BYTES, MAX_ERROR_BYTES, Relay, error_answer, failure_of
 from gateway.table import Route
-from gateway.upstream import Connection, Disconnected, Segments
+from gateway.upstream_connection import Connection, Disconnected, Segments
 
 logger = logging.getLogger("gateway.express")
 

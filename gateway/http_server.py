@@ -26,6 +26,8 @@ from uvicorn.server import ServerState
 
 from gateway.errors import GatewayTimeout, HeadTooLarge, InvalidRequest, RequestError
 from gateway.http_cycle import STATUS_LINES, Cycle
+from gateway.http_deadline import Deadline
+from gateway.http_parsers import BodyOnly, Deaf, head_before_body
 
 MAX_HEAD_BYTES = 64 * 1024
 """More bytes than this that bring neither body nor end are refused: heads, trailers, chunk extensions."""
@@ -53,7 +55,7 @@ class Express(Protocol):
         """Whether it serves a whole request; one that must wait needs a task."""
 
 
-class GatewayProtocol(asyncio.Protocol):
+class GatewayProtocol(Deadline, asyncio.Protocol):
     """One client's connection. uvicorn's server makes it, and asks it to shut down."""
 
     receive_timeout_s = 60.0
@@ -69,13 +71,13 @@ class GatewayProtocol(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        super().__init__(_loop or asyncio.get_event_loop())
         if not config.loaded:
             config.load()
         self.app = cast(ASGIApp, config.loaded_app)
         self.app_state = app_state
         self.server_state = server_state
         self.timeout_keep_alive = config.timeout_keep_alive
-        self.loop = _loop or asyncio.get_event_loop()
         self.parser = httptools.HttpRequestParser(self)
         # What a client sends after "connection: close" is dropped; as an error it would cost it its answer.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -101,31 +103,9 @@ class GatewayProtocol(asyncio.Protocol):
         self._refused = False
         self._stopping = False
         self._unsent_bytes: float = math.inf
-        self._deadline = math.inf
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
 
-    # Deadlines: one timer for a connection, which looks at the clock when it fires and sleeps again.
-
-    def _set_deadline(self, delay_s: float) -> None:
-        self._deadline = deadline = self.loop.time() + delay_s
-        if self._timer_at > deadline:
-            self._arm(deadline)
-
-    def _arm(self, deadline: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = deadline
-        self._timer = self.loop.call_at(deadline, self._check_deadline)
-
-    def _check_deadline(self) -> None:
-        self._timer = None
-        self._timer_at = math.inf
-        if self._deadline == math.inf:
-            return
-        if self._deadline > self.loop.time():
-            self._arm(self._deadline)
-        elif self.transport.is_closing() or self.flow.write_paused:
+    def _late(self) -> None:
+        if self.transport.is_closing() or self.flow.write_paused:
             unsent_bytes = self.transport.get_write_buffer_size()
             if 0 < unsent_bytes < self._unsent_bytes:
                 self._unsent_bytes = unsent_bytes
@@ -171,15 +151,13 @@ class GatewayProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(cast(Any, self))
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._disarm()
         for cycle in (self._running, self.cycle):
             if cycle is not None and not cycle.response_complete and not cycle.disconnected:
                 cycle.left()
         self.flow.resume_writing()
         self._pipelined.clear()
-        self.parser = cast(Any, _Deaf())  # it refers to this object, and this object to it
+        self.parser = cast(Any, Deaf())  # it refers to this object, and this object to it
 
     def eof_received(self) -> None:
         pass
@@ -229,17 +207,13 @@ class GatewayProtocol(asyncio.Protocol):
         cycle = self.cycle
         assert cycle is not None
         cycle.keep_alive = False
-        framing = [
-            b"%b: %b\r\n" % header
-            for header in cycle.headers
-            if header[0] in (b"content-length", b"transfer-encoding")
-        ]
-        if framing:
+        head = head_before_body(cycle.headers)
+        if head:
             cycle.more_body = True
             self._receiving = True
             self._set_deadline(self.receive_timeout_s)
-            self.parser = httptools.HttpRequestParser(_BodyOnly(self))
-            self.data_received(b"POST / HTTP/1.1\r\nconnection: close\r\n" + b"".join(framing) + b"\r\n")
+            self.parser = httptools.HttpRequestParser(BodyOnly(self.on_body, self.on_message_complete))
+            self.data_received(head)
             self.data_received(rest)
 
     @property
@@ -269,7 +243,7 @@ class GatewayProtocol(asyncio.Protocol):
             self.transport.write_eof()
             self._refused = True
             self._receiving = False
-            self.parser = cast(Any, _Deaf())
+            self.parser = cast(Any, Deaf())
             if in_its_body and running is not None:
                 running.left()
             self._set_deadline(LINGER_S)
@@ -401,21 +375,6 @@ class GatewayProtocol(asyncio.Protocol):
         tasks = self.server_state.tasks
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-
-
-class _Deaf:
-    """In a parser's place: what still comes is read and dropped."""
-
-    def feed_data(self, data: bytes) -> None:
-        pass
-
-
-class _BodyOnly:
-    """Of what a parser finds, only the body goes to the protocol."""
-
-    def __init__(self, protocol: GatewayProtocol) -> None:
-        self.on_body = protocol.on_body
-        self.on_message_complete = protocol.on_message_complete
 
 
 def protocol_with(

@@ -21,7 +21,8 @@ from gateway.limits import Admission
 from gateway.replica import Replica
 from gateway.replicas import Replicas
 from gateway.table import Route
-from gateway.upstream import Connection, ConnectTimeout, Segments, Upstream
+from gateway.upstream import Upstream
+from gateway.upstream_connection import Connection, ConnectTimeout, Segments
 
 logger = logging.getLogger("gateway.relay")
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from gateway.errors import RequestError
 from gateway.snapshot import EngineStatus
-from gateway.upstream import Address, Upstream
+from gateway.upstream import Upstream
+from gateway.upstream_connection import Address
 
 EJECTED_S = 1.0
 LONGEST_EJECTED_S = 30.0

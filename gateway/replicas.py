@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable, Sequence
 
 import msgspec
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 
-from gateway.config import Config, JsonObject
+from gateway.config import Config
 from gateway.errors import LoraGatewayError, RequestError, Unavailable
+from gateway.live_config import with_snapshot, without_values
 from gateway.replica import PROBE_S, EngineModel, Replica, address_of
 from gateway.snapshot import PROVING, EngineStatus, Snapshot, TaskStatus
 from gateway.table import Loaded, Route, Table, build_table
-from gateway.upstream import Timeouts, Upstream
+from gateway.upstream import Upstream
+from gateway.upstream_connection import Timeouts
 
 logger = logging.getLogger("gateway.replicas")
 
@@ -280,8 +282,7 @@ class Replicas:
     def apply(self, snapshot: Snapshot, *, heard: bool = True) -> None:
         """Route by this snapshot from now on; a configuration in it that cannot be is refused whole.
 
-        `heard`: it came over the socket. A file may be older than the configuration that was read at the
-        start, so that keys are not taken from it: one that was revoked would be good again.
+        `heard`: it came over the socket, not from a file, which may be old: keys are taken from it too.
         """
         live = (
             {name: task.settings for name, task in snapshot.tasks.items()},
@@ -295,16 +296,11 @@ class Replicas:
 
     def _adopt(self, snapshot: Snapshot, heard: bool) -> None:
         """Tasks, pipelines and keys as the control plane has them."""
-        document = self._config.model_dump(mode="json", by_alias=True)
-        document["tasks"] = {name: task.settings for name, task in snapshot.tasks.items()}
-        document["pipelines"] = snapshot.pipelines
-        models = {self._config.base.name, *snapshot.tasks, *snapshot.pipelines}
-        document["keys"] = snapshot.keys if heard else _known_models(document["keys"], models)
         try:
-            config = Config.model_validate(document)
+            config = with_snapshot(self._config, snapshot, heard=heard)
             commit = self._prepare(config) if self._prepare else None
         except (LoraGatewayError, ValidationError) as error:
-            why = _without_values(error) if isinstance(error, ValidationError) else error
+            why = without_values(error) if isinstance(error, ValidationError) else error
             logger.error("the control plane's configuration is refused, the old one goes on: %s", why)
             return
         self._config = config
@@ -390,19 +386,3 @@ class Replicas:
 
 def _stopped(engine: EngineStatus) -> EngineStatus:
     return msgspec.structs.replace(engine, state="stopped", reason=GONE)
-
-
-def _without_values(error: ValidationError) -> str:
-    """What is wrong, where; a value may be a key that was given by mistake."""
-    found = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
-
-
-def _known_models(keys: dict[str, JsonObject], models: set[str]) -> dict[str, JsonObject]:
-    """Keys without the models that there are none of any more; one left with none may call nothing."""
-    known: dict[str, JsonObject] = {}
-    for name, key in keys.items():
-        tasks = key.get("tasks")
-        permitted: JsonValue = [one for one in tasks if one in models] if isinstance(tasks, list) else None
-        known[name] = {**key, "tasks": permitted}
-    return known

@@ -31,7 +31,7 @@ from gateway.shadow_copy import Copy
 from gateway.shadow_record import Journal, Record
 from gateway.snapshot import ShadowStatus
 from gateway.table import Route
-from gateway.upstream import Connection, Segments
+from gateway.upstream_connection import Connection, Segments
 
 logger = logging.getLogger("gateway.shadow")
 

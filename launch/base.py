@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
 from gateway.config import DEMO_BASE, BaseConfig
 from gateway.errors import ConfigError
+from launch.config_json import read_config
 from launch.shapes import Base, describe_base
 
 
@@ -41,17 +41,11 @@ def _folder(folder: Path) -> Base:
 
 def _read(file: Path, model: str, name: str | None) -> Base:
     try:
-        config = json.loads(file.read_bytes())
+        config = read_config(file)
     except FileNotFoundError as error:
         raise ConfigError(
             "base.model", model, "has no config.json; is it a model in Hugging Face's format?"
         ) from error
-    except OSError as error:
-        raise ConfigError("base.model", str(file), f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError("base.model", str(file), f"is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise ConfigError("base.model", str(file), "is no JSON object")
     if name is None:  # a folder's own name says little; what the model calls itself says more
         named = config.get("_name_or_path")
         name = named if isinstance(named, str) else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway.config import DEMO_BASE
 from gateway.errors import ConfigError, nearest
+from launch.config_json import read_config
 from launch.demo_base import demo_base_path
 from launch.memory import parameters, stored_bytes, weight_bytes
 from launch.model_config import ModelShape, Quantization, read_shape
@@ -94,15 +95,9 @@ def weigh(source: Source, dtype: str, quantization: Quantization | None) -> Weig
 
 def _read(file: Path, name: str, folder: Path | None) -> Source:
     try:
-        config = json.loads(file.read_bytes())
+        config = read_config(file)
     except FileNotFoundError as error:
         raise ConfigError("base.model", str(file.parent), "has no config.json") from error
-    except OSError as error:
-        raise ConfigError("base.model", str(file), f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError("base.model", str(file), f"is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise ConfigError("base.model", str(file), "is no JSON object")
     return Source(name, config, read_shape(config, str(file)), folder, "config.json")
 
 

@@ -16,6 +16,7 @@ from jsonschema.validators import validator_for
 
 from gateway.config import Config, read_config
 from gateway.errors import ConfigError
+from gateway.launch_lock import is_running
 from gateway.pipeline.spec import compile_pipelines
 from launch.adapter_store import SPARE_BYTES
 from launch.adapters import ENGINE_RANKS, Adapter, check_adapter
@@ -30,7 +31,6 @@ from launch.plan_command import plan_of
 from launch.ports import free_port
 from launch.shapes import Base, describe_base
 from launch.stack import check_gateway_port
-from launch.state import is_running
 
 EXAMPLE_DIGEST = "0" * 64
 ADAPTERS = "adapters"

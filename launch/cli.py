@@ -13,6 +13,7 @@ import typer
 
 from gateway.config import load_config
 from gateway.errors import LoraGatewayError
+from gateway.launch_lock import is_running
 from gateway.snapshot import FILE, EngineStateName, EngineStatus, Snapshot, read_snapshot
 from launch.__main__ import complain, launch, with_state_dir
 from launch.adapter_commands import build_adapters_app
@@ -21,7 +22,6 @@ from launch.keys import build_keys_app
 from launch.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption
 from launch.plan_command import plan_command
 from launch.stack import up
-from launch.state import is_running
 from launch.task_commands import build_tasks_app, reload_command
 from launch.task_text import shares
 

@@ -17,8 +17,8 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.errors import ConfigError, LoraGatewayError, RequestError, Unavailable
+from gateway.launch_lock import is_running
 from gateway.snapshot import SOCKET, Snapshot, decode_snapshot
-from launch.state import is_running
 
 CONNECT_S = 5.0
 ANSWER_S = 1800.0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.config import Config, FallbackConfig, TaskConfig, environment
+from gateway.fallback.library import import_library
 from gateway.fallback.policy import ASKED
 from launch.findings import Finding
 
@@ -35,9 +34,8 @@ def _of_one(
             key,
             f"OpenAI's API has no {listed}, which the task's defaults ask for: it would never answer a chat",
         )
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import asks a server for prices
     try:
-        litellm: Any = importlib.import_module("litellm")
+        litellm: Any = import_library()
     except ImportError:
         yield Finding("error", key, "LiteLLM is not installed: pip install litellm")
         return

@@ -13,18 +13,10 @@ import signal
 import time
 from pathlib import Path
 
+from gateway.process_start import started_ticks
+
 FILE = "engine.pid"
 POLL_S = 0.1
-
-
-def started_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None where it is gone, or a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def remember(state_dir: Path, pid: int) -> None:

@@ -7,8 +7,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from gateway.client.calls import JsonObject, Prompt, Sampling
 from gateway.client.catalogue import Catalogue
-from gateway.client.handle import Handle, one_shape
-from gateway.client.structured import Shape
+from gateway.client.handle import Handle
 from gateway.client.transport import AsyncLink
 
 Result = TypeVar("Result")
@@ -74,9 +73,5 @@ class AsyncModel(Handle):
         **sampling: Unpack[Sampling],
     ) -> Any:
         """The answer as data, as `Model.generate_modeling`. Raises OutputInvalid, which has the text."""
-        one_shape(response_model, schema)
-        shape: Shape[Any]
-        shape = self._shape_of_type(response_model) if response_model else self._shape_of_schema(schema)
-        model = self._entry.id
-        call = self._shaped_call(shape, prompt, system, sampling)
-        return shape.read(model, self._completion(await self._link.ask(call, self._catalogue.adapters)))
+        call, read = self._data_call(response_model, schema, prompt, system, sampling)
+        return read(await self._link.ask(call, self._catalogue.adapters))

@@ -6,15 +6,13 @@ handles of their own never disturb each other. A call uses the adapter that was 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from gateway.client.calls import Call, Completion, JsonObject, Prompt, chat, completion_of
+from gateway.client.calls import Call, Completion, Prompt, chat, completion_of
 from gateway.client.catalogue import Catalogue
 from gateway.client.errors import GatewayUnreachable
 from gateway.client.structured import Shape, shape_of_schema, shape_of_type
-
-Result = TypeVar("Result")
 
 
 class Handle:
@@ -45,17 +43,27 @@ class Handle:
     ) -> Call:
         return chat(self._entry.id, prompt, system=system, sampling=sampling, stream=stream)
 
-    def _shape_of_schema(self, schema: Mapping[str, Any] | None) -> Shape[JsonObject]:
-        return shape_of_schema(self._entry, schema)
-
-    def _shape_of_type(self, response_model: type[Result]) -> Shape[Result]:
-        return shape_of_type(self._entry, response_model)
-
-    def _shaped_call(
-        self, shape: Shape[Any], prompt: Prompt, system: str | None, sampling: Mapping[str, Any]
-    ) -> Call:
+    def _data_call(
+        self,
+        response_model: type[Any] | None,
+        schema: Mapping[str, Any] | None,
+        prompt: Prompt,
+        system: str | None,
+        sampling: Mapping[str, Any],
+    ) -> tuple[Call, Callable[[object], Any]]:
+        """What is sent for data, and what reads the answer. Raises TypeError where both forms are given."""
+        if response_model is not None and schema is not None:
+            raise TypeError("give response_model or schema, not both")
+        shape: Shape[Any]
+        shape = (
+            shape_of_type(self._entry, response_model)
+            if response_model
+            else shape_of_schema(self._entry, schema)
+        )
+        model = self._entry.id
         asked = shape.response_format
-        return chat(self._entry.id, prompt, system=system, sampling=sampling, response_format=asked)
+        call = chat(model, prompt, system=system, sampling=sampling, response_format=asked)
+        return call, lambda document: shape.read(model, self._completion(document))
 
     def _completion(self, document: object) -> Completion:
         return read_completion(self._url, document)
@@ -67,9 +75,3 @@ def read_completion(url: str, document: object) -> Completion:
         return completion_of(document)
     except ValueError as error:
         raise GatewayUnreachable(url, f"what answers there is no lora-gateway: {error}") from error
-
-
-def one_shape(response_model: object, schema: object) -> None:
-    """Raises TypeError where both are given."""
-    if response_model is not None and schema is not None:
-        raise TypeError("give response_model or schema, not both")

@@ -62,8 +62,8 @@ class Use(AbstractContextManager[Model, None], AbstractAsyncContextManager[Async
         await self._left.aclose()
 
 
-class ModelManager:
-    """For any number of threads and event loops. `get_model_manager()` gives the process's own."""
+class _Manager:
+    """What both managers are: one gateway, and the coroutines that mean the same to each."""
 
     def __init__(self, network: Network | None = None, *, core: Core | None = None) -> None:
         """`core` is that of the manager whose gateway this one shares."""
@@ -108,7 +108,35 @@ class ModelManager:
             "url": url,
             "api_key": api_key,
         }
-        await _configure(self._core, arguments, progress)
+        # In a thread, since a start is a wait for a file; a cancelled one is ended before the word goes on.
+        given_up = threading.Event()
+        work = asyncio.ensure_future(
+            asyncio.to_thread(self._core.configure, arguments, progress, given_up.is_set)
+        )
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            given_up.set()
+            await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()  # Abandoned, which nobody waits for
+            raise
+
+    async def get_model_status(self, name: str) -> ModelStatus:
+        """What the gateway knows of a model now. Raises AdapterNotLoaded for one that it does not have."""
+        async with self._core.async_link() as link:
+            asked = (link.catalogue(), link.ask(HEALTH), link.text(METRICS))
+            catalogue, health, metrics = await asyncio.gather(*asked)
+            return status_of(name, catalogue, health, metrics)
+
+    @property
+    def url(self) -> str:
+        """Where the gateway is, for other clients. Raises NotConfigured."""
+        return self._core.target.url
+
+
+class ModelManager(_Manager):
+    """For any number of threads and event loops. `get_model_manager()` gives the process's own."""
 
     def configure_models_sync(
         self,
@@ -155,20 +183,11 @@ class ModelManager:
         model.set_lora_adapter(concepts.NAMING)
         return [concepts.named(one, model.generate_text(concepts.naming_prompt(one))) for one in groups]
 
-    async def get_model_status(self, name: str) -> ModelStatus:
-        """What the gateway knows of a model now. Raises AdapterNotLoaded for one that it does not have."""
-        return await _status(self._core, name)
-
     def get_model_status_sync(self, name: str) -> ModelStatus:
         """`get_model_status` for plain code."""
         link = self._core.link
         catalogue, health, metrics = link.catalogue(), link.ask(HEALTH), link.text(METRICS)
         return status_of(name, catalogue, health, metrics)
-
-    @property
-    def url(self) -> str:
-        """Where the gateway is, for other clients. Raises NotConfigured."""
-        return self._core.target.url
 
     def close(self) -> None:
         """Close the connections, and end the stack if it was started from here.
@@ -178,38 +197,8 @@ class ModelManager:
         self._core.close()
 
 
-class AsyncModelManager:
+class AsyncModelManager(_Manager):
     """As `ModelManager`, all coroutines. `get_async_model_manager()` gives the process's own."""
-
-    def __init__(self, network: Network | None = None, *, core: Core | None = None) -> None:
-        """`core` is that of the manager whose gateway this one shares."""
-        self._core = core or Core(network)
-
-    async def configure_models(
-        self,
-        *,
-        base_model_path: str | Path | None = None,
-        auto_unload: bool | str = False,
-        tasks: Sections | None = None,
-        pipelines: Sections | None = None,
-        state_dir: str | Path | None = None,
-        url: str | None = None,
-        api_key: str | None = None,
-        progress: Progress | None = to_stderr,
-        **settings: Any,
-    ) -> None:
-        """As `ModelManager.configure_models`."""
-        arguments = {
-            **settings,
-            "base_model_path": base_model_path,
-            "auto_unload": auto_unload,
-            "tasks": tasks,
-            "pipelines": pipelines,
-            "state_dir": state_dir,
-            "url": url,
-            "api_key": api_key,
-        }
-        await _configure(self._core, arguments, progress)
 
     def use_model(self, name: str) -> AbstractAsyncContextManager[AsyncModel, None]:
         """`async with manager.use_model("naming") as model:`"""
@@ -229,15 +218,6 @@ class AsyncModelManager:
             asked = (naming.generate_text(concepts.naming_prompt(one)) for one in groups)
             names = await asyncio.gather(*asked)
             return [concepts.named(one, name) for one, name in zip(groups, names, strict=True)]
-
-    async def get_model_status(self, name: str) -> ModelStatus:
-        """As `ModelManager.get_model_status`."""
-        return await _status(self._core, name)
-
-    @property
-    def url(self) -> str:
-        """Where the gateway is, for other clients. Raises NotConfigured."""
-        return self._core.target.url
 
     async def close(self) -> None:
         """As `ModelManager.close`."""
@@ -265,24 +245,3 @@ def concepts_read(text: str) -> list[Concept]:
         return concepts.concepts_of(text)
     except ValueError as error:
         raise OutputInvalid(concepts.PIPELINE, text, str(error), None) from error
-
-
-async def _configure(core: Core, arguments: Mapping[str, Any], progress: Progress | None) -> None:
-    """In a thread, since a start is a wait for a file; a cancelled one is ended before the word goes on."""
-    given_up = threading.Event()
-    work = asyncio.ensure_future(asyncio.to_thread(core.configure, arguments, progress, given_up.is_set))
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        given_up.set()
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()  # Abandoned, which nobody waits for
-        raise
-
-
-async def _status(core: Core, name: str) -> ModelStatus:
-    async with core.async_link() as link:
-        asked = (link.catalogue(), link.ask(HEALTH), link.text(METRICS))
-        catalogue, health, metrics = await asyncio.gather(*asked)
-        return status_of(name, catalogue, health, metrics)

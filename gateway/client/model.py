@@ -6,8 +6,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, TypeVar, Unpack, overload
 
 from gateway.client.calls import JsonObject, Prompt, Sampling
-from gateway.client.handle import Handle, one_shape
-from gateway.client.structured import Shape
+from gateway.client.handle import Handle
 from gateway.client.transport import Link
 
 Result = TypeVar("Result")
@@ -80,9 +79,5 @@ class Model(Handle):
         Of `response_model` (anything that pydantic has a schema for), of a JSON `schema`, else of the task's
         own schema; where there is none either, any JSON object. Raises OutputInvalid, which has the text.
         """
-        one_shape(response_model, schema)
-        shape: Shape[Any]
-        shape = self._shape_of_type(response_model) if response_model else self._shape_of_schema(schema)
-        model = self._entry.id
-        call = self._shaped_call(shape, prompt, system, sampling)
-        return shape.read(model, self._completion(self._link.ask(call, self._catalogue.adapters)))
+        call, read = self._data_call(response_model, schema, prompt, system, sampling)
+        return read(self._link.ask(call, self._catalogue.adapters))

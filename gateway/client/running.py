@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.process_start import started_ticks
+
 FILE = "running.json"
-LAUNCH_LOCK = "launch.lock"
-"""Held by the control plane as long as it lives."""
 
 
 @dataclass(frozen=True)
@@ -47,36 +47,3 @@ def note_running(folder: Path, settings: Mapping[str, Any], url: str) -> None:
     descriptor = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
         json.dump(asdict(running), out)
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a control plane runs on the folder."""
-    try:
-        lock = os.open(folder / LAUNCH_LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return not lock_now(lock)
-    finally:
-        os.close(lock)
-
-
-def lock_now(lock: int) -> bool:
-    """Whether the lock could be had at once."""
-    import fcntl  # here, so that a gateway can be used from where there is none of it
-
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def started_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None where it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
-    return None if fields[0] in "ZX" else int(fields[19])

@@ -23,9 +23,10 @@ from gateway.client.errors import (
     StackFailed,
     adapter_variable,
 )
-from gateway.client.running import is_held, lock_now, note_running, read_running
+from gateway.client.running import note_running, read_running
 from gateway.client.settings import Start, check, stack_environment
 from gateway.client.transport import Link, Target
+from gateway.launch_lock import is_running, lock_now
 
 GRACE_S = 90.0
 """Longer than `up` takes where everything uses its own limit: 40 s for the gateway, 35 s for the engine."""
@@ -224,7 +225,7 @@ def _joined(start: Start, progress: Progress, abandoned: Callable[[], bool]) -> 
     """The address of the stack that runs there; empty where none does. Raises AlreadyConfigured."""
     folder = start.state_dir
     running = read_running(folder)
-    if not is_held(folder):
+    if not is_running(folder):
         return ""
     if running is None:
         raise AlreadyConfigured(
@@ -232,7 +233,7 @@ def _joined(start: Start, progress: Progress, abandoned: Callable[[], bool]) -> 
             "another state_dir."
         )
     if running.ends:
-        _wait(lambda: not is_held(folder), f"the last stack on {folder} ends", progress, abandoned)
+        _wait(lambda: not is_running(folder), f"the last stack on {folder} ends", progress, abandoned)
         return ""
     if running.settings != start.document:
         what = differences(running.settings, start.document)

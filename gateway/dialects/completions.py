@@ -22,7 +22,7 @@ from gateway.dialects.parameters import (
 )
 from gateway.events import EventStream, Usage, usage_of
 from gateway.table import Route
-from gateway.upstream import Segments
+from gateway.upstream_connection import Segments
 
 SAMPLING = frozenset(
     {

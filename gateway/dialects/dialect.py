@@ -15,7 +15,7 @@ from gateway.dialects.parameters import Limits, Rule, unknown, unsupported
 from gateway.errors import RequestError
 from gateway.events import EventStream, Usage
 from gateway.table import Route
-from gateway.upstream import Segments
+from gateway.upstream_connection import Segments
 
 _encode = msgspec.json.Encoder().encode
 NOTHING: Mapping[str, Rule] = MappingProxyType({})

@@ -12,9 +12,9 @@ from gateway.dialects.completions import GATEWAYS_OWN
 from gateway.dialects.dialect import Dialect, one_line
 from gateway.dialects.parameters import (
     Limits,
-    checked,
     members,
     only,
+    schema,
     template_variables,
     tokens,
     tools,
@@ -24,7 +24,7 @@ from gateway.dialects.parameters import (
 from gateway.errors import InvalidRequest, RequestError
 from gateway.events import EventStream, NamedEvents, Usage
 from gateway.table import Route
-from gateway.upstream import Segments
+from gateway.upstream_connection import Segments
 
 _EMPTY = re.compile(rb"\[\s*\]")
 _encode = msgspec.json.Encoder().encode
@@ -105,7 +105,7 @@ def envelope(status: int, message: str, request_id: bytes) -> bytes:
 
 
 def _output_config(key: str, fields: Fields, limits: Limits) -> None:
-    checked(key, fields, limits)
+    schema(key, fields, limits)
     _OUTPUT_CONFIG(key, fields, limits)
 
 

@@ -26,7 +26,7 @@ from gateway.dialects.parameters import (
 )
 from gateway.events import EventStream, NamedEvents, Usage
 from gateway.table import Route
-from gateway.upstream import Segments
+from gateway.upstream_connection import Segments
 
 _encode = msgspec.json.Encoder().encode
 _FALSE = msgspec.Raw(b"false")

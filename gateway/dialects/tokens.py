@@ -11,7 +11,7 @@ from gateway.dialects.parameters import template_variables, tools
 from gateway.errors import InvalidRequest
 from gateway.events import EventStream, Usage, usage_of
 from gateway.table import Route
-from gateway.upstream import Segments
+from gateway.upstream_connection import Segments
 
 
 class _Wordless(Dialect):

@@ -27,7 +27,7 @@ from gateway.batches.runner import DAY_S, Runner
 from gateway.cold import WaitingRoom
 from gateway.config import GatewayConfig
 from gateway.contract import Fields, decode_body, text_field
-from gateway.endpoints.doors import Call, Door, JsonDocument, limit_of, page_of
+from gateway.endpoints.doors import Call, Door, JsonDocument, check_known, limit_of, page_of
 from gateway.endpoints.files import PATH as FILES_PATH
 from gateway.endpoints.files import PURPOSE, Files
 from gateway.endpoints.reply import read_json_body
@@ -101,7 +101,7 @@ class Batches:
 
     async def _create(self, call: Call) -> JsonDocument:
         fields = decode_body(await read_json_body(call.head, call.receive, self._bounds))
-        _check_known(fields)
+        check_known(fields, KNOWN_FIELDS)
         file_id = text_field(fields, "input_file_id")
         endpoint = text_field(fields, "endpoint")
         if endpoint not in self._endpoints.paths:
@@ -186,16 +186,6 @@ class Batches:
 
 def _no_batch(batch_id: str, param: str) -> NotFound:
     return NotFound(f"There is no batch '{batch_id[:80]}'.", param=param)
-
-
-def _check_known(fields: Fields) -> None:
-    for name in fields:
-        if name not in KNOWN_FIELDS:
-            raise InvalidRequest(
-                f"Unknown parameter '{name[:80]}'; known here: {', '.join(KNOWN_FIELDS)}.",
-                param=name[:80],
-                code="unsupported_parameter",
-            )
 
 
 def _decoded(fields: Fields, key: str) -> object:

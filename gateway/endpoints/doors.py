@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
@@ -38,14 +38,19 @@ class Call:
         found = dict(
             urllib.parse.parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
         )
-        for name in found:
-            if name not in known:
-                raise InvalidRequest(
-                    f"Unknown parameter '{name[:80]}'; known here: {', '.join(known) or 'none'}.",
-                    param=name[:80],
-                    code="unsupported_parameter",
-                )
+        check_known(found, known)
         return found
+
+
+def check_known(names: Iterable[str], known: Collection[str]) -> None:
+    """Raises InvalidRequest for a name that is not known here."""
+    for name in names:
+        if name not in known:
+            raise InvalidRequest(
+                f"Unknown parameter '{name[:80]}'; known here: {', '.join(known) or 'none'}.",
+                param=name[:80],
+                code="unsupported_parameter",
+            )
 
 
 Handler = Callable[[Call], Awaitable[JsonDocument]]

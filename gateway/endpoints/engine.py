@@ -25,7 +25,7 @@ from gateway.relay import UNREACHABLE, Relay, error_answer, send_last_event, unt
 from gateway.shadow import Shadow
 from gateway.shadow_copy import Copy, Watched
 from gateway.table import Route
-from gateway.upstream import Segments
+from gateway.upstream_connection import Segments
 
 logger = logging.getLogger("gateway.engine")
 

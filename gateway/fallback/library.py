@@ -79,11 +79,16 @@ class LiteLLM(Protocol):
     async def close_litellm_async_clients(self) -> None: ...
 
 
-def load() -> LiteLLM:
-    """Import it, quietly. Raises ImportError."""
+def import_library() -> LiteLLM:
+    """Import it, without what its import does on its own account. Raises ImportError."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    library = cast(LiteLLM, importlib.import_module("litellm"))
+    return cast(LiteLLM, importlib.import_module("litellm"))
+
+
+def load() -> LiteLLM:
+    """Import it, quietly. Raises ImportError."""
+    library = import_library()
     library.suppress_debug_info = True
     library.telemetry = False
     library.disable_aiohttp_transport = True  # it leaves connections open when a call is cancelled

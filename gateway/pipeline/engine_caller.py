@@ -20,7 +20,7 @@ from gateway.relay import Relay, engine_failure, read_whole
 from gateway.shadow import Shadow
 from gateway.shadow_copy import Copy
 from gateway.table import Route
-from gateway.upstream import Connection
+from gateway.upstream_connection import Connection
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 

@@ -17,6 +17,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from gateway.errors import EngineFailure
+from gateway.process_start import started_ticks
 from gateway.snapshot import FILE, EngineStatus, read_snapshot
 
 Victim = Literal["engine", "supervisor", "gateway"]
@@ -230,20 +231,14 @@ def program_under(parent: int, module: str) -> int:
 
 def is_alive(pid: int) -> bool:
     """Whether it runs and is no zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return bool(pid) and stat.rpartition(")")[2].split()[0] not in "ZX"
+    return started_ticks(pid) is not None
 
 
 def started_at(pid: int) -> float:
     """When a process began, in monotonic seconds; now where it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+    ticks = started_ticks(pid)
+    if ticks is None:
         return time.monotonic()
-    ticks = int(stat.rpartition(")")[2].split()[19])
     return ticks / os.sysconf("SC_CLK_TCK") - _since_boot() + time.monotonic()
 
 

@@ -15,16 +15,11 @@ import pytest
 from openai import NotFoundError, OpenAI
 from openai.types import Batch
 
+from tests.engine.asked import PROMPTS
 from tests.engine.conftest import ROOT, RealStack
 
 pytestmark = pytest.mark.engine
 CHAT: Final = "/v1/chat/completions"
-PROMPTS = {
-    "base": "The capital of France is",
-    "naming": "Definition: a round fruit with firm white flesh\nMembers: pippin, russet",
-    "concept": "apple\ntruck\nbanana\nbus",
-    "concept-naming": "apple\ntruck\nbanana\nbus",
-}
 
 
 def line(custom_id: str, model: str, **more: object) -> str:

@@ -11,21 +11,15 @@ import httpx
 import pytest
 from anthropic import Anthropic
 
+from tests.engine.asked import CITY, CLUSTER, NAMING, stream_and_leave
 from tests.engine.conftest import RealStack
 
 pytestmark = pytest.mark.engine
-NAMING = "Definition: a round fruit with firm white flesh\nMembers: pippin, russet"
-CLUSTER = "apple\ntruck\nbanana\nbus"
 GREEDY = {"temperature": 0}
 WEATHER: Any = {
     "name": "get_weather",
     "description": "the weather of a city",
-    "input_schema": {
-        "type": "object",
-        "properties": {"city": {"type": "string"}},
-        "required": ["city"],
-        "additionalProperties": False,
-    },
+    "input_schema": CITY,
     "strict": True,
 }
 
@@ -157,9 +151,5 @@ def test_models_are_listed(client: Anthropic) -> None:
 
 
 def test_client_that_leaves_frees_the_engine(real: RealStack) -> None:
-    body = {"model": "naming", "messages": user(NAMING), "max_tokens": 1500, "stream": True}
-    body["messages"] = user("Write on and on. " * 20)
-    with httpx.stream("POST", f"{real.url}/v1/messages", json=body, timeout=240) as response:
-        assert response.status_code == 200
-        next(response.iter_raw())
-    real.until_idle()
+    endless = user("Write on and on. " * 20)
+    stream_and_leave(real, "/v1/messages", model="naming", messages=endless, max_tokens=1500)

@@ -20,13 +20,13 @@ from gateway.client.concepts import concept_schema
 from gateway.settings import DEMO_BASE
 from gateway.snapshot import read_snapshot
 from launch.bench.recovery_kills import is_alive
+from tests.engine.asked import NAMING
 from tests.engine.conftest import ROOT, RealStack
 
 pytestmark = pytest.mark.engine
 TERMS = ["apple", "truck", "banana", "bus"]
 PROMPT = "\n".join(TERMS)
 RELATING = "Name the relation of the first term to the second."
-NAMING = "Definition: a round fruit with firm white flesh\nMembers: pippin, russet"
 
 
 @pytest.fixture

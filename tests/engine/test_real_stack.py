@@ -12,16 +12,11 @@ import httpx
 import pytest
 from openai import AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
 
+from tests.engine.asked import PROMPTS
 from tests.engine.conftest import ROOT, RealStack
 
 pytestmark = pytest.mark.engine
 MODELS = ["base", "naming", "concept", "concept-naming"]
-PROMPTS = {
-    "base": "The capital of France is",
-    "naming": "Definition: a round fruit with firm white flesh\nMembers: pippin, russet",
-    "concept": "apple\ntruck\nbanana\nbus",
-    "concept-naming": "apple\ntruck\nbanana\nbus",
-}
 GREEDY = {"temperature": 0, "max_tokens": 16}
 
 

@@ -6,24 +6,17 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from openai import APIError, BadRequestError, NotFoundError, OpenAI
 
+from tests.engine.asked import CITY, CLUSTER, NAMING, stream_and_leave
 from tests.engine.conftest import RealStack
 
 pytestmark = pytest.mark.engine
-NAMING = "Definition: a round fruit with firm white flesh\nMembers: pippin, russet"
-CLUSTER = "apple\ntruck\nbanana\nbus"
 WEATHER: Any = {
     "type": "function",
     "name": "get_weather",
-    "parameters": {
-        "type": "object",
-        "properties": {"city": {"type": "string"}},
-        "required": ["city"],
-        "additionalProperties": False,
-    },
+    "parameters": CITY,
     "strict": True,
 }
 
@@ -141,8 +134,5 @@ def test_a_fault_in_a_stream_is_an_error_of_the_sdk(real: RealStack, client: Ope
 
 
 def test_client_that_leaves_frees_the_engine(real: RealStack) -> None:
-    body = {"model": "naming", "input": NAMING, "max_output_tokens": 1500, "ignore_eos": True, "stream": True}
-    with httpx.stream("POST", f"{real.url}/v1/responses", json=body, timeout=240) as response:
-        assert response.status_code == 200
-        next(response.iter_raw())
-    real.until_idle()
+    endless = {"input": NAMING, "max_output_tokens": 1500, "ignore_eos": True}
+    stream_and_leave(real, "/v1/responses", model="naming", **endless)

@@ -8,16 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.engine.asked import CITY
 from tests.engine.conftest import RealStack
 
 pytestmark = pytest.mark.engine
 USER = [{"role": "user", "content": "The capital of France is"}]
-CITY = {
-    "type": "object",
-    "properties": {"city": {"type": "string"}},
-    "required": ["city"],
-    "additionalProperties": False,
-}
 
 
 def post(real: RealStack, path: str, **body: Any) -> httpx.Response:

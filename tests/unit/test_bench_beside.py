@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -81,7 +82,8 @@ def test_batch_is_there_from_its_first_answer_on_and_cancelled_at_the_end(tmp_pa
     async def main() -> None:
         async with asyncio.timeout(60), stack(tmp_path, batches={"max_in_flight": 4}) as made:
             held = asyncio.Event()
-            made.engine.answers["base"] = lambda _: Answer(hold_head=held if made.engine.active > 2 else None)
+            asked = itertools.count()
+            made.engine.answers["base"] = lambda _: Answer(hold_head=held if next(asked) > 1 else None)
             assert await asyncio.to_thread(in_a_thread, made) >= 1
             batches = (await made.client.get("/v1/batches")).json()["data"]
             assert [batch["status"] for batch in batches] == ["cancelled"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from pathlib import Path
@@ -11,11 +10,18 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import fake_apis
 from tests.fake_engine import Answer, recorded
 from tests.unit.controlled import controlled
-from tests.unit.named_events import counted, events, pipeline_answers
-from tests.unit.stack import TASKS, Stack, eventually, stack
+from tests.unit.named_events import (
+    answer_after_a_wait,
+    check_untouched_stream,
+    concept_names,
+    counted,
+    events,
+    pipeline_answers,
+    sent,
+)
+from tests.unit.stack import TASKS, Stack, stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
 PATH = "/v1/messages"
@@ -84,18 +90,12 @@ async def test_a_clients_own_settings_stand(
 ) -> None:
     async with stack(tmp_path) as s:
         assert (await ask(s, **given)).status_code == 200
-        sent = s.engine.completions[0].json
-        assert {key: sent.get(key) for key in expected} == expected
+        assert sent(s, expected) == expected
 
 
 async def test_stream_passes_untouched_and_its_usage_is_counted(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
-        answer = await ask(s, stream=True)
-        made = fake_apis.stream(PATH, s.engine.completions[0].json, ["Par", "is"])
-        assert answer.content == made.before + made.token("Par") + made.token("is") + made.after
-        await s.at_rest()
-        assert counted(s, "prompt_tokens_total") == 7
-        assert counted(s, "completion_tokens_total") == 2
+        await check_untouched_stream(s, await ask(s, stream=True))
 
 
 async def test_usage_of_a_whole_answer_counts_what_came_from_the_cache(tmp_path: Path) -> None:
@@ -195,11 +195,7 @@ async def test_stream_that_waited_and_is_refused_ends_with_the_error_event(tmp_p
     async with controlled(tmp_path, "stopped", lazy=True, heartbeat_s=0.02) as c:
         body = json.dumps(recorded("error_message")["body"], indent=1).encode()
         c.stack.engine.answers[NAMING] = Answer(status=400, body=body)
-        asking = asyncio.create_task(ask(c.stack, stream=True))
-        await eventually(lambda: c.stack.gateway.room.waiting == 1)
-        await asyncio.sleep(0.06)
-        await c.state("ready")
-        answer = await asking
+        answer = await answer_after_a_wait(c, ask(c.stack, stream=True))
         assert answer.text.startswith(": engine ")
         assert answer.headers["request-id"] == answer.headers["x-request-id"]
         ((name, event),) = events(answer.text)
@@ -281,8 +277,7 @@ async def test_pipeline_answers_as_a_message(tmp_path: Path) -> None:
             "assistant",
             "end_turn",
         )
-        document = json.loads(message["content"][0]["text"])
-        assert [one["name"] for one in document["concepts"]] == ["name of one", "name of two"]
+        assert concept_names(message["content"][0]["text"]) == ["name of one", "name of two"]
         assert message["usage"]["input_tokens"] == 21
         assert answer.headers["request-id"]
         await s.at_rest()

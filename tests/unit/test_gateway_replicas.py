@@ -15,7 +15,8 @@ import pytest
 
 from gateway.replica import EJECTED_S, LONGEST_EJECTED_S, Replica
 from gateway.snapshot import EngineStatus
-from gateway.upstream import Address, Timeouts, Upstream
+from gateway.upstream import Upstream
+from gateway.upstream_connection import Address, Timeouts
 from tests.fake_control import engine_of
 from tests.fake_engine import Answer
 from tests.unit.controlled import controlled, held, says, two
@@ -188,7 +189,8 @@ async def test_connection_that_is_not_made_in_time_goes_to_the_other(tmp_path: P
 async def test_request_that_may_have_run_is_not_sent_to_another(
     tmp_path: Path, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.upstream.RACE_S", 0.0)  # a connection that ends had time to run something
+    # A connection that ends had time to run something.
+    monkeypatch.setattr("gateway.upstream_connection.RACE_S", 0.0)
     async with two(tmp_path) as t:
         t.c.engine.answers["base"] = t.other.answers["base"] = Answer(raw=raw)
         answer = await t.c.stack.chat(model="base")
@@ -201,7 +203,7 @@ async def test_request_that_may_have_run_is_not_sent_to_another(
 async def test_engine_that_breaks_off_before_its_answer_rests(
     tmp_path: Path, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.upstream.RACE_S", 0.0)
+    monkeypatch.setattr("gateway.upstream_connection.RACE_S", 0.0)
     async with two(tmp_path) as t:
         t.other.answers["base"] = Answer(raw=raw)
         statuses: list[int] = []

@@ -10,11 +10,18 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import fake_apis
 from tests.fake_engine import Answer
 from tests.unit.controlled import controlled
-from tests.unit.named_events import counted, events, pipeline_answers
-from tests.unit.stack import TASKS, Stack, eventually, stack
+from tests.unit.named_events import (
+    answer_after_a_wait,
+    check_untouched_stream,
+    concept_names,
+    counted,
+    events,
+    pipeline_answers,
+    sent,
+)
+from tests.unit.stack import TASKS, Stack, stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
 PATH = "/v1/responses"
@@ -63,8 +70,7 @@ async def test_a_clients_own_settings_stand(
 ) -> None:
     async with stack(tmp_path) as s:
         assert (await ask(s, **given)).status_code == 200
-        sent = s.engine.completions[0].json
-        assert {key: sent.get(key) for key in expected} == expected
+        assert sent(s, expected) == expected
 
 
 async def test_a_base_gets_what_came(tmp_path: Path) -> None:
@@ -84,13 +90,8 @@ async def test_large_input_reaches_the_engine_whole(tmp_path: Path) -> None:
 async def test_stream_passes_untouched_and_its_usage_is_counted(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
         answer = await ask(s, stream=True)
-        sent = s.engine.completions[0].json
-        assert "stream_options" not in sent
-        made = fake_apis.stream(PATH, sent, ["Par", "is"])
-        assert answer.content == made.before + made.token("Par") + made.token("is") + made.after
-        await s.at_rest()
-        assert counted(s, "prompt_tokens_total") == 7
-        assert counted(s, "completion_tokens_total") == 2
+        assert "stream_options" not in s.engine.completions[0].json
+        await check_untouched_stream(s, answer)
 
 
 async def test_usage_of_a_whole_answer_is_counted(tmp_path: Path) -> None:
@@ -123,11 +124,7 @@ async def test_client_that_leaves_aborts(tmp_path: Path, stream: bool) -> None:
 
 async def test_stream_waits_for_a_cold_engine_with_heartbeats(tmp_path: Path) -> None:
     async with controlled(tmp_path, "stopped", lazy=True, heartbeat_s=0.02) as c:
-        asking = asyncio.create_task(ask(c.stack, stream=True))
-        await eventually(lambda: c.stack.gateway.room.waiting == 1)
-        await asyncio.sleep(0.06)
-        await c.state("ready")
-        answer = await asking
+        answer = await answer_after_a_wait(c, ask(c.stack, stream=True))
         assert answer.text.startswith(": engine ")
         assert answer.headers["x-gateway-cold"] == "true"
         assert events(answer.text)[-1][0] == "response.completed"
@@ -137,11 +134,8 @@ async def test_stream_that_waited_and_is_refused_ends_with_the_error_event(tmp_p
     async with controlled(tmp_path, "stopped", lazy=True, heartbeat_s=0.02) as c:
         refusal = {"error": {"message": "no", "type": "BadRequestError", "param": "input", "code": 400}}
         c.stack.engine.answers[NAMING] = Answer(status=400, body=json.dumps(refusal).encode())
-        asking = asyncio.create_task(ask(c.stack, stream=True))
-        await eventually(lambda: c.stack.gateway.room.waiting == 1)
-        await asyncio.sleep(0.06)
-        await c.state("ready")
-        ((name, event),) = events((await asking).text)
+        answer = await answer_after_a_wait(c, ask(c.stack, stream=True))
+        ((name, event),) = events(answer.text)
         assert (name, event["type"], event["message"], event["code"]) == (
             "error",
             "error",
@@ -177,8 +171,7 @@ async def test_pipeline_answers_as_a_response(tmp_path: Path) -> None:
             "completed",
             "concept-naming",
         )
-        document = json.loads(answer["output"][0]["content"][0]["text"])
-        assert [one["name"] for one in document["concepts"]] == ["name of one", "name of two"]
+        assert concept_names(answer["output"][0]["content"][0]["text"]) == ["name of one", "name of two"]
         usage = answer["usage"]
         assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > 0
         assert [stage["stage"] for stage in usage["stages"]] == ["extract", "name"]

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEVELS = (
-    ("gateway.errors",),
+    ("gateway.errors", "gateway.launch_lock", "gateway.process_start"),
     ("gateway.settings",),
     ("gateway.config", "gateway.snapshot"),
     ("gateway.client",),
@@ -22,11 +22,15 @@ LEVELS = (
         "gateway.replica",
         "gateway.replicas",
         "gateway.control",
+        "gateway.live_config",
         "gateway.slots",
         "gateway.upstream",
+        "gateway.upstream_connection",
         "gateway.limits",
         "gateway.auth",
         "gateway.http_cycle",
+        "gateway.http_deadline",
+        "gateway.http_parsers",
         "gateway.http_server",
         "gateway.workers",
     ),
@@ -54,12 +58,16 @@ LEVELS = (
 SHARED = (
     "gateway.config",
     "gateway.errors",
+    "gateway.launch_lock",
+    "gateway.process_start",
     "gateway.snapshot",
     "gateway.pipeline.spec",
+    "gateway.fallback.library",
     "gateway.fallback.policy",
 )
 """What the control plane may know of the gateway: the configuration, whether its pipelines compile,
-what a fallback can be asked."""
+what a fallback can be asked and how its library is imported, when a process started, whether a launch
+runs."""
 FILES = sorted([*ROOT.glob("gateway/**/*.py"), *ROOT.glob("launch/**/*.py")])
 
 

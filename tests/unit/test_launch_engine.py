@@ -8,9 +8,10 @@ import pytest
 
 from gateway.config import Config
 from gateway.errors import ConfigError
+from gateway.launch_lock import is_running
 from launch import ports
 from launch.reloading import differing
-from launch.state import is_running, sole_launch
+from launch.state import sole_launch
 
 
 def test_second_launch_on_a_folder_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.process_start import started_ticks
 from launch import orphans
 
 
@@ -38,7 +39,7 @@ def test_orphan_is_ended_though_it_is_deaf(tmp_path: Path, stray: subprocess.Pop
 def test_other_process_under_the_same_pid_is_left_alone(
     tmp_path: Path, stray: subprocess.Popen[bytes]
 ) -> None:
-    ticks = orphans.started_ticks(stray.pid)
+    ticks = started_ticks(stray.pid)
     assert ticks is not None
     (tmp_path / orphans.FILE).write_text(json.dumps({"pid": stray.pid, "ticks": ticks - 1}))
     assert orphans.end_orphan(tmp_path, 0.2) is None
@@ -52,5 +53,5 @@ def test_damaged_note_is_no_orphan(tmp_path: Path, text: str) -> None:
 
 
 def test_own_start_is_known_and_a_gone_process_is_not() -> None:
-    assert orphans.started_ticks(os.getpid())
-    assert orphans.started_ticks(2**22 + 1) is None
+    assert started_ticks(os.getpid())
+    assert started_ticks(2**22 + 1) is None

@@ -12,7 +12,8 @@ import pytest
 
 from gateway.errors import EngineError, GatewayTimeout
 from gateway.http_server import GatewayProtocol
-from gateway.upstream import HIGH_WATER_BYTES, Address, Connection, Disconnected, Timeouts, Upstream
+from gateway.upstream import Upstream
+from gateway.upstream_connection import HIGH_WATER_BYTES, Address, Connection, Disconnected, Timeouts
 from tests.fake_engine import Answer
 from tests.unit.scripted_engine import PATIENT, Peer, Script, engine, repeats, says
 from tests.unit.stack import eventually, stack

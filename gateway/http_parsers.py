@@ -1,0 +1,28 @@
+"""What stands in a parser's place, or hears it, once a connection brings no further request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+
+class Deaf:
+    """In a parser's place: what still comes is read and dropped."""
+
+    def feed_data(self, data: bytes) -> None:
+        pass
+
+
+class BodyOnly:
+    """Of what a parser finds, only the body goes on."""
+
+    def __init__(self, on_body: Callable[[bytes], None], on_message_complete: Callable[[], None]) -> None:
+        self.on_body = on_body
+        self.on_message_complete = on_message_complete
+
+
+def head_before_body(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """For a new parser, which is to read the body that goes with these headers; empty where there is none."""
+    framing = [
+        b"%b: %b\r\n" % header for header in headers if header[0] in (b"content-length", b"transfer-encoding")
+    ]
+    return b"POST / HTTP/1.1\r\nconnection: close\r\n%b\r\n" % b"".join(framing) if framing else b""
