@@ -41,6 +41,7 @@ _PROMPTS = ("messages", "prompt", "input")
 class _Fault(msgspec.Struct):
     message: str = ""
     param: str | None = None
+    code: int | str | None = None
 
 
 class _Refusal(msgspec.Struct):
@@ -59,7 +60,7 @@ def refusal_of(answer: bytes, parameters: Collection[str]) -> InvalidRequest | N
         fault = _decode(answer).error
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    if not fault.message:
+    if not fault.message or isinstance(fault.code, str):  # a code in words is OpenAI's own idiom
         return None
     found = list(dict.fromkeys(_found(fault.message)))
     if found:

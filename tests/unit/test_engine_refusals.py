@@ -134,7 +134,17 @@ def test_a_parameter_that_stands_in_words_alone_is_the_errors_param(
     assert told(message, param)[:2] == expected
 
 
-@pytest.mark.parametrize("answer", [b"", b"no json", b'{"detail":"x"}', b'{"error":"x"}', b'{"error":{}}'])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"no json",
+        b'{"detail":"x"}',
+        b'{"error":"x"}',
+        b'{"error":{}}',
+        b'{"error":{"message":"1 validation error:","code":"words"}}',
+    ],
+)
 def test_what_is_no_error_of_the_engines_stays(answer: bytes) -> None:
     assert CHAT.refusal(400, answer, b"r") == (400, answer)
 
