@@ -83,8 +83,6 @@ def add_command(
     added = next((one for one in status.versions if one.id == answer["id"]), VersionStatus(answer["id"]))
     print(f"{added.id}: rank {added.rank}, {size_of(added)}, loaded and proven in {took_s:.1f} s")
     _print_lines([f"warning: {warning}" for warning in answer.get("warnings", ())])
-    for warning in answer.get("warnings", ()):
-        print(f"  warning: it {warning}")
     _print_lines(what_requests_see(task, status))
 
 

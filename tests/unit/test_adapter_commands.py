@@ -116,7 +116,9 @@ def test_what_the_checks_warn_of_is_said(run: Run) -> None:
             return dataclasses.replace(take(*arguments, **options), warnings=("was trained on 'other'",))
 
         shell.plant.adapters.take = warning  # type: ignore[method-assign]
-        assert "warning: was trained on 'other'\n" in (await shell.add("naming", "two")).out
+        said = (await shell.add("naming", "two")).out
+        assert "warning: was trained on 'other'\n" in said
+        assert said.count("was trained on") == 1
 
     run(work)
 
