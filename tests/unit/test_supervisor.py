@@ -219,6 +219,15 @@ def test_new_task_by_command_carries_its_system_prompt(tmp_path: Path) -> None:
     run(tmp_path, work)
 
 
+def test_adapter_that_acts_under_its_system_prompt_alone_can_be_added_with_it(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        assert "has no effect" in (await made.add("relation", "r")).text
+        assert (await made.add("relation", "r", system="Relate.")).status_code == 200
+
+    run(tmp_path, work, PlantOptions(arguments=("--only-under", "Relate."), tasks={}))
+
+
 def test_adapter_without_effect_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     async def work(made: Plant) -> None:
         await made.until_state("ready")
@@ -352,6 +361,46 @@ def test_reload_is_refused_whole(tmp_path: Path) -> None:
         assert made.engine.loaded == [version.id for version in before["naming"].versions]
 
     run(tmp_path, work, PlantOptions(arguments=("--effectless", "extra-idle")))
+
+
+def test_reload_while_an_engine_proves_its_adapters_is_not_lost_on_it(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until(lambda: made.engine.stage.startswith("proving naming"))
+        made.options.tasks = {"naming": "two", "extra": "x"}
+        assert (await made.client.post("/reload")).status_code == 200
+        await made.fake(hang=False)
+        await made.until_state("ready")
+        assert made.engine.loaded == sorted({**made.versions("naming"), **made.versions("extra")})
+
+    run(tmp_path, work, PlantOptions(arguments=("--hang", "naming")))
+
+
+def test_reload_while_an_engine_drains_is_not_lost_on_it(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
+            lines = events.aiter_lines()  # to be kept: with it the stream would end
+            await anext(lines)
+            await made.client.post("/gateways", json={"gateway": "g1", "version": 0, "in_flight": 1})
+            made.supervisor.keepers[0].idle()
+            await made.until_state("draining")
+            made.options.tasks = {"naming": "one", "extra": "x"}
+            assert (await made.client.post("/reload")).status_code == 200
+            await made.client.post("/engines/start", json={})
+            await made.until_state("ready")
+            assert made.engine.loaded == sorted({**made.versions("naming"), **made.versions("extra")})
+
+    run(tmp_path, work)
+
+
+def test_reload_leaves_an_engine_stopped_that_nobody_has_asked_for(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        made.options.tasks = {"naming": "two"}
+        for _ in range(2):
+            assert (await made.client.post("/reload")).status_code == 200
+        assert made.engine.state == "stopped"
+
+    run(tmp_path, work, PlantOptions(base={"start": "lazy"}))
 
 
 def test_attached_engine_is_kept_in_step(tmp_path: Path) -> None:
