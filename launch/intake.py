@@ -138,12 +138,12 @@ class Intake:
                 added_at=at,
             )
             wanted = plant.desired.get(addition.task, Wanted(addition.task))
-            # Asked before anything is loaded, so that what cannot be is said at once.
-            after = add_version(wanted, version, at, canary=addition.canary, shadow=addition.shadow)
-            if addition.system is not None:
-                settings: JsonObject = {**wanted.settings, "system": addition.system}
-                after = dataclasses.replace(after, settings=settings)
             with self._expecting(version):
+                # Asked before anything is loaded, so that what cannot be is said at once.
+                after = add_version(wanted, version, at, canary=addition.canary, shadow=addition.shadow)
+                if addition.system is not None:
+                    settings: JsonObject = {**wanted.settings, "system": addition.system}
+                    after = dataclasses.replace(after, settings=settings)
                 await self._load_everywhere(version, key, enter, addition.system)
                 self._commit(after)
             return version, adapter.warnings

@@ -241,6 +241,18 @@ def test_adapter_without_effect_is_refused_and_nothing_changes(tmp_path: Path) -
     run(tmp_path, work, PlantOptions(arguments=("--effectless", "naming-idle")))
 
 
+def test_copy_of_an_adapter_that_its_task_cannot_take_is_removed(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        await made.add("naming", "two", canary=10)
+        refused = await made.add("naming", "three")
+        assert "has the candidate" in refused.json()["error"]["message"]
+        await made.until(lambda: len(made.adapters.removed) == 1)
+        assert made.adapters.removed[0] not in made.versions()
+
+    run(tmp_path, work)
+
+
 def test_one_bad_adapter_does_not_keep_the_others_from_being_served(tmp_path: Path) -> None:
     async def work(made: Plant) -> None:
         await made.until_state("ready")
