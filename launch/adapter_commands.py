@@ -204,7 +204,7 @@ def absolute_source(source: str) -> str:
 def canary_percent(text: str) -> float:
     """`10%` or `10` as percent, over 0 and under 100. Raises ConfigError."""
     number, percent = _number(text, "--canary")
-    if number < 1 and not percent:
+    if 0 < number < 1 and not percent:
         mend = f"is it {number:g}% or {number * 100:g}%? Write the one that is meant"
         raise ConfigError("--canary", text, mend)
     if not 0 < number < 100:

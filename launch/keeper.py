@@ -23,7 +23,9 @@ logger = logging.getLogger("launch.keeper")
 
 def say(text: str) -> None:
     """A line for the person who started it, apart from the engine's own log."""
-    with suppress(BrokenPipeError):  # its reader was killed; the engine is still to be stopped
+    with suppress(
+        OSError
+    ):  # its reader was killed, or its terminal closed; the engine is still to be stopped
         print(f"engine: {text}", file=sys.stderr, flush=True)
 
 
