@@ -14,7 +14,7 @@ import pytest
 
 from gateway.snapshot import decode_snapshot
 from launch import managed
-from tests.unit.plant import Plant, PlantOptions, adapter_folder, plant
+from tests.unit.plant import Plant, PlantOptions, adapter_folder, free_port, plant
 
 Work = Callable[[Plant], Awaitable[None]]
 
@@ -433,6 +433,16 @@ def test_attached_engine_is_kept_in_step(tmp_path: Path) -> None:
                 assert len(made.engine.loaded) == 2
 
     asyncio.run(outer())
+
+
+def test_attached_engine_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+
+    async def work(made: Plant) -> None:
+        await made.until_state("failed")
+        assert made.engine.reason == f"{url}/v1/models: connection refused"
+
+    run(tmp_path, work, PlantOptions(attached=(url,)))
 
 
 @pytest.mark.parametrize(
