@@ -83,8 +83,6 @@ def add_command(
     added = next((one for one in status.versions if one.id == answer["id"]), VersionStatus(answer["id"]))
     print(f"{added.id}: rank {added.rank}, {size_of(added)}, loaded and proven in {took_s:.1f} s")
     _print_lines([f"warning: {warning}" for warning in answer.get("warnings", ())])
-    for warning in answer.get("warnings", ()):
-        print(f"  warning: it {warning}")
     _print_lines(what_requests_see(task, status))
 
 
@@ -206,7 +204,7 @@ def absolute_source(source: str) -> str:
 def canary_percent(text: str) -> float:
     """`10%` or `10` as percent, over 0 and under 100. Raises ConfigError."""
     number, percent = _number(text, "--canary")
-    if number < 1 and not percent:
+    if 0 < number < 1 and not percent:
         mend = f"is it {number:g}% or {number * 100:g}%? Write the one that is meant"
         raise ConfigError("--canary", text, mend)
     if not 0 < number < 100:

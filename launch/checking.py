@@ -169,7 +169,8 @@ def _check_ports(report: Report, config: Config, running: bool) -> None:
         return
 
     def find() -> None:
-        report.port = free_port("engine.port", config.engine.host, config.engine.port)
+        engine = config.engine
+        report.port = free_port("engine.port", engine.host, engine.port, {config.gateway.port})
 
     report.attempt(find)
 

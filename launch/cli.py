@@ -19,7 +19,7 @@ from launch.__main__ import complain, launch, with_state_dir
 from launch.adapter_commands import build_adapters_app
 from launch.demo import run_demo
 from launch.keys import build_keys_app
-from launch.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption
+from launch.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, state_folder
 from launch.plan_command import plan_command
 from launch.stack import up
 from launch.task_commands import build_tasks_app, reload_command
@@ -140,7 +140,7 @@ def status_command(
     config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None, as_json: JsonOption = False
 ) -> None:
     """Say what the engines are doing; exit code 0 where one is ready, else 1."""
-    folder = with_state_dir(load_config(config), state_dir).state_dir
+    folder = state_folder(config, state_dir)
     running = is_running(folder)
     snapshot = read_snapshot(folder / FILE) or Snapshot()
     engines = [engine if running else _orphaned(engine) for engine in snapshot.engines]

@@ -29,7 +29,8 @@ Written from the models that check it, by `make docs`; a test holds the two toge
   the same for a key.
 - Relative paths start at the configuration's folder; those from the environment and `state_dir` at the
   working directory.
-- A changed file is taken live for `tasks`, `pipelines` and `keys`; every other key waits for the next start.
+- A changed file is taken live for `tasks`, `pipelines`, `keys` and `adapters`; every other key waits for
+  the next start.
 """
 
 Sections = list[tuple[str, type[BaseModel]]]

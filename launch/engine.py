@@ -47,7 +47,8 @@ def run_engine(
         adapters = AdapterStore(config.state_dir / "adapters")
         port = None
         if not config.engines:
-            port = held.enter_context(claimed_port("engine.port", config.engine.host, config.engine.port))
+            engine, gateway = config.engine, config.gateway  # the gateway may not listen yet
+            port = held.enter_context(claimed_port("engine.port", engine.host, engine.port, {gateway.port}))
         prepared = prepare(config, adapters, port)
         asyncio.run(_run(prepared, store, adapters, stop, read_config, files))
 

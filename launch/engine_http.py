@@ -35,7 +35,7 @@ def call(url: str, body: Mapping[str, object] | None = None, timeout_s: float = 
     except urllib.error.HTTPError as error:
         raise EngineRefusal(url, error.code, error.read(2000).decode("utf-8", "replace")) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise EngineFailure(f"{url}: {error}") from error
+        raise EngineFailure(f"{url}: {_why(error)}") from error
     try:
         document: object = json.loads(read)
     except ValueError:
@@ -101,3 +101,10 @@ def sleep_engine(url: str) -> None:
 def wake_engine(url: str) -> None:
     """Raises EngineFailure."""
     call(f"{url}/wake_up", {})
+
+
+def _why(error: Exception) -> str:
+    """In words, as `connection refused`, where the system has some."""
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    words = cause.strerror if isinstance(cause, OSError) else None
+    return (words or str(cause) or type(cause).__name__).lower()

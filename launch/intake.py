@@ -138,13 +138,13 @@ class Intake:
                 added_at=at,
             )
             wanted = plant.desired.get(addition.task, Wanted(addition.task))
-            # Asked before anything is loaded, so that what cannot be is said at once.
-            after = add_version(wanted, version, at, canary=addition.canary, shadow=addition.shadow)
-            if addition.system is not None:
-                settings: JsonObject = {**wanted.settings, "system": addition.system}
-                after = dataclasses.replace(after, settings=settings)
             with self._expecting(version):
-                await self._load_everywhere(version, key, enter)
+                # Asked before anything is loaded, so that what cannot be is said at once.
+                after = add_version(wanted, version, at, canary=addition.canary, shadow=addition.shadow)
+                if addition.system is not None:
+                    settings: JsonObject = {**wanted.settings, "system": addition.system}
+                    after = dataclasses.replace(after, settings=settings)
+                await self._load_everywhere(version, key, enter, addition.system)
                 self._commit(after)
             return version, adapter.warnings
 
@@ -195,9 +195,9 @@ class Intake:
                     await self._load_everywhere(version, f"tasks.{task}.adapter", lambda _: None)
                 self._plant.commit_reset(task)
 
-    async def load(self, version: Version, key: str) -> None:
+    async def load(self, version: Version, key: str, system: str) -> None:
         """For a reload: on every engine that runs, as `add` does. Raises ConfigError, EngineFailure."""
-        await self._load_everywhere(version, key, lambda _: None)
+        await self._load_everywhere(version, key, lambda _: None, system)
 
     def _known(self, task: str) -> Wanted:
         wanted = self._plant.desired.get(task)
@@ -211,7 +211,9 @@ class Intake:
             wanted = without_previous(wanted)
         self._plant.commit(wanted)
 
-    async def _load_everywhere(self, version: Version, key: str, enter: Callable[[str], None]) -> None:
+    async def _load_everywhere(
+        self, version: Version, key: str, enter: Callable[[str], None], system: str | None = None
+    ) -> None:
         """On each engine that runs; where none does, one is started. What fails on one is undone on all."""
         plant = self._plant
         if not any(keeper.ready for keeper in plant.keepers):
@@ -223,7 +225,7 @@ class Intake:
             for keeper in plant.keepers:
                 if keeper.ready:
                     enter(f"{PROVING} on {keeper.status.name}")
-                    await keeper.ensure(version, key)
+                    await keeper.ensure(version, key, system)
         except BaseException:
             if new:
                 for keeper in plant.keepers:

@@ -23,7 +23,9 @@ logger = logging.getLogger("launch.keeper")
 
 def say(text: str) -> None:
     """A line for the person who started it, apart from the engine's own log."""
-    with suppress(BrokenPipeError):  # its reader was killed; the engine is still to be stopped
+    with suppress(
+        OSError
+    ):  # its reader was killed, or its terminal closed; the engine is still to be stopped
         print(f"engine: {text}", file=sys.stderr, flush=True)
 
 
@@ -58,11 +60,14 @@ class Keeper:
         """Go to the state that `event` leads to. Raises ValueError where it cannot come now."""
         self.update(state=after(self.status.state, event), **changes)
 
-    async def ensure(self, version: Version, key: str) -> Canary:
-        """Load and prove one adapter on the running engine. Raises ConfigError, EngineFailure."""
+    async def ensure(self, version: Version, key: str, system: str | None = None) -> Canary:
+        """Load and prove one adapter on the running engine. Raises ConfigError, EngineFailure.
+
+        `system` is the prompt that its task will have, where that is not what the task has now.
+        """
         async with self._one_at_a_time:
             known = self.host.fingerprint(version.id, self._build)
-            system = self.host.system_of(version)
+            system = self.host.system_of(version) if system is None else system
             canary = await in_thread(self.residents.ensure, version, key, system, known)
             if self.ready and not self.residents.proved_together:
                 await self._prove_together_late(version)
@@ -86,14 +91,35 @@ class Keeper:
         base = self.host.config.base.name
         self.update(stage=f"proving {base}")
         await in_thread(self.residents.begin)
-        for version in self.host.wanted_versions:
-            self.update(stage=f"proving {version.id}")
-            try:
-                await self.ensure(version, f"tasks.{version.id.rpartition('@')[0]}.adapter")
-            except LoraGatewayError as error:
-                say(f"{version.id} failed: {error}")
-        self.update(stage="proving a mixed batch")
-        await in_thread(self.residents.prove_together, self.status.slots)
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Load and prove what is wanted, and unload what is not any more, while the engine is not ready.
+
+        Changes made meanwhile pass such an engine over, so this goes on until there are none. It returns
+        without giving way: what its caller does next comes before another change. Raises EngineFailure.
+        """
+        proven, failed = self.residents.proven, self.residents.failed
+        stuck: set[str] = set()
+        while True:
+            wanted = {version.id: version for version in self.host.wanted_versions}
+            gone = proven.keys() - wanted.keys() - stuck
+            fresh = wanted.keys() - proven.keys() - failed.keys()
+            if not gone and not fresh:
+                return
+            for adapter_id in gone:
+                await self.unload(adapter_id)
+            stuck |= gone & proven.keys()
+            for adapter_id in [one for one in wanted if one in fresh]:
+                self.update(stage=f"proving {adapter_id}")
+                try:
+                    key = f"tasks.{adapter_id.rpartition('@')[0]}.adapter"
+                    await self.ensure(wanted[adapter_id], key)
+                except LoraGatewayError as error:
+                    say(f"{adapter_id} failed: {error}")
+            if fresh:
+                self.update(stage="proving a mixed batch")
+                await in_thread(self.residents.prove_together, self.status.slots)
 
     async def _prove_together_late(self, first: Version) -> None:
         """An engine that started without adapters could not be proven with them then."""

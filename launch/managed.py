@@ -168,8 +168,9 @@ class Managed(Keeper):
         if waking:
             self.residents.forget()  # what it held is proven again before anybody is answered
         await self.prove()
-        load_s = round(time.time() - began, 1)
         held, where = await in_thread(engine_memory, self.status.pid)
+        await self.catch_up()
+        load_s = round(time.time() - began, 1)
         self._served_from = time.monotonic()
         self._demand.clear()
         self.enter("proven", stage="", load_s=load_s, memory_bytes=held, memory_on=where)
@@ -203,6 +204,7 @@ class Managed(Keeper):
             wanted.cancel()
         if not empty and not self._halted:
             self._demand.clear()
+            await self.catch_up()
             self.enter("start", stage="")
         return empty
 

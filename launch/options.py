@@ -18,9 +18,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def control_of(config: Path, state_dir: Path | None) -> ControlClient:
-    """The control plane of a configuration. Raises ConfigError.
+    """The control plane of a configuration. Raises ConfigError."""
+    return ControlClient(state_folder(config, state_dir))
+
+
+def state_folder(config: Path, state_dir: Path | None) -> Path:
+    """Where a configuration's state is. Raises ConfigError.
 
     With a state directory the configuration is not read: it may be broken while the launch runs on.
     """
-    folder = load_config(config).state_dir if state_dir is None else state_dir.expanduser().absolute()
-    return ControlClient(folder)
+    return load_config(config).state_dir if state_dir is None else state_dir.expanduser().absolute()

@@ -181,12 +181,13 @@ def _main_findings(plan: MemoryPlan) -> Iterator[Finding]:
     over = plan.budget_bytes - room
     if over > 0:
         text = f"the engine needs {plan.budget_bytes / GIB:.1f} GiB, {room / GIB:.1f} GiB are free"
-        how = (
-            f"lower it by {over / GIB:.2f}"
-            if over / GIB < cached
-            else "take a smaller base or a larger machine"
-        )
-        yield Finding("error", key, f"{cached:g}: {text}; {how}")
+        slots = next((n for n in range(engine.slots - 1, 0, -1) if _budget(inputs, n) <= room), None)
+        if over / GIB < cached:
+            yield Finding("error", key, f"{cached:g}: {text}; lower it by {over / GIB:.2f}")
+        elif slots is not None:
+            yield Finding("error", "base.max_loras", f"{engine.slots}: {text}; lower it to {slots}")
+        else:
+            yield Finding("error", key, f"{cached:g}: {text}; take a smaller base or a larger machine")
     elif plan.headroom_share < HEADROOM[0]:
         missing = HEADROOM[0] * device.total_bytes - plan.headroom_bytes
         text = f"{cached:g}: leaves {plan.headroom_share:.0%} of main memory, keep 10 to 15 %"
@@ -217,3 +218,7 @@ def _assumptions(plan: MemoryPlan) -> Iterator[Finding]:
     if shape.windowed or shape.attention_layers < shape.layers:
         text = "layers with a window are counted in full: the cache holds at least this"
         yield Finding("note", "base.model", text)
+
+
+def _budget(inputs: Inputs, slots: int) -> int:
+    return draft(inputs.with_engine(slots=slots)).budget_bytes

@@ -33,14 +33,15 @@ def free_port(key: str, host: str, first: int, avoid: Container[int] = ()) -> in
 
 
 @contextmanager
-def claimed_port(key: str, host: str, first: int) -> Iterator[int]:
-    """A free port that no other launcher takes while the block runs; raises ConfigError after 100 tries.
+def claimed_port(key: str, host: str, first: int, avoid: Container[int] = ()) -> Iterator[int]:
+    """A free port, none of `avoid`, that no other launcher takes while the block runs; raises ConfigError
+    after 100 tries.
 
     An engine binds its port many seconds after the port was chosen. Two launchers that start together would
     choose the same one, and the slower would then prove itself against the other's engine. The claim is a
     name in Linux's abstract socket namespace, which goes with its process however that ends.
     """
-    refused: set[int] = set()
+    refused = {port for port in range(first, first + TRIES + 1) if port in avoid}
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as claim:
         while True:
             port = free_port(key, host, first, refused)

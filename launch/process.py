@@ -111,7 +111,7 @@ class Child:
             for raw in lines:
                 line = raw.decode("utf-8", "replace").rstrip()
                 self.last_lines.append(line)
-                with contextlib.suppress(BrokenPipeError):  # go on reading, or the child would block
+                with contextlib.suppress(OSError):  # go on reading, or the child would block
                     print(f"{self._prefix}{line}", file=self._out or sys.stderr, flush=True)
                 self._on_line(line)
 

@@ -42,9 +42,10 @@ class Reloadable(Protocol):
     def unwanted(self, versions: Sequence[Version]) -> None:
         """Loaded for a reload that was refused."""
 
-    async def load(self, version: Version, key: str) -> None: ...
+    async def load(self, version: Version, key: str, system: str) -> None: ...
 
-    def start_engines(self, *, force: bool = False) -> None: ...
+    def retry_failed(self) -> None:
+        """Start engines that have failed anew; one that is stopped still waits for somebody."""
 
 
 class Reloading:
@@ -78,7 +79,8 @@ class Reloading:
             loaded: list[Version] = []
             try:
                 for name, version in fresh:
-                    await owner.load(version, f"tasks.{name}.adapter")
+                    system = config.tasks[name].system or ""
+                    await owner.load(version, f"tasks.{name}.adapter", system)
                     loaded.append(version)
             except LoraGatewayError:
                 owner.unwanted(loaded)
@@ -87,7 +89,7 @@ class Reloading:
             changed = differing_live(owner.config, config)
             before = set(owner.config.tasks)
             owner.adopt(config, configured)
-            owner.start_engines(force=True)
+            owner.retry_failed()
             return {
                 "tasks_added": sorted(set(config.tasks) - before),
                 "tasks_removed": sorted(before - set(config.tasks)),

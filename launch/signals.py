@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Callable
 from types import FrameType
+
+
+def has_terminal() -> bool:
+    """Whether this process belongs to a terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 class StopSignals:
     """Handlers only count; whoever waits looks at the count. Make one in the main thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_terminal: Callable[[], bool] = has_terminal) -> None:
         self._count = 0
         self._reloads = 0
+        self._has_terminal = has_terminal
+        self._terminal = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._counted)
 
@@ -19,7 +32,8 @@ class StopSignals:
         self._count += 1
 
     def heed_reload(self) -> None:
-        """From now on SIGHUP is no end but a wish."""
+        """From now on SIGHUP is no end but a wish, unless it says that our terminal was closed."""
+        self._terminal = self._has_terminal()
         signal.signal(signal.SIGHUP, self._reload_counted)
 
     def _reload_counted(self, _number: int, _frame: FrameType | None) -> None:
@@ -28,6 +42,9 @@ class StopSignals:
     def reload_asked(self) -> bool:
         """True once for any number of SIGHUPs since the last look."""
         asked, self._reloads = self._reloads > 0, 0
+        if asked and self._terminal and not self._has_terminal():
+            self._count += 1
+            return False
         return asked
 
     def asked(self) -> bool:

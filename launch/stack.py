@@ -32,7 +32,7 @@ UNUSABLE = 2
 
 def say(text: str) -> None:
     """A line of our own among those of the children."""
-    with suppress(BrokenPipeError):
+    with suppress(OSError):  # whoever read it is gone, or its terminal
         print(f"up: {text}", file=sys.stderr, flush=True)
 
 
@@ -177,9 +177,12 @@ def up(config_path: Path, config: Config) -> int:
     """Run the stack until a signal asks for its end (0), or until a program cannot be kept running."""
     check_gateway_port(config)
     stop = StopSignals()
+    stop.heed_reload()
     stack = Stack(config_path, config, port=config.gateway.port, state_dir=config.state_dir)
     try:
         while not stop.asked():
+            if stop.reload_asked():
+                stack.launch.signal(signal.SIGHUP)
             code = stack.tend()
             if code is not None:
                 return code

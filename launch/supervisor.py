@@ -181,13 +181,18 @@ class Supervisor:
     def unwanted(self, versions: Sequence[Version]) -> None:
         self._retire({version.id for version in versions} - ids_of(self.desired))
 
-    async def load(self, version: Version, key: str) -> None:
+    async def load(self, version: Version, key: str, system: str) -> None:
         if any(keeper.ready for keeper in self.keepers):
-            await self.intake.load(version, key)
+            await self.intake.load(version, key, system)
 
     def start_engines(self, *, force: bool = False) -> None:
         for keeper in self.keepers:
             keeper.start(force=force and keeper.status.state == "failed")
+
+    def retry_failed(self) -> None:
+        for keeper in self.keepers:
+            if keeper.status.state == "failed":
+                keeper.start(force=True)
 
     def diff(self) -> list[JsonObject]:
         return self._ledger.diff()

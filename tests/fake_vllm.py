@@ -1,7 +1,12 @@
 """A program in vLLM's place, for tests of the control plane: its routes and words, answers made of hashes.
 
-`python tests/fake_vllm.py --port N [--effectless TEXT] [--no-updates] [--fail TEXT]`: an adapter whose path
-holds TEXT answers as the base does. `POST /fake {"hang": true}` lets completions wait for ever.
+`python tests/fake_vllm.py --port N`, and
+
+- `--effectless TEXT`: an adapter whose path holds TEXT answers as the base does;
+- `--only-under TEXT`: each does where TEXT is not in the prompt;
+- `--hang MODEL`: completions of models whose names begin so wait until `POST /fake {"hang": false}`.
+
+`POST /fake {"hang": true}` lets all completions wait.
 """
 
 from __future__ import annotations
@@ -22,7 +27,9 @@ class Engine(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", options.port), Handler)
         self.options = options
         self.adapters: dict[str, str] = {}
-        self.hang = threading.Event()
+        self.going_on = threading.Event()
+        if not options.hang:
+            self.going_on.set()
         self.tokens = 0
         self.sleeping = False
 
@@ -66,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.sleeping = False
             self._answer(200, {})
         elif route == "/fake":
-            (self.server.hang.set if body["hang"] else self.server.hang.clear)()
+            (self.server.going_on.clear if body["hang"] else self.server.going_on.set)()
             self._answer(200, {})
         else:
             self._answer(404, {"error": {"message": "not found"}})
@@ -85,8 +92,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _complete(self, body: dict[str, Any]) -> None:
         model = body["model"]
-        while self.server.hang.is_set():
-            threading.Event().wait(3600)
+        if model.startswith(self.server.options.hang):
+            self.server.going_on.wait()
         if model != "base" and model not in self.server.adapters:
             self._answer(404, {"error": {"message": f"The model `{model}` does not exist."}})
             return
@@ -94,6 +101,8 @@ class Handler(BaseHTTPRequestHandler):
         acts = model
         effectless = self.server.options.effectless
         if effectless and effectless in self.server.adapters.get(model, ""):
+            acts = "base"
+        if self.server.options.only_under not in str(body.get("prompt")):
             acts = "base"
         digest = hashlib.sha256(f"{acts}|{body.get('prompt')}".encode()).hexdigest()
         tokens = [digest[:4], digest[4:8]]
@@ -119,6 +128,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--effectless", default="")
+    parser.add_argument("--only-under", default="")
+    parser.add_argument("--hang", default="")
     parser.add_argument("--no-updates", action="store_true")
     parser.add_argument("--fail", default="")
     options = parser.parse_args()

@@ -116,7 +116,9 @@ def test_what_the_checks_warn_of_is_said(run: Run) -> None:
             return dataclasses.replace(take(*arguments, **options), warnings=("was trained on 'other'",))
 
         shell.plant.adapters.take = warning  # type: ignore[method-assign]
-        assert "warning: was trained on 'other'\n" in (await shell.add("naming", "two")).out
+        said = (await shell.add("naming", "two")).out
+        assert "warning: was trained on 'other'\n" in said
+        assert said.count("was trained on") == 1
 
     run(work)
 
@@ -419,6 +421,9 @@ def test_status_has_the_best_state_of_all_and_what_comes_in(run: Run) -> None:
         with sole_launch(shell.plant.folder / "state"):
             said = await shell.type("status", "--config", str(configuration), "--json")
             plain = await shell.type("status", "--config", str(configuration))
+            configuration.write_text("base: [")
+            state_dir = ("--state-dir", str(shell.plant.folder / "state"))
+            assert await shell.type("status", "--config", str(configuration), *state_dir) == plain
         assert "on its way in: naming from " in plain.out
         assert (said.document["state"], said.document["keys"]) == ("ready", {})
         assert said.document["operations"][0]["stage"] == "checking"
@@ -498,6 +503,8 @@ def test_what_is_no_part_is_refused(text: str) -> None:
 def test_small_canary_without_a_unit_is_asked_back() -> None:
     with pytest.raises(ConfigError, match=r"0\.1% or 10%"):
         canary_percent("0.1")
+    with pytest.raises(ConfigError, match="must be over 0%"):
+        canary_percent("0")
 
 
 def test_source_is_made_absolute_where_the_shell_stands(

@@ -39,6 +39,8 @@ def test_two_launchers_claim_two_ports() -> None:
     ):
         assert mine == first
         assert other > mine
+    with ports.claimed_port("engine.port", "127.0.0.1", first, {first}) as another:
+        assert another != first
     with ports.claimed_port("engine.port", "127.0.0.1", first) as again:
         assert again == first
 

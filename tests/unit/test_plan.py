@@ -241,6 +241,14 @@ def test_main_memory_that_is_too_small_names_the_cache() -> None:
     assert not errors(planned(MACHINE, kv_cache_gib=float(match[1]), **base).findings)
 
 
+def test_slots_that_main_memory_has_no_room_for_are_to_be_fewer() -> None:
+    base: dict[str, Any] = {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "max_model_len": 2048}
+    [error] = texts(planned(MACHINE, kv_cache_gib=1, max_loras=2000, **base), "error")
+    match = re.search(r"base\.max_loras: 2000: the engine needs .*; lower it to (\d+)", error)
+    assert match is not None
+    assert not errors(planned(MACHINE, kv_cache_gib=1, max_loras=int(match[1]), **base).findings)
+
+
 def small_model(folder: Path, dtype: str = "F32") -> Path:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", **SMALL}))

@@ -59,6 +59,18 @@ def test_second_interrupt_hurries_a_gateway_that_drains(tmp_path: Path) -> None:
         assert not any(map(is_alive, (processes.engine, processes.supervisor, processes.gateway)))
 
 
+def test_hang_up_is_no_end_but_reloads(tmp_path: Path) -> None:
+    config = fake_config(tmp_path)
+    url, log = f"http://{HOST}:{config.gateway.port}", tmp_path / "up.log"
+    with running_up(config, tmp_path) as up, Load(url, KEY, "naming", clients=1) as load:
+        patient = Patient(up.pid, config.state_dir, load, lambda: alive(up))
+        wait_until_ready(patient, load, up, LIMIT_S)
+        before = patient.processes()
+        up.signal(signal.SIGHUP)
+        until(lambda: "engine: configuration reloaded" in log.read_text())
+        assert patient.processes() == before
+
+
 def in_flight(url: str) -> int:
     with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
         return int(json.load(answer)["in_flight"])

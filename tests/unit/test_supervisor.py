@@ -14,7 +14,7 @@ import pytest
 
 from gateway.snapshot import decode_snapshot
 from launch import managed
-from tests.unit.plant import Plant, PlantOptions, adapter_folder, plant
+from tests.unit.plant import Plant, PlantOptions, adapter_folder, free_port, plant
 
 Work = Callable[[Plant], Awaitable[None]]
 
@@ -219,6 +219,15 @@ def test_new_task_by_command_carries_its_system_prompt(tmp_path: Path) -> None:
     run(tmp_path, work)
 
 
+def test_adapter_that_acts_under_its_system_prompt_alone_can_be_added_with_it(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        assert "has no effect" in (await made.add("relation", "r")).text
+        assert (await made.add("relation", "r", system="Relate.")).status_code == 200
+
+    run(tmp_path, work, PlantOptions(arguments=("--only-under", "Relate."), tasks={}))
+
+
 def test_adapter_without_effect_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     async def work(made: Plant) -> None:
         await made.until_state("ready")
@@ -230,6 +239,18 @@ def test_adapter_without_effect_is_refused_and_nothing_changes(tmp_path: Path) -
         assert (made.snapshot.tasks, made.engine.loaded) == before
 
     run(tmp_path, work, PlantOptions(arguments=("--effectless", "naming-idle")))
+
+
+def test_copy_of_an_adapter_that_its_task_cannot_take_is_removed(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        await made.add("naming", "two", canary=10)
+        refused = await made.add("naming", "three")
+        assert "has the candidate" in refused.json()["error"]["message"]
+        await made.until(lambda: len(made.adapters.removed) == 1)
+        assert made.adapters.removed[0] not in made.versions()
+
+    run(tmp_path, work)
 
 
 def test_one_bad_adapter_does_not_keep_the_others_from_being_served(tmp_path: Path) -> None:
@@ -354,6 +375,46 @@ def test_reload_is_refused_whole(tmp_path: Path) -> None:
     run(tmp_path, work, PlantOptions(arguments=("--effectless", "extra-idle")))
 
 
+def test_reload_while_an_engine_proves_its_adapters_is_not_lost_on_it(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until(lambda: made.engine.stage.startswith("proving naming"))
+        made.options.tasks = {"naming": "two", "extra": "x"}
+        assert (await made.client.post("/reload")).status_code == 200
+        await made.fake(hang=False)
+        await made.until_state("ready")
+        assert made.engine.loaded == sorted({**made.versions("naming"), **made.versions("extra")})
+
+    run(tmp_path, work, PlantOptions(arguments=("--hang", "naming")))
+
+
+def test_reload_while_an_engine_drains_is_not_lost_on_it(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
+            lines = events.aiter_lines()  # to be kept: with it the stream would end
+            await anext(lines)
+            await made.client.post("/gateways", json={"gateway": "g1", "version": 0, "in_flight": 1})
+            made.supervisor.keepers[0].idle()
+            await made.until_state("draining")
+            made.options.tasks = {"naming": "one", "extra": "x"}
+            assert (await made.client.post("/reload")).status_code == 200
+            await made.client.post("/engines/start", json={})
+            await made.until_state("ready")
+            assert made.engine.loaded == sorted({**made.versions("naming"), **made.versions("extra")})
+
+    run(tmp_path, work)
+
+
+def test_reload_leaves_an_engine_stopped_that_nobody_has_asked_for(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        made.options.tasks = {"naming": "two"}
+        for _ in range(2):
+            assert (await made.client.post("/reload")).status_code == 200
+        assert made.engine.state == "stopped"
+
+    run(tmp_path, work, PlantOptions(base={"start": "lazy"}))
+
+
 def test_attached_engine_is_kept_in_step(tmp_path: Path) -> None:
     async def outer() -> None:
         (tmp_path / "a").mkdir()
@@ -372,6 +433,16 @@ def test_attached_engine_is_kept_in_step(tmp_path: Path) -> None:
                 assert len(made.engine.loaded) == 2
 
     asyncio.run(outer())
+
+
+def test_attached_engine_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+
+    async def work(made: Plant) -> None:
+        await made.until_state("failed")
+        assert made.engine.reason == f"{url}/v1/models: connection refused"
+
+    run(tmp_path, work, PlantOptions(attached=(url,)))
 
 
 @pytest.mark.parametrize(

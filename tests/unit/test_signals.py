@@ -1,0 +1,67 @@
+"""SIGHUP: a wish to reload, or the last word of a terminal that was closed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from launch.signals import StopSignals
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """As they were, afterwards."""
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("terminal", "still", "reload"),
+    [(False, False, True), (True, True, True), (True, False, False)],
+    ids=["no terminal", "terminal", "closed terminal"],
+)
+def test_hang_up_is_an_end_where_the_terminal_was_closed(terminal: bool, still: bool, reload: bool) -> None:
+    there = terminal
+    stop = StopSignals(lambda: there)
+    stop.heed_reload()
+    there = still
+    signal.raise_signal(signal.SIGHUP)
+    assert (stop.reload_asked(), stop.asked()) == (reload, not reload)
+    assert not stop.reload_asked()
+
+
+CHILD = """
+import fcntl, signal, sys, termios
+from launch.signals import has_terminal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
+print(has_terminal(), flush=True)
+sys.stdin.read()
+print(has_terminal(), flush=True)
+"""
+
+
+def test_terminal_that_is_closed_is_none() -> None:
+    ours, theirs = os.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(theirs)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=(theirs,),
+        start_new_session=True,
+        text=True,
+    )
+    os.close(theirs)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "True\n"
+    os.close(ours)
+    assert child.communicate(timeout=30)[0] == "False\n"
