@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from gateway.contract import Fields, decode_body, flag_field, text_field
+from gateway.dialects.parameters import unknown
 from gateway.errors import InvalidRequest, RequestError
 
+MEMBERS = ("custom_id", "method", "url", "body")
 MOST_ID_CHARS = 512
 LINE_OVERHEAD_BYTES = 64 * 1024
 """Of a line, what its body may be short of."""
@@ -82,6 +84,9 @@ def read_line(line: bytes, endpoint: str) -> RequestLine:
         raise InvalidRequest(
             error.message.replace("The body", "The line"), code="invalid_json_line"
         ) from None
+    for name in fields:
+        if name not in MEMBERS:
+            raise unknown(name, MEMBERS)
     custom_id = text_field(fields, "custom_id")
     if not 0 < len(custom_id) <= MOST_ID_CHARS:
         raise InvalidRequest(f"'custom_id' must have 1 to {MOST_ID_CHARS} characters.", param="custom_id")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from gateway.contract import Fields, encode_body
+from gateway.contract import Fields, encode_body, given
 from gateway.dialects.completions import GATEWAYS_OWN, LABELS, RULES, TYPED_LABELS
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.parameters import template_variables, tools
+from gateway.dialects.parameters import Limits, template_variables, tools
 from gateway.errors import InvalidRequest
 from gateway.events import EventStream, Usage, usage_of
 from gateway.table import Route
@@ -31,6 +31,12 @@ class _Wordless(Dialect):
         return EventStream(not usage_wanted)
 
 
+def _no_prompt_beside(key: str, fields: Fields, limits: Limits) -> None:
+    """Of the two the engine would take the prompt."""
+    if given(fields, key) and given(fields, "prompt"):
+        raise InvalidRequest("Give 'prompt' or 'messages', not both.", param=key)
+
+
 class Tokenize(_Wordless):
     """The token ids of a prompt, or of messages as the model would see them."""
 
@@ -45,6 +51,7 @@ class Tokenize(_Wordless):
     refused = GATEWAYS_OWN
     rules = MappingProxyType(
         {
+            "messages": _no_prompt_beside,
             "tools": tools(("function",), "none", "function.parameters"),
             "chat_template_kwargs": template_variables,
         }

@@ -30,6 +30,14 @@ async def test_messages_are_tokenized_with_the_tasks_system_prompt(tmp_path: Pat
         assert counted(s, "prompt_tokens_total") == 0
 
 
+async def test_a_prompt_and_messages_are_not_tokenized_together(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        answer = await s.client.post("/tokenize", json={"prompt": "x", "messages": USER})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages")
+        assert (await s.client.post("/tokenize", json={"prompt": None, "messages": USER})).status_code == 200
+        assert len(s.engine.completions) == 1
+
+
 async def test_the_base_is_meant_where_no_model_is_named(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
         assert (await s.client.post("/tokenize", json={"prompt": "x"})).status_code == 200
