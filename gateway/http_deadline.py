@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+from abc import ABC, abstractmethod
 
 
-class Deadline:
+class Deadline(ABC):
     """A base class, since another object beside each connection would be a hop more in each of its steps.
 
     One timer for a connection, which looks at the clock when it fires and sleeps again.
@@ -18,9 +19,9 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
+    @abstractmethod
     def _late(self) -> None:
         """The deadline has come; it stands until another is set, and is not looked at again."""
-        raise NotImplementedError
 
     def _set_deadline(self, delay_s: float) -> None:
         self._deadline = deadline = self.loop.time() + delay_s

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from gateway.config import JsonObject
 from gateway.contract import Fields, encode_fields, given, says_system, with_member
 from gateway.dialects.completions import GATEWAYS_OWN
 from gateway.dialects.dialect import Dialect, one_line
@@ -102,6 +103,20 @@ def envelope(status: int, message: str, request_id: bytes) -> bytes:
             "request_id": request_id.decode("latin-1"),
         }
     )
+
+
+def begun_message(request_id: str, model: str, usage: JsonObject) -> JsonObject:
+    """An answer that has said nothing yet."""
+    return {
+        "id": f"msg_{request_id}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage,
+    }
 
 
 def _output_config(key: str, fields: Fields, limits: Limits) -> None:

@@ -6,6 +6,7 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config import JsonObject
+from gateway.dialects.messages import begun_message
 from gateway.fallback.blocks import Block, BlockRendering
 from gateway.fallback.provider import ProviderFailed
 
@@ -48,16 +49,7 @@ class MessageRendering(BlockRendering):
         ]
 
     def _message(self, usage: JsonObject) -> JsonObject:
-        return {
-            "id": f"msg_{self.request_id}",
-            "type": "message",
-            "role": "assistant",
-            "model": self.model,
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": usage,
-        }
+        return begun_message(self.request_id, self.model, usage)
 
     def _stop_reason(self) -> str:
         if any(block.kind == "refusal" for block in self.blocks):

@@ -8,6 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from gateway.config import JsonObject
+from gateway.dialects.messages import begun_message
 from gateway.pipeline.answer import ChunkRenderer, Shape, chat_completion, text_completion
 from gateway.pipeline.run import Done, Piece, Result
 
@@ -100,16 +101,7 @@ class MessageRendering(Rendering):
         ]
 
     def _message(self, usage: JsonObject) -> JsonObject:
-        return {
-            "id": f"msg_{self.request_id}",
-            "type": "message",
-            "role": "assistant",
-            "model": self.model,
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": usage,
-        }
+        return begun_message(self.request_id, self.model, usage)
 
 
 def _stop_reason(finish_reason: str) -> str:
