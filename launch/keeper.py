@@ -23,9 +23,8 @@ logger = logging.getLogger("launch.keeper")
 
 def say(text: str) -> None:
     """A line for the person who started it, apart from the engine's own log."""
-    with suppress(
-        OSError
-    ):  # its reader was killed, or its terminal closed; the engine is still to be stopped
+    # Its reader may be killed, or its terminal closed; the engine is still to be stopped.
+    with suppress(OSError):
         print(f"engine: {text}", file=sys.stderr, flush=True)
 
 
