@@ -121,11 +121,18 @@ def members(*names: str) -> Rule:
     """An object with these members and no others, which the engine would ignore; or null."""
 
     def check(key: str, fields: Fields, limits: Limits) -> None:
-        for name in object_of(key, value_of(key, fields)) or {}:
-            if name not in names:
-                raise unknown(f"{key}.{name}", [f"{key}.{each}" for each in names])
+        _members_of(key, fields, names)
 
     return check
+
+
+def _members_of(key: str, fields: Fields, names: Collection[str]) -> JsonObject:
+    """An object's members, all of them known; none where it is null."""
+    held = object_of(key, value_of(key, fields)) or {}
+    for name in held:
+        if name not in names:
+            raise unknown(f"{key}.{name}", [f"{key}.{each}" for each in names])
+    return held
 
 
 def labelled(key: str, fields: Fields, limits: Limits) -> None:
@@ -135,8 +142,7 @@ def labelled(key: str, fields: Fields, limits: Limits) -> None:
 
 def stream_options(key: str, fields: Fields, limits: Limits) -> None:
     """What a stream has beside its text; padding is not among it."""
-    _STREAM_OPTIONS(key, fields, limits)
-    options = object_of(key, value_of(key, fields)) or {}
+    options = _members_of(key, fields, _STREAM_OPTIONS)
     if options.get("include_obfuscation"):
         raise unsupported(
             f"{key}.include_obfuscation",
@@ -144,7 +150,7 @@ def stream_options(key: str, fields: Fields, limits: Limits) -> None:
         )
 
 
-_STREAM_OPTIONS = members("include_usage", "continuous_usage_stats", "include_obfuscation")
+_STREAM_OPTIONS = ("include_usage", "continuous_usage_stats", "include_obfuscation")
 
 
 def tokens(key: str, fields: Fields, limits: Limits) -> None:
