@@ -12,8 +12,10 @@ import importlib
 import inspect
 import logging
 import os
+import sys
 import types
 from collections.abc import Callable, Sequence
+from typing import Any
 
 VARIABLE = "LORA_GATEWAY_ENGINE"
 KERNEL_MODULES = (
@@ -51,19 +53,40 @@ def mend(modules: Sequence[types.ModuleType]) -> None:
         for module in modules:
             _check_signature(module, kernel)
             setattr(module, kernel.__name__, kernel)
-    wrong = deviation(wrapper)
+    mended = mended_wrapper(wrapper)
+    wrong = deviation(mended) or logits_deviation(mended)
     if wrong:
         raise RuntimeError(f"vLLM's LoRA on a CPU is not what it should be: {wrong}: {MEND}")
+    setattr(modules[-1], WRAPPER, following_wrapper(mended))
     log.info("LoRA runs on the kernels of lora-gateway: rows without an adapter are left alone")
 
 
-def _check_signature(module: types.ModuleType, kernel: Callable[..., None]) -> None:
-    theirs = getattr(module, kernel.__name__, None)
+def mended_wrapper(wrapper: type) -> type:
+    """vLLM's wrapper with our way of adding to logits. Raises RuntimeError where theirs is another."""
+    from launch.lora_kernels import add_lora_logits
+
+    _check_signature(wrapper, add_lora_logits)
+    return type(wrapper.__name__, (wrapper,), {"add_lora_logits": add_lora_logits})
+
+
+def following_wrapper(wrapper: Any) -> type:
+    """One that an engine makes: by then its runner is loaded, whose scoring of prompts must be followed."""
+    from launch.prompt_rows import follow_scorers
+
+    def __init__(self: Any, *arguments: Any, **named: Any) -> None:
+        wrapper.__init__(self, *arguments, **named)
+        follow_scorers(sys.modules)
+
+    return type(wrapper.__name__, (wrapper,), {"__init__": __init__})
+
+
+def _check_signature(owner: types.ModuleType | type, kernel: Callable[..., None]) -> None:
+    theirs = getattr(owner, kernel.__name__, None)
     if theirs is None:
-        raise RuntimeError(f"{module.__name__} has no {kernel.__name__}: {MEND}")
+        raise RuntimeError(f"{owner.__name__} has no {kernel.__name__}: {MEND}")
     expected, found = ([*inspect.signature(one).parameters] for one in (kernel, theirs))
     if expected != found:
-        name = f"{module.__name__}.{kernel.__name__}"
+        name = f"{owner.__name__}.{kernel.__name__}"
         raise RuntimeError(f"{name} takes {', '.join(found)}, not {', '.join(expected)}: {MEND}")
 
 
@@ -92,4 +115,45 @@ def deviation(wrapper_class: Callable[..., object]) -> str:
         if not torch.equal(outputs[row], expected):
             subject = f"adapter in slot {(7, 9).index(lora)}" if lora else "base"
             return f"row {row} ({subject}) is {outputs[row].tolist()}, not {expected.tolist()}"
+    return ""
+
+
+def logits_deviation(wrapper_class: Callable[..., object]) -> str:
+    """What the wrapper does wrong with rows of logits; empty: nothing.
+
+    Of what is sampled there is a row for each of three requests. Of a prompt there are one request's rows:
+    fewer than requests, as many, or more.
+    """
+    import torch
+
+    from launch.prompt_rows import locating
+
+    wrapper: Any = wrapper_class(16, 8, "cpu")
+    slots, size, rank, vocabulary = 2, 3, 2, 5
+    of_requests, lengths = (9, 0, 7), (5, 1, 2)
+    of_tokens = tuple(lora for lora, length in zip(of_requests, lengths, strict=True) for _ in range(length))
+    mapping = types.SimpleNamespace(index_mapping=of_tokens, prompt_mapping=of_requests, is_prefill=True)
+    wrapper.update_metadata(mapping, [7, 9], slots, vocabulary)
+    lora_a = torch.arange(slots * rank * size, dtype=torch.float32).view(slots, 1, rank, size) - 4
+    lora_b = torch.arange(slots * vocabulary * rank, dtype=torch.float32).view(slots, 1, vocabulary, rank) + 1
+    batch = torch.arange(len(of_tokens) * size, dtype=torch.float32).view(len(of_tokens), size)
+
+    def logits(rows: torch.Tensor) -> torch.Tensor:
+        added = torch.full((len(rows), vocabulary), 0.5)
+        wrapper.add_lora_logits(added, rows, lora_a, lora_b, 2.0)
+        return added
+
+    sampled = torch.tensor([4, 5, 7])
+    cases: list[tuple[str, Any, torch.Tensor, Sequence[int]]]
+    cases = [("sampled", logits, batch[sampled], of_requests)]
+    for first, last in ((0, 5), (0, 3), (0, 2), (5, 6), (6, 8), (7, 8)):
+        cases.append(("of a prompt", locating(logits, batch), batch[first:last], of_tokens[first:last]))
+    for kind, project, rows, loras in cases:
+        for place, (row, found, lora) in enumerate(zip(rows, project(rows), loras, strict=True)):
+            expected = torch.full((vocabulary,), 0.5)
+            if lora:
+                slot = (7, 9).index(lora)
+                expected += 2.0 * (lora_b[slot, 0] @ (lora_a[slot, 0] @ row))
+            if not torch.equal(found, expected):
+                return f"logits {place} of {len(rows)} {kind} are {found.tolist()}, not {expected.tolist()}"
     return ""

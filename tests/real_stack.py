@@ -34,11 +34,16 @@ class RealStack:
         """A folder that adapters may be added from, where the configuration names it."""
         return self.state / "adapters-to-add"
 
+    @property
+    def engine_url(self) -> str:
+        """The engine itself, behind the gateway."""
+        found = re.search(r'"url": ?"([^"]+)"', (self.state / "engine.json").read_text())
+        assert found is not None
+        return found[1]
+
     def running(self) -> float:
         """Requests that the engine decodes at this moment, by its own metrics."""
-        engine = re.search(r'"url": ?"([^"]+)"', (self.state / "engine.json").read_text())
-        assert engine is not None
-        metrics = httpx.get(f"{engine[1]}/metrics").text
+        metrics = httpx.get(f"{self.engine_url}/metrics").text
         found = re.search(r"^vllm:num_requests_running\S* (\S+)", metrics, re.M)
         assert found is not None
         return float(found[1])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from launch import engine_plugin, lora_kernels
+from launch import engine_plugin, lora_kernels, prompt_rows
 
 SLOTS, RANK, SIZE = 3, 2, 4
 
@@ -126,9 +126,12 @@ class FakeWrapper:
 
     def __init__(self, _tokens: int, _batches: int, _device: str) -> None:
         self.slots: list[int] = []
+        self.token_lora_indices = self.sampler_indices = torch.empty(0)
 
     def update_metadata(self, mapping: Any, ids: list[int], _slots: int, _vocabulary: int) -> None:
         self.slots = [ids.index(one) if one else -1 for one in mapping.index_mapping]
+        self.token_lora_indices = torch.tensor(self.slots)
+        self.sampler_indices = torch.tensor([ids.index(one) if one else -1 for one in mapping.prompt_mapping])
 
     def add_lora_linear(
         self, y: torch.Tensor, x: torch.Tensor, a: Any, b: Any, scale: float, sizes: tuple[int, ...]
@@ -136,6 +139,22 @@ class FakeWrapper:
         buffer = torch.zeros(len(x), a[0].shape[2])
         self.kernels.sgmv_shrink(x, a[0], buffer, *sgmv(self.slots), scale)
         self.kernels.sgmv_expand_slice(buffer, b[0], y, *sgmv(self.slots), 0, sizes[0], True)
+
+    def add_lora_logits(
+        self,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        lora_a_stacked: torch.Tensor,
+        lora_b_stacked: torch.Tensor,
+        scale: float,
+        *,
+        buffer: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """As vLLM 0.32 does it: whatever the rows are, they have the indices of what is sampled."""
+        buffer = torch.zeros(len(x), lora_b_stacked.shape[-1])
+        self.kernels.bgmv_shrink(x, lora_a_stacked, buffer, self.sampler_indices, scale)
+        self.kernels.bgmv_expand(buffer, lora_b_stacked, y, self.sampler_indices, True)
 
 
 def with_last_slot(kernel: Callable[..., None]) -> Callable[..., None]:
@@ -171,11 +190,29 @@ def test_check_finds_that_the_base_is_answered_from_the_last_slot() -> None:
     assert "row 1 (base)" in engine_plugin.deviation(getattr(modules[-1], engine_plugin.WRAPPER))
 
 
-def test_mended_vllm_passes_the_check_twice() -> None:
+def test_check_finds_that_a_prompts_rows_have_the_slots_of_what_is_sampled() -> None:
+    """vLLM's own way, on kernels that leave the base's rows alone."""
+    wrapper = type("Wrapper", (FakeWrapper,), {"kernels": lora_kernels})
+    assert engine_plugin.deviation(wrapper) == ""
+    assert "of 5 of a prompt" in engine_plugin.logits_deviation(wrapper)
+    assert engine_plugin.logits_deviation(engine_plugin.mended_wrapper(wrapper)) == ""
+
+
+def test_mended_vllm_passes_the_check_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt_rows, "follow_scorers", lambda loaded: None)
     modules = old_vllm()
     for _ in range(2):
         engine_plugin.mend(modules)
-    assert engine_plugin.deviation(getattr(modules[-1], engine_plugin.WRAPPER)) == ""
+    wrapper = getattr(modules[-1], engine_plugin.WRAPPER)
+    assert engine_plugin.deviation(wrapper) == engine_plugin.logits_deviation(wrapper) == ""
+
+
+def test_an_engine_whose_scoring_of_prompts_is_not_known_does_not_start() -> None:
+    """Its runner is loaded when it makes its wrapper; in this process there is none."""
+    modules = old_vllm()
+    engine_plugin.mend(modules)
+    with pytest.raises(RuntimeError, match="scores prompts in none of"):
+        getattr(modules[-1], engine_plugin.WRAPPER)(8, 8, "cpu")
 
 
 @pytest.mark.parametrize("name", ["sgmv_shrink", "bgmv_expand_slice", engine_plugin.WRAPPER])

@@ -1,0 +1,164 @@
+"""Logits of every shape that vLLM's runners send, row by row against sums done by hand."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import pytest
+import torch
+
+from launch.lora_kernels import LOGIT_ROWS, add_lora_logits
+from launch.prompt_rows import SCORERS, follow_scorers, locating
+
+SLOTS, RANK, SIZE, VOCABULARY = 3, 2, 4, 7
+
+
+class Wrapper:
+    """What vLLM's wrapper knows of one step: `requests` as (slot, tokens)."""
+
+    def __init__(self, requests: list[tuple[int, int]], *, heads: bool = True) -> None:
+        self.sampler_indices = torch.tensor([slot for slot, _ in requests])
+        self.token_lora_indices = torch.tensor([slot for slot, length in requests for _ in range(length)])
+        source = torch.Generator().manual_seed(len(requests))
+        self.a = torch.randn(SLOTS, 1, RANK, SIZE, generator=source)
+        self.b = torch.randn(SLOTS, 1, VOCABULARY, RANK, generator=source) * heads
+        self.batch = torch.randn(len(self.token_lora_indices), SIZE, generator=source)
+
+    def compute_logits(self, rows: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(rows), VOCABULARY)
+        # A copy, as a model makes one that scales its hidden states before it projects them.
+        add_lora_logits(self, logits, rows.clone(), self.a, self.b, 2.0)
+        return logits
+
+    def by_hand(self, rows: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        sums = [
+            2 * self.b[slot, 0] @ (self.a[slot, 0] @ row) if slot >= 0 else torch.zeros(VOCABULARY)
+            for row, slot in zip(rows, slots.tolist(), strict=True)
+        ]
+        return torch.stack(sums)
+
+
+STEPS = {
+    "decode": [(0, 1), (-1, 1), (1, 1), (0, 1)],
+    "prefill": [(1, 5), (-1, 3), (0, 9)],
+    "one": [(2, 6)],
+    "as many tokens as requests": [(0, 3), (-1, 1), (1, 1)],
+    "mixed": [(0, 1), (1, 1), (-1, 1), (2, 4), (-1, 1), (1, 2), (-1, 6)],
+    "long": [(-1, 1), (1, 2 * LOGIT_ROWS + 3), (0, 1)],
+    "base": [(-1, 1), (-1, 7)],
+}
+steps = pytest.mark.parametrize("requests", STEPS.values(), ids=STEPS)
+
+
+@steps
+def test_what_is_sampled_has_its_requests_slot(requests: list[tuple[int, int]]) -> None:
+    wrapper = Wrapper(requests)
+    last = torch.cumsum(torch.tensor([length for _, length in requests]), 0) - 1
+    rows = wrapper.batch[last]
+    torch.testing.assert_close(wrapper.compute_logits(rows), wrapper.by_hand(rows, wrapper.sampler_indices))
+
+
+@steps
+def test_a_prompts_rows_have_their_own_requests_slot(requests: list[tuple[int, int]]) -> None:
+    """Each request's rows, less the last ones: a short tail of a chunk, one row, none."""
+    wrapper, start = Wrapper(requests), 0
+    project = locating(wrapper.compute_logits, wrapper.batch)
+    for slot, length in requests:
+        for count in {length, length - 1, 1, 0}:
+            rows = wrapper.batch[start : start + count]
+            if count:
+                expected = wrapper.by_hand(rows, torch.full((count,), slot))
+                torch.testing.assert_close(project(rows), expected)
+            else:
+                assert project(rows).shape == (0, VOCABULARY)
+        start += length
+
+
+@steps
+def test_rows_of_several_prompts_at_once(requests: list[tuple[int, int]]) -> None:
+    """The second runner projects all tokens of a step, 1,024 at a time."""
+    wrapper = Wrapper(requests)
+    project = locating(wrapper.compute_logits, wrapper.batch)
+    for start in range(0, len(wrapper.batch), 4):
+        rows = wrapper.batch[: len(wrapper.batch)][start : start + 4]
+        slots = wrapper.token_lora_indices[start : start + 4]
+        torch.testing.assert_close(project(rows), wrapper.by_hand(rows, slots))
+
+
+def test_adapters_without_an_lm_head_add_nothing() -> None:
+    wrapper = Wrapper(STEPS["mixed"], heads=False)
+    assert not locating(wrapper.compute_logits, wrapper.batch)(wrapper.batch[3:7]).any()
+
+
+def test_rows_of_nobody_are_left_alone_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    wrapper = Wrapper(STEPS["decode"])
+    assert not wrapper.compute_logits(torch.randn(2, SIZE)).any()
+    assert "2 rows of logits belong to no known request" in caplog.text
+
+
+def test_rows_from_elsewhere_are_an_error_and_leave_no_trace() -> None:
+    wrapper = Wrapper(STEPS["decode"])
+    with pytest.raises(RuntimeError, match="none of the step's hidden states"):
+        locating(wrapper.compute_logits, wrapper.batch)(torch.randn(2, SIZE))
+    assert wrapper.compute_logits(wrapper.batch).any()
+
+
+class Runner:
+    """vLLM's first runner, as small as it can be: one request's prompt after the other."""
+
+    def __init__(self, wrapper: Wrapper) -> None:
+        self.model: Any = wrapper
+
+    def _get_prompt_logprobs_dict(self, hidden_states: torch.Tensor, places: list[slice]) -> list[Any]:
+        return [self.model.compute_logits(hidden_states[place]) for place in places]
+
+
+class Worker:
+    """Its second runner's: the function is given."""
+
+    def compute_prompt_logprobs(self, logits_fn: Any, hidden_states: torch.Tensor, place: slice) -> Any:
+        return logits_fn(hidden_states[place])
+
+    compute_prompt_token_id_logprobs = compute_prompt_logprobs
+
+
+def loaded() -> dict[str, types.ModuleType]:
+    """Both runners, each with classes of its own."""
+    modules = {one.module: types.ModuleType(one.module) for one in SCORERS}
+    runner, worker = modules.values()
+    runner.GPUModelRunner = type("GPUModelRunner", (), dict(vars(Runner)))  # type: ignore[attr-defined]
+    worker.PromptLogprobsWorker = type("Worker", (), dict(vars(Worker)))  # type: ignore[attr-defined]
+    return modules
+
+
+def test_both_runners_scoring_is_followed_and_only_once() -> None:
+    modules = loaded()
+    for _ in range(2):
+        follow_scorers(modules)
+    runner_module, worker_module = (vars(one) for one in modules.values())
+    wrapper = Wrapper(STEPS["mixed"])
+    slots = wrapper.token_lora_indices
+    places = [slice(3, 6), slice(8, 9), slice(10, 15)]
+    found = runner_module["GPUModelRunner"](wrapper)._get_prompt_logprobs_dict(wrapper.batch[:], places)
+    worker = worker_module["PromptLogprobsWorker"]()
+    for place, logits in zip(places, found, strict=True):
+        expected = wrapper.by_hand(wrapper.batch[place], slots[place])
+        torch.testing.assert_close(logits, expected)
+        for method in (worker.compute_prompt_logprobs, worker.compute_prompt_token_id_logprobs):
+            torch.testing.assert_close(method(wrapper.compute_logits, wrapper.batch, place), expected)
+    assert "compute_logits" not in vars(wrapper)  # the model is as it was
+    assert not hasattr(Runner._get_prompt_logprobs_dict, "__wrapped__")
+
+
+def test_the_runner_that_is_loaded_is_enough() -> None:
+    modules = loaded()
+    del modules[SCORERS[-1].module]
+    follow_scorers(modules)
+
+
+def test_a_runner_without_a_known_method_is_named() -> None:
+    modules = loaded()
+    del vars(modules[SCORERS[0].module])["GPUModelRunner"]._get_prompt_logprobs_dict
+    with pytest.raises(RuntimeError, match=r"no GPUModelRunner\._get_prompt_logprobs_dict"):
+        follow_scorers(modules)
