@@ -18,6 +18,7 @@ from gateway.cold import HEARTBEAT_S, WaitingRoom
 from gateway.config import Config, environment
 from gateway.control import Control
 from gateway.dialects.completions import CHAT
+from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages import MESSAGES
 from gateway.dialects.parameters import Limits
 from gateway.dialects.routes import DIALECTS
@@ -151,7 +152,7 @@ class Gateway:
             logger.exception("%s %r failed", scope["method"], scope["path"])
             fault = internal_error()
             try:
-                await send_error(send, fault, Head(scope["headers"]).request_id)
+                await send_error(send, fault, Head(scope["headers"]).request_id, _dialect_of(scope["path"]))
             except RuntimeError:  # its answer was begun already: all that is left is to break it off
                 raise fault from None
 
@@ -210,6 +211,11 @@ def _say_unwritten(config: Config) -> None:
                 logger.warning("tasks.%s.defaults: %s has no %s, so it is left out there", name, path, listed)
 
 
+def _dialect_of(path: str) -> Dialect:
+    """Whose envelope an error on that path has."""
+    return MESSAGES if path.startswith(MESSAGES.path.decode()) else CHAT
+
+
 async def _no_such_route(request: Request, error: Exception) -> Response:
     """Starlette's own 404 and 405 in the envelope of the API whose path it is."""
     assert isinstance(error, HTTPException)
@@ -219,7 +225,7 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     else:
         answer = NotFound(f"There is no route {method} {path}.")
     request_id = Head(request.scope["headers"]).request_id
-    dialect = MESSAGES if path.startswith(MESSAGES.path.decode()) else CHAT
+    dialect = _dialect_of(path)
     headers = dict(error.headers or {}) | {"x-request-id": request_id.decode()}
     headers |= {name.decode(): value.decode() for name, value in dialect.id_headers(request_id)}
     return Response(

@@ -9,7 +9,7 @@ import mmap
 
 import msgspec
 
-from gateway.errors import InvalidRequest
+from gateway.errors import NOT_JSON, InvalidRequest
 from gateway.table import Contract, Route
 from gateway.upstream_connection import Segments
 
@@ -53,10 +53,10 @@ def decode_body(body: Buffer) -> Fields:
         return _decode_fields(body)
     except msgspec.ValidationError:
         raise InvalidRequest("The body must be a JSON object.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
+    except NOT_JSON as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
 
 
 def text_field(fields: Fields, key: str) -> str:
@@ -65,7 +65,7 @@ def text_field(fields: Fields, key: str) -> str:
         raise InvalidRequest(f"'{key}' is required.", param=key, code="missing_required_parameter")
     try:
         return _decode_text(fields[key])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         raise InvalidRequest(f"'{key}' must be a string.", param=key) from None
 
 
@@ -93,7 +93,7 @@ def ask_for_usage(fields: Fields) -> bool:
     try:
         options = _decode_options(given) or {}
         wanted = flag_field(options, "include_usage")
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         raise InvalidRequest("'stream_options' must be an object.", param="stream_options") from None
     if not wanted:  # it counts only beside include_usage, which the client did not ask for
         options.pop("continuous_usage_stats", None)
@@ -143,7 +143,7 @@ def with_member(fields: Fields, key: str, member: str, value: msgspec.Raw) -> No
     if key in fields:
         try:
             held = _decode_options(fields[key]) or {}
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except NOT_JSON:
             raise InvalidRequest(f"'{key}' must be an object.", param=key) from None
     if bytes(held.get(member, b"null")) == b"null":
         held[member] = value
@@ -154,7 +154,7 @@ def says_system(fields: Fields, key: str) -> bool:
     """Whether a list of messages, or of other items, has one of the system's or the developer's."""
     try:
         items = _decode_items(fields[key]) if key in fields else None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise InvalidRequest(f"'{key}' must be text or list messages: {error}", param=key) from None
     return isinstance(items, list) and any(item.role in ("system", "developer") for item in items)
 
@@ -178,7 +178,7 @@ def _system_prefix(messages: msgspec.Raw, contract: Contract) -> bytes:
     """What goes before the client's first message: `[`, the task's system message and a comma, or nothing."""
     try:
         roles = _decode_messages(messages)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise InvalidRequest(
             f"'messages' must list messages with a role: {error}", param="messages"
         ) from None

@@ -6,7 +6,7 @@ import math
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from gateway.errors import EngineError, GatewayTimeout, Unavailable
+from gateway.errors import NOT_JSON, EngineError, GatewayTimeout, Unavailable
 from gateway.snapshot import SOCKET, Snapshot, decode_snapshot
 from gateway.upstream import Upstream
 from gateway.upstream_connection import Address, Connection, Timeouts
@@ -58,7 +58,7 @@ class Control:
                 if newest is not None:
                     try:
                         snapshot = decode_snapshot(newest)
-                    except ValueError as error:
+                    except NOT_JSON as error:
                         raise EngineError(f"The control plane's snapshot cannot be read: {error}") from error
                     yield snapshot
             raise EngineError("The control plane closed the connection.")

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import msgspec
 
+from gateway.errors import NOT_JSON
+
 MAX_HELD_BYTES = 1024 * 1024
 """An event longer than this goes on in pieces, unread."""
 
@@ -40,7 +42,7 @@ def usage_of(answer: bytes) -> Usage | None:
     """The usage in a whole answer's JSON, or None."""
     try:
         return _decode(answer).usage
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         return None
 
 
@@ -121,6 +123,6 @@ def _final_usage(event: bytes) -> Usage | None:
         return None
     try:
         counted = _decode(event[5:].strip())
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         return None
     return counted.usage if counted.choices == [] else None

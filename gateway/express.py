@@ -8,12 +8,13 @@ which this must equal in all that a client can see; the tests run both.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from gateway.errors import EngineError, RequestError
+from gateway.errors import EngineError, RequestError, internal_error
 from gateway.events import EventStream
 from gateway.exchange import Exchange, HeaderList
 from gateway.relay import MAX_ANSWER_BYTES, MAX_ERROR_BYTES, Relay, error_answer, failure_of
@@ -40,6 +41,22 @@ class Client(Protocol):
     def start_task(self) -> None:
         """Serve it the general way after all."""
 
+    def break_off(self) -> None:
+        """Close the connection of an answer that is not complete."""
+
+
+def _with_last_resort(step: Callable[[Lane], None]) -> Callable[[Lane], None]:
+    """For what connections call: nobody awaits it, so a fault that left it would leave the client waiting."""
+
+    @functools.wraps(step)
+    def guarded(self: Lane) -> None:
+        try:
+            step(self)
+        except Exception:
+            self._fault()
+
+    return guarded
+
 
 class Lane:
     """One such request, from the engine's first byte to the client's last."""
@@ -53,6 +70,8 @@ class Lane:
         "_content_type",
         "_events",
         "_exchange",
+        "_head_sent",
+        "_over",
         "_relay",
         "_usage_wanted",
     )
@@ -66,6 +85,10 @@ class Lane:
         self._content_type = b"application/json"
         self._begun = False
         self._events: EventStream | None = None
+        self._head_sent = False
+        """A stream's head went out."""
+        self._over = False
+        """It is counted, and what ends its answer was written or is being written."""
         self._answer: list[bytes] = []
         self._answer_bytes = 0
 
@@ -76,9 +99,13 @@ class Lane:
             return False
         self._connection = connection
         connection.listener = self._progress
-        self._client.on_leave(self._left)
+        try:
+            self._client.on_leave(self._left)
+        except Exception:
+            self._fault()
         return True
 
+    @_with_last_resort
     def _progress(self) -> None:
         """The connection to the engine has come on, or has failed."""
         connection = self._connection
@@ -108,6 +135,7 @@ class Lane:
             headers = self._headers()
             headers.append((b"cache-control", b"no-cache"))
             self._client.begin(connection.status, headers)
+            self._head_sent = True
             connection.listener = self._pass_on
 
     def _headers(self) -> HeaderList:
@@ -115,6 +143,7 @@ class Lane:
         headers.append((b"content-type", self._content_type))
         return headers
 
+    @_with_last_resort
     def _pass_on(self) -> None:
         """A stream has come on: this is what each of its chunks costs."""
         connection, events = self._connection, self._events
@@ -134,9 +163,9 @@ class Lane:
             exchange = self._exchange
             exchange.events = events.events
             exchange.usage = events.usage
-            self._client.write(events.rest(), False)
-            self._finish(connection)
+            self._finish(connection, events.rest())
 
+    @_with_last_resort
     def _drained(self) -> None:
         if self._connection is not None:
             self._connection.resume()
@@ -164,13 +193,14 @@ class Lane:
             headers = self._headers()
             headers.append((b"content-length", b"%d" % len(answer)))
             self._client.begin(exchange.status, headers)
-            self._client.write(answer, False)
-            self._finish(connection)
+            self._finish(connection, answer)
         elif self._answer_bytes > MAX_ANSWER_BYTES:
             self._broken(EngineError(f"The engine's answer is larger than {MAX_ANSWER_BYTES} bytes."))
 
-    def _finish(self, connection: Connection) -> None:
+    def _finish(self, connection: Connection, last: bytes) -> None:
+        self._over = True
         self._exchange.finished()
+        self._client.write(last, False)
         self._release(connection)
 
     def _release(self, connection: Connection) -> None:
@@ -190,19 +220,43 @@ class Lane:
             return
         if not connection.head_complete:
             self._relay.failed(connection.owner, error)
-        if self._events is None:
+        if self._head_sent:
+            logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
+        self._fail(error)
+
+    def _fail(self, error: RequestError) -> None:
+        """Answer with an error, a stream with its last event."""
+        exchange = self._exchange
+        self._over = True
+        exchange.failed(error)
+        if not self._head_sent:
             status, headers, body = error_answer(error, exchange.request_id, exchange.dialect)
             self._client.begin(status, headers)
             self._client.write(body, False)
         else:
-            logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
             dialect = exchange.dialect
             self._client.write(dialect.last_event(dialect.error_body(error, exchange.request_id)), False)
-        exchange.failed(error)
 
+    @_with_last_resort
     def _left(self) -> None:
         if self._connection is not None:
+            self._over = True
             if self._events is not None:
                 self._exchange.events = self._events.events
             self._exchange.cancelled()
             self._release(self._connection)
+
+    def _fault(self) -> None:
+        """A fault of ours, in the `except` that caught it: logged, the place freed, the client answered."""
+        exchange = self._exchange
+        logger.exception("request %s failed", exchange.request_id.decode())
+        try:
+            if self._connection is not None:
+                self._release(self._connection)
+            if self._over:
+                self._client.break_off()
+            else:
+                self._fail(internal_error())
+        except Exception:
+            logger.exception("request %s: its failure cannot be answered", exchange.request_id.decode())
+            self._client.break_off()

@@ -125,8 +125,7 @@ class Cycle:
             await app(self.scope(), self.receive, self.send)
         except Exception:
             logger.exception("%s %r failed", self.method, self.path)
-        if not self.response_complete and not self.disconnected:
-            self._protocol.transport.close()
+        self.break_off()
 
     # For the application.
 
@@ -141,6 +140,11 @@ class Cycle:
     def on_drained(self, drained: Leave) -> None:
         """Call `drained` whenever the client, after `write_chunk` was False, takes bytes again."""
         self.drained = drained
+
+    def break_off(self) -> None:
+        """Close the connection of an answer that is not complete."""
+        if not self.response_complete and not self.disconnected:
+            self._protocol.transport.close()
 
     def start_task(self) -> None:
         """Serve it by the application after all."""

@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.background import Background
 from gateway.dialects.dialect import Dialect
-from gateway.errors import EngineError, GatewayTimeout, RequestError, Unavailable
+from gateway.errors import EngineError, GatewayTimeout, RequestError, Unavailable, internal_error
 from gateway.events import EventStream
 from gateway.exchange import COLD, Exchange, HeaderList
 from gateway.limits import Admission
@@ -135,21 +135,30 @@ class Relay:
         gate = self._admission.try_enter(route.name, route.adapter_id)
         if gate is None:
             return None
-        connection = replica.upstream.try_exchange(exchange.dialect.path, body, exchange.request_id)
-        if connection is None:
-            self._admission.leave(gate, route.adapter_id)
-            return None
+        connection: Connection | None = None
+        exchange.route, exchange.gate = route, gate
+        try:
+            connection = replica.upstream.try_exchange(exchange.dialect.path, body, exchange.request_id)
+            if connection is None:
+                self._give_back(exchange)
+                return None
+            exchange.begin(route)
+        except BaseException:
+            if connection is not None:
+                connection.owner.finish(connection)
+            self._give_back(exchange)
+            raise
         self._admission.last_request_at = exchange.arrived
-        exchange.gate = gate
-        exchange.begin(route)
         exchange.replica = replica.name
         exchange.sent = time.perf_counter()
         return connection
 
     def end(self, exchange: Exchange, connection: Connection) -> None:
         """Give connection and place back; an answer that is not complete is aborted in the engine."""
-        connection.owner.finish(connection)
-        self._give_back(exchange)
+        try:
+            connection.owner.finish(connection)
+        finally:
+            self._give_back(exchange)
 
     def _give_back(self, exchange: Exchange) -> None:
         gate, exchange.gate = exchange.gate, None
@@ -223,14 +232,21 @@ class Relay:
                 exchange.events = events.events
                 if piece:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
+            last = events.rest()
         except RequestError as error:
             logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
             dialect = exchange.dialect
             await send_last_event(send, dialect, dialect.error_body(error, exchange.request_id))
             exchange.failed(error)
             return
+        except Exception:
+            logger.exception("request %s: stream broken off", exchange.request_id.decode())
+            fault, dialect = internal_error(), exchange.dialect
+            await send_last_event(send, dialect, dialect.error_body(fault, exchange.request_id))
+            exchange.failed(fault)
+            return
         exchange.usage = events.usage
-        await send({"type": "http.response.body", "body": events.rest(), "more_body": False})
+        await send({"type": "http.response.body", "body": last, "more_body": False})
         exchange.finished()
 
 

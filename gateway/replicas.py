@@ -16,7 +16,7 @@ import msgspec
 from pydantic import ValidationError
 
 from gateway.config import Config
-from gateway.errors import LoraGatewayError, RequestError, Unavailable
+from gateway.errors import NOT_JSON, LoraGatewayError, RequestError, Unavailable
 from gateway.live_config import with_snapshot, without_values
 from gateway.replica import PROBE_S, EngineModel, Replica, address_of
 from gateway.snapshot import PROVING, EngineStatus, Snapshot, TaskStatus
@@ -380,7 +380,7 @@ class Replicas:
         try:
             async with asyncio.timeout(10):
                 await replica.describe()
-        except (RequestError, TimeoutError, ValueError, LookupError, TypeError) as error:
+        except (RequestError, TimeoutError, *NOT_JSON, LookupError, TypeError) as error:
             logger.warning("the engine on %s does not list its models: %s", replica.upstream.address, error)
 
 

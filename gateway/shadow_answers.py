@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from gateway.errors import NOT_JSON
+
 MAX_TEXT_BYTES = 256 * 1024
 """A longer answer is not compared."""
 MAX_RAW_BYTES = 1024 * 1024
@@ -142,7 +144,7 @@ def read_answer(body: bytes, seconds: float, api: str = "chat") -> Answer | None
             answer = _of_message(_decode_said(body))
         else:
             answer = _of_choice(_decode(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         return None
     if answer is None or len(answer.text) > MAX_TEXT_BYTES:
         return None
@@ -264,7 +266,7 @@ class Gathered:
                     self._take_event(_decode_event(data))
                     continue
                 document = _decode(data)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except NOT_JSON:
                 self._give_up()
                 return
             if document.error is not None:
@@ -327,7 +329,7 @@ def _parsed(text: str) -> object:
         return text
     try:
         return msgspec.json.decode(stripped)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return text
 
 

@@ -128,6 +128,10 @@ class Watched:
         self._copy.saw(body, False)
         return more
 
+    def break_off(self) -> None:
+        self._copy.over()
+        self._client.break_off()
+
     def start_task(self) -> None:
         self._copy.over()
         self._client.start_task()

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.errors import NOT_JSON
+
 Document = dict[str, Any]
 """A part of the configuration by its names in YAML; msgspec knows no type of JSON values."""
 
@@ -155,5 +157,5 @@ def read_snapshot(path: Path) -> Snapshot | None:
     """The file's snapshot; None where there is none, or none that can be read."""
     try:
         return _decode(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, *NOT_JSON):
         return None

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import ConfigError, EngineFailure, LoraGatewayError, RequestError, Unavailable
+from gateway.errors import NOT_JSON, ConfigError, EngineFailure, LoraGatewayError, RequestError, Unavailable
 from gateway.snapshot import SOCKET, GatewayReport
 from launch.desired import unknown_task
 from launch.intake import Addition
@@ -85,7 +85,7 @@ class _Api:
     async def report(self, request: Request) -> Response:
         try:
             report = msgspec.json.decode(await _body(request), type=GatewayReport)
-        except msgspec.MsgspecError as error:
+        except NOT_JSON as error:
             raise ConfigError("report", "", str(error)) from error
         await self._supervisor.gateways.report(report)
         return Response(status_code=204)
@@ -190,7 +190,7 @@ async def _fields(request: Request, known: set[str]) -> dict[str, object]:
     body = await _body(request)
     try:
         fields = msgspec.json.decode(body or b"{}")  # no NaN and no half of a surrogate pair, unlike `json`
-    except (ValueError, RecursionError) as error:
+    except NOT_JSON as error:
         raise ConfigError("body", "", f"is not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise ConfigError("body", "", "must be a JSON object")

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from gateway.errors import ConfigError, LoraGatewayError, RequestError, Unavailable
+from gateway.errors import NOT_JSON, ConfigError, LoraGatewayError, RequestError, Unavailable
 from gateway.launch_lock import is_running
 from gateway.snapshot import SOCKET, Snapshot, decode_snapshot
 
@@ -64,7 +64,7 @@ class ControlClient:
                 raise _went_away() from error
         try:
             document = json.loads(data or b"{}")
-        except ValueError as error:
+        except NOT_JSON as error:
             raise _unreadable(f"status {answer.status}, no JSON") from error
         if not isinstance(document, dict):
             raise _unreadable(f"status {answer.status}, no object")

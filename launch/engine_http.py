@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.errors import EngineFailure
+from gateway.errors import NOT_JSON, EngineFailure
 
 REQUEST_TIMEOUT_S = 300.0
 PROGRESS = re.compile(rb"^vllm:(?:prompt|generation)_tokens_total\S* (\S+)$", re.M)
@@ -38,7 +38,7 @@ def call(url: str, body: Mapping[str, object] | None = None, timeout_s: float = 
         raise EngineFailure(f"{url}: {_why(error)}") from error
     try:
         document: object = json.loads(read)
-    except ValueError:
+    except NOT_JSON:
         return read.decode("utf-8", "replace")
     return document
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import httpx
 
-from gateway.errors import ConfigError
+from gateway.errors import NOT_JSON, ConfigError
 from launch.run_lines import Request
 from launch.run_results import Outcome, answered, unanswered
 
@@ -127,7 +127,7 @@ def _spread(longest_s: float) -> float:
 def _message(answer: httpx.Response) -> str:
     try:
         return str(answer.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
+    except (*NOT_JSON, KeyError, TypeError):
         return f"the gateway answers {answer.status_code}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.errors import LoraGatewayError
+from gateway.errors import NOT_JSON, LoraGatewayError
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -75,7 +75,7 @@ def _value(line: bytes) -> object:
         raise BadLine(f"is not UTF-8 text ({error.reason} at byte {error.start})") from None
     try:
         return _decode(text)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         if text.startswith(("{", "[", '"')):
             raise BadLine(f"is not valid JSON: {error}") from None
         return text

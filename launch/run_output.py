@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from gateway.errors import ConfigError
+from gateway.errors import NOT_JSON, ConfigError
 from launch.run_results import Outcome
 
 ID = re.compile(r"^run-(\d{1,12})-([0-9a-f]{12})\Z")
@@ -106,7 +106,7 @@ class Kept:
             try:
                 record = _decode(line)
                 found = ID.match(record.id)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except NOT_JSON:
                 found = None
             if found is None:
                 mend = "exists and holds something else; name another file, or delete it"

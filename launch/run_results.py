@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from gateway.errors import NOT_JSON
 from launch.run_lines import Request
 
 _encode = msgspec.json.Encoder().encode
@@ -97,7 +98,7 @@ def _text(choice: Mapping[str, object]) -> object:
     if content.lstrip().startswith(("{", "[")):
         try:
             return _decode(content)
-        except msgspec.DecodeError:
+        except NOT_JSON:
             return content
     return content
 
@@ -105,7 +106,7 @@ def _text(choice: Mapping[str, object]) -> object:
 def _document(body: bytes) -> Document | None:
     try:
         document = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return None
     return document if isinstance(document, dict) else None
 

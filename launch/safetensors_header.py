@@ -10,6 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+from gateway.errors import NOT_JSON
+
 MAX_HEADER_BYTES = 100 * 1024 * 1024  # the format's own limit
 MAX_NAME_CHARS = 512
 MAX_SIDES = 8
@@ -71,7 +73,7 @@ def _tensors(raw: bytes, data_bytes: int) -> dict[str, Tensor]:
         entries = json.loads(raw, object_pairs_hook=_distinct)
     except BadHeader:
         raise
-    except (ValueError, RecursionError) as error:
+    except NOT_JSON as error:
         raise BadHeader("has a header that is not JSON") from error
     if not isinstance(entries, dict):
         raise BadHeader("has a header that is no JSON object")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.errors import NOT_JSON
+
 FOLDER = "shadow"
 FIELDS_SHOWN = 10
 INDEX = re.compile(r"\[\d+\]")
@@ -150,7 +152,7 @@ def _records(path: Path) -> Iterator[Seen]:
             for line in lines:
                 try:
                     yield _decode(line)
-                except (msgspec.MsgspecError, UnicodeDecodeError):
+                except NOT_JSON:
                     continue
     except OSError:
         return

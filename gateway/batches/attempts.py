@@ -13,7 +13,7 @@ from gateway.auth import Keys
 from gateway.batches.calls import Answered, Ask, TooLarge
 from gateway.batches.engines import Engines
 from gateway.batches.request_lines import RequestLine
-from gateway.errors import EngineError, InvalidRequest, RequestError
+from gateway.errors import NOT_JSON, EngineError, InvalidRequest, RequestError
 
 logger = logging.getLogger("gateway.batches")
 
@@ -90,7 +90,7 @@ def _failed(error: RequestError, request_id: str) -> Answered:
 def _code(answer: Answered) -> str | int | None:
     try:
         envelope = _decode(answer.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         return None
     return envelope.error.code if envelope.error else None
 

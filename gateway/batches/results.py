@@ -18,6 +18,7 @@ import msgspec
 
 from gateway.batches.calls import Answered
 from gateway.batches.records import Counts
+from gateway.errors import NOT_JSON
 
 logger = logging.getLogger("gateway.batches")
 
@@ -99,7 +100,7 @@ def _in_one_line(body: bytes) -> object:
     """An answer as it is where that is JSON without line breaks, which would end a result."""
     try:
         return _decode_any(body) if b"\n" in body or b"\r" in body else _decode_raw(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return body[:1000].decode(errors="replace")
 
 
@@ -107,7 +108,7 @@ def _usage(body: bytes | msgspec.Raw) -> tuple[int, int]:
     """Tokens in and out, by whichever names the API has for them."""
     try:
         usage = _decode_body(body).usage
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return 0, 0
     if usage is None:
         return 0, 0
@@ -192,7 +193,7 @@ class _ResultFile:
                     break
                 try:
                     record = _decode_record(line)
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                except NOT_JSON:
                     break
                 self.size += len(line)
                 yield record

@@ -27,7 +27,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gateway.errors import LoraGatewayError, nearest
+from gateway.errors import NOT_JSON, LoraGatewayError, nearest
 
 SHOWN_TEXT = 400
 """Characters of an answer that an error repeats; its attribute has them all."""
@@ -233,7 +233,7 @@ def _told(body: bytes) -> Mapping[str, object]:
     """What stands in OpenAI's envelope; empty where the answer is none."""
     try:
         document = json.loads(body)
-    except ValueError:
+    except NOT_JSON:
         return {}
     told = document.get("error") if isinstance(document, dict) else None
     return told if isinstance(told, dict) else {}

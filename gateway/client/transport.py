@@ -23,6 +23,7 @@ from gateway.client.errors import (
     TimedOut,
     answer_error,
 )
+from gateway.errors import NOT_JSON
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S = 5.0
@@ -217,7 +218,7 @@ class _Events:
             return ""
         try:
             text, error = delta_of(data)
-        except (ValueError, LookupError, TypeError, AttributeError) as problem:
+        except (*NOT_JSON, LookupError, TypeError, AttributeError) as problem:
             raise ConnectionLost(self._url, f"an event that cannot be read: {problem}") from problem
         if error is not None:
             raise answer_error(502, error, {}, self._call.model, self._loaded)
@@ -242,7 +243,7 @@ def _document(url: str, call: Call, response: httpx.Response, loaded: Iterable[s
     _check(call, response, loaded)
     try:
         return response.json()
-    except ValueError as error:
+    except NOT_JSON as error:
         raise GatewayUnreachable(url, "what answers there is no lora-gateway: it sends no JSON") from error
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 
-from gateway.errors import InvalidRequest
+from gateway.errors import NOT_JSON, InvalidRequest
 
 MAX_SHOWN = 3
 """Of what a validator found: a value that may have many forms has an error for each."""
@@ -58,7 +58,7 @@ def refusal_of(answer: bytes, parameters: Collection[str]) -> InvalidRequest | N
     """
     try:
         fault = _decode(answer).error
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         return None
     if not fault.message or isinstance(fault.code, str):  # a code in words is OpenAI's own idiom
         return None

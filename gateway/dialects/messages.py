@@ -22,7 +22,7 @@ from gateway.dialects.parameters import (
     unsupported,
     value_of,
 )
-from gateway.errors import InvalidRequest, RequestError
+from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.events import EventStream, NamedEvents, Usage
 from gateway.table import Route
 from gateway.upstream_connection import Segments
@@ -151,7 +151,7 @@ class _Anthropic(Dialect):
         """`metadata.user_id`."""
         try:
             user = _decode_metadata(fields["metadata"]).user_id if "metadata" in fields else None
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except NOT_JSON:
             return None  # the engine says what is wrong with it
         return _encode(user) if user else None
 
@@ -171,7 +171,7 @@ class _Anthropic(Dialect):
     def usage_of(self, answer: bytes) -> Usage | None:
         try:
             usage = _decode_message(answer).usage
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except NOT_JSON:
             return None
         return _counted(usage) if usage else None
 
@@ -189,7 +189,7 @@ class _Anthropic(Dialect):
         status, answer = super().refusal(status, answer, request_id)
         try:
             fault = _decode_refusal(answer).error
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except NOT_JSON:
             fault = None
         said = fault.message if fault else ""
         return status, envelope(status, said or "The engine refused the request.", request_id)
@@ -297,7 +297,7 @@ def _counted(usage: _Usage) -> Usage:
 def _usage_in(event: bytes) -> Usage | None:
     try:
         found = _decode_event(event)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         return None
     usage = found.usage or (found.message.usage if found.message else None)
     return _counted(usage) if usage else None

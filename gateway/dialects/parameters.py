@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from gateway.config import Config, JsonObject
 from gateway.contract import Fields, flag_field
 from gateway.dialects.tool_schemas import fault_in
-from gateway.errors import InvalidRequest, nearest
+from gateway.errors import NOT_JSON, InvalidRequest, nearest
 
 MAX_DEPTH = 32
 """Nested objects and lists in a schema; OpenAI allows 10."""
@@ -75,10 +75,10 @@ def value_of(key: str, fields: Fields) -> JsonValue:
     """A parameter's value. Raises InvalidRequest where its JSON cannot be read."""
     try:
         value: JsonValue = msgspec.json.decode(fields[key])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise InvalidRequest(f"'{key}' is not valid JSON.", param=key) from None
     except RecursionError:
         raise InvalidRequest(f"'{key}' is nested too deeply.", param=key) from None
+    except NOT_JSON:
+        raise InvalidRequest(f"'{key}' is not valid JSON.", param=key) from None
     return value
 
 
@@ -167,7 +167,7 @@ def tokens(key: str, fields: Fields, limits: Limits) -> None:
 def whole_number(key: str, raw: msgspec.Raw) -> int | None:
     try:
         value: int | None = _decode_number(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         raise InvalidRequest(f"'{key}' must be a whole number.", param=key) from None
     return value
 

@@ -24,6 +24,7 @@ from gateway.dialects.parameters import (
     unsupported,
     value_of,
 )
+from gateway.errors import NOT_JSON
 from gateway.events import EventStream, NamedEvents, Usage
 from gateway.table import Route
 from gateway.upstream_connection import Segments
@@ -177,7 +178,7 @@ class Responses(Dialect):
     def usage_of(self, answer: bytes) -> Usage | None:
         try:
             return _counted(_decode(answer))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except NOT_JSON:
             return None
 
     def events(self, usage_wanted: bool) -> EventStream:
@@ -188,7 +189,7 @@ class Responses(Dialect):
         event: JsonObject = {"type": "error", "code": None, "message": "", "param": None}
         try:
             error: JsonObject = _decode_error(error_body).get("error", {})
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except NOT_JSON:
             return b"event: error\n" + super().last_event(error_body)
         event |= {key: error[key] for key in ("code", "message", "param") if key in error}
         return b"event: error\ndata: " + one_line(_encode({**event, "error": error})) + b"\n\n"
@@ -207,7 +208,7 @@ def _counted(response: _Response) -> Usage | None:
 def _usage_in(event: bytes) -> Usage | None:
     try:
         response = _decode_event(event).response
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         return None
     return _counted(response) if response else None
 

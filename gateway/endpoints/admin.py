@@ -19,7 +19,15 @@ from gateway.config import NAME, GatewayConfig
 from gateway.contract import decode_body
 from gateway.control import Control
 from gateway.endpoints.reply import ClientLeft, Head, read_json_body, send_error, send_json
-from gateway.errors import EngineError, Forbidden, InvalidRequest, PayloadTooLarge, RequestError, Unavailable
+from gateway.errors import (
+    NOT_JSON,
+    EngineError,
+    Forbidden,
+    InvalidRequest,
+    PayloadTooLarge,
+    RequestError,
+    Unavailable,
+)
 from gateway.replicas import Replicas
 
 logger = logging.getLogger("gateway.admin")
@@ -87,7 +95,7 @@ class Administration:
         status, answer = await self.control.request(method, path, body)
         try:
             msgspec.json.decode(answer, type=dict[str, msgspec.Raw])
-        except ValueError as error:
+        except NOT_JSON as error:
             raise EngineError(
                 f"The control plane's answer ({status}) is no JSON; is it another version? Restart it.",
                 code="control_plane_unknown",

@@ -31,7 +31,7 @@ from gateway.endpoints.doors import Call, Door, JsonDocument, check_known, limit
 from gateway.endpoints.files import PATH as FILES_PATH
 from gateway.endpoints.files import PURPOSE, Files
 from gateway.endpoints.reply import read_json_body
-from gateway.errors import InvalidRequest, NotFound, RateLimited
+from gateway.errors import NOT_JSON, InvalidRequest, NotFound, RateLimited
 from gateway.metrics import Metrics
 from gateway.replicas import Replicas
 
@@ -194,7 +194,7 @@ def _decoded(fields: Fields, key: str) -> object:
         return None
     try:
         return msgspec.json.decode(fields[key])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise InvalidRequest(f"'{key}' is not valid JSON: {error}", param=key) from None
 
 

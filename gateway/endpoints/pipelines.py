@@ -17,7 +17,7 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages import MESSAGES
 from gateway.dialects.responses import RESPONSES
 from gateway.endpoints.reply import send_json
-from gateway.errors import InvalidRequest, RequestError
+from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.exchange import COLD, Exchange, HeaderList
 from gateway.fallback.fallbacks import Fallbacks
 from gateway.metrics import Metrics
@@ -179,5 +179,5 @@ def _document(body: Buffer) -> JsonObject:
     try:
         document: JsonObject = msgspec.json.decode(body, type=dict)
         return document
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None

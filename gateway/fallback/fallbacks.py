@@ -17,7 +17,7 @@ from gateway.contract import Fields
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages import MESSAGES
 from gateway.dialects.responses import RESPONSES
-from gateway.errors import RequestError
+from gateway.errors import NOT_JSON, RequestError
 from gateway.exchange import Exchange, HeaderList
 from gateway.fallback.chat_answer import usage_of
 from gateway.fallback.message_answer import MessageRendering
@@ -228,7 +228,7 @@ def _asked(dialect: Dialect, route: Route, fields: Fields) -> tuple[JsonObject, 
     dialect.apply_contract(fields, route)
     try:
         body: JsonObject = msgspec.json.decode(b"".join(dialect.encode_body(fields, route, 0)))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         # What goes to the engine is passed on undecoded, and is the engine's to refuse.
         return {}, Unable("a value of the request is no JSON that it could be asked with")
     return body, question(dialect.name, dialect.labels, body)

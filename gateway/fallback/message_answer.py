@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from gateway.config import JsonObject
 from gateway.dialects.messages import begun_message
+from gateway.errors import NOT_JSON
 from gateway.fallback.blocks import Block, BlockRendering
 from gateway.fallback.provider import ProviderFailed
 
@@ -76,7 +77,7 @@ def _content(block: Block) -> JsonValue:
         return {"type": "text", "text": block.text}
     try:
         arguments: JsonObject = msgspec.json.decode(block.text or "{}", type=dict)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         raise ProviderFailed("its call of a tool holds no JSON object") from None
     return _tool_use(block, arguments)
 

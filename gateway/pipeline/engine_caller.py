@@ -11,7 +11,7 @@ import msgspec
 from gateway.config import JsonObject
 from gateway.contract import Fields
 from gateway.dialects.completions import CHAT
-from gateway.errors import EngineError, InvalidRequest, RequestError
+from gateway.errors import NOT_JSON, EngineError, InvalidRequest, RequestError
 from gateway.events import Usage as CountedUsage
 from gateway.exchange import LOW_PRIORITY, Exchange
 from gateway.metrics import Metrics
@@ -178,7 +178,7 @@ def _fields(body: JsonObject) -> Fields:
 def _parsed(text: bytes) -> _Completion:
     try:
         return _decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise EngineError(f"The engine's answer is not the JSON it should be: {error}") from error
 
 
