@@ -82,7 +82,7 @@ class Gateway:
         self._pipelines = pipelines = PipelineEndpoint(
             compile_pipelines(config), relay, self.metrics, self.shadow, self.fallbacks
         )
-        limits = Limits(config, self.replicas.context_tokens)
+        limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)
         hot = {
             dialect.path.decode(): EngineEndpoint(
                 dialect,

@@ -67,12 +67,21 @@ class BaseConfig(_Strict):
         "never", description="unload after so long without a request, such as 15m; never: it stays loaded"
     )
     tool_call_parser: str | None = Field(
-        None, description="the engine's --tool-call-parser, such as hermes: tools may be called"
+        "auto",
+        description="the engine's --tool-call-parser, such as hermes; auto: what fits the base; null: none",
     )
     reasoning_parser: str | None = Field(
-        None, description="the engine's --reasoning-parser, such as qwen3: thinking is told from the answer"
+        "auto",
+        description="the engine's --reasoning-parser, such as qwen3: thinking is told from the answer; "
+        "auto: what fits the base; null: none",
     )
     load_format: str | None = Field(None, description="the engine's --load-format, such as dummy")
+
+    @field_validator("tool_call_parser", "reasoning_parser")
+    @classmethod
+    def _none_is_off(cls, value: str | None) -> str | None:
+        """YAML's `none` is a word, its `null` is not."""
+        return None if value in ("", "none", "off") else value
 
 
 FallbackReason = Literal["cold", "overload", "failed"]

@@ -23,6 +23,8 @@ EngineStateName = Literal["stopped", "starting", "ready", "draining", "sleeping"
 FailureKind = Literal["", "crash", "hang", "out_of_memory", "start", "configuration"]
 PROVING = "loading and proving"
 """How the stage of an operation begins that has an adapter at an engine."""
+ToolChoices = Literal["", "none", "forced", "all"]
+"""Empty: not known. `forced`: a call that is required, or named; none that the model chooses itself."""
 VersionStateName = Literal["pending", "loading", "ready", "failed", "retiring"]
 
 
@@ -50,6 +52,10 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """Adapters in one batch; None where it is not known."""
     priorities: bool = False
     """It heeds a request's `priority`."""
+    tools: ToolChoices = ""
+    """Which calls of tools it can be asked for."""
+    reasoning: bool | None = None
+    """Whether it tells thinking from the answer; None where that is not known."""
     loaded: list[str] = []
     """Ids of the adapters that are loaded and proven on it."""
     memory_bytes: int | None = None
@@ -118,9 +124,24 @@ class Snapshot(msgspec.Struct, frozen=True):
     operations: list[Operation] = []
 
     @property
+    def tools(self) -> ToolChoices:
+        """What every engine can be asked for."""
+        told = [engine.tools for engine in self.engines]
+        return next((choices for choices in _TOOL_CHOICES if choices in told), "")
+
+    @property
+    def reasoning(self) -> bool | None:
+        """Whether every engine tells thinking from the answer; None where some do not say."""
+        told = [engine.reasoning for engine in self.engines]
+        return None if None in told or not told else all(told)
+
+    @property
     def priorities(self) -> bool:
         """Whether every engine heeds a request's `priority`."""
         return all(engine.priorities for engine in self.engines)
+
+
+_TOOL_CHOICES: tuple[ToolChoices, ...] = ("", "none", "forced", "all")
 
 
 class GatewayReport(msgspec.Struct, frozen=True):

@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config import Config
+from gateway.snapshot import ToolChoices
 from launch.adapters import Adapter, engine_rank
 from launch.engine_settings import options_of
+from launch.model_parsers import Parsers
 from launch.shapes import Base
 
 DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the machine's memory
 GIB = 1024**3
 LEAST_SLOTS = 4
 LEAST_RANK = 16
+FORCED_PARSER = "lora_gateway_forced"
+"""The name that `forced_tool_parser` gives itself at vLLM."""
+FORCED_PARSER_FILE = Path(__file__).with_name("forced_tool_parser.py")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,10 @@ class EngineCommand:
     dtype: str = "auto"
     priorities: bool = False
     """Requests are scheduled by their `priority`."""
+    tools: ToolChoices = "none"
+    """Which calls of tools may be asked for."""
+    reasoning: bool = False
+    """Thinking is told from the answer."""
 
 
 def engine_command(
@@ -39,8 +48,9 @@ def engine_command(
     *,
     has_gpu: bool,
     slow_bfloat16: bool = False,
+    parsers: Parsers | None = None,
 ) -> EngineCommand:
-    """vLLM's command; `base.model` is where the base was found.
+    """vLLM's command; `base.model` is where the base was found, `parsers` are those that fit it.
 
     `slow_bfloat16`: this machine's processor has no instructions for it, which makes it some ten times slower
     than float32; `base.dtype: auto` is float32 then.
@@ -65,10 +75,7 @@ def engine_command(
         argv += ["--max-num-seqs", str(settings.max_num_seqs)]
     if settings.enforce_eager:
         argv.append("--enforce-eager")
-    if settings.tool_call_parser is not None:
-        argv += ["--enable-auto-tool-choice", "--tool-call-parser", settings.tool_call_parser]
-    if settings.reasoning_parser is not None:
-        argv += ["--reasoning-parser", settings.reasoning_parser]
+    argv += _parser_arguments(config, parsers or Parsers())
     if settings.load_format is not None:
         argv += ["--load-format", settings.load_format]
     if settings.tensor_parallel_size > 1:
@@ -90,8 +97,41 @@ def engine_command(
         argv.append("--enable-sleep-mode")
     argv += ["--scheduling-policy", "priority"]  # clients' requests come before those of batches
     argv += config.engine.extra_args  # last, so that they win
-    priorities = options_of(argv)["scheduling-policy"] == "priority"
-    return EngineCommand(tuple(argv), _environment(config, base, has_gpu), slots, rank, dtype, priorities)
+    options = options_of(argv)
+    return EngineCommand(
+        tuple(argv),
+        _environment(config, base, has_gpu),
+        slots,
+        rank,
+        dtype,
+        priorities=options["scheduling-policy"] == "priority",
+        tools=_tool_choices(options.get("tool-call-parser")),
+        reasoning="reasoning-parser" in options,
+    )
+
+
+def _parser_arguments(config: Config, fitting: Parsers) -> list[str]:
+    """Nothing of its own kind beside what `engine.extra_args` says."""
+    argv: list[str] = []
+    settings, own = config.base, options_of(config.engine.extra_args)
+    tools, reasoning = settings.tool_call_parser, settings.reasoning_parser
+    if tools == "auto":
+        tools = fitting.tools or FORCED_PARSER
+    if tools is not None and not own.keys() & {"tool-call-parser", "tool-parser-plugin"}:
+        argv += ["--enable-auto-tool-choice", "--tool-call-parser", tools]
+        if tools == FORCED_PARSER:
+            argv += ["--tool-parser-plugin", str(FORCED_PARSER_FILE)]
+    if reasoning == "auto":
+        reasoning = fitting.reasoning
+    if reasoning is not None and "reasoning-parser" not in own:
+        argv += ["--reasoning-parser", reasoning]
+    return argv
+
+
+def _tool_choices(parser: str | None) -> ToolChoices:
+    if parser is None:
+        return "none"
+    return "forced" if parser == FORCED_PARSER else "all"
 
 
 def can_sleep(config: Config, has_gpu: bool) -> bool:

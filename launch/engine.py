@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from launch import orphans
 from launch.adapter_store import AdapterStore
 from launch.adapters import ENGINE_RANKS, Adapter
 from launch.base import resolve_base
+from launch.base_parsers import fitting_parsers
 from launch.command import can_sleep, engine_command
 from launch.desired import Desired, Version, Wanted
 from launch.hardware import has_gpu, has_slow_bfloat16
 from launch.keeper import say
 from launch.managed import Means
+from launch.model_parsers import Parsers
 from launch.ports import claimed_port
 from launch.shapes import Base
 from launch.signals import StopSignals
@@ -85,7 +87,12 @@ def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
         attached = tuple((status, None) for status in _attached(config))
         build = _build(base, config.base.dtype, "attached")
         return Prepared(config, base, build, wanted_of(config, taken), attached, rank_limit)
-    command = engine_command(config, base, taken, port, has_gpu=gpu, slow_bfloat16=has_slow_bfloat16())
+    parsers = fitting_parsers(config.base, base.model, base.name)
+    command = engine_command(
+        config, base, taken, port, has_gpu=gpu, slow_bfloat16=has_slow_bfloat16(), parsers=parsers
+    )
+    for line in _parsed(config, parsers):
+        say(line)
     host = f"[{config.engine.host}]" if ":" in config.engine.host else config.engine.host
     status = EngineStatus(
         name="engine-0",
@@ -93,10 +100,24 @@ def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
         lazy=config.base.start == "lazy" or config.base.idle_unload != "never",
         slots=command.slots,
         priorities=command.priorities,
+        tools=command.tools,
+        reasoning=command.reasoning,
     )
     means = Means(command, can_sleep(config, gpu))
     build = _build(base, command.dtype, "gpu" if gpu else "cpu")
     return Prepared(config, base, build, wanted_of(config, taken), ((status, means),), command.max_lora_rank)
+
+
+def _parsed(config: Config, fitting: Parsers) -> Iterator[str]:
+    """What became of `auto`, where it found something: it changes what an answer looks like."""
+    settings = config.base
+    if settings.tool_call_parser == "auto" and fitting.tools:
+        yield f"base.tool_call_parser: auto is {fitting.tools} for this base"
+    if settings.reasoning_parser == "auto" and fitting.reasoning:
+        yield (
+            f"base.reasoning_parser: auto is {fitting.reasoning} for this base, which thinks before it "
+            "answers; for adapters that do not think set it to null"
+        )
 
 
 def take_configured(config: Config, store: AdapterStore, base: Base, rank_limit: int | None) -> list[Adapter]:

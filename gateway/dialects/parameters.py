@@ -14,6 +14,7 @@ from gateway.config import Config, JsonObject
 from gateway.contract import Fields, flag_field
 from gateway.dialects.tool_schemas import fault_in
 from gateway.errors import NOT_JSON, InvalidRequest, nearest
+from gateway.snapshot import Snapshot, ToolChoices
 
 MAX_DEPTH = 32
 """Nested objects and lists in a schema; OpenAI allows 10."""
@@ -34,16 +35,21 @@ class Limits:
     """What the configuration allows."""
 
     __slots__ = (
+        "_configured",
+        "_snapshot",
         "context_tokens",
         "max_logprobs",
         "max_n",
         "max_schema_bytes",
-        "reasoning",
         "template_variables",
-        "tools",
     )
 
-    def __init__(self, config: Config, context_tokens: Callable[[], int | None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        context_tokens: Callable[[], int | None],
+        snapshot: Callable[[], Snapshot] = Snapshot,
+    ) -> None:
         """`context_tokens` says how long the base's context is, where an engine has told."""
         bounds = config.gateway
         self.context_tokens = context_tokens
@@ -51,11 +57,30 @@ class Limits:
         self.max_logprobs = bounds.max_logprobs
         self.max_schema_bytes = bounds.max_schema_bytes
         self.template_variables = frozenset(bounds.template_variables)
-        # Of somebody else's servers nothing is known: they say themselves what they cannot do.
-        elsewhere = bool(config.engines)
-        arguments = " ".join(config.engine.extra_args)
-        self.tools = elsewhere or bool(config.base.tool_call_parser) or "--tool-call-parser" in arguments
-        self.reasoning = elsewhere or bool(config.base.reasoning_parser) or "--reasoning-" in arguments
+        self._snapshot = snapshot
+        self._configured = _configured(config)
+
+    @property
+    def tools(self) -> ToolChoices:
+        """Which calls of tools the engines can be asked for, as far as that is known."""
+        return self._snapshot().tools or self._configured[0]
+
+    @property
+    def reasoning(self) -> bool:
+        """Whether thinking is told from the answer; where that is not known, the engine says it itself."""
+        told = self._snapshot().reasoning
+        return self._configured[1] if told is None else told
+
+
+def _configured(config: Config) -> tuple[ToolChoices, bool]:
+    """Before an engine of ours has told; somebody else's servers say themselves what they cannot do."""
+    base, arguments = config.base, " ".join(config.engine.extra_args)
+    if config.engines:
+        return "", True
+    tools: ToolChoices = "" if base.tool_call_parser == "auto" else "all" if base.tool_call_parser else "none"
+    if "--tool-call-parser" in arguments:
+        tools = "all"
+    return tools, bool(base.reasoning_parser) or "--reasoning-" in arguments
 
 
 def unsupported(param: str, message: str) -> InvalidRequest:
@@ -298,15 +323,31 @@ def tools(kinds: Collection[str | None], none: JsonValue, schema_at: str) -> Rul
                     f"the client's own functions are taken ({_listed(kinds)}).",
                 )
             _check_schema(where, tool, schema_at)
-        if not limits.tools and ("tool_choice" not in fields or value_of("tool_choice", fields) != none):
-            raise unsupported(
-                key,
-                f"'{key}' cannot be called here, because the engine has no parser for the model's calls: set "
-                "base.tool_call_parser and restart it, or send tool_choice "
-                f"{msgspec.json.encode(none).decode()}.",
-            )
+        _check_choice(key, value_of("tool_choice", fields) if "tool_choice" in fields else None, none, limits)
 
     return check
+
+
+def _check_choice(key: str, choice: JsonValue, none: JsonValue, limits: Limits) -> None:
+    """Refuse calls that the engine would not tell from text; `none` is the choice of no tool."""
+    able = limits.tools
+    if able in ("", "all") or choice == none:
+        return
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    spelled = msgspec.json.encode(none).decode()
+    if able == "none":
+        raise unsupported(
+            key,
+            f"'{key}' cannot be called here, because the engine has no parser for the model's calls: set "
+            f"base.tool_call_parser and restart it, or send tool_choice {spelled}.",
+        )
+    if kind in (None, "auto"):
+        raise unsupported(
+            key,
+            f"'{key}' with tool_choice auto is not supported: nothing is known to read the calls that this "
+            "base writes of its own choice. Send tool_choice required (any), one function, or "
+            f"{spelled}; or set base.tool_call_parser and restart the engine.",
+        )
 
 
 def _check_schema(where: str, tool: JsonObject, schema_at: str) -> None:

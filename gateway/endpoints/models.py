@@ -82,7 +82,7 @@ class Models:
         return {
             "streaming": True,
             "structured_output": alone,
-            "tools": alone and self._limits.tools,
+            "tools": alone and self._limits.tools in ("", "all"),
             "reasoning": alone and self._limits.reasoning,
             "logprobs": alone,
             "embeddings": False,

@@ -29,9 +29,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
 
 
 def _with_roots(file: Path, roots: list[Path]) -> Path:
-    """The demo's configuration as JSON, which YAML reads too; with tools and folders for adapters."""
+    """The demo's configuration as JSON, which YAML reads too; with folders for adapters."""
     document = load_config(CONFIG).model_dump(mode="json", by_alias=True)
-    document["base"]["tool_call_parser"] = "hermes"
     document["adapters"]["roots"] = [str(root) for root in roots]
     file.write_text(json.dumps(document))
     return file

@@ -45,7 +45,7 @@ def test_models_say_what_they_are_and_take(real: RealStack) -> None:
     listed = {one["id"]: one for one in httpx.get(f"{real.url}/v1/models").json()["data"]}
     assert listed["naming"]["root"].startswith("naming@")
     assert (listed["naming"]["parent"], listed["naming"]["max_model_len"]) == ("base", 2048)
-    assert listed["naming"]["capabilities"]["tools"]
+    assert not listed["naming"]["capabilities"]["tools"]  # the demo's base calls none of its own choice
     assert not listed["concept-naming"]["capabilities"]["tools"]
 
 
@@ -65,6 +65,12 @@ def test_tool_is_called_in_a_chat(real: RealStack) -> None:
         )
         (call,) = answer.json()["choices"][0]["message"]["tool_calls"]
         assert json.loads(call["function"]["arguments"]) == {"city": "Paris"}
+
+
+def test_tool_of_a_free_choice_is_refused_where_nothing_reads_the_bases_calls(real: RealStack) -> None:
+    answer = post(real, "/v1/chat/completions", model="base", messages=USER, tools=[tool(CITY)])
+    assert answer.status_code == 400
+    assert "base.tool_call_parser" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def config_of(
         "fallback": fallback,
     }
     document = {
-        "base": {"model": "some/model"},
+        "base": {"model": "some/model", "tool_call_parser": None, "reasoning_parser": None},
         "tasks": {"concept": {"adapter": str(folder / "concept")}, "naming": naming},
         "pipelines": {"concept-naming": {"stages": STAGES}},
         "keys": keys or {},

@@ -8,8 +8,9 @@ from pathlib import Path
 from gateway.config import Config
 from launch import engine_plugin
 from launch.adapters import Adapter
-from launch.command import engine_command
+from launch.command import FORCED_PARSER, engine_command
 from launch.hardware import has_slow_bfloat16
+from launch.model_parsers import Parsers
 from launch.shapes import Base
 
 LOCAL = Base("/models/base", "Base", 2, {})
@@ -109,9 +110,47 @@ def test_optional_settings_are_passed_only_when_set() -> None:
     assert value(able, "--tool-call-parser") == "hermes"
     assert value(able, "--reasoning-parser") == "qwen3"
     assert "--enable-auto-tool-choice" in able
-    assert not {"--tool-call-parser", "--reasoning-parser", "--enable-auto-tool-choice"} & {*plain}
+    off = engine_command(
+        config(tool_call_parser=None, reasoning_parser=None), LOCAL, [], 1, has_gpu=False
+    ).argv
+    assert not {"--tool-call-parser", "--reasoning-parser", "--enable-auto-tool-choice"} & {*off}
     assert "--enforce-eager" in argv
     assert "--enforce-eager" not in plain
+
+
+def test_auto_takes_the_parsers_that_fit_the_base_and_else_one_that_reads_forced_calls_alone() -> None:
+    fitting = Parsers("hermes", "qwen3")
+    found = engine_command(config(), LOCAL, [], 1, has_gpu=False, parsers=fitting)
+    assert value(found.argv, "--tool-call-parser") == "hermes"
+    assert value(found.argv, "--reasoning-parser") == "qwen3"
+    assert (found.tools, found.reasoning) == ("all", True)
+    none = engine_command(config(), LOCAL, [], 1, has_gpu=False)
+    assert value(none.argv, "--tool-call-parser") == FORCED_PARSER
+    assert Path(value(none.argv, "--tool-parser-plugin")).is_file()
+    assert "--enable-auto-tool-choice" in none.argv
+    assert (none.tools, none.reasoning) == ("forced", False)
+    told = engine_command(
+        config(tool_call_parser="pythonic", reasoning_parser=None),
+        LOCAL,
+        [],
+        1,
+        has_gpu=False,
+        parsers=fitting,
+    )
+    assert value(told.argv, "--tool-call-parser") == "pythonic"
+    assert "--reasoning-parser" not in told.argv
+    off = engine_command(config(tool_call_parser="none"), LOCAL, [], 1, has_gpu=False, parsers=fitting)
+    assert (off.tools, off.reasoning) == ("none", True)
+
+
+def test_what_extra_args_say_of_parsers_stands_alone() -> None:
+    given = ["--enable-auto-tool-choice", "--tool-call-parser", "xlam", "--reasoning-parser=hf"]
+    own = Config.model_validate({"base": {"model": "m"}, "engine": {"extra_args": given}})
+    fitting = Parsers("hermes", "qwen3")
+    command = engine_command(own, LOCAL, [], 1, has_gpu=False, parsers=fitting)
+    assert command.argv.count("--tool-call-parser") == 1
+    assert not {"hermes", "qwen3", "--tool-parser-plugin"} & {*command.argv}
+    assert (command.tools, command.reasoning) == ("all", True)
 
 
 def test_compact_json_and_no_request_log() -> None:

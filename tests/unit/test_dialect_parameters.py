@@ -18,16 +18,19 @@ from gateway.dialects.responses import RESPONSES
 from gateway.dialects.routes import DIALECTS
 from gateway.dialects.tokens import DETOKENIZE, EMBEDDINGS, TOKENIZE
 from gateway.errors import InvalidRequest
+from gateway.snapshot import EngineStatus, Snapshot, ToolChoices
 from gateway.table import Loaded, build_table
 from tests.unit.stack import config_of
 
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
-def limits(folder: Path, context: int | None = 2048, **base: object) -> Limits:
+def limits(
+    folder: Path, context: int | None = 2048, snapshot: Snapshot | None = None, **base: object
+) -> Limits:
     config = config_of(folder)
     config = config.model_copy(update={"base": config.base.model_copy(update=base)})
-    return Limits(config, lambda: context)
+    return Limits(config, lambda: context, lambda: snapshot or Snapshot())
 
 
 def check(dialect: Dialect, made: Limits, **fields: object) -> None:
@@ -251,7 +254,7 @@ TOOLS: list[tuple[Dialect, Any, Any, Any]] = [
 def test_tools_without_a_parser_name_the_key_that_is_missing(
     tmp_path: Path, dialect: Dialect, tool: object, none: object, some: object
 ) -> None:
-    made = limits(tmp_path)
+    made = limits(tmp_path, tool_call_parser=None)
     for fields in ({}, {"tool_choice": some}):
         error = refused(dialect, made, tools=[tool], **fields)
         assert (error.param, error.code) == ("tools", "unsupported_parameter")
@@ -259,6 +262,43 @@ def test_tools_without_a_parser_name_the_key_that_is_missing(
     check(dialect, made, tools=[tool], tool_choice=none)
     check(dialect, made, tools=[])
     check(dialect, limits(tmp_path, tool_call_parser="hermes"), tools=[tool], tool_choice=some)
+
+
+FORCED: list[tuple[Dialect, Any, Any, list[Any]]] = [
+    (CHAT, FUNCTION, "auto", ["required", {"type": "function", "function": {"name": "f"}}, "none"]),
+    (RESPONSES, {"type": "function", "name": "f"}, "auto", ["required", {"type": "function", "name": "f"}]),
+    (
+        MESSAGES,
+        {"name": "f", "input_schema": {}},
+        {"type": "auto"},
+        [{"type": "any"}, {"type": "tool", "name": "f"}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("dialect", "tool", "free", "forced"), FORCED, ids=[one[0].name for one in FORCED])
+def test_without_a_parser_of_the_bases_own_only_a_free_choice_is_refused(
+    tmp_path: Path, dialect: Dialect, tool: object, free: object, forced: list[object]
+) -> None:
+    told = EngineStatus("engine-0", tools="forced")
+    made = limits(tmp_path, snapshot=Snapshot(engines=[told]))
+    for fields in ({}, {"tool_choice": free}):
+        error = refused(dialect, made, tools=[tool], **fields)
+        assert (error.param, error.code) == ("tools", "unsupported_parameter")
+        assert "base.tool_call_parser" in error.message
+    for choice in forced:
+        check(dialect, made, tools=[tool], tool_choice=choice)
+
+
+def test_what_engines_tell_of_tools_is_what_all_of_them_can_do() -> None:
+    def told(*choices: ToolChoices) -> str:
+        return Snapshot(engines=[EngineStatus(str(n), tools=one) for n, one in enumerate(choices)]).tools
+
+    assert [told(), told("all"), told("all", "forced"), told("none", "all"), told("all", "")] == [
+        "", "all", "forced", "none", "",
+    ]  # fmt: skip
+    able = [Snapshot(engines=[EngineStatus("a", reasoning=one)]).reasoning for one in (True, False, None)]
+    assert able == [True, False, None]
 
 
 @pytest.mark.parametrize(
@@ -335,7 +375,7 @@ def test_template_variables_are_those_of_the_configuration(tmp_path: Path, diale
 
 
 def test_a_budget_for_thinking_needs_a_parser_of_reasoning(tmp_path: Path) -> None:
-    made, able = limits(tmp_path), limits(tmp_path, reasoning_parser="qwen3")
+    made, able = limits(tmp_path, reasoning_parser=None), limits(tmp_path, reasoning_parser="qwen3")
     for dialect, fields in (
         (CHAT, {"thinking_token_budget": 10}),
         (MESSAGES, {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
