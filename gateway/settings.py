@@ -242,6 +242,9 @@ class AttachedConfig(_Strict):
     url: str = Field(description="http://host:port of the server")
     name: str | None = Field(None, description="shown in x-gateway-replica; default: engine-<number>")
     slots: Positive | None = Field(None, description="its --max-loras; default: base.max_loras")
+    prompt_logprobs: bool = Field(
+        False, description="it scores prompts soundly: no adapter can act on its lm_head"
+    )
 
     @field_validator("url")
     @classmethod

@@ -56,6 +56,8 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """Which calls of tools it can be asked for."""
     reasoning: bool | None = None
     """Whether it tells thinking from the answer; None where that is not known."""
+    prompt_logprobs: bool = False
+    """It is known to score a prompt beside other requests (`gateway.prompt_scores`)."""
     loaded: list[str] = []
     """Ids of the adapters that are loaded and proven on it."""
     memory_bytes: int | None = None
@@ -139,6 +141,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     def priorities(self) -> bool:
         """Whether every engine heeds a request's `priority`."""
         return all(engine.priorities for engine in self.engines)
+
+    @property
+    def prompt_logprobs(self) -> bool:
+        """Whether every engine may be asked to score a prompt."""
+        return all(engine.prompt_logprobs for engine in self.engines)
 
 
 _TOOL_CHOICES: tuple[ToolChoices, ...] = ("", "none", "forced", "all")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from gateway.config import Config
@@ -18,6 +19,7 @@ from launch.shapes import Base
 DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the machine's memory
 GIB = 1024**3
 LEAST_SLOTS = 4
+PLUGIN_VARIABLE = "LORA_GATEWAY_ENGINE"
 LEAST_RANK = 16
 FORCED_PARSER = "lora_gateway_forced"
 """The name that `forced_tool_parser` gives itself at vLLM."""
@@ -38,6 +40,8 @@ class EngineCommand:
     """Which calls of tools may be asked for."""
     reasoning: bool = False
     """Thinking is told from the answer."""
+    prompt_logprobs: bool = False
+    """A prompt can be scored beside other requests."""
 
 
 def engine_command(
@@ -98,15 +102,17 @@ def engine_command(
     argv += ["--scheduling-policy", "priority"]  # clients' requests come before those of batches
     argv += config.engine.extra_args  # last, so that they win
     options = options_of(argv)
+    env = _environment(config, base, has_gpu)
     return EngineCommand(
         tuple(argv),
-        _environment(config, base, has_gpu),
+        env,
         slots,
         rank,
         dtype,
         priorities=options["scheduling-policy"] == "priority",
         tools=_tool_choices(options.get("tool-call-parser")),
         reasoning="reasoning-parser" in options,
+        prompt_logprobs=_scores_prompts(argv, env, has_gpu),
     )
 
 
@@ -134,6 +140,18 @@ def _tool_choices(parser: str | None) -> ToolChoices:
     return "forced" if parser == FORCED_PARSER else "all"
 
 
+def _scores_prompts(argv: Sequence[str], env: Mapping[str, str], has_gpu: bool) -> bool:
+    """On a CPU by kernels of our own; with vLLM's where no adapter can act on the lm_head."""
+    if not has_gpu and env.get(PLUGIN_VARIABLE) == "1":
+        return True  # the plugin lets no engine start that it does not mend
+    words = iter(argv)
+    targets: list[str] = []
+    for word in words:
+        if word.replace("_", "-") == "--lora-target-modules":
+            targets = list(takewhile(lambda one: not one.startswith("--"), words))
+    return bool(targets) and "lm_head" not in targets
+
+
 def can_sleep(config: Config, has_gpu: bool) -> bool:
     """Whether an idle engine sleeps and need not be stopped: vLLM's CPU build has no sleep."""
     return has_gpu and config.base.idle_unload != "never"
@@ -158,7 +176,7 @@ def _lora_arguments(config: Config, adapters: Sequence[Adapter], slots: int, ran
 def _environment(config: Config, base: Base, has_gpu: bool) -> dict[str, str]:
     env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
     env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
-    env["LORA_GATEWAY_ENGINE"] = "1"  # `engine_plugin` acts in our own engines alone
+    env[PLUGIN_VARIABLE] = "1"  # `engine_plugin` acts in our own engines alone
     if can_sleep(config, has_gpu):
         env["VLLM_SERVER_DEV_MODE"] = "1"  # opens /sleep and /wake_up, and worse; the engine is on loopback
     if Path(base.model).is_absolute():

@@ -102,6 +102,7 @@ def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
         priorities=command.priorities,
         tools=command.tools,
         reasoning=command.reasoning,
+        prompt_logprobs=command.prompt_logprobs,
     )
     means = Means(command, can_sleep(config, gpu))
     build = _build(base, command.dtype, "gpu" if gpu else "cpu")
@@ -154,6 +155,7 @@ def _attached(config: Config) -> list[EngineStatus]:
             url=one.url,
             managed=False,
             slots=one.slots or (None if slots == "auto" else slots),
+            prompt_logprobs=one.prompt_logprobs,
         )
         for index, one in enumerate(config.engines)
     ]

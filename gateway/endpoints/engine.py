@@ -21,6 +21,7 @@ from gateway.express import Lane
 from gateway.fallback.fallbacks import Fallbacks
 from gateway.http_cycle import Cycle
 from gateway.metrics import Metrics
+from gateway.prompt_scores import check_scoring
 from gateway.relay import UNREACHABLE, Relay, error_answer, send_last_event, until_client_leaves
 from gateway.shadow import Shadow
 from gateway.shadow_copy import Copy, Watched
@@ -234,6 +235,8 @@ class EngineEndpoint:
         route = permitted_route(replicas.table, principal, model)
         exchange.route = route
         dialect.check_fields(fields, self._limits)
+        if not replicas.snapshot.prompt_logprobs:
+            check_scoring(fields, route.contract.defaults)
         if exchange.behind and replicas.snapshot.priorities:
             dialect.give_priority(fields, LOW_PRIORITY)
         sticky = None

@@ -149,7 +149,8 @@ TASKS = {"concept": "concept@aaaaaaaaaaaa", "naming": "naming@bbbbbbbbbbbb"}
 def snapshot_of(config: Config, version: int = 1, **engine: object) -> Snapshot:
     """What the control plane says of the engine, with both adapters loaded where it is ready."""
     loaded = list(TASKS.values()) if engine.get("state") == "ready" else []
-    status = EngineStatus("engine-0", **{"loaded": loaded, **engine})  # type: ignore[arg-type]
+    known = {"loaded": loaded, "prompt_logprobs": True}
+    status = EngineStatus("engine-0", **{**known, **engine})  # type: ignore[arg-type]
     document = config.model_dump(mode="json", by_alias=True)
     tasks = {
         name: TaskStatus(settings, [VersionStatus(TASKS[name])])

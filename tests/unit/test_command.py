@@ -190,3 +190,15 @@ def test_processor_is_judged_by_its_flags() -> None:
     assert has_slow_bfloat16("flags\t\t: fpu avx avx2\n")
     assert not has_slow_bfloat16("flags\t\t: fpu avx2 avx512f\n")
     assert not has_slow_bfloat16("Features\t: asimd bf16\n")  # an Arm processor
+
+
+def test_engine_on_our_kernels_scores_prompts_and_one_on_vllms_where_no_adapter_has_an_lm_head() -> None:
+    def scores(*, has_gpu: bool, **engine: object) -> bool:
+        made = Config.model_validate({"base": {"model": "m"}, "engine": engine})
+        return engine_command(made, LOCAL, [CONCEPT], 1, has_gpu=has_gpu).prompt_logprobs
+
+    assert scores(has_gpu=False)
+    assert not scores(has_gpu=False, env={"LORA_GATEWAY_ENGINE": "0"})
+    assert not scores(has_gpu=True)
+    assert scores(has_gpu=True, extra_args=["--lora-target-modules", "q_proj", "v_proj", "--seed", "1"])
+    assert not scores(has_gpu=True, extra_args=["--lora_target_modules", "q_proj", "lm_head"])

@@ -39,6 +39,7 @@ LEVELS = (
         "gateway.dialects",
         "gateway.background",
         "gateway.exchange",
+        "gateway.prompt_scores",
         "gateway.shadow_answers",
         "gateway.shadow_record",
     ),
