@@ -17,6 +17,7 @@ from rich.table import Table
 
 from gateway.config import Config
 from gateway.errors import ConfigError, EngineFailure
+from launch.direct_http import open_directly
 from launch.ports import free_port
 from launch.signals import StopSignals
 from launch.stack import Stack
@@ -119,7 +120,7 @@ def name_cluster(url: str, cluster: str, terms: list[object]) -> Outcome:
     )
     began = time.monotonic()
     try:
-        with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as answer:
+        with open_directly(request, REQUEST_TIMEOUT_S) as answer:
             read = json.load(answer)
         seconds = time.monotonic() - began
         return Outcome(cluster, seconds, read_concepts(read["choices"][0]["message"]["content"]))
@@ -197,7 +198,7 @@ def _until_ready(stack: Stack, stop: StopSignals, url: str) -> int | None:
         if reason:
             raise EngineFailure(reason)
         try:
-            with urllib.request.urlopen(f"{url}/ready", timeout=5) as answer:
+            with open_directly(f"{url}/ready", 5) as answer:
                 if answer.status == 200:
                     return None
         except (OSError, http.client.HTTPException):

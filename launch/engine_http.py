@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.errors import NOT_JSON, EngineFailure
+from launch.direct_http import open_directly
 
 REQUEST_TIMEOUT_S = 300.0
 PROGRESS = re.compile(rb"^vllm:(?:prompt|generation)_tokens_total\S* (\S+)$", re.M)
@@ -30,7 +31,7 @@ def call(url: str, body: Mapping[str, object] | None = None, timeout_s: float = 
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+        with open_directly(request, timeout_s) as answer:
             read: bytes = answer.read()
     except urllib.error.HTTPError as error:
         raise EngineRefusal(url, error.code, error.read(2000).decode("utf-8", "replace")) from error
@@ -86,7 +87,7 @@ def unload_adapter(url: str, adapter_id: str) -> None:
 def tokens_done(url: str) -> float | None:
     """Tokens that the engine has read and written so far; None where it does not say."""
     try:
-        with urllib.request.urlopen(f"{url}/metrics", timeout=2) as answer:
+        with open_directly(f"{url}/metrics", 2) as answer:
             found = PROGRESS.findall(answer.read())
     except (OSError, http.client.HTTPException, ValueError):
         return None

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.errors import ConfigError
+from gateway.loopback import may_use_proxy
 from launch.examples import Example, read_examples
 from launch.scores import (
     Interval,
@@ -232,13 +233,14 @@ async def evaluate(
     Raises ConfigError where the service cannot be reached or refuses a request.
     """
     try:
-        from openai import APIConnectionError, APIStatusError, AsyncOpenAI
+        from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
     except ImportError as error:
         raise ConfigError("evaluate", str(error.name), "install it: pip install '.[train]'") from error
     measures: list[Measure] = []
     runs: list[dict[str, object]] = []
     key = os.environ.get("LORA_GATEWAY_API_KEY", "none")
-    async with AsyncOpenAI(base_url=url, api_key=key, timeout=600, max_retries=2) as client:
+    http = DefaultAsyncHttpxClient(trust_env=may_use_proxy(url))
+    async with AsyncOpenAI(base_url=url, api_key=key, timeout=600, max_retries=2, http_client=http) as client:
         for trial in trials:
             measures += floor_of(trial)
             for constrained in conditions_of(trial.task, unconstrained=unconstrained, choices=choices):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 import httpx
 
 from gateway.errors import NOT_JSON, ConfigError
+from gateway.loopback import may_use_proxy
 from launch.run_lines import Request
 from launch.run_results import Outcome, answered, unanswered
 
@@ -48,7 +49,7 @@ class Gateway:
             timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
             transport=transport,
-            trust_env=False,
+            trust_env=may_use_proxy(url),
         )
 
     async def close(self) -> None:

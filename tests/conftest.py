@@ -1,8 +1,19 @@
-"""What every test shares: the loop that production uses."""
+"""What every test shares: the loop that production uses, and no proxy on the way to loopback."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+from gateway.loopback import PROXIES
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_proxy() -> None:
+    """Nothing that a test starts or asks is beyond this machine."""
+    for name in [name for name in os.environ if name.lower() in PROXIES]:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")

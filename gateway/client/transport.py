@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
 import threading
@@ -24,6 +23,7 @@ from gateway.client.errors import (
     answer_error,
 )
 from gateway.errors import NOT_JSON
+from gateway.loopback import may_use_proxy
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S = 5.0
@@ -74,15 +74,8 @@ def _options(target: Target) -> _Options:
         "timeout": httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=None),
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEPT_S),
         "verify": verify,
-        "trust_env": not _is_loopback(httpx.URL(target.url).host),  # no proxy reaches our own loopback
+        "trust_env": may_use_proxy(target.url),
     }
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Link:

@@ -174,7 +174,9 @@ def running_batch(stack: Running, batch: Batch, salt: str) -> Iterator[Callable[
 
     Raises EngineFailure where it does not begin or end.
     """
-    with openai.OpenAI(api_key=KEY, base_url=f"{stack.gateway_url}/v1", max_retries=0) as client:
+    http = openai.DefaultHttpxClient(trust_env=False)  # no proxy reaches our own loopback
+    url = f"{stack.gateway_url}/v1"
+    with openai.OpenAI(api_key=KEY, base_url=url, max_retries=0, http_client=http) as client:
         content = jsonl(stack.base, batch, salt)
         file = client.files.create(file=("lines.jsonl", content), purpose="batch")
         made = client.batches.create(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from gateway.errors import EngineFailure
+from gateway.loopback import without_proxies
 
 PERCENTILES = "50,99"
 METRICS = "ttft,tpot,itl,e2el"
@@ -97,7 +98,12 @@ def check_whole(result: dict[str, object], load: Load) -> None:
 @contextmanager
 def running_client(key: str, log: Path) -> Iterator[Client]:
     """It loads while its caller goes on; ended on leaving."""
-    env = {**os.environ, "OPENAI_API_KEY": key, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+    env = {
+        **without_proxies(os.environ),
+        "OPENAI_API_KEY": key,
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+    }
     with log.open("w", encoding="utf-8") as errors:
         child = _start(env, errors)
         try:

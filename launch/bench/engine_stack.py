@@ -22,6 +22,7 @@ from gateway.config import Config
 from gateway.errors import ConfigError, EngineFailure
 from gateway.snapshot import FILE, Snapshot, read_snapshot
 from launch.bench.engine_config import HOST, environment_of, write_config
+from launch.direct_http import open_directly
 from launch.process import Child
 from launch.stack import ENGINE_GRACE_S, GATEWAY_GRACE_S
 
@@ -92,7 +93,7 @@ def post(url: str, key: str, body: JsonValue) -> tuple[float, bytes]:
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     began = time.perf_counter()
     try:
-        with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as answer:
+        with open_directly(request, REQUEST_TIMEOUT_S) as answer:
             content = bytes(answer.read())
     except urllib.error.HTTPError as error:
         said = error.read(500).decode("utf-8", "replace")
@@ -119,7 +120,7 @@ def _wait_for_gateway(url: str, children: list[Child]) -> None:
         _fail_if_ended(children)
         with (
             contextlib.suppress(OSError, http.client.HTTPException),
-            urllib.request.urlopen(f"{url}/ready", timeout=READY_AFTER_ENGINE_S) as answer,
+            open_directly(f"{url}/ready", READY_AFTER_ENGINE_S) as answer,
         ):
             if answer.status == 200:
                 return

@@ -90,19 +90,22 @@ async def run_rounds(
 ) -> list[Run]:
     """Every way of asking once a round and number of concepts, each in turn the first."""
     try:
-        from openai import APIError, AsyncOpenAI
+        from openai import APIError, AsyncOpenAI, DefaultAsyncHttpxClient
     except ImportError as error:
         raise ConfigError("bench", str(error.name), "install it: pip install '.[train]'") from error
     runs: list[Run] = []
     try:
-        async with (
+        engine, ours = (
             AsyncOpenAI(
-                base_url=f"{stack.engine_url}/v1", api_key=KEY, timeout=TIMEOUT_S, max_retries=0
-            ) as engine,
-            AsyncOpenAI(
-                base_url=f"{stack.gateway_url}/v1", api_key=KEY, timeout=TIMEOUT_S, max_retries=0
-            ) as ours,
-        ):
+                base_url=f"{url}/v1",
+                api_key=KEY,
+                timeout=TIMEOUT_S,
+                max_retries=0,
+                http_client=DefaultAsyncHttpxClient(trust_env=False),  # no proxy reaches our own loopback
+            )
+            for url in (stack.engine_url, stack.gateway_url)
+        )
+        async with engine, ours:
             hands = {}
             for count, stages in held.items():
                 tasks = (stages.first.task, stages.each.task)

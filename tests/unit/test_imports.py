@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEVELS = (
-    ("gateway.errors", "gateway.launch_lock", "gateway.process_start"),
+    ("gateway.errors", "gateway.launch_lock", "gateway.loopback", "gateway.process_start"),
     ("gateway.settings",),
     ("gateway.config", "gateway.snapshot"),
     ("gateway.client",),
@@ -60,6 +60,7 @@ SHARED = (
     "gateway.config",
     "gateway.errors",
     "gateway.launch_lock",
+    "gateway.loopback",
     "gateway.process_start",
     "gateway.snapshot",
     "gateway.pipeline.spec",
