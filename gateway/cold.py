@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import Send
 
 from gateway.errors import Unavailable
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, ignored_header
 from gateway.limits import share
 from gateway.replicas import Replicas
 
@@ -103,6 +103,7 @@ class Heartbeat:
                 (b"x-gateway-task", name),
                 (b"x-gateway-cold", b"true"),
                 *exchange.dialect.id_headers(exchange.request_id),
+                *ignored_header(exchange.ignored),
                 (b"content-type", b"text/event-stream; charset=utf-8"),
                 (b"cache-control", b"no-cache"),
             ]

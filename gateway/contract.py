@@ -15,10 +15,13 @@ from gateway.upstream_connection import Segments
 
 Buffer = bytes | bytearray | mmap.mmap
 Fields = dict[str, msgspec.Raw]
+GREEDY_BELOW = 1e-5
+"""A lower temperature is 0 to vLLM, which then gives no more than one answer."""
 JOIN_BELOW_BYTES = 64 * 1024
 """A larger body is sent in pieces that refer to what was received, so that it is held once."""
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
+_NULL = msgspec.Raw(b"null")
 _encode = msgspec.json.Encoder().encode
 _STAND_INS = {
     "max_tokens": ("max_tokens", "max_completion_tokens"),
@@ -48,15 +51,18 @@ _decode_options = msgspec.json.Decoder(Fields | None).decode
 
 
 def decode_body(body: Buffer) -> Fields:
-    """A request's top-level fields, their values undecoded. Raises InvalidRequest."""
+    """A request's top-level fields, their values undecoded; what is null is absent. Raises InvalidRequest."""
     try:
-        return _decode_fields(body)
+        fields = _decode_fields(body)
     except msgspec.ValidationError:
         raise InvalidRequest("The body must be a JSON object.") from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
     except NOT_JSON as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None
+    if body.find(b"null", 0) < 0:  # nearly always, and cheaper than a look at each value
+        return fields
+    return {key: value for key, value in fields.items() if value != _NULL}
 
 
 def text_field(fields: Fields, key: str) -> str:
@@ -106,11 +112,27 @@ def apply_contract(fields: Fields, route: Route) -> None:
     """Write the engine's model name and, where the client gave none, the task's own settings."""
     contract = route.contract
     fields["model"] = route.model_json
-    for key, value in contract.defaults.items():
+    defaults = contract.defaults
+    if "n" in fields and _several(fields["n"]) and _greedy(defaults.get("temperature")):
+        # All of n answers would be the same, and the engine refuses to give them: the client's n counts.
+        defaults = {key: value for key, value in defaults.items() if key != "temperature"}
+    for key, value in defaults.items():
         if not any(name in fields for name in _STAND_INS.get(key, (key,))):
             fields[key] = value
     if contract.response_format is not None and not any(name in fields for name in _FORMATS):
         fields["response_format"] = contract.response_format
+
+
+def _several(n: msgspec.Raw) -> bool:
+    return bytes(n) not in (b"0", b"1")
+
+
+def _greedy(temperature: msgspec.Raw | None) -> bool:
+    """Whether a temperature is as good as 0 to the engine."""
+    if temperature is None:
+        return False
+    value = msgspec.json.decode(temperature)
+    return isinstance(value, (int, float)) and value < GREEDY_BELOW
 
 
 def encode_body(fields: Fields, route: Route, received_bytes: int) -> Segments:

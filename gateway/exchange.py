@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 
 import msgspec
 
@@ -22,6 +24,18 @@ LOW_PRIORITY = msgspec.Raw(b"100")
 
 COLD = (b"x-gateway-cold", b"true")
 """The header of an answer that waited for an engine to start."""
+
+MOST_NAMED = 32
+"""Of ignored parameters, which are the client's own words."""
+_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
+
+
+def ignored_header(names: Sequence[str]) -> HeaderList:
+    """`x-gateway-ignored`, where there is something to name; what a header cannot hold is called `other`."""
+    if not names:
+        return []
+    shown = dict.fromkeys(name if _NAME.fullmatch(name) else "other" for name in names)
+    return [(b"x-gateway-ignored", ",".join(list(shown)[:MOST_NAMED]).encode())]
 
 
 class Exchange:
@@ -43,6 +57,8 @@ class Exchange:
         "events",
         "first_token_s",
         "gate",
+        "ignored",
+        "length",
         "origin",
         "queue_s",
         "replica",
@@ -68,6 +84,10 @@ class Exchange:
         self.gate: Gate | None = None
         self.replica = ""
         self.queue_s = 0.0
+        self.ignored: list[str] = []
+        """What it has of parameters, or members of them, that were taken and have no effect."""
+        self.length: tuple[str, int] | None = None
+        """The parameter that bounds the answer's length, and the longest prompt that leaves room for that."""
         self.cold = False
         """It waited for an engine to start."""
         self.begun = False
@@ -94,6 +114,7 @@ class Exchange:
     def finished(self) -> None:
         """Answered to the end, whatever the status."""
         assert self._series is not None
+        self._count_ignored()
         usage = self.usage
         self._series.finished(
             self.status,
@@ -108,6 +129,7 @@ class Exchange:
         """Ended with an error of ours, before or after it had its place."""
         code = error.code or error.kind
         if self._series is not None:
+            self._count_ignored()
             self._series.failed(code, error.status, time.perf_counter() - self.arrived)
         else:
             name = self.route.name if self.route else ""
@@ -119,11 +141,21 @@ class Exchange:
         if series is None:
             name = self.route.name if self.route else ""
             series = self._metrics.series(name, "", self.origin)
+        else:
+            self._count_ignored()
         series.cancelled(time.perf_counter() - self.arrived, self.events)
+
+    def _count_ignored(self) -> None:
+        for label in {self.dialect.label_of(name) for name in self.ignored}:
+            self._metrics.ignored(label)
 
     def headers(self) -> HeaderList:
         """The answer's own headers: who answered, and what was waited for, in milliseconds."""
         assert self.route is not None
+        if self.length is not None and self.usage is not None:
+            name, room = self.length
+            if self.usage.prompt_tokens > room and name not in self.ignored:
+                self.ignored.append(name)  # the engine itself lowered it to what the prompt left
         now = time.perf_counter()
         overhead_s = max(0.0, now - self.arrived - self.engine_s - self.queue_s)
         headers = [
@@ -137,4 +169,6 @@ class Exchange:
         ]
         if self.cold:
             headers.append(COLD)
+        if self.ignored:
+            headers += ignored_header(self.ignored)
         return headers

@@ -15,6 +15,7 @@ from gateway.metrics_text import (
     FIRST_TOKEN_SUM,
     GAUGE,
     GAUGED,
+    IGNORED,
     OVERFLOW,
     PROMPT_TOKENS,
     QUEUE_BUCKETS,
@@ -115,6 +116,10 @@ class Metrics:
     def fallback(self, task: str, model: str, reason: str, outcome: str) -> None:
         """A request for a task's fallback: answered, failed, refused or cancelled."""
         self.cells(FALLBACK, key_of(FALLBACK, task, model, reason, outcome))[0] += 1.0
+
+    def ignored(self, parameter: str) -> None:
+        """A parameter that was taken and has no effect, by a name of the gateway's own tables."""
+        self.cells(IGNORED, key_of(IGNORED, parameter))[0] += 1.0
 
     def render(self) -> tuple[bytes, str]:
         """The Prometheus text of all workers together, and its content type.

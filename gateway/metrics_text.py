@@ -22,9 +22,10 @@ ERROR = "error"  # task, adapter, origin, code; one cell
 WAITING = "waiting"  # task; one cell, a gauge
 SHADOW = "shadow"  # task, candidate, outcome; one cell
 FALLBACK = "fallback"  # task, model, reason, outcome; one cell
+IGNORED = "ignored"  # parameter; one cell
 RESIDENT = "resident"  # adapter; one cell, a gauge
 BATCHES = "batches"  # "batches" or "batch_lines"; one cell, a gauge
-KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, FALLBACK, RESIDENT, BATCHES)
+KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, FALLBACK, IGNORED, RESIDENT, BATCHES)
 GAUGED = (SERIES, WAITING, RESIDENT, BATCHES)
 
 _OTHERS = ("overflow", "overflow", "overflow")
@@ -35,6 +36,7 @@ OVERFLOW = {
     WAITING: key_of(WAITING, "overflow"),
     SHADOW: key_of(SHADOW, *_OTHERS),
     FALLBACK: key_of(FALLBACK, *_OTHERS, "overflow"),
+    IGNORED: key_of(IGNORED, "overflow"),
     RESIDENT: key_of(RESIDENT, "overflow"),
     BATCHES: key_of(BATCHES, "overflow"),
 }
@@ -155,6 +157,12 @@ class Exposition(Collector):
             "Requests for a task's fallback, since the engine could not answer, by reason and outcome.",
             ("task", "model", "reason", "outcome"),
             [(labels, cells[0]) for labels, cells in sums[FALLBACK]],
+        )
+        yield _counter(
+            "ignored",
+            "Requests with a parameter that was taken and has no effect; other: a name that nobody knows.",
+            ("parameter",),
+            [(labels, cells[0]) for labels, cells in sums[IGNORED]],
         )
         for cell, name, text in COUNTERS:
             yield _counter(name, text, LABELS, [(labels, cells[cell]) for labels, cells in sums[SERIES]])

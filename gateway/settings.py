@@ -202,6 +202,9 @@ class GatewayConfig(_Strict):
     shutdown_timeout_s: Seconds = Field(30.0, description="accepted requests may finish within this")
     receive_timeout_s: Seconds = Field(60.0, description="until a whole request is here, from its first byte")
     workers: Positive = Field(1, description="processes; each bound above is shared out between them")
+    parameters: Literal["lenient", "strict"] = Field(
+        "lenient", description="what cannot change an answer's meaning is named and ignored; strict: refused"
+    )
     public_metrics: bool = Field(False, description="/metrics without a key though keys are configured")
     max_cold_waiting: int = Field(256, ge=0, description="requests waiting for an engine that starts")
     cold_timeout_s: Seconds = Field(180.0, description="longest wait for an engine that starts")

@@ -6,71 +6,30 @@ from types import MappingProxyType
 
 from gateway.contract import Fields, apply_contract, ask_for_usage, encode_body
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.harmless import needs_reasoning, refused_but_for, stream_options, wish
+from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS, LABELS, RENDERING, SAMPLING
 from gateway.dialects.parameters import (
     count,
     flag,
     labelled,
-    needs_reasoning,
     only,
     schema,
-    stream_options,
     structured_outputs,
     template_variables,
     text,
     tokens,
+    tool_choice,
     tools,
 )
 from gateway.events import EventStream, Usage, usage_of
 from gateway.table import Route
 from gateway.upstream_connection import Segments
 
-SAMPLING = frozenset(
-    {
-        *("temperature", "top_p", "top_k", "min_p", "seed", "n", "max_tokens", "min_tokens"),
-        *("presence_penalty", "frequency_penalty", "repetition_penalty", "repetition_detection"),
-        *("stop", "stop_token_ids", "include_stop_str_in_output", "ignore_eos", "bad_words"),
-        *("logit_bias", "allowed_token_ids", "logprobs", "prompt_logprobs", "logprob_token_ids"),
-        *("use_beam_search", "length_penalty", "thinking_token_budget", "echo"),
-        *("response_format", "structured_outputs"),
-    }
-)
-RENDERING = frozenset(
-    {
-        *("stream", "stream_options", "stream_interval", "add_special_tokens", "skip_special_tokens"),
-        *("spaces_between_special_tokens", "truncate_prompt_tokens", "truncation_side"),
-        *("return_token_ids", "return_tokens_as_token_ids", "cache_salt", "session_id", "user"),
-    }
-)
-LABELS = frozenset(
-    {
-        *("metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
-        *("prompt_cache_options", "service_tier", "store"),
-    }
-)
 TYPED_LABELS = MappingProxyType(
     {"metadata": labelled, "safety_identifier": text, "prompt_cache_key": text, "user": text}
 )
-GATEWAYS_OWN = MappingProxyType(
-    {
-        "api_base": "which engine answers is not a client's to choose; leave it out.",
-        "base_url": "which engine answers is not a client's to choose; leave it out.",
-        "api_key": "the key goes into the Authorization header.",
-        "priority": "the gateway gives it; leave it out.",
-        "request_id": "send it as the header X-Request-Id.",
-        "chat_template": "the template is the base's own; leave it out.",
-        "kv_transfer_params": "no other server's cache can be named here; leave it out.",
-        "ec_transfer_params": "no other server's cache can be named here; leave it out.",
-        "vllm_xargs": "there are no extensions that it could go to; leave it out.",
-        "watermarking": "it is not a client's to choose; leave it out.",
-        "mm_payload": "only text is taken; leave it out.",
-        "return_mm_kwargs": "only text is taken; leave it out.",
-        "mm_processor_kwargs": "only text is taken; leave it out.",
-        "media_io_kwargs": "only text is taken; leave it out.",
-    }
-)
-"""Of the engine's parameters those that no client may choose, whichever API it speaks."""
-
 _NO_EFFECT = "it would have no effect here; leave it out."
+NO_WEB = "the model has no access to the web here; leave it out."
 _REMOVED = "vLLM has it no more; use structured_outputs."
 REFUSED = MappingProxyType(
     {
@@ -82,7 +41,6 @@ REFUSED = MappingProxyType(
         "guided_regex": _REMOVED,
         "guided_choice": _REMOVED,
         "guided_grammar": _REMOVED,
-        "guided_decoding_backend": "the engine's operator chooses it; leave it out.",
         "guided_whitespace_pattern": _REMOVED,
     }
 )
@@ -96,9 +54,9 @@ RULES = MappingProxyType(
         "response_format": schema,
         "structured_outputs": structured_outputs,
         "thinking_token_budget": needs_reasoning,
-        "service_tier": only("auto", "default", why="there is one tier; send auto, or leave it out."),
-        "store": only(False, why="nothing is kept here; send false, or leave it out."),
-        "stream_options": stream_options,
+        "service_tier": wish("auto", "default", why=HARMLESS["service_tier"]),
+        "store": wish(False, why=HARMLESS["store"]),
+        "stream_options": stream_options("include_usage", "continuous_usage_stats"),
         **TYPED_LABELS,
     }
 )
@@ -141,13 +99,13 @@ class ChatCompletions(Completions):
             "return_prompt_text",
         }
     )
+    lengths = ("max_completion_tokens", "max_tokens")
     labels = LABELS | {"best_of", "modalities", "verbosity"}
     refused = MappingProxyType(
         {
             **REFUSED,
             "audio": "answers are text; leave it out.",
-            "prediction": "the engine takes no predicted text; leave it out.",
-            "web_search_options": "the model has no access to the web here; leave it out.",
+            "web_search_options": NO_WEB,
             "prompt": "its name is messages.",
             "input": "its name is messages.",
             "system": "send a message with the role system.",
@@ -163,9 +121,12 @@ class ChatCompletions(Completions):
             "logprobs": flag,
             "top_logprobs": count("max_logprobs", 0),
             "tools": tools(("function",), "none", "function.parameters"),
+            "tool_choice": tool_choice,
+            "function_call": refused_but_for("none", "auto", why="use tool_choice."),
+            "web_search_options": refused_but_for(why=NO_WEB),
             "chat_template_kwargs": template_variables,
             "modalities": only(["text"], why='answers are text; send ["text"], or leave it out.'),
-            "verbosity": only("medium", why="the model has no such setting; leave it out."),
+            "verbosity": wish("medium", why=HARMLESS["verbosity"]),
         }
     )
 

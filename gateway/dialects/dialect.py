@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -11,7 +11,18 @@ import msgspec
 
 from gateway.contract import Fields, text_field
 from gateway.dialects.engine_refusals import refusal_of
-from gateway.dialects.parameters import Limits, Rule, unknown, unsupported
+from gateway.dialects.harmless import ignore
+from gateway.dialects.kinds import COUNTED_MEMBERS, ELSEWHERE, HARMLESS, STEERING
+from gateway.dialects.parameters import (
+    MOST_UNKNOWN,
+    Limits,
+    Rule,
+    asks_nothing,
+    unknown,
+    unsupported,
+    whole_number,
+)
+from gateway.dialects.spelling import misspelt
 from gateway.errors import RequestError
 from gateway.events import EventStream, Usage
 from gateway.table import Route
@@ -35,11 +46,18 @@ class Dialect(ABC):
     labels: ClassVar[frozenset[str]] = frozenset()
     """The API's parameters that are taken and change nothing in an answer."""
     refused: ClassVar[Mapping[str, str]]
-    """Parameters of the API or of the engine that are not taken, and why or what to do instead."""
+    """Parameters of the API or of the engine that are not taken, and why or what to do instead.
+
+    With nothing in it, such as an empty list, one asks for nothing and is harmless.
+    """
+    harmless: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What else of the API cannot change what an answer means, and the mend where it is refused (`kinds`)."""
     rules: ClassVar[Mapping[str, Rule]] = NOTHING
     """Of those that are taken, the ones whose value is looked at."""
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """What a task's defaults are called here, where that is not their name in a chat."""
+    lengths: ClassVar[tuple[str, ...]] = ()
+    """What bounds an answer's length, the one that counts first; none where a request has several prompts."""
     model_required: ClassVar[bool] = True
     """Else the base is meant where none is named."""
     api_key_header: ClassVar[bool] = False
@@ -52,6 +70,10 @@ class Dialect(ABC):
         """The gateway's and the engine's."""
         self.plain = (self.passed | self.labels) - self.rules.keys()
         """What goes through unseen."""
+        known = self.passed | self.labels | self.refused.keys()
+        self.ignored = {key: why for key, why in HARMLESS.items() if key not in known} | {**self.harmless}
+        """What is taken and has no effect."""
+        self._counted = known | self.ignored.keys() | self.rules.keys()
 
     def unwritten(self, defaults: Iterable[str]) -> list[str]:
         """Of a task's defaults those that this API has no parameter for."""
@@ -63,21 +85,52 @@ class Dialect(ABC):
             return base
         return text_field(fields, "model")
 
-    def check_fields(self, fields: Fields, limits: Limits) -> None:
-        """Refuse what cannot be honoured or would harm the engine. Raises InvalidRequest."""
-        plain = self.plain
-        for key in fields:
-            if key not in plain:
-                self._look(key, fields, limits)
+    def check_fields(self, fields: Fields, limits: Limits) -> list[str]:
+        """Refuse what cannot be honoured or would harm the engine, and take out what is harmless.
 
-    def _look(self, key: str, fields: Fields, limits: Limits) -> None:
-        rule = self.rules.get(key)
-        if rule is not None:
-            rule(key, fields, limits)
-        elif key not in self.refused:
-            raise unknown(key, self.passed | self.labels)
-        elif bytes(fields[key]) != b"null":
-            raise unsupported(key, f"'{key}' is not supported: {self.refused[key]}")
+        The names of that are returned, of an object's member as `object.member`. Raises InvalidRequest.
+        """
+        plain = self.plain
+        ignored: list[str] = []
+        for key in [key for key in fields if key not in plain]:
+            rule = self.rules.get(key)
+            ignored += (rule(key, fields, limits) if rule else self._look(key, fields, limits)) or ()
+            if len(ignored) > MOST_UNKNOWN:
+                raise unsupported(key, f"More than {MOST_UNKNOWN} parameters have no meaning here.")
+        return ignored
+
+    def _look(self, key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+        """At what is neither honoured nor has a rule."""
+        if (why := self.ignored.get(key)) is not None:
+            return ignore(key, fields, limits, why)
+        if (why := self.refused.get(key)) is not None:
+            if not limits.strict and asks_nothing(fields[key]):
+                return ignore(key, fields, limits, why)
+            raise unsupported(key, f"'{key}' is not supported: {why}")
+        known = self.passed | self.labels
+        if limits.strict:
+            raise unknown(key, known)
+        if asks_nothing(fields[key]):
+            return ignore(key, fields, limits, "")
+        if self.generates and key in ELSEWHERE:
+            raise unsupported(key, f"'{key}' is not supported: {ELSEWHERE[key]}")
+        if misspelt(key, known) or (self.generates and key in STEERING):
+            raise unknown(key, known)
+        return ignore(key, fields, limits, "")
+
+    def length_of(self, fields: Fields) -> tuple[str, int] | None:
+        """The parameter that bounds the answer's length, once it is checked, and its value in tokens."""
+        for key in self.lengths:
+            if key in fields and (value := whole_number(key, fields[key])) is not None:
+                return key, value
+        return None
+
+    def label_of(self, parameter: str) -> str:
+        """What an ignored parameter, or a member of one, is counted as: a name of the tables, or `other`."""
+        if parameter in COUNTED_MEMBERS:
+            return parameter
+        name = parameter.partition(".")[0].partition("[")[0]
+        return name if name in self._counted else "other"
 
     def sticky_of(self, fields: Fields) -> bytes | None:
         """What a client calls its own user, as JSON: it ties requests to one of several versions."""

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from types import MappingProxyType
 
 import msgspec
 
 from gateway.config import JsonObject
 from gateway.contract import Fields, encode_fields, given, says_system, with_member
-from gateway.dialects.completions import GATEWAYS_OWN
 from gateway.dialects.dialect import Dialect, one_line
+from gateway.dialects.harmless import members, needs_reasoning, wish
+from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
 from gateway.dialects.parameters import (
     Limits,
-    members,
-    only,
     schema,
     template_variables,
     tokens,
+    tool_choice,
     tools,
-    unsupported,
     value_of,
 )
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
@@ -46,16 +46,24 @@ KINDS = {
 }
 """An error's type by its status; all others are `api_error`."""
 
+LEAST_BUDGET = 1024
+"""Tokens for thinking; a smaller budget is refused by the engine, as by Anthropic."""
+
 _TEXT_ONLY = "the model reads and writes text here; leave it out."
+_NO_ANSWER = "no answer is made that it could be for; leave it out."
 _NO_PLACE = "requests run in one place here; leave it out."
 SHARED_REFUSED = MappingProxyType(
     {
         **{key: why for key, why in GATEWAYS_OWN.items() if key != "api_key"},
         "api_key": "the key goes into the header x-api-key.",
+        "mcp_servers": "no tool runs on the server's side here; leave it out.",
+    }
+)
+_HARMLESS = MappingProxyType(
+    {
         "workspace_id": _NO_PLACE,
         "user_profile_id": "metadata.user_id names a user; leave it out.",
-        "mcp_servers": "no tool runs on the server's side here; leave it out.",
-        "context_management": "nothing is compacted here; send what the model is to see.",
+        "diagnostics": "nothing is kept that it could compare with; leave it out.",
     }
 )
 
@@ -119,9 +127,9 @@ def begun_message(request_id: str, model: str, usage: JsonObject) -> JsonObject:
     }
 
 
-def _output_config(key: str, fields: Fields, limits: Limits) -> None:
+def _output_config(key: str, fields: Fields, limits: Limits) -> Sequence[str] | None:
     schema(key, fields, limits)
-    _OUTPUT_CONFIG(key, fields, limits)
+    return _OUTPUT_CONFIG(key, fields, limits)
 
 
 _OUTPUT_CONFIG = members("effort", "format")
@@ -129,17 +137,32 @@ _OUTPUT_CONFIG = members("effort", "format")
 
 def _tool_choice(key: str, fields: Fields, limits: Limits) -> None:
     """The engine forgets a choice among no tools."""
-    value = value_of(key, fields)
+    tool_choice(key, fields, limits)
+    value = value_of(key, fields) if key in fields else None
     if isinstance(value, dict) and value.get("type") in ("any", "tool") and not given(fields, "tools"):
         raise InvalidRequest("tool_choice: it may only be specified while providing tools", param=key)
 
 
-def _thinking(key: str, fields: Fields, limits: Limits) -> None:
+def _thinking(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """Thinking is told from the answer by a parser: where there is none, the answer is all there is."""
     value = value_of(key, fields)
-    if not limits.reasoning and isinstance(value, dict) and value.get("type") == "enabled":
-        raise unsupported(
-            key, f"'{key}' needs an engine that reads reasoning: set base.reasoning_parser, or leave it out."
-        )
+    if limits.reasoning or not isinstance(value, dict) or value.get("type") != "enabled":
+        return ()
+    return needs_reasoning(key, fields, limits)
+
+
+def _lower_budget(fields: Fields) -> Sequence[str]:
+    """Keep a budget for thinking below a lowered `max_tokens`, which the engine asks for."""
+    thinking, most = value_of("thinking", fields), value_of("max_tokens", fields)
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    if not isinstance(thinking, dict) or not isinstance(budget, int) or not isinstance(most, int):
+        return ()
+    if budget < most:
+        return ()
+    room = most > LEAST_BUDGET
+    kept: JsonObject = {**thinking, "budget_tokens": most - 1} if room else {"type": "adaptive"}
+    fields["thinking"] = msgspec.Raw(_encode(kept))
+    return ("thinking.budget_tokens",)
 
 
 class _Anthropic(Dialect):
@@ -210,17 +233,18 @@ class Messages(_Anthropic):
         }
     )
     labels = frozenset({"cache_control", "service_tier", "speed"})
+    lengths = ("max_tokens",)
     refused = MappingProxyType(
         {
             **SHARED_REFUSED,
             "container": _NO_PLACE,
             "inference_geo": _NO_PLACE,
-            "diagnostics": "nothing is kept that it could compare with; leave it out.",
             "stop": "its name is stop_sequences.",
             "max_completion_tokens": "its name is max_tokens.",
             "output_format": "its name is output_config.format.",
         }
     )
+    harmless = _HARMLESS
     rules = MappingProxyType(
         {
             "max_tokens": tokens,
@@ -230,20 +254,23 @@ class Messages(_Anthropic):
             "tool_choice": _tool_choice,
             "thinking": _thinking,
             "chat_template_kwargs": template_variables,
-            "service_tier": only("auto", "standard_only", why="there is one tier; leave it out."),
-            "speed": only("standard", why="there is one speed; leave it out."),
+            "service_tier": wish("auto", "standard_only", why="there is one tier; leave it out."),
+            "speed": wish("standard", why=HARMLESS["speed"]),
         }
     )
     renamed = MappingProxyType({"stop": "stop_sequences", "reasoning_effort": "output_config"})
 
-    def check_fields(self, fields: Fields, limits: Limits) -> None:
-        super().check_fields(fields, limits)
+    def check_fields(self, fields: Fields, limits: Limits) -> list[str]:
+        ignored = super().check_fields(fields, limits)
         if not given(fields, "max_tokens"):
             raise InvalidRequest(
                 "max_tokens: Field required", param="max_tokens", code="missing_required_parameter"
             )
         if given(fields, "messages") and _EMPTY.fullmatch(bytes(fields["messages"])):
             raise InvalidRequest("messages: at least one message is required", param="messages")
+        if "max_tokens" in ignored and "thinking" in fields:
+            ignored += _lower_budget(fields)
+        return ignored
 
     def apply_contract(self, fields: Fields, route: Route) -> None:
         super().apply_contract(fields, route)
@@ -271,13 +298,19 @@ class CountTokens(_Anthropic):
     )
     labels = frozenset({"cache_control", "speed"})
     refused = SHARED_REFUSED
+    harmless = MappingProxyType(
+        {
+            **_HARMLESS,
+            **dict.fromkeys(sorted((Messages.passed | Messages.labels) - passed - labels), _NO_ANSWER),
+        }
+    )
     rules = MappingProxyType(
         {
             "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
             "output_config": _output_config,
             "tool_choice": _tool_choice,
             "chat_template_kwargs": template_variables,
-            "speed": only("standard", why="there is one speed; leave it out."),
+            "speed": wish("standard", why=HARMLESS["speed"]),
         }
     )
     generates = False

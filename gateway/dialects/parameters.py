@@ -1,11 +1,11 @@
 """What a request's parameters may ask for: bounds, values that are taken, and the error that says so. Pure.
 
-vLLM ignores a name that it does not know, so what this gateway does not know either is refused here.
+vLLM ignores what it does not know without a word, so that is found here; `kinds` says what becomes of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 from pydantic import JsonValue
@@ -24,8 +24,14 @@ MAX_TOOLS = 128
 """As OpenAI has it."""
 MAX_REGEX_CHARS = 4096
 
-Rule = Callable[[str, Fields, "Limits"], None]
-"""Looks at one parameter that is there. Raises InvalidRequest."""
+MOST_UNKNOWN = 32
+"""Names that nobody knows, in one object: each is compared with all that are known."""
+
+Rule = Callable[[str, Fields, "Limits"], Sequence[str] | None]
+"""Looks at one parameter that is there, and takes out of it what is harmless: that is what it returns.
+
+Raises InvalidRequest.
+"""
 
 
 _decode_number = msgspec.json.Decoder(int | None).decode
@@ -41,6 +47,7 @@ class Limits:
         "max_logprobs",
         "max_n",
         "max_schema_bytes",
+        "strict",
         "template_variables",
     )
 
@@ -52,6 +59,8 @@ class Limits:
     ) -> None:
         """`context_tokens` says how long the base's context is, where an engine has told."""
         bounds = config.gateway
+        self.strict = bounds.parameters == "strict"
+        """What is harmless is refused too."""
         self.context_tokens = context_tokens
         self.max_n = bounds.max_n
         self.max_logprobs = bounds.max_logprobs
@@ -94,6 +103,12 @@ def unknown(key: str, known: Iterable[str]) -> InvalidRequest:
     hint = f"; did you mean '{guess}'?" if guess else ""
     shown = key if len(key) <= 80 else key[:77] + "..."
     return unsupported(shown, f"There is no parameter '{shown}' here{hint}")
+
+
+def asks_nothing(raw: msgspec.Raw) -> bool:
+    """Whether a value is empty: a list, an object or a text without anything in it."""
+    value = bytes(memoryview(raw)[:16])
+    return len(memoryview(raw)) <= 16 and b"".join(value.split()) in (b"[]", b"{}", b'""')
 
 
 def value_of(key: str, fields: Fields) -> JsonValue:
@@ -142,51 +157,27 @@ def text(key: str, fields: Fields, limits: Limits) -> None:
         raise InvalidRequest(f"'{key}' must be a string.", param=key)
 
 
-def members(*names: str) -> Rule:
-    """An object with these members and no others, which the engine would ignore; or null."""
-
-    def check(key: str, fields: Fields, limits: Limits) -> None:
-        _members_of(key, fields, names)
-
-    return check
-
-
-def _members_of(key: str, fields: Fields, names: Collection[str]) -> JsonObject:
-    """An object's members, all of them known; none where it is null."""
-    held = object_of(key, value_of(key, fields)) or {}
-    for name in held:
-        if name not in names:
-            raise unknown(f"{key}.{name}", [f"{key}.{each}" for each in names])
-    return held
-
-
 def labelled(key: str, fields: Fields, limits: Limits) -> None:
     """An object of whatever members, or null."""
     object_of(key, value_of(key, fields))
 
 
-def stream_options(key: str, fields: Fields, limits: Limits) -> None:
-    """What a stream has beside its text; padding is not among it."""
-    options = _members_of(key, fields, _STREAM_OPTIONS)
-    if options.get("include_obfuscation"):
-        raise unsupported(
-            f"{key}.include_obfuscation",
-            f"'{key}.include_obfuscation' is not supported: events are not padded; leave it out.",
-        )
+def tokens(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """A bound on an answer's length: from 1 to the model's context; a larger one is lowered to it.
 
-
-_STREAM_OPTIONS = ("include_usage", "continuous_usage_stats", "include_obfuscation")
-
-
-def tokens(key: str, fields: Fields, limits: Limits) -> None:
-    """A bound on an answer's length: from 1 to the model's context."""
+    vLLM itself lowers what is within the context to what the prompt leaves of it, and refuses what is not.
+    """
     value = whole_number(key, fields[key])
     if value is None:
-        return
+        return ()
     most = limits.context_tokens()
+    if most is not None and value > most and not limits.strict:
+        fields[key] = msgspec.Raw(b"%d" % most)
+        return (key,)
     if value < 1 or (most is not None and value > most):
         span = "at least 1" if most is None else f"from 1 to {most}, the model's context"
         raise InvalidRequest(f"'{key}' is {value}; it may be {span}.", param=key)
+    return ()
 
 
 def whole_number(key: str, raw: msgspec.Raw) -> int | None:
@@ -289,14 +280,6 @@ def template_variables(key: str, fields: Fields, limits: Limits) -> None:
             raise InvalidRequest(f"'{key}.{name}' must be a plain value.", param=f"{key}.{name}")
 
 
-def needs_reasoning(key: str, fields: Fields, limits: Limits) -> None:
-    """A budget for thinking means something only where the engine knows where thinking ends."""
-    if not limits.reasoning and value_of(key, fields) is not None:
-        raise unsupported(
-            key, f"'{key}' needs an engine that reads reasoning: set base.reasoning_parser, or leave it out."
-        )
-
-
 def tools(kinds: Collection[str | None], none: JsonValue, schema_at: str) -> Rule:
     """Tools within bounds and of kinds that a model can call itself.
 
@@ -305,8 +288,9 @@ def tools(kinds: Collection[str | None], none: JsonValue, schema_at: str) -> Rul
 
     def check(key: str, fields: Fields, limits: Limits) -> None:
         given = checked(key, fields, limits)
-        if not given:
-            return  # an empty list is the engine's to judge
+        if given is None or given == []:
+            del fields[key]  # no tools, which the engine would refuse
+            return
         if not isinstance(given, list):
             raise InvalidRequest(f"'{key}' must be a list.", param=key)
         if len(given) > MAX_TOOLS:
@@ -348,6 +332,16 @@ def _check_choice(key: str, choice: JsonValue, none: JsonValue, limits: Limits) 
             "base writes of its own choice. Send tool_choice required (any), one function, or "
             f"{spelled}; or set base.tool_call_parser and restart the engine.",
         )
+
+
+def tool_choice(key: str, fields: Fields, limits: Limits) -> None:
+    """Among no tools a free choice, or none, asks for nothing: the engine would refuse it."""
+    if "tools" in fields and not asks_nothing(fields["tools"]):
+        return
+    value = value_of(key, fields)
+    kind = value.get("type") if isinstance(value, dict) else value
+    if kind in ("auto", "none"):
+        del fields[key]
 
 
 def _check_schema(where: str, tool: JsonObject, schema_at: str) -> None:

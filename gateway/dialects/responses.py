@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 import msgspec
 
 from gateway.config import JsonObject
 from gateway.contract import Fields, encode_fields, says_system, with_member
-from gateway.dialects.completions import GATEWAYS_OWN, LABELS, TYPED_LABELS
+from gateway.dialects.completions import TYPED_LABELS
 from gateway.dialects.dialect import Dialect, one_line
+from gateway.dialects.harmless import members, only_members, stream_options, wish
+from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS, LABELS
 from gateway.dialects.parameters import (
     Limits,
     checked,
     count,
-    members,
     object_of,
     only,
     structured_outputs,
     template_variables,
     tokens,
+    tool_choice,
     tools,
     unsupported,
     value_of,
@@ -55,30 +58,38 @@ _decode_error = msgspec.json.Decoder(dict[str, dict]).decode  # type: ignore[typ
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
-def _text(key: str, fields: Fields, limits: Limits) -> None:
+def _text(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     """`text`: a format whose schema is bounded, and no wish for length."""
-    value = object_of(key, checked(key, fields, limits))
-    if value is None:
-        return
-    for name in value:
-        if name not in ("format", "verbosity"):
-            raise unsupported(f"{key}.{name[:80]}", f"There is no parameter '{key}.{name[:80]}' here.")
-    if value.get("verbosity") not in (None, "medium"):
+    value = object_of(key, checked(key, fields, limits)) or {}
+    if value.get("verbosity") in (None, "medium"):
+        return only_members(key, value, ("format", "verbosity"), fields, limits)
+    if limits.strict:
         raise unsupported(f"{key}.verbosity", f"'{key}.verbosity' is not supported; leave it out.")
+    return only_members(key, value, ("format",), fields, limits)
 
 
-def _include(key: str, fields: Fields, limits: Limits) -> None:
+def _include(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """What only a tool of the server's could give is not there to be included."""
     value = value_of(key, fields)
-    for one in value if isinstance(value, list) else []:
-        if one not in INCLUDED:
-            raise unsupported(
-                key,
-                f"'{key}' may hold {', '.join(INCLUDED)}; {str(one)[:80]!r} needs a tool of the server's.",
-            )
+    others = [one for one in value if one not in INCLUDED] if isinstance(value, list) else []
+    if not isinstance(value, list) or not others:
+        return ()
+    if limits.strict:
+        raise unsupported(
+            key,
+            f"'{key}' may hold {', '.join(INCLUDED)}; {str(others[0])[:80]!r} needs a tool of the server's.",
+        )
+    kept = [one for one in value if one in INCLUDED]
+    if kept:
+        fields[key] = msgspec.Raw(_encode(kept))
+    else:
+        del fields[key]
+    return (key,)
 
 
 def _tool_choice(key: str, fields: Fields, limits: Limits) -> None:
-    value = value_of(key, fields)
+    tool_choice(key, fields, limits)
+    value = value_of(key, fields) if key in fields else None
     if isinstance(value, dict) and value.get("type") not in CHOICES:
         raise unsupported(
             key,
@@ -112,6 +123,7 @@ class Responses(Dialect):
         }
     )
     labels = LABELS | {"stream_options"}
+    lengths = ("max_output_tokens",)
     refused = MappingProxyType(
         {
             **GATEWAYS_OWN,
@@ -119,7 +131,6 @@ class Responses(Dialect):
             "conversation": _KEPT_NOWHERE,
             "previous_input_messages": "send them in input.",
             "prompt": "no prompts are kept here; send instructions and input.",
-            "context_management": "nothing is compacted here; send what the model is to see.",
             "moderation": "nothing is moderated here; leave it out.",
             "max_tokens": "its name is max_output_tokens.",
             "max_completion_tokens": "its name is max_output_tokens.",
@@ -140,12 +151,10 @@ class Responses(Dialect):
             "chat_template_kwargs": template_variables,
             **TYPED_LABELS,
             "reasoning": members("effort", "summary", "generate_summary"),
-            "store": only(False, why="no response is kept here; send false, or leave it out."),
+            "store": wish(False, why="no response is kept here; send false, or leave it out."),
             "background": only(False, why=_KEPT_NOWHERE),
-            "service_tier": only("auto", "default", why="there is one tier; send auto, or leave it out."),
-            "stream_options": only(
-                {}, {"include_obfuscation": False}, why="events are not padded; leave it out."
-            ),
+            "service_tier": wish("auto", "default", why=HARMLESS["service_tier"]),
+            "stream_options": stream_options(),
         }
     )
     renamed = MappingProxyType(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from gateway.contract import Fields, encode_body, given
-from gateway.dialects.completions import GATEWAYS_OWN, LABELS, RULES, TYPED_LABELS
+from gateway.dialects.completions import RULES, TYPED_LABELS
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.kinds import GATEWAYS_OWN, LABELS
 from gateway.dialects.parameters import Limits, template_variables, tools
 from gateway.errors import InvalidRequest
 from gateway.events import EventStream, Usage, usage_of

@@ -157,7 +157,9 @@ class EngineEndpoint:
         route = call.route
         if route.kind == "pipeline":
             sticky = call.sticky or exchange.request_id
-            await self._pipelines.answer(exchange, route, body, call.streaming, sticky, send)
+            await self._pipelines.answer(
+                exchange, route, call.fields, call.streaming, sticky, send, strict=self._limits.strict
+            )
             return
         copy = self._copy(exchange, call) if self._shadow.candidates else None
         segments, usage_wanted = call.segments(self._dialect), call.usage_wanted
@@ -228,13 +230,21 @@ class EngineEndpoint:
             return self._keys.principal_of(head.api_key, head.authorization)
         return self._keys.principal(head.authorization)
 
+    def _length(self, fields: Fields) -> tuple[str, int] | None:
+        """As `Exchange.length`."""
+        context = self._limits.context_tokens()
+        if context is None or self._limits.strict or (asked := self._dialect.length_of(fields)) is None:
+            return None
+        return asked[0], context - asked[1]
+
     def _call(self, exchange: Exchange, principal: Principal, body: Buffer) -> _Call:
         dialect, replicas = self._dialect, self._relay.replicas
         fields = decode_body(body)
         model = dialect.model_of(fields, replicas.config.base.name)
         route = permitted_route(replicas.table, principal, model)
         exchange.route = route
-        dialect.check_fields(fields, self._limits)
+        exchange.ignored = dialect.check_fields(fields, self._limits)
+        exchange.length = self._length(fields)
         if not replicas.snapshot.prompt_logprobs:
             check_scoring(fields, route.contract.defaults)
         if exchange.behind and replicas.snapshot.priorities:

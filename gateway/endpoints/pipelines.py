@@ -11,14 +11,14 @@ import msgspec
 from starlette.types import Send
 
 from gateway.config import JsonObject
-from gateway.contract import Buffer, ask_for_usage, decode_body
+from gateway.contract import Fields, ask_for_usage
 from gateway.dialects.completions import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages import MESSAGES
 from gateway.dialects.responses import RESPONSES
 from gateway.endpoints.reply import send_json
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
-from gateway.exchange import COLD, Exchange, HeaderList
+from gateway.exchange import COLD, Exchange, HeaderList, ignored_header
 from gateway.fallback.fallbacks import Fallbacks
 from gateway.metrics import Metrics
 from gateway.pipeline.answer import Shape
@@ -28,6 +28,7 @@ from gateway.pipeline.fallback_caller import FallbackCaller
 from gateway.pipeline.rendering import CompletionRendering, MessageRendering, Rendering, ResponseRendering
 from gateway.pipeline.requests import from_message, from_response, told_of_response
 from gateway.pipeline.run import Done, Piece, run, stream
+from gateway.pipeline.sampling import take_wishes
 from gateway.pipeline.spec import Pipeline
 from gateway.relay import Relay, send_last_event
 from gateway.shadow import Shadow
@@ -58,25 +59,30 @@ class PipelineEndpoint:
         self,
         exchange: Exchange,
         route: Route,
-        body: Buffer,
+        fields: Fields,
         streaming: bool,
         sticky: bytes,
         send: Send,
+        *,
+        strict: bool,
     ) -> None:
         """Run the pipeline of `route`. Raises RequestError only before the first byte went out.
 
-        `sticky` chooses between several versions of a stage's task. Its own record has no tokens: those stand
-        with the tasks of its stages.
+        `strict`: what is harmless is refused. `sticky` chooses between several versions of a stage's task.
+        Its own record has no tokens: those stand with the tasks of its stages.
         """
+        asked = _document(fields)
         exchange.begin(route)
         try:
+            if not strict:
+                exchange.ignored += take_wishes(asked)
             pipeline = self.pipelines[route.name]
             with self._relay.pinned((stage.task for stage in pipeline.stages), sticky) as routes:
-                await self._run(exchange, pipeline, body, streaming, routes, send)
+                await self._run(exchange, pipeline, asked, fields, streaming, routes, send)
         except InvalidRequest as error:
             if exchange.dialect is not RESPONSES:
                 raise
-            raise told_of_response(error, _document(body)) from error
+            raise told_of_response(error, asked) from error
         finally:
             exchange.release()
 
@@ -84,15 +90,15 @@ class PipelineEndpoint:
         self,
         exchange: Exchange,
         pipeline: Pipeline,
-        body: Buffer,
+        asked: JsonObject,
+        fields: Fields,
         streaming: bool,
         routes: Mapping[str, Route],
         send: Send,
     ) -> None:
         dialect, request_id = exchange.dialect, exchange.request_id
-        asked = _document(body)
         request = _as_chat(dialect, asked)
-        rendering = _rendering(dialect, request_id.decode(), pipeline.name, asked, body)
+        rendering = _rendering(dialect, request_id.decode(), pipeline.name, asked, fields)
         caller: TaskCaller = EngineCaller(
             self._relay, self._metrics, self._shadow, request_id, routes, behind=exchange.behind
         )
@@ -102,6 +108,7 @@ class PipelineEndpoint:
         headers = [*_headers(pipeline, routes), *dialect.id_headers(request_id)]
         if exchange.cold:
             headers.append(COLD)
+        headers += ignored_header(exchange.ignored)
         if not streaming:
             result = await run(pipeline, request, caller)
             await send_json(send, rendering.whole(result), request_id, extra=headers)
@@ -162,7 +169,7 @@ def _as_chat(dialect: Dialect, asked: JsonObject) -> JsonObject:
 
 
 def _rendering(
-    dialect: Dialect, request_id: str, pipeline: str, asked: JsonObject, body: Buffer
+    dialect: Dialect, request_id: str, pipeline: str, asked: JsonObject, fields: Fields
 ) -> Rendering:
     created = int(time.time())
     if dialect is RESPONSES:
@@ -170,14 +177,11 @@ def _rendering(
     if dialect is MESSAGES:
         return MessageRendering(request_id, created, pipeline)
     shape: Shape = "chat" if dialect is CHAT else "text"
-    return CompletionRendering(
-        request_id, created, pipeline, shape, include_usage=ask_for_usage(decode_body(body))
-    )
+    return CompletionRendering(request_id, created, pipeline, shape, include_usage=ask_for_usage({**fields}))
 
 
-def _document(body: Buffer) -> JsonObject:
+def _document(fields: Fields) -> JsonObject:
     try:
-        document: JsonObject = msgspec.json.decode(body, type=dict)
-        return document
+        return {key: msgspec.json.decode(raw) for key, raw in fields.items()}
     except NOT_JSON as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None

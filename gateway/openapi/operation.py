@@ -41,6 +41,7 @@ HEADERS = {
     "x-gateway-overhead-ms": "Milliseconds that the gateway itself took.",
     "x-gateway-fallback": "The model of another provider that answered instead, where one is configured.",
     "x-gateway-fallback-reason": "Why: cold, failed or overload.",
+    "x-gateway-ignored": "Parameters that were taken without effect, or lowered: names with commas between.",
     "x-gateway-cold": "`true` where the request waited for an engine to start.",
 }
 

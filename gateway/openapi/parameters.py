@@ -15,7 +15,7 @@ def _maybe(kind: str, description: str = "", **more: object) -> JsonObject:
 
 
 def _only(**members: JsonObject) -> JsonObject:
-    """An object with no other members: the engine would ignore them, so that the gateway refuses them."""
+    """An object of which no other member has an effect."""
     return {"type": ["object", "null"], "properties": {**members}, "additionalProperties": False}
 
 
@@ -147,11 +147,13 @@ REQUIRED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def request_schema(dialect: Dialect) -> JsonObject:
-    """What the body of this route may hold: every parameter that is taken, and no other."""
+    """What the body of this route may hold: every parameter that is honoured, and no other."""
     own = OWN.get(dialect.name, {})
     names = sorted(dialect.passed | dialect.labels)
     return {
         "type": "object",
+        "description": "What has an effect. Unless gateway.parameters is strict, what cannot change what an "
+        "answer means is taken too, and named in the header x-gateway-ignored.",
         "properties": {name: own.get(name) or COMMON.get(name, {}) for name in names},
         "required": list(REQUIRED.get(dialect.name, ())),
         "additionalProperties": False,

@@ -34,6 +34,7 @@ READ_ELSEWHERE = frozenset(
         "stream",
         "stream_options",
         "user",
+        "session_id",
         "metadata",
         "safety_identifier",
         "prompt_cache_key",
@@ -58,7 +59,30 @@ ASKS_NOTHING: dict[str, Callable[[JsonValue], bool]] = {
     "response_format": lambda value: value == {"type": "text"},
     "service_tier": lambda value: value in ("auto", "default"),
     "verbosity": lambda value: value == "medium",
+    "ignore_eos": lambda value: value is False,
+    "min_tokens": lambda value: value == 0,
+    "include_reasoning": lambda value: isinstance(value, bool),
+    "use_beam_search": lambda value: value is False,
 }
+# Of what a task would honour, what cannot change what a pipeline's answer means: its stages have their own.
+WISHES: dict[str, Callable[[JsonValue], bool]] = {
+    "reasoning_effort": lambda value: True,
+    "reasoning": lambda value: True,
+    "thinking": lambda value: value != {"type": "disabled"},
+    "truncation": lambda value: value == "auto",
+}
+
+
+def take_wishes(asked: JsonObject) -> list[str]:
+    """Take what is harmless in a pipeline out of a request; the names of that."""
+    taken = [key for key, value in asked.items() if key in WISHES and WISHES[key](value)]
+    for key in taken:
+        del asked[key]
+    config = asked.get("output_config")
+    if isinstance(config, dict) and "effort" in config:
+        asked["output_config"] = {key: value for key, value in config.items() if key != "effort"}
+        taken.append("output_config.effort")
+    return taken
 
 
 def shared_sampling(body: JsonObject, pipeline: str) -> tuple[JsonObject, int | None]:

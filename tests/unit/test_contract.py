@@ -47,8 +47,39 @@ def test_defaults_go_where_the_client_gave_none(tmp_path: Path) -> None:
     added = json.loads(sent(tmp_path, body_of()))
     assert (added["model"], added["temperature"], added["max_tokens"]) == (NAMING, 0, 24)
     assert added["response_format"]["json_schema"]["schema"] == {"type": "string"}
-    own = json.loads(sent(tmp_path, body_of(temperature=None, max_tokens=1)))
-    assert (own["temperature"], own["max_tokens"]) == (None, 1)
+    own = json.loads(sent(tmp_path, body_of(temperature=0.5, max_tokens=1)))
+    assert (own["temperature"], own["max_tokens"]) == (0.5, 1)
+
+
+@pytest.mark.parametrize("key", ["temperature", "max_tokens", "max_completion_tokens", "response_format"])
+@pytest.mark.parametrize("size", [0, LARGE])
+def test_null_is_absent_so_that_the_tasks_default_holds(tmp_path: Path, key: str, size: int) -> None:
+    assert sent(tmp_path, body_of(**{key: None}), size=size) == sent(tmp_path, body_of(), size=size)
+
+
+def test_null_within_a_value_stays(tmp_path: Path) -> None:
+    message: dict[str, object] = {"role": "assistant", "content": None, "tool_calls": []}
+    given = json.loads(sent(tmp_path, body_of(messages=[USER, message], x=None, **{"nu\\ll": 1})))
+    assert given["messages"][2] == message
+    assert "x" not in given
+    assert given["nu\\ll"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "temperature"),
+    [
+        ({"n": 3}, None),
+        ({"n": 1}, 0),
+        ({}, 0),
+        ({"n": None}, 0),
+        ({"n": 3, "temperature": 0}, 0),  # the client's own: the engine refuses it, with what to send
+        ({"n": 3, "temperature": 0.7}, 0.7),
+    ],
+)
+def test_several_answers_are_not_asked_at_a_tasks_temperature_of_zero(
+    tmp_path: Path, fields: dict[str, object], temperature: float | None
+) -> None:
+    assert json.loads(sent(tmp_path, body_of(**fields))).get("temperature") == temperature
 
 
 @pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens"])
@@ -106,7 +137,8 @@ def test_random_documents_mean_the_same_to_both(tmp_path: Path) -> None:
         ).encode()
         small, large = (json.loads(sent(tmp_path, body, size=size)) for size in (0, LARGE))
         assert small == large
-        assert {key: small[key] for key in extra} == extra
+        assert {key: small.get(key) for key in extra} == extra
+        assert not [key for key, one in small.items() if one is None]
 
 
 def value(chance: random.Random, depth: int) -> object:
@@ -164,7 +196,6 @@ def test_body_that_is_no_json_object_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(
     "messages",
     [
-        b"null",
         b"{}",
         b'"x"',
         b"3",

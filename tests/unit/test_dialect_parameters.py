@@ -1,4 +1,5 @@
-"""Which parameters each API takes: through, as a label, within bounds, or refused by name with the mend."""
+"""Which parameters each API takes where the gateway is strict: through, as a label, within bounds, or refused
+by name with the mend. What is lenient stands in `test_lenient_parameters`."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.config import Config
+from gateway.contract import decode_body
 from gateway.dialects.completions import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages import COUNT_TOKENS, MESSAGES
@@ -29,14 +31,15 @@ def limits(
     folder: Path, context: int | None = 2048, snapshot: Snapshot | None = None, **base: object
 ) -> Limits:
     config = config_of(folder)
-    config = config.model_copy(update={"base": config.base.model_copy(update=base)})
+    strict = config.gateway.model_copy(update={"parameters": "strict"})
+    config = config.model_copy(update={"base": config.base.model_copy(update=base), "gateway": strict})
     return Limits(config, lambda: context, lambda: snapshot or Snapshot())
 
 
 def check(dialect: Dialect, made: Limits, **fields: object) -> None:
     if dialect is MESSAGES:
         fields = {"max_tokens": 5, **fields}
-    dialect.check_fields({key: json.dumps(value).encode() for key, value in fields.items()}, made)  # type: ignore[misc]
+    assert dialect.check_fields(decode_body(json.dumps(fields).encode()), made) == []
 
 
 def refused(dialect: Dialect, made: Limits, **fields: object) -> InvalidRequest:
@@ -49,13 +52,14 @@ def refused(dialect: Dialect, made: Limits, **fields: object) -> InvalidRequest:
 def test_a_parameter_is_in_one_list_only_and_each_rule_belongs_to_one_that_is_taken(dialect: Dialect) -> None:
     assert not dialect.passed & dialect.labels - {"service_tier", "store", "prompt_cache_key", "metadata"}
     assert not dialect.refused.keys() & (dialect.passed | dialect.labels)
-    assert dialect.rules.keys() <= dialect.passed | dialect.labels
+    assert not dialect.ignored.keys() & (dialect.passed | dialect.labels | dialect.refused.keys())
+    assert dialect.rules.keys() <= dialect.passed | dialect.labels | dialect.refused.keys()
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
 def test_unknown_name_is_a_400_with_the_nearest_spelling(tmp_path: Path, dialect: Dialect) -> None:
     known = sorted(dialect.plain)[0]
-    error = refused(dialect, limits(tmp_path), **{known + "x": None})
+    error = refused(dialect, limits(tmp_path), **{known + "x": 1})
     assert (error.status, error.code, error.param) == (400, "unsupported_parameter", known + "x")
     assert f"did you mean '{known}'?" in error.message
     long = "x" * 10_000
@@ -72,7 +76,7 @@ def test_misspelt_sampling_is_found(tmp_path: Path) -> None:
 def test_every_refusal_names_its_parameter_and_null_asks_for_nothing(
     tmp_path: Path, dialect: Dialect
 ) -> None:
-    for key in dialect.refused:
+    for key in dialect.refused.keys() | dialect.ignored.keys():
         error = refused(dialect, limits(tmp_path), **{key: {}})
         assert (error.code, error.param) == ("unsupported_parameter", key)
         assert error.message.startswith(f"'{key}' is not supported: ")
@@ -394,9 +398,14 @@ def test_references_to_what_is_kept_nowhere_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dialect", "fields", "param"),
     [
-        (CHAT, {"stream_options": {"include_usge": True}}, "stream_options.include_usge"),
-        (CHAT, {"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
-        (TEXT, {"stream_options": {"foo": 1}}, "stream_options.foo"),
+        (CHAT, {"stream": True, "stream_options": {"include_usge": True}}, "stream_options.include_usge"),
+        (
+            CHAT,
+            {"stream": True, "stream_options": {"include_obfuscation": True}},
+            "stream_options.include_obfuscation",
+        ),
+        (TEXT, {"stream": True, "stream_options": {"foo": 1}}, "stream_options.foo"),
+        (TEXT, {"stream_options": {"include_usage": True}}, "stream_options"),
         (RESPONSES, {"reasoning": {"efort": "low"}}, "reasoning.efort"),
         (MESSAGES, {"output_config": {"formt": {}}}, "output_config.formt"),
         (COUNT_TOKENS, {"output_config": {"foo": 1}}, "output_config.foo"),
@@ -413,7 +422,7 @@ def test_a_member_that_the_engine_would_ignore_is_refused(
 def test_members_that_there_are_pass(tmp_path: Path) -> None:
     made = limits(tmp_path)
     options = {"include_usage": True, "continuous_usage_stats": True, "include_obfuscation": False}
-    check(CHAT, made, stream_options=options)
+    check(CHAT, made, stream=True, stream_options=options)
     check(TEXT, made, stream_options=None)
     check(RESPONSES, made, reasoning={"effort": "low", "summary": None})
     check(MESSAGES, made, metadata={"user_id": None}, output_config={"effort": "low"})

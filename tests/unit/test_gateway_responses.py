@@ -238,7 +238,6 @@ async def test_pipeline_that_fails_midway_ends_with_the_error_event(tmp_path: Pa
         {"instructions": "mine"},
         {"text": {"format": {"type": "json_object"}}},
         {"tools": [{"type": "function", "name": "f"}], "tool_choice": "none"},
-        {"reasoning": {"effort": "low"}},
         {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
         {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "http://x"}]}]},
         {"input": 3},
