@@ -247,7 +247,7 @@ class EngineEndpoint:
         exchange.length = self._length(fields)
         if not replicas.snapshot.prompt_logprobs:
             check_scoring(fields, route.contract.defaults)
-        if exchange.behind and replicas.snapshot.priorities:
+        if exchange.behind and replicas.snapshot.priorities and route.kind != "pipeline":
             dialect.give_priority(fields, LOW_PRIORITY)
         sticky = None
         if route.versions or route.kind == "pipeline":
