@@ -166,6 +166,9 @@ class PipelineConfig(_Strict):
     on_error: Literal["fail", "null"] = Field(
         "fail", description="when one element fails: all, or null for it"
     )
+    system: Literal["refuse", "ignore", "prepend"] = Field(
+        "ignore", description="a client's system message: a 400, left out, or before the first stage's own"
+    )
 
 
 class KeyConfig(_Strict):

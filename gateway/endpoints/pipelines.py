@@ -26,10 +26,18 @@ from gateway.pipeline.calls import TaskCaller
 from gateway.pipeline.engine_caller import EngineCaller
 from gateway.pipeline.fallback_caller import FallbackCaller
 from gateway.pipeline.rendering import CompletionRendering, MessageRendering, Rendering, ResponseRendering
-from gateway.pipeline.requests import from_message, from_response, told_of_response
+from gateway.pipeline.requests import (
+    from_message,
+    from_response,
+    place_in_message,
+    place_in_response,
+    told_of_message,
+    told_of_response,
+)
 from gateway.pipeline.run import Done, Piece, run, stream
 from gateway.pipeline.sampling import take_wishes
 from gateway.pipeline.spec import Pipeline
+from gateway.pipeline.system import places
 from gateway.relay import Relay, send_last_event
 from gateway.shadow import Shadow
 from gateway.table import Route
@@ -80,9 +88,11 @@ class PipelineEndpoint:
             with self._relay.pinned((stage.task for stage in pipeline.stages), sticky) as routes:
                 await self._run(exchange, pipeline, asked, fields, streaming, routes, send)
         except InvalidRequest as error:
-            if exchange.dialect is not RESPONSES:
-                raise
-            raise told_of_response(error, asked) from error
+            if exchange.dialect is RESPONSES:
+                raise told_of_response(error, asked) from error
+            if exchange.dialect is MESSAGES:
+                raise told_of_message(error, asked) from error
+            raise
         finally:
             exchange.release()
 
@@ -98,6 +108,8 @@ class PipelineEndpoint:
     ) -> None:
         dialect, request_id = exchange.dialect, exchange.request_id
         request = _as_chat(dialect, asked)
+        if pipeline.system == "ignore":
+            exchange.ignored += [_place(dialect, index, asked) for index, _ in places(request)]
         rendering = _rendering(dialect, request_id.decode(), pipeline.name, asked, fields)
         caller: TaskCaller = EngineCaller(
             self._relay, self._metrics, self._shadow, request_id, routes, behind=exchange.behind
@@ -166,6 +178,13 @@ def _as_chat(dialect: Dialect, asked: JsonObject) -> JsonObject:
     if dialect is TEXT and asked.get("prompt") is None:
         raise InvalidRequest("'prompt' is required.", param="prompt", code="missing_required_parameter")
     return from_message(asked) if dialect is MESSAGES else asked
+
+
+def _place(dialect: Dialect, index: int, asked: JsonObject) -> str:
+    """Where the client's request has what is the chat's message `index`."""
+    if dialect is RESPONSES:
+        return place_in_response(index, asked)
+    return place_in_message(index, asked) if dialect is MESSAGES else f"messages[{index}]"
 
 
 def _rendering(

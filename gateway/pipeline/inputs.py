@@ -46,9 +46,7 @@ class Input:
 def read_input(body: JsonObject, pipeline: str, max_terms: int) -> Input:
     """The input of a request body (`messages` or `prompt`). Raises InvalidRequest."""
     param = "prompt" if "prompt" in body and "messages" not in body else "messages"
-    text = (
-        _prompt_text(body["prompt"]) if param == "prompt" else _message_text(body.get("messages"), pipeline)
-    )
+    text = _prompt_text(body["prompt"]) if param == "prompt" else _last_text(body.get("messages"))
     value = _parsed(text)
     terms = _distinct(_terms_of(value, param) if isinstance(value, (dict, list)) else terms_in_text(text))
     if not text.strip() or (not terms and _holds_nothing(value)):
@@ -65,38 +63,34 @@ def read_input(body: JsonObject, pipeline: str, max_terms: int) -> Input:
     return Input(text, value, terms)
 
 
-def _message_text(messages: JsonValue, pipeline: str) -> str:
+def _last_text(messages: JsonValue) -> str:
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest("'messages' must be a list with at least one message", param="messages")
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             raise InvalidRequest("a message must be an object", param=f"messages[{index}]")
-        if message.get("role") in ("system", "developer") and _text(message.get("content"), index).strip():
-            raise InvalidRequest(
-                f"'{pipeline}' is a pipeline and brings its own system prompts; leave the "
-                f"{message['role']} message out, or call one of its tasks",
-                param=f"messages[{index}]",
-            )
     last = len(messages) - 1
     message = messages[last]
     if not isinstance(message, dict) or message.get("role") != "user":
         raise InvalidRequest("the last message must be the user's", param=f"messages[{last}].role")
-    return _text(message.get("content"), last)
+    return message_text(message.get("content"), last)
 
 
-def _text(content: JsonValue, index: int) -> str:
+def message_text(content: JsonValue, index: int) -> str:
+    """The text of the message at `index`. Raises InvalidRequest where it is not text."""
     if content is None:
         return ""
     if isinstance(content, str):
         return content
     param = f"messages[{index}].content"
     if not isinstance(content, list):
-        raise InvalidRequest("content must be a string or a list of text parts", param=param)
+        raise InvalidRequest(f"'{param}' must be a string or a list of text parts", param=param)
     parts: list[str] = []
-    for part in content:
+    for number, part in enumerate(content):
         text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
         if not isinstance(text, str):
-            raise InvalidRequest("a pipeline reads text parts only", param=param)
+            where = f"{param}[{number}]"
+            raise InvalidRequest(f"'{where}' is no text part, and a pipeline reads only those", param=where)
         parts.append(text)
     return "\n".join(parts)
 

@@ -19,9 +19,17 @@ from gateway.pipeline.templates import RENDER_ERRORS
 
 
 def call_body(
-    pipeline: Pipeline, stage: Stage, values: Mapping[str, object], shared: JsonObject, cap: int | None
+    pipeline: Pipeline,
+    stage: Stage,
+    values: Mapping[str, object],
+    shared: JsonObject,
+    cap: int | None,
+    lead: str = "",
 ) -> JsonObject:
-    """The body of one call; `values` is what the stage's template sees. Raises EngineError (500)."""
+    """The body of one call; `values` is what the stage's template sees. Raises EngineError (500).
+
+    `lead` goes before the stage's system prompt, or before its task's where it has none.
+    """
     try:
         prompt = stage.prompt.render(values)
     except RENDER_ERRORS as error:
@@ -33,8 +41,12 @@ def call_body(
             code="stage_prompt_failed",
         ) from error
     messages: list[JsonValue] = [{"role": "user", "content": prompt}]
-    if stage.system is not None:
-        messages.insert(0, {"role": "system", "content": stage.system})
+    system = stage.system
+    if lead:
+        own = stage.task_system if system is None else system
+        system = f"{lead}\n\n{own}" if own else lead
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
     body: JsonObject = {"messages": messages, **stage_sampling(stage.sampling, shared, cap)}
     if stage.schema is not None:
         json_schema: JsonObject = {

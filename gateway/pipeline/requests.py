@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from gateway.config import JsonObject
 from gateway.errors import InvalidRequest
+from gateway.pipeline.output import FORMAT
 
 _MESSAGE = re.compile(r"messages(?:\[(?P<index>\d+)\])?(?P<rest>.*)")
 _TEXTS = ("text", "input_text", "output_text")
@@ -49,6 +50,8 @@ def from_response(body: JsonObject) -> JsonObject:
         messages = [_message(item, index) for index, item in enumerate(given)]
     else:
         raise InvalidRequest("'input' must be text or a list of messages.", param="input")
+    if "text" in chat:
+        chat[FORMAT] = _format_of(chat.pop("text"), "text")
     instructions = chat.pop("instructions", None)
     if instructions:
         messages.insert(0, {"role": "system", "content": instructions})
@@ -62,21 +65,30 @@ def told_of_response(error: InvalidRequest, asked: JsonObject) -> InvalidRequest
     message, param = error.message, error.param or ""
     place = _MESSAGE.match(param)
     if place is not None:
-        index = int(place["index"]) - bool(asked.get("instructions")) if place["index"] else None
-        if index == -1:
-            message, param = message.replace("the system message", "instructions"), "instructions"
-        elif index is None or isinstance(asked.get("input"), str):
-            message, param = message.replace("'messages'", "'input'"), "input"
-        else:
-            param = f"input[{index}]{place['rest']}"
+        index = place["index"]
+        param = place_in_response(int(index), asked) if index else "input"
+        message = message.replace(f"messages[{index}]", param).replace("'messages'", "'input'")
+        param += place["rest"] if param.startswith("input[") else ""
+    elif param == FORMAT:
+        message, param = message.replace(f"'{FORMAT}'", "'text.format'"), "text.format"
     elif param == "max_tokens":
         message, param = message.replace("max_tokens", "max_output_tokens"), "max_output_tokens"
     return InvalidRequest(message, param=param or None, code=error.code, status=error.status)
 
 
+def place_in_response(index: int, asked: JsonObject) -> str:
+    """Where the request has what is a chat's message `index`."""
+    index -= bool(asked.get("instructions"))
+    if index < 0:
+        return "instructions"
+    return "input" if isinstance(asked.get("input"), str) else f"input[{index}]"
+
+
 def from_message(body: JsonObject) -> JsonObject:
     """Of `/v1/messages`. Raises InvalidRequest."""
     chat = _without_what_asks_nothing(body)
+    if "output_config" in chat:
+        chat[FORMAT] = _format_of(chat.pop("output_config"), "output_config")
     system = chat.pop("system", None)
     messages = chat.get("messages")
     if system and isinstance(messages, list):
@@ -86,6 +98,36 @@ def from_message(body: JsonObject) -> JsonObject:
     if chat.get("tool_choice") in ({"type": "auto"}, {"type": "none"}):
         del chat["tool_choice"]
     return chat
+
+
+def told_of_message(error: InvalidRequest, asked: JsonObject) -> InvalidRequest:
+    """An error about the chat that a message's request became, in the names and the count of that request."""
+    message, param = error.message, error.param or ""
+    place = _MESSAGE.match(param)
+    if place is not None and place["index"]:
+        named = place_in_message(int(place["index"]), asked)
+        message, param = message.replace(f"messages[{place['index']}]", named), f"{named}{place['rest']}"
+    elif param == FORMAT:
+        message, param = message.replace(f"'{FORMAT}'", "'output_config.format'"), "output_config.format"
+    return InvalidRequest(message, param=param or None, code=error.code, status=error.status)
+
+
+def place_in_message(index: int, asked: JsonObject) -> str:
+    """As `place_in_response`."""
+    index -= bool(asked.get("system"))
+    return "system" if index < 0 else f"messages[{index}]"
+
+
+def _format_of(value: JsonValue, name: str) -> JsonValue:
+    """A chat's format of what other APIs keep in an object, whose other members ask for nothing here."""
+    held = value if isinstance(value, dict) else {}
+    for key in held:
+        if key != "format" and held[key] not in (None, "medium"):
+            raise InvalidRequest(f"a pipeline cannot honour '{name}.{key}'; omit it", param=f"{name}.{key}")
+    wanted = held.get("format")
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
+        return wanted
+    return {"type": "json_schema", "json_schema": {"schema": wanted.get("schema")}}
 
 
 def _without_what_asks_nothing(body: JsonObject) -> JsonObject:

@@ -23,10 +23,12 @@ from gateway.errors import EngineError, InvalidRequest, RequestError
 from gateway.pipeline.assemble import DocumentWriter
 from gateway.pipeline.calls import Answer, Collected, TaskCaller
 from gateway.pipeline.inputs import read_input
+from gateway.pipeline.output import check_format
 from gateway.pipeline.partial import ElementScanner
 from gateway.pipeline.prepare import call_body, check_against_schema, invalid_output, parsed_answer, unusable
 from gateway.pipeline.sampling import shared_sampling
 from gateway.pipeline.spec import Fan, Pipeline, Stage
+from gateway.pipeline.system import prepended
 from gateway.pipeline.tally import Tally
 from gateway.pipeline.templates import context_of
 
@@ -118,6 +120,8 @@ class _Runner:
         self._caller = caller
         self._events = events
         self._shared, self._cap = shared_sampling(body, pipeline.name)
+        check_format(body, pipeline)
+        self._lead = prepended(body, pipeline.name, pipeline.system)
         self._given = read_input(body, pipeline.name, pipeline.max_input_terms).context()
         self._answers: dict[str, JsonValue] = {}
         self._done = {stage.id: asyncio.Event() for stage in pipeline.stages}
@@ -240,7 +244,8 @@ class _Runner:
         for earlier in stage.needs:
             await self._done[earlier].wait()
         values = context_of(self._given, {name: self._answers[name] for name in stage.needs}, item)
-        return call_body(self._pipeline, stage, values, self._shared, self._cap)
+        lead = self._lead if stage is self._pipeline.stages[0] else ""
+        return call_body(self._pipeline, stage, values, self._shared, self._cap, lead)
 
     def _finish(self, stage: Stage, value: JsonValue) -> None:
         self._answers[stage.id] = value

@@ -25,6 +25,8 @@ class Stage:
     task: str
     prompt: Prompt
     system: str | None
+    """Over the task's own."""
+    task_system: str | None
     sampling: JsonObject  # the stage's defaults over the task's
     schema: JsonObject | None
     source: str | None  # the stage whose list this one runs over
@@ -52,6 +54,8 @@ class Pipeline:
     max_items: int
     max_input_terms: int
     null_on_error: bool
+    system: str = "ignore"
+    """What becomes of a client's system message: refuse, ignore, prepend."""
 
     @property
     def last(self) -> Stage:
@@ -93,6 +97,7 @@ def _pipeline(
         max_items=given.max_items,
         max_input_terms=given.max_input_terms,
         null_on_error=given.on_error == "null",
+        system=given.system,
     )
 
 
@@ -121,6 +126,7 @@ def _stage(
         task=given.task,
         prompt=prompt,
         system=given.system,
+        task_system=task.system if task is not None else None,
         sampling={**(task.defaults if task is not None else {}), **given.defaults},
         schema=schema,
         source=source or None,

@@ -235,8 +235,7 @@ async def test_pipeline_that_fails_midway_ends_with_the_error_event(tmp_path: Pa
 @pytest.mark.parametrize(
     "fields",
     [
-        {"instructions": "mine"},
-        {"text": {"format": {"type": "json_object"}}},
+        {"text": {"format": {"type": "json_schema", "schema": {"type": "null"}}}},
         {"tools": [{"type": "function", "name": "f"}], "tool_choice": "none"},
         {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
         {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "http://x"}]}]},
@@ -256,10 +255,10 @@ async def test_pipeline_refuses_what_it_cannot_honour(tmp_path: Path, fields: di
     [
         ({"input": ""}, "input", "empty"),
         ({"input": []}, "input", "'input'"),
-        ({"instructions": "mine"}, "instructions", "leave instructions out"),
         ({"input": [{"role": "assistant", "content": "a"}]}, "input[0].role", "user's"),
         ({"input": [{"role": "user", "content": 7}]}, "input[0].content", "text"),
-        ({"input": [{"role": "system", "content": "x"}], "instructions": ""}, "input[0]", "system"),
+        ({"input": [{"role": "user", "content": [{"type": "x"}]}]}, "input[0].content[0]", "'input[0]"),
+        ({"text": {"format": {"type": "json_schema", "schema": {"type": "null"}}}}, "text.format", "'text."),
     ],
 )
 async def test_a_pipelines_refusal_names_what_the_client_sent(
