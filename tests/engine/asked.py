@@ -26,6 +26,10 @@ CITY: Any = {
 """What a tool takes."""
 
 
+def post(real: RealStack, path: str, **body: Any) -> httpx.Response:
+    return httpx.post(f"{real.url}{path}", json=body, timeout=240)
+
+
 def stream_and_leave(real: RealStack, path: str, **body: object) -> None:
     """A client that goes after the first bytes; the engine must be at rest soon after."""
     with httpx.stream("POST", f"{real.url}{path}", json={**body, "stream": True}, timeout=240) as response:

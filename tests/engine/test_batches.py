@@ -49,7 +49,7 @@ def test_batch_of_tasks_and_a_pipeline_by_the_openai_sdk(real: RealStack) -> Non
             line("c", "concept", max_tokens=64),
             line("p", "concept-naming"),
             line("n", "naming"),
-            line("wrong", "naming", max_tokens=1_000_000),
+            line("wrong", "naming", max_tokens=0),
         ]
         batch = until_ended(client, start(client, "".join(lines)))
         assert batch.status == "completed", batch

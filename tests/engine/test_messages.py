@@ -115,11 +115,10 @@ def test_errors_are_the_sdks_own(client: Anthropic) -> None:
     assert missing.value.request_id
     bad: Any
     for bad in (
-        {"max_tokens": 100_000},
-        {"extra_body": {"mcp_servers": []}},
+        {"max_tokens": 0},
+        {"extra_body": {"mcp_servers": [{"type": "url", "url": "http://x", "name": "x"}]}},
         {"extra_body": {"stop": ["x"]}},
         {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
-        {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 1100},
         {"extra_body": {"temperature": "hot"}},
         {
             "messages": [

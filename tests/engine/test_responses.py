@@ -103,12 +103,11 @@ def test_pipeline_is_a_response(client: OpenAI) -> None:
     [
         {"previous_response_id": "resp_1"},
         {"background": True},
-        {"store": True},
         {"conversation": "conv_1"},
         {"tools": [{"type": "web_search"}]},
         {"prompt": {"id": "pmpt_1"}},
-        {"max_output_tokens": 100_000},
-        {"unheard_of": 1},
+        {"max_output_tokens": 0},
+        {"max_ouput_tokens": 1},
     ],
 )
 def test_what_cannot_be_honoured_is_a_400_that_names_it(client: OpenAI, extra: Any) -> None:

@@ -8,15 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.engine.asked import CITY
+from tests.engine.asked import CITY, post
 from tests.engine.conftest import RealStack
 
 pytestmark = pytest.mark.engine
 USER = [{"role": "user", "content": "The capital of France is"}]
-
-
-def post(real: RealStack, path: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{real.url}{path}", json=body, timeout=240)
 
 
 def tool(parameters: Any) -> dict[str, Any]:
