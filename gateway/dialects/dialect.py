@@ -20,7 +20,6 @@ from gateway.dialects.parameters import (
     asks_nothing,
     unknown,
     unsupported,
-    whole_number,
 )
 from gateway.dialects.spelling import misspelt
 from gateway.errors import RequestError
@@ -119,10 +118,10 @@ class Dialect(ABC):
         return ignore(key, fields, limits, "")
 
     def length_of(self, fields: Fields) -> tuple[str, int] | None:
-        """The parameter that bounds the answer's length, once it is checked, and its value in tokens."""
+        """The parameter that bounds the answer's length, which was checked, and its value in tokens."""
         for key in self.lengths:
-            if key in fields and (value := whole_number(key, fields[key])) is not None:
-                return key, value
+            if key in fields:
+                return key, int(bytes(fields[key]))
         return None
 
     def label_of(self, parameter: str) -> str:

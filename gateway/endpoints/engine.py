@@ -232,10 +232,9 @@ class EngineEndpoint:
 
     def _length(self, fields: Fields) -> tuple[str, int] | None:
         """As `Exchange.length`."""
-        context = self._limits.context_tokens()
-        if context is None or self._limits.strict or (asked := self._dialect.length_of(fields)) is None:
-            return None
-        return asked[0], context - asked[1]
+        asked = None if self._limits.strict else self._dialect.length_of(fields)
+        context = self._limits.context_tokens() if asked else None
+        return (asked[0], context - asked[1]) if asked and context else None
 
     def _call(self, exchange: Exchange, principal: Principal, body: Buffer) -> _Call:
         dialect, replicas = self._dialect, self._relay.replicas
