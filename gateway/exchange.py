@@ -60,6 +60,7 @@ class Exchange:
         "ignored",
         "length",
         "origin",
+        "prompt",
         "queue_s",
         "replica",
         "request_id",
@@ -84,6 +85,8 @@ class Exchange:
         self.gate: Gate | None = None
         self.replica = ""
         self.queue_s = 0.0
+        self.prompt: msgspec.Raw | None = None
+        """The client's own conversation, to be looked through where the engine refuses it."""
         self.ignored: list[str] = []
         """What it has of parameters, or members of them, that were taken and have no effect."""
         self.length: tuple[str, int] | None = None
@@ -148,6 +151,11 @@ class Exchange:
     def _count_ignored(self) -> None:
         for label in {self.dialect.label_of(name) for name in self.ignored}:
             self._metrics.ignored(label)
+
+    def refusal(self, status: int, answer: bytes) -> tuple[int, bytes]:
+        """Status and body for the client where the engine refused."""
+        system = self.route is not None and self.route.contract.system_message is not None
+        return self.dialect.refusal(status, answer, self.request_id, self.prompt, system)
 
     def headers(self) -> HeaderList:
         """The answer's own headers: who answered, and what was waited for, in milliseconds."""

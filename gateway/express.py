@@ -187,9 +187,7 @@ class Lane:
             if connection.status == 200:
                 exchange.usage = exchange.dialect.usage_of(answer)
             else:
-                exchange.status, answer = exchange.dialect.refusal(
-                    connection.status, answer, exchange.request_id
-                )
+                exchange.status, answer = exchange.refusal(connection.status, answer)
             headers = self._headers()
             headers.append((b"content-length", b"%d" % len(answer)))
             self._client.begin(exchange.status, headers)

@@ -201,7 +201,7 @@ class Relay:
             if connection.status == 200:
                 exchange.usage = dialect.usage_of(answer)
             else:
-                exchange.status, answer = dialect.refusal(connection.status, answer, exchange.request_id)
+                exchange.status, answer = exchange.refusal(connection.status, answer)
             if exchange.begun:  # a refusal in a stream that has begun
                 await send_last_event(send, dialect, answer)
                 exchange.finished()

@@ -18,9 +18,8 @@ from gateway.dialects.parameters import (
     template_variables,
     text,
     tokens,
-    tool_choice,
-    tools,
 )
+from gateway.dialects.tools import tool_choice, tools
 from gateway.events import EventStream, Usage, usage_of
 from gateway.table import Route
 from gateway.upstream_connection import Segments
@@ -89,6 +88,7 @@ class ChatCompletions(Completions):
     """`/v1/chat/completions`."""
 
     name = "chat"
+    system_among_messages = True
     passed = (
         SAMPLING
         | RENDERING
@@ -135,6 +135,7 @@ class TextCompletions(Completions):
     """`/v1/completions`."""
 
     name = "completions"
+    prompt = ""
     passed = SAMPLING | RENDERING | {"model", "prompt"}
     labels = LABELS | {"best_of"}
     refused = MappingProxyType(

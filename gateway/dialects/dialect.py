@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -9,7 +10,7 @@ from typing import ClassVar
 
 import msgspec
 
-from gateway.contract import Fields, text_field
+from gateway.contract import Fields, says_system, text_field
 from gateway.dialects.engine_refusals import refusal_of
 from gateway.dialects.harmless import ignore
 from gateway.dialects.kinds import COUNTED_MEMBERS, ELSEWHERE, HARMLESS, STEERING
@@ -21,13 +22,15 @@ from gateway.dialects.parameters import (
     unknown,
     unsupported,
 )
+from gateway.dialects.prompt_faults import Form, fault_in
 from gateway.dialects.spelling import misspelt
-from gateway.errors import RequestError
+from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.events import EventStream, Usage
 from gateway.table import Route
 from gateway.upstream_connection import Segments
 
 _encode = msgspec.json.Encoder().encode
+_MESSAGE = re.compile(r"\bmessages\[(\d+)\]")
 NOTHING: Mapping[str, Rule] = MappingProxyType({})
 
 
@@ -61,6 +64,12 @@ class Dialect(ABC):
     """Else the base is meant where none is named."""
     api_key_header: ClassVar[bool] = False
     """A key may come as `x-api-key` too."""
+    prompt: ClassVar[str] = "messages"
+    """The parameter that holds the conversation; empty where there is none."""
+    form: ClassVar[Form] = "chat"
+    """What its messages look like."""
+    system_among_messages: ClassVar[bool] = False
+    """A task's system prompt is sent as the first of the messages."""
     generates: ClassVar[bool] = True
     """Answers with a model's text; only then pipelines run on it, and a candidate has copies."""
 
@@ -174,14 +183,52 @@ class Dialect(ABC):
         """An error in the API's envelope: OpenAI's."""
         return _encode(error.envelope)
 
-    def refusal(self, status: int, answer: bytes, request_id: bytes) -> tuple[int, bytes]:
-        """What a client is told where the engine refused: its reason, in the API's envelope."""
-        error = refusal_of(answer, self.passed) if status == 400 else None
+    def refusal(
+        self,
+        status: int,
+        answer: bytes,
+        request_id: bytes,
+        prompt: msgspec.Raw | None = None,
+        system: bool = False,
+    ) -> tuple[int, bytes]:
+        """What a client is told where the engine refused: its reason, in the API's envelope.
+
+        `prompt` is what the client sent under that name, `system` whether its task has a system prompt:
+        places are those of the client's own count.
+        """
+        error = None
+        if status == 400:
+            told = refusal_of(answer, self.passed)
+            error = self._fault_in(prompt, answer) or (told and self._recounted(told, prompt, system))
         return (status, answer) if error is None else (error.status, self.error_body(error, request_id))
+
+    def _fault_in(self, prompt: msgspec.Raw | None, answer: bytes) -> InvalidRequest | None:
+        """What is wrong with the conversation, where that is what the engine refused."""
+        if prompt is None:
+            return None
+        try:
+            document = msgspec.json.decode(prompt)
+        except NOT_JSON:
+            return None
+        fault = fault_in(self.form, self.prompt, document, answer.decode("utf-8", "replace"))
+        return None if fault is None else InvalidRequest(f"{fault[1]}.", param=fault[0])
+
+    def _recounted(self, error: InvalidRequest, prompt: msgspec.Raw | None, system: bool) -> InvalidRequest:
+        """An error of the engine's, whose list of messages may begin with the task's own."""
+        if not (system and self.system_among_messages and prompt is not None):
+            return error
+        if says_system({self.prompt: prompt}, self.prompt):
+            return error
+        message, param = (_MESSAGE.sub(_one_less, text) for text in (error.message, error.param or ""))
+        return InvalidRequest(message, param=param or None, code=error.code, status=error.status)
 
     def last_event(self, error_body: bytes) -> bytes:
         """An error as the last event of a stream. In JSON a line break only stands between two tokens."""
         return b"data: " + one_line(error_body) + b"\n\n"
+
+
+def _one_less(place: re.Match[str]) -> str:
+    return f"messages[{max(int(place[1]) - 1, 0)}]"
 
 
 def one_line(document: bytes) -> bytes:

@@ -13,15 +13,15 @@ from gateway.contract import Fields, encode_fields, given, says_system, with_mem
 from gateway.dialects.dialect import Dialect, one_line
 from gateway.dialects.harmless import members, needs_reasoning, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
+from gateway.dialects.message_history import continued, readable
 from gateway.dialects.parameters import (
     Limits,
     schema,
     template_variables,
     tokens,
-    tool_choice,
-    tools,
     value_of,
 )
+from gateway.dialects.tools import tool_choice, tools
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.events import EventStream, NamedEvents, Usage
 from gateway.table import Route
@@ -169,6 +169,7 @@ class _Anthropic(Dialect):
     """What both routes share."""
 
     api_key_header = True
+    form = "messages"
 
     def sticky_of(self, fields: Fields) -> bytes | None:
         """`metadata.user_id`."""
@@ -207,9 +208,16 @@ class _Anthropic(Dialect):
     def error_body(self, error: RequestError, request_id: bytes) -> bytes:
         return envelope(error.status, error.message, request_id)
 
-    def refusal(self, status: int, answer: bytes, request_id: bytes) -> tuple[int, bytes]:
+    def refusal(
+        self,
+        status: int,
+        answer: bytes,
+        request_id: bytes,
+        prompt: msgspec.Raw | None = None,
+        system: bool = False,
+    ) -> tuple[int, bytes]:
         """The engine's own words, which come in OpenAI's form or with types of its own."""
-        status, answer = super().refusal(status, answer, request_id)
+        status, answer = super().refusal(status, answer, request_id, prompt, system)
         try:
             fault = _decode_refusal(answer).error
         except NOT_JSON:
@@ -249,6 +257,7 @@ class Messages(_Anthropic):
         {
             "max_tokens": tokens,
             "metadata": members("user_id"),
+            "messages": readable,
             "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
             "output_config": _output_config,
             "tool_choice": _tool_choice,
@@ -261,7 +270,9 @@ class Messages(_Anthropic):
     renamed = MappingProxyType({"stop": "stop_sequences", "reasoning_effort": "output_config"})
 
     def check_fields(self, fields: Fields, limits: Limits) -> list[str]:
+        last = () if limits.strict or "messages" not in fields else continued("messages", fields)
         ignored = super().check_fields(fields, limits)
+        ignored += last
         if not given(fields, "max_tokens"):
             raise InvalidRequest(
                 "max_tokens: Field required", param="max_tokens", code="missing_required_parameter"
@@ -306,6 +317,7 @@ class CountTokens(_Anthropic):
     )
     rules = MappingProxyType(
         {
+            "messages": readable,
             "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
             "output_config": _output_config,
             "tool_choice": _tool_choice,

@@ -5,14 +5,13 @@ vLLM ignores what it does not know without a word, so that is found here; `kinds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from pydantic import JsonValue
 
 from gateway.config import Config, JsonObject
 from gateway.contract import Fields, flag_field
-from gateway.dialects.tool_schemas import fault_in
 from gateway.errors import NOT_JSON, InvalidRequest, nearest
 from gateway.snapshot import Snapshot, ToolChoices
 
@@ -20,8 +19,6 @@ MAX_DEPTH = 32
 """Nested objects and lists in a schema; OpenAI allows 10."""
 MAX_MEMBERS = 512
 """Of one object in a schema: xgrammar took 0.6 s for 500 optional properties and 24 s for 2,000."""
-MAX_TOOLS = 128
-"""As OpenAI has it."""
 MAX_REGEX_CHARS = 4096
 
 MOST_UNKNOWN = 32
@@ -278,90 +275,3 @@ def template_variables(key: str, fields: Fields, limits: Limits) -> None:
             )
         if isinstance(one, (dict, list)):
             raise InvalidRequest(f"'{key}.{name}' must be a plain value.", param=f"{key}.{name}")
-
-
-def tools(kinds: Collection[str | None], none: JsonValue, schema_at: str) -> Rule:
-    """Tools within bounds and of kinds that a model can call itself.
-
-    `none` is the choice of no tool, `schema_at` where a tool has the schema of its arguments.
-    """
-
-    def check(key: str, fields: Fields, limits: Limits) -> None:
-        given = checked(key, fields, limits)
-        if given is None or given == []:
-            del fields[key]  # no tools, which the engine would refuse
-            return
-        if not isinstance(given, list):
-            raise InvalidRequest(f"'{key}' must be a list.", param=key)
-        if len(given) > MAX_TOOLS:
-            raise InvalidRequest(f"'{key}' lists {len(given)} tools; it may list {MAX_TOOLS}.", param=key)
-        for index, tool in enumerate(given):
-            where = f"{key}[{index}]"
-            if not isinstance(tool, dict):
-                raise InvalidRequest(f"'{where}' must be an object.", param=where)
-            kind = tool.get("type")
-            if kind not in kinds:
-                raise unsupported(
-                    f"{where}.type",
-                    f"'{where}' is of type {str(kind)[:80]!r}: no tool runs on the server's side here, only "
-                    f"the client's own functions are taken ({_listed(kinds)}).",
-                )
-            _check_schema(where, tool, schema_at)
-        _check_choice(key, value_of("tool_choice", fields) if "tool_choice" in fields else None, none, limits)
-
-    return check
-
-
-def _check_choice(key: str, choice: JsonValue, none: JsonValue, limits: Limits) -> None:
-    """Refuse calls that the engine would not tell from text; `none` is the choice of no tool."""
-    able = limits.tools
-    if able in ("", "all") or choice == none:
-        return
-    kind = choice.get("type") if isinstance(choice, dict) else choice
-    spelled = msgspec.json.encode(none).decode()
-    if able == "none":
-        raise unsupported(
-            key,
-            f"'{key}' cannot be called here, because the engine has no parser for the model's calls: set "
-            f"base.tool_call_parser and restart it, or send tool_choice {spelled}.",
-        )
-    if kind in (None, "auto"):
-        raise unsupported(
-            key,
-            f"'{key}' with tool_choice auto is not supported: nothing is known to read the calls that this "
-            "base writes of its own choice. Send tool_choice required (any), one function, or "
-            f"{spelled}; or set base.tool_call_parser and restart the engine.",
-        )
-
-
-def tool_choice(key: str, fields: Fields, limits: Limits) -> None:
-    """Among no tools a free choice, or none, asks for nothing: the engine would refuse it."""
-    if "tools" in fields and not asks_nothing(fields["tools"]):
-        return
-    value = value_of(key, fields)
-    kind = value.get("type") if isinstance(value, dict) else value
-    if kind in ("auto", "none"):
-        del fields[key]
-
-
-def _check_schema(where: str, tool: JsonObject, schema_at: str) -> None:
-    """OpenAI's error for a function whose schema is none. What lacks one is the engine's to judge."""
-    held: JsonValue = tool
-    name: JsonValue = None
-    for key in schema_at.split("."):
-        if not isinstance(held, dict) or held.get(key) is None:
-            return
-        name = held.get("name", name)
-        held = held[key]
-    fault = fault_in(held)
-    if fault is not None:
-        place, why = fault
-        raise InvalidRequest(
-            f"Invalid schema for function '{str(name)[:80]}': {f'at {place[:200]}, ' if place else ''}{why}.",
-            param=f"{where}.{schema_at}",
-            code="invalid_function_parameters",
-        )
-
-
-def _listed(kinds: Collection[str | None]) -> str:
-    return ", ".join(f'type "{kind}"' if kind else "without a type" for kind in kinds)

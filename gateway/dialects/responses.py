@@ -22,11 +22,11 @@ from gateway.dialects.parameters import (
     structured_outputs,
     template_variables,
     tokens,
-    tool_choice,
-    tools,
     unsupported,
     value_of,
 )
+from gateway.dialects.response_history import KEPT_NOWHERE, readable
+from gateway.dialects.tools import NAMESPACE, tool_choice, tools
 from gateway.errors import NOT_JSON
 from gateway.events import EventStream, NamedEvents, Usage
 from gateway.table import Route
@@ -34,7 +34,6 @@ from gateway.upstream_connection import Segments
 
 _encode = msgspec.json.Encoder().encode
 _FALSE = msgspec.Raw(b"false")
-_KEPT_NOWHERE = "no response is kept here; send the whole conversation in input."
 INCLUDED = ("message.output_text.logprobs", "reasoning.encrypted_content")
 """What `include` may ask for. Reasoning comes in the open, so nothing of it is encrypted."""
 CHOICES = ("function", "custom")
@@ -97,20 +96,12 @@ def _tool_choice(key: str, fields: Fields, limits: Limits) -> None:
         )
 
 
-def _input(key: str, fields: Fields, limits: Limits) -> None:
-    """The engine refuses most of what it cannot read; what it would look up elsewhere is refused here."""
-    if b"item_reference" not in bytes(fields[key]):
-        return
-    value = value_of(key, fields)
-    for index, item in enumerate(value if isinstance(value, list) else []):
-        if isinstance(item, dict) and item.get("type") == "item_reference":
-            raise unsupported(f"{key}[{index}]", f"'{key}[{index}]' is an item_reference: {_KEPT_NOWHERE}")
-
-
 class Responses(Dialect):
     """One response for one request: the engine is told to keep none."""
 
     name = "responses"
+    prompt = "input"
+    form = "responses"
     passed = frozenset(
         {
             *("model", "input", "instructions", "stream", "include", "text", "reasoning", "truncation"),
@@ -127,8 +118,8 @@ class Responses(Dialect):
     refused = MappingProxyType(
         {
             **GATEWAYS_OWN,
-            "previous_response_id": _KEPT_NOWHERE,
-            "conversation": _KEPT_NOWHERE,
+            "previous_response_id": KEPT_NOWHERE,
+            "conversation": KEPT_NOWHERE,
             "previous_input_messages": "send them in input.",
             "prompt": "no prompts are kept here; send instructions and input.",
             "moderation": "nothing is moderated here; leave it out.",
@@ -140,19 +131,19 @@ class Responses(Dialect):
     )
     rules = MappingProxyType(
         {
-            "input": _input,
+            "input": readable,
             "max_output_tokens": tokens,
             "top_logprobs": count("max_logprobs", 0),
             "text": _text,
             "structured_outputs": structured_outputs,
             "include": _include,
-            "tools": tools(CHOICES, "none", "parameters"),
+            "tools": tools((*CHOICES, NAMESPACE), "none", "parameters"),
             "tool_choice": _tool_choice,
             "chat_template_kwargs": template_variables,
             **TYPED_LABELS,
             "reasoning": members("effort", "summary", "generate_summary"),
             "store": wish(False, why="no response is kept here; send false, or leave it out."),
-            "background": only(False, why=_KEPT_NOWHERE),
+            "background": only(False, why=KEPT_NOWHERE),
             "service_tier": wish("auto", "default", why=HARMLESS["service_tier"]),
             "stream_options": stream_options(),
         }

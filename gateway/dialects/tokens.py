@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+import msgspec
+
 from gateway.contract import Fields, encode_body, given
 from gateway.dialects.completions import RULES, TYPED_LABELS
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.kinds import GATEWAYS_OWN, LABELS
-from gateway.dialects.parameters import Limits, template_variables, tools
+from gateway.dialects.parameters import Limits, template_variables
+from gateway.dialects.tools import tools
 from gateway.errors import InvalidRequest
 from gateway.events import EventStream, Usage, usage_of
 from gateway.table import Route
@@ -17,6 +20,7 @@ from gateway.upstream_connection import Segments
 
 class _Wordless(Dialect):
     generates = False
+    system_among_messages = True
 
     def apply_contract(self, fields: Fields, route: Route) -> None:
         fields["model"] = route.model_json
@@ -94,7 +98,14 @@ class Embeddings(_Wordless):
     def usage_of(self, answer: bytes) -> Usage | None:
         return usage_of(answer)
 
-    def refusal(self, status: int, answer: bytes, request_id: bytes) -> tuple[int, bytes]:
+    def refusal(
+        self,
+        status: int,
+        answer: bytes,
+        request_id: bytes,
+        prompt: msgspec.Raw | None = None,
+        system: bool = False,
+    ) -> tuple[int, bytes]:
         """A route that there is not is FastAPI's own 404."""
         if status != 404 or b'"detail"' not in answer:
             return status, answer

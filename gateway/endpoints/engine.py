@@ -242,6 +242,7 @@ class EngineEndpoint:
         model = dialect.model_of(fields, replicas.config.base.name)
         route = permitted_route(replicas.table, principal, model)
         exchange.route = route
+        exchange.prompt = fields.get(dialect.prompt)
         exchange.ignored = dialect.check_fields(fields, self._limits)
         exchange.length = self._length(fields)
         if not replicas.snapshot.prompt_logprobs:

@@ -118,7 +118,10 @@ def test_errors_are_the_sdks_own(client: Anthropic) -> None:
         {"max_tokens": 0},
         {"extra_body": {"mcp_servers": [{"type": "url", "url": "http://x", "name": "x"}]}},
         {"extra_body": {"stop": ["x"]}},
-        {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        {
+            "tools": [{"type": "web_search_20250305", "name": "web_search"}],
+            "tool_choice": {"type": "any"},
+        },
         {"extra_body": {"temperature": "hot"}},
         {
             "messages": [

@@ -104,7 +104,7 @@ def test_pipeline_is_a_response(client: OpenAI) -> None:
         {"previous_response_id": "resp_1"},
         {"background": True},
         {"conversation": "conv_1"},
-        {"tools": [{"type": "web_search"}]},
+        {"tools": [{"type": "web_search"}], "tool_choice": "required"},
         {"prompt": {"id": "pmpt_1"}},
         {"max_output_tokens": 0},
         {"max_ouput_tokens": 1},

@@ -15,10 +15,11 @@ from gateway.contract import decode_body
 from gateway.dialects.completions import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages import COUNT_TOKENS, MESSAGES
-from gateway.dialects.parameters import MAX_DEPTH, MAX_MEMBERS, MAX_TOOLS, Limits
+from gateway.dialects.parameters import MAX_DEPTH, MAX_MEMBERS, Limits
 from gateway.dialects.responses import RESPONSES
 from gateway.dialects.routes import DIALECTS
 from gateway.dialects.tokens import DETOKENIZE, EMBEDDINGS, TOKENIZE
+from gateway.dialects.tools import MAX_TOOLS
 from gateway.errors import InvalidRequest
 from gateway.snapshot import EngineStatus, Snapshot, ToolChoices
 from gateway.table import Loaded, build_table

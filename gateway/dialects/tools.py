@@ -1,0 +1,176 @@
+"""A request's tools: bounds, kinds that a model can call itself, and what becomes of the others. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+from pydantic import JsonValue
+
+from gateway.config import JsonObject
+from gateway.contract import Fields
+from gateway.dialects.parameters import Limits, Rule, asks_nothing, checked, unsupported, value_of
+from gateway.dialects.tool_schemas import fault_in
+from gateway.errors import InvalidRequest
+
+MAX_TOOLS = 128
+"""As OpenAI has it."""
+NAMESPACE = "namespace"
+_encode = msgspec.json.Encoder().encode
+_OF_A_FUNCTION = ("function", "parameters", "input_schema")
+"""What has one of these is a client's function, whatever its type says."""
+
+
+def tools(kinds: Collection[str | None], none: JsonValue, schema_at: str) -> Rule:
+    """Tools within bounds; of kinds that a model cannot call itself those are left out that nothing demands.
+
+    `none` is the choice of no tool, `schema_at` where a tool has the schema of its arguments.
+    """
+
+    def check(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+        given = checked(key, fields, limits)
+        if given is None or given == []:
+            del fields[key]  # no tools, which the engine would refuse
+            return ()
+        if not isinstance(given, list):
+            raise InvalidRequest(f"'{key}' must be a list.", param=key)
+        choice = value_of("tool_choice", fields) if "tool_choice" in fields else None
+        kept: list[JsonValue] = []
+        left: dict[str, JsonObject] = {}
+        for index, tool in enumerate(given):
+            where = f"{key}[{index}]"
+            if not isinstance(tool, dict):
+                raise InvalidRequest(f"'{where}' must be an object.", param=where)
+            if not _callable(where, tool, kinds, schema_at):
+                if limits.strict or not _hosted(tool):
+                    raise _not_here(where, tool, kinds)
+                left[where] = tool
+            else:
+                kept.append(tool)
+        counted = sum(_functions(tool) for tool in kept)
+        if counted > MAX_TOOLS:
+            raise InvalidRequest(f"'{key}' lists {counted} tools; it may list {MAX_TOOLS}.", param=key)
+        if left:
+            _check_demand(choice, kept, left, kinds)
+            if kept:
+                fields[key] = msgspec.Raw(_encode(kept))
+            else:
+                fields["tool_choice"] = msgspec.Raw(_encode(none))
+                del fields[key]
+        if kept:
+            _check_choice(key, choice, none, limits)
+        return tuple(left)
+
+    return check
+
+
+def tool_choice(key: str, fields: Fields, limits: Limits) -> None:
+    """Among no tools a free choice, or none, asks for nothing: the engine would refuse it."""
+    if "tools" in fields and not asks_nothing(fields["tools"]):
+        return
+    value = value_of(key, fields)
+    kind = value.get("type") if isinstance(value, dict) else value
+    if kind in ("auto", "none"):
+        del fields[key]
+
+
+def _callable(where: str, tool: JsonObject, kinds: Collection[str | None], schema_at: str) -> bool:
+    """Whether the model can call it itself. Raises InvalidRequest where its schema is none."""
+    kind, form = tool.get("type"), tool.get("format")
+    if kind not in kinds or (isinstance(form, dict) and form.get("type") == "grammar"):
+        return False  # vLLM holds no call to a grammar of the client's
+    if kind == NAMESPACE:
+        inner = tool.get("tools")
+        for index, one in enumerate(inner if isinstance(inner, list) else []):
+            if isinstance(one, dict):
+                _check_schema(f"{where}.tools[{index}]", one, schema_at)
+    _check_schema(where, tool, schema_at)
+    return True
+
+
+def _hosted(tool: JsonObject) -> bool:
+    return isinstance(tool.get("type"), str) and not any(name in tool for name in _OF_A_FUNCTION)
+
+
+def _functions(tool: JsonValue) -> int:
+    inner = tool.get("tools") if isinstance(tool, dict) else None
+    return len(inner) if isinstance(inner, list) else 1
+
+
+def _not_here(where: str, tool: JsonObject, kinds: Collection[str | None]) -> InvalidRequest:
+    return unsupported(
+        f"{where}.type",
+        f"'{where}' is of type {str(tool.get('type'))[:80]!r}: no tool runs on the server's side here, only "
+        f"the client's own functions are taken ({_listed(kinds)}).",
+    )
+
+
+def _check_demand(
+    choice: JsonValue, kept: Sequence[JsonValue], left: dict[str, JsonObject], kinds: Collection[str | None]
+) -> None:
+    """Refuse to leave out what a choice demands."""
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    where, tool = next(iter(left.items()))
+    if kind in ("required", "any") and not kept:
+        raise _not_here(where, tool, kinds)
+    named = _name_of(choice)
+    if named is None or any(_name_of(one) == named for one in kept):
+        return
+    for where, tool in left.items():
+        if _name_of(tool) == named:
+            raise _not_here(where, tool, kinds)
+
+
+def _name_of(value: JsonValue) -> JsonValue:
+    """Of a tool or a choice, wherever an API has it."""
+    held = value if isinstance(value, dict) else {}
+    for key in ("function", "custom"):
+        inner = held.get(key)
+        if isinstance(inner, dict):
+            return inner.get("name")
+    return held.get("name")
+
+
+def _check_choice(key: str, choice: JsonValue, none: JsonValue, limits: Limits) -> None:
+    """Refuse calls that the engine would not tell from text; `none` is the choice of no tool."""
+    able = limits.tools
+    if able in ("", "all") or choice == none:
+        return
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    spelled = _encode(none).decode()
+    if able == "none":
+        raise unsupported(
+            key,
+            f"'{key}' cannot be called here, because the engine has no parser for the model's calls: set "
+            f"base.tool_call_parser and restart it, or send tool_choice {spelled}.",
+        )
+    if kind in (None, "auto"):
+        raise unsupported(
+            key,
+            f"'{key}' with tool_choice auto is not supported: nothing is known to read the calls that this "
+            "base writes of its own choice. Send tool_choice required (any), one function, or "
+            f"{spelled}; or set base.tool_call_parser and restart the engine.",
+        )
+
+
+def _check_schema(where: str, tool: JsonObject, schema_at: str) -> None:
+    """OpenAI's error for a function whose schema is none. What lacks one is the engine's to judge."""
+    held: JsonValue = tool
+    name: JsonValue = None
+    for key in schema_at.split("."):
+        if not isinstance(held, dict) or held.get(key) is None:
+            return
+        name = held.get("name", name)
+        held = held[key]
+    fault = fault_in(held)
+    if fault is not None:
+        place, why = fault
+        raise InvalidRequest(
+            f"Invalid schema for function '{str(name)[:80]}': {f'at {place[:200]}, ' if place else ''}{why}.",
+            param=f"{where}.{schema_at}",
+            code="invalid_function_parameters",
+        )
+
+
+def _listed(kinds: Collection[str | None]) -> str:
+    return ", ".join(f'type "{kind}"' if kind else "without a type" for kind in kinds)
