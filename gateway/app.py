@@ -17,6 +17,7 @@ from gateway.auth import Keys
 from gateway.cold import HEARTBEAT_S, WaitingRoom
 from gateway.config import Config, environment
 from gateway.control import Control
+from gateway.death_guard import DeathGuard
 from gateway.dialects.completions import CHAT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages import MESSAGES
@@ -78,7 +79,8 @@ class Gateway:
         self.fallbacks = Fallbacks(fallback or Provider(environment()), self.metrics)
         self._keys = keys = Keys(config.keys)
         _say_unwritten(config)
-        relay = Relay(self.replicas, self.admission)
+        self.guard = DeathGuard(config.state_dir, bounds.max_cold_waiting, bounds.cold_timeout_s)
+        relay = Relay(self.replicas, self.admission, self.guard)
         self._pipelines = pipelines = PipelineEndpoint(
             compile_pipelines(config), relay, self.metrics, self.shadow, self.fallbacks
         )
@@ -184,7 +186,7 @@ class Gateway:
     async def following(self) -> AsyncIterator[None]:
         """Follow the control plane in this event loop."""
         control = Control(self.replicas.config.state_dir)
-        follower = Follower(control, self.replicas, self.admission, self.room)
+        follower = Follower(control, self.replicas, self.admission, self.room, self.guard)
         await follower.start()
         self.shadow.start()
         self.fallbacks.configure(self.replicas.config)

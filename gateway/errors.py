@@ -14,6 +14,7 @@
         ├── HeadTooLarge       431
         ├── RateLimited        429
         ├── EngineError        502
+        │   └── EngineKilled   500
         ├── Unavailable        503 (engine starting, or overloaded)
         └── GatewayTimeout     504
 
@@ -191,6 +192,13 @@ class EngineError(RequestError):
     status = 502
     kind = "engine_error"
     code = "engine_error"
+
+
+class EngineKilled(EngineError):
+    """The request was in flight at two deaths of an engine."""
+
+    status = 500
+    code = "engine_killed_by_request"
 
 
 class Unavailable(RequestError):

@@ -49,14 +49,18 @@ def usage_of(answer: bytes) -> Usage | None:
 class EventStream:
     """One stream. `withhold_usage`: the usage event was not asked for by the client and is kept from it."""
 
-    __slots__ = ("_held", "_withhold_usage", "events", "usage")
+    __slots__ = ("_held", "_withhold_usage", "broken", "events", "usage")
     marker: ClassVar[bytes] = b"[]"
     """Only a piece that holds it can hold the usage: to find it is cheap, and most pieces do not."""
+    failure: ClassVar[bytes] = b'data: {"error"'
+    """How vLLM ends a stream that it cannot go on with; within a string the quotes would be escaped."""
 
     def __init__(self, withhold_usage: bool) -> None:
         self._withhold_usage = withhold_usage
         self._held = b""
         self.usage: Usage | None = None
+        self.broken = False
+        """The engine gave up in the middle."""
         self.events = 0
         """Events that went on; with vLLM about one per token."""
 
@@ -75,6 +79,8 @@ class EventStream:
                 piece, self._held = piece[:end], piece[end:]
         if piece.find(self.marker) >= 0:
             piece = self._read(piece)
+        if piece.find(self.failure) >= 0:
+            self.broken = True
         self.events += piece.count(b"\n\n") or piece.count(b"\r\n\r\n")  # in JSON both are escaped
         return piece
 
@@ -103,6 +109,7 @@ class NamedEvents(EventStream):
 
     __slots__ = ("_usage_in",)
     marker = b'"usage"'  # within a string its quotes would be escaped
+    failure = b"event: error\ndata:"
 
     def __init__(self, usage_in: Callable[[bytes], Usage | None]) -> None:
         super().__init__(False)

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from gateway.death_guard import Turn
 from gateway.dialects.dialect import Dialect
 from gateway.errors import RequestError
 from gateway.events import Usage
 from gateway.limits import Gate
 from gateway.metrics import Metrics, Series
 from gateway.table import Route
+from gateway.upstream_connection import Segments
 
 HeaderList = list[tuple[bytes, bytes]]
 
@@ -51,6 +53,8 @@ class Exchange:
         "begun",
         "behind",
         "beside",
+        "body",
+        "broken",
         "cold",
         "dialect",
         "engine_s",
@@ -67,6 +71,7 @@ class Exchange:
         "route",
         "sent",
         "status",
+        "turn",
         "usage",
     )
 
@@ -84,6 +89,11 @@ class Exchange:
         self.route: Route | None = None
         self.gate: Gate | None = None
         self.replica = ""
+        self.body: Segments = ()
+        """What the engine was sent: its digest is made where the engine dies meanwhile."""
+        self.broken = False
+        """The engine ended the answer, which had begun well, with an error."""
+        self.turn: Turn | None = None
         self.queue_s = 0.0
         self.prompt: msgspec.Raw | None = None
         """The client's own conversation, to be looked through where the engine refuses it."""

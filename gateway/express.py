@@ -163,6 +163,7 @@ class Lane:
             exchange = self._exchange
             exchange.events = events.events
             exchange.usage = events.usage
+            exchange.broken = events.broken
             self._finish(connection, events.rest())
 
     @_with_last_resort

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.cold import WaitingRoom
 from gateway.control import Control
+from gateway.death_guard import DeathGuard
 from gateway.errors import RequestError
 from gateway.limits import Admission
 from gateway.replicas import Replicas
@@ -31,7 +32,15 @@ DEMAND_EVERY_S = 1.0
 class Follower:
     """Make it in the event loop that it is used in."""
 
-    def __init__(self, control: Control, replicas: Replicas, admission: Admission, room: WaitingRoom) -> None:
+    def __init__(
+        self,
+        control: Control,
+        replicas: Replicas,
+        admission: Admission,
+        room: WaitingRoom,
+        guard: DeathGuard,
+    ) -> None:
+        self._guard = guard
         self._control = control
         self._replicas = replicas
         self._admission = admission
@@ -79,6 +88,7 @@ class Follower:
                 self._apply(snapshot)
 
     def _apply(self, snapshot: Snapshot, *, heard: bool = True) -> None:
+        self._guard.heard(snapshot)
         self._replicas.apply(snapshot, heard=heard)
         slots, adapters = self._replicas.slots()
         self._admission.set_slots(slots, adapters)

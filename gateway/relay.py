@@ -13,6 +13,7 @@ import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.background import Background
+from gateway.death_guard import DeathGuard, Turn
 from gateway.dialects.dialect import Dialect
 from gateway.errors import EngineError, GatewayTimeout, RequestError, Unavailable, internal_error
 from gateway.events import EventStream
@@ -22,7 +23,7 @@ from gateway.replica import Replica
 from gateway.replicas import Replicas
 from gateway.table import Route
 from gateway.upstream import Upstream
-from gateway.upstream_connection import Connection, ConnectTimeout, Segments
+from gateway.upstream_connection import Connection, ConnectTimeout, Disconnected, Segments, Unreachable
 
 logger = logging.getLogger("gateway.relay")
 
@@ -38,14 +39,19 @@ MAX_ANSWER_BYTES = 256 * 1024 * 1024
 class Relay:
     """Admission, the engine, and the way back."""
 
-    def __init__(self, replicas: Replicas, admission: Admission) -> None:
+    def __init__(self, replicas: Replicas, admission: Admission, guard: DeathGuard) -> None:
         self._replicas = replicas
+        self._guard = guard
         self._admission = admission
         self._background = Background(admission)
 
     @property
     def replicas(self) -> Replicas:
         return self._replicas
+
+    @property
+    def guard(self) -> DeathGuard:
+        return self._guard
 
     @contextlib.contextmanager
     def pinned(self, tasks: Iterable[str], sticky: bytes) -> Iterator[Mapping[str, Route]]:
@@ -69,6 +75,17 @@ class Relay:
         given back already.
         """
         exchange.route = route
+        turn = await self._guard.admit(body)
+        try:
+            return await self._begin(exchange, route, body, turn, begun)
+        except BaseException:
+            if turn is not None:
+                turn.give_back()
+            raise
+
+    async def _begin(
+        self, exchange: Exchange, route: Route, body: Segments, turn: Turn | None, begun: bool
+    ) -> Connection:
         # An engine that is not there is no reason to wait for a place.
         replica = self._replicas.pick(route, begun=begun)
         admission, adapter_id = self._admission, route.adapter_id
@@ -85,7 +102,7 @@ class Relay:
             waited = True
         else:
             waited = False
-        exchange.gate = gate
+        exchange.gate, exchange.turn = gate, turn
         try:
             exchange.begin(route)
             if waited:
@@ -101,6 +118,7 @@ class Relay:
     async def _send(self, exchange: Exchange, route: Route, replica: Replica, body: Segments) -> Connection:
         """To an engine that takes it: one that takes no connection was sent nothing, and another is asked."""
         tried: list[Replica] = []
+        exchange.body = body
         while True:
             exchange.replica = replica.name
             exchange.sent = time.perf_counter()
@@ -110,6 +128,11 @@ class Relay:
                 self.failed(replica.upstream, error)
                 tried.append(replica)
                 unsent = error.code == UNREACHABLE or isinstance(error, ConnectTimeout)
+                raced = isinstance(error, Unreachable) and error.raced
+                if raced or isinstance(error, Disconnected):
+                    self._guard.fell(replica.upstream.process, exchange.body, answered=False)
+                if raced and exchange.turn is None:  # it may have ended this one: no other is ended by it now
+                    exchange.turn = await self._guard.admit(body)
                 other = self._replicas.other(route, tried) if unsent else None
                 if other is None:
                     raise
@@ -132,11 +155,14 @@ class Relay:
         replica = self._replicas.pick(route)
         if replica.failures:
             return None  # `begin` sees whether it is well again
+        if self._guard.watches() and self._guard.verdict(body) != "free":
+            return None
         gate = self._admission.try_enter(route.name, route.adapter_id)
         if gate is None:
             return None
         connection: Connection | None = None
         exchange.route, exchange.gate = route, gate
+        exchange.body = body
         try:
             connection = replica.upstream.try_exchange(exchange.dialect.path, body, exchange.request_id)
             if connection is None:
@@ -156,11 +182,23 @@ class Relay:
     def end(self, exchange: Exchange, connection: Connection) -> None:
         """Give connection and place back; an answer that is not complete is aborted in the engine."""
         try:
+            self._judge(exchange, connection)
             connection.owner.finish(connection)
         finally:
             self._give_back(exchange)
 
+    def _judge(self, exchange: Exchange, connection: Connection) -> None:
+        """What an exchange's end says of the engine: it may have died of it, or has borne it."""
+        failed = exchange.broken or (connection.status >= 500 and connection.status != 503)
+        if failed or isinstance(connection.error, Disconnected):
+            self._guard.fell(connection.owner.process, exchange.body, answered=failed)
+        elif exchange.turn is not None and connection.complete and connection.error is None:
+            self._guard.answered(exchange.turn.digest)
+
     def _give_back(self, exchange: Exchange) -> None:
+        turn, exchange.turn = exchange.turn, None
+        if turn is not None:
+            turn.give_back()
         gate, exchange.gate = exchange.gate, None
         adapter_id = exchange.route.adapter_id if exchange.route else None
         if gate is not None:
@@ -233,6 +271,7 @@ class Relay:
                 if piece:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             last = events.rest()
+            exchange.broken = events.broken
         except RequestError as error:
             logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
             dialect = exchange.dialect

@@ -367,7 +367,7 @@ class Replicas:
         except ValueError as error:
             logger.error("%s cannot be reached: %s", engine.name, error)
             return None
-        replica = Replica(engine.name, Upstream(address, timeouts), engine, loaded)
+        replica = Replica(engine.name, Upstream(address, timeouts, engine.process), engine, loaded)
         self._describe(replica)
         return replica
 

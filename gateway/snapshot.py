@@ -20,12 +20,22 @@ FILE = "engine.json"
 SOCKET = "control.sock"
 
 EngineStateName = Literal["stopped", "starting", "ready", "draining", "sleeping", "failed"]
+Blame = Literal["request", "memory", "unknown", "nobody"]
+"""What may have ended an engine: a request; one, or anything else that took memory; of a server that is
+somebody else's nobody knows; or it was ended from outside."""
 FailureKind = Literal["", "crash", "hang", "out_of_memory", "start", "configuration"]
 PROVING = "loading and proving"
 """How the stage of an operation begins that has an adapter at an engine."""
 ToolChoices = Literal["", "none", "forced", "all"]
 """Empty: not known. `forced`: a call that is required, or named; none that the model chooses itself."""
 VersionStateName = Literal["pending", "loading", "ready", "failed", "retiring"]
+
+
+class EngineDeath(msgspec.Struct, frozen=True):
+    """How a process that served ended."""
+
+    process: str
+    blame: Blame
 
 
 class EngineStatus(msgspec.Struct, frozen=True):
@@ -43,6 +53,7 @@ class EngineStatus(msgspec.Struct, frozen=True):
     started_at: float = 0.0
     load_s: float | None = None
     """How long the last start took until the proof was done."""
+    last_death: EngineDeath | None = None
     restarts: int = 0
     """In a row; 0 again after a while of good service."""
     next_try_at: float | None = None
@@ -64,6 +75,11 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """What its processes held when it became ready; None where that is not known."""
     memory_on: Literal["", "gpu", "host"] = ""
     """Where they held it: on the cards, or in main memory."""
+
+    @property
+    def process(self) -> str:
+        """A name for the process behind it, which no later one has."""
+        return f"{self.name} of {self.started_at:.3f}"
 
 
 class VersionStatus(msgspec.Struct, frozen=True):

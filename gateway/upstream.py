@@ -11,8 +11,15 @@ import asyncio
 import time
 from collections import deque
 
-from gateway.errors import EngineError
-from gateway.upstream_connection import Address, Connection, ConnectTimeout, Disconnected, Segments, Timeouts
+from gateway.upstream_connection import (
+    Address,
+    Connection,
+    ConnectTimeout,
+    Disconnected,
+    Segments,
+    Timeouts,
+    Unreachable,
+)
 
 KEEP_IDLE_S = 4.0
 """vLLM's server closes a connection after 5 s without a request; leaving earlier avoids that race."""
@@ -21,8 +28,10 @@ KEEP_IDLE_S = 4.0
 class Upstream:
     """Kept connections to one engine, of the event loop that it is made in."""
 
-    def __init__(self, address: Address, timeouts: Timeouts) -> None:
+    def __init__(self, address: Address, timeouts: Timeouts, process: str = "") -> None:
+        """`process` names the engine's process that listens there, for as long as this is used."""
         self.address = address
+        self.process = process
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         self._idle: deque[Connection] = deque()
@@ -63,6 +72,7 @@ class Upstream:
 
     async def _exchange(self, head: bytes, body: Segments) -> Connection:
         connection = self._kept()
+        raced = connection is not None
         if connection is not None:
             try:
                 return await self._begin(connection, head, body)
@@ -71,7 +81,7 @@ class Upstream:
                     raise
         self.open_connections += 1  # one that is being made counts: it will have its exchange
         try:
-            connection = await self._connect()
+            connection = await self._connect(raced)
         finally:
             self.open_connections -= 1
         return await self._begin(connection, head, body)
@@ -115,7 +125,7 @@ class Upstream:
                 return connection
         return None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, raced: bool) -> Connection:
         loop = self._loop
         began = time.monotonic()
         connection = Connection(loop, self._timeouts, self)
@@ -129,5 +139,5 @@ class Upstream:
             waited_s = time.monotonic() - began
             raise ConnectTimeout(f"The engine could not be reached in {waited_s:.0f} s.") from None
         except OSError as error:
-            raise EngineError("The engine cannot be reached.", code="engine_unreachable") from error
+            raise Unreachable(raced) from error
         return connection

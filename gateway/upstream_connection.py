@@ -68,6 +68,16 @@ class Disconnected(EngineError):
         self.race = race and not answered
 
 
+class Unreachable(EngineError):
+    """Nothing listens. `raced`: a kept connection took the request just before, and lost it unanswered."""
+
+    code = "engine_unreachable"
+
+    def __init__(self, raced: bool) -> None:
+        super().__init__("The engine cannot be reached.")
+        self.raced = raced
+
+
 class ConnectTimeout(GatewayTimeout):
     """No connection in time: nothing was sent."""
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from gateway.errors import LoraGatewayError
-from gateway.snapshot import EngineStatus
+from gateway.snapshot import EngineDeath, EngineStatus
 from launch.host import Host
 from launch.keeper import Keeper, say
 from launch.residents import EngineDoor
@@ -66,7 +66,8 @@ class Attached(Keeper):
             if not await in_thread(self.residents.missing):
                 return
             say(f"{self.status.name} has lost adapters; it was restarted, or they were unloaded there")
-            self.enter("died", reason="adapters were lost", kind="crash", loaded=[])
+            death = EngineDeath(self.status.process, "unknown")
+            self.enter("died", reason="adapters were lost", kind="crash", loaded=[], last_death=death)
         if self.status.state == "failed":
             await in_thread(self._answers)
             self.enter("start", stage="connecting", started_at=time.time(), next_try_at=None)
@@ -86,6 +87,13 @@ class Attached(Keeper):
             reason = f"{self.status.name} takes no adapters; start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"
         if self.status.state != "failed" or self.status.reason != reason:
             say(f"{self.status.name} on {self.status.url}: {reason}")
+        status = self.status
         self.enter(
-            "died", stage="", reason=reason, kind="crash", loaded=[], next_try_at=time.time() + self._poll_s
+            "died",
+            stage="",
+            reason=reason,
+            kind="crash",
+            loaded=[],
+            last_death=EngineDeath(status.process, "unknown") if self.ready else status.last_death,
+            next_try_at=time.time() + self._poll_s,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gateway.snapshot import FailureKind
+from gateway.snapshot import Blame, FailureKind
 
 VMSTAT = Path("/proc/vmstat")
 CGROUP_EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
@@ -29,6 +29,22 @@ def oom_kills(files: tuple[Path, ...] = (VMSTAT, *CGROUP_EVENTS)) -> int:
             continue
         total += int(found[1]) if found else 0
     return total
+
+
+OUTSIDE = frozenset({-1, -2, -9, -15})  # SIGHUP, SIGINT, SIGKILL, SIGTERM
+# vLLM's server ends with code 0 when its engine process is gone, as it does when it is asked to end.
+ENGINE_GONE = re.compile(r"EngineDeadError|EngineCore encountered|died unexpectedly|output_handler failed")
+
+
+def blame_of(kind: FailureKind, exit_code: int | None, log: str) -> Blame:
+    """Who may have ended an engine that served; a request is one of them unless something else did it."""
+    if kind == "out_of_memory":
+        return "memory"
+    if kind == "hang":
+        return "request"
+    if kind != "crash" or exit_code in OUTSIDE:
+        return "nobody"
+    return "request" if exit_code or ENGINE_GONE.search(log) else "nobody"
 
 
 def kind_of(exit_code: int | None, log: str, oom_kills_since: int, was_ready: bool) -> FailureKind:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gateway.errors import ConfigError, EngineFailure, LoraGatewayError
-from gateway.snapshot import EngineStatus, FailureKind
+from gateway.snapshot import Blame, EngineDeath, EngineStatus, FailureKind
 from launch import orphans
 from launch.command import EngineCommand
 from launch.engine_http import call, is_healthy, sleep_engine, tokens_done, wake_engine
 from launch.engine_log import STAGES, advice_for, reason_of, stage_of
-from launch.failures import kind_of, oom_kills
+from launch.failures import blame_of, kind_of, oom_kills
 from launch.host import Host
 from launch.keeper import Keeper, say
 from launch.process import Child
@@ -34,9 +34,10 @@ Result = TypeVar("Result")
 class Died(EngineFailure):
     """The engine ended by itself, or had to be ended."""
 
-    def __init__(self, reason: str, advice: str, kind: FailureKind) -> None:
+    def __init__(self, reason: str, advice: str, kind: FailureKind, blame: Blame = "nobody") -> None:
         super().__init__(reason, advice)
         self.kind = kind
+        self.blame = blame
 
 
 @dataclass(frozen=True)
@@ -264,9 +265,10 @@ class Managed(Keeper):
         advice = advice_for(reason, self.host.config.base.gpu_memory_utilization)
         if kind == "out_of_memory" and not advice:
             advice = "lower base.kv_cache_gib or base.max_num_seqs, or free memory"
-        return Died(
-            f"the engine died: {reason}", advice, "configuration" if advice and kind == "start" else kind
-        )
+        blame = blame_of(kind, code, "\n".join(lines))
+        if advice and kind == "start":
+            kind = "configuration"
+        return Died(f"the engine died: {reason}", advice, kind, blame)
 
     async def _end(self, child: Child, *, hard: bool) -> None:
         timeout_s = 0.0 if hard else self.host.config.engine.stop_timeout_s
@@ -285,8 +287,13 @@ class Managed(Keeper):
         self._restarts, delay_s = self._restarts.failed(served_s, kind)
         next_try_at = None if delay_s is None else time.time() + delay_s
         self._demand.clear()
+        death = self.status.last_death
+        if self._served_from is not None:
+            blame = error.blame if isinstance(error, Died) else blame_of(kind, None, "")
+            death = EngineDeath(self.status.process, blame)
         self.enter(
             "died",
+            last_death=death,
             stage="",
             reason=str(error),
             kind=kind,

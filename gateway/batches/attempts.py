@@ -13,7 +13,7 @@ from gateway.auth import Keys
 from gateway.batches.calls import Answered, Ask, TooLarge
 from gateway.batches.engines import Engines
 from gateway.batches.request_lines import RequestLine
-from gateway.errors import NOT_JSON, EngineError, InvalidRequest, RequestError
+from gateway.errors import NOT_JSON, EngineError, EngineKilled, InvalidRequest, RequestError
 
 logger = logging.getLogger("gateway.batches")
 
@@ -74,7 +74,7 @@ class Attempts:
             except Exception:
                 logger.exception("batch request %s failed", request_id)
                 answer = _failed(EngineError("The gateway failed on this request.", status=500), request_id)
-            if answer.status not in AGAIN:
+            if answer.status not in AGAIN or _code(answer) == EngineKilled.code:
                 return answer
             tries += 1
             counted += _code(answer) not in NO_ENGINE

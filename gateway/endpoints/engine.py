@@ -186,6 +186,8 @@ class EngineEndpoint:
 
     def _copy(self, exchange: Exchange, call: _Call) -> Copy | None:
         """For the task's candidate, where it has one and this request is among its share."""
+        if self._relay.guard.is_unsure:
+            return None
         return self._shadow.choose(exchange, call.route, call.fields, call.received_bytes, call.streaming)
 
     def _goes_elsewhere(

@@ -115,6 +115,7 @@ class EngineCaller:
                 exchange.events += 1
                 completion = _parsed(event)
                 if completion.error is not None:
+                    exchange.broken = True
                     raise EngineError(f"The engine broke off the answer for '{task}'.")
                 usage = None if completion.usage is None else _usage_of(completion)
                 if usage is not None:
@@ -135,7 +136,8 @@ class EngineCaller:
             exchange.behind = True
             if self._relay.replicas.snapshot.priorities:
                 CHAT.give_priority(fields, LOW_PRIORITY)
-        copy = self._shadow.choose(exchange, route, fields, 0, streamed)
+        unsure = self._relay.guard.is_unsure
+        copy = None if unsure else self._shadow.choose(exchange, route, fields, 0, streamed)
         CHAT.apply_contract(fields, route)
         try:
             body = CHAT.encode_body(fields, route, 0)

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.cold import WaitingRoom
 from gateway.control import Control
+from gateway.death_guard import DeathGuard
 from gateway.follower import Follower
 from gateway.limits import Admission
 from gateway.replicas import Replicas
@@ -261,7 +262,8 @@ async def test_without_a_control_plane_the_file_is_followed(tmp_path: Path) -> N
 async def test_file_that_is_gone_or_no_snapshot_leaves_the_last_table(tmp_path: Path) -> None:
     replicas = Replicas(config_of(tmp_path))
     room = WaitingRoom(replicas)
-    follower = Follower(Control(tmp_path), replicas, Admission(replicas.config), room)
+    guard = DeathGuard(tmp_path, 1, 1.0)
+    follower = Follower(Control(tmp_path), replicas, Admission(replicas.config), room, guard)
     config, file = replicas.config, tmp_path / FILE
     contents = [b"{half", encode_snapshot(snapshot_with(config, [], TWO_TASKS, 4)), b"", b"[]", b"\xff"]
     for content, version in zip(contents, (0, 4, 4, 4, 4), strict=True):

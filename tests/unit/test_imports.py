@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 LEVELS = (
     ("gateway.errors", "gateway.launch_lock", "gateway.loopback", "gateway.process_start"),
     ("gateway.settings",),
-    ("gateway.config", "gateway.snapshot"),
+    ("gateway.config", "gateway.snapshot", "gateway.suspects", "gateway.suspect_file"),
     ("gateway.client",),
     ("gateway.metrics_store",),
     ("gateway.metrics_text",),
@@ -40,6 +40,7 @@ LEVELS = (
         "gateway.background",
         "gateway.exchange",
         "gateway.prompt_scores",
+        "gateway.death_guard",
         "gateway.shadow_answers",
         "gateway.shadow_record",
     ),

@@ -15,6 +15,7 @@ import pytest
 
 from gateway.cold import WaitingRoom
 from gateway.control import Control
+from gateway.death_guard import DeathGuard
 from gateway.errors import Unauthorized
 from gateway.follower import Follower
 from gateway.limits import Admission
@@ -182,7 +183,9 @@ async def test_keys_of_a_file_are_not_taken_over(tmp_path: Path) -> None:
             config_of(tmp_path, keys={"new": {**digest("new"), "tasks": ["naming", "concept"]}})
         )
         admission = Admission(replicas.config)
-        follower = Follower(Control(tmp_path), replicas, admission, WaitingRoom(replicas))
+        follower = Follower(
+            Control(tmp_path), replicas, admission, WaitingRoom(replicas), DeathGuard(tmp_path, 1, 1.0)
+        )
         snapshot = snapshot_with(replicas.config, [], {"concept": {TASKS["concept"]: 100.0}}, 9, keys=keys)
         follower._apply(snapshot, heard=False)
         assert set(replicas.config.keys) == {"new"}

@@ -8,8 +8,8 @@ from typing import get_args
 
 import pytest
 
-from gateway.snapshot import EngineStateName
-from launch.failures import kind_of, oom_kills
+from gateway.snapshot import EngineStateName, FailureKind
+from launch.failures import blame_of, kind_of, oom_kills
 from launch.states import SETTLED_S, TRANSITIONS, Event, Restarts, after
 
 
@@ -65,6 +65,32 @@ def test_setting_that_fails_is_not_tried_again() -> None:
 )
 def test_ends_are_told_apart(code: int, log: str, kills: int, was_ready: bool, kind: str) -> None:
     assert kind_of(code, log, kills, was_ready) == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "log", "blame"),
+    [
+        ("crash", -11, "", "request"),
+        ("crash", 1, "", "request"),
+        (
+            "crash",
+            0,
+            "EngineDeadError: EngineCore encountered an issue.",
+            "request",
+        ),
+        ("crash", 0, "INFO: Shutting down", "nobody"),
+        ("crash", -9, "", "nobody"),
+        ("crash", -15, "", "nobody"),
+        ("hang", None, "", "request"),
+        ("out_of_memory", -9, "", "memory"),
+        ("start", 1, "", "nobody"),
+        ("configuration", 1, "", "nobody"),
+    ],
+)
+def test_a_request_is_blamed_where_nothing_else_ended_it(
+    kind: FailureKind, code: int | None, log: str, blame: str
+) -> None:
+    assert blame_of(kind, code, log) == blame
 
 
 def test_kernels_kills_are_counted_where_it_says(tmp_path: Path) -> None:

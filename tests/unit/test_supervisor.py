@@ -67,6 +67,26 @@ def test_killed_engine_comes_back_with_every_adapter(tmp_path: Path) -> None:
     run(tmp_path, work)
 
 
+@pytest.mark.parametrize(("how", "blame"), [(signal.SIGSEGV, "request"), (signal.SIGKILL, "nobody")])
+def test_a_death_is_told_with_the_process_and_who_may_have_done_it(
+    tmp_path: Path, how: signal.Signals, blame: str
+) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        assert made.engine.last_death is None
+        process = made.engine.process
+        os.kill(made.engine.pid, how)
+        await made.until(lambda: made.engine.last_death is not None)
+        death = made.engine.last_death
+        assert death is not None
+        assert (death.process, death.blame) == (process, blame)
+        await made.until(lambda: made.engine.state == "ready")
+        assert made.engine.process != process
+        assert made.engine.last_death == death  # for a gateway that was away
+
+    run(tmp_path, work)
+
+
 def test_hanging_engine_is_killed_and_restarted(tmp_path: Path) -> None:
     async def work(made: Plant) -> None:
         await made.until_state("ready")
@@ -430,6 +450,8 @@ def test_attached_engine_is_kept_in_step(tmp_path: Path) -> None:
                 os.kill(somebody.engine.pid, signal.SIGKILL)  # it comes back without any adapter
                 # `failed` may be over between two looks; each new beginning has a time of its own.
                 await made.until(lambda: made.engine.started_at > before and made.engine.state == "ready", 30)
+                assert made.engine.last_death is not None
+                assert made.engine.last_death.blame == "unknown"
                 assert len(made.engine.loaded) == 2
 
     asyncio.run(outer())
