@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from gateway.config import JsonObject
 from gateway.contract import Fields
 from gateway.dialects.parameters import Limits, value_of
-from gateway.errors import InvalidRequest
+from gateway.errors import NOT_JSON, InvalidRequest
 
 _encode = msgspec.json.Encoder().encode
 UNREADABLE = frozenset(
@@ -67,7 +67,7 @@ def continued(key: str, fields: Fields) -> Sequence[str]:
     """The place of a last message of the assistant's: the engine answers it as a turn that is over."""
     try:
         turns = _decode_turns(fields[key])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return ()  # the engine says what is wrong with it
     return (f"{key}[{len(turns) - 1}]",) if turns and turns[-1].role == "assistant" else ()
 
