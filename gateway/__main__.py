@@ -83,7 +83,9 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
     app = Gateway(config, metrics, worker)
     settings = uvicorn.Config(
         app,
-        http=protocol_with(gateway.receive_timeout_s, app.express, app.uploads),
+        http=protocol_with(
+            gateway.receive_timeout_s, app.express, app.uploads, max_body_bytes=gateway.max_body_bytes
+        ),
         loop="uvloop",
         lifespan="on",
         access_log=False,

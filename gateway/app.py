@@ -37,7 +37,7 @@ from gateway.errors import NotFound, internal_error
 from gateway.fallback.fallbacks import Fallbacks
 from gateway.fallback.provider import Provider
 from gateway.follower import Follower
-from gateway.http_server import Express
+from gateway.http_cycle import Express
 from gateway.limits import Admission
 from gateway.metrics import Metrics
 from gateway.pipeline.spec import compile_pipelines
@@ -136,7 +136,7 @@ class Gateway:
         self.express: Mapping[str, Express] = hot
         """For the own server: what serves requests of a path without a task, where nothing must wait."""
         self.uploads = batches.uploads
-        """For the own server: paths whose bodies may take long."""
+        """For the own server: paths whose bodies may take long, and how many bytes they may have."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An exact POST path goes straight to its endpoint: Starlette's router costs as much as the relay."""

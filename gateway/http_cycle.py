@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 from starlette.types import ASGIApp, Message, Scope
+
+from gateway.errors import RequestError
 
 if TYPE_CHECKING:
     from gateway.http_server import GatewayProtocol
@@ -25,6 +30,8 @@ STATUS_LINES = {
 }
 
 Leave = Callable[[], None]
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER without time: what is unsent is dropped, and the peer's kernel says so."""
 
 
 class Cycle:
@@ -120,7 +127,7 @@ class Cycle:
             leave()
 
     async def run(self, app: ASGIApp) -> None:
-        """Let the application answer; where it does not, the connection is closed."""
+        """Let the application answer; an answer that it does not bring to its end is broken off."""
         try:
             await app(self.scope(), self.receive, self.send)
         except Exception:
@@ -142,9 +149,18 @@ class Cycle:
         self.drained = drained
 
     def break_off(self) -> None:
-        """Close the connection of an answer that is not complete."""
-        if not self.response_complete and not self.disconnected:
-            self._protocol.transport.close()
+        """Close, where an answer is not complete, so that no client takes what has come for the whole of it."""
+        if self.response_complete or self.disconnected:
+            return
+        transport = self._protocol.transport
+        if self._unframed:
+            # Here a plain close is the proper end; a reset is not.
+            connection = transport.get_extra_info("socket")
+            if connection is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            transport.abort()
+        else:
+            transport.close()
 
     def start_task(self) -> None:
         """Serve it by the application after all."""
@@ -183,7 +199,11 @@ class Cycle:
             return
         if not self.response_started and message["type"] == "http.response.start":
             self.begin(message["status"], message.get("headers", ()))
-        elif self.response_started and not self.response_complete:
+        elif (
+            self.response_started
+            and not self.response_complete
+            and message["type"] == "http.response.body"  # a second head would pass for an empty last part
+        ):
             self.write(message.get("body", b""), message.get("more_body", False))
         else:
             raise RuntimeError(f"{message['type']} when the answer was begun or complete")
@@ -255,3 +275,20 @@ class Cycle:
             if not self.keep_alive:
                 transport.close()
             self._protocol.answered()
+
+
+class Express(Protocol):
+    """Serves requests of one path without a task."""
+
+    def refuse(self, client: Cycle, /) -> bool:
+        """Whether it has answered a request whose body is still coming, since its head rules it out."""
+
+    def serve(self, client: Cycle, /) -> bool:
+        """Whether it serves a whole request; one that must wait needs a task."""
+
+
+def last_answer(error: RequestError) -> bytes:
+    """A whole answer in the usual envelope; the connection ends with it."""
+    body = msgspec.json.encode(error.envelope)
+    head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    return STATUS_LINES[error.status] + head % len(body) + body

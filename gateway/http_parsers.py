@@ -1,8 +1,19 @@
-"""What stands in a parser's place, or hears it, once a connection brings no further request."""
+"""The parser, and what stands in its place, or hears it, once a connection brings no further request."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+
+import httptools
+
+from gateway.http_strict import ChunkSizes
+
+
+def request_parser(listener: object) -> httptools.HttpRequestParser:
+    """What a client sends after "connection: close" is dropped; as an error it would cost it its answer."""
+    parser = httptools.HttpRequestParser(listener)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
 
 
 class Deaf:
@@ -10,6 +21,21 @@ class Deaf:
 
     def feed_data(self, data: bytes) -> None:
         pass
+
+
+class SizesFirst:
+    """Before a parser while a body in chunks comes."""
+
+    def __init__(self, behind: httptools.HttpRequestParser, most_bytes: int, begun: bytes) -> None:
+        """`begun`: what has come of the body already. Raises PayloadTooLarge."""
+        self.behind = behind
+        self._sizes = ChunkSizes(most_bytes)
+        self._sizes.feed(begun)
+
+    def feed_data(self, data: bytes) -> None:
+        """Raises PayloadTooLarge, and what the parser does."""
+        self._sizes.feed(data)
+        self.behind.feed_data(data)
 
 
 class BodyOnly:

@@ -1,38 +1,35 @@
 """The server's side of a connection, for uvicorn's server in place of its own protocol.
 
 What it has that uvicorn's lacks: absolute deadlines for a request to be received and for a client that takes
-nothing, a bound on heads, chunk extensions, trailers and pipelined requests, refusals in the usual envelope,
-a word to the application when its client leaves (which otherwise costs a task per request), and requests
-served without a task (`express`). It also does less for each request.
+nothing, a bound on heads, chunk extensions, trailers and pipelined requests, what RFC 9112 asks of a head
+(`http_strict`), refusals in the usual envelope, a word to the application when its client leaves (which
+otherwise costs a task per request), and requests served without a task (`express`). It also does less for
+each request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import urllib.parse
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import httptools
-import msgspec
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
-from gateway.errors import GatewayTimeout, HeadTooLarge, InvalidRequest, RequestError
-from gateway.http_cycle import STATUS_LINES, Cycle
+from gateway.errors import GatewayTimeout, HeadTooLarge, InvalidRequest, PayloadTooLarge, RequestError
+from gateway.http_cycle import Cycle, Express, last_answer
 from gateway.http_deadline import Deadline
-from gateway.http_parsers import BodyOnly, Deaf, head_before_body
+from gateway.http_head import HeadReader
+from gateway.http_parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
+from gateway.http_strict import MAX_HEAD_BYTES, decoded_path
 
-MAX_HEAD_BYTES = 64 * 1024
-"""More bytes than this that bring neither body nor end are refused: heads, trailers, chunk extensions."""
-
-MAX_HEADERS = 128
 LINGER_S = 2.0
 """A client that was refused may take so long to end its own side."""
 
@@ -45,24 +42,15 @@ UPLOAD_BYTES = 1024 * 1024
 QUESTION_MARK, NUMBER_SIGN, PERCENT = b"?#%"
 
 
-class Express(Protocol):
-    """Serves requests of one path without a task."""
-
-    def refuse(self, client: Cycle, /) -> bool:
-        """Whether it has answered a request whose body is still coming, since its head rules it out."""
-
-    def serve(self, client: Cycle, /) -> bool:
-        """Whether it serves a whole request; one that must wait needs a task."""
-
-
-class GatewayProtocol(Deadline, asyncio.Protocol):
+class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
     """One client's connection. uvicorn's server makes it, and asks it to shut down."""
 
     receive_timeout_s = 60.0
     express: Mapping[str, Express] = MappingProxyType({})
     """POST paths that may be served without a task."""
-    uploads: Collection[str] = frozenset()
-    """POST paths whose bodies may take as long as they go on coming."""
+    uploads: Mapping[str, int] = MappingProxyType({})
+    """POST paths whose bodies may take as long as they go on coming, and how many bytes they may have."""
+    max_body_bytes = 10 * 1024 * 1024
 
     def __init__(
         self,
@@ -71,16 +59,15 @@ class GatewayProtocol(Deadline, asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(_loop or asyncio.get_event_loop())
+        Deadline.__init__(self, _loop or asyncio.get_event_loop())
+        HeadReader.__init__(self)
         if not config.loaded:
             config.load()
         self.app = cast(ASGIApp, config.loaded_app)
         self.app_state = app_state
         self.server_state = server_state
         self.timeout_keep_alive = config.timeout_keep_alive
-        self.parser = httptools.HttpRequestParser(self)
-        # What a client sends after "connection: close" is dropped; as an error it would cost it its answer.
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser = request_parser(self)
         self.transport: asyncio.Transport
         self.flow: FlowControl
         self.server: tuple[str, int | None] | None = None
@@ -92,14 +79,10 @@ class GatewayProtocol(Deadline, asyncio.Protocol):
         self._deferred: Cycle | None = None
         """A request for `express` that is still coming."""
         self._pipelined: deque[Cycle] = deque()
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._expects_continue = False
         self._unmoved_bytes = 0
         self._uploaded_bytes = -1
         """Since the last look; under 0 where it is no upload that is coming."""
         self._receiving = False
-        self._refusal: RequestError | None = None
         self._refused = False
         self._stopping = False
         self._unsent_bytes: float = math.inf
@@ -183,6 +166,7 @@ class GatewayProtocol(Deadline, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._unmoved_bytes += len(data)
+        self._read = data if self._url is None else self._read + data
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -192,6 +176,9 @@ class GatewayProtocol(Deadline, asyncio.Protocol):
                 self._start_deferred()  # it is the bytes after it that are wrong
             self._deferred = None
             self._refuse(self._refusal or InvalidRequest("The request is not valid HTTP."))
+        except PayloadTooLarge as fault:
+            self._deferred = None
+            self._refuse(fault)
         else:
             if self._unmoved_bytes > MAX_HEAD_BYTES:
                 self._refuse(HeadTooLarge())
@@ -212,7 +199,7 @@ class GatewayProtocol(Deadline, asyncio.Protocol):
             cycle.more_body = True
             self._receiving = True
             self._set_deadline(self.receive_timeout_s)
-            self.parser = httptools.HttpRequestParser(BodyOnly(self.on_body, self.on_message_complete))
+            self.parser = request_parser(BodyOnly(self.on_body, self.on_message_complete))
             self.data_received(head)
             self.data_received(rest)
 
@@ -230,15 +217,13 @@ class GatewayProtocol(Deadline, asyncio.Protocol):
         return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
 
     def _refuse(self, error: RequestError) -> None:
-        """Answer and close; where an answer is already on its way, only close."""
+        """Answer and close: in its turn, after the requests before it; within its own answer, only close."""
         if self.transport.is_closing() or self._refused:
             return
-        running = self._running
+        running, self._refusal = self._running, error
         in_its_body = running is self.cycle and running is not None and running.more_body
         if running is None or running.response_complete or (in_its_body and not running.response_started):
-            body = msgspec.json.encode(error.envelope)
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            self.transport.write(STATUS_LINES[error.status] + head % len(body) + body)
+            self.transport.write(last_answer(error))
             # Closed with bytes of the client unread, the kernel sends a reset, and the answer may be lost.
             self.transport.write_eof()
             self._refused = True
@@ -247,59 +232,59 @@ class GatewayProtocol(Deadline, asyncio.Protocol):
             if in_its_body and running is not None:
                 running.left()
             self._set_deadline(LINGER_S)
-        else:
+        elif in_its_body:
             self._close()
+        else:
+            self._receiving = False
+            self.parser = cast(Any, Deaf())
+            if self._pipelined and self._pipelined[-1].more_body:
+                self._pipelined.pop()  # it is the one that is refused
 
     # httptools
 
     def on_message_begin(self) -> None:
-        self._url = b""
-        self._headers = []
-        self._expects_continue = False
+        self._begin_head()
         self._unmoved_bytes = 0
         self._receiving = True
         if not self.flow.write_paused:  # else the deadline is that for the client to take its answer
             self._set_deadline(self.receive_timeout_s)
 
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        headers = self._headers
-        if len(headers) >= MAX_HEADERS:
-            self._refusal = HeadTooLarge()
-            raise self._refusal
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self._expects_continue = True
-        headers.append((name, value))
-
     def on_headers_complete(self) -> None:
         parser = self.parser
+        method, version = parser.get_method(), parser.get_http_version()
+        url, self._url = self._url or b"", None
+        try:
+            begun = self._check_head(method, url, version)
+            if begun is not None:
+                most_bytes = self.uploads.get(url.decode("latin-1"), self.max_body_bytes)
+                self.parser = cast(Any, SizesFirst(parser, most_bytes, begun))
+        except RequestError as fault:
+            self._refusal = fault
+            raise
         earlier = self.cycle
         self.cycle = cycle = Cycle(self, self._headers)
         self._headers = []  # for trailers, which are counted and dropped
-        cycle.method = parser.get_method().decode("ascii")
-        cycle.version = version = parser.get_http_version()
+        cycle.method = method.decode("ascii")
+        cycle.version = version
         cycle.keep_alive = version == "1.1" and not self._stopping and parser.should_keep_alive()
         cycle.waiting_for_continue = self._expects_continue
-        url = self._url
         if not url.startswith(b"/") or QUESTION_MARK in url or NUMBER_SIGN in url:
             parsed = httptools.parse_url(url)
             url, cycle.query = parsed.path or b"/", parsed.query or b""
         cycle.raw_path = url
         cycle.path = path = url.decode("ascii")
         if PERCENT in url:
-            cycle.path = urllib.parse.unquote(path)
+            cycle.path = path = decoded_path(path)
         if earlier is not None and not earlier.response_complete:
             # A pipelined request: its turn comes after the answer before it.
             if len(self._pipelined) == MAX_PIPELINED:
+                self._close()
                 raise InvalidRequest("Too many requests are waiting for their turn.")
             self._pipelined.append(cycle)
         elif (
             path in self.express
             and cycle.method == "POST"
-            and not self._expects_continue
+            and not cycle.waiting_for_continue
             and not self.flow.write_paused  # a task waits until the client takes bytes
         ):
             self._running = self._deferred = cycle
@@ -324,6 +309,9 @@ class GatewayProtocol(Deadline, asyncio.Protocol):
         self._unmoved_bytes = 0
         self._uploaded_bytes = -1
         self._receiving = False
+        parser: object = self.parser
+        if isinstance(parser, SizesFirst):
+            self.parser = parser.behind
         cycle = self.cycle
         assert cycle is not None
         cycle.more_body = False
@@ -350,6 +338,8 @@ class GatewayProtocol(Deadline, asyncio.Protocol):
         self.flow.resume_reading()
         if self._pipelined:
             self.start(self._pipelined.popleft())
+        elif self._refusal is not None:
+            self._refuse(self._refusal)
         else:
             self._set_deadline(self.timeout_keep_alive)
 
@@ -380,8 +370,15 @@ class GatewayProtocol(Deadline, asyncio.Protocol):
 def protocol_with(
     receive_timeout_s: float,
     express: Mapping[str, Express] | None = None,
-    uploads: Collection[str] = frozenset(),
+    uploads: Mapping[str, int] = MappingProxyType({}),
+    *,
+    max_body_bytes: int = GatewayProtocol.max_body_bytes,
 ) -> type[GatewayProtocol]:
     """The protocol with its settings, as a class: uvicorn makes the instances."""
-    settings = {"receive_timeout_s": receive_timeout_s, "express": express or {}, "uploads": uploads}
+    settings = {
+        "receive_timeout_s": receive_timeout_s,
+        "express": express or {},
+        "uploads": uploads,
+        "max_body_bytes": max_body_bytes,
+    }
     return type("ConfiguredProtocol", (GatewayProtocol,), settings)

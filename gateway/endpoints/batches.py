@@ -31,6 +31,7 @@ from gateway.endpoints.doors import Call, Door, JsonDocument, check_known, limit
 from gateway.endpoints.files import PATH as FILES_PATH
 from gateway.endpoints.files import PURPOSE, Files
 from gateway.endpoints.reply import read_json_body
+from gateway.endpoints.uploads import FORM_OVERHEAD_BYTES
 from gateway.errors import NOT_JSON, InvalidRequest, NotFound, RateLimited
 from gateway.metrics import Metrics
 from gateway.replicas import Replicas
@@ -71,9 +72,10 @@ class Batches:
         self.runner = Runner(means, metrics)
 
     @property
-    def uploads(self) -> frozenset[str]:
-        """Paths of uploads."""
-        return frozenset({FILES_PATH}) if self.enabled else frozenset()
+    def uploads(self) -> dict[str, int]:
+        """Paths of uploads, and how many bytes their bodies may have."""
+        most_bytes = self.library.settings.max_file_bytes + FORM_OVERHEAD_BYTES
+        return {FILES_PATH: most_bytes} if self.enabled else {}
 
     def routes(self) -> list[Route]:
         if not self.enabled:

@@ -190,7 +190,12 @@ async def stack(
     untasked = EXPRESS if express is None else express
     settings = uvicorn.Config(
         gateway,
-        http=protocol_with(receive_timeout_s, gateway.express if untasked else None, gateway.uploads),
+        http=protocol_with(
+            receive_timeout_s,
+            gateway.express if untasked else None,
+            gateway.uploads,
+            max_body_bytes=config.gateway.max_body_bytes,
+        ),
         lifespan="off",
         log_level="warning",
         ws="none",

@@ -138,7 +138,7 @@ async def test_metrics_need_a_key_unless_public(tmp_path: Path, public: bool) ->
         "POST http://localhost/v1/chat/completions HTTP/1.1\r\nhost: /health",
         "POST http://localhost/v1/chat/completions?/health HTTP/1.1\r\nhost: x",
         "POST http://x:y@localhost/v1/chat/completions#/health HTTP/1.1\r\nhost: x",
-        "POST /v1/chat%2Fcompletions HTTP/1.1\r\nhost: x",
+        "POST /v1/%63hat/completions HTTP/1.1\r\nhost: x",
         "GET /v1/models HTTP/1.1\r\nhost: x/health?",
         "GET http://localhost/v1/models HTTP/1.1\r\nhost: x",
         "GET /v1/models/concept HTTP/1.1\r\nhost: x",

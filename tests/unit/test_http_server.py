@@ -121,7 +121,9 @@ async def test_connection_answered_before_its_body_is_closed_too(tmp_path: Path)
 
 async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
-        answers = await s.raw(HEALTH + b"\r\n" + POST + b"\r\n" + BODY + b"GET /nope HTTP/1.1\r\n" + CLOSE)
+        answers = await s.raw(
+            HEALTH + b"\r\n" + POST + b"\r\n" + BODY + b"GET /nope HTTP/1.1\r\nhost: x\r\n" + CLOSE
+        )
         assert statuses(answers) == [200, 200, 404]
         assert (
             answers.index(b"open_connections") < answers.index(b"chat.completion") < answers.index(b"/nope")
@@ -172,9 +174,9 @@ async def test_continue_is_said_only_where_the_body_is_wanted(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        (b"HEAD /health HTTP/1.1\r\n" + CLOSE, 200),
-        (b"HEAD /v1/models HTTP/1.1\r\n" + CLOSE, 200),
-        (b"HEAD /v1/chat/completions HTTP/1.1\r\n" + CLOSE, 405),
+        (b"HEAD /health HTTP/1.1\r\nhost: x\r\n" + CLOSE, 200),
+        (b"HEAD /v1/models HTTP/1.1\r\nhost: x\r\n" + CLOSE, 200),
+        (b"HEAD /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + CLOSE, 405),
     ],
 )
 async def test_head_has_no_body(tmp_path: Path, request_: bytes, status: int) -> None:
@@ -188,20 +190,20 @@ async def test_head_has_no_body(tmp_path: Path, request_: bytes, status: int) ->
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        (b"OPTIONS /v1/chat/completions HTTP/1.1\r\n" + CLOSE, 405),
-        (b"OPTIONS * HTTP/1.1\r\n" + CLOSE, 404),
-        (b"CONNECT /health HTTP/1.1\r\n\r\n", 405),
+        (b"OPTIONS /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + CLOSE, 405),
+        (b"OPTIONS * HTTP/1.1\r\nhost: x\r\n" + CLOSE, 404),
+        (b"CONNECT /health HTTP/1.1\r\nhost: x\r\n\r\n", 405),
         (HEALTH + b"content-length: 3\r\n" + CLOSE + b"abc", 200),
         (b"GET /health HTTP/1.0\r\n\r\n", 200),
         (b"GET /health HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", 200),
         (b"POST /v1/chat/completions HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % len(BODY) + BODY, 200),
         (b"\r\n\r\n" + HEALTH + CLOSE, 200),
-        (b"GET /health?x=1 HTTP/1.1\r\n" + CLOSE, 200),
-        (b"GET /health#x HTTP/1.1\r\n" + CLOSE, 200),
-        (b"GET //health HTTP/1.1\r\n" + CLOSE, 404),
-        (b"GET /%zz%e9 HTTP/1.1\r\n" + CLOSE, 404),
-        (b"GET /a%00b HTTP/1.1\r\n" + CLOSE, 404),
-        (b"GET /%ed%a0%80 HTTP/1.1\r\n" + CLOSE, 404),
+        (b"GET /health?x=1 HTTP/1.1\r\nhost: x\r\n" + CLOSE, 200),
+        (b"GET /health#x HTTP/1.1\r\nhost: x\r\n" + CLOSE, 200),
+        (b"GET //health HTTP/1.1\r\nhost: x\r\n" + CLOSE, 404),
+        (b"GET /%zz%e9 HTTP/1.1\r\nhost: x\r\n" + CLOSE, 404),
+        (b"GET /a%00b HTTP/1.1\r\nhost: x\r\n" + CLOSE, 404),
+        (b"GET /%ed%a0%80 HTTP/1.1\r\nhost: x\r\n" + CLOSE, 404),
         (CHAT + b"content-length: 999999999999\r\n" + CLOSE + b"{", 413),
         (HEALTH + b"connection: upgrade\r\nupgrade: h2c\r\n\r\n", 200),
         (HEALTH + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n", 200),

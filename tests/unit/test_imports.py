@@ -30,8 +30,10 @@ LEVELS = (
         "gateway.auth",
         "gateway.http_cycle",
         "gateway.http_deadline",
+        "gateway.http_head",
         "gateway.http_parsers",
         "gateway.http_server",
+        "gateway.http_strict",
         "gateway.workers",
     ),
     (
