@@ -149,7 +149,7 @@ class Cycle:
         self.drained = drained
 
     def break_off(self) -> None:
-        """Close, where an answer is not complete, so that no client takes what has come for the whole of it."""
+        """Close, where an answer is not complete, so that nobody takes what has come for the whole."""
         if self.response_complete or self.disconnected:
             return
         transport = self._protocol.transport
