@@ -19,6 +19,10 @@ FILES = (CONFIG, WEIGHTS)
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
 
 
+LFS_POINTER = b"version https://git-lfs"
+POINTER_BYTES = 64
+
+
 class Unfit(ValueError):
     """Why a file will not do; the text follows its name, and ends with what to do."""
 
@@ -59,11 +63,32 @@ def lies_within(real: Path, roots: Sequence[Path]) -> bool:
 
 
 def read_json(file: BinaryIO) -> tuple[object, bytes]:
-    """A small JSON document and its bytes; strict where Python is lax. Raises Unfit, OSError."""
+    """A small JSON document, and its bytes as UTF-8; strict where Python is lax. Raises Unfit, OSError."""
     raw = file.read(MAX_JSON_BYTES + 1)
     if len(raw) > MAX_JSON_BYTES:
         raise Unfit(f"is larger than {MAX_JSON_BYTES} bytes; write peft's settings alone in it")
+    refuse_pointer(raw)
+    raw = plain_utf8(raw)
     return parse_json(raw), raw
+
+
+def refuse_pointer(beginning: bytes) -> None:
+    """Raises Unfit for what git puts in a large file's place."""
+    if beginning.startswith(LFS_POINTER):
+        raise Unfit(
+            "is a Git LFS pointer in the file's place; run git lfs pull where it was cloned, or fetch it"
+        )
+
+
+def plain_utf8(raw: bytes) -> bytes:
+    """JSON as the engine reads it: UTF-8 without a mark, whatever editor wrote it. Raises Unfit."""
+    encoding = json.detect_encoding(raw)
+    if encoding == "utf-8":
+        return raw
+    try:
+        return raw.decode(encoding).encode()
+    except UnicodeError as error:
+        raise Unfit(f"is not JSON: {error}; save the adapter again") from error
 
 
 def parse_json(raw: bytes) -> object:

@@ -18,6 +18,9 @@ REFUSED = {
     "alora_invocation_tokens": "is an Activated LoRA, which the engine cannot serve; train a plain LoRA",
     "trainable_token_indices": "trains single tokens' embeddings, which the engine cannot serve; "
     "train without trainable_token_indices",
+    "kasa_config": "is a KaSA adapter, which changes the base too and which the engine cannot serve; "
+    "train it without kasa_config",
+    "monteclora_config": "is a MonteCLoRA adapter, which the engine cannot serve; train a plain LoRA",
     "use_bdlora": "is a block-diagonal LoRA, which the engine cannot serve; train a plain LoRA",
     "use_qalora": "is a QALoRA adapter, which the engine cannot serve; train a plain LoRA",
 }
@@ -51,8 +54,8 @@ def read_settings(document: object, rank_limit: int | None) -> Settings:
     for alpha in (document.get("lora_alpha"), *alpha_pattern.values()):
         if not _is_number(alpha):
             raise Unfit("has a lora_alpha or alpha_pattern that is no number over 0; save the adapter again")
-    if not document.get("target_modules"):
-        raise Unfit("names no target_modules, which the engine wants; save the adapter again with peft")
+    if "target_modules" not in document:  # empty is enough where the weights tell
+        raise Unfit("has no target_modules, which the engine wants; save the adapter again with peft")
     largest = max(ranks)
     _check_rank(largest, rank_limit)
     return Settings(document, ranks[0], largest, rank_pattern, alpha_pattern)
@@ -60,8 +63,16 @@ def read_settings(document: object, rank_limit: int | None) -> Settings:
 
 def _refuse_unservable(document: Mapping[str, object]) -> None:
     kind = document.get("peft_type")
+    if not kind:
+        raise Unfit(
+            'has no peft_type, so its kind is not known; write "peft_type": "LORA" in it if it is a LoRA'
+        )
+    if kind != "LORA" and isinstance(kind, str) and kind.upper() == "LORA":
+        raise Unfit(
+            f'has the peft_type {shorten(kind)!r}, which peft spells otherwise; write "peft_type": "LORA"'
+        )
     if kind != "LORA":
-        raise Unfit(f"is a {shorten(kind or 'nameless')} adapter; only LORA can be served")
+        raise Unfit(f"is a {shorten(kind)} adapter (its peft_type); only LORA can be served")
     for name, reason in REFUSED.items():
         if document.get(name):
             raise Unfit(reason)

@@ -7,21 +7,16 @@ answer under an id that names other content.
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
-import tempfile
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.errors import ConfigError
-from launch.adapter_files import FILES, MAX_JSON_BYTES, WEIGHTS, Origin, Unfit, open_regular
+from launch.adapter_copy import AdapterCopy
+from launch.adapter_files import FILES, WEIGHTS, Origin
 from launch.adapters import Adapter, adapter_id, check_adapter
 from launch.shapes import Base
-
-SCRATCH = ".incoming-"
-SPARE_BYTES = 64 * 1024 * 1024
-BLOCK_BYTES = 1 << 20
 
 
 class AdapterStore:
@@ -29,6 +24,8 @@ class AdapterStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock = threading.Lock()
+        """Between looking at a copy and relying on it, nobody removes it."""
 
     def take(
         self,
@@ -39,51 +36,44 @@ class AdapterStore:
         *,
         key: str | None = None,
         origin: Origin | None = None,
+        expect: Callable[[str], None] = lambda _: None,
     ) -> Adapter:
-        """Check a folder and copy it. `key` and `origin` name it in errors. Raises ConfigError."""
+        """Check a folder and copy it, in one reading of it. Raises ConfigError.
+
+        `key` and `origin` name it in errors. `expect` is told the id before its copy is relied on: `remove`
+        spares what the caller expects from then on.
+        """
         key = key or f"tasks.{task}.adapter"
-        adapter = check_adapter(task, source, base, rank_limit, key=key, origin=origin)
-        if not self.verify(adapter.id):
-            self._copy(adapter, key, origin or Origin(str(source)))
-        return dataclasses.replace(adapter, path=self.folder / adapter.id)
+        origin = origin or Origin(str(source))
+        if self._may_hold(task, source):  # as at each start: then nothing need be written
+            adapter = check_adapter(task, source, base, rank_limit, key=key, origin=origin)
+            expect(adapter.id)
+            with self._lock:
+                if self.verify(adapter.id):
+                    return self._kept(adapter)
+        with AdapterCopy(self.folder, key) as copy:
+            adapter = check_adapter(task, source, base, rank_limit, key=key, origin=origin, copy=copy)
+            copy.finish()
+            expect(adapter.id)
+            with self._lock:
+                if not self.verify(adapter.id):
+                    copy.place(self.path_of(adapter.id))
+        return self._kept(adapter)
 
-    def _copy(self, adapter: Adapter, key: str, origin: Origin) -> None:
-        kept = self.folder / adapter.id
+    def _kept(self, adapter: Adapter) -> Adapter:
+        return dataclasses.replace(adapter, path=self.path_of(adapter.id))
+
+    def _may_hold(self, task: str, source: Path) -> bool:
+        """Whether some version of the task is as long as what comes, so that it may be the same."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._need_room(adapter.size_bytes, key)
-            scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self.folder))
-            try:
-                for name in FILES:
-                    bound = adapter.size_bytes if name == WEIGHTS else MAX_JSON_BYTES
-                    _copy_file(adapter.path / name, scratch / name, bound, origin.roots)
-                if _id_of(adapter.task, scratch) != adapter.id:
-                    raise Unfit("changed while it was copied; try again")
-                if kept.exists():
-                    shutil.rmtree(kept)  # damaged, or `take` would not be here
-                with suppress(OSError):
-                    scratch.rename(kept)  # another may have been quicker, with the same content
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-        except Unfit as error:
-            raise ConfigError(key, origin.shown, str(error)) from error
-        except OSError as error:
-            raise ConfigError(
-                key,
-                str(error.filename or kept),
-                f"cannot be copied: {error.strerror}; look at rights and disk",
-            ) from error
-        if not self.verify(adapter.id):
-            raise ConfigError(key, str(kept), "cannot be kept there; look at the folder's rights")
-
-    def _need_room(self, size_bytes: int, key: str) -> None:
-        free = shutil.disk_usage(self.folder).free
-        if free < size_bytes + SPARE_BYTES:
-            raise ConfigError(
-                key,
-                str(self.folder),
-                f"has {free / 1e6:.0f} MB free, a copy needs {size_bytes / 1e6:.0f} MB and some; make room",
+            size = (source / WEIGHTS).stat().st_size
+            return any(
+                (found / WEIGHTS).stat().st_size == size
+                for found in self.folder.iterdir()
+                if found.name.rpartition("@")[0] == task
             )
+        except (OSError, ValueError):
+            return False
 
     def path_of(self, adapter_id: str) -> Path:
         return self.folder / adapter_id
@@ -91,14 +81,21 @@ class AdapterStore:
     def verify(self, adapter_id: str) -> bool:
         """Whether it is there, with the content that its id names."""
         task = adapter_id.rpartition("@")[0]
+        folder = self.folder / adapter_id
         try:
-            return _id_of(task, self.folder / adapter_id) == adapter_id
+            return self._id_of(task, folder) == adapter_id
         except OSError:
             return False
 
-    def remove(self, adapter_id: str) -> None:
-        if "@" in adapter_id and "/" not in adapter_id:
-            shutil.rmtree(self.folder / adapter_id, ignore_errors=True)
+    @staticmethod
+    def _id_of(task: str, folder: Path) -> str:
+        return adapter_id(task, (folder / FILES[0]).read_bytes(), folder / FILES[1])
+
+    def remove(self, adapter_id: str, expected: Collection[str] = ()) -> None:
+        """Unless somebody expects it by now."""
+        with self._lock:
+            if "@" in adapter_id and "/" not in adapter_id and adapter_id not in expected:
+                shutil.rmtree(self.folder / adapter_id, ignore_errors=True)
 
     def sweep(self, keep: Collection[str]) -> None:
         """Remove what an earlier life left behind."""
@@ -106,20 +103,3 @@ class AdapterStore:
             for found in list(self.folder.iterdir()):
                 if found.name not in keep:
                     shutil.rmtree(found, ignore_errors=True)
-
-
-def _copy_file(source: Path, target: Path, bound: int, roots: Sequence[Path] | None) -> None:
-    """Raises Unfit, OSError."""
-    with open_regular(source, roots) as read, target.open("xb") as written:
-        copied = 0
-        while block := read.read(BLOCK_BYTES):
-            copied += len(block)
-            if copied > bound:
-                raise Unfit("changed while it was copied; try again")
-            written.write(block)
-        written.flush()
-        os.fsync(written.fileno())
-
-
-def _id_of(task: str, folder: Path) -> str:
-    return adapter_id(task, (folder / FILES[0]).read_bytes(), folder / FILES[1])

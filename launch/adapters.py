@@ -5,29 +5,33 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from gateway.errors import ConfigError
 from launch.adapter_files import (
     CONFIG,
-    PICKLES,
+    POINTER_BYTES,
     WEIGHTS,
     Origin,
     Unfit,
-    lies_within,
     open_regular,
     read_json,
+    refuse_pointer,
     shorten,
 )
+from launch.adapter_folder import real_folder, require_files
 from launch.adapter_settings import ENGINE_RANKS, Settings, read_settings
+from launch.adapter_tensors import LoraTensor, read_names
+from launch.fused_experts import check_fused, is_fused, parameter_of
 from launch.lineage import check_lineage
 from launch.module_patterns import check_patterns, meant_by, ranks_of
-from launch.safetensors_header import BadHeader, Tensor, read_header_of
-from launch.shapes import EMBEDDING_TENSOR, LORA_TENSOR, Base, check_tensor
+from launch.safetensors_header import BadHeader, Header, read_header_of
+from launch.shapes import Base, check_reach, check_tensor, vocabulary_problem
 from launch.transfer import check_digest
-from launch.weights_scan import FLOATS, Findings, scan
+from launch.weights_scan import FLOATS, Findings, Reader, scan
 
 MAX_HEADER_BYTES = 32 * 1024 * 1024
 """Of an adapter: some 200,000 tensors."""
@@ -45,6 +49,13 @@ class Adapter:
     warnings: tuple[str, ...] = ()
 
 
+class Copy(Reader, Protocol):
+    """Takes both files as they are read, so that nobody reads them again."""
+
+    def begin(self, settings: bytes, size_bytes: int) -> None:
+        """adapter_config.json, and how long adapter_model.safetensors will be. Raises ConfigError, Unfit."""
+
+
 def check_adapter(
     task: str,
     folder: Path,
@@ -53,6 +64,7 @@ def check_adapter(
     *,
     key: str | None = None,
     origin: Origin | None = None,
+    copy: Copy | None = None,
 ) -> Adapter:
     """Check one folder. Raises ConfigError, which names `key`, the file and what to do.
 
@@ -62,8 +74,8 @@ def check_adapter(
     key = key or f"tasks.{task}.adapter"
     origin = origin or Origin(str(folder))
     with _named(key, origin.shown):
-        path = _real_folder(folder, origin)
-        _require_files(path)
+        path = real_folder(folder, origin)
+        require_files(path)
     with _named(key, _file(origin, CONFIG)):
         with open_regular(path / CONFIG, origin.roots) as file:
             document, raw = read_json(file)
@@ -72,16 +84,16 @@ def check_adapter(
     with _named(key, _file(origin, WEIGHTS)), open_regular(path / WEIGHTS, origin.roots) as file:
         size = os.fstat(file.fileno()).st_size
         _check_size(size + len(raw), origin)
-        named, weights = hashlib.sha256(raw), hashlib.sha256()
+        refuse_pointer(file.read(POINTER_BYTES))
+        file.seek(0)
         header = read_header_of(file, size, MAX_HEADER_BYTES)
-        warnings += _check_tensors(header.tensors, settings, base)
-        for digest in (named, weights):
-            digest.update(header.raw)
-        findings = scan(file, header.tensors, (named, weights) if origin.sha256 else (named,))
-        if origin.sha256:
-            check_digest("it", weights.hexdigest(), origin.sha256, "the source asks for")
-        _check_numbers(header.tensors, findings)
-    return Adapter(task, _id(task, named.hexdigest()), path, settings.largest_rank, size, warnings)
+        tensors = read_names(header.tensors)
+        warnings += _check_tensors(tensors, header, settings, base)
+        if copy is not None:
+            copy.begin(raw, size)
+        named, findings = _read_data(file, raw, header, origin, copy)
+        _check_numbers(tensors, findings)
+    return Adapter(task, _id(task, named), path, settings.largest_rank, size, warnings)
 
 
 def adapter_id(task: str, settings: bytes, weights: Path) -> str:
@@ -96,6 +108,24 @@ def adapter_id(task: str, settings: bytes, weights: Path) -> str:
 def engine_rank(ranks: Sequence[int]) -> int:
     """The engine's --max-lora-rank: the smallest that it knows and that holds every adapter."""
     return next(rank for rank in ENGINE_RANKS if rank >= max(ranks, default=1))
+
+
+def _read_data(
+    file: BinaryIO, settings: bytes, header: Header, origin: Origin, copy: Copy | None
+) -> tuple[str, Findings]:
+    """The one pass: the id's digest, what the numbers are, the source's digest, and the copy."""
+    named, weights = hashlib.sha256(settings), hashlib.sha256()
+    readers: list[Reader] = [named]
+    if origin.sha256:
+        readers.append(weights)
+    if copy is not None:
+        readers.append(copy)
+    for reader in readers:
+        reader.update(header.raw)
+    findings = scan(file, header.tensors, readers)
+    if origin.sha256:
+        check_digest("it", weights.hexdigest(), origin.sha256, "the source asks for")
+    return named.hexdigest(), findings
 
 
 def _id(task: str, digest: str) -> str:
@@ -120,33 +150,6 @@ def _named(key: str, shown: str) -> Iterator[None]:
         ) from error
 
 
-def _real_folder(folder: Path, origin: Origin) -> Path:
-    try:
-        path = folder.resolve()
-    except RuntimeError as error:  # what pathlib says of links in a circle
-        raise Unfit("is a link to itself; write the path of a peft adapter") from error
-    except ValueError as error:  # a zero byte
-        raise Unfit("is no path; write the path of a peft adapter") from error
-    if origin.roots is not None and not lies_within(path, origin.roots):
-        raise Unfit("is outside adapters.roots; add its folder there")
-    if not path.exists():
-        raise Unfit("no such folder; write the path of a peft adapter")
-    if not path.is_dir():
-        raise Unfit("is a file, not a folder; write the path of a peft adapter's folder")
-    return path
-
-
-def _require_files(path: Path) -> None:
-    if not os.path.lexists(path / CONFIG):
-        raise Unfit(f"has no {CONFIG}; is it a peft adapter?")
-    if os.path.lexists(path / WEIGHTS):
-        return
-    pickle = next((name for name in PICKLES if os.path.lexists(path / name)), None)
-    if pickle:
-        raise Unfit(f"has {pickle}, a pickle that could run code; save it again as safetensors")
-    raise Unfit(f"has no {WEIGHTS}; save the adapter with peft's save_pretrained")
-
-
 def _check_size(size: int, origin: Origin) -> None:
     if origin.max_bytes is not None and size > origin.max_bytes:
         raise Unfit(
@@ -155,45 +158,79 @@ def _check_size(size: int, origin: Origin) -> None:
         )
 
 
-def _check_tensors(tensors: Mapping[str, Tensor], settings: Settings, base: Base) -> tuple[str, ...]:
+def _check_tensors(
+    tensors: Sequence[LoraTensor], header: Header, settings: Settings, base: Base
+) -> tuple[str, ...]:
     """What the header tells; warnings. Raises Unfit."""
-    if not tensors:
-        raise Unfit("holds no tensors; save the adapter again")
-    modules = {name: _module(name) for name in tensors}
-    ranks = ranks_of(settings.rank_pattern, modules.values(), settings.rank)
-    check_patterns("alpha_pattern", settings.alpha_pattern, modules.values())
-    for name, tensor in tensors.items():
-        misfit = check_tensor(name, tensor.shape, ranks[modules[name]], base)
-        if misfit is not None:
-            raise Unfit(f"{misfit}; train it on this base, or save it again")
-        if tensor.dtype not in FLOATS:
-            raise Unfit(
-                f"has {name} as {shorten(tensor.dtype)}; save it as {', '.join(sorted(FLOATS))}, "
-                "which the engine reads"
-            )
-        if _twin(name) not in tensors:
-            raise Unfit(f"has {name} but not {_twin(name)}; save the adapter again")
-    return _check_targets(set(modules.values()), settings.document.get("target_modules"))
-
-
-def _module(tensor: str) -> str:
-    if EMBEDDING_TENSOR.search(tensor):
+    if base.served is not None and not base.served.takes_lora:
         raise Unfit(
-            f"holds {tensor}: it trains the embedding, which is not served; train without embed_tokens"
+            f"is for a base that the engine serves by its class {base.served.name}, which takes no LoRA; "
+            "choose another base"
         )
-    match = LORA_TENSOR.match(tensor)
-    return match["module"] if match else tensor
+    modules = {tensor.module: parameter_of(tensor.module) for tensor in tensors}
+    found = ranks_of(settings.rank_pattern, modules.values(), settings.rank)
+    ranks = {module: found[parameter] for module, parameter in modules.items()}
+    check_patterns("alpha_pattern", settings.alpha_pattern, modules.values())
+    problem = vocabulary_problem(tensors, base)
+    if problem is not None:
+        raise Unfit(problem)
+    names = {tensor.name for tensor in tensors}
+    for tensor in tensors:
+        if not is_fused(tensor.module):
+            misfit = check_tensor(tensor, ranks[tensor.module], base)
+            if misfit is not None:
+                raise Unfit(f"{misfit}; train it on this base, or save it again")
+        _check_pair(tensor, header.tensors[tensor.name].dtype, names)
+    check_fused(tensors, ranks, base)
+    misfit = check_reach(tensors, base)
+    if misfit is not None:
+        raise Unfit(f"{misfit}; train it on this base")
+    return _check_places(list(modules), base) + _check_targets(set(modules), settings)
 
 
-def _twin(tensor: str) -> str:
-    if ".lora_A." in tensor:
-        return tensor.replace(".lora_A.", ".lora_B.")
-    return tensor.replace(".lora_B.", ".lora_A.")
+def _check_pair(tensor: LoraTensor, dtype: str, names: set[str]) -> None:
+    if dtype not in FLOATS:
+        raise Unfit(
+            f"has {tensor.name} as {shorten(dtype)}; save it as {', '.join(sorted(FLOATS))}, "
+            "which the engine reads"
+        )
+    if tensor.twin not in names:
+        raise Unfit(f"has {tensor.name} but not {tensor.twin}; save the adapter again")
 
 
-def _check_targets(modules: set[str], target: object) -> tuple[str, ...]:
+def _check_places(modules: Sequence[str], base: Base) -> tuple[str, ...]:
+    """What the engine would leave out without a word, as its names lead to nothing. Raises Unfit."""
+    served = base.served
+    if served is None or not served.renames_known:
+        return ()
+    if served.language is None:
+        if not base.nested and all("language_model" in served.place(module).split(".") for module in modules):
+            raise Unfit(
+                f"names modules such as {shorten(modules[0])}, of a model with more than text; the base "
+                f"{base.model} is text alone, and none of them would act; train it on this base"
+            )
+        return ()
+    idle = [module for module in modules if not served.reaches(module)]
+    if not idle:
+        return ()
+    example = shorten(idle[0])
+    if len(idle) == len(modules):
+        raise Unfit(
+            f"acts on nothing here: the engine's class {served.name} takes LoRA under "
+            f"{served.language.rstrip('.')}, and takes {example} for {shorten(served.place(idle[0]))}; "
+            "train it on this base, whose names differ"
+        )
+    return (
+        f"acts on {len(modules) - len(idle)} of its {len(modules)} modules: the rest, such as {example}, is "
+        "outside the base's language model, where the engine leaves it out",
+    )
+
+
+def _check_targets(modules: set[str], settings: Settings) -> tuple[str, ...]:
     """The two files must be of one adapter. Raises Unfit."""
-    meant = meant_by(target, modules)
+    target = settings.document.get("target_modules")
+    plain = {module for module in modules if not is_fused(module)}
+    meant = meant_by(target, plain) if target and plain else None
     if meant is None:
         return ()
     hit, idle = meant
@@ -203,32 +240,35 @@ def _check_targets(modules: set[str], target: object) -> tuple[str, ...]:
             "take both files from one training"
         )
     warnings = []
-    if idle:
+    if idle and not settings.document.get("exclude_modules"):
         warnings.append(f"holds nothing for target_modules {shorten(', '.join(map(str, idle)))}")
-    if len(hit) < len(modules):
-        extra = sorted(modules - hit)
+    if len(hit) < len(plain):
+        extra = sorted(plain - hit)
         warnings.append(f"holds {len(extra)} modules that target_modules does not name, such as {extra[0]}")
     return tuple(warnings)
 
 
-def _check_numbers(tensors: Mapping[str, Tensor], found: Findings) -> None:
+def _check_numbers(tensors: Sequence[LoraTensor], found: Findings) -> None:
     if found.endless:
         raise Unfit(
             f"has NaN or infinite numbers in {found.endless[0]}: its training diverged; "
             "train it again, with a lower learning rate"
         )
-    if all(name in found.zero for name in tensors if ".lora_B." in name):
+    # What peft begins with at zero: lora_B of a matrix, lora_A of an embedding.
+    first = [tensor for tensor in tensors if tensor.side == ("A" if tensor.embedding else "B")]
+    if all(tensor.name in found.zero for tensor in first):
         raise Unfit(
             "its lora_B weights are all zero: it was never trained, or saved before training; "
             "save it after training"
         )
-    if all(name in found.zero or _twin(name) in found.zero for name in tensors):
+    if all(tensor.name in found.zero or tensor.twin in found.zero for tensor in tensors):
         raise Unfit("has no effect: each module's lora_A or lora_B is all zero; train it again")
 
 
 __all__ = [
     "ENGINE_RANKS",
     "Adapter",
+    "Copy",
     "adapter_id",
     "check_adapter",
     "engine_rank",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
-from gateway.config import DEMO_BASE, BaseConfig
+from gateway.config import DEMO_BASE, BaseConfig, Config
 from gateway.errors import ConfigError
+from launch.base_names import cached_name
 from launch.config_json import read_config
+from launch.engine_settings import options_of
 from launch.shapes import Base, describe_base
 
 
@@ -24,6 +27,16 @@ def resolve_base(settings: BaseConfig) -> Base:
     if Path(model).is_absolute():
         return _folder(Path(model))
     return _read(hub_config(model), model, model)
+
+
+def as_run(base: Base, config: Config) -> Base:
+    """Without what is known of the engine's class for it, where another one may serve it, or serves more."""
+    asked = options_of(config.engine.extra_args)
+    if config.engines or asked.get("model-impl", "auto") not in ("auto", "vllm"):
+        return dataclasses.replace(base, served=None)
+    if base.served is not None and "enable-tower-connector-lora" in asked:
+        return dataclasses.replace(base, served=dataclasses.replace(base.served, language=None))
+    return base
 
 
 def is_local(base: Base) -> bool:
@@ -48,7 +61,7 @@ def _read(file: Path, model: str, name: str | None) -> Base:
         ) from error
     if name is None:  # a folder's own name says little; what the model calls itself says more
         named = config.get("_name_or_path")
-        name = named if isinstance(named, str) else ""
+        name = named if isinstance(named, str) and named else cached_name(model)
     return describe_base(model, name, config)
 
 

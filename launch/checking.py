@@ -18,9 +18,9 @@ from gateway.config import Config, read_config
 from gateway.errors import ConfigError
 from gateway.launch_lock import is_running
 from gateway.pipeline.spec import compile_pipelines
-from launch.adapter_store import SPARE_BYTES
+from launch.adapter_copy import SPARE_BYTES
 from launch.adapters import ENGINE_RANKS, Adapter, check_adapter
-from launch.base import resolve_base
+from launch.base import as_run, resolve_base
 from launch.base_source import find_base
 from launch.command import EngineCommand, engine_command
 from launch.device_memory import DeviceMemory, detect
@@ -102,7 +102,7 @@ def _compile(config: Config) -> None:
 
 def _check_base(report: Report, config: Config) -> None:
     def resolve() -> None:
-        report.base = resolve_base(config.base)
+        report.base = as_run(resolve_base(config.base), config)
 
     report.attempt(resolve)
     limit = config.base.max_lora_rank
@@ -136,7 +136,7 @@ def _known_base(config: Config) -> Base:
         source = find_base(config.base.model)
     except ConfigError:
         return Base(config.base.model, "", None, {})
-    return describe_base(config.base.model, source.name, source.config)
+    return as_run(describe_base(config.base.model, source.name, source.config), config)
 
 
 def _check_schemas(report: Report, config: Config) -> None:

@@ -15,7 +15,7 @@ from gateway.snapshot import EngineStatus
 from launch import orphans
 from launch.adapter_store import AdapterStore
 from launch.adapters import ENGINE_RANKS, Adapter
-from launch.base import resolve_base
+from launch.base import as_run, resolve_base
 from launch.base_parsers import fitting_parsers
 from launch.command import can_sleep, engine_command
 from launch.desired import Desired, Version, Wanted
@@ -72,7 +72,7 @@ async def _run(
 def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
     """Check everything, copy the configuration's adapters, and lay the engines out. Raises ConfigError."""
     gpu = has_gpu()
-    base = resolve_base(config.base)
+    base = as_run(resolve_base(config.base), config)
     limit = config.base.max_lora_rank
     if limit != "auto" and limit not in ENGINE_RANKS:
         ranks = ", ".join(map(str, ENGINE_RANKS))

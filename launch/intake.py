@@ -52,7 +52,7 @@ class Addition:
         task, source, system = fields.get("task"), fields.get("source"), fields.get("system")
         if not isinstance(task, str) or not NAME.match(task):
             raise ConfigError("task", str(task), "must be letters, digits, '.', '_' or '-', at most 63")
-        if not isinstance(source, str) or not source or not source.isprintable():
+        if not isinstance(source, str) or not source:
             raise ConfigError("source", "", "name a folder, an archive, hf://org/name or s3://bucket/folder")
         if system is not None and not isinstance(system, str):
             raise ConfigError("system", "", "must be text")
@@ -88,8 +88,18 @@ class Plant(Protocol):
     @property
     def keepers(self) -> Sequence[Keeper]: ...
 
-    def take(self, task: str, source: str, key: str, on_stage: Callable[[str], None]) -> Adapter:
-        """Fetch, check and copy one adapter; blocking. Raises ConfigError."""
+    def take(
+        self,
+        task: str,
+        source: str,
+        key: str,
+        on_stage: Callable[[str], None],
+        expect: Callable[[str], None],
+    ) -> Adapter:
+        """Fetch, check and copy one adapter; blocking. Raises ConfigError.
+
+        `expect` is told the id as soon as it is known, before a copy that is there already is relied on.
+        """
 
     def commit(self, wanted: Wanted) -> None:
         """Keep a task as a command left it, and publish it."""
@@ -125,28 +135,33 @@ class Intake:
         if addition.task in taken:
             raise ConfigError("task", addition.task, "is the name of the base or of a pipeline")
         async with self._alone(addition.task), self._operation(addition) as enter:
-            enter("checking")
-            key = f"adapters.{addition.task}"
-            adapter = await in_thread(plant.take, addition.task, addition.source, key, enter)
-            at = time.time()
-            version = Version(
-                id=adapter.id,
-                path=str(adapter.path),
-                rank=adapter.rank,
-                size_bytes=adapter.size_bytes,
-                source=addition.source,
-                added_at=at,
-            )
-            wanted = plant.desired.get(addition.task, Wanted(addition.task))
-            with self._expecting(version):
-                # Asked before anything is loaded, so that what cannot be is said at once.
-                after = add_version(wanted, version, at, canary=addition.canary, shadow=addition.shadow)
-                if addition.system is not None:
-                    settings: JsonObject = {**wanted.settings, "system": addition.system}
-                    after = dataclasses.replace(after, settings=settings)
-                await self._load_everywhere(version, key, enter, addition.system)
-                self._commit(after)
-            return version, adapter.warnings
+            with self._expecting() as expect:
+                return await self._add(addition, enter, expect)
+
+    async def _add(
+        self, addition: Addition, enter: Callable[[str], None], expect: Callable[[str], None]
+    ) -> tuple[Version, tuple[str, ...]]:
+        plant, key = self._plant, f"adapters.{addition.task}"
+        enter("checking")
+        adapter = await in_thread(plant.take, addition.task, addition.source, key, enter, expect)
+        at = time.time()
+        version = Version(
+            id=adapter.id,
+            path=str(adapter.path),
+            rank=adapter.rank,
+            size_bytes=adapter.size_bytes,
+            source=addition.source,
+            added_at=at,
+        )
+        wanted = plant.desired.get(addition.task, Wanted(addition.task))
+        # Asked before anything is loaded, so that what cannot be is said at once.
+        after = add_version(wanted, version, at, canary=addition.canary, shadow=addition.shadow)
+        if addition.system is not None:
+            settings: JsonObject = {**wanted.settings, "system": addition.system}
+            after = dataclasses.replace(after, settings=settings)
+        await self._load_everywhere(version, key, enter, addition.system)
+        self._commit(after)
+        return version, adapter.warnings
 
     async def promote(self, task: str, adapter_id: str | None) -> None:
         """Raises NotFound, Refused, EngineFailure."""
@@ -190,8 +205,9 @@ class Intake:
                 self._known(task)
                 raise Refused(f"'{task}' is not in the configuration; remove it instead.")
             with contextlib.ExitStack() as held:
+                expect = held.enter_context(self._expecting())
                 for version in configured.versions:
-                    held.enter_context(self._expecting(version))
+                    expect(version.id)
                     await self._load_everywhere(version, f"tasks.{task}.adapter", lambda _: None)
                 self._plant.commit_reset(task)
 
@@ -247,12 +263,19 @@ class Intake:
             await asyncio.sleep(0.1)
 
     @contextlib.contextmanager
-    def _expecting(self, version: Version) -> Iterator[None]:
-        self._plant.expect(version.id, True)
+    def _expecting(self) -> Iterator[Callable[[str], None]]:
+        """An id that is told, from any thread, is neither unloaded nor removed until the block ends."""
+        expected: list[str] = []
+
+        def expect(adapter_id: str) -> None:
+            expected.append(adapter_id)
+            self._plant.expect(adapter_id, True)
+
         try:
-            yield
+            yield expect
         finally:
-            self._plant.expect(version.id, False)
+            for adapter_id in expected:
+                self._plant.expect(adapter_id, False)
 
     @contextlib.asynccontextmanager
     async def _alone(self, task: str) -> AsyncIterator[None]:

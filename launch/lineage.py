@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from launch.adapter_files import Unfit, open_regular, read_json, shorten
+from launch.base_names import same_model
 from launch.shapes import Base, traits_of
 
 
@@ -14,22 +16,24 @@ def check_lineage(trained_on: str, base: Base) -> tuple[str, ...]:
     Names alone decide nothing, since bases are copied and renamed. Where the named model's config.json is on
     this machine, as a folder or in the hub's cache, it does: two models that differ there share no adapter.
     """
-    if not trained_on or not base.name or _last(trained_on) == _last(base.name):
+    if not trained_on or (base.name and same_model(trained_on, base.name)):
         return ()
-    config = _config_of(trained_on)
-    theirs = traits_of(config) if config is not None else {}
-    for trait, ours in base.traits.items():
-        if trait in theirs and theirs[trait] != ours:
+    ours, theirs = base.traits, _traits(trained_on)
+    for trait, value in ours.items():
+        if trait in theirs and theirs[trait] != value:
             raise Unfit(
                 f"was trained on {shorten(trained_on)!r}, whose {trait} is {shorten(theirs[trait])}; "
-                f"the base {base.name!r} has {ours}; train it on this base"
+                f"the base {base.name or base.model!r} has {value}; train it on this base"
             )
+    if not base.name:
+        return ()  # a folder without a name: what the adapter names cannot be compared, and shapes decide
     fit = "their shapes fit" if base.sides else "whether it fits is left to the engine"
     return (f"was trained on {shorten(trained_on)!r}, the base is {base.name!r}; {fit}",)
 
 
-def _last(name: str) -> str:
-    return name.rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1].lower()
+def _traits(name: str) -> Mapping[str, object]:
+    config = _config_of(name)
+    return traits_of(config) if config is not None else {}
 
 
 def _config_of(name: str) -> dict[str, object] | None:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def _shown(source: str) -> str:
 
 
 def _read(source: str) -> _Asked:
-    if not source or len(source) > MAX_SOURCE_CHARS or not source.isprintable():
+    if not source or len(source) > MAX_SOURCE_CHARS or any(map(_is_control, source)):
         raise Unfit("is no source; name a folder, an archive, hf://org/name or s3://bucket/folder")
     match = DIGEST.fullmatch(source)
     if match is None and "#sha256" in source:
@@ -87,6 +88,11 @@ def _read(source: str) -> _Asked:
     place, digest = (match["place"], match["digest"].lower()) if match else (source, None)
     url = URL.fullmatch(place)
     return _Asked(url["scheme"].lower(), url["rest"], digest) if url else _Asked("", place, digest)
+
+
+def _is_control(letter: str) -> bool:
+    """Spaces and joiners of other scripts stand in folders' names; these never do on purpose."""
+    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
 
 
 def _stage(

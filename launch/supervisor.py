@@ -141,13 +141,22 @@ class Supervisor:
 
     # What intake and reloads need.
 
-    def take(self, task: str, source: str, key: str, on_stage: Callable[[str], None]) -> Adapter:
+    def take(
+        self,
+        task: str,
+        source: str,
+        key: str,
+        on_stage: Callable[[str], None],
+        expect: Callable[[str], None],
+    ) -> Adapter:
         settings = self.config.adapters
         scratch = self.config.state_dir / "adapters"
         with fetch(source, settings.roots, scratch, settings.max_bytes, on_stage) as staged:
             on_stage("checking")
             base, rank_limit = self._prepared.base, self._prepared.rank_limit
-            taken = self._adapters.take(task, staged.path, base, rank_limit, key=key, origin=staged.origin)
+            taken = self._adapters.take(
+                task, staged.path, base, rank_limit, key=key, origin=staged.origin, expect=expect
+            )
             return dataclasses.replace(taken, warnings=staged.warnings + taken.warnings)
 
     def expect(self, adapter_id: str, wanted: bool) -> None:
@@ -279,7 +288,7 @@ class Supervisor:
                 await keeper.unload(adapter_id)
         kept = ids_of(self.desired) | ids_of(self.configured) | self._expected  # `reset` needs the second
         if adapter_id not in kept:
-            self._adapters.remove(adapter_id)
+            self._adapters.remove(adapter_id, self._expected)
         self.changed()
 
     def _verify_kept(self) -> None:

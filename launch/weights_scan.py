@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from launch.safetensors_header import BadHeader, Tensor
-from launch.transfer import Digest
 
 BLOCK_BYTES = 1 << 20  # a multiple of every item's size
 
@@ -28,6 +27,12 @@ def _sane(mask: int) -> bytes:
 FLOATS = {"F16": (2, _sane(0x7C)), "BF16": (2, _sane(0x7F)), "F32": (4, _sane(0x7F))}
 
 
+class Reader(Protocol):
+    """A digest, or whatever else takes the bytes in passing."""
+
+    def update(self, data: bytes, /) -> object: ...
+
+
 @dataclass
 class Findings:
     """What the numbers are; a tensor without any is zero."""
@@ -37,9 +42,9 @@ class Findings:
     """Tensors with a NaN, an infinity or a number beyond 1.7e38."""
 
 
-def scan(file: BinaryIO, tensors: Mapping[str, Tensor], digests: Iterable[Digest]) -> Findings:
+def scan(file: BinaryIO, tensors: Mapping[str, Tensor], readers: Iterable[Reader]) -> Findings:
     """Read the data to its end, from a file that stands at its beginning. Raises BadHeader, OSError."""
-    findings, digests = Findings(), list(digests)
+    findings, readers = Findings(), list(readers)
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         zero, endless, left = True, False, tensor.end - tensor.start
         while left:
@@ -47,8 +52,8 @@ def scan(file: BinaryIO, tensors: Mapping[str, Tensor], digests: Iterable[Digest
             if not block or len(block) < min(BLOCK_BYTES, left):
                 raise BadHeader("became shorter while it was read")
             left -= len(block)
-            for digest in digests:
-                digest.update(block)
+            for reader in readers:
+                reader.update(block)
             if tensor.dtype in FLOATS:
                 size, sane = FLOATS[tensor.dtype]
                 zero = zero and _is_zero(block, size)

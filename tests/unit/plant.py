@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,6 +186,7 @@ class Unchecked(AdapterStore):
         *,
         key: str | None = None,
         origin: Origin | None = None,
+        expect: Callable[[str], None] = lambda _: None,
     ) -> Adapter:
         warnings: tuple[str, ...] = ()
         if self.checking:
@@ -193,12 +194,13 @@ class Unchecked(AdapterStore):
         if not (source / "adapter_config.json").is_file():
             raise ConfigError(key or "", str(source), "has no adapter_config.json; is it a peft adapter?")
         version = version_of(task, source)
+        expect(version.id)
         return Adapter(task, version.id, source, 8, 1, warnings)
 
     def verify(self, adapter_id: str) -> bool:
         return True
 
-    def remove(self, adapter_id: str) -> None:
+    def remove(self, adapter_id: str, expected: Collection[str] = ()) -> None:
         self.removed.append(adapter_id)
 
     def sweep(self, keep: object) -> None:

@@ -546,15 +546,35 @@ def test_half_of_a_surrogate_pair_is_no_text(run: Run) -> None:
     run(work, PlantOptions(base={"start": "lazy"}), ready=False)
 
 
-def hold(made: Plant) -> tuple[threading.Event, threading.Event]:
-    """Adds wait in their check until the first event is set; the second says that one is there."""
+def test_copy_is_kept_that_comes_again_while_it_is_on_its_way_out(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        made = shell.plant
+        assert (await shell.add("other", "one")).code == 0
+        (adapter_id,) = made.versions("other")
+        held, entered = hold(made, after=True)
+        assert (await shell.type("adapters", "remove", "other")).code == 0
+        adding = asyncio.create_task(shell.add("other", "one"))
+        await asyncio.to_thread(entered.wait, 10)  # its copy is looked at, and is sound
+        await made.until(lambda: not made.snapshot.retiring)
+        assert made.adapters.removed == []
+        held.set()
+        assert (await adding).code == 0
+        assert list(made.versions("other")) == [adapter_id]
+        assert adapter_id in made.engine.loaded
+
+    run(work)
+
+
+def hold(made: Plant, *, after: bool = False) -> tuple[threading.Event, threading.Event]:
+    """Adds wait before their check, or after it, until the first event is set; the second: one does."""
     held, entered = threading.Event(), threading.Event()
     take = made.adapters.take
 
     def waiting(*arguments: Any, **options: Any) -> Adapter:
+        taken = take(*arguments, **options) if after else None
         entered.set()
         assert held.wait(30)
-        return take(*arguments, **options)
+        return taken or take(*arguments, **options)
 
     made.adapters.take = waiting  # type: ignore[method-assign]
     return held, entered

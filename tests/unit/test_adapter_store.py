@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import errno
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from gateway.errors import ConfigError
-from launch import adapter_store
-from launch.adapter_files import Origin
+from launch import adapter_copy, adapters
+from launch.adapter_copy import AdapterCopy
+from launch.adapter_files import Origin, open_regular
 from launch.adapter_store import AdapterStore
-from launch.adapters import Adapter, check_adapter
-from launch.shapes import Base
 from tests.unit.adapter_folders import BASE, GOOD, adapter, weights
 
 WEIGHTS = "adapter_model.safetensors"
@@ -56,48 +56,79 @@ def test_key_and_origin_are_named_in_errors(tmp_path: Path) -> None:
     assert not (tmp_path / "kept").exists()
 
 
-def longer(folder: Path) -> None:
-    (folder / WEIGHTS).write_bytes(weights(GOOD) + bytes(1 << 20))
-
-
-def other(folder: Path) -> None:
-    (folder / WEIGHTS).write_bytes(weights(GOOD, b"\3"))
-
-
-def pipe(folder: Path) -> None:
-    (folder / WEIGHTS).unlink()
-    os.mkfifo(folder / WEIGHTS)
-
-
-def gone(folder: Path) -> None:
-    shutil.rmtree(folder)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (longer, "changed while it was copied; try again"),
-        (other, "changed while it was copied; try again"),
-        (pipe, "is a pipe"),
-        (gone, "cannot be copied: No such file"),
-    ],
-)
-def test_source_that_changes_between_check_and_copy(
-    change: Callable[[Path], None], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_new_adapter_is_read_once_and_a_kept_one_beside_its_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
+    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
+    opened: list[Path] = []
 
-    def check(
-        task: str, source: Path, base: Base, rank_limit: int | None = None, *, key: str, origin: Origin | None
-    ) -> Adapter:
-        checked = check_adapter(task, source, base, rank_limit, key=key, origin=origin)
-        change(source)
-        return checked
+    def watched(path: Path, roots: Sequence[Path] | None = None) -> BinaryIO:
+        opened.append(path)
+        return open_regular(path, roots)
 
-    monkeypatch.setattr(adapter_store, "check_adapter", check)
-    with pytest.raises(ConfigError, match=said):
-        store.take("naming", folder, BASE)
+    monkeypatch.setattr(adapters, "open_regular", watched)
+    monkeypatch.setattr(store, "verify", lambda _: pytest.fail("there is no copy to look at"))
+    monkeypatch.setattr(store, "path_of", lambda adapter_id: tmp_path / "kept" / adapter_id)
+    with pytest.raises(pytest.fail.Exception):
+        store.take("naming", source, BASE)
+    assert [path.name for path in opened] == ["adapter_config.json", WEIGHTS]
+
+
+def test_source_that_grows_or_goes_while_it_is_read_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
+    begin = AdapterCopy.begin
+
+    def grow(copy: AdapterCopy, settings: bytes, size_bytes: int) -> None:
+        begin(copy, settings, size_bytes)
+        (source / WEIGHTS).write_bytes(weights(GOOD) + b"x")
+
+    monkeypatch.setattr(AdapterCopy, "begin", grow)
+    with pytest.raises(ConfigError, match="became longer while it was read"):
+        store.take("naming", source, BASE)
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_disk_that_fills_while_the_copy_is_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: BinaryIO) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(adapter_copy, "_sync", full)
+    with pytest.raises(
+        ConfigError, match="cannot be copied: No space left on device; look at rights and disk"
+    ):
+        AdapterStore(tmp_path / "kept").take("naming", adapter(tmp_path / "one"), BASE)
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_settings_of_any_encoding_are_kept_as_the_engine_reads_them(tmp_path: Path, encoding: str) -> None:
+    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
+    plain = store.take("naming", source, BASE)
+    text = (source / "adapter_config.json").read_text()
+    (source / "adapter_config.json").write_bytes(text.encode(encoding))
+    taken = store.take("naming", source, BASE)
+    assert (taken.path / "adapter_config.json").read_text("utf-8") == text
+    assert taken.id == plain.id
+    assert store.verify(taken.id)
+
+
+def test_copy_that_is_expected_by_now_is_not_removed(tmp_path: Path) -> None:
+    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
+    first = store.take("naming", source, BASE)
+    expected: set[str] = set()
+
+    def expect(adapter_id: str) -> None:
+        expected.add(adapter_id)
+        store.remove(adapter_id, expected)  # what was decided a second earlier
+
+    assert store.take("naming", source, BASE, expect=expect).id == first.id
+    assert store.verify(first.id)
+    store.remove(first.id)
+    assert not store.verify(first.id)
 
 
 def test_full_disk_is_said_before_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

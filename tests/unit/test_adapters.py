@@ -106,7 +106,7 @@ def test_rank_pattern_counts(tmp_path: Path) -> None:
         (lambda file: file.write_bytes(b"abc"), "too few"),
         (
             lambda file: file.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"),
-            "does not begin like",
+            "Git LFS pointer",
         ),
         (lambda file: file.write_bytes(file.read_bytes() + b"x"), "after its last tensor"),
         (lambda file: file.write_bytes(struct.pack("<Q", 3) + b"{]}"), "not JSON"),

@@ -109,10 +109,18 @@ def outside(name: str) -> Break:
     return put
 
 
+def moved_down(folder: Path) -> None:
+    """As in the hub's cache, two folders below."""
+    below = folder / "snapshots" / "a1"
+    below.mkdir(parents=True)
+    (folder / CONFIG).rename(below / CONFIG)
+
+
 def moved(shape: tuple[int, int], module: str) -> Break:
     return tensors({f"{module}.lora_A.weight": shape, f"{module}.lora_B.weight": (16, 8)})
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
 ONE, ZERO, MINUS_ZERO = struct.pack("<f", 1), bytes(4), struct.pack("<f", -0.0)
 NAN, ENDLESS = struct.pack("<f", float("nan")), struct.pack("<f", float("-inf"))
 
@@ -158,7 +166,8 @@ BROKEN: dict[str, tuple[Break, str, str, str]] = {
     "no object": (config_text("[]"), CONFIG, "is no JSON object", "save the adapter again"),
     "a key twice": (config_text('{"r": 8, "r": 16}'), CONFIG, "key r twice", "leave one"),
     "NaN": (config_text('{"lora_alpha": NaN}'), CONFIG, "holds NaN", "save the adapter again"),
-    "no kind": (config_text("{}"), CONFIG, "is a nameless adapter", "only LORA can be served"),
+    "no kind": (config_text("{}"), CONFIG, "has no peft_type", 'write "peft_type": "LORA"'),
+    "kind misspelt": (settings(peft_type="Lora"), CONFIG, "peft_type 'Lora'", 'write "peft_type": "LORA"'),
     "another kind": (settings(peft_type="IA3"), CONFIG, "is a IA3 adapter", "only LORA"),
     "DoRA": (settings(use_dora=True), CONFIG, "DoRA", "train it with use_dora: false"),
     "whole modules": (settings(modules_to_save=["lm_head"]), CONFIG, "whole modules", "train without them"),
@@ -205,7 +214,12 @@ BROKEN: dict[str, tuple[Break, str, str, str]] = {
         "no number over 0",
         "save",
     ),
-    "no target_modules": (settings(target_modules=[]), CONFIG, "no target_modules", "save the adapter"),
+    "no target_modules": (
+        config_text(json.dumps({key: SETTINGS[key] for key in ("peft_type", "r", "lora_alpha")})),
+        CONFIG,
+        "no target_modules",
+        "save the adapter",
+    ),
     "target_modules of another adapter": (
         settings(target_modules=["v_proj"]),
         WEIGHTS,
@@ -231,7 +245,20 @@ BROKEN: dict[str, tuple[Break, str, str, str]] = {
         "raise",
     ),
     "empty file": (content(b""), WEIGHTS, "too few", "save the adapter again"),
-    "no safetensors": (content(b"version https://git-lfs"), WEIGHTS, "does not begin like", "copy or save"),
+    "no safetensors": (content(b"PK\3\4 and more"), WEIGHTS, "does not begin like", "copy or save"),
+    "weights are a pointer": (content(POINTER), WEIGHTS, "Git LFS pointer", "run git lfs pull"),
+    "configuration is a pointer": (
+        lambda f: (f / CONFIG).write_bytes(POINTER),
+        CONFIG,
+        "Git LFS pointer",
+        "run git lfs pull",
+    ),
+    "half of UTF-16": (
+        lambda f: (f / CONFIG).write_bytes(json.dumps(SETTINGS).encode("utf-16")[:-1]),
+        CONFIG,
+        "is not JSON",
+        "save the adapter again",
+    ),
     "header cut": (content(weights(GOOD)[:40]), WEIGHTS, "is truncated", "copy or save"),
     "data cut": (content(weights(GOOD)[:-1]), WEIGHTS, "is truncated", "copy or save"),
     "bytes at the end": (content(weights(GOOD) + b"x"), WEIGHTS, "after its last tensor", "copy or save"),
@@ -334,11 +361,102 @@ BROKEN: dict[str, tuple[Break, str, str, str]] = {
         "train it on this base",
     ),
     "no LoRA": (tensors({"model.norm.weight": (16,)}), WEIGHTS, "no lora_A or lora_B", "save it again"),
-    "embedding": (
+    "norms saved whole": (
+        tensors({**GOOD, "base_model.model.model.norm.weight": (16,)}),
+        WEIGHTS,
+        "a whole module of the base",
+        "train without it",
+    ),
+    "vocabulary resized": (
+        tensors({**GOOD, "base_model.model.lm_head.weight": (20, 16)}),
+        WEIGHTS,
+        "lm_head.weight, the whole vocabulary: it was resized",
+        "save_embedding_layers=False",
+    ),
+    "embedding saved whole": (
+        tensors({**GOOD, "base_model.model.model.embed_tokens.weight": (20, 16)}),
+        WEIGHTS,
+        "the whole vocabulary",
+        "save_embedding_layers=False",
+    ),
+    "KaSA": (tensors({**GOOD, f"{Q}.lora_diag": (8,)}), WEIGHTS, "KaSA", "without kasa_config"),
+    "KaSA by its settings": (settings(kasa_config={"beta": 1}), CONFIG, "KaSA", "without kasa_config"),
+    "magnitude vectors alone": (
+        tensors({**GOOD, f"{Q}.lora_magnitude_vector.weight": (16,)}),
+        WEIGHTS,
+        "DoRA's magnitude vectors",
+        "use_dora: false",
+    ),
+    "biases of LoRA": (
+        tensors({**GOOD, f"{Q}.lora_B.bias": (16,)}),
+        WEIGHTS,
+        "LoRA biases",
+        "lora_bias: false",
+    ),
+    "single tokens": (
+        tensors(
+            {**GOOD, "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta": (1, 16)}
+        ),
+        WEIGHTS,
+        "single tokens",
+        "without trainable_token_indices",
+    ),
+    "VeRA": (tensors({f"{Q}.vera_lambda_b": (16,)}), WEIGHTS, "VeRA", "train a plain LoRA"),
+    "LoKr": (tensors({f"{Q}.lokr_w1": (4, 4)}), WEIGHTS, "another method's", "train a plain LoRA"),
+    "kohya": (tensors({"lora_te_q.lora_down.weight": (8, 16)}), WEIGHTS, "kohya's", "peft's format"),
+    "weights of MLX": (
+        tensors({"model.layers.0.self_attn.q_proj.lora_a": (16, 8)}),
+        WEIGHTS,
+        "MLX's names",
+        "transpose each lora_a and lora_b",
+    ),
+    "MLX": (
+        lambda f: (f / WEIGHTS).rename(f / "adapters.safetensors"),
+        "",
+        "is MLX's format (adapters.safetensors)",
+        "transpose each lora_a and lora_b",
+    ),
+    "in pieces": (
+        lambda f: (f / WEIGHTS).rename(f / "adapter_model.safetensors.index.json"),
+        "",
+        "in pieces",
+        "save it as one file",
+    ),
+    "not gathered": (
+        tensors({A: (0,), B: (0,)}),
+        WEIGHTS,
+        "without any element: the weights were not gathered",
+        "stage3_gather_16bit_weights_on_model_save: true",
+    ),
+    "compiled": (
+        moved((8, 16), Q.replace("model.model.model", "model._orig_mod.model")),
+        WEIGHTS,
+        "_orig_mod is a training wrapper's",
+        "save the unwrapped model",
+    ),
+    "saved by hand": (
+        tensors({f"{Q}.lora_A.default.weight": (8, 16), f"{Q}.lora_B.default.weight": (16, 8)}),
+        WEIGHTS,
+        "saved without peft's save_pretrained",
+        "save it again with that",
+    ),
+    "the folder above": (
+        moved_down,
+        "",
+        "name its subfolder that is an adapter: snapshots/a1",
+        "snapshots/a1",
+    ),
+    "a whole model": (
+        lambda f: (f / CONFIG).rename(f / "config.json"),
+        "",
+        "is a whole model, not an adapter",
+        "serve it as base.model",
+    ),
+    "half an embedding": (
         tensors({"base_model.model.model.embed_tokens.lora_embedding_A": (8, 99)}),
         WEIGHTS,
-        "trains the embedding",
-        "train without embed_tokens",
+        "but not base_model.model.model.embed_tokens.lora_embedding_B",
+        "save the adapter again",
     ),
     "never trained": (
         numbers(ONE, ZERO),

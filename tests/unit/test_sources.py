@@ -17,6 +17,7 @@ import fsspec  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 from gateway.errors import ConfigError
+from launch.intake import Addition
 from launch.source_archive import MAX_MEMBERS
 from tests.unit.source_taking import CONFIG, MAX_BYTES, WEIGHTS, files, made_id, refusal, sha256, take
 
@@ -32,6 +33,16 @@ def test_folder_is_taken_where_it_lies(tmp_path: Path, made_id: str) -> None:
     assert (found.id, found.path) == (made_id, tmp_path / "one")
 
 
+@pytest.mark.parametrize(
+    "name", ["my\u00a0adapter", "名前\u3000一", "a\u200db", "ａｄａｐｔｅｒ", 'it\'s "one"']
+)
+def test_folder_of_any_name_is_taken(tmp_path: Path, made_id: str, name: str) -> None:
+    (tmp_path / "one").rename(tmp_path / name)
+    assert take(tmp_path, str(tmp_path / name)).id == made_id
+    addition = Addition.of({"task": "naming", "source": str(tmp_path / name)})
+    assert addition.source == str(tmp_path / name)
+
+
 def test_folder_is_held_against_its_digest(tmp_path: Path, files: dict[str, bytes], made_id: str) -> None:
     place = str(tmp_path / "one")
     assert take(tmp_path, f"{place}#sha256={sha256(files[WEIGHTS]).upper()}").id == made_id
@@ -44,6 +55,7 @@ def test_folder_is_held_against_its_digest(tmp_path: Path, files: dict[str, byte
     [
         ("", "name a folder"),
         ("a\nb", "name a folder"),
+        ("a\u2028b", "name a folder"),
         ("x" * 5000, "name a folder"),
         ("{root}/none", "no such folder or archive"),
         ("{root}/../outside", "outside adapters.roots"),
