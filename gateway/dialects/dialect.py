@@ -122,7 +122,8 @@ class Dialect(ABC):
             return ignore(key, fields, limits, "")
         if self.generates and key in ELSEWHERE:
             raise unsupported(key, f"'{key}' is not supported: {ELSEWHERE[key]}")
-        if misspelt(key, known) or (self.generates and key in STEERING):
+        # What is given under its own name is not what a name like it stands for: `models` beside `model`.
+        if misspelt(key, known - fields.keys()) or (self.generates and key in STEERING):
             raise unknown(key, known)
         return ignore(key, fields, limits, "")
 

@@ -113,18 +113,25 @@ _THINKING = "it goes into chat_template_kwargs."
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("stop_words", "stop_strings", "stop_token", "stop_tokens"), _STOP),
+        **dict.fromkeys(("eos_token_id", "stop_ids"), "its name is stop_token_ids."),
+        **dict.fromkeys(("min_new_tokens", "min_length"), "its name is min_tokens."),
         **dict.fromkeys(("max_new_tokens", "max_length", "max_tokens_to_sample"), _MAX_TOKENS),
         **dict.fromkeys(("num_predict", "n_predict"), _MAX_TOKENS),
         **dict.fromkeys(("num_return_sequences", "candidate_count", "num_completions"), "its name is n."),
         "random_seed": "its name is seed.",
         "streaming": "its name is stream.",
         "repeat_penalty": "its name is repetition_penalty.",
-        **dict.fromkeys(("grammar", "json_schema", "regex", "ebnf", "format"), _FORMAT),
+        **dict.fromkeys(("grammar", "json_schema", "regex", "ebnf", "format", "schema"), _FORMAT),
+        **dict.fromkeys(("response_schema", "response_mime_type", "output_schema", "json_mode"), _FORMAT),
         **dict.fromkeys(("system_prompt", "system_instruction", "preamble", "safe_prompt"), _SYSTEM),
+        **dict.fromkeys(("history", "chat_history", "context"), "earlier turns go into the messages."),
         **dict.fromkeys(("typical_p", "typical", "top_a", "tfs_z", "penalty_alpha", "num_beams"), _NO_SUCH),
         **dict.fromkeys(("mirostat", "mirostat_tau", "mirostat_eta", "do_sample", "samplers"), _NO_SUCH),
         **dict.fromkeys(("dry_multiplier", "xtc_probability", "dynatemp_range", "repeat_last_n"), _NO_SUCH),
         **dict.fromkeys(("logits_processors", "logits_processor", "smoothing_factor"), _NO_SUCH),
+        **dict.fromkeys(
+            ("top_n_sigma", "no_repeat_ngram_size", "suppress_tokens", "bad_words_ids"), _NO_SUCH
+        ),
         **dict.fromkeys(("images", "image", "image_url", "files", "file_ids", "attachments"), _TEXT_ONLY),
         **dict.fromkeys(("plugins", "web_search", "enable_search", "search_parameters"), _NO_TOOL),
         **dict.fromkeys(("adapter", "adapter_id", "adapter_name", "lora", "lora_name"), _ADAPTER),

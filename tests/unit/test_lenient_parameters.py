@@ -204,6 +204,16 @@ def test_a_misspelt_name_is_refused_with_what_was_meant(
     assert f"did you mean '{meant}'?" in error.message
 
 
+def test_a_name_like_one_that_is_given_is_no_misspelling(tmp_path: Path) -> None:
+    made = limits(tmp_path)
+    assert refused(CHAT, made, models=["a"]).param == "models"
+    assert taken(CHAT, made, model="naming", models=["a"], messages=[], message="x")[0] == [
+        "models",
+        "message",
+    ]
+    assert taken(CHAT, made, temperature=0, temprature=1) == (["temprature"], {"temperature": 0})
+
+
 def test_a_misspelt_member_is_refused_with_what_was_meant(tmp_path: Path) -> None:
     error = refused(CHAT, limits(tmp_path), stream=True, stream_options={"include_usge": True})
     assert "did you mean 'stream_options.include_usage'?" in error.message
