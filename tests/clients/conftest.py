@@ -39,7 +39,17 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def fake_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a gateway with keys and narrow bounds before a fake engine."""
-    command = [str(PYTHON), "-m", "tests.clients.fake_stack", str(tmp_path_factory.mktemp("fake"))]
+    yield from _fake_stack(tmp_path_factory.mktemp("fake"))
+
+
+@pytest.fixture(scope="session")
+def agents_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a gateway with keys before a fake engine that has a parser of tool calls."""
+    yield from _fake_stack(tmp_path_factory.mktemp("agents"), "agents")
+
+
+def _fake_stack(folder: Path, *purpose: str) -> Iterator[str]:
+    command = [str(PYTHON), "-m", "tests.clients.fake_stack", str(folder), *purpose]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         try:

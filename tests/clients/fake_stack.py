@@ -1,7 +1,8 @@
-"""A gateway before a fake engine, for a client's errors: `python -m tests.clients.fake_stack FOLDER`.
+"""A gateway before a fake engine: `python -m tests.clients.fake_stack FOLDER [agents]`.
 
-It runs where the project is installed, and prints its address. `concept` never answers and has one place and
-no queue, so that a second request is one too many; `team-a` may call only that and `naming`.
+It runs where the project is installed, and prints its address. For a client's errors `concept` never answers
+and has one place and no queue, so that a second request is one too many; `team-a` may call only that and
+`naming`. For coding agents the engine has a parser of tool calls, and nothing else is set.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ KEYS = {"whole": None, "team-a": ["concept", "naming"]}
 """A key is its own name here."""
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path, purpose: str) -> None:
     keys = {
         name: {"sha256": hashlib.sha256(name.encode()).hexdigest(), "tasks": tasks}
         for name, tasks in KEYS.items()
     }
-    async with stack(folder, keys=keys, max_in_flight_per_task=1, max_waiting_per_task=0) as gateway:
+    if purpose == "agents":
+        made = stack(folder, keys=keys, tools="all")
+    else:
+        made = stack(folder, keys=keys, max_in_flight_per_task=1, max_waiting_per_task=0)
+    async with made as gateway:
         gateway.engine.answers["concept@aaaaaaaaaaaa"] = Answer(hold_head=asyncio.Event())
         print(f"http://127.0.0.1:{gateway.port}", flush=True)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), "".join(sys.argv[2:])))

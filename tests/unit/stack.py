@@ -20,7 +20,14 @@ from gateway.cold import HEARTBEAT_S
 from gateway.config import Config
 from gateway.fallback.provider import Provider
 from gateway.http_server import protocol_with
-from gateway.snapshot import EngineStatus, Snapshot, TaskStatus, VersionStatus, encode_snapshot
+from gateway.snapshot import (
+    EngineStatus,
+    Snapshot,
+    TaskStatus,
+    ToolChoices,
+    VersionStatus,
+    encode_snapshot,
+)
 from tests.fake_engine import FakeEngine
 
 EXPRESS = True
@@ -178,14 +185,15 @@ async def stack(
     heartbeat_s: float = HEARTBEAT_S,
     fallback: object = None,
     provider: Provider | None = None,
+    tools: ToolChoices = "",
     **gateway_settings: object,
 ) -> AsyncIterator[Stack]:
-    """`uds`: the engine listens on that Unix socket."""
+    """`uds`: the engine listens on that Unix socket. `tools`: what it says of calls."""
     engine = FakeEngine()
     url = await engine.start(uds)
     config = config_of(folder, keys=keys, batches=batches, fallback=fallback, **gateway_settings)
     if ready:
-        write_report(config, url=url, state="ready", started_at=1.0)
+        write_report(config, url=url, state="ready", started_at=1.0, tools=tools)
     gateway = Gateway(config, heartbeat_s=heartbeat_s, fallback=provider)
     untasked = EXPRESS if express is None else express
     settings = uvicorn.Config(
