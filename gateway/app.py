@@ -44,6 +44,7 @@ from gateway.pipeline.spec import compile_pipelines
 from gateway.relay import Relay
 from gateway.replicas import Replicas
 from gateway.shadow import Shadow
+from gateway.upkeep import Upkeep
 
 logger = logging.getLogger("gateway.app")
 
@@ -74,7 +75,8 @@ class Gateway:
             on_resident=self.metrics.resident,
             waited_elsewhere=self.metrics.any_wait_elsewhere,
         )
-        self.shadow = Shadow(self.replicas, self.admission, self.metrics, worker)
+        self.upkeep = Upkeep(self.metrics.background_failure)
+        self.shadow = Shadow(self.replicas, self.admission, self.metrics, self.upkeep, worker)
         self.room = WaitingRoom(self.replicas, worker, heartbeat_s=heartbeat_s)
         self.fallbacks = Fallbacks(fallback or Provider(environment()), self.metrics)
         self._keys = keys = Keys(config.keys)
@@ -100,7 +102,7 @@ class Gateway:
             )
             for dialect in DIALECTS
         }
-        self.batches = batches = Batches(hot, keys, self.replicas, self.room, self.metrics)
+        self.batches = batches = Batches(hot, keys, self.replicas, self.room, self.metrics, self.upkeep)
         models = Models(keys, self.replicas, limits)
         self._administration = admin = Administration(keys, bounds)
         routes = [
@@ -117,7 +119,9 @@ class Gateway:
             ),
             Route("/ready", endpoint=Ready(self.replicas), methods=["GET"]),
             Route(
-                "/metrics", endpoint=MetricsText(keys, self.metrics, bounds.public_metrics), methods=["GET"]
+                "/metrics",
+                endpoint=MetricsText(keys, self.metrics, self.replicas, bounds.public_metrics),
+                methods=["GET"],
             ),
             *(
                 Route(f"/admin{one.path}", endpoint=AdminCommand(one, admin), methods=[one.method])
@@ -186,7 +190,7 @@ class Gateway:
     async def following(self) -> AsyncIterator[None]:
         """Follow the control plane in this event loop."""
         control = Control(self.replicas.config.state_dir)
-        follower = Follower(control, self.replicas, self.admission, self.room, self.guard)
+        follower = Follower(control, self.replicas, self.admission, self.room, self.guard, self.upkeep)
         await follower.start()
         self.shadow.start()
         self.fallbacks.configure(self.replicas.config)
@@ -201,6 +205,7 @@ class Gateway:
             await self.shadow.stop()
             await self.fallbacks.stop()
             await self.replicas.stop()
+            await self.upkeep.stop()
 
 
 def _say_unwritten(config: Config) -> None:

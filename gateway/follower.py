@@ -18,6 +18,7 @@ from gateway.errors import RequestError
 from gateway.limits import Admission
 from gateway.replicas import Replicas
 from gateway.snapshot import FILE, GatewayReport, Snapshot, read_snapshot
+from gateway.upkeep import Upkeep
 
 logger = logging.getLogger("gateway.follower")
 
@@ -39,12 +40,14 @@ class Follower:
         admission: Admission,
         room: WaitingRoom,
         guard: DeathGuard,
+        upkeep: Upkeep,
     ) -> None:
         self._guard = guard
         self._control = control
         self._replicas = replicas
         self._admission = admission
         self._room = room
+        self._upkeep = upkeep
         self._file = replicas.config.state_dir / FILE
         self._stamp: tuple[int, int] | None = None
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
@@ -54,11 +57,15 @@ class Follower:
 
     async def start(self) -> None:
         """Read the file once, then follow."""
-        self._look()
+        keep = self._upkeep.keep
+        try:
+            self._look()
+        except Exception as error:  # the file may be another version's; what comes over the socket may do
+            self._upkeep.failed("follower.look", error, "the file is left out")
         self._tasks = [
-            asyncio.create_task(self._follow()),
-            asyncio.create_task(self._report()),
-            asyncio.create_task(self._demand()),
+            keep("follower.follow", self._follow),
+            keep("follower.report", self._report),
+            keep("follower.demand", self._demand),
         ]
 
     async def stop(self) -> None:
@@ -74,8 +81,10 @@ class Follower:
             except RequestError as error:
                 if self._replicas.control_alive:
                     logger.warning("the control plane is gone, the last table goes on: %s", error)
-            except Exception:  # the last resort of a task that must not end: the next one is heard
-                logger.exception("a snapshot cannot be followed")
+            except Exception as error:  # it is listened to again at once, and not ever later: the next may do
+                self._upkeep.failed(
+                    "follower.follow", error, "the last table goes on until the next snapshot"
+                )
             self._told = None
             self._replicas.control_is(False)
             self._look()

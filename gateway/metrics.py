@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.metrics_store import Cells, Region, key_of, parts_of
 from gateway.metrics_text import (
+    BACKGROUND,
     BATCHES,
     CANCELLED,
     COMPLETION_TOKENS,
@@ -121,12 +122,17 @@ class Metrics:
         """A parameter that was taken and has no effect, by a name of the gateway's own tables."""
         self.cells(IGNORED, key_of(IGNORED, parameter))[0] += 1.0
 
-    def render(self) -> tuple[bytes, str]:
+    def background_failure(self, task: str) -> None:
+        """A task that runs beside the requests has failed."""
+        self.cells(BACKGROUND, key_of(BACKGROUND, task))[0] += 1.0
+
+    def render(self, control_faults: Mapping[str, int] | None = None) -> tuple[bytes, str]:
         """The Prometheus text of all workers together, and its content type.
 
+        `control_faults` are the control plane's own background failures, by task, as its snapshot has them.
         About 0.5 ms for each series, nearly all of it the library's: call it in a thread.
         """
-        return self._exposition.render()
+        return self._exposition.render(control_faults or {})
 
     def cells(self, kind: str, key: bytes) -> Cells:
         """The own record of that key, made on first use; the kind's overflow record where no room is left."""

@@ -25,7 +25,8 @@ FALLBACK = "fallback"  # task, model, reason, outcome; one cell
 IGNORED = "ignored"  # parameter; one cell
 RESIDENT = "resident"  # adapter; one cell, a gauge
 BATCHES = "batches"  # "batches" or "batch_lines"; one cell, a gauge
-KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, FALLBACK, IGNORED, RESIDENT, BATCHES)
+BACKGROUND = "background"  # task of the process's own; one cell
+KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, FALLBACK, IGNORED, RESIDENT, BATCHES, BACKGROUND)
 GAUGED = (SERIES, WAITING, RESIDENT, BATCHES)
 
 _OTHERS = ("overflow", "overflow", "overflow")
@@ -39,6 +40,7 @@ OVERFLOW = {
     IGNORED: key_of(IGNORED, "overflow"),
     RESIDENT: key_of(RESIDENT, "overflow"),
     BATCHES: key_of(BATCHES, "overflow"),
+    BACKGROUND: key_of(BACKGROUND, "overflow"),
 }
 """By kind, the record that further keys share once a region is full."""
 
@@ -123,11 +125,13 @@ class Exposition(Collector):
                 buckets.request_s,
             ),
         )
+        self._control_faults: Mapping[str, int] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def render(self) -> tuple[bytes, str]:
+    def render(self, control_faults: Mapping[str, int]) -> tuple[bytes, str]:
         """The text, and the content type that Prometheus's library gives to it."""
+        self._control_faults = control_faults
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def collect(self) -> Iterator[Metric]:
@@ -163,6 +167,13 @@ class Exposition(Collector):
             "Requests with a parameter that was taken and has no effect; other: a name that nobody knows.",
             ("parameter",),
             [(labels, cells[0]) for labels, cells in sums[IGNORED]],
+        )
+        control = [((f"control.{name}",), float(count)) for name, count in self._control_faults.items()]
+        yield _counter(
+            "background_failures",
+            "Failures of tasks that run beside the requests; each is begun again. The log says why.",
+            ("task",),
+            [*((labels, cells[0]) for labels, cells in sums[BACKGROUND]), *control],
         )
         for cell, name, text in COUNTERS:
             yield _counter(name, text, LABELS, [(labels, cells[cell]) for labels, cells in sums[SERIES]])

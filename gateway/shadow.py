@@ -31,6 +31,7 @@ from gateway.shadow_copy import Copy
 from gateway.shadow_record import Journal, Record
 from gateway.snapshot import ShadowStatus
 from gateway.table import Route
+from gateway.upkeep import Upkeep
 from gateway.upstream_connection import Connection, Segments
 
 logger = logging.getLogger("gateway.shadow")
@@ -60,6 +61,7 @@ class Shadow:
         replicas: Replicas,
         admission: Admission,
         metrics: Metrics,
+        upkeep: Upkeep,
         worker: int = 0,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -67,6 +69,7 @@ class Shadow:
         self._replicas = replicas
         self._admission = admission
         self._metrics = metrics
+        self._upkeep = upkeep
         self.chance = chance
         self._texts = config.gateway.shadow_texts
         self._most = max(1, share(MOST_COPIES, worker, config.gateway.workers))
@@ -84,8 +87,7 @@ class Shadow:
         return len(self._copies)
 
     def start(self) -> None:
-        self._adopt()
-        self._following = asyncio.create_task(self._follow())
+        self._following = self._upkeep.keep("shadow", self._follow)
 
     async def stop(self) -> None:
         """Cancel every copy, write what is known."""
@@ -139,12 +141,13 @@ class Shadow:
         if task.cancelled():
             self.count(copy.route.name, copy.candidate, "dropped")
         elif error := task.exception():
-            logger.error("a shadow copy of %s", copy.route.name, exc_info=error)
+            self._upkeep.failed("shadow.copy", error, f"one of {copy.route.name} is lost")
 
     async def _follow(self) -> None:
         while True:
-            await self._replicas.news.wait()
+            news = self._replicas.news
             self._adopt()
+            await news.wait()
 
     def _adopt(self) -> None:
         """The candidates of the snapshot now; copies to those that are none any more end."""

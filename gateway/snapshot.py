@@ -140,6 +140,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     retiring: list[str] = []
     """Ids that are to be unloaded once no gateway has a request on them."""
     operations: list[Operation] = []
+    faults: dict[str, int] = {}
+    """Failures of the control plane's own background tasks, by their names; each was begun again."""
 
     @property
     def tools(self) -> ToolChoices:

@@ -63,7 +63,7 @@ class Attached(Keeper):
     async def _look(self) -> None:
         """Ready stays ready while it answers and serves what it should; else it is proven anew."""
         if self.ready:
-            if not await in_thread(self.residents.missing):
+            if not await self.missing():
                 return
             say(f"{self.status.name} has lost adapters; it was restarted, or they were unloaded there")
             death = EngineDeath(self.status.process, "unknown")

@@ -21,6 +21,7 @@ class Observed:
     fingerprints: Mapping[str, str]
     retiring: Collection[str]
     operations: Sequence[Operation]
+    faults: Mapping[str, int]
 
 
 def compose(version: int, ledger: Ledger, observed: Observed) -> Snapshot:
@@ -39,6 +40,7 @@ def compose(version: int, ledger: Ledger, observed: Observed) -> Snapshot:
         keys=_keys(ledger, desired),
         retiring=sorted(observed.retiring),
         operations=list(observed.operations),
+        faults=dict(observed.faults),
     )
 
 

@@ -82,6 +82,14 @@ class Keeper:
                 await in_thread(self.residents.unload, adapter_id)
         self._publish_loaded()
 
+    async def missing(self) -> set[str]:
+        """Proven ids that the engine no longer serves. Raises EngineFailure.
+
+        Not while one is unloaded: it is gone from the engine a moment before it is known to be.
+        """
+        async with self._one_at_a_time:
+            return await in_thread(self.residents.missing)
+
     async def prove(self) -> None:
         """Base, then every wanted adapter; one that fails is marked, and the others are served.
 
@@ -118,7 +126,8 @@ class Keeper:
                     say(f"{adapter_id} failed: {error}")
             if fresh:
                 self.update(stage="proving a mixed batch")
-                await in_thread(self.residents.prove_together, self.status.slots)
+                async with self._one_at_a_time:
+                    await in_thread(self.residents.prove_together, self.status.slots)
 
     async def _prove_together_late(self, first: Version) -> None:
         """An engine that started without adapters could not be proven with them then."""

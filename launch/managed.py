@@ -28,6 +28,7 @@ from launch.watchdog import Hang, Watchdog
 
 POLL_S = 0.1
 REPORT_EVERY_S = 5.0
+NOTE_AGAIN_S = 5.0
 Result = TypeVar("Result")
 
 
@@ -129,20 +130,36 @@ class Managed(Keeper):
         except OSError as error:
             self._note_failure(Died(f"cannot be started: {error}", "", "start"))
             return
-        orphans.remember(self.host.config.state_dir, child.pid)
-        self.update(pid=child.pid)
         failure: LoraGatewayError | None = None
+        remembering = asyncio.create_task(self._remember(child.pid))
         try:
+            self.update(pid=child.pid)
             await self._serve(child, began, kills)
         except LoraGatewayError as error:
             failure = error
         finally:
+            remembering.cancel()
+            await asyncio.gather(remembering, return_exceptions=True)
             await self._end(child, hard=isinstance(failure, Hang))
         if failure is not None:
             self._note_failure(failure)
         elif not self._halted:
             self.enter("emptied", stage="", pid=0, loaded=[])
             say("stopped: it was idle; the next request starts it again")
+
+    async def _remember(self, pid: int) -> None:
+        """Its pid, for the next start; an engine serves though the disk is full, and is noted later."""
+        told = False
+        while True:
+            try:
+                orphans.remember(self.host.config.state_dir, pid)
+            except OSError as error:
+                if not told:
+                    say(f"its pid cannot be noted and is tried again: {error}")
+                told = True
+                await asyncio.sleep(NOTE_AGAIN_S)
+            else:
+                return
 
     async def _serve(self, child: Child, began: float, kills: int) -> None:
         limit_s = self.host.config.engine.start_timeout_s

@@ -29,6 +29,7 @@ class Child:
 
     Start it from the main thread: the kernel's parent-death signal is tied to the thread that forked, and the
     hook that asks for it runs between fork and exec, which is safe only while no other thread holds locks.
+    Raises OSError where it cannot be started, or not be watched; then it does not run.
     """
 
     def __init__(
@@ -55,16 +56,26 @@ class Child:
             preexec_fn=die_with_parent,  # see the class's docstring
         )
         self.pid = self._popen.pid
-        # For the case that we are killed and the child does not heed the kernel's signal.
-        self._watcher = subprocess.Popen(
+        try:
+            self._watcher = self._watched()
+            self._reader = threading.Thread(target=self._pass_through, name=f"log of {self.pid}", daemon=True)
+            self._reader.start()
+        except BaseException:  # nobody would look after it
+            self._signal_group(signal.SIGKILL)
+            self._popen.wait()
+            if self._popen.stdout is not None:
+                self._popen.stdout.close()
+            raise
+
+    def _watched(self) -> subprocess.Popen[bytes]:
+        """For the case that we are killed and the child does not heed the kernel's signal."""
+        return subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(watcher.__file__)), str(self.pid), str(WATCHER_GRACE_S)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._pass_through, name=f"log of {self.pid}", daemon=True)
-        self._reader.start()
 
     def exit_code(self) -> int | None:
         """None while it runs; negative where a signal ended it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,7 +13,11 @@ import msgspec
 
 from gateway.snapshot import FILE, Snapshot, encode_snapshot
 
+logger = logging.getLogger("launch.publisher")
+
 HEARTBEAT_S = 2.0
+AGAIN_S = 2.0
+"""After a failed write, to the next try."""
 VERSIONS_PER_LIFE = 1 << 24
 
 
@@ -24,6 +30,8 @@ class Publisher:
         self._version = life * VERSIONS_PER_LIFE
         self._compose = compose
         self._due = False
+        self._failing = False
+        self._retry: asyncio.TimerHandle | None = None
         self._listeners: set[asyncio.Event] = set()
         self.snapshot = Snapshot()
         self.line = b""
@@ -43,16 +51,38 @@ class Publisher:
         self._version += 1
         self.snapshot = composed
         self.line = encode_snapshot(composed)
-        self._write()
         for listener in self._listeners:
             listener.set()
+        self._keep()
+
+    def _keep(self) -> None:
+        """Write the file; where that fails, again later: whoever listens on the socket needs none."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        try:
+            self._write()
+        except OSError as error:
+            if not self._failing:
+                logger.error("%s cannot be written and is tried again: %s", self._file, error)
+            self._failing = True
+            self._retry = asyncio.get_running_loop().call_later(AGAIN_S, self._keep)
+        else:
+            if self._failing:
+                logger.warning("%s is written again", self._file)
+            self._failing = False
 
     def _write(self) -> None:
         scratch = self._file.with_name(f".{FILE}.{os.getpid()}")
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(self.line + b"\n")
-        scratch.replace(self._file)
+        try:
+            handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(self.line + b"\n")
+            scratch.replace(self._file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                scratch.unlink()
+            raise
 
     async def lines(self) -> AsyncIterator[bytes]:
         """The current snapshot, then each change, only the newest where several came; empty ones between."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Unavailable
+from gateway.transactions import transaction
 from launch.desired import Version, Wanted
 
 FILE = "desired.sqlite"
@@ -63,11 +64,11 @@ class Changes:
 
 
 class Store:
-    """The supervisor's own file; use it in one thread."""
+    """The supervisor's own file; use it in one thread. What writes raises Unavailable on a full disk."""
 
     def __init__(self, folder: Path) -> None:
         """Opens or makes it, and brings it to this version's form. Raises ConfigError."""
-        file = folder / FILE
+        file = self._file = folder / FILE
         try:
             self._db = sqlite3.connect(file, isolation_level=None)
             file.chmod(0o600)
@@ -131,7 +132,21 @@ class Store:
 
     def forget(self, name: str) -> None:
         """Nothing was changed: the configuration holds again."""
-        self._db.execute("DELETE FROM task WHERE name = ?", (name,))
+        with self._change():
+            self._db.execute("DELETE FROM task WHERE name = ?", (name,))
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Raises Unavailable (503) where the file cannot be written."""
+        try:
+            with transaction(self._db):
+                yield
+        except sqlite3.OperationalError as error:
+            raise Unavailable(
+                f"Nothing was changed, for it could not be kept: {self._file}: {error}; make room on that "
+                "disk, look at the file's rights, and try again.",
+                code="state_not_kept",
+            ) from error
 
     def _write(self, wanted: Wanted, *, removed: bool) -> None:
         task = (
@@ -147,15 +162,10 @@ class Store:
             (wanted.name, index, v.id, v.path, v.weight, v.rank, v.size_bytes, v.source, v.added_at)
             for index, v in enumerate(wanted.versions)
         ]
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._change():
             self._db.execute("DELETE FROM task WHERE name = ?", (wanted.name,))
             self._db.execute("INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?)", task)
             self._db.executemany("INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", versions)
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def fingerprint(self, adapter_id: str, base: str) -> str | None:
         """The canary's answer that an adapter gave on that base when it was proven first, as JSON."""
@@ -165,12 +175,16 @@ class Store:
         return None if row is None else str(row[0])
 
     def keep_fingerprint(self, adapter_id: str, base: str, canary: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO fingerprint VALUES (?, ?, ?)", (adapter_id, base, canary))
+        with self._change():
+            self._db.execute(
+                "INSERT OR REPLACE INTO fingerprint VALUES (?, ?, ?)", (adapter_id, base, canary)
+            )
 
     def next_life(self) -> int:
         """A number that grows with each start of the supervisor."""
-        row = self._db.execute(
-            "INSERT INTO counter VALUES ('life', 1) ON CONFLICT(name) DO UPDATE SET value = value + 1 "
-            "RETURNING value"
-        ).fetchone()
+        with self._change():
+            row = self._db.execute(
+                "INSERT INTO counter VALUES ('life', 1) ON CONFLICT(name) DO UPDATE SET value = value + 1 "
+                "RETURNING value"
+            ).fetchone()
         return int(row[0])

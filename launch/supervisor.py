@@ -6,17 +6,21 @@ import asyncio
 import dataclasses
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gateway.config import Config, JsonObject
+from gateway.errors import Unavailable
 from gateway.snapshot import EngineStatus, Snapshot
+from gateway.upkeep import Upkeep
 from launch.adapter_store import AdapterStore
 from launch.adapters import Adapter
 from launch.attached import Attached
 from launch.composing import Observed, compose
-from launch.control import ControlServer, control_socket
+from launch.control import control_socket
 from launch.desired import Desired, Version, Wanted, ids_of
 from launch.gateways import Gateways
 from launch.intake import Intake
@@ -26,6 +30,7 @@ from launch.managed import Managed, Means
 from launch.proof import Canary
 from launch.publisher import Publisher
 from launch.reloading import Reloading
+from launch.serving import Serving
 from launch.shapes import Base
 from launch.signals import StopSignals
 from launch.sources import fetch
@@ -40,6 +45,8 @@ TICK_S = 0.5
 RETIRE_WITHIN_S = 120.0
 """After so long an id is unloaded though a gateway has not said that it is free of it."""
 NO_GATEWAY_GRACE_S = 1.0
+KEPT_AGAIN_S = 1.0
+"""To the next start of an engine whose keeper failed."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,9 @@ class Supervisor:
         self._expected: set[str] = set()
         self._broken: dict[str, str] = {}
         self._fingerprints: dict[str, str] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._unkept: dict[tuple[str, str], str] = {}
+        self._faults: Counter[str] = Counter()
+        self._upkeep = Upkeep(self._failed)
         self.gateways = Gateways()
         self.publisher = Publisher(prepared.config.state_dir, store.next_life(), self._compose)
         self.intake = Intake(self)
@@ -120,13 +129,15 @@ class Supervisor:
         return system if isinstance(system, str) else ""
 
     def fingerprint(self, adapter_id: str, build: str) -> str | None:
-        known = self._store.fingerprint(adapter_id, build)
+        known = self._store.fingerprint(adapter_id, build) or self._unkept.get((adapter_id, build))
         if known is not None:
             self._fingerprints[adapter_id] = Canary.from_json(known).fingerprint
         return known
 
     def keep_fingerprint(self, adapter_id: str, build: str, canary: str) -> None:
-        self._store.keep_fingerprint(adapter_id, build, canary)
+        """On a full disk later: an adapter that is proven is served."""
+        self._unkept[adapter_id, build] = canary
+        self._keep_fingerprints()
         self._fingerprints[adapter_id] = Canary.from_json(canary).fingerprint
 
     async def quiet(self, timeout_s: float) -> bool:
@@ -211,11 +222,12 @@ class Supervisor:
     async def run(self) -> None:
         """Until a signal asks for the end; engines that fail do not end it."""
         self.publisher.publish()
-        keepers = [asyncio.create_task(self._keep(keeper)) for keeper in self.keepers]
-        beside = [asyncio.create_task(self._tick()), asyncio.create_task(self.reloading.follow())]
+        keep = self._upkeep.keep
+        keepers = [keep(keeper.status.name, partial(self._keep, keeper)) for keeper in self.keepers]
+        keep("tick", self._tick)
+        keep("reload", self.reloading.follow)
         with control_socket(self.config.state_dir) as listener:
-            server = ControlServer.of(self)
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            keep("socket", Serving(self, listener).run)
             try:
                 await self._until_asked()
             finally:
@@ -223,10 +235,7 @@ class Supervisor:
                     keeper.halt()
                 await asyncio.gather(*keepers, return_exceptions=True)
                 self.publisher.publish()
-                for task in (*beside, *self._tasks):
-                    task.cancel()
-                server.should_exit = server.force_exit = True
-                await asyncio.gather(*beside, *self._tasks, serving, return_exceptions=True)
+                await self._upkeep.stop()
 
     async def _until_asked(self) -> None:
         while not self._stop.asked():
@@ -238,10 +247,14 @@ class Supervisor:
         try:
             await keeper.run()
         except Exception:
-            logger.exception("%s is not looked after any more", keeper.status.name)
             keeper.update(
-                state="failed", reason="its keeper failed; see the log", next_try_at=None, loaded=[]
+                state="failed",
+                reason="its keeper failed; see the log",
+                pid=0,
+                loaded=[],
+                next_try_at=time.time() + KEPT_AGAIN_S,
             )
+            raise
 
     async def _tick(self) -> None:
         """What depends on time alone: engines that nobody uses."""
@@ -249,6 +262,8 @@ class Supervisor:
         ready_at: dict[str, float] = {}
         while True:
             await asyncio.sleep(TICK_S)
+            if self._unkept:
+                self._keep_fingerprints()
             for keeper in self.keepers:
                 name = keeper.status.name
                 if not keeper.ready:
@@ -257,6 +272,19 @@ class Supervisor:
                 since = ready_at.setdefault(name, time.monotonic())
                 if limit != "never" and not self.intake.operations and self.gateways.idle_s(since) >= limit:
                     keeper.idle()
+
+    def _failed(self, name: str) -> None:
+        self._faults[name] += 1
+        self.changed()
+
+    def _keep_fingerprints(self) -> None:
+        for (adapter_id, build), canary in list(self._unkept.items()):
+            try:
+                self._store.keep_fingerprint(adapter_id, build, canary)
+            except Unavailable as error:
+                logger.error("the proof of %s is kept later: %s", adapter_id, error)
+                return
+            del self._unkept[adapter_id, build]
 
     def _settle(self, before: set[str]) -> None:
         """Publish first, so that nobody is sent to an id any more that goes."""
@@ -270,9 +298,7 @@ class Supervisor:
         for adapter_id in ids - self._expected:
             if adapter_id not in self._retiring:
                 self._retiring[adapter_id] = time.monotonic()
-                task = asyncio.create_task(self._unload_when_free(adapter_id))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._upkeep.once("unload", partial(self._unload_when_free, adapter_id))
 
     async def _unload_when_free(self, adapter_id: str) -> None:
         self.publisher.publish()
@@ -310,5 +336,6 @@ class Supervisor:
             fingerprints=self._fingerprints,
             retiring=self._retiring,
             operations=list(self.intake.operations.values()),
+            faults=self._faults,
         )
         return compose(version, self._ledger, observed)

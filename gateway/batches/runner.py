@@ -12,6 +12,7 @@ from gateway.batches.job import Job, Means
 from gateway.batches.records import BatchRecord
 from gateway.errors import RequestError
 from gateway.metrics import Metrics
+from gateway.upkeep import Upkeep
 
 logger = logging.getLogger("gateway.batches")
 
@@ -27,8 +28,11 @@ DAY_S = 24 * 3600
 class Runner:
     """Use it in one event loop."""
 
-    def __init__(self, means: Means, metrics: Metrics, look_every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(
+        self, means: Means, metrics: Metrics, upkeep: Upkeep, look_every_s: float = LOOK_EVERY_S
+    ) -> None:
         self._means = means
+        self._upkeep = upkeep
         self._metrics = metrics
         self._look_every_s = look_every_s
         self._jobs: dict[str, tuple[Job, asyncio.Task[None]]] = {}
@@ -42,7 +46,7 @@ class Runner:
         return len(self._jobs)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._task = self._upkeep.keep("batches", self._run)
 
     async def stop(self) -> None:
         """Break everything off; what is done stays done."""

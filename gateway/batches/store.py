@@ -8,12 +8,13 @@ its result files hold, and are counted anew from these after a restart.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 
 from gateway.batches.records import CANCELLABLE, OPEN, BatchRecord, Counts, FileRecord, Status
+from gateway.transactions import transaction
 
 FILE = "batches.sqlite"
 BUSY_TIMEOUT_S = 10.0
@@ -97,7 +98,7 @@ class Store:
 
     def _migrate(self) -> None:
         """Several workers start together: who comes second finds it done."""
-        with self._transaction():
+        with transaction(self._db):
             with closing(self._db.execute("PRAGMA user_version")) as found:
                 version = int(found.fetchone()[0])
             if version > len(MIGRATIONS):
@@ -106,16 +107,6 @@ class Store:
                 for statement in script.split(";"):
                     self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def changes(self) -> int:
         """A number that is another once another connection has committed; own commits leave it alone."""
@@ -128,7 +119,7 @@ class Store:
 
     def add_file(self, record: FileRecord, most_bytes: int) -> None:
         """A file whose content is in its place. Raises NoRoom where all would be more than `most_bytes`."""
-        with self._transaction():
+        with transaction(self._db):
             kept_bytes = self.kept_bytes()
             if kept_bytes + record.size_bytes > most_bytes:
                 raise NoRoom(kept_bytes)
@@ -186,7 +177,7 @@ class Store:
 
         None where it is deleted.
         """
-        with self._transaction():
+        with transaction(self._db):
             user = self._db.execute(
                 f"SELECT id FROM batch WHERE input_file = ? AND status IN ({_OPEN})", (file_id,)
             ).fetchone()
@@ -197,7 +188,7 @@ class Store:
 
     def forget_expired(self, now: int) -> list[str]:
         """Forget the files whose time is over and that no unfinished batch needs; their ids."""
-        with self._transaction():
+        with transaction(self._db):
             rows = self._db.execute(
                 "DELETE FROM file WHERE expires_at <= ? AND id NOT IN "
                 f"(SELECT input_file FROM batch WHERE status IN ({_OPEN})) RETURNING id",
@@ -227,7 +218,7 @@ class Store:
         """False where the owner has `most_open` unfinished ones already."""
         values = [getattr(record, field.name) for field in fields(BatchRecord)]
         places = ", ".join("?" * len(values))
-        with self._transaction():
+        with transaction(self._db):
             count = self._db.execute(
                 f"SELECT COUNT(*) FROM batch WHERE owner = ? AND status IN ({_OPEN})", (record.owner,)
             ).fetchone()
@@ -270,7 +261,7 @@ class Store:
         columns = {"status": status, f"{status}_at": now, **more}
         assignments = ", ".join(f"{name} = ?" for name in columns)
         places = ", ".join("?" * len(expected))
-        with self._transaction():
+        with transaction(self._db):
             moved = self._db.execute(
                 f"UPDATE batch SET {assignments} WHERE id = ? AND status IN ({places})",
                 (*columns.values(), batch_id, *expected),
@@ -293,7 +284,7 @@ class Store:
     ) -> None:
         """Its end and the files of its results, together."""
         ids = {result.id for result in results}
-        with self._transaction():
+        with transaction(self._db):
             for result in results:
                 self._insert_file(result)
             self._db.execute(

@@ -35,6 +35,7 @@ from gateway.endpoints.uploads import FORM_OVERHEAD_BYTES
 from gateway.errors import NOT_JSON, InvalidRequest, NotFound, RateLimited
 from gateway.metrics import Metrics
 from gateway.replicas import Replicas
+from gateway.upkeep import Upkeep
 
 PATH = "/v1/batches"
 BATCHED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
@@ -53,6 +54,7 @@ class Batches:
         replicas: Replicas,
         room: WaitingRoom,
         metrics: Metrics,
+        upkeep: Upkeep,
     ) -> None:
         config = replicas.config
         self.enabled = config.batches.enabled
@@ -69,7 +71,7 @@ class Batches:
             Places(config.batches.max_in_flight),
             config.gateway.max_body_bytes,
         )
-        self.runner = Runner(means, metrics)
+        self.runner = Runner(means, metrics, upkeep)
 
     @property
     def uploads(self) -> dict[str, int]:

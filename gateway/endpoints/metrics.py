@@ -10,14 +10,16 @@ from gateway.auth import Keys
 from gateway.endpoints.reply import Head, send_error
 from gateway.errors import RequestError
 from gateway.metrics import Metrics
+from gateway.replicas import Replicas
 
 
 class MetricsText:
     """Needs a key where keys are configured, unless `gateway.public_metrics` is set."""
 
-    def __init__(self, keys: Keys, metrics: Metrics, public: bool) -> None:
+    def __init__(self, keys: Keys, metrics: Metrics, replicas: Replicas, public: bool) -> None:
         self._keys = keys
         self._metrics = metrics
+        self._replicas = replicas
         self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,7 +30,7 @@ class MetricsText:
         except RequestError as error:
             await send_error(send, error, head.request_id)
             return
-        text, content_type = await asyncio.to_thread(self._metrics.render)
+        text, content_type = await asyncio.to_thread(self._metrics.render, self._replicas.snapshot.faults)
         headers = [
             (b"content-type", content_type.encode()),
             (b"content-length", b"%d" % len(text)),

@@ -16,6 +16,7 @@ from gateway.follower import Follower
 from gateway.limits import Admission
 from gateway.replicas import Replicas
 from gateway.snapshot import FILE, PROVING, SOCKET, Operation, encode_snapshot
+from gateway.upkeep import Upkeep
 from tests.fake_control import FakeControl, engine_of, snapshot_with
 from tests.fake_engine import Answer
 from tests.unit.controlled import TWO_TASKS, controlled, says
@@ -262,8 +263,8 @@ async def test_without_a_control_plane_the_file_is_followed(tmp_path: Path) -> N
 async def test_file_that_is_gone_or_no_snapshot_leaves_the_last_table(tmp_path: Path) -> None:
     replicas = Replicas(config_of(tmp_path))
     room = WaitingRoom(replicas)
-    guard = DeathGuard(tmp_path, 1, 1.0)
-    follower = Follower(Control(tmp_path), replicas, Admission(replicas.config), room, guard)
+    guard, admission = DeathGuard(tmp_path, 1, 1.0), Admission(replicas.config)
+    follower = Follower(Control(tmp_path), replicas, admission, room, guard, Upkeep(print))
     config, file = replicas.config, tmp_path / FILE
     contents = [b"{half", encode_snapshot(snapshot_with(config, [], TWO_TASKS, 4)), b"", b"[]", b"\xff"]
     for content, version in zip(contents, (0, 4, 4, 4, 4), strict=True):

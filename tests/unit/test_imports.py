@@ -10,7 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEVELS = (
-    ("gateway.errors", "gateway.launch_lock", "gateway.loopback", "gateway.process_start"),
+    (
+        "gateway.errors",
+        "gateway.launch_lock",
+        "gateway.loopback",
+        "gateway.process_start",
+        "gateway.transactions",
+        "gateway.upkeep",
+    ),
     ("gateway.settings",),
     ("gateway.config", "gateway.snapshot", "gateway.suspects", "gateway.suspect_file"),
     ("gateway.client",),
@@ -66,6 +73,8 @@ SHARED = (
     "gateway.loopback",
     "gateway.process_start",
     "gateway.snapshot",
+    "gateway.transactions",
+    "gateway.upkeep",
     "gateway.pipeline.spec",
     "gateway.fallback.library",
     "gateway.fallback.policy",

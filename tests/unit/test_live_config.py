@@ -21,6 +21,7 @@ from gateway.follower import Follower
 from gateway.limits import Admission
 from gateway.replicas import Replicas
 from gateway.snapshot import EngineStateName, Snapshot, TaskStatus, VersionStatus
+from gateway.upkeep import Upkeep
 from tests.fake_control import snapshot_with
 from tests.fake_engine import Answer
 from tests.unit.controlled import TWO_TASKS, Controlled, controlled, says
@@ -183,8 +184,9 @@ async def test_keys_of_a_file_are_not_taken_over(tmp_path: Path) -> None:
             config_of(tmp_path, keys={"new": {**digest("new"), "tasks": ["naming", "concept"]}})
         )
         admission = Admission(replicas.config)
+        guard = DeathGuard(tmp_path, 1, 1.0)
         follower = Follower(
-            Control(tmp_path), replicas, admission, WaitingRoom(replicas), DeathGuard(tmp_path, 1, 1.0)
+            Control(tmp_path), replicas, admission, WaitingRoom(replicas), guard, Upkeep(print)
         )
         snapshot = snapshot_with(replicas.config, [], {"concept": {TASKS["concept"]: 100.0}}, 9, keys=keys)
         follower._apply(snapshot, heard=False)
