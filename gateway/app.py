@@ -23,6 +23,7 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages import MESSAGES
 from gateway.dialects.parameters import Limits
 from gateway.dialects.routes import DIALECTS
+from gateway.endpoints.about import About
 from gateway.endpoints.admin import COMMANDS, AdminCommand, Administration, AdminStatus
 from gateway.endpoints.batches import Batches
 from gateway.endpoints.engine import EngineEndpoint
@@ -33,6 +34,7 @@ from gateway.endpoints.openapi import OpenApi
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import Head, send_error
 from gateway.endpoints.unkept import UnkeptResponse
+from gateway.endpoints.wrong_path import meant_path
 from gateway.errors import NotFound, internal_error
 from gateway.fallback.fallbacks import Fallbacks
 from gateway.fallback.provider import Provider
@@ -104,6 +106,7 @@ class Gateway:
         }
         self.batches = batches = Batches(hot, keys, self.replicas, self.room, self.metrics, self.upkeep)
         models = Models(keys, self.replicas, limits)
+        health = Health(keys, self.replicas, self.admission, self.room)
         self._administration = admin = Administration(keys, bounds)
         routes = [
             *(Route(path, endpoint=endpoint, methods=["POST"]) for path, endpoint in hot.items()),
@@ -114,9 +117,8 @@ class Gateway:
             ),
             Route("/v1/models", endpoint=models, methods=["GET"]),
             Route("/v1/models/{model:path}", endpoint=models, methods=["GET"]),
-            Route(
-                "/health", endpoint=Health(keys, self.replicas, self.admission, self.room), methods=["GET"]
-            ),
+            Route("/", endpoint=About(list(hot)), methods=["GET"]),
+            *(Route(path, endpoint=health, methods=["GET"]) for path in ("/health", "/healthz", "/livez")),
             Route("/ready", endpoint=Ready(self.replicas), methods=["GET"]),
             Route(
                 "/metrics",
@@ -227,10 +229,13 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     """Starlette's own 404 and 405 in the envelope of the API whose path it is."""
     assert isinstance(error, HTTPException)
     path, method = request.scope["path"], request.scope["method"]
-    if error.status_code == 405:
+    if error.status_code == 405 and path != "/":  # whoever posts there has left out the path
         answer = NotFound(f"{path} does not take {method}.", status=405, code="method_not_allowed")
     else:
-        answer = NotFound(f"There is no route {method} {path}.")
+        taken = [route.path for route in request.app.routes if method in route.methods]
+        meant = meant_path(path, taken)
+        hint = f" Did you mean '{meant}'?" if meant else " GET /openapi.json lists every route."
+        answer = NotFound(f"There is no route {method} {path}.{hint}")
     request_id = Head(request.scope["headers"]).request_id
     dialect = _dialect_of(path)
     headers = dict(error.headers or {}) | {"x-request-id": request_id.decode()}

@@ -7,7 +7,7 @@ who learns a digest's prefix from the clock still has to find a key that hashes 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.config import KeyConfig
@@ -15,6 +15,9 @@ from gateway.errors import Forbidden, Unauthorized
 from gateway.table import Route, Table
 
 _BEARER = b"bearer "
+TWICE = b"\0"
+"""In place of a header that came twice: it could mean one thing to a proxy in front and another here."""
+KEY_NEEDED = "An API key is needed: send the header 'Authorization: Bearer <key>' or 'x-api-key: <key>'."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +82,41 @@ class Keys:
     def required(self) -> bool:
         return bool(self._principals)
 
-    def principal_of(self, api_key: bytes | None, authorization: bytes | None) -> Principal:
-        """As `principal`, where a key may come as `x-api-key` too; of two both must be the same.
+    def principal(self, authorization: bytes | None, api_keys: Sequence[bytes] = ()) -> Principal:
+        """Whose key the Authorization header holds, or one of `api_keys` (`x-api-key`, `api-key`).
 
-        Raises Unauthorized.
+        What is empty counts as absent, and of several the one that is known here counts: a client's own
+        account elsewhere may stand beside it. Raises Unauthorized.
         """
         if not self._principals:
             return ANYBODY
-        if api_key is not None:
-            if authorization is not None and (
-                authorization[:7].lower() != _BEARER or authorization[7:].strip() != api_key.strip()
-            ):
-                raise Unauthorized("x-api-key and Authorization hold different keys; send one of them.")
-            authorization = _BEARER + api_key
-        elif authorization is None:
-            raise Unauthorized("An API key is needed: send the header 'x-api-key: <key>'.")
-        return self.principal(authorization)
-
-    def principal(self, authorization: bytes | None) -> Principal:
-        """Whose key the Authorization header holds. Raises Unauthorized."""
-        if not self._principals:
-            return ANYBODY
+        if api_keys:
+            return self._of_several(authorization, api_keys)
         if authorization is None:
-            raise Unauthorized("An API key is needed: send the header 'Authorization: Bearer <key>'.")
+            raise Unauthorized(KEY_NEEDED)
         if authorization[:7].lower() != _BEARER:
             raise Unauthorized("The Authorization header must read 'Bearer <key>'.")
-        principal = self._principals.get(hashlib.sha256(authorization[7:].strip()).digest())
+        principal = self._known(authorization[7:])
         if principal is None:
             raise Unauthorized("The API key is not known here.")
         return principal
+
+    def _of_several(self, authorization: bytes | None, api_keys: Sequence[bytes]) -> Principal:
+        if authorization == TWICE or TWICE in api_keys:
+            raise Unauthorized("A header with a key was sent twice.")
+        sent = [key.strip() for key in api_keys]
+        if authorization is not None and authorization[:7].lower() == _BEARER:
+            sent.append(authorization[7:].strip())
+        sent = [key for key in sent if key]
+        known = {principal.name: principal for key in sent if (principal := self._known(key)) is not None}
+        if len(known) > 1:
+            raise Unauthorized(f"The headers hold the keys of {' and '.join(known)}; send one of them.")
+        if not known:
+            raise Unauthorized("The API key is not known here." if sent else KEY_NEEDED)
+        return next(iter(known.values()))
+
+    def _known(self, key: bytes) -> Principal | None:
+        return self._principals.get(hashlib.sha256(key.strip()).digest())
 
 
 def permitted_route(table: Table, principal: Principal, model: str) -> Route:

@@ -29,6 +29,7 @@ _STAND_INS = {
 }
 _FORMATS = ("response_format", "structured_outputs")
 _TRUE = msgspec.Raw(b"true")
+_MARK = b"\xef\xbb\xbf"
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
 
@@ -50,8 +51,15 @@ _decode_text = msgspec.json.Decoder(str).decode
 _decode_options = msgspec.json.Decoder(Fields | None).decode
 
 
+def without_mark(body: Buffer) -> Buffer:
+    """A body without the mark of UTF-8 that some write before any text."""
+    return body[len(_MARK) :] if body[: len(_MARK)] == _MARK else body
+
+
 def decode_body(body: Buffer) -> Fields:
     """A request's top-level fields, their values undecoded; what is null is absent. Raises InvalidRequest."""
+    if body[:1] == _MARK[:1]:
+        body = without_mark(body)
     try:
         fields = _decode_fields(body)
     except msgspec.ValidationError:

@@ -63,7 +63,7 @@ class Dialect(ABC):
     model_required: ClassVar[bool] = True
     """Else the base is meant where none is named."""
     api_key_header: ClassVar[bool] = False
-    """A key may come as `x-api-key` too."""
+    """Its clients send their key as `x-api-key`, which every route takes."""
     prompt: ClassVar[str] = "messages"
     """The parameter that holds the conversation; empty where there is none."""
     form: ClassVar[Form] = "chat"

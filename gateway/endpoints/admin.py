@@ -80,7 +80,7 @@ class Administration:
         """Whose key it is. Raises Unauthorized (401), Forbidden (403); without any keys nobody may."""
         if not self._keys.required:
             raise Forbidden(KEYS_MEND)
-        principal = self._keys.principal(head.authorization)
+        principal = self._keys.principal(head.authorization, head.api_keys)
         if not principal.admin:
             raise Forbidden(
                 f"The key '{principal.name}' may not use /admin; that takes one with `admin: true` in the "

@@ -54,7 +54,7 @@ class EngineEndpoint:
         self._room = room
         self._shadow = shadow
         self._dialect = dialect
-        self._keys = keys
+        self._principal = keys.principal
         self._relay = relay
         self._pipelines = pipelines
         self._bounds = bounds
@@ -67,7 +67,7 @@ class EngineEndpoint:
         origin = "client" if caller is None else caller.origin
         exchange = Exchange(self._metrics, head.request_id, self._dialect, origin)
         try:
-            principal = caller.principal if caller else self._principal(head)
+            principal = caller.principal if caller else self._principal(head.authorization, head.api_keys)
             body = await read_json_body(head, receive, self._bounds)
             work = self._answer(exchange, principal, body, send)
             if not await until_client_leaves(work, scope, receive):
@@ -89,7 +89,7 @@ class EngineEndpoint:
         """Answer a request that its head alone rules out, before its body is here; whether it was one."""
         head = Head(client.headers)
         try:
-            self._principal(head)
+            self._principal(head.authorization, head.api_keys)
             check_head(head, self._bounds)
         except RequestError as fault:
             self._fail(Exchange(self._metrics, head.request_id, self._dialect), fault, client)
@@ -101,9 +101,11 @@ class EngineEndpoint:
         head = Head(client.headers)
         exchange = Exchange(self._metrics, head.request_id, self._dialect)
         try:
-            principal = self._principal(head)
+            principal = self._principal(head.authorization, head.api_keys)
             check_head(head, self._bounds)
             check_size(len(client.body), self._bounds)
+            if head.content_encoding:
+                return False  # to unpack it may take a while
             call = self._call(exchange, principal, bytes(client.body))
             route = call.route
             if route.kind == "pipeline" or route.adapter_id is None or route.contract.fallback is not None:
@@ -225,12 +227,6 @@ class EngineEndpoint:
         except TimeoutError:
             return False
         return replicas.may_come()
-
-    def _principal(self, head: Head) -> Principal:
-        """Whose key it is. Raises Unauthorized."""
-        if self._dialect.api_key_header:
-            return self._keys.principal_of(head.api_key, head.authorization)
-        return self._keys.principal(head.authorization)
 
     def _length(self, fields: Fields) -> tuple[str, int] | None:
         """As `Exchange.length`."""

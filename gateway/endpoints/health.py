@@ -49,7 +49,7 @@ class Health:
 
     def _may_know(self, head: Head) -> bool:
         try:
-            return self._keys.principal(head.authorization).models is None
+            return self._keys.principal(head.authorization, head.api_keys).models is None
         except Unauthorized:
             return False
 

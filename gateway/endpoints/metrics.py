@@ -26,7 +26,7 @@ class MetricsText:
         head = Head(scope["headers"])
         try:
             if not self._public:
-                self._keys.principal(head.authorization)
+                self._keys.principal(head.authorization, head.api_keys)
         except RequestError as error:
             await send_error(send, error, head.request_id)
             return

@@ -35,11 +35,10 @@ class Models:
         anthropic = any(name == b"anthropic-version" for name, _ in scope["headers"])
         dialect = MESSAGES if anthropic else None
         try:
-            if anthropic:
-                principal = self._keys.principal_of(head.api_key, head.authorization)
-            else:
-                principal = self._keys.principal(head.authorization)
-            document = self._document(principal, scope.get("path_params", {}).get("model"), anthropic)
+            principal = self._keys.principal(head.authorization, head.api_keys)
+            # No name ends with a slash, and clients that put addresses together leave one.
+            name = scope.get("path_params", {}).get("model", "").rstrip("/") or None
+            document = self._document(principal, name, anthropic)
         except RequestError as error:
             await send_error(send, error, head.request_id, dialect)
             return

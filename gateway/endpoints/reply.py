@@ -10,9 +10,11 @@ from collections.abc import Iterable
 import msgspec
 from starlette.types import Receive, Send
 
+from gateway.auth import TWICE
 from gateway.config import GatewayConfig
 from gateway.contract import Buffer
 from gateway.dialects.dialect import Dialect
+from gateway.endpoints.unpacking import coding_of, unpacked
 from gateway.errors import LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
 from gateway.relay import error_answer
 
@@ -29,26 +31,42 @@ class ClientLeft(LoraGatewayError):
 class Head:
     """What the gateway reads of a request's headers, in one pass."""
 
-    __slots__ = ("api_key", "authorization", "content_length", "content_type", "request_id")
+    __slots__ = (
+        "api_keys",
+        "authorization",
+        "content_encoding",
+        "content_length",
+        "content_type",
+        "request_id",
+    )
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.authorization: bytes | None = None
-        self.api_key: bytes | None = None
+        self.api_keys: tuple[bytes, ...] = ()
+        """Of `x-api-key` and `api-key`."""
+        self.content_encoding = b""
         self.content_type: bytes | None = None
         self.content_length: int | None = None
         self.request_id = b""
+        x_api_key: bytes | None = None
+        api_key: bytes | None = None
         for name, value in headers:
             if name == b"authorization":
-                # Two of them could mean one thing to a proxy in front and another here.
-                self.authorization = value if self.authorization is None else b""
+                self.authorization = value if self.authorization is None else TWICE
             elif name == b"content-type":
                 self.content_type = value
             elif name == b"content-length" and len(value) <= 20 and value.isdigit():
                 self.content_length = int(value)
             elif name == b"x-api-key":
-                self.api_key = value if self.api_key is None else b""
+                x_api_key = value if x_api_key is None else TWICE
+            elif name == b"api-key":
+                api_key = value if api_key is None else TWICE
+            elif name == b"content-encoding":
+                self.content_encoding += b"," + value if self.content_encoding else value
             elif name == b"x-request-id" and REQUEST_ID.match(value):
                 self.request_id = value
+        if x_api_key is not None or api_key is not None:
+            self.api_keys = tuple(key for key in (x_api_key, api_key) if key is not None)
         if not self.request_id:
             self.request_id = b"%032x" % random.getrandbits(128)
 
@@ -63,6 +81,8 @@ def check_head(head: Head, bounds: GatewayConfig) -> None:
     ):
         shown = content_type[:80].decode("latin-1")
         raise UnsupportedMedia(f"The content type is {shown!r}; send application/json.")
+    if head.content_encoding:
+        coding_of(head.content_encoding)
     if head.content_length is not None and head.content_length > bounds.max_body_bytes:
         raise _too_large(bounds)
 
@@ -72,9 +92,18 @@ async def read_json_body(head: Head, receive: Receive, bounds: GatewayConfig) ->
 
     How long it may take is the server's to watch (`http_server`).
 
-    Raises UnsupportedMedia (415), PayloadTooLarge (413), ClientLeft.
+    Compressed, it is unpacked within the same bound.
+
+    Raises UnsupportedMedia (415), PayloadTooLarge (413), InvalidRequest (400), ClientLeft.
     """
     check_head(head, bounds)
+    body = await _received(head, receive, bounds)
+    if head.content_encoding and (coding := coding_of(head.content_encoding)):
+        return await unpacked(coding, body, bounds.max_body_bytes)
+    return body
+
+
+async def _received(head: Head, receive: Receive, bounds: GatewayConfig) -> Buffer:
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientLeft

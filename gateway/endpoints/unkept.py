@@ -18,7 +18,11 @@ class UnkeptResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
         try:
-            self._keys.principal(head.authorization)
+            self._keys.principal(head.authorization, head.api_keys)
+            if not scope["path_params"]["rest"]:
+                raise NotFound(
+                    f"There is no route {scope['method']} {scope['path']}. Did you mean '/v1/responses'?"
+                )
             raise NotFound(
                 f"There is no route {scope['method']} {scope['path']}: no response is kept here, so none can "
                 "be retrieved, cancelled or deleted. The answer to POST /v1/responses has all there is.",

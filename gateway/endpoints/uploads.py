@@ -14,6 +14,7 @@ from starlette.types import Receive
 
 from gateway.batches.folder import Folder
 from gateway.endpoints.reply import ClientLeft, Head
+from gateway.endpoints.unpacking import coding_of
 from gateway.errors import InvalidRequest, PayloadTooLarge, UnsupportedMedia
 
 FORM_OVERHEAD_BYTES = 64 * 1024
@@ -41,6 +42,8 @@ async def receive_upload(head: Head, receive: Receive, folder: Folder, most_byte
     InvalidRequest (400), ClientLeft, OSError; then nothing is left on disk.
     """
     boundary = _boundary(head)
+    if coding := coding_of(head.content_encoding):
+        raise UnsupportedMedia(f"The content encoding is {coding!r}; a file is uploaded without one.")
     if head.content_length is not None and head.content_length > most_bytes + FORM_OVERHEAD_BYTES:
         raise _too_large(most_bytes, bound)
     path, handle = await asyncio.to_thread(folder.begin_upload)

@@ -37,7 +37,7 @@ def document_of(routes: Collection[tuple[str, str]]) -> JsonObject:
         "openapi": "3.1.0",
         "info": {
             "title": "lora-gateway",
-            "version": _version(),
+            "version": project_version(),
             "description": DESCRIPTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -54,7 +54,8 @@ def document_of(routes: Collection[tuple[str, str]]) -> JsonObject:
     }
 
 
-def _version() -> str:
+def project_version() -> str:
+    """Of what is installed."""
     try:
         return importlib.metadata.version("lora-gateway")
     except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed

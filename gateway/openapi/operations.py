@@ -192,8 +192,14 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     _batch("GET", "/v1/batches/{id}", "getBatch", "One batch."),
     _batch("POST", "/v1/batches/{id}/cancel", "cancelBatch", "Cancel a batch."),
-    Operation(
-        "GET", "/health", "getHealth", "Operation", "The process is alive.", answers.Health, (), "open"
+    Operation("GET", "/", "getAbout", "Operation", "What answers here.", answers.Administered, (), "open"),
+    *(
+        Operation("GET", path, name, "Operation", "The process is alive.", answers.Health, (), "open")
+        for path, name in (
+            ("/health", "getHealth"),
+            ("/healthz", "getHealthz"),
+            ("/livez", "getLivez"),
+        )
     ),
     Operation(
         "GET", "/ready", "getReady", "Operation", "A completion worked.", answers.Ready, (503,), "open"

@@ -1,0 +1,30 @@
+"""`/`: what answers here, for whoever opens the address. It names no model, so it needs no key."""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.endpoints.reply import Head, send_json
+from gateway.openapi.document import project_version
+
+DOCUMENTATION = "/openapi.json"
+
+
+class About:
+    """One small document, and no list that could tell of what is not there: that is `/openapi.json`."""
+
+    def __init__(self, generating: list[str]) -> None:
+        """`generating`: the paths that a model answers on."""
+        self._document = {
+            "name": "lora-gateway",
+            "version": project_version(),
+            "about": "LoRA adapters on one base model, behind APIs of OpenAI's and Anthropic's form.",
+            "documentation": DOCUMENTATION,
+            "models": "/v1/models",
+            "health": "/health",
+            "ready": "/ready",
+            "endpoints": generating,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_json(send, self._document, Head(scope["headers"]).request_id)
