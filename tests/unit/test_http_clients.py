@@ -83,7 +83,7 @@ async def test_compressed_body_is_taken(tmp_path: Path, coding: str, body: bytes
         head = {**JSON, "content-encoding": coding}
         answer = await s.client.post(CHAT, content=body, headers=head)
         assert answer.status_code == 200, answer.text
-        assert s.engine.completions[-1].json["messages"][-1]["content"] == "cat " * 50
+        assert b"cat " * 50 in s.engine.completions[-1].body
 
 
 @pytest.mark.parametrize("coding", ["br", "gzip, deflate", "gzip, gzip", "compress", "x" * 500])
