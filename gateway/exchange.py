@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.death_guard import Turn
-from gateway.dialects.dialect import Dialect
+from gateway.dialects.dialect import Asked, Dialect
 from gateway.errors import RequestError
 from gateway.events import Usage
 from gateway.limits import Gate
@@ -165,7 +165,7 @@ class Exchange:
     def refusal(self, status: int, answer: bytes) -> tuple[int, bytes]:
         """Status and body for the client where the engine refused."""
         system = self.route is not None and self.route.contract.system_message is not None
-        return self.dialect.refusal(status, answer, self.request_id, self.prompt, system)
+        return self.dialect.refusal(status, answer, self.request_id, Asked(self.prompt, system))
 
     def headers(self) -> HeaderList:
         """The answer's own headers: who answered, and what was waited for, in milliseconds."""

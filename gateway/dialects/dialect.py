@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,18 @@ from gateway.upstream_connection import Segments
 _encode = msgspec.json.Encoder().encode
 _MESSAGE = re.compile(r"\bmessages\[(\d+)\]")
 NOTHING: Mapping[str, Rule] = MappingProxyType({})
+
+
+class Asked(NamedTuple):
+    """A request that the engine refused, as far as its error is told by it."""
+
+    prompt: msgspec.Raw | None = None
+    """What the client sent under the name of the dialect's `prompt`."""
+    has_system: bool = False
+    """Its task has a system prompt."""
+
+
+UNSEEN = Asked()
 
 
 class Dialect(ABC):
@@ -185,40 +197,34 @@ class Dialect(ABC):
         return _encode(error.envelope)
 
     def refusal(
-        self,
-        status: int,
-        answer: bytes,
-        request_id: bytes,
-        prompt: msgspec.Raw | None = None,
-        system: bool = False,
+        self, status: int, answer: bytes, request_id: bytes, asked: Asked = UNSEEN
     ) -> tuple[int, bytes]:
         """What a client is told where the engine refused: its reason, in the API's envelope.
 
-        `prompt` is what the client sent under that name, `system` whether its task has a system prompt:
-        places are those of the client's own count.
+        Places are those of the client's own count, where it is told what the client sent.
         """
         error = None
         if status == 400:
             told = refusal_of(answer, self.passed)
-            error = self._fault_in(prompt, answer) or (told and self._recounted(told, prompt, system))
+            error = self._fault_in(asked, answer) or (told and self._recounted(told, asked))
         return (status, answer) if error is None else (error.status, self.error_body(error, request_id))
 
-    def _fault_in(self, prompt: msgspec.Raw | None, answer: bytes) -> InvalidRequest | None:
+    def _fault_in(self, asked: Asked, answer: bytes) -> InvalidRequest | None:
         """What is wrong with the conversation, where that is what the engine refused."""
-        if prompt is None:
+        if asked.prompt is None:
             return None
         try:
-            document = msgspec.json.decode(prompt)
+            document = msgspec.json.decode(asked.prompt)
         except NOT_JSON:
             return None
         fault = fault_in(self.form, self.prompt, document, answer.decode("utf-8", "replace"))
         return None if fault is None else InvalidRequest(f"{fault[1]}.", param=fault[0])
 
-    def _recounted(self, error: InvalidRequest, prompt: msgspec.Raw | None, system: bool) -> InvalidRequest:
+    def _recounted(self, error: InvalidRequest, asked: Asked) -> InvalidRequest:
         """An error of the engine's, whose list of messages may begin with the task's own."""
-        if not (system and self.system_among_messages and prompt is not None):
+        if not (asked.has_system and self.system_among_messages and asked.prompt is not None):
             return error
-        if says_system({self.prompt: prompt}, self.prompt):
+        if says_system({self.prompt: asked.prompt}, self.prompt):
             return error
         message, param = (_MESSAGE.sub(_one_less, text) for text in (error.message, error.param or ""))
         return InvalidRequest(message, param=param or None, code=error.code, status=error.status)

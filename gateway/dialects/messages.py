@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.config import JsonObject
 from gateway.contract import Fields, encode_fields, given, says_system, with_member
-from gateway.dialects.dialect import Dialect, one_line
+from gateway.dialects.dialect import UNSEEN, Asked, Dialect, one_line
 from gateway.dialects.harmless import members, needs_reasoning, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
 from gateway.dialects.message_history import continued, readable
@@ -209,15 +209,10 @@ class _Anthropic(Dialect):
         return envelope(error.status, error.message, request_id)
 
     def refusal(
-        self,
-        status: int,
-        answer: bytes,
-        request_id: bytes,
-        prompt: msgspec.Raw | None = None,
-        system: bool = False,
+        self, status: int, answer: bytes, request_id: bytes, asked: Asked = UNSEEN
     ) -> tuple[int, bytes]:
         """The engine's own words, which come in OpenAI's form or with types of its own."""
-        status, answer = super().refusal(status, answer, request_id, prompt, system)
+        status, answer = super().refusal(status, answer, request_id, asked)
         try:
             fault = _decode_refusal(answer).error
         except NOT_JSON:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-import msgspec
-
 from gateway.contract import Fields, encode_body, given
 from gateway.dialects.completions import RULES, TYPED_LABELS
-from gateway.dialects.dialect import Dialect
+from gateway.dialects.dialect import UNSEEN, Asked, Dialect
 from gateway.dialects.kinds import GATEWAYS_OWN, LABELS
 from gateway.dialects.parameters import Limits, template_variables
 from gateway.dialects.tools import tools
@@ -99,12 +97,7 @@ class Embeddings(_Wordless):
         return usage_of(answer)
 
     def refusal(
-        self,
-        status: int,
-        answer: bytes,
-        request_id: bytes,
-        prompt: msgspec.Raw | None = None,
-        system: bool = False,
+        self, status: int, answer: bytes, request_id: bytes, asked: Asked = UNSEEN
     ) -> tuple[int, bytes]:
         """A route that there is not is FastAPI's own 404."""
         if status != 404 or b'"detail"' not in answer:

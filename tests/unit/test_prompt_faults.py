@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gateway.dialects.completions import CHAT
-from gateway.dialects.dialect import Dialect
+from gateway.dialects.dialect import Asked, Dialect
 from gateway.dialects.messages import MESSAGES
 from gateway.dialects.prompt_faults import fault_in
 from gateway.dialects.responses import RESPONSES
@@ -28,7 +28,7 @@ DIALECTS: dict[str, Dialect] = {"chat": CHAT, "messages": MESSAGES, "responses":
 def test_refusal_is_one_sentence_with_the_place(one: dict[str, Any]) -> None:
     dialect = DIALECTS[one["form"]]
     prompt = msgspec.Raw(json.dumps(one["prompt"]).encode())
-    status, body = dialect.refusal(400, json.dumps(one["answer"]).encode(), b"id", prompt)
+    status, body = dialect.refusal(400, json.dumps(one["answer"]).encode(), b"id", Asked(prompt))
     error = json.loads(body)["error"]
     assert status == 400
     assert error.get("param", one["param"]) == one["param"]
