@@ -41,6 +41,7 @@ from gateway.fallback.provider import Provider
 from gateway.follower import Follower
 from gateway.http_cycle import Express
 from gateway.limits import Admission
+from gateway.lobby import Lobby
 from gateway.metrics import Metrics
 from gateway.pipeline.spec import compile_pipelines
 from gateway.relay import Relay
@@ -86,7 +87,12 @@ class Gateway:
         self.guard = DeathGuard(config.state_dir, bounds.max_cold_waiting, bounds.cold_timeout_s)
         relay = Relay(self.replicas, self.admission, self.guard)
         self._pipelines = pipelines = PipelineEndpoint(
-            compile_pipelines(config), relay, self.metrics, self.shadow, self.fallbacks
+            compile_pipelines(config),
+            relay,
+            self.metrics,
+            self.shadow,
+            self.fallbacks,
+            Lobby(self.admission),
         )
         limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)
         hot = {

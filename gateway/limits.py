@@ -80,7 +80,7 @@ class Admission:
         self._workers = bounds.workers
         self._max_in_flight = share(bounds.max_in_flight, worker, bounds.workers)
         self._max_waiting = share(bounds.max_waiting, worker, bounds.workers)
-        self._queue_timeout_s = bounds.queue_timeout_s
+        self.queue_timeout_s = bounds.queue_timeout_s
         self._least_residency_s = bounds.least_residency_s
         self._on_waiting = on_waiting or _unobserved
         self._on_resident = on_resident
@@ -96,6 +96,8 @@ class Admission:
         self._timer: asyncio.TimerHandle | None = None
         self.in_flight = 0
         self.waiting = 0
+        self.awaited: Callable[[], None] | None = None
+        """Called whenever a place comes free, where somebody waits for room beside the queues."""
         self.held = 0
         """Requests that `in_flight` does not count: pipelines, between two stages too, and a batch's."""
         self.last_request_at: float | None = None
@@ -211,8 +213,8 @@ class Admission:
                 waited_for = True
         return waited_for, False
 
-    async def enter(self, task: str, adapter_id: str | None = None) -> Gate:
-        """Wait for a place.
+    async def enter(self, task: str, adapter_id: str | None = None, *, let_in: bool = False) -> Gate:
+        """Wait for a place; as long as it takes, and whoever else waits, where the request was `let_in`.
 
         Raises RateLimited (429) where the task's queue is full, Unavailable (503) where the gateway's is, or
         where no place came free in time. Cancelling the wait leaves the queue as if the request had never
@@ -222,20 +224,33 @@ class Admission:
         if gate is not None:
             return gate
         gate = self._gates[task]
-        if gate.waiting >= gate.max_waiting:
-            raise RateLimited(
-                f"'{task}' has {gate.in_flight} requests in flight and {gate.waiting} waiting, "
-                "the most that may.",
-                retry_after_s=1,
-            )
+        if not let_in:
+            self.check_waiting(task, gate.waiting)
+        await self._queue(gate, adapter_id, None if let_in else self.queue_timeout_s)
+        return gate
+
+    def gate(self, task: str) -> Gate:
+        """Raises KeyError for an unknown task."""
+        return self._gates[task]
+
+    def check_waiting(self, task: str, waiting: int) -> None:
+        """Raises RateLimited, Unavailable where one more may not wait beside so many of the same task."""
+        gate = self._gates[task]
+        if waiting >= gate.max_waiting:
+            flying = f"{gate.in_flight} requests in flight and " if gate.in_flight else ""
+            raise RateLimited(f"'{task}' has {flying}{waiting} waiting, the most that may.", retry_after_s=1)
         if self.waiting >= self._max_waiting:
             raise Unavailable(
                 f"{self.waiting} requests are waiting already, the most that may.",
                 code="overloaded",
                 retry_after_s=1,
             )
-        await self._queue(gate, adapter_id)
-        return gate
+
+    def too_late(self) -> Unavailable:
+        """The 503 for a wait that was too long."""
+        return Unavailable(
+            f"No place came free within {self.queue_timeout_s:.0f} s.", code="overloaded", retry_after_s=5
+        )
 
     def leave(self, gate: Gate, adapter_id: str | None = None) -> None:
         """Give a place back and let the next in turn have it."""
@@ -246,6 +261,8 @@ class Admission:
             self._slots.leave(adapter_id)
         if self._turns:
             self._admit_waiting()
+        if self.awaited is not None:
+            self.awaited()
 
     def has_room(self, task: str) -> bool:
         """Whether a place is free. Raises KeyError for an unknown task."""
@@ -272,7 +289,7 @@ class Admission:
         if self._turns:
             self._admit_waiting()
 
-    async def _queue(self, gate: Gate, adapter_id: str | None) -> None:
+    async def _queue(self, gate: Gate, adapter_id: str | None, timeout_s: float | None) -> None:
         waiter = asyncio.get_running_loop().create_future()
         lane = gate.lanes.get(adapter_id)
         if lane is None:
@@ -283,7 +300,7 @@ class Admission:
         if self._slots is not None:
             self._admit_waiting()  # it may only have had to wait for its turn, and others could not go on
         try:
-            async with asyncio.timeout(self._queue_timeout_s):
+            async with asyncio.timeout(timeout_s):
                 await waiter
         except BaseException as error:
             if waiter.done() and not waiter.cancelled():
@@ -296,17 +313,17 @@ class Admission:
                 if self._turns:
                     self._admit_waiting()  # it may have been what others had to give way to
             if isinstance(error, TimeoutError):
-                raise Unavailable(
-                    f"No place came free within {self._queue_timeout_s:.0f} s.",
-                    code="overloaded",
-                    retry_after_s=5,
-                ) from None
+                raise self.too_late() from None
             raise
 
     def _count(self, gate: Gate, change: int) -> None:
-        self.waiting += change
         gate.waiting += change
-        self._on_waiting(gate.task, change)
+        self.count_waiting(gate.task, change)
+
+    def count_waiting(self, task: str, change: int) -> None:
+        """So many requests more wait, or no longer do."""
+        self.waiting += change
+        self._on_waiting(task, change)
 
     def _admit_waiting(self) -> None:
         """Fill the free places, one from each queue in turn; a queue that cannot go on keeps its turn."""

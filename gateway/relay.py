@@ -65,11 +65,17 @@ class Relay:
             yield routes
 
     async def begin(
-        self, exchange: Exchange, route: Route, body: Segments, *, begun: bool = False
+        self,
+        exchange: Exchange,
+        route: Route,
+        body: Segments,
+        *,
+        begun: bool = False,
+        let_in: bool = False,
     ) -> Connection:
         """Admit a request and send it; its answer has begun. `end` must follow, and early it aborts it.
 
-        `begun`: it is part of one that was let in before (`Replicas.pick`).
+        `begun`: it is part of one that was let in before (`Replicas.pick`); `let_in`: with room for it.
 
         Raises RateLimited (429), Unavailable (503), EngineError (502), GatewayTimeout (504); then all is
         given back already.
@@ -77,14 +83,14 @@ class Relay:
         exchange.route = route
         turn = await self._guard.admit(body)
         try:
-            return await self._begin(exchange, route, body, turn, begun)
+            return await self._begin(exchange, route, body, turn, begun, let_in)
         except BaseException:
             if turn is not None:
                 turn.give_back()
             raise
 
     async def _begin(
-        self, exchange: Exchange, route: Route, body: Segments, turn: Turn | None, begun: bool
+        self, exchange: Exchange, route: Route, body: Segments, turn: Turn | None, begun: bool, let_in: bool
     ) -> Connection:
         # An engine that is not there is no reason to wait for a place.
         replica = self._replicas.pick(route, begun=begun)
@@ -97,7 +103,7 @@ class Relay:
                 await self._background.enter(route.name, adapter_id)
                 exchange.beside = True
             else:
-                gate = await admission.enter(route.name, adapter_id)
+                gate = await admission.enter(route.name, adapter_id, let_in=let_in)
             exchange.queue_s += time.perf_counter() - waited_from
             waited = True
         else:

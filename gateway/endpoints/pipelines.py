@@ -20,11 +20,13 @@ from gateway.endpoints.reply import send_json
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.exchange import COLD, Exchange, HeaderList, ignored_header
 from gateway.fallback.fallbacks import Fallbacks
+from gateway.lobby import Lobby, Seat
 from gateway.metrics import Metrics
 from gateway.pipeline.answer import Shape
 from gateway.pipeline.calls import TaskCaller
 from gateway.pipeline.engine_caller import EngineCaller
 from gateway.pipeline.fallback_caller import FallbackCaller
+from gateway.pipeline.fan_outs import FanOuts
 from gateway.pipeline.rendering import CompletionRendering, MessageRendering, Rendering, ResponseRendering
 from gateway.pipeline.requests import (
     from_message,
@@ -36,7 +38,7 @@ from gateway.pipeline.requests import (
 )
 from gateway.pipeline.run import Done, Piece, run, stream
 from gateway.pipeline.sampling import take_wishes
-from gateway.pipeline.spec import Pipeline
+from gateway.pipeline.spec import Fan, Pipeline
 from gateway.pipeline.system import places
 from gateway.relay import Relay, send_last_event
 from gateway.shadow import Shadow
@@ -55,8 +57,11 @@ class PipelineEndpoint:
         metrics: Metrics,
         shadow: Shadow,
         fallbacks: Fallbacks,
+        lobby: Lobby,
     ) -> None:
         self._fallbacks = fallbacks
+        self._lobby = lobby
+        self._fan_outs = FanOuts()
         self._shadow = shadow
         self.pipelines = pipelines
         """Replaced whole where the configuration changes; a request keeps the one that it began with."""
@@ -86,7 +91,15 @@ class PipelineEndpoint:
                 exchange.ignored += take_wishes(asked)
             pipeline = self.pipelines[route.name]
             with self._relay.pinned((stage.task for stage in pipeline.stages), sticky) as routes:
-                await self._run(exchange, pipeline, asked, fields, streaming, routes, send)
+                if exchange.behind:
+                    await self._run(exchange, pipeline, asked, fields, streaming, routes, None, send)
+                    return
+                # A call that is refused is what a fallback is for: such a task's are not let in before.
+                own = [task for task, each in routes.items() if not each.contract.fallback]
+                waited_from = time.perf_counter()
+                async with self._lobby.seat(route.name, self._fan_outs.expected(pipeline, own)) as seat:
+                    exchange.queue_s += time.perf_counter() - waited_from
+                    await self._run(exchange, pipeline, asked, fields, streaming, routes, seat, send)
         except InvalidRequest as error:
             if exchange.dialect is RESPONSES:
                 raise told_of_response(error, asked) from error
@@ -104,6 +117,7 @@ class PipelineEndpoint:
         fields: Fields,
         streaming: bool,
         routes: Mapping[str, Route],
+        seat: Seat | None,
         send: Send,
     ) -> None:
         dialect, request_id = exchange.dialect, exchange.request_id
@@ -112,21 +126,30 @@ class PipelineEndpoint:
             exchange.ignored += [_place(dialect, index, asked) for index, _ in places(request)]
         rendering = _rendering(dialect, request_id.decode(), pipeline.name, asked, fields)
         caller: TaskCaller = EngineCaller(
-            self._relay, self._metrics, self._shadow, request_id, routes, behind=exchange.behind
+            self._relay, self._metrics, self._shadow, request_id, routes, seat=seat, behind=exchange.behind
         )
         if not exchange.behind and any(route.contract.fallback for route in routes.values()):
             caller = FallbackCaller(caller, self._fallbacks, self._metrics, request_id, routes)
+        rest = len(pipeline.fans)
+
+        def on_list(fan: Fan, length: int) -> None:
+            nonlocal rest
+            self._fan_outs.saw(pipeline, fan, length)
+            rest -= 1
+            if seat is not None and not rest:
+                seat.all_known()
+
         exchange.status = 200
         headers = [*_headers(pipeline, routes), *dialect.id_headers(request_id)]
         if exchange.cold:
             headers.append(COLD)
         headers += ignored_header(exchange.ignored)
         if not streaming:
-            result = await run(pipeline, request, caller)
+            result = await run(pipeline, request, caller, on_list=on_list)
             await send_json(send, rendering.whole(result), request_id, extra=headers)
             exchange.finished()
             return
-        async with aclosing(stream(pipeline, request, caller)) as events:
+        async with aclosing(stream(pipeline, request, caller, on_list=on_list)) as events:
             first = await anext(events)
             exchange.first_token_s = time.perf_counter() - exchange.arrived
             headers += [

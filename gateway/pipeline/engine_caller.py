@@ -14,6 +14,7 @@ from gateway.dialects.completions import CHAT
 from gateway.errors import NOT_JSON, EngineError, InvalidRequest, RequestError
 from gateway.events import Usage as CountedUsage
 from gateway.exchange import LOW_PRIORITY, Exchange
+from gateway.lobby import Seat
 from gateway.metrics import Metrics
 from gateway.pipeline.calls import Answer, Delta, Usage
 from gateway.relay import Relay, engine_failure, read_whole
@@ -71,12 +72,14 @@ class EngineCaller:
         request_id: bytes,
         routes: Mapping[str, Route],
         *,
+        seat: Seat | None = None,
         behind: bool = False,
     ) -> None:
         """`routes`: one choice between a task's versions for all calls of this request (`Relay.pinned`).
 
-        `behind`: as `Exchange.behind` of that request.
+        `seat`: which of its calls are let in already. `behind`: as `Exchange.behind` of that request.
         """
+        self._seat = seat
         self._behind = behind
         self._shadow = shadow
         self._routes = routes
@@ -141,14 +144,15 @@ class EngineCaller:
         CHAT.apply_contract(fields, route)
         try:
             body = CHAT.encode_body(fields, route, 0)
-            connection = await self._relay.begin(exchange, route, body, begun=True)
-            try:
-                if connection.status != 200:
-                    raise await self._refusal(route.name, connection)
-                yield exchange, connection, copy
-                exchange.finished()
-            finally:
-                self._relay.end(exchange, connection)
+            async with self._turn(exchange, route.name) as let_in:
+                connection = await self._relay.begin(exchange, route, body, begun=True, let_in=let_in)
+                try:
+                    if connection.status != 200:
+                        raise await self._refusal(route.name, connection)
+                    yield exchange, connection, copy
+                    exchange.finished()
+                finally:
+                    self._relay.end(exchange, connection)
         except RequestError as error:
             exchange.failed(error)
             raise
@@ -158,6 +162,17 @@ class EngineCaller:
         finally:
             if copy is not None:
                 copy.over()
+
+    @asynccontextmanager
+    async def _turn(self, exchange: Exchange, task: str) -> AsyncIterator[bool]:
+        """Whether the call is let in already; where it is, in its turn."""
+        if self._seat is None or not self._seat.covers(task):
+            yield False
+            return
+        waited_from = time.perf_counter()
+        async with self._seat.turn(task):
+            exchange.queue_s += time.perf_counter() - waited_from
+            yield True
 
     async def _refusal(self, task: str, connection: Connection) -> RequestError:
         """The engine's own 4xx with its message; a 5xx in our words."""

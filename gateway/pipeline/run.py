@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic import JsonValue
 
@@ -23,6 +24,7 @@ from gateway.errors import EngineError, InvalidRequest, RequestError
 from gateway.pipeline.assemble import DocumentWriter
 from gateway.pipeline.calls import Answer, Collected, TaskCaller
 from gateway.pipeline.inputs import read_input
+from gateway.pipeline.outlet import Outlet
 from gateway.pipeline.output import check_format
 from gateway.pipeline.partial import ElementScanner
 from gateway.pipeline.prepare import call_body, check_against_schema, invalid_output, parsed_answer, unusable
@@ -33,6 +35,7 @@ from gateway.pipeline.tally import Tally
 from gateway.pipeline.templates import context_of
 
 Clock = Callable[[], float]
+OnList = Callable[[Fan, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,16 @@ class Result:
 
 
 async def run(
-    pipeline: Pipeline, body: JsonObject, caller: TaskCaller, *, clock: Clock = time.perf_counter
+    pipeline: Pipeline,
+    body: JsonObject,
+    caller: TaskCaller,
+    *,
+    on_list: OnList | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Result:
     """The whole answer to one request's body. Raises RequestError."""
     parts: list[str] = []
-    async with aclosing(stream(pipeline, body, caller, clock=clock)) as events:
+    async with aclosing(stream(pipeline, body, caller, on_list=on_list, clock=clock)) as events:
         async for event in events:
             if isinstance(event, Done):
                 return Result("".join(parts), event.usage, event.finish_reason)
@@ -73,20 +81,26 @@ async def run(
 
 
 async def stream(
-    pipeline: Pipeline, body: JsonObject, caller: TaskCaller, *, clock: Clock = time.perf_counter
+    pipeline: Pipeline,
+    body: JsonObject,
+    caller: TaskCaller,
+    *,
+    on_list: OnList | None = None,
+    clock: Clock = time.perf_counter,
 ) -> AsyncGenerator[Piece | Done, None]:
     """The answer's pieces, whose texts together are what `run` gives, then one Done. Raises RequestError.
 
     Nothing is yielded before the first element is finished, so what fails before that can still be answered
-    with its own status.
+    with its own status. While what is yielded is not taken, no more than `outlet.MOST_CHARS` are made.
+    `on_list` is told how many elements a list had, once it is closed.
     """
-    events: asyncio.Queue[Piece | None] = asyncio.Queue()
-    runner = _Runner(pipeline, body, caller, events, clock)
+    outlet = Outlet()
+    runner = _Runner(pipeline, body, caller, outlet, on_list, clock)
     root = asyncio.create_task(runner.main(), name=f"pipeline {pipeline.name}")
-    root.add_done_callback(lambda _: events.put_nowait(None))
+    root.add_done_callback(lambda _: outlet.end())
     try:
-        while (piece := await events.get()) is not None:
-            yield piece
+        while (text := await outlet.read()) is not None:
+            yield Piece(text)
         await root
     except BaseExceptionGroup as group:
         raise _first(group) from None
@@ -113,12 +127,14 @@ class _Runner:
         pipeline: Pipeline,
         body: JsonObject,
         caller: TaskCaller,
-        events: asyncio.Queue[Piece | None],
+        outlet: Outlet,
+        on_list: OnList | None,
         clock: Clock,
     ) -> None:
         self._pipeline = pipeline
         self._caller = caller
-        self._events = events
+        self._outlet = outlet
+        self._on_list = on_list
         self._shared, self._cap = shared_sampling(body, pipeline.name)
         check_format(body, pipeline)
         self._lead = prepended(body, pipeline.name, pipeline.system)
@@ -169,9 +185,11 @@ class _Runner:
         check_against_schema(self._pipeline, stage, document, body)
         self._finish(stage, document)
         for fan in fans:
+            if self._on_list is not None:
+                self._on_list(fan, len(self._elements[fan.source, fan.field]))
             self._finish_lists(fan)
         if self._writer is not None and stage.id == self._pipeline.last.source:
-            self._send(self._writer.source(document))
+            await self._outlet.write(partial(self._writer.source, document))
 
     async def _scanned(
         self, stage: Stage, body: JsonObject, scanner: ElementScanner, group: asyncio.TaskGroup
@@ -196,7 +214,7 @@ class _Runner:
         async with aclosing(self._caller.deltas(stage.task, body)) as deltas:
             async for delta in deltas:
                 collected.add(delta)
-                self._send(delta.text)
+                await self._outlet.write(partial(str, delta.text))
         return collected.answer()
 
     def _start(self, fan: Fan, element: JsonValue, group: asyncio.TaskGroup) -> None:
@@ -230,7 +248,7 @@ class _Runner:
             self._fields[stage.id][index] = value
             self._finish_lists(fan)
         if self._writer is not None and fan.source == self._pipeline.last.source:
-            self._send(self._writer.element(fan, index, item))
+            await self._outlet.write(partial(self._writer.element, fan, index, item))
 
     async def _item_answer(self, stage: Stage, item: JsonObject) -> JsonValue:
         body = await self._body(stage, item)
@@ -260,7 +278,3 @@ class _Runner:
             fields = self._fields[stage.id]
             if len(fields) == count and not self._done[stage.id].is_set():
                 self._finish(stage, [fields[index] for index in range(count)])
-
-    def _send(self, text: str) -> None:
-        if text:
-            self._events.put_nowait(Piece(text))

@@ -34,6 +34,7 @@ LEVELS = (
         "gateway.upstream",
         "gateway.upstream_connection",
         "gateway.limits",
+        "gateway.lobby",
         "gateway.auth",
         "gateway.http_cycle",
         "gateway.http_deadline",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
 
 from gateway.config import JsonObject
 from gateway.errors import EngineError, InvalidRequest, RequestError
-from gateway.pipeline.calls import TaskCaller
+from gateway.pipeline.calls import Delta, TaskCaller
 from gateway.pipeline.run import Done, Piece, run, stream
 from gateway.pipeline.spec import Pipeline
 from tests.unit.pipeline_script import Script, chat, demo, pipeline, prompt_of
@@ -274,3 +275,29 @@ def test_an_empty_list_still_finishes_the_stages_over_it() -> None:
     script = Script({"base": ['{"xs":[]}'], "t": ["none"]}, echo)
     assert asyncio.run(run(pipeline(text), chat("x"), script)).text == "none"
     assert prompt_of(script.calls[-1][1]) == "0"
+
+
+def test_an_answer_is_not_made_faster_than_it_is_taken() -> None:
+    text = "base: {model: b}\ntasks: {naming: {adapter: a}}\n"
+    alone = pipeline(text + "pipelines: {p: {stages: [{id: only, task: naming, prompt: '{{ text }}'}]}}")
+    asked = 0
+
+    class Fast(Script):
+        async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:
+            nonlocal asked
+            for _ in range(1000):
+                asked += 1
+                yield Delta("x" * 1000)
+
+    async def main() -> None:
+        async with aclosing(stream(alone, chat("a"), Fast({}, upper))) as events:
+            await anext(events)
+            for _ in range(2000):
+                await asyncio.sleep(0)
+            assert asked < 100  # 64 KiB and some
+            assert (
+                sum(len(event.text) for event in [e async for e in events] if isinstance(event, Piece))
+                == 999_000
+            )
+
+    asyncio.run(main())

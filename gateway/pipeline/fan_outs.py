@@ -1,0 +1,35 @@
+"""How many calls a pipeline is expected to have under way at once, by what its lists have had before."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from gateway.pipeline.spec import Fan, Pipeline
+
+FIRST_GUESS = 8
+FORGETS = 8
+"""A list that was longer once counts for less with each shorter one: an eighth of the difference."""
+
+
+class FanOuts:
+    """Every pipeline's lists, by their names."""
+
+    def __init__(self) -> None:
+        self._lengths: dict[tuple[str, str, str], float] = {}
+
+    def expected(self, pipeline: Pipeline, tasks: Collection[str]) -> Mapping[str, int]:
+        """Calls at once, by task; of `tasks` alone."""
+        calls: Counter[str] = Counter(stage.task for stage in pipeline.stages if stage.source is None)
+        for fan in pipeline.fans:
+            length = self._lengths.get((pipeline.name, fan.source, fan.field), FIRST_GUESS)
+            for task in {stage.task for stage in fan.stages}:
+                calls[task] += min(pipeline.max_items, math.ceil(length))
+        return {task: count for task, count in calls.items() if task in tasks}
+
+    def saw(self, pipeline: Pipeline, fan: Fan, length: int) -> None:
+        """A list had so many elements."""
+        key = (pipeline.name, fan.source, fan.field)
+        known = self._lengths.get(key, 0.0)
+        self._lengths[key] = max(float(length), known - (known - length) / FORGETS)
