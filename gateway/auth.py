@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gateway.config import KeyConfig
 from gateway.errors import Forbidden, Unauthorized
-from gateway.table import Route, Table
+from gateway.table import Route, Table, task_of
 
 _BEARER = b"bearer "
 TWICE = b"\0"
@@ -120,10 +120,13 @@ class Keys:
 
 
 def permitted_route(table: Table, principal: Principal, model: str) -> Route:
-    """The route of a model that `principal` may call. Raises ModelNotFound (404), Forbidden (403)."""
+    """The route of a model that `principal` may call; who may a task may each of its versions.
+
+    Raises ModelNotFound (404), Forbidden (403)."""
     if principal.models is None:
         return table.find(model)
-    if model not in principal.models and model in table.routes:
+    task = task_of(model)
+    if task not in principal.models and task in table.routes:
         names = ", ".join(principal.visible(table.routes)) or "none"
         raise Forbidden(f"The key may not call '{model}'. It may call: {names}.", param="model")
     return table.find(model, principal.models)

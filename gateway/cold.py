@@ -35,7 +35,7 @@ class WaitingRoom:
         """Somebody waits; whoever can ask for an engine looks at it."""
 
     async def wait(self, exchange: Exchange, name: str, beat: Callable[[], Awaitable[None]] | None) -> None:
-        """Until the model can be answered; `beat` is called every few seconds.
+        """Until the model can be answered, or is no more; `beat` is called every few seconds.
 
         Raises Unavailable (503) where it never will be, the room is full, or the time is over.
         """
@@ -43,7 +43,7 @@ class WaitingRoom:
         if replicas.servable(name):
             return
         if not replicas.may_come():
-            raise replicas.unavailable(replicas.table.routes.get(name))
+            raise replicas.unavailable(replicas.table.get(name))
         if self.waiting >= self._most:
             raise Unavailable(
                 f"{self.waiting} requests wait for the engine to start, the most that may.",
@@ -64,11 +64,11 @@ class WaitingRoom:
     ) -> None:
         replicas = self._replicas
         next_beat = began + self._heartbeat_s
-        while not replicas.servable(name):
+        while not replicas.servable(name) and replicas.table.get(name) is not None:
             now = time.perf_counter()
             rest_s = began + self._timeout_s - now
             if rest_s <= 0 or not replicas.may_come():
-                raise replicas.unavailable(replicas.table.routes.get(name))
+                raise replicas.unavailable(replicas.table.get(name))
             if beat is not None and now >= next_beat:
                 await beat()
                 next_beat = time.perf_counter() + self._heartbeat_s

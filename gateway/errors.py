@@ -154,6 +154,16 @@ class ModelNotFound(RequestError):
             listed += f" and {len(names) - NAMES_SHOWN} more"
         return cls(f"The model '{shown}' does not exist.{hint} Valid models: {listed}.", param="model")
 
+    @classmethod
+    def version(cls, model: str, task: str, loaded: Iterable[str]) -> ModelNotFound:
+        """The 404 for one version of a task, which is not loaded (any more)."""
+        listed = ", ".join(loaded) or "none"
+        return cls(
+            f"The version '{model[:120]}' is not loaded. Ask for '{task}', or for one of its versions that "
+            f"are: {listed}.",
+            param="model",
+        )
+
 
 class NotFound(RequestError):
     status = 404

@@ -157,7 +157,7 @@ class Replicas:
 
     def servable(self, name: str) -> bool:
         """Whether a model can be answered now: all stages of a pipeline, or an adapter that is loaded."""
-        route = self.table.routes.get(name)
+        route = self.table.get(name)
         if route is None:
             return False
         if route.kind == "pipeline":
@@ -327,7 +327,9 @@ class Replicas:
         before, self._replicas = self._replicas, replicas
         self._leaving = tuple(replica for replica in kept if replica not in replicas)
         self._only = replicas[0] if len(replicas) == 1 else None
-        self.table = build_table(self._config, loaded, reasons)
+        self.table = build_table(
+            self._config, loaded, reasons, _versions(snapshot, everything, bool(replicas))
+        )
         self.snapshot = snapshot
         for replica in former.values():
             if replica not in kept:
@@ -382,6 +384,20 @@ class Replicas:
                 await replica.describe()
         except (RequestError, TimeoutError, *NOT_JSON, LookupError, TypeError) as error:
             logger.warning("the engine on %s does not list its models: %s", replica.upstream.address, error)
+
+
+def _versions(snapshot: Snapshot, loaded: frozenset[str], running: bool) -> dict[str, bool]:
+    """The versions that may be asked for by their ids, and whether an engine has them.
+
+    None that is to be unloaded: it would never be at rest. While no engine runs, those that one would load.
+    """
+    return {
+        version.id: version.id in loaded
+        for task in snapshot.tasks.values()
+        for version in task.versions
+        if version.id not in snapshot.retiring
+        and (version.id in loaded or (not running and version.state != "failed"))
+    }
 
 
 def _stopped(engine: EngineStatus) -> EngineStatus:

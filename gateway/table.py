@@ -88,13 +88,31 @@ class Table:
     """Every route of one moment."""
 
     routes: Mapping[str, Route]
+    pinned: Mapping[str, Route] = field(default_factory=lambda: MappingProxyType({}))
+    """By an adapter's id, as answers name it: its task's route, to this version alone."""
+
+    def get(self, name: str) -> Route | None:
+        """The route of a public name or of a version."""
+        return self.routes.get(name) or self.pinned.get(name)
 
     def find(self, name: str, shown: Container[str] | None = None) -> Route:
-        """The route of a public name. Raises ModelNotFound, which lists only names in `shown` where given."""
-        route = self.routes.get(name)
+        """The route of a public name, or of a version that is loaded.
+
+        Raises ModelNotFound, which lists only names in `shown` where given.
+        """
+        route = self.get(name)
         if route is None:
+            task = task_of(name)
+            if task != name and task in self.routes and (shown is None or task in shown):
+                loaded = (one for one, route in self.pinned.items() if route.name == task)
+                raise ModelNotFound.version(name, task, loaded)
             raise ModelNotFound.naming(name, [key for key in self.routes if shown is None or key in shown])
         return route
+
+
+def task_of(name: str) -> str:
+    """The task that a version's id begins with; no task's own name holds an `@`."""
+    return name.partition("@")[0]
 
 
 def response_format(name: str, schema: JsonObject) -> JsonObject:
@@ -103,11 +121,15 @@ def response_format(name: str, schema: JsonObject) -> JsonObject:
 
 
 def build_table(
-    config: Config, loaded: Mapping[str, Sequence[Loaded]], reasons: Mapping[str, str] | None = None
+    config: Config,
+    loaded: Mapping[str, Sequence[Loaded]],
+    reasons: Mapping[str, str] | None = None,
+    versions: Mapping[str, bool] | None = None,
 ) -> Table:
     """The table for a configuration; `loaded` has for base and tasks what answers for them now.
 
-    `reasons` says for a task why nothing does.
+    `reasons` says for a task why nothing does. `versions` are the ids that may be asked for by themselves,
+    and whether an engine has them.
     """
     base = config.base.name
     nothing = Contract(None, MappingProxyType({}), None)
@@ -131,7 +153,13 @@ def build_table(
         routes[name] = _routes(name, "task", contract, answering, task.description, why.get(name, ""))
     for name, pipeline in config.pipelines.items():
         routes[name] = _routes(name, "pipeline", nothing, (), pipeline.description)
-    return Table(MappingProxyType(routes))
+    pinned: dict[str, Route] = {}
+    for version, there in (versions or {}).items():
+        of = routes.get(task_of(version))
+        if of is not None and of.kind == "task":
+            adapter_id = version if there else None
+            pinned[version] = _route(of.name, "task", of.contract, adapter_id, of.description, of.reason)
+    return Table(MappingProxyType(routes), MappingProxyType(pinned))
 
 
 def _routes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.client.errors import AdapterNotLoaded, InvalidArgument
@@ -42,7 +42,7 @@ class Catalogue:
 
     def model(self, name: str) -> Entry:
         """Raises AdapterNotLoaded."""
-        entry = self.entries.get(name)
+        entry = self.entries.get(name) or self._version(name)
         if entry is None and name == BASE:
             entry = self.base
         if entry is None:
@@ -53,11 +53,16 @@ class Catalogue:
             raise AdapterNotLoaded(name, self.adapters, known=True)
         return entry
 
+    def _version(self, name: str) -> Entry | None:
+        """A task's, by the id that answers carry; whether it is loaded the gateway says when it is asked."""
+        task = self.entries.get(name.partition("@")[0])
+        return replace(task, id=name) if "@" in name and task is not None and task.kind == "task" else None
+
     def adapter(self, name: str) -> Entry:
         """A task, or the base for its name. Raises AdapterNotLoaded, InvalidArgument."""
         if name in self.entries and self.entries[name].kind == "pipeline":
             raise InvalidArgument("set_lora_adapter", f"'{name}' is a pipeline; use_model('{name}') calls it")
-        if name not in self.entries and name != BASE:
+        if name not in self.entries and name != BASE and self._version(name) is None:
             raise AdapterNotLoaded(name, self.adapters)
         return self.model(name)
 

@@ -153,7 +153,7 @@ class EngineEndpoint:
     ) -> None:
         """Raises RequestError only before the first byte of an answer went out."""
         call = self._call(exchange, principal, body)
-        if not self._relay.replicas.servable(call.route.name):
+        if not self._relay.replicas.servable(call.asked):
             await self._wait(exchange, principal, body, send)
             call = self._call(exchange, principal, body)  # by the table of now
         route = call.route
@@ -205,7 +205,7 @@ class EngineEndpoint:
     async def _wait(self, exchange: Exchange, principal: Principal, body: Buffer, send: Send) -> None:
         """Until there is an engine; where a fallback would take the request, no longer than that says."""
         call = self._call(exchange, principal, body)
-        name, fallback = call.route.name, call.route.contract.fallback
+        name, fallback = call.asked, call.route.contract.fallback
         if fallback is not None and self._goes_elsewhere(exchange, principal, body, "cold"):
             # The engine is asked for all the same: the next requests are to be its own.
             try:
@@ -253,7 +253,7 @@ class EngineEndpoint:
                 raise _not_of_a_pipeline(route, dialect)
             sticky = dialect.sticky_of(fields) or principal.name.encode() or None
             route = exchange.route = route.pick(sticky)
-        return _Call(route, fields, flag_field(fields, "stream"), len(body), sticky)
+        return _Call(model, route, fields, flag_field(fields, "stream"), len(body), sticky)
 
 
 def _not_of_a_pipeline(route: Route, dialect: Dialect) -> RequestError:
@@ -267,11 +267,19 @@ def _not_of_a_pipeline(route: Route, dialect: Dialect) -> RequestError:
 class _Call:
     """A checked request."""
 
-    __slots__ = ("fields", "received_bytes", "route", "sticky", "streaming", "usage_wanted")
+    __slots__ = ("asked", "fields", "received_bytes", "route", "sticky", "streaming", "usage_wanted")
 
     def __init__(
-        self, route: Route, fields: Fields, streaming: bool, received_bytes: int, sticky: bytes | None
+        self,
+        asked: str,
+        route: Route,
+        fields: Fields,
+        streaming: bool,
+        received_bytes: int,
+        sticky: bytes | None,
     ) -> None:
+        self.asked = asked
+        """The model's name or a version's id, as the client wrote it."""
         self.sticky = sticky
         self.route = route
         self.fields = fields

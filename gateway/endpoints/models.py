@@ -49,19 +49,19 @@ class Models:
         table = self._replicas.table
         entry = self._anthropics if anthropic else self._entry
         if name is not None:
-            return entry(permitted_route(table, principal, name))
+            return entry(permitted_route(table, principal, name), name)
         names = principal.visible(table.routes)
-        listed = [entry(table.routes[model]) for model in names]
+        listed = [entry(table.routes[model], model) for model in names]
         if not anthropic:
             return {"object": "list", "data": listed}
         ends = {"first_id": names[0], "last_id": names[-1]} if names else {"first_id": None, "last_id": None}
         return {"data": listed, "has_more": False, **ends}
 
-    def _entry(self, route: Route) -> JsonDocument:
+    def _entry(self, route: Route, name: str) -> JsonDocument:
         """One model in OpenAI's form; `root` is the engine's id, `parent` the base."""
         base = next((r for r in self._replicas.table.routes.values() if r.kind == "base"), route)
         return {
-            "id": route.name,
+            "id": name,
             "object": "model",
             "created": self._created(route),
             "owned_by": "lora-gateway",
@@ -87,11 +87,11 @@ class Models:
             "embeddings": False,
         }
 
-    def _anthropics(self, route: Route) -> JsonDocument:
+    def _anthropics(self, route: Route, name: str) -> JsonDocument:
         created = datetime.datetime.fromtimestamp(self._created(route), datetime.UTC)
         return {
             "type": "model",
-            "id": route.name,
+            "id": name,
             "display_name": route.description or route.name,
             "created_at": created.isoformat().replace("+00:00", "Z"),
             "max_input_tokens": self._replicas.context_tokens(),

@@ -87,6 +87,16 @@ def test_batch_runs_tasks_and_pipelines_and_its_files_say_what_came(tmp_path: Pa
     run(tmp_path, work)
 
 
+def test_lines_may_ask_for_a_version_by_its_id(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        batch = await until(made, await create(made, [line(1, NAMING)]), "completed")
+        assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
+        batch = await until(made, await create(made, [line(1, "naming@dddddddddddd")]), "failed")
+        assert [code for code, *_ in flaws_of(batch)] == ["model_not_found"]
+
+    run(tmp_path, work)
+
+
 def test_batch_without_failures_has_no_error_file(tmp_path: Path) -> None:
     async def work(made: Stack) -> None:
         batch = await until(made, await create(made, [line(1)]), "completed")
