@@ -80,7 +80,7 @@ class Attached(Keeper):
 
     def _answers(self) -> None:
         """Raises EngineFailure."""
-        self.residents.begin()
+        self.residents.answers()
 
     def _lost(self, reason: str) -> None:
         if "404" in reason and "load_lora_adapter" in reason:

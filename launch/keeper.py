@@ -13,8 +13,8 @@ from gateway.errors import EngineFailure, LoraGatewayError
 from gateway.snapshot import EngineStatus
 from launch.desired import Version
 from launch.host import Host
-from launch.proof import Canary
 from launch.residents import EngineDoor, Residents
+from launch.scoring import Kept
 from launch.states import Event, after
 from launch.threads import in_thread
 
@@ -35,7 +35,7 @@ class Keeper:
         self.host = host
         self.status = status
         self._build = build
-        self.residents = Residents(status.url, host.config.base.name, build, door)
+        self.residents = Residents(status.url, host.config.base.name, door, reads=status.prompt_logprobs)
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -59,7 +59,7 @@ class Keeper:
         """Go to the state that `event` leads to. Raises ValueError where it cannot come now."""
         self.update(state=after(self.status.state, event), **changes)
 
-    async def ensure(self, version: Version, key: str, system: str | None = None) -> Canary:
+    async def ensure(self, version: Version, key: str, system: str | None = None) -> Kept:
         """Load and prove one adapter on the running engine. Raises ConfigError, EngineFailure.
 
         `system` is the prompt that its task will have, where that is not what the task has now.
@@ -67,13 +67,13 @@ class Keeper:
         async with self._one_at_a_time:
             known = self.host.fingerprint(version.id, self._build)
             system = self.host.system_of(version) if system is None else system
-            canary = await in_thread(self.residents.ensure, version, key, system, known)
+            kept = await in_thread(self.residents.ensure, version, key, system, known)
             if self.ready and not self.residents.proved_together:
                 await self._prove_together_late(version)
-            if known is None:
-                self.host.keep_fingerprint(version.id, self._build, canary.to_json())
+            if known is None or Kept.from_json(known) is None:
+                self.host.keep_fingerprint(version.id, self._build, kept.to_json())
         self._publish_loaded()
-        return canary
+        return kept
 
     async def unload(self, adapter_id: str) -> None:
         """Unload one adapter; an engine that is gone has none."""

@@ -1,65 +1,30 @@
-"""Ready means proven: real completions on base and adapters, each adapter changes the answer, each answers as
-it did when it was proven first, and a batch of all of them mixes nobody's answer with another's."""
+"""Ready means proven: each adapter changes what the base scores, each scores as when it was proven first, and
+a batch of all of them mixes nobody's answer with another's.
+
+Base and adapter are asked side by side, round after round, until the error is small enough
+(`Repeats.rounds`).
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from gateway.errors import ConfigError, EngineFailure
-from launch.engine_http import call
+from launch.repeats import MOST_ROUNDS, Repeats, spread, usual
+from launch.scoring import WRITTEN, Ask, Kept, Score, distance
 
-TOKENS = 8
+COMPANIES = (2, 4, 8)
+"""How many copies of the base are asked at once, to see whether that moves a score."""
 COPIES = 2
-"""Requests of each model that are sent at once."""
-NOISE = 0.1
-"""Log-probability; between a batch of one and of 18 in bfloat16 the first token's moved by less."""
-SAME_WITHIN = 1e-6
-"""Log-probability; what an adapter without effect leaves exactly as it was."""
-MOST_IN_BATCH = 32
-TEXT = "Members: apple, pear, plum\n"
+"""Of each model in a mixed batch."""
+MOST_IN_BATCH = 16
+CLEAR = 4.0
+"""What two scores of one model never differ by: so many times what others of its scores do."""
 
-
-@dataclass(frozen=True)
-class Canary:
-    """The fixed greedy answer to one prompt."""
-
-    tokens: tuple[str, ...]
-    logprobs: tuple[float, ...]
-
-    def distance(self, other: Canary) -> float:
-        """The largest difference of log-probabilities, up to and with the first token that differs."""
-        largest = 0.0
-        pairs = zip(self.tokens, other.tokens, self.logprobs, other.logprobs, strict=False)
-        for mine, theirs, logprob, other_logprob in pairs:
-            largest = max(largest, abs(logprob - other_logprob))
-            if mine != theirs:
-                break
-        return largest
-
-    def agrees(self, other: Canary) -> bool:
-        """Whether both may come from the same weights: half of the tokens are the same, and as likely.
-
-        The distance alone does not tell: two other tokens may happen to be as likely as each other.
-        """
-        half = max(1, len(self.tokens) // 2)
-        return self.tokens[:half] == other.tokens[:half] and self.distance(other) <= NOISE
-
-    @property
-    def fingerprint(self) -> str:
-        """Twelve hex digits over the tokens."""
-        return hashlib.sha256("\0".join(self.tokens).encode()).hexdigest()[:12]
-
-    def to_json(self) -> str:
-        return json.dumps({"tokens": self.tokens, "logprobs": self.logprobs})
-
-    @classmethod
-    def from_json(cls, text: str) -> Canary:
-        document = json.loads(text)
-        return cls(tuple(document["tokens"]), tuple(document["logprobs"]))
+LONGEST = 3 * MOST_ROUNDS
 
 
 @dataclass(frozen=True)
@@ -72,60 +37,148 @@ class Subject:
     system: str
 
 
-Ask = Callable[[str, str], Canary]
-"""Model and system prompt → its canary's answer."""
+@dataclass(frozen=True)
+class Rounds:
+    """Scores of base and adapter, one of each from every round."""
+
+    base: tuple[Score, ...]
+    own: tuple[Score, ...]
+
+    @property
+    def same(self) -> bool:
+        """A score of the adapter's is one of the base's, to the digit: it acts on none of the text."""
+        return not {score.values for score in self.base}.isdisjoint(score.values for score in self.own)
+
+    @property
+    def between(self) -> float:
+        return min(mine.distance(theirs) for mine in self.own for theirs in self.base)
+
+    @property
+    def within(self) -> float:
+        return max(spread(self.base), spread(self.own))
+
+    def acts(self, needed: int) -> bool:
+        """Whether the adapter acts, `needed` being the rounds that this takes where the base repeats itself.
+
+        On an engine that does not, each of the adapter's scores must be further from each of the base's than
+        any two of one model are: clearly, or in so many rounds that chance cannot have dealt them out so.
+        """
+        if self.same:
+            return False
+        if usual(self.base)[1] >= needed:
+            return True
+        least = self.within if len(self.base) >= MOST_ROUNDS else CLEAR * self.within
+        return len(self.base) >= needed and self.between > least
+
+    @property
+    def go_on(self) -> bool:
+        """Whether more rounds may tell: longer where the base repeats itself, though not each time."""
+        asked = len(self.base)
+        return asked < MOST_ROUNDS or (asked < LONGEST and 4 * usual(self.base)[1] > asked)
+
+    def kept(self) -> Kept:
+        score, times = usual(self.own)
+        return Kept(score, usual(self.base)[0], 0.0 if times > 1 else spread(self.own))
 
 
-def asker(url: str) -> Ask:
-    """Asks the engine at `url`. What it returns raises EngineFailure."""
-    return lambda model, system: canary(url, model, system)
+def measure_base(ask: Ask, base: str) -> Repeats:
+    """How the engine repeats itself. Raises EngineFailure."""
+    return Repeats([score for count in COMPANIES for score in _at_once(ask, [base] * count, "", WRITTEN)])
 
 
-def prove_adapter(ask: Ask, base: str, subject: Subject, known: Canary | None) -> Canary:
-    """The adapter's own answer. Raises ConfigError where it has no effect, EngineFailure where its answer is
-    not the `known` one.
-
-    Under traffic a batch's size moves every answer a little, so base and adapter are asked together and more
-    than once, and the adapter's effect must be larger than what moves each of them.
+def prove_adapter(ask: Ask, base: str, subject: Subject, repeats: Repeats, known: Kept | None) -> Kept:
+    """What the adapter scores. Raises ConfigError where it has no effect, EngineFailure where it does not
+    score what is `known` of it.
     """
     # One adapter may act only under the system prompt that it was trained with.
-    for system in dict.fromkeys(["", subject.system]):
-        base_answers, own_answers = _side_by_side(ask, base, subject.id, system)
-        moved = max(_spread(base_answers), _spread(own_answers))
-        effect = min(mine.distance(theirs) for mine in own_answers for theirs in base_answers)
-        if effect > max(SAME_WITHIN, moved):
-            break
-    else:
-        mend = "has no effect: it answers exactly as the base does; was it trained and saved?"
+    needed = repeats.rounds
+    plain = rounds = compare(ask, base, subject.id, "", needed)
+    repeats.note(plain.base)
+    if not plain.acts(needed) and subject.system:
+        rounds = compare(ask, base, subject.id, subject.system, needed)
+    if rounds.same:
+        mend = "has no effect: it scores a text exactly as the base does; was it trained and saved?"
         raise ConfigError(subject.key, subject.path, mend)
-    answer = own_answers[0] if not system else ask(subject.id, "")
-    if known is not None and min(answer.distance(known), _nearest(ask, subject.id, known)) > NOISE:
-        raise EngineFailure(
-            f"{subject.id} does not answer as it did when it was proven first",
-            "the engine may serve other weights under its name; remove it and add it again",
+    if not rounds.acts(needed):
+        mend = (
+            "has an effect that cannot be told from this engine's own rounding: in log-probability it is "
+            f"{rounds.between:.4f} from the base, and one model's answers differ by {rounds.within:.4f}"
         )
-    return answer
+        raise ConfigError(subject.key, subject.path, mend)
+    if known is not None and not is_known(plain, known):
+        again = compare(ask, base, subject.id, "", MOST_ROUNDS)
+        plain = Rounds(plain.base + again.base, plain.own + again.own)
+        if not is_known(plain, known):
+            raise EngineFailure(
+                f"{subject.id} does not answer as it did when it was proven first",
+                "the engine may serve other weights under its name; remove it and add it again",
+            )
+    return plain.kept()
 
 
-def prove_mixed(ask: Ask, alone: Mapping[str, Canary], fillers: Sequence[str] = ()) -> None:
-    """Ask every model at once; each must answer as it did alone. Raises EngineFailure.
+def compare(ask: Ask, base: str, adapter_id: str, system: str, needed: int) -> Rounds:
+    """Rounds until it is known whether the adapter acts. Raises EngineFailure."""
+    rounds = Rounds((), ())
+    while rounds.go_on:
+        order = [base, adapter_id]
+        random.shuffle(order)  # so that neither has the better place in the engine's queue
+        found = dict(zip(order, _at_once(ask, order, system, 1), strict=True))
+        rounds = Rounds((*rounds.base, found[base]), (*rounds.own, found[adapter_id]))
+        if rounds.same or rounds.acts(needed):
+            break
+    return rounds
+
+
+def is_known(rounds: Rounds, known: Kept) -> bool:
+    """Whether an adapter's scores may come from the weights that gave the `known` one.
+
+    Where the base scores to the digit what it did beside them, so must the adapter. Where it does not, this
+    is another machine, and by how much that rounds otherwise is seen from the base.
+    """
+    if any(score.values == known.own.values for score in rounds.own):
+        return True
+    now = rounds.kept()
+    moved = max(now.moved, known.moved, min(score.distance(known.base) for score in rounds.base))
+    return now.own.distance(known.own) <= CLEAR * moved
+
+
+def prove_mixed(ask: Ask, alone: Mapping[str, Score], fillers: Sequence[str] = ()) -> None:
+    """Ask every model at once; each must answer as it did in its own company. Raises EngineFailure.
 
     `fillers` are asked first, so that they hold the slots that the others leave free.
-
-    A batch of another size rounds otherwise, so an answer is not held against its own to the digit: it is a
-    mix-up when it agrees with another model's and not with its own.
     """
     for batch in _batches(fillers):
-        _ask_at_once(ask, batch)
+        _at_once(ask, batch, "", 1)
     for batch in _batches([model for model in alone for _ in range(COPIES)]):
-        answers = _ask_at_once(ask, batch)
-        for model, answer in zip(batch, answers, strict=True):
-            like = [other for other, own in alone.items() if answer.agrees(own)]
-            if like and model not in like:
+        for model, answer in zip(batch, _at_once(ask, batch, "", WRITTEN), strict=True):
+            like = mistaken_for(answer, model, alone)
+            if like:
                 raise EngineFailure(
-                    f"in a mixed batch {model} answers as {like[0]} does",
+                    f"in a mixed batch {model} answers as {like} does",
                     "this build of vLLM mixes adapters up; nothing that it answers could be trusted",
                 )
+
+
+def in_company(ask: Ask, model: str) -> Score:
+    """A model's answer beside copies of its own request, with what it writes. Raises EngineFailure."""
+    return _at_once(ask, [model] * COPIES, "", WRITTEN)[0]
+
+
+def mistaken_for(answer: Score, model: str, alone: Mapping[str, Score]) -> str:
+    """The other model whose answer this is, or empty.
+
+    A batch of another size may round otherwise: it is another's where it is that one's to the digit, or so
+    much nearer to it that rounding cannot have moved it there.
+    """
+    for part, mine in enumerate(answer.parts):
+        own = alone[model].parts[part]
+        others = {name: score.parts[part] for name, score in alone.items() if score.parts[part] != own}
+        if mine == own or not others:
+            continue
+        nearest = min(others, key=lambda name: distance(mine, others[name]))
+        if CLEAR * distance(mine, others[nearest]) < distance(mine, own):
+            return nearest
+    return ""
 
 
 def _batches(models: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -133,49 +186,6 @@ def _batches(models: Sequence[str]) -> Iterator[Sequence[str]]:
         yield models[start : start + MOST_IN_BATCH]
 
 
-def _ask_at_once(ask: Ask, models: Sequence[str], system: str = "") -> list[Canary]:
+def _at_once(ask: Ask, models: Sequence[str], system: str, written: int) -> list[Score]:
     with ThreadPoolExecutor(len(models)) as threads:
-        return list(threads.map(lambda model: ask(model, system), models))
-
-
-def _side_by_side(
-    ask: Ask, base: str, adapter_id: str, system: str
-) -> tuple[Sequence[Canary], Sequence[Canary]]:
-    answers = _ask_at_once(ask, [base, adapter_id] * COPIES, system)
-    return answers[::2], answers[1::2]
-
-
-def _spread(answers: Sequence[Canary]) -> float:
-    return max(answers[0].distance(other) for other in answers)
-
-
-def _nearest(ask: Ask, model: str, known: Canary) -> float:
-    """One more answer's distance: a single one may have met an odd batch."""
-    return ask(model, "").distance(known)
-
-
-def canary(url: str, model: str, system: str) -> Canary:
-    """A greedy completion with log-probabilities; plain text, so that no chat template is needed."""
-    body = {
-        "model": model,
-        "prompt": f"{system}\n{TEXT}",
-        "max_tokens": TOKENS,
-        "temperature": 0,
-        "logprobs": 1,
-        "seed": 0,
-    }
-    return read_canary(model, call(f"{url}/v1/completions", body))
-
-
-def read_canary(model: str, answer: object) -> Canary:
-    """Take tokens and log-probabilities out of a completion. Raises EngineFailure."""
-    choices = answer.get("choices") if isinstance(answer, Mapping) else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    if isinstance(answer, Mapping) and answer.get("model") not in (None, model):
-        raise EngineFailure(f"{model}: the engine answered as {answer.get('model')}")
-    logprobs = first.get("logprobs") if isinstance(first, dict) else None
-    if isinstance(logprobs, dict):
-        tokens, values = logprobs.get("tokens"), logprobs.get("token_logprobs")
-        if isinstance(tokens, list) and isinstance(values, list) and tokens and len(tokens) == len(values):
-            return Canary(tuple(map(str, tokens)), tuple(float(value) for value in values))
-    raise EngineFailure(f"{model}: the engine's first completion is empty")
+        return list(threads.map(lambda model: ask(model, system, written), models))

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from gateway.errors import ConfigError, EngineFailure, LoraGatewayError
 from launch.desired import Version
 from launch.engine_http import load_adapter, served_models, unload_adapter
-from launch.proof import Ask, Canary, Subject, asker, prove_adapter, prove_mixed
+from launch.proof import Subject, in_company, measure_base, prove_adapter, prove_mixed
+from launch.repeats import Repeats
+from launch.scoring import Ask, Kept, asker
 
 LOAD_TRIES = 3
-
-
-class Fingerprints(Protocol):
-    """Where proofs are kept (`launch.store.Store`)."""
-
-    def fingerprint(self, adapter_id: str, base: str) -> str | None: ...
-
-    def keep_fingerprint(self, adapter_id: str, base: str, canary: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -30,33 +23,38 @@ class EngineDoor:
     models: Callable[[str], Mapping[str, str]] = served_models
     load: Callable[..., None] = load_adapter
     unload: Callable[[str, str], None] = unload_adapter
-    asker: Callable[[str], Ask] = asker
+    asker: Callable[[str, bool], Ask] = asker
 
 
 class Residents:
     """Blocking: call it in a thread, one call at a time."""
 
-    def __init__(self, url: str, base: str, build: str, door: EngineDoor | None = None) -> None:
-        """`build` names base, type and engine: log-probabilities are only comparable within one."""
+    def __init__(self, url: str, base: str, door: EngineDoor | None = None, *, reads: bool = True) -> None:
+        """`reads`: the engine may be asked to score a prompt beside other requests."""
         self.url = url
         self._base = base
-        self._build = build
         self._door = door or EngineDoor()
-        self._ask = self._door.asker(url)
-        self.base_canary: Canary | None = None
-        self.proven: dict[str, Canary] = {}
+        self._ask = self._door.asker(url, reads)
+        self.repeats: Repeats | None = None
+        """How the base repeats itself here, from the engine's start on."""
+        self.proven: dict[str, Kept] = {}
         self.failed: dict[str, str] = {}
         """Ids that could not be loaded or proven here, with the reason."""
         self.proved_together = False
         self._paths: dict[str, str] = {}
 
-    def begin(self) -> None:
+    def answers(self) -> None:
         """The base completes. Raises EngineFailure."""
         if self._base not in self._door.models(self.url):
             raise EngineFailure(f"the engine does not serve {self._base}")
-        self.base_canary = self._ask(self._base, "")
+        self._ask(self._base, "", 1)
 
-    def ensure(self, version: Version, key: str, system: str, known: str | None) -> Canary:
+    def begin(self) -> None:
+        """The base completes, and how it repeats itself is known. Raises EngineFailure."""
+        self.answers()
+        self._known_repeats()
+
+    def ensure(self, version: Version, key: str, system: str, known: str | None) -> Kept:
         """Load and prove one adapter. Raises ConfigError or EngineFailure; then it is not there."""
         adapter_id = version.id
         if adapter_id in self.proven:
@@ -64,8 +62,8 @@ class Residents:
         try:
             self._load(version)
             subject = Subject(key, version.path, adapter_id, system)
-            expected = None if known is None else Canary.from_json(known)
-            answer = prove_adapter(self._ask, self._base, subject, expected)
+            expected = None if known is None else Kept.from_json(known)
+            answer = prove_adapter(self._ask, self._base, subject, self._known_repeats(), expected)
         except LoraGatewayError as error:
             self.failed[adapter_id] = str(error)
             self._discard(adapter_id)
@@ -81,10 +79,14 @@ class Residents:
         vLLM's own CPU kernels answer the base from the last slot, which shows only once that is taken; the
         free ones hold copies of an adapter meanwhile. Raises EngineFailure.
         """
-        if not self.proven or self.base_canary is None:
+        if not self.proven:
             return
-        with self._copies(max(0, (slots or 0) - len(self.proven)), self.base_canary) as copies:
-            prove_mixed(self._ask, {self._base: self.base_canary, **self.proven}, copies)
+        alone = {self._base: self._known_repeats().usual}
+        for adapter_id, kept in self.proven.items():
+            # What it reads is held against what was proven, what it writes against copies of itself.
+            alone[adapter_id] = replace(in_company(self._ask, adapter_id), read=kept.own.read)
+        with self._copies(max(0, (slots or 0) - len(self.proven))) as copies:
+            prove_mixed(self._ask, alone, copies)
         self.proved_together = True
 
     def unload(self, adapter_id: str) -> None:
@@ -103,13 +105,13 @@ class Residents:
         self.proven.clear()
         self.failed.clear()
         self._paths.clear()
-        self.base_canary = None
+        self.repeats = None
         self.proved_together = False
 
     @contextmanager
-    def _copies(self, count: int, base: Canary) -> Iterator[list[str]]:
+    def _copies(self, count: int) -> Iterator[list[str]]:
         """So many copies of the adapter that is least like the base, loaded for the block."""
-        original = max(self.proven, key=lambda one: self.proven[one].distance(base))
+        original = max(self.proven, key=lambda one: self.proven[one].own.distance(self.proven[one].base))
         names = [f"{original}-proof-{number}" for number in range(count)]
         try:
             for name in names:
@@ -118,6 +120,11 @@ class Residents:
         finally:
             for name in names:
                 self._discard(name)
+
+    def _known_repeats(self) -> Repeats:
+        if self.repeats is None:
+            self.repeats = measure_base(self._ask, self._base)
+        return self.repeats
 
     def _load(self, version: Version) -> None:
         for attempt in range(LOAD_TRIES):

@@ -27,9 +27,9 @@ from launch.intake import Intake
 from launch.keeper import say
 from launch.ledger import Ledger
 from launch.managed import Managed, Means
-from launch.proof import Canary
 from launch.publisher import Publisher
 from launch.reloading import Reloading
+from launch.scoring import Kept
 from launch.serving import Serving
 from launch.shapes import Base
 from launch.signals import StopSignals
@@ -130,15 +130,19 @@ class Supervisor:
 
     def fingerprint(self, adapter_id: str, build: str) -> str | None:
         known = self._store.fingerprint(adapter_id, build) or self._unkept.get((adapter_id, build))
-        if known is not None:
-            self._fingerprints[adapter_id] = Canary.from_json(known).fingerprint
+        self._show(adapter_id, known)
         return known
 
     def keep_fingerprint(self, adapter_id: str, build: str, canary: str) -> None:
         """On a full disk later: an adapter that is proven is served."""
         self._unkept[adapter_id, build] = canary
         self._keep_fingerprints()
-        self._fingerprints[adapter_id] = Canary.from_json(canary).fingerprint
+        self._show(adapter_id, canary)
+
+    def _show(self, adapter_id: str, known: str | None) -> None:
+        kept = None if known is None else Kept.from_json(known)
+        if kept is not None:
+            self._fingerprints[adapter_id] = kept.fingerprint
 
     async def quiet(self, timeout_s: float) -> bool:
         self.publisher.publish()

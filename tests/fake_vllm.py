@@ -106,8 +106,11 @@ class Handler(BaseHTTPRequestHandler):
             acts = "base"
         digest = hashlib.sha256(f"{acts}|{body.get('prompt')}".encode()).hexdigest()
         tokens = [digest[:4], digest[4:8]]
-        logprobs = {"tokens": tokens, "token_logprobs": [-int(token, 16) / 6553.6 for token in tokens]}
+        values = [-int(token, 16) / 6553.6 for token in tokens]
+        logprobs = {"tokens": tokens, "token_logprobs": values}
         choice = {"index": 0, "text": "".join(tokens), "logprobs": logprobs, "finish_reason": "stop"}
+        if "prompt_logprobs" in body:
+            choice["prompt_logprobs"] = [None, *({"1": {"logprob": value}} for value in values)]
         if "messages" in body:
             choice = {"index": 0, "message": {"role": "assistant", "content": model}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}

@@ -24,7 +24,7 @@ from launch.base import resolve_base
 from launch.bench import machine
 from launch.bench.churn_load import Clients, Tally, asked_directly
 from launch.bench.churn_operator import Change, Operator
-from launch.bench.churn_truth import PROMPTS, Truth, ask_alone
+from launch.bench.churn_truth import PROMPTS, Truth, learn_answers
 from launch.bench.dummy_adapters import AdapterShape, write_dummy_adapter
 from launch.bench.engine_config import GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine_report import console, write_result
@@ -33,14 +33,13 @@ from launch.bench.places import RESULTS
 from launch.control_client import ControlClient
 from launch.engine_http import load_adapter, unload_adapter
 from launch.ports import free_port
-from launch.proof import NOISE
 from launch.shapes import Base
 
 TASKS = ("red", "green", "blue", "grey")
 VERSIONS = 3
 SHAPE = AdapterShape(4, ("q_proj", "v_proj", "o_proj"))
 STRENGTH = 0.1
-"""Of lora_B: at 0.02 half of two random adapters' answers lie within the noise, at 0.1 seven in a hundred."""
+"""Of lora_B."""
 CLIENTS = 24
 PAUSE_S = 2.0
 
@@ -116,7 +115,7 @@ def measure(given: Config, scratch: Path, plan: Plan) -> dict[str, object]:
             "versions": VERSIONS,
             "told_apart": round(told_apart, 3),
             "told_apart_at_least": f"{worst} of {len(PROMPTS)} prompts",
-            "noise": NOISE,
+            "rounding": round(truth.rounding, 6),
         },
         "took_s": round(took_s, 1),
         "statuses": dict(tally.statuses),
@@ -183,7 +182,7 @@ def learn(url: str, base: str, folders: Mapping[str, Sequence[Path]], keep: set[
             known[adapter_id(task, settings, path / "adapter_model.safetensors")] = path
     for name, path in known.items():
         load_adapter(url, name, path)
-    truth = ask_alone(lambda model, prompt: asked_directly(url, model, prompt), [base, *known], base)
+    truth = learn_answers(lambda model, prompt: asked_directly(url, model, prompt), [base, *known], base)
     for name in known:
         if name not in keep:
             unload_adapter(url, name)

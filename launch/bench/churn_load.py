@@ -15,9 +15,12 @@ from urllib.parse import urlsplit
 
 from gateway.errors import EngineFailure
 from launch.bench.churn_truth import PROMPTS, Truth, Verdict
-from launch.proof import Canary, read_canary
+from launch.engine_http import call
+from launch.scoring import Score, read_score, request
 
-TOKENS = 2
+TOKENS = 4
+"""Forced, so that each answer has a number for every place."""
+WELL = frozenset({"own", "untold"})
 DOCUMENTED = frozenset({"404 model_not_found", "503 adapter_not_loaded", "429 rate_limit_exceeded"})
 """What a client may meet while a task is removed and comes back; anything else is a fault."""
 
@@ -93,22 +96,14 @@ class Clients:
             tally.by_id[adapter_id] += 1
             tally.verdicts[verdict.what] += 1
             tally.own_distances.append(verdict.own_distance)
-            if verdict.what != "own":
+            if verdict.what not in WELL:
                 tally.faults.append(f"{adapter_id}: an answer is {verdict}")
 
     def _ask(
         self, connection: http.client.HTTPConnection, task: str, prompt: int, *, stream: bool
     ) -> tuple[str, Verdict | None, str]:
         """Status with its error code, verdict, id. Raises EngineFailure for an answer that is not whole."""
-        body = {
-            "model": task,
-            "prompt": PROMPTS[prompt],
-            "max_tokens": TOKENS,
-            "temperature": 0,
-            "logprobs": 1,
-            "seed": 0,
-            "stream": stream,
-        }
+        body = {**request(task, PROMPTS[prompt], TOKENS), "stream": stream}
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
         connection.request("POST", "/v1/completions", json.dumps(body), headers)
         answer = connection.getresponse()
@@ -122,7 +117,7 @@ class Clients:
             raise EngineFailure(f"the header says {said}, the answer {document.get('model')}")
         if not said.startswith(f"{task}@"):
             raise EngineFailure(f"{task} was answered by {said}")
-        return "200", self._truth.judge(said, prompt, read_canary(said, document)), said
+        return "200", self._truth.judge(said, prompt, read_score(said, document, reads=False)), said
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self._address.hostname or "", self._address.port, timeout=120)
@@ -133,7 +128,6 @@ def gathered(content: bytes) -> dict[str, object]:
     lines = [line.removeprefix(b"data: ") for line in content.split(b"\n") if line.startswith(b"data: ")]
     if not lines or lines[-1] != b"[DONE]":
         raise EngineFailure(f"a stream without its end: {content[-200:]!r}")
-    tokens: list[str] = []
     values: list[float] = []
     model = ""
     for line in lines[:-1]:
@@ -141,24 +135,10 @@ def gathered(content: bytes) -> dict[str, object]:
         model = chunk.get("model", model)
         for choice in chunk.get("choices", ()):
             found = choice.get("logprobs") or {}
-            tokens += found.get("tokens", ())
             values += found.get("token_logprobs", ())
-    return {
-        "model": model,
-        "choices": [{"logprobs": {"tokens": tokens, "token_logprobs": values}}],
-    }
+    return {"model": model, "choices": [{"logprobs": {"token_logprobs": values}}]}
 
 
-def asked_directly(url: str, model: str, prompt: str) -> Canary:
+def asked_directly(url: str, model: str, prompt: str) -> Score:
     """The engine's own answer, past the gateway. Raises EngineFailure."""
-    from launch.engine_http import call
-
-    body = {
-        "model": model,
-        "prompt": prompt,
-        "max_tokens": TOKENS,
-        "temperature": 0,
-        "logprobs": 1,
-        "seed": 0,
-    }
-    return read_canary(model, call(f"{url}/v1/completions", body))
+    return read_score(model, call(f"{url}/v1/completions", request(model, prompt, TOKENS)), reads=False)

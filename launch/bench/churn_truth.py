@@ -1,12 +1,18 @@
-"""Whose answer is it? Each adapter's answers, asked alone, and every later answer held against them."""
+"""Whose answer is it? Each adapter's answers, asked alone, and every later answer held against them.
+
+A batch of another size rounds otherwise, so no answer is held against its own by a fixed distance: it is its
+own where it is much nearer to that than to any other model's. How much rounding moves an answer is measured
+first, and models that it could confuse are not told apart.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 
-from launch.proof import NOISE, Canary
+from launch.scoring import Score
 
 PROMPTS = tuple(
     f"Members: {members}\n"
@@ -18,15 +24,18 @@ PROMPTS = tuple(
         "river, lake, sea",
     )
 )
-Answers = tuple[Canary, ...]
+NEARER = 2.0
+"""So many times nearer is whose it is."""
+APART = 6.0
+"""In roundings: with one of up to two, an answer is NEARER to its own than to one so far away."""
+Answers = tuple[Score, ...]
 """One for each of PROMPTS."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`what` is own, another's, the base's, nobody's, or unknown for a model that was not asked before.
-
-    Distances are in log-probability.
+    """`what` is own, another's, the base's, nobody's, untold where no other is apart, or unknown for a model
+    that was not asked before. Distances are in log-probability.
     """
 
     what: str
@@ -45,35 +54,47 @@ class Truth:
 
     alone: Mapping[str, Answers]
     base: str
+    rounding: float
+    """The most that an answer in a batch of all models differs from the same alone."""
 
-    def judge(self, model: str, prompt: int, answer: Canary) -> Verdict:
+    def judge(self, model: str, prompt: int, answer: Score) -> Verdict:
         """Whose answer it is, where `model` is said to have given it."""
         if model not in self.alone:
             return Verdict("unknown")
         own = answer.distance(self.alone[model][prompt])
-        if own <= NOISE:
-            return Verdict("own", model, own, own)
-        nearest = min(self.alone, key=lambda name: answer.distance(self.alone[name][prompt]))
+        others = [name for name in self.alone if self._apart(model, name, prompt)]
+        if not others:
+            return Verdict("untold", own_distance=own)
+        nearest = min(others, key=lambda name: answer.distance(self.alone[name][prompt]))
         distance = answer.distance(self.alone[nearest][prompt])
-        if nearest == model or distance > NOISE:
-            return Verdict("nobody's", nearest, own, distance)
-        return Verdict("the base's" if nearest == self.base else "another's", nearest, own, distance)
+        if NEARER * own <= distance:
+            return Verdict("own", nearest, own, distance)
+        if NEARER * distance <= own:
+            return Verdict("the base's" if nearest == self.base else "another's", nearest, own, distance)
+        return Verdict("nobody's", nearest, own, distance)
 
     def apart(self) -> tuple[float, int]:
         """How well answers can be told apart: the share over all pairs of models and prompts, and for the
         worst pair the number of prompts. An answer of the wrong one of two that are not apart goes unseen.
         """
-        pairs = [
-            [
-                first.distance(second) > 2 * NOISE
-                for first, second in zip(self.alone[one], self.alone[other], strict=True)
-            ]
+        told = [
+            sum(self._apart(one, other, prompt) for prompt in range(len(PROMPTS)))
             for one, other in combinations(self.alone, 2)
         ]
-        told = [sum(pair) for pair in pairs]
-        return sum(told) / (len(pairs) * len(PROMPTS)), min(told)
+        return sum(told) / (len(told) * len(PROMPTS)), min(told)
+
+    def _apart(self, one: str, other: str, prompt: int) -> bool:
+        between = self.alone[one][prompt].distance(self.alone[other][prompt])
+        return between > APART * self.rounding
 
 
-def ask_alone(ask: Callable[[str, str], Canary], models: Sequence[str], base: str) -> Truth:
-    """`ask` takes model and prompt."""
-    return Truth({model: tuple(ask(model, prompt) for prompt in PROMPTS) for model in models}, base)
+def learn_answers(ask: Callable[[str, str], Score], models: Sequence[str], base: str) -> Truth:
+    """`ask` takes model and prompt. Each model alone, then all in one batch."""
+    alone = {model: tuple(ask(model, prompt) for prompt in PROMPTS) for model in models}
+    rounding = 0.0
+    with ThreadPoolExecutor(len(models)) as threads:
+        for number, prompt in enumerate(PROMPTS):
+            together = threads.map(lambda model, prompt=prompt: ask(model, prompt), models)
+            for model, answer in zip(models, together, strict=True):
+                rounding = max(rounding, answer.distance(alone[model][number]))
+    return Truth(alone, base, rounding)

@@ -2,99 +2,183 @@
 
 from __future__ import annotations
 
+import random
+import re
 from collections import Counter
 
 import pytest
 
 from gateway.errors import ConfigError, EngineFailure
-from launch.proof import Canary, Subject, prove_adapter, prove_mixed, read_canary
+from launch.proof import Subject, measure_base, prove_adapter, prove_mixed
+from launch.repeats import FALSE_ALARM, MOST_ROUNDS, Repeats
+from launch.scoring import Kept, Score
 
-BASE, NAMING = Canary(("a", "b"), (-0.5, -1.0)), Canary(("c",), (-3.0,))
+POSITIONS = 64
 SUBJECT = Subject("tasks.naming.adapter", "/b", "naming@1", "Name it.")
+FLOOR = 0.08
+"""What bfloat16 moves a log-probability by in a batch of another shape."""
+
+
+def weights(seed: int, near: Score | None = None, by: float = 1.0) -> Score:
+    """What a model scores; near another's, where that is given."""
+    chance = random.Random(seed)
+    read = tuple((near.read[i] if near else -5.0) + chance.gauss(0, by) for i in range(POSITIONS))
+    return Score(read, read[:8])
+
+
+BASE, NAMING = weights(1), weights(2)
+WEAK = weights(3, BASE, FLOOR)
 
 
 class Engine:
-    """Answers by model and system prompt; `noise` moves every second answer of each model."""
+    """Scores by model and system prompt.
 
-    def __init__(self, answers: dict[tuple[str, str], Canary], noise: float = 0.0) -> None:
-        self.answers = answers
-        self.noise = noise
+    Of each model's answers a share of `odd` is rounded otherwise, by `floor`; with `steady` always in the
+    same way, as where a prompt is cut at the same place.
+    """
+
+    def __init__(
+        self,
+        scores: dict[tuple[str, str], Score],
+        odd: float = 0.0,
+        floor: float = FLOOR,
+        *,
+        steady: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.scores = scores
+        self.odd, self.floor, self.steady = odd, floor, steady
+        self.chance = random.Random(seed)
         self.asked: Counter[str] = Counter()
 
-    def __call__(self, model: str, system: str) -> Canary:
-        found = self.answers.get((model, system)) or self.answers[model, ""]
+    def __call__(self, model: str, system: str, written: int) -> Score:
+        found = self.scores.get((model, system)) or self.scores[model, ""]
         self.asked[model] += 1
-        shift = self.noise * (self.asked[model] % 2)
-        return Canary(found.tokens, tuple(value + shift for value in found.logprobs))
+        if self.chance.random() >= self.odd:
+            return found
+        # Where nothing else differs, two models round alike.
+        return weights(hash(found.read) if self.steady else self.chance.randrange(10**9), found, self.floor)
+
+
+def engine_of(adapter: Score, odd: float = 0.0, *, steady: bool = False, seed: int = 0) -> Engine:
+    return Engine({("base", ""): BASE, ("naming@1", ""): adapter}, odd, steady=steady, seed=seed)
+
+
+def prove(engine: Engine, known: Kept | None = None) -> Kept:
+    return prove_adapter(engine, "base", SUBJECT, measure_base(engine, "base"), known)
 
 
 def test_adapter_that_acts_is_proven() -> None:
-    engine = Engine({("base", ""): BASE, ("naming@1", ""): NAMING})
-    assert prove_adapter(engine, "base", SUBJECT, None) == NAMING
+    assert prove(engine_of(NAMING)).own == NAMING
 
 
-def test_small_effect_counts_where_nothing_else_moves() -> None:
-    slightly = Canary(BASE.tokens, (-0.501, -1.0))
-    engine = Engine({("base", ""): BASE, ("naming@1", ""): slightly})
-    assert prove_adapter(engine, "base", SUBJECT, None) == slightly
+def test_effect_of_the_size_of_rounding_counts_where_the_engine_repeats_itself() -> None:
+    assert prove(engine_of(WEAK)).own == WEAK
+    last_digit = Score((*BASE.read[:-1], BASE.read[-1] + 1e-6), BASE.written)
+    assert prove(engine_of(last_digit)).own == last_digit
 
 
 def test_adapter_that_acts_under_its_system_prompt_alone_is_proven() -> None:
     engine = Engine({("base", ""): BASE, ("naming@1", ""): BASE, ("naming@1", "Name it."): NAMING})
-    assert prove_adapter(engine, "base", SUBJECT, None) == BASE
+    assert prove(engine).own == BASE
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.05])
-def test_adapter_without_effect_is_found_under_traffic_too(noise: float) -> None:
-    engine = Engine({("base", ""): BASE, ("naming@1", ""): BASE}, noise)
-    with pytest.raises(ConfigError, match=r"tasks\.naming\.adapter: /b: has no effect"):
-        prove_adapter(engine, "base", SUBJECT, None)
+@pytest.mark.parametrize("steady", [False, True])
+@pytest.mark.parametrize("odd", [0.0, 0.05, 0.3])
+def test_adapter_without_effect_is_found_whatever_rounds_otherwise(odd: float, steady: bool) -> None:
+    for seed in range(50):
+        with pytest.raises(ConfigError, match=r"tasks\.naming\.adapter: /b: has no effect: it scores a text"):
+            prove(engine_of(BASE, odd, steady=steady, seed=seed))
+
+
+@pytest.mark.parametrize("odd", [0.05, 0.3])
+def test_weak_adapter_is_proven_though_some_answers_round_otherwise(odd: float) -> None:
+    for seed in range(50):
+        engine = engine_of(WEAK, odd, seed=seed)
+        known = prove(engine)
+        assert known.own == WEAK
+        assert prove(engine, known).own == WEAK
+
+
+def test_engine_that_never_repeats_itself_tells_what_is_larger_than_its_rounding() -> None:
+    for seed in range(20):
+        assert prove(engine_of(NAMING, 1.0, seed=seed)).own.distance(NAMING) < 2 * FLOOR
+        with pytest.raises(ConfigError, match="cannot be told from this engine's own rounding"):
+            prove(engine_of(BASE, 1.0, seed=seed))
+
+
+def test_rounds_follow_from_how_often_an_answer_was_odd() -> None:
+    other = weights(9, BASE, FLOOR)
+    steady = Repeats([BASE] * 14)
+    assert (steady.odd_share, steady.rounds) == (1 / 16, 5)
+    steady.note([BASE] * 84)
+    assert steady.rounds == 3
+    for odd in range(8):
+        repeats = Repeats([BASE] * 8 + [other] * odd)
+        assert repeats.odd_share**repeats.rounds <= FALSE_ALARM * 1.001 or repeats.rounds == MOST_ROUNDS
+    assert Repeats([BASE, other, weights(10)]).rounds == MOST_ROUNDS
+    assert 0.5**MOST_ROUNDS <= FALSE_ALARM
+
+
+def test_no_more_is_asked_than_the_answer_takes() -> None:
+    acts, untrained = engine_of(WEAK), engine_of(BASE)
+    prove(acts)
+    assert acts.asked == {"base": 14 + 5, "naming@1": 5}
+    with pytest.raises(ConfigError):
+        prove(untrained)
+    assert untrained.asked == {"base": 14 + 2, "naming@1": 2}  # without and with its system prompt
 
 
 def test_other_weights_under_the_id_are_found() -> None:
-    engine = Engine({("base", ""): BASE, ("naming@1", ""): NAMING})
+    for other in (weights(20), weights(21, WEAK, 1e-5)):
+        with pytest.raises(EngineFailure, match="does not answer as it did"):
+            prove(engine_of(WEAK), Kept(other, BASE, 0.0))
+
+
+def test_machine_that_rounds_otherwise_is_no_other_adapter() -> None:
+    moved_base, moved = weights(30, BASE, FLOOR), weights(31, NAMING, 1.5 * FLOOR)
+    assert prove(engine_of(NAMING), Kept(moved, moved_base, 0.0)).own == NAMING
     with pytest.raises(EngineFailure, match="does not answer as it did"):
-        prove_adapter(engine, "base", SUBJECT, Canary(("d",), (-1.0,)))
-    rounded = Canary(NAMING.tokens, (-3.04,))
-    assert prove_adapter(engine, "base", SUBJECT, rounded) == NAMING
+        prove(engine_of(NAMING), Kept(weights(32), moved_base, 0.0))
+
+
+def test_odd_first_answers_after_a_restart_do_not_cost_a_served_task() -> None:
+    known = prove(engine_of(WEAK))
+
+    class Late(Engine):
+        def __call__(self, model: str, system: str, written: int) -> Score:
+            self.odd = 0.0 if model == "base" or self.asked[model] >= 6 else 1.0
+            return super().__call__(model, system, written)
+
+    late = Late({("base", ""): BASE, ("naming@1", ""): WEAK})
+    assert prove(late, known).own.distance(WEAK) < 2 * FLOOR
 
 
 def test_mixed_batch_where_the_base_answers_as_an_adapter_fails() -> None:
-    mixed = Engine({("base", ""): NAMING, ("naming@1", ""): NAMING})
+    for adapter in (NAMING, WEAK):
+        mixed = Engine({("base", ""): adapter, ("naming@1", ""): adapter})
+        with pytest.raises(EngineFailure, match="in a mixed batch base answers as naming@1 does"):
+            prove_mixed(mixed, {"base": BASE, "naming@1": adapter})
+
+
+def test_mixed_batch_that_mixes_up_what_is_written_alone_fails() -> None:
+    mixed = Engine({("base", ""): Score(BASE.read, NAMING.written), ("naming@1", ""): NAMING})
     with pytest.raises(EngineFailure, match="in a mixed batch base answers as naming@1 does"):
         prove_mixed(mixed, {"base": BASE, "naming@1": NAMING})
 
 
 def test_mixed_batch_may_round_otherwise() -> None:
-    noisy = Engine({("base", ""): Canary(("a", "d"), (-0.52, -1.03)), ("naming@1", ""): NAMING})
-    prove_mixed(noisy, {"base": BASE, "naming@1": NAMING})
+    for seed in range(50):
+        engine = Engine({("base", ""): BASE, ("naming@1", ""): NAMING, ("weak@1", ""): WEAK}, 1.0, seed=seed)
+        prove_mixed(engine, {"base": BASE, "naming@1": NAMING, "weak@1": WEAK})
 
 
-def test_other_tokens_that_happen_to_be_as_likely_are_not_the_same_answer() -> None:
-    other = Canary(("x", "y"), (-0.52, -1.0))
-    assert other.distance(BASE) < 0.1
-    assert not other.agrees(BASE)
-    with pytest.raises(EngineFailure, match="base answers as other@1 does"):
-        prove_mixed(Engine({("base", ""): other, ("other@1", ""): other}), {"base": BASE, "other@1": other})
-    unlike_all = Engine({("base", ""): BASE, ("naming@1", ""): other})
-    prove_mixed(unlike_all, {"base": BASE, "naming@1": NAMING})
+def test_models_of_the_same_weights_cannot_be_mixed_up() -> None:
+    engine = Engine({("base", ""): BASE, ("one@1", ""): NAMING, ("other@1", ""): NAMING}, 0.5)
+    prove_mixed(engine, {"base": BASE, "one@1": NAMING, "other@1": NAMING})
 
 
-def test_canary_is_read_from_a_completion() -> None:
-    answer = {"choices": [{"logprobs": {"tokens": ["a"], "token_logprobs": [-0.5]}}]}
-    assert read_canary("base", answer) == Canary(("a",), (-0.5,))
-    broken_ones: list[object] = [{}, {"choices": []}, {"choices": [{"logprobs": None}]}, []]
-    for broken in broken_ones:
-        with pytest.raises(EngineFailure, match="first completion is empty"):
-            read_canary("base", broken)
-
-
-def test_answer_of_another_model_is_no_proof() -> None:
-    answer = {"model": "base", "choices": [{"logprobs": {"tokens": ["a"], "token_logprobs": [-0.5]}}]}
-    with pytest.raises(EngineFailure, match="answered as base"):
-        read_canary("naming@1", answer)
-
-
-def test_canary_survives_being_kept() -> None:
-    assert Canary.from_json(BASE.to_json()) == BASE
-    assert BASE.fingerprint != NAMING.fingerprint
+def test_what_is_said_of_an_adapter_without_effect_is_true() -> None:
+    with pytest.raises(ConfigError) as raised:
+        prove(engine_of(BASE, 1.0))
+    assert not re.search("exactly", str(raised.value))

@@ -6,11 +6,11 @@ import pytest
 
 from gateway.errors import EngineFailure
 from launch.desired import Version
-from launch.proof import Ask, Canary
 from launch.residents import EngineDoor, Residents
+from launch.scoring import Ask, Score
 
-BASE = Canary(("a", "b"), (-0.5, -1.0))
-OWN = {"/near": Canary(("a", "b"), (-0.5, -1.3)), "/far": Canary(("c",), (-3.0,))}
+BASE = Score((-0.5, -1.0, -2.0), (-0.5, -1.0))
+OWN = {"/near": Score((-0.5, -1.3, -2.0), (-0.5, -1.3)), "/far": Score((-3.0, -4.0, -1.0), (-3.0, -4.0))}
 
 
 class Engine:
@@ -28,7 +28,7 @@ class Engine:
             models=lambda url: {"base": "/base", **self.paths},
             load=lambda url, name, path: self.paths.update({name: path}),
             unload=lambda url, name: self._unload(name),
-            asker=lambda url: self._asker(),
+            asker=lambda url, reads: self._asker(),
         )
 
     def _unload(self, name: str) -> None:
@@ -37,7 +37,7 @@ class Engine:
             self.in_slots.remove(name)
 
     def _asker(self) -> Ask:
-        def ask(model: str, system: str) -> Canary:
+        def ask(model: str, system: str, written: int) -> Score:
             self.asked.append(model)
             if model == "base":
                 full = len(self.in_slots) == self.slots
@@ -50,7 +50,7 @@ class Engine:
 
 
 def residents(engine: Engine, *paths: str) -> Residents:
-    found = Residents("http://engine", "base", "build", engine.door())
+    found = Residents("http://engine", "base", engine.door())
     found.begin()
     for path in paths:
         found.ensure(Version(f"{path[1:]}@1", path), "tasks", "", None)
