@@ -9,6 +9,8 @@ ifndef PYTHON
 PYTHON := $(shell $(FIND_PYTHON))
 endif
 CONFIG ?= configs/demo/config.yaml
+# What the base computes in where tests ask it: auto, bfloat16 or float32.
+DTYPE ?= auto
 BIN := .venv/bin
 UV ?= uv
 # Where the CPU build of torch is looked for when locking.
@@ -45,7 +47,7 @@ test-unit: setup ## run the tests that need no engine
 
 test-engine: setup ## run the tests on a real vLLM
 	@$(BIN)/python -m launch.demo_base
-	@$(BIN)/python -m pytest -q tests/engine
+	@$(BIN)/python -m pytest -q tests/engine --dtype $(DTYPE)
 
 setup-clients: setup ## build ./.venv-clients, and what Node needs (test-clients does it first)
 	@$(PYTHON) -m launch.setup_env clients

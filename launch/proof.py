@@ -106,7 +106,7 @@ def prove_adapter(ask: Ask, base: str, subject: Subject, repeats: Repeats, known
         )
         raise ConfigError(subject.key, subject.path, mend)
     if known is not None and not is_known(plain, known):
-        again = compare(ask, base, subject.id, "", MOST_ROUNDS)
+        again = compare(ask, base, subject.id, "", needed)
         plain = Rounds(plain.base + again.base, plain.own + again.own)
         if not is_known(plain, known):
             raise EngineFailure(

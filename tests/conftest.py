@@ -9,6 +9,15 @@ import pytest
 from gateway.loopback import PROXIES
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--dtype",
+        choices=("auto", "bfloat16", "float32"),
+        default="auto",
+        help="of the base that the engine's tests are served by",
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_proxy() -> None:
     """Nothing that a test starts or asks is beyond this machine."""

@@ -50,6 +50,7 @@ def build_bench_app() -> typer.Typer:
     app.command("engine", context_settings=passed_on)(engine_proxy)
     app.command("pipeline", context_settings=passed_on)(pipeline_proxy)
     app.command("churn", context_settings=passed_on)(churn_proxy)
+    app.command("proof", context_settings=passed_on)(proof_proxy)
     app.command("recovery", context_settings=passed_on)(recovery_proxy)
     app.command("slots", context_settings=passed_on)(slots_proxy)
     app.command("beside", context_settings=passed_on)(beside_proxy)
@@ -95,6 +96,13 @@ def churn_proxy(context: typer.Context) -> None:
     from launch.bench.churn import churn_command
 
     _hand_over("churn", churn_command, context.args)
+
+
+def proof_proxy(context: typer.Context) -> None:
+    """How often the proof of an adapter errs, on a real engine (proof --help lists its options)."""
+    from launch.bench.proof import proof_command
+
+    _hand_over("proof", proof_command, context.args)
 
 
 def recovery_proxy(context: typer.Context) -> None:

@@ -18,19 +18,21 @@ CONFIG = ROOT / "configs/demo/config.yaml"
 
 
 @pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
+def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
     folder = tmp_path_factory.mktemp("real")
     adapters = folder / "adapters-to-add"
     adapters.mkdir()
-    config = _with_roots(folder / "config.json", [CONFIG.parent, adapters])
+    dtype = request.config.getoption("--dtype")
+    config = _configuration(folder / "config.json", dtype, [CONFIG.parent, adapters])
     limit_s = load_config(CONFIG).engine.start_timeout_s
     with real_stack(folder, config, Path(sys.executable), limit_s) as stack:
         yield stack
 
 
-def _with_roots(file: Path, roots: list[Path]) -> Path:
-    """The demo's configuration as JSON, which YAML reads too; with folders for adapters."""
+def _configuration(file: Path, dtype: str, roots: list[Path]) -> Path:
+    """The demo's as JSON, which YAML reads too; with folders for adapters, and the base in that type."""
     document = load_config(CONFIG).model_dump(mode="json", by_alias=True)
+    document["base"]["dtype"] = dtype
     document["adapters"]["roots"] = [str(root) for root in roots]
     file.write_text(json.dumps(document))
     return file

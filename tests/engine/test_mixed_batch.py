@@ -1,20 +1,29 @@
-"""More adapters than LoRA slots, and the base among them in one batch: everybody has their own answer."""
+"""Nobody's answer is another's, and an adapter is shown to act: on the engine that is served, and on one that
+computes in the other type, whatever this machine's is.
+
+A batch of another shape rounds otherwise, in bfloat16 by a tenth of a log-probability and more. Nothing here
+is held against a fixed distance.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
-from gateway.config import load_config
+from gateway.config import Config, load_config
 from launch.base import resolve_base
 from launch.bench.dummy_adapters import AdapterShape, write_dummy_adapter
+from launch.bench.engine_config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
+from launch.bench.engine_stack import running_stack
+from launch.bench.proof_trials import Traffic, load_scaled, try_proofs
 from launch.engine_http import load_adapter, served_models, unload_adapter
-from launch.proof import NOISE, Canary, read_canary
+from launch.hardware import has_slow_bfloat16
+from launch.ports import free_port
+from launch.proof import CLEAR, mistaken_for
+from launch.scoring import WRITTEN, Score, asker, distance
 from tests.engine.conftest import CONFIG, RealStack
 
 pytestmark = pytest.mark.engine
@@ -22,52 +31,84 @@ MADE = 6  # beside the demo's two, on four slots
 SHAPE = AdapterShape(4, ("q_proj", "v_proj", "o_proj", "down_proj"))
 STRENGTH = 0.2
 COPIES = 2
-PROMPTS = ("The capital of France is", "apple\ntruck\nbanana\nbus")
+SYSTEMS = ("", "Name the concept.")
+IN_FLIGHT = 16
+PROOFS = 2  # of each kind; `lora-gateway bench proof` has 200
 
 
-def engine_url(real: RealStack) -> str:
-    found = re.search(r'"url": ?"([^"]+)"', (real.state / "engine.json").read_text())
-    assert found is not None
-    return found[1]
+@pytest.fixture(scope="module", params=["served", "other type"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An engine with the demo's adapters, and others that only it knows."""
+    folder = tmp_path_factory.mktemp("engine")
+    if request.param == "served":
+        real: RealStack = request.getfixturevalue("real")
+        yield from with_made(real.engine_url, folder)
+        return
+    with running_stack(in_the_other_type(request, folder), folder, KEY, gateway=False) as stack:
+        yield from with_made(stack.engine_url, folder)
 
 
-@pytest.fixture(scope="module")
-def engine(real: RealStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The engine itself with random adapters that the gateway does not know."""
-    folder: Path = tmp_path_factory.mktemp("made")
-    base, url = resolve_base(load_config(CONFIG).base), engine_url(real)
-    names = [f"made-{number}" for number in range(MADE)]
+def in_the_other_type(request: pytest.FixtureRequest, folder: Path) -> Config:
+    given = load_config(CONFIG)
+    base = given.base.model_copy(update={"dtype": other_type(request.config.getoption("--dtype"))})
+    return under_test(
+        given.model_copy(update={"base": base}),
+        {name: task.adapter for name, task in given.tasks.items()},
+        state_dir=folder / "state",
+        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
+        engine_port=free_port("engine.port", HOST, ENGINE_PORT),
+    )
+
+
+def other_type(served: str) -> str:
+    if served == "auto":
+        served = "float32" if has_slow_bfloat16() else "bfloat16"
+    return {"float32": "bfloat16", "bfloat16": "float32"}[served]
+
+
+def with_made(url: str, folder: Path) -> Iterator[str]:
+    base = resolve_base(load_config(CONFIG).base)
+    before = served_models(url)
     try:
-        for seed, name in enumerate(names):
-            write_dummy_adapter(folder / name, base, SHAPE, seed, STRENGTH)
-            load_adapter(url, name, folder / name)
+        for seed in range(MADE):
+            write_dummy_adapter(folder / f"made-{seed}", base, SHAPE, seed, STRENGTH)
+            load_adapter(url, f"made-{seed}", folder / f"made-{seed}")
         yield url
     finally:
-        for name in names:
+        for name in served_models(url).keys() - before.keys():
             unload_adapter(url, name)
 
 
-async def ask(client: httpx.AsyncClient, model: str, prompt: str) -> Canary:
-    body = {"model": model, "prompt": prompt, "max_tokens": 8, "temperature": 0, "logprobs": 1}
-    return read_canary(model, (await client.post("/v1/completions", json=body)).json())
+def ask_all(url: str, models: Sequence[str], system: str) -> list[Score]:
+    ask = asker(url, reads=True)
+    with ThreadPoolExecutor(len(models)) as threads:
+        return list(threads.map(lambda model: ask(model, system, WRITTEN), models))
 
 
-async def ask_all(url: str, models: list[str], prompt: str) -> list[Canary]:
-    async with httpx.AsyncClient(base_url=url, timeout=240) as client:
-        return await asyncio.gather(*(ask(client, model, prompt) for model in models))
-
-
-@pytest.mark.parametrize("prompt", PROMPTS)
-def test_base_and_more_adapters_than_slots_in_one_batch(engine: str, prompt: str) -> None:
-    models = [*served_models(engine)]
-    assert models[0] == "base"
-    alone = {model: asyncio.run(ask_all(engine, [model], prompt))[0] for model in models}
-    assert not any(alone[model].agrees(alone["base"]) for model in models[1:])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_base_and_more_adapters_than_slots_in_one_batch(engine: str, system: str) -> None:
+    models = [name for name in served_models(engine) if name.startswith(("base", "made-")) or "@" in name]
+    assert len(models) == MADE + 3
+    alone = {model: ask_all(engine, [model] * COPIES, system)[0] for model in models}
     # The base comes last and again: by then every slot is taken, the last one too.
     mixed = [*(model for model in models for _ in range(COPIES)), *["base"] * COPIES]
-    for model, answer in zip(mixed, asyncio.run(ask_all(engine, mixed, prompt)), strict=True):
-        # A batch of another size rounds otherwise.
-        assert answer.distance(alone[model]) < 2 * NOISE, model
-        if model == "base":
-            assert answer.tokens == alone["base"].tokens
-            assert answer.distance(alone["base"]) < NOISE
+    for model, answer in zip(mixed, ask_all(engine, mixed, system), strict=True):
+        assert mistaken_for(answer, model, alone) == ""
+        for part in (0, 1):  # what it read, and what it wrote
+            own = distance(answer.parts[part], alone[model].parts[part])
+            others = [distance(answer.parts[part], alone[one].parts[part]) for one in models if one != model]
+            assert CLEAR * own < min(others), (model, part)
+
+
+@pytest.mark.parametrize("in_flight", [0, IN_FLIGHT])
+def test_proof_errs_neither_way(engine: str, in_flight: int, tmp_path: Path) -> None:
+    folders = [task.adapter for task in load_config(CONFIG).tasks.values()]
+    loaded = load_scaled(engine, folders, tmp_path, 1 / 16)
+    try:
+        with Traffic(engine, ["base"], in_flight):
+            errors = try_proofs(engine, "base", loaded, in_flight, PROOFS)
+    finally:
+        for name in (*loaded.weak, *loaded.untrained):
+            unload_adapter(engine, name)
+    assert errors.wrong == 0, errors
+    assert (errors.proofs, errors.others_held, errors.mixed_batches) == (PROOFS, PROOFS, 1)

@@ -266,6 +266,7 @@ def test_every_benchmark_is_a_command() -> None:
         "pipeline",
         "slots",
         "churn",
+        "proof",
         "recovery",
         "beside",
     }
