@@ -129,7 +129,7 @@ class Supervisor:
         return system if isinstance(system, str) else ""
 
     def fingerprint(self, adapter_id: str, build: str) -> str | None:
-        known = self._store.fingerprint(adapter_id, build) or self._unkept.get((adapter_id, build))
+        known = self._unkept.get((adapter_id, build)) or self._store.fingerprint(adapter_id, build)
         self._show(adapter_id, known)
         return known
 
