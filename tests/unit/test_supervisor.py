@@ -8,13 +8,16 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from gateway.snapshot import decode_snapshot
 from launch import managed
-from tests.unit.plant import Plant, PlantOptions, adapter_folder, free_port, plant
+from launch.scoring import Kept
+from launch.store import Store
+from tests.unit.plant import BUILD, Plant, PlantOptions, adapter_folder, free_port, plant
 
 Work = Callable[[Plant], Awaitable[None]]
 
@@ -40,6 +43,24 @@ def test_engine_is_ready_once_its_adapters_are_proven(tmp_path: Path) -> None:
         await made.until(lambda: made.on_disk.engines[0].state == "ready")  # published at the turn's end
 
     run(tmp_path, work)
+
+
+def test_answers_that_an_earlier_release_kept_are_measured_anew(tmp_path: Path) -> None:
+    async def prove(made: Plant) -> None:
+        await made.until_state("ready")
+        proven.append(made.engine.loaded[0])
+
+    def kept() -> str:
+        with closing(Store(tmp_path / "state")) as store:
+            return store.fingerprint(proven[0], BUILD) or ""
+
+    proven: list[str] = []
+    run(tmp_path, prove)
+    with closing(Store(tmp_path / "state")) as store:
+        store.keep_fingerprint(proven[0], BUILD, '{"tokens": [" a"], "logprobs": [-9.5]}')
+    run(tmp_path, prove)
+    assert proven[0] == proven[1]
+    assert Kept.from_json(kept()) is not None
 
 
 def test_state_file_and_socket_are_the_owners_alone(tmp_path: Path) -> None:
