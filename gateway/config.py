@@ -109,6 +109,9 @@ def environment() -> dict[str, str]:
 def _read_document(path: Path) -> dict[object, object]:
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        mend = "lora-gateway init writes one, --config names one, lora-gateway demo needs none"
+        raise ConfigError("--config", str(path), f"cannot be read: no such file; {mend}") from error
     except OSError as error:
         raise ConfigError("--config", str(path), f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -236,7 +236,10 @@ def _check_engine(report: Report, config: Config) -> None:
     if config.engines:
         return
     if importlib.util.find_spec("vllm") is None:
-        text = "vLLM is not installed here; run make setup, or attach servers under engines"
+        text = (
+            "vLLM is not installed here; run make setup in a checkout, or pip install 'lora-gateway[gpu]' "
+            "(without a card: [cpu]), or attach servers under engines"
+        )
         report.findings.append(Finding("error", "engine", text))
 
 

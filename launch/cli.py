@@ -18,8 +18,9 @@ from gateway.snapshot import FILE, EngineStateName, EngineStatus, Snapshot, read
 from launch.__main__ import complain, launch, with_state_dir
 from launch.adapter_commands import build_adapters_app
 from launch.demo import run_demo
+from launch.init_command import init_command
 from launch.keys import build_keys_app
-from launch.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, state_folder
+from launch.options import DEMO_CONFIG, ConfigOption, DemoOption, JsonOption, StateOption, state_folder
 from launch.plan_command import plan_command
 from launch.stack import up
 from launch.task_commands import build_tasks_app, reload_command
@@ -40,6 +41,7 @@ def build_app() -> typer.Typer:
     """Every command."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(described)
+    app.command("init")(init_command)
     app.command("up")(up_command)
     app.command("serve")(serve_command)
     app.command("demo")(demo_command)
@@ -116,7 +118,7 @@ def serve_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = N
 
 
 def demo_command(
-    config: ConfigOption = DEMO_CONFIG,
+    config: DemoOption = DEMO_CONFIG,
     clusters: Annotated[Path | None, typer.Option(help="lines of id and terms; default: the demo's")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="go on serving until Ctrl-C")] = False,
     state_dir: StateOption = None,

@@ -18,6 +18,7 @@ from rich.table import Table
 from gateway.config import Config
 from gateway.errors import ConfigError, EngineFailure
 from launch.direct_http import open_directly
+from launch.found_config import CHECKOUT
 from launch.ports import free_port
 from launch.signals import StopSignals
 from launch.stack import Stack
@@ -78,7 +79,10 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, keep: bool) -
             console.print(f"  {cluster}: {outcomes[-1].seconds:.1f} s", highlight=False)
         console.print(table_of(outcomes))
         console.print(
-            snippets(url if keep else served, samples[0][1]), markup=False, highlight=False, soft_wrap=True
+            snippets(url if keep else served, samples[0][1], config_path),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
         failed = [outcome for outcome in outcomes if outcome.error]
         while keep and not stop.asked():
@@ -158,16 +162,17 @@ def table_of(outcomes: list[Outcome]) -> Table:
     return table
 
 
-def snippets(url: str, terms: list[object]) -> str:
+def snippets(url: str, terms: list[object], config: Path = CHECKOUT) -> str:
     """How to ask the same by hand."""
     plain = [one["term"] if isinstance(one, Mapping) else one for one in terms]
+    serve = "make serve" if config == CHECKOUT else f"lora-gateway up --config {config}"
     content = json.dumps(plain, ensure_ascii=False)
     body = json.dumps(
         {"model": PIPELINE, "messages": [{"role": "user", "content": content}]}, ensure_ascii=False
     )
     quoted = body.replace("'", "'\\''")
     return (
-        "While the stack runs (make serve):\n\n"
+        f"While the stack runs ({serve}):\n\n"
         f"curl -s {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{quoted}'\n\n"
         "from openai import OpenAI\n"
         f'client = OpenAI(base_url="{url}/v1", api_key="none")\n'

@@ -9,10 +9,40 @@ import typer
 
 from gateway.config import load_config
 from launch.control_client import ControlClient
+from launch.found_config import default_config, demo_config
 
 DEMO_CONFIG = Path("configs/demo/config.yaml")
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")]
+
+def _chosen(context: typer.Context, parameter: typer.CallbackParam, value: Path) -> Path:
+    return value if _given(context, parameter) else default_config()
+
+
+def _chosen_demo(context: typer.Context, parameter: typer.CallbackParam, value: Path) -> Path:
+    return value if _given(context, parameter) else demo_config()
+
+
+def _given(context: typer.Context, parameter: typer.CallbackParam) -> bool:
+    source = context.get_parameter_source(parameter.name or "")
+    return source is not None and source.name != "DEFAULT"
+
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option(
+        "--config",
+        "-c",
+        help="the configuration (YAML)",
+        callback=_chosen,
+        show_default="./lora-gateway.yaml",
+    ),
+]
+DemoOption = Annotated[
+    Path,
+    typer.Option(
+        "--config", "-c", help="the configuration (YAML)", callback=_chosen_demo, show_default="the demo's"
+    ),
+]
 StateOption = Annotated[Path | None, typer.Option("--state-dir", help="over the configuration's own")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 

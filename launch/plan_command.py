@@ -17,18 +17,23 @@ from gateway.errors import ConfigError
 from launch.adapters import Adapter
 from launch.device_memory import DeviceMemory, detect, named_card
 from launch.findings import errors
+from launch.found_config import default_config
 from launch.plan import MemoryPlan
 from launch.plan_advice import make_plan
 from launch.plan_inputs import Asked, gather, planned_config, read_for_plan
 from launch.plan_table import as_json, show
 
-DEMO_CONFIG = Path("configs/demo/config.yaml")
 LEAST_WIDTH = 120
 
 
 def plan_command(
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="the configuration (YAML); default: the demo's")
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="the configuration (YAML); default: ./lora-gateway.yaml, in a checkout the demo's",
+        ),
     ] = None,
     base: Annotated[
         str | None, typer.Option(help="a model's name, folder or config.json, over the configuration's")
@@ -82,7 +87,7 @@ def _configured(file: Path | None, changes: dict[str, object]) -> Config:
     if file is None and changes["model"] is not None:
         loaded = Config.model_validate({"base": {"model": changes["model"]}})
     else:
-        loaded = read_for_plan(file or DEMO_CONFIG)
+        loaded = read_for_plan(file or default_config())
     try:
         return planned_config(loaded, changes)
     except ValidationError as error:

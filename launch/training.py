@@ -123,7 +123,9 @@ def base_of(asked: Training) -> tuple[str, str]:
     if asked.base is None:
         folder = demo_base_path()
         if not (folder / "config.json").is_file():
-            raise ConfigError("--base", str(folder), "the demo's base is not there; `make setup` fetches it")
+            raise ConfigError(
+                "--base", str(folder), "the demo's base is not there; python -m launch.demo_base fetches it"
+            )
         return str(folder), DEMO_BASE_NAME
     folder = Path(asked.base).expanduser()
     if (folder / "config.json").is_file():
