@@ -21,6 +21,7 @@ from gateway.pipeline.spec import compile_pipelines
 from launch.adapter_copy import SPARE_BYTES
 from launch.adapters import ENGINE_RANKS, Adapter, check_adapter
 from launch.base import as_run, resolve_base
+from launch.base_parsers import fitting_parsers
 from launch.base_source import find_base
 from launch.command import EngineCommand, engine_command
 from launch.device_memory import DeviceMemory, detect
@@ -253,6 +254,7 @@ def _check_memory(report: Report, config: Config, running: bool, given: DeviceMe
             report.port,
             has_gpu=device.gpu,
             slow_bfloat16=device.slow_bfloat16,
+            parsers=fitting_parsers(config.base, report.base.model, report.base.name),
         )
     if running:  # what is taken now is taken by the engine that is planned
         device = dataclasses.replace(device, free_bytes=None)

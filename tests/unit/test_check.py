@@ -66,6 +66,14 @@ def test_sound_configuration_has_no_findings(tmp_path: Path, sound: dict[str, ob
     assert not (tmp_path / "state").exists()
 
 
+def test_command_has_the_parsers_that_the_engine_will_have(tmp_path: Path, sound: dict[str, object]) -> None:
+    template = 'x{{ tools }}<tool_call>{"name": f}</tool_call>'
+    (tmp_path / "base/chat_template.jinja").write_text(template, encoding="utf-8")
+    command = looked(tmp_path, sound).command
+    assert command is not None
+    assert command.argv[command.argv.index("--tool-call-parser") + 1] == "hermes"
+
+
 def test_every_mend_is_named_at_once(tmp_path: Path, sound: dict[str, object]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
