@@ -6,6 +6,7 @@ Values stay as the bytes that came; only what a bound or a route needs is looked
 from __future__ import annotations
 
 import mmap
+import re
 
 import msgspec
 
@@ -23,6 +24,10 @@ JOIN_BELOW_BYTES = 64 * 1024
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _NULL = msgspec.Raw(b"null")
 _encode = msgspec.json.Encoder().encode
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(?P<half>u[dD][89a-fA-F][\da-fA-F]{2})|.)",
+    re.S,
+)
 _STAND_INS = {
     "max_tokens": ("max_tokens", "max_completion_tokens"),
     "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
@@ -67,10 +72,19 @@ def decode_body(body: Buffer) -> Fields:
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
     except NOT_JSON as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
+        raise InvalidRequest(f"The body is not valid JSON: {_half_character(body) or error}") from None
     if body.find(b"null", 0) < 0:  # nearly always, and cheaper than a look at each value
         return fields
     return {key: value for key, value in fields.items() if value != _NULL}
+
+
+def _half_character(body: Buffer) -> str | None:
+    """Where half of a surrogate pair stands alone, which no UTF-8 can hold; None where none does."""
+    for escape in _ESCAPE.finditer(body):
+        if escape["half"]:
+            shown = f"{escape[0].decode('ascii')} at byte {escape.start()}"
+            return f"{shown} is half of a character (a lone surrogate), as a cut text has"
+    return None
 
 
 def text_field(fields: Fields, key: str) -> str:
