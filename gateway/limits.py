@@ -78,8 +78,8 @@ class Admission:
         bounds = config.gateway
         self._worker = worker
         self._workers = bounds.workers
-        self._max_in_flight = share(bounds.max_in_flight, worker, bounds.workers)
-        self._max_waiting = share(bounds.max_waiting, worker, bounds.workers)
+        self.max_in_flight = share(bounds.max_in_flight, worker, bounds.workers)
+        self.max_waiting = share(bounds.max_waiting, worker, bounds.workers)
         self.queue_timeout_s = bounds.queue_timeout_s
         self._least_residency_s = bounds.least_residency_s
         self._on_waiting = on_waiting or _unobserved
@@ -178,7 +178,7 @@ class Admission:
     def try_enter(self, task: str, adapter_id: str | None = None) -> Gate | None:
         """A place at once, or None where the request must wait. Raises KeyError for an unknown task."""
         gate = self._gates[task]
-        if gate.in_flight >= gate.max_in_flight or self.in_flight >= self._max_in_flight:
+        if gate.in_flight >= gate.max_in_flight or self.in_flight >= self.max_in_flight:
             return None
         if gate.waiting and adapter_id in gate.lanes:
             return None
@@ -239,7 +239,7 @@ class Admission:
         if waiting >= gate.max_waiting:
             flying = f"{gate.in_flight} requests in flight and " if gate.in_flight else ""
             raise RateLimited(f"'{task}' has {flying}{waiting} waiting, the most that may.", retry_after_s=1)
-        if self.waiting >= self._max_waiting:
+        if self.waiting >= self.max_waiting:
             raise Unavailable(
                 f"{self.waiting} requests are waiting already, the most that may.",
                 code="overloaded",
@@ -267,7 +267,7 @@ class Admission:
     def has_room(self, task: str) -> bool:
         """Whether a place is free. Raises KeyError for an unknown task."""
         gate = self._gates[task]
-        return gate.in_flight < gate.max_in_flight and self.in_flight < self._max_in_flight
+        return gate.in_flight < gate.max_in_flight and self.in_flight < self.max_in_flight
 
     def try_beside(self, adapter_id: str | None) -> bool:
         """A place outside every bound, for what no client waits for; False where a client's request waits,
@@ -332,7 +332,7 @@ class Admission:
             admitted = False
             now = self._clock()  # one for all: none may find a slot that was not free yet for one before it
             for lane in list(self._turns):
-                if self.in_flight >= self._max_in_flight:
+                if self.in_flight >= self.max_in_flight:
                     return
                 if self._admit_first(lane, now):
                     admitted = True

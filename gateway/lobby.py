@@ -87,8 +87,14 @@ class Lobby:
 
     def _fits(self, wanted: Mapping[str, int]) -> bool:
         """Half of each queue is for the calls of pipelines, the rest for those who ask a task by itself."""
+        admission = self._admission
+        calling = admission.waiting - len(self._queue)  # who waits here has no call yet
+        load = admission.in_flight + calling + self.expected.total()
+        most = max(1, admission.max_waiting // 2)
+        if load + min(sum(wanted.values()), most) > admission.max_in_flight + admission.max_waiting // 2:
+            return not load
         for task, calls in wanted.items():
-            gate = self._admission.gate(task)
+            gate = admission.gate(task)
             load = gate.in_flight + gate.waiting + self.expected[task]
             if load and load + calls > gate.max_in_flight + gate.max_waiting // 2:
                 return False

@@ -303,7 +303,7 @@ async def test_other_routes_count_nothing(tmp_path: Path) -> None:
         assert counts(s) == {}
 
 
-async def test_refused_stage_counts_as_the_pipeline_s(tmp_path: Path) -> None:
+async def test_pipeline_that_finds_no_room_counts_once_and_no_stage_of_it(tmp_path: Path) -> None:
     async with stack(tmp_path, max_in_flight=1, max_waiting=0) as s:
         s.engine.answers["base"] = Answer(hold_head=(hold := asyncio.Event()))
         first = asyncio.ensure_future(s.chat(model="base"))
@@ -313,5 +313,5 @@ async def test_refused_stage_counts_as_the_pipeline_s(tmp_path: Path) -> None:
         await first
         refused = {key: value for key, value in s.samples().items() if "status=503" in key}
         origins = {label for key in refused for label in key if label.startswith("origin=")}
-        assert origins == {"origin=client", "origin=pipeline"}
+        assert origins == {"origin=client"}
         assert sum(value for key, value in refused.items() if "origin=client" in key) == 1

@@ -220,3 +220,15 @@ async def test_text_is_not_made_faster_than_it_is_taken() -> None:
         assert [await outlet.read() for _ in range(8)] == [f"<{number}>" for number in range(8)]
     outlet.end()
     assert await outlet.read() is None
+
+
+async def test_the_gateways_own_bound_is_kept(tmp_path: Path) -> None:
+    bounds = Admission(config_of(tmp_path, max_in_flight=2, max_waiting=2, queue_timeout_s=60))
+    lobby = Lobby(bounds)
+    async with lobby.seat("concept-naming", {"concept": 1, "naming": 8}):  # more than all there is
+        waiting = [asyncio.create_task(enter(lobby, "naming")) for _ in range(2)]
+        await turns()
+        with pytest.raises(Unavailable, match="2 requests are waiting already"):
+            await enter(lobby, "naming")
+    await asyncio.gather(*waiting)
+    assert bounds.waiting == 0
