@@ -84,7 +84,11 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
     settings = uvicorn.Config(
         app,
         http=protocol_with(
-            gateway.receive_timeout_s, app.express, app.uploads, max_body_bytes=gateway.max_body_bytes
+            gateway.receive_timeout_s,
+            app.express,
+            app.uploads,
+            max_body_bytes=gateway.max_body_bytes,
+            cors=app.cors,
         ),
         loop="uvloop",
         lifespan="on",

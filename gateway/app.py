@@ -25,6 +25,7 @@ from gateway.dialects.parameters import Limits
 from gateway.dialects.routes import DIALECTS
 from gateway.endpoints.about import About
 from gateway.endpoints.admin import COMMANDS, AdminCommand, Administration, AdminStatus
+from gateway.endpoints.azure import azure_routes
 from gateway.endpoints.batches import Batches
 from gateway.endpoints.engine import EngineEndpoint
 from gateway.endpoints.health import Health, Ready
@@ -35,7 +36,7 @@ from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import Head, send_error
 from gateway.endpoints.unkept import UnkeptResponse
 from gateway.endpoints.wrong_path import meant_path
-from gateway.errors import NotFound, internal_error
+from gateway.errors import Forbidden, NotFound, internal_error
 from gateway.fallback.fallbacks import Fallbacks
 from gateway.fallback.provider import Provider
 from gateway.follower import Follower
@@ -43,6 +44,7 @@ from gateway.http_cycle import Express
 from gateway.limits import Admission
 from gateway.lobby import Lobby
 from gateway.metrics import Metrics
+from gateway.origins import Cors, asked_by_a_page, preflight_headers
 from gateway.pipeline.spec import compile_pipelines
 from gateway.relay import Relay
 from gateway.replicas import Replicas
@@ -135,6 +137,7 @@ class Gateway:
                 Route(f"/admin{one.path}", endpoint=AdminCommand(one, admin), methods=[one.method])
                 for one in COMMANDS
             ),
+            *azure_routes(hot, models),
             *batches.routes(),
             Route("/admin/status", endpoint=AdminStatus(admin, self.replicas), methods=["GET"]),
             Route("/openapi.json", endpoint=(openapi := OpenApi()), methods=["GET"]),
@@ -144,6 +147,8 @@ class Gateway:
         )
         self.starlette.router.redirect_slashes = False
         openapi.routes = self.starlette.routes
+        self.cors = Cors(bounds.cors_origins) if bounds.cors_origins else None
+        """For the own server, which writes what it says into every answer."""
         self._hot: Mapping[str, ASGIApp] = hot
         self.express: Mapping[str, Express] = hot
         """For the own server: what serves requests of a path without a task, where nothing must wait."""
@@ -154,6 +159,9 @@ class Gateway:
         """An exact POST path goes straight to its endpoint: Starlette's router costs as much as the relay."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
+            return
+        if scope["type"] == "http" and (origin := asked_by_a_page(scope["method"], scope["headers"])):
+            await self._preflight(origin, scope, send)
             return
         endpoint: ASGIApp = self.starlette
         if scope["type"] == "http" and scope["method"] == "POST":
@@ -169,6 +177,21 @@ class Gateway:
                 await send_error(send, fault, Head(scope["headers"]).request_id, _dialect_of(scope["path"]))
             except RuntimeError:  # its answer was begun already: all that is left is to break it off
                 raise fault from None
+
+    async def _preflight(self, origin: bytes, scope: Scope, send: Send) -> None:
+        """What a browser asks before it lets a page call; the server adds the page's origin itself."""
+        if self.cors is not None and self.cors.allows(scope["path"], scope["headers"]):
+            headers = [*preflight_headers(scope["headers"]), (b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        shown = origin[:100].decode("latin-1")
+        refusal = Forbidden(
+            f"A page of {shown!r} may not call {scope['path'][:100]}; gateway.cors_origins lists those "
+            "that may, and none may call /admin.",
+            code="origin_not_allowed",
+        )
+        await send_error(send, refusal, Head(scope["headers"]).request_id)
 
     def _waiting(self, task: str, change: int) -> None:
         """A request waits for a place, or no longer does."""

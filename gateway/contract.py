@@ -87,6 +87,13 @@ def _half_character(body: Buffer) -> str | None:
     return None
 
 
+def with_model(body: Buffer, model: str) -> bytes:
+    """The body with this model, whatever its own says. Raises InvalidRequest."""
+    fields = decode_body(body)
+    fields["model"] = msgspec.Raw(_encode(model))
+    return _encode(fields)
+
+
 def text_field(fields: Fields, key: str) -> str:
     """A required field that must be a string. Raises InvalidRequest."""
     if key not in fields:

@@ -49,6 +49,7 @@ class Cycle:
         "_missing_bytes",
         "_protocol",
         "_unframed",
+        "added",
         "body",
         "disconnected",
         "drained",
@@ -79,6 +80,8 @@ class Cycle:
         self.body = bytearray()
         """Of the body, what has come and was not taken yet."""
         self.more_body = True
+        self.added = b""
+        """Header lines that its answer has beside the application's."""
         self.head_checked = False
         self.disconnected = self.response_started = self.response_complete = False
         self.task: asyncio.Task[None] | None = None
@@ -227,6 +230,8 @@ class Cycle:
         """Begin the answer with header lines that are ready; without a length it goes out in chunks."""
         self.response_started = True
         self.waiting_for_continue = False
+        if self.added:
+            block += self.added
         if not self.keep_alive:
             block += b"connection: close\r\n"
         if length is not None:
@@ -287,8 +292,8 @@ class Express(Protocol):
         """Whether it serves a whole request; one that must wait needs a task."""
 
 
-def last_answer(error: RequestError) -> bytes:
-    """A whole answer in the usual envelope; the connection ends with it."""
+def last_answer(error: RequestError, added: bytes) -> bytes:
+    """A whole answer in the usual envelope, `added` among its headers; the connection ends with it."""
     body = msgspec.json.encode(error.envelope)
     head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-    return STATUS_LINES[error.status] + head % len(body) + body
+    return STATUS_LINES[error.status] + added + head % len(body) + body

@@ -29,6 +29,7 @@ from gateway.http_deadline import Deadline
 from gateway.http_head import HeadReader
 from gateway.http_parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
 from gateway.http_strict import MAX_HEAD_BYTES, decoded_path
+from gateway.origins import Cors
 
 LINGER_S = 2.0
 """A client that was refused may take so long to end its own side."""
@@ -51,6 +52,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
     uploads: Mapping[str, int] = MappingProxyType({})
     """POST paths whose bodies may take as long as they go on coming, and how many bytes they may have."""
     max_body_bytes = 10 * 1024 * 1024
+    cors: Cors | None = None
 
     def __init__(
         self,
@@ -223,7 +225,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         running, self._refusal = self._running, error
         in_its_body = running is self.cycle and running is not None and running.more_body
         if running is None or running.response_complete or (in_its_body and not running.response_started):
-            self.transport.write(last_answer(error))
+            self.transport.write(last_answer(error, running.added if in_its_body and running else b""))
             # Closed with bytes of the client unread, the kernel sends a reset, and the answer may be lost.
             self.transport.write_eof()
             self._refused = True
@@ -275,6 +277,8 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         cycle.path = path = url.decode("ascii")
         if PERCENT in url:
             cycle.path = path = decoded_path(path)
+        if self.cors is not None:
+            cycle.added = self.cors.lines(path, cycle.headers)
         if earlier is not None and not earlier.response_complete:
             # A pipelined request: its turn comes after the answer before it.
             if len(self._pipelined) == MAX_PIPELINED:
@@ -373,6 +377,7 @@ def protocol_with(
     uploads: Mapping[str, int] = MappingProxyType({}),
     *,
     max_body_bytes: int = GatewayProtocol.max_body_bytes,
+    cors: Cors | None = None,
 ) -> type[GatewayProtocol]:
     """The protocol with its settings, as a class: uvicorn makes the instances."""
     settings = {
@@ -380,5 +385,6 @@ def protocol_with(
         "express": express or {},
         "uploads": uploads,
         "max_body_bytes": max_body_bytes,
+        "cors": cors,
     }
     return type("ConfiguredProtocol", (GatewayProtocol,), settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -17,6 +18,7 @@ from pydantic import (
 )
 
 from gateway.errors import nearest
+from gateway.origins import tidy_origin
 
 DEMO_BASE = "demo:smollm2-135m-instruct"
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
@@ -207,6 +209,9 @@ class GatewayConfig(_Strict):
     workers: Positive = Field(1, description="processes; each bound above is shared out between them")
     parameters: Literal["lenient", "strict"] = Field(
         "lenient", description="what cannot change an answer's meaning is named and ignored; strict: refused"
+    )
+    cors_origins: list[Annotated[str, AfterValidator(tidy_origin)]] = Field(
+        default_factory=list, description="pages that may call from a browser, by origin; '*': every page"
     )
     public_metrics: bool = Field(False, description="/metrics without a key though keys are configured")
     max_cold_waiting: int = Field(256, ge=0, description="requests waiting for an engine that starts")

@@ -18,3 +18,6 @@ DIALECTS: tuple[Dialect, ...] = (
     TOKENIZE,
     DETOKENIZE,
 )
+
+DEPLOYED = ("/chat/completions", "/completions", "/embeddings", "/responses")
+"""Below /v1, what Azure's clients write behind `/openai/deployments/<name>` and `/openai/v1`."""

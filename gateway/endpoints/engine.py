@@ -10,9 +10,10 @@ from starlette.types import Receive, Scope, Send
 from gateway.auth import CALLER, Caller, Keys, Principal, permitted_route
 from gateway.cold import Heartbeat, WaitingRoom
 from gateway.config import FallbackReason, GatewayConfig
-from gateway.contract import Buffer, Fields, decode_body, flag_field
+from gateway.contract import Buffer, Fields, decode_body, flag_field, with_model
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.parameters import Limits, unsupported
+from gateway.endpoints.azure import DEPLOYMENT
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.reply import ClientLeft, Head, check_head, check_size, read_json_body, send_error
 from gateway.errors import EngineError, RequestError, internal_error
@@ -69,6 +70,8 @@ class EngineEndpoint:
         try:
             principal = caller.principal if caller else self._principal(head.authorization, head.api_keys)
             body = await read_json_body(head, receive, self._bounds)
+            if DEPLOYMENT in scope:
+                body = with_model(body, scope[DEPLOYMENT])
             work = self._answer(exchange, principal, body, send)
             if not await until_client_leaves(work, scope, receive):
                 exchange.cancelled()

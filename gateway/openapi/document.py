@@ -49,6 +49,7 @@ def document_of(routes: Collection[tuple[str, str]]) -> JsonObject:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "azureKey": {"type": "apiKey", "in": "header", "name": "api-key"},
             },
         },
     }

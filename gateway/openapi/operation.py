@@ -11,7 +11,7 @@ from pydantic import BaseModel, JsonValue
 from gateway.config import JsonObject
 from gateway.openapi.answers import AnthropicError, Error
 
-Access = Literal["open", "key", "anthropic", "admin"]
+Access = Literal["open", "key", "anthropic", "azure", "admin"]
 REASONS = {
     400: "A parameter is wrong, unknown or not supported; `param` names it.",
     401: "A key is needed, or this one is not known.",
@@ -144,6 +144,7 @@ _SECURITY: dict[Access, list[JsonValue]] = {
     # Without keys in the configuration none is asked for, so that no header is a choice too.
     "open": [{}],
     "key": [{"bearer": []}, {}],
+    "azure": [{"azureKey": []}, {"bearer": []}, {}],
     "anthropic": [{"apiKey": []}, {"bearer": []}, {}],
     "admin": [{"bearer": []}],
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import BaseModel
 
 from gateway.config import JsonObject
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.routes import DIALECTS
+from gateway.dialects.routes import DEPLOYED, DIALECTS
 from gateway.openapi import answers
 from gateway.openapi.operation import Operation
 from gateway.openapi.parameters import request_schema
@@ -71,6 +72,34 @@ def _of_engine(dialect: Dialect) -> Operation:
     )
 
 
+def _azures(dialect: Dialect) -> tuple[Operation, ...]:
+    """The same under Azure's paths; where that names the model, the body need not."""
+    own = _of_engine(dialect)
+    suffix = own.path.removeprefix("/v1")
+    if suffix not in DEPLOYED:
+        return ()
+    assert own.body is not None
+    required = own.body["required"]
+    assert isinstance(required, list)
+    body: JsonObject = {**own.body, "required": [name for name in required if name != "model"]}
+    path = f"/openai/deployments/{{task}}{suffix}"
+    plain = replace(own, tag="Azure", access="azure")
+    found = (
+        replace(plain, path=path, name=f"{own.name}OfDeployment", body=body),
+        replace(plain, path=f"/openai{own.path}", name=f"{own.name}ForAzure"),
+    )
+    if suffix != "/responses":
+        return found
+    return (*found, replace(plain, path=f"/openai{suffix}", name=f"{own.name}ByAzure"))
+
+
+def _models(path: str, name: str, *, one: bool = False) -> Operation:
+    answer = answers.Model if one else answers.Models
+    return Operation(
+        "GET", path, name, "Azure", "As under /v1.", answer, _REFUSED if one else (401,), "azure"
+    )
+
+
 def _unkept(method: str, name: str) -> Operation:
     return Operation(
         method,
@@ -125,6 +154,10 @@ _ADD: Mapping[str, JsonObject] = {
 
 OPERATIONS: tuple[Operation, ...] = (
     *(_of_engine(dialect) for dialect in DIALECTS),
+    *(one for dialect in DIALECTS for one in _azures(dialect)),
+    _models("/openai/models", "listModelsByAzure"),
+    _models("/openai/v1/models", "listModelsForAzure"),
+    _models("/openai/v1/models/{model}", "getModelForAzure", one=True),
     _unkept("GET", "getResponse"),
     _unkept("POST", "changeResponse"),
     _unkept("DELETE", "deleteResponse"),

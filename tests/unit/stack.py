@@ -203,6 +203,7 @@ async def stack(
             gateway.express if untasked else None,
             gateway.uploads,
             max_body_bytes=config.gateway.max_body_bytes,
+            cors=gateway.cors,
         ),
         lifespan="off",
         log_level="warning",

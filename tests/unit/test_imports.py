@@ -14,6 +14,7 @@ LEVELS = (
         "gateway.errors",
         "gateway.launch_lock",
         "gateway.loopback",
+        "gateway.origins",
         "gateway.process_start",
         "gateway.transactions",
         "gateway.upkeep",

@@ -178,7 +178,10 @@ def test_command_says_what_comes_next_and_up_says_how_to_get_one(
             cli.main([command])
         assert caught.value.code == 2
         captured = capsys.readouterr()
-        assert "lora-gateway.yaml: cannot be read: no such file; lora-gateway init writes one" in captured.err + captured.out
+        assert (
+            "lora-gateway.yaml: cannot be read: no such file; lora-gateway init writes one"
+            in captured.err + captured.out
+        )
     trained(folder / "naming")
     done = CliRunner().invoke(cli.build_app(), ["init", "--adapter", "naming=naming", "--out", "c.yaml"])
     assert done.exit_code == 0
