@@ -41,6 +41,23 @@ LLAMA_ATTENTION = frozenset(
     }
     | {"minimax_m2", "mixtral", "nemotron", "olmoe", "qwen2_moe", "qwen3_moe", "qwen3_vl_moe_text"}
 )
+# What transformers' classes (5.19) take where a config.json does not say it, as a part of a larger model may
+# not: a head's width where it is not hidden_size / heads, and the key-value heads where they are not all.
+HEAD_WIDTHS = {
+    **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), 256),
+    **dict.fromkeys(("ernie4_5", "llama4_text", "minimax_m2", "ministral3", "qwen3", "qwen3_vl_text"), 128),
+    "gpt_oss": 64,
+}
+KV_HEADS = {
+    **dict.fromkeys(("exaone4", "exaone_moe", "qwen2", "qwen3", "qwen3_vl_text"), 32),
+    **dict.fromkeys(("gemma", "qwen2_moe", "qwen3_vl_moe_text"), 16),
+    **dict.fromkeys(
+        ("glm4_moe", "gpt_oss", "llama4_text", "minimax_m2", "ministral3", "mistral", "mixtral"), 8
+    ),
+    **dict.fromkeys(("qwen2_vl_text", "qwen2_5_vl_text"), 8),
+    **dict.fromkeys(("ernie4_5_moe", "gemma2", "gemma3_text", "qwen3_moe", "smollm3"), 4),
+    "ernie4_5": 2,
+}
 # The whole name: what the engine cannot find in the base it leaves out without a word.
 LAYER = re.compile(r"model\.layers\.(0|[1-9][0-9]{0,4})\.(self_attn|mlp)\.(\w+)")
 INNER_LAYER = re.compile(r"(?:.*\.)?layers\.(0|[1-9][0-9]{0,4})\.(self_attn|mlp)\.(\w+)")
@@ -160,8 +177,11 @@ def _sides(text: Mapping[str, object]) -> dict[str, tuple[int, int]]:
     heads = _whole(text, "num_attention_heads")
     if hidden is None or inner is None or heads is None:
         return {}
-    kv_heads = _whole(text, "num_key_value_heads") or heads
-    head = _whole(text, "head_dim") or hidden // heads
+    kind = str(text.get("model_type"))
+    kv_heads = _whole(text, "num_key_value_heads")
+    if kv_heads is None:
+        kv_heads = heads if "num_key_value_heads" in text else KV_HEADS.get(kind, heads)
+    head = _whole(text, "head_dim") or HEAD_WIDTHS.get(kind, hidden // heads)
     return {
         "q_proj": (hidden, heads * head),
         "k_proj": (hidden, kv_heads * head),

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Protocol, cast
 
 from launch.adapter_files import CONFIG, FILES, MAX_JSON_BYTES, PICKLES, WEIGHTS, Unfit, shorten
+from launch.adapter_folder import MLX, MLX_MEND
 
 SUFFIXES = {".tar": "tar", ".tar.gz": "tar.gz", ".tgz": "tar.gz", ".zip": "zip"}
 OTHER_SUFFIXES = (".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar", ".gz", ".bz2", ".xz")
@@ -63,6 +64,7 @@ class _Picked:
         self._into = into
         self._found: dict[str, set[str]] = {}
         self._pickle = ""
+        self._mlx = False
         self._members = 0
 
     def place(self, name: str, is_folder: bool) -> Path | None:
@@ -80,6 +82,7 @@ class _Picked:
         top, file = ("", parts[0]) if len(parts) == 1 else parts
         if file in PICKLES:
             self._pickle = name
+        self._mlx = self._mlx or file == MLX
         if file not in FILES:
             return None
         files = self._found.setdefault(top, set())
@@ -104,6 +107,8 @@ class _Picked:
             raise Unfit(
                 f"holds {shorten(self._pickle)}, a pickle that could run code; save it again as safetensors"
             )
+        if self._mlx:
+            raise Unfit(MLX_MEND)
         raise Unfit(
             f"holds no {CONFIG} and {WEIGHTS} at its top or in one folder there; pack the folder of both"
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.adapter_files import CONFIG, FILES, MAX_JSON_BYTES, PICKLES, WEIGHTS, Unfit, shorten
+from launch.adapter_folder import MLX, MLX_MEND
 from launch.transfer import (
     BLOCK_BYTES,
     OnStage,
@@ -100,6 +101,8 @@ def _wanted(place: HubPlace, found: Mapping[str, RepoSibling]) -> dict[str, Repo
         pickle = next((name for name in PICKLES if place.folder + name in found), None)
         if pickle:
             raise Unfit(f"has {pickle}, a pickle that could run code; ask for safetensors")
+        if place.folder + MLX in found:
+            raise Unfit(MLX_MEND)
     others = sorted({name.rpartition("/")[0] for name in found if name.endswith(f"/{CONFIG}")})
     hint = f"; there is one in {shorten(', '.join(others))}" if others else "; is it a peft adapter?"
     raise Unfit(f"has no {missing[0]} {where}{hint}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from launch.adapter_files import CONFIG, FILES, MAX_JSON_BYTES, PICKLES, WEIGHTS, Unfit, shorten
+from launch.adapter_folder import MLX, MLX_MEND
 from launch.transfer import (
     BLOCK_BYTES,
     OnStage,
@@ -119,6 +120,8 @@ def _info(store: Store, place: str, name: str) -> Mapping[str, object]:
                 raise Unfit(
                     f"has {pickle}, a pickle that could run code; save it again as safetensors"
                 ) from error
+            if store.exists(f"{place}/{MLX}"):
+                raise Unfit(MLX_MEND) from error
         raise Unfit(f"has no {name} there; write the folder of a peft adapter") from error
     return found
 

@@ -31,7 +31,7 @@ PARAMETERS: dict[str, object] = {
 
 
 def base(kind: str, architecture: str = "", **changes: object) -> Base:
-    config: dict[str, object] = {**LAYOUT, "vocab_size": 48, "model_type": kind, **changes}
+    config: dict[str, object] = {**LAYOUT, "head_dim": 4, "vocab_size": 48, "model_type": kind, **changes}
     return describe_base(
         "/base", "owner/Tiny", {**config, "architectures": [architecture]} if architecture else config
     )
@@ -179,6 +179,23 @@ def test_shapes_inside_a_larger_model_are_held_too(tmp_path: Path) -> None:
     }
     said = problem(adapter(tmp_path / "a", shapes), nested("Qwen2_5_VLForConditionalGeneration"))
     assert "8 x 12, the base needs 8 x 16" in said
+
+
+def test_numbers_that_a_config_leaves_to_its_class_are_the_classs(tmp_path: Path) -> None:
+    text = {"model_type": "gemma3_text", "num_hidden_layers": 2, "hidden_size": 16, "intermediate_size": 32}
+    config = {
+        "architectures": ["Gemma3ForConditionalGeneration"],
+        "text_config": {**text, "num_attention_heads": 2},
+    }
+    prefix = f"{PREFIX}model.language_model.layers.0.self_attn"
+    shapes: Shapes = {
+        f"{prefix}.q_proj.lora_A.weight": (8, 16),
+        f"{prefix}.q_proj.lora_B.weight": (512, 8),  # 2 heads of 256
+        f"{prefix}.k_proj.lora_A.weight": (8, 16),
+        f"{prefix}.k_proj.lora_B.weight": (1024, 8),  # 4 of them
+    }
+    folder = adapter(tmp_path / "a", shapes, {"target_modules": ["q_proj", "k_proj"]})
+    assert check_adapter("naming", folder, describe_base("/base", "", config)).warnings == ()
 
 
 def test_vision_languages_adapter_on_a_base_of_text_alone_is_refused(tmp_path: Path) -> None:

@@ -107,6 +107,11 @@ def test_pickle_on_the_hub_is_refused(tmp_path: Path, hub: FakeHub) -> None:
     assert "has adapter_model.bin, a pickle that could run code" in refusal(tmp_path, "hf://org/name")
 
 
+def test_mlx_on_the_hub_is_refused_with_the_conversion(tmp_path: Path, hub: FakeHub) -> None:
+    hub.files["adapters.safetensors"] = hub.files.pop(WEIGHTS)
+    assert "is MLX's format (adapters.safetensors); convert it" in refusal(tmp_path, "hf://org/name")
+
+
 def test_download_that_breaks_off(tmp_path: Path, hub: FakeHub) -> None:
     hub.cut = True
     assert "cannot be fetched: RemoteProtocolError; check the network" in refusal(tmp_path, "hf://org/name")

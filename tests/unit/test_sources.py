@@ -219,6 +219,7 @@ BROKEN_ARCHIVES: dict[str, tuple[str, Pack, str]] = {
         lambda files: tar({f"a/b/{k}": v for k, v in files.items()}),
         "at its top or in one",
     ),
+    "MLX": (".zip", lambda _: zipped({"a/adapters.safetensors": b""}), "is MLX's format"),
     "pickle": (".zip", lambda _: zipped({"a/adapter_model.bin": b""}), "a pickle that could run code"),
     "nothing": (".zip", lambda _: zipped({"README.md": b""}), "holds no adapter_config.json"),
 }
@@ -333,6 +334,8 @@ def test_store_without_the_files(tmp_path: Path, bucket: fsspec.AbstractFileSyst
     assert "is not there" in refusal(tmp_path, "memory://bucket/none.tar")
     bucket.mv(f"/bucket/one/{WEIGHTS}", "/bucket/one/adapter_model.bin")
     assert "a pickle that could run code" in refusal(tmp_path, "memory://bucket/one")
+    bucket.mv("/bucket/one/adapter_model.bin", "/bucket/one/adapters.safetensors")
+    assert "is MLX's format" in refusal(tmp_path, "memory://bucket/one")
 
 
 def test_store_is_asked_for_sizes_before_a_download(
