@@ -48,6 +48,7 @@ from gateway.origins import Cors, asked_by_a_page, preflight_headers
 from gateway.pipeline.spec import compile_pipelines
 from gateway.relay import Relay
 from gateway.replicas import Replicas
+from gateway.retirement import Retirement
 from gateway.shadow import Shadow
 from gateway.upkeep import Upkeep
 
@@ -224,6 +225,7 @@ class Gateway:
         follower = Follower(control, self.replicas, self.admission, self.room, self.guard, self.upkeep)
         await follower.start()
         self.shadow.start()
+        self.upkeep.keep("metrics", Retirement(self.metrics, self.replicas).run)
         self.fallbacks.configure(self.replicas.config)
         self._administration.control = control
         self.batches.start()

@@ -112,6 +112,7 @@ class Lobby:
         self._queue.append(place)
         admission.awaited = self.look
         admission.count_waiting(name, 1)
+        self.look()  # it may only be others that have to wait
         try:
             async with asyncio.timeout(admission.queue_timeout_s):
                 return await waiter

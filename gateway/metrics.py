@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from gateway.metrics_store import Cells, Region, key_of, parts_of
 from gateway.metrics_text import (
+    ADAPTER_AT,
     BACKGROUND,
     BATCHES,
     CANCELLED,
@@ -23,6 +24,7 @@ from gateway.metrics_text import (
     QUEUE_SUM,
     REQUEST_SUM,
     RESIDENT,
+    RETIRED,
     SERIES,
     SHADOW,
     STATUS,
@@ -54,6 +56,9 @@ class Metrics:
         self._refused: dict[tuple[str, str, int, str], tuple[Cells, Cells]] = {}
         self._waiting: dict[str, Cells] = {}
         self._exposition = Exposition(regions, self._buckets)
+        self._by_adapter: dict[str, list[bytes]] = {}
+        for key in self._cells:
+            self._index(key)
         for key, cells in self._cells.items():
             if parts_of(key)[0] in GAUGED:
                 cells[GAUGE] = 0.0
@@ -142,7 +147,57 @@ class Metrics:
             if cells is None:
                 cells = self._cells[OVERFLOW[kind]]
             self._cells[key] = cells
+            self._index(key)
         return cells
+
+    def _index(self, key: bytes) -> None:
+        kind, labels = parts_of(key)
+        adapter = labels[ADAPTER_AT[kind]] if kind in ADAPTER_AT else ""
+        if adapter and adapter != RETIRED and key != OVERFLOW[kind]:
+            self._by_adapter.setdefault(adapter, []).append(key)
+
+    @property
+    def adapters(self) -> Collection[str]:
+        """Adapters that something was counted for."""
+        return self._by_adapter.keys()
+
+    def retire(self, adapter: str) -> bool:
+        """Add what was counted for an adapter to what its tasks' retired ones have, and forget it.
+
+        False where it has requests in flight, or a LoRA slot; then nothing changes.
+        """
+        keys = self._by_adapter[adapter]
+        if any(parts_of(key)[0] in GAUGED and self._is_own(key) and self._cells[key][GAUGE] for key in keys):
+            return False
+        del self._by_adapter[adapter]
+        heirs = [(key, self._heir(key)) for key in keys]  # made before, since making one is a change too
+        with self._region.replacing():
+            for key, heir in heirs:
+                if not self._is_own(key):
+                    continue  # it was counted where no room was left, and stays there
+                cells = self._cells[key]
+                for at, value in enumerate(cells if heir is not None else ()):
+                    heir[at] += value  # type: ignore[index]  # none is enumerated without one
+                self._region.remove(key)
+        for key in keys:
+            del self._cells[key]
+            kind, labels = parts_of(key)
+            if kind == SERIES:
+                task, _, origin = labels
+                series = self._series.pop((task, adapter, origin), None)
+                if series is not None:
+                    series.become(self.series(task, RETIRED, origin))
+        return True
+
+    def _is_own(self, key: bytes) -> bool:
+        return self._cells[key] is not self._cells[OVERFLOW[parts_of(key)[0]]]
+
+    def _heir(self, key: bytes) -> Cells | None:
+        kind, labels = parts_of(key)
+        if kind == RESIDENT:
+            return None
+        at = ADAPTER_AT[kind]
+        return self.cells(kind, key_of(kind, *labels[:at], RETIRED, *labels[at + 1 :]))
 
 
 class Series:
@@ -173,6 +228,10 @@ class Series:
         self._request_s = buckets.request_s
         self._first_token_buckets = buckets.first_token_at
         self._request_buckets = buckets.request_at
+
+    def become(self, other: Series) -> None:
+        """Whoever holds this one counts in the other from now on."""
+        self._labels, self._cells, self._statuses = other._labels, other._cells, other._statuses
 
     def enter(self) -> None:
         """The request has its place at the engine."""

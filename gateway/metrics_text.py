@@ -29,6 +29,11 @@ BACKGROUND = "background"  # task of the process's own; one cell
 KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, FALLBACK, IGNORED, RESIDENT, BATCHES, BACKGROUND)
 GAUGED = (SERIES, WAITING, RESIDENT, BATCHES)
 
+ADAPTER_AT = {SERIES: 1, STATUS: 1, ERROR: 1, SHADOW: 1, RESIDENT: 0}
+"""By kind, which label names an adapter."""
+RETIRED = "retired"
+"""In an adapter's place: what a task's adapters that are gone have counted."""
+
 _OTHERS = ("overflow", "overflow", "overflow")
 OVERFLOW = {
     SERIES: key_of(SERIES, *_OTHERS),
@@ -217,8 +222,7 @@ class Exposition(Collector):
         """The records of all regions added up, by kind; a dead worker's requests are no longer anywhere."""
         sums: dict[bytes, list[float]] = {}
         for region, lives in zip(self._regions, alive, strict=True):
-            for key, cells in region.records():
-                values = list(cells)
+            for key, values in region.read():
                 if not lives and parts_of(key)[0] in GAUGED:
                     values[GAUGE] = 0.0
                 known = sums.get(key)

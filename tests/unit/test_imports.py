@@ -55,7 +55,7 @@ LEVELS = (
         "gateway.shadow_answers",
         "gateway.shadow_record",
     ),
-    ("gateway.cold",),
+    ("gateway.cold", "gateway.retirement"),
     ("gateway.follower",),
     ("gateway.relay",),
     ("gateway.express",),
