@@ -25,7 +25,7 @@ class AdapterStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        """Between looking at a copy and relying on it, nobody removes it."""
+        """Held by whoever removes or replaces a copy."""
 
     def take(
         self,
@@ -47,18 +47,22 @@ class AdapterStore:
         origin = origin or Origin(str(source))
         if self._may_hold(task, source):  # as at each start: then nothing need be written
             adapter = check_adapter(task, source, base, rank_limit, key=key, origin=origin)
-            expect(adapter.id)
-            with self._lock:
-                if self.verify(adapter.id):
-                    return self._kept(adapter)
+            if self._is_kept(adapter.id, expect):
+                return self._kept(adapter)
         with AdapterCopy(self.folder, key) as copy:
             adapter = check_adapter(task, source, base, rank_limit, key=key, origin=origin, copy=copy)
             copy.finish()
-            expect(adapter.id)
-            with self._lock:
-                if not self.verify(adapter.id):
+            if not self._is_kept(adapter.id, expect):
+                with self._lock:
                     copy.place(self.path_of(adapter.id))
         return self._kept(adapter)
+
+    def _is_kept(self, adapter_id: str, expect: Callable[[str], None]) -> bool:
+        """Whether its copy is sound; from here on nobody removes it."""
+        expect(adapter_id)
+        with self._lock:
+            pass  # a removal that began before has ended, and a later one heeds what is expected
+        return self.verify(adapter_id)
 
     def _kept(self, adapter: Adapter) -> Adapter:
         return dataclasses.replace(adapter, path=self.path_of(adapter.id))

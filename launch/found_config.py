@@ -24,7 +24,10 @@ def demo_config() -> Path:
 
 
 def installed_demo() -> Path:
-    """Where the demo lies beside an installed package."""
+    """Where the demo lies beside an installed package, or in the checkout that an editable one stands for."""
+    checkout = Path(__file__).resolve().parents[1] / CHECKOUT
+    if checkout.exists():
+        return checkout
     usual = Path(sysconfig.get_path("data")) / INSTALLED
     if usual.exists():
         return usual

@@ -59,7 +59,7 @@ def write_config(base: str | None, adapters: Sequence[str], out: Path, *, force:
     ranks = [one.rank for one in checked]
     new = NewBase(model, known_from, engine_rank(ranks) if ranks else None, context)
     _write(out, text_of(new, [_task(one) for one in checked], out))
-    load_config(out)  # what was written can be read; check says the rest
+    load_config(out, {})  # what was written can be read; check says the rest
 
 
 def _named(text: str) -> tuple[str, Path]:

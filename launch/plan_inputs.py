@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway.config import Config, read_config
 from gateway.errors import ConfigError
 from launch.adapters import ENGINE_RANKS, Adapter, check_adapter
+from launch.base import as_run
 from launch.base_source import Source, find_base, weigh
 from launch.command import engine_command
 from launch.device_memory import DeviceMemory
@@ -41,7 +42,7 @@ def gather(
     """The inputs, and what was wrong with single adapters. Raises ConfigError where the base is not known."""
     asked = asked or Asked()
     source = find_base(config.base.model)
-    base = describe_base(str(source.folder or source.name), source.name, source.config)
+    base = as_run(describe_base(str(source.folder or source.name), source.name, source.config), config)
     findings: list[Finding] = []
     if checked is None:
         checked, findings = _look(config, base, asked)
