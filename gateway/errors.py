@@ -28,9 +28,7 @@ import difflib
 import itertools
 from collections.abc import Iterable
 
-import msgspec
-
-NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
+NOT_JSON = (ValueError, RecursionError)
 """What decoding raises, by `json` or by msgspec: not JSON, another shape, no UTF-8, nested too deeply."""
 
 NAMES_SHOWN = 100
