@@ -29,17 +29,17 @@ LLAMA_LIKE = frozenset(
 )
 # Of these the attention alone is like llama's; the rest of a layer is experts, or named otherwise.
 LLAMA_ATTENTION = frozenset(
-    {
-        "apertus",
-        "ernie4_5_moe",
-        "exaone_moe",
-        "glm4_moe",
-        "gpt_oss",
-        "granitemoe",
-        "granitemoeshared",
+    {"apertus", "ernie4_5_moe", "exaone_moe", "glm4_moe", "gpt_oss", "granitemoe", "granitemoeshared"}
+    | {
         "llama4_text",
+        "minimax_m2",
+        "mixtral",
+        "nemotron",
+        "olmoe",
+        "qwen2_moe",
+        "qwen3_moe",
+        "qwen3_vl_moe_text",
     }
-    | {"minimax_m2", "mixtral", "nemotron", "olmoe", "qwen2_moe", "qwen3_moe", "qwen3_vl_moe_text"}
 )
 # What transformers' classes (5.19) take where a config.json does not say it, as a part of a larger model may
 # not: a head's width where it is not hidden_size / heads, and the key-value heads where they are not all.
@@ -63,19 +63,11 @@ LAYER = re.compile(r"model\.layers\.(0|[1-9][0-9]{0,4})\.(self_attn|mlp)\.(\w+)"
 INNER_LAYER = re.compile(r"(?:.*\.)?layers\.(0|[1-9][0-9]{0,4})\.(self_attn|mlp)\.(\w+)")
 """In a multimodal class, whose prefixes are its own."""
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-HEAD, EMBEDDING = "lm_head", "embed_tokens"
+HEAD = "lm_head"
 # Matrices that read or write the hidden state in whatever decoder has them, experts apart.
 AT_HIDDEN = frozenset(
     {*ATTENTION, "gate_proj", "up_proj", "down_proj", "gate_up_proj", "qkv_proj", "query_key_value", "dense"}
-    | {
-        "dense_h_to_4h",
-        "dense_4h_to_h",
-        "fc1",
-        "fc2",
-        "out_proj",
-        "in_proj",
-        "Wqkv",
-    }
+    | {"dense_h_to_4h", "dense_4h_to_h", "fc1", "fc2", "out_proj", "in_proj", "Wqkv"}
 )
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 TELLING = (

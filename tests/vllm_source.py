@@ -206,7 +206,7 @@ def describe(architecture: str, known: Mapping[str, tuple[str, str]]) -> Json:
     one = find(module if module.startswith("vllm.") else f"vllm.model_executor.models.{module}", name)
     if one is None:
         return {"class": name}
-    if not any(step.node.name == "SupportsLoRA" for step in lineage(one)):
+    if not attribute(one, "supports_lora"):
         return {"class": name, "lora": False}
     facts: Json = {"class": name, "lora": True}
     facts["vocabulary"] = _vocabulary(one, known)
