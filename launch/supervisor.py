@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -136,7 +137,10 @@ class Supervisor:
     def keep_fingerprint(self, adapter_id: str, build: str, canary: str) -> None:
         """On a full disk later: an adapter that is proven is served."""
         self._unkept[adapter_id, build] = canary
-        self._keep_fingerprints()
+        try:
+            self._keep_fingerprints()
+        except Unavailable as error:
+            logger.error("the proof of %s is kept later: %s", adapter_id, error)
         self._show(adapter_id, canary)
 
     def _show(self, adapter_id: str, known: str | None) -> None:
@@ -266,7 +270,7 @@ class Supervisor:
         ready_at: dict[str, float] = {}
         while True:
             await asyncio.sleep(TICK_S)
-            if self._unkept:
+            with suppress(Unavailable):  # it was said when it came
                 self._keep_fingerprints()
             for keeper in self.keepers:
                 name = keeper.status.name
@@ -282,12 +286,9 @@ class Supervisor:
         self.changed()
 
     def _keep_fingerprints(self) -> None:
+        """Raises Unavailable where the disk does not take them yet."""
         for (adapter_id, build), canary in list(self._unkept.items()):
-            try:
-                self._store.keep_fingerprint(adapter_id, build, canary)
-            except Unavailable as error:
-                logger.error("the proof of %s is kept later: %s", adapter_id, error)
-                return
+            self._store.keep_fingerprint(adapter_id, build, canary)
             del self._unkept[adapter_id, build]
 
     def _settle(self, before: set[str]) -> None:
