@@ -10,6 +10,7 @@ noted here while it is projected.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,6 +22,8 @@ import torch
 
 Project = Callable[[torch.Tensor], Any]
 Method = Callable[..., Any]
+MOST_ROWS = 256
+"""Of a prompt, so many are projected and scored at once."""
 _FOLLOWED = "rows_are_followed"  # a method's mark
 
 _projected: ContextVar[slice | None] = ContextVar("rows of the batch that are projected", default=None)
@@ -65,12 +68,31 @@ def _row_of(part: torch.Tensor, whole: torch.Tensor) -> int:
 
 
 def in_runner(scored: Method) -> Method:
-    """For a runner's method that scores prompts with `self.model.compute_logits`."""
+    """For a runner's method that scores prompts with `self.model.compute_logits`.
+
+    It would hold the logits of a step's whole prompt at once, several times the vocabulary for each row, and
+    the kernel's answer to that is to end the engine: so it gets each prompt in pieces, as of several steps.
+    """
 
     @functools.wraps(scored)
-    def scored_by_row(self: Any, hidden_states: torch.Tensor, *others: Any, **named: Any) -> Any:
+    def scored_by_row(self: Any, hidden_states: torch.Tensor, num_scheduled_tokens: dict[str, int]) -> Any:
+        found: dict[str, Any] = {}
+        if not self.num_prompt_logprobs:
+            return found
         with _replaced(self.model, hidden_states):
-            return scored(self, hidden_states, *others, **named)
+            for request_id in [one for one in self.num_prompt_logprobs if one in num_scheduled_tokens]:
+                request, tokens = self.requests[request_id], num_scheduled_tokens[request_id]
+                first = request.num_computed_tokens
+                try:
+                    for done in range(0, tokens, MOST_ROWS):
+                        if request_id not in self.num_prompt_logprobs:
+                            break  # its prompt is over; what follows was generated before it was preempted
+                        request.num_computed_tokens = first + done
+                        piece = {request_id: min(MOST_ROWS, tokens - done)}
+                        found |= scored(self, hidden_states[done:], piece)
+                finally:
+                    request.num_computed_tokens = first
+        return found
 
     return scored_by_row
 
@@ -105,15 +127,19 @@ class Scorer:
     module: str
     owner: str
     method: str
+    takes: tuple[str, ...]
+    """Its first parameters."""
     followed: Callable[[Method], Method]
 
 
 _RUNNER = "vllm.v1.worker.gpu_model_runner"  # the CPU's runner inherits from it
 _RUNNER_V2 = "vllm.v1.worker.gpu.sample.prompt_logprob"
+_ROWS = ("self", "hidden_states", "num_scheduled_tokens")
+_FUNCTION = ("self", "logits_fn", "hidden_states")
 SCORERS = (
-    Scorer(_RUNNER, "GPUModelRunner", "_get_prompt_logprobs_dict", in_runner),
-    Scorer(_RUNNER_V2, "PromptLogprobsWorker", "compute_prompt_logprobs", with_function),
-    Scorer(_RUNNER_V2, "PromptLogprobsWorker", "compute_prompt_token_id_logprobs", with_function),
+    Scorer(_RUNNER, "GPUModelRunner", "_get_prompt_logprobs_dict", _ROWS, in_runner),
+    Scorer(_RUNNER_V2, "PromptLogprobsWorker", "compute_prompt_logprobs", _FUNCTION, with_function),
+    Scorer(_RUNNER_V2, "PromptLogprobsWorker", "compute_prompt_token_id_logprobs", _FUNCTION, with_function),
 )
 
 
@@ -131,6 +157,9 @@ def follow_scorers(loaded: Mapping[str, ModuleType]) -> None:
         if method is None:
             raise RuntimeError(f"{one.module} has no {one.owner}.{one.method}")
         if not getattr(method, _FOLLOWED, False):
+            takes = tuple(inspect.signature(method).parameters)
+            if takes[: len(one.takes)] != one.takes:
+                raise RuntimeError(f"{one.owner}.{one.method} takes {', '.join(takes)}")
             followed = one.followed(method)
             setattr(followed, _FOLLOWED, True)
             setattr(owner, one.method, followed)

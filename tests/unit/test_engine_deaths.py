@@ -11,9 +11,10 @@ import pytest
 from gateway.batches.attempts import Attempts
 from gateway.batches.calls import Answered
 from gateway.batches.request_lines import RequestLine
+from gateway.errors import EngineKilled
 from gateway.snapshot import Blame, EngineDeath
 from tests.fake_engine import Answer, Document
-from tests.unit.stack import Stack, snapshot_of, stack
+from tests.unit.stack import Stack, eventually, snapshot_of, stack, write_report
 
 pytestmark = pytest.mark.anyio
 both_ways = pytest.mark.parametrize("express", [True, False], ids=["express", "task"])
@@ -158,6 +159,27 @@ async def test_failures_of_an_engine_that_lives_refuse_nobody(tmp_path: Path, ex
         for _ in range(6):
             assert (await ask(s, "bad"))[0] == 500
         assert times_sent(s, "bad") == 6
+
+
+async def test_deaths_are_heard_from_the_control_plane(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        answers_of(s, killer=DYING)
+        guard = s.gateway.guard
+        for number in (1, 2):
+            assert (await ask(s, "killer"))[0] == 500
+            body = next(one.body for one in s.engine.completions if b"killer" in one.body)
+            death = EngineDeath(f"engine-0 of {number:.3f}", "request")
+            write_report(
+                s.gateway.replicas.config,
+                url=s.engine.url,
+                state="ready",
+                started_at=number + 1.0,
+                last_death=death,
+            )
+            await eventually(lambda: (tmp_path / "suspects.json").exists())
+            await eventually(lambda: s.gateway.replicas.snapshot.engines[0].last_death == death)  # noqa: B023
+        with pytest.raises(EngineKilled):
+            guard.verdict((body,))
 
 
 async def test_a_client_that_leaves_in_its_turn_gives_it_back(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import types
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 
 from launch.lora_kernels import LOGIT_ROWS, add_lora_logits
-from launch.prompt_rows import SCORERS, follow_scorers, locating
+from launch.prompt_rows import MOST_ROWS, SCORERS, follow_scorers, locating
 
 SLOTS, RANK, SIZE, VOCABULARY = 3, 2, 4, 7
 
@@ -104,14 +105,49 @@ def test_rows_from_elsewhere_are_an_error_and_leave_no_trace() -> None:
     assert wrapper.compute_logits(wrapper.batch).any()
 
 
+@dataclass
+class Request:
+    """`done` of a prompt's tokens were computed in former steps."""
+
+    prompt: int
+    num_computed_tokens: int = 0
+    scores: torch.Tensor | None = None
+
+
 class Runner:
-    """vLLM's first runner, as small as it can be: one request's prompt after the other."""
+    """vLLM's first runner, as far as it scores prompts: what it keeps, and when a prompt is complete."""
 
-    def __init__(self, wrapper: Wrapper) -> None:
+    def __init__(self, wrapper: Wrapper, requests: dict[str, Request], starts: dict[str, int]) -> None:
         self.model: Any = wrapper
+        self.requests = requests
+        self.starts = starts
+        self.num_prompt_logprobs = dict.fromkeys(requests, 1)
+        self.rows: list[int] = []
 
-    def _get_prompt_logprobs_dict(self, hidden_states: torch.Tensor, places: list[slice]) -> list[Any]:
-        return [self.model.compute_logits(hidden_states[place]) for place in places]
+    def _get_prompt_logprobs_dict(
+        self, hidden_states: torch.Tensor, num_scheduled_tokens: dict[str, int]
+    ) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = {}
+        for name in self.num_prompt_logprobs:
+            tokens = num_scheduled_tokens.get(name)
+            if tokens is None:
+                continue
+            request = self.requests[name]
+            if request.scores is None:
+                request.scores = torch.full((request.prompt - 1, VOCABULARY), float("nan"))
+            start = request.num_computed_tokens
+            rest = request.prompt - start - 1
+            rows = min(tokens, rest)
+            if tokens > rest:
+                found[name] = request.scores
+            if rows > 0:
+                offset = self.starts[name]
+                self.rows.append(rows)
+                logits = self.model.compute_logits(hidden_states[offset : offset + rows])
+                request.scores[start : start + rows] = logits
+        for name in found:
+            del self.num_prompt_logprobs[name]
+        return found
 
 
 class Worker:
@@ -132,23 +168,62 @@ def loaded() -> dict[str, types.ModuleType]:
     return modules
 
 
-def test_both_runners_scoring_is_followed_and_only_once() -> None:
+def test_first_runner_scores_each_prompt_by_its_own_slot_in_pieces() -> None:
     modules = loaded()
-    for _ in range(2):
+    for _ in range(2):  # the second time does nothing
         follow_scorers(modules)
-    runner_module, worker_module = (vars(one) for one in modules.values())
-    wrapper = Wrapper(STEPS["mixed"])
-    slots = wrapper.token_lora_indices
-    places = [slice(3, 6), slice(8, 9), slice(10, 15)]
-    found = runner_module["GPUModelRunner"](wrapper)._get_prompt_logprobs_dict(wrapper.batch[:], places)
-    worker = worker_module["PromptLogprobsWorker"]()
-    for place, logits in zip(places, found, strict=True):
-        expected = wrapper.by_hand(wrapper.batch[place], slots[place])
-        torch.testing.assert_close(logits, expected)
-        for method in (worker.compute_prompt_logprobs, worker.compute_prompt_token_id_logprobs):
-            torch.testing.assert_close(method(wrapper.compute_logits, wrapper.batch, place), expected)
+    long, tail = 2 * MOST_ROWS + 5, 3
+    wrapper = Wrapper([(0, 1), (1, long), (-1, 4), (2, tail), (0, MOST_ROWS), (1, MOST_ROWS + 9)])
+    starts = {"long": 1, "base": 1 + long, "tail": 5 + long, "chunk": 8 + long, "again": 8 + long + MOST_ROWS}
+    requests = {
+        "long": Request(long),
+        "base": Request(4),
+        "tail": Request(tail + 7, num_computed_tokens=7),
+        "chunk": Request(MOST_ROWS + 50),  # more of it comes in the next step
+        "again": Request(20),  # preempted: what follows its prompt was generated before
+        "elsewhere": Request(9),
+    }
+    made = vars(modules[SCORERS[0].module])["GPUModelRunner"](wrapper, requests, starts)
+    scheduled = {
+        "running": 1,
+        "long": long,
+        "base": 4,
+        "tail": tail,
+        "chunk": MOST_ROWS,
+        "again": MOST_ROWS + 9,
+    }
+    found = made._get_prompt_logprobs_dict(wrapper.batch[:], scheduled)
+    assert set(found) == {"long", "base", "tail", "again"}
+    assert set(made.num_prompt_logprobs) == {"chunk", "elsewhere"}
+    assert max(made.rows) == MOST_ROWS
+    for name, first in (("long", 0), ("base", 0), ("tail", 7), ("chunk", 0), ("again", 0)):
+        request, start = requests[name], starts[name]
+        assert request.num_computed_tokens == first
+        rows = min(request.prompt - 1 - first, scheduled[name])
+        place = slice(start, start + rows)
+        expected = wrapper.by_hand(wrapper.batch[place], wrapper.token_lora_indices[place])
+        assert request.scores is not None
+        torch.testing.assert_close(request.scores[first : first + rows], expected)
+    assert requests["chunk"].scores is not None
+    assert requests["chunk"].scores[MOST_ROWS:].isnan().all()
     assert "compute_logits" not in vars(wrapper)  # the model is as it was
-    assert not hasattr(Runner._get_prompt_logprobs_dict, "__wrapped__")
+
+
+def test_first_runner_costs_nothing_where_no_prompt_is_scored() -> None:
+    modules = loaded()
+    follow_scorers(modules)
+    made = vars(modules[SCORERS[0].module])["GPUModelRunner"](Wrapper(STEPS["decode"]), {}, {})
+    assert made._get_prompt_logprobs_dict(torch.zeros(4, SIZE), {"running": 1}) == {}
+
+
+def test_second_runners_functions_are_followed() -> None:
+    modules = loaded()
+    follow_scorers(modules)
+    wrapper, place = Wrapper(STEPS["mixed"]), slice(3, 8)
+    expected = wrapper.by_hand(wrapper.batch[place], wrapper.token_lora_indices[place])
+    worker = vars(modules[SCORERS[-1].module])["PromptLogprobsWorker"]()
+    for method in (worker.compute_prompt_logprobs, worker.compute_prompt_token_id_logprobs):
+        torch.testing.assert_close(method(wrapper.compute_logits, wrapper.batch, place), expected)
 
 
 def test_the_runner_that_is_loaded_is_enough() -> None:
@@ -161,4 +236,11 @@ def test_a_runner_without_a_known_method_is_named() -> None:
     modules = loaded()
     del vars(modules[SCORERS[0].module])["GPUModelRunner"]._get_prompt_logprobs_dict
     with pytest.raises(RuntimeError, match=r"no GPUModelRunner\._get_prompt_logprobs_dict"):
+        follow_scorers(modules)
+
+
+def test_a_runner_whose_method_takes_something_else_is_named() -> None:
+    modules = loaded()
+    vars(modules[SCORERS[0].module])["GPUModelRunner"]._get_prompt_logprobs_dict = lambda self, rows: None
+    with pytest.raises(RuntimeError, match=r"_get_prompt_logprobs_dict takes self, rows"):
         follow_scorers(modules)
