@@ -14,7 +14,7 @@ from gateway.snapshot import ToolChoices
 from launch.adapters import Adapter, engine_rank
 from launch.engine_settings import options_of
 from launch.model_parsers import Parsers
-from launch.shapes import Base
+from launch.shapes import HEAD, Base
 
 DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the machine's memory
 GIB = 1024**3
@@ -112,7 +112,7 @@ def engine_command(
         priorities=options["scheduling-policy"] == "priority",
         tools=_tool_choices(options.get("tool-call-parser")),
         reasoning="reasoning-parser" in options,
-        prompt_logprobs=_scores_prompts(argv, env, has_gpu),
+        prompt_logprobs=_scores_prompts(argv, env, base, has_gpu),
     )
 
 
@@ -140,16 +140,19 @@ def _tool_choices(parser: str | None) -> ToolChoices:
     return "forced" if parser == FORCED_PARSER else "all"
 
 
-def _scores_prompts(argv: Sequence[str], env: Mapping[str, str], has_gpu: bool) -> bool:
+def _scores_prompts(argv: Sequence[str], env: Mapping[str, str], base: Base, has_gpu: bool) -> bool:
     """On a CPU by kernels of our own; with vLLM's where no adapter can act on the lm_head."""
     if not has_gpu and env.get(PLUGIN_VARIABLE) == "1":
         return True  # the plugin lets no engine start that it does not mend
+    vocabulary = base.served.vocabulary if base.served is not None else None
+    if vocabulary is not None and HEAD not in vocabulary:
+        return True
     words = iter(argv)
     targets: list[str] = []
     for word in words:
         if word.replace("_", "-") == "--lora-target-modules":
             targets = list(takewhile(lambda one: not one.startswith("--"), words))
-    return bool(targets) and "lm_head" not in targets
+    return bool(targets) and HEAD not in targets
 
 
 def can_sleep(config: Config, has_gpu: bool) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.config import Config
@@ -11,6 +12,7 @@ from launch.adapters import Adapter
 from launch.command import FORCED_PARSER, engine_command
 from launch.hardware import has_slow_bfloat16
 from launch.model_parsers import Parsers
+from launch.served_classes import ServedClass
 from launch.shapes import Base
 
 LOCAL = Base("/models/base", "Base", 2, {})
@@ -200,5 +202,9 @@ def test_engine_on_our_kernels_scores_prompts_and_one_on_vllms_where_no_adapter_
     assert scores(has_gpu=False)
     assert not scores(has_gpu=False, env={"LORA_GATEWAY_ENGINE": "0"})
     assert not scores(has_gpu=True)
+    headless = replace(LOCAL, served=ServedClass("Qwen2ForCausalLM", vocabulary=frozenset()))
+    assert engine_command(config(), headless, [CONCEPT], 1, has_gpu=True).prompt_logprobs
+    headed = replace(LOCAL, served=ServedClass("LlamaForCausalLM", vocabulary=frozenset({"lm_head"})))
+    assert not engine_command(config(), headed, [CONCEPT], 1, has_gpu=True).prompt_logprobs
     assert scores(has_gpu=True, extra_args=["--lora-target-modules", "q_proj", "v_proj", "--seed", "1"])
     assert not scores(has_gpu=True, extra_args=["--lora_target_modules", "q_proj", "lm_head"])
