@@ -12,12 +12,15 @@ from pathlib import Path
 from gateway.config import DEMO_BASE
 from gateway.errors import ConfigError, nearest
 from launch.config_json import read_config
+from launch.counting import skeleton_of
 from launch.demo_base import demo_base_path
-from launch.memory import parameters, stored_bytes, weight_bytes
-from launch.model_config import ModelShape, Quantization, read_shape
+from launch.memory import stored_bytes, weight_bytes
+from launch.model_shape import ModelShape, shape_of
+from launch.quantization import Quantization
 from launch.safetensors_header import BadHeader, read_header
 
 TABLE = "known_models.json"
+QUANTIZATION = "hf_quant_config.json"
 INDEX = "model.safetensors.index.json"
 DEMO_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -77,7 +80,7 @@ def known_models() -> Mapping[str, Mapping[str, object]]:
 def weigh(source: Source, dtype: str, quantization: Quantization | None) -> Weights:
     """From local files' headers, else their index, else by the config's arithmetic. Raises ConfigError."""
     shape = source.shape
-    count = parameters(shape)
+    count = shape.parameters
     # Weights that the engine quantizes while it loads are larger on disk than they will be.
     as_stored = quantization is None or quantization == shape.quantization
     if source.folder is not None and as_stored:
@@ -88,23 +91,32 @@ def weigh(source: Source, dtype: str, quantization: Quantization | None) -> Weig
         total = _indexed_bytes(source.folder)
         if total:
             return Weights(total, count, f"{INDEX}, the files are not all here")
-    how = f"{source.known_from}: {count / 1e9:.2f} B parameters"
-    how += f", {quantization.method} {quantization.bits} bit" if quantization else f" in {dtype}"
+    by = "" if shape.counted_by == "config.json" else f", {shape.counted_by.removeprefix('config.json, ')}"
+    how = f"{source.known_from}{by}: {count / 1e9:.2f} B parameters"
+    how += f", {quantization.method} {quantization.bits:.3g} bit" if quantization else f" in {dtype}"
     return Weights(weight_bytes(shape, dtype, quantization), count, how)
 
 
 def _read(file: Path, name: str, folder: Path | None) -> Source:
     try:
-        config = read_config(file)
+        config = {**_apart(file.parent / QUANTIZATION), **read_config(file)}
     except FileNotFoundError as error:
         raise ConfigError("base.model", str(file.parent), "has no config.json") from error
-    return Source(name, config, read_shape(config, str(file)), folder, "config.json")
+    return Source(name, config, shape_of(config, skeleton_of(config), str(file)), folder, "config.json")
+
+
+def _apart(file: Path) -> dict[str, object]:
+    """The quantization that older checkpoints of modelopt keep in a file of its own."""
+    try:
+        return {"quantization_config": read_config(file)}
+    except (FileNotFoundError, ConfigError):
+        return {}
 
 
 def _known(name: str) -> Source:
     config = known_models()[name]["config"]
     assert isinstance(config, dict)
-    return Source(name, config, read_shape(config, name), None, "table of known models")
+    return Source(name, config, shape_of(config, skeleton_of(config), name), None, "table of known models")
 
 
 def _in_cache(model: str, file: str) -> Path | None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from gateway.errors import ConfigError
 from launch.memory import Engine, default_batch, default_block_size
-from launch.model_config import ModelShape, Quantization, quantized_by
+from launch.model_shape import ModelShape
+from launch.quantization import Quantization, quantized_by
 
 
 def read_settings(argv: Sequence[str], shape: ModelShape, *, gpu: bool, card_bytes: int) -> Engine:
@@ -30,7 +31,7 @@ def read_settings(argv: Sequence[str], shape: ModelShape, *, gpu: bool, card_byt
         eager="enforce-eager" in given,
         utilization=_number(given, "gpu-memory-utilization", 0.92),
         kv_cache_bytes=_whole(given, "kv-cache-memory-bytes", 0),
-        kv_dtype=given.get("kv-cache-dtype", "auto"),
+        kv_dtype=_kv_dtype(given.get("kv-cache-dtype", "auto"), shape),
         block_size=_whole(given, "block-size", default_block_size(shape, gpu)),
     )
 
@@ -61,6 +62,11 @@ def _dtype(asked: str, shape: ModelShape) -> str:
     if asked != "auto":
         return asked
     return "bfloat16" if shape.dtype == "float32" else shape.dtype
+
+
+def _kv_dtype(asked: str, shape: ModelShape) -> str:
+    """A checkpoint may name its cache's type: resolve_kv_cache_dtype_string in vllm/utils/torch_utils.py."""
+    return shape.cache_dtype or "auto" if asked == "auto" else asked
 
 
 def _whole(given: dict[str, str], name: str, default: int) -> int:

@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from launch.model_config import DTYPE_BYTES, POST_NORMS, QK_NORM, Matrix, ModelShape, Quantization
+from launch.kv_layout import KvLayout, Storing, lay_out
+from launch.model_shape import Matrix, ModelShape, dtype_bytes
+from launch.quantization import ROUTERS, Quantization
 
 GIB = 1024**3
 GB = 10**9
@@ -24,6 +26,20 @@ SAMPLER_BYTES = 40  # for one logit: fp32, a copy, the sorted values and places,
 CPU_RUNTIME_BYTES = int(1.65 * GIB)  # Python, torch and vLLM in its three processes, measured: docs/memory.md
 DRIVER_SHARE = 0.01  # of a card's memory, which its driver keeps: a 48 GB card shows 47.5 GiB
 HEADROOM = (0.10, 0.15)
+LONGEST = 2**30  # tokens of a request, where no length exhausts the cache
+# Parts of a checkpoint that a text engine leaves out: towers (`--language-model-only`), drafts (MTP).
+NOT_LOADED = frozenset(
+    {
+        "visual",
+        "vision_tower",
+        "vision_model",
+        "vision_encoder",
+        "vision_embed_tokens",
+        "embed_vision",
+        "audio_tower",
+    }
+    | {"embed_audio", "audio_model", "multi_modal_projector", "mm_projector", "vision_projection", "mtp"}
+)
 
 
 @dataclass(frozen=True)
@@ -47,27 +63,27 @@ class Engine:
     block_size: int = 16
 
 
-def dtype_bytes(dtype: str) -> int:
-    return DTYPE_BYTES.get(dtype, 2)
-
-
-def parameters(shape: ModelShape) -> int:
-    """Every weight of the model, as its model card counts them."""
-    linear = sum(m.inputs * m.outputs * m.copies for m in _all_matrices(shape))
-    return linear + _plain_parameters(shape)
-
-
 def weight_bytes(shape: ModelShape, dtype: str, quantization: Quantization | None, cards: int = 1) -> int:
     """The weights on one card: the decoder's matrices as they are quantized, all else in `dtype`."""
     plain = dtype_bytes(dtype)
     total = 0.0
-    for matrix in _all_matrices(shape):
-        elements = matrix.inputs * matrix.outputs * matrix.copies * _share(matrix, cards)
-        each = _element_bytes(quantization, plain) if quantization and matrix.quantized else plain
-        total += elements * each
-    small = _plain_parameters(shape) - _vocabulary_parameters(shape)
-    vocabulary = _vocabulary_parameters(shape) + _padding(shape)
-    return math.ceil(total + (vocabulary / cards + small) * plain)
+    for matrix in shape.matrices:
+        stored = (
+            _stored(matrix, quantization, plain) if quantization else matrix.elements * plain * matrix.layers
+        )
+        total += stored * _share(matrix, cards)
+    vocabulary = shape.vocabulary_parameters + _padding(shape)
+    return math.ceil(total + (vocabulary / cards + shape.plain_parameters) * plain)
+
+
+def _stored(matrix: Matrix, quantization: Quantization, plain: int) -> float:
+    """Bytes of all its layers; some may be left out of the quantization."""
+    total = 0.0
+    for layer in matrix.part.layers or (None,):
+        scheme = quantization.scheme(matrix.part, layer)
+        each = plain if scheme is None else scheme.bits / 8
+        total += matrix.elements * each + (scheme.matrix_bytes * matrix.experts if scheme else 0)
+    return total
 
 
 def sharded_bytes(whole_bytes: int, shape: ModelShape, cards: int) -> int:
@@ -86,10 +102,12 @@ def slot_bytes(shape: ModelShape, rank: int, dtype: str, cards: int = 1) -> int:
     vocab_parallel_embedding.py and logits_processor.py: embedding and output layer, never split.
     """
     sides = 0.0
-    for matrix in _all_matrices(shape):
+    for matrix in shape.matrices:
+        if not matrix.lora:
+            continue
         inputs = matrix.inputs / cards if matrix.split == "inputs" else matrix.inputs
         outputs = matrix.outputs * _share(matrix, cards) if matrix.split == "outputs" else matrix.outputs
-        sides += (inputs + outputs) * matrix.copies
+        sides += (inputs * matrix.slices + outputs) * matrix.experts * matrix.layers
     if shape.vocabulary_lora:
         sides += 2 * (shape.vocabulary + shape.hidden)
     return math.ceil(sides * rank * dtype_bytes(dtype))
@@ -97,17 +115,34 @@ def slot_bytes(shape: ModelShape, rank: int, dtype: str, cards: int = 1) -> int:
 
 def adapter_bytes(shape: ModelShape, rank: int, dtype: str = "bfloat16") -> int:
     """An adapter on every linear layer of the decoder, as peft trains with all-linear."""
-    sides = sum((m.inputs + m.outputs) * m.copies for m in _all_matrices(shape) if m.quantized)
+    sides = sum(
+        (matrix.inputs * matrix.slices + matrix.outputs) * matrix.experts * matrix.layers
+        for matrix in shape.matrices
+        if matrix.part.kind != "conv" and matrix.part.last not in ROUTERS
+    )
     return sides * rank * dtype_bytes(dtype)
 
 
+def kv_layout(shape: ModelShape, engine: Engine) -> KvLayout:
+    """What the engine's cache holds of this base."""
+    storing = Storing(
+        dtype_bytes=dtype_bytes(engine.dtype),
+        kv_dtype=engine.kv_dtype,
+        block_size=engine.block_size,
+        batched_tokens=engine.max_batched_tokens,
+        cards=engine.tensor_parallel,
+        batches=2 if engine.gpu else 1,
+        float32_states=not engine.gpu,
+        whole_context=shape.chunked,
+    )
+    return lay_out(shape.caches, storing)
+
+
 def kv_bytes_per_token(shape: ModelShape, kv_dtype: str, model_dtype: str, cards: int = 1) -> int:
-    """vllm/v1/kv_cache_interface.py: keys and values of each layer; of latent attention the one vector."""
-    each = 1 if kv_dtype.startswith(("fp8", "int8")) else dtype_bytes(model_dtype)
-    if shape.latent is not None:
-        return shape.attention_layers * (shape.latent.kv_rank + shape.latent.rope) * each
-    heads = max(1, shape.kv_heads // cards)
-    return shape.attention_layers * 2 * heads * shape.head * each
+    """Keys and values, or latent vectors, of every layer that attends; without a sparse index."""
+    storing = Storing(dtype_bytes(model_dtype), kv_dtype, 1, 1, cards)
+    layout = lay_out(shape.caches, storing)
+    return layout.bytes_per_token - layout.index_bytes_per_token
 
 
 @dataclass(frozen=True)
@@ -115,24 +150,34 @@ class Cache:
     """A key-value cache of whole blocks."""
 
     tokens: int
+    """As vLLM logs them: requests of the longest context that fit, times that context."""
     blocks: int
     block_size: int
     bytes_per_token: int
+    layout: KvLayout
 
     def concurrency(self, context: int) -> float:
         """Requests of `context` tokens that fit at once, as vLLM reports it (kv_cache_utils.py)."""
-        return self.blocks / math.ceil(context / self.block_size)
+        return self.blocks / self.layout.request_blocks(context)
 
     @property
     def longest(self) -> int:
         """Tokens of one request; vLLM keeps one block back."""
-        return max(0, self.blocks - 1) * self.block_size
+        least, most = 0, LONGEST
+        while least < most:
+            tried = (least + most + 1) // 2
+            if self.layout.request_blocks(tried) <= self.blocks - 1:
+                least = tried
+            else:
+                most = tried - 1
+        return least
 
 
-def cache(available_bytes: int, bytes_per_token: int, block_size: int) -> Cache:
+def cache(available_bytes: int, layout: KvLayout, block_size: int, context: int) -> Cache:
     """As many whole blocks as fit."""
-    blocks = max(0, available_bytes) // (bytes_per_token * block_size)
-    return Cache(blocks * block_size, blocks, block_size, bytes_per_token)
+    blocks = max(0, available_bytes) // layout.block_bytes
+    tokens = blocks * context // layout.request_blocks(context)
+    return Cache(tokens, blocks, block_size, max(1, layout.bytes_per_token), layout)
 
 
 def activation_bytes(shape: ModelShape, engine: Engine) -> int:
@@ -142,7 +187,7 @@ def activation_bytes(shape: ModelShape, engine: Engine) -> int:
     or requests x vocabulary x 40 bytes; then the hidden states that stay beside either.
     """
     each = dtype_bytes(engine.dtype)
-    inner = max(shape.inner, shape.experts.inner * 2 if shape.experts else 0) // engine.tensor_parallel
+    inner = shape.inner // engine.tensor_parallel
     layer = engine.max_batched_tokens * (2 * shape.hidden + 3 * inner) * each
     requests = min(engine.max_num_seqs, engine.max_batched_tokens)
     logits = requests * shape.vocabulary * SAMPLER_BYTES
@@ -160,7 +205,7 @@ def default_batch(gpu: bool, card_bytes: int) -> tuple[int, int]:
 
 def default_block_size(shape: ModelShape, gpu: bool) -> int:
     """16; on the CPU 128, and 16 again for latent attention: vllm/platforms/cpu.py."""
-    return 16 if gpu or shape.latent is not None else 128
+    return 16 if gpu or shape.latent else 128
 
 
 def stored_bytes(tensors: Iterable[tuple[str, str, int]], shape: ModelShape, dtype: str) -> int:
@@ -170,6 +215,8 @@ def stored_bytes(tensors: Iterable[tuple[str, str, int]], shape: ModelShape, dty
     for name, kind, elements in tensors:
         if shape.tied and name.endswith("lm_head.weight"):
             continue  # some files hold it twice, the engine does not
+        if not NOT_LOADED.isdisjoint(name.split(".")):
+            continue
         total += elements * (loaded if kind in ("F32", "F16", "BF16") else STORED_BYTES.get(kind, 2))
     return total
 
@@ -182,11 +229,6 @@ STORED_BYTES: Mapping[str, int] = {
 }
 
 
-def _all_matrices(shape: ModelShape) -> Iterable[Matrix]:
-    for layer in range(shape.layers):
-        yield from shape.matrices(layer)
-
-
 def _share(matrix: Matrix, cards: int) -> float:
     """One card's part of a matrix; key-value heads are repeated where there are fewer than cards."""
     if matrix.split == "none":
@@ -196,32 +238,6 @@ def _share(matrix: Matrix, cards: int) -> float:
     return 1.0 / cards
 
 
-def _element_bytes(quantization: Quantization, plain: int) -> float:
-    """A quantized weight with its part of scale and zero point."""
-    bits = quantization.bits / 8
-    if not quantization.group_size:
-        return bits
-    scale = 4 if quantization.method == "bitsandbytes" else plain
-    zero = 0.0 if quantization.method == "bitsandbytes" else bits
-    return bits + (scale + zero) / quantization.group_size
-
-
-def _vocabulary_parameters(shape: ModelShape) -> int:
-    return shape.vocabulary * shape.hidden * (1 if shape.tied else 2)
-
-
 def _padding(shape: ModelShape) -> int:
     """vLLM fills the vocabulary up to a multiple of 64: vocab_parallel_embedding.py."""
     return (-shape.vocabulary % 64) * shape.hidden * (1 if shape.tied else 2)
-
-
-def _plain_parameters(shape: ModelShape) -> int:
-    """Embedding, output layer, norms and biases."""
-    norms = (4 if shape.model_type in POST_NORMS else 2) * shape.hidden
-    if shape.model_type in QK_NORM:
-        norms += 2 * shape.head
-    if shape.latent is not None:
-        norms += shape.latent.kv_rank + shape.latent.query_rank
-    biases = (shape.heads + 2 * shape.kv_heads) * shape.head if shape.qkv_bias else 0
-    biases += shape.hidden if shape.output_bias else 0
-    return _vocabulary_parameters(shape) + shape.layers * (norms + biases) + shape.hidden

@@ -14,7 +14,7 @@ from launch.command import LEAST_RANK
 from launch.device_memory import DeviceMemory
 from launch.findings import Finding
 from launch.memory import Cache, Engine
-from launch.model_config import ModelShape
+from launch.model_shape import ModelShape
 
 Known = Literal["header", "config", "vLLM source", "allowance", "measured", "given", "sum"]
 """How a figure is known; all but `allowance` are facts."""
@@ -90,6 +90,8 @@ class MemoryPlan:
 
     def contexts(self) -> list[tuple[int, float]]:
         """Context lengths up to the model's own, and how many requests of each fit at once."""
+        if not self.inputs.shape.caches:
+            return []
         most = self.inputs.shape.max_positions
         lengths = sorted({*(n for n in CONTEXTS if n <= most), self.inputs.engine.max_model_len})
         return [(length, self.cache.concurrency(length)) for length in lengths]
@@ -100,10 +102,14 @@ def draft(inputs: Inputs) -> MemoryPlan:
     rows, outside = (_card_rows if inputs.engine.gpu else _main_rows)(inputs)
     engine = inputs.engine
     budget = budget_bytes(inputs)
-    per_token = memory.kv_bytes_per_token(inputs.shape, engine.kv_dtype, engine.dtype, engine.tensor_parallel)
+    layout = memory.kv_layout(inputs.shape, engine)
     available = engine.kv_cache_bytes or budget - sum(row.size_bytes for row in rows)
-    cache = memory.cache(available, per_token, engine.block_size)
-    how = f"{cache.tokens:,} tokens x {per_token:,} B in blocks of {engine.block_size}"
+    cache = memory.cache(available, layout, engine.block_size, engine.max_model_len)
+    how = f"{cache.tokens:,} tokens x {layout.bytes_per_token:,} B in blocks of {engine.block_size}"
+    if len(layout.groups) > 1:
+        how = f"{cache.tokens:,} tokens in {cache.blocks:,} blocks for {len(layout.groups)} groups of layers"
+    if not inputs.shape.caches:
+        how = "what a token takes is not known"
     if not engine.kv_cache_bytes:
         how = f"what is left: {how}" if available > 0 else "nothing is left: so much is missing"
     rows.append(Row("key-value cache", available, "given" if engine.kv_cache_bytes else "sum", how))

@@ -10,8 +10,8 @@ from launch import memory
 from launch.command import LEAST_RANK, LEAST_SLOTS
 from launch.findings import Finding, Level
 from launch.memory import GIB, HEADROOM
-from launch.model_config import quantized_by
 from launch.plan import SLOTS_SHARE, Inputs, MemoryPlan, draft, largest_rank, slot_size
+from launch.quantization import quantized_by
 
 LARGEST_LORA_VOCABULARY = 258048  # vllm/lora/layers/logits_processor.py
 CARDS = (2, 4, 8)
@@ -71,13 +71,13 @@ def _affordable_slots(plan: MemoryPlan, rank: int) -> int:
     inputs = plan.inputs
     wanted = max(LEAST_SLOTS, len(inputs.adapters))  # some for adapters that come later
     beside = inputs.device.total_bytes - plan.rows[0].size_bytes
-    return max(1, min(wanted, int(SLOTS_SHARE * beside // slot_size(inputs, rank))))
+    return max(1, min(wanted, int(SLOTS_SHARE * beside // max(1, slot_size(inputs, rank)))))
 
 
 def _shape_findings(plan: MemoryPlan) -> Iterator[Finding]:
     shape, engine = plan.inputs.shape, plan.inputs.engine
     cards = engine.tensor_parallel
-    if shape.heads % cards:
+    if cards > 1 and shape.heads % cards:
         mend = f"{cards}: the base has {shape.heads} attention heads; choose a number that divides them"
         yield Finding("error", "base.tensor_parallel_size", mend)
     if shape.vocabulary_lora and shape.vocabulary > LARGEST_LORA_VOCABULARY:
@@ -85,7 +85,7 @@ def _shape_findings(plan: MemoryPlan) -> Iterator[Finding]:
             f"its vocabulary of {shape.vocabulary} is over {LARGEST_LORA_VOCABULARY}, vLLM's most with LoRA"
         )
         yield Finding("error", "base.model", mend)
-    if engine.max_model_len > shape.max_positions:
+    if shape.context_known and engine.max_model_len > shape.max_positions:
         mend = f"{engine.max_model_len}: the base was made for {shape.max_positions}; lower it to that"
         yield Finding("error", "base.max_model_len", mend)
 
@@ -215,8 +215,25 @@ def _slot_findings(plan: MemoryPlan) -> Iterator[Finding]:
 
 def _assumptions(plan: MemoryPlan) -> Iterator[Finding]:
     shape = plan.inputs.shape
-    if shape.windowed or shape.attention_layers < shape.layers:
-        text = "layers with a window are counted in full: the cache holds at least this"
+    if not shape.matrices:
+        text = f"its size is not known: {shape.reason}; everything but weights and cache is planned"
+        yield Finding("warning", "base.model", text)
+    elif not shape.exact:
+        text = (
+            f"its family cannot be counted ({shape.reason}); weights and cache are estimated from its config"
+        )
+        yield Finding("warning", "base.model", text)
+    stored = shape.quantization
+    if stored is not None and not stored.known:
+        text = f"how small {stored.method} makes a weight is not known: counted unquantized"
+        yield Finding("note", "base.model", text)
+    if shape.compressed:
+        text = "its compressed attention is counted uncompressed: the cache holds more than is planned"
+        yield Finding("note", "base.model", text)
+    if shape.chunked and any(cache.window for cache in shape.caches):
+        text = (
+            "vLLM keeps every token in every layer of a base with attention_chunk_size, whatever the window"
+        )
         yield Finding("note", "base.model", text)
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launch.findings import Finding
-from launch.memory import GB, GIB
+from launch.memory import GB, GIB, kv_bytes_per_token
 from launch.plan import MemoryPlan
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -129,6 +129,8 @@ def as_json(plan: MemoryPlan) -> dict[str, object]:
     return {
         "base": inputs.base,
         "parameters": inputs.weights.parameters,
+        "counted_by": inputs.shape.counted_by,
+        "kv_bytes_per_token": kv_bytes_per_token(inputs.shape, "auto", inputs.engine.dtype),
         "device": dataclasses.asdict(inputs.device),
         "engine": dataclasses.asdict(inputs.engine),
         "rows": [dataclasses.asdict(row) for row in plan.rows],

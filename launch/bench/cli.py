@@ -54,6 +54,7 @@ def build_bench_app() -> typer.Typer:
     app.command("recovery", context_settings=passed_on)(recovery_proxy)
     app.command("slots", context_settings=passed_on)(slots_proxy)
     app.command("beside", context_settings=passed_on)(beside_proxy)
+    app.command("bases", context_settings=passed_on)(bases_proxy)
     return app
 
 
@@ -124,6 +125,13 @@ def beside_proxy(context: typer.Context) -> None:
     from launch.bench.beside import beside_command
 
     _hand_over("beside", beside_command, context.args)
+
+
+def bases_proxy(context: typer.Context) -> None:
+    """What is planned for many bases, beside what is true of them (bases --help lists its options)."""
+    from launch.bench.bases import bases_command
+
+    _hand_over("bases", bases_command, context.args)
 
 
 def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:

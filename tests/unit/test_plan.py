@@ -17,21 +17,23 @@ from launch import base_source
 from launch.adapters import ENGINE_RANKS
 from launch.base_source import find_base, known_models, weigh
 from launch.cli import build_app
+from launch.counting import skeletons_of
 from launch.device_memory import DeviceMemory, main_memory, named_card
 from launch.findings import errors
+from launch.kv_layout import Storing, lay_out
 from launch.memory import (
     GIB,
     cache,
     default_block_size,
     kv_bytes_per_token,
-    parameters,
     slot_bytes,
     weight_bytes,
 )
-from launch.model_config import quantized_by, read_shape
+from launch.model_shape import ModelShape, shape_of
 from launch.plan import MemoryPlan
 from launch.plan_command import plan_of
 from launch.plan_inputs import Asked
+from launch.quantization import quantized_by
 from tests.unit.adapter_folders import adapter, weights
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +75,7 @@ MEASURED: dict[str, tuple[dict[str, object], int, int, int]] = {
             },
             **{"v_head_dim": 128, "n_routed_experts": 4, "n_shared_experts": 2, "moe_intermediate_size": 64},
             "first_k_dense_replace": 1,
+            "q_lora_rank": None,
         },
         1143168,
         4067584,
@@ -99,25 +102,42 @@ def texts(plan: MemoryPlan, level: str) -> list[str]:
     return [f"{found.key}: {found.text}" for found in plan.findings if found.level == level]
 
 
+@pytest.fixture(scope="module")
+def shapes() -> dict[str, ModelShape]:
+    """Of every known model and every kind that was measured, counted by one process."""
+    configs: dict[str, dict[str, Any]] = {
+        name: {"model_type": name, **SMALL, **more} for name, (more, *_) in MEASURED.items()
+    }
+    for name, entry in known_models().items():
+        given = entry["config"]
+        assert isinstance(given, dict)
+        configs[name] = given
+    counted = skeletons_of(list(configs.values()))
+    return {
+        name: shape_of(given, skeleton)
+        for (name, given), skeleton in zip(configs.items(), counted, strict=True)
+    }
+
+
 @pytest.mark.parametrize("name", known_models())
-def test_known_model_has_the_parameters_that_its_page_says(name: str) -> None:
+def test_known_model_has_the_parameters_that_its_page_says(name: str, shapes: dict[str, ModelShape]) -> None:
     entry = known_models()[name]
-    given = entry["config"]
-    assert isinstance(given, dict)
     if "parameters" in entry:
-        assert parameters(read_shape(given)) == entry["parameters"]
+        assert shapes[name].parameters == entry["parameters"]
     else:
-        assert read_shape(given).quantization is not None
+        assert shapes[name].quantization is not None
+    assert shapes[name].exact
 
 
 @pytest.mark.parametrize("kind", MEASURED)
-def test_slots_weights_and_blocks_are_what_vllm_allocates(kind: str) -> None:
-    more, lora, stored, blocks = MEASURED[kind]
-    shape = read_shape({"model_type": kind, **SMALL, **more})
+def test_slots_weights_and_blocks_are_what_vllm_allocates(kind: str, shapes: dict[str, ModelShape]) -> None:
+    _, lora, stored, blocks = MEASURED[kind]
+    shape = shapes[kind]
     assert 3 * slot_bytes(shape, 16, "bfloat16") == lora
     assert weight_bytes(shape, "bfloat16", None) == stored
-    per_token = kv_bytes_per_token(shape, "auto", "bfloat16")
-    assert cache(64 * 1024**2, per_token, default_block_size(shape, gpu=False)).blocks == blocks
+    size = default_block_size(shape, gpu=False)
+    layout = lay_out(shape.caches, Storing(2, "auto", size, 2048))
+    assert cache(64 * 1024**2, layout, size, 2048).blocks == blocks
 
 
 def test_qwen_on_48_gb_is_the_quick_references_table() -> None:

@@ -1,0 +1,284 @@
+"""Bases of every family: parameters, key-value bytes and weights, counted and never refused.
+
+`bases.jsonl` holds public config.json files, without what memory does not depend on. Parameters were counted
+by building the models; key-value bytes are those of vLLM's specifications in the model's own type, and
+`weights` the size of the published files in bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.config import Config
+from launch import counting
+from launch.bench.bases import Truth, plan_base, verdict
+from launch.bench.cli import build_bench_app
+from launch.counting import skeletons_of
+from launch.device_memory import DeviceMemory, named_card
+from launch.findings import errors
+from launch.kv_layout import Storing, lay_out
+from launch.memory import cache, default_block_size, kv_bytes_per_token, slot_bytes, weight_bytes
+from launch.model_shape import ModelShape, shape_of
+from launch.plan import MemoryPlan
+from launch.plan_command import plan_of
+from launch.plan_inputs import Asked
+from launch.skeleton import Skeleton
+
+ROWS = {
+    row["name"]: row
+    for row in map(json.loads, Path(__file__).with_name("bases.jsonl").read_text().splitlines())
+}
+CARD = named_card("100000GiB")
+USUAL = named_card("80GB")
+MIXTURE = {
+    "model_type": "remote_moe",
+    "architectures": ["RemoteMoeForCausalLM"],
+    "auto_map": {"AutoConfig": "configuration_remote.RemoteConfig"},
+    "n_embd": 1024,
+    "n_layer": 4,
+    "n_head": 8,
+    "vocab_size": 32000,
+    "ffn_dim": 4096,
+}
+SIZES: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "vocab_size": 1000,
+    "max_position_embeddings": 32768,
+    "torch_dtype": "bfloat16",
+}
+# What vLLM 0.32 allocated on the CPU for small models of these kinds with three slots of rank 16, 64 MiB of
+# cache, requests of 16,384 tokens, batches of 2,048: LoRA buffers in bytes, cache blocks, requests at once.
+ALLOCATED: dict[str, tuple[dict[str, Any], int, int, float]] = {
+    "five layers in six with a window": (
+        {
+            "model_type": "gemma3_text",
+            "num_hidden_layers": 12,
+            "sliding_window": 512,
+            "sliding_window_pattern": 6,
+        },
+        2359296,
+        1024,
+        4.394849785407725,
+    ),
+    "all layers with a window": (
+        {"model_type": "mistral", "num_hidden_layers": 2, "sliding_window": 4096},
+        393216,
+        1024,
+        20.897959183673468,
+    ),
+    "experts whose gate and up share an A": (
+        {
+            **{
+                "model_type": "gpt_oss",
+                "num_hidden_layers": 4,
+                "num_local_experts": 4,
+                "num_experts_per_tok": 2,
+            },
+            "sliding_window": 128,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+        },
+        1967616,
+        1024,
+        7.013698630136986,
+    ),
+    "Mamba in three layers of four, experts in every second": (
+        {
+            **{"model_type": "jamba", "num_hidden_layers": 8, "attn_layer_period": 4, "attn_layer_offset": 2},
+            **{
+                "expert_layer_period": 2,
+                "expert_layer_offset": 1,
+                "num_experts": 4,
+                "num_experts_per_tok": 2,
+            },
+            **{"mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2, "mamba_dt_rank": 8},
+            "use_mamba_kernels": False,
+        },
+        3713280,
+        1024,
+        7.641791044776119,
+    ),
+    "Mamba-2 in three layers of four, and experts": (
+        {
+            **{"model_type": "granitemoehybrid", "num_hidden_layers": 8, "num_local_experts": 4},
+            **{
+                "num_experts_per_tok": 2,
+                "shared_intermediate_size": 256,
+                "mamba_n_heads": 8,
+                "mamba_d_head": 32,
+            },
+            **{"mamba_n_groups": 1, "mamba_d_state": 64, "mamba_d_conv": 4, "mamba_expand": 2},
+            "layer_types": (["mamba"] * 3 + ["attention"]) * 2,
+        },
+        6006528,
+        341,
+        6.5576923076923075,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def skeletons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Skeleton]:
+    """Of every base here, by one process."""
+    configs = {name: row["config"] for name, row in ROWS.items()}
+    configs |= {name: {**SIZES, **more} for name, (more, *_) in ALLOCATED.items()}
+    return dict(zip(configs, skeletons_of(list(configs.values())), strict=True))
+
+
+@pytest.fixture(scope="module")
+def shapes(skeletons: dict[str, Skeleton]) -> dict[str, ModelShape]:
+    return {name: shape_of(row["config"], skeletons[name]) for name, row in ROWS.items()}
+
+
+def planned(folder: Path, config: dict[str, Any], card: DeviceMemory = CARD, **base: object) -> MemoryPlan:
+    file = folder / "config.json"
+    file.write_text(json.dumps(config))
+    return plan_of(Config.model_validate({"base": {"model": str(file), **base}}), card, Asked())
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_parameters_are_within_two_per_cent(name: str, shapes: dict[str, ModelShape]) -> None:
+    assert shapes[name].exact, shapes[name].reason
+    assert shapes[name].parameters == pytest.approx(ROWS[name]["parameters"], rel=0.02)
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row["kv"] is not None])
+def test_key_value_bytes_are_exact(name: str, shapes: dict[str, ModelShape]) -> None:
+    assert kv_bytes_per_token(shapes[name], "auto", "bfloat16") == ROWS[name]["kv"]
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if "weights" in row])
+def test_weights_are_within_five_per_cent_of_the_files(name: str, shapes: dict[str, ModelShape]) -> None:
+    size = weight_bytes(shapes[name], "bfloat16", shapes[name].quantization)
+    assert size == pytest.approx(ROWS[name]["weights"], rel=0.05)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_no_base_is_refused(name: str, skeletons: dict[str, Skeleton], tmp_path: Path) -> None:
+    plan = planned(tmp_path, ROWS[name]["config"])
+    assert not errors(plan.findings)
+    assert plan.rows[0].size_bytes > 0
+    assert plan.slot_bytes > 0
+
+
+@pytest.mark.parametrize("kind", ALLOCATED)
+def test_slots_and_cache_are_what_vllm_allocates(kind: str, skeletons: dict[str, Skeleton]) -> None:
+    more, lora, blocks, requests = ALLOCATED[kind]
+    shape = shape_of({**SIZES, **more}, skeletons[kind])
+    assert 3 * slot_bytes(shape, 16, "bfloat16") == lora
+    size = default_block_size(shape, gpu=False)
+    layout = lay_out(shape.caches, Storing(2, "auto", size, 2048, float32_states=True))
+    found = cache(64 * 1024**2, layout, size, 16384)
+    assert found.blocks == blocks
+    assert found.concurrency(16384) == pytest.approx(requests, abs=1e-9)
+
+
+def test_a_window_does_not_need_the_whole_context(tmp_path: Path) -> None:
+    config = {**SIZES, "model_type": "mistral", "num_hidden_layers": 2, "sliding_window": 1024}
+    long = planned(tmp_path, config, USUAL, max_model_len=32768).cache
+    every = planned(tmp_path, {**config, "sliding_window": None}, USUAL, max_model_len=32768).cache
+    assert every.layout.request_blocks(32768) == 32768 // 16
+    kept = 1024 - 1 + 2 * 8192  # two batches are in flight
+    assert long.layout.request_blocks(32768) == -(-kept // 16) + 1
+    assert long.longest > every.longest
+
+
+def test_an_unknown_family_is_estimated_and_says_so(tmp_path: Path) -> None:
+    plan = planned(tmp_path, MIXTURE)
+    assert not errors(plan.findings)
+    [warning] = [
+        found.text for found in plan.findings if found.level == "warning" and found.key == "base.model"
+    ]
+    assert "cannot be counted" in warning
+    assert "remote_moe" in warning
+    each = 4 * 1024 * 1024 + 3 * 1024 * 4096
+    assert plan.inputs.weights.parameters == pytest.approx(4 * each + 2 * 32000 * 1024, rel=0.001)
+    assert plan.cache.bytes_per_token == 4 * 2 * 1024 * 2
+
+
+def test_a_base_of_which_nothing_is_known_is_planned_with_the_rest(tmp_path: Path) -> None:
+    plan = planned(tmp_path, {"model_type": "new_thing", "architectures": ["NewThingForCausalLM"]})
+    assert not errors(plan.findings)
+    assert any("its size is not known" in found.text for found in plan.findings)
+
+
+def test_code_that_comes_with_a_base_is_not_run(tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    config = {**MIXTURE, "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}}
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\n")
+    (folder / "config.json").write_text(json.dumps(config))
+    plan_of(Config.model_validate({"base": {"model": str(folder)}}), CARD, Asked())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_without_transformers_a_plan_is_made_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_GATEWAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(counting, "_transformers", lambda: None)
+    plan = planned(tmp_path, ROWS["Mixtral-8x22B-v0.1"]["config"])
+    assert not errors(plan.findings)
+    assert any("transformers is not installed here" in found.text for found in plan.findings)
+    assert plan.inputs.weights.parameters == pytest.approx(140620634112, rel=0.02)
+
+
+def test_what_was_counted_is_kept_and_a_plain_family_needs_no_counting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(configs: object) -> list[counting.Config]:
+        raise AssertionError("a process was started")
+
+    config = ROWS["gpt2"]["config"]
+    monkeypatch.setenv("LORA_GATEWAY_CACHE", str(tmp_path))
+    monkeypatch.setattr(counting, "_count", lambda configs: [COUNTED for _ in configs])
+    first = skeletons_of([config])
+    monkeypatch.setattr(counting, "_count", refuse)
+    assert skeletons_of([config]) == first
+    assert skeletons_of([{**SIZES, "model_type": "llama", "num_hidden_layers": 2}])[0].exact
+
+
+COUNTED: dict[str, object] = {
+    "settings": {"hidden_size": 8},
+    "parts": [{"name": "wte", "kind": "embedding", "shape": [10, 8], "layers": None}],
+    "counted_by": "a test",
+}
+
+
+def test_the_older_file_of_a_quantization_counts(tmp_path: Path) -> None:
+    config = {**SIZES, "model_type": "llama", "num_hidden_layers": 2}
+    plain = planned(tmp_path, config)
+    older = {
+        "producer": {"name": "modelopt"},
+        "quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"},
+    }
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps(older))
+    small = planned(tmp_path, config)
+    assert small.rows[0].size_bytes < plain.rows[0].size_bytes
+    assert 2 * small.cache.bytes_per_token == plain.cache.bytes_per_token
+
+
+def test_bench_prints_what_is_planned_beside_what_is_true(
+    skeletons: dict[str, Skeleton], tmp_path: Path
+) -> None:
+    for name in ("gpt2", "gemma-2-9b-it"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(ROWS[name]["config"]))
+    truth = tmp_path / "truth.json"
+    rows = [{"base": "gpt2", "parameters": 124439808}, {"base": "gemma-2-9b-it", "parameters": 9_000_000_000}]
+    truth.write_text(json.dumps(rows))
+    result = CliRunner().invoke(build_bench_app(), ["bases", str(tmp_path), "--truth", str(truth)])
+    assert result.exit_code == 0, result.output
+    assert "1 exact, 1 within 5 %" in result.output
+    (tmp_path / "bad.json").write_text("{}")
+    result = CliRunner().invoke(build_bench_app(), ["bases", str(tmp_path), "--truth", str(truth)])
+    assert result.exit_code == 1
+    assert "1 refused" in result.output
+    assert verdict(plan_base(tmp_path / "gpt2.json"), Truth(100_000_000)) == "off by more"
