@@ -6,6 +6,7 @@ from gateway.errors import HeadTooLarge, InvalidRequest, RequestError
 from gateway.http_strict import MAX_HEAD_BYTES, check_head
 
 MAX_HEADERS = 128
+WATCHED = frozenset((b"expect", b"host", b"transfer-encoding"))
 
 
 class HeadReader:
@@ -36,7 +37,7 @@ class HeadReader:
             self._refusal = HeadTooLarge()
             raise self._refusal
         name = name.lower()
-        if name == b"host" or name == b"transfer-encoding" or name == b"expect":
+        if name in WATCHED:
             self._watched.append((name, value))
         headers.append((name, value))
 

@@ -44,6 +44,8 @@ def statuses(answers: bytes) -> list[int]:
         (CHAT + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n" + CHUNKS, 400),
         (CHAT + b"transfer-encoding: chunked, gzip\r\n\r\n" + CHUNKS, 400),
         (CHAT.replace(b"1.1", b"1.0") + b"transfer-encoding: chunked\r\n\r\n" + CHUNKS, 400),
+        (CHAT.replace(b"host: x\r\n", b"") + b"transfer-encoding: chunked\r\n\r\n0\r\nhost: x\r\n\r\n", 400),
+        (CHAT + H2C + b"transfer-encoding: chunked\r\n\r\nffffffff\r\n", 413),
         (b"GET /health RTSP/1.0\r\nhost: x\r\n\r\n", 400),
         (b"GET /health RTSP/1.1\r\nhost: x\r\n\r\n", 400),
         (b"POST /v1/chat/completions RTSP/1.0\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}", 400),
