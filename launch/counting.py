@@ -21,7 +21,7 @@ from launch.plain_decoder import estimate, is_plain, plain_decoder
 from launch.skeleton import Skeleton, read_skeleton
 
 TIMEOUT_S = 180
-FORMAT = 1  # of what is kept
+FORMAT = 2  # of what is kept
 KEPT_BYTES = 4 * 1024**2
 
 Config = Mapping[str, object]

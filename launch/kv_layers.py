@@ -66,6 +66,13 @@ def layer_caches(skeleton: Skeleton) -> tuple[LayerCache, ...]:
     layers = whole(settings, "num_hidden_layers")
     shared = whole(settings, "num_kv_shared_layers")  # the last layers read what others keep
     counted = Counter(cache for layer, cache in found if layer < layers - shared or not layers)
+    blocks = settings.get("layers_block_type")
+    often = blocks.count("hybrid") if isinstance(blocks, list) else 0
+    for cache in list(
+        counted
+    ):  # Zamba: one block's weights stand in many layers, each with a cache of its own
+        if often and cache.attends:
+            counted[cache] = often
     return tuple(
         replace(one, layers=count) for one, count in sorted(counted.items(), key=lambda item: str(item[0]))
     )

@@ -18,6 +18,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MOST_LAYERS = 2000  # more is no model, and would take the machine's memory
+MOST_EXPERTS = 100_000  # of a layer, which are one parameter
+TOWERS = {
+    "embed_tokens_extend",
+    "visual",
+    "vision_model",
+    "vision_tower",
+    "audio_tower",
+}  # of what sees or hears
 LISTED = 1024  # entries of a list worth handing over: one for each layer
 ROUTERS = ("gate", "router", "gate_weight", "classifier")
 
@@ -109,7 +117,7 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 def _check_size(settings: Any) -> None:
     layers = getattr(settings, "num_hidden_layers", 0)
     experts = getattr(settings, "num_experts", 0) or getattr(settings, "num_local_experts", 0) or 0
-    if not isinstance(layers, int) or layers > MOST_LAYERS or experts > MOST_LAYERS:
+    if not isinstance(layers, int) or layers > MOST_LAYERS or experts > MOST_EXPERTS:
         raise ValueError(f"{layers} layers of {experts} experts")
 
 
@@ -165,6 +173,8 @@ def _part(key: tuple[str, str, tuple[int, ...]], layers: list[int] | None) -> di
 def _leaves(model: Any) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
     """(name, kind, shape, identity) of each parameter; of a matrix the shape is (inputs, outputs)."""
     for name, module in model.named_modules():
+        if not TOWERS.isdisjoint(name.split(".")):
+            continue  # the engine loads the text model alone
         for key, parameter in module.named_parameters(recurse=False):
             shape = tuple(int(size) for size in parameter.shape)
             kind, shape = _kind(name, type(module).__name__, key, shape)

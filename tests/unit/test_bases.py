@@ -125,11 +125,15 @@ ALLOCATED: dict[str, tuple[dict[str, Any], int, int, float]] = {
 }
 
 
+SHARED = {"model_type": "zamba2", "architectures": ["Zamba2ForCausalLM"], "torch_dtype": "bfloat16"}
+
+
 @pytest.fixture(scope="module")
 def skeletons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Skeleton]:
     """Of every base here, by one process."""
     configs = {name: row["config"] for name, row in ROWS.items()}
     configs |= {name: {**SIZES, **more} for name, (more, *_) in ALLOCATED.items()}
+    configs |= {"shared": SHARED, "hears": {"model_type": "phi4_multimodal", "architectures": ["Phi4"]}}
     return dict(zip(configs, skeletons_of(list(configs.values())), strict=True))
 
 
@@ -167,6 +171,21 @@ def test_no_base_is_refused(name: str, skeletons: dict[str, Skeleton], tmp_path:
     assert not errors(plan.findings)
     assert plan.rows[0].size_bytes > 0
     assert plan.slot_bytes > 0
+
+
+def test_a_block_that_stands_in_many_layers_has_a_cache_in_each(skeletons: dict[str, Skeleton]) -> None:
+    blocks = skeletons["shared"].settings["layers_block_type"]
+    assert isinstance(blocks, list)
+    [attention] = [cache for cache in shape_of(SHARED, skeletons["shared"]).caches if cache.kind == "full"]
+    assert attention.layers == blocks.count("hybrid") > 1
+
+
+def test_a_tower_is_not_part_of_the_text_model(skeletons: dict[str, Skeleton]) -> None:
+    hears = {"model_type": "phi4_multimodal", "architectures": ["Phi4"], "torch_dtype": "bfloat16"}
+    shape = shape_of(hears, skeletons["hears"])
+    assert kv_bytes_per_token(shape, "auto", "bfloat16") == 32 * 2 * 8 * 96 * 2
+    layer = 3072 * (3072 + 2 * 768) + 3072 * 3072 + 3 * 3072 * 8192 + 2 * 3072
+    assert shape.parameters == 32 * layer + 3072 + 2 * 200064 * 3072
 
 
 @pytest.mark.parametrize("kind", ALLOCATED)
