@@ -269,4 +269,5 @@ def test_every_benchmark_is_a_command() -> None:
         "proof",
         "recovery",
         "beside",
+        "bases",
     }
