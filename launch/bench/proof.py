@@ -28,6 +28,8 @@ from launch.ports import free_port
 SCALE = 1 / 16
 TYPES = "bfloat16,float32"
 IN_FLIGHT = "0,16"
+PROOFS_AT_ONCE = 4
+"""Where there are others' requests too."""
 SHOWN = {
     "dtype": "type",
     "in_flight": "in flight",
@@ -101,7 +103,8 @@ def measure(
         loaded = load_scaled(stack.engine_url, folders, scratch / "scaled", scale)
         for crowd in crowds:
             with Traffic(stack.engine_url, [stack.base, *stack.adapters.values()], crowd):
-                yield try_proofs(stack.engine_url, stack.base, loaded, crowd, repeats)
+                at_once = PROOFS_AT_ONCE if crowd else 1
+                yield try_proofs(stack.engine_url, stack.base, loaded, crowd, repeats, at_once)
 
 
 def table_of(cells: Sequence[dict[str, object]]) -> Table:

@@ -7,20 +7,31 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from gateway.errors import ConfigError, EngineFailure, LoraGatewayError
 from launch.engine_http import call, load_adapter
-from launch.proof import Subject, compare, in_company, is_known, measure_base, prove_adapter, prove_mixed
-from launch.scoring import Ask, Score, asker
+from launch.proof import (
+    Rounds,
+    Subject,
+    compare,
+    in_company,
+    is_known,
+    measure_base,
+    prove_adapter,
+    prove_mixed,
+)
+from launch.repeats import Repeats
+from launch.scoring import Ask, Kept, Score, asker
 
 MIXED_EVERY = 10
-"""Trials between two mixed batches, each of which takes as long as some proofs."""
+"""Trials for each mixed batch, which takes as long as some proofs."""
 WEIGHTS = "adapter_model.safetensors"
 TOKENS = (20, 60)
-WORDS = (5, 120)
+WORDS = (5, 40)
 """Least and most of what a client asks for, and of its prompt."""
 
 
@@ -94,7 +105,7 @@ def load_scaled(url: str, folders: Sequence[Path], scratch: Path, scale: float) 
     return Loaded(loaded["weak"], loaded["untrained"])
 
 
-def try_proofs(url: str, base: str, loaded: Loaded, in_flight: int, repeats: int) -> Errors:
+def try_proofs(url: str, base: str, loaded: Loaded, in_flight: int, repeats: int, at_once: int = 1) -> Errors:
     """`repeats` proofs of weak adapters and of untrained ones in turn. Raises EngineFailure."""
     ask = asker(url, reads=True)
     repeating = measure_base(ask, base)
@@ -104,26 +115,51 @@ def try_proofs(url: str, base: str, loaded: Loaded, in_flight: int, repeats: int
         for name in loaded.weak
     }
     alone = {base: repeating.usual, **{name: in_company(ask, name) for name in loaded.weak}}
-    for number in range(repeats):
-        weak = loaded.weak[number % len(loaded.weak)]
-        untrained = loaded.untrained[number % len(loaded.untrained)]
-        errors.proofs += 1
-        began = time.perf_counter()
-        needed = repeating.rounds
-        rounds = compare(ask, base, weak, "", needed)
-        errors.took_s.append(time.perf_counter() - began)
-        errors.rounds.append(len(rounds.base))
-        errors.weak_refused += not rounds.acts(needed)
-        errors.known_refused += not is_known(rounds, known[weak])
-        others = [kept for name, kept in known.items() if name != weak]
-        errors.others_held += len(others)
-        errors.others_accepted += sum(is_known(rounds, kept) for kept in others)
-        errors.untrained_accepted += compare(ask, base, untrained, "", needed).acts(needed)
-        repeating.note(rounds.base)
-        if number % MIXED_EVERY == 0:
-            _try_mixed(ask, alone, errors, random.Random(number))
+    trials = Trials(ask, base, loaded, known, repeating, errors)
+    with ThreadPoolExecutor(at_once) as threads:
+        list(threads.map(trials.run, range(repeats)))
+    for number in range(-(-repeats // MIXED_EVERY)):
+        _try_mixed(ask, alone, errors, random.Random(number))
     errors.asked, errors.odd = repeating.asked, repeating.odd
     return errors
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Shared by the threads that make them."""
+
+    ask: Ask
+    base: str
+    loaded: Loaded
+    known: Mapping[str, Kept]
+    repeating: Repeats
+    errors: Errors
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, number: int) -> None:
+        """A weak adapter and an untrained one. Raises EngineFailure."""
+        weak = self.loaded.weak[number % len(self.loaded.weak)]
+        untrained = self.loaded.untrained[number % len(self.loaded.untrained)]
+        began = time.perf_counter()
+        needed = self.repeating.rounds
+        rounds = compare(self.ask, self.base, weak, "", needed)
+        took_s = time.perf_counter() - began
+        nothing = compare(self.ask, self.base, untrained, "", needed)
+        with self.lock:
+            self._count(weak, rounds, nothing, needed, took_s)
+
+    def _count(self, weak: str, rounds: Rounds, nothing: Rounds, needed: int, took_s: float) -> None:
+        errors = self.errors
+        errors.proofs += 1
+        errors.took_s.append(took_s)
+        errors.rounds.append(len(rounds.base))
+        errors.weak_refused += not rounds.acts(needed)
+        errors.untrained_accepted += nothing.acts(needed)
+        errors.known_refused += not is_known(rounds, self.known[weak])
+        others = [kept for name, kept in self.known.items() if name != weak]
+        errors.others_held += len(others)
+        errors.others_accepted += sum(is_known(rounds, kept) for kept in others)
+        self.repeating.note(rounds.base)
 
 
 def _try_mixed(ask: Ask, alone: Mapping[str, Score], errors: Errors, chance: random.Random) -> None:
