@@ -26,8 +26,8 @@ PROMPTS = tuple(
 )
 NEARER = 2.0
 """So many times nearer is whose it is."""
-APART = 6.0
-"""In roundings: with one of up to two, an answer is NEARER to its own than to one so far away."""
+APART = 4.0
+"""In roundings: an answer that one has moved is NEARER to its own than to any that is so far away."""
 Answers = tuple[Score, ...]
 """One for each of PROMPTS."""
 
