@@ -54,8 +54,8 @@ class Truth:
 
     alone: Mapping[str, Answers]
     base: str
-    rounding: float
-    """The most that an answer in a batch of all models differs from the same alone."""
+    rounding: Mapping[str, float]
+    """By model: the most that an answer in a batch of all models differs from the same alone."""
 
     def judge(self, model: str, prompt: int, answer: Score) -> Verdict:
         """Whose answer it is, where `model` is said to have given it."""
@@ -85,16 +85,16 @@ class Truth:
 
     def _apart(self, one: str, other: str, prompt: int) -> bool:
         between = self.alone[one][prompt].distance(self.alone[other][prompt])
-        return between > APART * self.rounding
+        return between > APART * max(self.rounding[one], self.rounding[other])
 
 
 def learn_answers(ask: Callable[[str, str], Score], models: Sequence[str], base: str) -> Truth:
     """`ask` takes model and prompt. Each model alone, then all in one batch."""
     alone = {model: tuple(ask(model, prompt) for prompt in PROMPTS) for model in models}
-    rounding = 0.0
+    rounding = dict.fromkeys(models, 0.0)
     with ThreadPoolExecutor(len(models)) as threads:
         for number, prompt in enumerate(PROMPTS):
             together = threads.map(lambda model, prompt=prompt: ask(model, prompt), models)
             for model, answer in zip(models, together, strict=True):
-                rounding = max(rounding, answer.distance(alone[model][number]))
+                rounding[model] = max(rounding[model], answer.distance(alone[model][number]))
     return Truth(alone, base, rounding)

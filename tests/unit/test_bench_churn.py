@@ -6,6 +6,7 @@ from launch.bench.churn_truth import PROMPTS, Truth, learn_answers
 from launch.scoring import Score
 
 ROUNDING = 0.1
+MODELS = ("base", "red@1", "red@2")
 
 
 def answers(value: float) -> tuple[Score, ...]:
@@ -16,7 +17,11 @@ def moved(score: Score, by: float) -> Score:
     return Score((), tuple(value + by for value in score.written))
 
 
-TRUTH = Truth({"base": answers(-1.0), "red@1": answers(-3.0), "red@2": answers(-3.2)}, "base", ROUNDING)
+TRUTH = Truth(
+    {"base": answers(-1.0), "red@1": answers(-3.0), "red@2": answers(-3.2)},
+    "base",
+    dict.fromkeys(MODELS, ROUNDING),
+)
 
 
 def test_an_answer_that_rounds_otherwise_is_its_own() -> None:
@@ -35,7 +40,7 @@ def test_answers_of_others_are_found_though_they_round_otherwise() -> None:
 
 def test_models_that_rounding_could_confuse_are_not_told_apart() -> None:
     assert TRUTH.apart() == (2 / 3, 0)
-    alike = Truth({"red@1": answers(-3.0), "red@2": answers(-3.2)}, "base", ROUNDING)
+    alike = Truth({"red@1": answers(-3.0), "red@2": answers(-3.2)}, "base", dict.fromkeys(MODELS, ROUNDING))
     assert alike.judge("red@1", 0, alike.alone["red@2"][0]).what == "untold"
 
 
@@ -47,4 +52,4 @@ def test_rounding_is_what_a_batch_of_all_models_moves() -> None:
         return Score((), (-1.0 - 0.25 * (asked[model] > len(PROMPTS) and model == "red@1"),))
 
     truth = learn_answers(ask, ["base", "red@1"], "base")
-    assert (truth.rounding, asked) == (0.25, {"base": 10, "red@1": 10})
+    assert (truth.rounding, asked) == ({"base": 0.0, "red@1": 0.25}, {"base": 10, "red@1": 10})
