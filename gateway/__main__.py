@@ -16,12 +16,12 @@ from typing import NoReturn
 import uvicorn
 
 from gateway.app import Gateway
-from gateway.config import Config, load_config, with_gateway
+from gateway.config.document import Config, load_config, with_gateway
 from gateway.errors import ConfigError
-from gateway.http_server import protocol_with
-from gateway.metrics import Metrics
-from gateway.metrics_store import Region
-from gateway.workers import BACKLOG, listen, run_workers
+from gateway.http.client_connection import protocol_with
+from gateway.http.workers import BACKLOG, listen, run_workers
+from gateway.metrics.counters import Metrics
+from gateway.metrics.shared_memory import Region
 
 KEEP_ALIVE_S = 75
 """Longer than a load balancer's usual 60 s, so that it is the balancer that closes first."""

@@ -13,43 +13,43 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.auth import Keys
-from gateway.cold import HEARTBEAT_S, WaitingRoom
-from gateway.config import Config, environment
-from gateway.control import Control
-from gateway.death_guard import DeathGuard
-from gateway.dialects.completions import CHAT
+from gateway.admission.api_keys import Keys
+from gateway.admission.death_guard import DeathGuard
+from gateway.admission.limits import Admission
+from gateway.admission.lobby import Lobby
+from gateway.config.document import Config, environment
+from gateway.config.origins import Cors, asked_by_a_page, preflight_headers
+from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.messages import MESSAGES
+from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.parameters import Limits
-from gateway.dialects.routes import DIALECTS
+from gateway.dialects.registry import DIALECTS
 from gateway.endpoints.about import About
 from gateway.endpoints.admin import COMMANDS, AdminCommand, Administration, AdminStatus
+from gateway.endpoints.asgi import Head, send_error
 from gateway.endpoints.azure import azure_routes
 from gateway.endpoints.batches import Batches
-from gateway.endpoints.engine import EngineEndpoint
 from gateway.endpoints.health import Health, Ready
+from gateway.endpoints.inference import EngineEndpoint
 from gateway.endpoints.metrics import MetricsText
 from gateway.endpoints.models import Models
-from gateway.endpoints.openapi import OpenApi
+from gateway.endpoints.openapi.endpoint import OpenApi
 from gateway.endpoints.pipelines import PipelineEndpoint
-from gateway.endpoints.reply import Head, send_error
-from gateway.endpoints.unkept import UnkeptResponse
+from gateway.endpoints.stored_responses import UnkeptResponse
 from gateway.endpoints.wrong_path import meant_path
 from gateway.errors import Forbidden, NotFound, internal_error
-from gateway.fallback.fallbacks import Fallbacks
-from gateway.fallback.provider import Provider
-from gateway.follower import Follower
-from gateway.http_cycle import Express
-from gateway.limits import Admission
-from gateway.lobby import Lobby
-from gateway.metrics import Metrics
-from gateway.origins import Cors, asked_by_a_page, preflight_headers
-from gateway.pipeline.spec import compile_pipelines
-from gateway.relay import Relay
-from gateway.replicas import Replicas
-from gateway.retirement import Retirement
-from gateway.shadow import Shadow
+from gateway.http.request_cycle import Express
+from gateway.metrics.counters import Metrics
+from gateway.pipeline.compile import compile_pipelines
+from gateway.relay.fallback.fallbacks import Fallbacks
+from gateway.relay.fallback.provider import Provider
+from gateway.relay.relay import Relay
+from gateway.relay.shadow.copies import Shadow
+from gateway.routing.cold_start import HEARTBEAT_S, WaitingRoom
+from gateway.routing.control_socket import Control
+from gateway.routing.replicas import Replicas
+from gateway.routing.retirement import Retirement
+from gateway.routing.snapshot_follower import Follower
 from gateway.upkeep import Upkeep
 
 logger = logging.getLogger("gateway.app")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.config import Config, load_config
+from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError, LoraGatewayError
 from launch.engine import run_engine
 from launch.signals import StopSignals

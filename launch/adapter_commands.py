@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from gateway.config import NAME
+from gateway.config.document import NAME
+from gateway.config.snapshot import Operation, Snapshot, TaskStatus, VersionStatus
 from gateway.errors import ConfigError, nearest
-from gateway.snapshot import Operation, Snapshot, TaskStatus, VersionStatus
 from launch.control_client import Document, path_of, read_as
 from launch.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
 from launch.shadow_report import read_report

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+from gateway.config.snapshot import EngineDeath, EngineStatus
 from gateway.errors import LoraGatewayError
-from gateway.snapshot import EngineDeath, EngineStatus
 from launch.host import Host
 from launch.keeper import Keeper, say
 from launch.residents import EngineDoor

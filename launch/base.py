@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from pathlib import Path
 
-from gateway.config import DEMO_BASE, BaseConfig, Config
+from gateway.config.document import DEMO_BASE, BaseConfig, Config
 from gateway.errors import ConfigError
 from launch.base_names import cached_name
 from launch.config_json import read_config

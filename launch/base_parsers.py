@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.config import BaseConfig
+from gateway.config.document import BaseConfig
 from gateway.errors import ConfigError
 from launch.base import hub_config
 from launch.chat_template import chat_files

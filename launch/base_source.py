@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from gateway.config import DEMO_BASE
+from gateway.config.document import DEMO_BASE
 from gateway.errors import ConfigError, nearest
 from launch.config_json import read_config
 from launch.counting import skeleton_of

@@ -14,10 +14,10 @@ from pathlib import Path
 import jsonschema
 from jsonschema.validators import validator_for
 
-from gateway.config import Config, read_config
+from gateway.config.document import Config, read_config
+from gateway.config.launch_lock import is_running
 from gateway.errors import ConfigError
-from gateway.launch_lock import is_running
-from gateway.pipeline.spec import compile_pipelines
+from gateway.pipeline.compile import compile_pipelines
 from launch.adapter_copy import SPARE_BYTES
 from launch.adapters import ENGINE_RANKS, Adapter, check_adapter
 from launch.base import as_run, resolve_base

@@ -11,10 +11,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from gateway.config import load_config
+from gateway.config.document import load_config
+from gateway.config.launch_lock import is_running
+from gateway.config.snapshot import FILE, EngineStateName, EngineStatus, Snapshot, read_snapshot
 from gateway.errors import LoraGatewayError
-from gateway.launch_lock import is_running
-from gateway.snapshot import FILE, EngineStateName, EngineStatus, Snapshot, read_snapshot
 from launch.__main__ import complain, launch, with_state_dir
 from launch.adapter_commands import build_adapters_app
 from launch.demo import run_demo

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from gateway.config import Config
-from gateway.snapshot import ToolChoices
+from gateway.config.document import Config
+from gateway.config.snapshot import ToolChoices
 from launch.adapters import Adapter, engine_rank
 from launch.engine_settings import options_of
 from launch.model_parsers import Parsers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.config import JsonObject
-from gateway.snapshot import EngineStatus, Operation, ShadowStatus, Snapshot, TaskStatus, VersionStatus
+from gateway.config.document import JsonObject
+from gateway.config.snapshot import EngineStatus, Operation, ShadowStatus, Snapshot, TaskStatus, VersionStatus
 from launch.desired import Desired, Version, Wanted
 from launch.ledger import Ledger
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 from gateway.errors import ConfigError
 
 

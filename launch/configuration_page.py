@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gateway.config import Config
+from gateway.config.document import Config
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 

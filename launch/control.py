@@ -19,8 +19,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.config.snapshot import SOCKET, GatewayReport
 from gateway.errors import NOT_JSON, ConfigError, EngineFailure, LoraGatewayError, RequestError, Unavailable
-from gateway.snapshot import SOCKET, GatewayReport
 from launch.desired import unknown_task
 from launch.intake import Addition
 

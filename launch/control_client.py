@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from gateway.config.launch_lock import is_running
+from gateway.config.snapshot import SOCKET, Snapshot, decode_snapshot
 from gateway.errors import NOT_JSON, ConfigError, LoraGatewayError, RequestError, Unavailable
-from gateway.launch_lock import is_running
-from gateway.snapshot import SOCKET, Snapshot, decode_snapshot
 
 CONNECT_S = 5.0
 ANSWER_S = 1800.0

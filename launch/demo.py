@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gateway.config import Config
+from gateway.config.document import Config
 from gateway.errors import ConfigError, EngineFailure
 from launch.direct_http import open_directly
 from launch.found_config import CHECKOUT

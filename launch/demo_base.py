@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import DEMO_BASE
+from gateway.config.document import DEMO_BASE
 from gateway.errors import ConfigError
 from launch.pip_errors import explain
 from launch.progress import Report, console_progress, part, silent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 from gateway.errors import NotFound, RequestError, nearest
 
 WHOLE = 100.0

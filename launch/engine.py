@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from gateway.config import Config
+from gateway.config.document import Config
+from gateway.config.snapshot import EngineStatus
 from gateway.errors import ConfigError
-from gateway.pipeline.spec import compile_pipelines
-from gateway.snapshot import EngineStatus
+from gateway.pipeline.compile import compile_pipelines
 from launch import orphans
 from launch.adapter_store import AdapterStore
 from launch.adapters import ENGINE_RANKS, Adapter

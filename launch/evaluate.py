@@ -22,8 +22,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from gateway.config.loopback import may_use_proxy
 from gateway.errors import ConfigError
-from gateway.loopback import may_use_proxy
 from launch.examples import Example, read_examples
 from launch.scores import (
     Interval,

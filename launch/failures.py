@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gateway.snapshot import Blame, FailureKind
+from gateway.config.snapshot import Blame, FailureKind
 
 VMSTAT = Path("/proc/vmstat")
 CGROUP_EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gateway.config import Config, FallbackConfig, TaskConfig, environment
-from gateway.fallback.library import import_library
-from gateway.fallback.policy import ASKED
+from gateway.config.document import Config, FallbackConfig, TaskConfig, environment
+from gateway.relay.fallback.litellm_loader import import_library
+from gateway.relay.fallback.policy import ASKED
 from launch.findings import Finding
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.snapshot import GatewayReport
+from gateway.config.snapshot import GatewayReport
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.config import Config
+from gateway.config.document import Config
 from launch.desired import Version
 
 

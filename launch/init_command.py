@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.config import DEMO_BASE, NAME, VARIABLE, load_config
+from gateway.config.document import DEMO_BASE, NAME, VARIABLE, load_config
 from gateway.errors import ConfigError
 from launch.adapter_files import CONFIG, open_regular, read_json
 from launch.adapters import Adapter, check_adapter, engine_rank

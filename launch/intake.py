@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.config import NAME, Config, JsonObject
+from gateway.config.document import NAME, Config, JsonObject
+from gateway.config.snapshot import PROVING, Operation
 from gateway.errors import ConfigError, Unavailable
-from gateway.snapshot import PROVING, Operation
 from launch.adapters import Adapter
 from launch.desired import (
     Desired,

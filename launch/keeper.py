@@ -9,8 +9,8 @@ from contextlib import suppress
 
 import msgspec
 
+from gateway.config.snapshot import EngineStatus
 from gateway.errors import EngineFailure, LoraGatewayError
-from gateway.snapshot import EngineStatus
 from launch.desired import Version
 from launch.host import Host
 from launch.residents import EngineDoor, Residents

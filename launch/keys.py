@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.config import NAME
+from gateway.config.document import NAME
 from gateway.errors import ConfigError
 
 PREFIX = "sk-lg-"

@@ -6,7 +6,7 @@ import time
 
 from pydantic import JsonValue
 
-from gateway.config import Config, JsonObject
+from gateway.config.document import Config, JsonObject
 from launch.desired import Desired, Version, Wanted, overlaid
 from launch.store import Store
 

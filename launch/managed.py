@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gateway.config.snapshot import Blame, EngineDeath, EngineStatus, FailureKind
 from gateway.errors import ConfigError, EngineFailure, LoraGatewayError
-from gateway.snapshot import Blame, EngineDeath, EngineStatus, FailureKind
 from launch import orphans
 from launch.command import EngineCommand
 from launch.engine_http import call, is_healthy, sleep_engine, tokens_done, wake_engine

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 
 OPENS_THINKING = re.compile(r"(?s)add_generation_prompt(?:(?!endif).)*?<think>")
 """The prompt for an answer ends within thinking, whatever a client sets."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.config import load_config
+from gateway.config.document import load_config
 from launch.control_client import ControlClient
 from launch.found_config import default_config, demo_config
 

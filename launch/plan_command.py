@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from gateway.config import Config
+from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.adapters import Adapter
 from launch.device_memory import DeviceMemory, detect, named_card

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import Config, read_config
+from gateway.config.document import Config, read_config
 from gateway.errors import ConfigError
 from launch.adapters import ENGINE_RANKS, Adapter, check_adapter
 from launch.base import as_run

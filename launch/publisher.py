@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.snapshot import FILE, Snapshot, encode_snapshot
+from gateway.config.snapshot import FILE, Snapshot, encode_snapshot
 
 logger = logging.getLogger("launch.publisher")
 

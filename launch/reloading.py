@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gateway.config import Config
+from gateway.config.document import Config
 from gateway.errors import LoraGatewayError
 from launch.desired import Desired, Version
 from launch.keeper import say

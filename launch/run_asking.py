@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import httpx
 
+from gateway.config.loopback import may_use_proxy
 from gateway.errors import NOT_JSON, ConfigError
-from gateway.loopback import may_use_proxy
 from launch.run_lines import Request
 from launch.run_results import Outcome, answered, unanswered
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from gateway.config import load_config
+from gateway.config.document import load_config
 from gateway.errors import ConfigError
 from launch.options import DEMO_CONFIG, ConfigOption, JsonOption
 from launch.run_asking import Gateway

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.config import Config
+from gateway.config.document import Config
+from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import ConfigError
-from gateway.snapshot import FILE, Snapshot, read_snapshot
 from launch.ports import is_free
 from launch.process import Child
 from launch.signals import StopSignals

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.config.launch_lock import FILE, lock_now
 from gateway.errors import ConfigError
-from gateway.launch_lock import FILE, lock_now
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gateway.snapshot import EngineStateName, FailureKind
+from gateway.config.snapshot import EngineStateName, FailureKind
 
 Event = Literal["start", "proven", "drain", "emptied", "slept", "died", "halt"]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gateway.config import Config, JsonObject
+from gateway.config.document import Config, JsonObject
+from gateway.config.snapshot import EngineStatus, Snapshot
 from gateway.errors import Unavailable
-from gateway.snapshot import EngineStatus, Snapshot
 from gateway.upkeep import Upkeep
 from launch.adapter_store import AdapterStore
 from launch.adapters import Adapter

@@ -7,8 +7,8 @@ import sys
 
 import typer
 
+from gateway.config.snapshot import TaskStatus
 from gateway.errors import LoraGatewayError
-from gateway.snapshot import TaskStatus
 from launch.adapter_commands import TaskArgument, checked_task
 from launch.control_client import Document, path_of, read_as
 from launch.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from gateway.snapshot import TaskStatus, VersionStatus
+from gateway.config.snapshot import TaskStatus, VersionStatus
 
 MB = 1e6
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 
 import typer
 
-from gateway.config import NAME
+from gateway.config.document import NAME
 from gateway.errors import ConfigError
 from launch.demo_base import demo_base_path
 from launch.examples import ExampleFile, read_examples

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from gateway.loopback import PROXIES
+from gateway.config.loopback import PROXIES
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

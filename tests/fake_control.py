@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.config import Config
-from gateway.snapshot import (
+from gateway.config.document import Config
+from gateway.config.snapshot import (
     FILE,
     SOCKET,
     EngineStateName,

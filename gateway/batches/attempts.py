@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from gateway.auth import Keys
-from gateway.batches.calls import Answered, Ask, TooLarge
+from gateway.admission.api_keys import Keys
 from gateway.batches.engines import Engines
-from gateway.batches.request_lines import RequestLine
+from gateway.batches.in_process import Answered, Ask, TooLarge
+from gateway.batches.input_lines import RequestLine
 from gateway.errors import NOT_JSON, EngineError, EngineKilled, InvalidRequest, RequestError
 
 logger = logging.getLogger("gateway.batches")

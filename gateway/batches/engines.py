@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
-from gateway.cold import WaitingRoom
-from gateway.replicas import Replicas
+from gateway.routing.cold_start import WaitingRoom
+from gateway.routing.replicas import Replicas
 
 LOOK_S = 5.0
 """What nobody announces, such as a control plane that is gone, is looked at this often."""

@@ -13,18 +13,18 @@ from typing import Literal
 
 import msgspec
 
-from gateway.auth import Keys, permitted_route
+from gateway.admission.api_keys import Keys, permitted_route
 from gateway.batches.attempts import Attempts
-from gateway.batches.library import Library
-from gateway.batches.places import Places
+from gateway.batches.concurrency import Places
+from gateway.batches.database import Store
+from gateway.batches.input_lines import LINE_OVERHEAD_BYTES, LineReader, read_line
 from gateway.batches.records import OPEN, BatchRecord, Counts, FileRecord, Status
-from gateway.batches.request_lines import LINE_OVERHEAD_BYTES, LineReader, read_line
 from gateway.batches.results import Result, Results, answered, not_asked
-from gateway.batches.store import Store
+from gateway.batches.storage import Library
 from gateway.batches.validation import Verdict, validate
 from gateway.batches.writer import TRY_AGAIN_S, Writer
 from gateway.errors import Unavailable
-from gateway.replicas import Replicas
+from gateway.routing.replicas import Replicas
 
 logger = logging.getLogger("gateway.batches")
 

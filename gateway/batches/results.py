@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.batches.calls import Answered
+from gateway.batches.in_process import Answered
 from gateway.batches.records import Counts
 from gateway.errors import NOT_JSON
 

@@ -11,7 +11,7 @@ import time
 from gateway.batches.job import Job, Means
 from gateway.batches.records import BatchRecord
 from gateway.errors import RequestError
-from gateway.metrics import Metrics
+from gateway.metrics.counters import Metrics
 from gateway.upkeep import Upkeep
 
 logger = logging.getLogger("gateway.batches")

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.batches.request_lines import Check, Flaw, LineReader, RequestLine, flaw_of, read_line
+from gateway.batches.input_lines import Check, Flaw, LineReader, RequestLine, flaw_of, read_line
 from gateway.errors import RequestError
 
 MOST_FLAWS = 100

@@ -10,7 +10,6 @@
 It needs httpx, pydantic and jsonschema; a stack is started by the whole package.
 """
 
-from gateway.client.async_model import AsyncModel
 from gateway.client.concepts import Concept
 from gateway.client.errors import (
     AdapterNotLoaded,
@@ -39,7 +38,8 @@ from gateway.client.manager import (
     get_async_model_manager,
     get_model_manager,
 )
-from gateway.client.model import Model
+from gateway.client.models.async_model import AsyncModel
+from gateway.client.models.sync_model import Model
 from gateway.client.status import ModelStatus
 
 __all__ = [

@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import Any
 
 from gateway.client import concepts
-from gateway.client.async_model import AsyncModel
 from gateway.client.calls import Call
 from gateway.client.concepts import Cluster, Concept
-from gateway.client.core import Core, Network, to_stderr
+from gateway.client.connections import Core, Network, to_stderr
 from gateway.client.errors import OutputInvalid
-from gateway.client.model import Model
-from gateway.client.stack import Progress
+from gateway.client.models.async_model import AsyncModel
+from gateway.client.models.sync_model import Model
+from gateway.client.stack.stack import Progress
 from gateway.client.status import ModelStatus, status_of
 
 Sections = Mapping[str, Mapping[str, Any]]

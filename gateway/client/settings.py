@@ -12,8 +12,8 @@ from gateway.client import concepts
 from gateway.client.calls import JsonObject
 from gateway.client.errors import InvalidArgument, adapter_variable, unknown_argument
 from gateway.client.transport import DEFAULT_URL, Target, target_of
+from gateway.config.settings import DEMO_BASE, BaseConfig, Config
 from gateway.errors import ConfigError
-from gateway.settings import DEMO_BASE, BaseConfig, Config
 
 ADAPTER_PATH = "_adapter_path"
 AUTO_UNLOAD = "15m"
@@ -186,7 +186,7 @@ def _base(value: str | Path) -> str:
 def check(file: Path, env: Mapping[str, str]) -> Config:
     """The configuration as the stack will read it from `file`. Raises InvalidArgument."""
     try:
-        from gateway.config import load_config
+        from gateway.config.document import load_config
     except ImportError as error:
         raise not_whole(error) from error
     try:

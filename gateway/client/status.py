@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from gateway.client.catalogue import Catalogue
+from gateway.client.model_list import Catalogue
 
 _SAMPLE = re.compile(r"^lora_gateway_(\w+?)(?:_total)?\{([^}]*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')

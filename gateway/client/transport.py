@@ -13,7 +13,6 @@ from typing import Any, TypedDict
 import httpx
 
 from gateway.client.calls import Call, delta_of
-from gateway.client.catalogue import Catalogue, catalogue_of
 from gateway.client.errors import (
     AnswerError,
     ConnectionLost,
@@ -22,8 +21,9 @@ from gateway.client.errors import (
     TimedOut,
     answer_error,
 )
+from gateway.client.model_list import Catalogue, catalogue_of
+from gateway.config.loopback import may_use_proxy
 from gateway.errors import NOT_JSON
-from gateway.loopback import may_use_proxy
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S = 5.0

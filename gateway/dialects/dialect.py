@@ -10,8 +10,7 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from gateway.contract import Fields, says_system, text_field
-from gateway.dialects.engine_refusals import refusal_of
+from gateway.dialects.engine_errors import refusal_of
 from gateway.dialects.harmless import ignore
 from gateway.dialects.kinds import COUNTED_MEMBERS, ELSEWHERE, HARMLESS, STEERING
 from gateway.dialects.parameters import (
@@ -23,11 +22,12 @@ from gateway.dialects.parameters import (
     unsupported,
 )
 from gateway.dialects.prompt_faults import Form, fault_in
+from gateway.dialects.request_body import Fields, says_system, text_field
 from gateway.dialects.spelling import misspelt
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
-from gateway.events import EventStream, Usage
-from gateway.table import Route
-from gateway.upstream_connection import Segments
+from gateway.http.engine_connection import Segments
+from gateway.http.event_stream import EventStream, Usage
+from gateway.routing.table import Route
 
 _encode = msgspec.json.Encoder().encode
 _MESSAGE = re.compile(r"\bmessages\[(\d+)\]")

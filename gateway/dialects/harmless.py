@@ -7,8 +7,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 from pydantic import JsonValue
 
-from gateway.config import JsonObject
-from gateway.contract import Fields, flag_field
+from gateway.config.document import JsonObject
 from gateway.dialects.parameters import (
     MOST_UNKNOWN,
     Limits,
@@ -18,6 +17,7 @@ from gateway.dialects.parameters import (
     unsupported,
     value_of,
 )
+from gateway.dialects.request_body import Fields, flag_field
 from gateway.dialects.spelling import misspelt
 from gateway.errors import InvalidRequest
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from pydantic import JsonValue
 
-from gateway.config import Config, JsonObject
-from gateway.contract import Fields, flag_field
+from gateway.config.document import Config, JsonObject
+from gateway.config.snapshot import Snapshot, ToolChoices
+from gateway.dialects.request_body import Fields, flag_field
 from gateway.errors import NOT_JSON, InvalidRequest, nearest
-from gateway.snapshot import Snapshot, ToolChoices
 
 MAX_DEPTH = 32
 """Nested objects and lists in a schema; OpenAI allows 10."""

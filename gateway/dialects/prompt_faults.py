@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 
 Form = Literal["chat", "responses", "messages"]
 Fault = tuple[str, str]

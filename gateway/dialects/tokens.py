@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from gateway.contract import Fields, encode_body, given
-from gateway.dialects.completions import RULES, TYPED_LABELS
+from gateway.dialects.chat.dialect import RULES, TYPED_LABELS
 from gateway.dialects.dialect import UNSEEN, Asked, Dialect
 from gateway.dialects.kinds import GATEWAYS_OWN, LABELS
 from gateway.dialects.parameters import Limits, template_variables
+from gateway.dialects.request_body import Fields, encode_body, given
 from gateway.dialects.tools import tools
 from gateway.errors import InvalidRequest
-from gateway.events import EventStream, Usage, usage_of
-from gateway.table import Route
-from gateway.upstream_connection import Segments
+from gateway.http.engine_connection import Segments
+from gateway.http.event_stream import EventStream, Usage, usage_of
+from gateway.routing.table import Route
 
 
 class _Wordless(Dialect):

@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 import msgspec
 from pydantic import JsonValue
 
-from gateway.config import JsonObject
-from gateway.contract import Fields
+from gateway.config.document import JsonObject
 from gateway.dialects.parameters import Limits, Rule, asks_nothing, checked, unsupported, value_of
+from gateway.dialects.request_body import Fields
 from gateway.dialects.tool_schemas import fault_in
 from gateway.errors import InvalidRequest
 

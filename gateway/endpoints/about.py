@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.endpoints.reply import Head, send_json
-from gateway.openapi.document import project_version
+from gateway.endpoints.asgi import Head, send_json
+from gateway.endpoints.openapi.document import project_version
 
 DOCUMENTATION = "/openapi.json"
 

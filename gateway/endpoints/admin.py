@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from gateway.auth import Keys, Principal
-from gateway.config import NAME, GatewayConfig
-from gateway.contract import decode_body
-from gateway.control import Control
-from gateway.endpoints.reply import ClientLeft, Head, read_json_body, send_error, send_json
+from gateway.admission.api_keys import Keys, Principal
+from gateway.config.document import NAME, GatewayConfig
+from gateway.dialects.request_body import decode_body
+from gateway.endpoints.asgi import ClientLeft, Head, read_json_body, send_error, send_json
 from gateway.errors import (
     NOT_JSON,
     EngineError,
@@ -28,7 +27,8 @@ from gateway.errors import (
     RequestError,
     Unavailable,
 )
-from gateway.replicas import Replicas
+from gateway.routing.control_socket import Control
+from gateway.routing.replicas import Replicas
 
 logger = logging.getLogger("gateway.admin")
 

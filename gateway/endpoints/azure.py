@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.dialects.routes import DEPLOYED
+from gateway.dialects.registry import DEPLOYED
 
 DEPLOYMENT = "gateway.deployment"
 """The scope's key of a model that a path names; nothing that comes over a connection can set it."""

@@ -8,13 +8,12 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway.auth import Keys
+from gateway.admission.api_keys import Keys
 from gateway.batches.attempts import Attempts
-from gateway.batches.calls import Endpoints
+from gateway.batches.concurrency import Places
 from gateway.batches.engines import Engines
+from gateway.batches.in_process import Endpoints
 from gateway.batches.job import Means
-from gateway.batches.library import Library
-from gateway.batches.places import Places
 from gateway.batches.records import (
     WINDOW_S,
     BatchRecord,
@@ -24,17 +23,18 @@ from gateway.batches.records import (
     new_file_id,
 )
 from gateway.batches.runner import DAY_S, Runner
-from gateway.cold import WaitingRoom
-from gateway.config import GatewayConfig
-from gateway.contract import Fields, decode_body, text_field
-from gateway.endpoints.doors import Call, Door, JsonDocument, check_known, limit_of, page_of
+from gateway.batches.storage import Library
+from gateway.config.document import GatewayConfig
+from gateway.dialects.request_body import Fields, decode_body, text_field
+from gateway.endpoints.asgi import read_json_body
 from gateway.endpoints.files import PATH as FILES_PATH
 from gateway.endpoints.files import PURPOSE, Files
-from gateway.endpoints.reply import read_json_body
+from gateway.endpoints.resource import Call, Door, JsonDocument, check_known, limit_of, page_of
 from gateway.endpoints.uploads import FORM_OVERHEAD_BYTES
 from gateway.errors import NOT_JSON, InvalidRequest, NotFound, RateLimited
-from gateway.metrics import Metrics
-from gateway.replicas import Replicas
+from gateway.metrics.counters import Metrics
+from gateway.routing.cold_start import WaitingRoom
+from gateway.routing.replicas import Replicas
 from gateway.upkeep import Upkeep
 
 PATH = "/v1/batches"

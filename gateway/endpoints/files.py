@@ -9,16 +9,16 @@ from typing import BinaryIO
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.auth import Keys
-from gateway.batches.library import Library
+from gateway.admission.api_keys import Keys
+from gateway.batches.database import NoRoom
 from gateway.batches.records import FileRecord, kept_seconds, new_file_id
 from gateway.batches.runner import DAY_S
-from gateway.batches.store import NoRoom
-from gateway.endpoints.doors import Call, Door, JsonDocument, limit_of, page_of
-from gateway.endpoints.reply import Head, send_error
+from gateway.batches.storage import Library
+from gateway.endpoints.asgi import Head, send_error
+from gateway.endpoints.resource import Call, Door, JsonDocument, limit_of, page_of
 from gateway.endpoints.uploads import Upload, receive_upload
 from gateway.errors import InvalidRequest, NotFound, PayloadTooLarge, RateLimited, RequestError, Unavailable
-from gateway.relay import until_client_leaves
+from gateway.relay.relay import until_client_leaves
 
 PATH = "/v1/files"
 PURPOSE = "batch"

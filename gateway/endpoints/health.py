@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.auth import Keys
-from gateway.cold import WaitingRoom
-from gateway.endpoints.reply import Head, send_error, send_json
+from gateway.admission.api_keys import Keys
+from gateway.admission.limits import Admission
+from gateway.config.snapshot import EngineStatus
+from gateway.endpoints.asgi import Head, send_error, send_json
 from gateway.errors import Unauthorized, Unavailable
-from gateway.limits import Admission
-from gateway.replicas import Replicas
-from gateway.snapshot import EngineStatus
+from gateway.routing.cold_start import WaitingRoom
+from gateway.routing.replicas import Replicas
 
 
 class Health:

@@ -6,11 +6,11 @@ import asyncio
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.auth import Keys
-from gateway.endpoints.reply import Head, send_error
+from gateway.admission.api_keys import Keys
+from gateway.endpoints.asgi import Head, send_error
 from gateway.errors import RequestError
-from gateway.metrics import Metrics
-from gateway.replicas import Replicas
+from gateway.metrics.counters import Metrics
+from gateway.routing.replicas import Replicas
 
 
 class MetricsText:

@@ -6,15 +6,15 @@ import datetime
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.auth import Keys, Principal, permitted_route
-from gateway.dialects.messages import MESSAGES
+from gateway.admission.api_keys import Keys, Principal, permitted_route
+from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.parameters import Limits
-from gateway.dialects.routes import DIALECTS
+from gateway.dialects.registry import DIALECTS
 from gateway.dialects.tokens import EMBEDDINGS
-from gateway.endpoints.reply import Head, send_error, send_json
+from gateway.endpoints.asgi import Head, send_error, send_json
 from gateway.errors import RequestError
-from gateway.replicas import Replicas
-from gateway.table import Route
+from gateway.routing.replicas import Replicas
+from gateway.routing.table import Route
 
 JsonDocument = dict[str, object]
 

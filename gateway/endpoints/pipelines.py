@@ -10,22 +10,18 @@ from contextlib import aclosing
 import msgspec
 from starlette.types import Send
 
-from gateway.config import JsonObject
-from gateway.contract import Fields, ask_for_usage
-from gateway.dialects.completions import CHAT, TEXT
+from gateway.admission.lobby import Lobby, Seat
+from gateway.config.document import JsonObject
+from gateway.dialects.chat.dialect import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.messages import MESSAGES
-from gateway.dialects.responses import RESPONSES
-from gateway.endpoints.reply import send_json
+from gateway.dialects.messages.dialect import MESSAGES
+from gateway.dialects.request_body import Fields, ask_for_usage
+from gateway.dialects.responses.dialect import RESPONSES
+from gateway.endpoints.asgi import send_json
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
-from gateway.exchange import COLD, Exchange, HeaderList, ignored_header
-from gateway.fallback.fallbacks import Fallbacks
-from gateway.lobby import Lobby, Seat
-from gateway.metrics import Metrics
+from gateway.metrics.counters import Metrics
 from gateway.pipeline.answer import Shape
-from gateway.pipeline.calls import TaskCaller
-from gateway.pipeline.engine_caller import EngineCaller
-from gateway.pipeline.fallback_caller import FallbackCaller
+from gateway.pipeline.compile import Fan, Pipeline
 from gateway.pipeline.fan_outs import FanOuts
 from gateway.pipeline.rendering import CompletionRendering, MessageRendering, Rendering, ResponseRendering
 from gateway.pipeline.requests import (
@@ -37,12 +33,16 @@ from gateway.pipeline.requests import (
     told_of_response,
 )
 from gateway.pipeline.run import Done, Piece, run, stream
-from gateway.pipeline.sampling import take_wishes
-from gateway.pipeline.spec import Fan, Pipeline
+from gateway.pipeline.stages.engine_caller import EngineCaller
+from gateway.pipeline.stages.fallback_caller import FallbackCaller
+from gateway.pipeline.stages.sampling import take_wishes
+from gateway.pipeline.stages.task_calls import TaskCaller
 from gateway.pipeline.system import places
-from gateway.relay import Relay, send_last_event
-from gateway.shadow import Shadow
-from gateway.table import Route
+from gateway.relay.fallback.fallbacks import Fallbacks
+from gateway.relay.relay import Relay, send_last_event
+from gateway.relay.request_record import COLD, Exchange, HeaderList, ignored_header
+from gateway.relay.shadow.copies import Shadow
+from gateway.routing.table import Route
 
 logger = logging.getLogger("gateway.pipelines")
 

@@ -7,7 +7,7 @@ import io
 import zlib
 from importlib.util import find_spec
 
-from gateway.contract import Buffer
+from gateway.dialects.request_body import Buffer
 from gateway.errors import InvalidRequest, PayloadTooLarge, UnsupportedMedia
 
 IN_PLACE_BYTES = 16 * 1024

@@ -13,7 +13,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.types import Receive
 
 from gateway.batches.folder import Folder
-from gateway.endpoints.reply import ClientLeft, Head
+from gateway.endpoints.asgi import ClientLeft, Head
 from gateway.endpoints.unpacking import coding_of
 from gateway.errors import InvalidRequest, PayloadTooLarge, UnsupportedMedia
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 from gateway.pipeline.run import Done, Piece, Result
 
 Shape = Literal["chat", "text"]

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from gateway.pipeline.spec import Fan, Pipeline
+from gateway.pipeline.compile import Fan, Pipeline
 
 FIRST_GUESS = 8
 FORGETS = 8

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jiter
 from pydantic import JsonValue
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
 
 # The keys under which an object may hold its list of terms, the first found counts.

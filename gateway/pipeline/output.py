@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
-from gateway.pipeline.schemas import COUNT, FROM
-from gateway.pipeline.spec import Fan, Pipeline, Stage
+from gateway.pipeline.compile import Fan, Pipeline, Stage
+from gateway.pipeline.stages.schemas import COUNT, FROM
 from gateway.pipeline.subsumption import misfit
 
 FORMAT = "response_format"

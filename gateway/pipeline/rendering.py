@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import msgspec
 
-from gateway.config import JsonObject
-from gateway.dialects.messages import begun_message
+from gateway.config.document import JsonObject
+from gateway.dialects.messages.dialect import begun_message
 from gateway.pipeline.answer import ChunkRenderer, Shape, chat_completion, text_completion
 from gateway.pipeline.run import Done, Piece, Result
 

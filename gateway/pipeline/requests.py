@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from pydantic import JsonValue
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
 from gateway.pipeline.output import FORMAT
 

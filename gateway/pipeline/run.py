@@ -19,20 +19,26 @@ from functools import partial
 
 from pydantic import JsonValue
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 from gateway.errors import EngineError, InvalidRequest, RequestError
-from gateway.pipeline.assemble import DocumentWriter
-from gateway.pipeline.calls import Answer, Collected, TaskCaller
+from gateway.pipeline.compile import Fan, Pipeline, Stage
 from gateway.pipeline.inputs import read_input
 from gateway.pipeline.outlet import Outlet
 from gateway.pipeline.output import check_format
-from gateway.pipeline.partial import ElementScanner
-from gateway.pipeline.prepare import call_body, check_against_schema, invalid_output, parsed_answer, unusable
-from gateway.pipeline.sampling import shared_sampling
-from gateway.pipeline.spec import Fan, Pipeline, Stage
+from gateway.pipeline.output_document import DocumentWriter
+from gateway.pipeline.partial_json import ElementScanner
+from gateway.pipeline.stages.sampling import shared_sampling
+from gateway.pipeline.stages.stage_calls import (
+    call_body,
+    check_against_schema,
+    invalid_output,
+    parsed_answer,
+    unusable,
+)
+from gateway.pipeline.stages.task_calls import Answer, Collected, TaskCaller
+from gateway.pipeline.stages.templates import context_of
 from gateway.pipeline.system import prepended
-from gateway.pipeline.tally import Tally
-from gateway.pipeline.templates import context_of
+from gateway.pipeline.usage import Tally
 
 Clock = Callable[[], float]
 OnList = Callable[[Fan, int], None]

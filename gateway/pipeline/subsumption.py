@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from pydantic import JsonValue
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 
 MAX_STEPS = 20_000
 MAX_DEPTH = 64

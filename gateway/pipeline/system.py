@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
 from gateway.pipeline.inputs import message_text
 

@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gateway.config import Config
+from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.config_json import read_config
 from launch.counting import skeletons_of

@@ -21,7 +21,7 @@ import openai
 import typer
 from rich.table import Table
 
-from gateway.config import Config
+from gateway.config.document import Config
 from gateway.errors import EngineFailure
 from launch.bench import machine
 from launch.bench.engine_config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, load_given, under_test

@@ -17,7 +17,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from gateway.config import Config, load_config
+from gateway.config.document import Config, load_config
 from gateway.errors import EngineFailure, LoraGatewayError
 from launch.adapters import adapter_id
 from launch.base import resolve_base

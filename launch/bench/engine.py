@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
-from gateway.config import Config
+from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.base import resolve_base
 from launch.bench import machine

@@ -11,7 +11,14 @@ from pathlib import Path
 from dotenv import dotenv_values
 from pydantic import JsonValue
 
-from gateway.config import ADAPTER_VARIABLE, VARIABLE, Config, PipelineConfig, TaskConfig, load_config
+from gateway.config.document import (
+    ADAPTER_VARIABLE,
+    VARIABLE,
+    Config,
+    PipelineConfig,
+    TaskConfig,
+    load_config,
+)
 
 HOST = "127.0.0.1"
 ENGINE_PORT = 8140

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from gateway.config.loopback import without_proxies
 from gateway.errors import EngineFailure
-from gateway.loopback import without_proxies
 
 PERCENTILES = "50,99"
 METRICS = "ttft,tpot,itl,e2el"

@@ -18,9 +18,9 @@ from types import FrameType
 
 from pydantic import JsonValue
 
-from gateway.config import Config
+from gateway.config.document import Config
+from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import ConfigError, EngineFailure
-from gateway.snapshot import FILE, Snapshot, read_snapshot
 from launch.bench.engine_config import HOST, environment_of, write_config
 from launch.direct_http import open_directly
 from launch.process import Child

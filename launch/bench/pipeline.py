@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.config import Config, load_config
+from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError, EngineFailure
 from launch.bench import machine
 from launch.bench.engine_config import GATEWAY_PORT, HOST, KEY, under_test

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined
 from pydantic import JsonValue
 
-from gateway.config import Config, JsonObject, StageConfig
+from gateway.config.document import Config, JsonObject, StageConfig
 from gateway.errors import ConfigError, EngineFailure
 from launch.bench.pipeline_inputs import Term, TwoStages, sampling_of
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from gateway.config import Config, JsonObject, PipelineConfig, StageConfig
+from gateway.config.document import Config, JsonObject, PipelineConfig, StageConfig
 from gateway.errors import ConfigError
 from launch.examples import Example
 

@@ -16,7 +16,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from gateway.config import Config, load_config
+from gateway.config.document import Config, load_config
 from launch.bench import machine
 from launch.bench.engine_config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine_report import console, write_result

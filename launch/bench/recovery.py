@@ -16,7 +16,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from gateway.config import Config
+from gateway.config.document import Config
 from gateway.errors import EngineFailure
 from launch.bench import machine
 from launch.bench.engine_config import (

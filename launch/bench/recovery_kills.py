@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from gateway.config.process_start import started_ticks
+from gateway.config.snapshot import FILE, EngineStatus, read_snapshot
 from gateway.errors import EngineFailure
-from gateway.process_start import started_ticks
-from gateway.snapshot import FILE, EngineStatus, read_snapshot
 
 Victim = Literal["engine", "supervisor", "gateway"]
 VICTIMS: tuple[Victim, ...] = ("engine", "supervisor", "gateway")

@@ -1,7 +1,7 @@
 """`bench slots`: more adapters than LoRA slots, through the gateway and with vLLM left alone.
 
 Both arms ask one engine, in turn, with the same adapters loaded and the same draws: the gateway lets in the
-adapters that fit together (`gateway.slots`), vLLM left alone holds back whatever finds no slot.
+adapters that fit together (`gateway.admission.lora_slots`), vLLM left alone holds back whatever finds no slot.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from gateway.config import Config
+from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.base import resolve_base
 from launch.bench import machine

@@ -91,7 +91,7 @@ class Checkout:
 
     def takes_keys(self) -> bool:
         """Whether its configuration knows client keys. Raises EngineFailure where it cannot be imported."""
-        asked = "from gateway.config import Config; print('keys' in Config.model_fields)"
+        asked = "from gateway.config.document import Config; print('keys' in Config.model_fields)"
         done = subprocess.run(
             [*self.argv, "-c", asked], env=self.env, capture_output=True, text=True, check=False
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import load_config
+from gateway.config.document import load_config
 from tests.real_stack import ROOT, RealStack, real_stack
 
 __all__ = ["CONFIG", "ROOT", "RealStack", "real"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from gateway.config import load_config
+from gateway.config.document import load_config
 from launch.base import resolve_base
 from launch.bench.churn import Plan, churn, learn, write_adapters
 from launch.control_client import ControlClient

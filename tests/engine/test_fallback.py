@@ -17,7 +17,7 @@ import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-from gateway.config import load_config
+from gateway.config.document import load_config
 from tests.engine.conftest import CONFIG, ROOT, RealStack
 
 pytestmark = pytest.mark.engine

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.config import load_config
+from gateway.config.document import load_config
 from launch.device_memory import detect
 from launch.plan import MemoryPlan
 from launch.plan_command import plan_of

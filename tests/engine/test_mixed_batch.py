@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config, load_config
+from gateway.config.document import Config, load_config
 from launch.base import resolve_base
 from launch.bench.dummy_adapters import AdapterShape, write_dummy_adapter
 from launch.bench.engine_config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test

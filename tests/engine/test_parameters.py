@@ -13,11 +13,11 @@ from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import response_create_params
 
-from gateway.dialects.completions import CHAT, TEXT
+from gateway.dialects.chat.dialect import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.messages import COUNT_TOKENS, MESSAGES
-from gateway.dialects.responses import RESPONSES
-from gateway.dialects.routes import DIALECTS
+from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
+from gateway.dialects.registry import DIALECTS
+from gateway.dialects.responses.dialect import RESPONSES
 from gateway.dialects.tokens import EMBEDDINGS
 
 pytestmark = pytest.mark.engine

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gateway.config import load_config
+from gateway.config.document import load_config
 from launch.base import resolve_base
 from launch.engine_http import load_adapter, unload_adapter
 from tests.engine.conftest import CONFIG, RealStack

@@ -17,8 +17,8 @@ import pytest
 
 from gateway.client import AdapterNotLoaded, ModelManager, OutputInvalid, get_model_manager
 from gateway.client.concepts import concept_schema
-from gateway.settings import DEMO_BASE
-from gateway.snapshot import read_snapshot
+from gateway.config.settings import DEMO_BASE
+from gateway.config.snapshot import read_snapshot
 from launch.bench.recovery_kills import is_alive
 from tests.engine.asked import NAMING
 from tests.engine.conftest import ROOT, RealStack

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from gateway.config import load_config
+from gateway.config.document import load_config
 from launch.base import resolve_base
 from launch.bench.churn import SHAPE, STRENGTH
 from launch.bench.dummy_adapters import write_dummy_adapter

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.app import Gateway
-from gateway.batches.store import Store
+from gateway.batches.database import Store
 from tests.unit.stack import config_of, write_report
 
 MOMENTS = (

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from gateway.replica import Replica
-from gateway.replicas import Replicas
-from gateway.snapshot import EngineStateName, EngineStatus
+from gateway.config.snapshot import EngineStateName, EngineStatus
+from gateway.routing.replica import Replica
+from gateway.routing.replicas import Replicas
 from tests.fake_control import FakeControl, Weights, engine_of, snapshot_with
 from tests.fake_engine import Answer, FakeEngine
 from tests.unit.stack import TASKS, Stack, eventually, stack

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.config import Config
+from gateway.config.document import Config
 from launch.bench.dummy_adapters import AdapterShape, write_dummy_adapter
 from launch.shapes import describe_base
 from tests.unit.plant import FAKE, free_port

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from gateway.config import Config, JsonObject
+from gateway.config.document import Config, JsonObject
 from gateway.errors import RequestError
-from gateway.pipeline.calls import Answer, Delta, Usage
-from gateway.pipeline.spec import Pipeline, compile_pipelines
+from gateway.pipeline.compile import Pipeline, compile_pipelines
+from gateway.pipeline.stages.task_calls import Answer, Delta, Usage
 
 Reply = Callable[[JsonObject], "str | RequestError"]
 

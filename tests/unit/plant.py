@@ -14,9 +14,9 @@ from pathlib import Path
 
 import httpx
 
-from gateway.config import Config
+from gateway.config.document import Config
+from gateway.config.snapshot import EngineStatus, Snapshot, VersionStatus, read_snapshot
 from gateway.errors import ConfigError
-from gateway.snapshot import EngineStatus, Snapshot, VersionStatus, read_snapshot
 from launch.adapter_files import Origin
 from launch.adapter_store import AdapterStore
 from launch.adapters import Adapter, adapter_id, check_adapter

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
-from gateway.upstream import Upstream
-from gateway.upstream_connection import Address, Timeouts
+from gateway.http.engine_connection import Address, Timeouts
+from gateway.http.engine_pool import Upstream
 
 PATIENT = Timeouts(connect_s=5, first_byte_s=5, idle_s=5, total_s=5)
 Script = Callable[["Peer", int], Coroutine[None, None, None]]

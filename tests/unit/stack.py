@@ -16,11 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from uvicorn.server import ServerState
 
 from gateway.app import Gateway
-from gateway.cold import HEARTBEAT_S
-from gateway.config import Config
-from gateway.fallback.provider import Provider
-from gateway.http_server import protocol_with
-from gateway.snapshot import (
+from gateway.config.document import Config
+from gateway.config.snapshot import (
     EngineStatus,
     Snapshot,
     TaskStatus,
@@ -28,6 +25,9 @@ from gateway.snapshot import (
     VersionStatus,
     encode_snapshot,
 )
+from gateway.http.client_connection import protocol_with
+from gateway.relay.fallback.provider import Provider
+from gateway.routing.cold_start import HEARTBEAT_S
 from tests.fake_engine import FakeEngine
 
 EXPRESS = True

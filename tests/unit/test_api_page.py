@@ -9,7 +9,7 @@ import pytest
 
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.kinds import ELSEWHERE, HARMLESS
-from gateway.dialects.routes import DIALECTS
+from gateway.dialects.registry import DIALECTS
 
 PAGE = (Path(__file__).parents[2] / "docs/api.md").read_text(encoding="utf-8")
 NAMED = set(re.findall(r"`([a-z_]+…?)", PAGE))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from starlette.types import Message, Scope
 
-from gateway.auth import CALLER, Caller, Principal
-from gateway.config import Config, load_config
+from gateway.admission.api_keys import CALLER, Caller, Principal
+from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError
 from tests.unit.stack import Stack, stack
 

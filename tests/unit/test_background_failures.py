@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.replicas import Replicas
-from gateway.snapshot import EngineStatus, ShadowStatus, decode_snapshot
+from gateway.config.snapshot import EngineStatus, ShadowStatus, decode_snapshot
+from gateway.routing.replicas import Replicas
 from launch.attached import Attached
 from launch.control import ControlServer
 from launch.desired import Version

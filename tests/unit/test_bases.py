@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway.config import Config
+from gateway.config.document import Config
 from launch import counting
 from launch.bench.bases import Truth, plan_base, verdict
 from launch.bench.cli import build_bench_app

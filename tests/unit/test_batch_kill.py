@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.batches.calls import Answered
+from gateway.batches.database import Store
 from gateway.batches.folder import Folder
+from gateway.batches.in_process import Answered
 from gateway.batches.records import BatchRecord, FileRecord
 from gateway.batches.results import Results, answered
-from gateway.batches.store import Store
 from tests.fake_engine import Answer, FakeEngine
 from tests.unit import batch_program
 from tests.unit.batch_program import MOMENTS

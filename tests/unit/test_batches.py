@@ -13,7 +13,7 @@ import pytest
 from gateway.batches.attempts import MOST_ATTEMPTS
 from gateway.batches.results import Result
 from gateway.batches.writer import Writer
-from gateway.fallback.provider import Provider
+from gateway.relay.fallback.provider import Provider
 from tests.fake_engine import Answer
 from tests.unit.batch_stack import (
     CHAT,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import load_config
+from gateway.config.document import load_config
 from gateway.errors import ConfigError, EngineFailure
 from launch.bench import check, instructions, machine, payload, proc, report, wrk
 from launch.bench.cli import build_bench_app

@@ -10,10 +10,10 @@ from types import ModuleType
 
 import pytest
 
-from gateway.config import Config, load_config
+from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError, EngineFailure
-from gateway.pipeline.prepare import call_body
-from gateway.pipeline.spec import compile_pipelines
+from gateway.pipeline.compile import compile_pipelines
+from gateway.pipeline.stages.stage_calls import call_body
 from launch.adapters import check_adapter
 from launch.bench import engine_client
 from launch.bench.dummy_adapters import (

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from gateway.config import load_config, read_config
+from gateway.config.document import load_config, read_config
 from launch.checking import Report, check
 from launch.cli import build_app
 from launch.device_memory import DeviceMemory

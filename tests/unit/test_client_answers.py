@@ -35,10 +35,10 @@ from gateway.client import (
 )
 from gateway.client.calls import chat
 from gateway.client.concepts import PIPELINE, pipeline
-from gateway.client.core import Network
+from gateway.client.connections import Network
 from gateway.client.settings import CONTRACTS, Start, wanted
 from gateway.client.transport import AsyncLink, Link, target_of
-from gateway.config import load_config
+from gateway.config.document import load_config
 from gateway.errors import LoraGatewayError
 
 ROOT = Path(__file__).parents[2]
@@ -301,7 +301,7 @@ sys.meta_path.insert(0, Blocked())
 from gateway.client import InvalidArgument, ModelManager, get_model_manager
 import gateway.errors
 import httpx, json
-from gateway.client.core import Network
+from gateway.client.connections import Network
 from gateway.client.transport import Link
 
 def answer(request):

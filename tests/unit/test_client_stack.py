@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from gateway.client import AlreadyConfigured, InvalidArgument, ModelManager, StackFailed
-from gateway.client.stack import differences
-from gateway.snapshot import read_snapshot
+from gateway.client.stack.stack import differences
+from gateway.config.snapshot import read_snapshot
 from launch.bench.recovery_kills import is_alive
 from tests.unit.fake_stack import fake_config
 

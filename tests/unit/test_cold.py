@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.cold import HEARTBEAT_S
+from gateway.routing.cold_start import HEARTBEAT_S
 from tests.fake_engine import Answer
 from tests.unit.controlled import Controlled, controlled, says
 from tests.unit.stack import TASKS, eventually
@@ -62,7 +62,7 @@ async def test_whole_answer_waits_for_the_engine(tmp_path: Path) -> None:
 
 
 async def test_demand_is_told_exactly_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.follower.DEMAND_EVERY_S", 0.02)
+    monkeypatch.setattr("gateway.routing.snapshot_follower.DEMAND_EVERY_S", 0.02)
     async with cold(tmp_path) as c:
         asking = [asyncio.create_task(c.stack.chat(model=model)) for model in ("naming", "concept") * 3]
         await eventually(lambda: waiting(c) == 6)
@@ -85,7 +85,7 @@ async def test_demand_is_told_exactly_once(tmp_path: Path, monkeypatch: pytest.M
 async def test_demand_that_was_not_heard_is_told_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.follower.DEMAND_EVERY_S", 0.02)
+    monkeypatch.setattr("gateway.routing.snapshot_follower.DEMAND_EVERY_S", 0.02)
     async with cold(tmp_path) as c:
         c.control.statuses["/engines/start"] = 500
         asking = asyncio.create_task(c.stack.chat())
@@ -324,7 +324,7 @@ async def test_control_plane_that_comes_back_soon_is_waited_for(tmp_path: Path) 
 async def test_control_plane_that_stays_away_ends_the_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.replicas.RETURNS_WITHIN_S", 0.3)
+    monkeypatch.setattr("gateway.routing.replicas.RETURNS_WITHIN_S", 0.3)
     async with cold(tmp_path) as c:
         asking: asyncio.Task[httpx.Response] = asyncio.create_task(c.stack.chat())
         await eventually(lambda: waiting(c) == 1)
@@ -340,7 +340,7 @@ async def test_request_that_meets_a_dead_engine_waits_for_its_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     monkeypatch.setattr(
-        "gateway.endpoints.engine.NOTICED_WITHIN_S", 60.0
+        "gateway.endpoints.inference.NOTICED_WITHIN_S", 60.0
     )  # a busy machine's test takes longer
     async with cold(tmp_path, heartbeat_s=0.03) as c:
         await c.state("ready", lazy=True)

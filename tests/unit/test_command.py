@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.config import Config
+from gateway.config.document import Config
 from launch import engine_plugin
 from launch.adapters import Adapter
 from launch.command import FORCED_PARSER, engine_command

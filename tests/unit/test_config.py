@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import load_config
+from gateway.config.document import load_config
 from gateway.errors import ConfigError
 
 BASE = "base: {model: some/model}\n"

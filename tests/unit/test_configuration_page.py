@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from gateway.config import Config
+from gateway.config.document import Config
 from launch.configuration_page import PAGE, Sections, page, section_models
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.contract import (
+from gateway.dialects.request_body import (
     JOIN_BELOW_BYTES,
     apply_contract,
     ask_for_usage,
@@ -18,7 +18,7 @@ from gateway.contract import (
     text_field,
 )
 from gateway.errors import InvalidRequest
-from gateway.table import Loaded, Route, build_table
+from gateway.routing.table import Loaded, Route, build_table
 from tests.unit.stack import config_of, stack
 
 LARGE = JOIN_BELOW_BYTES * 2

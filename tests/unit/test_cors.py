@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from gateway.openapi.operation import HEADERS
-from gateway.origins import EXPOSED, Cors, tidy_origin
-from gateway.settings import GatewayConfig
+from gateway.config.origins import EXPOSED, Cors, tidy_origin
+from gateway.config.settings import GatewayConfig
+from gateway.endpoints.openapi.operation import HEADERS
 from tests.fake_engine import Answer
 from tests.unit.stack import stack
 

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config
-from gateway.contract import decode_body
-from gateway.dialects.completions import CHAT, TEXT
+from gateway.config.document import Config
+from gateway.config.snapshot import EngineStatus, Snapshot, ToolChoices
+from gateway.dialects.chat.dialect import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.messages import COUNT_TOKENS, MESSAGES
+from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
 from gateway.dialects.parameters import MAX_DEPTH, MAX_MEMBERS, Limits
-from gateway.dialects.responses import RESPONSES
-from gateway.dialects.routes import DIALECTS
+from gateway.dialects.registry import DIALECTS
+from gateway.dialects.request_body import decode_body
+from gateway.dialects.responses.dialect import RESPONSES
 from gateway.dialects.tokens import DETOKENIZE, EMBEDDINGS, TOKENIZE
 from gateway.dialects.tools import MAX_TOOLS
 from gateway.errors import InvalidRequest
-from gateway.snapshot import EngineStatus, Snapshot, ToolChoices
-from gateway.table import Loaded, build_table
+from gateway.routing.table import Loaded, build_table
 from tests.unit.stack import config_of
 
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}

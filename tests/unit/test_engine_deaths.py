@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from gateway.batches.attempts import Attempts
-from gateway.batches.calls import Answered
-from gateway.batches.request_lines import RequestLine
+from gateway.batches.in_process import Answered
+from gateway.batches.input_lines import RequestLine
+from gateway.config.snapshot import Blame, EngineDeath
 from gateway.errors import EngineKilled
-from gateway.snapshot import Blame, EngineDeath
 from tests.fake_engine import Answer, Document
 from tests.unit.stack import Stack, eventually, snapshot_of, stack, write_report
 

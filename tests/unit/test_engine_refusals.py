@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.dialects.completions import CHAT, TEXT
-from gateway.dialects.engine_refusals import refusal_of
-from gateway.dialects.responses import RESPONSES
+from gateway.dialects.chat.dialect import CHAT, TEXT
+from gateway.dialects.engine_errors import refusal_of
+from gateway.dialects.responses.dialect import RESPONSES
 from tests.fake_engine import Answer
 from tests.unit.stack import TASKS, stack
 

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from gateway.events import MAX_HELD_BYTES, EventStream, Usage, usage_of
+from gateway.http.event_stream import MAX_HELD_BYTES, EventStream, Usage, usage_of
 
 DONE = b"data: [DONE]\n\n"
 TRAPS = [

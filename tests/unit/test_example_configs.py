@@ -8,8 +8,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from gateway import config as settings
-from gateway.config import load_config
+from gateway.config import document as settings
+from gateway.config.document import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EXAMPLE = yaml.safe_load((CONFIGS / "example.yaml").read_text(encoding="utf-8"))

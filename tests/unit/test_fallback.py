@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.config import FallbackConfig
+from gateway.config.document import FallbackConfig
 from gateway.errors import EngineError, GatewayTimeout, InvalidRequest, RateLimited, Unavailable
-from gateway.fallback.policy import Unable, question, reason_of
-from gateway.fallback.provider import Provider
+from gateway.relay.fallback.policy import Unable, question, reason_of
+from gateway.relay.fallback.provider import Provider
 from tests.fake_engine import Answer, FakeEngine
 from tests.unit.controlled import controlled
 from tests.unit.stack import Stack, config_of, eventually, stack, write_report
@@ -340,7 +340,7 @@ def test_settings_that_cannot_be(settings: dict[str, object], mend: str) -> None
 def test_litellm_is_imported_only_where_a_task_has_a_fallback() -> None:
     program = (
         "import sys, gateway.app, gateway.__main__\n"
-        "from gateway.config import load_config\n"
+        "from gateway.config.document import load_config\n"
         "gateway.app.Gateway(load_config(__import__('pathlib').Path('configs/demo/config.yaml')))\n"
         "assert 'litellm' not in sys.modules\n"
     )

@@ -12,7 +12,7 @@ import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
-from gateway.fallback.provider import Provider
+from gateway.relay.fallback.provider import Provider
 from tests.fake_engine import Answer
 from tests.unit.controlled import controlled
 from tests.unit.named_events import events

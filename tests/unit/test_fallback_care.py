@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.config import FallbackConfig
-from gateway.fallback.provider import Provider, ProviderFailed
+from gateway.config.document import FallbackConfig
+from gateway.relay.fallback.provider import Provider, ProviderFailed
 from tests.fake_engine import Answer
 from tests.unit.controlled import controlled
 from tests.unit.stack import eventually

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.messages import MESSAGES
-from gateway.dialects.responses import RESPONSES
-from gateway.fallback import message_question, response_question
-from gateway.fallback.policy import ASKED, KEPT_BACK, Unable, question
+from gateway.dialects.messages import to_chat as message_question
+from gateway.dialects.messages.dialect import MESSAGES
+from gateway.dialects.responses import to_chat as response_question
+from gateway.dialects.responses.dialect import RESPONSES
+from gateway.relay.fallback.policy import ASKED, KEPT_BACK, Unable, question
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 SAID: Any = [{"role": "user", "content": "cat"}]

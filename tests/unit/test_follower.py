@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.cold import WaitingRoom
-from gateway.control import Control
-from gateway.death_guard import DeathGuard
-from gateway.follower import Follower
-from gateway.limits import Admission
-from gateway.replicas import Replicas
-from gateway.snapshot import FILE, PROVING, SOCKET, Operation, encode_snapshot
+from gateway.admission.death_guard import DeathGuard
+from gateway.admission.limits import Admission
+from gateway.config.snapshot import FILE, PROVING, SOCKET, Operation, encode_snapshot
+from gateway.routing.cold_start import WaitingRoom
+from gateway.routing.control_socket import Control
+from gateway.routing.replicas import Replicas
+from gateway.routing.snapshot_follower import Follower
 from gateway.upkeep import Upkeep
 from tests.fake_control import FakeControl, engine_of, snapshot_with
 from tests.fake_engine import Answer
@@ -237,7 +237,7 @@ async def test_engine_that_cannot_be_addressed_is_left_out(tmp_path: Path) -> No
 async def test_control_plane_that_falls_silent_counts_as_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.control.SILENT_S", 0.2)
+    monkeypatch.setattr("gateway.routing.control_socket.SILENT_S", 0.2)
     async with controlled(tmp_path) as c:
         joined = c.control.joined
         await c.control.until(lambda: c.control.joined > joined)

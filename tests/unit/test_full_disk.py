@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import Unavailable
-from gateway.snapshot import FILE, Snapshot, read_snapshot
 from gateway.transactions import transaction
 from launch import managed, orphans, publisher
 from launch.desired import Wanted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.snapshot import EngineStateName
+from gateway.config.snapshot import EngineStateName
 from tests.fake_engine import Answer
 from tests.unit.controlled import TWO_TASKS, controlled, held, says, two
 from tests.unit.stack import TASKS, eventually

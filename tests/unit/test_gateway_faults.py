@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from gateway.events import EventStream
-from gateway.exchange import Exchange
-from gateway.http_cycle import Cycle
-from gateway.metrics import Series
+from gateway.http.event_stream import EventStream
+from gateway.http.request_cycle import Cycle
+from gateway.metrics.counters import Series
+from gateway.relay.request_record import Exchange
 from tests.fake_engine import Answer
 from tests.unit.stack import Stack, stack
 

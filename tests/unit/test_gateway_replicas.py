@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.replica import EJECTED_S, LONGEST_EJECTED_S, Replica
-from gateway.snapshot import EngineStatus
-from gateway.upstream import Upstream
-from gateway.upstream_connection import Address, Timeouts
+from gateway.config.snapshot import EngineStatus
+from gateway.http.engine_connection import Address, Timeouts
+from gateway.http.engine_pool import Upstream
+from gateway.routing.replica import EJECTED_S, LONGEST_EJECTED_S, Replica
 from tests.fake_control import engine_of
 from tests.fake_engine import Answer
 from tests.unit.controlled import controlled, held, says, two
@@ -91,7 +91,7 @@ async def test_engine_that_takes_no_connection_is_passed_over_and_rests(tmp_path
 
 
 async def test_burst_on_a_dead_engine_is_one_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.replica.EJECTED_S", 25.0)
+    monkeypatch.setattr("gateway.routing.replica.EJECTED_S", 25.0)
     async with two(tmp_path) as t:
         await t.other.stop()
         answers = await asyncio.gather(*(t.c.stack.chat() for _ in range(30)))
@@ -101,7 +101,7 @@ async def test_burst_on_a_dead_engine_is_one_failure(tmp_path: Path, monkeypatch
 
 async def test_rests_grow_and_an_answer_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 1000.0
-    monkeypatch.setattr("gateway.replica.time.monotonic", lambda: clock)
+    monkeypatch.setattr("gateway.routing.replica.time.monotonic", lambda: clock)
     upstream = Upstream(Address("127.0.0.1", 1), Timeouts(1, 1, 1, 1))
     replica = Replica("one", upstream, EngineStatus("one"))
     rests = []
@@ -190,7 +190,7 @@ async def test_request_that_may_have_run_is_not_sent_to_another(
     tmp_path: Path, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A connection that ends had time to run something.
-    monkeypatch.setattr("gateway.upstream_connection.RACE_S", 0.0)
+    monkeypatch.setattr("gateway.http.engine_connection.RACE_S", 0.0)
     async with two(tmp_path) as t:
         t.c.engine.answers["base"] = t.other.answers["base"] = Answer(raw=raw)
         answer = await t.c.stack.chat(model="base")
@@ -203,7 +203,7 @@ async def test_request_that_may_have_run_is_not_sent_to_another(
 async def test_engine_that_breaks_off_before_its_answer_rests(
     tmp_path: Path, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.upstream_connection.RACE_S", 0.0)
+    monkeypatch.setattr("gateway.http.engine_connection.RACE_S", 0.0)
     async with two(tmp_path) as t:
         t.other.answers["base"] = Answer(raw=raw)
         statuses: list[int] = []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.routes import DIALECTS
+from gateway.dialects.registry import DIALECTS
 from tests.fake_engine import recorded
 from tests.unit.named_events import counted
 from tests.unit.stack import TASKS, eventually, stack

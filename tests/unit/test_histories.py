@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from gateway.contract import Fields
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.messages import COUNT_TOKENS, MESSAGES
+from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
 from gateway.dialects.parameters import Limits
-from gateway.dialects.responses import RESPONSES
+from gateway.dialects.request_body import Fields
+from gateway.dialects.responses.dialect import RESPONSES
 from gateway.errors import InvalidRequest
 from tests.unit.stack import config_of
 

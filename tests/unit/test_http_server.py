@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from gateway.http_server import MAX_PIPELINED, GatewayProtocol
+from gateway.http.client_connection import MAX_PIPELINED, GatewayProtocol
 from tests.fake_engine import Answer
 from tests.unit.stack import Stack, eventually, stack
 

@@ -10,8 +10,8 @@ import pytest
 from starlette.types import Send
 
 from gateway.errors import PayloadTooLarge
-from gateway.http_strict import ChunkSizes, decoded_path
-from gateway.relay import Relay
+from gateway.http.strictness import ChunkSizes, decoded_path
+from gateway.relay.relay import Relay
 from tests.fake_engine import Answer
 from tests.unit.stack import stack
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.exchange import MOST_NAMED, ignored_header
+from gateway.relay.request_record import MOST_NAMED, ignored_header
 from tests.unit.batch_stack import create, line, run, until
 from tests.unit.controlled import controlled
 from tests.unit.named_events import concept_names, pipeline_answers

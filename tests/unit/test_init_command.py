@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from gateway.config import Config, load_config
+from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError
 from launch import cli, found_config
 from launch.checking import check

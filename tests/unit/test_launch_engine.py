@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config
+from gateway.config.document import Config
+from gateway.config.launch_lock import is_running
 from gateway.errors import ConfigError
-from gateway.launch_lock import is_running
 from launch import ports
 from launch.reloading import differing
 from launch.state import sole_launch

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from gateway.contract import Fields, decode_body
-from gateway.dialects.completions import CHAT, TEXT
+from gateway.dialects.chat.dialect import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.kinds import COUNTED_MEMBERS, ELSEWHERE, HARMLESS, STEERING
-from gateway.dialects.messages import COUNT_TOKENS, MESSAGES
+from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
 from gateway.dialects.parameters import MOST_UNKNOWN, Limits
-from gateway.dialects.responses import RESPONSES
-from gateway.dialects.routes import DIALECTS
+from gateway.dialects.registry import DIALECTS
+from gateway.dialects.request_body import Fields, decode_body
+from gateway.dialects.responses.dialect import RESPONSES
 from gateway.dialects.spelling import misspelt
 from gateway.dialects.tokens import EMBEDDINGS, TOKENIZE
 from gateway.errors import InvalidRequest

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.admission.limits import Admission, Gate, share
 from gateway.errors import RateLimited, RequestError, Unavailable
-from gateway.limits import Admission, Gate, share
-from gateway.metrics import Metrics
-from gateway.metrics_store import Region
+from gateway.metrics.counters import Metrics
+from gateway.metrics.shared_memory import Region
 from tests.fake_engine import Answer
 from tests.unit.stack import config_of, eventually, stack
 

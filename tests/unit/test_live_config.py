@@ -13,14 +13,14 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.cold import WaitingRoom
-from gateway.control import Control
-from gateway.death_guard import DeathGuard
+from gateway.admission.death_guard import DeathGuard
+from gateway.admission.limits import Admission
+from gateway.config.snapshot import EngineStateName, Snapshot, TaskStatus, VersionStatus
 from gateway.errors import Unauthorized
-from gateway.follower import Follower
-from gateway.limits import Admission
-from gateway.replicas import Replicas
-from gateway.snapshot import EngineStateName, Snapshot, TaskStatus, VersionStatus
+from gateway.routing.cold_start import WaitingRoom
+from gateway.routing.control_socket import Control
+from gateway.routing.replicas import Replicas
+from gateway.routing.snapshot_follower import Follower
 from gateway.upkeep import Upkeep
 from tests.fake_control import snapshot_with
 from tests.fake_engine import Answer

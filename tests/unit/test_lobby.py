@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.admission.limits import Admission
+from gateway.admission.lobby import Lobby, Seat
 from gateway.errors import RateLimited, Unavailable
-from gateway.limits import Admission
-from gateway.lobby import Lobby, Seat
 from gateway.pipeline.fan_outs import FIRST_GUESS, FanOuts
 from gateway.pipeline.outlet import Outlet
 from tests.fake_engine import Answer

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.client.calls import Call
 from gateway.client.transport import AsyncLink, Link, Target
-from gateway.loopback import is_loopback, may_use_proxy, without_proxies
+from gateway.config.loopback import is_loopback, may_use_proxy, without_proxies
 from launch.bench import engine_load, engine_stack
 from launch.demo import name_cluster
 from launch.engine_http import call, is_healthy, tokens_done

@@ -7,9 +7,9 @@ import subprocess
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.metrics import Metrics
-from gateway.metrics_store import HEADER_BYTES, OWNER, USED, Region, key_of, parts_of
-from gateway.metrics_text import OVERFLOW, Buckets
+from gateway.metrics.counters import Metrics
+from gateway.metrics.exposition import OVERFLOW, Buckets
+from gateway.metrics.shared_memory import HEADER_BYTES, OWNER, USED, Region, key_of, parts_of
 
 SMALL = 64 * 1024
 NAMING = ("naming", "naming@3f2a9c1b04de", "client")

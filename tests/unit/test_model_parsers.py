@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import BaseConfig, JsonObject
+from gateway.config.document import BaseConfig, JsonObject
 from launch.base_parsers import fitting_parsers
 from launch.chat_template import chat_files
 from launch.command import FORCED_PARSER, FORCED_PARSER_FILE

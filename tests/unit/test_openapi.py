@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config
-from gateway.contract import Fields, decode_body
+from gateway.config.document import Config
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.parameters import Limits
-from gateway.dialects.routes import DIALECTS
+from gateway.dialects.registry import DIALECTS
+from gateway.dialects.request_body import Fields, decode_body
 from gateway.endpoints.admin import COMMANDS
-from gateway.endpoints.openapi import served
+from gateway.endpoints.openapi.document import document_of, plain_path
+from gateway.endpoints.openapi.endpoint import served
+from gateway.endpoints.openapi.operation import HEADERS, REASONS
+from gateway.endpoints.openapi.operation_list import OPERATIONS
+from gateway.endpoints.openapi.request_schemas import request_schema
 from gateway.errors import InvalidRequest, RequestError
-from gateway.openapi.document import document_of, plain_path
-from gateway.openapi.operation import HEADERS, REASONS
-from gateway.openapi.operations import OPERATIONS
-from gateway.openapi.parameters import request_schema
 from tests.unit.stack import config_of, stack
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.process_start import started_ticks
+from gateway.config.process_start import started_ticks
 from launch import orphans
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.client.catalogue import Catalogue, Entry
 from gateway.client.errors import AdapterNotLoaded
-from gateway.snapshot import Snapshot, VersionStatus
-from gateway.table import build_table
+from gateway.client.model_list import Catalogue, Entry
+from gateway.config.snapshot import Snapshot, VersionStatus
+from gateway.routing.table import build_table
 from tests.unit.stack import Stack, config_of, eventually, stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
+from gateway.pipeline.compile import compile_pipelines
 from gateway.pipeline.output import check_format, output_schema
 from gateway.pipeline.requests import from_message, from_response, told_of_message, told_of_response
 from gateway.pipeline.run import run
-from gateway.pipeline.spec import compile_pipelines
 from gateway.pipeline.system import places, prepended
 from tests.unit.named_events import pipeline_answers
 from tests.unit.pipeline_script import Script, chat, demo, pipeline, prompt_of, root
@@ -41,7 +41,7 @@ WHOLE = '{"concepts":[{"members":["a"],"definition":"d"}]}'
 
 
 def shipped() -> Any:
-    from gateway.config import load_config
+    from gateway.config.document import load_config
 
     return compile_pipelines(load_config(root() / "configs/demo/config.yaml"))["concept-naming"]
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
 from gateway.pipeline.inputs import Term, read_input, terms_in_text
-from gateway.pipeline.sampling import shared_sampling, stage_sampling
+from gateway.pipeline.stages.sampling import shared_sampling, stage_sampling
 from tests.unit.pipeline_script import chat
 
 

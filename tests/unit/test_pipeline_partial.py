@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway.pipeline.partial import ElementScanner
+from gateway.pipeline.partial_json import ElementScanner
 
 HARD = {
     "before": {"concepts": [1], "deep": [[{"x": "]"}]]},
@@ -76,7 +76,7 @@ def test_an_element_that_is_no_json_is_refused_at_once() -> None:
 
 
 def test_every_character_is_looked_at_a_bounded_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    import gateway.pipeline.partial as module
+    import gateway.pipeline.partial_json as module
 
     parsed = 0
     real = module._parsed

@@ -9,11 +9,11 @@ from contextlib import aclosing
 
 import pytest
 
-from gateway.config import JsonObject
+from gateway.config.document import JsonObject
 from gateway.errors import EngineError, InvalidRequest, RequestError
-from gateway.pipeline.calls import Delta, TaskCaller
+from gateway.pipeline.compile import Pipeline
 from gateway.pipeline.run import Done, Piece, run, stream
-from gateway.pipeline.spec import Pipeline
+from gateway.pipeline.stages.task_calls import Delta, TaskCaller
 from tests.unit.pipeline_script import Script, chat, demo, pipeline, prompt_of
 
 ONE = '{"members":["a"],"definition":"first"}'

@@ -7,13 +7,13 @@ import json
 import pytest
 import yaml
 
-from gateway.config import JsonObject, load_config
+from gateway.config.document import JsonObject, load_config
 from gateway.errors import ConfigError, EngineError
 from gateway.pipeline.answer import ChunkRenderer, chat_completion, text_completion
-from gateway.pipeline.prepare import call_body
+from gateway.pipeline.compile import Pipeline, compile_pipelines
 from gateway.pipeline.run import Done, Piece, Result
-from gateway.pipeline.schemas import fill_schema
-from gateway.pipeline.spec import Pipeline, compile_pipelines
+from gateway.pipeline.stages.schemas import fill_schema
+from gateway.pipeline.stages.stage_calls import call_body
 from tests.unit.pipeline_script import demo, pipeline, root
 
 

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from gateway.client import get_model_manager
-from gateway.client.core import Core, Network
+from gateway.client.connections import Core, Network
 from gateway.client.transport import Link
-from gateway.config import Config, JsonObject, load_config
+from gateway.config.document import Config, JsonObject, load_config
 from gateway.errors import EngineError, RequestError
+from gateway.pipeline.compile import Pipeline, compile_pipelines
 from gateway.pipeline.run import run
-from gateway.pipeline.spec import Pipeline, compile_pipelines
 from tests.unit.pipeline_script import Script, chat, prompt_of, root
 
 TEXT = (root() / "docs/pipelines.md").read_text(encoding="utf-8")

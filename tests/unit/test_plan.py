@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway.config import Config
+from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch import base_source
 from launch.adapters import ENGINE_RANKS

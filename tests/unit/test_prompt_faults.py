@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.dialects.completions import CHAT
+from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import Asked, Dialect
-from gateway.dialects.messages import MESSAGES
+from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.prompt_faults import fault_in
-from gateway.dialects.responses import RESPONSES
+from gateway.dialects.responses.dialect import RESPONSES
 from tests.fake_engine import Answer
 from tests.unit.stack import TASKS, stack
 

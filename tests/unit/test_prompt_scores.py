@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.config.snapshot import EngineStatus, Snapshot, decode_snapshot
+from gateway.dialects.prompt_scores import check_scoring
 from gateway.errors import InvalidRequest
-from gateway.prompt_scores import check_scoring
-from gateway.snapshot import EngineStatus, Snapshot, decode_snapshot
 from tests.unit.stack import Stack, stack, write_report
 
 CHAT = {"messages": [{"role": "user", "content": "cat"}]}

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.metrics import Metrics
-from gateway.metrics_store import CHANGES, OWNER, USED, Region
-from gateway.metrics_text import RETIRED
-from gateway.replicas import Replicas
-from gateway.retirement import AFTER_S, Retirement
-from gateway.snapshot import ShadowStatus
+from gateway.config.snapshot import ShadowStatus
+from gateway.metrics.counters import Metrics
+from gateway.metrics.exposition import RETIRED
+from gateway.metrics.shared_memory import CHANGES, OWNER, USED, Region
+from gateway.routing.replicas import Replicas
+from gateway.routing.retirement import AFTER_S, Retirement
 from tests.fake_control import Weights, snapshot_with
 from tests.unit.stack import config_of
 from tests.unit.test_metrics import Samples, pid_of_none, scraped, small
@@ -171,7 +171,7 @@ def test_a_reader_sees_no_change_half_done() -> None:
 
 
 def test_a_writer_that_was_killed_half_way_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.metrics_store.READ_PAUSE_S", 0.0)
+    monkeypatch.setattr("gateway.metrics.shared_memory.READ_PAUSE_S", 0.0)
     regions = small()
     metrics = Metrics(regions)
     count(metrics, FIRST)

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.limits import Admission
-from gateway.shadow import MOST_COPIES
-from gateway.shadow_record import Record
-from gateway.snapshot import ShadowStatus
+from gateway.admission.limits import Admission
+from gateway.config.snapshot import ShadowStatus
+from gateway.relay.shadow.copies import MOST_COPIES
+from gateway.relay.shadow.journal import Record
 from tests.fake_engine import Answer
 from tests.unit.stack import Stack, config_of, eventually, stack
 

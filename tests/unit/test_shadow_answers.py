@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.shadow_answers import MAX_PATHS, MAX_TEXT_BYTES, Gathered, compare, read_answer
-from gateway.shadow_record import Journal, Record
+from gateway.relay.shadow.comparison import MAX_PATHS, MAX_TEXT_BYTES, Gathered, compare, read_answer
+from gateway.relay.shadow.journal import Journal, Record
 from tests.fake_engine import recorded
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.shadow_record import Journal, Record
+from gateway.relay.shadow.journal import Journal, Record
 from launch.adapter_commands import build_adapters_app
 from launch.shadow_report import read_report
 from launch.threads import in_thread

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config
+from gateway.admission.limits import Admission, Gate
+from gateway.admission.lora_slots import QUANTUM, Slots
+from gateway.config.document import Config
 from gateway.errors import RequestError
-from gateway.limits import Admission, Gate
-from gateway.slots import QUANTUM, Slots
 from tests.unit.stack import config_of
 from tests.unit.virtual_time import now, run_virtual
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.snapshot import EngineStatus, Snapshot
+from gateway.config.snapshot import EngineStatus, Snapshot
 from launch.stack import Program, ending_of, given_up, unused_port
 from launch.states import Restarts
 from tests.unit.test_process import gone

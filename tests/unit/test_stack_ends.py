@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.snapshot import FILE, read_snapshot
+from gateway.config.snapshot import FILE, read_snapshot
 from launch.bench.engine_config import HOST, KEY, write_config
 from launch.bench.recovery import alive, running_up, wait_until_ready
 from launch.bench.recovery_kills import Load, Patient, is_alive

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from gateway.snapshot import EngineStateName, FailureKind
+from gateway.config.snapshot import EngineStateName, FailureKind
 from launch.failures import blame_of, kind_of, oom_kills
 from launch.states import SETTLED_S, TRANSITIONS, Event, Restarts, after
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.snapshot import decode_snapshot
+from gateway.config.snapshot import decode_snapshot
 from launch import managed
 from launch.scoring import Kept
 from launch.store import Store

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.death_guard import DeathGuard, digest_of
+from gateway.admission.death_guard import DeathGuard, digest_of
+from gateway.admission.suspect_file import SuspectFile
+from gateway.admission.suspects import FORGET_S, MOST, RESTS_S, TOLD_WITHIN_S, Record, Suspects, kept, merged
+from gateway.config.snapshot import Blame, EngineDeath, EngineStatus, Snapshot
 from gateway.errors import EngineKilled, Unavailable
-from gateway.snapshot import Blame, EngineDeath, EngineStatus, Snapshot
-from gateway.suspect_file import SuspectFile
-from gateway.suspects import FORGET_S, MOST, RESTS_S, TOLD_WITHIN_S, Record, Suspects, kept, merged
 
 KILLER, INNOCENT = "aaaa", "bbbb"
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from gateway.contract import Fields
-from gateway.dialects.completions import CHAT
+from gateway.config.snapshot import EngineStatus, Snapshot
+from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.messages import COUNT_TOKENS, MESSAGES
+from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
 from gateway.dialects.parameters import Limits
-from gateway.dialects.responses import RESPONSES
+from gateway.dialects.request_body import Fields
+from gateway.dialects.responses.dialect import RESPONSES
 from gateway.errors import InvalidRequest
-from gateway.snapshot import EngineStatus, Snapshot
 from tests.unit.stack import config_of
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}

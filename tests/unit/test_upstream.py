@@ -11,9 +11,9 @@ from typing import cast
 import pytest
 
 from gateway.errors import EngineError, GatewayTimeout
-from gateway.http_server import GatewayProtocol
-from gateway.upstream import Upstream
-from gateway.upstream_connection import HIGH_WATER_BYTES, Address, Connection, Disconnected, Timeouts
+from gateway.http.client_connection import GatewayProtocol
+from gateway.http.engine_connection import HIGH_WATER_BYTES, Address, Connection, Disconnected, Timeouts
+from gateway.http.engine_pool import Upstream
 from tests.fake_engine import Answer
 from tests.unit.scripted_engine import PATIENT, Peer, Script, engine, repeats, says
 from tests.unit.stack import eventually, stack

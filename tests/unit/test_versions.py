@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.table import Loaded, Route, build_table, point_of
+from gateway.routing.table import Loaded, Route, build_table, point_of
 from tests.fake_engine import Answer
 from tests.unit.controlled import TWO_TASKS, controlled, says
 from tests.unit.stack import config_of, eventually

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from gateway.config.snapshot import GatewayReport
 from gateway.errors import EngineFailure
-from gateway.snapshot import GatewayReport
 from launch.gateways import Gateways
 from launch.watchdog import Hang, Watchdog
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.workers import Patience, Worker, listen
+from gateway.http.workers import Patience, Worker, listen
 from tests.unit import worker_program
 
 ROOT = Path(__file__).parents[2]

@@ -12,9 +12,9 @@ import signal
 import socket
 import sys
 
-from gateway.metrics import Metrics
-from gateway.metrics_store import Region
-from gateway.workers import Patience, listen, run_workers
+from gateway.http.workers import Patience, listen, run_workers
+from gateway.metrics.counters import Metrics
+from gateway.metrics.shared_memory import Region
 
 
 def main(behaviour: str, shutdown_timeout_s: float) -> int:

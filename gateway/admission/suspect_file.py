@@ -1,0 +1,70 @@
+"""The suspects that all workers of a state directory know, over restarts too, and the turn among them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from gateway.admission.suspects import Records
+from gateway.errors import NOT_JSON
+
+_decode = msgspec.json.Decoder(Records).decode
+
+
+class SuspectFile:
+    """`suspects.json` holds digests, never a request's text. Each write is small and follows a death."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "suspects.json"
+        self._lock = folder / "suspects.lock"
+        self._turn = folder / "suspects.turn"
+        self._stamp: tuple[int, int] | None = None
+
+    def changed(self) -> Records | None:
+        """What stands there, where that is news."""
+        try:
+            stat = self._file.stat()
+        except OSError:
+            return None
+        stamp = stat.st_mtime_ns, stat.st_ino
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        return self._read()
+
+    def change(self, to: Callable[[Records], Records]) -> Records:
+        """Replace what stands there, while nobody else does; what stands there now. Raises OSError."""
+        with self._lock.open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            records = to(self._read())
+            fresh = self._file.with_suffix(".new")
+            fresh.touch(0o600)
+            fresh.write_bytes(msgspec.json.encode(records))
+            fresh.replace(self._file)
+        return records
+
+    def try_turn(self) -> int | None:
+        """The turn, until what is returned is closed (or its holder ends); None where another has it.
+
+        Raises OSError.
+        """
+        descriptor = os.open(self._turn, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _read(self) -> Records:
+        with contextlib.suppress(OSError, *NOT_JSON):
+            return _decode(self._file.read_bytes())
+        return {}

@@ -1,0 +1,105 @@
+"""One line's request, asked of the same endpoint that clients ask: an ASGI call in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Scope
+
+from gateway.admission.api_keys import CALLER, Caller, Principal
+from gateway.relay.request_record import BATCH
+
+MOST_ANSWER_BYTES = 64 * 1024 * 1024
+"""A larger answer is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came back."""
+
+    status: int
+    body: bytes
+    request_id: str
+    retry_after_s: float | None = None
+
+
+Ask = Callable[[str, bytes, Principal, str], Awaitable[Answered]]
+"""Path, body, whose it is, and the request's id."""
+
+
+class TooLarge(Exception):
+    """The answer was larger than `MOST_ANSWER_BYTES`."""
+
+
+class Endpoints:
+    """The endpoints that a batch may name, by path."""
+
+    def __init__(self, endpoints: Mapping[str, ASGIApp]) -> None:
+        self._endpoints = endpoints
+
+    @property
+    def paths(self) -> list[str]:
+        return list(self._endpoints)
+
+    async def ask(self, path: str, body: bytes, principal: Principal, request_id: str) -> Answered:
+        """Cancelling it aborts the request in the engine. Raises TooLarge."""
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"x-request-id", request_id.encode()),
+            ],
+            CALLER: Caller(principal, BATCH),
+        }
+        collected = _Collected()
+        await self._endpoints[path](scope, _Sender(body).receive, collected.send)
+        return collected.answered(request_id)
+
+
+class _Sender:
+    """A client that sends its body and stays."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+
+    async def receive(self) -> Message:
+        body, self._body = self._body, None
+        if body is None:
+            await asyncio.get_running_loop().create_future()  # it never leaves by itself
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+class _Collected:
+    """An answer as it comes."""
+
+    def __init__(self) -> None:
+        self._status = 0
+        self._retry_after_s: float | None = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            for name, value in message.get("headers", ()):
+                if name == b"retry-after" and value.isdigit():
+                    self._retry_after_s = float(value)
+            return
+        piece = message.get("body", b"")
+        self._size += len(piece)
+        if self._size > MOST_ANSWER_BYTES:
+            raise TooLarge
+        self._pieces.append(piece)
+
+    def answered(self, request_id: str) -> Answered:
+        return Answered(self._status, b"".join(self._pieces), request_id, self._retry_after_s)

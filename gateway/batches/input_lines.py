@@ -1,0 +1,133 @@
+"""One line of a batch's input: what it must be, and what is wrong with it. Pure but for the reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from gateway.dialects.parameters import unknown
+from gateway.dialects.request_body import Fields, decode_body, flag_field, text_field
+from gateway.errors import InvalidRequest, RequestError
+
+MEMBERS = ("custom_id", "method", "url", "body")
+MOST_ID_CHARS = 512
+LINE_OVERHEAD_BYTES = 64 * 1024
+"""Of a line, what its body may be short of."""
+SLICE_LINES = 256
+SLICE_BYTES = 1024 * 1024
+"""Read at a time, so that neither memory nor the other threads notice."""
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is wrong with a line, or with the whole file where `line` is None."""
+
+    code: str
+    message: str
+    line: int | None = None
+    param: str | None = None
+
+    def document(self) -> dict[str, object]:
+        """OpenAI's entry in a batch's `errors`."""
+        return {"code": self.code, "message": self.message, "param": self.param, "line": self.line}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLine:
+    """A line that is as it must be."""
+
+    custom_id: str
+    model: str
+    body: bytes
+    streamed: bool
+    """It asks for a stream, which no batch has."""
+
+
+class LineReader:
+    """The lines of a file with their numbers, a slice at a time; blank ones are left out. It blocks."""
+
+    def __init__(self, file: BinaryIO, most_bytes: int) -> None:
+        """`most_bytes`: a longer line is not read."""
+        self._file = file
+        self._most_bytes = most_bytes
+        self._number = 0
+
+    def slice(self) -> list[tuple[int, bytes | None]]:
+        """The next lines, None in place of one that is too long; nothing at the end."""
+        lines: list[tuple[int, bytes | None]] = []
+        size = 0
+        while len(lines) < SLICE_LINES and size < SLICE_BYTES:
+            line = self._file.readline(self._most_bytes + 1)
+            if not line:
+                break
+            self._number += 1
+            size += len(line)
+            if len(line) > self._most_bytes:
+                lines.append((self._number, None))
+                while line and not line.endswith(b"\n"):
+                    line = self._file.readline(SLICE_BYTES)
+                continue
+            if self._number == 1:
+                line = line.removeprefix(BOM)
+            if line.strip():
+                lines.append((self._number, line))
+        return lines
+
+
+def read_line(line: bytes, endpoint: str) -> RequestLine:
+    """Raises InvalidRequest, whose `param` says where."""
+    try:
+        fields = decode_body(line)
+    except InvalidRequest as error:
+        raise InvalidRequest(
+            error.message.replace("The body", "The line"), code="invalid_json_line"
+        ) from None
+    for name in fields:
+        if name not in MEMBERS:
+            raise unknown(name, MEMBERS)
+    custom_id = text_field(fields, "custom_id")
+    if not 0 < len(custom_id) <= MOST_ID_CHARS:
+        raise InvalidRequest(f"'custom_id' must have 1 to {MOST_ID_CHARS} characters.", param="custom_id")
+    method = text_field(fields, "method")
+    if method != "POST":
+        raise InvalidRequest(
+            f"The method must be 'POST', not '{method[:20]}'.", param="method", code="invalid_method"
+        )
+    url = text_field(fields, "url")
+    if url != endpoint:
+        raise InvalidRequest(
+            f"The url is '{url[:100]}', and the batch's endpoint '{endpoint}'.",
+            param="url",
+            code="mismatched_endpoint",
+        )
+    if "body" not in fields:
+        raise InvalidRequest("'body' is required.", param="body", code="missing_required_parameter")
+    return _with_body(custom_id, bytes(fields["body"]))
+
+
+def _with_body(custom_id: str, body: bytes) -> RequestLine:
+    try:
+        inner = decode_body(body)
+        model = text_field(inner, "model")
+    except InvalidRequest as error:
+        param = "body" if error.param is None else f"body.{error.param}"
+        message = error.message.replace("The body", "'body'").replace("'model'", "'body.model'")
+        raise InvalidRequest(message, param=param, code=error.code) from None
+    return RequestLine(custom_id, model, body, _streamed(inner))
+
+
+def _streamed(body: Fields) -> bool:
+    try:
+        return flag_field(body, "stream")
+    except InvalidRequest:
+        return False  # the endpoint says what is wrong with it
+
+
+def flaw_of(error: RequestError, line: int) -> Flaw:
+    return Flaw(error.code or error.kind, error.message, line, error.param)
+
+
+Check = Callable[[str], None]
+"""Raises RequestError where a model may not be asked."""

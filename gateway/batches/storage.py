@@ -1,0 +1,76 @@
+"""One process's way to files and batches: its own connection to the store, in its own thread, and a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from gateway.batches.database import Store
+from gateway.batches.folder import Folder
+from gateway.batches.records import FileRecord
+from gateway.config.document import BatchesConfig, Config
+from gateway.errors import NotFound, Unavailable
+
+logger = logging.getLogger("gateway.batches")
+
+T = TypeVar("T")
+
+
+class Library:
+    """Nothing is opened before it is needed, so that it can be made before workers are forked."""
+
+    def __init__(self, config: Config, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives unix seconds."""
+        self.settings: BatchesConfig = config.batches
+        self.folder = Folder(config.state_dir)
+        self.clock = clock
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+        self._store: Store | None = None
+        self.news = asyncio.Event()
+        """Set by this process's own changes; the runner clears it."""
+
+    @property
+    def now(self) -> int:
+        """Whole unix seconds, as OpenAI's objects have them."""
+        return int(self.clock())
+
+    async def ask(self, question: Callable[[Store], T]) -> T:
+        """Its answer, from the store's own thread. Raises Unavailable (503) where there can be no store."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, self._asked, question)
+        except (sqlite3.Error, OSError) as error:
+            logger.error("the batches' store in %s cannot be used: %s", self.folder.root, error)
+            raise Unavailable(
+                "Files and batches cannot be reached; the gateway's log says why.",
+                code="batches_unavailable",
+                retry_after_s=5,
+            ) from error
+
+    def _asked(self, question: Callable[[Store], T]) -> T:
+        if self._store is None:
+            self.folder.make()
+            self._store = Store(self.folder.root)
+        return question(self._store)
+
+    async def file(self, file_id: str, owner: str, param: str = "id") -> FileRecord:
+        """Raises NotFound (404), also where it is another key's; `param` is where the id stood."""
+        now = self.now
+        record = await self.ask(lambda store: store.file(file_id, owner, now))
+        if record is None:
+            raise NotFound(f"There is no file '{file_id[:80]}'.", param=param)
+        return record
+
+    def close(self) -> None:
+        """Let what was asked end, and close the store; it is opened again where it is asked again."""
+        self._thread.submit(self._close).result()
+
+    def _close(self) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()

@@ -1,0 +1,1 @@
+"""Handles on one model: plain and awaited, and the checked data that they return."""

@@ -1,0 +1,1 @@
+"""A stack that Python starts, and the guard that ends it."""

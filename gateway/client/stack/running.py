@@ -1,0 +1,49 @@
+"""Which stack runs on a state directory, and which process it ends with: `running.json` beside the locks."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.config.process_start import started_ticks
+
+FILE = "running.json"
+
+
+@dataclass(frozen=True)
+class Running:
+    """`pid` and `ticks` are its owner's: a pid alone proves nothing, since the kernel gives it out again."""
+
+    pid: int
+    ticks: int | None
+    settings: Mapping[str, Any]
+    url: str = ""
+    """Empty while it starts, and once it is being ended."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether it is on its way out: its owner is gone, or ends it."""
+        return not self.url or started_ticks(self.pid) != self.ticks
+
+
+def read_running(folder: Path) -> Running | None:
+    """None where nothing was noted."""
+    try:
+        document = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return Running(
+            int(document["pid"]), document["ticks"], dict(document["settings"]), str(document["url"])
+        )
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def note_running(folder: Path, settings: Mapping[str, Any], url: str) -> None:
+    """Written for this process, for its owner's eyes alone."""
+    running = Running(os.getpid(), started_ticks(os.getpid()), settings, url)
+    descriptor = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        json.dump(asdict(running), out)

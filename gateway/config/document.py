@@ -1,0 +1,284 @@
+"""The configuration: YAML, checked once at start; an error names the key, the value and the mend."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gateway.config.settings import (
+    DEMO_BASE,
+    NAME,
+    AdaptersConfig,
+    AttachedConfig,
+    BaseConfig,
+    BatchesConfig,
+    Config,
+    EngineConfig,
+    FallbackConfig,
+    FallbackReason,
+    GatewayConfig,
+    JsonObject,
+    KeyConfig,
+    PipelineConfig,
+    StageConfig,
+    TaskConfig,
+)
+from gateway.errors import ConfigError, nearest
+
+__all__ = [
+    "DEMO_BASE",
+    "NAME",
+    "AdaptersConfig",
+    "AttachedConfig",
+    "BaseConfig",
+    "BatchesConfig",
+    "Config",
+    "EngineConfig",
+    "FallbackConfig",
+    "FallbackReason",
+    "GatewayConfig",
+    "JsonObject",
+    "KeyConfig",
+    "PipelineConfig",
+    "StageConfig",
+    "TaskConfig",
+    "environment",
+    "load_config",
+    "read_config",
+    "with_gateway",
+]
+
+ADAPTER_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_ADAPTER_PATH$")
+KEY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_KEY_SHA256$")
+_UNION_BRANCH = re.compile(r"^(constrained-|literal\[|function-)")
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
+    """Read, complete and check a configuration.
+
+    `env` defaults to the process's environment over a `.env` in the working directory. Relative paths are
+    resolved against the configuration's folder; `<TASK>_ADAPTER_PATH` and `state_dir` against the working
+    directory, as a shell user expects. Raises ConfigError, the first of `read_config`'s.
+    """
+    config, problems = read_config(path, env)
+    if problems or config is None:
+        raise problems[0]
+    return config
+
+
+def read_config(path: Path, env: Mapping[str, str] | None = None) -> tuple[Config | None, list[ConfigError]]:
+    """As `load_config`, with everything that is wrong; None where too little is left to be checked.
+
+    A variable that is not set stays in its place as `${VAR}`, a schema that cannot be read is left out.
+    """
+    if env is None:
+        env = environment()
+    try:
+        raw = _read_document(path)
+    except ConfigError as error:
+        return None, [error]
+    problems: list[ConfigError] = []
+    document = {str(key): _substitute(value, env, str(key), problems) for key, value in raw.items()}
+    _add_adapters_from(env, document)
+    _add_keys_from(env, document)
+    root = path.resolve().parent
+    _resolve(document, root, problems)
+    try:
+        return Config.model_validate(document), problems
+    except ValidationError as error:
+        known = {problem.key for problem in problems}
+        problems += [found for found in _problems(error, str(path)) if found.key not in known]
+        return None, problems
+
+
+def environment() -> dict[str, str]:
+    """The process's environment over a `.env` in the working directory."""
+    from_file = {key: value for key, value in dotenv_values(".env").items() if value is not None}
+    return {**from_file, **os.environ}
+
+
+def _read_document(path: Path) -> dict[object, object]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        mend = "lora-gateway init writes one, --config names one, lora-gateway demo needs none"
+        raise ConfigError("--config", str(path), f"cannot be read: no such file; {mend}") from error
+    except OSError as error:
+        raise ConfigError("--config", str(path), f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("--config", str(path), "is not UTF-8 text") from error
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError("--config", str(path), f"is not valid YAML: {_one_line(str(error))}") from error
+    if not isinstance(document, dict):
+        raise ConfigError("--config", str(path), "must be a mapping with at least the key base")
+    return document
+
+
+def with_gateway(config: Config, changes: Mapping[str, object]) -> Config:
+    """The configuration with other settings of `gateway` where not None, checked. Raises ConfigError."""
+    given = {key: value for key, value in changes.items() if value is not None}
+    document = config.model_dump(by_alias=True)
+    document["gateway"].update(given)
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise _first_problem(error, "gateway") from error
+
+
+def _substitute(value: object, env: Mapping[str, str], key: str, problems: list[ConfigError]) -> object:
+    if isinstance(value, dict):
+        return {
+            str(k): _substitute(v, env, f"{key}.{k}" if key else str(k), problems) for k, v in value.items()
+        }
+    if isinstance(value, list):
+        return [_substitute(v, env, f"{key}[{i}]", problems) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replaced(match: re.Match[str]) -> str:
+        found = env.get(match[1]) or match[2]
+        if found is None:
+            problems.append(ConfigError(key, match[0], f"set {match[1]} in the environment or in .env"))
+            return match[0]
+        return found
+
+    return VARIABLE.sub(replaced, value)
+
+
+def _add_adapters_from(env: Mapping[str, str], document: dict[str, object]) -> None:
+    tasks = document.setdefault("tasks", {})
+    if not isinstance(tasks, dict):
+        return  # pydantic says what is wrong with it
+    for variable, value in env.items():
+        match = ADAPTER_VARIABLE.match(variable)
+        if not match or not value:
+            continue
+        wanted = match[1].lower()
+        name = next((task for task in tasks if task.lower().replace("-", "_") == wanted), wanted)
+        task = tasks.setdefault(name, {})
+        if isinstance(task, dict):
+            task["adapter"] = str(Path(value).expanduser().absolute())
+
+
+def _add_keys_from(env: Mapping[str, str], document: dict[str, object]) -> None:
+    """`TEAM_A_KEY_SHA256` gives the configuration's key `team-a` its digest, or adds the key `team_a`."""
+    keys = document.get("keys") or {}
+    if not isinstance(keys, dict):
+        return  # pydantic says what is wrong with it
+    for variable, value in env.items():
+        match = KEY_VARIABLE.match(variable)
+        if not match or not value:
+            continue
+        wanted = match[1].lower()
+        name = next((key for key in keys if str(key).lower().replace("-", "_") == wanted), wanted)
+        key = keys.setdefault(name, {})
+        if isinstance(key, dict):
+            key["sha256"] = value
+    document["keys"] = keys
+
+
+def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError]) -> None:
+    tasks = document.get("tasks")
+    for name, task in tasks.items() if isinstance(tasks, dict) else ():
+        if isinstance(task, dict):
+            if isinstance(task.get("adapter"), str):
+                task["adapter"] = str(root / Path(task["adapter"]).expanduser())
+            _read_schema(task, f"tasks.{name}.schema", root, problems)
+    pipelines = document.get("pipelines")
+    for name, pipeline in pipelines.items() if isinstance(pipelines, dict) else ():
+        stages = pipeline.get("stages") if isinstance(pipeline, dict) else None
+        for index, stage in enumerate(stages if isinstance(stages, list) else ()):
+            if isinstance(stage, dict):
+                _read_schema(stage, f"pipelines.{name}.stages[{index}].schema", root, problems)
+    base = document.get("base")
+    if isinstance(base, dict) and isinstance(base.get("model"), str):
+        model = base["model"]
+        if model.startswith((".", "/", "~")):
+            base["model"] = str((root / Path(model).expanduser()).resolve())
+    adapters = document.setdefault("adapters", {})
+    if isinstance(adapters, dict):
+        roots = adapters.get("roots")
+        if isinstance(roots, list):
+            adapters["roots"] = [str(root / Path(str(each)).expanduser()) for each in roots]
+        elif roots is None:
+            adapters["roots"] = [str(root)]
+    state = document.get("state_dir", ".state")
+    if isinstance(state, str):
+        document["state_dir"] = str(Path(state).expanduser().absolute())
+
+
+def _read_schema(holder: dict[str, object], key: str, root: Path, problems: list[ConfigError]) -> None:
+    schema = holder.get("schema")
+    if not isinstance(schema, str):
+        return
+    file = root / Path(schema).expanduser()
+    holder["schema"] = None
+    try:
+        holder["schema"] = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(ConfigError(key, schema, f"cannot be read: {error.strerror}"))
+    except ValueError as error:
+        problems.append(ConfigError(key, schema, f"is not JSON: {error}"))
+
+
+def _first_problem(error: ValidationError, path: str) -> ConfigError:
+    return _problems(error, path)[0]
+
+
+def _problems(error: ValidationError, path: str) -> list[ConfigError]:
+    """One for each key; a misspelt key is also a missing one, and its spelling is the better advice."""
+    found = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+    by_key: dict[str, ConfigError] = {}
+    for problem in found:
+        mended = _problem(problem, path)
+        by_key.setdefault(mended.key, mended)
+    return list(by_key.values())
+
+
+def _problem(problem: ErrorDetails, path: str) -> ConfigError:
+    location = [str(part) for part in problem["loc"] if not _UNION_BRANCH.match(str(part))]
+    key = ".".join(location) or path
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        guess = nearest(location[-1], known)
+        hint = f"did you mean {guess!r}? " if guess else ""
+        return ConfigError(key, "", f"unknown key; {hint}known keys: {', '.join(known)}")
+    if problem["type"] == "missing":
+        return ConfigError(key, "", "is required")
+    message = problem["msg"].removeprefix("Value error, ")
+    value = problem.get("input")
+    secret = location[:1] == ["keys"] or location[-1:] == ["api_key_env"]
+    shown = "" if secret or isinstance(value, (dict, list, BaseModel)) else value
+    return ConfigError(key, shown, message)
+
+
+def _known_keys(parents: list[str]) -> list[str]:
+    """The keys that the model at `parents` has, by its YAML name."""
+    sections: dict[str, type[BaseModel]] = {
+        "base": BaseConfig,
+        "tasks": FallbackConfig if "fallback" in parents[2:] else TaskConfig,
+        "keys": KeyConfig,
+        "gateway": GatewayConfig,
+        "engine": EngineConfig,
+        "engines": AttachedConfig,
+        "adapters": AdaptersConfig,
+        "batches": BatchesConfig,
+        "pipelines": StageConfig if "stages" in parents else PipelineConfig,
+    }
+    model = sections.get(parents[0], Config) if parents else Config
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

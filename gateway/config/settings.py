@@ -1,0 +1,395 @@
+"""The configuration's keys, as pydantic models: types, defaults, and what must hold between them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
+
+from gateway.config.origins import tidy_origin
+from gateway.errors import nearest
+
+DEMO_BASE = "demo:smollm2-135m-instruct"
+DIGEST = re.compile(r"^[0-9a-f]{64}$")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h)?$")
+VARIABLE_NAME = re.compile(r"^[A-Z][A-Z0-9_]*\Z")
+_UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(value: object) -> object:
+    """`15m`, `90s`, `2h` as seconds; all else is left to pydantic."""
+    match = DURATION.match(value.strip()) if isinstance(value, str) else None
+    return float(match[1]) * _UNIT_S[match[2]] if match else value
+
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+Duration = Annotated[Annotated[float, Field(gt=0)], BeforeValidator(_seconds)]
+"""Seconds, or a number with a unit: 90s, 15m, 2h."""
+JsonObject = dict[str, JsonValue]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class BaseConfig(_Strict):
+    """The base model, loaded once."""
+
+    name: str = Field("base", description="public model name of the base without an adapter")
+    model: str = Field(description=f"hub id, folder, or {DEMO_BASE!r} for the demo's base in the cache")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="weights' type")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of the card's memory; GPU only")
+    tensor_parallel_size: Positive = Field(1, description="cards that one engine is split over")
+    max_loras: Positive | Literal["auto"] = Field("auto", description="adapters in one batch; auto: all")
+    max_lora_rank: Positive | Literal["auto"] = Field("auto", description="auto: the adapters' largest rank")
+    max_model_len: Positive | None = Field(None, description="context in tokens; default: the model's own")
+    max_num_seqs: Positive | None = Field(None, description="requests in one batch; default: the engine's")
+    enforce_eager: bool = Field(False, description="no compilation and no CUDA graphs")
+    kv_cache_gib: float | None = Field(None, gt=0, description="key-value cache in GiB; CPU only")
+    max_cpu_loras: Positive | Literal["auto"] = Field(
+        "auto",
+        description="adapters kept in the machine's memory; auto: twice those of the start",
+    )
+    start: Literal["eager", "lazy"] = Field("eager", description="lazy: the first request starts the engine")
+    idle_unload: Literal["never"] | Duration = Field(
+        "never", description="unload after so long without a request, such as 15m; never: it stays loaded"
+    )
+    tool_call_parser: str | None = Field(
+        "auto",
+        description="the engine's --tool-call-parser, such as hermes; auto: what fits the base; null: none",
+    )
+    reasoning_parser: str | None = Field(
+        "auto",
+        description="the engine's --reasoning-parser, such as qwen3: thinking is told from the answer; "
+        "auto: what fits the base; null: none",
+    )
+    load_format: str | None = Field(None, description="the engine's --load-format, such as dummy")
+
+    @field_validator("tool_call_parser", "reasoning_parser")
+    @classmethod
+    def _none_is_off(cls, value: str | None) -> str | None:
+        """YAML's `none` is a word, its `null` is not."""
+        return None if value in ("", "none", "off") else value
+
+
+FallbackReason = Literal["cold", "overload", "failed"]
+
+
+class FallbackConfig(_Strict):
+    """Another model that answers for the task when the engine cannot. Without it none ever does."""
+
+    model: str = Field(description="LiteLLM's name of it, such as openai/gpt-4o-mini")
+    when: list[FallbackReason] = Field(
+        default_factory=list,
+        description="never, or cold (the engine starts), overload (its queue is full), failed (it is gone)",
+    )
+    after_s: float = Field(0.0, ge=0, description="while the engine is cold, wait so long for it first")
+    api_base: str | None = Field(None, description="another address than the provider's own")
+    api_key_env: str | None = Field(
+        None, description="environment variable that holds the key; default: LiteLLM's own for the provider"
+    )
+    timeout_s: Seconds = Field(60.0, description="until it answers, and between two pieces of a stream")
+    max_in_flight: Positive = Field(16, description="requests of the task at it at once, in each worker")
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _reasons(cls, value: object) -> object:
+        """`never`, one reason, or several."""
+        if isinstance(value, str):
+            return [] if value == "never" else [value]
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not re.match(r"^[a-z0-9_.-]+/\S+$", value):
+            raise ValueError("write provider/model as LiteLLM does, such as openai/gpt-4o-mini")
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable(cls, value: str | None) -> str | None:
+        if value is not None and not VARIABLE_NAME.match(value):  # it may be a key given by mistake
+            raise ValueError("must be the name of an environment variable, not the key itself")
+        return value
+
+
+class TaskConfig(_Strict):
+    """A public model name: an adapter and its prompt contract."""
+
+    adapter: Path = Field(description="folder in peft's format, safetensors only")
+    description: str = Field("", description="shown in /v1/models")
+    system: str | None = Field(None, description="system prompt where the client sends none")
+    defaults: JsonObject = Field(default_factory=dict, description="sampling where the client sets none")
+    schema_: JsonObject | None = Field(
+        None, alias="schema", description="JSON schema of the answer, inline or a file's path"
+    )
+    max_in_flight: Positive | None = Field(None, description="default: gateway.max_in_flight_per_task")
+    max_waiting: int | None = Field(None, ge=0, description="default: gateway.max_waiting_per_task")
+    fallback: FallbackConfig | None = Field(None, description="another model where the engine cannot answer")
+
+
+class StageConfig(_Strict):
+    """One stage of a pipeline."""
+
+    id: str = Field(description="name that later stages refer to")
+    task: str = Field(description="a task's name, or the base's")
+    prompt: str = Field(description="sandboxed Jinja template; sees input, text, terms, item, stages")
+    system: str | None = Field(None, description="system prompt; default: the task's")
+    defaults: JsonObject = Field(default_factory=dict, description="sampling, over the task's own defaults")
+    schema_: JsonObject | None = Field(
+        None, alias="schema", description='JSON schema; {"$from": "terms"} stands for a value of the input'
+    )
+    for_each: str | None = Field(None, description="<stage>.<field>: run once per element of that list")
+    into: str | None = Field(None, description="field of the element that takes this stage's answer")
+
+
+class PipelineConfig(_Strict):
+    """Stages behind one model name."""
+
+    description: str = Field("", description="shown in /v1/models")
+    stages: list[StageConfig] = Field(min_length=1, description="in order")
+    max_items: Positive = Field(64, description="most elements that one fan-out may have")
+    max_input_terms: Positive = Field(512, description="most terms that one input may list")
+    on_error: Literal["fail", "null"] = Field(
+        "fail", description="when one element fails: all, or null for it"
+    )
+    system: Literal["refuse", "ignore", "prepend"] = Field(
+        "ignore", description="a client's system message: a 400, left out, or before the first stage's own"
+    )
+
+
+class KeyConfig(_Strict):
+    """Who may call, and what; the key itself is never written down, only its digest."""
+
+    sha256: str = Field(description="SHA-256 of the key in hex; `lora-gateway keys new` prints one")
+    tasks: list[str] | None = Field(None, description="models it may call; default: every one")
+    admin: bool = Field(False, description="may use /admin: add, promote and remove adapters")
+
+    @field_validator("sha256")
+    @classmethod
+    def _digest(cls, value: str) -> str:
+        value = value.strip().lower()
+        if not DIGEST.match(value):  # the value may be a key given by mistake: it is not repeated
+            raise ValueError("must be 64 hex digits, the SHA-256 of the key: lora-gateway keys hash")
+        return value
+
+
+class GatewayConfig(_Strict):
+    """The data plane's own settings."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; without keys, loopback only")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    max_body_bytes: Positive = Field(10 * 1024 * 1024, description="largest request body")
+    max_in_flight: Positive = Field(512, description="requests at the engine at once, whole gateway")
+    max_in_flight_per_task: Positive = Field(256, description="requests at the engine at once, one task")
+    max_waiting: int = Field(1024, ge=0, description="requests waiting for a place, whole gateway")
+    max_waiting_per_task: int = Field(256, ge=0, description="requests waiting for a place, one task")
+    queue_timeout_s: Seconds = Field(60.0, description="longest wait for a place")
+    connect_timeout_s: Seconds = Field(5.0, description="connecting to the engine")
+    first_byte_timeout_s: Seconds = Field(600.0, description="until the engine's answer begins")
+    idle_timeout_s: Seconds = Field(120.0, description="between two pieces of the engine's answer")
+    total_timeout_s: Seconds = Field(3600.0, description="one request from end to end")
+    shutdown_timeout_s: Seconds = Field(30.0, description="accepted requests may finish within this")
+    receive_timeout_s: Seconds = Field(60.0, description="until a whole request is here, from its first byte")
+    workers: Positive = Field(1, description="processes; each bound above is shared out between them")
+    parameters: Literal["lenient", "strict"] = Field(
+        "lenient", description="what cannot change an answer's meaning is named and ignored; strict: refused"
+    )
+    cors_origins: list[Annotated[str, AfterValidator(tidy_origin)]] = Field(
+        default_factory=list, description="pages that may call from a browser, by origin; '*': every page"
+    )
+    public_metrics: bool = Field(False, description="/metrics without a key though keys are configured")
+    max_cold_waiting: int = Field(256, ge=0, description="requests waiting for an engine that starts")
+    cold_timeout_s: Seconds = Field(180.0, description="longest wait for an engine that starts")
+    least_residency_s: Seconds = Field(
+        0.5, description="an adapter keeps its LoRA slot so long before another may take it"
+    )
+    shadow_texts: bool = Field(
+        False, description="requests and answers stand in a shadow's records too, not digests alone"
+    )
+    max_n: Positive = Field(16, description="largest n and best_of")
+    max_logprobs: Positive = Field(20, description="largest logprobs and top_logprobs")
+    max_schema_bytes: Positive = Field(
+        64 * 1024, description="largest schema or list of tools in one request"
+    )
+    template_variables: list[str] = Field(
+        default_factory=lambda: ["enable_thinking"],
+        description="what a client may set in chat_template_kwargs",
+    )
+
+
+class EngineConfig(_Strict):
+    """How the engine is run."""
+
+    host: Literal["127.0.0.1", "::1"] = Field("127.0.0.1", description="loopback only")
+    port: int = Field(8101, ge=1, le=65535, description="first port that is tried, then upwards")
+    start_timeout_s: Seconds = Field(900.0, description="until a real completion has worked")
+    stop_timeout_s: Seconds = Field(20.0, description="between SIGTERM and SIGKILL")
+    max_restarts: int = Field(5, ge=0, description="restarts in a row before the engine counts as failed")
+    restart_backoff_s: Seconds = Field(1.0, description="before the first restart; doubled each time, to 60")
+    hang_timeout_s: Seconds = Field(60.0, description="a completion without an answer for so long is a hang")
+    env: dict[str, str] = Field(default_factory=dict, description="environment added to the engine's")
+    extra_args: list[str] = Field(default_factory=list, description="arguments added to the engine's own")
+
+
+class AttachedConfig(_Strict):
+    """A vLLM server that somebody else runs; it must see the adapters' folders under the same paths."""
+
+    url: str = Field(description="http://host:port of the server")
+    name: str | None = Field(None, description="shown in x-gateway-replica; default: engine-<number>")
+    slots: Positive | None = Field(None, description="its --max-loras; default: base.max_loras")
+    prompt_logprobs: bool = Field(
+        False, description="it scores prompts soundly: no adapter can act on its lm_head"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _plain_http(cls, value: str) -> str:
+        if not re.match(r"^http://[^/@\s]+/?$", value):
+            raise ValueError("write http://host:port, without a path")
+        return value.rstrip("/")
+
+
+class AdaptersConfig(_Strict):
+    """Where adapters may come from while the engine runs."""
+
+    roots: list[Path] = Field(
+        default_factory=list, description="folders they may be taken from; default: the configuration's"
+    )
+    max_bytes: Positive = Field(4 * 1024**3, description="largest adapter, unpacked")
+    keep_previous: bool = Field(True, description="the version before stays loaded, for an instant rollback")
+
+
+class BatchesConfig(_Strict):
+    """`/v1/files` and `/v1/batches`."""
+
+    enabled: bool = Field(True, description="false: neither route answers and nothing is run")
+    max_file_bytes: Positive = Field(256 * 1024**2, description="largest file that may be uploaded")
+    max_lines: Positive = Field(100_000, description="most requests in one batch")
+    max_in_flight: Positive = Field(16, description="requests of batches at once, beside those of clients")
+    max_open: Positive = Field(64, description="unfinished batches that one key may have")
+    max_kept_bytes: Positive = Field(
+        10 * 1024**3, description="all files together; when full, uploads are refused"
+    )
+    keep_days: Positive = Field(
+        30, description="files and ended batches are kept so long, where a client says nothing"
+    )
+
+
+class Config(_Strict):
+    """A whole configuration; paths are absolute once loaded."""
+
+    base: BaseConfig
+    tasks: dict[str, TaskConfig] = Field(default_factory=dict, description="adapters, by public model name")
+    pipelines: dict[str, PipelineConfig] = Field(
+        default_factory=dict, description="stages behind one model name, by that name"
+    )
+    keys: dict[str, KeyConfig] = Field(
+        default_factory=dict, description="who may call; without any, loopback only"
+    )
+    gateway: GatewayConfig = Field(default_factory=GatewayConfig)  # type: ignore[arg-type]  # all defaulted
+    engine: EngineConfig = Field(default_factory=EngineConfig)  # type: ignore[arg-type]  # all defaulted
+    engines: list[AttachedConfig] = Field(
+        default_factory=list, description="servers that somebody else runs; then none is started here"
+    )
+    adapters: AdaptersConfig = Field(default_factory=AdaptersConfig)  # type: ignore[arg-type]  # all defaulted
+    batches: BatchesConfig = Field(default_factory=BatchesConfig)  # type: ignore[arg-type]  # all defaulted
+    state_dir: Path = Field(Path(".state"), description="what the control plane keeps is there")
+
+    @field_validator("tasks", "pipelines", "keys")
+    @classmethod
+    def _names(cls, value: dict[str, object]) -> dict[str, object]:
+        for name in value:
+            if not NAME.match(name):
+                raise ValueError(f"the name {name!r} must be letters, digits, '.', '_' or '-', at most 63")
+        return value
+
+    @model_validator(mode="after")
+    def _references(self) -> Config:
+        models = {self.base.name, *self.tasks}
+        for name in [self.base.name, *self.tasks]:
+            if name in self.pipelines:
+                raise ValueError(f"pipelines.{name}: the name is taken by a task or the base")
+        if self.base.name in self.tasks:
+            raise ValueError(f"tasks.{self.base.name}: the name is the base's (base.name)")
+        for name, pipeline in self.pipelines.items():
+            _check_stages(name, pipeline, models)
+        _check_keys(self)
+        _check_workers(self)
+        return self
+
+    @property
+    def models(self) -> list[str]:
+        """Every public model name: base, tasks, pipelines."""
+        return [self.base.name, *self.tasks, *self.pipelines]
+
+
+def _check_keys(config: Config) -> None:
+    models = config.models
+    owners: dict[str, str] = {}
+    for name, key in config.keys.items():
+        if key.sha256 in owners:
+            raise ValueError(f"keys.{name}: the same key as keys.{owners[key.sha256]}")
+        owners[key.sha256] = name
+        for model in key.tasks or ():
+            if model not in models:
+                guess = nearest(model, models)
+                hint = f"; did you mean {guess!r}?" if guess else ""
+                raise ValueError(
+                    f"keys.{name}.tasks: {model!r} is no model{hint} (models: {', '.join(models)})"
+                )
+    if not config.keys and config.gateway.host not in LOOPBACK:
+        raise ValueError(
+            f"gateway.host: {config.gateway.host!r} can be reached from other machines, and there are no "
+            "keys; add one (lora-gateway keys new) or listen on 127.0.0.1"
+        )
+
+
+def _check_workers(config: Config) -> None:
+    """Each worker needs a place of its own in every bound on requests in flight."""
+    gateway = config.gateway
+    bounds = {
+        "gateway.max_in_flight": gateway.max_in_flight,
+        "gateway.max_in_flight_per_task": gateway.max_in_flight_per_task,
+        **{f"tasks.{name}.max_in_flight": task.max_in_flight for name, task in config.tasks.items()},
+    }
+    for key, bound in bounds.items():
+        if bound is not None and bound < gateway.workers:
+            raise ValueError(f"{key}: {bound} cannot be shared by {gateway.workers} workers; raise it")
+
+
+def _check_stages(name: str, pipeline: PipelineConfig, models: set[str]) -> None:
+    seen: set[str] = set()
+    for stage in pipeline.stages:
+        where = f"pipelines.{name}.stages.{stage.id}"
+        if stage.id in seen:
+            raise ValueError(f"{where}: the id is used twice")
+        if stage.task not in models:
+            guess = nearest(stage.task, models)
+            hint = f"; did you mean {guess!r}?" if guess else ""
+            raise ValueError(
+                f"{where}.task: {stage.task!r} is no task{hint} (tasks: {', '.join(sorted(models))})"
+            )
+        if stage.for_each is not None:
+            source, _, field = stage.for_each.partition(".")
+            if source not in seen or not field:
+                known = ", ".join(sorted(seen)) or "none"
+                raise ValueError(f"{where}.for_each: write <earlier stage>.<field>; earlier stages: {known}")
+        if (stage.for_each is None) != (stage.into is None):
+            raise ValueError(f"{where}: for_each and into go together")
+        seen.add(stage.id)

@@ -1,0 +1,1 @@
+"""OpenAI's chats and completions: the form that all others are turned into."""

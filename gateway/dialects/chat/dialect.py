@@ -1,0 +1,155 @@
+"""OpenAI's `/v1/chat/completions` and `/v1/completions`."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.harmless import needs_reasoning, refused_but_for, stream_options, wish
+from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS, LABELS, RENDERING, SAMPLING
+from gateway.dialects.parameters import (
+    count,
+    flag,
+    labelled,
+    only,
+    schema,
+    structured_outputs,
+    template_variables,
+    text,
+    tokens,
+)
+from gateway.dialects.request_body import Fields, apply_contract, ask_for_usage, encode_body
+from gateway.dialects.tools import tool_choice, tools
+from gateway.http.engine_connection import Segments
+from gateway.http.event_stream import EventStream, Usage, usage_of
+from gateway.routing.table import Route
+
+TYPED_LABELS = MappingProxyType(
+    {"metadata": labelled, "safety_identifier": text, "prompt_cache_key": text, "user": text}
+)
+_NO_EFFECT = "it would have no effect here; leave it out."
+NO_WEB = "the model has no access to the web here; leave it out."
+_REMOVED = "vLLM has it no more; use structured_outputs."
+REFUSED = MappingProxyType(
+    {
+        **GATEWAYS_OWN,
+        "return_token_offsets": _NO_EFFECT,
+        "routed_experts_prompt_start": _NO_EFFECT,
+        "moderation": "nothing is moderated here; leave it out.",
+        "guided_json": _REMOVED,
+        "guided_regex": _REMOVED,
+        "guided_choice": _REMOVED,
+        "guided_grammar": _REMOVED,
+        "guided_whitespace_pattern": _REMOVED,
+    }
+)
+RULES = MappingProxyType(
+    {
+        "n": count("max_n"),
+        "best_of": only(1, why="the engine ranks no answers; ask for n and choose yourself."),
+        "max_tokens": tokens,
+        "logprobs": count("max_logprobs", 0),
+        "prompt_logprobs": count("max_logprobs", 0),
+        "response_format": schema,
+        "structured_outputs": structured_outputs,
+        "thinking_token_budget": needs_reasoning,
+        "service_tier": wish("auto", "default", why=HARMLESS["service_tier"]),
+        "store": wish(False, why=HARMLESS["store"]),
+        "stream_options": stream_options("include_usage", "continuous_usage_stats"),
+        **TYPED_LABELS,
+    }
+)
+
+
+class Completions(Dialect):
+    """What both routes share."""
+
+    def sticky_of(self, fields: Fields) -> bytes | None:
+        named = fields if "user" in fields else {"user": fields.get("safety_identifier")}
+        return super().sticky_of({key: raw for key, raw in named.items() if raw is not None})
+
+    def ask_for_usage(self, fields: Fields) -> bool:
+        return ask_for_usage(fields)
+
+    def apply_contract(self, fields: Fields, route: Route) -> None:
+        apply_contract(fields, route)
+
+    def encode_body(self, fields: Fields, route: Route, received_bytes: int) -> Segments:
+        return encode_body(fields, route, received_bytes)
+
+    def usage_of(self, answer: bytes) -> Usage | None:
+        return usage_of(answer)
+
+    def events(self, usage_wanted: bool) -> EventStream:
+        return EventStream(not usage_wanted)
+
+
+class ChatCompletions(Completions):
+    """`/v1/chat/completions`."""
+
+    name = "chat"
+    system_among_messages = True
+    passed = (
+        SAMPLING
+        | RENDERING
+        | {
+            *("model", "messages", "max_completion_tokens", "top_logprobs", "documents"),
+            *("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort", "include_reasoning"),
+            *("add_generation_prompt", "continue_final_message", "chat_template_kwargs"),
+            "return_prompt_text",
+        }
+    )
+    lengths = ("max_completion_tokens", "max_tokens")
+    labels = LABELS | {"best_of", "modalities", "verbosity"}
+    refused = MappingProxyType(
+        {
+            **REFUSED,
+            "audio": "answers are text; leave it out.",
+            "web_search_options": NO_WEB,
+            "prompt": "its name is messages.",
+            "input": "its name is messages.",
+            "system": "send a message with the role system.",
+            "extra_body": "its members go to the top of the body.",
+            "functions": "use tools.",
+            "function_call": "use tool_choice.",
+        }
+    )
+    rules = MappingProxyType(
+        {
+            **RULES,
+            "max_completion_tokens": tokens,
+            "logprobs": flag,
+            "top_logprobs": count("max_logprobs", 0),
+            "tools": tools(("function",), "none", "function.parameters"),
+            "tool_choice": tool_choice,
+            "function_call": refused_but_for("none", "auto", why="use tool_choice."),
+            "web_search_options": refused_but_for(why=NO_WEB),
+            "chat_template_kwargs": template_variables,
+            "modalities": only(["text"], why='answers are text; send ["text"], or leave it out.'),
+            "verbosity": wish("medium", why=HARMLESS["verbosity"]),
+        }
+    )
+
+
+class TextCompletions(Completions):
+    """`/v1/completions`."""
+
+    name = "completions"
+    prompt = ""
+    passed = SAMPLING | RENDERING | {"model", "prompt"}
+    labels = LABELS | {"best_of"}
+    refused = MappingProxyType(
+        {
+            **REFUSED,
+            "messages": "its name is prompt.",
+            "input": "its name is prompt.",
+            "extra_body": "its members go to the top of the body.",
+            "suffix": "the model does not fill in between; leave it out.",
+            "prompt_embeds": "a prompt is text or token ids here; leave it out.",
+        }
+    )
+    rules = RULES
+
+
+CHAT = ChatCompletions("/v1/chat/completions")
+TEXT = TextCompletions("/v1/completions")

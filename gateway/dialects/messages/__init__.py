@@ -1,0 +1,1 @@
+"""Anthropic's Messages: its requests, its events and errors, and the way to a chat and back."""

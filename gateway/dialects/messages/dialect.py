@@ -1,0 +1,347 @@
+"""Anthropic's `/v1/messages` and `/v1/messages/count_tokens`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import msgspec
+
+from gateway.config.document import JsonObject
+from gateway.dialects.dialect import UNSEEN, Asked, Dialect, one_line
+from gateway.dialects.harmless import members, needs_reasoning, wish
+from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
+from gateway.dialects.messages.history import continued, readable
+from gateway.dialects.parameters import (
+    Limits,
+    schema,
+    template_variables,
+    tokens,
+    value_of,
+)
+from gateway.dialects.request_body import Fields, encode_fields, given, says_system, with_member
+from gateway.dialects.tools import tool_choice, tools
+from gateway.errors import NOT_JSON, InvalidRequest, RequestError
+from gateway.http.engine_connection import Segments
+from gateway.http.event_stream import EventStream, NamedEvents, Usage
+from gateway.routing.table import Route
+
+_EMPTY = re.compile(rb"\[\s*\]")
+_encode = msgspec.json.Encoder().encode
+KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    431: "request_too_large",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""An error's type by its status; all others are `api_error`."""
+
+LEAST_BUDGET = 1024
+"""Tokens for thinking; a smaller budget is refused by the engine, as by Anthropic."""
+
+_TEXT_ONLY = "the model reads and writes text here; leave it out."
+_NO_ANSWER = "no answer is made that it could be for; leave it out."
+_NO_PLACE = "requests run in one place here; leave it out."
+SHARED_REFUSED = MappingProxyType(
+    {
+        **{key: why for key, why in GATEWAYS_OWN.items() if key != "api_key"},
+        "api_key": "the key goes into the header x-api-key.",
+        "mcp_servers": "no tool runs on the server's side here; leave it out.",
+    }
+)
+_HARMLESS = MappingProxyType(
+    {
+        "workspace_id": _NO_PLACE,
+        "user_profile_id": "metadata.user_id names a user; leave it out.",
+        "diagnostics": "nothing is kept that it could compare with; leave it out.",
+    }
+)
+
+
+class _Fault(msgspec.Struct):
+    message: str = ""
+
+
+class _Refusal(msgspec.Struct):
+    error: _Fault | None = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+
+
+class _Message(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class _Event(msgspec.Struct):
+    message: _Message | None = None
+    usage: _Usage | None = None
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+_decode_refusal = msgspec.json.Decoder(_Refusal).decode
+_decode_message = msgspec.json.Decoder(_Message).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_metadata = msgspec.json.Decoder(_Metadata).decode
+
+
+def envelope(status: int, message: str, request_id: bytes) -> bytes:
+    """Anthropic's form of an error."""
+    return _encode(
+        {
+            "type": "error",
+            "error": {"type": KINDS.get(status, "api_error"), "message": message},
+            "request_id": request_id.decode("latin-1"),
+        }
+    )
+
+
+def begun_message(request_id: str, model: str, usage: JsonObject) -> JsonObject:
+    """An answer that has said nothing yet."""
+    return {
+        "id": f"msg_{request_id}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage,
+    }
+
+
+def _output_config(key: str, fields: Fields, limits: Limits) -> Sequence[str] | None:
+    schema(key, fields, limits)
+    return _OUTPUT_CONFIG(key, fields, limits)
+
+
+_OUTPUT_CONFIG = members("effort", "format")
+
+
+def _tool_choice(key: str, fields: Fields, limits: Limits) -> None:
+    """The engine forgets a choice among no tools."""
+    tool_choice(key, fields, limits)
+    value = value_of(key, fields) if key in fields else None
+    if isinstance(value, dict) and value.get("type") in ("any", "tool") and not given(fields, "tools"):
+        raise InvalidRequest("tool_choice: it may only be specified while providing tools", param=key)
+
+
+def _thinking(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """Thinking is told from the answer by a parser: where there is none, the answer is all there is."""
+    value = value_of(key, fields)
+    if limits.reasoning or not isinstance(value, dict) or value.get("type") != "enabled":
+        return ()
+    return needs_reasoning(key, fields, limits)
+
+
+def _lower_budget(fields: Fields) -> Sequence[str]:
+    """Keep a budget for thinking below a lowered `max_tokens`, which the engine asks for."""
+    thinking, most = value_of("thinking", fields), value_of("max_tokens", fields)
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    if not isinstance(thinking, dict) or not isinstance(budget, int) or not isinstance(most, int):
+        return ()
+    if budget < most:
+        return ()
+    room = most > LEAST_BUDGET
+    kept: JsonObject = {**thinking, "budget_tokens": most - 1} if room else {"type": "adaptive"}
+    fields["thinking"] = msgspec.Raw(_encode(kept))
+    return ("thinking.budget_tokens",)
+
+
+class _Anthropic(Dialect):
+    """What both routes share."""
+
+    api_key_header = True
+    form = "messages"
+
+    def sticky_of(self, fields: Fields) -> bytes | None:
+        """`metadata.user_id`."""
+        try:
+            user = _decode_metadata(fields["metadata"]).user_id if "metadata" in fields else None
+        except NOT_JSON:
+            return None  # the engine says what is wrong with it
+        return _encode(user) if user else None
+
+    def apply_contract(self, fields: Fields, route: Route) -> None:
+        contract = route.contract
+        fields["model"] = route.model_json
+        own = given(fields, "system")
+        if contract.system is not None and not own and not says_system(fields, "messages"):
+            fields["system"] = contract.system
+
+    def give_priority(self, fields: Fields, priority: msgspec.Raw) -> None:
+        """It has no such parameter."""
+
+    def encode_body(self, fields: Fields, route: Route, received_bytes: int) -> Segments:
+        return encode_fields(fields, received_bytes)
+
+    def usage_of(self, answer: bytes) -> Usage | None:
+        try:
+            usage = _decode_message(answer).usage
+        except NOT_JSON:
+            return None
+        return _counted(usage) if usage else None
+
+    def events(self, usage_wanted: bool) -> EventStream:
+        return NamedEvents(_usage_in)
+
+    def id_headers(self, request_id: bytes) -> list[tuple[bytes, bytes]]:
+        return [(b"request-id", request_id)]
+
+    def error_body(self, error: RequestError, request_id: bytes) -> bytes:
+        return envelope(error.status, error.message, request_id)
+
+    def refusal(
+        self, status: int, answer: bytes, request_id: bytes, asked: Asked = UNSEEN
+    ) -> tuple[int, bytes]:
+        """The engine's own words, which come in OpenAI's form or with types of its own."""
+        status, answer = super().refusal(status, answer, request_id, asked)
+        try:
+            fault = _decode_refusal(answer).error
+        except NOT_JSON:
+            fault = None
+        said = fault.message if fault else ""
+        return status, envelope(status, said or "The engine refused the request.", request_id)
+
+    def last_event(self, error_body: bytes) -> bytes:
+        return b"event: error\ndata: " + one_line(error_body) + b"\n\n"
+
+
+class Messages(_Anthropic):
+    """`/v1/messages`."""
+
+    name = "messages"
+    passed = frozenset(
+        {
+            *("model", "messages", "system", "max_tokens", "metadata", "stop_sequences", "stream"),
+            *("temperature", "top_k", "top_p", "tools", "tool_choice", "thinking", "output_config"),
+            *("cache_salt", "chat_template_kwargs"),
+        }
+    )
+    labels = frozenset({"cache_control", "service_tier", "speed"})
+    lengths = ("max_tokens",)
+    refused = MappingProxyType(
+        {
+            **SHARED_REFUSED,
+            "container": _NO_PLACE,
+            "inference_geo": _NO_PLACE,
+            "stop": "its name is stop_sequences.",
+            "max_completion_tokens": "its name is max_tokens.",
+            "output_format": "its name is output_config.format.",
+        }
+    )
+    harmless = _HARMLESS
+    rules = MappingProxyType(
+        {
+            "max_tokens": tokens,
+            "metadata": members("user_id"),
+            "messages": readable,
+            "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
+            "output_config": _output_config,
+            "tool_choice": _tool_choice,
+            "thinking": _thinking,
+            "chat_template_kwargs": template_variables,
+            "service_tier": wish("auto", "standard_only", why="there is one tier; leave it out."),
+            "speed": wish("standard", why=HARMLESS["speed"]),
+        }
+    )
+    renamed = MappingProxyType({"stop": "stop_sequences", "reasoning_effort": "output_config"})
+
+    def check_fields(self, fields: Fields, limits: Limits) -> list[str]:
+        last = () if limits.strict or "messages" not in fields else continued("messages", fields)
+        ignored = super().check_fields(fields, limits)
+        ignored += last
+        if not given(fields, "max_tokens"):
+            raise InvalidRequest(
+                "max_tokens: Field required", param="max_tokens", code="missing_required_parameter"
+            )
+        if given(fields, "messages") and _EMPTY.fullmatch(bytes(fields["messages"])):
+            raise InvalidRequest("messages: at least one message is required", param="messages")
+        if "max_tokens" in ignored and "thinking" in fields:
+            ignored += _lower_budget(fields)
+        return ignored
+
+    def apply_contract(self, fields: Fields, route: Route) -> None:
+        super().apply_contract(fields, route)
+        contract = route.contract
+        for key, value in contract.defaults.items():
+            name = self.renamed.get(key, key)
+            if name == "output_config":
+                with_member(fields, name, "effort", value)
+            elif name in self.passed and name not in fields:
+                fields[name] = _listed(value) if name == "stop_sequences" else value
+        if contract.schema is not None:
+            wanted = b'{"type":"json_schema","schema":%b}' % bytes(contract.schema)
+            with_member(fields, "output_config", "format", msgspec.Raw(wanted))
+
+
+class CountTokens(_Anthropic):
+    """`/v1/messages/count_tokens`."""
+
+    name = "count_tokens"
+    passed = frozenset(
+        {
+            *("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"),
+            "chat_template_kwargs",
+        }
+    )
+    labels = frozenset({"cache_control", "speed"})
+    refused = SHARED_REFUSED
+    harmless = MappingProxyType(
+        {
+            **_HARMLESS,
+            **dict.fromkeys(sorted((Messages.passed | Messages.labels) - passed - labels), _NO_ANSWER),
+        }
+    )
+    rules = MappingProxyType(
+        {
+            "messages": readable,
+            "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
+            "output_config": _output_config,
+            "tool_choice": _tool_choice,
+            "chat_template_kwargs": template_variables,
+            "speed": wish("standard", why=HARMLESS["speed"]),
+        }
+    )
+    generates = False
+
+
+def _listed(stop: msgspec.Raw) -> msgspec.Raw:
+    """OpenAI's `stop` may be one string."""
+    return msgspec.Raw(b"[%b]" % bytes(stop)) if bytes(stop).startswith(b'"') else stop
+
+
+def _counted(usage: _Usage) -> Usage:
+    """What was read from the cache is part of the prompt."""
+    cached = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+    return Usage(usage.input_tokens + cached, usage.output_tokens)
+
+
+def _usage_in(event: bytes) -> Usage | None:
+    try:
+        found = _decode_event(event)
+    except NOT_JSON:
+        return None
+    usage = found.usage or (found.message.usage if found.message else None)
+    return _counted(usage) if usage else None
+
+
+MESSAGES = Messages("/v1/messages")
+COUNT_TOKENS = CountTokens("/v1/messages/count_tokens")

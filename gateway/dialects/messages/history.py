@@ -1,0 +1,139 @@
+"""Blocks of a conversation on `/v1/messages` that the engine cannot read: kept as text, or left out. Pure.
+
+As in `response_history`. A document is read where it is text; of media there is one sentence.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+
+import msgspec
+from pydantic import JsonValue
+
+from gateway.config.document import JsonObject
+from gateway.dialects.parameters import Limits, value_of
+from gateway.dialects.request_body import Fields
+from gateway.errors import NOT_JSON, InvalidRequest
+
+_encode = msgspec.json.Encoder().encode
+UNREADABLE = frozenset(
+    {
+        *("server_tool_use", "web_search_tool_result", "web_fetch_tool_result", "mcp_tool_use"),
+        *("tool_search_tool_result", "container_upload", "advisor_tool_result", "fallback"),
+    }
+)
+"""Blocks without a text that the model could read."""
+AS_TEXT = frozenset(
+    {
+        *("document", "search_result", "compaction", "mcp_tool_result", "code_execution_tool_result"),
+        *("bash_code_execution_tool_result", "text_editor_code_execution_tool_result"),
+    }
+)
+_MARKS = re.compile(b'"(?:' + "|".join(sorted(UNREADABLE | AS_TEXT)).encode() + b')"')
+"""Without one of these nothing is looked at."""
+
+
+class _Turn(msgspec.Struct):
+    role: str = ""
+
+
+_decode_turns = msgspec.json.Decoder(list[_Turn]).decode
+
+
+def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """Rewrite what the engine cannot read; the places of what is left out. Raises InvalidRequest."""
+    if limits.strict or not _MARKS.search(fields[key]):
+        return ()
+    value = value_of(key, fields)
+    messages: list[JsonValue] = []
+    left: list[str] = []
+    for index, message in enumerate(value if isinstance(value, list) else []):
+        content = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(message, dict) or not isinstance(content, list):
+            messages.append(message)
+            continue
+        kept, names = _blocks(content, f"{key}[{index}].content")
+        left += names
+        if kept or not content:
+            messages.append({**message, "content": kept})
+    if isinstance(value, list) and messages != value:
+        fields[key] = msgspec.Raw(_encode(messages))
+    return left
+
+
+def continued(key: str, fields: Fields) -> Sequence[str]:
+    """The place of a last message of the assistant's: the engine answers it as a turn that is over."""
+    try:
+        turns = _decode_turns(fields[key])
+    except NOT_JSON:
+        return ()  # the engine says what is wrong with it
+    return (f"{key}[{len(turns) - 1}]",) if turns and turns[-1].role == "assistant" else ()
+
+
+def _blocks(content: Sequence[JsonValue], where: str) -> tuple[list[JsonValue], list[str]]:
+    kept: list[JsonValue] = []
+    left: list[str] = []
+    for index, block in enumerate(content):
+        place = f"{where}[{index}]"
+        kind = block.get("type") if isinstance(block, dict) else None
+        if not isinstance(block, dict) or not isinstance(kind, str):
+            kept.append(block)
+        elif kind in AS_TEXT and (text := _text_of(block, place)):
+            kept.append({"type": "text", "text": text})
+        elif kind in AS_TEXT or kind in UNREADABLE:
+            left.append(place)
+        elif kind == "tool_result" and isinstance(inner := block.get("content"), list):
+            held, names = _blocks(inner, f"{place}.content")
+            kept.append({**block, "content": held})
+            left += names
+        else:
+            kept.append(block)
+    return kept, left
+
+
+def _text_of(block: JsonObject, where: str) -> str:
+    if block.get("type") == "document":
+        said = [block.get("title"), block.get("context"), _document(block.get("source"), where)]
+    elif block.get("type") == "search_result":
+        said = [block.get("title"), block.get("source"), _joined(block.get("content"), where)]
+    else:
+        said = [_joined(block.get("content"), where)]
+    return "\n".join(text for text in said if isinstance(text, str) and text)
+
+
+def _document(source: JsonValue, where: str) -> str:
+    """A document's text. Raises InvalidRequest where it is none."""
+    held = source if isinstance(source, dict) else {}
+    kind, media, data = held.get("type"), str(held.get("media_type", "")), held.get("data")
+    if kind == "text" and isinstance(data, str):
+        return data
+    if kind == "content":
+        return _joined(held.get("content"), where)
+    if kind == "base64" and media.startswith("text/") and isinstance(data, str):
+        try:
+            return base64.b64decode(data, validate=True).decode()
+        except ValueError:
+            raise InvalidRequest(f"'{where}.source.data' is no text in base64.", param=where) from None
+    named = media or str(kind)
+    raise InvalidRequest(
+        f"'{where}' is a document of type {named[:80]!r}: the base reads text alone; send what it says.",
+        param=where,
+    )
+
+
+def _joined(content: JsonValue, where: str) -> str:
+    """The texts of nested blocks, or of what a program printed."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        printed = [content.get(name) for name in ("text", "stdout", "stderr", "content")]
+        return "\n".join(text for text in printed if isinstance(text, str) and text)
+    texts: list[str] = []
+    for index, one in enumerate(content if isinstance(content, list) else []):
+        if isinstance(one, dict) and one.get("type") == "image":
+            place = f"{where}.content[{index}]"
+            raise InvalidRequest(f"'{place}' is an image: the base reads text alone.", param=place)
+        texts.append(_joined(one, where) if isinstance(one, dict) else "")
+    return "\n".join(text for text in texts if text)

@@ -1,0 +1,243 @@
+"""A request's body, decoded one level deep, and what the task's contract adds to it.
+
+Values stay as the bytes that came; only what a bound or a route needs is looked into.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+
+import msgspec
+
+from gateway.errors import NOT_JSON, InvalidRequest
+from gateway.http.engine_connection import Segments
+from gateway.routing.table import Contract, Route
+
+Buffer = bytes | bytearray | mmap.mmap
+Fields = dict[str, msgspec.Raw]
+GREEDY_BELOW = 1e-5
+"""A lower temperature is 0 to vLLM, which then gives no more than one answer."""
+JOIN_BELOW_BYTES = 64 * 1024
+"""A larger body is sent in pieces that refer to what was received, so that it is held once."""
+
+_decode_fields = msgspec.json.Decoder(Fields).decode
+_NULL = msgspec.Raw(b"null")
+_encode = msgspec.json.Encoder().encode
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(?P<half>u[dD][89a-fA-F][\da-fA-F]{2})|.)",
+    re.S,
+)
+_STAND_INS = {
+    "max_tokens": ("max_tokens", "max_completion_tokens"),
+    "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
+}
+_FORMATS = ("response_format", "structured_outputs")
+_TRUE = msgspec.Raw(b"true")
+_MARK = b"\xef\xbb\xbf"
+_WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
+
+
+class _Message(msgspec.Struct):
+    """Of a message only the role is looked at."""
+
+    role: str
+
+
+class _Item(msgspec.Struct):
+    """Of an item that may be no message."""
+
+    role: str | None = None
+
+
+_decode_items = msgspec.json.Decoder(str | list[_Item] | None).decode
+_decode_messages = msgspec.json.Decoder(list[_Message]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_options = msgspec.json.Decoder(Fields | None).decode
+
+
+def without_mark(body: Buffer) -> Buffer:
+    """A body without the mark of UTF-8 that some write before any text."""
+    return body[len(_MARK) :] if body[: len(_MARK)] == _MARK else body
+
+
+def decode_body(body: Buffer) -> Fields:
+    """A request's top-level fields, their values undecoded; what is null is absent. Raises InvalidRequest."""
+    if body[:1] == _MARK[:1]:
+        body = without_mark(body)
+    try:
+        fields = _decode_fields(body)
+    except msgspec.ValidationError:
+        raise InvalidRequest("The body must be a JSON object.") from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
+    except NOT_JSON as error:
+        raise InvalidRequest(f"The body is not valid JSON: {_half_character(body) or error}") from None
+    if body.find(b"null", 0) < 0:  # nearly always, and cheaper than a look at each value
+        return fields
+    return {key: value for key, value in fields.items() if value != _NULL}
+
+
+def _half_character(body: Buffer) -> str | None:
+    """Where half of a surrogate pair stands alone, which no UTF-8 can hold; None where none does."""
+    for escape in _ESCAPE.finditer(body):
+        if escape["half"]:
+            shown = f"{escape[0].decode('ascii')} at byte {escape.start()}"
+            return f"{shown} is half of a character (a lone surrogate), as a cut text has"
+    return None
+
+
+def with_model(body: Buffer, model: str) -> bytes:
+    """The body with this model, whatever its own says. Raises InvalidRequest."""
+    fields = decode_body(body)
+    fields["model"] = msgspec.Raw(_encode(model))
+    return _encode(fields)
+
+
+def text_field(fields: Fields, key: str) -> str:
+    """A required field that must be a string. Raises InvalidRequest."""
+    if key not in fields:
+        raise InvalidRequest(f"'{key}' is required.", param=key, code="missing_required_parameter")
+    try:
+        return _decode_text(fields[key])
+    except NOT_JSON:
+        raise InvalidRequest(f"'{key}' must be a string.", param=key) from None
+
+
+def flag_field(fields: Fields, key: str) -> bool:
+    """An optional boolean; null counts as false. Raises InvalidRequest."""
+    if key not in fields:
+        return False
+    raw = bytes(fields[key])
+    if raw not in (b"true", b"false", b"null"):
+        raise InvalidRequest(f"'{key}' must be true or false.", param=key)
+    return raw == b"true"
+
+
+def given(fields: Fields, key: str) -> bool:
+    """Whether it is there and more than null."""
+    return key in fields and bytes(fields[key]) != b"null"
+
+
+def ask_for_usage(fields: Fields) -> bool:
+    """Have a stream end with its usage; True where the client asked for it itself. Raises InvalidRequest."""
+    given = fields.get("stream_options")
+    if given is None:
+        fields["stream_options"] = _WITH_USAGE
+        return False
+    try:
+        options = _decode_options(given) or {}
+        wanted = flag_field(options, "include_usage")
+    except NOT_JSON:
+        raise InvalidRequest("'stream_options' must be an object.", param="stream_options") from None
+    if not wanted:  # it counts only beside include_usage, which the client did not ask for
+        options.pop("continuous_usage_stats", None)
+    options["include_usage"] = _TRUE
+    fields["stream_options"] = msgspec.Raw(_encode(options))
+    return wanted
+
+
+def apply_contract(fields: Fields, route: Route) -> None:
+    """Write the engine's model name and, where the client gave none, the task's own settings."""
+    contract = route.contract
+    fields["model"] = route.model_json
+    defaults = contract.defaults
+    if "n" in fields and _several(fields["n"]) and _greedy(defaults.get("temperature")):
+        # All of n answers would be the same, and the engine refuses to give them: the client's n counts.
+        defaults = {key: value for key, value in defaults.items() if key != "temperature"}
+    for key, value in defaults.items():
+        if not any(name in fields for name in _STAND_INS.get(key, (key,))):
+            fields[key] = value
+    if contract.response_format is not None and not any(name in fields for name in _FORMATS):
+        fields["response_format"] = contract.response_format
+
+
+def _several(n: msgspec.Raw) -> bool:
+    return bytes(n) not in (b"0", b"1")
+
+
+def _greedy(temperature: msgspec.Raw | None) -> bool:
+    """Whether a temperature is as good as 0 to the engine."""
+    if temperature is None:
+        return False
+    value = msgspec.json.decode(temperature)
+    return isinstance(value, (int, float)) and value < GREEDY_BELOW
+
+
+def encode_body(fields: Fields, route: Route, received_bytes: int) -> Segments:
+    """The body for the engine, the task's system prompt before the messages where they have none.
+
+    `received_bytes`, the size of what came, decides whether it is joined. Raises InvalidRequest.
+    """
+    prefix = b""
+    if route.contract.system_message is not None and "messages" in fields:
+        prefix = _system_prefix(fields["messages"], route.contract)
+    if received_bytes < JOIN_BELOW_BYTES:
+        if prefix:
+            rest = bytes(fields["messages"]).lstrip()[1:]
+            fields["messages"] = msgspec.Raw(prefix + rest)
+        return (_encode(fields),)
+    return _in_pieces(fields, prefix)
+
+
+def encode_fields(fields: Fields, received_bytes: int) -> Segments:
+    """As `encode_body`, of fields that have all they need."""
+    return (_encode(fields),) if received_bytes < JOIN_BELOW_BYTES else _in_pieces(fields, b"")
+
+
+def with_member(fields: Fields, key: str, member: str, value: msgspec.Raw) -> None:
+    """Write `value` into an object of the request's, where the client's has no such member.
+
+    Raises InvalidRequest where what the client gave is no object.
+    """
+    held: Fields = {}
+    if key in fields:
+        try:
+            held = _decode_options(fields[key]) or {}
+        except NOT_JSON:
+            raise InvalidRequest(f"'{key}' must be an object.", param=key) from None
+    if bytes(held.get(member, b"null")) == b"null":
+        held[member] = value
+        fields[key] = msgspec.Raw(_encode(held))
+
+
+def says_system(fields: Fields, key: str) -> bool:
+    """Whether a list of messages, or of other items, has one of the system's or the developer's."""
+    try:
+        items = _decode_items(fields[key]) if key in fields else None
+    except NOT_JSON as error:
+        raise InvalidRequest(f"'{key}' must be text or list messages: {error}", param=key) from None
+    return isinstance(items, list) and any(item.role in ("system", "developer") for item in items)
+
+
+def _in_pieces(fields: Fields, prefix: bytes) -> Segments:
+    segments: list[bytes | memoryview] = []
+    opening = b"{"
+    for key, raw in fields.items():
+        value = memoryview(raw)
+        segments.append(opening + _encode(key) + b":")
+        if prefix and key == "messages":
+            segments.append(prefix)
+            value = value[_bracket(value) + 1 :]
+        segments.append(value)
+        opening = b","
+    segments.append(b"}")
+    return segments
+
+
+def _system_prefix(messages: msgspec.Raw, contract: Contract) -> bytes:
+    """What goes before the client's first message: `[`, the task's system message and a comma, or nothing."""
+    try:
+        roles = _decode_messages(messages)
+    except NOT_JSON as error:
+        raise InvalidRequest(
+            f"'messages' must list messages with a role: {error}", param="messages"
+        ) from None
+    if not roles or any(message.role in ("system", "developer") for message in roles):
+        return b""
+    return b"[%b," % (contract.system_message or b"")
+
+
+def _bracket(value: memoryview) -> int:
+    """Where a list's opening bracket stands; only white space can come before it."""
+    return bytes(value[:1024]).find(b"[")

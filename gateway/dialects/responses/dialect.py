@@ -1,0 +1,216 @@
+"""OpenAI's `/v1/responses`, without what has to be kept between two requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import msgspec
+
+from gateway.config.document import JsonObject
+from gateway.dialects.chat.dialect import TYPED_LABELS
+from gateway.dialects.dialect import Dialect, one_line
+from gateway.dialects.harmless import members, only_members, stream_options, wish
+from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS, LABELS
+from gateway.dialects.parameters import (
+    Limits,
+    checked,
+    count,
+    object_of,
+    only,
+    structured_outputs,
+    template_variables,
+    tokens,
+    unsupported,
+    value_of,
+)
+from gateway.dialects.request_body import Fields, encode_fields, says_system, with_member
+from gateway.dialects.responses.history import KEPT_NOWHERE, readable
+from gateway.dialects.tools import NAMESPACE, tool_choice, tools
+from gateway.errors import NOT_JSON
+from gateway.http.engine_connection import Segments
+from gateway.http.event_stream import EventStream, NamedEvents, Usage
+from gateway.routing.table import Route
+
+_encode = msgspec.json.Encoder().encode
+_FALSE = msgspec.Raw(b"false")
+INCLUDED = ("message.output_text.logprobs", "reasoning.encrypted_content")
+"""What `include` may ask for. Reasoning comes in the open, so nothing of it is encrypted."""
+CHOICES = ("function", "custom")
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class _Response(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class _Event(msgspec.Struct):
+    response: _Response | None = None
+
+
+_decode = msgspec.json.Decoder(_Response).decode
+_decode_error = msgspec.json.Decoder(dict[str, dict]).decode  # type: ignore[type-arg]  # its values are JSON
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+
+def _text(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """`text`: a format whose schema is bounded, and no wish for length."""
+    value = object_of(key, checked(key, fields, limits)) or {}
+    if value.get("verbosity") in (None, "medium"):
+        return only_members(key, value, ("format", "verbosity"), fields, limits)
+    if limits.strict:
+        raise unsupported(f"{key}.verbosity", f"'{key}.verbosity' is not supported; leave it out.")
+    return only_members(key, value, ("format",), fields, limits)
+
+
+def _include(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """What only a tool of the server's could give is not there to be included."""
+    value = value_of(key, fields)
+    others = [one for one in value if one not in INCLUDED] if isinstance(value, list) else []
+    if not isinstance(value, list) or not others:
+        return ()
+    if limits.strict:
+        raise unsupported(
+            key,
+            f"'{key}' may hold {', '.join(INCLUDED)}; {str(others[0])[:80]!r} needs a tool of the server's.",
+        )
+    kept = [one for one in value if one in INCLUDED]
+    if kept:
+        fields[key] = msgspec.Raw(_encode(kept))
+    else:
+        del fields[key]
+    return (key,)
+
+
+def _tool_choice(key: str, fields: Fields, limits: Limits) -> None:
+    tool_choice(key, fields, limits)
+    value = value_of(key, fields) if key in fields else None
+    if isinstance(value, dict) and value.get("type") not in CHOICES:
+        raise unsupported(
+            key,
+            f"'{key}' may be auto, none, required or one function; it is {str(value.get('type'))[:80]!r}.",
+        )
+
+
+class Responses(Dialect):
+    """One response for one request: the engine is told to keep none."""
+
+    name = "responses"
+    prompt = "input"
+    form = "responses"
+    passed = frozenset(
+        {
+            *("model", "input", "instructions", "stream", "include", "text", "reasoning", "truncation"),
+            *("max_output_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "logit_bias"),
+            *("presence_penalty", "frequency_penalty", "repetition_penalty", "stop_token_ids", "ignore_eos"),
+            *("top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "include_reasoning"),
+            *("skip_special_tokens", "include_stop_str_in_output", "structured_outputs", "cache_salt"),
+            *("chat_template_kwargs", "session_id", "user", "metadata", "service_tier", "prompt_cache_key"),
+            *("store", "background", "max_tool_calls", "enable_response_messages"),
+        }
+    )
+    labels = LABELS | {"stream_options"}
+    lengths = ("max_output_tokens",)
+    refused = MappingProxyType(
+        {
+            **GATEWAYS_OWN,
+            "previous_response_id": KEPT_NOWHERE,
+            "conversation": KEPT_NOWHERE,
+            "previous_input_messages": "send them in input.",
+            "prompt": "no prompts are kept here; send instructions and input.",
+            "moderation": "nothing is moderated here; leave it out.",
+            "max_tokens": "its name is max_output_tokens.",
+            "max_completion_tokens": "its name is max_output_tokens.",
+            "messages": "its name is input.",
+            "response_format": "its name is text.format.",
+        }
+    )
+    rules = MappingProxyType(
+        {
+            "input": readable,
+            "max_output_tokens": tokens,
+            "top_logprobs": count("max_logprobs", 0),
+            "text": _text,
+            "structured_outputs": structured_outputs,
+            "include": _include,
+            "tools": tools((*CHOICES, NAMESPACE), "none", "parameters"),
+            "tool_choice": _tool_choice,
+            "chat_template_kwargs": template_variables,
+            **TYPED_LABELS,
+            "reasoning": members("effort", "summary", "generate_summary"),
+            "store": wish(False, why="no response is kept here; send false, or leave it out."),
+            "background": only(False, why=KEPT_NOWHERE),
+            "service_tier": wish("auto", "default", why=HARMLESS["service_tier"]),
+            "stream_options": stream_options(),
+        }
+    )
+    renamed = MappingProxyType(
+        {
+            "max_tokens": "max_output_tokens",
+            "max_completion_tokens": "max_output_tokens",
+            "reasoning_effort": "reasoning",
+        }
+    )
+
+    def apply_contract(self, fields: Fields, route: Route) -> None:
+        contract = route.contract
+        fields["model"] = route.model_json
+        fields["store"] = _FALSE  # else an engine that can keep responses keeps them all, for good
+        for key, value in contract.defaults.items():
+            name = self.renamed.get(key, key)
+            if name == "reasoning":
+                with_member(fields, name, "effort", value)
+            elif name in self.passed and name not in fields:
+                fields[name] = value
+        if contract.schema is not None and "structured_outputs" not in fields:
+            with_member(fields, "text", "format", _format(route.name, contract.schema))
+        given = bytes(fields.get("instructions", b"null")) != b"null"
+        if contract.system is not None and not given and not says_system(fields, "input"):
+            fields["instructions"] = contract.system
+
+    def encode_body(self, fields: Fields, route: Route, received_bytes: int) -> Segments:
+        return encode_fields(fields, received_bytes)
+
+    def usage_of(self, answer: bytes) -> Usage | None:
+        try:
+            return _counted(_decode(answer))
+        except NOT_JSON:
+            return None
+
+    def events(self, usage_wanted: bool) -> EventStream:
+        return NamedEvents(_usage_in)
+
+    def last_event(self, error_body: bytes) -> bytes:
+        """The event `error` has its fields at the top; clients that look for an `error` find that too."""
+        event: JsonObject = {"type": "error", "code": None, "message": "", "param": None}
+        try:
+            error: JsonObject = _decode_error(error_body).get("error", {})
+        except NOT_JSON:
+            return b"event: error\n" + super().last_event(error_body)
+        event |= {key: error[key] for key in ("code", "message", "param") if key in error}
+        return b"event: error\ndata: " + one_line(_encode({**event, "error": error})) + b"\n\n"
+
+
+def _format(name: str, schema: msgspec.Raw) -> msgspec.Raw:
+    named = _encode(name)
+    return msgspec.Raw(b'{"type":"json_schema","name":%b,"schema":%b,"strict":true}' % (named, bytes(schema)))
+
+
+def _counted(response: _Response) -> Usage | None:
+    usage = response.usage
+    return Usage(usage.input_tokens, usage.output_tokens) if usage else None
+
+
+def _usage_in(event: bytes) -> Usage | None:
+    try:
+        response = _decode_event(event).response
+    except NOT_JSON:
+        return None
+    return _counted(response) if response else None
+
+
+RESPONSES = Responses("/v1/responses")

@@ -1,0 +1,298 @@
+"""The routes that lead to the engine: the hot path, as plain ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.admission.api_keys import CALLER, Caller, Keys, Principal, permitted_route
+from gateway.config.document import FallbackReason, GatewayConfig
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.parameters import Limits, unsupported
+from gateway.dialects.prompt_scores import check_scoring
+from gateway.dialects.request_body import Buffer, Fields, decode_body, flag_field, with_model
+from gateway.endpoints.asgi import ClientLeft, Head, check_head, check_size, read_json_body, send_error
+from gateway.endpoints.azure import DEPLOYMENT
+from gateway.endpoints.pipelines import PipelineEndpoint
+from gateway.errors import EngineError, RequestError, internal_error
+from gateway.http.engine_connection import Segments
+from gateway.http.request_cycle import Cycle
+from gateway.metrics.counters import Metrics
+from gateway.relay.direct import Lane
+from gateway.relay.fallback.fallbacks import Fallbacks
+from gateway.relay.relay import UNREACHABLE, Relay, error_answer, send_last_event, until_client_leaves
+from gateway.relay.request_record import LOW_PRIORITY, Exchange
+from gateway.relay.shadow.copies import Shadow
+from gateway.relay.shadow.copy import Copy, Watched
+from gateway.routing.cold_start import Heartbeat, WaitingRoom
+from gateway.routing.table import Route
+
+logger = logging.getLogger("gateway.engine")
+
+NOTICED_WITHIN_S = 2.0
+"""The supervisor looks at its engine ten times a second."""
+
+
+class EngineEndpoint:
+    """One route to the engine. What its API has of its own stands in `dialect`."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        keys: Keys,
+        relay: Relay,
+        pipelines: PipelineEndpoint,
+        bounds: GatewayConfig,
+        limits: Limits,
+        metrics: Metrics,
+        room: WaitingRoom,
+        shadow: Shadow,
+        fallbacks: Fallbacks,
+    ) -> None:
+        self._fallbacks = fallbacks
+        self._room = room
+        self._shadow = shadow
+        self._dialect = dialect
+        self._principal = keys.principal
+        self._relay = relay
+        self._pipelines = pipelines
+        self._bounds = bounds
+        self._limits = limits
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = Head(scope["headers"])
+        caller: Caller | None = scope.get(CALLER)
+        origin = "client" if caller is None else caller.origin
+        exchange = Exchange(self._metrics, head.request_id, self._dialect, origin)
+        try:
+            principal = caller.principal if caller else self._principal(head.authorization, head.api_keys)
+            body = await read_json_body(head, receive, self._bounds)
+            if DEPLOYMENT in scope:
+                body = with_model(body, scope[DEPLOYMENT])
+            work = self._answer(exchange, principal, body, send)
+            if not await until_client_leaves(work, scope, receive):
+                exchange.cancelled()
+        except ClientLeft:
+            exchange.cancelled()
+        except RequestError as error:
+            exchange.failed(error)
+            if exchange.begun:
+                error_body = self._dialect.error_body(error, head.request_id)
+                await send_last_event(send, self._dialect, error_body)
+            else:
+                await send_error(send, error, head.request_id, self._dialect, cold=exchange.cold)
+        except Exception:
+            exchange.failed(internal_error())
+            raise
+
+    def refuse(self, client: Cycle) -> bool:
+        """Answer a request that its head alone rules out, before its body is here; whether it was one."""
+        head = Head(client.headers)
+        try:
+            self._principal(head.authorization, head.api_keys)
+            check_head(head, self._bounds)
+        except RequestError as fault:
+            self._fail(Exchange(self._metrics, head.request_id, self._dialect), fault, client)
+            return True
+        return False
+
+    def serve(self, client: Cycle) -> bool:
+        """Serve a whole request without a task where it need not wait; elsewhere False, nothing done."""
+        head = Head(client.headers)
+        exchange = Exchange(self._metrics, head.request_id, self._dialect)
+        try:
+            principal = self._principal(head.authorization, head.api_keys)
+            check_head(head, self._bounds)
+            check_size(len(client.body), self._bounds)
+            if head.content_encoding:
+                return False  # to unpack it may take a while
+            call = self._call(exchange, principal, bytes(client.body))
+            route = call.route
+            if route.kind == "pipeline" or route.adapter_id is None or route.contract.fallback is not None:
+                return False
+            copy = self._copy(exchange, call) if self._shadow.candidates else None
+            segments = call.segments(self._dialect)
+            watched = client if copy is None else Watched(client, copy)
+            return Lane(self._relay, exchange, watched, call.usage_wanted).start(call.route, segments)
+        except RequestError as refusal:
+            fault = refusal
+        except Exception:
+            logger.exception("POST %s failed", self._dialect.path.decode())
+            fault = internal_error()
+        self._fail(exchange, fault, client)
+        return True
+
+    def _fail(self, exchange: Exchange, fault: RequestError, client: Cycle) -> None:
+        exchange.failed(fault)
+        status, headers, body = error_answer(fault, exchange.request_id, self._dialect)
+        client.begin(status, headers)
+        client.write(body, False)
+
+    async def _answer(self, exchange: Exchange, principal: Principal, body: Buffer, send: Send) -> None:
+        try:
+            await self._by_the_engine(exchange, principal, body, send)
+        except RequestError as error:
+            if exchange.behind or exchange.route is None or exchange.route.contract.fallback is None:
+                raise  # what comes behind has time to wait for the engine
+            if exchange.begun:
+                raise  # the head of the answer is out, and could not say whose words follow
+            call = self._call(exchange, principal, body)
+            usage_wanted = call.streaming and self._dialect.ask_for_usage(call.fields)
+            await self._fallbacks.answer(
+                error,
+                exchange,
+                call.route,
+                call.fields,
+                streaming=call.streaming,
+                usage_wanted=usage_wanted,
+                send=send,
+            )
+
+    async def _by_the_engine(
+        self, exchange: Exchange, principal: Principal, body: Buffer, send: Send
+    ) -> None:
+        """Raises RequestError only before the first byte of an answer went out."""
+        call = self._call(exchange, principal, body)
+        if not self._relay.replicas.servable(call.asked):
+            await self._wait(exchange, principal, body, send)
+            call = self._call(exchange, principal, body)  # by the table of now
+        route = call.route
+        if route.kind == "pipeline":
+            sticky = call.sticky or exchange.request_id
+            await self._pipelines.answer(
+                exchange, route, call.fields, call.streaming, sticky, send, strict=self._limits.strict
+            )
+            return
+        copy = self._copy(exchange, call) if self._shadow.candidates else None
+        segments, usage_wanted = call.segments(self._dialect), call.usage_wanted
+        del call  # what the segments refer to is kept by them, the rest need not be
+        out = send if copy is None else copy.passing(send)
+        try:
+            await self._relay.forward(exchange, route, segments, out, usage_wanted=usage_wanted)
+        except EngineError as error:
+            if error.code != UNREACHABLE or self._goes_elsewhere(exchange, principal, body, "failed"):
+                raise
+            if not await self._may_come_back():
+                raise
+        else:
+            return
+        finally:
+            if copy is not None:
+                copy.over()
+        # The engine has just died, and nothing was sent to it: this one waits for its restart like any other.
+        await self._wait(exchange, principal, body, send)
+        call = self._call(exchange, principal, body)
+        await self._relay.forward(
+            exchange, call.route, call.segments(self._dialect), send, usage_wanted=call.usage_wanted
+        )
+
+    def _copy(self, exchange: Exchange, call: _Call) -> Copy | None:
+        """For the task's candidate, where it has one and this request is among its share."""
+        if self._relay.guard.is_unsure:
+            return None
+        return self._shadow.choose(exchange, call.route, call.fields, call.received_bytes, call.streaming)
+
+    def _goes_elsewhere(
+        self, exchange: Exchange, principal: Principal, body: Buffer, reason: FallbackReason
+    ) -> bool:
+        """Whether the task's fallback is for this, and can take the request."""
+        call = self._call(exchange, principal, body)
+        fallback = call.route.contract.fallback
+        if fallback is None or reason not in fallback.when or exchange.begun or exchange.behind:
+            return False
+        return self._fallbacks.takes(self._dialect, call.route, call.fields)
+
+    async def _wait(self, exchange: Exchange, principal: Principal, body: Buffer, send: Send) -> None:
+        """Until there is an engine; where a fallback would take the request, no longer than that says."""
+        call = self._call(exchange, principal, body)
+        name, fallback = call.asked, call.route.contract.fallback
+        if fallback is not None and self._goes_elsewhere(exchange, principal, body, "cold"):
+            # The engine is asked for all the same: the next requests are to be its own.
+            try:
+                async with asyncio.timeout(fallback.after_s):
+                    await self._room.wait(exchange, name, None)
+            except TimeoutError:
+                raise self._relay.replicas.unavailable(call.route) from None
+            return
+        beat = Heartbeat(self._relay.replicas, exchange, send) if call.streaming else None
+        await self._room.wait(exchange, name, beat)
+
+    async def _may_come_back(self) -> bool:
+        """Whether the control plane notices too that the engine is gone; it takes a moment."""
+        replicas = self._relay.replicas
+        try:
+            async with asyncio.timeout(NOTICED_WITHIN_S):
+                while replicas.current is not None:
+                    await replicas.news.wait()
+        except TimeoutError:
+            return False
+        return replicas.may_come()
+
+    def _length(self, fields: Fields) -> tuple[str, int] | None:
+        """As `Exchange.length`."""
+        asked = None if self._limits.strict else self._dialect.length_of(fields)
+        context = self._limits.context_tokens() if asked else None
+        return (asked[0], context - asked[1]) if asked and context else None
+
+    def _call(self, exchange: Exchange, principal: Principal, body: Buffer) -> _Call:
+        dialect, replicas = self._dialect, self._relay.replicas
+        fields = decode_body(body)
+        model = dialect.model_of(fields, replicas.config.base.name)
+        route = permitted_route(replicas.table, principal, model)
+        exchange.route = route
+        exchange.prompt = fields.get(dialect.prompt)
+        exchange.ignored = dialect.check_fields(fields, self._limits)
+        exchange.length = self._length(fields)
+        if not replicas.snapshot.prompt_logprobs:
+            check_scoring(fields, route.contract.defaults)
+        if exchange.behind and replicas.snapshot.priorities and route.kind != "pipeline":
+            dialect.give_priority(fields, LOW_PRIORITY)
+        sticky = None
+        if route.versions or route.kind == "pipeline":
+            if route.kind == "pipeline" and not dialect.generates:
+                raise _not_of_a_pipeline(route, dialect)
+            sticky = dialect.sticky_of(fields) or principal.name.encode() or None
+            route = exchange.route = route.pick(sticky)
+        return _Call(model, route, fields, flag_field(fields, "stream"), len(body), sticky)
+
+
+def _not_of_a_pipeline(route: Route, dialect: Dialect) -> RequestError:
+    return unsupported(
+        "model",
+        f"'{route.name}' is a pipeline, and its stages write their own prompts: {dialect.path.decode()} "
+        "takes one of its tasks, or the base.",
+    )
+
+
+class _Call:
+    """A checked request."""
+
+    __slots__ = ("asked", "fields", "received_bytes", "route", "sticky", "streaming", "usage_wanted")
+
+    def __init__(
+        self,
+        asked: str,
+        route: Route,
+        fields: Fields,
+        streaming: bool,
+        received_bytes: int,
+        sticky: bytes | None,
+    ) -> None:
+        self.asked = asked
+        """The model's name or a version's id, as the client wrote it."""
+        self.sticky = sticky
+        self.route = route
+        self.fields = fields
+        self.streaming = streaming
+        self.received_bytes = received_bytes
+        self.usage_wanted = False
+
+    def segments(self, dialect: Dialect) -> Segments:
+        """The body for the engine. Raises InvalidRequest."""
+        if self.streaming:
+            self.usage_wanted = dialect.ask_for_usage(self.fields)
+        dialect.apply_contract(self.fields, self.route)
+        return dialect.encode_body(self.fields, self.route, self.received_bytes)

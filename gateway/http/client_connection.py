@@ -1,0 +1,390 @@
+"""The server's side of a connection, for uvicorn's server in place of its own protocol.
+
+What it has that uvicorn's lacks: absolute deadlines for a request to be received and for a client that takes
+nothing, a bound on heads, chunk extensions, trailers and pipelined requests, what RFC 9112 asks of a head
+(`http_strict`), refusals in the usual envelope, a word to the application when its client leaves (which
+otherwise costs a task per request), and requests served without a task (`express`). It also does less for
+each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, cast
+
+import httptools
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from uvicorn.server import ServerState
+
+from gateway.config.origins import Cors
+from gateway.errors import GatewayTimeout, HeadTooLarge, InvalidRequest, PayloadTooLarge, RequestError
+from gateway.http.deadline import Deadline
+from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
+from gateway.http.request_cycle import Cycle, Express, last_answer
+from gateway.http.request_head import HeadReader
+from gateway.http.strictness import MAX_HEAD_BYTES, decoded_path
+
+LINGER_S = 2.0
+"""A client that was refused may take so long to end its own side."""
+
+MAX_PIPELINED = 128
+"""A client that sends more requests than this ahead of their answers is cut off."""
+
+UPLOAD_BYTES = 1024 * 1024
+"""Of an upload, so much must come within each time that another request may take in all."""
+
+QUESTION_MARK, NUMBER_SIGN, PERCENT = b"?#%"
+
+
+class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
+    """One client's connection. uvicorn's server makes it, and asks it to shut down."""
+
+    receive_timeout_s = 60.0
+    express: Mapping[str, Express] = MappingProxyType({})
+    """POST paths that may be served without a task."""
+    uploads: Mapping[str, int] = MappingProxyType({})
+    """POST paths whose bodies may take as long as they go on coming, and how many bytes they may have."""
+    max_body_bytes = 10 * 1024 * 1024
+    cors: Cors | None = None
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        Deadline.__init__(self, _loop or asyncio.get_event_loop())
+        HeadReader.__init__(self)
+        if not config.loaded:
+            config.load()
+        self.app = cast(ASGIApp, config.loaded_app)
+        self.app_state = app_state
+        self.server_state = server_state
+        self.timeout_keep_alive = config.timeout_keep_alive
+        self.parser = request_parser(self)
+        self.transport: asyncio.Transport
+        self.flow: FlowControl
+        self.server: tuple[str, int | None] | None = None
+        self.client: tuple[str, int] | None = None
+        self.cycle: Cycle | None = None
+        """The request that was read last."""
+        self._running: Cycle | None = None
+        """The request that is being answered, or was last."""
+        self._deferred: Cycle | None = None
+        """A request for `express` that is still coming."""
+        self._pipelined: deque[Cycle] = deque()
+        self._unmoved_bytes = 0
+        self._uploaded_bytes = -1
+        """Since the last look; under 0 where it is no upload that is coming."""
+        self._receiving = False
+        self._refused = False
+        self._stopping = False
+        self._unsent_bytes: float = math.inf
+
+    def _late(self) -> None:
+        if self.transport.is_closing() or self.flow.write_paused:
+            unsent_bytes = self.transport.get_write_buffer_size()
+            if 0 < unsent_bytes < self._unsent_bytes:
+                self._unsent_bytes = unsent_bytes
+                self._set_deadline(self.timeout_keep_alive)
+            else:  # a client that takes nothing would keep its place and its answer for good
+                self.transport.abort()
+        elif self._answering_another:
+            self._set_deadline(self.receive_timeout_s)
+        elif self._receiving and self._uploaded_bytes >= UPLOAD_BYTES:
+            self._uploaded_bytes = 0
+            self._set_deadline(self.receive_timeout_s)
+        elif self._receiving and not self._answered_early:
+            self._refuse(
+                GatewayTimeout(f"The request was not here within {self.receive_timeout_s:.0f} s.", status=408)
+            )
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        """Close once what was written is taken, or the client takes nothing any more."""
+        self.transport.close()
+        self._set_deadline(self.timeout_keep_alive)
+
+    # For uvicorn's server.
+
+    def shutdown(self) -> None:
+        """Answer what was begun, then close."""
+        self._stopping = True
+        if self._running is None or (self._running.response_complete and not self._receiving):
+            self.transport.close()
+        elif self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        self.flow = FlowControl(self.transport)
+        self.server = get_local_addr(self.transport)
+        self.client = get_remote_addr(self.transport)
+        self.server_state.connections.add(cast(Any, self))
+        self._set_deadline(self.receive_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server_state.connections.discard(cast(Any, self))
+        self._disarm()
+        for cycle in (self._running, self.cycle):
+            if cycle is not None and not cycle.response_complete and not cycle.disconnected:
+                cycle.left()
+        self.flow.resume_writing()
+        self._pipelined.clear()
+        self.parser = cast(Any, Deaf())  # it refers to this object, and this object to it
+
+    def eof_received(self) -> None:
+        pass
+
+    def pause_writing(self) -> None:
+        self.flow.pause_writing()
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._set_deadline(self.timeout_keep_alive)
+
+    def resume_writing(self) -> None:
+        self.flow.resume_writing()
+        running = self._running
+        if running is None:
+            return
+        if running.drained is not None:
+            running.drained()
+        if self._receiving:
+            self._set_deadline(self.receive_timeout_s)
+        elif not running.response_complete:
+            self._deadline = math.inf
+        else:
+            self._set_deadline(self.timeout_keep_alive)
+
+    def data_received(self, data: bytes) -> None:
+        self._unmoved_bytes += len(data)
+        self._read = data if self._url is None else self._read + data
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline_upgrade(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            if self._deferred is not None and not self._deferred.more_body:
+                self._start_deferred()  # it is the bytes after it that are wrong
+            self._deferred = None
+            self._refuse(self._refusal or InvalidRequest("The request is not valid HTTP."))
+        except PayloadTooLarge as fault:
+            self._deferred = None
+            self._refuse(fault)
+        else:
+            if self._unmoved_bytes > MAX_HEAD_BYTES:
+                self._refuse(HeadTooLarge())
+        if self._deferred is not None and not self._refused:
+            self._start_deferred()
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Read the body of a request that offers another protocol, as Java's client does with each (h2c).
+
+        HTTP/1.1 is the answer. The parser takes the body for the other protocol's and is done, so another
+        one reads it.
+        """
+        cycle = self.cycle
+        assert cycle is not None
+        cycle.keep_alive = False
+        head = head_before_body(cycle.headers)
+        if head:
+            cycle.more_body = True
+            self._receiving = True
+            self._set_deadline(self.receive_timeout_s)
+            self.parser = request_parser(BodyOnly(self.on_body, self.on_message_complete))
+            self.data_received(head)
+            self.data_received(rest)
+
+    @property
+    def _answering_another(self) -> bool:
+        """Whether an answer is under way to a request before the one that is still coming."""
+        running = self._running
+        if running is None or running.response_complete:
+            return False
+        return running is not self.cycle or not running.more_body
+
+    @property
+    def _answered_early(self) -> bool:
+        """Whether the request that is still coming has had its answer, such as a 401."""
+        return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer and close: in its turn, after the requests before it; within its own answer, only close."""
+        if self.transport.is_closing() or self._refused:
+            return
+        running, self._refusal = self._running, error
+        in_its_body = running is self.cycle and running is not None and running.more_body
+        if running is None or running.response_complete or (in_its_body and not running.response_started):
+            self.transport.write(last_answer(error, running.added if in_its_body and running else b""))
+            # Closed with bytes of the client unread, the kernel sends a reset, and the answer may be lost.
+            self.transport.write_eof()
+            self._refused = True
+            self._receiving = False
+            self.parser = cast(Any, Deaf())
+            if in_its_body and running is not None:
+                running.left()
+            self._set_deadline(LINGER_S)
+        elif in_its_body:
+            self._close()
+        else:
+            self._receiving = False
+            self.parser = cast(Any, Deaf())
+            if self._pipelined and self._pipelined[-1].more_body:
+                self._pipelined.pop()  # it is the one that is refused
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        self._begin_head()
+        self._unmoved_bytes = 0
+        self._receiving = True
+        if not self.flow.write_paused:  # else the deadline is that for the client to take its answer
+            self._set_deadline(self.receive_timeout_s)
+
+    def on_headers_complete(self) -> None:
+        parser = self.parser
+        method, version = parser.get_method(), parser.get_http_version()
+        url, self._url = self._url or b"", None
+        try:
+            begun = self._check_head(method, url, version)
+            if begun is not None:
+                most_bytes = self.uploads.get(url.decode("latin-1"), self.max_body_bytes)
+                self.parser = cast(Any, SizesFirst(parser, most_bytes, begun))
+        except RequestError as fault:
+            self._refusal = fault
+            raise
+        earlier = self.cycle
+        self.cycle = cycle = Cycle(self, self._headers)
+        self._headers = []  # for trailers, which are counted and dropped
+        cycle.method = method.decode("ascii")
+        cycle.version = version
+        cycle.keep_alive = version == "1.1" and not self._stopping and parser.should_keep_alive()
+        cycle.waiting_for_continue = self._expects_continue
+        if not url.startswith(b"/") or QUESTION_MARK in url or NUMBER_SIGN in url:
+            parsed = httptools.parse_url(url)
+            url, cycle.query = parsed.path or b"/", parsed.query or b""
+        cycle.raw_path = url
+        cycle.path = path = url.decode("ascii")
+        if PERCENT in url:
+            cycle.path = path = decoded_path(path)
+        if self.cors is not None:
+            cycle.added = self.cors.lines(path, cycle.headers)
+        if earlier is not None and not earlier.response_complete:
+            # A pipelined request: its turn comes after the answer before it.
+            if len(self._pipelined) == MAX_PIPELINED:
+                self._close()
+                raise InvalidRequest("Too many requests are waiting for their turn.")
+            self._pipelined.append(cycle)
+        elif (
+            path in self.express
+            and cycle.method == "POST"
+            and not cycle.waiting_for_continue
+            and not self.flow.write_paused  # a task waits until the client takes bytes
+        ):
+            self._running = self._deferred = cycle
+        else:
+            self._uploaded_bytes = 0 if path in self.uploads and cycle.method == "POST" else -1
+            self.start(cycle)
+
+    def on_body(self, body: bytes) -> None:
+        self._unmoved_bytes = 0
+        cycle = self.cycle
+        assert cycle is not None
+        if cycle.response_complete:
+            return  # answered before its body was here: the rest is dropped
+        if self._uploaded_bytes >= 0:
+            self._uploaded_bytes += len(body)
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.came()
+
+    def on_message_complete(self) -> None:
+        self._unmoved_bytes = 0
+        self._uploaded_bytes = -1
+        self._receiving = False
+        parser: object = self.parser
+        if isinstance(parser, SizesFirst):
+            self.parser = parser.behind
+        cycle = self.cycle
+        assert cycle is not None
+        cycle.more_body = False
+        if not self.flow.write_paused:
+            if cycle.response_complete:
+                self._set_deadline(self.timeout_keep_alive)
+            else:
+                self._deadline = math.inf
+        if not cycle.response_complete:
+            cycle.came()
+        elif self._stopping:
+            self._close()
+        if cycle is not self._running:
+            self.flow.resume_reading()  # it waits for its turn, and the client before it may leave meanwhile
+
+    # For the requests.
+
+    def answered(self) -> None:
+        """A request's answer is complete: the next one's turn."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self._set_deadline(self.timeout_keep_alive)
+            return
+        self.flow.resume_reading()
+        if self._pipelined:
+            self.start(self._pipelined.popleft())
+        elif self._refusal is not None:
+            self._refuse(self._refusal)
+        else:
+            self._set_deadline(self.timeout_keep_alive)
+
+    def _start_deferred(self) -> None:
+        """Serve a request that is whole now, without a task if it need not wait, or one that is large."""
+        cycle = self._deferred
+        assert cycle is not None
+        express = self.express[cycle.path]
+        if cycle.more_body and len(cycle.body) <= HIGH_WATER_LIMIT:
+            if not cycle.head_checked:
+                cycle.head_checked = True
+                if express.refuse(cycle):
+                    self._deferred = None
+            return
+        self._deferred = None
+        if cycle.more_body or not express.serve(cycle):
+            self.start(cycle)
+
+    def start(self, cycle: Cycle) -> None:
+        """Serve a request by the application, in a task."""
+        self._running = cycle
+        cycle.task = task = self.loop.create_task(cycle.run(self.app))
+        tasks = self.server_state.tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+def protocol_with(
+    receive_timeout_s: float,
+    express: Mapping[str, Express] | None = None,
+    uploads: Mapping[str, int] = MappingProxyType({}),
+    *,
+    max_body_bytes: int = GatewayProtocol.max_body_bytes,
+    cors: Cors | None = None,
+) -> type[GatewayProtocol]:
+    """The protocol with its settings, as a class: uvicorn makes the instances."""
+    settings = {
+        "receive_timeout_s": receive_timeout_s,
+        "express": express or {},
+        "uploads": uploads,
+        "max_body_bytes": max_body_bytes,
+        "cors": cors,
+    }
+    return type("ConfiguredProtocol", (GatewayProtocol,), settings)

@@ -1,0 +1,315 @@
+"""One connection to the engine: HTTP/1.1, one exchange at a time, on httptools."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from gateway.errors import EngineError, GatewayTimeout
+
+if TYPE_CHECKING:
+    from gateway.http.engine_pool import Upstream
+
+HIGH_WATER_BYTES = 256 * 1024
+"""Above this much unread answer the engine's socket is not read until the client has taken it."""
+
+MAX_HEADER_BYTES = 64 * 1024
+"""Head and trailers of one answer together."""
+
+MAX_UNMOVED_BYTES = 64 * 1024
+"""More bytes than this that bring neither head, body nor end (chunk extensions, trailers) end the answer."""
+
+RACE_S = 1.0
+"""A kept connection that ends sooner, without a byte, lost a race; later the engine may have run it."""
+
+Segments = Sequence[bytes | memoryview]
+"""A body in pieces, sent one after the other without being joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Absolute limits of one exchange, in seconds."""
+
+    connect_s: float
+    first_byte_s: float
+    idle_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an engine listens: `host` and `port`, or `uds`, the path of a Unix socket."""
+
+    host: str = ""
+    port: int = 0
+    uds: str | None = None
+
+    def __str__(self) -> str:
+        return f"unix:{self.uds}" if self.uds else f"{self.host}:{self.port}"
+
+
+class Disconnected(EngineError):
+    """The connection ended early; `answered` tells whether any byte of an answer had come.
+
+    `race`: it ended as the request went out, so the engine has not run it.
+    """
+
+    def __init__(self, answered: bool, race: bool = False) -> None:
+        super().__init__(
+            "The engine closed the connection in the middle of its answer."
+            if answered
+            else "The engine closed the connection without an answer."
+        )
+        self.answered = answered
+        self.race = race and not answered
+
+
+class Unreachable(EngineError):
+    """Nothing listens. `raced`: a kept connection took the request just before, and lost it unanswered."""
+
+    code = "engine_unreachable"
+
+    def __init__(self, raced: bool) -> None:
+        super().__init__("The engine cannot be reached.")
+        self.raced = raced
+
+
+class ConnectTimeout(GatewayTimeout):
+    """No connection in time: nothing was sent."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one exchange at a time. `Upstream` owns it and decides whether it is used again."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts, owner: Upstream) -> None:
+        self.owner = owner
+        self._loop = loop
+        self._timeouts = timeouts
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self.listener: Callable[[], None] | None = None
+        """Called when the answer has come on or the exchange has failed, instead of waking who awaits it."""
+        self._timer: asyncio.TimerHandle | None = None
+        self.error: EngineError | GatewayTimeout | None = None
+        """How the exchange failed."""
+        self._pieces: list[bytes] = []
+        self._unread_bytes = 0
+        self._paused = False
+        self._header_bytes = 0
+        self._unmoved_bytes = 0
+        self._busy = False
+        self._started = 0.0
+        self._last_data = 0.0
+        self._reusable = False
+        self.closed = False
+        self.answered = False
+        self.complete = False
+        self.head_complete = False
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.idle_since = 0.0
+
+    # The exchange, as the relay sees it.
+
+    def send(self, head: bytes, body: Segments) -> None:
+        """Begin an exchange. The connection must be idle."""
+        assert self._transport is not None
+        self.error = None
+        self._busy = True
+        self._header_bytes = self._unmoved_bytes = 0
+        self.answered = self.complete = self.head_complete = False
+        self.status = 0
+        self.headers = []
+        self._started = self._last_data = self._loop.time()
+        limits = self._timeouts
+        self._arm(self._started + min(limits.first_byte_s, limits.idle_s, limits.total_s))
+        if len(body) == 1 and len(body[0]) <= 16384:
+            self._transport.write(head + body[0])
+        else:
+            self._transport.writelines((head, *body))
+
+    async def head(self) -> None:
+        """Wait for status and headers. Raises EngineError, GatewayTimeout, Disconnected."""
+        while not self.head_complete:
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """The next bytes of the body, all that are there; empty at its end. Raises as `head` does."""
+        while not self._pieces:
+            if self.complete:
+                return b""
+            await self._wait()
+        return self.take()
+
+    def take(self) -> bytes:
+        """The bytes of the body that are there; perhaps none."""
+        pieces = self._pieces
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._unread_bytes = 0
+        if self._paused:
+            self.resume()
+        return piece
+
+    def pause(self) -> None:
+        """Take nothing more from the engine until `resume`: its client is slow."""
+        if not self._paused and not self.closed and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        if self._paused and not self.closed and self._transport is not None:
+            self._paused = False
+            self._last_data = self._loop.time()
+            self._transport.resume_reading()
+
+    @property
+    def unread(self) -> bool:
+        """Whether bytes are there that `read` would return at once."""
+        return bool(self._pieces)
+
+    def abort(self, error: EngineError | GatewayTimeout | None = None) -> None:
+        """Close at once; the engine sees it and aborts the request."""
+        self.closed = True
+        self._busy = False
+        self._disarm()
+        if self._transport is not None:
+            self._transport.abort()
+        self._fail(error or Disconnected(self.answered))
+
+    def release(self) -> bool:
+        """End the exchange; True where the connection may be used again."""
+        self._busy = False
+        if self.closed or not self.complete or not self._reusable or self._unread_bytes:
+            self.abort()
+            return False
+        self.resume()  # a pause for the last client's sake is not the next one's
+        self.idle_since = self._loop.time()
+        return True
+
+    async def _wait(self) -> None:
+        if self.error is not None:
+            raise self.error
+        if self.closed:
+            raise Disconnected(self.answered)
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self.listener is not None:
+            self.listener()
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, error: EngineError | GatewayTimeout) -> None:
+        if self.error is None:
+            self.error = error
+        if self.listener is not None:
+            self.listener()
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(self.error)
+
+    # Deadlines: one timer for a connection, which looks at the clock when it fires and sleeps again. It is
+    # left alone between exchanges: to cancel one and make another costs more than the rest of what they do.
+
+    def _arm(self, deadline: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._check_deadline)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _deadline(self) -> float:
+        total = self._started + self._timeouts.total_s
+        if self._paused:  # the client is slow, not the engine
+            return min(total, self._loop.time() + self._timeouts.idle_s)
+        if self.answered:
+            return min(total, self._last_data + self._timeouts.idle_s)
+        return min(total, self._started + self._timeouts.first_byte_s)
+
+    def _check_deadline(self) -> None:
+        self._timer = None
+        if not self._busy:
+            return
+        deadline = self._deadline()
+        if deadline > self._loop.time():
+            # The first byte brings the idle limit, and does not set the timer: look again within that.
+            self._arm(min(deadline, self._loop.time() + self._timeouts.idle_s))
+            return
+        waited_s = self._loop.time() - self._started
+        self.abort(GatewayTimeout(f"The engine did not answer in time ({waited_s:.0f} s)."))
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+
+    def data_received(self, data: bytes) -> None:
+        if not self._busy or self.complete:
+            self.abort()  # an engine that speaks unasked cannot be trusted with the next request
+            return
+        self.answered = True
+        self._last_data = self._loop.time()
+        self._unmoved_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.abort(EngineError("The engine's answer is not valid HTTP."))
+            return
+        if self._unmoved_bytes > MAX_UNMOVED_BYTES and not self.complete:
+            self.abort(EngineError("The engine's answer does not go on, though it sends."))
+            return
+        if self._unread_bytes > HIGH_WATER_BYTES:
+            self.pause()
+        if self._pieces or self.complete or self.head_complete:
+            self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self._disarm()
+        if not self.complete:
+            self._fail(Disconnected(self.answered, race=self._loop.time() - self._started < RACE_S))
+
+    # httptools
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            raise ValueError("head of the answer too large")
+        if not self.head_complete:  # trailers are counted and dropped
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if self.complete or not 100 <= status < 600:
+            raise ValueError("a second answer, or a status that there is not")
+        self.status = status
+        if status >= 200:  # interim answers without end would hold the request for good
+            self._unmoved_bytes = 0
+            self.head_complete = True
+
+    def on_body(self, body: bytes) -> None:
+        self._unmoved_bytes = 0
+        self._pieces.append(body)
+        self._unread_bytes += len(body)
+
+    def on_message_complete(self) -> None:
+        if self.status < 200:  # an interim answer: the real one follows
+            self.headers = []
+            return
+        self._reusable = self._parser.should_keep_alive()
+        self.complete = True

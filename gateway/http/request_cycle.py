@@ -1,0 +1,299 @@
+"""One request of a client and its answer, on the server's side."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+from starlette.types import ASGIApp, Message, Scope
+
+from gateway.errors import RequestError
+
+if TYPE_CHECKING:
+    from gateway.http.client_connection import GatewayProtocol
+
+logger = logging.getLogger("gateway.http.request_cycle")
+
+CLIENT = "gateway.client"
+"""The scope's extension under which the application finds its Cycle."""
+
+LF, CR = b"\n\r"
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+STATUS_LINES = {
+    code: b"HTTP/1.1 %d %b\r\n" % (code, _PHRASES.get(code, b"Unknown")) for code in range(100, 600)
+}
+
+Leave = Callable[[], None]
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER without time: what is unsent is dropped, and the peer's kernel says so."""
+
+
+class Cycle:
+    """What the protocol has read of a request, and what the application writes.
+
+    It is an ASGI application's `receive` and `send`; `express` uses `begin` and `write` without them.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_chunked",
+        "_handed_over",
+        "_held_head",
+        "_leave",
+        "_missing_bytes",
+        "_protocol",
+        "_unframed",
+        "added",
+        "body",
+        "disconnected",
+        "drained",
+        "head_checked",
+        "headers",
+        "keep_alive",
+        "method",
+        "more_body",
+        "path",
+        "query",
+        "raw_path",
+        "response_complete",
+        "response_started",
+        "task",
+        "version",
+        "waiting_for_continue",
+    )
+
+    def __init__(self, protocol: GatewayProtocol, headers: list[tuple[bytes, bytes]]) -> None:
+        self._protocol = protocol
+        self.headers = headers
+        self.method = ""
+        self.path = ""
+        self.raw_path = self.query = b""
+        self.version = "1.1"
+        self.keep_alive = True
+        self.waiting_for_continue = False
+        self.body = bytearray()
+        """Of the body, what has come and was not taken yet."""
+        self.more_body = True
+        self.added = b""
+        """Header lines that its answer has beside the application's."""
+        self.head_checked = False
+        self.disconnected = self.response_started = self.response_complete = False
+        self.task: asyncio.Task[None] | None = None
+        self.drained: Leave | None = None
+        self._arrived: asyncio.Event | None = None
+        self._leave: Leave | None = None
+        self._held_head = b""
+        self._chunked = False
+        self._unframed = False
+        self._handed_over = False
+        self._missing_bytes = 0
+
+    # For the protocol.
+
+    def scope(self) -> Scope:
+        """The request as ASGI has it."""
+        protocol = self._protocol
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": self.version,
+            "server": protocol.server,
+            "client": protocol.client,
+            "scheme": "http",
+            "method": self.method,
+            "root_path": "",
+            "path": self.path,
+            "raw_path": self.raw_path,
+            "query_string": self.query,
+            "headers": self.headers,
+            "state": protocol.app_state.copy(),
+            "extensions": {CLIENT: self},
+        }
+
+    def came(self) -> None:
+        """More of the request is there, or its end, or the client's."""
+        if self._arrived is not None:
+            self._arrived.set()
+
+    def left(self) -> None:
+        """The client has closed its connection."""
+        self.disconnected = True
+        self.came()
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+    async def run(self, app: ASGIApp) -> None:
+        """Let the application answer; an answer that it does not bring to its end is broken off."""
+        try:
+            await app(self.scope(), self.receive, self.send)
+        except Exception:
+            logger.exception("%s %r failed", self.method, self.path)
+        self.break_off()
+
+    # For the application.
+
+    def on_leave(self, leave: Leave) -> None:
+        """Call `leave` once when the client closes before its answer is complete."""
+        self._leave = leave
+        if self.disconnected:
+            self.left()
+        else:
+            self._protocol.flow.resume_reading()  # what is not read cannot be seen to close
+
+    def on_drained(self, drained: Leave) -> None:
+        """Call `drained` whenever the client, after `write_chunk` was False, takes bytes again."""
+        self.drained = drained
+
+    def break_off(self) -> None:
+        """Close, where an answer is not complete, so that nobody takes what has come for the whole."""
+        if self.response_complete or self.disconnected:
+            return
+        transport = self._protocol.transport
+        if self._unframed:
+            # Here a plain close is the proper end; a reset is not.
+            connection = transport.get_extra_info("socket")
+            if connection is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            transport.abort()
+        else:
+            transport.close()
+
+    def start_task(self) -> None:
+        """Serve it by the application after all."""
+        self._protocol.start(self)
+
+    async def receive(self) -> Message:
+        """ASGI's: the next part of the body, or the client's leave."""
+        protocol = self._protocol
+        if self.waiting_for_continue and not protocol.transport.is_closing():
+            protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_continue = False
+        # An empty body is handed over once too: until then nothing was waited for.
+        while self._handed_over and not (self.body or self.disconnected or self.response_complete):
+            protocol.flow.resume_reading()
+            await self._moved()
+        while self.more_body and not (self.body or self.disconnected or self.response_complete):
+            protocol.flow.resume_reading()
+            await self._moved()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        self._handed_over = not self.more_body
+        body, self.body = bytes(self.body), bytearray()
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    async def _moved(self) -> None:
+        if self._arrived is None:
+            self._arrived = asyncio.Event()
+        self._arrived.clear()
+        await self._arrived.wait()
+
+    async def send(self, message: Message) -> None:
+        """ASGI's: the answer's head, then its body. Returns once the client takes bytes."""
+        if self._protocol.flow.write_paused and not self.disconnected:
+            await self._protocol.flow.drain()
+        if self.disconnected:
+            return
+        if not self.response_started and message["type"] == "http.response.start":
+            self.begin(message["status"], message.get("headers", ()))
+        elif (
+            self.response_started
+            and not self.response_complete
+            and message["type"] == "http.response.body"  # a second head would pass for an empty last part
+        ):
+            self.write(message.get("body", b""), message.get("more_body", False))
+        else:
+            raise RuntimeError(f"{message['type']} when the answer was begun or complete")
+
+    def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Begin the answer. Headers come from this gateway alone; a look for line breaks is enough."""
+        lines: list[bytes] = []
+        length: int | None = None
+        for name, value in headers:
+            if LF in value or CR in value:  # as numbers: a look for bytes raises and drops a TypeError first
+                raise RuntimeError(f"line break in the header {name!r}")
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"connection" and value == b"close":
+                self.keep_alive = False
+            else:
+                lines += (name, b": ", value, b"\r\n")
+        self.begin_block(status, b"".join(lines), length)
+
+    def begin_block(self, status: int, block: bytes, length: int | None) -> None:
+        """Begin the answer with header lines that are ready; without a length it goes out in chunks."""
+        self.response_started = True
+        self.waiting_for_continue = False
+        if self.added:
+            block += self.added
+        if not self.keep_alive:
+            block += b"connection: close\r\n"
+        if length is not None:
+            self._missing_bytes = 0 if self.method == "HEAD" else length
+            # Held until the body, which comes at once: each write is a system call.
+            self._held_head = b"%b%bcontent-length: %d\r\n\r\n" % (STATUS_LINES[status], block, length)
+        else:
+            self._unframed = self.version != "1.1"  # its end is the connection's
+            self._chunked = not self._unframed
+            framing = b"\r\n" if self._unframed else b"transfer-encoding: chunked\r\n\r\n"
+            self._protocol.transport.write(STATUS_LINES[status] + block + framing)
+
+    def write_chunk(self, body: bytes) -> bool:
+        """Go on with an answer in chunks; False where the client takes no more for now."""
+        protocol = self._protocol
+        protocol.transport.write(body if self._unframed else b"%x\r\n%b\r\n" % (len(body), body))
+        return not protocol.flow.write_paused
+
+    def write(self, body: bytes, more_body: bool) -> None:
+        """Go on with the answer, or end it."""
+        transport = self._protocol.transport
+        if self.method == "HEAD":
+            transport.write(self._held_head)
+        elif self._unframed:
+            if body:
+                transport.write(body)
+        elif self._chunked:
+            end = b"" if more_body else b"0\r\n\r\n"
+            if body:
+                transport.write(b"%x\r\n%b\r\n%b" % (len(body), body, end))
+            elif end:
+                transport.write(end)
+        else:
+            self._missing_bytes -= len(body)
+            if self._missing_bytes < 0 or (self._missing_bytes and not more_body):
+                raise RuntimeError("the body is not as long as its Content-Length says")
+            if len(body) < 16384:
+                transport.write(self._held_head + body)
+            else:
+                transport.writelines((self._held_head, body))
+            self._held_head = b""
+        if not more_body:
+            self.response_complete = True
+            self._leave = self.drained = None
+            self.came()
+            if not self.keep_alive:
+                transport.close()
+            self._protocol.answered()
+
+
+class Express(Protocol):
+    """Serves requests of one path without a task."""
+
+    def refuse(self, client: Cycle, /) -> bool:
+        """Whether it has answered a request whose body is still coming, since its head rules it out."""
+
+    def serve(self, client: Cycle, /) -> bool:
+        """Whether it serves a whole request; one that must wait needs a task."""
+
+
+def last_answer(error: RequestError, added: bytes) -> bytes:
+    """A whole answer in the usual envelope, `added` among its headers; the connection ends with it."""
+    body = msgspec.json.encode(error.envelope)
+    head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    return STATUS_LINES[error.status] + added + head % len(body) + body

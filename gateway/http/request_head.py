@@ -1,0 +1,73 @@
+"""The head of the request that is being read, and whether a server may go by it."""
+
+from __future__ import annotations
+
+from gateway.errors import HeadTooLarge, InvalidRequest, RequestError
+from gateway.http.strictness import MAX_HEAD_BYTES, check_head
+
+MAX_HEADERS = 128
+WATCHED = frozenset((b"expect", b"host", b"transfer-encoding"))
+
+
+class HeadReader:
+    """A base class, since another object beside each connection would be a hop more for each header."""
+
+    def __init__(self) -> None:
+        self._url: bytes | None = None
+        """Its target, as far as it has come; None where no head is being read."""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._watched: list[tuple[bytes, bytes]] = []
+        """Of the headers those that decide how it is read."""
+        self._read = b""
+        """What is being parsed, from the read on that the head began in."""
+        self._refusal: RequestError | None = None
+        """Why the parser was stopped; it is told once all before it is answered."""
+
+    def _begin_head(self) -> None:
+        self._url = b""
+        self._headers = []
+        self._watched = []
+
+    def on_url(self, url: bytes) -> None:
+        self._url = self._url + url if self._url else url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        headers = self._headers
+        if len(headers) >= MAX_HEADERS:
+            self._refusal = HeadTooLarge()
+            raise self._refusal
+        name = name.lower()
+        if name in WATCHED:
+            self._watched.append((name, value))
+        headers.append((name, value))
+
+    def _check_head(self, method: bytes, url: bytes, version: str) -> bytes | None:
+        """What was read behind the head, where a body in chunks follows and its place is known.
+
+        Raises RequestError for what the parser lets pass.
+        """
+        read = self._read
+        # The parser takes RTSP for HTTP, and does not say where a head begins or ends.
+        line = method + b" " + url + b" HTTP/"
+        begin = 0 if read.startswith(line) else read.find(line)
+        if begin < 0:
+            raise InvalidRequest("The first line must be: method, target and HTTP/1.1, a space between each.")
+        watched = self._watched
+        codings: list[bytes] = []
+        if len(watched) != 1 or watched[0][0] != b"host" or version != "1.1":
+            codings = self._values(b"transfer-encoding")
+            check_head(version, len(self._values(b"host")), codings)
+        if len(read) > MAX_HEAD_BYTES and read.index(b"\r\n\r\n", begin) - begin > MAX_HEAD_BYTES:
+            raise HeadTooLarge
+        if not codings or read[:begin].strip(b"\r\n"):
+            return None
+        return read[read.index(b"\r\n\r\n", begin) + 4 :]
+
+    @property
+    def _expects_continue(self) -> bool:
+        return len(self._watched) > 1 and any(
+            value.lower() == b"100-continue" for value in self._values(b"expect")
+        )
+
+    def _values(self, name: bytes) -> list[bytes]:
+        return [value for each, value in self._watched if each == name]

@@ -1,0 +1,244 @@
+"""What the cells mean, and the Prometheus text that is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from gateway.metrics.shared_memory import Region, key_of, parts_of
+
+# Kinds of records, with their labels.
+SERIES = "series"  # task, adapter, origin
+STATUS = "status"  # task, adapter, origin, status; one cell
+ERROR = "error"  # task, adapter, origin, code; one cell
+WAITING = "waiting"  # task; one cell, a gauge
+SHADOW = "shadow"  # task, candidate, outcome; one cell
+FALLBACK = "fallback"  # task, model, reason, outcome; one cell
+IGNORED = "ignored"  # parameter; one cell
+RESIDENT = "resident"  # adapter; one cell, a gauge
+BATCHES = "batches"  # "batches" or "batch_lines"; one cell, a gauge
+BACKGROUND = "background"  # task of the process's own; one cell
+KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, FALLBACK, IGNORED, RESIDENT, BATCHES, BACKGROUND)
+GAUGED = (SERIES, WAITING, RESIDENT, BATCHES)
+
+ADAPTER_AT = {SERIES: 1, STATUS: 1, ERROR: 1, SHADOW: 1, RESIDENT: 0}
+"""By kind, which label names an adapter."""
+RETIRED = "retired"
+"""In an adapter's place: what a task's adapters that are gone have counted."""
+
+_OTHERS = ("overflow", "overflow", "overflow")
+OVERFLOW = {
+    SERIES: key_of(SERIES, *_OTHERS),
+    STATUS: key_of(STATUS, *_OTHERS, "overflow"),
+    ERROR: key_of(ERROR, *_OTHERS, "overflow"),
+    WAITING: key_of(WAITING, "overflow"),
+    SHADOW: key_of(SHADOW, *_OTHERS),
+    FALLBACK: key_of(FALLBACK, *_OTHERS, "overflow"),
+    IGNORED: key_of(IGNORED, "overflow"),
+    RESIDENT: key_of(RESIDENT, "overflow"),
+    BATCHES: key_of(BATCHES, "overflow"),
+    BACKGROUND: key_of(BACKGROUND, "overflow"),
+}
+"""By kind, the record that further keys share once a region is full."""
+
+# Cells of a SERIES record. A gauge is the first cell of its record in every kind.
+GAUGE = 0
+CANCELLED = 1
+UNFINISHED_EVENTS = 2
+PROMPT_TOKENS = 3
+COMPLETION_TOKENS = 4
+QUEUE_SUM = 5
+FIRST_TOKEN_SUM = 6
+REQUEST_SUM = 7
+QUEUE_BUCKETS = 8  # the other histograms' buckets follow, see Buckets
+
+LABELS = ("task", "adapter", "origin")
+PREFIX = "lora_gateway_"
+COUNTERS = (
+    (CANCELLED, "cancellations", "Requests whose client left before the answer was whole."),
+    (
+        PROMPT_TOKENS,
+        "prompt_tokens",
+        "Tokens of the prompts of finished requests, as the engine counted them.",
+    ),
+    (COMPLETION_TOKENS, "completion_tokens", "Tokens that the engine made for finished requests."),
+    (
+        UNFINISHED_EVENTS,
+        "unfinished_stream_events",
+        "Events of streams that had been passed on when the client left; vLLM sends about one per token.",
+    ),
+)
+
+Labelled = Mapping[str, Sequence[tuple[tuple[str, ...], list[float]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Upper bounds in seconds, inclusive and ascending; a last bucket without a bound is always there."""
+
+    queue_s: tuple[float, ...] = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+    first_token_s: tuple[float, ...] = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+    request_s: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+    @property
+    def first_token_at(self) -> int:
+        return QUEUE_BUCKETS + len(self.queue_s) + 1
+
+    @property
+    def request_at(self) -> int:
+        return self.first_token_at + len(self.first_token_s) + 1
+
+    @property
+    def cells(self) -> int:
+        """Of a whole SERIES record."""
+        return self.request_at + len(self.request_s) + 1
+
+
+class Exposition(Collector):
+    """Adds up every worker's cells and renders them."""
+
+    def __init__(self, regions: Sequence[Region], buckets: Buckets) -> None:
+        self._regions = regions
+        self._histograms = (
+            (
+                "queue_seconds",
+                "Wait of a finished request for a place at the engine.",
+                QUEUE_SUM,
+                QUEUE_BUCKETS,
+                buckets.queue_s,
+            ),
+            (
+                "time_to_first_token_seconds",
+                "From a finished request's arrival to the first piece of its answer; streamed answers only.",
+                FIRST_TOKEN_SUM,
+                buckets.first_token_at,
+                buckets.first_token_s,
+            ),
+            (
+                "request_seconds",
+                "From an admitted request's arrival to its end, be it finished, failed or cancelled.",
+                REQUEST_SUM,
+                buckets.request_at,
+                buckets.request_s,
+            ),
+        )
+        self._control_faults: Mapping[str, int] = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def render(self, control_faults: Mapping[str, int]) -> tuple[bytes, str]:
+        """The text, and the content type that Prometheus's library gives to it."""
+        self._control_faults = control_faults
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the library, once for each rendering."""
+        alive = [region.alive for region in self._regions]
+        sums = self._sums(alive)
+        yield _counter(
+            "requests",
+            "Answers by HTTP status; 499: the client left. Refused requests have an empty adapter.",
+            (*LABELS, "status"),
+            [(labels, cells[0]) for labels, cells in sums[STATUS]],
+        )
+        yield _counter(
+            "errors",
+            "Requests that were refused or failed, by the error's code.",
+            (*LABELS, "code"),
+            [(labels, cells[0]) for labels, cells in sums[ERROR]],
+        )
+        yield _counter(
+            "shadow",
+            "Copies of requests to a candidate that answers none, by how its answer compared.",
+            ("task", "candidate", "outcome"),
+            [(labels, cells[0]) for labels, cells in sums[SHADOW]],
+        )
+        yield _counter(
+            "fallback",
+            "Requests for a task's fallback, since the engine could not answer, by reason and outcome.",
+            ("task", "model", "reason", "outcome"),
+            [(labels, cells[0]) for labels, cells in sums[FALLBACK]],
+        )
+        yield _counter(
+            "ignored",
+            "Requests with a parameter that was taken and has no effect; other: a name that nobody knows.",
+            ("parameter",),
+            [(labels, cells[0]) for labels, cells in sums[IGNORED]],
+        )
+        control = [((f"control.{name}",), float(count)) for name, count in self._control_faults.items()]
+        yield _counter(
+            "background_failures",
+            "Failures of tasks that run beside the requests; each is begun again. The log says why.",
+            ("task",),
+            [*((labels, cells[0]) for labels, cells in sums[BACKGROUND]), *control],
+        )
+        for cell, name, text in COUNTERS:
+            yield _counter(name, text, LABELS, [(labels, cells[cell]) for labels, cells in sums[SERIES]])
+        for name, text, sum_at, first, bounds in self._histograms:
+            histogram = HistogramMetricFamily(PREFIX + name, text, labels=LABELS)
+            bounds_text = [*map(floatToGoString, bounds), "+Inf"]
+            for labels, cells in sums[SERIES]:
+                counts = cells[first : first + len(bounds_text)]
+                if any(counts):  # a third of the text where nothing is streamed
+                    cumulative = list(zip(bounds_text, accumulate(counts), strict=True))
+                    histogram.add_metric(labels, cumulative, cells[sum_at])
+            yield histogram
+        in_flight = GaugeMetricFamily(
+            PREFIX + "requests_in_flight", "Requests at the engine now.", labels=LABELS
+        )
+        for labels, cells in sums[SERIES]:
+            in_flight.add_metric(labels, cells[GAUGE])
+        yield in_flight
+        waiting = GaugeMetricFamily(
+            PREFIX + "requests_waiting", "Requests that wait for a place at the engine now.", labels=["task"]
+        )
+        for labels, cells in sums[WAITING]:
+            waiting.add_metric(labels, cells[GAUGE])
+        yield waiting
+        resident = GaugeMetricFamily(
+            PREFIX + "adapter_resident",
+            "Workers that hold a LoRA slot of the engine for the adapter; only where not all adapters fit.",
+            labels=["adapter"],
+        )
+        for labels, cells in sums[RESIDENT]:
+            resident.add_metric(labels, cells[GAUGE])
+        yield resident
+        unfinished = dict(sums[BATCHES])
+        for what, text in (("batches", "Batches"), ("batch_lines", "Lines of batches")):
+            if (what,) in unfinished:
+                text = f"{text} that are not at their end yet."
+                yield GaugeMetricFamily(f"{PREFIX}{what}_unfinished", text, value=unfinished[what,][GAUGE])
+        yield GaugeMetricFamily(PREFIX + "workers", "Worker processes that run now.", value=sum(alive))
+
+    def _sums(self, alive: Sequence[bool]) -> Labelled:
+        """The records of all regions added up, by kind; a dead worker's requests are no longer anywhere."""
+        sums: dict[bytes, list[float]] = {}
+        for region, lives in zip(self._regions, alive, strict=True):
+            for key, values in region.read():
+                if not lives and parts_of(key)[0] in GAUGED:
+                    values[GAUGE] = 0.0
+                known = sums.get(key)
+                sums[key] = values if known is None else [a + b for a, b in zip(known, values, strict=True)]
+        by_kind: dict[str, list[tuple[tuple[str, ...], list[float]]]] = {kind: [] for kind in KINDS}
+        for key, values in sums.items():
+            kind, labels = parts_of(key)
+            if any(values) or key != OVERFLOW[kind]:
+                by_kind[kind].append((labels, values))
+        return by_kind
+
+
+def _counter(
+    name: str, text: str, label_names: Sequence[str], values: Iterable[tuple[tuple[str, ...], float]]
+) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, text, labels=label_names)
+    for labels, value in values:
+        family.add_metric(labels, value)
+    return family

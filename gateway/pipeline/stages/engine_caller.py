@@ -1,0 +1,219 @@
+"""A pipeline's way to the engine: the same table, contract, admission and relay as a client's request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from gateway.admission.lobby import Seat
+from gateway.config.document import JsonObject
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.request_body import Fields
+from gateway.errors import NOT_JSON, EngineError, InvalidRequest, RequestError
+from gateway.http.engine_connection import Connection
+from gateway.http.event_stream import Usage as CountedUsage
+from gateway.metrics.counters import Metrics
+from gateway.pipeline.stages.task_calls import Answer, Delta, Usage
+from gateway.relay.relay import Relay, engine_failure, read_whole
+from gateway.relay.request_record import LOW_PRIORITY, Exchange
+from gateway.relay.shadow.copies import Shadow
+from gateway.relay.shadow.copy import Copy
+from gateway.routing.table import Route
+
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int | None = 0
+
+
+class _Content(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Content = msgspec.field(default_factory=_Content)
+    delta: _Content = msgspec.field(default_factory=_Content)
+    finish_reason: str | None = None
+
+
+class _Fault(msgspec.Struct):
+    message: str = ""
+    type: str | None = None
+    param: str | None = None
+    code: int | str | None = None
+
+
+class _Completion(msgspec.Struct):
+    """Of an answer, or of one event of a stream, what a stage needs."""
+
+    choices: list[_Choice] = msgspec.field(default_factory=list)
+    usage: _Usage | None = None
+    error: _Fault | None = None
+
+
+_decode = msgspec.json.Decoder(_Completion).decode
+_encode = msgspec.json.Encoder().encode
+_no_usage = Usage(0, 0)
+
+
+class EngineCaller:
+    """Runs a stage's task for one client request, whose id all its calls carry."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        metrics: Metrics,
+        shadow: Shadow,
+        request_id: bytes,
+        routes: Mapping[str, Route],
+        *,
+        seat: Seat | None = None,
+        behind: bool = False,
+    ) -> None:
+        """`routes`: one choice between a task's versions for all calls of this request (`Relay.pinned`).
+
+        `seat`: which of its calls are let in already. `behind`: as `Exchange.behind` of that request.
+        """
+        self._seat = seat
+        self._behind = behind
+        self._shadow = shadow
+        self._routes = routes
+        self._relay = relay
+        self._metrics = metrics
+        self._request_id = request_id
+
+    async def answer(self, task: str, body: JsonObject) -> Answer:
+        """One whole answer. Raises RequestError."""
+        route = self._routes[task]
+        async with self._call(route, _fields(body), False) as (exchange, connection, copy):
+            text = await read_whole(connection)
+            if copy is not None:
+                copy.saw(text, True)
+            completion = _parsed(text)
+            if not completion.choices:
+                raise EngineError(f"The engine's answer for '{task}' has no choices.")
+            usage = _usage_of(completion)
+            exchange.usage = CountedUsage(usage.prompt_tokens, usage.completion_tokens)
+        choice = completion.choices[0]
+        return Answer(choice.message.content or "", usage, route.adapter_id or "", choice.finish_reason)
+
+    async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:
+        """The answer as it is decoded; closing the generator aborts it in the engine. Raises RequestError."""
+        route = self._routes[task]
+        fields = _fields(body)
+        fields["stream"] = msgspec.Raw(b"true")
+        fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
+        adapter = route.adapter_id or ""
+        async with self._call(route, fields, True) as (exchange, connection, copy):
+            async for event in _events(connection):
+                if copy is not None:
+                    copy.saw(b"data: " + event + b"\n\n", False)
+                if exchange.first_token_s is None:
+                    exchange.first_token_s = time.perf_counter() - exchange.arrived
+                exchange.events += 1
+                completion = _parsed(event)
+                if completion.error is not None:
+                    exchange.broken = True
+                    raise EngineError(f"The engine broke off the answer for '{task}'.")
+                usage = None if completion.usage is None else _usage_of(completion)
+                if usage is not None:
+                    exchange.usage = CountedUsage(usage.prompt_tokens, usage.completion_tokens)
+                choice = completion.choices[0] if completion.choices else _Choice()
+                if choice.delta.content or choice.finish_reason or usage:
+                    yield Delta(choice.delta.content or "", choice.finish_reason, usage, adapter)
+            if copy is not None:
+                copy.saw(b"data: [DONE]\n\n", True)
+
+    @asynccontextmanager
+    async def _call(
+        self, route: Route, fields: Fields, streamed: bool
+    ) -> AsyncIterator[tuple[Exchange, Connection, Copy | None]]:
+        """A stage's request at the engine, counted as its task's; leaving early aborts it there."""
+        exchange = Exchange(self._metrics, self._request_id, CHAT, "pipeline")
+        if self._behind:
+            exchange.behind = True
+            if self._relay.replicas.snapshot.priorities:
+                CHAT.give_priority(fields, LOW_PRIORITY)
+        unsure = self._relay.guard.is_unsure
+        copy = None if unsure else self._shadow.choose(exchange, route, fields, 0, streamed)
+        CHAT.apply_contract(fields, route)
+        try:
+            body = CHAT.encode_body(fields, route, 0)
+            async with self._turn(exchange, route.name) as let_in:
+                connection = await self._relay.begin(exchange, route, body, begun=True, let_in=let_in)
+                try:
+                    if connection.status != 200:
+                        raise await self._refusal(route.name, connection)
+                    yield exchange, connection, copy
+                    exchange.finished()
+                finally:
+                    self._relay.end(exchange, connection)
+        except RequestError as error:
+            exchange.failed(error)
+            raise
+        except BaseException:  # the client left, or another stage failed
+            exchange.cancelled()
+            raise
+        finally:
+            if copy is not None:
+                copy.over()
+
+    @asynccontextmanager
+    async def _turn(self, exchange: Exchange, task: str) -> AsyncIterator[bool]:
+        """Whether the call is let in already; where it is, in its turn."""
+        if self._seat is None or not self._seat.covers(task):
+            yield False
+            return
+        waited_from = time.perf_counter()
+        async with self._seat.turn(task):
+            exchange.queue_s += time.perf_counter() - waited_from
+            yield True
+
+    async def _refusal(self, task: str, connection: Connection) -> RequestError:
+        """The engine's own 4xx with its message; a 5xx in our words."""
+        if connection.status >= 500:
+            return await engine_failure(connection, self._request_id)
+        text = bytearray()
+        while len(text) < MAX_EVENT_BYTES and (piece := await connection.read()):
+            text += piece
+        status, answer = CHAT.refusal(connection.status, bytes(text), self._request_id)
+        fault = _parsed(answer).error or _Fault()
+        message = f"Stage task '{task}': {fault.message or 'the engine refused the request.'}"
+        code = fault.code if isinstance(fault.code, str) else None
+        return InvalidRequest(message, status=status, param=fault.param, code=code)
+
+
+def _fields(body: JsonObject) -> Fields:
+    return {key: msgspec.Raw(_encode(value)) for key, value in body.items()}
+
+
+def _parsed(text: bytes) -> _Completion:
+    try:
+        return _decode(text)
+    except NOT_JSON as error:
+        raise EngineError(f"The engine's answer is not the JSON it should be: {error}") from error
+
+
+def _usage_of(completion: _Completion) -> Usage:
+    if completion.usage is None:
+        return _no_usage
+    return Usage(completion.usage.prompt_tokens, completion.usage.completion_tokens or 0)
+
+
+async def _events(connection: Connection) -> AsyncIterator[bytes]:
+    """The data of each server-sent event but the last, `[DONE]`."""
+    buffer = b""
+    while piece := await connection.read():
+        *lines, buffer = (buffer + piece).split(b"\n")
+        if len(buffer) > MAX_EVENT_BYTES:
+            raise EngineError("An event of the engine's stream is too long.")
+        for line in lines:
+            if line.startswith(b"data:"):
+                data = line[5:].strip()
+                if data != b"[DONE]":  # read on to the answer's end, so that the connection is kept
+                    yield data

@@ -1,0 +1,117 @@
+"""Which of a client's parameters a pipeline takes, and what becomes of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import JsonValue
+
+from gateway.config.document import JsonObject
+from gateway.errors import InvalidRequest
+
+# Goes to every call of every stage, over the stage's and the task's defaults.
+SHARED = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+        "cache_salt",
+    }
+)
+# Caps every call: the smaller of it and the stage's own counts.
+CAPS = ("max_completion_tokens", "max_tokens")
+# Read elsewhere, or labels that change nothing in the answer.
+READ_ELSEWHERE = frozenset(
+    {
+        "model",
+        "messages",
+        "prompt",
+        "response_format",
+        "stream",
+        "stream_options",
+        "user",
+        "session_id",
+        "metadata",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+    }
+)
+# Other parameters are taken only with a value that asks for nothing.
+ASKS_NOTHING: dict[str, Callable[[JsonValue], bool]] = {
+    "n": lambda value: value == 1,
+    "best_of": lambda value: value == 1,
+    "echo": lambda value: value is False,
+    "store": lambda value: value is False,
+    "logprobs": lambda value: value is False,
+    "top_logprobs": lambda value: value == 0,
+    "tools": lambda value: value == [],
+    "tool_choice": lambda value: value in ("none", "auto"),
+    "parallel_tool_calls": lambda value: isinstance(value, bool),
+    "stop": lambda value: value in ("", []),
+    "logit_bias": lambda value: value == {},
+    "modalities": lambda value: value == ["text"],
+    "service_tier": lambda value: value in ("auto", "default"),
+    "verbosity": lambda value: value == "medium",
+    "ignore_eos": lambda value: value is False,
+    "min_tokens": lambda value: value == 0,
+    "include_reasoning": lambda value: isinstance(value, bool),
+    "use_beam_search": lambda value: value is False,
+}
+# Of what a task would honour, what cannot change what a pipeline's answer means: its stages have their own.
+WISHES: dict[str, Callable[[JsonValue], bool]] = {
+    "reasoning_effort": lambda value: True,
+    "reasoning": lambda value: True,
+    "thinking": lambda value: value != {"type": "disabled"},
+    "truncation": lambda value: value == "auto",
+}
+
+
+def take_wishes(asked: JsonObject) -> list[str]:
+    """Take what is harmless in a pipeline out of a request; the names of that."""
+    taken = [key for key, value in asked.items() if key in WISHES and WISHES[key](value)]
+    for key in taken:
+        del asked[key]
+    config = asked.get("output_config")
+    if isinstance(config, dict) and "effort" in config:
+        asked["output_config"] = {key: value for key, value in config.items() if key != "effort"}
+        taken.append("output_config.effort")
+    return taken
+
+
+def shared_sampling(body: JsonObject, pipeline: str) -> tuple[JsonObject, int | None]:
+    """The sampling for every stage, and the client's cap on tokens per call. Raises InvalidRequest."""
+    shared: JsonObject = {}
+    cap: int | None = None
+    for name, value in body.items():
+        if value is None or name in READ_ELSEWHERE:
+            continue
+        if name in SHARED:
+            shared[name] = value
+        elif name in CAPS:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InvalidRequest(f"'{name}' must be a whole number of at least 1", param=name)
+            cap = value if cap is None else min(cap, value)
+        elif name not in ASKS_NOTHING or not ASKS_NOTHING[name](value):
+            raise InvalidRequest(
+                f"'{pipeline}' is a pipeline and cannot honour '{name}'; omit it, or call one of its tasks",
+                param=name,
+                code="unsupported_parameter",
+            )
+    return shared, cap
+
+
+def stage_sampling(defaults: JsonObject, shared: JsonObject, cap: int | None) -> JsonObject:
+    """The sampling of one call: the stage's defaults, the client's over them, tokens capped."""
+    sampling = {**defaults, **shared}
+    if cap is None:
+        return sampling
+    own = [sampling.pop(name, None) for name in CAPS]
+    sampling["max_tokens"] = min([cap, *(value for value in own if isinstance(value, int))])
+    return sampling

@@ -1,0 +1,88 @@
+"""Counts tokens, calls and time of each stage of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from gateway.config.document import JsonObject
+from gateway.pipeline.compile import Stage
+from gateway.pipeline.stages.task_calls import Answer
+
+
+@dataclass(slots=True)
+class _StageTally:
+    stage: Stage
+    adapter: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    calls: int = 0
+    errors: int = 0
+    fallbacks: int = 0
+    begin_s: float | None = None
+    end_s: float = 0.0
+
+    def rendered(self, zero_s: float) -> JsonObject:
+        begin_s = zero_s if self.begin_s is None else self.begin_s
+        rendered: JsonObject = {
+            "stage": self.stage.id,
+            "task": self.stage.task,
+            "adapter": self.adapter,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "calls": self.calls,
+            "errors": self.errors,
+            "start_ms": round((begin_s - zero_s) * 1e3, 1),
+            "ms": round(max(self.end_s - begin_s, 0.0) * 1e3, 1) if self.calls else 0.0,
+        }
+        if self.fallbacks:
+            rendered["fallbacks"] = self.fallbacks
+        return rendered
+
+
+class Tally:
+    """One request's sums; times are milliseconds since its beginning."""
+
+    def __init__(self, stages: tuple[Stage, ...], clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._zero_s = clock()
+        self._stages = {stage.id: _StageTally(stage) for stage in stages}
+
+    @contextmanager
+    def call(self, stage: Stage) -> Iterator[None]:
+        """Around each call of a stage: its time runs from the first call's begin to the last one's end."""
+        tally = self._stages[stage.id]
+        tally.calls += 1
+        if tally.begin_s is None:
+            tally.begin_s = self._clock()
+        try:
+            yield
+        finally:
+            tally.end_s = self._clock()
+
+    def add(self, stage: Stage, answer: Answer) -> None:
+        tally = self._stages[stage.id]
+        tally.adapter = answer.adapter or tally.adapter
+        tally.fallbacks += answer.fallback
+        tally.prompt_tokens += answer.usage.prompt_tokens
+        tally.completion_tokens += answer.usage.completion_tokens
+
+    def error(self, stage: Stage) -> None:
+        """An element has no answer from this stage."""
+        self._stages[stage.id].errors += 1
+
+    def usage(self) -> JsonObject:
+        """OpenAI's usage, summed, with `stages` added."""
+        tallies = self._stages.values()
+        prompt_tokens = sum(tally.prompt_tokens for tally in tallies)
+        completion_tokens = sum(tally.completion_tokens for tally in tallies)
+        stages: list[JsonValue] = [tally.rendered(self._zero_s) for tally in tallies]
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+            "stages": stages,
+        }

@@ -1,0 +1,399 @@
+"""One request to the engine and its bytes back, as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+
+import msgspec
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.admission.background import Background
+from gateway.admission.death_guard import DeathGuard, Turn
+from gateway.admission.limits import Admission
+from gateway.dialects.dialect import Dialect
+from gateway.errors import EngineError, GatewayTimeout, RequestError, Unavailable, internal_error
+from gateway.http.engine_connection import Connection, ConnectTimeout, Disconnected, Segments, Unreachable
+from gateway.http.engine_pool import Upstream
+from gateway.http.event_stream import EventStream
+from gateway.relay.request_record import COLD, Exchange, HeaderList
+from gateway.routing.replica import Replica
+from gateway.routing.replicas import Replicas
+from gateway.routing.table import Route
+
+logger = logging.getLogger("gateway.relay.relay")
+
+MAX_ERROR_BYTES = 64 * 1024
+"""More of an engine's error answer than this is not read."""
+
+UNREACHABLE = "engine_unreachable"
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+"""A whole answer larger than this is not collected."""
+
+
+class Relay:
+    """Admission, the engine, and the way back."""
+
+    def __init__(self, replicas: Replicas, admission: Admission, guard: DeathGuard) -> None:
+        self._replicas = replicas
+        self._guard = guard
+        self._admission = admission
+        self._background = Background(admission)
+
+    @property
+    def replicas(self) -> Replicas:
+        return self._replicas
+
+    @property
+    def guard(self) -> DeathGuard:
+        return self._guard
+
+    @contextlib.contextmanager
+    def pinned(self, tasks: Iterable[str], sticky: bytes) -> Iterator[Mapping[str, Route]]:
+        """The routes of several tasks as they are now; until the end none of their adapters is unloaded.
+
+        Raises ModelNotFound.
+        """
+        table = self._replicas.table
+        routes = {task: table.find(task).pick(sticky) for task in tasks}
+        with self._admission.hold({route.adapter_id for route in routes.values() if route.adapter_id}):
+            yield routes
+
+    async def begin(
+        self,
+        exchange: Exchange,
+        route: Route,
+        body: Segments,
+        *,
+        begun: bool = False,
+        let_in: bool = False,
+    ) -> Connection:
+        """Admit a request and send it; its answer has begun. `end` must follow, and early it aborts it.
+
+        `begun`: it is part of one that was let in before (`Replicas.pick`); `let_in`: with room for it.
+
+        Raises RateLimited (429), Unavailable (503), EngineError (502), GatewayTimeout (504); then all is
+        given back already.
+        """
+        exchange.route = route
+        turn = await self._guard.admit(body)
+        try:
+            return await self._begin(exchange, route, body, turn, begun, let_in)
+        except BaseException:
+            if turn is not None:
+                turn.give_back()
+            raise
+
+    async def _begin(
+        self, exchange: Exchange, route: Route, body: Segments, turn: Turn | None, begun: bool, let_in: bool
+    ) -> Connection:
+        # An engine that is not there is no reason to wait for a place.
+        replica = self._replicas.pick(route, begun=begun)
+        admission, adapter_id = self._admission, route.adapter_id
+        admission.last_request_at = exchange.arrived
+        gate = None if exchange.behind else admission.try_enter(route.name, adapter_id)
+        if gate is None:
+            waited_from = time.perf_counter()
+            if exchange.behind:
+                await self._background.enter(route.name, adapter_id)
+                exchange.beside = True
+            else:
+                gate = await admission.enter(route.name, adapter_id, let_in=let_in)
+            exchange.queue_s += time.perf_counter() - waited_from
+            waited = True
+        else:
+            waited = False
+        exchange.gate, exchange.turn = gate, turn
+        try:
+            exchange.begin(route)
+            if waited:
+                replica = self._replicas.pick(route, begun=True)  # the wait may have outlived the first one
+            connection = await self._send(exchange, route, replica, body)
+        except BaseException:
+            self._give_back(exchange)
+            raise
+        exchange.engine_s = time.perf_counter() - exchange.sent
+        exchange.status = connection.status
+        return connection
+
+    async def _send(self, exchange: Exchange, route: Route, replica: Replica, body: Segments) -> Connection:
+        """To an engine that takes it: one that takes no connection was sent nothing, and another is asked."""
+        tried: list[Replica] = []
+        exchange.body = body
+        while True:
+            exchange.replica = replica.name
+            exchange.sent = time.perf_counter()
+            try:
+                connection = await replica.upstream.exchange(exchange.dialect.path, body, exchange.request_id)
+            except (EngineError, GatewayTimeout) as error:
+                self.failed(replica.upstream, error)
+                tried.append(replica)
+                unsent = error.code == UNREACHABLE or isinstance(error, ConnectTimeout)
+                raced = isinstance(error, Unreachable) and error.raced
+                if raced or isinstance(error, Disconnected):
+                    self._guard.fell(replica.upstream.process, exchange.body, answered=False)
+                if raced and exchange.turn is None:  # it may have ended this one: no other is ended by it now
+                    exchange.turn = await self._guard.admit(body)
+                other = self._replicas.other(route, tried) if unsent else None
+                if other is None:
+                    raise
+                replica = other
+            else:
+                if replica.failures:
+                    replica.answered()
+                return connection
+
+    def failed(self, upstream: Upstream, error: RequestError) -> None:
+        """An exchange ended before its answer had begun: others are asked first for a while."""
+        nobody = isinstance(error.__cause__, (ConnectionRefusedError, FileNotFoundError))
+        self._replicas.failed(upstream, gone=nobody)
+
+    def try_begin(self, exchange: Exchange, route: Route, body: Segments) -> Connection | None:
+        """As `begin`, but only where nothing has to be waited for, else None; the answer is yet to come.
+
+        Raises Unavailable (503).
+        """
+        replica = self._replicas.pick(route)
+        if replica.failures:
+            return None  # `begin` sees whether it is well again
+        if self._guard.watches() and self._guard.verdict(body) != "free":
+            return None
+        gate = self._admission.try_enter(route.name, route.adapter_id)
+        if gate is None:
+            return None
+        connection: Connection | None = None
+        exchange.route, exchange.gate = route, gate
+        exchange.body = body
+        try:
+            connection = replica.upstream.try_exchange(exchange.dialect.path, body, exchange.request_id)
+            if connection is None:
+                self._give_back(exchange)
+                return None
+            exchange.begin(route)
+        except BaseException:
+            if connection is not None:
+                connection.owner.finish(connection)
+            self._give_back(exchange)
+            raise
+        self._admission.last_request_at = exchange.arrived
+        exchange.replica = replica.name
+        exchange.sent = time.perf_counter()
+        return connection
+
+    def end(self, exchange: Exchange, connection: Connection) -> None:
+        """Give connection and place back; an answer that is not complete is aborted in the engine."""
+        try:
+            self._judge(exchange, connection)
+            connection.owner.finish(connection)
+        finally:
+            self._give_back(exchange)
+
+    def _judge(self, exchange: Exchange, connection: Connection) -> None:
+        """What an exchange's end says of the engine: it may have died of it, or has borne it."""
+        failed = exchange.broken or (connection.status >= 500 and connection.status != 503)
+        if failed or isinstance(connection.error, Disconnected):
+            self._guard.fell(connection.owner.process, exchange.body, answered=failed)
+        elif exchange.turn is not None and connection.complete and connection.error is None:
+            self._guard.answered(exchange.turn.digest)
+
+    def _give_back(self, exchange: Exchange) -> None:
+        turn, exchange.turn = exchange.turn, None
+        if turn is not None:
+            turn.give_back()
+        gate, exchange.gate = exchange.gate, None
+        adapter_id = exchange.route.adapter_id if exchange.route else None
+        if gate is not None:
+            exchange.release()
+            self._admission.leave(gate, adapter_id)
+        elif exchange.beside:
+            exchange.beside = False
+            exchange.release()
+            self._background.leave(adapter_id)
+
+    async def forward(
+        self,
+        exchange: Exchange,
+        route: Route,
+        body: Segments,
+        send: Send,
+        *,
+        usage_wanted: bool = True,
+    ) -> None:
+        """Ask the engine and pass its answer on. Raises RequestError only before the first byte went out.
+
+        `usage_wanted`: a stream's usage event goes to the client too.
+        """
+        dialect = exchange.dialect
+        connection = await self.begin(exchange, route, body)
+        try:
+            if connection.status >= 500:
+                raise await engine_failure(connection, exchange.request_id)
+            content_type = b"application/json"
+            for name, value in connection.headers:
+                if name == b"content-type":
+                    content_type = value
+            if content_type.startswith(b"text/event-stream"):
+                await self._stream(exchange, connection, content_type, dialect.events(usage_wanted), send)
+                return
+            answer = await read_whole(connection)
+            exchange.engine_s = time.perf_counter() - exchange.sent
+            if connection.status == 200:
+                exchange.usage = dialect.usage_of(answer)
+            else:
+                exchange.status, answer = exchange.refusal(connection.status, answer)
+            if exchange.begun:  # a refusal in a stream that has begun
+                await send_last_event(send, dialect, answer)
+                exchange.finished()
+                return
+            headers = exchange.headers()
+            headers.append((b"content-type", content_type))
+            headers.append((b"content-length", b"%d" % len(answer)))
+            await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
+            await send({"type": "http.response.body", "body": answer, "more_body": False})
+            exchange.finished()
+        finally:
+            self.end(exchange, connection)
+
+    async def _stream(
+        self, exchange: Exchange, connection: Connection, content_type: bytes, events: EventStream, send: Send
+    ) -> None:
+        """Event by event; an engine that breaks off leaves an SSE error event and a proper end."""
+        if not exchange.begun:
+            headers = exchange.headers()
+            headers.append((b"content-type", content_type))
+            headers.append((b"cache-control", b"no-cache"))
+            await send({"type": "http.response.start", "status": connection.status, "headers": headers})
+        try:
+            while piece := await connection.read():
+                if exchange.first_token_s is None:
+                    exchange.first_token_s = time.perf_counter() - exchange.arrived
+                piece = events.feed(piece)
+                exchange.events = events.events
+                if piece:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            last = events.rest()
+            exchange.broken = events.broken
+        except RequestError as error:
+            logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
+            dialect = exchange.dialect
+            await send_last_event(send, dialect, dialect.error_body(error, exchange.request_id))
+            exchange.failed(error)
+            return
+        except Exception:
+            logger.exception("request %s: stream broken off", exchange.request_id.decode())
+            fault, dialect = internal_error(), exchange.dialect
+            await send_last_event(send, dialect, dialect.error_body(fault, exchange.request_id))
+            exchange.failed(fault)
+            return
+        exchange.usage = events.usage
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+        exchange.finished()
+
+
+async def send_last_event(send: Send, dialect: Dialect, error_body: bytes) -> None:
+    """An error's event, and the proper end of a stream."""
+    await send({"type": "http.response.body", "body": dialect.last_event(error_body), "more_body": False})
+
+
+async def read_whole(connection: Connection) -> bytes:
+    """The rest of an answer. Raises EngineError where it is too large or breaks off, GatewayTimeout."""
+    answer = await connection.read()
+    if connection.complete and not connection.unread:
+        return answer
+    pieces = [answer]
+    size = len(answer)
+    while piece := await connection.read():
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_ANSWER_BYTES:
+            raise EngineError(f"The engine's answer is larger than {MAX_ANSWER_BYTES} bytes.")
+    return b"".join(pieces)
+
+
+async def engine_failure(connection: Connection, request_id: bytes) -> EngineError | Unavailable:
+    """An engine's own 5xx: its text goes to the log, since it may hold paths and addresses."""
+    text = bytearray()
+    while len(text) < MAX_ERROR_BYTES and (piece := await connection.read()):
+        text += piece
+    return failure_of(connection.status, bytes(text), request_id)
+
+
+def failure_of(status: int, text: bytes, request_id: bytes) -> EngineError | Unavailable:
+    """What a client is told of an engine's 5xx, whose text is logged."""
+    shown = text[:2000].decode(errors="replace")
+    logger.error("request %s: the engine answered %d: %r", request_id.decode(), status, shown)
+    if status == 503:
+        return Unavailable("The engine is overloaded.", code="overloaded", retry_after_s=1)
+    return EngineError("The engine failed on this request; its log says why.", status=status)
+
+
+def error_answer(
+    error: RequestError, request_id: bytes, dialect: Dialect | None = None, *, cold: bool = False
+) -> tuple[int, HeaderList, bytes]:
+    """An error in the dialect's envelope, without one in OpenAI's: status, headers, body."""
+    body = dialect.error_body(error, request_id) if dialect else msgspec.json.encode(error.envelope)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", request_id),
+    ]
+    if dialect is not None:
+        headers += dialect.id_headers(request_id)
+    if cold:
+        headers.append(COLD)
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    return error.status, headers, body
+
+
+class _Client(Protocol):
+    """What this project's own server says of the client (`http_cycle.Cycle`)."""
+
+    task: asyncio.Task[None] | None
+
+    def on_leave(self, leave: Callable[[], None]) -> None: ...
+
+
+async def until_client_leaves(work: Awaitable[None], scope: Scope, receive: Receive) -> bool:
+    """Run `work` to its end, or cancel it when the client leaves; False when it left.
+
+    The cancellation can only arrive while `work` is suspended, so it is always `work` that sees it. The own
+    server tells of a client that leaves; under another, `receive` does, since after a request's body it
+    returns only at the disconnect.
+    """
+    extensions = scope.get("extensions")
+    client: _Client | None = extensions.get("gateway.client") if extensions else None
+    running = client.task if client is not None else asyncio.current_task()
+    assert running is not None
+    left = over = False
+
+    def leave(_: asyncio.Future[Message] | None = None) -> None:
+        nonlocal left
+        if not over:
+            left = True
+            running.cancel()
+
+    gone: asyncio.Future[Message] | None = None
+    if client is not None:
+        client.on_leave(leave)
+    else:
+        gone = asyncio.ensure_future(receive())
+        gone.add_done_callback(leave)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not left:
+            raise
+        running.uncancel()
+        return False
+    else:
+        return True
+    finally:
+        over = True
+        if gone is not None:
+            gone.cancel()

@@ -1,0 +1,192 @@
+"""One request's record: what was asked, where its time went, how it ended. It is counted once, at its end."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.admission.death_guard import Turn
+from gateway.admission.limits import Gate
+from gateway.dialects.dialect import Asked, Dialect
+from gateway.errors import RequestError
+from gateway.http.engine_connection import Segments
+from gateway.http.event_stream import Usage
+from gateway.metrics.counters import Metrics, Series
+from gateway.routing.table import Route
+
+HeaderList = list[tuple[bytes, bytes]]
+
+BATCH = "batch"
+"""The origin of a batch's request."""
+LOW_PRIORITY = msgspec.Raw(b"100")
+"""What comes behind, in vLLM's priority scheduling: a larger number comes later; clients' requests have 0."""
+
+COLD = (b"x-gateway-cold", b"true")
+"""The header of an answer that waited for an engine to start."""
+
+MOST_NAMED = 32
+"""Of ignored parameters, which are the client's own words."""
+_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
+
+
+def ignored_header(names: Sequence[str]) -> HeaderList:
+    """`x-gateway-ignored`, where there is something to name; what a header cannot hold is called `other`."""
+    if not names:
+        return []
+    shown = dict.fromkeys(name if _NAME.fullmatch(name) else "other" for name in names)
+    return [(b"x-gateway-ignored", ",".join(list(shown)[:MOST_NAMED]).encode())]
+
+
+class Exchange:
+    """A request of a client's, a pipeline stage's or a batch's (`origin`: "client", "pipeline", "batch").
+
+    Times are seconds of `time.perf_counter`.
+    """
+
+    __slots__ = (
+        "_metrics",
+        "_series",
+        "arrived",
+        "begun",
+        "behind",
+        "beside",
+        "body",
+        "broken",
+        "cold",
+        "dialect",
+        "engine_s",
+        "events",
+        "first_token_s",
+        "gate",
+        "ignored",
+        "length",
+        "origin",
+        "prompt",
+        "queue_s",
+        "replica",
+        "request_id",
+        "route",
+        "sent",
+        "status",
+        "turn",
+        "usage",
+    )
+
+    def __init__(self, metrics: Metrics, request_id: bytes, dialect: Dialect, origin: str = "client") -> None:
+        self._metrics = metrics
+        self._series: Series | None = None
+        self.request_id = request_id
+        self.dialect = dialect
+        self.origin = origin
+        self.behind = origin == BATCH
+        """It comes behind every client's, at the gateway (`background`) and at the engine."""
+        self.beside = False
+        """It has a place beside the bounds."""
+        self.arrived = time.perf_counter()
+        self.route: Route | None = None
+        self.gate: Gate | None = None
+        self.replica = ""
+        self.body: Segments = ()
+        """What the engine was sent: its digest is made where the engine dies meanwhile."""
+        self.broken = False
+        """The engine ended the answer, which had begun well, with an error."""
+        self.turn: Turn | None = None
+        self.queue_s = 0.0
+        self.prompt: msgspec.Raw | None = None
+        """The client's own conversation, to be looked through where the engine refuses it."""
+        self.ignored: list[str] = []
+        """What it has of parameters, or members of them, that were taken and have no effect."""
+        self.length: tuple[str, int] | None = None
+        """The parameter that bounds the answer's length, and the longest prompt that leaves room for that."""
+        self.cold = False
+        """It waited for an engine to start."""
+        self.begun = False
+        """The head of its answer, an event stream's, went out while it waited."""
+        self.sent = 0.0
+        self.engine_s = 0.0
+        """Until the engine's answer began, or for a whole answer ended."""
+        self.first_token_s: float | None = None
+        self.status = 0
+        self.usage: Usage | None = None
+        self.events = 0
+
+    def begin(self, route: Route) -> None:
+        """It has its place, and runs from now on as far as the gauges know."""
+        self.route = route
+        self._series = self._metrics.series(route.name, route.adapter_id or "", self.origin)
+        self._series.enter()
+
+    def release(self) -> None:
+        """Its place is free again."""
+        if self._series is not None:
+            self._series.leave()
+
+    def finished(self) -> None:
+        """Answered to the end, whatever the status."""
+        assert self._series is not None
+        self._count_ignored()
+        usage = self.usage
+        self._series.finished(
+            self.status,
+            time.perf_counter() - self.arrived,
+            self.queue_s,
+            self.first_token_s,
+            usage.prompt_tokens if usage else 0,
+            (usage.completion_tokens or 0) if usage else 0,
+        )
+
+    def failed(self, error: RequestError) -> None:
+        """Ended with an error of ours, before or after it had its place."""
+        code = error.code or error.kind
+        if self._series is not None:
+            self._count_ignored()
+            self._series.failed(code, error.status, time.perf_counter() - self.arrived)
+        else:
+            name = self.route.name if self.route else ""
+            self._metrics.refused(name, code, error.status, self.origin)
+
+    def cancelled(self) -> None:
+        """The client left before the answer's end."""
+        series = self._series
+        if series is None:
+            name = self.route.name if self.route else ""
+            series = self._metrics.series(name, "", self.origin)
+        else:
+            self._count_ignored()
+        series.cancelled(time.perf_counter() - self.arrived, self.events)
+
+    def _count_ignored(self) -> None:
+        for label in {self.dialect.label_of(name) for name in self.ignored}:
+            self._metrics.ignored(label)
+
+    def refusal(self, status: int, answer: bytes) -> tuple[int, bytes]:
+        """Status and body for the client where the engine refused."""
+        system = self.route is not None and self.route.contract.system_message is not None
+        return self.dialect.refusal(status, answer, self.request_id, Asked(self.prompt, system))
+
+    def headers(self) -> HeaderList:
+        """The answer's own headers: who answered, and what was waited for, in milliseconds."""
+        assert self.route is not None
+        if self.length is not None and self.usage is not None:
+            name, room = self.length
+            if self.usage.prompt_tokens > room and name not in self.ignored:
+                self.ignored.append(name)  # the engine itself lowered it to what the prompt left
+        now = time.perf_counter()
+        overhead_s = max(0.0, now - self.arrived - self.engine_s - self.queue_s)
+        headers = [
+            (b"x-request-id", self.request_id),
+            (b"x-gateway-task", self.route.name_bytes),
+            (b"x-gateway-adapter", self.route.adapter_bytes),
+            (b"x-gateway-replica", self.replica.encode()),
+            (b"x-gateway-queue-ms", b"%.1f" % (self.queue_s * 1000)),
+            (b"x-gateway-overhead-ms", b"%.2f" % (overhead_s * 1000)),
+            *self.dialect.id_headers(self.request_id),
+        ]
+        if self.cold:
+            headers.append(COLD)
+        if self.ignored:
+            headers += ignored_header(self.ignored)
+        return headers

@@ -1,0 +1,113 @@
+"""Requests that wait for an engine to start: a bounded room, which a waiter leaves without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.types import Send
+
+from gateway.admission.limits import share
+from gateway.errors import Unavailable
+from gateway.relay.request_record import Exchange, ignored_header
+from gateway.routing.replicas import Replicas
+
+HEARTBEAT_S = 4.0
+"""A stream hears from us at least every 5 s."""
+
+
+LOOK_S = 0.5
+"""Without a control plane nothing is announced: whether it is worth waiting for one is asked this often."""
+
+
+class WaitingRoom:
+    """The load goes on whoever leaves: it is the control plane's."""
+
+    def __init__(self, replicas: Replicas, worker: int = 0, *, heartbeat_s: float = HEARTBEAT_S) -> None:
+        bounds = replicas.config.gateway
+        self._replicas = replicas
+        self._most = share(bounds.max_cold_waiting, worker, bounds.workers)
+        self._timeout_s = bounds.cold_timeout_s
+        self._heartbeat_s = heartbeat_s
+        self.waiting = 0
+        self.wanted = asyncio.Event()
+        """Somebody waits; whoever can ask for an engine looks at it."""
+
+    async def wait(self, exchange: Exchange, name: str, beat: Callable[[], Awaitable[None]] | None) -> None:
+        """Until the model can be answered, or is no more; `beat` is called every few seconds.
+
+        Raises Unavailable (503) where it never will be, the room is full, or the time is over.
+        """
+        replicas = self._replicas
+        if replicas.servable(name):
+            return
+        if not replicas.may_come():
+            raise replicas.unavailable(replicas.table.get(name))
+        if self.waiting >= self._most:
+            raise Unavailable(
+                f"{self.waiting} requests wait for the engine to start, the most that may.",
+                retry_after_s=replicas.rest_s(),
+            )
+        began = time.perf_counter()
+        exchange.cold = True
+        self.waiting += 1
+        self.wanted.set()
+        try:
+            await self._until_servable(name, beat, began)
+        finally:
+            self.waiting -= 1
+            exchange.queue_s += time.perf_counter() - began
+
+    async def _until_servable(
+        self, name: str, beat: Callable[[], Awaitable[None]] | None, began: float
+    ) -> None:
+        replicas = self._replicas
+        next_beat = began + self._heartbeat_s
+        while not replicas.servable(name) and replicas.table.get(name) is not None:
+            now = time.perf_counter()
+            rest_s = began + self._timeout_s - now
+            if rest_s <= 0 or not replicas.may_come():
+                raise replicas.unavailable(replicas.table.get(name))
+            if beat is not None and now >= next_beat:
+                await beat()
+                next_beat = time.perf_counter() + self._heartbeat_s
+                continue
+            if beat is not None:
+                rest_s = min(rest_s, next_beat - now)
+            if not replicas.control_alive:
+                rest_s = min(rest_s, LOOK_S)
+            try:
+                async with asyncio.timeout(rest_s):
+                    await replicas.news.wait()
+            except TimeoutError:
+                continue
+
+
+class Heartbeat:
+    """Comments in a stream that has begun before its answer; clients of server-sent events skip them."""
+
+    def __init__(self, replicas: Replicas, exchange: Exchange, send: Send) -> None:
+        self._replicas = replicas
+        self._exchange = exchange
+        self._send = send
+
+    async def __call__(self) -> None:
+        """What the engine is doing."""
+        exchange = self._exchange
+        if not exchange.begun:
+            exchange.begun = True
+            name = exchange.route.name_bytes if exchange.route else b""
+            headers = [
+                (b"x-request-id", exchange.request_id),
+                (b"x-gateway-task", name),
+                (b"x-gateway-cold", b"true"),
+                *exchange.dialect.id_headers(exchange.request_id),
+                *ignored_header(exchange.ignored),
+                (b"content-type", b"text/event-stream; charset=utf-8"),
+                (b"cache-control", b"no-cache"),
+            ]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        stage, running_s = self._replicas.stage()
+        line = f": engine starting ({stage}), {running_s:.0f} s\n\n".encode()
+        await self._send({"type": "http.response.body", "body": line, "more_body": True})

@@ -1,0 +1,124 @@
+"""One engine as the gateway sees it, and what the gateway itself asks it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from gateway.config.snapshot import EngineStatus
+from gateway.errors import RequestError
+from gateway.http.engine_connection import Address
+from gateway.http.engine_pool import Upstream
+
+EJECTED_S = 1.0
+LONGEST_EJECTED_S = 30.0
+PROBE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineModel:
+    """One entry of the engine's own model list."""
+
+    id: str
+    root: str | None
+    parent: str | None
+    max_model_len: int | None
+    created: int
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """A ready engine, or one that is on its way out."""
+
+    name: str
+    upstream: Upstream
+    status: EngineStatus
+    loaded: frozenset[str] = frozenset()
+    models: Mapping[str, EngineModel] = field(default_factory=lambda: MappingProxyType({}))
+    failures: int = 0
+    """Rests in a row without an answer between them."""
+    ejected_until: float = 0.0
+
+    def same(self, engine: EngineStatus) -> bool:
+        """Whether it is still that process at that place."""
+        status = self.status
+        return (status.url, status.started_at, status.pid) == (engine.url, engine.started_at, engine.pid)
+
+    def failed(self) -> None:
+        """It did not answer: others are asked first for a while, each time for longer."""
+        now = time.monotonic()
+        if now < self.ejected_until:
+            return  # of the requests that it let down together, the first has said so
+        self.failures += 1
+        self.ejected_until = now + min(EJECTED_S * 2 ** (self.failures - 1), LONGEST_EJECTED_S)
+
+    def answered(self) -> None:
+        """It is well."""
+        self.failures = 0
+        self.ejected_until = 0.0
+
+    async def completes(self, base: str) -> bool:
+        """Whether a real completion on the base works now."""
+        body = json.dumps({"model": base, "prompt": "1", "max_tokens": 1, "temperature": 0})
+        try:
+            status, _ = await fetch(self.upstream, b"/v1/completions", body.encode())
+        except RequestError:
+            return False
+        return status == 200
+
+    async def describe(self) -> None:
+        """Ask what `/v1/models` says beside the names; nothing is routed by it.
+
+        Raises RequestError, ValueError, LookupError, TypeError where it says nothing of use.
+        """
+        status, body = await fetch(self.upstream, b"/v1/models")
+        self.models = MappingProxyType(_models(status, body))
+
+
+def address_of(url: str) -> Address:
+    """`http://host:port` or `unix:/path`. Raises ValueError where it is neither."""
+    if url.startswith("unix:"):
+        return Address(uds=url.removeprefix("unix:"))
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError(f"{url!r} names no host")
+    return Address(host=parts.hostname, port=parts.port or 80)
+
+
+def _models(status: int, body: bytes) -> dict[str, EngineModel]:
+    """What the engine lists. Raises ValueError, LookupError, TypeError where it is no such list."""
+    if status != 200:
+        raise ValueError(f"status {status}")
+    document = json.loads(body)
+    models: dict[str, EngineModel] = {}
+    for entry in document["data"]:
+        models[entry["id"]] = EngineModel(
+            entry["id"],
+            entry.get("root"),
+            entry.get("parent"),
+            entry.get("max_model_len"),
+            entry.get("created", 0),
+        )
+    return models
+
+
+async def fetch(upstream: Upstream, path: bytes, body: bytes | None = None) -> tuple[int, bytes]:
+    """The engine's own answer to a question of the gateway's; with a body it is posted.
+
+    Raises EngineError, GatewayTimeout.
+    """
+    if body is None:
+        connection = await upstream.get(path)
+    else:
+        connection = await upstream.exchange(path, (body,), b"gateway-ready")
+    try:
+        pieces: list[bytes] = []
+        while piece := await connection.read():
+            pieces.append(piece)
+        return connection.status, b"".join(pieces)
+    finally:
+        upstream.finish(connection)
