@@ -32,7 +32,7 @@ setup: ## build ./.venv (every other target does it first)
 ifeq ($(strip $(PYTHON)),)
 	@echo "error: Python 3.11 or later is needed and none was found; install it, or name it: make PYTHON=/path/to/python3 …" >&2; exit 2
 endif
-	@$(PYTHON) -m launch.setup_env
+	@$(PYTHON) -m launch.setup.environment
 
 demo: setup ## start everything on the demo configuration, name the concepts of the sample clusters, stop
 	@$(BIN)/lora-gateway demo
@@ -46,14 +46,14 @@ test-unit: setup ## run the tests that need no engine
 	@$(BIN)/python -m pytest -q tests/unit
 
 test-engine: setup ## run the tests on a real vLLM
-	@$(BIN)/python -m launch.demo_base
+	@$(BIN)/python -m launch.base.demo_base
 	@$(BIN)/python -m pytest -q tests/engine --dtype $(DTYPE)
 
 setup-clients: setup ## build ./.venv-clients, and what Node needs (test-clients does it first)
-	@$(PYTHON) -m launch.setup_env clients
+	@$(PYTHON) -m launch.setup.environment clients
 
 test-clients: setup-clients ## run the clients' own suites on a real vLLM, in an environment of their own (needs node and npm)
-	@$(BIN)/python -m launch.demo_base
+	@$(BIN)/python -m launch.base.demo_base
 	@.venv-clients/bin/python -m pytest -q -c tests/clients/pytest.ini tests/clients
 
 check: setup ## lint, formatting, types
@@ -65,7 +65,7 @@ format: setup ## rewrite the code in the house's format
 	@$(BIN)/ruff format .
 
 docs: setup ## write docs/configuration.md anew
-	@$(BIN)/python -m launch.configuration_page
+	@$(BIN)/python -m launch.setup.configuration_page
 
 # torchvision, torchaudio and torchcodec from PyPI break at import beside a CPU torch, and text models need none of them.
 # triton is for GPUs only.
@@ -86,4 +86,4 @@ bench: setup ## measure overhead and scale beside nginx and the installed peers 
 	@$(BIN)/python -m launch.bench $(BENCH_ARGS)
 
 bench-peers: setup ## install the peers of the comparison, pinned, each into an environment of its own under .bench/
-	@$(BIN)/python -m launch.bench.peers
+	@$(BIN)/python -m launch.bench.overhead.peers

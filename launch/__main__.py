@@ -9,8 +9,8 @@ from pathlib import Path
 
 from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError, LoraGatewayError
-from launch.engine import run_engine
-from launch.signals import StopSignals
+from launch.machine.signals import StopSignals
+from launch.supervisor.prepare import run_engine
 
 
 def main(argv: Sequence[str] | None = None) -> int:

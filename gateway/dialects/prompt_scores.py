@@ -2,7 +2,7 @@
 
 vLLM 0.32 computes a prompt's log-probabilities with the LoRA slots of what is sampled beside it. Where an
 lm_head may have an adapter, that ends an engine on a CPU, writes beyond its buffers on a GPU, or answers by
-another request's adapter (`launch/prompt_rows.py`).
+another request's adapter (`launch/engine/vllm_plugin/prompt_rows.py`).
 """
 
 from __future__ import annotations

@@ -12,17 +12,18 @@ from typing import Annotated, TextIO
 import typer
 
 from gateway.errors import ConfigError
-from launch.bench import machine, report
-from launch.bench.check import TOLERANCE, read_result, regressions
-from launch.bench.engine_report import console, write_result
-from launch.bench.overhead import Plan, measure_streams, measure_whole
-from launch.bench.peers import Peer, read_peers
-from launch.bench.picture import draw
-from launch.bench.places import ENVIRONMENTS, RESULTS, ROOT, check_checkout, program
-from launch.bench.running import Cores, Programs, choose_cores
-from launch.bench.scale import ScalePlan, measure_scale
-from launch.bench.subjects import Checkout
-from launch.bench.summary import ratios, summarise
+from launch.bench.engine.report import console, write_result
+from launch.bench.overhead.overhead import Plan, measure_streams, measure_whole
+from launch.bench.overhead.peers import Peer, read_peers
+from launch.bench.overhead.scale import ScalePlan, measure_scale
+from launch.bench.overhead.subjects import Checkout
+from launch.bench.programs import machine
+from launch.bench.programs.places import ENVIRONMENTS, RESULTS, ROOT, check_checkout, program
+from launch.bench.programs.running import Cores, Programs, choose_cores
+from launch.bench.results import report
+from launch.bench.results.picture import draw
+from launch.bench.results.regression import TOLERANCE, read_result, regressions
+from launch.bench.results.summary import ratios, summarise
 
 LOG = "programs.log"
 
@@ -70,8 +71,8 @@ def bench_command(
     overhead_command(rounds=rounds, quick=quick)
     scale_command(rounds=rounds, quick=quick)
     if everything:
-        from launch.bench.engine import engine_command
-        from launch.bench.pipeline import pipeline_command
+        from launch.bench.engine.engine import engine_command
+        from launch.bench.pipeline.pipeline import pipeline_command
 
         options = [*(["--quick"] if quick else []), *(["--rounds", str(rounds)] if rounds else [])]
         _hand_over("engine", engine_command, options)
@@ -80,56 +81,56 @@ def bench_command(
 
 def engine_proxy(context: typer.Context) -> None:
     """A real vLLM, direct and through the gateway (engine --help lists its options)."""
-    from launch.bench.engine import engine_command
+    from launch.bench.engine.engine import engine_command
 
     _hand_over("engine", engine_command, context.args)
 
 
 def pipeline_proxy(context: typer.Context) -> None:
     """A pipeline against the same stages by hand (pipeline --help lists its options)."""
-    from launch.bench.pipeline import pipeline_command
+    from launch.bench.pipeline.pipeline import pipeline_command
 
     _hand_over("pipeline", pipeline_command, context.args)
 
 
 def churn_proxy(context: typer.Context) -> None:
     """Adapters exchanged under traffic, and whose answers come (churn --help lists its options)."""
-    from launch.bench.churn import churn_command
+    from launch.bench.faults.churn import churn_command
 
     _hand_over("churn", churn_command, context.args)
 
 
 def proof_proxy(context: typer.Context) -> None:
     """How often the proof of an adapter errs, on a real engine (proof --help lists its options)."""
-    from launch.bench.proof import proof_command
+    from launch.bench.faults.proof import proof_command
 
     _hand_over("proof", proof_command, context.args)
 
 
 def recovery_proxy(context: typer.Context) -> None:
     """Engine, supervisor and gateway killed under load (recovery --help lists its options)."""
-    from launch.bench.recovery import recovery_command
+    from launch.bench.faults.recovery import recovery_command
 
     _hand_over("recovery", recovery_command, context.args)
 
 
 def slots_proxy(context: typer.Context) -> None:
     """More adapters than LoRA slots, beside vLLM left alone (slots --help lists its options)."""
-    from launch.bench.slots import slots_command
+    from launch.bench.faults.slots import slots_command
 
     _hand_over("slots", slots_command, context.args)
 
 
 def beside_proxy(context: typer.Context) -> None:
     """A client's requests alone and beside a batch (beside --help lists its options)."""
-    from launch.bench.beside import beside_command
+    from launch.bench.faults.background import beside_command
 
     _hand_over("beside", beside_command, context.args)
 
 
 def bases_proxy(context: typer.Context) -> None:
     """What is planned for many bases, beside what is true of them (bases --help lists its options)."""
-    from launch.bench.bases import bases_command
+    from launch.bench.results.bases import bases_command
 
     _hand_over("bases", bases_command, context.args)
 

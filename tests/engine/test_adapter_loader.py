@@ -20,9 +20,9 @@ import torch
 from safetensors.torch import save_file
 
 from gateway.errors import ConfigError
-from launch.adapters import check_adapter
-from launch.served_classes import served_by
-from launch.shapes import Base, describe_base
+from launch.adapters.check import check_adapter
+from launch.base.lora_shapes import Base, describe_base
+from launch.base.served_classes import served_by
 
 with warnings.catch_warnings():  # torch warns of its own code
     warnings.simplefilter("ignore")

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from launch.wordnet import DEFAULT_FOLDER
+from launch.training.data.wordnet import DEFAULT_FOLDER
 from tests.engine.conftest import CONFIG, ROOT, RealStack
 
 pytestmark = pytest.mark.engine
@@ -74,7 +74,7 @@ def walk(real: RealStack, tmp_path: Path) -> Iterator[Walk]:
     before = models(real)
     yield Walk(tmp_path, real)
     if models(real) != before:  # a walk that broke off
-        command = [sys.executable, "-m", "launch.cli", "adapters", "remove", TASK]
+        command = [sys.executable, "-m", "launch.cli.main", "adapters", "remove", TASK]
         subprocess.run([*command, "--config", str(demo / "config.yaml")], cwd=ROOT, check=True)
 
 
@@ -87,7 +87,7 @@ def versions_in(text: str) -> list[str]:
 
 
 def test_the_walk_of_the_document(walk: Walk, real: RealStack) -> None:
-    walk.run("launch.tasks_data")
+    walk.run("launch.training.data.tasks")
     trained = walk.run("lora-gateway train")
     assert re.search(r"held out, \d+ examples: loss \S+ before, \S+ after", trained)
     assert "next: lora-gateway adapters add relationship configs/demo/adapters/my-relationship" in trained

@@ -122,7 +122,16 @@ def test_run_names_the_demos_clusters(real: RealStack, tmp_path: Path) -> None:
     source = tmp_path / "clusters.jsonl"
     source.write_text("".join((ROOT / "configs/demo/clusters.jsonl").read_text().splitlines(True)[:2]))
     output = tmp_path / "out.jsonl"
-    command = [sys.executable, "-m", "launch.cli", "run", "concept-naming", str(source), "-o", str(output)]
+    command = [
+        sys.executable,
+        "-m",
+        "launch.cli.main",
+        "run",
+        "concept-naming",
+        str(source),
+        "-o",
+        str(output),
+    ]
     done = subprocess.run(
         [*command, "--url", real.url, "--json"],
         cwd=ROOT,

@@ -6,10 +6,10 @@ import re
 import time
 
 from gateway.config.document import load_config
-from launch.base import resolve_base
-from launch.bench.churn import Plan, churn, learn, write_adapters
-from launch.control_client import ControlClient
-from launch.engine_http import served_models
+from launch.base.locate import resolve_base
+from launch.bench.faults.churn import Plan, churn, learn, write_adapters
+from launch.engine.http import served_models
+from launch.supervisor.control_client import ControlClient
 from tests.engine.conftest import CONFIG, RealStack
 
 REQUESTS = 120

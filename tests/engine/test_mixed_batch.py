@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from gateway.config.document import Config, load_config
-from launch.base import resolve_base
-from launch.bench.dummy_adapters import AdapterShape, write_dummy_adapter
-from launch.bench.engine_config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
-from launch.bench.engine_stack import running_stack
-from launch.bench.proof_trials import Traffic, load_scaled, try_proofs
-from launch.engine_http import load_adapter, served_models, unload_adapter
-from launch.hardware import has_slow_bfloat16
-from launch.ports import free_port
-from launch.proof import CLEAR, mistaken_for
-from launch.scoring import WRITTEN, Score, asker, distance
+from launch.base.locate import resolve_base
+from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
+from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
+from launch.bench.engine.stack import running_stack
+from launch.bench.faults.proof_trials import Traffic, load_scaled, try_proofs
+from launch.engine.canary import CLEAR, mistaken_for
+from launch.engine.http import load_adapter, served_models, unload_adapter
+from launch.engine.scoring import WRITTEN, Score, asker, distance
+from launch.machine.hardware import has_slow_bfloat16
+from launch.machine.ports import free_port
 from tests.engine.conftest import CONFIG, RealStack
 
 pytestmark = pytest.mark.engine

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from gateway.config.document import load_config
-from launch.base import resolve_base
-from launch.engine_http import load_adapter, unload_adapter
+from launch.base.locate import resolve_base
+from launch.engine.http import load_adapter, unload_adapter
 from tests.engine.conftest import CONFIG, RealStack
 
 pytestmark = pytest.mark.engine

@@ -19,7 +19,7 @@ from gateway.client import AdapterNotLoaded, ModelManager, OutputInvalid, get_mo
 from gateway.client.concepts import concept_schema
 from gateway.config.settings import DEMO_BASE
 from gateway.config.snapshot import read_snapshot
-from launch.bench.recovery_kills import is_alive
+from launch.bench.faults.recovery_kills import is_alive
 from tests.engine.asked import NAMING
 from tests.engine.conftest import ROOT, RealStack
 

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from gateway.config.document import load_config
-from launch.base import resolve_base
-from launch.bench.churn import SHAPE, STRENGTH
-from launch.bench.dummy_adapters import write_dummy_adapter
+from launch.base.locate import resolve_base
+from launch.bench.engine.dummy_adapters import write_dummy_adapter
+from launch.bench.faults.churn import SHAPE, STRENGTH
 from tests.engine.conftest import CONFIG, ROOT, RealStack
 
 REQUESTS = 6
@@ -25,7 +25,7 @@ GONE_S = 60.0
 def adapters(real: RealStack, *arguments: str) -> str:
     config = real.state / "shadow-config.json"
     config.write_text(json.dumps(json.loads(real.config.read_text()) | {"state_dir": str(real.state)}))
-    command = [sys.executable, "-m", "launch.cli", "adapters", *arguments, "--config", str(config)]
+    command = [sys.executable, "-m", "launch.cli.main", "adapters", *arguments, "--config", str(config)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout

@@ -6,7 +6,7 @@ import json
 import struct
 from pathlib import Path
 
-from launch.shapes import describe_base
+from launch.base.lora_shapes import describe_base
 
 LAYOUT: dict[str, object] = {
     "model_type": "llama",

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.config.document import Config
-from launch.bench.dummy_adapters import AdapterShape, write_dummy_adapter
-from launch.shapes import describe_base
+from launch.base.lora_shapes import describe_base
+from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
 from tests.unit.plant import FAKE, free_port
 
 LAYOUT = {

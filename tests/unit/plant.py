@@ -17,15 +17,15 @@ import httpx
 from gateway.config.document import Config
 from gateway.config.snapshot import EngineStatus, Snapshot, VersionStatus, read_snapshot
 from gateway.errors import ConfigError
-from launch.adapter_files import Origin
-from launch.adapter_store import AdapterStore
-from launch.adapters import Adapter, adapter_id, check_adapter
-from launch.command import EngineCommand
-from launch.desired import Desired, Version, Wanted
-from launch.managed import Means
-from launch.shapes import Base
-from launch.store import Store
-from launch.supervisor import Prepared, Supervisor
+from launch.adapters.check import Adapter, adapter_id, check_adapter
+from launch.adapters.store import AdapterStore
+from launch.adapters.versions import Desired, Version, Wanted
+from launch.base.lora_shapes import Base
+from launch.engine.argv import EngineCommand
+from launch.engine.managed import Means
+from launch.machine.files import Origin
+from launch.supervisor.database import Store
+from launch.supervisor.supervisor import Prepared, Supervisor
 
 ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "fake_vllm.py"
@@ -34,7 +34,7 @@ BUILD = "test"
 
 
 class Stop:
-    """`launch.signals.StopSignals` without signals."""
+    """`launch.machine.signals.StopSignals` without signals."""
 
     def __init__(self) -> None:
         self.count = 0

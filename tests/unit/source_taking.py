@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch.adapters import Adapter, check_adapter
-from launch.sources import fetch
+from launch.adapters.check import Adapter, check_adapter
+from launch.adapters.sources.fetch import fetch
 from tests.unit.adapter_folders import BASE, adapter
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

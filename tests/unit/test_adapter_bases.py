@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch.adapters import check_adapter
-from launch.base_names import same_model
-from launch.served_classes import served_by
-from launch.shapes import Base, describe_base
+from launch.adapters.check import check_adapter
+from launch.base.lora_shapes import Base, describe_base
+from launch.base.names import same_model
+from launch.base.served_classes import served_by
 from tests.unit.adapter_folders import GOOD, LAYOUT, Q, Shapes, adapter
 from tests.vllm_source import describe, registry
 

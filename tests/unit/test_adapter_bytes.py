@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch.adapters import check_adapter
-from launch.safetensors_header import BadHeader, read_header
+from launch.adapters.check import check_adapter
+from launch.base.safetensors_header import BadHeader, read_header
 from tests.unit.adapter_folders import BASE, GOOD, adapter, packed, weights
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

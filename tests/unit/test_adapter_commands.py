@@ -17,11 +17,11 @@ import httpx
 import pytest
 
 from gateway.errors import ConfigError
-from launch import cli
-from launch.adapter_commands import absolute_source, canary_percent, shadow_share
-from launch.adapters import Adapter
-from launch.state import sole_launch
-from launch.task_text import columns
+from launch.adapters.check import Adapter
+from launch.cli import main as cli
+from launch.cli.adapters import absolute_source, canary_percent, shadow_share
+from launch.cli.task_text import columns
+from launch.supervisor.lock import sole_launch
 from tests.unit.plant import ROOT, Plant, PlantOptions, adapter_folder, plant
 
 
@@ -583,7 +583,7 @@ def hold(made: Plant, *, after: bool = False) -> tuple[threading.Event, threadin
 async def lora_gateway(*arguments: str, state: str) -> asyncio.subprocess.Process:
     """The command as a program of its own."""
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "launch.cli", *arguments, "--state-dir", state),
+        *(sys.executable, "-m", "launch.cli.main", *arguments, "--state-dir", state),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -12,10 +12,11 @@ from typing import BinaryIO
 import pytest
 
 from gateway.errors import ConfigError
-from launch import adapter_copy, adapters
-from launch.adapter_copy import AdapterCopy
-from launch.adapter_files import Origin, open_regular
-from launch.adapter_store import AdapterStore
+from launch.adapters import check
+from launch.adapters import copy as adapter_copy
+from launch.adapters.copy import AdapterCopy
+from launch.adapters.store import AdapterStore
+from launch.machine.files import Origin, open_regular
 from tests.unit.adapter_folders import BASE, GOOD, adapter, weights
 
 WEIGHTS = "adapter_model.safetensors"
@@ -66,7 +67,7 @@ def test_new_adapter_is_read_once_and_a_kept_one_beside_its_copy(
         opened.append(path)
         return open_regular(path, roots)
 
-    monkeypatch.setattr(adapters, "open_regular", watched)
+    monkeypatch.setattr(check, "open_regular", watched)
     monkeypatch.setattr(store, "verify", lambda _: pytest.fail("there is no copy to look at"))
     monkeypatch.setattr(store, "path_of", lambda adapter_id: tmp_path / "kept" / adapter_id)
     with pytest.raises(pytest.fail.Exception):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch.adapter_files import Origin
-from launch.adapters import check_adapter, engine_rank
-from launch.shapes import describe_base
+from launch.adapters.check import check_adapter, engine_rank
+from launch.base.lora_shapes import describe_base
+from launch.machine.files import Origin
 from tests.unit.adapter_folders import BASE, GOOD, LAYOUT, Q, Shapes, adapter, weights
 
 UNSLOTHS = (

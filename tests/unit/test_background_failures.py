@@ -15,10 +15,10 @@ import pytest
 
 from gateway.config.snapshot import EngineStatus, ShadowStatus, decode_snapshot
 from gateway.routing.replicas import Replicas
-from launch.attached import Attached
-from launch.control import ControlServer
-from launch.desired import Version
-from launch.managed import Managed
+from launch.adapters.versions import Version
+from launch.engine.attached import Attached
+from launch.engine.managed import Managed
+from launch.supervisor.control_api import ControlServer
 from tests.unit.batch_stack import create, line, until
 from tests.unit.controlled import controlled
 from tests.unit.plant import Plant, PlantOptions
@@ -112,7 +112,7 @@ def test_an_idle_engine_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_changed_configuration_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launch.reloading.LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("launch.supervisor.reload.LOOK_EVERY_S", 0.01)
 
     async def work(made: Plant) -> None:
         failed = failing_once(monkeypatch, made.supervisor.reloading, "_look")
@@ -147,7 +147,7 @@ def test_the_control_socket_is_there_again(tmp_path: Path, monkeypatch: pytest.M
 def test_an_engine_whose_keeper_fails_is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launch.supervisor.KEPT_AGAIN_S", 0.01)
+    monkeypatch.setattr("launch.supervisor.supervisor.KEPT_AGAIN_S", 0.01)
     failing_once(monkeypatch, Managed, "_until_leaving")
 
     async def work(made: Plant) -> None:

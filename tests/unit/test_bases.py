@@ -15,19 +15,19 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.config.document import Config
-from launch import counting
-from launch.bench.bases import Truth, plan_base, verdict
+from launch.base.memory import cache, default_block_size, kv_bytes_per_token, slot_bytes, weight_bytes
+from launch.base.shape import counting
+from launch.base.shape.counting import skeletons_of
+from launch.base.shape.kv_layout import Storing, lay_out
+from launch.base.shape.model_shape import ModelShape, shape_of
+from launch.base.shape.skeleton import Skeleton
 from launch.bench.cli import build_bench_app
-from launch.counting import skeletons_of
-from launch.device_memory import DeviceMemory, named_card
-from launch.findings import errors
-from launch.kv_layout import Storing, lay_out
-from launch.memory import cache, default_block_size, kv_bytes_per_token, slot_bytes, weight_bytes
-from launch.model_shape import ModelShape, shape_of
-from launch.plan import MemoryPlan
-from launch.plan_command import plan_of
-from launch.plan_inputs import Asked
-from launch.skeleton import Skeleton
+from launch.bench.results.bases import Truth, plan_base, verdict
+from launch.cli.plan import plan_of
+from launch.planning.device_memory import DeviceMemory, named_card
+from launch.planning.findings import errors
+from launch.planning.inputs import Asked
+from launch.planning.plan import MemoryPlan
 
 ROWS = {
     row["name"]: row

@@ -11,18 +11,20 @@ import pytest
 
 from gateway.config.document import load_config
 from gateway.errors import ConfigError, EngineFailure
-from launch.bench import check, instructions, machine, payload, proc, report, wrk
 from launch.bench.cli import build_bench_app
-from launch.bench.mock import Connection, Engine
-from launch.bench.overhead import Plan, StreamCell, order
-from launch.bench.peers import read_peers
-from launch.bench.picture import draw, longest_bar
-from launch.bench.running import choose_cores
-from launch.bench.slow_readers import slope
-from launch.bench.stream_load import Expected, connect, percentile, request_bytes, run
-from launch.bench.subjects import gateway_document, render
-from launch.bench.summary import ratios, summarise
-from launch.process_memory import parent_of, tree
+from launch.bench.overhead import instructions, payload, wrk
+from launch.bench.overhead.mock_engine import Connection, Engine
+from launch.bench.overhead.overhead import Plan, StreamCell, order
+from launch.bench.overhead.peers import read_peers
+from launch.bench.overhead.slow_readers import slope
+from launch.bench.overhead.stream_load import Expected, connect, percentile, request_bytes, run
+from launch.bench.overhead.subjects import gateway_document, render
+from launch.bench.programs import machine, proc
+from launch.bench.programs.running import choose_cores
+from launch.bench.results import regression, report
+from launch.bench.results.picture import draw, longest_bar
+from launch.bench.results.summary import ratios, summarise
+from launch.machine.memory import parent_of, tree
 
 
 def row(number: int, subject: str, p50_us: float, **more: float) -> dict[str, object]:
@@ -75,25 +77,25 @@ def result(cpu_ratio: float, instructions_each: float | None = None) -> dict[str
 
 
 def test_worse_by_more_than_the_tolerance_is_a_regression() -> None:
-    assert check.regressions(result(3.3), result(3.0), tolerance=0.15) == []
-    (line,) = check.regressions(result(3.6), result(3.0), tolerance=0.15)
+    assert regression.regressions(result(3.3), result(3.0), tolerance=0.15) == []
+    (line,) = regression.regressions(result(3.6), result(3.0), tolerance=0.15)
     assert "+20%" in line
 
 
 def test_instructions_are_compared_where_both_have_them() -> None:
-    assert check.regressions(result(9.0, 100), result(3.0, 100)) == []
-    assert len(check.regressions(result(3.0, 120), result(3.0, 100))) == 1
+    assert regression.regressions(result(9.0, 100), result(3.0, 100)) == []
+    assert len(regression.regressions(result(3.0, 120), result(3.0, 100))) == 1
     with pytest.raises(ConfigError, match="no figure in common"):
-        check.regressions(result(3.0, 100), result(3.0))
+        regression.regressions(result(3.0, 100), result(3.0))
 
 
 def test_a_baseline_must_be_a_result(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text("{}")
     with pytest.raises(ConfigError, match="no ratios"):
-        check.read_result(file)
+        regression.read_result(file)
     with pytest.raises(ConfigError, match="cannot be read"):
-        check.read_result(tmp_path / "missing.json")
+        regression.read_result(tmp_path / "missing.json")
 
 
 def test_cpu_time_and_parent_are_read_behind_any_process_name() -> None:

@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from gateway.errors import EngineFailure
-from launch.bench import beside
-from launch.bench.beside import (
+from launch.bench.engine.stack import Running
+from launch.bench.faults import background
+from launch.bench.faults.background import (
     Batch,
     figures_table,
     in_order,
@@ -23,8 +24,7 @@ from launch.bench.beside import (
     ratios_table,
     running_batch,
 )
-from launch.bench.engine_stack import Running
-from launch.bench.summary import summarise
+from launch.bench.results.summary import summarise
 from tests.fake_engine import Answer
 from tests.unit.stack import Stack, stack
 
@@ -93,7 +93,7 @@ def test_batch_is_there_from_its_first_answer_on_and_cancelled_at_the_end(tmp_pa
 
 
 def test_batch_that_does_not_begin_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside, "BEGUN_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(background, "BEGUN_TIMEOUT_S", 0.0)
 
     async def main() -> None:
         async with asyncio.timeout(60), stack(tmp_path) as made:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from launch.bench.churn_truth import PROMPTS, Truth, learn_answers
-from launch.scoring import Score
+from launch.bench.faults.churn_truth import PROMPTS, Truth, learn_answers
+from launch.engine.scoring import Score
 
 ROUNDING = 0.1
 MODELS = ("base", "red@1", "red@2")

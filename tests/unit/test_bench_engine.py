@@ -14,17 +14,10 @@ from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError, EngineFailure
 from gateway.pipeline.compile import compile_pipelines
 from gateway.pipeline.stages.stage_calls import call_body
-from launch.adapters import check_adapter
-from launch.bench import engine_client
-from launch.bench.dummy_adapters import (
-    AdapterShape,
-    shape_like,
-    tensor_shapes,
-    weight_bytes,
-    write_dummy_adapter,
-)
-from launch.bench.engine import adapter_shape
-from launch.bench.engine_config import (
+from launch.adapters.check import check_adapter
+from launch.base.lora_shapes import Base, describe_base
+from launch.bench.engine import load_client
+from launch.bench.engine.config import (
     document_of,
     environment_of,
     extra_tasks,
@@ -33,9 +26,17 @@ from launch.bench.engine_config import (
     under_test,
     write_config,
 )
-from launch.bench.engine_load import Load, Target, check_whole, client_arguments
-from launch.bench.engine_memory import slope
-from launch.bench.engine_rounds import (
+from launch.bench.engine.dummy_adapters import (
+    AdapterShape,
+    shape_like,
+    tensor_shapes,
+    weight_bytes,
+    write_dummy_adapter,
+)
+from launch.bench.engine.engine import adapter_shape
+from launch.bench.engine.load import Load, Target, check_whole, client_arguments
+from launch.bench.engine.memory import slope
+from launch.bench.engine.rounds import (
     Comparison,
     Run,
     arms_of,
@@ -45,15 +46,14 @@ from launch.bench.engine_rounds import (
     in_order,
     ratios,
 )
-from launch.bench.pipeline_by_hand import Timing, filled, stage_body
-from launch.bench.pipeline_inputs import held_to, request_text, terms_for, two_stages
-from launch.bench.pipeline_report import Run as PipelineRun
-from launch.bench.pipeline_report import figures_of as pipeline_figures
-from launch.bench.pipeline_report import rounds_of, summary
-from launch.command import engine_command
-from launch.evaluate import read_held_out
-from launch.process_memory import read_rollup
-from launch.shapes import Base, describe_base
+from launch.bench.pipeline.by_hand import Timing, filled, stage_body
+from launch.bench.pipeline.inputs import held_to, request_text, terms_for, two_stages
+from launch.bench.pipeline.report import Run as PipelineRun
+from launch.bench.pipeline.report import figures_of as pipeline_figures
+from launch.bench.pipeline.report import rounds_of, summary
+from launch.engine.argv import engine_command
+from launch.machine.memory import read_rollup
+from launch.training.evaluate import read_held_out
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "configs/demo/config.yaml"
@@ -312,7 +312,7 @@ def test_the_client_program_answers_each_line(
         monkeypatch.setitem(sys.modules, name, module)
     lines = [json.dumps(["--n", value]) for value in ("0", "x", "1")]
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines) + "\n"))
-    assert engine_client.main() == 0
+    assert load_client.main() == 0
     failed, refused, done = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert failed == {"error": "ValueError: nothing to do"}
     assert "SystemExit" in refused["error"]

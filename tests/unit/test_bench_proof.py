@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from launch.bench.proof_trials import Errors, Loaded, Trials, scaled
-from launch.proof import measure_base
-from launch.scoring import Kept, Score
+from launch.bench.faults.proof_trials import Errors, Loaded, Trials, scaled
+from launch.engine.canary import measure_base
+from launch.engine.scoring import Kept, Score
 
 BASE, ONE, OTHER = (Score((-first, -2.0), (-first,)) for first in (1.0, 2.0, 3.0))
 KNOWN = {"weak-a": Kept(ONE, BASE, 0.0), "weak-b": Kept(OTHER, BASE, 0.0)}

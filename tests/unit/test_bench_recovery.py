@@ -8,8 +8,8 @@ import time
 import pytest
 
 from gateway.errors import EngineFailure
-from launch.bench.recovery import line_of, summary
-from launch.bench.recovery_kills import Recovery, Request, Victim, is_alive, longest_gap, started_at
+from launch.bench.faults.recovery import line_of, summary
+from launch.bench.faults.recovery_kills import Recovery, Request, Victim, is_alive, longest_gap, started_at
 
 
 def recovery(victim: Victim, outage_s: float, gone_s: float | None = None) -> Recovery:

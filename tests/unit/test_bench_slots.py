@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from gateway.errors import ConfigError, EngineFailure
 from launch.bench.cli import build_bench_app
-from launch.bench.slots import (
+from launch.bench.faults.slots import (
     CELLS,
     Cell,
     figures_table,
@@ -26,8 +26,8 @@ from launch.bench.slots import (
     ratios_table,
     read_cells,
 )
-from launch.bench.slots_load import LAWS, Answer, Clients, SlotsLoad, figures_of, jain, own, zipf
-from launch.bench.summary import DIRECT, OURS, summarise
+from launch.bench.faults.slots_load import LAWS, Answer, Clients, SlotsLoad, figures_of, jain, own, zipf
+from launch.bench.results.summary import DIRECT, OURS, summarise
 
 LOAD = SlotsLoad(clients=3, window_s=0.2, least_tokens=2, most_tokens=3)
 

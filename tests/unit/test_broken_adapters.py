@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from gateway.errors import ConfigError
-from launch.adapter_files import Origin
-from launch.adapters import check_adapter
+from launch.adapters.check import check_adapter
+from launch.machine.files import Origin
 from tests.unit.adapter_folders import (
     BASE,
     GOOD,

@@ -11,11 +11,11 @@ import yaml
 from typer.testing import CliRunner
 
 from gateway.config.document import load_config, read_config
-from launch.checking import Report, check
-from launch.cli import build_app
-from launch.device_memory import DeviceMemory
-from launch.findings import Finding
-from launch.memory import GIB
+from launch.base.memory import GIB
+from launch.cli.main import build_app
+from launch.planning.check import Report, check
+from launch.planning.device_memory import DeviceMemory
+from launch.planning.findings import Finding
 from tests.unit.adapter_folders import adapter
 from tests.unit.test_plan import small_model
 
@@ -146,7 +146,7 @@ def test_full_disk_is_said_in_megabytes(
     class Usage:
         free = 1_000_000
 
-    monkeypatch.setattr("launch.checking.shutil.disk_usage", lambda _: Usage())
+    monkeypatch.setattr("launch.planning.check.shutil.disk_usage", lambda _: Usage())
     assert "has 1 MB free" in found(looked(tmp_path, sound))["state_dir"]
 
 
@@ -170,7 +170,7 @@ def test_attached_engines_twice_or_ourselves(tmp_path: Path, sound: dict[str, ob
 def test_missing_engine_is_an_error_with_the_command(
     tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launch.checking.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("launch.planning.check.importlib.util.find_spec", lambda _: None)
     assert "make setup" in found(looked(tmp_path, sound))["engine"]
 
 

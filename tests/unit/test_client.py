@@ -32,7 +32,7 @@ from gateway.client import (
     RequestRefused,
 )
 from gateway.client.calls import JsonObject
-from launch.keys import digest_of
+from launch.cli.keys import digest_of
 from tests.fake_engine import Answer
 from tests.unit.stack import TASKS, Stack, eventually, stack
 

@@ -19,7 +19,7 @@ import pytest
 from gateway.client import AlreadyConfigured, InvalidArgument, ModelManager, StackFailed
 from gateway.client.stack.stack import differences
 from gateway.config.snapshot import read_snapshot
-from launch.bench.recovery_kills import is_alive
+from launch.bench.faults.recovery_kills import is_alive
 from tests.unit.fake_stack import fake_config
 
 ROOT = Path(__file__).parents[2]
@@ -190,7 +190,7 @@ def test_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_stack_that_was_started_otherwise_is_not_touched(tmp_path: Path) -> None:
-    from launch.state import sole_launch
+    from launch.supervisor.lock import sole_launch
 
     arguments = arguments_of(tmp_path)
     with (

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.config.document import Config
-from launch import engine_plugin
-from launch.adapters import Adapter
-from launch.command import FORCED_PARSER, engine_command
-from launch.hardware import has_slow_bfloat16
-from launch.model_parsers import Parsers
-from launch.served_classes import ServedClass
-from launch.shapes import Base
+from launch.adapters.check import Adapter
+from launch.base.lora_shapes import Base
+from launch.base.parsers.model_parsers import Parsers
+from launch.base.served_classes import ServedClass
+from launch.engine.argv import FORCED_PARSER, engine_command
+from launch.engine.vllm_plugin import plugin as engine_plugin
+from launch.machine.hardware import has_slow_bfloat16
 
 LOCAL = Base("/models/base", "Base", 2, {})
 HUB = Base("owner/name", "owner/name", 2, {})

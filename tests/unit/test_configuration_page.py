@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from gateway.config.document import Config
-from launch.configuration_page import PAGE, Sections, page, section_models
+from launch.setup.configuration_page import PAGE, Sections, page, section_models
 
 
 def keys_without_description() -> Iterator[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch import demo_base
-from launch.demo_base import MANIFEST, Builder, Source, cache_dir, is_intact
-from launch.progress import Report, silent
+from launch.base import demo_base
+from launch.base.demo_base import MANIFEST, Builder, Source, cache_dir, is_intact
+from launch.base.progress import Report, silent
 
 GGUF = b"GGUF" + bytes(range(256)) * 64
 

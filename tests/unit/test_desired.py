@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launch.desired import (
+from launch.adapters.versions import (
     Refused,
     Version,
     Wanted,

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import RequestError
-from launch.control_client import ControlClient
+from launch.supervisor.control_client import ControlClient
 from tests.unit.plant import ROOT, adapter_folder
 
 Weights = dict[str, dict[str, float]]

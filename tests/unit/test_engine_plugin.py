@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from launch import engine_plugin, lora_kernels, prompt_rows
+from launch.engine.vllm_plugin import lora_kernels, prompt_rows
+from launch.engine.vllm_plugin import plugin as engine_plugin
 
 SLOTS, RANK, SIZE = 3, 2, 4
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch.examples import Example, read_examples
+from launch.training.examples import Example, read_examples
 
 
 def written(folder: Path, *lines: object) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from launch.command import FORCED_PARSER, FORCED_PARSER_FILE
+from launch.engine.argv import FORCED_PARSER, FORCED_PARSER_FILE
 
 vllm_parsers = pytest.importorskip("vllm.tool_parsers")
 TOOL = {

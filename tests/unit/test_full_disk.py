@@ -15,11 +15,13 @@ import pytest
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import Unavailable
 from gateway.transactions import transaction
-from launch import managed, orphans, publisher
-from launch.desired import Wanted
-from launch.process import Child
-from launch.publisher import Publisher
-from launch.store import Store
+from launch.adapters.versions import Wanted
+from launch.engine import managed
+from launch.machine import orphans
+from launch.machine.child import Child
+from launch.supervisor import publisher
+from launch.supervisor.database import Store
+from launch.supervisor.publisher import Publisher
 from tests.unit.plant import Plant, PlantOptions
 from tests.unit.stack import eventually
 from tests.unit.test_supervisor import run

@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 
 from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError
-from launch import cli, found_config
-from launch.checking import check
-from launch.device_memory import DeviceMemory
-from launch.findings import errors
-from launch.found_config import CHECKOUT, OWN, default_config, demo_config
-from launch.init_command import write_config
+from launch.cli import main as cli
+from launch.cli.init import write_config
+from launch.planning import found_config
+from launch.planning.check import check
+from launch.planning.device_memory import DeviceMemory
+from launch.planning.findings import errors
+from launch.planning.found_config import CHECKOUT, OWN, default_config, demo_config
 from tests.unit.adapter_folders import LAYOUT, Q, Shapes, adapter, weights
 from tests.unit.plant import ROOT
 
@@ -98,7 +99,7 @@ def test_base_is_what_stands_behind_the_adapters_path(
     def away(model: str) -> object:
         raise ConfigError("base.model", model, "is not here")
 
-    monkeypatch.setattr("launch.init_command.find_base", away)
+    monkeypatch.setattr("launch.cli.init.find_base", away)
     trained(folder / "naming", on=named)
     write_config(None, ["naming=naming"], OWN)
     assert load_config(OWN).base.model == model
@@ -205,7 +206,7 @@ def test_installed_demo_is_found_without_a_checkout(
 ) -> None:
     assert demo_config() == ROOT / CHECKOUT  # an editable install's own
     monkeypatch.setattr(found_config, "__file__", str(tmp_path / "env" / "launch" / "found_config.py"))
-    monkeypatch.setattr("launch.found_config.sysconfig.get_path", lambda _: str(tmp_path / "env"))
+    monkeypatch.setattr("launch.planning.found_config.sysconfig.get_path", lambda _: str(tmp_path / "env"))
     placed = tmp_path / "env" / found_config.INSTALLED
     placed.parent.mkdir(parents=True)
     placed.touch()

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from gateway.errors import ConfigError
-from launch import cli
-from launch.demo import Concept, Outcome, read_clusters, read_concepts, snippets, table_of
+from launch.cli import main as cli
+from launch.cli.demo import Concept, Outcome, read_clusters, read_concepts, snippets, table_of
 
 
 def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

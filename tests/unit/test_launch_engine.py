@@ -9,9 +9,9 @@ import pytest
 from gateway.config.document import Config
 from gateway.config.launch_lock import is_running
 from gateway.errors import ConfigError
-from launch import ports
-from launch.reloading import differing
-from launch.state import sole_launch
+from launch.machine import ports
+from launch.supervisor.lock import sole_launch
+from launch.supervisor.reload import differing
 
 
 def test_second_launch_on_a_folder_is_refused(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import pytest
 from gateway.client.calls import Call
 from gateway.client.transport import AsyncLink, Link, Target
 from gateway.config.loopback import is_loopback, may_use_proxy, without_proxies
-from launch.bench import engine_load, engine_stack
-from launch.demo import name_cluster
-from launch.engine_http import call, is_healthy, tokens_done
-from launch.evaluate import Trial, evaluate
-from launch.examples import Example
-from launch.run_asking import Gateway
+from launch.bench.engine import load, stack
+from launch.cli.demo import name_cluster
+from launch.cli.run.requests import Gateway
+from launch.engine.http import call, is_healthy, tokens_done
+from launch.training.evaluate import Trial, evaluate
+from launch.training.examples import Example
 
 CONCEPTS = '{"concepts": [{"name": "fruit", "definition": "eaten", "members": ["apple"]}]}'
 ANSWER = {"data": [{"id": "base"}], "choices": [{"message": {"content": CONCEPTS}}]}
@@ -118,7 +118,7 @@ CALLS: dict[str, tuple[Callable[[str], object], object]] = {
     "engine_http.tokens_done": (tokens_done, 7.0),
     "demo.name_cluster": (lambda url: name_cluster(url, "one", ["apple"]).error, ""),
     "bench.engine_stack.post": (
-        lambda url: json.loads(engine_stack.post(f"{url}/v1/completions", "key", {})[1]),
+        lambda url: json.loads(stack.post(f"{url}/v1/completions", "key", {})[1]),
         ANSWER,
     ),
     "client": (ask_as_client, ANSWER),
@@ -152,8 +152,8 @@ def test_the_benchmark_client_is_started_without_proxies(
         given.append(env)
         raise NotImplementedError
 
-    monkeypatch.setattr(engine_load, "_start", refuse)
-    with pytest.raises(NotImplementedError), engine_load.running_client("key", tmp_path / "log"):
+    monkeypatch.setattr(load, "_start", refuse)
+    with pytest.raises(NotImplementedError), load.running_client("key", tmp_path / "log"):
         pass
     assert given[0]["OPENAI_API_KEY"] == "key"
     assert not [name for name in given[0] if name.lower().endswith("_proxy")]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from gateway.config.document import BaseConfig, JsonObject
-from launch.base_parsers import fitting_parsers
-from launch.chat_template import chat_files
-from launch.command import FORCED_PARSER, FORCED_PARSER_FILE
-from launch.model_parsers import _REASONING, _TOOLS, Parsers, model_of, parsers_of
+from launch.base.parsers.base_parsers import fitting_parsers
+from launch.base.parsers.chat_template import chat_files
+from launch.base.parsers.model_parsers import _REASONING, _TOOLS, Parsers, model_of, parsers_of
+from launch.engine.argv import FORCED_PARSER, FORCED_PARSER_FILE
 
 THINK = ("<think>", "</think>")
 QWEN = """{% if tools %}# Tools <tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>

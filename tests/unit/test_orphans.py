@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.process_start import started_ticks
-from launch import orphans
+from launch.machine import orphans
 
 
 @pytest.fixture

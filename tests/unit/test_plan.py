@@ -13,15 +13,10 @@ from typer.testing import CliRunner
 
 from gateway.config.document import Config
 from gateway.errors import ConfigError
-from launch import base_source
-from launch.adapters import ENGINE_RANKS
-from launch.base_source import find_base, known_models, weigh
-from launch.cli import build_app
-from launch.counting import skeletons_of
-from launch.device_memory import DeviceMemory, main_memory, named_card
-from launch.findings import errors
-from launch.kv_layout import Storing, lay_out
-from launch.memory import (
+from launch.adapters.check import ENGINE_RANKS
+from launch.base import lookup
+from launch.base.lookup import find_base, known_models, weigh
+from launch.base.memory import (
     GIB,
     cache,
     default_block_size,
@@ -29,11 +24,16 @@ from launch.memory import (
     slot_bytes,
     weight_bytes,
 )
-from launch.model_shape import ModelShape, shape_of
-from launch.plan import MemoryPlan
-from launch.plan_command import plan_of
-from launch.plan_inputs import Asked
-from launch.quantization import quantized_by
+from launch.base.shape.counting import skeletons_of
+from launch.base.shape.kv_layout import Storing, lay_out
+from launch.base.shape.model_shape import ModelShape, shape_of
+from launch.base.shape.quantization import quantized_by
+from launch.cli.main import build_app
+from launch.cli.plan import plan_of
+from launch.planning.device_memory import DeviceMemory, main_memory, named_card
+from launch.planning.findings import errors
+from launch.planning.inputs import Asked
+from launch.planning.plan import MemoryPlan
 from tests.unit.adapter_folders import adapter, weights
 
 ROOT = Path(__file__).parents[2]
@@ -282,7 +282,7 @@ def test_local_files_are_weighed_by_their_headers(tmp_path: Path) -> None:
     assert "headers of 1 safetensors" in found.known_from
     assert found.size_bytes == 1000 * 128 * 2 + 24 * 2 * 128 * 2  # as bfloat16, the vocabulary filled up
     index = {"metadata": {"total_size": 12345}, "weight_map": {"a": "model-1.safetensors"}}
-    (tmp_path / "m" / base_source.INDEX).write_text(json.dumps(index))
+    (tmp_path / "m" / lookup.INDEX).write_text(json.dumps(index))
     assert weigh(source, "bfloat16", None).size_bytes == 12345
 
 
@@ -304,7 +304,7 @@ def test_unknown_base_says_what_to_give(model: str, expected: str, monkeypatch: 
     def unreachable(model: str) -> Path:
         raise ConfigError("base.model", model, "the hub cannot be reached")
 
-    monkeypatch.setattr("launch.base.hub_config", unreachable)
+    monkeypatch.setattr("launch.base.locate.hub_config", unreachable)
     with pytest.raises(ConfigError, match=re.escape(expected)):
         find_base(model)
 

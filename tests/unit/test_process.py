@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from launch import watcher
-from launch.process import KEPT_LINES, Child
+from launch.machine import group_guard
+from launch.machine.child import KEPT_LINES, Child
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -151,7 +151,7 @@ def test_deaf_child_is_ended_by_the_watcher() -> None:
     """
     child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
     heard.wait_for("up")
-    watcher.end_group(child.pid, 0)
+    group_guard.end_group(child.pid, 0)
     child.stop(20)
     assert child.exit_code() == -signal.SIGKILL
 
@@ -159,7 +159,7 @@ def test_deaf_child_is_ended_by_the_watcher() -> None:
 def test_child_dies_with_a_parent_that_is_killed() -> None:
     code = """
         import os, sys, signal
-        from launch.process import Child
+        from launch.machine.child import Child
         child = Child([sys.executable, "-c", "import signal; signal.pause()"], os.environ)
         print(child.pid, flush=True)
         signal.pause()

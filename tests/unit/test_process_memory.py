@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from launch.process_memory import card_bytes, engine_memory, read_rollup, tree_memory
+from launch.machine.memory import card_bytes, engine_memory, read_rollup, tree_memory
 
 LISTED = "4711, 35840\n4712, 512\n99, 1024\n4713, [N/A]\n"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from launch.lora_kernels import LOGIT_ROWS, add_lora_logits
-from launch.prompt_rows import MOST_ROWS, SCORERS, follow_scorers, locating
+from launch.engine.vllm_plugin.lora_kernels import LOGIT_ROWS, add_lora_logits
+from launch.engine.vllm_plugin.prompt_rows import MOST_ROWS, SCORERS, follow_scorers, locating
 
 SLOTS, RANK, SIZE, VOCABULARY = 3, 2, 4, 7
 

@@ -9,9 +9,9 @@ from collections import Counter
 import pytest
 
 from gateway.errors import ConfigError, EngineFailure
-from launch.proof import Subject, measure_base, prove_adapter, prove_mixed
-from launch.repeats import FALSE_ALARM, MOST_ROUNDS, Repeats
-from launch.scoring import Kept, Score
+from launch.engine.canary import Subject, measure_base, prove_adapter, prove_mixed
+from launch.engine.repeats import FALSE_ALARM, MOST_ROUNDS, Repeats
+from launch.engine.scoring import Kept, Score
 
 POSITIONS = 64
 SUBJECT = Subject("tasks.naming.adapter", "/b", "naming@1", "Name it.")

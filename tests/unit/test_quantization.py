@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from launch.module_names import as_names
-from launch.quantization import cache_type, read_quantization
-from launch.skeleton import Part
+from launch.base.shape.module_names import as_names
+from launch.base.shape.quantization import cache_type, read_quantization
+from launch.base.shape.skeleton import Part
 
 LAYERS = (0, 1, 2)
 MATRIX = Part("model.layers.{}.mlp.down_proj", "linear", (256, 128), LAYERS)

@@ -27,7 +27,7 @@ def test_the_procfile_starts_the_two_programs() -> None:
 def test_command_exists(command: str) -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
     assert "lora-gateway" in scripts
-    source = (ROOT / "launch/cli.py").read_text(encoding="utf-8")
+    source = (ROOT / "launch/cli/main.py").read_text(encoding="utf-8")
     assert re.search(rf"def {command}\b|[\"']{command}[\"']", source)
 
 

@@ -8,16 +8,15 @@ from collections import Counter
 
 import pytest
 
-from launch.attributes_data import (
+from launch.training.data.attributes import (
     AttributeSplit,
     attribute_held_out,
     attribute_split,
     attribute_training,
     terms_of,
 )
-from launch.evaluate import read_held_out
-from launch.nouns_data import leaks
-from launch.relations_data import (
+from launch.training.data.nouns import leaks
+from launch.training.data.relations import (
     RELATIONS,
     Pair,
     RelationSplit,
@@ -26,7 +25,8 @@ from launch.relations_data import (
     relation_split,
     relation_training,
 )
-from launch.wordnet import DEFAULT_FOLDER, WordNet, parse_synset, read_adjectives, read_wordnet
+from launch.training.data.wordnet import DEFAULT_FOLDER, WordNet, parse_synset, read_adjectives, read_wordnet
+from launch.training.evaluate import read_held_out
 
 LINE = (
     "01210854 00 a 02 heavy(p) 0 weighty 1 004 = 05026843 n 0000 & 01211296 a 0000 ! 01213306 a 0101 "
@@ -120,6 +120,6 @@ def test_a_measured_attribute_was_trained(attributes: AttributeSplit) -> None:
 
 @pytest.mark.usefixtures("nets")
 def test_the_command_writes_lines_and_stops_at_a_count() -> None:
-    command = [sys.executable, "-m", "launch.tasks_data", "attribute", "--held-out", "--count", "2"]
+    command = [sys.executable, "-m", "launch.training.data.tasks", "attribute", "--held-out", "--count", "2"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert lines == [example.as_json() for example in read_held_out("attribute", 2)]

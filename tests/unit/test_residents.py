@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import EngineFailure
-from launch.desired import Version
-from launch.residents import EngineDoor, Residents
-from launch.scoring import Ask, Score
+from launch.adapters.versions import Version
+from launch.engine.loaded_adapters import EngineDoor, Residents
+from launch.engine.scoring import Ask, Score
 
 BASE = Score((-0.5, -1.0, -2.0), (-0.5, -1.0))
 OWN = {"/near": Score((-0.5, -1.3, -2.0), (-0.5, -1.3)), "/far": Score((-3.0, -4.0, -1.0), (-3.0, -4.0))}

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from gateway.errors import ConfigError
-from launch.run_asking import FAULTY_ATTEMPTS, Gateway
-from launch.run_lines import BadLine, Request, read_request
-from launch.run_output import Kept
-from launch.run_results import Outcome, answered, unanswered
+from launch.cli.run.input_lines import BadLine, Request, read_request
+from launch.cli.run.output import Kept
+from launch.cli.run.requests import FAULTY_ATTEMPTS, Gateway
+from launch.cli.run.results import Outcome, answered, unanswered
 from tests.fake_engine import Answer
 from tests.unit.stack import Stack, stack
 
@@ -233,7 +233,7 @@ async def run(
     made: Stack, *arguments: object, interrupt: asyncio.Event | None = None
 ) -> tuple[int, str, str]:
     """Exit code, stdout and stderr."""
-    command = [sys.executable, "-m", "launch.cli", "run", *map(str, arguments)]
+    command = [sys.executable, "-m", "launch.cli.main", "run", *map(str, arguments)]
     process = await asyncio.create_subprocess_exec(
         *(*command, "--url", f"http://127.0.0.1:{made.port}/v1/"),
         cwd=ROOT,

@@ -11,7 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from gateway.errors import ConfigError
-from launch.evaluate import (
+from launch.training.command import train_command
+from launch.training.evaluate import (
     concept_schema,
     conditions_of,
     evaluate_command,
@@ -22,9 +23,8 @@ from launch.evaluate import (
     score,
     trial_of,
 )
-from launch.examples import Example
-from launch.scores import bootstrap, name_exact, name_in_lemmas, pairwise_f1, parse_groups
-from launch.train_lora import train_command
+from launch.training.examples import Example
+from launch.training.scores import bootstrap, name_exact, name_in_lemmas, pairwise_f1, parse_groups
 
 
 def answer(*groups: list[str]) -> str:

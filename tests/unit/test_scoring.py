@@ -7,7 +7,7 @@ import math
 import pytest
 
 from gateway.errors import EngineFailure
-from launch.scoring import Kept, Score, distance, read_score
+from launch.engine.scoring import Kept, Score, distance, read_score
 
 WRITTEN = {"token_logprobs": [-0.5, -1.0]}
 PROMPT = [None, {"17": {"logprob": -2.0, "rank": 3}}, {"9": {"logprob": -4.5, "rank": 1}}]

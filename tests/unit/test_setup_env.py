@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from launch.hardware import has_gpu
-from launch.pip_errors import explain, is_unoffered
-from launch.setup_env import Console, Setup, SetupError, pinned_torch
-from launch.setup_plan import CLIENTS, CPU, GPU
+from launch.machine.hardware import has_gpu
+from launch.setup.environment import Console, Setup, SetupError, pinned_torch
+from launch.setup.pip_errors import explain, is_unoffered
+from launch.setup.steps import CLIENTS, CPU, GPU
 
 ROOT = Path(__file__).resolve().parents[2]
 BREAK_BESIDE_A_CPU_TORCH = {"torch", "torchvision", "torchaudio", "torchcodec", "triton"}
@@ -87,7 +87,7 @@ def test_every_import_of_the_package_is_a_declared_dependency() -> None:
 
 
 def test_set_up_imports_the_standard_library_only() -> None:
-    code = "import sys, launch.setup_env; print(*{name.split('.')[0] for name in sys.modules})"
+    code = "import sys, launch.setup.environment; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.relay.shadow.journal import Journal, Record
-from launch.adapter_commands import build_adapters_app
-from launch.shadow_report import read_report
-from launch.threads import in_thread
+from launch.cli.adapters import build_adapters_app
+from launch.cli.shadow_report import read_report
+from launch.machine.threads import in_thread
 from tests.unit.plant import plant
 
 

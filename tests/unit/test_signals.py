@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from launch.signals import StopSignals
+from launch.machine.signals import StopSignals
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,7 +41,7 @@ def test_hang_up_is_an_end_where_the_terminal_was_closed(terminal: bool, still: 
 
 CHILD = """
 import fcntl, signal, sys, termios
-from launch.signals import has_terminal
+from launch.machine.signals import has_terminal
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
 print(has_terminal(), flush=True)

@@ -17,8 +17,8 @@ import fsspec  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 from gateway.errors import ConfigError
-from launch.intake import Addition
-from launch.source_archive import MAX_MEMBERS
+from launch.adapters.sources.archive import MAX_MEMBERS
+from launch.supervisor.adapter_changes import Addition
 from tests.unit.source_taking import CONFIG, MAX_BYTES, WEIGHTS, files, made_id, refusal, sha256, take
 
 __all__ = ["files", "made_id"]
@@ -102,7 +102,7 @@ def test_size_of_a_folder_is_bounded(tmp_path: Path, files: dict[str, bytes]) ->
 
 def test_libraries_of_remote_sources_are_left_alone_without_one() -> None:
     code = (
-        "import sys, launch.sources; "
+        "import sys, launch.adapters.sources.fetch; "
         "print([name for name in ('fsspec', 'huggingface_hub', 'httpx') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

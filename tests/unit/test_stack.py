@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config.snapshot import EngineStatus, Snapshot
-from launch.stack import Program, ending_of, given_up, unused_port
-from launch.states import Restarts
+from launch.engine.states import Restarts
+from launch.machine.stack import Program, ending_of, given_up, unused_port
 from tests.unit.test_process import gone
 
 PAUSES = "import signal; signal.pause()"

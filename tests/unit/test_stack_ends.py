@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.config.snapshot import FILE, read_snapshot
-from launch.bench.engine_config import HOST, KEY, write_config
-from launch.bench.recovery import alive, running_up, wait_until_ready
-from launch.bench.recovery_kills import Load, Patient, is_alive
-from launch.process import Child
+from launch.bench.engine.config import HOST, KEY, write_config
+from launch.bench.faults.recovery import alive, running_up, wait_until_ready
+from launch.bench.faults.recovery_kills import Load, Patient, is_alive
+from launch.machine.child import Child
 from tests.unit.fake_stack import fake_config
 
 LIMIT_S = 60.0
@@ -81,7 +81,7 @@ def test_demo_ends_where_the_engine_is_given_up(tmp_path: Path) -> None:
     write_config(config, tmp_path / "config.yaml", KEY)
     (tmp_path / "clusters.jsonl").write_text('{"id": "a", "terms": ["x"]}\n')
     out = io.StringIO()
-    argv = [sys.executable, "-m", "launch.cli", "demo", "--config", str(tmp_path / "config.yaml")]
+    argv = [sys.executable, "-m", "launch.cli.main", "demo", "--config", str(tmp_path / "config.yaml")]
     demo = Child(argv, os.environ, out=out)
     until(lambda: demo.exit_code() is not None)
     demo.stop(0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from launch.bench.engine_config import HOST, KEY
-from launch.bench.recovery import alive, running_up, wait_until_ready
-from launch.bench.recovery_kills import Load, Patient, program_under
+from launch.bench.engine.config import HOST, KEY
+from launch.bench.faults.recovery import alive, running_up, wait_until_ready
+from launch.bench.faults.recovery_kills import Load, Patient, program_under
 from tests.unit.fake_stack import fake_config
 
 LIMIT_S = 60.0

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 
 from gateway.config.snapshot import EngineStateName, FailureKind
-from launch.failures import blame_of, kind_of, oom_kills
-from launch.states import SETTLED_S, TRANSITIONS, Event, Restarts, after
+from launch.engine.failures import blame_of, kind_of, oom_kills
+from launch.engine.states import SETTLED_S, TRANSITIONS, Event, Restarts, after
 
 
 def test_life_of_an_engine() -> None:

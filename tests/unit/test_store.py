@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch.desired import Version, Wanted
-from launch.store import FILE, MIGRATIONS, Store
+from launch.adapters.versions import Version, Wanted
+from launch.supervisor.database import FILE, MIGRATIONS, Store
 
 NAMING = Wanted(
     "naming",

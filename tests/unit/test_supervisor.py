@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from gateway.config.snapshot import decode_snapshot
-from launch import managed
-from launch.scoring import Kept
-from launch.store import Store
+from launch.engine import managed
+from launch.engine.scoring import Kept
+from launch.supervisor.database import Store
 from tests.unit.plant import BUILD, Plant, PlantOptions, adapter_folder, free_port, plant
 
 Work = Callable[[Plant], Awaitable[None]]

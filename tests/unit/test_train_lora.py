@@ -14,13 +14,13 @@ import typer
 from typer.testing import CliRunner
 
 from gateway.errors import ConfigError
-from launch.adapters import check_adapter
-from launch.examples import Example, ExampleFile
-from launch.shapes import describe_base
-from launch.train_lora import report_of, train_command
-from launch.training import Training, TrainResult, base_of, examples_of, prepare, system_of, train
-from launch.training_batches import hold_out
-from launch.training_output import check_output
+from launch.adapters.check import check_adapter
+from launch.base.lora_shapes import describe_base
+from launch.training.batches import hold_out
+from launch.training.command import report_of, train_command
+from launch.training.examples import Example, ExampleFile
+from launch.training.output import check_output
+from launch.training.trainer import Training, TrainResult, base_of, examples_of, prepare, system_of, train
 from tests.unit.tiny_base import build_tiny_base
 
 ROOT = Path(__file__).parents[2]
@@ -198,7 +198,7 @@ def test_a_stopped_training_says_what_is_kept() -> None:
 def test_ctrl_c_keeps_what_was_learned_and_says_so(base: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     options = ["--task", "colour", "--data", str(data), "--base", str(base), "--output", str(output)]
-    command = [sys.executable, "-m", "launch.train_lora", *options, "--steps", "1000000"]
+    command = [sys.executable, "-m", "launch.training.command", *options, "--steps", "1000000"]
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True
     ) as child:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch.evaluate import read_held_out
-from launch.nouns_data import (
+from launch.training.batches import Sample, batches_by_length, learning_rate
+from launch.training.data.nouns import (
     Split,
     Task,
     cluster_synsets,
@@ -24,9 +24,9 @@ from launch.nouns_data import (
     split_task,
     training_examples,
 )
-from launch.scores import parse_groups
-from launch.training_batches import Sample, batches_by_length, learning_rate
-from launch.wordnet import DEFAULT_FOLDER, WordNet, parse_synset, read_wordnet
+from launch.training.data.wordnet import DEFAULT_FOLDER, WordNet, parse_synset, read_wordnet
+from launch.training.evaluate import read_held_out
+from launch.training.scores import parse_groups
 
 CLUSTERS = Path(__file__).parents[2] / "configs" / "demo" / "clusters.jsonl"
 TASKS: tuple[Task, ...] = ("concept", "naming")

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.config.snapshot import GatewayReport
 from gateway.errors import EngineFailure
-from launch.gateways import Gateways
-from launch.watchdog import Hang, Watchdog
+from launch.engine.watchdog import Hang, Watchdog
+from launch.supervisor.gateway_reports import Gateways
 
 
 async def never() -> None:

@@ -129,7 +129,7 @@ def _spawn(start: Start, log: Path) -> subprocess.Popen[bytes]:
     env |= {adapter_variable(name): value for name, value in start.adapters.items()}
     file, _ = _files(start.state_dir)
     where = ["--config", str(file), "--state-dir", str(start.state_dir)]
-    command = [sys.executable, "-m", "launch.cli", "up", *where]
+    command = [sys.executable, "-m", "launch.cli.main", "up", *where]
     with log.open("wb") as out:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(guard.__file__), str(GRACE_S), *command],

@@ -1,0 +1,62 @@
+"""Whether an adapter was trained on this base, as far as names and files at hand can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from launch.base.lora_shapes import Base, traits_of
+from launch.base.names import same_model
+from launch.machine.files import Unfit, open_regular, read_json, shorten
+
+
+def check_lineage(trained_on: str, base: Base) -> tuple[str, ...]:
+    """Warnings. Raises Unfit where the adapter's base is known, and is another.
+
+    Names alone decide nothing, since bases are copied and renamed. Where the named model's config.json is on
+    this machine, as a folder or in the hub's cache, it does: two models that differ there share no adapter.
+    """
+    if not trained_on or (base.name and same_model(trained_on, base.name)):
+        return ()
+    ours, theirs = base.traits, _traits(trained_on)
+    for trait, value in ours.items():
+        if trait in theirs and theirs[trait] != value:
+            raise Unfit(
+                f"was trained on {shorten(trained_on)!r}, whose {trait} is {shorten(theirs[trait])}; "
+                f"the base {base.name or base.model!r} has {value}; train it on this base"
+            )
+    if not base.name:
+        return ()  # a folder without a name: what the adapter names cannot be compared, and shapes decide
+    fit = "their shapes fit" if base.sides else "whether it fits is left to the engine"
+    return (f"was trained on {shorten(trained_on)!r}, the base is {base.name!r}; {fit}",)
+
+
+def _traits(name: str) -> Mapping[str, object]:
+    config = _config_of(name)
+    return traits_of(config) if config is not None else {}
+
+
+def _config_of(name: str) -> dict[str, object] | None:
+    """The named model's config.json; None where it is not on this machine, or is none."""
+    file = Path(name) / "config.json" if name.startswith("/") else _in_hub_cache(name)
+    if file is None or "\0" in name:
+        return None
+    try:
+        with open_regular(file) as opened:
+            document, _ = read_json(opened)
+    except (Unfit, OSError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _in_hub_cache(name: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache  # costs time to import, and few adapters need it
+    from huggingface_hub.errors import HFValidationError
+
+    if len(name) > 96 or name.count("/") != 1:
+        return None
+    try:
+        found = try_to_load_from_cache(name, "config.json")
+    except (HFValidationError, OSError):
+        return None
+    return Path(found) if isinstance(found, str) else None

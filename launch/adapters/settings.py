@@ -1,0 +1,116 @@
+"""adapter_config.json as far as the engine's behaviour hangs on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from launch.machine.files import Unfit, shorten
+
+ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM 0.32, vllm/config/lora.py, MaxLoRARanks
+PLAIN_INITS = {"gaussian", "eva", "orthogonal", "mica", "lora_ga"}  # these leave the base's weights alone
+REFUSED = {
+    "use_dora": "is a DoRA adapter, which the engine cannot serve; train it with use_dora: false",
+    "modules_to_save": "saves whole modules beside LoRA, which the engine cannot serve; train without them",
+    "lora_bias": "trains LoRA biases, which the engine cannot serve; train with lora_bias: false",
+    "layer_replication": "replicates layers, which the engine cannot serve; train on the base as it is",
+    "alora_invocation_tokens": "is an Activated LoRA, which the engine cannot serve; train a plain LoRA",
+    "trainable_token_indices": "trains single tokens' embeddings, which the engine cannot serve; "
+    "train without trainable_token_indices",
+    "kasa_config": "is a KaSA adapter, which changes the base too and which the engine cannot serve; "
+    "train it without kasa_config",
+    "monteclora_config": "is a MonteCLoRA adapter, which the engine cannot serve; train a plain LoRA",
+    "use_bdlora": "is a block-diagonal LoRA, which the engine cannot serve; train a plain LoRA",
+    "use_qalora": "is a QALoRA adapter, which the engine cannot serve; train a plain LoRA",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was read, and found servable."""
+
+    document: Mapping[str, object]
+    rank: int
+    """r, where rank_pattern says nothing else."""
+    largest_rank: int
+    rank_pattern: Mapping[str, object]
+    alpha_pattern: Mapping[str, object]
+
+    @property
+    def trained_on(self) -> str:
+        """The base's name at training, or empty."""
+        name = self.document.get("base_model_name_or_path")
+        return name if isinstance(name, str) else ""
+
+
+def read_settings(document: object, rank_limit: int | None) -> Settings:
+    """Check a parsed adapter_config.json. Raises Unfit."""
+    if not isinstance(document, dict):
+        raise Unfit("is no JSON object; save the adapter again with peft")
+    _refuse_unservable(document)
+    rank_pattern, alpha_pattern = _table(document, "rank_pattern"), _table(document, "alpha_pattern")
+    ranks = [_rank(rank) for rank in (document.get("r"), *rank_pattern.values())]
+    for alpha in (document.get("lora_alpha"), *alpha_pattern.values()):
+        if not _is_number(alpha):
+            raise Unfit("has a lora_alpha or alpha_pattern that is no number over 0; save the adapter again")
+    if "target_modules" not in document:  # empty is enough where the weights tell
+        raise Unfit("has no target_modules, which the engine wants; save the adapter again with peft")
+    largest = max(ranks)
+    _check_rank(largest, rank_limit)
+    return Settings(document, ranks[0], largest, rank_pattern, alpha_pattern)
+
+
+def _refuse_unservable(document: Mapping[str, object]) -> None:
+    kind = document.get("peft_type")
+    if not kind:
+        raise Unfit(
+            'has no peft_type, so its kind is not known; write "peft_type": "LORA" in it if it is a LoRA'
+        )
+    if kind != "LORA" and isinstance(kind, str) and kind.upper() == "LORA":
+        raise Unfit(
+            f'has the peft_type {shorten(kind)!r}, which peft spells otherwise; write "peft_type": "LORA"'
+        )
+    if kind != "LORA":
+        raise Unfit(f"is a {shorten(kind)} adapter (its peft_type); only LORA can be served")
+    for name, reason in REFUSED.items():
+        if document.get(name):
+            raise Unfit(reason)
+    bias = document.get("bias", "none")
+    if bias != "none":
+        raise Unfit(f"was trained with bias: {shorten(bias)}; the engine serves bias: none only")
+    init = document.get("init_lora_weights")
+    if isinstance(init, str) and init.lower() not in PLAIN_INITS:
+        raise Unfit(f"was initialised by {shorten(init)}, which changes the base; convert it to plain LoRA")
+
+
+def _table(document: Mapping[str, object], key: str) -> Mapping[str, object]:
+    table = document.get(key) or {}
+    if not isinstance(table, dict):
+        raise Unfit(f"has a {key} that is no table of modules; save the adapter again")
+    return table
+
+
+def _rank(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise Unfit("has an r or rank_pattern that is no positive whole number; save the adapter again")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value < 1e9 and math.isfinite(value)
+
+
+def _check_rank(rank: int, limit: int | None) -> None:
+    if rank > ENGINE_RANKS[-1]:
+        raise Unfit(
+            f"has rank {shorten(rank)}; the engine's largest is {ENGINE_RANKS[-1]}; train a smaller one"
+        )
+    if limit is not None and rank > limit:
+        wanted = next(one for one in ENGINE_RANKS if one >= rank)
+        raise Unfit(
+            f"has rank {rank}, over base.max_lora_rank {limit} that the engine runs with; "
+            f"set it to {wanted} and start again, or train a smaller one"
+        )

@@ -1,0 +1,209 @@
+"""Where an adapter may come from: a folder, an archive of one, the hub, or a store.
+
+What is not a folder here is brought into scratch whole and checked against its digest before anybody looks
+into it; scratch is empty again when the block ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import ConfigError
+from launch.adapters.sources.archive import BLOCK_BYTES, kind_of, unpack
+from launch.adapters.sources.hub import fetch_hub, read_place
+from launch.adapters.sources.object_store import check_place, fetch_file, fetch_folder
+from launch.adapters.sources.transfer import check_bound, check_digest, describe, need_room, receive
+from launch.machine.files import Origin, Unfit, lies_within, open_regular, shorten
+
+SCRATCH = ".incoming-"
+MAX_SOURCE_CHARS = 4096
+STORES = ("s3",)
+"""What fsspec may be asked for; it knows places on this machine too, which roots guard."""
+URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)")
+CREDENTIALS = re.compile(r"(?<=[a-z0-9])://[^/@]*@", re.IGNORECASE)
+DIGEST = re.compile(r"(?P<place>.*)#sha256=(?P<digest>[0-9A-Fa-f]{64})")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A local folder with the adapter, until the block ends."""
+
+    path: Path
+    source: str
+    origin: Origin
+    """For the checks."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    scheme: str  # empty for a path
+    place: str
+    digest: str | None
+    """Of adapter_model.safetensors, or of the archive."""
+
+    @property
+    def shown(self) -> str:
+        return _shown(f"{self.scheme}://{self.place}" if self.scheme else self.place)
+
+
+@contextmanager
+def fetch(
+    source: str,
+    roots: Sequence[Path],
+    scratch: Path,
+    max_bytes: int,
+    on_stage: Callable[[str], None] = lambda _: None,
+    stores: Collection[str] = STORES,
+) -> Iterator[Staged]:
+    """Raises ConfigError, which names the source and what to do."""
+    with _named(_shown(source)):
+        asked = _read(source)
+    with contextlib.ExitStack() as held:
+        with _named(asked.shown):
+            staged = _stage(asked, roots, scratch, max_bytes, on_stage, stores, held)
+        yield staged
+
+
+def _shown(source: str) -> str:
+    """For errors: a password that somebody wrote into an address is not repeated."""
+    return CREDENTIALS.sub("://…@", shorten(source, MAX_SOURCE_CHARS))
+
+
+def _read(source: str) -> _Asked:
+    if not source or len(source) > MAX_SOURCE_CHARS or any(map(_is_control, source)):
+        raise Unfit("is no source; name a folder, an archive, hf://org/name or s3://bucket/folder")
+    match = DIGEST.fullmatch(source)
+    if match is None and "#sha256" in source:
+        raise Unfit("has a #sha256 without a digest; write #sha256= and 64 hex digits at the end")
+    place, digest = (match["place"], match["digest"].lower()) if match else (source, None)
+    url = URL.fullmatch(place)
+    return _Asked(url["scheme"].lower(), url["rest"], digest) if url else _Asked("", place, digest)
+
+
+def _is_control(letter: str) -> bool:
+    """Spaces and joiners of other scripts stand in folders' names; these never do on purpose."""
+    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _stage(
+    asked: _Asked,
+    roots: Sequence[Path],
+    scratch: Path,
+    max_bytes: int,
+    on_stage: Callable[[str], None],
+    stores: Collection[str],
+    held: contextlib.ExitStack,
+) -> Staged:
+    if asked.scheme and asked.scheme != "hf" and asked.scheme not in stores:
+        known = ", ".join(["hf://", *(f"{store}://" for store in sorted(stores))])
+        raise Unfit(f"is a kind of source that is not allowed; allowed: a folder, an archive, {known}")
+    if not asked.scheme:
+        path = _inside(asked.place, roots)
+        kind = None if path.is_dir() else kind_of(path.name)
+        if kind is None:
+            origin = Origin(asked.shown, tuple(roots), max_bytes, asked.digest)
+            return Staged(path, asked.place, origin)
+        into = held.enter_context(_scratch(scratch))
+        packed = _copy_archive(path, roots, into / "archive", max_bytes)
+        return _unpacked(asked, kind, packed, into, max_bytes, on_stage)
+    if asked.scheme == "hf":
+        place = read_place(asked.place)
+        into = held.enter_context(_scratch(scratch))
+        fetch_hub(place, into, max_bytes, on_stage)
+        return _downloaded(asked, into, max_bytes)
+    return _stage_store(asked, held, scratch, max_bytes, on_stage)
+
+
+def _stage_store(
+    asked: _Asked,
+    held: contextlib.ExitStack,
+    scratch: Path,
+    max_bytes: int,
+    on_stage: Callable[[str], None],
+) -> Staged:
+    place = check_place(asked.place)
+    kind, vouched = kind_of(place), asked.digest is not None
+    into = held.enter_context(_scratch(scratch))
+    if kind is None:
+        warnings = fetch_folder(asked.scheme, place, into, max_bytes, on_stage, vouched=vouched)
+        return _downloaded(asked, into, max_bytes, warnings)
+    packed = into / "archive"
+    warnings = fetch_file(asked.scheme, place, packed, max_bytes, on_stage, vouched=vouched)
+    return _unpacked(asked, kind, packed, into, max_bytes, on_stage, warnings)
+
+
+def _downloaded(asked: _Asked, folder: Path, max_bytes: int, warnings: tuple[str, ...] = ()) -> Staged:
+    return Staged(folder, asked.shown, Origin(asked.shown, None, max_bytes, asked.digest), warnings)
+
+
+def _unpacked(
+    asked: _Asked,
+    kind: str,
+    packed: Path,
+    into: Path,
+    max_bytes: int,
+    on_stage: Callable[[str], None],
+    warnings: tuple[str, ...] = (),
+) -> Staged:
+    with packed.open("rb") as file:
+        if asked.digest:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            check_digest("the archive", digest, asked.digest, "the source asks for")
+            file.seek(0)
+        on_stage("unpacking")
+        folder = unpack(file, kind, into, max_bytes)
+    packed.unlink()  # the adapter's copy needs the room
+    return Staged(folder, asked.shown, Origin(asked.shown, None, max_bytes), warnings)
+
+
+def _inside(place: str, roots: Sequence[Path]) -> Path:
+    """The real path. Raises Unfit, OSError."""
+    try:
+        path = Path(place).expanduser()
+        real = path.resolve()
+    except RuntimeError as error:  # a circle of links, or a home that is nobody's
+        raise Unfit("is no path; write the path of a peft adapter") from error
+    if not lies_within(real, roots):
+        raise Unfit("is outside adapters.roots; add its folder there")
+    if not real.exists():
+        raise Unfit("no such folder or archive; write the path of a peft adapter")
+    return real
+
+
+def _copy_archive(path: Path, roots: Sequence[Path], target: Path, max_bytes: int) -> Path:
+    """Of the caller's own, so that nobody changes it between its digest and its unpacking."""
+    with open_regular(path, roots) as file:
+        size = os.fstat(file.fileno()).st_size
+        check_bound("the archive", size, max_bytes)
+        need_room(target.parent, size)
+        receive(iter(lambda: file.read(BLOCK_BYTES), b""), target, size, (), lambda _: None)
+    return target
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder, ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+@contextmanager
+def _named(shown: str) -> Iterator[None]:
+    try:
+        yield
+    except Unfit as error:
+        raise ConfigError("source", shown, str(error)) from error
+    except OSError as error:
+        raise ConfigError(
+            "source", shown, f"cannot be read: {describe(error)}; look at rights and disk"
+        ) from error

@@ -1,0 +1,87 @@
+"""Where the base model is and what it looks like, before anything is started."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from gateway.config.document import DEMO_BASE, BaseConfig, Config
+from gateway.errors import ConfigError
+from launch.base.argv_read import options_of
+from launch.base.config_json import read_config
+from launch.base.lora_shapes import Base, describe_base
+from launch.base.names import cached_name
+
+
+def resolve_base(settings: BaseConfig) -> Base:
+    """The demo's base (fetched where it is missing), a folder, or a hub id; raises ConfigError."""
+    model = settings.model
+    if model == DEMO_BASE:
+        from launch.base.demo_base import ensure_demo_base  # it brings its own heavy imports
+
+        folder = ensure_demo_base()
+        return _read(folder / "config.json", str(folder), "SmolLM2-135M-Instruct")
+    if model.startswith("demo:"):
+        raise ConfigError("base.model", model, f"the only demo base is {DEMO_BASE}")
+    if Path(model).is_absolute():
+        return _folder(Path(model))
+    return _read(hub_config(model), model, model)
+
+
+def as_run(base: Base, config: Config) -> Base:
+    """Without what is known of the engine's class for it, where another one may serve it, or serves more."""
+    asked = options_of(config.engine.extra_args)
+    if config.engines or asked.get("model-impl", "auto") not in ("auto", "vllm"):
+        return dataclasses.replace(base, served=None)
+    if base.served is not None and "enable-tower-connector-lora" in asked:
+        return dataclasses.replace(base, served=dataclasses.replace(base.served, language=None))
+    return base
+
+
+def is_local(base: Base) -> bool:
+    """Whether the engine needs no network for the base."""
+    return Path(base.model).is_dir()
+
+
+def _folder(folder: Path) -> Base:
+    if not folder.is_dir():
+        raise ConfigError("base.model", str(folder), "no such folder; write a model's folder or a hub id")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise ConfigError("base.model", str(folder), "holds no model weights (*.safetensors)")
+    return _read(folder / "config.json", str(folder), None)
+
+
+def _read(file: Path, model: str, name: str | None) -> Base:
+    try:
+        config = read_config(file)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "base.model", model, "has no config.json; is it a model in Hugging Face's format?"
+        ) from error
+    if name is None:  # a folder's own name says little; what the model calls itself says more
+        named = config.get("_name_or_path")
+        name = named if isinstance(named, str) and named else cached_name(model)
+    return describe_base(model, name, config)
+
+
+def hub_config(model: str) -> Path:
+    """A hub id's config.json, from the cache or the hub; raises ConfigError."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    logging.getLogger("huggingface_hub").setLevel(
+        logging.ERROR
+    )  # it warns at length; one line of ours says it
+    try:
+        found = try_to_load_from_cache(model, "config.json")
+        return Path(found) if isinstance(found, str) else Path(hf_hub_download(model, "config.json"))
+    except HFValidationError as error:
+        mend = "is neither a folder (start it with ./ or /) nor a hub id such as owner/name"
+        raise ConfigError("base.model", model, mend) from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        if isinstance(error, HfHubHTTPError):
+            mend = "the hub does not give it: check the name, or log in (hf auth login) where it is gated"
+        else:
+            mend = "is not in the local cache and the hub cannot be reached; give a folder, or connect"
+        raise ConfigError("base.model", model, mend) from error

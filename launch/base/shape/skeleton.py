@@ -1,0 +1,83 @@
+"""What a base's decoder is made of: its parameters by name and shape, those of equal layers together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["linear", "experts", "embedding", "conv", "plain"]
+"""`experts`: (experts, either side, other side); `conv`: (kernel, channels); matrices: (inputs, outputs)."""
+
+Settings = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One parameter of a layer, or outside the layers where `layers` is None; `{}` stands for the layer."""
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    layers: tuple[int, ...] | None = None
+
+    @property
+    def copies(self) -> int:
+        return 1 if self.layers is None else len(self.layers)
+
+    @property
+    def elements(self) -> int:
+        """Of all copies."""
+        return math.prod(self.shape) * self.copies
+
+    @property
+    def last(self) -> str:
+        return self.name.rpartition(".")[2]
+
+    @property
+    def owner(self) -> str:
+        """The module that it stands in."""
+        return self.name.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A decoder's parts, and its config.json with the family's defaults filled in."""
+
+    settings: Settings
+    parts: Sequence[Part]
+    counted_by: str
+    exact: bool = True
+    """False where it was estimated from a config's usual names."""
+    reason: str = ""
+    """Why it could not be counted."""
+
+    @property
+    def parameters(self) -> int:
+        return sum(part.elements for part in self.parts)
+
+
+def read_skeleton(document: Mapping[str, object]) -> Skeleton:
+    """What `launch.base.shape.meta_model` writes. Raises ValueError where it is something else."""
+    parts, settings = document.get("parts"), document.get("settings")
+    if not isinstance(parts, list) or not isinstance(settings, dict):
+        raise ValueError(str(document.get("error", "no skeleton")))
+    return Skeleton(settings, tuple(map(_part, parts)), str(document.get("counted_by", "")))
+
+
+def _part(document: Mapping[str, object]) -> Part:
+    layers, shape = document.get("layers"), document["shape"]
+    assert isinstance(shape, list)
+    kind: Kind = document["kind"]  # type: ignore[assignment]  # written by the same release
+    listed = tuple(layers) if isinstance(layers, list) else None
+    return Part(str(document["name"]), kind, tuple(shape), listed)
+
+
+def whole(settings: Settings, *names: str, default: int = 0) -> int:
+    """The first of the names that holds a positive whole number."""
+    for name in names:
+        value = settings.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return default

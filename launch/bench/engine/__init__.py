@@ -1,0 +1,1 @@
+"""The engine measured behind the gateway and without it."""

@@ -1,0 +1,80 @@
+"""What `bench engine` leaves behind: a file of raw and summed figures, and tables on the terminal."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from gateway.errors import ConfigError
+from launch.bench.engine.rounds import Comparison, Run, Spread, by_arm, ratios
+
+PLAIN_WIDTH = 120
+MIB = 2**20
+SHOWN = {
+    "output_tokens_per_s": "tokens/s",
+    "ttft_mean_ms": "first token, mean ms",
+    "ttft_p50_ms": "p50 ms",
+    "ttft_p99_ms": "p99 ms",
+    "inter_token_p50_ms": "between tokens, p50 ms",
+    "inter_token_p99_ms": "p99 ms",
+}
+
+
+def write_result(folder: Path, what: str, document: Mapping[str, object]) -> Path:
+    """`<date>-<what>.json`; the same day's earlier one is replaced. Raises ConfigError."""
+    path = folder / f"{time.strftime('%Y-%m-%d')}-{what}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError("--output", str(path), f"cannot be written: {error.strerror}") from error
+    return path
+
+
+def console() -> Console:
+    """A log has no edge; rich would take 80 columns."""
+    found = Console()
+    return found if found.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+def arms_table(runs: Sequence[Run]) -> Table:
+    """One row an arm: the median over the rounds, lowest and highest beside the tokens per second."""
+    table = Table(box=box.SIMPLE_HEAD, title="Medians over the rounds")
+    table.add_column("arm")
+    for heading in SHOWN.values():
+        table.add_column(heading, justify="right")
+    for arm, figures in by_arm(runs).items():
+        speed, *others = (figures[name] for name in SHOWN)
+        table.add_row(arm, shown_spread(speed, 1), *(f"{one.median:.1f}" for one in others))
+    return table
+
+
+def ratios_table(runs: Sequence[Run], wanted: Sequence[Comparison]) -> Table:
+    """One row a comparison."""
+    table = Table(box=box.SIMPLE_HEAD, title="Ratios, each formed within its round")
+    table.add_column("ratio")
+    table.add_column("median (lowest to highest)", justify="right")
+    for name, one in ratios(runs, wanted).items():
+        table.add_row(name, shown_spread(one, 3))
+    return table
+
+
+def starts_table(starts: Sequence[Mapping[str, object]]) -> Table:
+    """One row a start of the engine."""
+    table = Table(box=box.SIMPLE_HEAD, title="Starts of the engine, memory of its processes when ready")
+    for heading in ("adapters", "load s", "processes", "Pss MiB", "resident MiB"):
+        table.add_column(heading, justify="right")
+    for one in starts:
+        sizes = [f"{int(str(one[name])) / MIB:.0f}" for name in ("pss_bytes", "rss_bytes")]
+        table.add_row(str(one["adapters"]), str(one["load_s"]), str(one["processes"]), *sizes)
+    return table
+
+
+def shown_spread(one: Spread, digits: int) -> str:
+    return f"{one.median:.{digits}f} ({one.lowest:.{digits}f} to {one.highest:.{digits}f})"

@@ -1,0 +1,230 @@
+"""`bench churn`: four tasks answer thousands of requests while their adapters are exchanged all the time.
+
+Every answer is held against what its adapter answers alone: not one may be another adapter's or the base's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from gateway.config.document import Config, load_config
+from gateway.errors import EngineFailure, LoraGatewayError
+from launch.adapters.check import adapter_id
+from launch.base.locate import resolve_base
+from launch.base.lora_shapes import Base
+from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
+from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
+from launch.bench.engine.report import console, write_result
+from launch.bench.engine.stack import running_stack
+from launch.bench.faults.churn_load import Clients, Tally, asked_directly
+from launch.bench.faults.churn_operator import Change, Operator
+from launch.bench.faults.churn_truth import PROMPTS, Truth, learn_answers
+from launch.bench.programs import machine
+from launch.bench.programs.places import RESULTS
+from launch.engine.http import load_adapter, unload_adapter
+from launch.machine.ports import free_port
+from launch.supervisor.control_client import ControlClient
+
+TASKS = ("red", "green", "blue", "grey")
+VERSIONS = 3
+SHAPE = AdapterShape(4, ("q_proj", "v_proj", "o_proj", "down_proj"))
+STRENGTH = 0.2
+"""Of lora_B: strong enough that bfloat16 rounds by a small part of what two random adapters differ by."""
+LEAST_TOLD = 0.5
+"""Of all pairs of models and prompts."""
+CLIENTS = 24
+PAUSE_S = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much, how fast, how long."""
+
+    requests: int
+    clients: int = CLIENTS
+    pause_s: float = PAUSE_S
+    limit_s: float = 3600.0
+    seed: int = 1
+
+
+def churn_command(
+    config: Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")] = Path(
+        "configs/demo/config.yaml"
+    ),
+    requests: Annotated[int, typer.Option(min=1, help="in all")] = 10_000,
+    pause_s: Annotated[float, typer.Option(min=0, help="between two changes")] = PAUSE_S,
+    clients: Annotated[int, typer.Option(min=1, help="at once")] = CLIENTS,
+    limit_s: Annotated[float, typer.Option(min=1, help="the load ends then, whatever is left")] = 3600.0,
+    seed: Annotated[int, typer.Option(help="of the changes")] = 1,
+    output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
+) -> None:
+    """Exchange adapters under traffic, and look at whose answers come."""
+    with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
+        plan = Plan(requests, clients, pause_s, limit_s, seed)
+        document = measure(load_config(config), Path(scratch), plan)
+    console().print(write_result(output, "churn", document).as_posix())
+    if document["faults"]:
+        raise typer.Exit(1)
+
+
+def measure(given: Config, scratch: Path, plan: Plan) -> dict[str, object]:
+    """Everything, as a document. Raises ConfigError and EngineFailure."""
+    described = machine.describe({})
+    folders = write_adapters(scratch / "adapters", resolve_base(given.base))
+    first = {task: found[0] for task, found in folders.items()}
+    config = under_test(
+        given,
+        first,
+        state_dir=scratch / "state",
+        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
+    )
+    roots = config.adapters.model_copy(update={"roots": [scratch / "adapters"]})
+    config = config.model_copy(update={"adapters": roots})
+    with running_stack(config, scratch, KEY) as stack:
+        truth = learn(stack.engine_url, stack.base, folders, keep=set(stack.adapters.values()))
+        told_apart, worst = truth.apart()
+        say(
+            f"{len(truth.alone)} models answer alone; {told_apart:.0%} of their answers can be told apart, "
+            f"{worst} of {len(PROMPTS)} for the two most alike"
+        )
+        control = ControlClient(config.state_dir)
+        began = time.monotonic()
+        tally, operator = churn(stack.gateway_url, control, truth, folders, plan)
+        took_s = time.monotonic() - began
+        _, state = control.answer("GET", "/state")
+        log = stack.log.read_text(encoding="utf-8", errors="replace")
+    faults = [*tally.faults, *operator.faults, *(["the engine was restarted"] if _restarted(state) else [])]
+    table = table_of(tally, operator.changes, took_s)
+    console().print(table)
+    for fault in faults[:20]:
+        say(f"fault: {fault}")
+    return {
+        "what": "churn",
+        "machine": described,
+        "settings": {
+            **dataclasses.asdict(plan),
+            "tasks": len(TASKS),
+            "versions": VERSIONS,
+            "told_apart": round(told_apart, 3),
+            "told_apart_at_least": f"{worst} of {len(PROMPTS)} prompts",
+            "rounding": round(max(truth.rounding.values()), 6),
+        },
+        "took_s": round(took_s, 1),
+        "statuses": dict(tally.statuses),
+        "verdicts": dict(tally.verdicts),
+        "answers_by_id": dict(tally.by_id),
+        "latency_ms": _quantiles(tally.latencies_ms, 1),
+        "distance_from_own": _quantiles(tally.own_distances, 4),
+        "changes": [dataclasses.asdict(change) for change in operator.changes],
+        "faults": faults,
+        "tracebacks_in_log": log.count("Traceback"),
+    }
+
+
+def churn(
+    url: str,
+    control: ControlClient,
+    truth: Truth,
+    folders: Mapping[str, Sequence[Path]],
+    plan: Plan,
+) -> tuple[Tally, Operator]:
+    """The load and the operator together, until the load is over. Raises what the operator raised."""
+    operator = Operator(control, folders, plan.seed)
+    load = Clients(url, KEY, list(folders), truth, plan.requests)
+    stop = threading.Event()
+    broken: list[LoraGatewayError] = []
+
+    def operate() -> None:
+        try:
+            operator.run(plan.pause_s, stop)
+        except LoraGatewayError as error:
+            broken.append(error)
+
+    beside = threading.Thread(target=operate)
+    beside.start()
+    try:
+        load.run(plan.clients, plan.limit_s)
+    finally:
+        stop.set()
+        beside.join()
+    if broken:
+        raise broken[0]
+    return load.tally, operator
+
+
+def write_adapters(folder: Path, base: Base) -> dict[str, list[Path]]:
+    """`VERSIONS` random adapters for each task, no two alike. Raises ConfigError."""
+    folders: dict[str, list[Path]] = {}
+    for number, task in enumerate(TASKS):
+        folders[task] = [folder / f"{task}-{version}" for version in range(VERSIONS)]
+        for version, path in enumerate(folders[task]):
+            write_dummy_adapter(path, base, SHAPE, 100 + number * VERSIONS + version, STRENGTH)
+    return folders
+
+
+def learn(url: str, base: str, folders: Mapping[str, Sequence[Path]], keep: set[str]) -> Truth:
+    """Each adapter alone on the idle engine, past the gateway; those in `keep` stay loaded.
+
+    Raises EngineFailure, also where too few of them can be told apart.
+    """
+    known: dict[str, Path] = {}
+    for task, found in folders.items():
+        for path in found:
+            settings = (path / "adapter_config.json").read_bytes()
+            known[adapter_id(task, settings, path / "adapter_model.safetensors")] = path
+    for name, path in known.items():
+        load_adapter(url, name, path)
+    truth = learn_answers(lambda model, prompt: asked_directly(url, model, prompt), [base, *known], base)
+    for name in known:
+        if name not in keep:
+            unload_adapter(url, name)
+    told = truth.apart()[0]
+    if told < LEAST_TOLD:
+        raise EngineFailure(f"only {told:.0%} of the answers can be told apart, by {truth.rounding}")
+    return truth
+
+
+def table_of(tally: Tally, changes: Sequence[Change], took_s: float) -> Table:
+    """What came back, and how long the changes took."""
+    table = Table(
+        "what",
+        "count",
+        box=box.SIMPLE_HEAD,
+        title=f"{sum(tally.statuses.values())} requests in {took_s:.0f} s",
+    )
+    for status, count in tally.statuses.most_common():
+        table.add_row(f"status {status}", str(count))
+    for verdict, count in tally.verdicts.most_common():
+        table.add_row(f"answer is {verdict}", str(count))
+    for what in dict.fromkeys(change.what for change in changes):
+        done = [c for c in changes if c.what == what]
+        well = sorted(c.took_s for c in done if c.status == 200)
+        median = f", median {well[len(well) // 2]:.2f} s, longest {well[-1]:.2f} s" if well else ""
+        table.add_row(what, f"{len(well)} done, {len(done) - len(well)} refused{median}")
+    return table
+
+
+def say(text: str) -> None:
+    console().print(text, highlight=False)
+
+
+def _quantiles(values: Sequence[float], digits: int) -> dict[str, float]:
+    ordered = sorted(values) or [0.0]
+    last = len(ordered) - 1
+    shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {name: round(ordered[int(last * share)], digits) for name, share in shares.items()}
+
+
+def _restarted(state: Mapping[str, object]) -> bool:
+    engines = state.get("engines")
+    return isinstance(engines, list) and any(engine.get("restarts") for engine in engines)

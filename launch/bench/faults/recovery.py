@@ -1,0 +1,172 @@
+"""`bench recovery`: SIGKILL for engine, supervisor and gateway in turn, under load; the times to recovery."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from gateway.config.document import Config
+from gateway.errors import EngineFailure
+from launch.bench.engine.config import (
+    GATEWAY_PORT,
+    HOST,
+    KEY,
+    environment_of,
+    load_given,
+    under_test,
+    write_config,
+)
+from launch.bench.engine.report import console, write_result
+from launch.bench.faults.recovery_kills import VICTIMS, Load, Patient, Recovery
+from launch.bench.programs import machine
+from launch.bench.programs.places import RESULTS
+from launch.machine.child import Child
+from launch.machine.ports import free_port
+from launch.machine.stack import ENGINE_GRACE_S, GATEWAY_GRACE_S
+
+POLL_S = 0.1
+SETTLE_S = 2.0
+"""Of load before each kill, so that every client is in the middle of something."""
+SHOWN_LINES = 12
+
+
+def recovery_command(
+    config: Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")] = Path(
+        "configs/demo/config.yaml"
+    ),
+    rounds: Annotated[int, typer.Option(min=1, help="kills of each program")] = 3,
+    clients: Annotated[int, typer.Option(min=1, help="clients that ask without a pause")] = 4,
+    task: Annotated[str | None, typer.Option(help="whom they ask; default: the first task")] = None,
+    limit_s: Annotated[float, typer.Option(min=1, help="longest time to recovery")] = 600.0,
+    output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
+) -> None:
+    """Kill engine, supervisor and gateway of `lora-gateway up` in turn, under load; print the times."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
+        given = load_given(config, dummy=False, placeholder=Path(scratch) / "unset")
+        document = measure(given, Path(scratch), task, rounds, clients, limit_s)
+    document["took_s"] = round(time.monotonic() - began, 1)
+    console().print(write_result(output, "recovery", document).as_posix())
+
+
+def measure(
+    given: Config, scratch: Path, task: str | None, rounds: int, clients: int, limit_s: float
+) -> dict[str, object]:
+    """Everything, as a document. Raises EngineFailure where something does not come back."""
+    described = machine.describe({})
+    model = task or next(iter(given.tasks), given.base.name)
+    config = under_test(
+        given,
+        {name: one.adapter for name, one in given.tasks.items()},
+        state_dir=scratch / "state",
+        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
+    )
+    recoveries: list[Recovery] = []
+    with running_up(config, scratch) as up, Load(_url(config), KEY, model, clients) as load:
+        patient = Patient(up.pid, config.state_dir, load, lambda: alive(up))
+        load_s = wait_until_ready(patient, load, up, config.engine.start_timeout_s)
+        for _ in range(rounds):
+            for victim in VICTIMS:
+                time.sleep(SETTLE_S)
+                recoveries.append(patient.kill(victim, limit_s))
+                console().print(line_of(recoveries[-1]), style="dim", highlight=False)
+    console().print(table_of(recoveries))
+    return {
+        "what": "recovery",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": described,
+        "settings": {"rounds": rounds, "clients": clients, "model": model, "base": config.base.model},
+        "first_load_s": load_s,
+        "summary": summary(recoveries),
+        "kills": [one.document() for one in recoveries],
+    }
+
+
+@contextmanager
+def running_up(config: Config, folder: Path, env: dict[str, str] | None = None) -> Iterator[Child]:
+    """`lora-gateway up` on that configuration, stopped in the end; its log is `<folder>/up.log`."""
+    path = folder / "config.yaml"
+    config.state_dir.mkdir(parents=True, exist_ok=True)
+    write_config(config, path, KEY)
+    argv = [sys.executable, "-m", "launch.cli.main", "up", "--config", str(path)]
+    with (folder / "up.log").open("w", encoding="utf-8") as log:
+        up = Child(argv, {**environment_of(config, os.environ), **(env or {})}, out=log)
+        try:
+            yield up
+        finally:
+            limit_s = config.gateway.shutdown_timeout_s + config.engine.stop_timeout_s
+            up.stop(limit_s + GATEWAY_GRACE_S + ENGINE_GRACE_S)
+
+
+def wait_until_ready(patient: Patient, load: Load, up: Child, limit_s: float) -> float:
+    """Seconds until the first good answer. Raises EngineFailure."""
+    began = time.monotonic()
+    while not load.answered_since(began):
+        alive(up)
+        if time.monotonic() - began > limit_s:
+            raise EngineFailure(f"the stack was not ready after {limit_s:.0f} s")
+        time.sleep(POLL_S)
+    engine = patient.engine()
+    return engine.load_s or 0.0 if engine else 0.0
+
+
+def alive(up: Child) -> None:
+    """Raises EngineFailure where the stack has ended."""
+    code = up.exit_code()
+    if code is not None:
+        up.stop(0)  # the rest of its log
+        raise EngineFailure(f"the stack ended with {code}: {' / '.join(list(up.last_lines)[-SHOWN_LINES:])}")
+
+
+def summary(recoveries: Sequence[Recovery]) -> dict[str, dict[str, object]]:
+    """By victim, medians over its kills."""
+    summed: dict[str, dict[str, object]] = {}
+    for victim in VICTIMS:
+        own = [one for one in recoveries if one.victim == victim]
+        gone = [one.gone_s for one in own if one.gone_s is not None]
+        if own:
+            summed[victim] = {
+                "kills": len(own),
+                "back_s": round(median(one.back_s for one in own), 2),
+                "answered_s": round(median(one.answered_s for one in own), 2),
+                "outage_s": round(median(one.outage_s for one in own), 2),
+                "worst_outage_s": max(one.outage_s for one in own),
+                "old_engine_gone_s": round(median(gone), 2) if gone else None,
+                "failed": sum(sum(one.failed.values()) for one in own),
+                "waited": sum(one.waited for one in own),
+                "undisturbed": all(one.undisturbed for one in own),
+            }
+    return summed
+
+
+def table_of(recoveries: Sequence[Recovery]) -> Table:
+    """One row a victim."""
+    table = Table(box=box.SIMPLE_HEAD, title="SIGKILL under load: medians, in seconds")
+    headings = ("killed", "kills", "back", "answers again", "outage", "worst", "old engine gone", "failed")
+    for heading in (*headings, "waited", "others undisturbed"):
+        table.add_column(heading, justify="left" if heading == "killed" else "right")
+    for victim, row in summary(recoveries).items():
+        shown = ["-" if value is None else str(value) for value in row.values()]
+        table.add_row(victim, *shown[:-1], "yes" if row["undisturbed"] else "no")
+    return table
+
+
+def line_of(one: Recovery) -> str:
+    failed = ", ".join(f"{count} x {status}" for status, count in one.failed.items()) or "none"
+    times = f"{one.victim}: back in {one.back_s} s, outage {one.outage_s} s"
+    return f"{times}, failed: {failed}, waited: {one.waited}"
+
+
+def _url(config: Config) -> str:
+    return f"http://{HOST}:{config.gateway.port}"

@@ -1,0 +1,1 @@
+"""A pipeline against the same calls made by hand."""

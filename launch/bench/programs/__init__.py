@@ -1,0 +1,1 @@
+"""What benchmarks start and watch: programs, their places, the machine they run on."""

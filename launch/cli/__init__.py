@@ -1,0 +1,3 @@
+"""The command `lora-gateway`: each file one command, deciding nothing itself; it may import every room
+below.
+"""

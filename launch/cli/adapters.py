@@ -1,0 +1,313 @@
+"""`lora-gateway adapters …`: versions of tasks that come and go while requests run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.config.document import NAME
+from gateway.config.snapshot import Operation, Snapshot, TaskStatus, VersionStatus
+from gateway.errors import ConfigError, nearest
+from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
+from launch.cli.shadow_report import read_report
+from launch.cli.task_text import columns, moment, role_of, share_of, size_of, what_requests_see
+from launch.supervisor.control_client import Document, path_of, read_as
+
+INTERRUPTED = 130
+"""What a shell says of a program that Ctrl-C ended."""
+PERCENT = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)\s*(%?)$")
+
+TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="the task: a public model name")]
+IdArgument = Annotated[str | None, typer.Argument(metavar="[ID]", help="one version, such as naming@3f2a…")]
+
+
+def build_adapters_app() -> typer.Typer:
+    """`lora-gateway adapters add | list | show | promote | rollback | remove`."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        help="Add, promote, roll back and remove adapters while requests run.",
+    )
+    app.command("add")(add_command)
+    app.command("list")(list_command)
+    app.command("show")(show_command)
+    app.command("promote")(promote_command)
+    app.command("rollback")(rollback_command)
+    app.command("remove")(remove_command)
+    return app
+
+
+def add_command(
+    task: TaskArgument,
+    source: Annotated[
+        str, typer.Argument(help="a folder, a .tar or .zip of one, hf://org/name or s3://bucket/folder")
+    ],
+    canary: Annotated[str | None, typer.Option(help="part of the requests it answers at first: 10%")] = None,
+    shadow: Annotated[
+        str | None, typer.Option(help="part of the requests it gets a copy of, answering nobody: 5%")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="the task's system prompt from now on")] = None,
+    config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch, check, load and prove an adapter; then its task points at it. What fails changes nothing."""
+    fields: Document = {"task": checked_task(task), "source": absolute_source(source)}
+    if canary is not None:
+        fields["canary"] = canary_percent(canary)
+    if shadow is not None:
+        fields["shadow"] = shadow_share(shadow)
+    if system is not None:
+        fields["system"] = system
+    control = control_of(config, state_dir)
+    _note_new_task(task, list(control.ask("GET", "/adapters")["tasks"]))
+    began = time.monotonic()
+    try:
+        with control.watched(_Stages(task, fields["source"]).heed):
+            answer = control.ask("POST", "/adapters", fields)
+    except KeyboardInterrupt:
+        _said_as_it_goes_on(task)
+        raise typer.Exit(INTERRUPTED) from None
+    took_s = round(time.monotonic() - began, 2)
+    if as_json:
+        print(json.dumps({**answer, "took_s": took_s}, indent=2))
+        return
+    status = read_as(answer, TaskStatus)
+    added = next((one for one in status.versions if one.id == answer["id"]), VersionStatus(answer["id"]))
+    print(f"{added.id}: rank {added.rank}, {size_of(added)}, loaded and proven in {took_s:.1f} s")
+    _print_lines([f"warning: {warning}" for warning in answer.get("warnings", ())])
+    _print_lines(what_requests_see(task, status))
+
+
+def list_command(
+    config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Every version of every task, what is on its way in, and what is on its way out."""
+    document = control_of(config, state_dir).ask("GET", "/adapters")
+    if as_json:
+        print(json.dumps(document, indent=2))
+        return
+    tasks = read_as(document["tasks"], dict[str, TaskStatus])
+    head = ("TASK", "VERSION", "ROLE", "REQUESTS", "STATE", "RANK", "SIZE", "SOURCE")
+    rows = [(name, *_cells(task, version)) for name, task in tasks.items() for version in task.versions]
+    _print_lines(columns(head, rows) if rows else ["there are no adapters"])
+    for task in tasks.values():
+        _print_lines([f"{one.id} failed: {one.reason}" for one in task.versions if one.reason])
+    for one in read_as(document["operations"], list[Operation]):
+        print(f"on its way in: {one.task} from {one.source}: {one.stage}, since {moment(one.started_at)}")
+    for adapter_id in read_as(document["retiring"], list[str]):
+        print(f"on its way out: {adapter_id}, once no request needs it")
+
+
+def show_command(
+    task: TaskArgument,
+    config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One task: its versions with all that is known of them, and how its shadow's answers compare."""
+    control = control_of(config, state_dir)
+    document = control.ask("GET", path_of("adapters", checked_task(task)))
+    status = read_as(document, TaskStatus)
+    compared = read_report(control.state_dir, task, status.shadow.id if status.shadow else None)
+    if as_json:
+        report = dataclasses.asdict(compared) if compared else None
+        print(json.dumps({**document, "shadow_report": report}, indent=2))
+        return
+    loaded_on = read_as(document["loaded_on"], dict[str, list[str]])
+    _print_lines(what_requests_see(task, status))
+    for key in ("description", "system"):
+        if status.settings.get(key):
+            print(f"{key}: {status.settings[key]}")
+    if not status.configured:
+        print("added by command; the configuration does not know it")
+    for one in status.versions:
+        print(f"{one.id}: {role_of(status, one)}, {one.state}{f', {one.reason}' if one.reason else ''}")
+        print(f"  rank {one.rank}, {size_of(one)}, fingerprint {one.fingerprint or '-'}")
+        print(f"  loaded on {', '.join(loaded_on.get(one.id, [])) or 'no engine'}")
+        print(f"  from {one.source or '-'}, added {moment(one.added_at)}")
+    _print_lines(compared.lines() if compared else [])
+
+
+def promote_command(
+    task: TaskArgument,
+    adapter_id: IdArgument = None,
+    config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give every request to the canary or shadow, or to the version named."""
+    fields = {} if adapter_id is None else {"id": adapter_id}
+    path = path_of("adapters", checked_task(task), "promote")
+    _show_change(task, control_of(config, state_dir).ask("POST", path, fields), as_json)
+
+
+def rollback_command(
+    task: TaskArgument,
+    config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End a canary or shadow; where there is none, go back to the version before."""
+    path = path_of("adapters", checked_task(task), "rollback")
+    _show_change(task, control_of(config, state_dir).ask("POST", path, {}), as_json)
+
+
+def remove_command(
+    task: TaskArgument,
+    adapter_id: IdArgument = None,
+    config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the whole task, or one version that no request goes to."""
+    path = path_of("adapters", checked_task(task))
+    if adapter_id is not None:
+        path += f"?id={path_of(adapter_id)[1:]}"
+    document = control_of(config, state_dir).ask("DELETE", path)
+    if as_json:
+        print(json.dumps(document, indent=2))
+    elif not document["task_removed"]:
+        print(f"{task}: {adapter_id} is removed; it is unloaded once no request needs it")
+    else:
+        print(f"{task} is removed; whoever asks for it now gets 404")
+        if document["configured"]:
+            print(f"the configuration has it still: `lora-gateway tasks reset {task}` brings it back")
+
+
+def checked_task(task: str) -> str:
+    """Raises ConfigError where it cannot be a task's name."""
+    if not NAME.match(task):
+        raise ConfigError("TASK", task, "must be letters, digits, '.', '_' or '-', at most 63")
+    return task
+
+
+def absolute_source(source: str) -> str:
+    """A path as the control plane sees it, whose working directory may be another. Raises ConfigError."""
+    if "://" in source:
+        return source
+    place, mark, digest = source.partition("#sha256=")
+    path = Path(place).expanduser().absolute()
+    if not path.exists():
+        mend = "is not there; name a folder, a .tar or .zip of one, hf://org/name or s3://bucket/folder"
+        raise ConfigError("SOURCE", str(path), mend)
+    return f"{path}{mark}{digest}"
+
+
+def canary_percent(text: str) -> float:
+    """`10%` or `10` as percent, over 0 and under 100. Raises ConfigError."""
+    number, percent = _number(text, "--canary")
+    if 0 < number < 1 and not percent:
+        mend = f"is it {number:g}% or {number * 100:g}%? Write the one that is meant"
+        raise ConfigError("--canary", text, mend)
+    if not 0 < number < 100:
+        raise ConfigError(
+            "--canary", text, "must be over 0% and under 100%; without it all requests go there"
+        )
+    return number
+
+
+def shadow_share(text: str) -> float:
+    """`5%`, `5` or `0.05` as a share, over 0 and up to 1. Raises ConfigError."""
+    number, percent = _number(text, "--shadow")
+    if number == 1 and not percent:
+        raise ConfigError("--shadow", text, "is it 1% or 100%? Write the one that is meant")
+    share = number / 100 if percent or number > 1 else number
+    if not 0 < share <= 1:
+        raise ConfigError("--shadow", text, "must be over 0% and at most 100%")
+    return share
+
+
+def _number(text: str, option: str) -> tuple[float, bool]:
+    match = PERCENT.match(text.strip())
+    if match is None:
+        raise ConfigError(option, text, "must be a part of the requests, such as 10%")
+    return float(match[1]), match[2] == "%"
+
+
+def _note_new_task(task: str, known: list[str]) -> None:
+    """Before the load: a misspelt name would make a task that nobody asks for."""
+    if task in known:
+        return
+    guess = nearest(task, known)
+    hint = f"; did you mean '{guess}'?" if guess else ""
+    undo = f"`lora-gateway adapters remove {task}` undoes it"
+    print(
+        f"note: '{task}' will be a new task{hint} (there are: {', '.join(known) or 'none'}; {undo})",
+        file=sys.stderr,
+    )
+
+
+class _Stages:
+    """Prints how far an adapter has come, one line for each stage."""
+
+    def __init__(self, task: str, source: str) -> None:
+        self._task, self._source = task, source
+        self._began = time.monotonic()
+        self._last = ""
+        self._begun = False
+
+    def heed(self, snapshot: Snapshot) -> None:
+        """Called in another thread with each snapshot."""
+        running = next((one for one in snapshot.operations if one.task == self._task), None)
+        if running is None:
+            return
+        if running.source == self._source:
+            self._begun = True
+            self._say(running.stage + _engines(snapshot, running.stage))
+        elif not self._begun:
+            self._say(f"waiting for {running.source}, which is on its way in ({running.stage})")
+
+    def _say(self, stage: str) -> None:
+        if stage != self._last:
+            self._last = stage
+            print(f"{time.monotonic() - self._began:6.1f} s  {stage}", file=sys.stderr, flush=True)
+
+
+def _engines(snapshot: Snapshot, stage: str) -> str:
+    """What the engines do that an adapter waits for."""
+    if not stage.startswith("waiting"):
+        return ""
+    states = [" ".join(filter(None, (one.name, one.state, one.stage))) for one in snapshot.engines]
+    return f" ({', '.join(states)})"
+
+
+def _said_as_it_goes_on(task: str) -> None:
+    print(
+        f"left, but the control plane goes on: once the adapter is proven, requests for {task} get it. "
+        f"`lora-gateway adapters list` shows how far it is; then `… rollback {task}` undoes it "
+        f"(`… remove {task}` where the task is new).",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _show_change(task: str, document: Document, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(document, indent=2))
+    else:
+        _print_lines(what_requests_see(task, read_as(document, TaskStatus)))
+
+
+def _cells(task: TaskStatus, version: VersionStatus) -> tuple[str, ...]:
+    return (
+        version.id,
+        role_of(task, version),
+        share_of(task, version),
+        version.state,
+        str(version.rank),
+        size_of(version),
+        version.source or "-",
+    )
+
+
+def _print_lines(lines: list[str]) -> None:
+    for line in lines:
+        print(line)

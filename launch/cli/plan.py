@@ -1,0 +1,96 @@
+"""`lora-gateway plan`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from gateway.config.document import Config
+from gateway.errors import ConfigError
+from launch.adapters.check import Adapter
+from launch.planning.advice import make_plan
+from launch.planning.device_memory import DeviceMemory, detect, named_card
+from launch.planning.findings import errors
+from launch.planning.found_config import default_config
+from launch.planning.inputs import Asked, gather, planned_config, read_for_plan
+from launch.planning.plan import MemoryPlan
+from launch.planning.table import as_json, show
+
+LEAST_WIDTH = 120
+
+
+def plan_command(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="the configuration (YAML); default: ./lora-gateway.yaml, in a checkout the demo's",
+        ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="a model's name, folder or config.json, over the configuration's")
+    ] = None,
+    gpu_memory: Annotated[
+        str | None, typer.Option(help="a card's size, such as 48GB; default: this machine's card or memory")
+    ] = None,
+    adapters: Annotated[int | None, typer.Option(min=0, help="how many; default: the tasks'")] = None,
+    adapter_rank: Annotated[int | None, typer.Option(min=1, max=512, help="of every adapter")] = None,
+    max_model_len: Annotated[int | None, typer.Option(min=1, help="context in tokens")] = None,
+    max_loras: Annotated[int | None, typer.Option(min=1, help="LoRA slots")] = None,
+    gpu_memory_utilization: Annotated[float | None, typer.Option(help="share of the card")] = None,
+    tensor_parallel_size: Annotated[int | None, typer.Option(min=1, help="cards for one engine")] = None,
+    as_json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """The memory that a base and its adapters need, before anything is loaded; exit code 2 if too much."""
+    changes: dict[str, object] = {
+        "model": base,
+        "max_model_len": max_model_len,
+        "max_loras": max_loras,
+        "gpu_memory_utilization": gpu_memory_utilization,
+        "tensor_parallel_size": tensor_parallel_size,
+    }
+    device = named_card(gpu_memory) if gpu_memory else detect()
+    plan = plan_of(_configured(config, changes), device, Asked(adapters, adapter_rank))
+    if as_json_:
+        print(json.dumps(as_json(plan), indent=2))
+    else:
+        console = Console(highlight=False)
+        show(plan, console if console.is_terminal else Console(width=LEAST_WIDTH, highlight=False))
+    raise typer.Exit(2 if errors(plan.findings) else 0)
+
+
+def plan_of(
+    config: Config,
+    device: DeviceMemory,
+    asked: Asked | None = None,
+    checked: Mapping[str, Adapter] | None = None,
+) -> MemoryPlan:
+    """The plan of a configuration, with what was wrong with its adapters. Raises ConfigError.
+
+    `checked` are adapters that were looked at already, by task: then no folder is read again.
+    """
+    inputs, found = gather(config, device, asked, checked)
+    plan = make_plan(inputs)
+    return dataclasses.replace(plan, findings=[*found, *plan.findings])
+
+
+def _configured(file: Path | None, changes: dict[str, object]) -> Config:
+    """Adapters need not be there; without a file, a base alone will do."""
+    if file is None and changes["model"] is not None:
+        loaded = Config.model_validate({"base": {"model": changes["model"]}})
+    else:
+        loaded = read_for_plan(file or default_config())
+    try:
+        return planned_config(loaded, changes)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        option = str(problem["loc"][-1]).replace("_", "-")
+        raise ConfigError(f"--{option}", problem.get("input"), problem["msg"]) from error

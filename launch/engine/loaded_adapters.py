@@ -1,0 +1,145 @@
+"""The adapters on one engine: loaded, proven, and unloaded again; what is wanted against what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from gateway.errors import ConfigError, EngineFailure, LoraGatewayError
+from launch.adapters.versions import Version
+from launch.engine.canary import Subject, in_company, measure_base, prove_adapter, prove_mixed
+from launch.engine.http import load_adapter, served_models, unload_adapter
+from launch.engine.repeats import Repeats
+from launch.engine.scoring import Ask, Kept, asker
+
+LOAD_TRIES = 3
+
+
+@dataclass(frozen=True)
+class EngineDoor:
+    """What is done to an engine; tests give another one."""
+
+    models: Callable[[str], Mapping[str, str]] = served_models
+    load: Callable[..., None] = load_adapter
+    unload: Callable[[str, str], None] = unload_adapter
+    asker: Callable[[str, bool], Ask] = asker
+
+
+class Residents:
+    """Blocking: call it in a thread, one call at a time."""
+
+    def __init__(self, url: str, base: str, door: EngineDoor | None = None, *, reads: bool = True) -> None:
+        """`reads`: the engine may be asked to score a prompt beside other requests."""
+        self.url = url
+        self._base = base
+        self._door = door or EngineDoor()
+        self._ask = self._door.asker(url, reads)
+        self.repeats: Repeats | None = None
+        """How the base repeats itself here, from the engine's start on."""
+        self.proven: dict[str, Kept] = {}
+        self.failed: dict[str, str] = {}
+        """Ids that could not be loaded or proven here, with the reason."""
+        self.proved_together = False
+        self._paths: dict[str, str] = {}
+
+    def answers(self) -> None:
+        """The base completes. Raises EngineFailure."""
+        if self._base not in self._door.models(self.url):
+            raise EngineFailure(f"the engine does not serve {self._base}")
+        self._ask(self._base, "", 1)
+
+    def begin(self) -> None:
+        """The base completes, and how it repeats itself is known. Raises EngineFailure."""
+        self.answers()
+        self._known_repeats()
+
+    def ensure(self, version: Version, key: str, system: str, known: str | None) -> Kept:
+        """Load and prove one adapter. Raises ConfigError or EngineFailure; then it is not there."""
+        adapter_id = version.id
+        if adapter_id in self.proven:
+            return self.proven[adapter_id]
+        try:
+            self._load(version)
+            subject = Subject(key, version.path, adapter_id, system)
+            expected = None if known is None else Kept.from_json(known)
+            answer = prove_adapter(self._ask, self._base, subject, self._known_repeats(), expected)
+        except LoraGatewayError as error:
+            self.failed[adapter_id] = str(error)
+            self._discard(adapter_id)
+            raise
+        self.failed.pop(adapter_id, None)
+        self.proven[adapter_id] = answer
+        self._paths[adapter_id] = version.path
+        return answer
+
+    def prove_together(self, slots: int | None) -> None:
+        """Everything that is loaded in one batch, while none of the engine's slots is free.
+
+        vLLM's own CPU kernels answer the base from the last slot, which shows only once that is taken; the
+        free ones hold copies of an adapter meanwhile. Raises EngineFailure.
+        """
+        if not self.proven:
+            return
+        alone = {self._base: self._known_repeats().usual}
+        for adapter_id, kept in self.proven.items():
+            # What it reads is held against what was proven, what it writes against copies of itself.
+            alone[adapter_id] = replace(in_company(self._ask, adapter_id), read=kept.own.read)
+        with self._copies(max(0, (slots or 0) - len(self.proven))) as copies:
+            prove_mixed(self._ask, alone, copies)
+        self.proved_together = True
+
+    def unload(self, adapter_id: str) -> None:
+        """Raises EngineFailure."""
+        self._door.unload(self.url, adapter_id)
+        self.proven.pop(adapter_id, None)
+        self.failed.pop(adapter_id, None)
+        self._paths.pop(adapter_id, None)
+
+    def missing(self) -> set[str]:
+        """Proven ids that the engine no longer serves, as after a restart of it. Raises EngineFailure."""
+        return set(self.proven) - set(self._door.models(self.url))
+
+    def forget(self) -> None:
+        """The engine is another one from now on."""
+        self.proven.clear()
+        self.failed.clear()
+        self._paths.clear()
+        self.repeats = None
+        self.proved_together = False
+
+    @contextmanager
+    def _copies(self, count: int) -> Iterator[list[str]]:
+        """So many copies of the adapter that is least like the base, loaded for the block."""
+        original = max(self.proven, key=lambda one: self.proven[one].own.distance(self.proven[one].base))
+        names = [f"{original}-proof-{number}" for number in range(count)]
+        try:
+            for name in names:
+                self._door.load(self.url, name, self._paths[original])
+            yield names
+        finally:
+            for name in names:
+                self._discard(name)
+
+    def _known_repeats(self) -> Repeats:
+        if self.repeats is None:
+            self.repeats = measure_base(self._ask, self._base)
+        return self.repeats
+
+    def _load(self, version: Version) -> None:
+        for attempt in range(LOAD_TRIES):
+            try:
+                self._door.load(self.url, version.id, version.path)
+            except EngineFailure:
+                if attempt == LOAD_TRIES - 1:
+                    raise
+            else:
+                break
+        if version.id not in self._door.models(self.url):
+            raise EngineFailure(f"the engine does not list {version.id} after loading it")
+
+    def _discard(self, adapter_id: str) -> None:
+        try:
+            self._door.unload(self.url, adapter_id)
+        except (EngineFailure, ConfigError):
+            return  # it may never have been loaded, or the engine is gone

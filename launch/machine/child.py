@@ -1,0 +1,161 @@
+"""One child in a process group of its own, its output passed through and its last lines kept."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from launch.machine import group_guard
+
+KEPT_LINES = 200
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+POLL_S = 0.05
+AFTER_KILL_S = 10.0
+WATCHER_GRACE_S = 10.0
+
+
+class Child:
+    """A running program and all that it starts.
+
+    Start it from the main thread: the kernel's parent-death signal is tied to the thread that forked, and the
+    hook that asks for it runs between fork and exec, which is safe only while no other thread holds locks.
+    Raises OSError where it cannot be started, or not be watched; then it does not run.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        prefix: str = "",
+        on_line: Callable[[str], None] = lambda _line: None,
+        out: TextIO | None = None,
+    ) -> None:
+        self.last_lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
+        self._prefix = prefix
+        self._on_line = on_line
+        self._out = out
+        die_with_parent = _death_signal(os.getpid())
+        self._popen = subprocess.Popen(
+            list(argv),
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own: Ctrl-C reaches us alone, and we stop it in order
+            preexec_fn=die_with_parent,  # see the class's docstring
+        )
+        self.pid = self._popen.pid
+        try:
+            self._watcher = self._watched()
+            self._reader = threading.Thread(target=self._pass_through, name=f"log of {self.pid}", daemon=True)
+            self._reader.start()
+        except BaseException:  # nobody would look after it
+            self._signal_group(signal.SIGKILL)
+            self._popen.wait()
+            if self._popen.stdout is not None:
+                self._popen.stdout.close()
+            raise
+
+    def _watched(self) -> subprocess.Popen[bytes]:
+        """For the case that we are killed and the child does not heed the kernel's signal."""
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                str(Path(group_guard.__file__)),
+                str(self.pid),
+                str(WATCHER_GRACE_S),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def exit_code(self) -> int | None:
+        """None while it runs; negative where a signal ended it."""
+        return self._popen.poll()
+
+    def signal(self, number: int) -> None:
+        """To the child alone, which passes on what its own children need."""
+        if self.exit_code() is None:
+            self._popen.send_signal(number)
+
+    def stop(self, timeout_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
+        """SIGTERM, then SIGKILL to the group after `timeout_s` or once `hurry()`; returns when empty."""
+        self.signal(signal.SIGTERM)
+        end = time.monotonic() + timeout_s
+        while self.exit_code() is None and time.monotonic() < end and not hurry():
+            time.sleep(POLL_S)
+        # The leader may be gone, or have been killed, while what it started lives on.
+        end = time.monotonic() + AFTER_KILL_S
+        while self._group_lives() and time.monotonic() < end:
+            self._signal_group(signal.SIGKILL)
+            time.sleep(POLL_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # dead by now, and perhaps not yet reaped
+            self._popen.wait(timeout=2)
+        self._reader.join(timeout=2)
+        if self._watcher.poll() is None:
+            self._watcher.communicate(b".")
+
+    def _group_lives(self) -> bool:
+        self._popen.poll()  # reaps the leader, which would else count as alive
+        return self._signal_group(0) and lives(self.pid)
+
+    def _signal_group(self, number: int) -> bool:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    def _pass_through(self) -> None:
+        assert self._popen.stdout is not None
+        with self._popen.stdout as lines:
+            for raw in lines:
+                line = raw.decode("utf-8", "replace").rstrip()
+                self.last_lines.append(line)
+                with contextlib.suppress(OSError):  # go on reading, or the child would block
+                    print(f"{self._prefix}{line}", file=self._out or sys.stderr, flush=True)
+                self._on_line(line)
+
+
+def lives(group: int) -> bool:
+    """Whether a process group has a member that runs: a zombie keeps it, and may never be reaped."""
+    stats = list(Path("/proc").glob("[0-9]*/stat"))
+    for stat in stats:
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] not in "ZX":
+            return True
+    return not stats  # where there is no such folder, the kernel's own answer counts
+
+
+def _death_signal(parent: int) -> Callable[[], None]:
+    """A hook for the child: SIGTERM when the parent dies, however it dies. Only Linux can do that."""
+    if not sys.platform.startswith("linux"):
+        return lambda: None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != parent:  # it died in between
+            os._exit(1)
+
+    return ask

@@ -1,0 +1,192 @@
+"""Engine and gateway together: both as children that are started again where they end unasked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.config.document import Config
+from gateway.config.snapshot import FILE, Snapshot, read_snapshot
+from gateway.errors import ConfigError
+from launch.engine.states import Restarts
+from launch.machine.child import Child
+from launch.machine.ports import is_free
+from launch.machine.signals import StopSignals
+
+POLL_S = 0.05
+GATEWAY_GRACE_S = 10.0  # beyond its own limit for requests that it accepted
+ENGINE_GRACE_S = 15.0  # beyond its own limit for the engine
+MOST_RESTARTS = 5
+BACKOFF_S = 0.2
+SETTLED_S = 60.0
+"""A program that ran for so long begins its count of restarts anew."""
+UNUSABLE = 2
+"""The exit code for what a person must mend first."""
+
+
+def say(text: str) -> None:
+    """A line of our own among those of the children."""
+    with suppress(OSError):  # whoever read it is gone, or its terminal
+        print(f"up: {text}", file=sys.stderr, flush=True)
+
+
+def ending_of(code: int) -> str:
+    """An exit code in words; negative where a signal ended the process."""
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+class Program:
+    """One of the two, whose process changes. Use it in the main thread, which the children are tied to."""
+
+    def __init__(
+        self, name: str, argv: Sequence[str], env: Mapping[str, str], restarts: Restarts | None = None
+    ) -> None:
+        self.name = name
+        self._argv = argv
+        self._env = env
+        self._restarts = restarts or Restarts(MOST_RESTARTS, BACKOFF_S, settled_s=SETTLED_S)
+        self._child: Child | None = None
+        self._began_s = 0.0
+        self._due_s = 0.0
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs; 0 while none does."""
+        return self._child.pid if self._child is not None else 0
+
+    def tend(self) -> int | None:
+        """Start it again where it ended; None as long as that goes on, else the exit code to end with."""
+        if self._child is None:
+            if time.monotonic() >= self._due_s:
+                self._start()
+            return None
+        code = self._child.exit_code()
+        return None if code is None else self._ended(code)
+
+    def signal(self, number: int) -> None:
+        if self._child is not None:
+            self._child.signal(number)
+
+    def stop(self, timeout_s: float, stop: StopSignals | None = None) -> None:
+        """SIGTERM, then SIGKILL after `timeout_s`, or at once where a person is in a hurry."""
+        if self._child is not None:
+            self._child.stop(timeout_s, stop.hurried if stop else lambda: False)
+
+    def _start(self) -> None:
+        self._began_s = time.monotonic()
+        try:
+            self._child = Child(self._argv, self._env)
+        except OSError as error:  # no memory or no process left; it may come back
+            say(f"{self.name} cannot be started: {error.strerror}")
+            self._due_s = self._began_s + 1.0
+
+    def _ended(self, code: int) -> int | None:
+        child, self._child = self._child, None
+        assert child is not None
+        child.stop(0)  # what it left behind may still hold its port
+        if code == UNUSABLE:
+            say(f"{self.name} {ending_of(code)}: mend what it says above, then start again; stopping")
+            return UNUSABLE
+        lived_s = time.monotonic() - self._began_s
+        self._restarts, delay_s = self._restarts.failed(lived_s, "crash")
+        count, most = self._restarts.in_a_row, self._restarts.most
+        if delay_s is None:
+            say(f"{self.name} {ending_of(code)}, after {most} restarts in a row; stopping")
+            return 1
+        self._due_s = time.monotonic() + delay_s
+        say(f"{self.name} {ending_of(code)}; it starts again in {delay_s:.1f} s (restart {count} of {most})")
+        return None
+
+
+class Stack:
+    """Both programs, started in order, looked after, and stopped in reverse. Use in the main thread."""
+
+    def __init__(self, config_path: Path, config: Config, *, port: int, state_dir: Path) -> None:
+        self._config = config
+        self._file = state_dir / FILE
+        self._before = self._version()
+        where = ["--config", str(config_path), "--state-dir", str(state_dir)]
+        own = ["--port", str(port or unused_port(config.gateway.host))]  # the same one after each restart
+        self.launch = Program("launch", [sys.executable, "-m", "launch", *where], os.environ)
+        self.gateway = Program("gateway", [sys.executable, "-m", "gateway", *where, *own], os.environ)
+
+    def tend(self) -> int | None:
+        """Call it often. None while the stack goes on; else the exit code to end with, and why was said."""
+        for program in (self.launch, self.gateway):
+            code = program.tend()
+            if code is not None:
+                return code
+        return None
+
+    def failure(self) -> str:
+        """Why no engine will be ready, where the control plane has given up; else empty."""
+        return given_up(read_snapshot(self._file), self._before)
+
+    def stop(self, stop: StopSignals) -> None:
+        """The gateway first, so that accepted requests finish while there is an engine to finish them."""
+        settings = self._config
+        self.gateway.stop(settings.gateway.shutdown_timeout_s + GATEWAY_GRACE_S, stop)
+        if stop.hurried():
+            self.launch.signal(signal.SIGTERM)  # launch counts two signals as a hurry
+        self.launch.stop(settings.engine.stop_timeout_s + ENGINE_GRACE_S)
+
+    def _version(self) -> int:
+        snapshot = read_snapshot(self._file)
+        return snapshot.version if snapshot else 0
+
+
+def given_up(snapshot: Snapshot | None, before: int) -> str:
+    """Why none of the engines is started again; empty where one may be, or where `before` is not passed.
+
+    `before`: the version that the file had from a life before.
+    """
+    if snapshot is None or snapshot.version <= before:
+        return ""
+    engines = snapshot.engines
+    if not engines or any(one.state != "failed" or one.next_try_at is not None for one in engines):
+        return ""
+    return "; ".join(dict.fromkeys(one.reason for one in engines))
+
+
+def unused_port(host: str) -> int:
+    """One that nobody listens on now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def check_gateway_port(config: Config) -> None:
+    """Raises ConfigError where the gateway's port is taken."""
+    host, port = config.gateway.host, config.gateway.port
+    if port and not is_free(host, port):
+        raise ConfigError(
+            "gateway.port", port, f"is taken on {host}; stop what listens there, or choose another"
+        )
+
+
+def up(config_path: Path, config: Config) -> int:
+    """Run the stack until a signal asks for its end (0), or until a program cannot be kept running."""
+    check_gateway_port(config)
+    stop = StopSignals()
+    stop.heed_reload()
+    stack = Stack(config_path, config, port=config.gateway.port, state_dir=config.state_dir)
+    try:
+        while not stop.asked():
+            if stop.reload_asked():
+                stack.launch.signal(signal.SIGHUP)
+            code = stack.tend()
+            if code is not None:
+                return code
+            time.sleep(POLL_S)
+        return 0
+    finally:
+        stack.stop(stop)

@@ -1,0 +1,103 @@
+"""How much memory there is to plan with: the card's, one that a person names, or the machine's own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gateway.errors import ConfigError
+from launch.base.memory import DRIVER_SHARE, GIB
+from launch.machine.hardware import has_gpu, has_slow_bfloat16
+
+SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(gib|gb|g|mib|mb)?$", re.IGNORECASE)
+MEMINFO = Path("/proc/meminfo")
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+MIB = 1024**2
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """One card, or main memory; each of several cards has as much."""
+
+    gpu: bool
+    name: str
+    total_bytes: int  # as the engine sees it
+    free_bytes: int | None  # now; None where it is not this machine's
+    known_from: str
+    slow_bfloat16: bool = False
+
+
+def named_card(size: str) -> DeviceMemory:
+    """`48GB` is a card as it is sold: GiB, less what its driver keeps. `47.5GiB` is taken as it is.
+
+    Raises ConfigError.
+    """
+    match = SIZE.match(size.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ConfigError(
+            "--gpu-memory", size, "write a card's size, such as 48GB, or exactly, such as 44.4GiB"
+        )
+    unit = (match[2] or "GB").lower()
+    whole = float(match[1]) * (MIB if unit.startswith("m") else GIB)
+    if unit == "gib":
+        return DeviceMemory(True, f"{size} card", int(whole), None, "--gpu-memory, taken exactly")
+    known = "--gpu-memory, less 1 % that the driver keeps (allowance)"
+    return DeviceMemory(True, f"{size} card", int(whole * (1 - DRIVER_SHARE)), None, known)
+
+
+def detect() -> DeviceMemory:
+    """The smallest card of this machine, or its main memory where it has none. Raises ConfigError."""
+    if not has_gpu():
+        return replace(main_memory(), slow_bfloat16=has_slow_bfloat16())
+    cards = _cards()
+    if not cards:
+        raise ConfigError("--gpu-memory", "", "nvidia-smi tells no card's memory; say it, such as 48GB")
+    name, total, free = min(cards, key=lambda card: card[1])
+    known = "nvidia-smi, less 1 % that the driver keeps (allowance)"
+    return DeviceMemory(True, name, int(total * (1 - DRIVER_SHARE)), free, known)
+
+
+def main_memory(meminfo: Path = MEMINFO, limit: Path = CGROUP_LIMIT) -> DeviceMemory:
+    """The machine's, or its container's where that has less."""
+    found = _meminfo(meminfo)
+    total, free = found.get("MemTotal", 0), found.get("MemAvailable", 0)
+    known = "MemTotal of the kernel"
+    capped = _number(limit)
+    if capped is not None and capped < total:
+        total, free, known = capped, min(free, capped), "the container's limit"
+    return DeviceMemory(False, "main memory", total, free, known)
+
+
+def _meminfo(file: Path) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    for line in file.read_text(encoding="ascii").splitlines():
+        key, _, rest = line.partition(":")
+        number = rest.split()
+        if number and number[0].isdigit():
+            found[key] = int(number[0]) * 1024
+    return found
+
+
+def _number(file: Path) -> int | None:
+    try:
+        text = file.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _cards() -> list[tuple[str, int, int]]:
+    command = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    cards: list[tuple[str, int, int]] = []
+    for line in listed.splitlines():
+        fields = [field.strip() for field in line.rsplit(",", 2)]
+        if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
+            cards.append((fields[0], int(fields[1]) * MIB, int(fields[2]) * MIB))
+    return cards

@@ -1,0 +1,190 @@
+"""What commands changed, kept in SQLite: it outlives every process, whenever it is killed.
+
+The configuration is the first state and is not copied here; only tasks that a command has touched are. Each
+change is one transaction, synced to disk before anybody acts on it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import ConfigError, Unavailable
+from gateway.transactions import transaction
+from launch.adapters.versions import Version, Wanted
+
+FILE = "desired.sqlite"
+
+MIGRATIONS = (
+    """
+    CREATE TABLE task (
+        name TEXT PRIMARY KEY,
+        removed INTEGER NOT NULL,
+        previous TEXT,
+        shadow TEXT,
+        shadow_share REAL NOT NULL,
+        settings TEXT NOT NULL,
+        changed_at REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE version (
+        task TEXT NOT NULL REFERENCES task(name) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        path TEXT NOT NULL,
+        weight REAL NOT NULL,
+        rank INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        source TEXT NOT NULL,
+        added_at REAL NOT NULL,
+        PRIMARY KEY (task, id)
+    ) STRICT;
+    CREATE TABLE fingerprint (
+        id TEXT NOT NULL,
+        base TEXT NOT NULL,
+        canary TEXT NOT NULL,
+        PRIMARY KEY (id, base)
+    ) STRICT;
+    """,
+    """
+    CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+    """,
+)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Tasks that commands changed, and those that they removed, each with when (unix seconds)."""
+
+    tasks: Mapping[str, Wanted]
+    removed: Mapping[str, float]
+
+
+class Store:
+    """The supervisor's own file; use it in one thread. What writes raises Unavailable on a full disk."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens or makes it, and brings it to this version's form. Raises ConfigError."""
+        file = self._file = folder / FILE
+        try:
+            self._db = sqlite3.connect(file, isolation_level=None)
+            file.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._migrate(file)
+        except (sqlite3.DatabaseError, OSError) as error:
+            mend = f"cannot be used ({error}); move it away to begin from the configuration"
+            raise ConfigError("state_dir", str(file), mend) from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _migrate(self, file: Path) -> None:
+        with closing(self._db.execute("PRAGMA user_version")) as found:
+            version = int(found.fetchone()[0])
+        if version > len(MIGRATIONS):
+            mend = f"was written by a newer lora-gateway (form {version}); use that one"
+            raise ConfigError("state_dir", str(file), mend)
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            self._db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+    def changes(self) -> Changes:
+        """Everything that commands changed."""
+        versions: dict[str, list[Version]] = {}
+        rows = self._db.execute(
+            "SELECT task, id, path, weight, rank, size_bytes, source, added_at FROM version "
+            "ORDER BY task, position"
+        )
+        for task, *values in rows:
+            versions.setdefault(task, []).append(Version(*values))
+        tasks: dict[str, Wanted] = {}
+        removed: dict[str, float] = {}
+        rows = self._db.execute(
+            "SELECT name, removed, previous, shadow, shadow_share, settings, changed_at FROM task "
+            "ORDER BY name"
+        )
+        for name, gone, previous, shadow, share, settings, changed_at in rows:
+            if gone:
+                removed[name] = changed_at
+                continue
+            tasks[name] = Wanted(
+                name,
+                tuple(versions.get(name, ())),
+                previous,
+                shadow,
+                share,
+                json.loads(settings),
+                changed_at,
+            )
+        return Changes(tasks, removed)
+
+    def keep(self, wanted: Wanted) -> None:
+        """A task as a command left it."""
+        self._write(wanted, removed=False)
+
+    def keep_removed(self, name: str, at: float) -> None:
+        """A task of the configuration that a command removed."""
+        self._write(Wanted(name, changed_at=at), removed=True)
+
+    def forget(self, name: str) -> None:
+        """Nothing was changed: the configuration holds again."""
+        with self._change():
+            self._db.execute("DELETE FROM task WHERE name = ?", (name,))
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Raises Unavailable (503) where the file cannot be written."""
+        try:
+            with transaction(self._db):
+                yield
+        except sqlite3.OperationalError as error:
+            raise Unavailable(
+                f"Nothing was changed, for it could not be kept: {self._file}: {error}; make room on that "
+                "disk, look at the file's rights, and try again.",
+                code="state_not_kept",
+            ) from error
+
+    def _write(self, wanted: Wanted, *, removed: bool) -> None:
+        task = (
+            wanted.name,
+            int(removed),
+            wanted.previous,
+            wanted.shadow,
+            wanted.shadow_share,
+            json.dumps(wanted.settings),
+            wanted.changed_at or 0.0,
+        )
+        versions = [
+            (wanted.name, index, v.id, v.path, v.weight, v.rank, v.size_bytes, v.source, v.added_at)
+            for index, v in enumerate(wanted.versions)
+        ]
+        with self._change():
+            self._db.execute("DELETE FROM task WHERE name = ?", (wanted.name,))
+            self._db.execute("INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?)", task)
+            self._db.executemany("INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", versions)
+
+    def fingerprint(self, adapter_id: str, base: str) -> str | None:
+        """The canary's answer that an adapter gave on that base when it was proven first, as JSON."""
+        row = self._db.execute(
+            "SELECT canary FROM fingerprint WHERE id = ? AND base = ?", (adapter_id, base)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def keep_fingerprint(self, adapter_id: str, base: str, canary: str) -> None:
+        with self._change():
+            self._db.execute(
+                "INSERT OR REPLACE INTO fingerprint VALUES (?, ?, ?)", (adapter_id, base, canary)
+            )
+
+    def next_life(self) -> int:
+        """A number that grows with each start of the supervisor."""
+        with self._change():
+            row = self._db.execute(
+                "INSERT INTO counter VALUES ('life', 1) ON CONFLICT(name) DO UPDATE SET value = value + 1 "
+                "RETURNING value"
+            ).fetchone()
+        return int(row[0])

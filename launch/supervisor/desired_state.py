@@ -1,0 +1,106 @@
+"""What is wanted, as the configuration and commands together say; every change is kept before it counts."""
+
+from __future__ import annotations
+
+import time
+
+from pydantic import JsonValue
+
+from gateway.config.document import Config, JsonObject
+from launch.adapters.versions import Desired, Version, Wanted, overlaid
+from launch.supervisor.database import Store
+
+LIVE = ("tasks", "pipelines", "keys", "adapters")
+"""Sections of the configuration that take effect at once; a change of any other waits for the next start."""
+
+
+class Ledger:
+    """The configuration is the first state; what a command changed wins until it is reset."""
+
+    def __init__(self, config: Config, configured: Desired, store: Store) -> None:
+        self.config = config
+        self.configured = dict(configured)
+        self._store = store
+        kept = store.changes()
+        self._changed = dict(kept.tasks)
+        self._removed = dict(kept.removed)
+
+    @property
+    def desired(self) -> Desired:
+        return overlaid(self.configured, self._changed.values(), self._removed)
+
+    @property
+    def by_command(self) -> list[Version]:
+        """Versions that are known from commands alone."""
+        return [version for wanted in self._changed.values() for version in wanted.versions]
+
+    def keep(self, wanted: Wanted) -> None:
+        """A task as a command left it; where that is what the configuration says, nothing is changed."""
+        if _alike(wanted, self.configured.get(wanted.name)):
+            self.reset(wanted.name)
+            return
+        self._store.keep(wanted)
+        self._changed[wanted.name] = wanted
+        self._removed.pop(wanted.name, None)
+
+    def remove(self, name: str) -> None:
+        """Without a task, though the configuration may have it."""
+        if name in self.configured:
+            at = time.time()
+            self._store.keep_removed(name, at)
+            self._removed[name] = at
+        else:
+            self._store.forget(name)
+        self._changed.pop(name, None)
+
+    def reset(self, name: str) -> None:
+        """As the configuration has it."""
+        self._store.forget(name)
+        self._changed.pop(name, None)
+        self._removed.pop(name, None)
+
+    def adopt(self, config: Config, configured: Desired) -> None:
+        """The live sections of another configuration."""
+        live = {name: getattr(config, name) for name in LIVE}
+        self.config = self.config.model_copy(update=live)
+        self.configured = dict(configured)
+
+    def settings(self, task: str) -> JsonObject:
+        """The keys of `TaskConfig`, with what a command gave over them."""
+        configured = self.config.tasks.get(task)
+        settings: JsonObject = (
+            configured.model_dump(mode="json", by_alias=True) if configured else {"adapter": ""}
+        )
+        wanted = self._changed.get(task)
+        return {**settings, **(wanted.settings if wanted else {})}
+
+    def diff(self) -> list[JsonObject]:
+        """What commands changed, against the configuration."""
+        changes: list[JsonObject] = []
+        for name, wanted in sorted(self._changed.items()):
+            change: JsonObject = {
+                "task": name,
+                "configured": self._configured_ids(name),
+                "wanted": [{"id": v.id, "weight": v.weight} for v in wanted.versions],
+                "previous": wanted.previous,
+                "shadow": wanted.shadow,
+                "settings": dict(wanted.settings),
+                "since": wanted.changed_at,
+            }
+            changes.append(change)
+        for name, at in sorted(self._removed.items()):
+            changes.append(
+                {"task": name, "configured": self._configured_ids(name), "wanted": None, "since": at}
+            )
+        return changes
+
+    def _configured_ids(self, name: str) -> list[JsonValue] | None:
+        configured = self.configured.get(name)
+        return None if configured is None else [version.id for version in configured.versions]
+
+
+def _alike(wanted: Wanted, configured: Wanted | None) -> bool:
+    if configured is None or wanted.previous or wanted.shadow or wanted.settings:
+        return False
+    own = [(version.id, version.weight) for version in wanted.versions]
+    return own == [(version.id, version.weight) for version in configured.versions]

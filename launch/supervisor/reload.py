@@ -1,0 +1,157 @@
+"""The configuration again while everything runs: taken whole, or refused whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from gateway.config.document import Config
+from gateway.errors import LoraGatewayError
+from launch.adapters.versions import Desired, Version
+from launch.engine.engine import say
+from launch.machine.threads import in_thread
+from launch.supervisor.desired_state import LIVE
+
+logger = logging.getLogger("launch.supervisor.reload")
+
+LOOK_EVERY_S = 1.0
+
+
+class Reloadable(Protocol):
+    """The supervisor, as far as a reload needs it."""
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def desired(self) -> Desired: ...
+
+    @property
+    def configured(self) -> Desired: ...
+
+    def configured_by(self, config: Config) -> Desired:
+        """The tasks of a configuration, each adapter checked; blocking. Raises ConfigError."""
+
+    def adopt(self, config: Config, configured: Desired) -> None:
+        """From now on."""
+
+    def unwanted(self, versions: Sequence[Version]) -> None:
+        """Loaded for a reload that was refused."""
+
+    async def load(self, version: Version, key: str, system: str) -> None: ...
+
+    def retry_failed(self) -> None:
+        """Start engines that have failed anew; one that is stopped still waits for somebody."""
+
+
+class Reloading:
+    """One reload at a time; `read` gives the configuration as it stands in its file now."""
+
+    def __init__(self, owner: Reloadable, read: Callable[[], Config], files: Sequence[Path]) -> None:
+        self._owner = owner
+        self._read = read
+        self._files = files
+        self._lock = asyncio.Lock()
+        self._stamps = self._look()
+
+    async def reload(self) -> dict[str, object]:
+        """What changed, and what waits for the next start.
+
+        Raises ConfigError, EngineFailure; then nothing has changed.
+        """
+        async with self._lock:
+            self._stamps = self._look()
+            owner = self._owner
+            config = await in_thread(self._read)
+            configured = await in_thread(owner.configured_by, config)
+            known = {version.id for wanted in owner.desired.values() for version in wanted.versions}
+            fresh = [
+                (name, version)
+                for name, wanted in configured.items()
+                if owner.desired.get(name) == owner.configured.get(name)  # else a command's change goes on
+                for version in wanted.versions
+                if version.id not in known
+            ]
+            loaded: list[Version] = []
+            try:
+                for name, version in fresh:
+                    system = config.tasks[name].system or ""
+                    await owner.load(version, f"tasks.{name}.adapter", system)
+                    loaded.append(version)
+            except LoraGatewayError:
+                owner.unwanted(loaded)
+                raise
+            waiting = differing(owner.config, config)
+            changed = differing_live(owner.config, config)
+            before = set(owner.config.tasks)
+            owner.adopt(config, configured)
+            owner.retry_failed()
+            return {
+                "tasks_added": sorted(set(config.tasks) - before),
+                "tasks_removed": sorted(before - set(config.tasks)),
+                "adapters_loaded": [version.id for version in loaded],
+                "changed": changed,
+                "at_next_start": waiting,
+            }
+
+    async def follow(self) -> None:
+        """Reload when a file has changed, until cancelled; a refusal is said and the old one goes on."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self._look() != self._stamps:
+                await self.try_reload()
+
+    async def try_reload(self) -> None:
+        """As `reload`, for nobody who waits for an answer."""
+        try:
+            done = await self.reload()
+        except LoraGatewayError as error:
+            say(f"the changed configuration is refused, the old one goes on: {' '.join(str(error).split())}")
+        except Exception:
+            logger.exception("the configuration could not be reloaded; the old one goes on")
+        else:
+            waiting = done["at_next_start"]
+            rest = (
+                f"; at the next start: {', '.join(waiting)}" if isinstance(waiting, list) and waiting else ""
+            )
+            say(f"configuration reloaded{rest}")
+
+    def _look(self) -> list[tuple[int, int] | None]:
+        stamps: list[tuple[int, int] | None] = []
+        for file in self._files:
+            stamp = None
+            with contextlib.suppress(OSError):
+                stat = file.stat()
+                stamp = (stat.st_mtime_ns, stat.st_ino)
+            stamps.append(stamp)
+        return stamps
+
+
+def differing_live(old: Config, new: Config) -> list[str]:
+    """What a reload puts in force at once, such as `tasks.naming` or `keys.team-a`."""
+    before, after = old.model_dump(mode="json", by_alias=True), new.model_dump(mode="json", by_alias=True)
+    return [
+        f"{section}.{name}"
+        for section in LIVE
+        for name in {**before[section], **after[section]}
+        if before[section].get(name) != after[section].get(name)
+    ]
+
+
+def differing(old: Config, new: Config) -> list[str]:
+    """The keys outside the live sections whose values differ, such as `gateway.port`."""
+    before, after = old.model_dump(mode="json", by_alias=True), new.model_dump(mode="json", by_alias=True)
+    keys: list[str] = []
+    for section in before:
+        if section in LIVE or before[section] == after[section]:
+            continue
+        values, others = before[section], after[section]
+        if isinstance(values, dict) and isinstance(others, dict):
+            keys += [f"{section}.{key}" for key in others if values.get(key) != others[key]]
+        else:
+            keys.append(section)
+    return keys

@@ -1,0 +1,346 @@
+"""The control plane of one configuration: engines, adapters and what is wanted of them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from gateway.config.document import Config, JsonObject
+from gateway.config.snapshot import EngineStatus, Snapshot
+from gateway.errors import Unavailable
+from gateway.upkeep import Upkeep
+from launch.adapters.check import Adapter
+from launch.adapters.sources.fetch import fetch
+from launch.adapters.store import AdapterStore
+from launch.adapters.versions import Desired, Version, Wanted, ids_of
+from launch.base.lora_shapes import Base
+from launch.engine.attached import Attached
+from launch.engine.engine import say
+from launch.engine.managed import Managed, Means
+from launch.engine.scoring import Kept
+from launch.machine.signals import StopSignals
+from launch.supervisor.adapter_changes import Intake
+from launch.supervisor.control_api import control_socket
+from launch.supervisor.database import Store
+from launch.supervisor.desired_state import Ledger
+from launch.supervisor.gateway_reports import Gateways
+from launch.supervisor.publisher import Publisher
+from launch.supervisor.reload import Reloading
+from launch.supervisor.serving import Serving
+from launch.supervisor.snapshots import Observed, compose
+
+logger = logging.getLogger("launch.supervisor.supervisor")
+
+Laid = tuple[EngineStatus, Means | None]
+"""An engine as it will be, and how it is run; None for one that somebody else runs."""
+
+TICK_S = 0.5
+RETIRE_WITHIN_S = 120.0
+"""After so long an id is unloaded though a gateway has not said that it is free of it."""
+NO_GATEWAY_GRACE_S = 1.0
+KEPT_AGAIN_S = 1.0
+"""To the next start of an engine whose keeper failed."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was checked before the start."""
+
+    config: Config
+    base: Base
+    build: str
+    """Base, type and engine: log-probabilities can be compared within one."""
+    configured: Desired
+    engines: tuple[Laid, ...]
+    rank_limit: int | None
+    """The largest rank that the engines hold."""
+
+
+class Supervisor:
+    """Runs in the event loop of the main thread, since engines are forked from it."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        store: Store,
+        adapters: AdapterStore,
+        stop: StopSignals,
+        read_config: Callable[[], Config],
+        config_files: Sequence[Path],
+        configured_by: Callable[[Config], Desired],
+    ) -> None:
+        self._prepared = prepared
+        self._store = store
+        self._adapters = adapters
+        self._stop = stop
+        self._configured_by = configured_by
+        self._ledger = Ledger(prepared.config, prepared.configured, store)
+        self._retiring: dict[str, float] = {}
+        self._expected: set[str] = set()
+        self._broken: dict[str, str] = {}
+        self._fingerprints: dict[str, str] = {}
+        self._unkept: dict[tuple[str, str], str] = {}
+        self._faults: Counter[str] = Counter()
+        self._upkeep = Upkeep(self._failed)
+        self.gateways = Gateways()
+        self.publisher = Publisher(prepared.config.state_dir, store.next_life(), self._compose)
+        self.intake = Intake(self)
+        self.reloading = Reloading(self, read_config, config_files)
+        self.keepers: list[Managed | Attached] = [
+            Attached(self, status, prepared.build)
+            if means is None
+            else Managed(self, status, prepared.build, means)
+            for status, means in prepared.engines
+        ]
+        self._verify_kept()
+
+    # What engines need (`launch.engine.host.Host`).
+
+    @property
+    def config(self) -> Config:
+        return self._ledger.config
+
+    @property
+    def desired(self) -> Desired:
+        return self._ledger.desired
+
+    @property
+    def configured(self) -> Desired:
+        return self._ledger.configured
+
+    @property
+    def wanted_versions(self) -> list[Version]:
+        return [
+            version
+            for wanted in self.desired.values()
+            for version in wanted.versions
+            if version.id not in self._broken
+        ]
+
+    def system_of(self, version: Version) -> str:
+        system = self._ledger.settings(version.id.rpartition("@")[0]).get("system")
+        return system if isinstance(system, str) else ""
+
+    def fingerprint(self, adapter_id: str, build: str) -> str | None:
+        known = self._unkept.get((adapter_id, build)) or self._store.fingerprint(adapter_id, build)
+        self._show(adapter_id, known)
+        return known
+
+    def keep_fingerprint(self, adapter_id: str, build: str, canary: str) -> None:
+        """On a full disk later: an adapter that is proven is served."""
+        self._unkept[adapter_id, build] = canary
+        try:
+            self._keep_fingerprints()
+        except Unavailable as error:
+            logger.error("the proof of %s is kept later: %s", adapter_id, error)
+        self._show(adapter_id, canary)
+
+    def _show(self, adapter_id: str, known: str | None) -> None:
+        kept = None if known is None else Kept.from_json(known)
+        if kept is not None:
+            self._fingerprints[adapter_id] = kept.fingerprint
+
+    async def quiet(self, timeout_s: float) -> bool:
+        self.publisher.publish()
+        return await self.gateways.quiet(self.publisher.snapshot.version, timeout_s)
+
+    def hurried(self) -> bool:
+        return self._stop.hurried()
+
+    def changed(self) -> None:
+        self.publisher.changed()
+
+    # What intake and reloads need.
+
+    def take(
+        self,
+        task: str,
+        source: str,
+        key: str,
+        on_stage: Callable[[str], None],
+        expect: Callable[[str], None],
+    ) -> Adapter:
+        settings = self.config.adapters
+        scratch = self.config.state_dir / "adapters"
+        with fetch(source, settings.roots, scratch, settings.max_bytes, on_stage) as staged:
+            on_stage("checking")
+            base, rank_limit = self._prepared.base, self._prepared.rank_limit
+            taken = self._adapters.take(
+                task, staged.path, base, rank_limit, key=key, origin=staged.origin, expect=expect
+            )
+            return dataclasses.replace(taken, warnings=staged.warnings + taken.warnings)
+
+    def expect(self, adapter_id: str, wanted: bool) -> None:
+        (self._expected.add if wanted else self._expected.discard)(adapter_id)
+        if not wanted and adapter_id not in ids_of(self.desired):
+            self._retire({adapter_id})
+
+    def commit(self, wanted: Wanted) -> None:
+        before = ids_of(self.desired)
+        self._ledger.keep(wanted)
+        self._settle(before)
+
+    def commit_removed(self, name: str) -> None:
+        before = ids_of(self.desired)
+        self._ledger.remove(name)
+        self._settle(before)
+
+    def commit_reset(self, name: str) -> None:
+        before = ids_of(self.desired)
+        self._ledger.reset(name)
+        self._settle(before)
+
+    def configured_by(self, config: Config) -> Desired:
+        return self._configured_by(config)
+
+    def adopt(self, config: Config, configured: Desired) -> None:
+        before = ids_of(self.desired)
+        self._ledger.adopt(config, configured)
+        self._settle(before)
+
+    def unwanted(self, versions: Sequence[Version]) -> None:
+        self._retire({version.id for version in versions} - ids_of(self.desired))
+
+    async def load(self, version: Version, key: str, system: str) -> None:
+        if any(keeper.ready for keeper in self.keepers):
+            await self.intake.load(version, key, system)
+
+    def start_engines(self, *, force: bool = False) -> None:
+        for keeper in self.keepers:
+            keeper.start(force=force and keeper.status.state == "failed")
+
+    def retry_failed(self) -> None:
+        for keeper in self.keepers:
+            if keeper.status.state == "failed":
+                keeper.start(force=True)
+
+    def diff(self) -> list[JsonObject]:
+        return self._ledger.diff()
+
+    # Its life.
+
+    async def run(self) -> None:
+        """Until a signal asks for the end; engines that fail do not end it."""
+        self.publisher.publish()
+        keep = self._upkeep.keep
+        keepers = [keep(keeper.status.name, partial(self._keep, keeper)) for keeper in self.keepers]
+        keep("tick", self._tick)
+        keep("reload", self.reloading.follow)
+        with control_socket(self.config.state_dir) as listener:
+            keep("socket", Serving(self, listener).run)
+            try:
+                await self._until_asked()
+            finally:
+                for keeper in self.keepers:
+                    keeper.halt()
+                await asyncio.gather(*keepers, return_exceptions=True)
+                self.publisher.publish()
+                await self._upkeep.stop()
+
+    async def _until_asked(self) -> None:
+        while not self._stop.asked():
+            if self._stop.reload_asked():
+                await self.reloading.try_reload()
+            await asyncio.sleep(0.05)
+
+    async def _keep(self, keeper: Managed | Attached) -> None:
+        try:
+            await keeper.run()
+        except Exception:
+            keeper.update(
+                state="failed",
+                reason="its keeper failed; see the log",
+                pid=0,
+                loaded=[],
+                next_try_at=time.time() + KEPT_AGAIN_S,
+            )
+            raise
+
+    async def _tick(self) -> None:
+        """What depends on time alone: engines that nobody uses."""
+        limit = self.config.base.idle_unload
+        ready_at: dict[str, float] = {}
+        while True:
+            await asyncio.sleep(TICK_S)
+            with suppress(Unavailable):  # it was said when it came
+                self._keep_fingerprints()
+            for keeper in self.keepers:
+                name = keeper.status.name
+                if not keeper.ready:
+                    ready_at.pop(name, None)
+                    continue
+                since = ready_at.setdefault(name, time.monotonic())
+                if limit != "never" and not self.intake.operations and self.gateways.idle_s(since) >= limit:
+                    keeper.idle()
+
+    def _failed(self, name: str) -> None:
+        self._faults[name] += 1
+        self.changed()
+
+    def _keep_fingerprints(self) -> None:
+        """Raises Unavailable where the disk does not take them yet."""
+        for (adapter_id, build), canary in list(self._unkept.items()):
+            self._store.keep_fingerprint(adapter_id, build, canary)
+            del self._unkept[adapter_id, build]
+
+    def _settle(self, before: set[str]) -> None:
+        """Publish first, so that nobody is sent to an id any more that goes."""
+        gone = before - ids_of(self.desired)
+        self._retire(gone)
+        for adapter_id in ids_of(self.desired):
+            self._retiring.pop(adapter_id, None)
+        self.publisher.publish()
+
+    def _retire(self, ids: set[str]) -> None:
+        for adapter_id in ids - self._expected:
+            if adapter_id not in self._retiring:
+                self._retiring[adapter_id] = time.monotonic()
+                self._upkeep.once("unload", partial(self._unload_when_free, adapter_id))
+
+    async def _unload_when_free(self, adapter_id: str) -> None:
+        self.publisher.publish()
+        version = self.publisher.snapshot.version
+        await asyncio.sleep(NO_GATEWAY_GRACE_S)
+        if not await self.gateways.until_released(adapter_id, version, RETIRE_WITHIN_S):
+            say(f"{adapter_id} is unloaded though it still has requests after {RETIRE_WITHIN_S:.0f} s")
+        if self._retiring.pop(adapter_id, None) is None or adapter_id in self._expected:
+            self.changed()
+            return  # it is wanted again
+        for keeper in self.keepers:
+            if keeper.ready:
+                await keeper.unload(adapter_id)
+        kept = ids_of(self.desired) | ids_of(self.configured) | self._expected  # `reset` needs the second
+        if adapter_id not in kept:
+            self._adapters.remove(adapter_id, self._expected)
+        self.changed()
+
+    def _verify_kept(self) -> None:
+        """Adapters that commands added are where they were, and what they were."""
+        for version in self._ledger.by_command:
+            if not self._adapters.verify(version.id):
+                reason = "its copy in the state directory is gone or changed; add it again"
+                self._broken[version.id] = reason
+                say(f"{version.id} failed: {reason}")
+        self._adapters.sweep(ids_of(self.desired) | ids_of(self.configured))
+
+    def _compose(self, version: int) -> Snapshot:
+        failures: dict[str, str] = {}
+        for keeper in self.keepers:
+            failures.update(keeper.residents.failed)
+        observed = Observed(
+            engines=[keeper.status for keeper in self.keepers],
+            failures={**failures, **self._broken},
+            fingerprints=self._fingerprints,
+            retiring=self._retiring,
+            operations=list(self.intake.operations.values()),
+            faults=self._faults,
+        )
+        return compose(version, self._ledger, observed)

@@ -1,0 +1,1 @@
+"""Training an adapter, and measuring it through the served system."""

@@ -1,0 +1,96 @@
+"""What a training step is made of, apart from the model: token ids, batches, the learning rate."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.errors import ConfigError
+from launch.training.examples import Example, ExampleFile
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SORTED_BATCHES = 8
+WARM_UP = 0.04
+FINAL_RATE = 0.03
+LEAST_TO_HOLD_OUT = 20
+MOST_HELD_OUT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Token ids of one whole turn; the loss is on those from `answer_at` on."""
+
+    ids: list[int]
+    answer_at: int
+
+
+def learning_rate(progress: float, peak: float) -> float:
+    """Linear warm-up, then half a cosine down to a few percent of the peak; progress runs from 0 to 1."""
+    if progress < WARM_UP:
+        return peak * max(progress, 0.002) / WARM_UP
+    done = min(1.0, (progress - WARM_UP) / (1 - WARM_UP))
+    return peak * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def batches_by_length(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
+    """Batches of samples of about one length, so that little is padded; their order stays mixed."""
+    for number in itertools.count():
+        window = sorted(itertools.islice(samples, size * SORTED_BATCHES), key=lambda sample: len(sample.ids))
+        if not window:
+            return
+        batches = [window[at : at + size] for at in range(0, len(window), size)]
+        # A stride that shares no factor with the count visits every batch, short and long in turn.
+        stride = next(step for step in (3, 5, 7, 1) if math.gcd(step, len(batches)) == 1)
+        yield from (batches[(number + at * stride) % len(batches)] for at in range(len(batches)))
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, system: str | None, example: Example) -> Sample:
+    """One example as the engine will see it: the chat template's prompt, the answer, the end of the turn."""
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": example.prompt})
+    prompt = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    head: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    answer: list[int] = tokenizer(example.answer, add_special_tokens=False)["input_ids"]
+    return Sample([*head, *answer, int(tokenizer.eos_token_id)], len(head))
+
+
+def encode_all(
+    tokenizer: PreTrainedTokenizerBase, system: str | None, file: ExampleFile, max_tokens: int
+) -> list[Sample]:
+    """Every example, in order. Raises ConfigError for one of more than `max_tokens` tokens."""
+    samples = []
+    for at, example in enumerate(file.examples):
+        sample = encode(tokenizer, system, example)
+        if len(sample.ids) > max_tokens:
+            mend = f"has {len(sample.ids)} tokens; shorten it, or raise --max-tokens (now {max_tokens})"
+            raise ConfigError("--data", file.place(at), mend)
+        samples.append(sample)
+    return samples
+
+
+def hold_out(examples: Sequence[Example], share: float) -> frozenset[int]:
+    """The places of those to measure the loss with: by the prompt's hash, so that order means nothing.
+
+    Prompts that stand in the data more than once are held out together. None for fewer examples than 20.
+    """
+    if share <= 0 or len(examples) < LEAST_TO_HOLD_OUT:
+        return frozenset()
+    wanted = min(MOST_HELD_OUT, max(1, round(share * len(examples))))
+    digests = [hashlib.sha256(example.prompt.encode()).digest() for example in examples]
+    last = sorted(digests)[wanted - 1]
+    chosen = frozenset(at for at, digest in enumerate(digests) if digest <= last)
+    return chosen if len(chosen) < len(examples) else frozenset()
+
+
+def shuffled_forever(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
+    """Every sample once an epoch, in another order each time."""
+    rng = random.Random(seed)
+    while True:
+        yield from rng.sample(samples, len(samples))

@@ -1,0 +1,120 @@
+"""Trains one LoRA adapter for one task, on a CPU, from prompts and answers.
+
+    lora-gateway train --task relationship --data relationship.jsonl --max-minutes 14
+
+The prompt goes through the model's own chat template with the task's system prompt, exactly as the engine
+applies it; the loss is on the answer and the end of the turn alone. It computes in bfloat16 where the
+processor does, else in float32; the adapter's exact values are in float32 either way, so that small updates
+are not rounded away, and it is saved in bfloat16. A usable adapter is in the output folder from the first
+checkpoint on.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.errors import ConfigError
+from launch.training.data.tasks import DEFAULT_SEED
+from launch.training.data.wordnet import DEFAULT_FOLDER
+from launch.training.trainer import Training, TrainResult, train
+
+INTERRUPTED = 130
+"""What a shell says of a program that Ctrl-C ended."""
+
+
+def report_of(asked: Training, result: TrainResult) -> str:
+    """What was reached, and the next command."""
+    lines = [
+        f"{asked.output}: {result.steps} steps, {result.examples} examples, {result.minutes:.1f} min, "
+        f"loss {result.loss:.3f}"
+    ]
+    if result.stopped:
+        lines[0] = f"stopped; the adapter as it was then is kept in {lines[0]}"
+    if result.loss_before is not None and result.loss_after is not None:
+        lines.append(
+            f"held out, {result.held_out} examples: loss {result.loss_before:.3f} before, "
+            f"{result.loss_after:.3f} after"
+        )
+    elif not result.held_out:
+        lines.append("held out: nothing; 20 examples are the fewest that some are held out of")
+    command = ["lora-gateway", "adapters", "add", asked.task, str(asked.output)]
+    command += ["--system", result.system] if result.system else []
+    return "\n".join([*lines, "next: " + shlex.join(command)])
+
+
+def train_command(
+    task: Annotated[str, typer.Option(help="the name under which it will be asked for")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="JSON lines of prompt and answer, or of messages; the demo's tasks have their own"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="folder for the adapter; default: ./TASK-adapter")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="folder or hub id of the base model; default: the demo's")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="the system prompt; serve the task with the same one")
+    ] = None,
+    max_minutes: Annotated[float, typer.Option(min=0.01, help="minutes at most")] = 45.0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="steps at most; default: three times through the data")
+    ] = None,
+    rank: Annotated[int, typer.Option(min=1, max=512, help="rank of the adapter")] = 16,
+    last_layers: Annotated[
+        int | None, typer.Option(min=1, help="adapt only so many of the base's last layers: smaller, quicker")
+    ] = None,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="the highest, after the warm-up")] = 5e-4,
+    batch: Annotated[int | None, typer.Option(min=1, help="examples a step; 8 for concept, else 16")] = None,
+    hold_out: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="share kept back to measure the loss; 100 at most")
+    ] = 0.05,
+    max_tokens: Annotated[int, typer.Option(min=8, help="longest example")] = 1024,
+    seed: Annotated[
+        int, typer.Option(help="of the data's order and the adapter's first values")
+    ] = DEFAULT_SEED,
+    wordnet: Annotated[
+        Path, typer.Option(help="WordNet's files, for a demo task's own data")
+    ] = DEFAULT_FOLDER,
+) -> None:
+    """Train a LoRA adapter for one task. Ctrl-C stops early and keeps what was learned."""
+    asked = Training(
+        task,
+        output or Path(f"{task}-adapter"),
+        base,
+        data,
+        system,
+        steps,
+        max_minutes,
+        seed,
+        rank,
+        last_layers,
+        learning_rate,
+        batch,
+        hold_out,
+        max_tokens,
+        wordnet,
+    )
+    try:
+        result = train(asked)
+    except KeyboardInterrupt:
+        kept = asked.output / "adapter_config.json"
+        what = f"what {asked.output} held is kept" if kept.exists() else "nothing is kept"
+        typer.echo(f"stopped before the first step was over, or at once; {what}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(report_of(asked, result))
+    if result.stopped:
+        raise typer.Exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(train_command)
+    except ConfigError as error:
+        sys.exit(str(error))

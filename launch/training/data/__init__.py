@@ -1,0 +1,1 @@
+"""The training data of the demo's four adapters, made from WordNet."""

@@ -1,0 +1,81 @@
+"""The demo's four tasks: their system prompts, and examples for each, built from WordNet.
+
+python -m launch.training.data.tasks relationship > relationship.jsonl
+
+The same command writes the same lines. With ``--held-out`` it writes those that `evaluate` measures with,
+which are in no training file whatever its seed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gateway.errors import ConfigError
+from launch.training.data.attributes import attribute_held_out, attribute_split, attribute_training
+from launch.training.data.nouns import held_out_examples, split_task, training_examples
+from launch.training.data.relations import relation_held_out, relation_split, relation_training
+from launch.training.data.wordnet import DEFAULT_FOLDER, read_adjectives, read_wordnet
+from launch.training.examples import Example
+
+DemoTask = Literal["concept", "naming", "relationship", "attribute"]
+SYSTEM_PROMPTS: Mapping[str, str] = {
+    "concept": "Group the terms into concepts.",
+    "naming": "Name the concept.",
+    "relationship": "Name the relation of the first term to the second.",
+    "attribute": "Name the attribute.",
+}
+HELD_OUT_EXAMPLES: Mapping[str, int] = {"concept": 60, "naming": 150, "relationship": 225, "attribute": 200}
+DRAWN_EXAMPLES = 12_000
+"""Of `concept` and `naming`, whose examples are drawn without end."""
+CLUSTERS = Path(__file__).parents[3] / "configs" / "demo" / "clusters.jsonl"
+DEFAULT_SEED = 7
+
+
+def demo_training(task: DemoTask, wordnet: Path = DEFAULT_FOLDER, seed: int = DEFAULT_SEED) -> list[Example]:
+    """The examples a demo task is trained on. Raises ConfigError where WordNet is not there."""
+    nouns = read_wordnet(wordnet)
+    if task == "relationship":
+        return relation_training(relation_split(nouns, read_adjectives(wordnet)), seed)
+    if task == "attribute":
+        return attribute_training(attribute_split(nouns, read_adjectives(wordnet)), seed)
+    drawn = training_examples(task, nouns, split_task(task, nouns, CLUSTERS), seed)
+    return list(itertools.islice(drawn, DRAWN_EXAMPLES))
+
+
+def demo_held_out(task: DemoTask, wordnet: Path = DEFAULT_FOLDER) -> list[Example]:
+    """The examples a demo task is measured with. Raises ConfigError where WordNet is not there."""
+    nouns = read_wordnet(wordnet)
+    count = HELD_OUT_EXAMPLES[task]
+    if task == "relationship":
+        return relation_held_out(relation_split(nouns, read_adjectives(wordnet)), count)
+    if task == "attribute":
+        return attribute_held_out(attribute_split(nouns, read_adjectives(wordnet)), count)
+    return held_out_examples(task, nouns, split_task(task, nouns, CLUSTERS), count)
+
+
+def data_command(
+    task: Annotated[DemoTask, typer.Argument(help="whose examples")],
+    held_out: Annotated[bool, typer.Option("--held-out", help="those to measure with")] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="at most so many lines")] = None,
+    seed: Annotated[int, typer.Option(help="of the order of the training examples")] = DEFAULT_SEED,
+    wordnet: Annotated[Path, typer.Option(help="folder of WordNet's files")] = DEFAULT_FOLDER,
+) -> None:
+    """Write the examples of one demo task as JSON lines of prompt and answer."""
+    make: Callable[[], list[Example]] = (
+        (lambda: demo_held_out(task, wordnet)) if held_out else (lambda: demo_training(task, wordnet, seed))
+    )
+    for example in make()[:count]:
+        sys.stdout.write(example.as_json() + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(data_command)
+    except ConfigError as error:
+        sys.exit(str(error))

@@ -1,0 +1,326 @@
+"""Measures adapters against the base, through whatever serves them: a gateway, or a bare engine.
+
+Both get the same system prompt and the same user message, and are decoded greedily. For `concept` both are
+held to a JSON schema whose members are the given terms; ``--unconstrained`` measures what they do without
+it as well. Any other task is measured by the share of answers that are the expected one; ``--choices``
+measures what both do when they may only choose among the answers that the data has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.config.loopback import may_use_proxy
+from gateway.errors import ConfigError
+from launch.training.data.tasks import SYSTEM_PROMPTS
+from launch.training.examples import Example, read_examples
+from launch.training.scores import (
+    Interval,
+    bootstrap,
+    most_common_share,
+    name_exact,
+    name_in_lemmas,
+    pairwise_f1,
+    parse_groups,
+)
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+DEMO = Path(__file__).parents[2] / "configs" / "demo"
+DEFAULT_TASKS = ("naming", "concept")
+MAX_TOKENS = {"naming": 24, "concept": 512}
+MOST_CHOICES = 256
+CONCURRENCY = 8
+BASE_MODEL = "base"
+COMMONEST = "(the commonest answer)"
+Schema = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One task's examples with all that goes into a request beside them."""
+
+    task: str
+    examples: list[Example]
+    system: str | None
+    max_tokens: int
+
+    def choices(self) -> list[str]:
+        """The different answers, for a choice among them. Raises ConfigError for too many."""
+        found = sorted({example.answer for example in self.examples})
+        if len(found) > MOST_CHOICES:
+            mend = f"are too many to choose from ({MOST_CHOICES} at most); measure without --choices"
+            raise ConfigError("--choices", f"{len(found)} different answers", mend)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    task: str
+    model: str
+    constrained: bool
+    metric: str
+    value: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    texts: list[str]
+    seconds: float
+    tokens: int
+
+
+# -- pure parts ------------------------------------------------------------------------------------
+
+
+def read_held_out(task: str, limit: int | None, folder: Path = DEMO / "heldout") -> list[Example]:
+    """A demo task's. Raises ConfigError."""
+    return read_examples(folder / f"{task}.jsonl", "held-out data").examples[:limit]
+
+
+def trial_of(task: str, data: Path | None, system: str | None, limit: int | None) -> Trial:
+    """Own data or the demo's; own system prompt, or the data's, or the demo's. Raises ConfigError."""
+    path = data or DEMO / "heldout" / f"{task}.jsonl"
+    if data is None and not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.jsonl")))
+        raise ConfigError("--data", task, f"name the task's examples; only {known} come with data")
+    file = read_examples(path)
+    examples = file.examples[:limit]
+    longest = max(len(example.answer) for example in examples)
+    prompt = system if system is not None else file.system or SYSTEM_PROMPTS.get(task)
+    # Two characters a token are fewer than any text has, so no right answer is cut short.
+    return Trial(task, examples, prompt or None, MAX_TOKENS.get(task, 16 + longest // 2))
+
+
+def concept_schema(terms: Sequence[str]) -> Schema:
+    """The demo's schema with the given terms as the only members there can be."""
+    definition: Schema = {"type": "string", "maxLength": 200}
+    members: Schema = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": len(terms),
+        "items": {"enum": list(terms)},
+    }
+    concept: Schema = {
+        "type": "object",
+        "properties": {"members": members, "definition": definition},
+        "required": ["members", "definition"],
+        "additionalProperties": False,
+    }
+    concepts: Schema = {"type": "array", "minItems": 1, "maxItems": 16, "items": concept}
+    return {
+        "type": "object",
+        "properties": {"concepts": concepts},
+        "required": ["concepts"],
+        "additionalProperties": False,
+    }
+
+
+def score(
+    task: str, model: str, constrained: bool, examples: Sequence[Example], texts: Sequence[str]
+) -> list[Measure]:
+    """Every metric of one task for one model's answers, in the order of the examples."""
+    pairs = list(zip(examples, texts, strict=True))
+    metrics: dict[str, list[float]] = {}
+    if task == "concept":
+        parsed = [parse_groups(text) for text in texts]
+        metrics["pairwise F1"] = [
+            0.0 if groups is None else pairwise_f1(example.groups, groups)
+            for example, groups in zip(examples, parsed, strict=True)
+        ]
+        metrics["valid JSON"] = [float(groups is not None) for groups in parsed]
+    else:
+        metrics["exact match"] = [float(name_exact(example.answer, text)) for example, text in pairs]
+        if any(example.lemmas for example in examples):
+            metrics["lemma match"] = [float(name_in_lemmas(example.lemmas, text)) for example, text in pairs]
+    return [
+        Measure(task, model, constrained, metric, bootstrap(values)) for metric, values in metrics.items()
+    ]
+
+
+def floor_of(trial: Trial) -> list[Measure]:
+    """What it would give to say the commonest answer each time; nothing for `concept`."""
+    if trial.task == "concept":
+        return []
+    values = most_common_share([example.answer for example in trial.examples])
+    return [Measure(trial.task, COMMONEST, False, "exact match", bootstrap(values))]
+
+
+def table_of(measures: Sequence[Measure]) -> Table:
+    table = Table(title="Held-out examples, mean (95 % bootstrap interval)")
+    for heading in ("task", "model", "held to a form", "metric", "mean", "n"):
+        table.add_column(heading, justify="right" if heading == "n" else "left")
+    for measure in measures:
+        schema = "yes" if measure.constrained else "no"
+        row = (measure.task, measure.model, schema, measure.metric, str(measure.value))
+        table.add_row(*row, str(measure.value.count))
+    return table
+
+
+def report_of(measures: Sequence[Measure], timings: Sequence[dict[str, object]]) -> dict[str, object]:
+    return {"measures": [asdict(measure) for measure in measures], "runs": list(timings)}
+
+
+# -- asking ----------------------------------------------------------------------------------------
+
+
+def form_of(trial: Trial, example: Example, constrained: bool) -> dict[str, object]:
+    """What a request is held to: the concepts' schema, or the answers there are."""
+    if not constrained:
+        return {}
+    if trial.task == "concept":
+        schema = {"name": trial.task, "schema": concept_schema(example.terms)}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    return {"structured_outputs": {"choice": trial.choices()}}
+
+
+async def ask_all(client: AsyncOpenAI, trial: Trial, model: str, constrained: bool) -> Answers:
+    """Every answer, `CONCURRENCY` at a time; the first error of the service ends the run."""
+    gate = asyncio.Semaphore(CONCURRENCY)
+    tokens = 0
+
+    async def ask(example: Example) -> str:
+        nonlocal tokens
+        messages = [{"role": "system", "content": trial.system}] if trial.system else []
+        messages.append({"role": "user", "content": example.prompt})
+        async with gate:
+            response = await client.chat.completions.create(
+                model=model,
+                messages=messages,  # type: ignore[arg-type]  # its roles are literals
+                temperature=0,
+                max_tokens=trial.max_tokens,
+                extra_body=form_of(trial, example, constrained),
+            )
+        if response.usage is not None:
+            tokens += response.usage.completion_tokens
+        return response.choices[0].message.content or ""
+
+    started = time.monotonic()
+    texts = await asyncio.gather(*(ask(example) for example in trial.examples))
+    return Answers(list(texts), time.monotonic() - started, tokens)
+
+
+def conditions_of(task: str, *, unconstrained: bool, choices: bool) -> list[bool]:
+    """Whether the answers are held to a form, once for each round of requests."""
+    if task == "concept":
+        return [True, False] if unconstrained else [True]
+    return [False, True] if choices else [False]
+
+
+async def evaluate(
+    url: str,
+    trials: Sequence[Trial],
+    *,
+    unconstrained: bool = False,
+    choices: bool = False,
+    samples: Path | None = None,
+) -> tuple[list[Measure], list[dict[str, object]]]:
+    """Asks the base and each task's adapter every example. `samples` gets the answers, for reading.
+
+    Raises ConfigError where the service cannot be reached or refuses a request.
+    """
+    try:
+        from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
+    except ImportError as error:
+        raise ConfigError("evaluate", str(error.name), "install it: pip install '.[train]'") from error
+    measures: list[Measure] = []
+    runs: list[dict[str, object]] = []
+    key = os.environ.get("LORA_GATEWAY_API_KEY", "none")
+    http = DefaultAsyncHttpxClient(trust_env=may_use_proxy(url))
+    async with AsyncOpenAI(base_url=url, api_key=key, timeout=600, max_retries=2, http_client=http) as client:
+        for trial in trials:
+            measures += floor_of(trial)
+            for constrained in conditions_of(trial.task, unconstrained=unconstrained, choices=choices):
+                for model in (BASE_MODEL, trial.task):
+                    try:
+                        answers = await ask_all(client, trial, model, constrained)
+                    except APIConnectionError as error:
+                        raise ConfigError("--url", url, "nothing answers there; is it served?") from error
+                    except APIStatusError as error:
+                        raise ConfigError(
+                            f"model {model}", url, f"HTTP {error.status_code}: {error.message}"
+                        ) from error
+                    measures += score(trial.task, model, constrained, trial.examples, answers.texts)
+                    runs.append(
+                        {
+                            "task": trial.task,
+                            "model": model,
+                            "schema": constrained,
+                            "seconds": round(answers.seconds, 1),
+                            "completion_tokens": answers.tokens,
+                        }
+                    )
+                    if samples is not None:
+                        form = "schema" if constrained else "free"
+                        path = samples / f"{trial.task}-{model}-{form}.jsonl"
+                        write_samples(path, trial.examples, answers)
+    return measures, runs
+
+
+def write_samples(path: Path, examples: Sequence[Example], answers: Answers) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        json.dumps({"prompt": example.prompt, "expected": example.answer, "answer": text}, ensure_ascii=False)
+        for example, text in zip(examples, answers.texts, strict=True)
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def evaluate_command(
+    url: Annotated[str, typer.Option(help="an OpenAI-compatible address")] = "http://127.0.0.1:8080/v1",
+    task: Annotated[str | None, typer.Option(help="a model; default: naming and concept")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="its examples, as for train; default: the demo's held-out ones")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="the system prompt; default: as for train")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="examples at most")] = None,
+    choices: Annotated[
+        bool, typer.Option("--choices", help="measure a choice among the data's answers too")
+    ] = False,
+    unconstrained: Annotated[
+        bool, typer.Option("--unconstrained", help="measure concept without a schema too")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="folder in which TASK/evaluation.json is written")
+    ] = None,
+    samples: Annotated[Path | None, typer.Option(help="folder for the answers themselves")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
+) -> None:
+    """Measure an adapter against the base on examples it was not trained on."""
+    if task is None and (data is not None or system is not None):
+        raise ConfigError("--task", "", "say whose --data and --system these are")
+    trials = [trial_of(each, data, system, limit) for each in ([task] if task else DEFAULT_TASKS)]
+    measures, runs = asyncio.run(
+        evaluate(url, trials, unconstrained=unconstrained, choices=choices, samples=samples)
+    )
+    if output is not None:
+        for trial in trials:
+            own = [measure for measure in measures if measure.task == trial.task]
+            report = report_of(own, [run for run in runs if run["task"] == trial.task])
+            path = output / trial.task / "evaluation.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(report_of(measures, runs), indent=2))
+    else:
+        Console().print(table_of(measures))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(evaluate_command)
+    except ConfigError as error:
+        sys.exit(str(error))

@@ -1,0 +1,153 @@
+"""The model while it trains: its loss, and steps that lose no small update. Needs torch and peft."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gateway.errors import ConfigError
+from launch.training.batches import Sample, batches_by_length
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+LINEAR_LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def need_training_packages() -> None:
+    """Raises ConfigError where they are not installed."""
+    try:
+        import peft  # noqa: F401
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "train", str(error.name), "install the training packages: pip install '.[train]'"
+        ) from error
+
+
+def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
+    """Raises ConfigError where the base has none, or one without a chat template."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise ConfigError("--base", base, f"its tokenizer cannot be loaded: {_first_line(error)}") from error
+    if not tokenizer.chat_template:
+        raise ConfigError("--base", base, "has no chat template; choose the model's instruct variant")
+    return tokenizer
+
+
+def quickest_dtype() -> torch.dtype:
+    """bfloat16 where this processor multiplies in it, else float32, which is then many times quicker."""
+    import torch
+
+    took: dict[torch.dtype, float] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+        runs = []
+        for _ in range(4):
+            began = time.perf_counter()
+            left @ right
+            runs.append(time.perf_counter() - began)
+        took[dtype] = min(runs)
+    return min(took, key=took.__getitem__)
+
+
+def load_for_training(base: str, rank: int, seed: int, last_layers: int | None = None) -> PeftModel:
+    """The base, frozen, with a fresh adapter on the linear layers of its last blocks, or of all.
+
+    Nothing is computed backwards through blocks below the first one that has an adapter.
+    """
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM, set_seed
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    set_seed(seed)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
+    try:
+        dtype = quickest_dtype()
+        plain = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa")
+        blocks = int(plain.config.num_hidden_layers)
+        settings = LoraConfig(
+            r=rank,
+            lora_alpha=2 * rank,
+            target_modules=LINEAR_LAYERS,
+            layers_to_transform=None if last_layers is None else list(range(blocks))[-last_layers:],
+            task_type="CAUSAL_LM",
+        )
+        model = get_peft_model(plain, settings, autocast_adapter_dtype=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError("--base", base, f"cannot be trained on: {_first_line(error)}") from error
+    assert isinstance(model, PeftModel)
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def batch_loss(model: PeftModel, batch: Sequence[Sample], pad: int) -> torch.Tensor:
+    """Mean cross-entropy over the answer tokens; the head, a fifth of the weights, sees those alone."""
+    import torch
+
+    longest = max(len(sample.ids) for sample in batch)
+    ids = torch.full((len(batch), longest), pad)
+    chosen = torch.zeros((len(batch), longest), dtype=torch.bool)
+    for row, sample in enumerate(batch):
+        ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
+        chosen[row, sample.answer_at - 1 : len(sample.ids) - 1] = True
+    # Padding is on the right and attention causal, so no mask is needed: nothing that counts sees a pad.
+    language_model = model.get_base_model()
+    hidden = language_model.model(input_ids=ids, use_cache=False).last_hidden_state
+    logits = language_model.lm_head(hidden[:, :-1][chosen[:, :-1]])
+    return torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][chosen[:, :-1]])
+
+
+def held_out_loss(model: PeftModel, samples: Sequence[Sample], size: int, pad: int) -> float | None:
+    """Mean loss of an answer token over all samples; None where there are none."""
+    import torch
+
+    if not samples:
+        return None
+    model.eval()
+    total = tokens = 0.0
+    with torch.no_grad():
+        for batch in batches_by_length(iter(samples), size):
+            count = sum(len(sample.ids) - sample.answer_at for sample in batch)
+            total += batch_loss(model, batch, pad).item() * count
+            tokens += count
+    model.train()
+    return total / tokens
+
+
+class ExactAdamW:
+    """AdamW on float32 copies of the weights, which take over the rounded values after each step."""
+
+    def __init__(self, weights: list[torch.Tensor]) -> None:
+        import torch
+
+        self._weights = weights
+        self._exact = [weight.detach().float().clone().requires_grad_() for weight in weights]
+        self._adam = torch.optim.AdamW(self._exact, betas=(0.9, 0.99), weight_decay=0.0)
+
+    def step(self, rate: float) -> None:
+        import torch
+
+        for part in self._adam.param_groups:
+            part["lr"] = rate
+        for weight, exact in zip(self._weights, self._exact, strict=True):
+            exact.grad = None if weight.grad is None else weight.grad.float()
+            weight.grad = None
+        torch.nn.utils.clip_grad_norm_(self._exact, 1.0)
+        self._adam.step()
+        with torch.no_grad():
+            for weight, exact in zip(self._weights, self._exact, strict=True):
+                weight.copy_(exact)
