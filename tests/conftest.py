@@ -33,4 +33,4 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 @pytest.fixture(params=["express", "task"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test with requests served without a task where that is possible, and with one always."""
-    monkeypatch.setattr("tests.unit.stack.EXPRESS", request.param == "express")
+    monkeypatch.setattr("tests.support.stack.EXPRESS", request.param == "express")

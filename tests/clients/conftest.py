@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_stack import ROOT, real_stack
+from tests.support.real_stack import ROOT, real_stack
 
 CLIENTS = Path(__file__).parent
 PYTHON = ROOT / ".venv/bin/python"

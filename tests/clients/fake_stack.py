@@ -12,8 +12,8 @@ import hashlib
 import sys
 from pathlib import Path
 
-from tests.fake_engine import Answer
-from tests.unit.stack import stack
+from tests.fakes.fake_engine import Answer
+from tests.support.stack import stack
 
 KEYS = {"whole": None, "team-a": ["concept", "naming"]}
 """A key is its own name here."""

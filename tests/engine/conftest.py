@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.document import load_config
-from tests.real_stack import ROOT, RealStack, real_stack
+from tests.support.real_stack import ROOT, RealStack, real_stack
 
 __all__ = ["CONFIG", "ROOT", "RealStack", "real"]
 

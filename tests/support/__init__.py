@@ -1,0 +1,1 @@
+"""What tests share: stacks to ask, folders to read, programs to start."""

@@ -1,0 +1,90 @@
+"""The real stack, started by tests: vLLM with the demo's adapters behind the gateway.
+
+It imports nothing of the project itself, which the clients' environment does not have: both programs run
+under the interpreter that is named.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+STOP_S = 60
+
+
+@dataclass(frozen=True)
+class RealStack:
+    url: str
+    engine_log: Path
+    state: Path
+    config: Path
+
+    @property
+    def adapters(self) -> Path:
+        """A folder that adapters may be added from, where the configuration names it."""
+        return self.state / "adapters-to-add"
+
+    @property
+    def engine_url(self) -> str:
+        """The engine itself, behind the gateway."""
+        found = re.search(r'"url": ?"([^"]+)"', (self.state / "engine.json").read_text())
+        assert found is not None
+        return found[1]
+
+    def running(self) -> float:
+        """Requests that the engine decodes at this moment, by its own metrics."""
+        metrics = httpx.get(f"{self.engine_url}/metrics").text
+        found = re.search(r"^vllm:num_requests_running\S* (\S+)", metrics, re.M)
+        assert found is not None
+        return float(found[1])
+
+    def until_idle(self, limit_s: float = 5.0) -> None:
+        deadline = time.monotonic() + limit_s
+        while self.running():
+            assert time.monotonic() < deadline, "the engine still runs a request that nobody waits for"
+            time.sleep(0.05)
+
+
+@contextmanager
+def real_stack(folder: Path, config: Path, python: Path, limit_s: float) -> Iterator[RealStack]:
+    """Start both programs with their state and logs in `folder`, and stop them at the end."""
+    logs = {name: folder / f"{name}.log" for name in ("launch", "gateway")}
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        for name, extra in (("launch", []), ("gateway", ["--port", "0"])):
+            where = ["--config", str(config), "--state-dir", str(folder)]
+            command = [str(python), "-m", name, *where, *extra]
+            with logs[name].open("wb") as log:
+                children.append(
+                    subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ.copy())
+                )
+        url = _ready(children, logs, time.monotonic() + limit_s)
+        yield RealStack(url, logs["launch"], folder, config)
+    finally:
+        for child in reversed(children):
+            child.send_signal(signal.SIGTERM)
+        for child in reversed(children):
+            child.wait(STOP_S)
+
+
+def _ready(children: list[subprocess.Popen[bytes]], logs: dict[str, Path], deadline: float) -> str:
+    while time.monotonic() < deadline:
+        text = {name: log.read_text(errors="replace") for name, log in logs.items()}
+        if any(child.poll() is not None for child in children):
+            break
+        found = re.search(r"listening on (http://\S+)", text["gateway"])
+        if found is not None and httpx.get(f"{found[1]}/ready", timeout=60).status_code == 200:
+            return found[1]
+        time.sleep(0.5)
+    tails = "\n".join(f"{name}: {log.read_text(errors='replace')[-2000:]}" for name, log in logs.items())
+    raise AssertionError(f"the stack did not become ready\n{tails}")

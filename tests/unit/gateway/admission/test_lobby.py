@@ -1,0 +1,232 @@
+"""Pipelines under load: let in once, with room for their calls, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.admission.limits import Admission
+from gateway.admission.lobby import Lobby, Seat
+from gateway.errors import RateLimited, Unavailable
+from gateway.pipeline.fan_outs import FIRST_GUESS, FanOuts
+from gateway.pipeline.outlet import Outlet
+from tests.fakes.fake_engine import Answer
+from tests.fakes.virtual_time import run_virtual
+from tests.support.pipeline_script import demo
+from tests.support.stack import TASKS, Stack, config_of, eventually, stack
+
+pytestmark = pytest.mark.anyio
+
+
+def elements(count: int) -> str:
+    return json.dumps({"concepts": [{"members": ["cat"], "definition": f"d{n}"} for n in range(count)]})
+
+
+def answers(s: Stack, count: int) -> None:
+    s.engine.answers[TASKS["concept"]] = Answer(tokens=[elements(count)])
+    s.engine.answers[TASKS["naming"]] = Answer(tokens=['"pets"'])
+
+
+async def ask(s: Stack, times: int) -> list[httpx.Response]:
+    async with httpx.AsyncClient(base_url=s.client.base_url, timeout=60, limits=httpx.Limits()) as client:
+        body = {"model": "concept-naming", "messages": [{"role": "user", "content": "cat\ndog"}]}
+        return await asyncio.gather(*(client.post("/v1/chat/completions", json=body) for _ in range(times)))
+
+
+def asked(s: Stack) -> Counter[str]:
+    return Counter(str(request.json["model"]) for request in s.engine.completions)
+
+
+async def test_twenty_pipelines_of_forty_elements_are_answered_at_default_bounds(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        answers(s, 40)
+        got = await ask(s, 20)
+        assert [answer.status_code for answer in got] == [200] * 20, got[0].text
+        assert all(one.json()["usage"]["stages"][1]["calls"] == 40 for one in got)
+        assert asked(s) == {TASKS["concept"]: 20, TASKS["naming"]: 800}
+        await s.at_rest()
+
+
+async def test_more_elements_than_places_and_queue_take_turns(tmp_path: Path) -> None:
+    async with stack(tmp_path, max_in_flight_per_task=3, max_waiting_per_task=8) as s:
+        answers(s, 40)
+        most = 0
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(ask(s, 6))
+            while not asking.done():
+                most = max(most, s.engine.active)
+                await asyncio.sleep(0)
+        assert [answer.status_code for answer in asking.result()] == [200] * 6
+        assert asked(s) == {TASKS["concept"]: 6, TASKS["naming"]: 240}
+        assert most <= 6  # three of each task
+        await s.at_rest()
+
+
+async def test_pipeline_that_finds_no_room_is_refused_before_any_work(tmp_path: Path) -> None:
+    async with stack(tmp_path, max_in_flight_per_task=1, max_waiting_per_task=2) as s:
+        answers(s, 2)
+        hold = asyncio.Event()
+        s.engine.answers[TASKS["concept"]] = Answer(tokens=[elements(2)], hold_head=hold)
+        asking = asyncio.create_task(ask(s, 9))
+        await eventually(lambda: s.samples().get(("requests_waiting", "task=concept-naming")) == 2)
+        hold.set()
+        statuses = Counter(answer.status_code for answer in await asking)
+        assert set(statuses) == {200, 429}
+        assert asked(s) == {TASKS["concept"]: statuses[200], TASKS["naming"]: 2 * statuses[200]}
+        refused = [answer for answer in asking.result() if answer.status_code == 429]
+        assert "'concept-naming' has 2 waiting" in refused[0].json()["error"]["message"]
+        assert refused[0].headers["retry-after"]
+        await s.at_rest()
+
+
+def admission(folder: Path) -> Admission:
+    """Four places, and four to wait, half of them for pipelines."""
+    return Admission(config_of(folder, max_in_flight_per_task=4, max_waiting_per_task=4, queue_timeout_s=60))
+
+
+@asynccontextmanager
+async def full(lobby: Lobby) -> AsyncIterator[Seat]:
+    """Three pipelines that fill it; the first one's seat."""
+    async with AsyncExitStack() as house:
+        seats = [
+            await house.enter_async_context(lobby.seat("concept-naming", {"naming": 2})) for _ in range(3)
+        ]
+        yield seats[0]
+
+
+async def enter(lobby: Lobby, *calls: str) -> None:
+    async with lobby.seat("concept-naming", Counter(calls)):
+        pass
+
+
+async def turns(count: int = 3) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_room_is_for_what_is_expected_and_comes_back_when_all_is_known(tmp_path: Path) -> None:
+    lobby = Lobby(admission(tmp_path))
+    async with full(lobby) as first:
+        waiting = asyncio.create_task(enter(lobby, "naming"))
+        await turns()
+        assert not waiting.done()
+        first.all_known()
+        await waiting
+    assert not +lobby.expected
+
+
+async def test_call_that_is_made_is_expected_no_longer_and_has_its_turn(tmp_path: Path) -> None:
+    lobby = Lobby(admission(tmp_path))
+    async with lobby.seat("concept-naming", {"naming": 2}) as seat:
+        assert seat.covers("naming")
+        assert not seat.covers("concept")
+        async with AsyncExitStack() as calls:
+            for _ in range(4):
+                await calls.enter_async_context(seat.turn("naming"))
+            assert not +lobby.expected
+            fifth = asyncio.create_task(calls.enter_async_context(seat.turn("naming")))
+            await turns()
+            assert not fifth.done()
+            fifth.cancel()
+
+
+async def test_a_large_one_is_not_passed_by_small_ones(tmp_path: Path) -> None:
+    lobby, order = Lobby(admission(tmp_path)), list[str]()
+
+    async def run(name: str, *calls: str) -> None:
+        async with lobby.seat("concept-naming", Counter(calls)):
+            order.append(name)
+
+    async with asyncio.TaskGroup() as group, full(lobby) as first:
+        async with first.turn("naming"):  # room for one
+            for name, calls in (("large", ["naming"] * 2), ("small", ["naming"]), ("elsewhere", ["concept"])):
+                group.create_task(run(name, *calls))
+            await turns()
+        assert order == ["elsewhere"]
+    assert order == ["elsewhere", "large", "small"]
+
+
+async def test_who_leaves_the_lobby_leaves_nothing(tmp_path: Path) -> None:
+    bounds = admission(tmp_path)
+    lobby = Lobby(bounds)
+    async with full(lobby) as first:
+        leaving = [asyncio.create_task(enter(lobby, "naming", "naming")) for _ in range(4)]
+        await turns()
+        assert bounds.waiting == 4
+        with pytest.raises(RateLimited, match="'concept-naming' has 4 waiting"):
+            await enter(lobby, "naming")
+        leaving[3].cancel()
+        await turns()
+        assert bounds.waiting == 3
+        first.all_known()
+        for task in leaving:
+            task.cancel()  # the first was let in in this very turn
+        await asyncio.wait(leaving)
+    assert all(task.cancelled() for task in leaving)
+    assert bounds.waiting == 0
+    assert not +lobby.expected
+    assert bounds.awaited is None
+
+
+def test_the_wait_for_room_has_an_end(tmp_path: Path) -> None:
+    async def main() -> None:
+        lobby = Lobby(admission(tmp_path))
+        async with full(lobby):
+            with pytest.raises(Unavailable, match="within 60 s"):
+                await enter(lobby, "naming")
+
+    run_virtual(main())
+
+
+def test_a_list_is_expected_to_be_as_long_as_before() -> None:
+    pipeline, fan_outs = demo(), FanOuts()
+    tasks = {stage.task for stage in pipeline.stages}
+    (fan,) = pipeline.fans
+    assert fan_outs.expected(pipeline, tasks) == {"concept": 1, "naming": FIRST_GUESS}
+    assert fan_outs.expected(pipeline, {"concept"}) == {"concept": 1}
+    fan_outs.saw(pipeline, fan, 40)
+    assert fan_outs.expected(pipeline, tasks)["naming"] == 40
+    fan_outs.saw(pipeline, fan, 0)
+    assert fan_outs.expected(pipeline, tasks)["naming"] == 35
+    fan_outs.saw(pipeline, fan, 10_000)
+    assert fan_outs.expected(pipeline, tasks)["naming"] == pipeline.max_items
+
+
+async def test_text_is_not_made_faster_than_it_is_taken() -> None:
+    outlet, made = Outlet(most_chars=4), list[int]()
+
+    def make(number: int) -> str:
+        made.append(number)
+        return f"<{number}>"
+
+    async def write(number: int) -> None:
+        await outlet.write(lambda: make(number))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(8):
+            group.create_task(write(number))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert made == [0, 1, 2]  # the third waits with its text
+        assert [await outlet.read() for _ in range(8)] == [f"<{number}>" for number in range(8)]
+    outlet.end()
+    assert await outlet.read() is None
+
+
+async def test_the_gateways_own_bound_is_kept(tmp_path: Path) -> None:
+    bounds = Admission(config_of(tmp_path, max_in_flight=2, max_waiting=2, queue_timeout_s=60))
+    lobby = Lobby(bounds)
+    async with lobby.seat("concept-naming", {"concept": 1, "naming": 8}):  # more than all there is
+        waiting = [asyncio.create_task(enter(lobby, "naming")) for _ in range(2)]
+        await turns()
+        with pytest.raises(Unavailable, match="2 requests are waiting already"):
+            await enter(lobby, "naming")
+    await asyncio.gather(*waiting)
+    assert bounds.waiting == 0

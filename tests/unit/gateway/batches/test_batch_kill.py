@@ -1,0 +1,197 @@
+"""Batches outlive kill -9 at any moment: nothing is lost, nothing stands twice, nothing done is redone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from gateway.batches.database import Store
+from gateway.batches.folder import Folder
+from gateway.batches.in_process import Answered
+from gateway.batches.records import BatchRecord, FileRecord
+from gateway.batches.results import Results, answered
+from tests.fakes.fake_engine import Answer, FakeEngine
+from tests.support import batch_program
+from tests.support.batch_program import MOMENTS
+from tests.support.batch_stack import CHAT, create, jsonl, line, results, until
+from tests.support.stack import eventually, stack
+
+ROOT = Path(__file__).parents[4]
+LINES = 24
+
+
+def made_batch(folder: Path) -> BatchRecord:
+    """A batch as a client leaves it, in a state directory that no gateway has seen."""
+    place = Folder(folder)
+    place.make()
+    data = jsonl([line(n, text=f"text {n}") for n in range(LINES)] + [line(99, messages="no")])
+    place.content("file-in").write_bytes(data)
+    store = Store(place.root)
+    store.add_file(FileRecord("file-in", "", "batch", "in.jsonl", len(data), 1, 2**33), 2**40)
+    batch = BatchRecord("batch_1", "", CHAT, "file-in", "file-out", "file-err", "validating", 1, 2**33, 3600)
+    assert store.add_batch(batch, 1)
+    store.close()
+    return batch
+
+
+async def run_program(folder: Path, engine: FakeEngine, *moment: str) -> int:
+    command = (sys.executable, "-m", batch_program.__name__, str(folder), engine.url, *moment)
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
+    return await asyncio.wait_for(process.wait(), 60)
+
+
+def records_of(folder: Path, name: str) -> list[dict[str, object]]:
+    text = Folder(folder).content(name).read_text()
+    assert text.endswith("\n")
+    return [json.loads(each) for each in text.splitlines()]
+
+
+def asked(engine: FakeEngine) -> Counter[str]:
+    """How often the engine was asked for each line."""
+    return Counter(request.json["messages"][-1]["content"] for request in engine.completions)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("moment", [*(f"{moment}:1" for moment in MOMENTS), "half_a_result:7"])
+def test_batch_killed_at_a_moment_is_finished_by_the_next(tmp_path: Path, moment: str) -> None:
+    async def main() -> None:
+        batch = made_batch(tmp_path)
+        engine = FakeEngine()
+        await engine.start()
+        try:
+            assert await run_program(tmp_path, engine, moment) == -signal.SIGKILL
+            done = whole_results(tmp_path)
+            before = asked(engine)
+            assert await run_program(tmp_path, engine) == 0
+            after = asked(engine) - before
+            assert not set(after) & {f"text {number}" for number in done}, (
+                "a line that was done was run again"
+            )
+            assert max(asked(engine).values()) <= 2
+        finally:
+            await engine.stop()
+        store = Store(Folder(tmp_path).root)
+        ended = store.batch(batch.id)
+        assert ended is not None
+        assert (ended.status, ended.total, ended.completed, ended.failed) == (
+            "completed",
+            LINES + 1,
+            LINES,
+            1,
+        )
+        files = store.files("", 10)
+        assert files is not None
+        assert {file.id for file in files} == {"file-in", "file-out", "file-err"}
+        store.close()
+        output, errors = records_of(tmp_path, "file-out"), records_of(tmp_path, "file-err")
+        assert sorted(str(each["custom_id"]) for each in output) == sorted(f"r{n}" for n in range(LINES))
+        assert [each["custom_id"] for each in errors] == ["r99"]
+        assert ended.output_tokens == 2 * LINES
+
+    asyncio.run(main())
+
+
+def whole_results(folder: Path) -> set[int]:
+    """The numbers in the custom ids of the results that are whole."""
+    found: set[int] = set()
+    for name in ("file-out", "file-err"):
+        path = Folder(folder).content(name)
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        found |= {int(json.loads(each)["custom_id"][1:]) for each in lines}
+    return found
+
+
+def test_results_are_taken_over_whatever_is_cut_off(tmp_path: Path) -> None:
+    output, errors = tmp_path / "output", tmp_path / "errors"
+    whole = Results("batch_1", output, errors)
+    answer = answered_with(200, b'{"usage": {"prompt_tokens": 3, "completion_tokens": 2}}')
+    whole.add([answered("batch_1", number, f"r{number}", answer) for number in (1, 2, 9)])
+    whole.add([answered("batch_1", 4, "r4", answered_with(400, b'{"error": {}}'))])
+    assert (whole.counts.completed, whole.counts.failed, whole.counts.input_tokens) == (3, 1, 9)
+    whole.close()
+    data = output.read_bytes()
+    ends = [at + 1 for at in range(len(data)) if data[at : at + 1] == b"\n"]
+    for cut in range(len(data) + 1):
+        for torn in (data[:cut], data[:cut] + b"\0" * 7, data[:cut] + b"\xff\n"):
+            output.write_bytes(torn)
+            again = Results("batch_1", output, errors)
+            kept = sum(end <= cut for end in ends)
+            assert (again.counts.completed, again.counts.failed) == (kept, 1)
+            assert [again.done(number) for number in (1, 2, 9, 4, 3)] == [
+                kept > 0,
+                kept > 1,
+                kept > 2,
+                True,
+                False,
+            ]
+            assert output.stat().st_size == (ends[kept - 1] if kept else 0)
+            again.close()
+
+
+def answered_with(status: int, body: bytes) -> Answered:
+    return Answered(status, body, "id")
+
+
+def test_answer_with_line_breaks_is_one_line(tmp_path: Path) -> None:
+    kept = Results("batch_1", tmp_path / "output", tmp_path / "errors")
+    for number, body in enumerate((b'{\n"a":\r\n1}', b"no json\n", b"")):
+        kept.add([answered("batch_1", number, "r", answered_with(200, body))])
+    kept.close()
+    lines = (tmp_path / "output").read_bytes().splitlines()
+    bodies = [json.loads(each)["response"]["body"] for each in lines]
+    assert bodies == [{"a": 1}, "no json\n", ""]
+
+
+def test_full_disk_holds_results_back_and_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pwrite, full = os.pwrite, [True, True]
+
+    def refusing(handle: int, data: bytes, offset: int) -> int:
+        if full:
+            full.pop()
+            pwrite(handle, data[:10], offset)
+            raise OSError(28, "No space left on device")
+        return pwrite(handle, data, offset)
+
+    async def main() -> None:
+        monkeypatch.setattr("gateway.batches.results.os.pwrite", refusing)
+        monkeypatch.setattr("gateway.batches.job.TRY_AGAIN_S", 0.01)
+        async with asyncio.timeout(30), stack(tmp_path) as made:
+            batch = await until(made, await create(made, [line(n) for n in range(5)]), "completed")
+            output, _ = await results(made, batch)
+            assert len(output) == 5
+            assert len(made.engine.completions) == 5
+
+    asyncio.run(main())
+    assert not full
+
+
+def test_of_two_gateways_one_runs_batches_and_the_other_takes_over(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(30), AsyncExitStack() as end_of_both:
+            end_of_first = AsyncExitStack()
+            first = await end_of_first.enter_async_context(stack(tmp_path))
+            await eventually(lambda: first.gateway.batches.runner.has_lock)
+            second = await end_of_both.enter_async_context(stack(tmp_path))
+            await end_of_both.enter_async_context(end_of_first)
+            batch_id = await create(second, [line(n) for n in range(3)])  # by the one that does not run it
+            await until(second, batch_id, "completed")
+            assert not second.gateway.batches.runner.has_lock
+            held = asyncio.Event()
+            for made in (first, second):
+                made.engine.answers["naming@bbbbbbbbbbbb"] = Answer(hold_head=held)
+            batch_id = await create(first, [line(n) for n in range(3)])
+            await eventually(lambda: first.engine.active + second.engine.active == 3)
+            await end_of_first.aclose()
+            held.set()
+            output, _ = await results(second, await until(second, batch_id, "completed"))
+            assert len(output) == 3
+            assert second.gateway.batches.runner.has_lock
+
+    asyncio.run(main())

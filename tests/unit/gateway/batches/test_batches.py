@@ -1,0 +1,528 @@
+"""`/v1/batches`: lines run, failed, cancelled, expired, and what is refused before anything is run."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.batches.attempts import MOST_ATTEMPTS
+from gateway.batches.results import Result
+from gateway.batches.writer import Writer
+from gateway.relay.fallback.provider import Provider
+from tests.fakes.fake_engine import Answer
+from tests.support.batch_stack import (
+    CHAT,
+    Document,
+    content,
+    create,
+    error_of,
+    line,
+    results,
+    run,
+    shown,
+    text_of,
+    until,
+    upload,
+)
+from tests.support.stack import Stack, eventually, write_report
+
+NAMING = "naming@bbbbbbbbbbbb"
+
+
+def pipeline_answers(made: Stack) -> None:
+    """The naming task's answers are JSON strings, as its schema wants them."""
+    concepts = '{"concepts": [{"definition": "a fruit", "members": ["apple"]}]}'
+    made.engine.answers["concept@aaaaaaaaaaaa"] = Answer([concepts])
+    made.engine.answers[NAMING] = Answer(['"Par', 'is"'])
+
+
+def counts_of(batch: Document) -> dict[str, int]:
+    counts = batch["request_counts"]
+    assert isinstance(counts, dict)
+    return counts
+
+
+def flaws_of(batch: Document) -> list[tuple[str, int | None, str | None]]:
+    errors = batch["errors"]
+    assert isinstance(errors, dict)
+    return [(each["code"], each["line"], each["param"]) for each in errors["data"]]
+
+
+async def no_pause(seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+def test_batch_runs_tasks_and_pipelines_and_its_files_say_what_came(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        pipeline_answers(made)
+        lines = [line(1), line(2, "base"), line(3, "concept-naming", "apple"), line(4, messages="no")]
+        batch_id = await create(made, lines, metadata={"run": "7"})
+        batch = await until(made, batch_id, "completed")
+        assert counts_of(batch) == {"total": 4, "completed": 3, "failed": 1}
+        assert batch["metadata"] == {"run": "7"}
+        output, errors = await results(made, batch)
+        assert set(output) == {"r1", "r2", "r3"}
+        assert text_of(output["r1"]) == '"Paris"'
+        assert json.loads(str(text_of(output["r3"])))["concepts"][0]["name"] == "Paris"
+        assert output["r1"]["error"] is None
+        assert error_of(errors["r4"])["param"] == "messages"
+        usage = batch["usage"]
+        assert isinstance(usage, dict)
+        assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > 0
+        first, last = batch["created_at"], batch["completed_at"]
+        assert first <= batch["in_progress_at"] <= batch["finalizing_at"] <= last  # type: ignore[operator]
+        asked = [request.json for request in made.engine.completions if request.json["model"] == NAMING]
+        assert asked[0]["max_tokens"] == 24  # the task's contract
+        counted = made.samples()
+        assert (
+            counted["requests_total", f"adapter={NAMING}", "origin=batch", "status=200", "task=naming"] == 1
+        )
+        await made.at_rest()
+
+    run(tmp_path, work)
+
+
+def test_lines_may_ask_for_a_version_by_its_id(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        batch = await until(made, await create(made, [line(1, NAMING)]), "completed")
+        assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
+        batch = await until(made, await create(made, [line(1, "naming@dddddddddddd")]), "failed")
+        assert [code for code, *_ in flaws_of(batch)] == ["model_not_found"]
+
+    run(tmp_path, work)
+
+
+def test_batch_without_failures_has_no_error_file(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        assert batch["error_file_id"] is None
+        output = await made.client.get(f"/v1/files/{batch['output_file_id']}")
+        assert output.json()["purpose"] == "batch_output"
+        names = {path.name for path in (tmp_path / "batches" / "files").iterdir()}
+        assert names == {batch["input_file_id"], batch["output_file_id"]}
+        refused = await made.client.post(
+            "/v1/batches",
+            json={"input_file_id": batch["output_file_id"], "endpoint": CHAT, "completion_window": "24h"},
+        )
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input_file_id")
+
+    run(tmp_path, work)
+
+
+def test_text_completions_have_batches(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        asked = {"custom_id": "a", "method": "POST", "url": "/v1/completions"}
+        lines: list[Document] = [{**asked, "body": {"model": "base", "prompt": "x"}}]
+        batch = await until(made, await create(made, lines, "/v1/completions"), "completed")
+        output, _ = await results(made, batch)
+        response = output["a"]["response"]
+        assert isinstance(response, dict)
+        assert response["body"]["choices"][0]["text"] == "Paris"
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("lines", "flaws"),
+    [
+        (b"\n \n", [("empty_file", None, None)]),
+        (b"no json\n", [("invalid_json_line", 1, None)]),
+        (b'\x00\xff\xfe{"a"', [("invalid_json_line", 1, None)]),
+        ([line(1, "namng")], [("model_not_found", 1, "body.model")]),
+        ([line(1), line(1)], [("duplicate_custom_id", 2, "custom_id")]),
+        ([{**line(1), "url": "/v1/completions"}], [("mismatched_endpoint", 1, "url")]),
+        ([{**line(1), "method": "GET"}], [("invalid_method", 1, "method")]),
+        ([{**line(1), "body": 3}], [("invalid_request", 1, "body")]),
+        ([{**line(1), "body": {}}], [("missing_required_parameter", 1, "body.model")]),
+        ([{**line(1), "metod": "POST"}], [("unsupported_parameter", 1, "metod")]),
+        ([{"custom_id": 7}], [("invalid_request", 1, "custom_id")]),
+        ([line(1), {}, line(2)], [("missing_required_parameter", 2, "custom_id")]),
+        ([line(n) for n in range(6)], [("too_many_requests", None, None)]),
+        ([line(1, text="x" * 80_000)], [("line_too_long", 1, None)]),
+    ],
+)
+def test_input_that_cannot_be_run_fails_with_the_lines_at_fault(
+    tmp_path: Path, lines: bytes | list[Document], flaws: list[tuple[str, int | None, str | None]]
+) -> None:
+    async def work(made: Stack) -> None:
+        batch = await until(made, await create(made, lines), "failed")
+        assert flaws_of(batch) == flaws
+        assert batch["failed_at"]
+        assert (batch["output_file_id"], batch["error_file_id"]) == (None, None)
+        assert not made.engine.completions
+
+    run(tmp_path, work, batches={"max_lines": 5}, max_body_bytes=1000)
+
+
+def test_unknown_model_is_named_with_the_nearest(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        batch = await until(made, await create(made, [line(1, "namng")]), "failed")
+        errors = batch["errors"]
+        assert isinstance(errors, dict)
+        assert "Did you mean 'naming'?" in errors["data"][0]["message"]
+
+    run(tmp_path, work)
+
+
+def test_of_many_errors_a_hundred_are_listed(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        batch = await until(made, await create(made, b"x\n" * 250), "failed")
+        errors = batch["errors"]
+        assert isinstance(errors, dict)
+        assert [each["line"] for each in errors["data"]] == [*range(1, 101), None]
+        assert errors["data"][-1]["message"].startswith("150 more lines")
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "param"),
+    [
+        ({"endpoint": "/v1/images"}, 400, "endpoint"),
+        ({"completion_window": "7d"}, 400, "completion_window"),
+        ({"input_file_id": "file-none"}, 404, "input_file_id"),
+        ({"input_file_id": None}, 400, "input_file_id"),
+        ({"metadata": {"a": 3}}, 400, "metadata.a"),
+        ({"metadata": {str(n): "x" for n in range(17)}}, 400, "metadata"),
+        (
+            {"output_expires_after": {"anchor": "created_at", "seconds": 5}},
+            400,
+            "output_expires_after.seconds",
+        ),
+        ({"priority": 3}, 400, "priority"),
+    ],
+)
+def test_bad_create_is_refused(tmp_path: Path, change: Document, status: int, param: str) -> None:
+    async def work(made: Stack) -> None:
+        file_id = await upload(made, [line(1)])
+        body = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": "24h", **change}
+        answer = await made.client.post("/v1/batches", json=body)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
+        assert (await made.client.get("/v1/batches")).json()["data"] == []
+
+    run(tmp_path, work)
+
+
+def test_stream_is_that_lines_error(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        batch = await until(made, await create(made, [line(1, stream=True), line(2)]), "completed")
+        output, errors = await results(made, batch)
+        assert set(output) == {"r2"}
+        assert error_of(errors["r1"])["code"] == "unsupported_parameter"
+
+    run(tmp_path, work)
+
+
+def test_priority_is_the_gateways_to_set(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        replicas = made.gateway.replicas
+        (engine,) = replicas.snapshot.engines
+        replicas.apply(
+            msgspec.structs.replace(
+                replicas.snapshot,
+                version=replicas.snapshot.version + 1,
+                engines=[msgspec.structs.replace(engine, priorities=True)],
+            )
+        )
+        pipeline_answers(made)
+        lines = [line(1), line(2, "concept-naming", "apple"), line(3, priority=-5)]
+        batch = await until(made, await create(made, lines), "completed")
+        _, errors = await results(made, batch)
+        assert not errors
+        assert [request.json["priority"] for request in made.engine.completions] == [100] * 4
+        answer = await made.chat(priority=-5)
+        assert answer.headers["x-gateway-ignored"] == "priority"
+        assert "priority" not in made.engine.completions[-1].json
+
+    run(tmp_path, work)
+
+
+def test_lines_begin_only_while_no_client_waits_and_take_no_place_of_theirs(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        held, batched = asyncio.Event(), asyncio.Event()
+        admission = made.gateway.admission
+        made.engine.answers["base"] = Answer(hold_head=held)
+        made.engine.answers[NAMING] = Answer(hold_head=batched)
+        clients = [asyncio.create_task(made.chat(model="base")) for _ in range(3)]
+        await eventually(lambda: admission.waiting == 1)  # two run, one waits
+        batch_id = await create(made, [line(1), line(2), line(3)])
+        await until(made, batch_id, "in_progress")
+        await asyncio.sleep(0.2)
+        assert not [each for each in made.engine.completions if each.json["model"] == NAMING]
+        held.set()
+        assert [answer.status_code for answer in await asyncio.gather(*clients)] == [200, 200, 200]
+        await eventually(lambda: made.engine.active == 3)  # the batch's, though two are the bound
+        assert (admission.in_flight, admission.held) == (0, 3)
+        assert (await made.chat(model="base")).status_code == 200
+        batched.set()
+        await until(made, batch_id, "completed")
+        await made.at_rest()
+        assert admission.held == 0
+
+    run(tmp_path, work, max_in_flight=2)
+
+
+def test_lines_in_flight_are_bounded(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        held = asyncio.Event()
+        made.engine.answers[NAMING] = Answer(hold_head=held)
+        batch_id = await create(made, [line(n) for n in range(9)])
+        await made.engine.until(lambda: made.engine.active == 3)
+        await asyncio.sleep(0.1)
+        assert made.engine.active == 3
+        held.set()
+        assert counts_of(await until(made, batch_id, "completed"))["completed"] == 9
+
+    run(tmp_path, work, batches={"max_in_flight": 3})
+
+
+def test_lines_wait_for_an_engine_and_do_not_fail(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        batch_id = await create(made, [line(1), line(2)])
+        await until(made, batch_id, "in_progress")
+        await eventually(lambda: made.gateway.room.waiting == 1)  # one place for both
+        write_report(made.gateway.replicas.config, url=made.engine.url, state="ready", started_at=1.0)
+        assert counts_of(await until(made, batch_id, "completed"))["completed"] == 2
+        assert made.gateway.room.waiting == 0
+
+    run(tmp_path, work, ready=False)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_failing_engine_is_asked_again(tmp_path: Path, status: int) -> None:
+    async def work(made: Stack) -> None:
+        made.gateway.batches.attempts.sleep = no_pause
+        answers = [Answer(status=status), Answer(status=status), Answer()]
+        made.engine.answers[NAMING] = lambda asked: answers.pop(0)
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
+        assert len(made.engine.completions) == 3
+
+    run(tmp_path, work)
+
+
+def test_line_that_fails_each_time_is_an_error_in_the_end(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        made.gateway.batches.attempts.sleep = no_pause
+        made.engine.answers[NAMING] = Answer(status=500, body=b"/secret/path")
+        batch = await until(made, await create(made, [line(1), line(2, "base")]), "completed")
+        output, errors = await results(made, batch)
+        assert set(output) == {"r2"}
+        response = errors["r1"]["response"]
+        assert isinstance(response, dict)
+        assert response["status_code"] == 500
+        assert "secret" not in json.dumps(errors)
+        assert len(made.engine.completions) == MOST_ATTEMPTS + 1
+
+    run(tmp_path, work)
+
+
+def test_line_waits_for_the_engine_though_the_task_has_a_fallback(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        made.gateway.batches.attempts.sleep = no_pause
+        answers = [Answer(status=503), Answer()]
+        made.engine.answers[NAMING] = lambda asked: answers.pop(0)
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
+        assert not [key for key in made.samples() if key[0] == "fallback_total"]
+
+    fallback = {
+        "model": "openai/x",
+        "api_base": "http://127.0.0.1:1/v1",
+        "api_key_env": "K",
+        "when": ["overload"],
+    }
+    run(tmp_path, work, fallback=fallback, provider=Provider({"K": "sk-x"}))
+
+
+def test_engines_refusal_is_the_lines_error(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        refusal = {"error": {"message": "too long", "type": "BadRequestError", "param": None, "code": 400}}
+        made.engine.answers[NAMING] = Answer(status=400, body=json.dumps(refusal).encode())
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        _, errors = await results(made, batch)
+        assert error_of(errors["r1"]) == {
+            "message": "too long",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "invalid_request",
+        }
+        assert len(made.engine.completions) == 1
+
+    run(tmp_path, work)
+
+
+def test_cancelled_half_way_keeps_what_is_done_and_lists_the_rest(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        held = asyncio.Event()
+        made.engine.answers["base"] = Answer(hold_head=held)
+        lines = [line(1), *(line(n, "base") for n in range(2, 5))]
+        batch_id = await create(made, lines)
+        await made.engine.until(lambda: len(made.engine.completions) == 3)  # one done, two held
+        file = await made.client.delete(f"/v1/files/{(await shown(made, batch_id))['input_file_id']}")
+        assert (file.status_code, file.json()["error"]["code"]) == (400, "file_in_use")
+        asked = await made.client.post(f"/v1/batches/{batch_id}/cancel")
+        assert asked.json()["status"] in ("cancelling", "cancelled")
+        batch = await until(made, batch_id, "cancelled")
+        await made.at_rest()  # the engine was let go
+        output, errors = await results(made, batch)
+        assert set(output) == {"r1"}
+        assert {(each["response"], str(each["error"]["code"])) for each in errors.values()} == {  # type: ignore[index]
+            (None, "batch_cancelled")
+        }
+        assert set(errors) == {"r2", "r3", "r4"}
+        assert counts_of(batch) == {"total": 4, "completed": 1, "failed": 0}
+        again = await made.client.post(f"/v1/batches/{batch_id}/cancel")
+        assert again.json()["status"] == "cancelled"
+
+    run(tmp_path, work, batches={"max_in_flight": 2})
+
+
+def test_finished_batch_cannot_be_cancelled(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        batch_id = await create(made, [line(1)])
+        await until(made, batch_id, "completed")
+        answer = await made.client.post(f"/v1/batches/{batch_id}/cancel")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "batch_not_cancellable")
+        assert (await made.client.post("/v1/batches/batch_none/cancel")).status_code == 404
+
+    run(tmp_path, work)
+
+
+def test_batch_expires_by_the_clock(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        held = asyncio.Event()
+        made.engine.answers["base"] = Answer(hold_head=held)
+        batch_id = await create(made, [line(1), line(2, "base"), line(3, "base")])
+        await made.engine.until(lambda: len(made.engine.completions) == 3)
+        library, expires_at = made.gateway.batches.library, (await shown(made, batch_id))["expires_at"]
+        assert isinstance(expires_at, int)
+        library.clock = lambda: float(expires_at)
+        library.news.set()
+        batch = await until(made, batch_id, "expired")
+        assert batch["expired_at"] == expires_at
+        output, errors = await results(made, batch)
+        assert set(output) == {"r1"}
+        assert {str(each["error"]["code"]) for each in errors.values()} == {"batch_expired"}  # type: ignore[index]
+        assert set(errors) == {"r2", "r3"}
+        await made.at_rest()
+
+    run(tmp_path, work)
+
+
+def test_batches_are_listed_the_newest_first(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        ids = [await create(made, [line(1)]) for _ in range(3)]
+        page = (await made.client.get("/v1/batches?limit=2")).json()
+        assert ([each["id"] for each in page["data"]], page["has_more"]) == ([ids[2], ids[1]], True)
+        page = (await made.client.get(f"/v1/batches?limit=2&after={page['last_id']}")).json()
+        assert ([each["id"] for each in page["data"]], page["has_more"]) == ([ids[0]], False)
+        assert (await made.client.get("/v1/batches?limit=101")).status_code == 400
+        assert (await made.client.get("/v1/batches?after=batch_none")).status_code == 404
+
+    run(tmp_path, work)
+
+
+def test_unfinished_batches_of_a_key_are_bounded(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        held = asyncio.Event()
+        made.engine.answers[NAMING] = Answer(hold_head=held)
+        batch_id = await create(made, [line(1)])
+        body = {"input_file_id": await upload(made, [line(1)]), "endpoint": CHAT, "completion_window": "24h"}
+        refused = await made.client.post("/v1/batches", json=body)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+        held.set()
+        await until(made, batch_id, "completed")
+        assert (await made.client.post("/v1/batches", json=body)).status_code == 200
+
+    run(tmp_path, work, batches={"max_open": 1})
+
+
+def test_permission_is_checked_for_each_line_when_it_is_run(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        keys: dict[str, Document] = {
+            "team-a": {"sha256": hashlib.sha256(b"a").hexdigest(), "tasks": ["naming", "base"]}
+        }
+
+        def permit(document: dict[str, Document]) -> None:
+            snapshot = made.gateway.replicas.snapshot
+            made.gateway.replicas.apply(
+                msgspec.structs.replace(snapshot, version=snapshot.version + 1, keys=document)
+            )
+
+        permit(keys)
+        made.client.headers["authorization"] = "Bearer a"
+        failed = await until(made, await create(made, [line(1, "concept")]), "failed")
+        assert flaws_of(failed) == [("permission_denied", 1, "body.model")]
+        held = asyncio.Event()
+        made.engine.answers[NAMING] = Answer(hold_head=held)
+        batch_id = await create(made, [line(1), line(2, "base"), line(3)])
+        await made.engine.until(lambda: made.engine.active == 1)
+        permit({"team-a": {**keys["team-a"], "tasks": ["naming"]}})
+        held.set()
+        output, errors = await results(made, await until(made, batch_id, "completed"))
+        assert set(output) == {"r1", "r3"}
+        assert error_of(errors["r2"])["code"] == "permission_denied"
+        held.clear()
+        batch_id = await create(made, [line(1), line(2)])
+        await made.engine.until(lambda: made.engine.active == 1)
+        permit({"team-b": {"sha256": hashlib.sha256(b"a").hexdigest()}})
+        held.set()
+        await eventually(lambda: not made.gateway.batches.runner.running)
+        assert (await made.client.get(f"/v1/batches/{batch_id}")).status_code == 404  # now another's
+        permit(keys)
+        output, errors = await results(made, await shown(made, batch_id))
+        assert set(output) == {"r1"}
+        assert error_of(errors["r2"])["code"] == "invalid_api_key"
+
+    run(tmp_path, work, batches={"max_in_flight": 1})
+
+
+def test_keys_run_side_by_side_and_one_keys_batches_in_turn(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        held = asyncio.Event()
+        made.engine.answers[NAMING] = Answer(hold_head=held)
+        made.client.headers["authorization"] = "Bearer a"
+        first = await create(made, [line(n) for n in range(4)])
+        await made.engine.until(lambda: made.engine.active == 4)
+        second = await create(made, [line(9, "base")])
+        await until(made, second, "in_progress")
+        made.client.headers["authorization"] = "Bearer b"
+        other = await create(made, [line(n, "base") for n in range(4)])
+        await until(made, other, "in_progress")
+        assert len(made.engine.completions) == 4  # all places are taken
+        held.set()
+        await until(made, other, "completed")
+        made.client.headers["authorization"] = "Bearer a"
+        batches = [await until(made, each, "completed") for each in (first, second)]
+        assert counts_of(batches[0])["completed"] == 4
+        models = [request.json["model"] for request in made.engine.completions]
+        assert models[:4] == [NAMING] * 4
+
+    keys = {f"team-{name}": {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in "ab"}
+    run(tmp_path, work, keys=keys, batches={"max_in_flight": 4})
+
+
+def test_fault_of_ours_breaks_off_the_job_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(made: Stack) -> None:
+        monkeypatch.setattr("gateway.batches.runner.AFTER_FAULT_S", 0.0)
+        put, faults = Writer.put, [RuntimeError("no good")]
+
+        async def failing(self: Writer, result: Result) -> None:
+            if faults:
+                raise faults.pop()
+            await put(self, result)
+
+        monkeypatch.setattr(Writer, "put", failing)
+        batch = await until(made, await create(made, [line(n) for n in range(5)]), "completed")
+        assert counts_of(batch) == {"total": 5, "completed": 5, "failed": 0}
+        assert len(await content(made, batch["output_file_id"])) == 5
+
+    run(tmp_path, work)

@@ -1,0 +1,510 @@
+"""Which parameters each API takes where the gateway is strict: through, as a label, within bounds, or refused
+by name with the mend. What is lenient stands in `test_lenient_parameters`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import Gateway
+from gateway.config.document import Config
+from gateway.config.snapshot import EngineStatus, Snapshot, ToolChoices
+from gateway.dialects.chat.dialect import CHAT, TEXT
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
+from gateway.dialects.parameters import MAX_DEPTH, MAX_MEMBERS, Limits
+from gateway.dialects.registry import DIALECTS
+from gateway.dialects.request_body import decode_body
+from gateway.dialects.responses.dialect import RESPONSES
+from gateway.dialects.tokens import DETOKENIZE, EMBEDDINGS, TOKENIZE
+from gateway.dialects.tools import MAX_TOOLS
+from gateway.errors import InvalidRequest
+from gateway.routing.table import Loaded, build_table
+from tests.support.stack import config_of
+
+FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+def limits(
+    folder: Path, context: int | None = 2048, snapshot: Snapshot | None = None, **base: object
+) -> Limits:
+    config = config_of(folder)
+    strict = config.gateway.model_copy(update={"parameters": "strict"})
+    config = config.model_copy(update={"base": config.base.model_copy(update=base), "gateway": strict})
+    return Limits(config, lambda: context, lambda: snapshot or Snapshot())
+
+
+def check(dialect: Dialect, made: Limits, **fields: object) -> None:
+    if dialect is MESSAGES:
+        fields = {"max_tokens": 5, **fields}
+    assert dialect.check_fields(decode_body(json.dumps(fields).encode()), made) == []
+
+
+def refused(dialect: Dialect, made: Limits, **fields: object) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as raised:
+        check(dialect, made, **fields)
+    return raised.value
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
+def test_a_parameter_is_in_one_list_only_and_each_rule_belongs_to_one_that_is_taken(dialect: Dialect) -> None:
+    assert not dialect.passed & dialect.labels - {"service_tier", "store", "prompt_cache_key", "metadata"}
+    assert not dialect.refused.keys() & (dialect.passed | dialect.labels)
+    assert not dialect.ignored.keys() & (dialect.passed | dialect.labels | dialect.refused.keys())
+    assert dialect.rules.keys() <= dialect.passed | dialect.labels | dialect.refused.keys()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
+def test_unknown_name_is_a_400_with_the_nearest_spelling(tmp_path: Path, dialect: Dialect) -> None:
+    known = sorted(dialect.plain)[0]
+    error = refused(dialect, limits(tmp_path), **{known + "x": 1})
+    assert (error.status, error.code, error.param) == (400, "unsupported_parameter", known + "x")
+    assert f"did you mean '{known}'?" in error.message
+    long = "x" * 10_000
+    assert len(refused(dialect, limits(tmp_path), **{long: 1}).message) < 300
+
+
+def test_misspelt_sampling_is_found(tmp_path: Path) -> None:
+    assert "'temperature'" in refused(CHAT, limits(tmp_path), temprature=0).message
+    assert "'max_output_tokens'" in refused(RESPONSES, limits(tmp_path), max_ouput_tokens=3).message
+    assert "'stop_sequences'" in refused(MESSAGES, limits(tmp_path), stop_sequence=["x"]).message
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
+def test_every_refusal_names_its_parameter_and_null_asks_for_nothing(
+    tmp_path: Path, dialect: Dialect
+) -> None:
+    for key in dialect.refused.keys() | dialect.ignored.keys():
+        error = refused(dialect, limits(tmp_path), **{key: {}})
+        assert (error.code, error.param) == ("unsupported_parameter", key)
+        assert error.message.startswith(f"'{key}' is not supported: ")
+        check(dialect, limits(tmp_path), **{key: None})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "key", ["api_base", "base_url", "api_key", "chat_template", "priority", "vllm_xargs"]
+)
+def test_what_is_the_gateways_alone_is_refused_by_every_api(
+    tmp_path: Path, dialect: Dialect, key: str
+) -> None:
+    assert refused(dialect, limits(tmp_path), **{key: "x"}).param == key
+
+
+LABELS: list[tuple[Dialect, dict[str, Any]]] = [
+    (
+        CHAT,
+        {
+            "user": "u",
+            "metadata": {"a": "b"},
+            "store": False,
+            "service_tier": "auto",
+            "safety_identifier": "s",
+            "prompt_cache_key": "k",
+            "modalities": ["text"],
+            "verbosity": "medium",
+            "best_of": 1,
+        },
+    ),
+    (TEXT, {"user": "u", "best_of": 1, "service_tier": "default", "store": None}),
+    (
+        RESPONSES,
+        {
+            "store": False,
+            "background": False,
+            "service_tier": "auto",
+            "include": ["reasoning.encrypted_content"],
+            "stream_options": {"include_obfuscation": False},
+            "metadata": {},
+            "max_tool_calls": 3,
+            "text": {"format": {"type": "text"}, "verbosity": "medium"},
+        },
+    ),
+    (
+        MESSAGES,
+        {"metadata": {"user_id": "u"}, "service_tier": "auto", "cache_control": {"type": "ephemeral"}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("dialect", "fields"), LABELS, ids=[one.name for one, _ in LABELS])
+def test_labels_are_taken(tmp_path: Path, dialect: Dialect, fields: dict[str, Any]) -> None:
+    check(dialect, limits(tmp_path), **fields)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "fields"),
+    [
+        (CHAT, {"store": True}),
+        (CHAT, {"service_tier": "flex"}),
+        (CHAT, {"modalities": ["text", "audio"]}),
+        (CHAT, {"verbosity": "low"}),
+        (CHAT, {"best_of": 2}),
+        (CHAT, {"best_of": True}),
+        (TEXT, {"best_of": 1_000_000}),
+        (RESPONSES, {"store": True}),
+        (RESPONSES, {"background": True}),
+        (RESPONSES, {"stream_options": {"include_obfuscation": True}}),
+        (RESPONSES, {"include": ["file_search_call.results"]}),
+        (RESPONSES, {"tool_choice": {"type": "web_search"}}),
+        (MESSAGES, {"service_tier": "priority"}),
+        (MESSAGES, {"speed": "fast"}),
+    ],
+)
+def test_a_labels_value_that_asks_for_something_is_refused(
+    tmp_path: Path, dialect: Dialect, fields: dict[str, Any]
+) -> None:
+    error = refused(dialect, limits(tmp_path), **fields)
+    assert (error.code, error.param) == ("unsupported_parameter", next(iter(fields)))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "key", "value"),
+    [
+        *((CHAT, "n", value) for value in (0, 17, 1_000_000, "x", 1.5, True, [3])),
+        *((TEXT, "n", value) for value in (0, 17)),
+        *((CHAT, key, -1) for key in ("top_logprobs", "prompt_logprobs")),
+        (TEXT, "logprobs", 21),
+        (RESPONSES, "top_logprobs", 21),
+        *(
+            (CHAT, key, value)
+            for key in ("max_tokens", "max_completion_tokens")
+            for value in (0, -1, 2049, "x")
+        ),
+        (RESPONSES, "max_output_tokens", 2049),
+        (RESPONSES, "max_output_tokens", 1e9),
+        (MESSAGES, "max_tokens", 2049),
+        (MESSAGES, "max_tokens", True),
+    ],
+)
+def test_counts_beyond_their_bound_are_refused(
+    tmp_path: Path, dialect: Dialect, key: str, value: object
+) -> None:
+    assert refused(dialect, limits(tmp_path), **{key: value}).param == key
+
+
+def test_counts_within_their_bound_pass(tmp_path: Path) -> None:
+    made = limits(tmp_path)
+    check(CHAT, made, n=16, logprobs=True, top_logprobs=20, max_tokens=2048, max_completion_tokens=None)
+    check(TEXT, made, logprobs=0, prompt_logprobs=20, n=None)
+    check(CHAT, limits(tmp_path, None), max_tokens=1_000_000)  # before an engine has told its context
+
+
+def test_anthropics_max_tokens_is_required(tmp_path: Path) -> None:
+    for fields in ({}, {"max_tokens": None}):
+        with pytest.raises(InvalidRequest, match="max_tokens: Field required"):
+            MESSAGES.check_fields(
+                {key: json.dumps(value).encode() for key, value in fields.items()},  # type: ignore[misc]
+                limits(tmp_path),
+            )
+    check(COUNT_TOKENS, limits(tmp_path), model="m", messages=[])
+
+
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("dialect", "key", "wrap"),
+    [
+        (CHAT, "response_format", lambda schema: {"json_schema": {"schema": schema}}),
+        (CHAT, "structured_outputs", lambda schema: {"json": schema}),
+        (CHAT, "tools", lambda schema: [{"type": "function", "function": {"parameters": schema}}]),
+        (TEXT, "structured_outputs", lambda schema: {"json": schema}),
+        (RESPONSES, "text", lambda schema: {"format": {"type": "json_schema", "schema": schema}}),
+        (RESPONSES, "tools", lambda schema: [{"type": "function", "parameters": schema}]),
+        (MESSAGES, "tools", lambda schema: [{"name": "f", "input_schema": schema}]),
+        (MESSAGES, "output_config", lambda schema: {"format": {"schema": schema}}),
+        (COUNT_TOKENS, "tools", lambda schema: [{"name": "f", "input_schema": schema}]),
+        (TOKENIZE, "tools", lambda schema: [{"type": "function", "function": {"parameters": schema}}]),
+    ],
+)
+def test_schemas_are_bounded_in_size_depth_and_members(
+    tmp_path: Path, dialect: Dialect, key: str, wrap: Any
+) -> None:
+    made = limits(tmp_path, tool_call_parser="hermes")
+    check(dialect, made, **{key: wrap(nested(10))})
+    deep = refused(dialect, made, **{key: wrap(nested(MAX_DEPTH))})
+    assert (deep.param, "nested deeper" in deep.message) == (key, True)
+    wide = refused(dialect, made, **{key: wrap({f"p{i}": {} for i in range(MAX_MEMBERS + 1)})})
+    assert (wide.param, "members" in wide.message) == (key, True)
+    large = refused(dialect, made, **{key: wrap({"description": "x" * 70_000})})
+    assert (large.param, "gateway.max_schema_bytes" in large.message) == (key, True)
+
+
+def test_a_structured_output_is_of_a_known_kind_and_its_engine_no_clients_choice(tmp_path: Path) -> None:
+    made = limits(tmp_path)
+    check(CHAT, made, structured_outputs={"regex": "[a-z]+"})
+    for value in ({"_backend": "guidance"}, {"backend": "outlines"}):
+        assert refused(CHAT, made, structured_outputs=value).code == "unsupported_parameter"
+    assert "4096" in refused(CHAT, made, structured_outputs={"regex": "a" * 5000}).message
+    assert refused(CHAT, made, structured_outputs=[]).param == "structured_outputs"
+    assert "structured_outputs" in refused(CHAT, made, guided_json={}).message
+
+
+TOOLS: list[tuple[Dialect, Any, Any, Any]] = [
+    (CHAT, FUNCTION, "none", "auto"),
+    (RESPONSES, {"type": "function", "name": "f"}, "none", "required"),
+    (MESSAGES, {"name": "f", "input_schema": {}}, {"type": "none"}, {"type": "any"}),
+]
+
+
+@pytest.mark.parametrize(("dialect", "tool", "none", "some"), TOOLS, ids=[one[0].name for one in TOOLS])
+def test_tools_without_a_parser_name_the_key_that_is_missing(
+    tmp_path: Path, dialect: Dialect, tool: object, none: object, some: object
+) -> None:
+    made = limits(tmp_path, tool_call_parser=None)
+    for fields in ({}, {"tool_choice": some}):
+        error = refused(dialect, made, tools=[tool], **fields)
+        assert (error.param, error.code) == ("tools", "unsupported_parameter")
+        assert "base.tool_call_parser" in error.message
+    check(dialect, made, tools=[tool], tool_choice=none)
+    check(dialect, made, tools=[])
+    check(dialect, limits(tmp_path, tool_call_parser="hermes"), tools=[tool], tool_choice=some)
+
+
+FORCED: list[tuple[Dialect, Any, Any, list[Any]]] = [
+    (CHAT, FUNCTION, "auto", ["required", {"type": "function", "function": {"name": "f"}}, "none"]),
+    (RESPONSES, {"type": "function", "name": "f"}, "auto", ["required", {"type": "function", "name": "f"}]),
+    (
+        MESSAGES,
+        {"name": "f", "input_schema": {}},
+        {"type": "auto"},
+        [{"type": "any"}, {"type": "tool", "name": "f"}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("dialect", "tool", "free", "forced"), FORCED, ids=[one[0].name for one in FORCED])
+def test_without_a_parser_of_the_bases_own_only_a_free_choice_is_refused(
+    tmp_path: Path, dialect: Dialect, tool: object, free: object, forced: list[object]
+) -> None:
+    told = EngineStatus("engine-0", tools="forced")
+    made = limits(tmp_path, snapshot=Snapshot(engines=[told]))
+    for fields in ({}, {"tool_choice": free}):
+        error = refused(dialect, made, tools=[tool], **fields)
+        assert (error.param, error.code) == ("tools", "unsupported_parameter")
+        assert "base.tool_call_parser" in error.message
+    for choice in forced:
+        check(dialect, made, tools=[tool], tool_choice=choice)
+
+
+def test_what_engines_tell_of_tools_is_what_all_of_them_can_do() -> None:
+    def told(*choices: ToolChoices) -> str:
+        return Snapshot(engines=[EngineStatus(str(n), tools=one) for n, one in enumerate(choices)]).tools
+
+    assert [told(), told("all"), told("all", "forced"), told("none", "all"), told("all", "")] == [
+        "", "all", "forced", "none", "",
+    ]  # fmt: skip
+    able = [Snapshot(engines=[EngineStatus("a", reasoning=one)]).reasoning for one in (True, False, None)]
+    assert able == [True, False, None]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "kind"),
+    [
+        *((RESPONSES, kind) for kind in ("web_search", "mcp", "file_search", "code_interpreter", None)),
+        *((MESSAGES, kind) for kind in ("web_search_20250305", "bash_20250124", "function")),
+        (CHAT, "web_search"),
+        (CHAT, None),
+    ],
+)
+def test_tools_that_run_on_the_server_are_refused(tmp_path: Path, dialect: Dialect, kind: str | None) -> None:
+    made = limits(tmp_path, tool_call_parser="hermes")
+    good = {"type": "custom", "name": "f"}
+    if dialect is CHAT:
+        good = FUNCTION  # type: ignore[assignment]
+    error = refused(dialect, made, tools=[good, {"type": kind, "name": "x"}])
+    assert (error.param, error.code) == ("tools[1].type", "unsupported_parameter")
+
+
+def test_tools_of_another_form_are_refused(tmp_path: Path) -> None:
+    made = limits(tmp_path, tool_call_parser="hermes")
+    assert refused(CHAT, made, tools={"a": 1}).param == "tools"
+    assert refused(CHAT, made, tools=["f"]).param == "tools[0]"
+    assert str(MAX_TOOLS) in refused(CHAT, made, tools=[FUNCTION] * (MAX_TOOLS + 1)).message
+
+
+def with_schema(dialect: Dialect, schema: object) -> dict[str, object]:
+    if dialect in (CHAT, TOKENIZE):
+        return {"type": "function", "function": {"name": "f", "parameters": schema}}
+    if dialect is RESPONSES:
+        return {"type": "function", "name": "f", "parameters": schema}
+    return {"name": "f", "input_schema": schema}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "param"),
+    [
+        (CHAT, "function.parameters"),
+        (TOKENIZE, "function.parameters"),
+        (RESPONSES, "parameters"),
+        (MESSAGES, "input_schema"),
+        (COUNT_TOKENS, "input_schema"),
+    ],
+    ids=lambda one: getattr(one, "name", None),
+)
+def test_a_tool_whose_schema_is_none_is_refused_as_openai_does(
+    tmp_path: Path, dialect: Dialect, param: str
+) -> None:
+    made = limits(tmp_path, tool_call_parser="hermes")
+    good = with_schema(dialect, {"type": "object", "properties": {"a": {"type": "string"}}})
+    check(dialect, made, tools=[good])
+    error = refused(
+        dialect, made, tools=[good, with_schema(dialect, {"properties": {"a": {"type": "text"}}})]
+    )
+    assert (error.param, error.code) == (f"tools[1].{param}", "invalid_function_parameters")
+    assert error.message.startswith(
+        "Invalid schema for function 'f': at properties.a.type, 'text' is no type"
+    )
+    assert "a schema is an object" in refused(dialect, made, tools=[with_schema(dialect, "x")]).message
+
+
+@pytest.mark.parametrize("dialect", [CHAT, RESPONSES, MESSAGES, TOKENIZE, EMBEDDINGS], ids=lambda d: d.name)
+def test_template_variables_are_those_of_the_configuration(tmp_path: Path, dialect: Dialect) -> None:
+    made = limits(tmp_path)
+    check(dialect, made, chat_template_kwargs={"enable_thinking": False})
+    error = refused(dialect, made, chat_template_kwargs={"chat_template": "{{ x }}"})
+    assert error.param == "chat_template_kwargs.chat_template"
+    assert "gateway.template_variables" in error.message
+    assert (
+        refused(dialect, made, chat_template_kwargs={"enable_thinking": {"a": 1}}).code == "invalid_request"
+    )
+    assert refused(dialect, made, chat_template_kwargs=[1]).param == "chat_template_kwargs"
+
+
+def test_a_budget_for_thinking_needs_a_parser_of_reasoning(tmp_path: Path) -> None:
+    made, able = limits(tmp_path, reasoning_parser=None), limits(tmp_path, reasoning_parser="qwen3")
+    for dialect, fields in (
+        (CHAT, {"thinking_token_budget": 10}),
+        (MESSAGES, {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
+    ):
+        assert "base.reasoning_parser" in refused(dialect, made, **fields).message
+        check(dialect, able, **fields)
+    check(MESSAGES, made, thinking={"type": "disabled"})
+
+
+def test_references_to_what_is_kept_nowhere_are_refused(tmp_path: Path) -> None:
+    error = refused(RESPONSES, limits(tmp_path), input=[{"type": "item_reference", "id": "msg_1"}])
+    assert (error.param, error.code) == ("input[0]", "unsupported_parameter")
+    check(RESPONSES, limits(tmp_path), input="what is an item_reference?")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "fields", "param"),
+    [
+        (CHAT, {"stream": True, "stream_options": {"include_usge": True}}, "stream_options.include_usge"),
+        (
+            CHAT,
+            {"stream": True, "stream_options": {"include_obfuscation": True}},
+            "stream_options.include_obfuscation",
+        ),
+        (TEXT, {"stream": True, "stream_options": {"foo": 1}}, "stream_options.foo"),
+        (TEXT, {"stream_options": {"include_usage": True}}, "stream_options"),
+        (RESPONSES, {"reasoning": {"efort": "low"}}, "reasoning.efort"),
+        (MESSAGES, {"output_config": {"formt": {}}}, "output_config.formt"),
+        (COUNT_TOKENS, {"output_config": {"foo": 1}}, "output_config.foo"),
+        (MESSAGES, {"metadata": {"user": "u"}}, "metadata.user"),
+    ],
+)
+def test_a_member_that_the_engine_would_ignore_is_refused(
+    tmp_path: Path, dialect: Dialect, fields: dict[str, Any], param: str
+) -> None:
+    error = refused(dialect, limits(tmp_path), **fields)
+    assert (error.param, error.code) == (param, "unsupported_parameter")
+
+
+def test_members_that_there_are_pass(tmp_path: Path) -> None:
+    made = limits(tmp_path)
+    options = {"include_usage": True, "continuous_usage_stats": True, "include_obfuscation": False}
+    check(CHAT, made, stream=True, stream_options=options)
+    check(TEXT, made, stream_options=None)
+    check(RESPONSES, made, reasoning={"effort": "low", "summary": None})
+    check(MESSAGES, made, metadata={"user_id": None}, output_config={"effort": "low"})
+
+
+@pytest.mark.parametrize(
+    ("dialect", "fields"),
+    [
+        *((one, {"metadata": "x"}) for one in (CHAT, TEXT, RESPONSES, EMBEDDINGS)),
+        *((one, {"user": 5}) for one in (CHAT, TEXT, RESPONSES, EMBEDDINGS)),
+        (MESSAGES, {"metadata": ["u"]}),
+        (CHAT, {"safety_identifier": {}}),
+        (CHAT, {"prompt_cache_key": 7}),
+        (CHAT, {"logprobs": 3}),
+        (CHAT, {"logprobs": "yes"}),
+        (CHAT, {"stream_options": [1]}),
+        (RESPONSES, {"reasoning": "low"}),
+        (MESSAGES, {"output_config": []}),
+    ],
+)
+def test_values_of_another_type_are_refused(tmp_path: Path, dialect: Dialect, fields: dict[str, Any]) -> None:
+    error = refused(dialect, limits(tmp_path), **fields)
+    assert (error.param, error.code) == (next(iter(fields)), "invalid_request")
+
+
+def test_anthropics_choice_among_no_tools_and_a_talk_without_messages_are_refused(tmp_path: Path) -> None:
+    made = limits(tmp_path, tool_call_parser="hermes")
+    for choice in ({"type": "any"}, {"type": "tool", "name": "f"}):
+        assert refused(MESSAGES, made, tool_choice=choice).param == "tool_choice"
+    check(MESSAGES, made, tool_choice={"type": "auto"})
+    assert "at least one message" in refused(MESSAGES, made, messages=[]).message
+
+
+def test_another_apis_name_for_the_prompt_is_told(tmp_path: Path) -> None:
+    made = limits(tmp_path)
+    assert "its name is messages" in refused(CHAT, made, prompt="x").message
+    assert "its name is messages" in refused(CHAT, made, input="x").message
+    assert "its name is prompt" in refused(TEXT, made, messages=[]).message
+    assert "top of the body" in refused(CHAT, made, extra_body={"top_k": 3}).message
+
+
+@pytest.mark.parametrize("dialect", [TOKENIZE, DETOKENIZE], ids=lambda d: d.name)
+def test_the_base_is_meant_where_no_model_is_named(dialect: Dialect) -> None:
+    assert dialect.model_of({}, "base") == "base"
+    assert dialect.model_of({"model": b"null"}, "base") == "base"  # type: ignore[dict-item]
+    assert dialect.model_of({"model": b'"naming"'}, "base") == "naming"  # type: ignore[dict-item]
+    with pytest.raises(InvalidRequest, match="'model' is required"):
+        CHAT.model_of({}, "base")
+
+
+def test_a_tasks_defaults_that_an_api_cannot_carry_are_known() -> None:
+    defaults = ["temperature", "max_tokens", "stop", "seed", "reasoning_effort", "min_tokens"]
+    assert CHAT.unwritten(defaults) == []
+    assert RESPONSES.unwritten(defaults) == ["min_tokens"]
+    assert MESSAGES.unwritten(defaults) == ["min_tokens", "seed"]
+
+
+@pytest.mark.anyio
+async def test_they_are_said_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    document = config_of(tmp_path).model_dump(mode="json", by_alias=True)
+    document["tasks"]["naming"]["defaults"] = {"seed": 1, "stop": "x", "reasoning_effort": "low"}
+    Gateway(Config.model_validate(document))
+    said = [record.getMessage() for record in caplog.records if record.name == "gateway.app"]
+    assert said == [
+        "tasks.naming.defaults: /v1/completions has no reasoning_effort, so it is left out there",
+        "tasks.naming.defaults: /v1/messages has no seed, so it is left out there",
+    ]
+
+
+def test_a_tasks_defaults_are_written_by_their_own_names(tmp_path: Path) -> None:
+    document = config_of(tmp_path).model_dump(mode="json", by_alias=True)
+    document["tasks"]["naming"]["defaults"] = {"seed": 1, "stop": "x", "reasoning_effort": "low"}
+    config = Config.model_validate(document)
+    route = build_table(config, {"naming": [Loaded("naming@1")]}).routes["naming"]
+    written: dict[str, Any] = {}
+    for dialect in (RESPONSES, MESSAGES):
+        fields: Any = {}
+        dialect.apply_contract(fields, route)
+        written[dialect.name] = {key: json.loads(bytes(value)) for key, value in fields.items()}
+    assert written["responses"]["reasoning"] == {"effort": "low"}
+    assert (written["responses"]["seed"], written["responses"]["stop"]) == (1, "x")
+    assert written["messages"]["output_config"]["effort"] == "low"
+    assert written["messages"]["stop_sequences"] == ["x"]
+    assert "seed" not in written["messages"]

@@ -1,0 +1,227 @@
+"""What HTTP clients do of their own: keys in other headers, compressed bodies, marks, other paths."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from gateway.endpoints.unpacking import MAX_WINDOW_BYTES, unpack
+from gateway.endpoints.wrong_path import meant_path
+from gateway.errors import InvalidRequest, PayloadTooLarge
+from tests.support.stack import stack
+
+pytestmark = pytest.mark.anyio
+CHAT = "/v1/chat/completions"
+KEY, OTHER = "sk-a-whole-key", "sk-of-another"
+KEYS = {
+    name: {"sha256": hashlib.sha256(key.encode()).hexdigest()} for name, key in (("a", KEY), ("b", OTHER))
+}
+BODY = json.dumps({"model": "naming", "messages": [{"role": "user", "content": "cat " * 50}]}).encode()
+RAW_DEFLATE = zlib.compress(BODY)[2:-4]
+JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ([("api-key", KEY)], 200),
+        ([("x-api-key", KEY)], 200),
+        ([("api-key", ""), ("authorization", f"Bearer {KEY}")], 200),
+        ([("api-key", KEY), ("authorization", "")], 200),
+        ([("api-key", KEY), ("authorization", "Bearer")], 200),
+        ([("api-key", KEY), ("authorization", "Basic dXNlcjpwYXNz")], 200),
+        ([("api-key", "sk-ant"), ("x-api-key", KEY), ("authorization", "Bearer sk-ant-oat")], 200),
+        ([("api-key", KEY), ("x-api-key", KEY), ("authorization", f"Bearer {KEY}")], 200),
+        ([("api-key", KEY), ("authorization", f"Bearer {OTHER}")], 401),
+        ([("api-key", KEY), ("api-key", KEY)], 401),
+        ([("api-key", KEY), ("authorization", f"Bearer {KEY}"), ("authorization", "Bearer x")], 401),
+        ([("api-key", ""), ("x-api-key", "")], 401),
+        ([("api-key", f"Bearer {KEY}")], 401),
+        ([("api-key", "unknown")], 401),
+    ],
+)
+@pytest.mark.parametrize(
+    "path", [CHAT, "/v1/messages", "/v1/models", "/v1/files", "/v1/responses/x", "/metrics"]
+)
+async def test_key_of_ours_counts_in_whatever_header(
+    tmp_path: Path, path: str, head: list[tuple[str, str]], status: int
+) -> None:
+    async with stack(tmp_path, keys=KEYS) as s:
+        if path in (CHAT, "/v1/messages"):
+            body = {"model": "naming", "max_tokens": 5, "messages": [{"role": "user", "content": "cat"}]}
+            answer = await s.client.post(path, json=body, headers=head)
+        else:
+            answer = await s.client.get(path, headers=head)
+        found = 200 if path == "/v1/responses/x" and answer.status_code == 404 else answer.status_code
+        assert found == status
+        assert KEY not in answer.text
+
+
+@pytest.mark.parametrize("express", [True, False])
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(BODY)),
+        ("x-gzip", gzip.compress(BODY)),
+        ("GZIP", gzip.compress(BODY[:20]) + gzip.compress(BODY[20:]) + b"\0\0"),
+        ("deflate", zlib.compress(BODY)),
+        ("deflate", RAW_DEFLATE),
+        ("zstd", zstandard.compress(BODY)),
+        ("identity", BODY),
+        ("identity, gzip", gzip.compress(BODY)),
+        ("", BODY),
+    ],
+)
+async def test_compressed_body_is_taken(tmp_path: Path, coding: str, body: bytes, express: bool) -> None:
+    async with stack(tmp_path, express=express) as s:
+        head = {**JSON, "content-encoding": coding}
+        answer = await s.client.post(CHAT, content=body, headers=head)
+        assert answer.status_code == 200, answer.text
+        assert b"cat " * 50 in s.engine.completions[-1].body
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip, deflate", "gzip, gzip", "compress", "x" * 500])
+async def test_other_codings_are_415_and_name_what_is_taken(tmp_path: Path, coding: str) -> None:
+    async with stack(tmp_path) as s:
+        answer = await s.client.post(CHAT, content=BODY, headers={**JSON, "content-encoding": coding})
+        assert answer.status_code == 415
+        message = answer.json()["error"]["message"]
+        assert coding[:80] in message
+        assert "deflate, gzip, zstd" in message
+        twice = [("content-encoding", "gzip"), ("content-encoding", "br"), *JSON.items()]
+        assert (await s.client.post(CHAT, content=BODY, headers=twice)).status_code == 415
+
+
+async def test_what_unpacks_to_more_than_a_body_may_have_is_413(tmp_path: Path) -> None:
+    bomb = b'{"model": "naming", "user": "' + b" " * 20_000_000 + b'"}'
+    async with stack(tmp_path, max_body_bytes=100_000) as s:
+        for coding, body in (
+            ("gzip", gzip.compress(bomb)),
+            ("deflate", zlib.compress(bomb)),
+            ("zstd", zstandard.compress(bomb)),
+        ):
+            answer = await s.client.post(CHAT, content=body, headers={**JSON, "content-encoding": coding})
+            assert answer.status_code == 413, answer.text
+            assert "unpacked" in answer.json()["error"]["message"]
+
+
+def test_unpacking_holds_to_its_bound_to_the_byte() -> None:
+    for coding, body in (
+        ("gzip", gzip.compress(b"x" * 1000)),
+        ("gzip", gzip.compress(b"x" * 500) * 2),
+        ("deflate", zlib.compress(b"x" * 1000)),
+        ("zstd", zstandard.compress(b"x" * 1000)),
+    ):
+        assert bytes(unpack(coding, body, 1000)) == b"x" * 1000
+        with pytest.raises(PayloadTooLarge):
+            unpack(coding, body, 999)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", BODY),
+        ("gzip", gzip.compress(BODY)[:-1]),
+        ("gzip", gzip.compress(BODY) + b"junk"),
+        ("gzip", b""),
+        ("deflate", zlib.compress(BODY) + b"junk"),
+        ("deflate", b"\xff\xff"),
+        ("zstd", BODY),
+    ],
+)
+def test_what_is_not_of_its_coding_is_400(coding: str, body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match=coding):
+        unpack(coding, body, 10_000)
+
+
+def test_window_of_zstd_is_bounded() -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=27, enable_ldm=True)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    body = packer.compress(b"x" * 1000) + packer.flush()
+    assert MAX_WINDOW_BYTES < 1 << 27
+    with pytest.raises(InvalidRequest):
+        unpack("zstd", body, 1000)
+
+
+@pytest.mark.parametrize("express", [True, False])
+async def test_mark_before_a_body_is_no_part_of_it(tmp_path: Path, express: bool) -> None:
+    async with stack(tmp_path, express=express) as s:
+        assert (await s.chat(b"\xef\xbb\xbf" + BODY)).status_code == 200
+        body = BODY.replace(b"naming", b"concept-naming").replace(b"cat " * 50, b'[\\"a\\", \\"b\\"]')
+        assert (await s.chat(b"\xef\xbb\xbf" + body)).status_code != 400
+        assert (await s.chat(b"\xef\xbb" + BODY)).status_code == 400
+
+
+ROUTES = [CHAT, "/v1/completions", "/v1/models", "/v1/models/{model:path}", "/tokenize", "/ready", "/health"]
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("//v1/chat/completions", CHAT),
+        ("/v1//models", "/v1/models"),
+        ("/v1/v1/chat/completions", CHAT),
+        ("/v1/v1/v1/models", "/v1/models"),
+        ("/chat/completions", CHAT),
+        ("/models", "/v1/models"),
+        ("/models/naming", "/v1/models/naming"),
+        ("/v1/chat/completions/", CHAT),
+        ("/v1/chat/completion", CHAT),
+        ("/api/v1/chat/completions", CHAT),
+        ("/v1/chat/completions/v1/chat/completions", CHAT),
+        ("/V1/Models", "/v1/models"),
+        ("/v1/tokenize", "/tokenize"),
+        ("/readyz", "/ready"),
+        ("/nothing/of/the/kind", None),
+        ("/", None),
+        ("/" + "v1/" * 1000, None),
+    ],
+)
+def test_wrong_path_is_told_the_right_one(path: str, meant: str | None) -> None:
+    assert meant_path(path, ROUTES) == meant
+
+
+async def test_answer_to_a_wrong_path_names_the_route(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        for path in ("//v1/chat/completions", "/v1/v1/chat/completions", "/v1/chat/completions/"):
+            answer = await s.raw(f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+            assert answer.startswith(b"HTTP/1.1 404")
+            assert b"Did you mean '/v1/chat/completions'?" in answer
+        assert "'/v1/models'" in (await s.client.get("/models")).text
+        assert "'/v1/responses'" in (await s.client.post("/v1/responses/")).text
+        assert (await s.client.post("/")).status_code == 404
+        assert not s.engine.completions
+
+
+async def test_models_answer_with_a_slash_at_the_end_too(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        for path in ("/v1/models", "/v1/models/naming"):
+            plain, slash = await s.client.get(path), await s.client.get(f"{path}/")
+            assert (slash.status_code, slash.json()) == (200, plain.json())
+        assert (await s.client.get("/v1/models/nope/")).status_code == 404
+
+
+async def test_root_says_what_this_is(tmp_path: Path) -> None:
+    async with stack(tmp_path, keys=KEYS) as s:
+        answer = await s.client.get("/")
+        document = answer.json()
+        assert document["name"] == "lora-gateway"
+        for key in ("documentation", "health", "ready"):
+            assert (await s.client.get(document[key])).status_code == 200
+        assert CHAT in document["endpoints"]
+        assert "naming" not in answer.text
+        head = await s.client.head("/")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == answer.headers["content-length"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/livez"])
+async def test_health_has_the_names_that_probes_know(tmp_path: Path, path: str) -> None:
+    async with stack(tmp_path, keys=KEYS) as s:
+        assert (await s.client.get(path)).json().keys() == (await s.client.get("/health")).json().keys()

@@ -1,0 +1,234 @@
+"""A pipeline and what clients send along: a format of the answer, and a system message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+
+from gateway.config.document import JsonObject
+from gateway.errors import InvalidRequest
+from gateway.pipeline.compile import compile_pipelines
+from gateway.pipeline.output import check_format, output_schema
+from gateway.pipeline.requests import from_message, from_response, told_of_message, told_of_response
+from gateway.pipeline.run import run
+from gateway.pipeline.system import places, prepended
+from tests.support.named_events import pipeline_answers
+from tests.support.pipeline_script import Script, chat, demo, pipeline, prompt_of, root
+from tests.support.stack import stack
+
+ELEMENT = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "definition": {"type": "string"},
+        "members": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["name", "definition", "members"],
+    "additionalProperties": False,
+}
+CONCEPTS = {
+    "type": "object",
+    "properties": {"concepts": {"type": "array", "items": ELEMENT}},
+    "required": ["concepts"],
+    "additionalProperties": False,
+}
+WHOLE = '{"concepts":[{"members":["a"],"definition":"d"}]}'
+
+
+def shipped() -> Any:
+    from gateway.config.document import load_config
+
+    return compile_pipelines(load_config(root() / "configs/demo/config.yaml"))["concept-naming"]
+
+
+def asked(schema: object) -> JsonObject:
+    named = {"name": "x", "schema": schema, "strict": True}
+    return chat("a", response_format={"type": "json_schema", "json_schema": named})
+
+
+def test_the_types_that_clients_make_of_the_demos_answer_are_taken() -> None:
+    made = {
+        "$defs": {"Concept": {**ELEMENT, "title": "Concept"}},
+        "type": "object",
+        "title": "Concepts",
+        "properties": {
+            "concepts": {"type": "array", "title": "Concepts", "items": {"$ref": "#/$defs/Concept"}}
+        },
+        "required": ["concepts"],
+        "additionalProperties": False,
+    }
+    for schema in (CONCEPTS, made, {"type": "object"}, {}):
+        check_format(asked(schema), shipped())
+    check_format(chat("a", response_format={"type": "json_object"}), shipped())
+    check_format(chat("a", response_format={"type": "text"}), shipped())
+
+
+def narrowed(**element: object) -> JsonObject:
+    return json.loads(json.dumps(CONCEPTS | {"properties": {"concepts": {"items": ELEMENT | element}}}))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("schema", "place"),
+    [
+        (narrowed(required=["name", "score"]), "required"),
+        (narrowed(properties={"name": {"type": "string"}}), "additionalProperties"),
+        (narrowed(properties={"name": {"type": "integer"}}, additionalProperties=True), "name.type"),
+        ({"type": "array"}, "type"),
+        ({"type": "object", "required": ["answer"]}, "required"),
+    ],
+)
+def test_a_format_that_the_answer_may_violate_is_refused_with_the_place(schema: object, place: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_format(asked(schema), shipped())
+    assert (caught.value.param, caught.value.code) == ("response_format", "unsupported_parameter")
+    assert place in caught.value.message
+
+
+def test_what_is_added_or_may_be_null_counts() -> None:
+    own = output_schema(demo("on_error: 'null'"))
+    assert own is not None
+    name = own["properties"]["concepts"]["items"]["properties"]["name"]  # type: ignore[index,call-overload]
+    assert name == {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    with pytest.raises(InvalidRequest, match="name"):
+        check_format(asked(narrowed(additionalProperties=True)), demo("on_error: 'null'"))
+
+
+def test_a_value_from_the_input_may_be_anything_but_a_term_is_text() -> None:
+    text = """
+base: {model: b}
+pipelines:
+  p:
+    stages:
+      - {id: s, task: base, prompt: x, schema: {type: object, properties: {
+          a: {enum: {$from: terms}}, b: {enum: {$from: input.labels}}, c: {$from: terms}}}}
+"""
+    own = output_schema(pipeline(text))
+    assert own == {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {}, "c": {"type": "string"}},
+    }
+
+
+def test_an_answer_in_text_has_no_format() -> None:
+    text = "base: {model: b}\npipelines: {p: {stages: [{id: s, task: base, prompt: x}]}}"
+    assert output_schema(pipeline(text)) is None
+    with pytest.raises(InvalidRequest, match="answers in text"):
+        check_format(chat("a", response_format={"type": "json_object"}), pipeline(text))
+
+
+def test_elements_that_are_no_objects_are_wrapped() -> None:
+    text = """
+base: {model: b}
+pipelines:
+  p:
+    stages:
+      - {id: s, task: base, prompt: x, schema: {type: object, additionalProperties: false,
+         properties: {xs: {type: array, items: {type: integer}}}, required: [xs]}}
+      - {id: t, task: base, for_each: s.xs, into: said, prompt: x}
+"""
+    item = {
+        "type": "object",
+        "properties": {"value": {"type": "integer"}, "said": {"type": "string"}},
+        "required": ["value", "said"],
+        "additionalProperties": False,
+    }
+    closed = {"type": "object", "properties": {"xs": {"type": "array", "items": item}}, "required": ["xs"]}
+    check_format(asked(closed), pipeline(text))
+
+
+SYSTEM: list[JsonValue] = [
+    {"role": "system", "content": "Be nice."},
+    {"role": "developer", "content": "In French."},
+]
+
+
+def with_system(text: str) -> JsonObject:
+    return {**chat(text), "messages": [*SYSTEM, {"role": "user", "content": text}]}
+
+
+def systems(script: Script) -> list[str]:
+    bodies: list[Any] = [body for _, body in script.calls]
+    firsts = [body["messages"][0] for body in bodies]
+    return [first["content"] if first["role"] == "system" else "" for first in firsts]
+
+
+def test_a_system_message_is_left_out_unless_the_pipeline_says_otherwise() -> None:
+    script = Script({"concept": [WHOLE]}, lambda body: "n")
+    asyncio.run(run(demo(), with_system("a"), script))
+    assert systems(script) == ["", ""]
+    assert prompt_of(script.calls[0][1]) == "a"
+    assert [index for index, _ in places(with_system("a"))] == [0, 1]
+
+
+def test_prepended_it_goes_before_the_first_stages_own() -> None:
+    script = Script({"concept": [WHOLE]}, lambda body: "n")
+    asyncio.run(run(demo("system: prepend"), with_system("a"), script))
+    assert systems(script) == ["Be nice.\n\nIn French.", ""]
+    text = """
+base: {model: b}
+tasks: {t: {adapter: a, system: The task's.}}
+pipelines:
+  p: {system: prepend, stages: [{id: s, task: t, prompt: x%s}]}
+"""
+    for own, said in (("", "The task's."), (", system: The stage's.", "The stage's.")):
+        script = Script({"t": ["y"]}, lambda body: "y")
+        asyncio.run(run(pipeline(text % own), with_system("a"), script))
+        assert systems(script) == [f"Be nice.\n\nIn French.\n\n{said}"]
+
+
+def test_refused_it_is_named_by_the_clients_own_count() -> None:
+    for body in ({"system": "x", "messages": []}, {"messages": [{"role": "system", "content": "x"}]}):
+        with pytest.raises(InvalidRequest) as caught:
+            prepended(from_message(body), "p", "refuse")  # type: ignore[arg-type]
+        told = told_of_message(caught.value, body)  # type: ignore[arg-type]
+        assert told.param == ("system" if "system" in body else "messages[0]")
+        assert "pipelines.p.system" in told.message
+    for asked_of in (
+        {"instructions": "x", "input": "a"},
+        {"input": [{"role": "user", "content": "a"}, {"role": "developer", "content": "x"}]},
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            prepended(from_response(asked_of), "p", "refuse")  # type: ignore[arg-type]
+        told = told_of_response(caught.value, asked_of)  # type: ignore[arg-type]
+        assert told.param == ("instructions" if "instructions" in asked_of else "input[1]")
+
+
+def test_the_format_of_other_apis_is_the_same() -> None:
+    wanted = {"type": "json_schema", "schema": CONCEPTS, "name": "x", "strict": True}
+    for body in (
+        from_response({"input": "a", "text": {"format": wanted, "verbosity": "medium"}}),  # type: ignore[dict-item]
+        from_message({"messages": [], "output_config": {"format": wanted}}),  # type: ignore[dict-item]
+    ):
+        check_format(body, shipped())
+        assert body["response_format"] == {"type": "json_schema", "json_schema": {"schema": CONCEPTS}}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("path", "fields", "name"),
+    [
+        ("/v1/chat/completions", {"messages": [SYSTEM[0], {"role": "user", "content": "a"}]}, "messages[0]"),
+        ("/v1/responses", {"input": "a", "instructions": "Be nice."}, "instructions"),
+        ("/v1/responses", {"input": [SYSTEM[1], {"role": "user", "content": "a"}]}, "input[0]"),
+        (
+            "/v1/messages",
+            {"messages": [{"role": "user", "content": "a"}], "system": "Be nice.", "max_tokens": 9},
+            "system",
+        ),
+    ],
+)
+async def test_a_system_message_that_is_left_out_is_named(
+    tmp_path: Path, path: str, fields: dict[str, Any], name: str
+) -> None:
+    async with stack(tmp_path) as s:
+        pipeline_answers(s)
+        asked_for = {"model": "concept-naming", **fields}
+        answer = await s.client.post(path, json=asked_for)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-gateway-ignored"] == name
+        assert not any("Be nice" in one.body.decode() for one in s.engine.completions)

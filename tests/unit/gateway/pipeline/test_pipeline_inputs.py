@@ -1,0 +1,139 @@
+"""From a client's request to input, terms and sampling."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.config.document import JsonObject
+from gateway.errors import InvalidRequest
+from gateway.pipeline.inputs import Term, read_input, terms_in_text
+from gateway.pipeline.stages.sampling import shared_sampling, stage_sampling
+from tests.support.pipeline_script import chat
+
+
+def terms(text: str) -> list[tuple[str, str | None]]:
+    return [(term.term, term.gloss) for term in read_input(chat(text), "p", 512).terms]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("apple: a fruit\nbus", [("apple", "a fruit"), ("bus", None)]),
+        ("- apple\n* bus: a vehicle.\n3. tram", [("apple", None), ("bus", "a vehicle."), ("tram", None)]),
+        ("Group these:\napple\nbus", [("apple", None), ("bus", None)]),
+        ("apple, bus,ice cream", [("apple", None), ("bus,ice cream", None)]),
+        ("犬、猫，鸟", [("犬", None), ("猫", None), ("鸟", None)]),
+        ("犬：動物\n猫", [("犬", "動物"), ("猫", None)]),
+        ("violin", [("violin", None)]),
+        ("C++\nstd::vector\nhttp://x", [("C++", None), ("std::vector", None), ("http://x", None)]),
+        ("bus\nbus: a vehicle\nbus", [("bus", "a vehicle")]),
+        ('["a\\"b", {"term": "c\\\\", "gloss": "g"}]', [('a"b', None), ("c\\", "g")]),
+        ('{"terms": ["a", "a", " "]}', [("a", None)]),
+        ('{"id": "x", "cluster": [{"term": "a", "gloss": null}]}', [("a", None)]),
+        ('{"items": ["\\u0001é😀\\n"]}', [("\x01é😀", None)]),
+        ("This is a sentence about nothing in particular.", []),
+        ("Hello, how are you today?", []),
+        ("{not json", [("{not json", None)]),
+        ('{"question": "why"}', []),
+        ("[1, 2]", []),
+    ],
+)
+def test_terms_of_an_input(text: str, expected: list[tuple[str, str | None]]) -> None:
+    assert terms(text) == expected
+
+
+def test_json_is_parsed_and_other_text_is_not() -> None:
+    assert read_input(chat(' {"a": [1]}'), "p", 9).value == {"a": [1]}
+    assert read_input(chat("[1, "), "p", 9).value == "[1, "
+    assert read_input({"prompt": "x y"}, "p", 9).value == "x y"
+
+
+def test_text_parts_are_joined() -> None:
+    body: JsonObject = {
+        "messages": [
+            {"role": "user", "content": "earlier"},
+            {"role": "assistant", "content": "answer"},
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        ]
+    }
+    assert read_input(body, "p", 9).terms == (Term("a"), Term("b"))
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "[]", "{}", '{"terms": []}', '["", " "]'])
+def test_an_empty_input_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="empty") as caught:
+        read_input(chat(text), "p", 9)
+    assert (caught.value.param, caught.value.code) == ("messages", "empty_input")
+
+
+def test_too_many_terms_are_refused_with_both_numbers() -> None:
+    with pytest.raises(InvalidRequest, match=r"10 terms.*at most 9.*pipelines\.p\.max_input_terms"):
+        read_input(chat(json.dumps([f"t{n}" for n in range(10)])), "p", 9)
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        (None, "messages"),
+        ([], "messages"),
+        (["x"], "messages[0]"),
+        ([{"role": "assistant", "content": "a"}], "messages[0].role"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "messages[0].content[0]"),
+        ([{"role": "user", "content": 7}], "messages[0].content"),
+    ],
+)
+def test_messages_that_a_pipeline_cannot_read_are_refused(messages: object, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_input({"messages": messages}, "p", 9)  # type: ignore[dict-item]  # wrong on purpose
+    assert caught.value.param == param
+
+
+def test_a_list_that_mixes_terms_and_others_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="element 1"):
+        read_input(chat('["a", 7]'), "p", 9)
+
+
+def test_more_than_one_prompt_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="one prompt"):
+        read_input({"prompt": ["a", "b"]}, "p", 9)
+
+
+def test_a_trailing_heading_alone_is_a_term_of_its_own() -> None:
+    assert terms_in_text("Terms:") == [Term("Terms:")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2),
+        ("tools", [{}]),
+        ("logprobs", True),
+        ("stop", ["x"]),
+        ("logit_bias", {"1": 2}),
+        ("echo", True),
+        ("guided_json", {}),
+        ("made_up", 1),
+        ("max_tokens", 0),
+        ("max_tokens", "7"),
+    ],
+)
+def test_what_a_pipeline_cannot_honour_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        shared_sampling(chat("a", **{name: value}), "p")
+    assert caught.value.param == name
+
+
+def test_parameters_that_ask_for_nothing_pass() -> None:
+    body = chat(
+        "a", n=1, tools=[], logprobs=False, stop=None, user="u", stream=True, response_format={"type": "text"}
+    )
+    body |= {"verbosity": "medium", "prompt_cache_retention": "24h", "prompt_cache_options": {}}
+    assert shared_sampling(body, "p") == ({}, None)
+
+
+@pytest.mark.parametrize(("cap", "expected"), [(None, 24), (9, 9), (100, 24)])
+def test_the_clients_max_tokens_only_lowers_a_stages_own(cap: int | None, expected: int) -> None:
+    sampling = stage_sampling({"max_tokens": 24, "temperature": 0}, {"temperature": 1}, cap)
+    assert sampling == {"max_tokens": expected, "temperature": 1}

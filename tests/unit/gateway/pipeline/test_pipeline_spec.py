@@ -1,0 +1,160 @@
+"""Compiling pipelines: templates in their sandbox, schemas, and errors that name their key."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from gateway.config.document import JsonObject, load_config
+from gateway.errors import ConfigError, EngineError
+from gateway.pipeline.answer import ChunkRenderer, chat_completion, text_completion
+from gateway.pipeline.compile import Pipeline, compile_pipelines
+from gateway.pipeline.run import Done, Piece, Result
+from gateway.pipeline.stages.schemas import fill_schema
+from gateway.pipeline.stages.stage_calls import call_body
+from tests.support.pipeline_script import demo, pipeline, root
+
+
+def one(prompt: str, **stage: object) -> Pipeline:
+    first = {"id": "first", "task": "b", "prompt": "x", "schema": {"properties": {"xs": {"type": "array"}}}}
+    last = {"id": "s", "task": "b", "prompt": prompt, **stage}
+    config = {"base": {"model": "m", "name": "b"}, "pipelines": {"p": {"stages": [first, last]}}}
+    return pipeline(yaml.safe_dump(config))
+
+
+def rendered(prompt: str, **values: object) -> str:
+    given = {"input": "i", "text": "t", "terms": [], "stages": {"first": {"items": 1}}, **values}
+    messages = call_body(one(prompt), one(prompt).last, given, {}, None)["messages"]
+    assert isinstance(messages, list)
+    assert isinstance(messages[0], dict)
+    return str(messages[0]["content"])
+
+
+def test_the_demos_pipeline_compiles_and_holds_members_to_the_terms() -> None:
+    config = load_config(root() / "configs/demo/config.yaml", {})
+    pipe = compile_pipelines(config)["concept-naming"]
+    terms = ['a"b', "c\\d", "é犬😀", "\x01\n", "a/b"]
+    values = {"input": "", "text": "", "terms": [{"term": term, "gloss": None} for term in terms]}
+    body = call_body(pipe, pipe.stages[0], values, {}, None)
+    text = json.dumps(body["response_format"], ensure_ascii=False)
+    assert json.dumps(terms, ensure_ascii=False) in text
+    assert "$" not in text
+
+
+@pytest.mark.parametrize(
+    ("prompt", "stage", "key", "says"),
+    [
+        ("{% for %}", {}, "prompt", "valid template"),
+        ("{{ inptu }}", {}, "prompt", "did you mean 'input'"),
+        ("{{ item.x }}", {}, "prompt", "for_each"),
+        ("{{ stages.later }}", {}, "prompt", "earlier stage"),
+        ("{% include 'x' %}", {}, "prompt", "stands alone"),
+        ("{{ lipsum() }}", {}, "prompt", "no value of a prompt"),
+        ("x", {"for_each": "first.ys", "into": "a"}, "for_each", "it has: xs"),
+        ("x", {"for_each": "first.xs.z", "into": "a"}, "for_each", "top"),
+        ("x", {"schema": {"enum": {"$from": "wrong"}}}, "schema", "start the reference"),
+        ("x", {"schema": {"enum": {"$from": "stages.s"}}}, "schema", "earlier stage"),
+        ("x", {"schema": {"type": 7}}, "schema", "valid JSON schema"),
+    ],
+)
+def test_a_mistake_is_an_error_at_start_that_names_its_key(
+    prompt: str, stage: JsonObject, key: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        one(prompt, **stage)
+    assert caught.value.key == f"pipelines.p.stages.s.{key}"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{{ text.__class__ }}",
+        "{{ (text|attr('__class__')) }}",
+        "{{ ''['__class__'] }}",
+        "{{ range.__globals__ }}",
+        "{% for i in range(10**9) %}{% endfor %}",
+        "{{ 'a' * 10**6 }}",
+        "{{ 10 ** 10 ** 10 }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ terms.append(1) }}",
+        "{{ stages.first.missing }}",
+        "{{ 1 / 0 }}",
+        "{{ text + 1 }}",
+        "{{ text.format_map.__globals__ }}",
+        "{{ '{0.__class__}'.format(text) }}",
+        "{{ namespace.__init__.__globals__ }}",
+    ],
+)
+def test_an_attack_or_a_fault_in_a_template_is_a_500_that_names_the_stage(prompt: str) -> None:
+    with pytest.raises(EngineError, match=r"pipelines\.p\.stages\.s\.prompt") as caught:
+        rendered(prompt)
+    assert caught.value.status == 500
+
+
+def test_a_clients_text_is_never_a_template() -> None:
+    assert (
+        rendered("{{ text }} {{ input.a }}", text="{{ 7*7 }}", input={"a": "{% x %}"}) == "{{ 7*7 }} {% x %}"
+    )
+
+
+def test_a_key_of_the_data_wins_over_a_method() -> None:
+    assert rendered("{{ stages.first.items }}") == "1"
+
+
+def test_white_space_around_a_prompt_is_removed() -> None:
+    assert rendered("\n {{ text }}\n\n") == "t"
+
+
+def test_a_schemas_references_are_filled_from_the_request() -> None:
+    schema: JsonObject = {
+        "enum": {"$from": "terms"},
+        "items": {"$from": "stages.first.names"},
+        "maxItems": {"$count": "terms"},
+    }
+    values = {"terms": [{"term": "a"}, {"term": "b"}], "stages": {"first": {"names": ["x", "x", 1, True]}}}
+    assert fill_schema(schema, values) == {
+        "enum": ["a", "b"],
+        "items": {"enum": ["x", 1, True]},
+        "maxItems": 2,
+    }
+    assert fill_schema(schema, {}) == {"type": "string", "items": {"type": "string"}}
+
+
+def test_two_stages_cannot_fill_one_field() -> None:
+    extra = '\n      - {id: again, task: naming, for_each: extract.concepts, into: name, prompt: "x"}'
+    from tests.support.pipeline_script import CONCEPTS
+
+    with pytest.raises(ConfigError, match="earlier stage"):
+        pipeline(CONCEPTS % "on_error: fail" + extra.lstrip("\n") + "\n")
+    assert len(demo().fans) == 1
+
+
+def test_answers_have_openais_shapes() -> None:
+    result = Result("{}", {"total_tokens": 3}, "stop")
+    chat = chat_completion("id", 1, "p", result)
+    assert chat["object"] == "chat.completion"
+    assert chat["choices"] == [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "{}"},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ]
+    text = text_completion("id", 1, "p", result)
+    assert text["choices"] == [{"index": 0, "text": "{}", "logprobs": None, "finish_reason": "stop"}]
+
+
+def test_chunks_carry_usage_last_and_only_where_asked_for() -> None:
+    done = Done({"total_tokens": 3}, "stop")
+    plain = ChunkRenderer("chat", "id", 1, "p", include_usage=False)
+    chunks = [*plain.first(), *plain.event(Piece("x")), *plain.event(done)]
+    assert len(chunks) == 3
+    assert all("usage" not in chunk for chunk in chunks)
+    asked = ChunkRenderer("text", "id", 1, "p", include_usage=True)
+    chunks = [*asked.first(), *asked.event(Piece("x")), *asked.event(done)]
+    assert [chunk["usage"] for chunk in chunks] == [None, None, {"total_tokens": 3}]
+    assert chunks[-1]["choices"] == []

@@ -1,0 +1,590 @@
+"""`lora-gateway adapters …`, `tasks …` and `reload` against a control plane in the test's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.errors import ConfigError
+from launch.adapters.check import Adapter
+from launch.cli import main as cli
+from launch.cli.adapters import absolute_source, canary_percent, shadow_share
+from launch.cli.task_text import columns
+from launch.supervisor.lock import sole_launch
+from tests.fakes.plant import ROOT, Plant, PlantOptions, adapter_folder, plant
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        return found
+
+
+@dataclass
+class Shell:
+    """A terminal beside a control plane."""
+
+    plant: Plant
+    capsys: pytest.CaptureFixture[str]
+
+    async def type(self, *arguments: str) -> Said:
+        state = str(self.plant.folder / "state")
+        return await asyncio.to_thread(run_cli, self.capsys, *arguments, "--state-dir", state)
+
+    def folder(self, task: str, content: str) -> str:
+        return str(adapter_folder(self.plant.folder / "adapters" / f"{task}-{content}", content))
+
+    async def add(self, task: str, content: str, *options: str) -> Said:
+        return await self.type("adapters", "add", task, self.folder(task, content), *options)
+
+
+def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    captured = capsys.readouterr()
+    return Said(int(caught.value.code or 0), captured.out, captured.err)
+
+
+Work = Callable[[Shell], Awaitable[None]]
+Run = Callable[..., None]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a coroutine function beside a plant whose engine is ready, or with options of its own."""
+
+    def run(work: Work, options: PlantOptions | None = None, *, ready: bool = True) -> None:
+        async def main() -> None:
+            async with asyncio.timeout(60), plant(tmp_path, options) as made:
+                if ready:
+                    await made.until_state("ready")
+                await work(Shell(made, capsys))
+
+        asyncio.run(main())
+
+    return run
+
+
+def test_add_shows_stages_and_ends_with_what_requests_see(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        (old,) = shell.plant.versions()
+        said = await shell.add("naming", "two")
+        assert said.code == 0, said.err
+        new = next(one for one in shell.plant.versions() if one != old)
+        assert "checking" in said.err
+        assert "loading and proving on engine-0" in said.err
+        first, second, third = said.out.splitlines()
+        assert first.startswith(f"{new}: rank 8, 0.0 MB, loaded and proven in ")
+        assert second == f"naming: every request goes to {new}"
+        assert third == f"{old} is kept: `lora-gateway adapters rollback naming` goes back to it"
+
+    run(work)
+
+
+def test_add_as_json_keeps_stages_off_standard_output(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        said = await shell.add("naming", "two", "--json")
+        assert said.document["id"] in shell.plant.versions()
+        assert said.document["took_s"] >= 0
+
+    run(work)
+
+
+def test_what_the_checks_warn_of_is_said(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        take = shell.plant.adapters.take
+
+        def warning(*arguments: Any, **options: Any) -> Adapter:
+            return dataclasses.replace(take(*arguments, **options), warnings=("was trained on 'other'",))
+
+        shell.plant.adapters.take = warning  # type: ignore[method-assign]
+        said = (await shell.add("naming", "two")).out
+        assert "warning: was trained on 'other'\n" in said
+        assert said.count("was trained on") == 1
+
+    run(work)
+
+
+def test_canary_is_promoted_and_rolled_back(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        (old,) = shell.plant.versions()
+        said = await shell.add("naming", "two", "--canary", "10%")
+        assert said.code == 0, said.err
+        new = next(one for one in shell.plant.versions() if one != old)
+        assert f"naming: 90 % of the requests go to {old}" in said.out
+        assert f"naming: 10 % go to the canary {new}" in said.out
+        again = await shell.add("naming", "three")
+        assert (again.code, "promote it or roll it back first" in again.err) == (1, True)
+        said = await shell.type("adapters", "promote", "naming")
+        assert said.out.startswith(f"naming: every request goes to {new}\n")
+        said = await shell.type("adapters", "rollback", "naming")
+        assert said.out.startswith(f"naming: every request goes to {old}\n")
+        said = await shell.type("adapters", "promote", "naming", new)
+        assert said.out.startswith(f"naming: every request goes to {new}\n")
+
+    run(work)
+
+
+def test_shadow_answers_nobody(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        said = await shell.add("naming", "two", "--shadow", "5%")
+        assert "gets copies of 5 % of the requests and answers nobody" in said.out
+        assert shell.plant.snapshot.tasks["naming"].shadow
+        listed = (await shell.type("adapters", "list")).out
+        assert "  shadow  copies of 5 %" in listed
+        assert (await shell.type("adapters", "rollback", "naming")).code == 0
+        assert not shell.plant.snapshot.tasks["naming"].shadow
+
+    run(work)
+
+
+def test_system_prompt_comes_with_a_new_task_and_a_misspelling_is_pointed_at(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        said = await shell.add("namign", "two", "--system", "Say it.")
+        assert said.code == 0
+        assert "note: 'namign' will be a new task; did you mean 'naming'? (there are: naming;" in said.err
+        shown = (await shell.type("adapters", "show", "namign")).out
+        assert "system: Say it." in shown
+        assert "the configuration does not know it" in shown
+        said = await shell.type("adapters", "remove", "namign")
+        assert said.out == "namign is removed; whoever asks for it now gets 404\n"
+        assert "namign" not in shell.plant.snapshot.tasks
+
+    run(work)
+
+
+def test_list_and_show_name_every_version(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        (old,) = shell.plant.versions()
+        await shell.add("naming", "two")
+        said = await shell.type("adapters", "list")
+        head, *lines = said.out.splitlines()
+        assert head.split() == ["TASK", "VERSION", "ROLE", "REQUESTS", "STATE", "RANK", "SIZE", "SOURCE"]
+        assert [line.split()[2] for line in lines] == ["previous", "active"]
+        assert lines[1].endswith(shell.folder("naming", "two"))
+        said = await shell.type("adapters", "show", "naming")
+        assert f"{old}: previous, ready" in said.out
+        assert said.out.count("loaded on engine-0") == 2
+        assert (await shell.type("adapters", "list", "--json")).document["tasks"]["naming"]["previous"] == old
+        assert (await shell.type("adapters", "show", "naming", "--json")).document["task"] == "naming"
+
+    run(work)
+
+
+def test_one_version_is_removed_and_the_active_one_is_not(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        (old,) = shell.plant.versions()
+        await shell.add("naming", "two")
+        (new,) = set(shell.plant.versions()) - {old}
+        refused = await shell.type("adapters", "remove", "naming", new)
+        assert (refused.code, "answers 100 % of 'naming'" in refused.err) == (1, True)
+        said = await shell.type("adapters", "remove", "naming", old)
+        assert said.out == f"naming: {old} is removed; it is unloaded once no request needs it\n"
+        assert set(shell.plant.versions()) == {new}
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (
+            ("adapters", "show", "namign"),
+            1,
+            "There is no task 'namign'. Did you mean 'naming'? Tasks: naming.",
+        ),
+        (("adapters", "promote", "namign"), 1, "Did you mean 'naming'?"),
+        (("adapters", "promote", "naming"), 1, "'naming' has no candidate to promote; its versions: naming@"),
+        (("adapters", "rollback", "naming"), 1, "'naming' has no earlier version to go back to."),
+        (("adapters", "remove", "naming", "naming@0?x=/../"), 1, "has no version naming@0?x=/../; it has: "),
+        (("tasks", "reset", "namign"), 1, "Did you mean 'naming'?"),
+        (("adapters", "show", "../naming"), 2, "TASK: ../naming: must be letters"),
+        (("adapters", "add", "naming", "./nowhere"), 2, "nowhere: is not there; name a folder"),
+        (("adapters", "add", "base", "/"), 2, "task: base: is the name of the base or of a pipeline"),
+        (("adapters", "add", "naming", "/"), 2, "source: /: "),
+        (
+            ("adapters", "add", "naming", "/", "--canary", "100"),
+            2,
+            "--canary: 100: must be over 0% and under",
+        ),
+        (("adapters", "add", "naming", "/", "--shadow", "1"), 2, "--shadow: 1: is it 1% or 100%?"),
+    ],
+)
+def test_mistakes_are_one_line(run: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
+    async def work(shell: Shell) -> None:
+        found = await shell.type(*arguments)
+        last = found.err.splitlines()[-1]
+        assert (found.code, found.out, last.startswith("error: "), said in last) == (code, "", True, True), (
+            found
+        )
+
+    run(work, PlantOptions(base={"start": "lazy"}), ready=False)
+
+
+def test_two_adds_of_one_task_come_one_after_the_other(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        held, entered = hold(shell.plant)
+        state = str(shell.plant.folder / "state")
+        first = await lora_gateway("adapters", "add", "naming", shell.folder("naming", "two"), state=state)
+        await asyncio.to_thread(entered.wait, 10)
+        second = await lora_gateway("adapters", "add", "naming", shell.folder("naming", "three"), state=state)
+        assert second.stderr is not None
+        async with asyncio.timeout(20):
+            assert b"waiting for " in await second.stderr.readline()
+            held.set()
+            assert [await first.wait(), await second.wait()] == [0, 0]
+        by_weight = {version.weight: version.source for version in shell.plant.versions().values()}
+        assert by_weight == {0.0: shell.folder("naming", "two"), 100.0: shell.folder("naming", "three")}
+
+    run(work)
+
+
+def test_who_leaves_is_told_that_the_load_goes_on(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        held, entered = hold(shell.plant)
+        state = str(shell.plant.folder / "state")
+        leaving = await lora_gateway("adapters", "add", "naming", shell.folder("naming", "two"), state=state)
+        assert leaving.stderr is not None
+        async with asyncio.timeout(20):
+            assert b"checking" in await leaving.stderr.readline()
+            await asyncio.to_thread(entered.wait, 10)
+            leaving.send_signal(signal.SIGINT)
+            rest = (await leaving.stderr.read()).decode()
+            assert await leaving.wait() == 130
+        assert rest.startswith("left, but the control plane goes on: ")
+        assert rest.count("\n") == 1
+        listed = await shell.type("adapters", "list")
+        assert f"on its way in: naming from {shell.folder('naming', 'two')}: checking" in listed.out
+        held.set()
+        await shell.plant.until(lambda: len(shell.plant.versions()) == 2)
+
+    run(work)
+
+
+def test_stopped_engine_is_started_for_a_proof(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        await shell.plant.until_state("stopped")
+        said = await shell.add("naming", "two")
+        assert said.code == 0, said.err
+        assert "waiting for an engine (engine-0 " in said.err
+        await shell.plant.until_state("ready")
+
+    run(work, PlantOptions(base={"start": "lazy"}), ready=False)
+
+
+def test_failed_engine_is_named_as_the_reason(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        made = shell.plant
+        await made.until(lambda: made.engine.state == "failed" and made.engine.next_try_at is None)
+        said = await shell.add("naming", "two")
+        assert (said.code, "No engine is ready to prove" in said.err, "it is broken" in said.err) == (
+            1,
+            True,
+            True,
+        )
+        assert "naming" in made.snapshot.tasks
+        assert len(made.versions()) == 1
+
+    options = PlantOptions(arguments=("--fail", "it is broken"), engine={"max_restarts": 0})
+    run(work, options, ready=False)
+
+
+def test_tasks_against_the_configuration(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        same = await shell.type("tasks", "diff")
+        assert same.out == "commands changed nothing: every task is as the configuration has it\n"
+        (old,) = shell.plant.versions()
+        await shell.add("naming", "two", "--canary", "25")
+        await shell.add("extra", "x", "--system", "Say it.")
+        await shell.type("adapters", "remove", "other")
+        listed = (await shell.type("tasks", "list")).out
+        assert "changed by command" in listed
+        assert "added by command" in listed
+        assert "other   -" in listed
+        lines = (await shell.type("tasks", "diff")).out.splitlines()
+        assert [line.partition(",")[0] for line in lines if line[0] not in "+-"] == [
+            "extra",
+            "naming",
+            "other",
+        ]
+        assert "+ system: Say it." in lines
+        assert f"+ {old}: 75 % of the requests" in lines
+        assert lines[-1] == "+ removed"
+        said = await shell.type("tasks", "reset", "naming")
+        assert said.out.splitlines()[:2] == [
+            "naming is as the configuration has it",
+            f"naming: every request goes to {old}",
+        ]
+        refused = await shell.type("tasks", "reset", "extra")
+        assert (refused.code, "remove it instead" in refused.err) == (1, True)
+        assert (await shell.type("tasks", "reset", "other")).code == 0
+        assert [c["task"] for c in (await shell.type("tasks", "diff", "--json")).document["changes"]] == [
+            "extra"
+        ]
+        assert set((await shell.type("tasks", "list", "--json")).document["tasks"]) == {
+            "naming",
+            "other",
+            "extra",
+        }
+
+    run(work, PlantOptions(tasks={"naming": "one", "other": "o"}))
+
+
+def test_removed_task_of_the_configuration_can_come_back(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        said = await shell.type("adapters", "remove", "naming")
+        assert "`lora-gateway tasks reset naming` brings it back" in said.out
+
+    run(work)
+
+
+def test_what_the_configuration_names_is_kept_for_a_reset(run: Run) -> None:
+    """Removed or replaced by commands it is unloaded, but its copy on disk stays."""
+
+    async def work(shell: Shell) -> None:
+        made = shell.plant
+        kept = {*made.versions(), *made.versions("other")}
+        await shell.type("adapters", "remove", "other")
+        await shell.add("naming", "two")
+        await shell.add("naming", "three")
+        await made.until(lambda: not made.snapshot.retiring)
+        assert kept.isdisjoint(made.engine.loaded)
+        assert kept.isdisjoint(made.adapters.removed)
+        said = await shell.type("reload")
+        assert "loaded" not in said.out
+        for task in ("naming", "other"):
+            assert (await shell.type("tasks", "reset", task)).code == 0
+        assert kept <= set(made.engine.loaded)
+        await made.until(lambda: len(made.adapters.removed) == 2)  # what commands alone had brought
+
+    run(work, PlantOptions(tasks={"naming": "one", "other": "o"}))
+
+
+def test_reload_says_what_changed_and_what_waits(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        assert (await shell.type("reload")).out == "nothing is different\n"
+        await shell.add("naming", "two")
+        options = shell.plant.options
+        options.tasks = {"naming": "one", "extra": "x"}
+        options.base = {"max_model_len": 99}
+        lines = (await shell.type("reload")).out.splitlines()
+        assert lines[0] == "new tasks: extra"
+        assert lines[1].startswith("adapters loaded: extra@")
+        assert lines[2:] == [
+            "in force now: tasks.extra",
+            "at the next start of the launch: base.max_model_len",
+            "as commands left them, until `lora-gateway tasks reset`: naming",
+        ]
+
+    run(work)
+
+
+def test_refused_reload_leaves_the_old_configuration(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        shell.plant.options.tasks = {"extra": "idle"}
+        said = await shell.type("reload")
+        assert said.code == 2
+        first, second = said.err.splitlines()[-2:]
+        assert first == "refused whole: the configuration from before goes on"
+        assert second.startswith("error: tasks.extra.adapter: ")
+        assert set(shell.plant.snapshot.tasks) == {"naming"}
+
+    run(work, PlantOptions(arguments=("--effectless", "extra-idle")))
+
+
+def test_status_has_the_best_state_of_all_and_what_comes_in(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        held, entered = hold(shell.plant)
+        adding = asyncio.create_task(shell.plant.add("naming", "two"))
+        await asyncio.to_thread(entered.wait, 10)
+        await shell.plant.until(lambda: bool(shell.plant.on_disk.operations))
+        configuration = shell.plant.folder / "config.yaml"
+        configuration.write_text("base: {model: m}\n")
+        with sole_launch(shell.plant.folder / "state"):
+            said = await shell.type("status", "--config", str(configuration), "--json")
+            plain = await shell.type("status", "--config", str(configuration))
+            configuration.write_text("base: [")
+            state_dir = ("--state-dir", str(shell.plant.folder / "state"))
+            assert await shell.type("status", "--config", str(configuration), *state_dir) == plain
+        assert "on its way in: naming from " in plain.out
+        assert (said.document["state"], said.document["keys"]) == ("ready", {})
+        assert said.document["operations"][0]["stage"] == "checking"
+        held.set()
+        assert (await adding).status_code == 200
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("adapters", "list"), ("adapters", "add", "naming", "/"), ("tasks", "diff"), ("reload",)],
+)
+def test_without_a_launch_the_mend_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    said = run_cli(capsys, *arguments, "--state-dir", str(tmp_path))
+    assert said.code == 1
+    error = said.err.splitlines()[-1]
+    assert (
+        error
+        == f"error: No launch runs on {tmp_path}; start one with `lora-gateway up`, or give its --state-dir."
+    )
+
+
+def test_control_plane_that_goes_in_the_middle_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        async def gone(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_unix_server(gone, tmp_path / "control.sock"):
+            said = await asyncio.to_thread(run_cli, capsys, "tasks", "diff", "--state-dir", str(tmp_path))
+        assert (said.code, said.err.startswith("error: The control plane went away")) == (1, True)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"tasks": 1, "operations": [], "retiring": []}'])
+def test_answer_of_an_unknown_form_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: bytes
+) -> None:
+    async def main() -> None:
+        async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+            writer.close()
+
+        async with await asyncio.start_unix_server(other, tmp_path / "control.sock"):
+            said = await asyncio.to_thread(run_cli, capsys, "adapters", "list", "--state-dir", str(tmp_path))
+        assert (said.code, "of a form that is not known here" in said.err) == (1, True)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("text", "percent"), [("10%", 10), ("10", 10), ("0.5%", 0.5), ("99.9 %", 99.9)])
+def test_canary_is_in_percent(text: str, percent: float) -> None:
+    assert canary_percent(text) == percent
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("5%", 0.05), ("5", 0.05), ("0.05", 0.05), ("100%", 1), ("1%", 0.01)]
+)
+def test_shadow_is_a_share(text: str, share: float) -> None:
+    assert shadow_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-5", "nan", "1e9", "0", "0%", "200%", "5 percent"])
+def test_what_is_no_part_is_refused(text: str) -> None:
+    for parse in (canary_percent, shadow_share):
+        with pytest.raises(ConfigError, match="--"):
+            parse(text)
+
+
+def test_small_canary_without_a_unit_is_asked_back() -> None:
+    with pytest.raises(ConfigError, match=r"0\.1% or 10%"):
+        canary_percent("0.1")
+    with pytest.raises(ConfigError, match="must be over 0%"):
+        canary_percent("0")
+
+
+def test_source_is_made_absolute_where_the_shell_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert absolute_source("./mine") == str(tmp_path / "mine")
+    digest = "#sha256=" + "0" * 64
+    assert absolute_source(f"mine{digest}") == f"{tmp_path}/mine{digest}"
+    assert absolute_source("hf://org/name") == "hf://org/name"
+
+
+def test_columns_are_as_wide_as_their_widest() -> None:
+    assert columns(("A", "B"), [("long", "x"), ("s", "")]) == ["A     B", "long  x", "s"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"task": "x\n", "source": "/x"},
+        {"task": "x", "source": "/x\x00"},
+        {"task": "x", "source": "/x\x1b[2J"},
+    ],
+)
+def test_control_characters_are_refused(run: Run, fields: dict[str, str]) -> None:
+    async def work(shell: Shell) -> None:
+        assert (await shell.plant.client.post("/adapters", json=fields)).status_code == 400
+
+    run(work, PlantOptions(base={"start": "lazy"}), ready=False)
+
+
+def test_half_of_a_surrogate_pair_is_no_text(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        body = b'{"task": "x", "source": "/x", "system": "\\ud800"}'
+        answer: httpx.Response = await shell.plant.client.post("/adapters", content=body)
+        assert (answer.status_code, "is not JSON" in answer.text) == (400, True)
+
+    run(work, PlantOptions(base={"start": "lazy"}), ready=False)
+
+
+def test_copy_is_kept_that_comes_again_while_it_is_on_its_way_out(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        made = shell.plant
+        assert (await shell.add("other", "one")).code == 0
+        (adapter_id,) = made.versions("other")
+        held, entered = hold(made, after=True)
+        assert (await shell.type("adapters", "remove", "other")).code == 0
+        adding = asyncio.create_task(shell.add("other", "one"))
+        await asyncio.to_thread(entered.wait, 10)  # its copy is looked at, and is sound
+        await made.until(lambda: not made.snapshot.retiring)
+        assert made.adapters.removed == []
+        held.set()
+        assert (await adding).code == 0
+        assert list(made.versions("other")) == [adapter_id]
+        assert adapter_id in made.engine.loaded
+
+    run(work)
+
+
+def hold(made: Plant, *, after: bool = False) -> tuple[threading.Event, threading.Event]:
+    """Adds wait before their check, or after it, until the first event is set; the second: one does."""
+    held, entered = threading.Event(), threading.Event()
+    take = made.adapters.take
+
+    def waiting(*arguments: Any, **options: Any) -> Adapter:
+        taken = take(*arguments, **options) if after else None
+        entered.set()
+        assert held.wait(30)
+        return taken or take(*arguments, **options)
+
+    made.adapters.take = waiting  # type: ignore[method-assign]
+    return held, entered
+
+
+async def lora_gateway(*arguments: str, state: str) -> asyncio.subprocess.Process:
+    """The command as a program of its own."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "launch.cli.main", *arguments, "--state-dir", state),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )

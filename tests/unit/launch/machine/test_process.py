@@ -1,0 +1,178 @@
+"""One child: its output, its exit, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launch.machine import group_guard
+from launch.machine.child import KEPT_LINES, Child
+
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+class Heard:
+    """Collects a child's lines; `wait_for` blocks until one has come."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._came = threading.Condition()
+
+    def __call__(self, line: str) -> None:
+        with self._came:
+            self.lines.append(line)
+            self._came.notify_all()
+
+    def wait_for(self, beginning: str) -> str:
+        with self._came:
+            assert self._came.wait_for(lambda: any(one.startswith(beginning) for one in self.lines), 20)
+        return next(one for one in self.lines if one.startswith(beginning))
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-u", "-c", textwrap.dedent(code)]
+
+
+def gone(pid: int) -> bool:
+    """Dead, or a zombie that whoever inherited it has not reaped yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_output_is_passed_on_with_its_prefix_and_bounded() -> None:
+    out, heard = io.StringIO(), Heard()
+    code = f"for i in range({KEPT_LINES + 50}): print('line', i)"
+    child = Child(python(code), os.environ, prefix="[x] ", on_line=heard, out=out)
+    heard.wait_for(f"line {KEPT_LINES + 49}")
+    child.stop(20)
+    assert out.getvalue().startswith("[x] line 0\n[x] line 1\n")
+    assert list(child.last_lines)[-1] == f"line {KEPT_LINES + 49}"
+    assert len(child.last_lines) == KEPT_LINES
+
+
+def test_exit_code_is_the_childs() -> None:
+    heard = Heard()
+    child = Child(
+        python("import sys; print('bye'); sys.exit(3)"), os.environ, on_line=heard, out=io.StringIO()
+    )
+    heard.wait_for("bye")
+    child.stop(20)
+    assert child.exit_code() in (3, -signal.SIGTERM)  # SIGTERM may come between its last line and its exit
+
+
+def test_stop_is_gentle_first() -> None:
+    heard = Heard()
+    code = """
+        import signal, sys
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        print("up")
+        signal.pause()
+    """
+    child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
+    heard.wait_for("up")
+    child.stop(20)
+    assert child.exit_code() == 0
+
+
+def test_stubborn_child_and_its_own_children_are_killed() -> None:
+    heard = Heard()
+    code = """
+        import signal, subprocess, sys
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        inner = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+        print("inner", inner.pid)
+        signal.pause()
+    """
+    child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
+    inner = int(heard.wait_for("inner").split()[1])
+    child.stop(60, hurry=lambda: True)
+    assert child.exit_code() == -signal.SIGKILL
+    assert gone(inner)
+
+
+def test_orphans_of_a_dead_leader_are_killed() -> None:
+    heard = Heard()
+    code = """
+        import subprocess, sys
+        print("inner", subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]).pid)
+    """
+    child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
+    inner = int(heard.wait_for("inner").split()[1])
+    child.stop(20)
+    assert gone(inner)
+
+
+@pytest.fixture
+def reaps_nothing() -> Iterator[None]:
+    """Orphans come to this process, which leaves them zombies, as the first process of a container may."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("reaps_nothing")
+def test_zombie_that_nobody_reaps_is_not_waited_for() -> None:
+    heard = Heard()
+    code = """
+        import subprocess, sys
+        print("inner", subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]).pid)
+    """
+    child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
+    inner = int(heard.wait_for("inner").split()[1])
+    began = time.monotonic()
+    child.stop(20)
+    assert time.monotonic() - began < 5
+    assert gone(inner)
+    os.waitpid(inner, 0)
+
+
+def test_deaf_child_is_ended_by_the_watcher() -> None:
+    heard = Heard()
+    code = """
+        import signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("up")
+        signal.pause()
+    """
+    child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
+    heard.wait_for("up")
+    group_guard.end_group(child.pid, 0)
+    child.stop(20)
+    assert child.exit_code() == -signal.SIGKILL
+
+
+def test_child_dies_with_a_parent_that_is_killed() -> None:
+    code = """
+        import os, sys, signal
+        from launch.machine.child import Child
+        child = Child([sys.executable, "-c", "import signal; signal.pause()"], os.environ)
+        print(child.pid, flush=True)
+        signal.pause()
+    """
+    parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4])
+    assert parent.stdout is not None
+    with parent.stdout:
+        child = int(parent.stdout.readline())
+        watch = os.pidfd_open(child)
+        parent.kill()
+        parent.wait()
+    try:
+        # A pidfd becomes readable when its process ends.
+        assert select.select([watch], [], [], 20)[0]
+    finally:
+        os.close(watch)

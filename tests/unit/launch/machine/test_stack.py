@@ -1,0 +1,134 @@
+"""The stack's two programs: started again where they end unasked, within bounds, and said."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.config.snapshot import EngineStatus, Snapshot
+from launch.engine.states import Restarts
+from launch.machine.stack import Program, ending_of, given_up, unused_port
+from tests.unit.launch.machine.test_process import gone
+
+PAUSES = "import signal; signal.pause()"
+
+
+def program(code: str, most: int = 3) -> Program:
+    return Program("gateway", [sys.executable, "-S", "-c", code], os.environ, Restarts(most, 0.01))
+
+
+def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def tended(one: Program, limit_s: float = 20.0) -> int:
+    """The exit code that it ends with."""
+    end = time.monotonic() + limit_s
+    while (code := one.tend()) is None:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    return code
+
+
+def test_killed_program_is_started_again_and_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    one = program(PAUSES)
+    first = one.pid
+    os.kill(first, signal.SIGKILL)
+    until(lambda: one.tend() is None and one.pid not in (0, first))
+    assert gone(first)
+    one.stop(5)
+    said = capsys.readouterr().err
+    assert said == "up: gateway was ended by SIGKILL; it starts again in 0.0 s (restart 1 of 3)\n"
+
+
+def test_restarts_are_bounded_and_the_reason_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tended(program("raise SystemExit(5)", most=2)) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert lines[-1] == "up: gateway ended with exit code 5, after 2 restarts in a row; stopping"
+
+
+def test_what_a_person_must_mend_is_not_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tended(program("raise SystemExit(2)")) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_program_that_settled_begins_its_count_anew() -> None:
+    restarts = Restarts(2, 1.0, settled_s=10)
+    for _ in range(5):
+        restarts, delay_s = restarts.failed(11, "crash")
+        assert (restarts.in_a_row, delay_s) == (1, 1.0)
+    restarts, delay_s = restarts.failed(9, "crash")
+    assert (restarts.in_a_row, delay_s) == (2, 2.0)
+    assert restarts.failed(9, "crash")[1] is None
+
+
+def test_what_a_killed_program_left_behind_is_ended_first(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    code = (
+        "import os, signal\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"    open({str(file)!r}, 'w').write(str(os.getpid()) + '\\n')\n"
+        "signal.pause()"
+    )
+    one = program(code)
+    until(lambda: file.exists() and file.read_text().endswith("\n"))
+    left = int(file.read_text())
+    began = time.monotonic()
+    os.kill(one.pid, signal.SIGKILL)
+    until(lambda: one.tend() is None and not one.pid)
+    assert gone(left)
+    assert time.monotonic() - began < 5  # though nobody may reap it
+    one.stop(5)
+
+
+def test_program_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = Program("launch", ["/nowhere/at-all"], os.environ)
+    assert (one.pid, one.tend()) == (0, None)
+    assert "launch cannot be started" in capsys.readouterr().err
+    one.stop(1)
+
+
+def test_endings_in_words() -> None:
+    assert ending_of(-15) == "was ended by SIGTERM"
+    assert ending_of(0) == "ended with exit code 0"
+
+
+def failed(**fields: object) -> EngineStatus:
+    return EngineStatus("engine-0", **{"state": "failed", "reason": "no memory", **fields})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("engines", "version", "reason"),
+    [
+        ([failed()], 8, "no memory"),
+        ([failed()], 7, ""),
+        ([failed(next_try_at=1.0)], 8, ""),
+        ([failed(), EngineStatus("engine-1", state="ready")], 8, ""),
+        ([failed(), failed()], 8, "no memory"),
+        ([], 8, ""),
+    ],
+)
+def test_engine_that_is_given_up_is_told_from_one_that_may_come(
+    engines: list[EngineStatus], version: int, reason: str
+) -> None:
+    assert given_up(Snapshot(version, engines=engines), before=7) == reason
+    assert given_up(None, before=0) == ""
+
+
+def test_unused_port_can_be_taken() -> None:
+    assert unused_port("127.0.0.1") > 0
+    assert unused_port("::1") > 0
