@@ -29,10 +29,9 @@ from gateway.endpoints.admin import COMMANDS, AdminCommand, Administration, Admi
 from gateway.endpoints.asgi import Head, send_error
 from gateway.endpoints.azure import azure_routes
 from gateway.endpoints.batches import Batches
-from gateway.endpoints.health import Health, Ready
 from gateway.endpoints.inference import EngineEndpoint
-from gateway.endpoints.metrics import MetricsText
 from gateway.endpoints.models import Models
+from gateway.endpoints.observability import Health, MetricsText, Ready
 from gateway.endpoints.openapi.endpoint import OpenApi
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.stored_responses import UnkeptResponse

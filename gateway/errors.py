@@ -78,6 +78,14 @@ class EngineFailure(LoraGatewayError):
         self.advice = advice
 
 
+class ProviderFailed(LoraGatewayError):
+    """The other model did not answer; `what` names the failure without the provider's own words."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
 class RequestError(LoraGatewayError):
     """The answer to one request that cannot be served."""
 

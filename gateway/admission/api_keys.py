@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.config.document import KeyConfig
-from gateway.errors import Forbidden, Unauthorized
-from gateway.routing.table import Route, Table, task_of
+from gateway.errors import Unauthorized
 
 _BEARER = b"bearer "
 TWICE = b"\0"
@@ -42,7 +41,7 @@ class Caller:
 
     principal: Principal
     origin: str
-    """As `exchange.Exchange` has it."""
+    """As `request_record.Exchange` has it."""
 
 
 CALLER = "gateway.caller"
@@ -117,16 +116,3 @@ class Keys:
 
     def _known(self, key: bytes) -> Principal | None:
         return self._principals.get(hashlib.sha256(key.strip()).digest())
-
-
-def permitted_route(table: Table, principal: Principal, model: str) -> Route:
-    """The route of a model that `principal` may call; who may a task may each of its versions.
-
-    Raises ModelNotFound (404), Forbidden (403)."""
-    if principal.models is None:
-        return table.find(model)
-    task = task_of(model)
-    if task not in principal.models and task in table.routes:
-        names = ", ".join(principal.visible(table.routes)) or "none"
-        raise Forbidden(f"The key may not call '{model}'. It may call: {names}.", param="model")
-    return table.find(model, principal.models)

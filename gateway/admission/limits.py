@@ -60,9 +60,9 @@ class Admission:
     A task at its own bound is answered 429, a gateway at its own 503. Places that come free go round the
     queues, so that one task's long queue does not starve another's short one; within a queue, first come is
     first served, and a queue that cannot go on yet keeps its turn. Where there are more adapters than the
-    engine has slots, `slots.Slots` decides which of them may be at the engine together. With several workers
-    each has its share of every bound (`share`), of the slots at least one, so that the engine may meet more
-    adapters than it has slots for a moment.
+    engine has slots, `lora_slots.Slots` decides which of them may be at the engine together. With several
+    workers each has its share of every bound (`share`), of the slots at least one, so that the engine may
+    meet more adapters than it has slots for a moment.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.admission.api_keys import Keys, permitted_route
+from gateway.admission.api_keys import Keys
 from gateway.batches.attempts import Attempts
 from gateway.batches.concurrency import Places
 from gateway.batches.database import Store
@@ -24,6 +24,7 @@ from gateway.batches.storage import Library
 from gateway.batches.validation import Verdict, validate
 from gateway.batches.writer import TRY_AGAIN_S, Writer
 from gateway.errors import Unavailable
+from gateway.routing.permission import permitted_route
 from gateway.routing.replicas import Replicas
 
 logger = logging.getLogger("gateway.batches")

@@ -21,8 +21,8 @@ from gateway.dialects.chat.answer import (
     word_of,
 )
 from gateway.dialects.chat.from_chat import Rendering
+from gateway.errors import ProviderFailed
 from gateway.http.event_stream import Usage
-from gateway.relay.fallback.provider import ProviderFailed
 
 _encode = msgspec.json.Encoder().encode
 

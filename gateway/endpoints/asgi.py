@@ -106,7 +106,7 @@ def check_head(head: Head, bounds: GatewayConfig) -> None:
 async def read_json_body(head: Head, receive: Receive, bounds: GatewayConfig) -> Buffer:
     """The whole body of a JSON request, held once.
 
-    How long it may take is the server's to watch (`http_server`).
+    How long it may take is the server's to watch (`client_connection`).
 
     Compressed, it is unpacked within the same bound.
 

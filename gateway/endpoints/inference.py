@@ -7,7 +7,7 @@ import logging
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.admission.api_keys import CALLER, Caller, Keys, Principal, permitted_route
+from gateway.admission.api_keys import CALLER, Caller, Keys, Principal
 from gateway.config.document import FallbackReason, GatewayConfig
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.parameters import Limits, unsupported
@@ -22,11 +22,13 @@ from gateway.http.request_cycle import Cycle
 from gateway.metrics.counters import Metrics
 from gateway.relay.direct import Lane
 from gateway.relay.fallback.fallbacks import Fallbacks
+from gateway.relay.heartbeat import Heartbeat
 from gateway.relay.relay import UNREACHABLE, Relay, error_answer, send_last_event, until_client_leaves
 from gateway.relay.request_record import LOW_PRIORITY, Exchange
 from gateway.relay.shadow.copies import Shadow
 from gateway.relay.shadow.copy import Copy, Watched
-from gateway.routing.cold_start import Heartbeat, WaitingRoom
+from gateway.routing.cold_start import WaitingRoom
+from gateway.routing.permission import permitted_route
 from gateway.routing.table import Route
 
 logger = logging.getLogger("gateway.engine")

@@ -3,7 +3,7 @@
 What it has that uvicorn's lacks: absolute deadlines for a request to be received and for a client that takes
 nothing, a bound on heads, chunk extensions, trailers and pipelined requests, what RFC 9112 asks of a head
 (`http_strict`), refusals in the usual envelope, a word to the application when its client leaves (which
-otherwise costs a task per request), and requests served without a task (`express`). It also does less for
+otherwise costs a task per request), and requests served without a task (`direct`). It also does less for
 each request.
 """
 
@@ -79,7 +79,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         self._running: Cycle | None = None
         """The request that is being answered, or was last."""
         self._deferred: Cycle | None = None
-        """A request for `express` that is still coming."""
+        """A request for `direct` that is still coming."""
         self._pipelined: deque[Cycle] = deque()
         self._unmoved_bytes = 0
         self._uploaded_bytes = -1

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import httptools
 
 from gateway.errors import EngineError, GatewayTimeout
-
-if TYPE_CHECKING:
-    from gateway.http.engine_pool import Upstream
 
 HIGH_WATER_BYTES = 256 * 1024
 """Above this much unread answer the engine's socket is not read until the client has taken it."""
@@ -82,10 +79,20 @@ class ConnectTimeout(GatewayTimeout):
     """No connection in time: nothing was sent."""
 
 
-class Connection(asyncio.Protocol):
-    """One connection, one exchange at a time. `Upstream` owns it and decides whether it is used again."""
+class Owner(Protocol):
+    """Who keeps connections (`engine_pool.Upstream`)."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts, owner: Upstream) -> None:
+    process: str
+    """The engine's process that listens there; empty where that is not known."""
+
+    def finish(self, connection: Connection, /) -> None:
+        """Take one back after its exchange."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one exchange at a time. Its owner decides whether it is used again."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts, owner: Owner) -> None:
         self.owner = owner
         self._loop = loop
         self._timeouts = timeouts

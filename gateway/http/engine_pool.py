@@ -1,4 +1,4 @@
-"""The way to the engine: HTTP/1.1 on kept connections, on a small class of its own (`upstream_connection`).
+"""The way to the engine: HTTP/1.1 on kept connections, on a small class of its own (`engine_connection`).
 
 A general client costs more than the whole rest of a request (measured: httpx 990 us, aiohttp 329 us,
 this 200 us of added latency at one connection), so this one does only what a relay needs. Nothing here

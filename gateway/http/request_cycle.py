@@ -8,15 +8,13 @@ import socket
 import struct
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import msgspec
 from starlette.types import ASGIApp, Message, Scope
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway.errors import RequestError
-
-if TYPE_CHECKING:
-    from gateway.http.client_connection import GatewayProtocol
 
 logger = logging.getLogger("gateway.http.request_cycle")
 
@@ -34,10 +32,26 @@ RESET = struct.pack("ii", 1, 0)
 """SO_LINGER without time: what is unsent is dropped, and the peer's kernel says so."""
 
 
+class ServerSide(Protocol):
+    """The client's connection, as a request on it needs it (`client_connection.GatewayProtocol`)."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
+    server: tuple[str, int | None] | None
+    client: tuple[str, int] | None
+    app_state: dict[str, Any]
+
+    def start(self, cycle: Cycle, /) -> None:
+        """Serve it in a task."""
+
+    def answered(self) -> None:
+        """The answer is out: the next request's turn."""
+
+
 class Cycle:
     """What the protocol has read of a request, and what the application writes.
 
-    It is an ASGI application's `receive` and `send`; `express` uses `begin` and `write` without them.
+    It is an ASGI application's `receive` and `send`; `direct` uses `begin` and `write` without them.
     """
 
     __slots__ = (
@@ -68,7 +82,7 @@ class Cycle:
         "waiting_for_continue",
     )
 
-    def __init__(self, protocol: GatewayProtocol, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, protocol: ServerSide, headers: list[tuple[bytes, bytes]]) -> None:
         self._protocol = protocol
         self.headers = headers
         self.method = ""

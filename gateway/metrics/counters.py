@@ -71,7 +71,7 @@ class Metrics:
         return cls([Region()])
 
     def series(self, task: str, adapter: str, origin: str) -> Series:
-        """The counters of a task on an adapter; `origin` is as `exchange.Exchange` has it."""
+        """The counters of a task on an adapter; `origin` is as `request_record.Exchange` has it."""
         labels = (task, adapter, origin)
         try:
             return self._series[labels]

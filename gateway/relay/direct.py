@@ -25,7 +25,7 @@ logger = logging.getLogger("gateway.relay.direct")
 
 
 class Client(Protocol):
-    """What the own server offers of a request (`http_cycle.Cycle`)."""
+    """What the own server offers of a request (`request_cycle.Cycle`)."""
 
     def on_leave(self, leave: Callable[[], None]) -> None: ...
 

@@ -17,8 +17,14 @@ from gateway.admission.death_guard import DeathGuard, Turn
 from gateway.admission.limits import Admission
 from gateway.dialects.dialect import Dialect
 from gateway.errors import EngineError, GatewayTimeout, RequestError, Unavailable, internal_error
-from gateway.http.engine_connection import Connection, ConnectTimeout, Disconnected, Segments, Unreachable
-from gateway.http.engine_pool import Upstream
+from gateway.http.engine_connection import (
+    Connection,
+    ConnectTimeout,
+    Disconnected,
+    Owner,
+    Segments,
+    Unreachable,
+)
 from gateway.http.event_stream import EventStream
 from gateway.relay.request_record import COLD, Exchange, HeaderList
 from gateway.routing.replica import Replica
@@ -148,7 +154,7 @@ class Relay:
                     replica.answered()
                 return connection
 
-    def failed(self, upstream: Upstream, error: RequestError) -> None:
+    def failed(self, upstream: Owner, error: RequestError) -> None:
         """An exchange ended before its answer had begun: others are asked first for a while."""
         nobody = isinstance(error.__cause__, (ConnectionRefusedError, FileNotFoundError))
         self._replicas.failed(upstream, gone=nobody)
@@ -352,7 +358,7 @@ def error_answer(
 
 
 class _Client(Protocol):
-    """What this project's own server says of the client (`http_cycle.Cycle`)."""
+    """What this project's own server says of the client (`request_cycle.Cycle`)."""
 
     task: asyncio.Task[None] | None
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-
-from starlette.types import Send
+from typing import Protocol
 
 from gateway.admission.limits import share
 from gateway.errors import Unavailable
-from gateway.relay.request_record import Exchange, ignored_header
 from gateway.routing.replicas import Replicas
 
 HEARTBEAT_S = 4.0
@@ -19,6 +17,13 @@ HEARTBEAT_S = 4.0
 
 LOOK_S = 0.5
 """Without a control plane nothing is announced: whether it is worth waiting for one is asked this often."""
+
+
+class Waiter(Protocol):
+    """The request that waits: that it met a cold engine, and the seconds it waited, are written on it."""
+
+    cold: bool
+    queue_s: float
 
 
 class WaitingRoom:
@@ -34,7 +39,7 @@ class WaitingRoom:
         self.wanted = asyncio.Event()
         """Somebody waits; whoever can ask for an engine looks at it."""
 
-    async def wait(self, exchange: Exchange, name: str, beat: Callable[[], Awaitable[None]] | None) -> None:
+    async def wait(self, waiter: Waiter, name: str, beat: Callable[[], Awaitable[None]] | None) -> None:
         """Until the model can be answered, or is no more; `beat` is called every few seconds.
 
         Raises Unavailable (503) where it never will be, the room is full, or the time is over.
@@ -50,14 +55,14 @@ class WaitingRoom:
                 retry_after_s=replicas.rest_s(),
             )
         began = time.perf_counter()
-        exchange.cold = True
+        waiter.cold = True
         self.waiting += 1
         self.wanted.set()
         try:
             await self._until_servable(name, beat, began)
         finally:
             self.waiting -= 1
-            exchange.queue_s += time.perf_counter() - began
+            waiter.queue_s += time.perf_counter() - began
 
     async def _until_servable(
         self, name: str, beat: Callable[[], Awaitable[None]] | None, began: float
@@ -82,32 +87,3 @@ class WaitingRoom:
                     await replicas.news.wait()
             except TimeoutError:
                 continue
-
-
-class Heartbeat:
-    """Comments in a stream that has begun before its answer; clients of server-sent events skip them."""
-
-    def __init__(self, replicas: Replicas, exchange: Exchange, send: Send) -> None:
-        self._replicas = replicas
-        self._exchange = exchange
-        self._send = send
-
-    async def __call__(self) -> None:
-        """What the engine is doing."""
-        exchange = self._exchange
-        if not exchange.begun:
-            exchange.begun = True
-            name = exchange.route.name_bytes if exchange.route else b""
-            headers = [
-                (b"x-request-id", exchange.request_id),
-                (b"x-gateway-task", name),
-                (b"x-gateway-cold", b"true"),
-                *exchange.dialect.id_headers(exchange.request_id),
-                *ignored_header(exchange.ignored),
-                (b"content-type", b"text/event-stream; charset=utf-8"),
-                (b"cache-control", b"no-cache"),
-            ]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        stage, running_s = self._replicas.stage()
-        line = f": engine starting ({stage}), {running_s:.0f} s\n\n".encode()
-        await self._send({"type": "http.response.body", "body": line, "more_body": True})

@@ -19,7 +19,7 @@ from gateway.config.document import Config
 from gateway.config.live import with_snapshot, without_values
 from gateway.config.snapshot import PROVING, EngineStatus, Snapshot, TaskStatus
 from gateway.errors import NOT_JSON, LoraGatewayError, RequestError, Unavailable
-from gateway.http.engine_connection import Timeouts
+from gateway.http.engine_connection import Owner, Timeouts
 from gateway.http.engine_pool import Upstream
 from gateway.routing.replica import PROBE_S, EngineModel, Replica, address_of
 from gateway.routing.table import Loaded, Route, Table, build_table
@@ -133,7 +133,7 @@ class Replicas:
         least = min(replica.upstream.open_connections for replica in well)
         return random.choice([one for one in well if one.upstream.open_connections == least])
 
-    def failed(self, upstream: Upstream, *, gone: bool = False) -> None:
+    def failed(self, upstream: Owner, *, gone: bool = False) -> None:
         """An engine did not answer; `gone`: nothing listens there any more."""
         replica = next((one for one in self._replicas if one.upstream is upstream), None)
         if replica is None:

@@ -72,7 +72,7 @@ def find_base(model: str) -> Source:
 
 def known_models() -> Mapping[str, Mapping[str, object]]:
     """Name → its config and parameters."""
-    text = resources.files("launch").joinpath(TABLE).read_text(encoding="utf-8")
+    text = resources.files("launch.base").joinpath(TABLE).read_text(encoding="utf-8")
     models: Mapping[str, Mapping[str, object]] = json.loads(text)["models"]
     return models
 

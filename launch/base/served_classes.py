@@ -80,6 +80,6 @@ def _read(facts: Mapping[str, Any]) -> ServedClass:
 @cache
 def _table() -> Mapping[str, Any]:
     table: Mapping[str, Any] = json.loads(
-        resources.files("launch").joinpath(TABLE).read_text(encoding="utf-8")
+        resources.files("launch.base").joinpath(TABLE).read_text(encoding="utf-8")
     )
     return table

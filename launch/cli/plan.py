@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +12,11 @@ from rich.console import Console
 
 from gateway.config.document import Config
 from gateway.errors import ConfigError
-from launch.adapters.check import Adapter
-from launch.planning.advice import make_plan
-from launch.planning.device_memory import DeviceMemory, detect, named_card
+from launch.planning.device_memory import detect, named_card
 from launch.planning.findings import errors
 from launch.planning.found_config import default_config
-from launch.planning.inputs import Asked, gather, planned_config, read_for_plan
-from launch.planning.plan import MemoryPlan
+from launch.planning.inputs import Asked, planned_config, read_for_plan
+from launch.planning.planner import plan_of
 from launch.planning.table import as_json, show
 
 LEAST_WIDTH = 120
@@ -65,21 +61,6 @@ def plan_command(
         console = Console(highlight=False)
         show(plan, console if console.is_terminal else Console(width=LEAST_WIDTH, highlight=False))
     raise typer.Exit(2 if errors(plan.findings) else 0)
-
-
-def plan_of(
-    config: Config,
-    device: DeviceMemory,
-    asked: Asked | None = None,
-    checked: Mapping[str, Adapter] | None = None,
-) -> MemoryPlan:
-    """The plan of a configuration, with what was wrong with its adapters. Raises ConfigError.
-
-    `checked` are adapters that were looked at already, by task: then no folder is read again.
-    """
-    inputs, found = gather(config, device, asked, checked)
-    plan = make_plan(inputs)
-    return dataclasses.replace(plan, findings=[*found, *plan.findings])
 
 
 def _configured(file: Path | None, changes: dict[str, object]) -> Config:

@@ -23,7 +23,7 @@ PLUGIN_VARIABLE = "LORA_GATEWAY_ENGINE"
 LEAST_RANK = 16
 FORCED_PARSER = "lora_gateway_forced"
 """The name that `forced_tool_parser` gives itself at vLLM."""
-FORCED_PARSER_FILE = Path(__file__).with_name("forced_tool_parser.py")
+FORCED_PARSER_FILE = Path(__file__).parent / "vllm_plugin" / "forced_tool_parser.py"
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from launch.engine.failures import blame_of, kind_of, oom_kills
 from launch.engine.host import Host
 from launch.engine.http import call, is_healthy, sleep_engine, tokens_done, wake_engine
 from launch.engine.loaded_adapters import EngineDoor
-from launch.engine.states import Restarts
 from launch.engine.watchdog import Hang, Watchdog
 from launch.machine import orphans
 from launch.machine.child import Child
 from launch.machine.memory import engine_memory
+from launch.machine.restarts import Restarts
 from launch.machine.threads import in_thread
 
 POLL_S = 0.1

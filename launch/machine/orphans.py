@@ -1,7 +1,7 @@
 """An engine that outlived its supervisor is found by pid and start time, and ended before another starts.
 
-The kernel's parent-death signal and the watcher (`launch.machine.group_guard`) end it as a rule; this is for the case
-that both were lost too.
+The kernel's parent-death signal and the watcher (`launch.machine.group_guard`) end it as a rule; this is
+for the case that both were lost too.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from pathlib import Path
 from gateway.config.document import Config
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import ConfigError
-from launch.engine.states import Restarts
 from launch.machine.child import Child
 from launch.machine.ports import is_free
+from launch.machine.restarts import Restarts
 from launch.machine.signals import StopSignals
 
 POLL_S = 0.05

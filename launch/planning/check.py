@@ -24,7 +24,6 @@ from launch.base.locate import as_run, resolve_base
 from launch.base.lookup import find_base
 from launch.base.lora_shapes import Base, describe_base
 from launch.base.parsers.base_parsers import fitting_parsers
-from launch.cli.plan import plan_of
 from launch.engine.argv import EngineCommand, engine_command
 from launch.machine.ports import free_port
 from launch.machine.stack import check_gateway_port
@@ -32,6 +31,7 @@ from launch.planning.device_memory import DeviceMemory, detect
 from launch.planning.fallback_findings import fallback_findings
 from launch.planning.findings import Finding, errors
 from launch.planning.plan import MemoryPlan
+from launch.planning.planner import plan_of
 
 EXAMPLE_DIGEST = "0" * 64
 ADAPTERS = "adapters"

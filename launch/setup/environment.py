@@ -1,5 +1,5 @@
-"""Build ./.venv: `python3 -m launch.setup.environment`, which every `make` target runs first; with `clients`, the
-clients' own environment.
+"""Build ./.venv: `python3 -m launch.setup.environment`, which every `make` target runs first; with
+`clients`, the clients' own environment.
 
 It runs on the machine's own Python before anything is installed, so it uses the standard library only. A
 stamp in the environment holds a digest of all that went into it; while that stands, set-up is instantaneous

@@ -1,39 +1,27 @@
-"""The control API: HTTP on a Unix socket that only its owner may open."""
+"""The control API's routes; each calls the supervisor and decides nothing itself."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-import os
-import socket
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.config.snapshot import SOCKET, GatewayReport
-from gateway.errors import NOT_JSON, ConfigError, EngineFailure, LoraGatewayError, RequestError, Unavailable
+from gateway.config.snapshot import GatewayReport
+from gateway.errors import NOT_JSON, ConfigError, LoraGatewayError
 from launch.adapters.versions import unknown_task
 from launch.supervisor.adapter_changes import Addition
-
-if TYPE_CHECKING:
-    from launch.supervisor.supervisor import Supervisor
+from launch.supervisor.control_server import refused
+from launch.supervisor.supervisor import Supervisor
 
 logger = logging.getLogger("launch.supervisor.control_api")
 
-LONGEST_PATH = 107
-"""Bytes; the kernel's sockaddr_un holds no more."""
 MAX_BODY_BYTES = 1 << 20
-LAST_WORD_S = 1.0
-STOPPED = "The control plane was stopped before this was done; nothing has changed."
 
 
 def control_app(supervisor: Supervisor) -> Starlette:
@@ -56,7 +44,7 @@ def control_app(supervisor: Supervisor) -> Starlette:
             Route("/tasks/{task}/reset", api.reset, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
         ],
-        exception_handlers={LoraGatewayError: _refused, Exception: _broken},
+        exception_handlers={LoraGatewayError: refused, Exception: _broken},
     )
 
 
@@ -207,19 +195,6 @@ def _text(fields: dict[str, object], name: str) -> str | None:
     return value
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    if isinstance(error, RequestError):
-        return JSONResponse(error.envelope, status_code=error.status)
-    kind, status, param = "invalid_request_error", 400, None
-    if isinstance(error, EngineFailure):
-        kind, status = "engine_error", 502
-    elif isinstance(error, ConfigError):
-        param = error.key
-    code = "engine_error" if status == 502 else "invalid_value"
-    envelope = {"error": {"message": str(error), "type": kind, "param": param, "code": code}}
-    return JSONResponse(envelope, status_code=status)
-
-
 async def _broken(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     text = "The control plane failed on this request; its log says why."
@@ -227,82 +202,3 @@ async def _broken(request: Request, error: Exception) -> Response:
         {"error": {"message": text, "type": "internal_error", "param": None, "code": "internal_error"}},
         status_code=500,
     )
-
-
-@contextlib.contextmanager
-def control_socket(state_dir: Path) -> Iterator[socket.socket]:
-    """A listening socket of mode 0600 under its own name from the first moment. Raises ConfigError."""
-    path = state_dir / SOCKET
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        mend = (
-            f"is too long for the control socket ({LONGEST_PATH} bytes with its name); choose a shorter one"
-        )
-        raise ConfigError("state_dir", str(state_dir), mend)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        path.unlink(missing_ok=True)  # of a life before: `sole_launch` says that nobody else is there
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(path))
-        except OSError as error:
-            raise ConfigError("state_dir", str(path), f"cannot be bound: {error.strerror}") from error
-        finally:
-            os.umask(before)
-        listener.listen(128)
-        try:
-            yield listener
-        finally:
-            path.unlink(missing_ok=True)
-
-
-class Ending:
-    """The application at the control plane's end, when whatever still runs is cancelled.
-
-    A request is told so, and a stream ends; a change that had to wait until then has not been made.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = complete = False
-
-        async def noted(message: Message) -> None:
-            nonlocal begun, complete
-            begun = True
-            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        except asyncio.CancelledError:
-            with contextlib.suppress(TimeoutError):  # a client that reads nothing cannot hold up the end
-                async with asyncio.timeout(LAST_WORD_S):
-                    if not begun:
-                        refusal = Unavailable(STOPPED, code="control_plane_gone")
-                        await (await _refused(Request(scope), refusal))(scope, receive, send)
-                    elif not complete:
-                        await send({"type": "http.response.body", "body": b""})
-
-
-class ControlServer(uvicorn.Server):
-    """uvicorn inside the supervisor's loop, which has signal handlers of its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    @classmethod
-    def of(cls, supervisor: Supervisor) -> ControlServer:
-        settings = uvicorn.Config(
-            Ending(control_app(supervisor)),
-            http="httptools",
-            loop="none",
-            lifespan="off",
-            access_log=False,
-            log_level="warning",
-            log_config=None,
-            ws="none",
-            timeout_keep_alive=60,  # uvicorn's 5 s cut off who stood still for a moment
-            timeout_graceful_shutdown=1,
-        )
-        return cls(settings)

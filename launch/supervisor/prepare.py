@@ -26,6 +26,7 @@ from launch.machine import orphans
 from launch.machine.hardware import has_gpu, has_slow_bfloat16
 from launch.machine.ports import claimed_port
 from launch.machine.signals import StopSignals
+from launch.supervisor.control_api import control_app
 from launch.supervisor.database import Store
 from launch.supervisor.lock import sole_launch
 from launch.supervisor.supervisor import Prepared, Supervisor
@@ -66,7 +67,7 @@ async def _run(
     def again(config: Config) -> Desired:
         return configured_by(config, adapters, prepared.base, prepared.rank_limit)
 
-    await Supervisor(prepared, store, adapters, stop, read_config, files, again).run()
+    await Supervisor(prepared, store, adapters, stop, read_config, files, again, control_app).run()
 
 
 def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from starlette.types import ASGIApp
+
 from gateway.config.document import Config, JsonObject
 from gateway.config.snapshot import EngineStatus, Snapshot
 from gateway.errors import Unavailable
@@ -28,7 +30,7 @@ from launch.engine.managed import Managed, Means
 from launch.engine.scoring import Kept
 from launch.machine.signals import StopSignals
 from launch.supervisor.adapter_changes import Intake
-from launch.supervisor.control_api import control_socket
+from launch.supervisor.control_server import control_socket
 from launch.supervisor.database import Store
 from launch.supervisor.desired_state import Ledger
 from launch.supervisor.gateway_reports import Gateways
@@ -76,12 +78,14 @@ class Supervisor:
         read_config: Callable[[], Config],
         config_files: Sequence[Path],
         configured_by: Callable[[Config], Desired],
+        control_app: Callable[[Supervisor], ASGIApp],
     ) -> None:
         self._prepared = prepared
         self._store = store
         self._adapters = adapters
         self._stop = stop
         self._configured_by = configured_by
+        self._control_app = control_app
         self._ledger = Ledger(prepared.config, prepared.configured, store)
         self._retiring: dict[str, float] = {}
         self._expected: set[str] = set()
@@ -235,7 +239,7 @@ class Supervisor:
         keep("tick", self._tick)
         keep("reload", self.reloading.follow)
         with control_socket(self.config.state_dir) as listener:
-            keep("socket", Serving(self, listener).run)
+            keep("socket", Serving(self._control_app(self), self.config.state_dir, listener).run)
             try:
                 await self._until_asked()
             finally:

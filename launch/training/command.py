@@ -113,8 +113,13 @@ def train_command(
         raise typer.Exit(INTERRUPTED)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command as a program of its own; exits with the error's text where something is to be mended."""
     try:
         typer.run(train_command)
     except ConfigError as error:
         sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

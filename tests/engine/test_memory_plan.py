@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from gateway.config.document import load_config
-from launch.cli.plan import plan_of
 from launch.planning.device_memory import detect
 from launch.planning.plan import MemoryPlan
+from launch.planning.planner import plan_of
 from tests.engine.conftest import RealStack
 
 pytestmark = pytest.mark.engine

@@ -24,11 +24,12 @@ from launch.base.lora_shapes import Base
 from launch.engine.argv import EngineCommand
 from launch.engine.managed import Means
 from launch.machine.files import Origin
+from launch.supervisor.control_api import control_app
 from launch.supervisor.database import Store
 from launch.supervisor.supervisor import Prepared, Supervisor
 
 ROOT = Path(__file__).parents[2]
-FAKE = ROOT / "tests" / "fake_vllm.py"
+FAKE = ROOT / "tests" / "fakes" / "fake_vllm.py"
 BASE = Base("/base", "Base", None, {})
 BUILD = "test"
 
@@ -159,6 +160,7 @@ async def plant(
         read,
         [folder / "config.yaml"],
         configured_by,
+        control_app,
     )
     running = asyncio.create_task(supervisor.run())
     transport = httpx.AsyncHTTPTransport(uds=str(state / "control.sock"))

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-TABLE = Path(__file__).parents[2] / "launch" / "served_classes.json"
+TABLE = Path(__file__).parents[2] / "launch" / "base" / "served_classes.json"
 REGISTRY = ("_TEXT_GENERATION_MODELS", "_MULTIMODAL_MODELS")
 RENAMES = ("orig_to_new_substr", "orig_to_new_prefix")
 """What reaches a LoRA tensor's name; suffixes end in `.weight` of a whole module."""

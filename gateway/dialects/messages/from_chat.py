@@ -8,8 +8,7 @@ from pydantic import JsonValue
 from gateway.config.document import JsonObject
 from gateway.dialects.answer_blocks import Block, BlockRendering
 from gateway.dialects.messages.dialect import begun_message
-from gateway.errors import NOT_JSON
-from gateway.relay.fallback.provider import ProviderFailed
+from gateway.errors import NOT_JSON, ProviderFailed
 
 _STOP_REASONS = {"length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
 

@@ -10,17 +10,8 @@ from typing import cast
 from pydantic import JsonValue
 
 from gateway.config.document import FallbackConfig, JsonObject
-from gateway.errors import LoraGatewayError
+from gateway.errors import ProviderFailed
 from gateway.relay.fallback.litellm_loader import Dumps, Library, LiteLLM, Stream
-
-
-class ProviderFailed(LoraGatewayError):
-    """The other model did not answer; `what` names the failure without the provider's own words."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
-
 
 LOST_IN_A_RESPONSE = frozenset(
     {

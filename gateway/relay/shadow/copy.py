@@ -100,7 +100,7 @@ class Copy:
 
 
 class Watched:
-    """The own server's client (`express.Client`), with a copy beside it."""
+    """The own server's client (`direct.Client`), with a copy beside it."""
 
     def __init__(self, client: Client, copy: Copy) -> None:
         self._client = client

@@ -1,7 +1,7 @@
 """A base's skeleton: by arithmetic for the plainest families, counted by transformers for all others.
 
-Counting takes a process of its own (`launch.base.shape.meta_model`) and some seconds, most of them for the imports; what
-was counted is kept by the config's digest.
+Counting takes a process of its own (`launch.base.shape.meta_model`) and some seconds, most of them for the
+imports; what was counted is kept by the config's digest.
 """
 
 from __future__ import annotations

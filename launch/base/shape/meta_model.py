@@ -4,8 +4,8 @@ The model's class is built on torch's meta device, where a tensor has a shape an
 under 0.5 GiB for any size. It runs apart because torch and transformers take seconds to import. Only
 transformers' own classes are built: code that comes with a model (`auto_map`) is never run.
 
-Reads a JSON list of config.json documents from stdin, writes a JSON list of skeletons (`launch.base.shape.skeleton`) or
-of `{"error": "…"}` to stdout.
+Reads a JSON list of config.json documents from stdin, writes a JSON list of skeletons
+(`launch.base.shape.skeleton`) or of `{"error": "…"}` to stdout.
 """
 
 from __future__ import annotations

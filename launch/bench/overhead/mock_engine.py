@@ -1,8 +1,9 @@
 """An engine that costs little: vLLM's answers over a bare protocol, at a pace that is set from outside.
 
-`python -m launch.bench.overhead.mock_engine --port P --tasks N`. POST /pace sets, for later streams, `first_ms` (until the
-first token) and `interval_ms` (between tokens; 0: as fast as the reader takes them). A stream has
-`max_tokens` tokens; from a million on it has no end and comes in blocks, to fill what is on its way.
+`python -m launch.bench.overhead.mock_engine --port P --tasks N`. POST /pace sets, for later streams,
+`first_ms` (until the first token) and `interval_ms` (between tokens; 0: as fast as the reader takes them).
+A stream has `max_tokens` tokens; from a million on it has no end and comes in blocks, to fill what is on
+its way.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from gateway.errors import ConfigError
 from launch.base.config_json import read_config
 from launch.base.memory import kv_bytes_per_token
 from launch.base.shape.counting import skeletons_of
-from launch.cli.plan import plan_of
 from launch.planning.device_memory import named_card
+from launch.planning.planner import plan_of
 
 NEAR = ((0.02, "within 2 %"), (0.05, "within 5 %"))
 ROOMY = "100000GiB"  # so that fit says nothing about counting

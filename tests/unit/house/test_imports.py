@@ -1,122 +1,66 @@
-"""Imports run one way, app → endpoints → pipeline → relay → the rest → config; gateway never sees launch."""
+"""Imports run one way: each room imports only rooms below it, no two files import each other, and the data
+plane never sees the control plane."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-LEVELS = (
-    (
-        "gateway.errors",
-        "gateway.config.launch_lock",
-        "gateway.config.loopback",
-        "gateway.config.origins",
-        "gateway.config.process_start",
-        "gateway.transactions",
-        "gateway.upkeep",
-    ),
-    ("gateway.config.settings",),
-    (
-        "gateway.config.document",
-        "gateway.config.snapshot",
-        "gateway.admission.suspects",
-        "gateway.admission.suspect_file",
-    ),
-    ("gateway.client",),
-    ("gateway.metrics.shared_memory",),
-    ("gateway.metrics.exposition",),
-    ("gateway.metrics.counters", "gateway.http.event_stream"),
-    (
-        "gateway.routing.table",
-        "gateway.routing.replica",
-        "gateway.routing.replicas",
-        "gateway.routing.control_socket",
-        "gateway.config.live",
-        "gateway.admission.lora_slots",
-        "gateway.http.engine_pool",
-        "gateway.http.engine_connection",
-        "gateway.admission.limits",
-        "gateway.admission.lobby",
-        "gateway.admission.api_keys",
-        "gateway.http.request_cycle",
-        "gateway.http.deadline",
-        "gateway.http.request_head",
-        "gateway.http.parsers",
-        "gateway.http.client_connection",
-        "gateway.http.strictness",
-        "gateway.workers",
-    ),
-    (
-        "gateway.dialects.request_body",
-        "gateway.dialects",
-        "gateway.admission.background",
-        "gateway.relay.request_record",
-        "gateway.dialects.prompt_scores",
-        "gateway.admission.death_guard",
-        "gateway.relay.shadow.comparison",
-        "gateway.relay.shadow.journal",
-    ),
-    ("gateway.routing.cold_start", "gateway.routing.retirement"),
-    ("gateway.routing.snapshot_follower",),
-    ("gateway.relay.relay",),
-    ("gateway.relay.direct",),
-    ("gateway.relay.shadow.copies", "gateway.relay.shadow.copy"),
-    ("gateway.relay.fallback",),
-    ("gateway.pipeline",),
-    ("gateway.batches",),
-    ("gateway.endpoints.openapi",),
-    ("gateway.endpoints",),
-    ("gateway.app",),
-    ("gateway.__main__",),
-)
+from launch.setup.rooms import ROOMS, read_modules, room_of, without_detours
+
+MODULES = read_modules(Path(__file__).parents[3])
 SHARED = (
-    "gateway.config.document",
+    "gateway.config",
     "gateway.errors",
-    "gateway.config.launch_lock",
-    "gateway.config.loopback",
-    "gateway.config.process_start",
-    "gateway.config.snapshot",
     "gateway.transactions",
     "gateway.upkeep",
     "gateway.pipeline.compile",
     "gateway.relay.fallback.litellm_loader",
     "gateway.relay.fallback.policy",
 )
-"""What the control plane may know of the gateway: the configuration, whether its pipelines compile,
-what a fallback can be asked and how its library is imported, when a process started, whether a launch
-runs."""
-FILES = sorted([*ROOT.glob("gateway/**/*.py"), *ROOT.glob("launch/**/*.py")])
+"""What the control plane may know of the gateway: the configuration, the snapshot and what stands in a state
+directory, whether pipelines compile, what a fallback can be asked and how its library is imported."""
+BESIDE = ("gateway.errors", "gateway.config", "gateway.client")
+"""What the Python API may know of the gateway: it speaks HTTP to the rest."""
 
 
-def level_of(module: str) -> int | None:
-    for level, names in enumerate(LEVELS):
-        if any(module == name or module.startswith(f"{name}.") for name in names):
-            return level
-    return None
+def within(module: str, rooms: tuple[str, ...]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
 
 
-def imported(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file.name}: write imports in full"
-            assert node.module is not None
-            yield node.module
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_rooms_below_its_own(module: str) -> None:
+    own = room_of(module)
+    assert own or module in ("gateway", "launch"), f"{module} stands in no room of the list"
+    for name in MODULES[module].imports:
+        other = room_of(name)
+        if own and other and other != own:
+            assert ROOMS.index(other) < ROOMS.index(own), f"{module} imports {name}, a room above it"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_imports_run_one_way(file: Path) -> None:
-    module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    own = level_of(module)
-    for name in imported(file):
+@pytest.mark.parametrize("module", MODULES)
+def test_the_two_planes_share_only_what_is_listed(module: str) -> None:
+    for name in MODULES[module].imports:
         if module.startswith("gateway"):
             assert not name.startswith("launch"), f"{module} imports {name}"
-            other = level_of(name)
-            assert own is None or other is None or other <= own, f"{module} imports {name}"
-        elif name.startswith("gateway"):
-            assert name in SHARED, f"{module} imports {name}"
+        elif name.startswith("gateway."):
+            assert within(name, SHARED), f"{module} imports {name}"
+        if within(module, ("gateway.client",)) and name.startswith("gateway."):
+            assert within(name, BESIDE), f"{module} imports {name}"
+
+
+def test_no_two_files_import_each_other() -> None:
+    left = {name: set(module.imports) for name, module in MODULES.items()}
+    while leaves := [name for name, imports in left.items() if not imports & left.keys()]:
+        for name in leaves:
+            del left[name]
+    assert not left, f"these import each other in a circle: {', '.join(left)}"
+
+
+def test_an_arrow_that_a_longer_way_stands_for_is_left_out() -> None:
+    assert without_detours({"app": {"relay", "errors"}, "relay": {"errors"}, "errors": set()}) == {
+        "app": {"relay"},
+        "relay": {"errors"},
+        "errors": set(),
+    }

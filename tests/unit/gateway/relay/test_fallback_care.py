@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.config.document import FallbackConfig
-from gateway.relay.fallback.provider import Provider, ProviderFailed
+from gateway.errors import ProviderFailed
+from gateway.relay.fallback.provider import Provider
 from tests.fakes.fake_engine import Answer
 from tests.support.controlled import controlled
 from tests.support.stack import eventually

@@ -514,7 +514,7 @@ def test_broken_adapter_is_refused_by_name_with_a_mend(kind: str, tmp_path: Path
     assert said in error.mend
     assert mend in error.mend[error.mend.index(said) :]
     assert str(error).isprintable()
-    assert len(str(error)) < 1000
+    assert len(str(error).replace(str(folder), "")) < 1000
 
 
 def test_adapter_that_all_the_broken_ones_are_made_of_is_fine(tmp_path: Path) -> None:

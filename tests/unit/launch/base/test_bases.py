@@ -23,11 +23,11 @@ from launch.base.shape.model_shape import ModelShape, shape_of
 from launch.base.shape.skeleton import Skeleton
 from launch.bench.cli import build_bench_app
 from launch.bench.results.bases import Truth, plan_base, verdict
-from launch.cli.plan import plan_of
 from launch.planning.device_memory import DeviceMemory, named_card
 from launch.planning.findings import errors
 from launch.planning.inputs import Asked
 from launch.planning.plan import MemoryPlan
+from launch.planning.planner import plan_of
 
 ROWS = {
     row["name"]: row

@@ -205,7 +205,8 @@ def test_installed_demo_is_found_without_a_checkout(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert demo_config() == ROOT / CHECKOUT  # an editable install's own
-    monkeypatch.setattr(found_config, "__file__", str(tmp_path / "env" / "launch" / "found_config.py"))
+    here = tmp_path / "env" / "launch" / "planning" / "found_config.py"
+    monkeypatch.setattr(found_config, "__file__", str(here))
     monkeypatch.setattr("launch.planning.found_config.sysconfig.get_path", lambda _: str(tmp_path / "env"))
     placed = tmp_path / "env" / found_config.INSTALLED
     placed.parent.mkdir(parents=True)

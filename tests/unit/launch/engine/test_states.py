@@ -10,7 +10,8 @@ import pytest
 
 from gateway.config.snapshot import EngineStateName, FailureKind
 from launch.engine.failures import blame_of, kind_of, oom_kills
-from launch.engine.states import SETTLED_S, TRANSITIONS, Event, Restarts, after
+from launch.engine.states import TRANSITIONS, Event, after
+from launch.machine.restarts import SETTLED_S, Restarts
 
 
 def test_life_of_an_engine() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.snapshot import EngineStatus, Snapshot
-from launch.engine.states import Restarts
+from launch.machine.restarts import Restarts
 from launch.machine.stack import Program, ending_of, given_up, unused_port
 from tests.unit.launch.machine.test_process import gone
 

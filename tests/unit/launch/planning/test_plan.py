@@ -29,11 +29,11 @@ from launch.base.shape.kv_layout import Storing, lay_out
 from launch.base.shape.model_shape import ModelShape, shape_of
 from launch.base.shape.quantization import quantized_by
 from launch.cli.main import build_app
-from launch.cli.plan import plan_of
 from launch.planning.device_memory import DeviceMemory, main_memory, named_card
 from launch.planning.findings import errors
 from launch.planning.inputs import Asked
 from launch.planning.plan import MemoryPlan
+from launch.planning.planner import plan_of
 from tests.support.adapter_folders import adapter, weights
 
 ROOT = Path(__file__).parents[4]

@@ -182,7 +182,8 @@ def test_missing_node_is_named_with_the_mend(clients: Path, monkeypatch: pytest.
 
 def test_old_python_is_told_what_to_do() -> None:
     code = (
-        "import sys; sys.version_info = (3, 9, 2); from launch import setup_env; sys.exit(setup_env.main([]))"
+        "import sys; sys.version_info = (3, 9, 2); from launch.setup import environment; "
+        "sys.exit(environment.main([]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2

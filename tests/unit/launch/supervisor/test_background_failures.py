@@ -18,7 +18,7 @@ from gateway.routing.replicas import Replicas
 from launch.adapters.versions import Version
 from launch.engine.attached import Attached
 from launch.engine.managed import Managed
-from launch.supervisor.control_api import ControlServer
+from launch.supervisor.control_server import ControlServer
 from tests.fakes.plant import Plant, PlantOptions
 from tests.support.batch_stack import create, line, until
 from tests.support.controlled import controlled

@@ -8,7 +8,7 @@ import json
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from launch.supervisor.control_api import Ending
+from launch.supervisor.control_server import Ending
 
 pytestmark = pytest.mark.anyio
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/adapters", "headers": [], "query_string": b""}
@@ -75,5 +75,5 @@ async def test_whole_answer_is_left_alone() -> None:
 
 
 async def test_client_that_reads_nothing_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launch.supervisor.control_api.LAST_WORD_S", 0.01)
+    monkeypatch.setattr("launch.supervisor.control_server.LAST_WORD_S", 0.01)
     assert await cancelled(_waits, stuck=True) == []

@@ -1,6 +1,8 @@
-"""`/health` (the process is alive) and `/ready` (a real completion worked)."""
+"""`/health` (the process is alive), `/ready` (a real completion worked), `/metrics` (what was counted)."""
 
 from __future__ import annotations
+
+import asyncio
 
 from starlette.types import Receive, Scope, Send
 
@@ -8,7 +10,8 @@ from gateway.admission.api_keys import Keys
 from gateway.admission.limits import Admission
 from gateway.config.snapshot import EngineStatus
 from gateway.endpoints.asgi import Head, send_error, send_json
-from gateway.errors import Unauthorized, Unavailable
+from gateway.errors import RequestError, Unauthorized, Unavailable
+from gateway.metrics.counters import Metrics
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.replicas import Replicas
 
@@ -76,3 +79,30 @@ class Ready:
                 "The engine does not complete a request.", code="engine_unready", retry_after_s=5
             )
         await send_error(send, error, request_id)
+
+
+class MetricsText:
+    """In Prometheus' form. Needs a key where keys are configured, unless `gateway.public_metrics` is set."""
+
+    def __init__(self, keys: Keys, metrics: Metrics, replicas: Replicas, public: bool) -> None:
+        self._keys = keys
+        self._metrics = metrics
+        self._replicas = replicas
+        self._public = public
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = Head(scope["headers"])
+        try:
+            if not self._public:
+                self._keys.principal(head.authorization, head.api_keys)
+        except RequestError as error:
+            await send_error(send, error, head.request_id)
+            return
+        text, content_type = await asyncio.to_thread(self._metrics.render, self._replicas.snapshot.faults)
+        headers = [
+            (b"content-type", content_type.encode()),
+            (b"content-length", b"%d" % len(text)),
+            (b"x-request-id", head.request_id),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": text})

@@ -1,0 +1,21 @@
+"""Which route a key may take."""
+
+from __future__ import annotations
+
+from gateway.admission.api_keys import Principal
+from gateway.errors import Forbidden
+from gateway.routing.table import Route, Table, task_of
+
+
+def permitted_route(table: Table, principal: Principal, model: str) -> Route:
+    """The route of a model that `principal` may call; who may a task may each of its versions.
+
+    Raises ModelNotFound (404), Forbidden (403).
+    """
+    if principal.models is None:
+        return table.find(model)
+    task = task_of(model)
+    if task not in principal.models and task in table.routes:
+        names = ", ".join(principal.visible(table.routes)) or "none"
+        raise Forbidden(f"The key may not call '{model}'. It may call: {names}.", param="model")
+    return table.find(model, principal.models)

@@ -1,0 +1,22 @@
+"""Rooms that can be read at a glance: few files in each, and a word on what the room is for."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+MOST_MODULES = 15
+FOLDERS = sorted(
+    {file.parent for package in ("gateway", "launch") for file in ROOT.glob(f"{package}/**/*.py")}
+)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_a_room_has_few_modules_and_says_what_it_is_for(folder: Path) -> None:
+    modules = [file.name for file in folder.glob("*.py") if not file.name.startswith("__")]
+    assert len(modules) <= MOST_MODULES, f"{len(modules)} modules: which two things are they?"
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    assert said, "its __init__.py says nothing"
