@@ -43,7 +43,7 @@ serve: setup ## serve CONFIG (default: the demo) until Ctrl-C
 test: test-unit test-engine ## run all tests
 
 test-unit: setup ## run the tests that need no engine
-	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q -n auto tests/unit
 
 test-engine: setup ## run the tests on a real vLLM
 	@$(BIN)/python -m launch.base.demo_base
@@ -64,8 +64,9 @@ format: setup ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: setup ## write docs/configuration.md anew
+docs: setup ## write docs/configuration.md and docs/architecture.md anew
 	@$(BIN)/python -m launch.setup.configuration_page
+	@$(BIN)/python -m launch.setup.architecture_page
 
 # torchvision, torchaudio and torchcodec from PyPI break at import beside a CPU torch, and text models need none of them.
 # triton is for GPUs only.
