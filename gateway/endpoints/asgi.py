@@ -16,7 +16,7 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Buffer
 from gateway.endpoints.unpacking import coding_of, unpacked
 from gateway.errors import LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
-from gateway.relay.relay import error_answer
+from gateway.relay.client_side import error_answer
 
 MAPPED_FROM_BYTES = 4 * 1024 * 1024
 """A body of this size or more has pages of its own; getting them took 0.9 ms per MB in a virtual machine."""

@@ -18,7 +18,7 @@ from gateway.endpoints.asgi import Head, send_error
 from gateway.endpoints.resource import Call, Door, JsonDocument, limit_of, page_of
 from gateway.endpoints.uploads import Upload, receive_upload
 from gateway.errors import InvalidRequest, NotFound, PayloadTooLarge, RateLimited, RequestError, Unavailable
-from gateway.relay.relay import until_client_leaves
+from gateway.relay.client_side import until_client_leaves
 
 PATH = "/v1/files"
 PURPOSE = "batch"

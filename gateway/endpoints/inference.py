@@ -20,10 +20,11 @@ from gateway.errors import EngineError, RequestError, internal_error
 from gateway.http.engine_connection import Segments
 from gateway.http.request_cycle import Cycle
 from gateway.metrics.counters import Metrics
+from gateway.relay.client_side import error_answer, send_last_event, until_client_leaves
 from gateway.relay.direct import Lane
 from gateway.relay.fallback.fallbacks import Fallbacks
 from gateway.relay.heartbeat import Heartbeat
-from gateway.relay.relay import UNREACHABLE, Relay, error_answer, send_last_event, until_client_leaves
+from gateway.relay.relay import UNREACHABLE, Relay
 from gateway.relay.request_record import LOW_PRIORITY, Exchange
 from gateway.relay.shadow.copies import Shadow
 from gateway.relay.shadow.copy import Copy, Watched

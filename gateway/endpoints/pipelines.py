@@ -38,8 +38,9 @@ from gateway.pipeline.stages.fallback_caller import FallbackCaller
 from gateway.pipeline.stages.sampling import take_wishes
 from gateway.pipeline.stages.task_calls import TaskCaller
 from gateway.pipeline.system import places
+from gateway.relay.client_side import send_last_event
 from gateway.relay.fallback.fallbacks import Fallbacks
-from gateway.relay.relay import Relay, send_last_event
+from gateway.relay.relay import Relay
 from gateway.relay.request_record import COLD, Exchange, HeaderList, ignored_header
 from gateway.relay.shadow.copies import Shadow
 from gateway.routing.table import Route

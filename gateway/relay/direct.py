@@ -17,7 +17,8 @@ from typing import Protocol
 from gateway.errors import EngineError, RequestError, internal_error
 from gateway.http.engine_connection import Connection, Disconnected, Segments
 from gateway.http.event_stream import EventStream
-from gateway.relay.relay import MAX_ANSWER_BYTES, MAX_ERROR_BYTES, Relay, error_answer, failure_of
+from gateway.relay.client_side import error_answer
+from gateway.relay.relay import MAX_ANSWER_BYTES, MAX_ERROR_BYTES, Relay, failure_of
 from gateway.relay.request_record import Exchange, HeaderList
 from gateway.routing.table import Route
 

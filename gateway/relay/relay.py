@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping
 
-import msgspec
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Send
 
 from gateway.admission.background import Background
 from gateway.admission.death_guard import DeathGuard, Turn
 from gateway.admission.limits import Admission
-from gateway.dialects.dialect import Dialect
 from gateway.errors import EngineError, GatewayTimeout, RequestError, Unavailable, internal_error
 from gateway.http.engine_connection import (
     Connection,
@@ -26,7 +22,8 @@ from gateway.http.engine_connection import (
     Unreachable,
 )
 from gateway.http.event_stream import EventStream
-from gateway.relay.request_record import COLD, Exchange, HeaderList
+from gateway.relay.client_side import send_last_event
+from gateway.relay.request_record import Exchange
 from gateway.routing.replica import Replica
 from gateway.routing.replicas import Replicas
 from gateway.routing.table import Route
@@ -301,11 +298,6 @@ class Relay:
         exchange.finished()
 
 
-async def send_last_event(send: Send, dialect: Dialect, error_body: bytes) -> None:
-    """An error's event, and the proper end of a stream."""
-    await send({"type": "http.response.body", "body": dialect.last_event(error_body), "more_body": False})
-
-
 async def read_whole(connection: Connection) -> bytes:
     """The rest of an answer. Raises EngineError where it is too large or breaks off, GatewayTimeout."""
     answer = await connection.read()
@@ -336,70 +328,3 @@ def failure_of(status: int, text: bytes, request_id: bytes) -> EngineError | Una
     if status == 503:
         return Unavailable("The engine is overloaded.", code="overloaded", retry_after_s=1)
     return EngineError("The engine failed on this request; its log says why.", status=status)
-
-
-def error_answer(
-    error: RequestError, request_id: bytes, dialect: Dialect | None = None, *, cold: bool = False
-) -> tuple[int, HeaderList, bytes]:
-    """An error in the dialect's envelope, without one in OpenAI's: status, headers, body."""
-    body = dialect.error_body(error, request_id) if dialect else msgspec.json.encode(error.envelope)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", request_id),
-    ]
-    if dialect is not None:
-        headers += dialect.id_headers(request_id)
-    if cold:
-        headers.append(COLD)
-    if error.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % error.retry_after_s))
-    return error.status, headers, body
-
-
-class _Client(Protocol):
-    """What this project's own server says of the client (`request_cycle.Cycle`)."""
-
-    task: asyncio.Task[None] | None
-
-    def on_leave(self, leave: Callable[[], None]) -> None: ...
-
-
-async def until_client_leaves(work: Awaitable[None], scope: Scope, receive: Receive) -> bool:
-    """Run `work` to its end, or cancel it when the client leaves; False when it left.
-
-    The cancellation can only arrive while `work` is suspended, so it is always `work` that sees it. The own
-    server tells of a client that leaves; under another, `receive` does, since after a request's body it
-    returns only at the disconnect.
-    """
-    extensions = scope.get("extensions")
-    client: _Client | None = extensions.get("gateway.client") if extensions else None
-    running = client.task if client is not None else asyncio.current_task()
-    assert running is not None
-    left = over = False
-
-    def leave(_: asyncio.Future[Message] | None = None) -> None:
-        nonlocal left
-        if not over:
-            left = True
-            running.cancel()
-
-    gone: asyncio.Future[Message] | None = None
-    if client is not None:
-        client.on_leave(leave)
-    else:
-        gone = asyncio.ensure_future(receive())
-        gone.add_done_callback(leave)
-    try:
-        await work
-    except asyncio.CancelledError:
-        if not left:
-            raise
-        running.uncancel()
-        return False
-    else:
-        return True
-    finally:
-        over = True
-        if gone is not None:
-            gone.cancel()

@@ -22,7 +22,7 @@ from gateway.errors import NOT_JSON, LoraGatewayError, RequestError, Unavailable
 from gateway.http.engine_connection import Owner, Timeouts
 from gateway.http.engine_pool import Upstream
 from gateway.routing.replica import PROBE_S, EngineModel, Replica, address_of
-from gateway.routing.table import Loaded, Route, Table, build_table
+from gateway.routing.table import Loaded, Route, Table, build_table, versions_of
 
 logger = logging.getLogger("gateway.routing.replicas")
 
@@ -328,7 +328,7 @@ class Replicas:
         self._leaving = tuple(replica for replica in kept if replica not in replicas)
         self._only = replicas[0] if len(replicas) == 1 else None
         self.table = build_table(
-            self._config, loaded, reasons, _versions(snapshot, everything, bool(replicas))
+            self._config, loaded, reasons, versions_of(snapshot, everything, bool(replicas))
         )
         self.snapshot = snapshot
         for replica in former.values():
@@ -384,20 +384,6 @@ class Replicas:
                 await replica.describe()
         except (RequestError, TimeoutError, *NOT_JSON, LookupError, TypeError) as error:
             logger.warning("the engine on %s does not list its models: %s", replica.upstream.address, error)
-
-
-def _versions(snapshot: Snapshot, loaded: frozenset[str], running: bool) -> dict[str, bool]:
-    """The versions that may be asked for by their ids, and whether an engine has them.
-
-    None that is to be unloaded: it would never be at rest. While no engine runs, those that one would load.
-    """
-    return {
-        version.id: version.id in loaded
-        for task in snapshot.tasks.values()
-        for version in task.versions
-        if version.id not in snapshot.retiring
-        and (version.id in loaded or (not running and version.state != "failed"))
-    }
 
 
 def _stopped(engine: EngineStatus) -> EngineStatus:

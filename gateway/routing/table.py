@@ -12,6 +12,7 @@ from types import MappingProxyType
 import msgspec
 
 from gateway.config.document import Config, FallbackConfig, JsonObject
+from gateway.config.snapshot import Snapshot
 from gateway.errors import ModelNotFound
 
 
@@ -178,3 +179,17 @@ def _route(
     model = msgspec.Raw(msgspec.json.encode(adapter_id))
     adapter_bytes = (adapter_id or "").encode()
     return Route(name, kind, contract, adapter_id, about, model, name.encode(), adapter_bytes, (), reason)
+
+
+def versions_of(snapshot: Snapshot, loaded: frozenset[str], running: bool) -> dict[str, bool]:
+    """The versions that may be asked for by their ids, and whether an engine has them.
+
+    None that is to be unloaded: it would never be at rest. While no engine runs, those that one would load.
+    """
+    return {
+        version.id: version.id in loaded
+        for task in snapshot.tasks.values()
+        for version in task.versions
+        if version.id not in snapshot.retiring
+        and (version.id in loaded or (not running and version.state != "failed"))
+    }

@@ -23,9 +23,9 @@ from gateway.dialects.responses.dialect import RESPONSES
 from gateway.dialects.responses.from_chat import ResponseRendering
 from gateway.errors import NOT_JSON, ProviderFailed, RequestError
 from gateway.metrics.counters import Metrics
+from gateway.relay.client_side import send_last_event
 from gateway.relay.fallback.policy import Unable, covers, question, reason_of
 from gateway.relay.fallback.provider import Provider
-from gateway.relay.relay import send_last_event
 from gateway.relay.request_record import Exchange, HeaderList
 from gateway.routing.table import Route
 

@@ -89,7 +89,7 @@ def test_longer_context_than_is_planned_for_unasked_is_said(folder: Path) -> Non
     ("named", "model"),
     [
         ("owner/model-7b", "owner/model-7b"),
-        ("/root/.cache/huggingface/hub/models--owner--model-7b/snapshots/ab12", "owner/model-7b"),
+        ("/home/me/.cache/huggingface/hub/models--owner--model-7b/snapshots/ab12", "owner/model-7b"),
         ("SmolLM2-135M-Instruct", "demo:smollm2-135m-instruct"),
     ],
 )
