@@ -21,9 +21,9 @@ pytestmark = pytest.mark.engine
 DOCUMENT = ROOT / "docs/adding-an-adapter.md"
 TASK = "relationship"
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.M | re.S)
-DATA = re.compile(r"python -m launch\.tasks_data (\w+) .*> (\S+)")
+DATA = re.compile(r"python -m launch\.training\.data\.tasks (\w+) .*> (\S+)")
 SHORTER = (
-    (re.compile(r"(python -m launch\.tasks_data \w+)"), r"\1 --count 300"),
+    (re.compile(r"(python -m launch\.training\.data\.tasks \w+)"), r"\1 --count 300"),
     (re.compile(r"--max-minutes \S+"), "--max-minutes 0.1"),
     (re.compile(r"lora-gateway evaluate"), "lora-gateway evaluate --limit 8"),
 )
