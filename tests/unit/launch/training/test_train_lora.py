@@ -198,7 +198,7 @@ def test_a_stopped_training_says_what_is_kept() -> None:
 def test_ctrl_c_keeps_what_was_learned_and_says_so(base: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     options = ["--task", "colour", "--data", str(data), "--base", str(base), "--output", str(output)]
-    command = [sys.executable, "-m", "launch.training.command", *options, "--steps", "1000000"]
+    command = [sys.executable, "-m", "launch.train_lora", *options, "--steps", "1000000"]
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True
     ) as child:
