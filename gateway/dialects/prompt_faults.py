@@ -76,7 +76,7 @@ def _faults(form: Form, key: str, prompt: JsonValue, *, media: bool) -> Iterator
             continue
         kind = message.get("type", "message")
         if form == "responses" and kind != "message":
-            if kind not in ITEMS:
+            if not isinstance(kind, str) or kind not in ITEMS:
                 yield f"{place}.type", f"'{place}.type' is {_shown(kind)}, which is not known here"
             continue
         yield from _message(form, place, message, media=media)
@@ -115,7 +115,7 @@ def _part(form: Form, place: str, part: JsonValue, role: str, *, media: bool) ->
     elif isinstance(kind, str) and any(name in kind for name in MEDIA):
         if media:
             yield place, f"'{place}' is of type {_shown(kind)}, and the base reads text alone; leave it out"
-    elif kind not in OWN[form]:
+    elif not isinstance(kind, str) or kind not in OWN[form]:
         yield f"{place}.type", f"'{place}.type' is {_shown(kind)}; a text part is {example}"
     elif kind in TEXT[form] and kind != "thinking" and not isinstance(part.get(_field(kind)), str):
         yield f"{place}.{_field(kind)}", f"'{place}.{_field(kind)}' must be text"

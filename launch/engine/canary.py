@@ -168,17 +168,27 @@ def mistaken_for(answer: Score, model: str, alone: Mapping[str, Score]) -> str:
     """The other model whose answer this is, or empty.
 
     A batch of another size may round otherwise: it is another's where it is that one's to the digit, or so
-    much nearer to it that rounding cannot have moved it there.
+    much nearer to it that rounding cannot have moved it there. One adapter under two tasks is no other model:
+    nothing tells them apart, and nothing need.
     """
     for part, mine in enumerate(answer.parts):
         own = alone[model].parts[part]
-        others = {name: score.parts[part] for name, score in alone.items() if score.parts[part] != own}
+        others = {
+            name: score.parts[part]
+            for name, score in alone.items()
+            if score.parts[part] != own and content_of(name) != content_of(model)
+        }
         if mine == own or not others:
             continue
         nearest = min(others, key=lambda name: distance(mine, others[name]))
         if CLEAR * distance(mine, others[nearest]) < distance(mine, own):
             return nearest
     return ""
+
+
+def content_of(model: str) -> str:
+    """The digest in an adapter's id, which two tasks of one adapter share; the base's own name."""
+    return model.rpartition("@")[2]
 
 
 def _batches(models: Sequence[str]) -> Iterator[Sequence[str]]:

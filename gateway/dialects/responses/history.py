@@ -109,7 +109,7 @@ def _read(item: JsonObject, where: str) -> tuple[list[JsonValue], list[str]]:
     if isinstance(kind, str) and kind in AS_TEXT:
         said = AS_TEXT[kind](item)
         return said, [] if said else [where]
-    if kind in UNREADABLE:
+    if isinstance(kind, str) and kind in UNREADABLE:
         return [], [where]
     if kind == "reasoning" and item.get("encrypted_content") is not None:
         open_item = {name: held for name, held in item.items() if name != "encrypted_content"}

@@ -66,6 +66,8 @@ SHELL = {"type": "local_shell_call", "call_id": "c", "action": {"type": "exec", 
         ),
         ({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}, None, []),
         ({"type": "made_up"}, None, []),
+        ({"type": ["web_search_call"]}, None, []),
+        ({"type": {"web_search_call": 1}}, None, []),
     ],
 )  # fmt: skip
 def test_items(tmp_path: Path, item: dict[str, Any], kept: list[Any] | None, named: list[str]) -> None:

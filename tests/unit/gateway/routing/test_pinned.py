@@ -10,9 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.admission.api_keys import Principal
 from gateway.client.errors import AdapterNotLoaded
 from gateway.client.model_list import Catalogue, Entry
 from gateway.config.snapshot import Snapshot, VersionStatus
+from gateway.errors import Forbidden
+from gateway.routing.permission import permitted_route
 from gateway.routing.table import build_table
 from tests.support.stack import Stack, config_of, eventually, stack
 
@@ -123,6 +126,15 @@ def test_version_of_what_is_no_task_is_not_pinned(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     table = build_table(config, {}, None, {"base@aaaaaaaaaaaa": True, "gone@aaaaaaaaaaaa": True, NEW: True})
     assert list(table.pinned) == [NEW]
+
+
+def test_base_whose_name_holds_an_at_is_no_version_of_a_task(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    config = config.model_copy(update={"base": config.base.model_copy(update={"name": "naming@base"})})
+    table = build_table(config, {}, None, {NEW: True})
+    assert permitted_route(table, Principal("b", frozenset({"naming@base"})), "naming@base").kind == "base"
+    with pytest.raises(Forbidden):
+        permitted_route(table, Principal("n", frozenset({"naming"})), "naming@base")
 
 
 def test_python_client_takes_a_version_of_a_task_it_knows() -> None:

@@ -178,6 +178,20 @@ def test_models_of_the_same_weights_cannot_be_mixed_up() -> None:
     prove_mixed(engine, {"base": BASE, "one@1": NAMING, "other@1": NAMING})
 
 
+def test_one_adapter_under_two_tasks_is_no_mix_up_however_it_rounds() -> None:
+    rounded = Score(
+        tuple(value + 1e-4 for value in NAMING.read), tuple(value + 1e-4 for value in NAMING.written)
+    )
+    one, other = "one@abc", "other@abc"
+    engine = Engine({("base", ""): BASE, (one, ""): rounded, (other, ""): NAMING})
+    prove_mixed(engine, {"base": BASE, one: NAMING, other: rounded})
+    with pytest.raises(EngineFailure, match="answers as other@def does"):
+        prove_mixed(
+            Engine({("base", ""): BASE, (one, ""): rounded, ("other@def", ""): NAMING}),
+            {"base": BASE, one: NAMING, "other@def": rounded},
+        )
+
+
 def test_what_is_said_of_an_adapter_without_effect_is_true() -> None:
     with pytest.raises(ConfigError) as raised:
         prove(engine_of(BASE, 1.0))
