@@ -116,7 +116,7 @@ class RequestError(LoraGatewayError):
 
     @property
     def envelope(self) -> dict[str, dict[str, str | None]]:
-        """OpenAI's error envelope."""
+        """The body of the answer in OpenAI's form: `error` with `message`, `type`, `param` and `code`."""
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 

@@ -15,7 +15,7 @@ LOOK_EVERY_S = 0.05
 
 
 class Background:
-    """Beside an Admission."""
+    """Places beside an Admission's bounds, for requests that no client waits for."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -28,6 +28,6 @@ class Background:
         admission.held += 1
 
     def leave(self, adapter_id: str | None) -> None:
-        """Give the place back."""
+        """Give the place of one `enter` back, with the adapter it was entered with."""
         self._admission.held -= 1
         self._admission.leave_beside(adapter_id)

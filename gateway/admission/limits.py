@@ -24,7 +24,7 @@ def _nowhere() -> bool:
 
 
 class Gate:
-    """One task's places."""
+    """One task's places: how many requests are in flight and waiting, and how many may be."""
 
     __slots__ = ("in_flight", "lanes", "max_in_flight", "max_waiting", "task", "waiting")
 

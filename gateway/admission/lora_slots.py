@@ -98,7 +98,7 @@ class Slots:
         return True
 
     def leave(self, adapter_id: str) -> None:
-        """A request has ended."""
+        """One of its requests has ended; idle, it is evicted where there are more residents than slots."""
         resident = self.residents.get(adapter_id)
         if resident is None or not resident.in_flight:
             return

@@ -65,7 +65,7 @@ class Suspects:
 
     @property
     def is_unsure(self) -> bool:
-        """Whether there are suspects."""
+        """Whether any request is remembered as fallen with a process, or recorded and not condemned."""
         return bool(self._fallen) or any(not record.condemned for record in self.records.values())
 
     def fell(self, process: str, digest: str, now: float, *, answered: bool) -> Records:
@@ -124,7 +124,7 @@ class Suspects:
 
 
 def merged(one: Records, other: Records) -> Records:
-    """What both know."""
+    """The records of both; where both have a digest, the two are put together."""
     return one | {
         digest: _both(one[digest], record) if digest in one else record for digest, record in other.items()
     }

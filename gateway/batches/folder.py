@@ -30,7 +30,7 @@ class Folder:
         self._uploads = self.root / "uploads"
 
     def make(self) -> None:
-        """Raises OSError."""
+        """Create the folders that are missing, for their owner alone (mode 700). Raises OSError."""
         for folder in (self.root, self._files, self._uploads):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 

@@ -17,7 +17,7 @@ MOST_ANSWER_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What came back."""
+    """The answer to one request: its HTTP status and body, and how many seconds to wait before a retry."""
 
     status: int
     body: bytes

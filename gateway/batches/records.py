@@ -55,7 +55,7 @@ class FileRecord:
     expires_at: int
 
     def document(self) -> Document:
-        """OpenAI's `file` object."""
+        """OpenAI's `file` object of this record, as `/v1/files` shows it."""
         return {
             "id": self.id,
             "object": "file",
@@ -114,7 +114,7 @@ class BatchRecord:
     cancelled_at: int | None = None
 
     def document(self) -> Document:
-        """OpenAI's `batch` object."""
+        """OpenAI's `batch` object of this record, with its counts and its usage."""
         errors = None if self.errors is None else {"object": "list", "data": json.loads(self.errors)}
         return {
             "id": self.id,

@@ -32,7 +32,7 @@ class Writer:
         await written
 
     async def put_all(self, results: Sequence[Result]) -> None:
-        """As `put`, of several."""
+        """Returns once all are on disk. Cancelled, they are written all the same, as with `put`."""
         await asyncio.gather(*(self.put(result) for result in results))
 
     async def drain(self) -> None:

@@ -49,7 +49,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Completion:
-    """What an answer says."""
+    """An answer's text, and why it ended where that was said."""
 
     text: str
     finish_reason: str | None

@@ -78,7 +78,7 @@ class Core:
 
     @property
     def target(self) -> Target:
-        """Raises NotConfigured."""
+        """The gateway that calls go to. Raises NotConfigured before there is one."""
         return self.link.target
 
     @property

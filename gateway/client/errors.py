@@ -54,7 +54,7 @@ class AlreadyConfigured(ClientError):
 
 
 class InvalidArgument(ClientError, ValueError):
-    """`name` is the argument."""
+    """An argument cannot be used; `name` says which, the message also why."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name}: {problem}")

@@ -184,7 +184,7 @@ class ModelManager(_Manager):
         return [concepts.named(one, model.generate_text(concepts.naming_prompt(one))) for one in groups]
 
     def get_model_status_sync(self, name: str) -> ModelStatus:
-        """`get_model_status` for plain code."""
+        """`get_model_status` for plain code: blocks until the gateway has answered."""
         link = self._core.link
         catalogue, health, metrics = link.catalogue(), link.ask(HEALTH), link.text(METRICS)
         return status_of(name, catalogue, health, metrics)
@@ -220,7 +220,7 @@ class AsyncModelManager(_Manager):
             return [concepts.named(one, name) for one, name in zip(groups, names, strict=True)]
 
     async def close(self) -> None:
-        """As `ModelManager.close`."""
+        """As `ModelManager.close`, in a thread, so that the event loop is not held up."""
         await asyncio.to_thread(self._core.close)
 
 
@@ -240,7 +240,7 @@ HEALTH, METRICS = Call("/health"), "/metrics"
 
 
 def concepts_read(text: str) -> list[Concept]:
-    """Raises OutputInvalid."""
+    """The concepts in an answer of the pipeline. Raises OutputInvalid where they cannot be read."""
     try:
         return concepts.concepts_of(text)
     except ValueError as error:

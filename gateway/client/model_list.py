@@ -14,7 +14,7 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class Entry:
-    """One public model name."""
+    """One public model name, of what kind it is and whether it is loaded."""
 
     id: str
     kind: str
@@ -41,7 +41,7 @@ class Catalogue:
         return [one.id for one in self.entries.values() if one.kind == "task" and one.loaded]
 
     def model(self, name: str) -> Entry:
-        """Raises AdapterNotLoaded."""
+        """The entry of a name. Raises AdapterNotLoaded for an unknown one, or a task that is not loaded."""
         entry = self.entries.get(name) or self._version(name)
         if entry is None and name == BASE:
             entry = self.base

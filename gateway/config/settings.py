@@ -276,7 +276,7 @@ class AdaptersConfig(_Strict):
 
 
 class BatchesConfig(_Strict):
-    """`/v1/files` and `/v1/batches`."""
+    """Files and batches of requests, at `/v1/files` and `/v1/batches`."""
 
     enabled: bool = Field(True, description="false: neither route answers and nothing is run")
     max_file_bytes: Positive = Field(256 * 1024**2, description="largest file that may be uploaded")

@@ -35,7 +35,7 @@ _decode_number = msgspec.json.Decoder(int | None).decode
 
 
 class Limits:
-    """What the configuration allows."""
+    """The bounds that a request's parameters are held against, as the configuration has them."""
 
     __slots__ = (
         "_configured",
@@ -144,12 +144,12 @@ def count(bound: str, least: int = 1) -> Rule:
 
 
 def flag(key: str, fields: Fields, limits: Limits) -> None:
-    """True, false or null."""
+    """A rule: the field must be true, false or null. Raises InvalidRequest."""
     flag_field(fields, key)
 
 
 def text(key: str, fields: Fields, limits: Limits) -> None:
-    """A string or null."""
+    """A rule: the field must be a string or null. Raises InvalidRequest."""
     if not bytes(fields[key]).startswith((b'"', b"null")):
         raise InvalidRequest(f"'{key}' must be a string.", param=key)
 

@@ -63,7 +63,7 @@ def texts_of(content: JsonValue, kinds: Sequence[str], names: Container[str]) ->
 
 
 def content_of(texts: list[str]) -> JsonValue:
-    """A chat message's content."""
+    """A chat message's content: the one text itself, several as parts, empty for none."""
     if len(texts) > 1:
         return [{"type": "text", "text": text} for text in texts]
     return texts[0] if texts else ""

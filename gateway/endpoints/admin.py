@@ -104,7 +104,7 @@ class Administration:
 
 
 class AdminCommand:
-    """One of `COMMANDS`."""
+    """The endpoint of one of `COMMANDS`: checks the key and hands the request to the control plane."""
 
     def __init__(self, command: Command, administration: Administration) -> None:
         self._command = command

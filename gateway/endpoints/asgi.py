@@ -155,7 +155,7 @@ async def _collect(head: Head, piece: bytes, receive: Receive, bounds: GatewayCo
 
 
 def check_size(body_bytes: int, bounds: GatewayConfig) -> None:
-    """Raises PayloadTooLarge (413)."""
+    """Raises PayloadTooLarge (413) where a body has more than `gateway.max_body_bytes`."""
     if body_bytes > bounds.max_body_bytes:
         raise _too_large(bounds)
 
@@ -171,7 +171,7 @@ async def send_json(
     status: int = 200,
     extra: list[tuple[bytes, bytes]] | None = None,
 ) -> None:
-    """One JSON answer."""
+    """Send a document as one whole JSON answer, with its request id and the `extra` headers."""
     body = msgspec.json.encode(document)
     headers = [
         (b"content-type", b"application/json"),

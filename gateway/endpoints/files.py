@@ -32,7 +32,7 @@ KNOWN_FIELDS = ("file", "purpose", "expires_after[anchor]", "expires_after[secon
 
 
 class Files:
-    """Every route of files."""
+    """The routes of files: upload and list, show and delete, and a file's content."""
 
     def __init__(self, keys: Keys, library: Library) -> None:
         self._keys = keys

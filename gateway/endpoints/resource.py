@@ -78,7 +78,7 @@ class Door:
 
 
 def limit_of(query: Mapping[str, str], default: int, most: int) -> int:
-    """Raises InvalidRequest."""
+    """The query's `limit`, else `default`. Raises InvalidRequest unless it is from 1 to `most`."""
     text = query.get("limit")
     if text is None:
         return default

@@ -50,7 +50,7 @@ async def unpacked(coding: str, body: Buffer, most_bytes: int) -> Buffer:
 
 
 def unpack(coding: str, body: Buffer, most_bytes: int) -> Buffer:
-    """As `unpacked`, at once."""
+    """As `unpacked`, but in the calling thread, which it holds up until it is done."""
     found: Buffer
     if coding == "zstd":
         found = _zstd(body, most_bytes)

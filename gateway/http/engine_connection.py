@@ -80,7 +80,7 @@ class ConnectTimeout(GatewayTimeout):
 
 
 class Owner(Protocol):
-    """Who keeps connections (`engine_pool.Upstream`)."""
+    """What a connection needs of who keeps it (`engine_pool.Upstream`)."""
 
     process: str
     """The engine's process that listens there; empty where that is not known."""
@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Read from the engine again after `pause`; its silence is counted from now. Else nothing happens."""
         if self._paused and not self.closed and self._transport is not None:
             self._paused = False
             self._last_data = self._loop.time()

@@ -62,7 +62,7 @@ class Upstream:
         return connection
 
     async def get(self, path: bytes) -> Connection:
-        """GET, otherwise as `exchange`."""
+        """GET a path and wait for the head of the answer, with the duties and errors of `exchange`."""
         return await self._exchange(b"GET " + path + self._get, ())
 
     async def ask(self, method: bytes, path: bytes, body: bytes) -> Connection:

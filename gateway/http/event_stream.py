@@ -22,7 +22,7 @@ _DATA = re.compile(rb"^data:(.*)$", re.M)
 
 
 class Usage(msgspec.Struct):
-    """Tokens of one answer."""
+    """How many tokens the prompt and the completion of one answer have."""
 
     prompt_tokens: int = 0
     completion_tokens: int | None = 0

@@ -73,7 +73,7 @@ class ChunkSizes:
         self._over = False
 
     def feed(self, data: bytes) -> None:
-        """Raises PayloadTooLarge (413)."""
+        """Look at the next bytes. Raises PayloadTooLarge (413) where they announce what cannot fit."""
         start = 0
         while not self._over:
             passed = min(self._skip_bytes, len(data) - start)

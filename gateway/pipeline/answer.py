@@ -13,7 +13,7 @@ Shape = Literal["chat", "text"]
 
 
 def chat_completion(answer_id: str, created: int, model: str, result: Result) -> JsonObject:
-    """A `chat.completion`."""
+    """A whole answer as OpenAI's `chat.completion` with one choice; `created` is unix seconds."""
     message: JsonObject = {"role": "assistant", "content": result.text}
     choice: JsonObject = {
         "index": 0,

@@ -36,7 +36,7 @@ class Rendering(ABC):
 
     @abstractmethod
     def event(self, event: Piece | Done) -> list[JsonObject]:
-        """What one event becomes."""
+        """The documents to send for one event of the answer, in their order."""
 
     def encoded(self, events: list[JsonObject]) -> bytes:
         """Server-sent events; those that have a type are named by it."""
@@ -74,7 +74,7 @@ class CompletionRendering(Rendering):
 
 
 class MessageRendering(Rendering):
-    """Anthropic's message."""
+    """An answer as Anthropic's message, whole or as the events of a stream."""
 
     def whole(self, result: Result) -> JsonObject:
         message = self._message(_message_usage(result.usage))

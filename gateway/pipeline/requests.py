@@ -40,7 +40,7 @@ def _only_text(value: JsonValue) -> bool:
 
 
 def from_response(body: JsonObject) -> JsonObject:
-    """Of `/v1/responses`. Raises InvalidRequest."""
+    """The chat that a body of `/v1/responses` asks for. Raises InvalidRequest where a chat cannot say it."""
     chat = _without_what_asks_nothing(body)
     given = chat.pop("input", None)
     messages: list[JsonValue] = []
@@ -85,7 +85,7 @@ def place_in_response(index: int, asked: JsonObject) -> str:
 
 
 def from_message(body: JsonObject) -> JsonObject:
-    """Of `/v1/messages`. Raises InvalidRequest."""
+    """The chat that a body of `/v1/messages` asks for. Raises InvalidRequest where a chat cannot say it."""
     chat = _without_what_asks_nothing(body)
     if "output_config" in chat:
         chat[FORMAT] = _format_of(chat.pop("output_config"), "output_config")
@@ -113,7 +113,7 @@ def told_of_message(error: InvalidRequest, asked: JsonObject) -> InvalidRequest:
 
 
 def place_in_message(index: int, asked: JsonObject) -> str:
-    """As `place_in_response`."""
+    """What a client of `/v1/messages` calls the chat's message at `index`: `system` or `messages[i]`."""
     index -= bool(asked.get("system"))
     return "system" if index < 0 else f"messages[{index}]"
 

@@ -46,7 +46,7 @@ OnList = Callable[[Fan, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text of the answer."""
+    """A piece of the answer's text, to be put behind those before it."""
 
     text: str
 
@@ -61,7 +61,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A whole answer."""
+    """A whole answer: its text, what it took, and why it ended."""
 
     text: str
     usage: JsonObject

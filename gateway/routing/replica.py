@@ -57,7 +57,7 @@ class Replica:
         self.ejected_until = now + min(EJECTED_S * 2 ** (self.failures - 1), LONGEST_EJECTED_S)
 
     def answered(self) -> None:
-        """It is well."""
+        """The engine has answered: its failures are forgotten, and it is ejected no longer."""
         self.failures = 0
         self.ejected_until = 0.0
 

@@ -95,7 +95,7 @@ class Replicas:
         return base.max_model_len if base else None
 
     async def stop(self) -> None:
-        """Close idle connections."""
+        """Cancel the looks and proofs under way, and close the idle connections to every replica."""
         tasks = [*self._asking, *([self._proving] if self._proving else [])]
         for task in tasks:
             task.cancel()

@@ -33,7 +33,7 @@ class Retirement:
         self._gone_since: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Look every `LOOK_EVERY_S` seconds, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             self.look()

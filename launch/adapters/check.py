@@ -39,7 +39,7 @@ MAX_HEADER_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Adapter:
-    """One task's adapter, checked."""
+    """One task's adapter, checked: its id, where it lies, its rank and size, and what is to be warned of."""
 
     task: str
     id: str  # <task>@<12 hex digits>, the name that the engine knows

@@ -56,7 +56,7 @@ SMOLLM2 = Source(
 
 
 def cache_dir() -> Path:
-    """`LORA_GATEWAY_CACHE`, or ~/.cache/lora-gateway."""
+    """Where downloads are kept: `LORA_GATEWAY_CACHE`, or ~/.cache/lora-gateway. It need not exist yet."""
     chosen = os.environ.get("LORA_GATEWAY_CACHE")
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "lora-gateway"
 

@@ -38,7 +38,7 @@ BEST_FIRST: tuple[EngineStateName, ...] = (
 
 
 def build_app() -> typer.Typer:
-    """Every command."""
+    """The `lora-gateway` command with every one of its subcommands."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(described)
     app.command("init")(init_command)

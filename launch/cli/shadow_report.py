@@ -67,7 +67,7 @@ class ShadowReport:
     """Why copies failed, the most frequent first."""
 
     def lines(self) -> list[str]:
-        """For a terminal."""
+        """The report for a terminal, line by line; what is not known is left out."""
         answered = self.same + self.different
         lines = [f"shadow {self.candidate}: {answered} copies answered, {self.failed} failed"]
         if self.same_share is not None:

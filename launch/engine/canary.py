@@ -29,7 +29,7 @@ LONGEST = 3 * MOST_ROUNDS
 
 @dataclass(frozen=True)
 class Subject:
-    """One adapter to prove."""
+    """One adapter to prove: where it lies, its id, and the system prompt to ask it with."""
 
     key: str  # its key in the configuration, or the command's word for it
     path: str

@@ -45,7 +45,7 @@ def call(url: str, body: Mapping[str, object] | None = None, timeout_s: float = 
 
 
 def is_healthy(url: str) -> bool:
-    """Whether /health answers 200."""
+    """Whether the engine's /health answers without an error within 5 s; blocking."""
     try:
         call(f"{url}/health", timeout_s=5)
     except EngineFailure:
@@ -100,7 +100,7 @@ def sleep_engine(url: str) -> None:
 
 
 def wake_engine(url: str) -> None:
-    """Raises EngineFailure."""
+    """Have a sleeping engine wake up; blocking. Raises EngineFailure where it refuses or is not there."""
     call(f"{url}/wake_up", {})
 
 

@@ -90,7 +90,7 @@ class Residents:
         self.proved_together = True
 
     def unload(self, adapter_id: str) -> None:
-        """Raises EngineFailure."""
+        """Unload an adapter, then forget its proof or failure. Raises EngineFailure and forgets nothing."""
         self._door.unload(self.url, adapter_id)
         self.proven.pop(adapter_id, None)
         self.failed.pop(adapter_id, None)

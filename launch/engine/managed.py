@@ -95,7 +95,7 @@ class Managed(Keeper):
         self._demand.set()
 
     async def run(self) -> None:
-        """Until `halt`."""
+        """Keep the engine running while it is wanted, again after each failure, until `halt`."""
         while not self._halted:
             if self.status.state != "failed" or self.status.next_try_at is None:
                 await self._demand.wait()

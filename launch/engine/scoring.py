@@ -34,7 +34,7 @@ WRITTEN_ALONE = 24
 
 @dataclass(frozen=True)
 class Score:
-    """Log-probabilities."""
+    """Log-probabilities that a model gives to what it reads and to what it writes."""
 
     read: tuple[float, ...]
     """Of the text's tokens behind the first; empty where the engine may not be asked for them."""

@@ -34,7 +34,7 @@ class Watchdog:
             await self.look()
 
     async def look(self) -> None:
-        """One look. Raises Hang."""
+        """Probe once. Raises Hang where no answer comes in time and no progress was seen meanwhile."""
         before = await self._progress()
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -265,7 +265,7 @@ def _check_memory(report: Report, config: Config, running: bool, given: DeviceMe
 
 
 def facts(report: Report) -> dict[str, object]:
-    """For `--json`."""
+    """The report as the JSON document that `--json` prints."""
     config = report.config
     return {
         "ok": report.ok,

@@ -98,7 +98,7 @@ class MemoryPlan:
 
 
 def draft(inputs: Inputs) -> MemoryPlan:
-    """The table alone."""
+    """The plan with its rows, budget, cache and slot size, but without recommendations and findings."""
     rows, outside = (_card_rows if inputs.engine.gpu else _main_rows)(inputs)
     engine = inputs.engine
     budget = budget_bytes(inputs)

@@ -18,7 +18,7 @@ ADAPTERS_SHOWN = 8
 
 
 def show(plan: MemoryPlan, console: Console) -> None:
-    """Print everything."""
+    """Print the whole plan: base, device, the tables, the summary and the findings."""
     inputs = plan.inputs
     device, engine = inputs.device, inputs.engine
     cards = f" x {engine.tensor_parallel}" if engine.tensor_parallel > 1 else ""
@@ -32,7 +32,7 @@ def show(plan: MemoryPlan, console: Console) -> None:
 
 
 def show_findings(findings: Sequence[Finding], console: Console) -> None:
-    """One line each."""
+    """Print one line for each finding, in the colour of its level."""
     for finding in findings:
         line = Text(f"{finding.level}: ", style=COLOURS[finding.level])
         console.print(line.append(f"{finding.key}: {finding.text}", style="default"), soft_wrap=True)

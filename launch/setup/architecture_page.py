@@ -31,7 +31,7 @@ PLANE_GAP = 60
 
 
 def page(modules: Mapping[str, Module]) -> str:
-    """The whole document."""
+    """The page as Markdown: its head, then the rooms of each package."""
     return "\n".join([HEAD, *(_package(package, modules) for package in PACKAGES)])
 
 
@@ -115,7 +115,7 @@ def _arrow(above: tuple[int, int], below: tuple[int, int]) -> str:
 
 
 def main() -> None:
-    """Write both anew."""
+    """Read the modules and write the page and the drawing anew."""
     modules = read_modules(ROOT)
     PAGE.write_text(page(modules), encoding="utf-8")
     DRAWING.write_text(drawing(modules), encoding="utf-8")

@@ -40,7 +40,7 @@ NAMED = {"tasks": "<task>", "pipelines": "<pipeline>", "keys": "<name>"}
 
 
 def page() -> str:
-    """The whole document."""
+    """The page as Markdown: its head, then one section for each part of the configuration."""
     sections: Sections = [("", Config), *section_models("", Config)]
     return "\n".join([HEAD, *(_section(path, model) for path, model in sections)])
 

@@ -164,7 +164,10 @@ class Intake:
         return version, adapter.warnings
 
     async def promote(self, task: str, adapter_id: str | None) -> None:
-        """Raises NotFound, Refused, EngineFailure."""
+        """The candidate, or the version named, gets every request once each running engine has loaded it.
+
+        Raises NotFound, Refused, EngineFailure.
+        """
         async with self._alone(task):
             after = promote(self._known(task), adapter_id, time.time())
             active = after.active
@@ -182,7 +185,10 @@ class Intake:
             self._commit(after, keep_previous=True)
 
     async def remove(self, task: str, adapter_id: str | None) -> None:
-        """Raises NotFound, Refused."""
+        """Remove the version named, or the whole task where none is named or it is the only one.
+
+        Raises NotFound, and Refused where requests go to the version or a pipeline has the task as a stage.
+        """
         async with self._alone(task):
             after = remove_version(self._known(task), adapter_id, time.time())
             if after is not None:

@@ -93,7 +93,7 @@ class Store:
             self._db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
     def changes(self) -> Changes:
-        """Everything that commands changed."""
+        """All that commands changed and that is kept: tasks with their versions, and what was removed."""
         versions: dict[str, list[Version]] = {}
         rows = self._db.execute(
             "SELECT task, id, path, weight, rank, size_bytes, source, added_at FROM version "

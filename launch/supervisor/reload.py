@@ -37,7 +37,7 @@ class Reloadable(Protocol):
         """The tasks of a configuration, each adapter checked; blocking. Raises ConfigError."""
 
     def adopt(self, config: Config, configured: Desired) -> None:
-        """From now on."""
+        """Go by this configuration, and by the tasks that it wants, from now on."""
 
     def unwanted(self, versions: Sequence[Version]) -> None:
         """Loaded for a reload that was refused."""

@@ -28,7 +28,7 @@ class Shape(Generic[Result]):
     """Raises ValueError, in words."""
 
     def read(self, model: str, completion: Completion) -> Result:
-        """Raises OutputInvalid."""
+        """The answer's text, checked and converted. Raises OutputInvalid where it does not fit."""
         try:
             return self.check(completion.text)
         except ValueError as error:

@@ -62,7 +62,7 @@ RULES = MappingProxyType(
 
 
 class Completions(Dialect):
-    """What both routes share."""
+    """What `/v1/chat/completions` and `/v1/completions` share: stickiness, contract, body and usage."""
 
     def sticky_of(self, fields: Fields) -> bytes | None:
         named = fields if "user" in fields else {"user": fields.get("safety_identifier")}
@@ -85,7 +85,7 @@ class Completions(Dialect):
 
 
 class ChatCompletions(Completions):
-    """`/v1/chat/completions`."""
+    """`/v1/chat/completions`: which of a chat's parameters are passed on, mere labels or refused."""
 
     name = "chat"
     system_among_messages = True
@@ -132,7 +132,7 @@ class ChatCompletions(Completions):
 
 
 class TextCompletions(Completions):
-    """`/v1/completions`."""
+    """`/v1/completions`: a prompt of text or token ids; a chat's `messages` are refused."""
 
     name = "completions"
     prompt = ""

@@ -225,7 +225,7 @@ class _Anthropic(Dialect):
 
 
 class Messages(_Anthropic):
-    """`/v1/messages`."""
+    """`/v1/messages`: which of Anthropic's parameters are passed on, mere labels or refused."""
 
     name = "messages"
     passed = frozenset(
@@ -293,7 +293,7 @@ class Messages(_Anthropic):
 
 
 class CountTokens(_Anthropic):
-    """`/v1/messages/count_tokens`."""
+    """`/v1/messages/count_tokens`: takes what makes the prompt; what only shapes an answer does no harm."""
 
     name = "count_tokens"
     passed = frozenset(

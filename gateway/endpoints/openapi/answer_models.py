@@ -15,7 +15,7 @@ class ErrorBody(BaseModel):
 
 
 class Error(BaseModel):
-    """OpenAI's envelope."""
+    """OpenAI's envelope: the one member `error` says what went wrong."""
 
     error: ErrorBody
 
@@ -26,7 +26,7 @@ class AnthropicErrorBody(BaseModel):
 
 
 class AnthropicError(BaseModel):
-    """Anthropic's envelope, on /v1/messages."""
+    """Anthropic's envelope, on /v1/messages: `error` says what went wrong, beside the request's id."""
 
     type: Literal["error"]
     error: AnthropicErrorBody

@@ -56,7 +56,7 @@ def document_of(routes: Collection[tuple[str, str]]) -> JsonObject:
 
 
 def project_version() -> str:
-    """Of what is installed."""
+    """The version of the installed package; `unknown` in a checkout that is not installed."""
     try:
         return importlib.metadata.version("lora-gateway")
     except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed

@@ -11,7 +11,7 @@ from gateway.config.document import JsonObject
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call."""
+    """How many tokens the prompt and the completion of one call have."""
 
     prompt_tokens: int
     completion_tokens: int

@@ -33,7 +33,7 @@ class Provider:
         self._library = library or Library()
 
     def start(self) -> None:
-        """Have LiteLLM loaded."""
+        """Have LiteLLM loaded, without waiting for it; `loaded` does."""
         self._library.start()
 
     async def loaded(self) -> None:

@@ -89,7 +89,7 @@ class Copy:
         return answer
 
     def passing(self, send: Send) -> Send:
-        """`send`, watched."""
+        """A `send` that passes each message on to the given one, then shows this copy what the body holds."""
 
         async def watched(message: Message) -> None:
             await send(message)

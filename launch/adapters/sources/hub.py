@@ -44,7 +44,7 @@ PLACE = re.compile(
 
 @dataclass(frozen=True)
 class HubPlace:
-    """Where on the hub."""
+    """A folder of a repository on the hub, at a revision; None for the hub's default."""
 
     repo: str
     revision: str | None

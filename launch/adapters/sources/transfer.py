@@ -28,7 +28,7 @@ OnStage = Callable[[str], None]
 
 
 class Digest(Protocol):
-    """What hashlib makes."""
+    """A running hash, as hashlib's are: bytes go in, the digest comes out in hexadecimal."""
 
     def update(self, data: bytes, /) -> None: ...
 
@@ -66,7 +66,7 @@ def need_room(folder: Path, size: int) -> None:
 
 
 def check_bound(what: str, size: int, max_bytes: int) -> None:
-    """Raises Unfit."""
+    """Raises Unfit where `what` has more than `max_bytes`."""
     if size > max_bytes:
         raise Unfit(
             f"{what} has {size} bytes, over adapters.max_bytes {max_bytes}; raise that, or use a smaller one"

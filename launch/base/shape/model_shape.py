@@ -95,7 +95,7 @@ class Matrix:
 
     @property
     def elements(self) -> int:
-        """Of one layer."""
+        """Weights of this matrix in one layer, all experts together."""
         return self.inputs * self.outputs * self.experts
 
     @property

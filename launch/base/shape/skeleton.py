@@ -28,7 +28,7 @@ class Part:
 
     @property
     def elements(self) -> int:
-        """Of all copies."""
+        """Elements of this part, all of its copies together."""
         return math.prod(self.shape) * self.copies
 
     @property

@@ -25,7 +25,10 @@ def slim(result: Mapping[str, object]) -> dict[str, object]:
 
 
 def main() -> int:
-    """Runs until stdin ends."""
+    """Run vLLM's benchmark for each line of standard input, a JSON list of its arguments, until that ends.
+
+    Each is answered by one line of JSON: the result, or `error`. Returns 0.
+    """
     answers = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
         from vllm.benchmarks import serve

@@ -56,7 +56,7 @@ def arms_table(runs: Sequence[Run]) -> Table:
 
 
 def ratios_table(runs: Sequence[Run], wanted: Sequence[Comparison]) -> Table:
-    """One row a comparison."""
+    """One row for each comparison: the median of its ratios, with lowest and highest."""
     table = Table(box=box.SIMPLE_HEAD, title="Ratios, each formed within its round")
     table.add_column("ratio")
     table.add_column("median (lowest to highest)", justify="right")

@@ -140,7 +140,7 @@ def ratios(runs: Sequence[Run], wanted: Sequence[Comparison]) -> dict[str, Sprea
 
 
 def summary(runs: Sequence[Run], wanted: Sequence[Comparison]) -> dict[str, object]:
-    """For the result file."""
+    """What the result file keeps: the figures of each arm, and the ratios of the wanted comparisons."""
     return {
         "arms": {
             arm: {name: asdict(one) for name, one in found.items()} for arm, found in by_arm(runs).items()

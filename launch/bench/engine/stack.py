@@ -34,7 +34,7 @@ SHOWN_LINES = 12
 
 @dataclass(frozen=True)
 class Running:
-    """What stands."""
+    """An engine that runs, with its gateway where one was asked for: addresses, adapters, seconds to load."""
 
     engine_url: str
     gateway_url: str  # empty where none was asked for

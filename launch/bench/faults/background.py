@@ -243,11 +243,11 @@ def ratios(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, Figures]
 
 
 def figures_table(summary: Mapping[str, Mapping[str, Figures]]) -> Table:
-    """One row an arm."""
+    """One row for each arm, with the spread of its figures."""
     return spread_table(MEDIANS, ["clients"], SHOWN, (([arm], figures) for arm, figures in summary.items()))
 
 
 def ratios_table(found: Mapping[str, Mapping[str, Figures]]) -> Table:
-    """One row a comparison."""
+    """One row for each comparison, with the spread of its ratios."""
     columns = {key: SHOWN[key] for key in RATIOS}
     return ratios_of(found, "Ratios, each formed within its round", "ratio", columns)

@@ -37,7 +37,7 @@ WORDS = (5, 40)
 
 @dataclass(frozen=True)
 class Loaded:
-    """Ids on the engine."""
+    """The ids of the adapters that are loaded on the engine, by how they were made."""
 
     weak: Sequence[str]
     untrained: Sequence[str]

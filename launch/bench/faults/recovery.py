@@ -151,7 +151,7 @@ def summary(recoveries: Sequence[Recovery]) -> dict[str, dict[str, object]]:
 
 
 def table_of(recoveries: Sequence[Recovery]) -> Table:
-    """One row a victim."""
+    """One row for each victim, with the medians of its kills in seconds."""
     table = Table(box=box.SIMPLE_HEAD, title="SIGKILL under load: medians, in seconds")
     headings = ("killed", "kills", "back", "answers again", "outage", "worst", "old engine gone", "failed")
     for heading in (*headings, "waited", "others undisturbed"):

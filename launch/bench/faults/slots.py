@@ -197,7 +197,7 @@ def ratios(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, Figures]
 
 
 def figures_table(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Table:
-    """Two rows a cell."""
+    """One row for each cell and subject, with the spread of its figures."""
     rows = (
         ([cell, subject], figures)
         for cell, subjects in summary.items()
@@ -207,6 +207,6 @@ def figures_table(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) ->
 
 
 def ratios_table(found: Mapping[str, Mapping[str, Figures]]) -> Table:
-    """One row a cell."""
+    """One row for each cell: the gateway's figures over those of vLLM alone."""
     columns = {key: SHOWN[key] for key in RATIOS}
     return ratios_of(found, "The gateway over vLLM alone, within each round", "adapters", columns)

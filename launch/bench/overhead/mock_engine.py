@@ -41,7 +41,7 @@ def http_chunk(data: bytes) -> bytes:
 
 
 def whole(body: bytes, status: bytes = b"200 OK") -> bytes:
-    """A whole JSON answer."""
+    """A whole HTTP answer, head and JSON body, as bytes."""
     head = b"HTTP/1.1 %s\r\nserver: uvicorn\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     return head % (status, len(body)) + body
 
@@ -95,7 +95,7 @@ class Stream:
         self._next: asyncio.Handle = self._loop.call_later(engine.first_s, self._first)
 
     def stop(self) -> None:
-        """Write nothing more."""
+        """Write nothing more; the engine no longer counts this stream as open."""
         self._next.cancel()
         self._engine.open_streams -= 1
 
@@ -200,7 +200,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(port: int, tasks: int) -> None:
-    """Answer until killed."""
+    """Answer on 127.0.0.1 at `port` as an engine with so many tasks, until killed."""
     loop = asyncio.get_running_loop()
     engine = Engine(tasks)
     server = await loop.create_server(lambda: Connection(engine), "127.0.0.1", port, backlog=4096)
@@ -209,7 +209,7 @@ async def serve(port: int, tasks: int) -> None:
 
 
 def main() -> None:
-    """Entry point."""
+    """Serve as the command line's `--port` and `--tasks` say, until killed."""
     parser = argparse.ArgumentParser(prog="python -m launch.bench.overhead.mock_engine")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--tasks", type=int, default=3)

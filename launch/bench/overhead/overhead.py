@@ -67,7 +67,7 @@ class StreamCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """How much is measured: rounds, seconds of each measurement, and the cells."""
 
     rounds: int = 5
     whole_s: float = 3.0
@@ -84,7 +84,7 @@ class Plan:
         return cls(rounds=1, whole_s=1.0, stream_s=1.5, flood_s=1.0, warm_up_s=1.0)
 
     def settings(self) -> dict[str, object]:
-        """For the results."""
+        """The plan as the results record it."""
         return asdict(self)
 
 

@@ -46,7 +46,7 @@ class ScalePlan:
         return cls(rounds=1, load_s=1.0, clients=2_000, bodies=bodies, readers=200, readers_s=8.0)
 
     def settings(self) -> dict[str, object]:
-        """For the results."""
+        """The plan as the results record it."""
         return asdict(self)
 
 

@@ -29,7 +29,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def request_bytes(url: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """A POST as bytes."""
+    """A whole HTTP/1.1 POST of a JSON body, head and body, as bytes."""
     parts = urlsplit(url)
     lines = [f"POST {parts.path} HTTP/1.1", f"host: {parts.netloc}", "content-type: application/json"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -197,7 +197,7 @@ async def run(
 
 
 def main() -> None:
-    """Entry point."""
+    """Read streams as the command line says, and print what was measured as one JSON document."""
     parser = argparse.ArgumentParser(prog="python -m launch.bench.overhead.stream_load")
     parser.add_argument("url")
     parser.add_argument("--header", action="append", default=[], help="name: value")

@@ -67,7 +67,7 @@ def start_mock(programs: Programs, tasks: int = 3) -> str:
 
 
 def start_nginx(programs: Programs, folder: Path, upstream: str) -> Subject:
-    """nginx as a proxy."""
+    """Start nginx as a proxy before `upstream`; returns once it answers."""
     port = programs.port()
     text = render(
         "nginx.conf.j2",

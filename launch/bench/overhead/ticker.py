@@ -64,7 +64,7 @@ def ticking(subject: Subject) -> Iterator[dict[str, float]]:
 
 
 def main() -> None:
-    """Entry point."""
+    """Ask the command line's address until standard input closes, and print the latencies as JSON."""
     parser = argparse.ArgumentParser(prog="python -m launch.bench.overhead.ticker")
     parser.add_argument("url")
     parser.add_argument("--header", action="append", default=[], help="name: value")

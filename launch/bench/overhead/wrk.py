@@ -49,7 +49,7 @@ class WrkFigures:
 
 
 def quoted(text: str) -> str:
-    """A Lua string."""
+    """The text as a Lua string literal, in double quotes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 

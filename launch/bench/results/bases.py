@@ -107,7 +107,7 @@ def verdict(planned: Planned, true: Truth) -> str:
 
 
 def read_truth(file: Path) -> Mapping[str, Truth]:
-    """By base. Raises ConfigError."""
+    """The true figures of each base, from a JSON list. Raises ConfigError where it cannot be read."""
     try:
         listed = json.loads(file.read_bytes())
         return {

@@ -144,5 +144,5 @@ def longest_bar(values: Sequence[float]) -> float:
 
 
 def shown(value: float) -> str:
-    """Three digits that count."""
+    """A value as text: from 100 on whole, with commas; below that with one decimal."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"

@@ -68,7 +68,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, Figures]]]:
 
 
 def spread(values: Sequence[float]) -> Figures:
-    """Median, least, most."""
+    """The `median`, `least` and `most` of the values, of which there must be one at least."""
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 

@@ -48,7 +48,7 @@ def digest_of(model: str, line: bytes) -> str:
 
 
 def read_request(number: int, line: bytes, model: str) -> Request:
-    """Raises BadLine."""
+    """The request of one line: OpenAI's batch form, a body, or any value as a prompt. Raises BadLine."""
     digest = digest_of(model, line)
     value = _value(line)
     if not isinstance(value, dict):

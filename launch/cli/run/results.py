@@ -28,7 +28,7 @@ class Outcome:
 
 
 def unanswered(request: Request, reason: str) -> Outcome:
-    """Nobody answered."""
+    """The outcome of a request that nobody answered: an error `no_answer` with the reason."""
     error = {"code": "no_answer", "message": reason}
     return Outcome(request.number, _line(request, None, error), reason, request.custom_id)
 

@@ -145,7 +145,7 @@ KERNELS = (sgmv_shrink, bgmv_shrink, sgmv_expand, bgmv_expand, sgmv_expand_slice
 
 
 def runs_of(slots_and_lengths: Iterable[tuple[int, int]]) -> list[Run]:
-    """Where each run lies."""
+    """Each run's slot, first row and the row behind its last; the runs lie one behind the other."""
     runs: list[Run] = []
     start = 0
     for slot, length in slots_and_lengths:

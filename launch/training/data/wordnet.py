@@ -61,7 +61,7 @@ class Synset:
 
 @dataclass(frozen=True, slots=True)
 class WordNet:
-    """One part of speech."""
+    """One part of speech of WordNet: its synsets, and the senses of each lemma."""
 
     synsets: dict[str, Synset]
     senses: dict[str, tuple[str, ...]]
