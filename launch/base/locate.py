@@ -39,11 +39,6 @@ def as_run(base: Base, config: Config) -> Base:
     return base
 
 
-def is_local(base: Base) -> bool:
-    """Whether the engine needs no network for the base."""
-    return Path(base.model).is_dir()
-
-
 def _folder(folder: Path) -> Base:
     if not folder.is_dir():
         raise ConfigError("base.model", str(folder), "no such folder; write a model's folder or a hub id")

@@ -8,8 +8,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -90,14 +90,6 @@ class Programs:
         child = Child(pinned, env or os.environ, prefix=f"{name}: ", out=self._log)
         self._stack.callback(child.stop, 3.0)
         return child
-
-    @contextmanager
-    def stopped_after(self, child: Child) -> Iterator[None]:
-        """Stop a child at the block's end and not only at the benchmark's."""
-        try:
-            yield
-        finally:
-            child.stop(3.0)
 
 
 def wait_until(child: Child, ready: Callable[[], bool], name: str, limit_s: float = 90.0) -> None:
