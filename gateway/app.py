@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys
+from gateway.admission.bad_keys import BadKeys
 from gateway.admission.death_guard import DeathGuard
 from gateway.admission.limits import Admission
 from gateway.admission.lobby import Lobby
@@ -84,7 +85,12 @@ class Gateway:
         self.shadow = Shadow(self.replicas, self.admission, self.metrics, self.upkeep, worker)
         self.room = WaitingRoom(self.replicas, worker, heartbeat_s=heartbeat_s)
         self.fallbacks = Fallbacks(fallback or Provider(environment()), self.metrics)
-        self._keys = keys = Keys(config.keys)
+        self._keys = keys = Keys(
+            config.keys,
+            config.models,
+            required=bounds.keys_required,
+            bad_keys=BadKeys(bounds.max_bad_keys_per_minute),
+        )
         _say_unwritten(config)
         self.guard = DeathGuard(config.state_dir, bounds.max_cold_waiting, bounds.cold_timeout_s)
         relay = Relay(self.replicas, self.admission, self.guard)
@@ -205,7 +211,7 @@ class Gateway:
 
         def commit() -> None:
             self._pipelines.pipelines = pipelines
-            self._keys.replace(config.keys)
+            self._keys.replace(config.keys, config.models)
             self.admission.configure(config)
             _say_unwritten(config)
             self.fallbacks.configure(config)

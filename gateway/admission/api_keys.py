@@ -7,11 +7,14 @@ who learns a digest's prefix from the clock still has to find a key that hashes 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from gateway.admission.bad_keys import BadKeys
 from gateway.config.document import KeyConfig
-from gateway.errors import Unauthorized
+from gateway.config.key_settings import Role, permitted
+from gateway.errors import RateLimited, Unauthorized
 
 _BEARER = b"bearer "
 TWICE = b"\0"
@@ -25,7 +28,15 @@ class Principal:
 
     name: str
     models: frozenset[str] | None = None
-    admin: bool = False
+    role: Role = "user"
+    tenant: str = ""
+    ends_at: float | None = None
+    """Unix seconds; the key is refused from then on."""
+    disabled: bool = False
+
+    @property
+    def admin(self) -> bool:
+        return self.role == "admin"
 
     def may(self, model: str) -> bool:
         return self.models is None or model in self.models
@@ -44,6 +55,9 @@ class Caller:
     """As `request_record.Exchange` has it."""
 
 
+Peer = tuple[str, int] | None
+"""Address and port of a client's end, as ASGI has it; None where that has none, as a Unix socket."""
+
 CALLER = "gateway.caller"
 """The scope's key of a Caller; nothing that comes over a connection can set it."""
 
@@ -52,55 +66,74 @@ ANYBODY = Principal("")
 
 
 class Keys:
-    """Every key of a configuration."""
+    """Every key that is known now."""
 
-    def __init__(self, keys: Mapping[str, KeyConfig]) -> None:
+    def __init__(
+        self,
+        keys: Mapping[str, KeyConfig],
+        models: Iterable[str] = (),
+        *,
+        required: bool = False,
+        bad_keys: BadKeys | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`models` are those that a key's patterns may match; `required`: also where there are no keys."""
+        self._always_required = required
+        self._bad_keys = bad_keys or BadKeys()
+        self._now = now
         self._principals: dict[bytes, Principal] = {}
         self._by_name: dict[str, Principal] = {}
-        self.replace(keys)
+        self.replace(keys, models)
 
-    def replace(self, keys: Mapping[str, KeyConfig]) -> None:
+    def replace(self, keys: Mapping[str, KeyConfig], models: Iterable[str]) -> None:
         """Other keys from now on."""
-        self._principals = {
-            bytes.fromhex(key.sha256): Principal(
-                name, None if key.tasks is None else frozenset(key.tasks), key.admin
-            )
-            for name, key in keys.items()
-        }
-
-        self._by_name = {one.name: one for one in self._principals.values()} or {ANYBODY.name: ANYBODY}
+        known = list(models)
+        principals: dict[bytes, Principal] = {}
+        by_name: dict[str, Principal] = {}
+        for name, key in keys.items():
+            by_name[name] = principals[bytes.fromhex(key.sha256)] = principal_of(name, key, known)
+            if key.previous_sha256 is not None and key.previous_until is not None:
+                ends = [key.previous_until.timestamp(), by_name[name].ends_at]
+                earlier = replace(by_name[name], ends_at=min(end for end in ends if end is not None))
+                principals[bytes.fromhex(key.previous_sha256)] = earlier
+        self._principals = principals
+        self._by_name = by_name if self.required else {ANYBODY.name: ANYBODY}
 
     def named(self, name: str) -> Principal:
-        """Whom work was left by, as that key is now. Raises Unauthorized where it is gone."""
+        """Whom work was left by, as that key is now. Raises Unauthorized where it may call no more."""
         principal = self._by_name.get(name)
         if principal is None:
             raise Unauthorized(f"The key '{name}' that this was left by is not known here any more.")
-        return principal
+        return self._valid(principal)
 
     @property
     def required(self) -> bool:
-        return bool(self._principals)
+        """A key that was revoked or has expired counts: with the last one gone nobody else gets in."""
+        return self._always_required or bool(self._principals)
 
-    def principal(self, authorization: bytes | None, api_keys: Sequence[bytes] = ()) -> Principal:
+    def principal(
+        self, authorization: bytes | None, api_keys: Sequence[bytes] = (), peer: Peer = None
+    ) -> Principal:
         """Whose key the Authorization header holds, or one of `api_keys` (`x-api-key`, `api-key`).
 
         What is empty counts as absent, and of several the one that is known here counts: a client's own
-        account elsewhere may stand beside it. Raises Unauthorized.
+        account elsewhere may stand beside it. `peer` is the client's end, for the bound on bad keys. Raises
+        Unauthorized, and RateLimited for a bad key where too many came from there.
         """
-        if not self._principals:
+        if not self._principals and not self._always_required:
             return ANYBODY
         if api_keys:
-            return self._of_several(authorization, api_keys)
+            return self._of_several(authorization, api_keys, peer)
         if authorization is None:
             raise Unauthorized(KEY_NEEDED)
         if authorization[:7].lower() != _BEARER:
             raise Unauthorized("The Authorization header must read 'Bearer <key>'.")
         principal = self._known(authorization[7:])
         if principal is None:
-            raise Unauthorized("The API key is not known here.")
-        return principal
+            raise self._bad(peer)
+        return principal if principal.ends_at is None and not principal.disabled else self._valid(principal)
 
-    def _of_several(self, authorization: bytes | None, api_keys: Sequence[bytes]) -> Principal:
+    def _of_several(self, authorization: bytes | None, api_keys: Sequence[bytes], peer: Peer) -> Principal:
         if authorization == TWICE or TWICE in api_keys:
             raise Unauthorized("A header with a key was sent twice.")
         sent = [key.strip() for key in api_keys]
@@ -111,8 +144,33 @@ class Keys:
         if len(known) > 1:
             raise Unauthorized(f"The headers hold the keys of {' and '.join(known)}; send one of them.")
         if not known:
-            raise Unauthorized("The API key is not known here." if sent else KEY_NEEDED)
-        return next(iter(known.values()))
+            raise self._bad(peer) if sent else Unauthorized(KEY_NEEDED)
+        return self._valid(next(iter(known.values())))
 
     def _known(self, key: bytes) -> Principal | None:
         return self._principals.get(hashlib.sha256(key.strip()).digest())
+
+    def _valid(self, principal: Principal) -> Principal:
+        """Raises Unauthorized for a key that was revoked or has expired."""
+        if principal.disabled:
+            raise Unauthorized("The API key was revoked.")
+        if principal.ends_at is not None and self._now() >= principal.ends_at:
+            raise Unauthorized("The API key has expired.")
+        return principal
+
+    def _bad(self, peer: Peer) -> Unauthorized | RateLimited:
+        wait_s = self._bad_keys.count(peer[0] if peer else "")
+        if wait_s is None:
+            return Unauthorized("The API key is not known here.")
+        return RateLimited(
+            "Too many unknown API keys came from this address; a key that is known here is still taken.",
+            code="too_many_bad_keys",
+            retry_after_s=wait_s,
+        )
+
+
+def principal_of(name: str, key: KeyConfig, models: Iterable[str]) -> Principal:
+    """Whom a key of the configuration stands for, of the `models` that there are."""
+    ends_at = None if key.expires_at is None else key.expires_at.timestamp()
+    role, tenant = key.effective_role, key.tenant or ""
+    return Principal(name, permitted(key.tasks, models), role, tenant, ends_at, key.disabled)

@@ -13,9 +13,9 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.config.key_settings import KeyConfig
 from gateway.config.settings import (
     DEMO_BASE,
-    NAME,
     AdaptersConfig,
     AttachedConfig,
     BaseConfig,
@@ -26,11 +26,11 @@ from gateway.config.settings import (
     FallbackReason,
     GatewayConfig,
     JsonObject,
-    KeyConfig,
     PipelineConfig,
     StageConfig,
     TaskConfig,
 )
+from gateway.config.strict import NAME
 from gateway.errors import ConfigError, nearest
 
 __all__ = [

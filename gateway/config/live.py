@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import JsonValue, ValidationError
 
 from gateway.config.document import Config, JsonObject
+from gateway.config.key_settings import is_pattern
 from gateway.config.snapshot import Snapshot
 
 
@@ -12,14 +15,30 @@ def with_snapshot(config: Config, snapshot: Snapshot, *, heard: bool) -> Config:
     """Tasks, pipelines and keys as the control plane has them. Raises ValidationError.
 
     `heard`: it came over the socket. A file may be older than the configuration that was read at the start,
-    so that keys are not taken from it: one that was revoked would be good again.
+    so that the configuration's keys are not taken from it: one that was revoked would be good again. Those
+    that commands made stand nowhere else.
     """
     document = config.model_dump(mode="json", by_alias=True)
     document["tasks"] = {name: task.settings for name, task in snapshot.tasks.items()}
     document["pipelines"] = snapshot.pipelines
     models = {config.base.name, *snapshot.tasks, *snapshot.pipelines}
-    document["keys"] = snapshot.keys if heard else _known_models(document["keys"], models)
+    keys = snapshot.keys if heard else _known_models(document["keys"], models)
+    document["keys"] = {**usable(snapshot.issued_keys, keys), **keys}
     return Config.model_validate(document)
+
+
+def usable(issued: Mapping[str, JsonObject], configured: Mapping[str, JsonObject]) -> dict[str, JsonObject]:
+    """Keys that commands made, without those whose name or digest the configuration has too: it wins."""
+    digests = {digest for key in configured.values() for digest in _digests(key)}
+    return {
+        name: key
+        for name, key in issued.items()
+        if name not in configured and not digests.intersection(_digests(key))
+    }
+
+
+def _digests(key: JsonObject) -> list[str]:
+    return [str(key[one]) for one in ("sha256", "previous_sha256") if key.get(one)]
 
 
 def without_values(error: ValidationError) -> str:
@@ -33,6 +52,8 @@ def _known_models(keys: dict[str, JsonObject], models: set[str]) -> dict[str, Js
     known: dict[str, JsonObject] = {}
     for name, key in keys.items():
         tasks = key.get("tasks")
-        permitted: JsonValue = [one for one in tasks if one in models] if isinstance(tasks, list) else None
+        permitted: JsonValue = None
+        if isinstance(tasks, list):
+            permitted = [one for one in tasks if one in models or is_pattern(str(one))]
         known[name] = {**key, "tasks": permitted}
     return known

@@ -8,22 +8,20 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     field_validator,
     model_validator,
 )
 
+from gateway.config.key_settings import KeyConfig, is_pattern
 from gateway.config.origins import tidy_origin
+from gateway.config.strict import NAME, Strict
 from gateway.errors import nearest
 
 DEMO_BASE = "demo:smollm2-135m-instruct"
-DIGEST = re.compile(r"^[0-9a-f]{64}$")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h)?$")
 VARIABLE_NAME = re.compile(r"^[A-Z][A-Z0-9_]*\Z")
 _UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600}
@@ -42,11 +40,7 @@ Duration = Annotated[Annotated[float, Field(gt=0)], BeforeValidator(_seconds)]
 JsonObject = dict[str, JsonValue]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class BaseConfig(_Strict):
+class BaseConfig(Strict):
     """The base model, loaded once."""
 
     name: str = Field("base", description="public model name of the base without an adapter")
@@ -89,7 +83,7 @@ class BaseConfig(_Strict):
 FallbackReason = Literal["cold", "overload", "failed"]
 
 
-class FallbackConfig(_Strict):
+class FallbackConfig(Strict):
     """Another model that answers for the task when the engine cannot. Without it none ever does."""
 
     model: str = Field(description="LiteLLM's name of it, such as openai/gpt-4o-mini")
@@ -128,7 +122,7 @@ class FallbackConfig(_Strict):
         return value
 
 
-class TaskConfig(_Strict):
+class TaskConfig(Strict):
     """A public model name: an adapter and its prompt contract."""
 
     adapter: Path = Field(description="folder in peft's format, safetensors only")
@@ -143,7 +137,7 @@ class TaskConfig(_Strict):
     fallback: FallbackConfig | None = Field(None, description="another model where the engine cannot answer")
 
 
-class StageConfig(_Strict):
+class StageConfig(Strict):
     """One stage of a pipeline."""
 
     id: str = Field(description="name that later stages refer to")
@@ -158,7 +152,7 @@ class StageConfig(_Strict):
     into: str | None = Field(None, description="field of the element that takes this stage's answer")
 
 
-class PipelineConfig(_Strict):
+class PipelineConfig(Strict):
     """Stages behind one model name."""
 
     description: str = Field("", description="shown in /v1/models")
@@ -173,23 +167,7 @@ class PipelineConfig(_Strict):
     )
 
 
-class KeyConfig(_Strict):
-    """Who may call, and what; the key itself is never written down, only its digest."""
-
-    sha256: str = Field(description="SHA-256 of the key in hex; `lora-gateway keys new` prints one")
-    tasks: list[str] | None = Field(None, description="models it may call; default: every one")
-    admin: bool = Field(False, description="may use /admin: add, promote and remove adapters")
-
-    @field_validator("sha256")
-    @classmethod
-    def _digest(cls, value: str) -> str:
-        value = value.strip().lower()
-        if not DIGEST.match(value):  # the value may be a key given by mistake: it is not repeated
-            raise ValueError("must be 64 hex digits, the SHA-256 of the key: lora-gateway keys hash")
-        return value
-
-
-class GatewayConfig(_Strict):
+class GatewayConfig(Strict):
     """The data plane's own settings."""
 
     host: str = Field("127.0.0.1", description="address to listen on; without keys, loopback only")
@@ -213,6 +191,12 @@ class GatewayConfig(_Strict):
     cors_origins: list[Annotated[str, AfterValidator(tidy_origin)]] = Field(
         default_factory=list, description="pages that may call from a browser, by origin; '*': every page"
     )
+    keys_required: bool = Field(
+        False, description="a key is needed though none is configured: `lora-gateway keys create` makes them"
+    )
+    max_bad_keys_per_minute: Positive = Field(
+        60, description="unknown keys from one address, then 429 for them; good keys go on, in each worker"
+    )
     public_metrics: bool = Field(False, description="/metrics without a key though keys are configured")
     max_cold_waiting: int = Field(256, ge=0, description="requests waiting for an engine that starts")
     cold_timeout_s: Seconds = Field(180.0, description="longest wait for an engine that starts")
@@ -233,7 +217,7 @@ class GatewayConfig(_Strict):
     )
 
 
-class EngineConfig(_Strict):
+class EngineConfig(Strict):
     """How the engine is run."""
 
     host: Literal["127.0.0.1", "::1"] = Field("127.0.0.1", description="loopback only")
@@ -247,7 +231,7 @@ class EngineConfig(_Strict):
     extra_args: list[str] = Field(default_factory=list, description="arguments added to the engine's own")
 
 
-class AttachedConfig(_Strict):
+class AttachedConfig(Strict):
     """A vLLM server that somebody else runs; it must see the adapters' folders under the same paths."""
 
     url: str = Field(description="http://host:port of the server")
@@ -265,7 +249,7 @@ class AttachedConfig(_Strict):
         return value.rstrip("/")
 
 
-class AdaptersConfig(_Strict):
+class AdaptersConfig(Strict):
     """Where adapters may come from while the engine runs."""
 
     roots: list[Path] = Field(
@@ -275,7 +259,7 @@ class AdaptersConfig(_Strict):
     keep_previous: bool = Field(True, description="the version before stays loaded, for an instant rollback")
 
 
-class BatchesConfig(_Strict):
+class BatchesConfig(Strict):
     """Files and batches of requests, at `/v1/files` and `/v1/batches`."""
 
     enabled: bool = Field(True, description="false: neither route answers and nothing is run")
@@ -291,7 +275,7 @@ class BatchesConfig(_Strict):
     )
 
 
-class Config(_Strict):
+class Config(Strict):
     """A whole configuration; paths are absolute once loaded."""
 
     base: BaseConfig
@@ -343,20 +327,22 @@ def _check_keys(config: Config) -> None:
     models = config.models
     owners: dict[str, str] = {}
     for name, key in config.keys.items():
-        if key.sha256 in owners:
-            raise ValueError(f"keys.{name}: the same key as keys.{owners[key.sha256]}")
-        owners[key.sha256] = name
+        for digest in filter(None, (key.sha256, key.previous_sha256)):
+            if digest in owners:
+                raise ValueError(f"keys.{name}: the same key as keys.{owners[digest]}")
+            owners[digest] = name
         for model in key.tasks or ():
-            if model not in models:
+            if model not in models and not is_pattern(model):
                 guess = nearest(model, models)
                 hint = f"; did you mean {guess!r}?" if guess else ""
                 raise ValueError(
                     f"keys.{name}.tasks: {model!r} is no model{hint} (models: {', '.join(models)})"
                 )
-    if not config.keys and config.gateway.host not in LOOPBACK:
+    if not config.keys and not config.gateway.keys_required and config.gateway.host not in LOOPBACK:
         raise ValueError(
             f"gateway.host: {config.gateway.host!r} can be reached from other machines, and there are no "
-            "keys; add one (lora-gateway keys new) or listen on 127.0.0.1"
+            "keys; add one (lora-gateway keys new), set gateway.keys_required and make them later "
+            "(lora-gateway keys create), or listen on 127.0.0.1"
         )
 
 

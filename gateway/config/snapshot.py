@@ -137,6 +137,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     tasks: dict[str, TaskStatus] = {}
     pipelines: dict[str, Document] = {}
     keys: dict[str, Document] = {}
+    issued_keys: dict[str, Document] = {}
+    """Those that commands made, in the configuration's form; what was revoked stays, disabled."""
     retiring: list[str] = []
     """Ids that are to be unloaded once no gateway has a request on them."""
     operations: list[Operation] = []

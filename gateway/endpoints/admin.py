@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from gateway.admission.api_keys import Keys, Principal
+from gateway.admission.api_keys import Keys, Peer, Principal
 from gateway.config.document import NAME, GatewayConfig
 from gateway.dialects.request_body import decode_body
 from gateway.endpoints.asgi import ClientLeft, Head, read_json_body, send_error, send_json
@@ -35,9 +35,12 @@ logger = logging.getLogger("gateway.admin")
 MAX_BODY_BYTES = 256 * 1024
 """A request names an adapter and perhaps a system prompt."""
 ADAPTER_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@[0-9a-f]{12}\Z")
+BY = "by"
+"""The field that says whose key a command came with; no client can send it."""
+NOT_KEPT = [(b"cache-control", b"no-store")]
+"""An answer may hold a new key."""
 KEYS_MEND = (
-    "/admin is closed as long as no keys are configured; make one with `lora-gateway keys new`, and write "
-    "`admin: true` beside it in the configuration."
+    "/admin is closed as long as there are no keys; `lora-gateway keys create NAME --role admin` makes one."
 )
 
 
@@ -51,6 +54,8 @@ class Command:
     """What a body may hold; None for a route that takes none."""
     by_id: bool = False
     """Whether `?id=` may name one version."""
+    signed: bool = False
+    """Whether the control plane keeps whose key it came with."""
 
 
 COMMANDS = (
@@ -63,6 +68,11 @@ COMMANDS = (
     Command("GET", "/tasks"),
     Command("GET", "/tasks/diff"),
     Command("POST", "/tasks/{task}/reset", frozenset()),
+    Command("GET", "/keys"),
+    Command("POST", "/keys", frozenset({"name", "tasks", "role", "tenant", "expires_in_s"}), signed=True),
+    Command("GET", "/keys/{name}"),
+    Command("DELETE", "/keys/{name}"),
+    Command("POST", "/keys/{name}/rotate", frozenset({"keep_s"}), signed=True),
     Command("POST", "/reload", frozenset()),
 )
 
@@ -76,15 +86,15 @@ class Administration:
         self.control: Control | None = None
         """Set while the gateway follows a control plane."""
 
-    def principal(self, head: Head) -> Principal:
+    def principal(self, head: Head, peer: Peer) -> Principal:
         """Whose key it is. Raises Unauthorized (401), Forbidden (403); without any keys nobody may."""
         if not self._keys.required:
             raise Forbidden(KEYS_MEND)
-        principal = self._keys.principal(head.authorization, head.api_keys)
+        principal = self._keys.principal(head.authorization, head.api_keys, peer)
         if not principal.admin:
             raise Forbidden(
-                f"The key '{principal.name}' may not use /admin; that takes one with `admin: true` in the "
-                "configuration."
+                f"The key '{principal.name}' may not use /admin; that takes one of the role admin "
+                "(`lora-gateway keys create NAME --role admin`, or `admin: true` in the configuration)."
             )
         return principal
 
@@ -114,9 +124,12 @@ class AdminCommand:
         head = Head(scope["headers"])
         command, administration = self._command, self._administration
         try:
-            principal = administration.principal(head)
+            principal = administration.principal(head, scope.get("client"))
             path = _path(command, scope)
-            body = await _body(command, head, receive, administration.bounds)
+            fields = await _fields(command, head, receive, administration.bounds)
+            if command.signed:
+                fields[BY] = principal.name
+            body = b"" if command.fields is None else msgspec.json.encode(fields)
             # Whoever leaves now does not stop it: the control plane goes on either way.
             status, answer = await administration.ask(command.method, path, body)
         except ClientLeft:
@@ -126,7 +139,7 @@ class AdminCommand:
             return
         if command.method != "GET":
             logger.info("%s: %s /admin%s: %d", principal.name, command.method, path, status)
-        await send_json(send, answer, head.request_id, status)
+        await send_json(send, answer, head.request_id, status, extra=NOT_KEPT)
 
 
 class AdminStatus:
@@ -139,11 +152,11 @@ class AdminStatus:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
         try:
-            self._administration.principal(head)
+            self._administration.principal(head, scope.get("client"))
         except RequestError as error:
             await send_error(send, error, head.request_id)
             return
-        shown = msgspec.structs.replace(self._replicas.snapshot, keys={})
+        shown = msgspec.structs.replace(self._replicas.snapshot, keys={}, issued_keys={})
         document = {"control_plane": self._replicas.control_alive, **msgspec.to_builtins(shown)}
         await send_json(send, document, head.request_id)
 
@@ -151,13 +164,12 @@ class AdminStatus:
 def _path(command: Command, scope: Scope) -> str:
     """The control plane's path, made anew of checked names. Raises InvalidRequest (400)."""
     path = command.path
-    task = scope.get("path_params", {}).get("task")
-    if task is not None:
-        if not NAME.match(task):
+    for kind, name in scope.get("path_params", {}).items():
+        if not NAME.match(name):
             raise InvalidRequest(
-                "A task's name is letters, digits, '.', '_' or '-', at most 63.", param="task"
+                f"The {kind} in the path must be letters, digits, '.', '_' or '-', at most 63.", param=kind
             )
-        path = path.replace("{task}", task)
+        path = path.replace(f"{{{kind}}}", name)
     query = scope["query_string"]
     return path + _version(query) if command.by_id and query else path
 
@@ -171,13 +183,15 @@ def _version(query: bytes) -> str:
     return f"?id={urllib.parse.quote(adapter_id, safe='')}"
 
 
-async def _body(command: Command, head: Head, receive: Receive, bounds: GatewayConfig) -> bytes:
-    """The body for the control plane, of known fields alone.
+async def _fields(
+    command: Command, head: Head, receive: Receive, bounds: GatewayConfig
+) -> dict[str, msgspec.Raw | str]:
+    """What the body holds for the control plane, known fields alone.
 
     Raises UnsupportedMedia (415), PayloadTooLarge (413), InvalidRequest (400), ClientLeft.
     """
     if command.fields is None:
-        return b""
+        return {}
     if head.content_length is not None:
         _check_size(head.content_length)
     body = bytes(await read_json_body(head, receive, bounds))
@@ -187,7 +201,7 @@ async def _body(command: Command, head: Head, receive: Receive, bounds: GatewayC
         if name not in command.fields:
             known = ", ".join(sorted(command.fields)) or "none"
             raise InvalidRequest(f"Unknown field '{name[:80]}'; known here: {known}.", param=name[:80])
-    return msgspec.json.encode(fields)
+    return dict(fields)
 
 
 def _check_size(body_bytes: int) -> None:

@@ -153,7 +153,7 @@ class FileContent:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
         try:
-            owner = self._keys.principal(head.authorization, head.api_keys).name
+            owner = self._keys.principal(head.authorization, head.api_keys, scope.get("client")).name
             record = await self._library.file(scope["path_params"]["id"], owner)
             file = await asyncio.to_thread(self._open, record)
         except RequestError as error:

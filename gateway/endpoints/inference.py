@@ -71,7 +71,11 @@ class EngineEndpoint:
         origin = "client" if caller is None else caller.origin
         exchange = Exchange(self._metrics, head.request_id, self._dialect, origin)
         try:
-            principal = caller.principal if caller else self._principal(head.authorization, head.api_keys)
+            principal = (
+                caller.principal
+                if caller
+                else self._principal(head.authorization, head.api_keys, scope.get("client"))
+            )
             body = await read_json_body(head, receive, self._bounds)
             if DEPLOYMENT in scope:
                 body = with_model(body, scope[DEPLOYMENT])
@@ -95,7 +99,7 @@ class EngineEndpoint:
         """Answer a request that its head alone rules out, before its body is here; whether it was one."""
         head = Head(client.headers)
         try:
-            self._principal(head.authorization, head.api_keys)
+            self._principal(head.authorization, head.api_keys, client.peer)
             check_head(head, self._bounds)
         except RequestError as fault:
             self._fail(Exchange(self._metrics, head.request_id, self._dialect), fault, client)
@@ -107,7 +111,7 @@ class EngineEndpoint:
         head = Head(client.headers)
         exchange = Exchange(self._metrics, head.request_id, self._dialect)
         try:
-            principal = self._principal(head.authorization, head.api_keys)
+            principal = self._principal(head.authorization, head.api_keys, client.peer)
             check_head(head, self._bounds)
             check_size(len(client.body), self._bounds)
             if head.content_encoding:

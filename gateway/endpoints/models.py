@@ -36,7 +36,7 @@ class Models:
         anthropic = any(name == b"anthropic-version" for name, _ in scope["headers"])
         dialect = MESSAGES if anthropic else None
         try:
-            principal = self._keys.principal(head.authorization, head.api_keys)
+            principal = self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
             # No name ends with a slash, and clients that put addresses together leave one.
             name = scope.get("path_params", {}).get("model", "").rstrip("/") or None
             document = self._document(principal, name, anthropic)

@@ -6,11 +6,11 @@ import asyncio
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.admission.api_keys import Keys
+from gateway.admission.api_keys import Keys, Peer
 from gateway.admission.limits import Admission
 from gateway.config.snapshot import EngineStatus
 from gateway.endpoints.asgi import Head, send_error, send_json
-from gateway.errors import RequestError, Unauthorized, Unavailable
+from gateway.errors import RequestError, Unavailable
 from gateway.metrics.counters import Metrics
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.replicas import Replicas
@@ -30,7 +30,7 @@ class Health:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
-        whole = self._may_know(head)
+        whole = self._may_know(head, scope.get("client"))
         engines = [
             {"name": one.name, "state": one.state, "stage": one.stage} | (_details(one) if whole else {})
             for one in self._replicas.snapshot.engines
@@ -50,10 +50,10 @@ class Health:
             document["residency"] = self._admission.residency()
         await send_json(send, document, head.request_id)
 
-    def _may_know(self, head: Head) -> bool:
+    def _may_know(self, head: Head, peer: Peer) -> bool:
         try:
-            return self._keys.principal(head.authorization, head.api_keys).models is None
-        except Unauthorized:
+            return self._keys.principal(head.authorization, head.api_keys, peer).models is None
+        except RequestError:
             return False
 
 
@@ -94,7 +94,7 @@ class MetricsText:
         head = Head(scope["headers"])
         try:
             if not self._public:
-                self._keys.principal(head.authorization, head.api_keys)
+                self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
         except RequestError as error:
             await send_error(send, error, head.request_id)
             return

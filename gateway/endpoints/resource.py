@@ -66,7 +66,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
         try:
-            principal = self._keys.principal(head.authorization, head.api_keys)
+            principal = self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             document = await self._handlers[method](Call(principal, head, scope, receive))
         except ClientLeft:

@@ -18,7 +18,7 @@ class UnkeptResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
         try:
-            self._keys.principal(head.authorization, head.api_keys)
+            self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
             if not scope["path_params"]["rest"]:
                 raise NotFound(
                     f"There is no route {scope['method']} {scope['path']}. Did you mean '/v1/responses'?"

@@ -73,6 +73,7 @@ class Cycle:
         "method",
         "more_body",
         "path",
+        "peer",
         "query",
         "raw_path",
         "response_complete",
@@ -84,6 +85,8 @@ class Cycle:
 
     def __init__(self, protocol: ServerSide, headers: list[tuple[bytes, bytes]]) -> None:
         self._protocol = protocol
+        self.peer = protocol.client
+        """Address and port of the client's end."""
         self.headers = headers
         self.method = ""
         self.path = ""

@@ -288,6 +288,7 @@ class Replicas:
             {name: task.settings for name, task in snapshot.tasks.items()},
             snapshot.pipelines,
             snapshot.keys if heard else None,
+            snapshot.issued_keys,
         )
         if live != self._live and snapshot.version:
             self._live = live

@@ -1,60 +1,147 @@
-"""API keys: a new one is shown once, and only its digest is ever written down."""
+"""`lora-gateway keys …`: made, rotated and revoked while requests run; only digests are ever kept."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
+import re
 import sys
+import time
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from gateway.config.document import NAME
+from gateway.config.key_settings import Role
 from gateway.errors import ConfigError
+from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
+from launch.cli.task_text import columns, moment
+from launch.supervisor.control_client import Document, path_of
+from launch.supervisor.issued_keys import digest_of, new_key
 
-PREFIX = "sk-lg-"
-RANDOM_BYTES = 32
+DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
+HEAD = ("NAME", "STATE", "ROLE", "TENANT", "MODELS", "EXPIRES", "FROM")
+UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="whom the key is for")]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option("--task", help="a model it may call, or a pattern: 'acme.*'; repeat it; default: all"),
+]
 
 
 def build_keys_app() -> typer.Typer:
-    """`lora-gateway keys new | hash`."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make API keys and their digests.")
+    """`lora-gateway keys create | list | show | rotate | revoke | new | hash`."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, rotate and revoke API keys.")
+    app.command("create")(create_command)
+    app.command("list")(list_command)
+    app.command("show")(show_command)
+    app.command("rotate")(rotate_command)
+    app.command("revoke")(revoke_command)
     app.command("new")(new_command)
     app.command("hash")(hash_command)
     return app
 
 
-def new_key() -> str:
-    """A key of 256 random bits."""
-    return PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+def create_command(
+    name: NameArgument,
+    task: TaskOption = None,
+    role: Annotated[
+        Role, typer.Option(help="operator: its tenant's adapters at /admin; admin: all of it")
+    ] = "user",
+    tenant: Annotated[str | None, typer.Option(help="whom it belongs to; an operator needs one")] = None,
+    expires: Annotated[str | None, typer.Option(help="30d, 12h, or a date such as 2027-01-31")] = None,
+    config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key in the running launch; every gateway takes it at once. It is shown this once."""
+    fields: Document = {"name": checked_name(name), "role": role}
+    if task:
+        fields["tasks"] = task
+    if tenant is not None:
+        fields["tenant"] = tenant
+    if expires is not None:
+        fields["expires_in_s"] = seconds_until(expires, time.time())
+    _print_made(control_of(config, state_dir).ask("POST", "/keys", fields), as_json)
 
 
-def digest_of(key: str) -> str:
-    """The SHA-256 of a key in hex, as the configuration holds it."""
-    return hashlib.sha256(key.encode()).hexdigest()
+def list_command(
+    config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Every key, those of the configuration too, without their secrets."""
+    document = control_of(config, state_dir).ask("GET", "/keys")
+    if as_json:
+        print(json.dumps(document, indent=2))
+        return
+    rows = [_cells(one) for one in document["keys"]]
+    for line in columns(HEAD, rows) if rows else ["there are no keys: whoever is on this machine may call"]:
+        print(line)
+
+
+def show_command(
+    name: NameArgument,
+    config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One key with all that is known of it."""
+    document = control_of(config, state_dir).ask("GET", path_of("keys", checked_name(name)))
+    if as_json:
+        print(json.dumps(document, indent=2))
+        return
+    for head, cell in zip(HEAD, _cells(document), strict=True):
+        print(f"{head.lower()}: {cell}")
+    print(f"digest: {document['digest']}…")
+    for field in ("created_at", "revoked_at", "previous_until"):
+        if document.get(field) is not None:
+            print(f"{field.replace('_', ' ')}: {moment(document[field])}")
+    if document.get("created_by"):
+        print(f"created by: {document['created_by']}")
+
+
+def rotate_command(
+    name: NameArgument,
+    keep: Annotated[
+        str | None, typer.Option(help="the earlier key goes on for so long, such as 24h; default: not at all")
+    ] = None,
+    config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Another secret for the same key, its files and batches. It is shown this once."""
+    fields: Document = {} if keep is None else {"keep_s": duration_s(keep, "--keep")}
+    path = path_of("keys", checked_name(name), "rotate")
+    _print_made(control_of(config, state_dir).ask("POST", path, fields), as_json)
+
+
+def revoke_command(
+    name: NameArgument,
+    config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse a key from now on, in every gateway; what is under way ends as it would."""
+    document = control_of(config, state_dir).ask("DELETE", path_of("keys", checked_name(name)))
+    print(json.dumps(document, indent=2) if as_json else f"{name} is revoked: it gets 401 from now on")
 
 
 def new_command(
-    name: Annotated[str, typer.Argument(help="whom the key is for")],
-    task: Annotated[
-        list[str] | None, typer.Option("--task", help="a model it may call; repeat it; default: every one")
-    ] = None,
+    name: NameArgument,
+    task: TaskOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Print a new key, and the lines of the configuration that let it in."""
-    if not NAME.match(name):
-        raise ConfigError("NAME", name, "must be letters, digits, '.', '_' or '-', at most 63")
+    """Print a new key, and the lines of the configuration that let it in; needs no launch."""
     key = new_key()
     digest = digest_of(key)
     if as_json:
-        print(json.dumps({"name": name, "key": key, "sha256": digest, "tasks": task}))
+        print(json.dumps({"name": checked_name(name), "key": key, "sha256": digest, "tasks": task}))
         return
     print(f"key: {key}")
     print("It is shown this once. In the configuration:")
-    print(f"keys:\n  {name}:\n    sha256: {digest}")
+    print(f"keys:\n  {checked_name(name)}:\n    sha256: {digest}")
     if task:
-        print(f"    tasks: [{', '.join(task)}]")
+        print(f"    tasks: {json.dumps(task)}")
 
 
 def hash_command() -> None:
@@ -64,3 +151,55 @@ def hash_command() -> None:
     if not key:
         raise ConfigError("standard input", "", "is empty; pipe the key into this command")
     print(digest_of(key))
+
+
+def checked_name(name: str) -> str:
+    """Raises ConfigError where it cannot be a key's name."""
+    if not NAME.match(name):
+        raise ConfigError("NAME", name, "must be letters, digits, '.', '_' or '-', at most 63")
+    return name
+
+
+def seconds_until(expires: str, now: float) -> float:
+    """From a duration, a date (its beginning, UTC) or a time, counted from `now`. Raises ConfigError."""
+    if DURATION.match(expires.strip()):
+        return duration_s(expires, "--expires")
+    try:
+        at = datetime.fromisoformat(expires.strip())
+    except ValueError as error:
+        mend = "must be a time such as 30d, 12h, 2027-01-31 or 2027-01-31T12:00:00Z"
+        raise ConfigError("--expires", expires, mend) from error
+    left_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now
+    if left_s <= 0:
+        raise ConfigError("--expires", expires, "is over already")
+    return left_s
+
+
+def duration_s(text: str, option: str) -> float:
+    """`90s`, `15m`, `12h` or `30d` in seconds. Raises ConfigError."""
+    match = DURATION.match(text.strip())
+    if match is None or not float(match[1]):
+        raise ConfigError(option, text, "must be a time such as 12h or 30d")
+    return float(match[1]) * UNIT_S[match[2]]
+
+
+def _print_made(document: Document, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(document, indent=2))
+        return
+    print(f"key: {document['key']}")
+    print(f"It is shown this once. {document['name']}: {document['role']}, may call {_models(document)}")
+    if document["expires_at"] is not None:
+        print(f"It expires {moment(document['expires_at'])}.")
+    if document["previous_until"] is not None:
+        print(f"The earlier key goes on until {moment(document['previous_until'])}.")
+
+
+def _cells(one: Document) -> tuple[str, ...]:
+    expires = "never" if one["expires_at"] is None else moment(one["expires_at"])
+    cells = (one["name"], one["state"], one["role"], one["tenant"] or "-", _models(one), expires)
+    return (*cells, one["origin"])
+
+
+def _models(one: Document) -> str:
+    return "every model" if one["tasks"] is None else ", ".join(one["tasks"]) or "none"

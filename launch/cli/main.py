@@ -148,7 +148,7 @@ def status_command(
     engines = [engine if running else _orphaned(engine) for engine in snapshot.engines]
     state = min((engine.state for engine in engines), key=BEST_FIRST.index, default="stopped")
     if as_json:
-        shown = msgspec.structs.replace(snapshot, engines=engines, keys={})
+        shown = msgspec.structs.replace(snapshot, engines=engines, keys={}, issued_keys={})
         print(json.dumps({"state": state, "running": running, **msgspec.to_builtins(shown)}, indent=2))
     else:
         if not engines:

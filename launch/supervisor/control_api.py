@@ -17,11 +17,15 @@ from gateway.errors import NOT_JSON, ConfigError, LoraGatewayError
 from launch.adapters.versions import unknown_task
 from launch.supervisor.adapter_changes import Addition
 from launch.supervisor.control_server import refused
+from launch.supervisor.issued_keys import FIELDS
 from launch.supervisor.supervisor import Supervisor
 
 logger = logging.getLogger("launch.supervisor.control_api")
 
 MAX_BODY_BYTES = 1 << 20
+BY = "by"
+"""The field that a gateway adds: whose key the command came with."""
+COMMAND_LINE = "command line"
 
 
 def control_app(supervisor: Supervisor) -> Starlette:
@@ -42,6 +46,11 @@ def control_app(supervisor: Supervisor) -> Starlette:
             Route("/tasks", api.tasks, methods=["GET"]),
             Route("/tasks/diff", api.diff, methods=["GET"]),
             Route("/tasks/{task}/reset", api.reset, methods=["POST"]),
+            Route("/keys", api.keys, methods=["GET"]),
+            Route("/keys", api.create_key, methods=["POST"]),
+            Route("/keys/{name}", api.key, methods=["GET"]),
+            Route("/keys/{name}", api.revoke_key, methods=["DELETE"]),
+            Route("/keys/{name}/rotate", api.rotate_key, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
         ],
         exception_handlers={LoraGatewayError: refused, Exception: _broken},
@@ -147,6 +156,25 @@ class _Api:
         task = request.path_params["task"]
         await self._supervisor.intake.reset(task)
         return JSONResponse({"task": task, "reset": True, **self._task(task)})
+
+    async def keys(self, _: Request) -> Response:
+        return JSONResponse({"keys": self._supervisor.issued_keys.list()})
+
+    async def create_key(self, request: Request) -> Response:
+        fields = await _fields(request, {*FIELDS, BY})
+        key, document = self._supervisor.issued_keys.create(fields, _text(fields, BY) or COMMAND_LINE)
+        return JSONResponse({"key": key, **document})
+
+    async def key(self, request: Request) -> Response:
+        return JSONResponse(self._supervisor.issued_keys.show(request.path_params["name"]))
+
+    async def revoke_key(self, request: Request) -> Response:
+        return JSONResponse(self._supervisor.issued_keys.revoke(request.path_params["name"]))
+
+    async def rotate_key(self, request: Request) -> Response:
+        fields = await _fields(request, {"keep_s", BY})
+        key, document = self._supervisor.issued_keys.rotate(request.path_params["name"], fields)
+        return JSONResponse({"key": key, **document})
 
     async def reload(self, _: Request) -> Response:
         return JSONResponse(await self._supervisor.reloading.reload())

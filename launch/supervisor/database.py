@@ -6,6 +6,7 @@ change is one transaction, synced to disk before anybody acts on it.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -52,6 +53,16 @@ MIGRATIONS = (
     """
     CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
     """,
+    """
+    CREATE TABLE api_key (
+        name TEXT PRIMARY KEY,
+        sha256 TEXT NOT NULL UNIQUE,
+        settings TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        created_by TEXT NOT NULL,
+        revoked_at REAL
+    ) STRICT;
+    """,
 )
 
 
@@ -61,6 +72,18 @@ class Changes:
 
     tasks: Mapping[str, Wanted]
     removed: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """An API key that a command made; `settings` is JSON in the configuration's form."""
+
+    name: str
+    sha256: str
+    settings: str
+    created_at: float
+    created_by: str
+    revoked_at: float | None
 
 
 class Store:
@@ -178,6 +201,20 @@ class Store:
         with self._change():
             self._db.execute(
                 "INSERT OR REPLACE INTO fingerprint VALUES (?, ?, ?)", (adapter_id, base, canary)
+            )
+
+    def api_keys(self) -> list[KeyRow]:
+        """Those that commands made, the revoked ones too."""
+        rows = self._db.execute(
+            "SELECT name, sha256, settings, created_at, created_by, revoked_at FROM api_key ORDER BY name"
+        )
+        return [KeyRow(*row) for row in rows]
+
+    def keep_api_key(self, row: KeyRow) -> None:
+        """A key as a command made or changed it."""
+        with self._change():
+            self._db.execute(
+                "INSERT OR REPLACE INTO api_key VALUES (?, ?, ?, ?, ?, ?)", dataclasses.astuple(row)
             )
 
     def next_life(self) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from gateway.config.document import JsonObject
+from gateway.config.document import JsonObject, KeyConfig
+from gateway.config.key_settings import is_pattern
 from gateway.config.snapshot import EngineStatus, Operation, ShadowStatus, Snapshot, TaskStatus, VersionStatus
-from launch.adapters.versions import Desired, Version, Wanted
+from launch.adapters.versions import Version, Wanted
 from launch.supervisor.desired_state import Ledger
 
 
@@ -24,9 +26,12 @@ class Observed:
     faults: Mapping[str, int]
 
 
-def compose(version: int, ledger: Ledger, observed: Observed) -> Snapshot:
+def compose(
+    version: int, ledger: Ledger, observed: Observed, issued: Mapping[str, KeyConfig] = MappingProxyType({})
+) -> Snapshot:
     """Everything a gateway needs, at one moment."""
     config, desired = ledger.config, ledger.desired
+    models = {config.base.name, *desired, *config.pipelines}
     return Snapshot(
         version=version,
         base=config.base.name,
@@ -37,22 +42,23 @@ def compose(version: int, ledger: Ledger, observed: Observed) -> Snapshot:
             for name, pipeline in config.pipelines.items()
             if all(stage.task in desired or stage.task == config.base.name for stage in pipeline.stages)
         },
-        keys=_keys(ledger, desired),
+        keys=_keys(config.keys, models),
+        issued_keys=_keys(issued, models),
         retiring=sorted(observed.retiring),
         operations=list(observed.operations),
         faults=dict(observed.faults),
     )
 
 
-def _keys(ledger: Ledger, desired: Desired) -> dict[str, JsonObject]:
+def _keys(keys: Mapping[str, KeyConfig], models: Collection[str]) -> dict[str, JsonObject]:
     """A key's list may name a task that a command removed, which is no model any more."""
-    config = ledger.config
-    models = {config.base.name, *desired, *config.pipelines}
-    keys: dict[str, JsonObject] = {}
-    for name, key in config.keys.items():
-        permitted = None if key.tasks is None else [task for task in key.tasks if task in models]
-        keys[name] = key.model_copy(update={"tasks": permitted}).model_dump(mode="json", by_alias=True)
-    return keys
+    shown: dict[str, JsonObject] = {}
+    for name, key in keys.items():
+        permitted = None
+        if key.tasks is not None:
+            permitted = [task for task in key.tasks if task in models or is_pattern(task)]
+        shown[name] = key.model_copy(update={"tasks": permitted}).model_dump(mode="json", by_alias=True)
+    return shown
 
 
 def _task(wanted: Wanted, ledger: Ledger, observed: Observed) -> TaskStatus:

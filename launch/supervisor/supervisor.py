@@ -34,6 +34,7 @@ from launch.supervisor.control_server import control_socket
 from launch.supervisor.database import Store
 from launch.supervisor.desired_state import Ledger
 from launch.supervisor.gateway_reports import Gateways
+from launch.supervisor.issued_keys import IssuedKeys
 from launch.supervisor.publisher import Publisher
 from launch.supervisor.reload import Reloading
 from launch.supervisor.serving import Serving
@@ -96,6 +97,7 @@ class Supervisor:
         self._upkeep = Upkeep(self._failed)
         self.gateways = Gateways()
         self.publisher = Publisher(prepared.config.state_dir, store.next_life(), self._compose)
+        self.issued_keys = IssuedKeys(store, lambda: self.config, self.publisher.publish)
         self.intake = Intake(self)
         self.reloading = Reloading(self, read_config, config_files)
         self.keepers: list[Managed | Attached] = [
@@ -347,4 +349,4 @@ class Supervisor:
             operations=list(self.intake.operations.values()),
             faults=self._faults,
         )
-        return compose(version, self._ledger, observed)
+        return compose(version, self._ledger, observed, self.issued_keys.settings)

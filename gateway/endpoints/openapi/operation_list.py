@@ -127,7 +127,7 @@ def _admin(
     if fields is not None:
         body = {"type": "object", "properties": dict(fields), "additionalProperties": False}
     query: tuple[tuple[str, JsonObject], ...] = ()
-    if method == "DELETE":
+    if method == "DELETE" and path.startswith("/adapters"):
         query = (("id", {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@[0-9a-f]{12}$"}),)
     return Operation(
         method,
@@ -144,6 +144,14 @@ def _admin(
 
 
 _TEXT: JsonObject = {"type": ["string", "null"]}
+_NUMBER: JsonObject = {"type": ["number", "null"]}
+_KEY: Mapping[str, JsonObject] = {
+    "name": {"type": "string"},
+    "tasks": {"type": ["array", "null"], "items": {"type": "string"}},
+    "role": {"enum": ["user", "operator", "admin", None]},
+    "tenant": _TEXT,
+    "expires_in_s": _NUMBER,
+}
 _ADD: Mapping[str, JsonObject] = {
     "task": {"type": "string"},
     "source": {"type": "string"},
@@ -261,6 +269,11 @@ OPERATIONS: tuple[Operation, ...] = (
     _admin("GET", "/tasks", "listTasks", "The tasks as they are wanted."),
     _admin("GET", "/tasks/diff", "diffTasks", "What commands changed of the configuration."),
     _admin("POST", "/tasks/{task}/reset", "resetTask", "Back to the configuration.", {}),
+    _admin("GET", "/keys", "listKeys", "Every key, without its secret."),
+    _admin("POST", "/keys", "createKey", "Make a key; its secret is in this answer alone.", _KEY),
+    _admin("GET", "/keys/{name}", "getKey", "One key, without its secret."),
+    _admin("DELETE", "/keys/{name}", "revokeKey", "Refuse a key from now on."),
+    _admin("POST", "/keys/{name}/rotate", "rotateKey", "Another secret for the key.", {"keep_s": _NUMBER}),
     _admin("POST", "/reload", "reload", "Read the configuration again.", {}),
     _admin("GET", "/status", "getStatus", "The snapshot that this gateway routes by."),
 )

@@ -103,14 +103,17 @@ async def administered(folder: Path, keys: object = KEYS) -> AsyncIterator[Clien
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda one: f"{one.method} {one.path}")
 async def test_each_command_has_the_control_planes_own_route(tmp_path: Path, command: Command) -> None:
-    path = command.path.replace("{task}", "naming")
+    path = command.path.format(task="naming", name="team")
     async with administered(tmp_path) as client:
         answer = await client.ask(command.method, f"/admin{path}")
         assert (answer.status_code, answer.json()) == (200, {"said": "so"})
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["x-request-id"]
         assert client.control.asked == [
-            (f"{command.method} {path}", b"" if command.fields is None else b"{}")
+            (
+                f"{command.method} {path}",
+                b"" if command.fields is None else b'{"by":"root"}' if command.signed else b"{}",
+            )
         ]
 
 
@@ -118,7 +121,7 @@ async def test_each_command_has_the_control_planes_own_route(tmp_path: Path, com
     ("method", "path"), [*((one.method, f"/admin{one.path}") for one in COMMANDS), ("GET", "/admin/status")]
 )
 async def test_only_admin_keys_may(tmp_path: Path, method: str, path: str) -> None:
-    path = path.replace("{task}", "naming")
+    path = path.format(task="naming", name="team")
     async with administered(tmp_path) as client:
         for key, status, code in (
             (None, 401, "invalid_api_key"),
@@ -138,9 +141,9 @@ async def test_only_admin_keys_may(tmp_path: Path, method: str, path: str) -> No
 async def test_without_any_keys_it_is_closed(tmp_path: Path, method: str, path: str) -> None:
     async with administered(tmp_path, keys={}) as client:
         for key in (None, ADMIN):
-            answer = await client.ask(method, path.replace("{task}", "naming"), key=key)
+            answer = await client.ask(method, path.format(task="naming", name="team"), key=key)
             assert answer.status_code == 403
-            assert "lora-gateway keys new" in answer.json()["error"]["message"]
+            assert "lora-gateway keys create" in answer.json()["error"]["message"]
         assert client.control.asked == []
 
 

@@ -1,0 +1,54 @@
+"""Unknown keys, counted by the address that they come from: said once a minute, and bounded."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+logger = logging.getLogger("gateway.admission.bad_keys")
+
+WINDOW_S = 60.0
+MOST_ADDRESSES = 4096
+"""Remembered at once; the one that began first is forgotten for another."""
+
+
+class BadKeys:
+    """A window of a minute for each address, from its first bad key on.
+
+    Guessing a key of 256 bits is hopeless at any rate; the bound keeps a client with a wrong key from costing
+    more than a refusal, and the log from growing with it.
+    """
+
+    def __init__(self, most_per_window: int = 60, now: Callable[[], float] = time.monotonic) -> None:
+        self._most = most_per_window
+        self._now = now
+        self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def count(self, address: str) -> int | None:
+        """One more from there: None, or the whole seconds to wait where it is one too many."""
+        now = self._now()
+        began, seen = self._windows.get(address, (now, 0))
+        if now - began >= WINDOW_S:
+            self._close(address, seen)
+            began, seen = now, 0
+        if not seen:
+            logger.warning("an unknown API key came from %s", address or "an unknown address")
+            self._make_room()
+        seen += 1
+        self._windows[address] = (began, seen)
+        if seen == self._most + 1:
+            logger.warning("more than %d unknown API keys a minute come from %s: 429", self._most, address)
+        return None if seen <= self._most else math.ceil(began + WINDOW_S - now)
+
+    def _close(self, address: str, seen: int) -> None:
+        del self._windows[address]
+        if seen > 1:
+            logger.warning("%d unknown API keys came from %s in a minute", seen, address)
+
+    def _make_room(self) -> None:
+        while len(self._windows) >= MOST_ADDRESSES:
+            address, (_, seen) = next(iter(self._windows.items()))
+            self._close(address, seen)

@@ -1,0 +1,88 @@
+"""A key as the configuration, or the control plane for one that was made by command, has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from pydantic import AwareDatetime, Field, field_validator, model_validator
+
+from gateway.config.strict import NAME, Strict
+
+DIGEST = re.compile(r"^[0-9a-f]{64}$")
+Role = Literal["user", "operator", "admin"]
+
+
+class KeyConfig(Strict):
+    """Who may call, and what; the key itself is never written down, only its digest."""
+
+    sha256: str = Field(description="SHA-256 of the key in hex; `lora-gateway keys new` prints one")
+    tasks: list[str] | None = Field(
+        None, description="models it may call, with patterns such as `acme.*`; default: every one"
+    )
+    role: Role = Field(
+        "user",
+        description="user: calls models; operator: also changes its tenant's own adapters at /admin; "
+        "admin: all of /admin",
+    )
+    admin: bool = Field(False, description="true: the same as `role: admin`")
+    tenant: str | None = Field(
+        None, description="whom it belongs to; an operator's tasks have names that begin with `<tenant>.`"
+    )
+    expires_at: AwareDatetime | None = Field(
+        None, description="it is refused from then on, such as 2027-01-31T00:00:00Z; default: never"
+    )
+    disabled: bool = Field(False, description="true: it is refused, as one that was revoked")
+    previous_sha256: str | None = Field(
+        None, description="digest of the key from before a rotation, good until previous_until"
+    )
+    previous_until: AwareDatetime | None = Field(None, description="end of the earlier key's time")
+
+    @field_validator("sha256", "previous_sha256")
+    @classmethod
+    def _digest(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        value = value.strip().lower()
+        if not DIGEST.match(value):  # the value may be a key given by mistake: it is not repeated
+            raise ValueError("must be 64 hex digits, the SHA-256 of the key: lora-gateway keys hash")
+        return value
+
+    @field_validator("tenant")
+    @classmethod
+    def _tenant(cls, value: str | None) -> str | None:
+        if value is not None and (not NAME.match(value) or "." in value):
+            raise ValueError("must be letters, digits, '_' or '-', at most 63: its tasks are <tenant>.<name>")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> KeyConfig:
+        if self.admin and self.role == "operator":
+            raise ValueError("admin: true and role: operator are two things; write role: admin for the first")
+        if self.role == "operator" and self.tenant is None:
+            raise ValueError("tenant: an operator needs one, whose adapters it may change")
+        if (self.previous_sha256 is None) != (self.previous_until is None):
+            raise ValueError("previous_sha256 and previous_until go together")
+        return self
+
+    @property
+    def effective_role(self) -> Role:
+        """`role`, where `admin: true` does not say more."""
+        return "admin" if self.admin else self.role
+
+
+def is_pattern(model: str) -> bool:
+    """Whether a key's `tasks` entry means several models; no model's name holds one of these."""
+    return any(mark in model for mark in "*?[")
+
+
+def permitted(tasks: Iterable[str] | None, models: Iterable[str]) -> frozenset[str] | None:
+    """Of `models`, those that a key's `tasks` name or match; None where every model may be called."""
+    if tasks is None:
+        return None
+    patterns = list(tasks)
+    return frozenset(
+        model for model in models if any(model == one or fnmatchcase(model, one) for one in patterns)
+    )

@@ -1,0 +1,230 @@
+"""API keys that commands make: kept as digests, in force in every gateway as soon as they are published."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import JsonValue, ValidationError
+
+from gateway.config.document import NAME, Config, JsonObject, KeyConfig
+from gateway.config.key_settings import is_pattern
+from gateway.errors import ConfigError, NotFound, nearest
+from launch.adapters.versions import Refused
+from launch.supervisor.database import KeyRow, Store
+
+PREFIX = "sk-lg-"
+RANDOM_BYTES = 32
+LONGEST_S = 100 * 365 * 86400.0
+SETTINGS = ("tasks", "role", "tenant")
+FIELDS = frozenset({"name", *SETTINGS, "expires_in_s"})
+"""What a command may say of a new key."""
+SHOWN_DIGITS = 12
+"""Of a digest: enough to tell keys apart, and nothing to look one up by."""
+
+
+def new_key() -> str:
+    """A key of 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+
+
+def digest_of(key: str) -> str:
+    """The SHA-256 of a key in hex, as the configuration holds it."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class IssuedKey:
+    """One key that a command made; times are unix seconds."""
+
+    name: str
+    settings: KeyConfig
+    created_at: float
+    created_by: str
+    revoked_at: float | None = None
+
+
+class IssuedKeys:
+    """What is made, rotated and revoked here is on disk before it is published.
+
+    A revoked key stays, disabled: its name can't come to mean somebody else, who would see the files and
+    batches that were left under it, and with the last key gone the gateway doesn't open to everybody.
+    """
+
+    def __init__(self, store: Store, config: Callable[[], Config], publish: Callable[[], None]) -> None:
+        self._store = store
+        self._config = config
+        self._publish = publish
+        self._keys = {row.name: _read(row) for row in store.api_keys()}
+
+    @property
+    def settings(self) -> Mapping[str, KeyConfig]:
+        """By name, as gateways take them."""
+        return {name: key.settings for name, key in self._keys.items()}
+
+    def create(self, fields: Mapping[str, object], by: str) -> tuple[str, JsonObject]:
+        """The key itself, which is never shown again, and what is known of it.
+
+        Raises ConfigError (400), Refused (409), Unavailable (503).
+        """
+        config, name = self._config(), fields.get("name")
+        if not isinstance(name, str) or not NAME.match(name):
+            raise ConfigError("name", str(name), "must be letters, digits, '.', '_' or '-', at most 63")
+        if name in config.keys:
+            raise Refused(f"The configuration has a key '{name}'; choose another name.")
+        if name in self._keys:
+            raise Refused(f"There is a key '{name}', or was one; choose another name, or rotate it.")
+        now = time.time()
+        key = new_key()
+        document = {one: fields[one] for one in SETTINGS if fields.get(one) is not None}
+        expires_in_s = _seconds(fields, "expires_in_s")
+        if expires_in_s is not None:
+            document["expires_at"] = datetime.fromtimestamp(now + expires_in_s, UTC)
+        issued = IssuedKey(name, _checked({**document, "sha256": digest_of(key)}, config), now, by)
+        self._keep(issued)
+        return key, shown(issued, now)
+
+    def rotate(self, name: str, fields: Mapping[str, object]) -> tuple[str, JsonObject]:
+        """Another secret for the same key; `keep_s` lets the earlier one in for so long.
+
+        Raises NotFound (404), Refused (409), ConfigError (400), Unavailable (503).
+        """
+        issued = self._known(name)
+        if issued.revoked_at is not None:
+            raise Refused(f"The key '{name}' was revoked; make one of another name.")
+        now, key = time.time(), new_key()
+        keep_s = _seconds(fields, "keep_s")
+        document: dict[str, object] = {
+            **issued.settings.model_dump(),
+            "sha256": digest_of(key),
+            "previous_sha256": None,
+            "previous_until": None,
+        }
+        if keep_s:
+            document["previous_sha256"] = issued.settings.sha256
+            document["previous_until"] = datetime.fromtimestamp(now + keep_s, UTC)
+        changed = dataclasses.replace(issued, settings=KeyConfig.model_validate(document))
+        self._keep(changed)
+        return key, shown(changed, now)
+
+    def revoke(self, name: str) -> JsonObject:
+        """Refused from now on; again does nothing more. Raises NotFound (404), Refused (409), Unavailable."""
+        issued, now = self._known(name), time.time()
+        if issued.revoked_at is None:
+            settings = issued.settings.model_copy(
+                update={"disabled": True, "previous_sha256": None, "previous_until": None}
+            )
+            issued = dataclasses.replace(issued, settings=settings, revoked_at=now)
+            self._keep(issued)
+        return shown(issued, now)
+
+    def show(self, name: str) -> JsonObject:
+        """One key of commands or of the configuration, without its secret. Raises NotFound (404)."""
+        for one in self.list():
+            if one["name"] == name:
+                return one
+        raise self._unknown(name)
+
+    def list(self) -> list[JsonObject]:
+        """Every key of both, by name."""
+        now = time.time()
+        configured = [
+            {**_common(name, settings, now), "origin": "configuration"}
+            for name, settings in self._config().keys.items()
+        ]
+        issued = [shown(one, now) for one in self._keys.values() if one.name not in self._config().keys]
+        return sorted([*configured, *issued], key=lambda one: str(one["name"]))
+
+    def _keep(self, issued: IssuedKey) -> None:
+        self._store.keep_api_key(
+            KeyRow(
+                issued.name,
+                issued.settings.sha256,
+                issued.settings.model_dump_json(),
+                issued.created_at,
+                issued.created_by,
+                issued.revoked_at,
+            )
+        )
+        self._keys[issued.name] = issued
+        self._publish()
+
+    def _known(self, name: str) -> IssuedKey:
+        if name in self._config().keys:
+            raise Refused(
+                f"The key '{name}' stands in the configuration; change it there, it takes effect at once."
+            )
+        issued = self._keys.get(name)
+        if issued is None:
+            raise self._unknown(name)
+        return issued
+
+    def _unknown(self, name: str) -> NotFound:
+        names = [str(one["name"]) for one in self.list()]
+        guess = nearest(name, names)
+        hint = f" Did you mean '{guess}'?" if guess else ""
+        return NotFound(f"There is no key '{name[:80]}'.{hint} Keys: {', '.join(names) or 'none'}.")
+
+
+def shown(issued: IssuedKey, now: float) -> JsonObject:
+    """What may be said of a key: all but its secret and its whole digest."""
+    return {
+        **_common(issued.name, issued.settings, now),
+        "origin": "command",
+        "created_at": issued.created_at,
+        "created_by": issued.created_by,
+        "revoked_at": issued.revoked_at,
+    }
+
+
+def _common(name: str, settings: KeyConfig, now: float) -> JsonObject:
+    expires_at, until = settings.expires_at, settings.previous_until
+    expired = expires_at is not None and expires_at.timestamp() <= now
+    tasks: JsonValue = None if settings.tasks is None else list(settings.tasks)
+    return {
+        "name": name,
+        "state": "revoked" if settings.disabled else "expired" if expired else "active",
+        "role": settings.effective_role,
+        "tenant": settings.tenant,
+        "tasks": tasks,
+        "digest": settings.sha256[:SHOWN_DIGITS],
+        "expires_at": None if expires_at is None else expires_at.timestamp(),
+        "previous_until": None if until is None or until.timestamp() <= now else until.timestamp(),
+    }
+
+
+def _checked(document: Mapping[str, object], config: Config) -> KeyConfig:
+    """Raises ConfigError for what the configuration would refuse too."""
+    try:
+        settings = KeyConfig.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(key or "role", "", first["msg"].removeprefix("Value error, ")) from error
+    for model in settings.tasks or ():
+        if model not in config.models and not is_pattern(model):
+            guess = nearest(model, config.models)
+            hint = f"; did you mean {guess!r}?" if guess else ""
+            raise ConfigError(
+                "tasks", model, f"is no model{hint} (models: {', '.join(config.models)}; or a pattern)"
+            )
+    return settings
+
+
+def _seconds(fields: Mapping[str, object], name: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_S:
+        raise ConfigError(name, str(value), "must be seconds, over 0 and at most 100 years")
+    return float(value)
+
+
+def _read(row: KeyRow) -> IssuedKey:
+    settings = KeyConfig.model_validate_json(row.settings)
+    return IssuedKey(row.name, settings, row.created_at, row.created_by, row.revoked_at)

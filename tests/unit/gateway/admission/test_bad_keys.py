@@ -1,0 +1,52 @@
+"""Unknown keys: one line a minute for each address, a bound, and memory that does not grow."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gateway.admission.bad_keys import MOST_ADDRESSES, WINDOW_S, BadKeys
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_so_many_a_minute_and_then_the_rest_of_the_minute() -> None:
+    clock = Clock()
+    bad = BadKeys(3, clock)
+    assert [bad.count("10.0.0.1") for _ in range(3)] == [None, None, None]
+    clock.now += 20.5
+    assert bad.count("10.0.0.1") == 40
+    assert bad.count("10.0.0.2") is None, "another address has its own"
+    clock.now += WINDOW_S
+    assert bad.count("10.0.0.1") is None
+
+
+def test_a_flood_is_three_lines(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    bad = BadKeys(10, clock)
+    for _ in range(1000):
+        bad.count("10.0.0.1")
+    clock.now += WINDOW_S
+    bad.count("10.0.0.1")
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 4
+    assert "an unknown API key came from 10.0.0.1" in said[0]
+    assert "429" in said[1]
+    assert "1000 unknown API keys" in said[2]
+
+
+def test_addresses_are_forgotten_for_others() -> None:
+    bad = BadKeys(1, Clock())
+    assert [bad.count("first"), bad.count("first")] == [None, 60]
+    for number in range(MOST_ADDRESSES):
+        bad.count(str(number))
+    assert len(bad._windows) <= MOST_ADDRESSES
+    assert bad.count("first") is None
