@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.key_settings import KeyConfig
 from gateway.config.settings import (
     DEMO_BASE,
@@ -24,7 +25,6 @@ from gateway.config.settings import (
     EngineConfig,
     FallbackConfig,
     FallbackReason,
-    GatewayConfig,
     JsonObject,
     PipelineConfig,
     StageConfig,

@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     JsonValue,
     field_validator,
     model_validator,
 )
 
+from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.key_settings import KeyConfig, is_pattern
-from gateway.config.origins import tidy_origin
-from gateway.config.strict import NAME, Strict
+from gateway.config.strict import NAME, Duration, Positive, Seconds, Strict
 from gateway.errors import nearest
 
 DEMO_BASE = "demo:smollm2-135m-instruct"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h)?$")
 VARIABLE_NAME = re.compile(r"^[A-Z][A-Z0-9_]*\Z")
-_UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600}
-
-
-def _seconds(value: object) -> object:
-    """`15m`, `90s`, `2h` as seconds; all else is left to pydantic."""
-    match = DURATION.match(value.strip()) if isinstance(value, str) else None
-    return float(match[1]) * _UNIT_S[match[2]] if match else value
-
-
-Positive = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0)]
-Duration = Annotated[Annotated[float, Field(gt=0)], BeforeValidator(_seconds)]
-"""Seconds, or a number with a unit: 90s, 15m, 2h."""
 JsonObject = dict[str, JsonValue]
 
 
@@ -164,56 +148,6 @@ class PipelineConfig(Strict):
     )
     system: Literal["refuse", "ignore", "prepend"] = Field(
         "ignore", description="a client's system message: a 400, left out, or before the first stage's own"
-    )
-
-
-class GatewayConfig(Strict):
-    """The data plane's own settings."""
-
-    host: str = Field("127.0.0.1", description="address to listen on; without keys, loopback only")
-    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    max_body_bytes: Positive = Field(10 * 1024 * 1024, description="largest request body")
-    max_in_flight: Positive = Field(512, description="requests at the engine at once, whole gateway")
-    max_in_flight_per_task: Positive = Field(256, description="requests at the engine at once, one task")
-    max_waiting: int = Field(1024, ge=0, description="requests waiting for a place, whole gateway")
-    max_waiting_per_task: int = Field(256, ge=0, description="requests waiting for a place, one task")
-    queue_timeout_s: Seconds = Field(60.0, description="longest wait for a place")
-    connect_timeout_s: Seconds = Field(5.0, description="connecting to the engine")
-    first_byte_timeout_s: Seconds = Field(600.0, description="until the engine's answer begins")
-    idle_timeout_s: Seconds = Field(120.0, description="between two pieces of the engine's answer")
-    total_timeout_s: Seconds = Field(3600.0, description="one request from end to end")
-    shutdown_timeout_s: Seconds = Field(30.0, description="accepted requests may finish within this")
-    receive_timeout_s: Seconds = Field(60.0, description="until a whole request is here, from its first byte")
-    workers: Positive = Field(1, description="processes; each bound above is shared out between them")
-    parameters: Literal["lenient", "strict"] = Field(
-        "lenient", description="what cannot change an answer's meaning is named and ignored; strict: refused"
-    )
-    cors_origins: list[Annotated[str, AfterValidator(tidy_origin)]] = Field(
-        default_factory=list, description="pages that may call from a browser, by origin; '*': every page"
-    )
-    keys_required: bool = Field(
-        False, description="a key is needed though none is configured: `lora-gateway keys create` makes them"
-    )
-    max_bad_keys_per_minute: Positive = Field(
-        60, description="unknown keys from one address, then 429 for them; good keys go on, in each worker"
-    )
-    public_metrics: bool = Field(False, description="/metrics without a key though keys are configured")
-    max_cold_waiting: int = Field(256, ge=0, description="requests waiting for an engine that starts")
-    cold_timeout_s: Seconds = Field(180.0, description="longest wait for an engine that starts")
-    least_residency_s: Seconds = Field(
-        0.5, description="an adapter keeps its LoRA slot so long before another may take it"
-    )
-    shadow_texts: bool = Field(
-        False, description="requests and answers stand in a shadow's records too, not digests alone"
-    )
-    max_n: Positive = Field(16, description="largest n and best_of")
-    max_logprobs: Positive = Field(20, description="largest logprobs and top_logprobs")
-    max_schema_bytes: Positive = Field(
-        64 * 1024, description="largest schema or list of tools in one request"
-    )
-    template_variables: list[str] = Field(
-        default_factory=lambda: ["enable_thinking"],
-        description="what a client may set in chat_template_kwargs",
     )
 
 

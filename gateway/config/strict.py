@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 """Of a task, a pipeline and a key."""
+DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h)?$")
+_UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(value: object) -> object:
+    """`15m`, `90s`, `2h` as seconds; all else is left to pydantic."""
+    match = DURATION.match(value.strip()) if isinstance(value, str) else None
+    return float(match[1]) * _UNIT_S[match[2]] if match else value
+
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+Duration = Annotated[Annotated[float, Field(gt=0)], BeforeValidator(_seconds)]
+"""Seconds, or a number with a unit: 90s, 15m, 2h."""
 
 
 class Strict(BaseModel):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.origins import EXPOSED, Cors, tidy_origin
-from gateway.config.settings import GatewayConfig
 from gateway.endpoints.openapi.operation import HEADERS
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import stack
