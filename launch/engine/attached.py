@@ -8,8 +8,8 @@ import time
 from gateway.config.snapshot import EngineDeath, EngineStatus
 from gateway.errors import LoraGatewayError
 from launch.engine.engine import Keeper, say
-from launch.engine.host import Host
 from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.supervisor_interface import SupervisorInterface
 from launch.machine.threads import in_thread
 
 POLL_S = 2.0
@@ -22,7 +22,7 @@ class Attached(Keeper):
 
     def __init__(
         self,
-        host: Host,
+        host: SupervisorInterface,
         status: EngineStatus,
         build: str,
         door: EngineDoor | None = None,

@@ -12,10 +12,10 @@ import msgspec
 from gateway.config.snapshot import EngineStatus
 from gateway.errors import EngineFailure, LoraGatewayError
 from launch.adapters.versions import Version
-from launch.engine.host import Host
 from launch.engine.loaded_adapters import EngineDoor, Residents
 from launch.engine.scoring import Kept
 from launch.engine.states import Event, after
+from launch.engine.supervisor_interface import SupervisorInterface
 from launch.machine.threads import in_thread
 
 logger = logging.getLogger("launch.engine.engine")
@@ -31,7 +31,9 @@ def say(text: str) -> None:
 class Keeper:
     """One engine: its state, its adapters. Subclasses run it, or follow one that somebody else runs."""
 
-    def __init__(self, host: Host, status: EngineStatus, build: str, door: EngineDoor | None = None) -> None:
+    def __init__(
+        self, host: SupervisorInterface, status: EngineStatus, build: str, door: EngineDoor | None = None
+    ) -> None:
         self.host = host
         self.status = status
         self._build = build

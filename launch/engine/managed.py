@@ -16,9 +16,9 @@ from launch.engine.argv import EngineCommand
 from launch.engine.engine import Keeper, say
 from launch.engine.engine_log import STAGES, advice_for, reason_of, stage_of
 from launch.engine.failures import blame_of, kind_of, oom_kills
-from launch.engine.host import Host
 from launch.engine.http import call, is_healthy, sleep_engine, tokens_done, wake_engine
 from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.supervisor_interface import SupervisorInterface
 from launch.engine.watchdog import Hang, Watchdog
 from launch.machine import orphans
 from launch.machine.child import Child
@@ -59,7 +59,7 @@ class Means:
 class Managed(Keeper):
     """Runs in the event loop of the main thread: the parent-death signal is tied to the thread that forks."""
 
-    def __init__(self, host: Host, status: EngineStatus, build: str, means: Means) -> None:
+    def __init__(self, host: SupervisorInterface, status: EngineStatus, build: str, means: Means) -> None:
         super().__init__(host, status, build, means.door)
         settings = host.config.engine
         self._means = means

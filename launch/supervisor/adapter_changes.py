@@ -10,16 +10,13 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
-from gateway.config.document import NAME, Config, JsonObject
-from gateway.config.snapshot import PROVING, Operation
-from gateway.errors import ConfigError, Unavailable
-from launch.adapters.check import Adapter
+from gateway.config.document import NAME, JsonObject
+from gateway.config.snapshot import Operation
+from gateway.errors import ConfigError
 from launch.adapters.versions import (
-    Desired,
     Refused,
     Version,
     Wanted,
@@ -30,10 +27,9 @@ from launch.adapters.versions import (
     unknown_task,
     without_previous,
 )
-from launch.engine.engine import Keeper
+from launch.engine.supervisor_interface import SupervisorInterface
 from launch.machine.threads import in_thread
-
-STARTS_WITHIN_S = 900.0
+from launch.supervisor.engines import Engines
 
 
 @dataclass(frozen=True)
@@ -73,54 +69,12 @@ def _number(fields: Mapping[str, object], name: str, most: float) -> float | Non
     return float(value)
 
 
-class Plant(Protocol):
-    """The supervisor, as far as intake needs it."""
-
-    @property
-    def config(self) -> Config: ...
-
-    @property
-    def desired(self) -> Desired: ...
-
-    @property
-    def configured(self) -> Desired: ...
-
-    @property
-    def keepers(self) -> Sequence[Keeper]: ...
-
-    def take(
-        self,
-        task: str,
-        source: str,
-        key: str,
-        on_stage: Callable[[str], None],
-        expect: Callable[[str], None],
-    ) -> Adapter:
-        """Fetch, check and copy one adapter; blocking. Raises ConfigError.
-
-        `expect` is told the id as soon as it is known, before a copy that is there already is relied on.
-        """
-
-    def commit(self, wanted: Wanted) -> None:
-        """Keep a task as a command left it, and publish it."""
-
-    def commit_removed(self, name: str) -> None: ...
-
-    def commit_reset(self, name: str) -> None: ...
-
-    def start_engines(self, *, force: bool = False) -> None: ...
-
-    def expect(self, adapter_id: str, wanted: bool) -> None:
-        """An id on its way in is loaded by every engine that starts meanwhile, though no task has it yet."""
-
-    def changed(self) -> None: ...
-
-
 class Intake:
     """Every change by command; one at a time for each task."""
 
-    def __init__(self, plant: Plant) -> None:
-        self._plant = plant
+    def __init__(self, supervisor: SupervisorInterface, engines: Engines) -> None:
+        self._supervisor = supervisor
+        self._engines = engines
         self._locks: dict[str, asyncio.Lock] = {}
         self.operations: dict[int, Operation] = {}
         self._count = 0
@@ -130,8 +84,8 @@ class Intake:
 
         Raises ConfigError, EngineFailure, RequestError; then nothing has changed.
         """
-        plant = self._plant
-        taken = {plant.config.base.name, *plant.config.pipelines}
+        config = self._supervisor.config
+        taken = {config.base.name, *config.pipelines}
         if addition.task in taken:
             raise ConfigError("task", addition.task, "is the name of the base or of a pipeline")
         async with self._alone(addition.task), self._operation(addition) as enter:
@@ -141,9 +95,9 @@ class Intake:
     async def _add(
         self, addition: Addition, enter: Callable[[str], None], expect: Callable[[str], None]
     ) -> tuple[Version, tuple[str, ...]]:
-        plant, key = self._plant, f"adapters.{addition.task}"
+        supervisor, key = self._supervisor, f"adapters.{addition.task}"
         enter("checking")
-        adapter = await in_thread(plant.take, addition.task, addition.source, key, enter, expect)
+        adapter = await in_thread(supervisor.take, addition.task, addition.source, key, enter, expect)
         at = time.time()
         version = Version(
             id=adapter.id,
@@ -153,13 +107,13 @@ class Intake:
             source=addition.source,
             added_at=at,
         )
-        wanted = plant.desired.get(addition.task, Wanted(addition.task))
+        wanted = supervisor.desired.get(addition.task, Wanted(addition.task))
         # Asked before anything is loaded, so that what cannot be is said at once.
         after = add_version(wanted, version, at, canary=addition.canary, shadow=addition.shadow)
         if addition.system is not None:
             settings: JsonObject = {**wanted.settings, "system": addition.system}
             after = dataclasses.replace(after, settings=settings)
-        await self._load_everywhere(version, key, enter, addition.system)
+        await self._engines.load(version, key, enter, addition.system)
         self._commit(after)
         return version, adapter.warnings
 
@@ -172,7 +126,7 @@ class Intake:
             after = promote(self._known(task), adapter_id, time.time())
             active = after.active
             assert active is not None
-            await self._load_everywhere(active, f"adapters.{task}", lambda _: None)
+            await self._engines.load(active, f"adapters.{task}")
             self._commit(after)
 
     async def rollback(self, task: str) -> None:
@@ -181,7 +135,7 @@ class Intake:
             after = rollback(self._known(task), time.time())
             active = after.active
             assert active is not None
-            await self._load_everywhere(active, f"adapters.{task}", lambda _: None)
+            await self._engines.load(active, f"adapters.{task}")
             self._commit(after, keep_previous=True)
 
     async def remove(self, task: str, adapter_id: str | None) -> None:
@@ -192,21 +146,21 @@ class Intake:
         async with self._alone(task):
             after = remove_version(self._known(task), adapter_id, time.time())
             if after is not None:
-                self._plant.commit(after)
+                self._supervisor.commit(after)
                 return
             users = [
                 name
-                for name, pipeline in self._plant.config.pipelines.items()
+                for name, pipeline in self._supervisor.config.pipelines.items()
                 if any(stage.task == task for stage in pipeline.stages)
             ]
             if users:
                 raise Refused(f"'{task}' is a stage of the pipeline {', '.join(users)}; change that first.")
-            self._plant.commit_removed(task)
+            self._supervisor.commit_removed(task)
 
     async def reset(self, task: str) -> None:
         """Back to what the configuration says. Raises NotFound, EngineFailure."""
         async with self._alone(task):
-            configured = self._plant.configured.get(task)
+            configured = self._supervisor.configured.get(task)
             if configured is None:
                 self._known(task)
                 raise Refused(f"'{task}' is not in the configuration; remove it instead.")
@@ -214,59 +168,20 @@ class Intake:
                 expect = held.enter_context(self._expecting())
                 for version in configured.versions:
                     expect(version.id)
-                    await self._load_everywhere(version, f"tasks.{task}.adapter", lambda _: None)
-                self._plant.commit_reset(task)
-
-    async def load(self, version: Version, key: str, system: str) -> None:
-        """For a reload: on every engine that runs, as `add` does. Raises ConfigError, EngineFailure."""
-        await self._load_everywhere(version, key, lambda _: None, system)
+                    await self._engines.load(version, f"tasks.{task}.adapter")
+                self._supervisor.commit_reset(task)
 
     def _known(self, task: str) -> Wanted:
-        wanted = self._plant.desired.get(task)
+        wanted = self._supervisor.desired.get(task)
         if wanted is None:
-            raise unknown_task(task, self._plant.desired)
+            raise unknown_task(task, self._supervisor.desired)
         return wanted
 
     def _commit(self, wanted: Wanted, *, keep_previous: bool = False) -> None:
         settled = wanted.candidate is None
-        if settled and not keep_previous and not self._plant.config.adapters.keep_previous:
+        if settled and not keep_previous and not self._supervisor.config.adapters.keep_previous:
             wanted = without_previous(wanted)
-        self._plant.commit(wanted)
-
-    async def _load_everywhere(
-        self, version: Version, key: str, enter: Callable[[str], None], system: str | None = None
-    ) -> None:
-        """On each engine that runs; where none does, one is started. What fails on one is undone on all."""
-        plant = self._plant
-        if not any(keeper.ready for keeper in plant.keepers):
-            enter("waiting for an engine")
-            plant.start_engines()
-            await self._until_ready()
-        new = not any(version.id in keeper.residents.proven for keeper in plant.keepers)
-        try:
-            for keeper in plant.keepers:
-                if keeper.ready:
-                    enter(f"{PROVING} on {keeper.status.name}")
-                    await keeper.ensure(version, key, system)
-        except BaseException:
-            if new:
-                for keeper in plant.keepers:
-                    await keeper.unload(version.id)
-            raise
-
-    async def _until_ready(self) -> None:
-        """Raises Unavailable where no engine will be ready."""
-        end = time.monotonic() + STARTS_WITHIN_S
-        keepers = self._plant.keepers
-        while not any(keeper.ready for keeper in keepers):
-            if time.monotonic() > end or not any(keeper.may_start for keeper in keepers):
-                why = "; ".join(
-                    f"{k.status.name}: {k.status.state} {k.status.reason}".strip() for k in keepers
-                )
-                raise Unavailable(
-                    f"No engine is ready to prove the adapter on ({why}).", code="engine_not_ready"
-                )
-            await asyncio.sleep(0.1)
+        self._supervisor.commit(wanted)
 
     @contextlib.contextmanager
     def _expecting(self) -> Iterator[Callable[[str], None]]:
@@ -275,13 +190,13 @@ class Intake:
 
         def expect(adapter_id: str) -> None:
             expected.append(adapter_id)
-            self._plant.expect(adapter_id, True)
+            self._supervisor.expect(adapter_id, True)
 
         try:
             yield expect
         finally:
             for adapter_id in expected:
-                self._plant.expect(adapter_id, False)
+                self._supervisor.expect(adapter_id, False)
 
     @contextlib.asynccontextmanager
     async def _alone(self, task: str) -> AsyncIterator[None]:
@@ -299,7 +214,7 @@ class Intake:
         def show(stage: str) -> None:
             if number in self.operations or stage == "checking":
                 self.operations[number] = Operation(addition.task, addition.source, stage, began)
-                self._plant.changed()
+                self._supervisor.changed()
 
         def enter(stage: str) -> None:  # from any thread
             loop.call_soon_threadsafe(show, stage)
@@ -308,4 +223,4 @@ class Intake:
             yield enter
         finally:
             self.operations.pop(number, None)
-            self._plant.changed()
+            self._supervisor.changed()

@@ -89,7 +89,7 @@ class _Api:
 
     async def start(self, request: Request) -> Response:
         fields = await _fields(request, {"force"})
-        self._supervisor.start_engines(force=fields.get("force") is True)
+        self._supervisor.engines.start(force=fields.get("force") is True)
         return Response(status_code=202)
 
     async def add(self, request: Request) -> Response:

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.config.snapshot import SOCKET
-from gateway.errors import ConfigError, EngineFailure, RequestError, Unavailable
+from gateway.errors import ConfigError, EngineFailure, LoraGatewayError, RequestError, Unavailable
 
 LONGEST_PATH = 107
 """Bytes; the kernel's sockaddr_un holds no more."""
@@ -114,3 +114,30 @@ class ControlServer(uvicorn.Server):
             timeout_graceful_shutdown=1,
         )
         return cls(settings)
+
+
+class Serving:
+    """One server after another: `run` again, after a failure, listens on a new socket of the same name."""
+
+    def __init__(self, app: ASGIApp, state_dir: Path, listener: socket.socket) -> None:
+        """`listener` is the first one's, bound before anything else began."""
+        self._app = app
+        self._state_dir = state_dir
+        self._first: socket.socket | None = listener
+
+    async def run(self) -> None:
+        """Until cancelled; then clients are told so. Raises LoraGatewayError where it ends by itself."""
+        first, self._first = self._first, None
+        with control_socket(self._state_dir) if first is None else contextlib.nullcontext(first) as listener:
+            server = ControlServer.of(self._app)
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                await asyncio.shield(serving)
+                raise LoraGatewayError("the control socket's server has ended by itself")
+            except asyncio.CancelledError:
+                server.should_exit = server.force_exit = True
+                await serving
+                raise
+            finally:
+                for each in getattr(server, "servers", ()):  # none before its start
+                    each.close()

@@ -7,53 +7,40 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from gateway.config.document import Config
 from gateway.errors import LoraGatewayError
-from launch.adapters.versions import Desired, Version
+from launch.adapters.versions import Desired, Version, ids_of
 from launch.engine.engine import say
+from launch.engine.supervisor_interface import SupervisorInterface
 from launch.machine.threads import in_thread
 from launch.supervisor.desired_state import LIVE
+from launch.supervisor.engines import Engines
 
 logger = logging.getLogger("launch.supervisor.reload")
 
 LOOK_EVERY_S = 1.0
 
 
-class Reloadable(Protocol):
-    """The supervisor, as far as a reload needs it."""
-
-    @property
-    def config(self) -> Config: ...
-
-    @property
-    def desired(self) -> Desired: ...
-
-    @property
-    def configured(self) -> Desired: ...
-
-    def configured_by(self, config: Config) -> Desired:
-        """The tasks of a configuration, each adapter checked; blocking. Raises ConfigError."""
-
-    def adopt(self, config: Config, configured: Desired) -> None:
-        """Go by this configuration, and by the tasks that it wants, from now on."""
-
-    def unwanted(self, versions: Sequence[Version]) -> None:
-        """Loaded for a reload that was refused."""
-
-    async def load(self, version: Version, key: str, system: str) -> None: ...
-
-    def retry_failed(self) -> None:
-        """Start engines that have failed anew; one that is stopped still waits for somebody."""
-
-
 class Reloading:
-    """One reload at a time; `read` gives the configuration as it stands in its file now."""
+    """One reload at a time.
 
-    def __init__(self, owner: Reloadable, read: Callable[[], Config], files: Sequence[Path]) -> None:
-        self._owner = owner
+    `read` gives the configuration as it stands in its file now, `configured_by` the tasks of one, each
+    adapter checked; both block and raise ConfigError.
+    """
+
+    def __init__(
+        self,
+        supervisor: SupervisorInterface,
+        engines: Engines,
+        read: Callable[[], Config],
+        configured_by: Callable[[Config], Desired],
+        files: Sequence[Path],
+    ) -> None:
+        self._supervisor = supervisor
+        self._engines = engines
         self._read = read
+        self._configured_by = configured_by
         self._files = files
         self._lock = asyncio.Lock()
         self._stamps = self._look()
@@ -65,34 +52,35 @@ class Reloading:
         """
         async with self._lock:
             self._stamps = self._look()
-            owner = self._owner
+            supervisor, engines = self._supervisor, self._engines
             config = await in_thread(self._read)
-            configured = await in_thread(owner.configured_by, config)
-            known = {version.id for wanted in owner.desired.values() for version in wanted.versions}
+            configured = await in_thread(self._configured_by, config)
+            desired, before = supervisor.desired, supervisor.configured
             fresh = [
                 (name, version)
                 for name, wanted in configured.items()
-                if owner.desired.get(name) == owner.configured.get(name)  # else a command's change goes on
+                if desired.get(name) == before.get(name)  # else a command's change goes on
                 for version in wanted.versions
-                if version.id not in known
+                if version.id not in ids_of(desired)
             ]
             loaded: list[Version] = []
             try:
                 for name, version in fresh:
-                    system = config.tasks[name].system or ""
-                    await owner.load(version, f"tasks.{name}.adapter", system)
+                    if engines.ready:
+                        system = config.tasks[name].system or ""
+                        await engines.load(version, f"tasks.{name}.adapter", system=system)
                     loaded.append(version)
             except LoraGatewayError:
-                owner.unwanted(loaded)
+                supervisor.retire([version.id for version in loaded])
                 raise
-            waiting = differing(owner.config, config)
-            changed = differing_live(owner.config, config)
-            before = set(owner.config.tasks)
-            owner.adopt(config, configured)
-            owner.retry_failed()
+            waiting = differing(supervisor.config, config)
+            changed = differing_live(supervisor.config, config)
+            tasks_before = set(supervisor.config.tasks)
+            supervisor.adopt(config, configured)
+            engines.retry_failed()
             return {
-                "tasks_added": sorted(set(config.tasks) - before),
-                "tasks_removed": sorted(before - set(config.tasks)),
+                "tasks_added": sorted(set(config.tasks) - tasks_before),
+                "tasks_removed": sorted(tasks_before - set(config.tasks)),
                 "adapters_loaded": [version.id for version in loaded],
                 "changed": changed,
                 "at_next_start": waiting,

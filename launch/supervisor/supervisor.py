@@ -7,8 +7,8 @@ import dataclasses
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from gateway.config.document import Config, JsonObject
-from gateway.config.snapshot import EngineStatus, Snapshot
+from gateway.config.snapshot import Snapshot
 from gateway.errors import Unavailable
 from gateway.upkeep import Upkeep
 from launch.adapters.check import Adapter
@@ -26,24 +26,21 @@ from launch.adapters.versions import Desired, Version, Wanted, ids_of
 from launch.base.lora_shapes import Base
 from launch.engine.attached import Attached
 from launch.engine.engine import say
-from launch.engine.managed import Managed, Means
+from launch.engine.managed import Managed
 from launch.engine.scoring import Kept
 from launch.machine.signals import StopSignals
 from launch.supervisor.adapter_changes import Intake
-from launch.supervisor.control_server import control_socket
+from launch.supervisor.control_server import Serving, control_socket
 from launch.supervisor.database import Store
 from launch.supervisor.desired_state import Ledger
+from launch.supervisor.engines import Engines, Laid
 from launch.supervisor.gateway_reports import Gateways
 from launch.supervisor.issued_keys import IssuedKeys
 from launch.supervisor.publisher import Publisher
 from launch.supervisor.reload import Reloading
-from launch.supervisor.serving import Serving
 from launch.supervisor.snapshots import Observed, compose
 
 logger = logging.getLogger("launch.supervisor.supervisor")
-
-Laid = tuple[EngineStatus, Means | None]
-"""An engine as it will be, and how it is run; None for one that somebody else runs."""
 
 TICK_S = 0.5
 RETIRE_WITHIN_S = 120.0
@@ -85,7 +82,6 @@ class Supervisor:
         self._store = store
         self._adapters = adapters
         self._stop = stop
-        self._configured_by = configured_by
         self._control_app = control_app
         self._ledger = Ledger(prepared.config, prepared.configured, store)
         self._retiring: dict[str, float] = {}
@@ -98,17 +94,12 @@ class Supervisor:
         self.gateways = Gateways()
         self.publisher = Publisher(prepared.config.state_dir, store.next_life(), self._compose)
         self.issued_keys = IssuedKeys(store, lambda: self.config, self.publisher.publish)
-        self.intake = Intake(self)
-        self.reloading = Reloading(self, read_config, config_files)
-        self.keepers: list[Managed | Attached] = [
-            Attached(self, status, prepared.build)
-            if means is None
-            else Managed(self, status, prepared.build, means)
-            for status, means in prepared.engines
-        ]
+        self.engines = Engines(self, prepared.engines, prepared.build)
+        self.intake = Intake(self, self.engines)
+        self.reloading = Reloading(self, self.engines, read_config, configured_by, config_files)
         self._verify_kept()
 
-    # What engines need (`launch.engine.host.Host`).
+    # `launch.engine.supervisor_interface.SupervisorInterface`
 
     @property
     def config(self) -> Config:
@@ -164,8 +155,6 @@ class Supervisor:
     def changed(self) -> None:
         self.publisher.changed()
 
-    # What intake and reloads need.
-
     def take(
         self,
         task: str,
@@ -186,49 +175,33 @@ class Supervisor:
 
     def expect(self, adapter_id: str, wanted: bool) -> None:
         (self._expected.add if wanted else self._expected.discard)(adapter_id)
-        if not wanted and adapter_id not in ids_of(self.desired):
-            self._retire({adapter_id})
+        if not wanted:
+            self.retire({adapter_id})
 
     def commit(self, wanted: Wanted) -> None:
-        before = ids_of(self.desired)
-        self._ledger.keep(wanted)
-        self._settle(before)
+        with self._settling():
+            self._ledger.keep(wanted)
 
     def commit_removed(self, name: str) -> None:
-        before = ids_of(self.desired)
-        self._ledger.remove(name)
-        self._settle(before)
+        with self._settling():
+            self._ledger.remove(name)
 
     def commit_reset(self, name: str) -> None:
-        before = ids_of(self.desired)
-        self._ledger.reset(name)
-        self._settle(before)
-
-    def configured_by(self, config: Config) -> Desired:
-        return self._configured_by(config)
+        with self._settling():
+            self._ledger.reset(name)
 
     def adopt(self, config: Config, configured: Desired) -> None:
-        before = ids_of(self.desired)
-        self._ledger.adopt(config, configured)
-        self._settle(before)
+        with self._settling():
+            self._ledger.adopt(config, configured)
 
-    def unwanted(self, versions: Sequence[Version]) -> None:
-        self._retire({version.id for version in versions} - ids_of(self.desired))
-
-    async def load(self, version: Version, key: str, system: str) -> None:
-        if any(keeper.ready for keeper in self.keepers):
-            await self.intake.load(version, key, system)
-
-    def start_engines(self, *, force: bool = False) -> None:
-        for keeper in self.keepers:
-            keeper.start(force=force and keeper.status.state == "failed")
-
-    def retry_failed(self) -> None:
-        for keeper in self.keepers:
-            if keeper.status.state == "failed":
-                keeper.start(force=True)
+    def retire(self, ids: Collection[str]) -> None:
+        for adapter_id in set(ids) - ids_of(self.desired) - self._expected:
+            if adapter_id not in self._retiring:
+                self._retiring[adapter_id] = time.monotonic()
+                self._upkeep.once("unload", partial(self._unload_when_free, adapter_id))
 
     def diff(self) -> list[JsonObject]:
+        """What commands changed, against the configuration."""
         return self._ledger.diff()
 
     # Its life.
@@ -237,7 +210,7 @@ class Supervisor:
         """Until a signal asks for the end; engines that fail do not end it."""
         self.publisher.publish()
         keep = self._upkeep.keep
-        keepers = [keep(keeper.status.name, partial(self._keep, keeper)) for keeper in self.keepers]
+        keepers = [keep(keeper.status.name, partial(self._keep, keeper)) for keeper in self.engines.keepers]
         keep("tick", self._tick)
         keep("reload", self.reloading.follow)
         with control_socket(self.config.state_dir) as listener:
@@ -245,8 +218,7 @@ class Supervisor:
             try:
                 await self._until_asked()
             finally:
-                for keeper in self.keepers:
-                    keeper.halt()
+                self.engines.halt()
                 await asyncio.gather(*keepers, return_exceptions=True)
                 self.publisher.publish()
                 await self._upkeep.stop()
@@ -278,7 +250,7 @@ class Supervisor:
             await asyncio.sleep(TICK_S)
             with suppress(Unavailable):  # it was said when it came
                 self._keep_fingerprints()
-            for keeper in self.keepers:
+            for keeper in self.engines.keepers:
                 name = keeper.status.name
                 if not keeper.ready:
                     ready_at.pop(name, None)
@@ -297,19 +269,15 @@ class Supervisor:
             self._store.keep_fingerprint(adapter_id, build, canary)
             del self._unkept[adapter_id, build]
 
-    def _settle(self, before: set[str]) -> None:
-        """Publish first, so that nobody is sent to an id any more that goes."""
-        gone = before - ids_of(self.desired)
-        self._retire(gone)
+    @contextmanager
+    def _settling(self) -> Iterator[None]:
+        """Around a change of what is wanted: published before ids go, so that nobody is sent to those."""
+        before = ids_of(self.desired)
+        yield
+        self.retire(before)
         for adapter_id in ids_of(self.desired):
             self._retiring.pop(adapter_id, None)
         self.publisher.publish()
-
-    def _retire(self, ids: set[str]) -> None:
-        for adapter_id in ids - self._expected:
-            if adapter_id not in self._retiring:
-                self._retiring[adapter_id] = time.monotonic()
-                self._upkeep.once("unload", partial(self._unload_when_free, adapter_id))
 
     async def _unload_when_free(self, adapter_id: str) -> None:
         self.publisher.publish()
@@ -320,9 +288,7 @@ class Supervisor:
         if self._retiring.pop(adapter_id, None) is None or adapter_id in self._expected:
             self.changed()
             return  # it is wanted again
-        for keeper in self.keepers:
-            if keeper.ready:
-                await keeper.unload(adapter_id)
+        await self.engines.unload(adapter_id)
         kept = ids_of(self.desired) | ids_of(self.configured) | self._expected  # `reset` needs the second
         if adapter_id not in kept:
             self._adapters.remove(adapter_id, self._expected)
@@ -338,12 +304,9 @@ class Supervisor:
         self._adapters.sweep(ids_of(self.desired) | ids_of(self.configured))
 
     def _compose(self, version: int) -> Snapshot:
-        failures: dict[str, str] = {}
-        for keeper in self.keepers:
-            failures.update(keeper.residents.failed)
         observed = Observed(
-            engines=[keeper.status for keeper in self.keepers],
-            failures={**failures, **self._broken},
+            engines=[keeper.status for keeper in self.engines.keepers],
+            failures={**self.engines.failures, **self._broken},
             fingerprints=self._fingerprints,
             retiring=self._retiring,
             operations=list(self.intake.operations.values()),

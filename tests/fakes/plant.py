@@ -94,7 +94,7 @@ class Plant:
 
     @property
     def engine(self) -> EngineStatus:
-        return self.supervisor.keepers[0].status
+        return self.supervisor.engines.keepers[0].status
 
     @property
     def on_disk(self) -> Snapshot:

@@ -435,7 +435,7 @@ def test_reload_while_an_engine_drains_is_not_lost_on_it(tmp_path: Path) -> None
             lines = events.aiter_lines()  # to be kept: with it the stream would end
             await anext(lines)
             await made.client.post("/gateways", json={"gateway": "g1", "version": 0, "in_flight": 1})
-            made.supervisor.keepers[0].idle()
+            made.supervisor.engines.keepers[0].idle()
             await made.until_state("draining")
             made.options.tasks = {"naming": "one", "extra": "x"}
             assert (await made.client.post("/reload")).status_code == 200

@@ -1,0 +1,105 @@
+"""All engines of a launch: an adapter goes onto each that runs, or stays on none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from gateway.config.snapshot import PROVING, EngineStatus
+from gateway.errors import Unavailable
+from launch.adapters.versions import Version
+from launch.engine.attached import Attached
+from launch.engine.engine import Keeper
+from launch.engine.managed import Managed, Means
+from launch.engine.supervisor_interface import SupervisorInterface
+
+Laid = tuple[EngineStatus, Means | None]
+"""An engine as it will be, and how it is run; None for one that somebody else runs."""
+
+STARTS_WITHIN_S = 900.0
+POLL_S = 0.1
+
+
+class Engines:
+    """Use it in the event loop of the main thread, since engines are forked from it."""
+
+    def __init__(self, supervisor: SupervisorInterface, laid: Sequence[Laid], build: str) -> None:
+        self.keepers: list[Managed | Attached] = [
+            Attached(supervisor, status, build)
+            if means is None
+            else Managed(supervisor, status, build, means)
+            for status, means in laid
+        ]
+
+    @property
+    def ready(self) -> Sequence[Keeper]:
+        """Those that answer requests now."""
+        return [keeper for keeper in self.keepers if keeper.ready]
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Ids that an engine could not load or prove, with the reason."""
+        return {adapter_id: why for one in self.keepers for adapter_id, why in one.residents.failed.items()}
+
+    def start(self, *, force: bool = False) -> None:
+        """Ask for each; `force` has those that failed for good start too."""
+        for keeper in self.keepers:
+            keeper.start(force=force and keeper.status.state == "failed")
+
+    def retry_failed(self) -> None:
+        """Start engines that have failed anew; one that is stopped still waits for somebody."""
+        for keeper in self.keepers:
+            if keeper.status.state == "failed":
+                keeper.start(force=True)
+
+    def halt(self) -> None:
+        """End them all; their `run` returns."""
+        for keeper in self.keepers:
+            keeper.halt()
+
+    async def load(
+        self,
+        version: Version,
+        key: str,
+        enter: Callable[[str], None] = lambda _: None,
+        system: str | None = None,
+    ) -> None:
+        """Load and prove it on each engine that runs; where none does, one is started.
+
+        `enter` is told what it is at. Raises ConfigError, EngineFailure, and Unavailable where no engine
+        will be ready; what fails on one is undone on all.
+        """
+        if not self.ready:
+            enter("waiting for an engine")
+            self.start()
+            await self._until_ready()
+        new = not any(version.id in keeper.residents.proven for keeper in self.keepers)
+        try:
+            for keeper in self.keepers:
+                if keeper.ready:
+                    enter(f"{PROVING} on {keeper.status.name}")
+                    await keeper.ensure(version, key, system)
+        except BaseException:
+            if new:
+                for keeper in self.keepers:
+                    await keeper.unload(version.id)
+            raise
+
+    async def unload(self, adapter_id: str) -> None:
+        """From each engine that runs."""
+        for keeper in self.keepers:
+            if keeper.ready:
+                await keeper.unload(adapter_id)
+
+    async def _until_ready(self) -> None:
+        """Raises Unavailable where no engine will be ready."""
+        end = time.monotonic() + STARTS_WITHIN_S
+        while not self.ready:
+            if time.monotonic() > end or not any(keeper.may_start for keeper in self.keepers):
+                states = [(keeper.status.name, keeper.status) for keeper in self.keepers]
+                why = "; ".join(f"{name}: {status.state} {status.reason}".strip() for name, status in states)
+                raise Unavailable(
+                    f"No engine is ready to prove the adapter on ({why}).", code="engine_not_ready"
+                )
+            await asyncio.sleep(POLL_S)
