@@ -13,7 +13,7 @@ from tests.support.batch_stack import create, line, run, until
 from tests.support.controlled import controlled
 from tests.support.named_events import concept_names, pipeline_answers
 from tests.support.stack import TASKS, Stack, eventually, stack
-from tests.unit.gateway.relay.test_fallback import MODEL, fallen
+from tests.unit.gateway.relay.fallback.test_fallbacks import MODEL, fallen
 
 USER = [{"role": "user", "content": "cat"}]
 HEADER = "x-gateway-ignored"

@@ -16,7 +16,7 @@ from gateway.routing.replicas import Replicas
 from gateway.routing.retirement import AFTER_S, Retirement
 from tests.fakes.fake_control import Weights, snapshot_with
 from tests.support.stack import config_of
-from tests.unit.gateway.metrics.test_metrics import Samples, pid_of_none, scraped, small
+from tests.unit.gateway.metrics.test_counters import Samples, pid_of_none, scraped, small
 
 FIRST, SECOND, THIRD = (f"naming@{digit * 12}" for digit in "123")
 

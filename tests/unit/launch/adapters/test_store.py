@@ -1,102 +1,155 @@
-"""What commands changed survives."""
+"""Checked adapters' own copies: whole, of the content that their id names, and nobody else's to change."""
 
 from __future__ import annotations
 
-import sqlite3
+import dataclasses
+import errno
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from gateway.errors import ConfigError
-from launch.adapters.versions import Version, Wanted
-from launch.supervisor.database import FILE, MIGRATIONS, Store
+from launch.adapters import check
+from launch.adapters import copy as adapter_copy
+from launch.adapters.copy import AdapterCopy
+from launch.adapters.store import AdapterStore
+from launch.machine.files import Origin, open_regular
+from tests.support.adapter_folders import BASE, GOOD, adapter, weights
 
-NAMING = Wanted(
-    "naming",
-    (Version("naming@1", "/1", 90.0, 8, 10, "/src", 1.5), Version("naming@2", "/2", 10.0)),
-    "naming@1",
-    "naming@2",
-    0.25,
-    {"system": "Name it."},
-    7.0,
-)
+WEIGHTS = "adapter_model.safetensors"
 
 
-def reopened(folder: Path, store: Store) -> Store:
-    store.close()
-    return Store(folder)
+def test_copy_holds_the_two_files_alone(tmp_path: Path) -> None:
+    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
+    (source / "optimizer.pt").write_bytes(b"x")
+    taken = store.take("naming", source, BASE)
+    assert taken.path == store.path_of(taken.id) == tmp_path / "kept" / taken.id
+    assert sorted(file.name for file in taken.path.iterdir()) == ["adapter_config.json", WEIGHTS]
+    assert (tmp_path / "kept").stat().st_mode & 0o077 == 0
+    (source / WEIGHTS).write_bytes(weights(GOOD, b"\2"))
+    assert store.verify(taken.id)
+    assert store.take("naming", source, BASE).id != taken.id
 
 
-def test_task_comes_back_as_it_was(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.keep(NAMING)
-    store.keep_removed("concept", 8.0)
-    changes = reopened(tmp_path, store).changes()
-    assert changes.tasks == {"naming": NAMING}
-    assert changes.removed == {"concept": 8.0}
+def test_second_take_leaves_the_copy_and_a_damaged_one_is_replaced(tmp_path: Path) -> None:
+    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
+    taken = store.take("naming", source, BASE)
+    made = (taken.path / WEIGHTS).stat().st_ino
+    assert (store.take("naming", source, BASE).path / WEIGHTS).stat().st_ino == made
+    (taken.path / WEIGHTS).write_bytes(b"damaged")
+    assert not store.verify(taken.id)
+    store.take("naming", source, BASE)
+    assert store.verify(taken.id)
 
 
-def test_later_state_replaces_the_earlier(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.keep(NAMING)
-    store.keep(Wanted("naming", NAMING.versions[:1], changed_at=9.0))
-    assert [v.id for v in store.changes().tasks["naming"].versions] == ["naming@1"]
+def test_key_and_origin_are_named_in_errors(tmp_path: Path) -> None:
+    store = AdapterStore(tmp_path / "kept")
+    with pytest.raises(ConfigError, match=r"^tasks\.naming\.adapter: .*none: no such folder"):
+        store.take("naming", tmp_path / "none", BASE)
+    folder = adapter(tmp_path / "one", GOOD, {"use_dora": True})
+    with pytest.raises(
+        ConfigError, match=r"^adapters\.naming: hf://org/name/adapter_config\.json: is a DoRA"
+    ):
+        store.take("naming", folder, BASE, key="adapters.naming", origin=Origin("hf://org/name"))
+    assert not (tmp_path / "kept").exists()
 
 
-def test_forgotten_task_leaves_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.keep(NAMING)
-    store.forget("naming")
-    assert not store.changes().tasks
-    rows = sqlite3.connect(tmp_path / FILE).execute("SELECT count(*) FROM version").fetchone()
-    assert rows == (0,)
+def test_new_adapter_is_read_once_and_a_kept_one_beside_its_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
+    opened: list[Path] = []
+
+    def watched(path: Path, roots: Sequence[Path] | None = None) -> BinaryIO:
+        opened.append(path)
+        return open_regular(path, roots)
+
+    monkeypatch.setattr(check, "open_regular", watched)
+    monkeypatch.setattr(store, "verify", lambda _: pytest.fail("there is no copy to look at"))
+    monkeypatch.setattr(store, "path_of", lambda adapter_id: tmp_path / "kept" / adapter_id)
+    with pytest.raises(pytest.fail.Exception):
+        store.take("naming", source, BASE)
+    assert [path.name for path in opened] == ["adapter_config.json", WEIGHTS]
 
 
-def test_change_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.keep(NAMING)
-    twice = (NAMING.versions[0], NAMING.versions[0])
-    with pytest.raises(sqlite3.IntegrityError):
-        store.keep(Wanted("naming", twice, changed_at=9.0))
-    assert store.changes().tasks == {"naming": NAMING}
+def test_source_that_grows_or_goes_while_it_is_read_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
+    begin = AdapterCopy.begin
+
+    def grow(copy: AdapterCopy, settings: bytes, size_bytes: int) -> None:
+        begin(copy, settings, size_bytes)
+        (source / WEIGHTS).write_bytes(weights(GOOD) + b"x")
+
+    monkeypatch.setattr(AdapterCopy, "begin", grow)
+    with pytest.raises(ConfigError, match="became longer while it was read"):
+        store.take("naming", source, BASE)
+    assert list((tmp_path / "kept").iterdir()) == []
 
 
-def test_fingerprints_belong_to_a_build(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.keep_fingerprint("naming@1", "cpu", "one")
-    assert store.fingerprint("naming@1", "cpu") == "one"
-    assert store.fingerprint("naming@1", "gpu") is None
+def test_disk_that_fills_while_the_copy_is_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: BinaryIO) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(adapter_copy, "_sync", full)
+    with pytest.raises(
+        ConfigError, match="cannot be copied: No space left on device; look at rights and disk"
+    ):
+        AdapterStore(tmp_path / "kept").take("naming", adapter(tmp_path / "one"), BASE)
+    assert list((tmp_path / "kept").iterdir()) == []
 
 
-def test_lives_are_counted_over_restarts(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    first = store.next_life()
-    assert reopened(tmp_path, store).next_life() == first + 1
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_settings_of_any_encoding_are_kept_as_the_engine_reads_them(tmp_path: Path, encoding: str) -> None:
+    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
+    plain = store.take("naming", source, BASE)
+    text = (source / "adapter_config.json").read_text()
+    (source / "adapter_config.json").write_bytes(text.encode(encoding))
+    taken = store.take("naming", source, BASE)
+    assert (taken.path / "adapter_config.json").read_text("utf-8") == text
+    assert taken.id == plain.id
+    assert store.verify(taken.id)
 
 
-def test_older_form_is_brought_up(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / FILE) as db:
-        db.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
-        db.execute("INSERT INTO task VALUES ('naming', 1, NULL, NULL, 0.0, '{}', 3.0)")
-    db.close()
-    store = Store(tmp_path)
-    assert store.changes().removed == {"naming": 3.0}
-    assert store.next_life() == 1
+def test_copy_that_is_expected_by_now_is_not_removed(tmp_path: Path) -> None:
+    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
+    first = store.take("naming", source, BASE)
+    expected: set[str] = set()
+
+    def expect(adapter_id: str) -> None:
+        expected.add(adapter_id)
+        store.remove(adapter_id, expected)  # what was decided a second earlier
+
+    assert store.take("naming", source, BASE, expect=expect).id == first.id
+    assert store.verify(first.id)
+    store.remove(first.id)
+    assert not store.verify(first.id)
 
 
-def test_newer_form_and_damage_are_refused_by_name(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store._db.execute("PRAGMA user_version = 99")
-    store.close()
-    with pytest.raises(ConfigError, match="newer lora-gateway"):
-        Store(tmp_path)
-    (tmp_path / FILE).write_bytes(b"no database at all, but long enough to be looked at" * 40)
-    for beside in tmp_path.glob(f"{FILE}-*"):
-        beside.unlink()
-    with pytest.raises(ConfigError, match="move it away"):
-        Store(tmp_path)
+def test_full_disk_is_said_before_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    with pytest.raises(ConfigError, match="has 1 MB free, a copy needs 0 MB and some; make room"):
+        AdapterStore(tmp_path / "kept").take("naming", adapter(tmp_path / "one"), BASE)
 
 
-def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
-    Store(tmp_path)
-    assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
+def test_sweep_and_remove_keep_what_is_wanted(tmp_path: Path) -> None:
+    store = AdapterStore(tmp_path / "kept")
+    first = store.take("naming", adapter(tmp_path / "one"), BASE)
+    second = store.take("concept", tmp_path / "one", BASE)
+    assert dataclasses.replace(first, task="", id="", path=Path()) == dataclasses.replace(
+        second, task="", id="", path=Path()
+    )
+    (tmp_path / "kept" / ".incoming-left").mkdir()
+    store.sweep([first.id])
+    assert [found.name for found in (tmp_path / "kept").iterdir()] == [first.id]
+    store.remove("../one")
+    store.remove(first.id)
+    assert not store.verify(first.id)
+    assert (tmp_path / "one").is_dir()

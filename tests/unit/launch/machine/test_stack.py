@@ -14,7 +14,7 @@ import pytest
 from gateway.config.snapshot import EngineStatus, Snapshot
 from launch.machine.restarts import Restarts
 from launch.machine.stack import Program, ending_of, given_up, unused_port
-from tests.unit.launch.machine.test_process import gone
+from tests.unit.launch.machine.test_child import gone
 
 PAUSES = "import signal; signal.pause()"
 

@@ -23,7 +23,7 @@ from tests.fakes.plant import Plant, PlantOptions
 from tests.support.batch_stack import create, line, until
 from tests.support.controlled import controlled
 from tests.support.stack import TASKS, eventually, stack
-from tests.unit.launch.engine.test_residents import Engine
+from tests.unit.launch.engine.test_loaded_adapters import Engine
 from tests.unit.launch.supervisor.test_supervisor import run
 
 

@@ -22,7 +22,7 @@ from gateway.config.snapshot import read_snapshot
 from launch.bench.faults.recovery_kills import is_alive
 from tests.fakes.fake_stack import fake_config
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 LIMIT_S = 60.0
 FREE_MEMORY = (
     "ValueError: Free memory on device cuda:0 (26.1/47.5 GiB) on startup is less than desired GPU memory "

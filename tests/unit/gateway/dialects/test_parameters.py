@@ -1,5 +1,5 @@
 """Which parameters each API takes where the gateway is strict: through, as a label, within bounds, or refused
-by name with the mend. What is lenient stands in `test_lenient_parameters`."""
+by name with the mend. What is lenient stands in `test_harmless`."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from launch.supervisor.adapter_changes import Addition
 from tests.support.source_taking import CONFIG, MAX_BYTES, WEIGHTS, files, made_id, refusal, sha256, take
 
 __all__ = ["files", "made_id"]
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 
 
 # -- folders -----------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from launch.training.data.wordnet import DEFAULT_FOLDER, WordNet, parse_synset, 
 from launch.training.evaluate import read_held_out
 from launch.training.scores import parse_groups
 
-CLUSTERS = Path(__file__).parents[4] / "configs" / "demo" / "clusters.jsonl"
+CLUSTERS = Path(__file__).parents[5] / "configs" / "demo" / "clusters.jsonl"
 TASKS: tuple[Task, ...] = ("concept", "naming")
 LINE = (
     "02801938 06 n 02 basket 0 handbasket 0 002 @ 03094503 n 0000 ~ 02800000 n 0000 "

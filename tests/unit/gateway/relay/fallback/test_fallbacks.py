@@ -24,7 +24,7 @@ from tests.fakes.fake_engine import Answer, FakeEngine
 from tests.support.controlled import controlled
 from tests.support.stack import Stack, config_of, eventually, stack, write_report
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 SECRET = "sk-very-secret-0123456789"
 ENV = {"OTHER_KEY": SECRET}
 MODEL = "openai/base"

@@ -21,7 +21,7 @@ from launch.cli.run.results import Outcome, answered, unanswered
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import Stack, stack
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 Document = dict[str, object]
 TERMS = {"id": "fruit", "terms": ["apple", {"term": "pear", "gloss": "a fruit"}]}
 

@@ -16,7 +16,7 @@ from gateway.relay.fallback.provider import Provider
 from tests.fakes.fake_engine import Answer
 from tests.support.controlled import controlled
 from tests.support.stack import eventually
-from tests.unit.gateway.relay.test_fallback import ENV, MODEL, SECRET, fallen, other_server
+from tests.unit.gateway.relay.fallback.test_fallbacks import ENV, MODEL, SECRET, fallen, other_server
 
 pytestmark = pytest.mark.anyio
 

@@ -24,7 +24,7 @@ from gateway.endpoints.openapi.request_schemas import request_schema
 from gateway.errors import InvalidRequest, RequestError
 from tests.support.stack import config_of, stack
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 KEYS = {"team-a": {"sha256": "a" * 64, "tasks": ["naming"]}}
 
 

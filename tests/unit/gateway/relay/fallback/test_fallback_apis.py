@@ -17,7 +17,7 @@ from tests.fakes.fake_engine import Answer
 from tests.support.controlled import controlled
 from tests.support.named_events import events
 from tests.support.stack import Stack, eventually
-from tests.unit.gateway.relay.test_fallback import ENV, MODEL, SECRET, Fallen, fallen, other_server
+from tests.unit.gateway.relay.fallback.test_fallbacks import ENV, MODEL, SECRET, Fallen, fallen, other_server
 
 pytestmark = pytest.mark.anyio
 MESSAGES, RESPONSES = "/v1/messages", "/v1/responses"

@@ -7,7 +7,7 @@ from pathlib import Path
 from launch.setup.architecture_page import DRAWING, PAGE, drawing
 from launch.setup.rooms import ROOMS, read_modules
 
-MODULES = read_modules(Path(__file__).parents[3])
+MODULES = read_modules(Path(__file__).parents[4])
 
 
 def test_the_drawing_is_what_the_imports_say() -> None:
