@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,9 +18,6 @@ from gateway.admission.limits import Admission
 from gateway.admission.lobby import Lobby
 from gateway.config.document import Config, environment
 from gateway.config.origins import Cors, asked_by_a_page, preflight_headers
-from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.dialect import Dialect
-from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.parameters import Limits
 from gateway.dialects.registry import DIALECTS
 from gateway.endpoints.about import About
@@ -36,9 +31,8 @@ from gateway.endpoints.observability import Health, MetricsText, Ready
 from gateway.endpoints.openapi.endpoint import OpenApi
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.stored_responses import UnkeptResponse
-from gateway.endpoints.wrong_path import meant_path
-from gateway.errors import Forbidden, NotFound, internal_error
-from gateway.http.request_cycle import Express
+from gateway.endpoints.wrong_path import dialect_of, no_such_route
+from gateway.errors import Forbidden, internal_error
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.compile import compile_pipelines
 from gateway.relay.fallback.fallbacks import Fallbacks
@@ -47,6 +41,7 @@ from gateway.relay.relay import Relay
 from gateway.relay.shadow.copies import Shadow
 from gateway.routing.cold_start import HEARTBEAT_S, WaitingRoom
 from gateway.routing.control_socket import Control
+from gateway.routing.readiness import Readiness
 from gateway.routing.replicas import Replicas
 from gateway.routing.retirement import Retirement
 from gateway.routing.snapshot_follower import Follower
@@ -73,7 +68,9 @@ class Gateway:
         """`metrics` and `worker` are given where several workers share both counters and bounds."""
         bounds = config.gateway
         self.metrics = metrics or Metrics.single()
+        self.upkeep = Upkeep(self.metrics.background_failure)
         self.replicas = Replicas(config, self._prepare)
+        self.readiness = Readiness(self.replicas)
         self.admission = Admission(
             config,
             worker,
@@ -81,36 +78,49 @@ class Gateway:
             on_resident=self.metrics.resident,
             waited_elsewhere=self.metrics.any_wait_elsewhere,
         )
-        self.upkeep = Upkeep(self.metrics.background_failure)
         self.shadow = Shadow(self.replicas, self.admission, self.metrics, self.upkeep, worker)
         self.room = WaitingRoom(self.replicas, worker, heartbeat_s=heartbeat_s)
         self.fallbacks = Fallbacks(fallback or Provider(environment()), self.metrics)
-        self._keys = keys = Keys(
+        self.guard = DeathGuard(config.state_dir, bounds.max_cold_waiting, bounds.cold_timeout_s)
+        self._keys = Keys(
             config.keys,
             config.models,
             required=bounds.keys_required,
             bad_keys=BadKeys(bounds.max_bad_keys_per_minute),
         )
-        _say_unwritten(config)
-        self.guard = DeathGuard(config.state_dir, bounds.max_cold_waiting, bounds.cold_timeout_s)
+        self._administration = Administration(self._keys, bounds)
+        self._limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)
         relay = Relay(self.replicas, self.admission, self.guard)
-        self._pipelines = pipelines = PipelineEndpoint(
-            compile_pipelines(config),
-            relay,
-            self.metrics,
-            self.shadow,
-            self.fallbacks,
-            Lobby(self.admission),
+        self._pipelines = PipelineEndpoint(
+            compile_pipelines(config), relay, self.metrics, self.shadow, self.fallbacks, Lobby(self.admission)
         )
-        limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)
-        hot = {
+        self.express = self._engine_endpoints(relay)
+        """For the own server: what serves requests of a path without a task, where nothing must wait."""
+        self.batches = Batches(self.express, self._keys, self.replicas, self.room, self.metrics, self.upkeep)
+        self.uploads = self.batches.uploads
+        """For the own server: paths whose bodies may take long, and how many bytes they may have."""
+        self.cors = Cors(bounds.cors_origins) if bounds.cors_origins else None
+        """For the own server, which writes what it says into every answer."""
+        openapi = OpenApi()
+        self.starlette = Starlette(
+            routes=[*self._routes(), Route("/openapi.json", endpoint=openapi, methods=["GET"])],
+            exception_handlers={HTTPException: no_such_route},
+            lifespan=self._lifespan,
+        )
+        self.starlette.router.redirect_slashes = False
+        openapi.routes = self.starlette.routes
+        _say_unwritten(config)
+
+    def _engine_endpoints(self, relay: Relay) -> dict[str, EngineEndpoint]:
+        """Every route that leads to the engine, by its path."""
+        return {
             dialect.path.decode(): EngineEndpoint(
                 dialect,
-                keys,
+                self._keys,
                 relay,
-                pipelines,
-                bounds,
-                limits,
+                self._pipelines,
+                self.replicas.config.gateway,
+                self._limits,
                 self.metrics,
                 self.room,
                 self.shadow,
@@ -118,48 +128,31 @@ class Gateway:
             )
             for dialect in DIALECTS
         }
-        self.batches = batches = Batches(hot, keys, self.replicas, self.room, self.metrics, self.upkeep)
-        models = Models(keys, self.replicas, limits)
-        health = Health(keys, self.replicas, self.admission, self.room)
-        self._administration = admin = Administration(keys, bounds)
-        routes = [
-            *(Route(path, endpoint=endpoint, methods=["POST"]) for path, endpoint in hot.items()),
-            Route(
-                "/v1/responses/{rest:path}",
-                endpoint=UnkeptResponse(keys),
-                methods=["GET", "POST", "DELETE"],
-            ),
+
+    def _routes(self) -> list[Route]:
+        """Every other route, and those once more: Starlette's router serves what takes no hot path."""
+        keys, replicas, admin = self._keys, self.replicas, self._administration
+        models = Models(keys, replicas, self._limits)
+        health = Health(keys, replicas, self.admission, self.room)
+        counted = MetricsText(keys, self.metrics, replicas, replicas.config.gateway.public_metrics)
+        kept = UnkeptResponse(keys)
+        return [
+            *(Route(path, endpoint=endpoint, methods=["POST"]) for path, endpoint in self.express.items()),
+            Route("/v1/responses/{rest:path}", endpoint=kept, methods=["GET", "POST", "DELETE"]),
             Route("/v1/models", endpoint=models, methods=["GET"]),
             Route("/v1/models/{model:path}", endpoint=models, methods=["GET"]),
-            Route("/", endpoint=About(list(hot)), methods=["GET"]),
+            Route("/", endpoint=About(list(self.express)), methods=["GET"]),
             *(Route(path, endpoint=health, methods=["GET"]) for path in ("/health", "/healthz", "/livez")),
-            Route("/ready", endpoint=Ready(self.replicas), methods=["GET"]),
-            Route(
-                "/metrics",
-                endpoint=MetricsText(keys, self.metrics, self.replicas, bounds.public_metrics),
-                methods=["GET"],
-            ),
+            Route("/ready", endpoint=Ready(replicas, self.readiness), methods=["GET"]),
+            Route("/metrics", endpoint=counted, methods=["GET"]),
             *(
                 Route(f"/admin{one.path}", endpoint=AdminCommand(one, admin), methods=[one.method])
                 for one in COMMANDS
             ),
-            *azure_routes(hot, models),
-            *batches.routes(),
-            Route("/admin/status", endpoint=AdminStatus(admin, self.replicas), methods=["GET"]),
-            Route("/openapi.json", endpoint=(openapi := OpenApi()), methods=["GET"]),
+            *azure_routes(self.express, models),
+            *self.batches.routes(),
+            Route("/admin/status", endpoint=AdminStatus(admin, replicas), methods=["GET"]),
         ]
-        self.starlette = Starlette(
-            routes=routes, exception_handlers={HTTPException: _no_such_route}, lifespan=self._lifespan
-        )
-        self.starlette.router.redirect_slashes = False
-        openapi.routes = self.starlette.routes
-        self.cors = Cors(bounds.cors_origins) if bounds.cors_origins else None
-        """For the own server, which writes what it says into every answer."""
-        self._hot: Mapping[str, ASGIApp] = hot
-        self.express: Mapping[str, Express] = hot
-        """For the own server: what serves requests of a path without a task, where nothing must wait."""
-        self.uploads = batches.uploads
-        """For the own server: paths whose bodies may take long, and how many bytes they may have."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An exact POST path goes straight to its endpoint: Starlette's router costs as much as the relay."""
@@ -171,7 +164,7 @@ class Gateway:
             return
         endpoint: ASGIApp = self.starlette
         if scope["type"] == "http" and scope["method"] == "POST":
-            endpoint = self._hot.get(scope["path"], endpoint)
+            endpoint = self.express.get(scope["path"], endpoint)
         try:
             await endpoint(scope, receive, send)
         except Exception:
@@ -180,7 +173,7 @@ class Gateway:
             logger.exception("%s %r failed", scope["method"], scope["path"])
             fault = internal_error()
             try:
-                await send_error(send, fault, Head(scope["headers"]).request_id, _dialect_of(scope["path"]))
+                await send_error(send, fault, Head(scope["headers"]).request_id, dialect_of(scope["path"]))
             except RuntimeError:  # its answer was begun already: all that is left is to break it off
                 raise fault from None
 
@@ -242,6 +235,7 @@ class Gateway:
             await follower.stop()
             await self.shadow.stop()
             await self.fallbacks.stop()
+            await self.readiness.stop()
             await self.replicas.stop()
             await self.upkeep.stop()
 
@@ -254,28 +248,3 @@ def _say_unwritten(config: Config) -> None:
             if keys:
                 path, listed = dialect.path.decode(), ", ".join(keys)
                 logger.warning("tasks.%s.defaults: %s has no %s, so it is left out there", name, path, listed)
-
-
-def _dialect_of(path: str) -> Dialect:
-    """Whose envelope an error on that path has."""
-    return MESSAGES if path.startswith(MESSAGES.path.decode()) else CHAT
-
-
-async def _no_such_route(request: Request, error: Exception) -> Response:
-    """Starlette's own 404 and 405 in the envelope of the API whose path it is."""
-    assert isinstance(error, HTTPException)
-    path, method = request.scope["path"], request.scope["method"]
-    if error.status_code == 405 and path != "/":  # whoever posts there has left out the path
-        answer = NotFound(f"{path} does not take {method}.", status=405, code="method_not_allowed")
-    else:
-        taken = [route.path for route in request.app.routes if method in route.methods]
-        meant = meant_path(path, taken)
-        hint = f" Did you mean '{meant}'?" if meant else " GET /openapi.json lists every route."
-        answer = NotFound(f"There is no route {method} {path}.{hint}")
-    request_id = Head(request.scope["headers"]).request_id
-    dialect = _dialect_of(path)
-    headers = dict(error.headers or {}) | {"x-request-id": request_id.decode()}
-    headers |= {name.decode(): value.decode() for name, value in dialect.id_headers(request_id)}
-    return Response(
-        dialect.error_body(answer, request_id), answer.status, headers, media_type="application/json"
-    )

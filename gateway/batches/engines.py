@@ -24,7 +24,7 @@ class Engines:
     async def until_servable(self, model: str) -> None:
         """Wait while no engine is there. One that is there without the model says so itself."""
         replicas = self._replicas
-        while not replicas.servable(model) and replicas.table.get(model) and replicas.current is None:
+        while not replicas.servable(model) and replicas.table.get(model) and not replicas.ready:
             with self._wanted():
                 news = replicas.news
                 with contextlib.suppress(TimeoutError):

@@ -232,11 +232,11 @@ class EngineEndpoint:
         replicas = self._relay.replicas
         try:
             async with asyncio.timeout(NOTICED_WITHIN_S):
-                while replicas.current is not None:
+                while replicas.ready:
                     await replicas.news.wait()
         except TimeoutError:
             return False
-        return replicas.may_come()
+        return replicas.availability.may_come()
 
     def _length(self, fields: Fields) -> tuple[str, int] | None:
         """As `Exchange.length`."""

@@ -13,6 +13,7 @@ from gateway.endpoints.asgi import Head, send_error, send_json
 from gateway.errors import RequestError, Unavailable
 from gateway.metrics.counters import Metrics
 from gateway.routing.cold_start import WaitingRoom
+from gateway.routing.readiness import Readiness
 from gateway.routing.replicas import Replicas
 
 
@@ -65,16 +66,17 @@ def _details(engine: EngineStatus) -> dict[str, object]:
 class Ready:
     """Ready: 200 when the engine has just completed a request, else 503 with Retry-After."""
 
-    def __init__(self, replicas: Replicas) -> None:
+    def __init__(self, replicas: Replicas, readiness: Readiness) -> None:
         self._replicas = replicas
+        self._readiness = readiness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = Head(scope["headers"]).request_id
-        if await self._replicas.proven():
+        if await self._readiness.proven():
             await send_json(send, {"status": "ready"}, request_id)
             return
         error = self._replicas.unavailable()
-        if self._replicas.current is not None:
+        if self._replicas.ready:
             error = Unavailable(
                 "The engine does not complete a request.", code="engine_unready", retry_after_s=5
             )

@@ -32,6 +32,6 @@ class Heartbeat:
                 (b"cache-control", b"no-cache"),
             ]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        stage, running_s = self._replicas.stage()
+        stage, running_s = self._replicas.availability.stage()
         line = f": engine starting ({stage}), {running_s:.0f} s\n\n".encode()
         await self._send({"type": "http.response.body", "body": line, "more_body": True})

@@ -47,12 +47,12 @@ class WaitingRoom:
         replicas = self._replicas
         if replicas.servable(name):
             return
-        if not replicas.may_come():
+        if not replicas.availability.may_come():
             raise replicas.unavailable(replicas.table.get(name))
         if self.waiting >= self._most:
             raise Unavailable(
                 f"{self.waiting} requests wait for the engine to start, the most that may.",
-                retry_after_s=replicas.rest_s(),
+                retry_after_s=replicas.availability.rest_s(),
             )
         began = time.perf_counter()
         waiter.cold = True
@@ -72,7 +72,7 @@ class WaitingRoom:
         while not replicas.servable(name) and replicas.table.get(name) is not None:
             now = time.perf_counter()
             rest_s = began + self._timeout_s - now
-            if rest_s <= 0 or not replicas.may_come():
+            if rest_s <= 0 or not replicas.availability.may_come():
                 raise replicas.unavailable(replicas.table.get(name))
             if beat is not None and now >= next_beat:
                 await beat()

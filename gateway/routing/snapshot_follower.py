@@ -15,6 +15,7 @@ from gateway.admission.death_guard import DeathGuard
 from gateway.admission.limits import Admission
 from gateway.config.snapshot import FILE, GatewayReport, Snapshot, read_snapshot
 from gateway.errors import RequestError
+from gateway.routing.availability import slots_of
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.control_socket import Control
 from gateway.routing.replicas import Replicas
@@ -99,7 +100,7 @@ class Follower:
     def _apply(self, snapshot: Snapshot, *, heard: bool = True) -> None:
         self._guard.heard(snapshot)
         self._replicas.apply(snapshot, heard=heard)
-        slots, adapters = self._replicas.slots()
+        slots, adapters = slots_of(snapshot)
         self._admission.set_slots(slots, adapters)
 
     def _look(self) -> None:
@@ -162,7 +163,7 @@ class Follower:
                 continue
             replicas, news = self._replicas, self._replicas.news
             standing = [(one.name, one.state, one.started_at) for one in replicas.snapshot.engines]
-            wanted = replicas.control_alive and replicas.wants_start()
+            wanted = replicas.control_alive and replicas.availability.wants_start()
             if wanted and standing != asked and await self._posted("/engines/start", {}):
                 asked = standing
             if not wanted:

@@ -181,7 +181,25 @@ def _route(
     return Route(name, kind, contract, adapter_id, about, model, name.encode(), adapter_bytes, (), reason)
 
 
-def versions_of(snapshot: Snapshot, loaded: frozenset[str], running: bool) -> dict[str, bool]:
+def table_of(config: Config, snapshot: Snapshot, ready: Sequence[frozenset[str]]) -> Table:
+    """The table of one snapshot; `ready` has for each engine that takes requests what is loaded there."""
+    everything = frozenset[str]().union(*ready)
+    base = config.base.name
+    loaded: dict[str, list[Loaded]] = {base: [Loaded(base)]} if ready else {}
+    reasons: dict[str, str] = {}
+    for name, task in snapshot.tasks.items():
+        if name not in config.tasks:
+            continue  # of a configuration that was refused; it may be the base's name
+        loaded[name] = [
+            Loaded(version.id, version.weight)
+            for version in task.versions  # the oldest first
+            if version.weight > 0 and version.id in everything
+        ]
+        reasons[name] = next((version.reason for version in task.versions if version.reason), "")
+    return build_table(config, loaded, reasons, _versions(snapshot, everything, bool(ready)))
+
+
+def _versions(snapshot: Snapshot, loaded: frozenset[str], running: bool) -> dict[str, bool]:
     """The versions that may be asked for by their ids, and whether an engine has them.
 
     None that is to be unloaded: it would never be at rest. While no engine runs, those that one would load.

@@ -40,7 +40,7 @@ class Controlled:
         return self.stack.gateway.replicas
 
     def replica(self, name: str = "engine-0") -> Replica:
-        return next(one for one in self.replicas._replicas if one.name == name)
+        return next(one for one in self.replicas.ready if one.name == name)
 
     def status(self, state: EngineStateName = "ready", *loaded: str, **fields: Any) -> EngineStatus:
         """The stack's own engine; every task's adapters are loaded unless others are named."""
@@ -148,7 +148,7 @@ async def two(folder: Path, **settings: Any) -> AsyncIterator[Two]:
         async with controlled(folder, **settings) as c:
             made = Two(c, other)
             await c.tell(made.engines())
-            await eventually(lambda: all(one.models for one in c.replicas._replicas))
+            await eventually(lambda: all(one.models for one in c.replicas.ready))
             yield made
             await eventually(lambda: not c.stack.gateway.admission.in_flight)
             assert c.replicas.open_connections == 0

@@ -277,7 +277,7 @@ async def test_what_each_endpoint_says_of_each_state(
         assert (health["status"], health["engine"], health["stage"]) == ("ok", state, "here")
         assert health["control_plane"] is True
         assert health["engines"][0]["reason"] == ("why" if state == "failed" else "")
-        c.replicas._proven_until = 0.0
+        c.stack.gateway.readiness._proven_until = 0.0
         ready = await c.get("/ready")
         listed = {one["id"]: one["root"] for one in (await c.get("/v1/models")).json()["data"]}
         assert set(listed) == {"base", "concept", "naming", "concept-naming"}

@@ -202,13 +202,13 @@ async def test_starting_engine_is_503_with_retry_after_then_serves(tmp_path: Pat
     async with stack(tmp_path, ready=False) as s:
         config = s.gateway.replicas.config
         write_report(config, state="starting", stage="loading weights", started_at=1.0)
-        await eventually(lambda: s.gateway.replicas.stage()[0] == "loading weights")
+        await eventually(lambda: s.gateway.replicas.availability.stage()[0] == "loading weights")
         answer = await s.chat()
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_starting")
         assert int(answer.headers["retry-after"]) > 0
         assert (await s.client.get("/ready")).status_code == 503
         write_report(config, url=s.engine.url, state="ready", started_at=2.0)
-        await eventually(lambda: s.gateway.replicas.current is not None)
+        await eventually(lambda: bool(s.gateway.replicas.ready))
         assert (await s.chat()).status_code == 200
 
 

@@ -363,8 +363,7 @@ async def test_any_status_of_an_engine_is_answered(tmp_path: Path, status: int) 
 async def test_connection_paused_at_its_answer_s_end_reads_the_next(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
         await s.chat()
-        replica = s.gateway.replicas.current
-        assert replica is not None
+        [replica] = s.gateway.replicas.ready
         connection = await replica.upstream.exchange(b"/v1/completions", (b'{"model":"base"}',), b"x")
         while await connection.read():
             pass

@@ -324,7 +324,7 @@ async def test_control_plane_that_comes_back_soon_is_waited_for(tmp_path: Path) 
 async def test_control_plane_that_stays_away_ends_the_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.routing.replicas.RETURNS_WITHIN_S", 0.3)
+    monkeypatch.setattr("gateway.routing.availability.RETURNS_WITHIN_S", 0.3)
     async with cold(tmp_path) as c:
         asking: asyncio.Task[httpx.Response] = asyncio.create_task(c.stack.chat())
         await eventually(lambda: waiting(c) == 1)

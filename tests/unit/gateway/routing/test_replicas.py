@@ -254,13 +254,13 @@ async def test_engine_of_ours_is_gone_with_its_control_plane(tmp_path: Path, man
 async def test_ready_is_told_by_any_engine_that_completes(tmp_path: Path) -> None:
     async with two(tmp_path) as t:
         for sick, well in ((t.c.engine, t.other), (t.other, t.c.engine)):
-            t.c.replicas._proven_until = 0.0
+            t.c.stack.gateway.readiness._proven_until = 0.0
             _, sick.answers["base"] = held()  # it hangs
             well.answers.pop("base", None)
             assert (await t.c.get("/ready")).status_code == 200
         await t.c.engine.stop()
         await t.other.stop()
-        t.c.replicas._proven_until = 0.0
+        t.c.stack.gateway.readiness._proven_until = 0.0
         answer = await t.c.get("/ready")
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_unready")
 

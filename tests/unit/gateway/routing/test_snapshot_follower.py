@@ -12,6 +12,7 @@ import pytest
 from gateway.admission.death_guard import DeathGuard
 from gateway.admission.limits import Admission
 from gateway.config.snapshot import FILE, PROVING, SOCKET, Operation, encode_snapshot
+from gateway.routing.availability import slots_of
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.control_socket import Control
 from gateway.routing.replicas import Replicas
@@ -230,7 +231,7 @@ async def test_engine_that_cannot_be_addressed_is_left_out(tmp_path: Path) -> No
             for number, url in enumerate(("", "http://", "http://x:99999", "http://x:y", "nonsense"))
         ]
         await c.tell([*odd, c.status()])
-        assert [one.name for one in c.replicas._replicas] == ["engine-0"]
+        assert [one.name for one in c.replicas.ready] == ["engine-0"]
         assert says(await c.stack.chat()) == TASKS["naming"]
 
 
@@ -356,6 +357,6 @@ async def test_adapter_that_is_proven_has_a_slot_of_its_own(tmp_path: Path) -> N
         loading = msgspec.structs.replace(operation, stage=f"{PROVING} on engine-0")
         for operations, free in (([operation], 2), ([loading], 1), ([], 2)):
             await c.tell([c.status(slots=2)], operations=operations)
-            assert c.replicas.slots() == (free, len(TASKS))
+            assert slots_of(c.replicas.snapshot) == (free, len(TASKS))
         await c.tell([c.status(slots=1)], operations=[loading])
-        assert c.replicas.slots()[0] == 1
+        assert slots_of(c.replicas.snapshot)[0] == 1

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from gateway.config.snapshot import EngineStatus, ShadowStatus, decode_snapshot
+from gateway.routing.availability import Availability
 from gateway.routing.replicas import Replicas
 from launch.adapters.versions import Version
 from launch.engine.attached import Attached
@@ -60,7 +61,7 @@ async def test_reports_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.anyio
 async def test_an_engine_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with controlled(tmp_path, "stopped", lazy=True) as c:
-        failing_once(monkeypatch, c.replicas, "wants_start")
+        failing_once(monkeypatch, Availability, "wants_start")
         asking = asyncio.create_task(c.stack.chat())
         await c.control.until(lambda: c.control.starts() == 1)
         await c.state("ready")
