@@ -10,7 +10,6 @@ from pathlib import Path
 from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError, LoraGatewayError
 from launch.machine.signals import StopSignals
-from launch.supervisor.prepare import run_engine
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def launch(path: Path, state_dir: Path | None) -> None:
     """Run the control plane of a configuration until it is told to stop. Raises ConfigError."""
+    from launch.supervisor.prepare import run_engine  # commands that only ask do without its imports
+
     stop = StopSignals()
     stop.heed_reload()
 

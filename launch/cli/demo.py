@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from rich.table import Table
 
 from gateway.config.document import Config
 from gateway.errors import ConfigError, EngineFailure
-from launch.machine.direct_http import open_directly
+from launch.engine.http import EngineRefusal, ask
 from launch.machine.ports import free_port
 from launch.machine.signals import StopSignals
 from launch.machine.stack import Stack
@@ -25,7 +23,6 @@ from launch.planning.found_config import CHECKOUT
 
 PIPELINE = "concept-naming"
 POLL_S = 0.2
-REQUEST_TIMEOUT_S = 300.0
 PLAIN_WIDTH = 120
 
 
@@ -119,18 +116,14 @@ def name_cluster(url: str, cluster: str, terms: list[object]) -> Outcome:
     """One request to the pipeline, timed."""
     content = json.dumps(terms, ensure_ascii=False)
     body = {"model": PIPELINE, "messages": [{"role": "user", "content": content}]}
-    request = urllib.request.Request(
-        f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
     began = time.monotonic()
     try:
-        with open_directly(request, REQUEST_TIMEOUT_S) as answer:
-            read = json.load(answer)
+        read = json.loads(ask(f"{url}/v1/chat/completions", body).content)
         seconds = time.monotonic() - began
         return Outcome(cluster, seconds, read_concepts(read["choices"][0]["message"]["content"]))
-    except urllib.error.HTTPError as error:
-        reason = f"{error.code}: {error.read(1000).decode('utf-8', 'replace')}"
-    except (OSError, http.client.HTTPException) as error:
+    except EngineRefusal as error:
+        reason = f"{error.status}: {error.text}"
+    except EngineFailure as error:
         reason = str(error)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         reason = f"the answer is not as promised: {error!r}"
@@ -202,11 +195,8 @@ def _until_ready(stack: Stack, stop: StopSignals, url: str) -> int | None:
         reason = stack.failure()
         if reason:
             raise EngineFailure(reason)
-        try:
-            with open_directly(f"{url}/ready", 5) as answer:
-                if answer.status == 200:
-                    return None
-        except (OSError, http.client.HTTPException):
-            pass  # not yet: the launch program says itself how far it is
+        with suppress(EngineFailure):  # not yet: the launch program says itself how far it is
+            ask(f"{url}/ready", timeout_s=5)
+            return None
         time.sleep(POLL_S)
     return 1

@@ -17,7 +17,6 @@ from gateway.config.snapshot import FILE, EngineStateName, EngineStatus, Snapsho
 from gateway.errors import LoraGatewayError
 from launch.__main__ import complain, launch, with_state_dir
 from launch.cli.adapters import build_adapters_app
-from launch.cli.demo import run_demo
 from launch.cli.init import init_command
 from launch.cli.keys import build_keys_app
 from launch.cli.options import DEMO_CONFIG, ConfigOption, DemoOption, JsonOption, StateOption, state_folder
@@ -124,6 +123,8 @@ def demo_command(
     state_dir: StateOption = None,
 ) -> None:
     """Start everything, name the concepts of the sample clusters, stop."""
+    from launch.cli.demo import run_demo
+
     loaded = with_state_dir(load_config(config), state_dir)
     samples = clusters or config.parent / "clusters.jsonl"
     raise typer.Exit(run_demo(config, loaded, samples, keep=keep))

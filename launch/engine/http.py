@@ -1,20 +1,23 @@
-"""Questions to an engine over HTTP, blocking, with the standard library alone; call them in a thread."""
+"""Questions to a server beside us over HTTP, blocking; call them in a thread.
+
+No proxy of the environment is asked: the gateway knows none on its way to an engine, so neither may what
+starts and proves that engine.
+"""
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
-import urllib.error
-import urllib.request
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx
+
 from gateway.errors import NOT_JSON, EngineFailure
-from launch.machine.direct_http import open_directly
 
 REQUEST_TIMEOUT_S = 300.0
-PROGRESS = re.compile(rb"^vllm:(?:prompt|generation)_tokens_total\S* (\S+)$", re.M)
+PROGRESS = re.compile(r"^vllm:(?:prompt|generation)_tokens_total\S* (\S+)$", re.M)
 
 
 class EngineRefusal(EngineFailure):
@@ -26,21 +29,40 @@ class EngineRefusal(EngineFailure):
         self.text = text
 
 
-def call(url: str, body: Mapping[str, object] | None = None, timeout_s: float = REQUEST_TIMEOUT_S) -> object:
-    """GET, or POST where there is a body; the answer's JSON, or its text. Raises EngineFailure."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+def ask(
+    url: str,
+    body: object = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+    headers: Mapping[str, str] | None = None,
+) -> httpx.Response:
+    """GET, or POST as JSON where there is a body; the answer, whole. No redirect is followed.
+
+    Raises EngineRefusal for a status that is no 2xx, EngineFailure where no answer comes.
+    """
+    content = None if body is None else json.dumps(body)  # ASCII: a path may hold bytes that are no UTF-8
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain HTTP alone; to read certificates takes 60 ms
     try:
-        with open_directly(request, timeout_s) as answer:
-            read: bytes = answer.read()
-    except urllib.error.HTTPError as error:
-        raise EngineRefusal(url, error.code, error.read(2000).decode("utf-8", "replace")) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        with httpx.Client(trust_env=False, verify=nobody, timeout=timeout_s) as client:
+            answer = client.request(
+                "GET" if body is None else "POST",
+                url,
+                content=content,
+                headers={"Content-Type": "application/json", **(headers or {})},
+            )
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise EngineFailure(f"{url}: {_why(error)}") from error
+    if not answer.is_success:
+        raise EngineRefusal(url, answer.status_code, answer.text[:2000])
+    return answer
+
+
+def call(url: str, body: Mapping[str, object] | None = None, timeout_s: float = REQUEST_TIMEOUT_S) -> object:
+    """As `ask`: the answer's JSON, or its text. Raises EngineFailure."""
+    answer = ask(url, body, timeout_s)
     try:
-        document: object = json.loads(read)
+        document: object = json.loads(answer.content)
     except NOT_JSON:
-        return read.decode("utf-8", "replace")
+        return answer.text
     return document
 
 
@@ -87,11 +109,10 @@ def unload_adapter(url: str, adapter_id: str) -> None:
 def tokens_done(url: str) -> float | None:
     """Tokens that the engine has read and written so far; None where it does not say."""
     try:
-        with open_directly(f"{url}/metrics", 2) as answer:
-            found = PROGRESS.findall(answer.read())
-    except (OSError, http.client.HTTPException, ValueError):
+        found = PROGRESS.findall(ask(f"{url}/metrics", timeout_s=2).text)
+        return sum(map(float, found)) if found else None
+    except (EngineFailure, ValueError):
         return None
-    return sum(float(value) for value in found) if found else None
 
 
 def sleep_engine(url: str) -> None:
@@ -105,7 +126,5 @@ def wake_engine(url: str) -> None:
 
 
 def _why(error: Exception) -> str:
-    """In words, as `connection refused`, where the system has some."""
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    words = cause.strerror if isinstance(cause, OSError) else None
-    return (words or str(cause) or type(cause).__name__).lower()
+    """In words, as `connection refused`, without the system's number for it."""
+    return (str(error).rpartition("] ")[2] or type(error).__name__).lower()

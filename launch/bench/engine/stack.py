@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +18,8 @@ from gateway.config.document import Config
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import ConfigError, EngineFailure
 from launch.bench.engine.config import HOST, environment_of, write_config
+from launch.engine.http import ask
 from launch.machine.child import Child
-from launch.machine.direct_http import open_directly
 from launch.machine.stack import ENGINE_GRACE_S, GATEWAY_GRACE_S
 
 POLL_S = 0.1
@@ -88,19 +84,10 @@ def running_stack(config: Config, folder: Path, key: str, *, gateway: bool = Tru
 
 
 def post(url: str, key: str, body: JsonValue) -> tuple[float, bytes]:
-    """Wall time in seconds, and the answer. Raises EngineFailure for anything but a 200."""
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    """Wall time in seconds, and the answer. Raises EngineFailure for any other than a 2xx."""
     began = time.perf_counter()
-    try:
-        with open_directly(request, REQUEST_TIMEOUT_S) as answer:
-            content = bytes(answer.read())
-    except urllib.error.HTTPError as error:
-        said = error.read(500).decode("utf-8", "replace")
-        raise EngineFailure(f"{url} answered {error.code}: {said}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise EngineFailure(f"{url} does not answer: {error}") from error
-    return time.perf_counter() - began, content
+    answer = ask(url, body, REQUEST_TIMEOUT_S, {"Authorization": f"Bearer {key}"})
+    return time.perf_counter() - began, answer.content
 
 
 def _wait_for_engine(config: Config, children: list[Child]) -> Snapshot:
@@ -118,12 +105,9 @@ def _wait_for_gateway(url: str, children: list[Child]) -> None:
     deadline = time.monotonic() + READY_AFTER_ENGINE_S
     while time.monotonic() < deadline:
         _fail_if_ended(children)
-        with (
-            contextlib.suppress(OSError, http.client.HTTPException),
-            open_directly(f"{url}/ready", READY_AFTER_ENGINE_S) as answer,
-        ):
-            if answer.status == 200:
-                return
+        with contextlib.suppress(EngineFailure):
+            ask(f"{url}/ready", timeout_s=READY_AFTER_ENGINE_S)
+            return
         time.sleep(POLL_S)
     raise EngineFailure(f"the gateway on {url} was not ready {READY_AFTER_ENGINE_S:.0f} s after the engine")
 
