@@ -21,7 +21,7 @@ from gateway.config.origins import Cors, asked_by_a_page, preflight_headers
 from gateway.dialects.parameters import Limits
 from gateway.dialects.registry import DIALECTS
 from gateway.endpoints.about import About
-from gateway.endpoints.admin import COMMANDS, AdminCommand, Administration, AdminStatus
+from gateway.endpoints.administration.commands import COMMANDS, AdminCommand, Administration, AdminStatus
 from gateway.endpoints.asgi import Head, send_error
 from gateway.endpoints.azure import azure_routes
 from gateway.endpoints.batches import Batches

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway.config.gateway_settings import GatewayConfig
-from gateway.config.key_settings import KeyConfig
+from gateway.config.key_settings import KeyConfig, TenantConfig
 from gateway.config.settings import (
     DEMO_BASE,
     AdaptersConfig,
@@ -269,6 +269,7 @@ def _known_keys(parents: list[str]) -> list[str]:
         "base": BaseConfig,
         "tasks": FallbackConfig if "fallback" in parents[2:] else TaskConfig,
         "keys": KeyConfig,
+        "tenants": TenantConfig,
         "gateway": GatewayConfig,
         "engine": EngineConfig,
         "engines": AttachedConfig,

@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, field_validator, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, field_validator, model_validator
 
 from gateway.config.strict import NAME, Strict
 
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
 Role = Literal["user", "operator", "admin"]
+
+
+def tenant_name(value: str) -> str:
+    """Raises ValueError where it cannot be a tenant's."""
+    if not NAME.match(value) or "." in value:
+        raise ValueError("must be letters, digits, '_' or '-', at most 63: its tasks are <tenant>.<name>")
+    return value
 
 
 class KeyConfig(Strict):
@@ -28,7 +35,7 @@ class KeyConfig(Strict):
         "admin: all of /admin",
     )
     admin: bool = Field(False, description="true: the same as `role: admin`")
-    tenant: str | None = Field(
+    tenant: Annotated[str, AfterValidator(tenant_name)] | None = Field(
         None, description="whom it belongs to; an operator's tasks have names that begin with `<tenant>.`"
     )
     expires_at: AwareDatetime | None = Field(
@@ -50,13 +57,6 @@ class KeyConfig(Strict):
             raise ValueError("must be 64 hex digits, the SHA-256 of the key: lora-gateway keys hash")
         return value
 
-    @field_validator("tenant")
-    @classmethod
-    def _tenant(cls, value: str | None) -> str | None:
-        if value is not None and (not NAME.match(value) or "." in value):
-            raise ValueError("must be letters, digits, '_' or '-', at most 63: its tasks are <tenant>.<name>")
-        return value
-
     @model_validator(mode="after")
     def _consistent(self) -> KeyConfig:
         if self.admin and self.role == "operator":
@@ -71,6 +71,27 @@ class KeyConfig(Strict):
     def effective_role(self) -> Role:
         """`role`, where `admin: true` does not say more."""
         return "admin" if self.admin else self.role
+
+
+class TenantConfig(Strict):
+    """What the operators of one tenant may do to the adapters of its tasks, `<tenant>.<name>`."""
+
+    max_adapters: int = Field(8, ge=0, description="versions of its tasks together, previous ones too")
+    max_adapter_bytes: int = Field(4 * 1024**3, ge=0, description="their sizes together")
+    sources: list[str] = Field(
+        default_factory=list,
+        description="where its operators may take adapters from: patterns such as hf://acme/* or "
+        "/srv/acme/*, within adapters.roots; default: nowhere",
+    )
+
+    def may_take(self, source: str) -> bool:
+        """Whether one of its patterns means `source`, a URL or a path without links."""
+        return any(fnmatchcase(source, pattern) for pattern in self.sources)
+
+
+def namespace_of(tenant: str) -> str:
+    """How the names of a tenant's tasks begin."""
+    return f"{tenant}."
 
 
 def is_pattern(model: str) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     JsonValue,
     field_validator,
@@ -14,7 +15,7 @@ from pydantic import (
 )
 
 from gateway.config.gateway_settings import GatewayConfig
-from gateway.config.key_settings import KeyConfig, is_pattern
+from gateway.config.key_settings import KeyConfig, TenantConfig, is_pattern, tenant_name
 from gateway.config.strict import NAME, Duration, Positive, Seconds, Strict
 from gateway.errors import nearest
 
@@ -220,6 +221,9 @@ class Config(Strict):
     keys: dict[str, KeyConfig] = Field(
         default_factory=dict, description="who may call; without any, loopback only"
     )
+    tenants: dict[Annotated[str, AfterValidator(tenant_name)], TenantConfig] = Field(
+        default_factory=dict, description="what operators' keys may change, by the keys' tenant"
+    )
     gateway: GatewayConfig = Field(default_factory=GatewayConfig)  # type: ignore[arg-type]  # all defaulted
     engine: EngineConfig = Field(default_factory=EngineConfig)  # type: ignore[arg-type]  # all defaulted
     engines: list[AttachedConfig] = Field(
@@ -250,6 +254,10 @@ class Config(Strict):
         _check_keys(self)
         _check_workers(self)
         return self
+
+    def tenant(self, name: str) -> TenantConfig:
+        """What its operators may do; the defaults where nothing is configured."""
+        return self.tenants.get(name) or TenantConfig.model_validate({})
 
     @property
     def models(self) -> list[str]:

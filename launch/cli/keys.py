@@ -17,7 +17,7 @@ from gateway.errors import ConfigError
 from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
 from launch.cli.task_text import columns, moment
 from launch.supervisor.control_client import Document, path_of
-from launch.supervisor.issued_keys import digest_of, new_key
+from launch.supervisor.tenancy.issued_keys import digest_of, new_key
 
 DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
 HEAD = ("NAME", "STATE", "ROLE", "TENANT", "MODELS", "EXPIRES", "FROM")

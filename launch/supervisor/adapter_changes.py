@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gateway.config.document import NAME, JsonObject
+from gateway.config.key_settings import namespace_of
 from gateway.config.snapshot import Operation
 from gateway.errors import ConfigError
 from launch.adapters.versions import (
@@ -30,6 +31,7 @@ from launch.adapters.versions import (
 from launch.engine.supervisor_interface import SupervisorInterface
 from launch.machine.threads import in_thread
 from launch.supervisor.engines import Engines
+from launch.supervisor.tenancy.quotas import check_quota, check_source
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Addition:
     canary: float | None = None
     shadow: float | None = None
     system: str | None = None
+    tenant: str | None = None
+    """Whose operator asked for it; None where no quota holds."""
 
     @classmethod
     def of(cls, fields: Mapping[str, object]) -> Addition:
@@ -55,7 +59,8 @@ class Addition:
         canary, shadow = _number(fields, "canary", 100.0), _number(fields, "shadow", 1.0)
         if canary is not None and shadow is not None:
             raise ConfigError("shadow", "", "goes without a canary: first copies, then answers")
-        return cls(task, source, canary, shadow, system)
+        tenant = fields.get("tenant")
+        return cls(task, source, canary, shadow, system, None if tenant is None else str(tenant))
 
 
 def _number(fields: Mapping[str, object], name: str, most: float) -> float | None:
@@ -88,9 +93,14 @@ class Intake:
         taken = {config.base.name, *config.pipelines}
         if addition.task in taken:
             raise ConfigError("task", addition.task, "is the name of the base or of a pipeline")
-        async with self._alone(addition.task), self._operation(addition) as enter:
-            with self._expecting() as expect:
-                return await self._add(addition, enter, expect)
+        async with contextlib.AsyncExitStack() as held:
+            if addition.tenant is not None:  # one at a time, so that two never pass one quota together
+                check_source(config.tenant(addition.tenant), addition.source)
+                await held.enter_async_context(self._alone(namespace_of(addition.tenant)))
+            await held.enter_async_context(self._alone(addition.task))
+            enter = await held.enter_async_context(self._operation(addition))
+            expect = held.enter_context(self._expecting())
+            return await self._add(addition, enter, expect)
 
     async def _add(
         self, addition: Addition, enter: Callable[[str], None], expect: Callable[[str], None]
@@ -110,6 +120,9 @@ class Intake:
         wanted = supervisor.desired.get(addition.task, Wanted(addition.task))
         # Asked before anything is loaded, so that what cannot be is said at once.
         after = add_version(wanted, version, at, canary=addition.canary, shadow=addition.shadow)
+        if addition.tenant is not None:
+            quota = supervisor.config.tenant(addition.tenant)
+            check_quota(quota, addition.tenant, {**supervisor.desired, addition.task: after})
         if addition.system is not None:
             settings: JsonObject = {**wanted.settings, "system": addition.system}
             after = dataclasses.replace(after, settings=settings)

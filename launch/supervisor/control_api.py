@@ -17,8 +17,8 @@ from gateway.errors import NOT_JSON, ConfigError, LoraGatewayError
 from launch.adapters.versions import unknown_task
 from launch.supervisor.adapter_changes import Addition
 from launch.supervisor.control_server import refused
-from launch.supervisor.issued_keys import FIELDS
 from launch.supervisor.supervisor import Supervisor
+from launch.supervisor.tenancy.issued_keys import FIELDS
 
 logger = logging.getLogger("launch.supervisor.control_api")
 
@@ -93,7 +93,7 @@ class _Api:
         return Response(status_code=202)
 
     async def add(self, request: Request) -> Response:
-        fields = await _fields(request, {"task", "source", "canary", "shadow", "system"})
+        fields = await _fields(request, {"task", "source", "canary", "shadow", "system", "tenant"})
         addition = Addition.of(fields)
         version, warnings = await self._supervisor.intake.add(addition)
         added = {"task": addition.task, "id": version.id, "warnings": warnings}

@@ -35,10 +35,10 @@ from launch.supervisor.database import Store
 from launch.supervisor.desired_state import Ledger
 from launch.supervisor.engines import Engines, Laid
 from launch.supervisor.gateway_reports import Gateways
-from launch.supervisor.issued_keys import IssuedKeys
 from launch.supervisor.publisher import Publisher
 from launch.supervisor.reload import Reloading
 from launch.supervisor.snapshots import Observed, compose
+from launch.supervisor.tenancy.issued_keys import IssuedKeys
 
 logger = logging.getLogger("launch.supervisor.supervisor")
 

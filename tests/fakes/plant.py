@@ -76,6 +76,7 @@ class PlantOptions:
     tasks: dict[str, str] = field(default_factory=lambda: {"naming": "one"})
     """Task → its adapter's content."""
     keys: dict[str, object] = field(default_factory=dict)
+    tenants: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass
@@ -229,6 +230,7 @@ def config_of(folder: Path, options: PlantOptions) -> Config:
         "tasks": tasks,
         "engine": {"stop_timeout_s": 2, "restart_backoff_s": 0.05, **options.engine},
         "keys": options.keys,
+        "tenants": options.tenants,
         "adapters": {"roots": [str(folder)]},
         "state_dir": str(folder / "state"),
     }

@@ -32,7 +32,7 @@ from gateway.client import (
     RequestRefused,
 )
 from gateway.client.calls import JsonObject
-from launch.supervisor.issued_keys import digest_of
+from launch.supervisor.tenancy.issued_keys import digest_of
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import TASKS, Stack, eventually, stack
 

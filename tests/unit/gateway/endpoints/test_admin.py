@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.endpoints.admin import COMMANDS, MAX_BODY_BYTES, Command
+from gateway.endpoints.administration.commands import COMMANDS, MAX_BODY_BYTES, Command
 from tests.fakes.plant import PlantOptions, adapter_folder, plant
 from tests.support.stack import Stack, eventually, stack
 

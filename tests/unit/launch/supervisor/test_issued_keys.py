@@ -13,7 +13,7 @@ from gateway.config.document import Config, JsonObject
 from gateway.errors import ConfigError, NotFound, Unavailable
 from launch.adapters.versions import Refused
 from launch.supervisor.database import FILE, Store
-from launch.supervisor.issued_keys import IssuedKeys, digest_of
+from launch.supervisor.tenancy.issued_keys import IssuedKeys, digest_of
 
 CONFIG = Config.model_validate(
     {

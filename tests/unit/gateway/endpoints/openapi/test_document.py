@@ -15,7 +15,7 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.parameters import Limits
 from gateway.dialects.registry import DIALECTS
 from gateway.dialects.request_body import Fields, decode_body
-from gateway.endpoints.admin import COMMANDS
+from gateway.endpoints.administration.commands import COMMANDS
 from gateway.endpoints.openapi.document import document_of, plain_path
 from gateway.endpoints.openapi.endpoint import served
 from gateway.endpoints.openapi.operation import HEADERS, REASONS

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.admission.api_keys import Keys, Peer, Principal
 from gateway.config.document import NAME, GatewayConfig
 from gateway.dialects.request_body import decode_body
+from gateway.endpoints.administration import operators
 from gateway.endpoints.asgi import ClientLeft, Head, read_json_body, send_error, send_json
 from gateway.errors import (
     NOT_JSON,
@@ -35,6 +36,7 @@ logger = logging.getLogger("gateway.admin")
 MAX_BODY_BYTES = 256 * 1024
 """A request names an adapter and perhaps a system prompt."""
 ADAPTER_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@[0-9a-f]{12}\Z")
+ADD = ("POST", "/adapters")
 BY = "by"
 """The field that says whose key a command came with; no client can send it."""
 NOT_KEPT = [(b"cache-control", b"no-store")]
@@ -86,12 +88,15 @@ class Administration:
         self.control: Control | None = None
         """Set while the gateway follows a control plane."""
 
-    def principal(self, head: Head, peer: Peer) -> Principal:
-        """Whose key it is. Raises Unauthorized (401), Forbidden (403); without any keys nobody may."""
+    def principal(self, head: Head, peer: Peer, *, or_operator: bool = False) -> Principal:
+        """Whose key it is: an admin's, or an operator's where those may too.
+
+        Raises Unauthorized (401), Forbidden (403); without any keys nobody may.
+        """
         if not self._keys.required:
             raise Forbidden(KEYS_MEND)
         principal = self._keys.principal(head.authorization, head.api_keys, peer)
-        if not principal.admin:
+        if not (principal.admin or (or_operator and principal.role == "operator")):
             raise Forbidden(
                 f"The key '{principal.name}' may not use /admin; that takes one of the role admin "
                 "(`lora-gateway keys create NAME --role admin`, or `admin: true` in the configuration)."
@@ -124,14 +129,24 @@ class AdminCommand:
         head = Head(scope["headers"])
         command, administration = self._command, self._administration
         try:
-            principal = administration.principal(head, scope.get("client"))
+            principal = administration.principal(head, scope.get("client"), or_operator=True)
             path = _path(command, scope)
+            task = scope.get("path_params", {}).get("task")
+            operator = principal.role == "operator"
+            if operator:
+                operators.check_command(principal, command.method, command.path)
+                if task is not None:
+                    operators.check_named(principal, task)
             fields = await _fields(command, head, receive, administration.bounds)
             if command.signed:
                 fields[BY] = principal.name
+            if operator and (command.method, command.path) == ADD:
+                operators.check_new(principal, _text_of(fields.get("task")))
+                fields[operators.TENANT] = principal.tenant
             body = b"" if command.fields is None else msgspec.json.encode(fields)
             # Whoever leaves now does not stop it: the control plane goes on either way.
             status, answer = await administration.ask(command.method, path, body)
+            shown = operators.visible(principal, status, answer, task) if operator else answer
         except ClientLeft:
             return
         except RequestError as error:
@@ -139,7 +154,7 @@ class AdminCommand:
             return
         if command.method != "GET":
             logger.info("%s: %s /admin%s: %d", principal.name, command.method, path, status)
-        await send_json(send, answer, head.request_id, status, extra=NOT_KEPT)
+        await send_json(send, shown, head.request_id, status, extra=NOT_KEPT)
 
 
 class AdminStatus:
@@ -159,6 +174,11 @@ class AdminStatus:
         shown = msgspec.structs.replace(self._replicas.snapshot, keys={}, issued_keys={})
         document = {"control_plane": self._replicas.control_alive, **msgspec.to_builtins(shown)}
         await send_json(send, document, head.request_id)
+
+
+def _text_of(value: msgspec.Raw | str | None) -> object:
+    """A field's value where it is text, as the control plane will read it."""
+    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
 
 
 def _path(command: Command, scope: Scope) -> str:

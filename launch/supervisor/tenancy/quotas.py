@@ -1,0 +1,45 @@
+"""What a tenant's operators may have of adapters, and where from. Pure but for the look at links."""
+
+from __future__ import annotations
+
+import os
+
+from gateway.config.key_settings import TenantConfig, namespace_of
+from gateway.errors import Forbidden
+from launch.adapters.versions import Desired, Refused
+
+
+def check_source(quota: TenantConfig, source: str) -> None:
+    """Raises Forbidden (403) where no pattern of the tenant's means it; of a path, what is behind its links.
+
+    It says nothing of whether something is there: that is nobody else's to learn.
+    """
+    place = source.partition("#sha256=")[0]
+    if "://" not in place:
+        place = os.path.realpath(place)
+    if not quota.may_take(place):
+        named = ", ".join(quota.sources) or "none: tenants.<tenant>.sources lists them"
+        raise Forbidden(f"An adapter may not be taken from there; sources: {named}.", param="source")
+
+
+def check_quota(quota: TenantConfig, tenant: str, after: Desired) -> None:
+    """Raises Refused (409) where the tenant's tasks would have too much, as they would be."""
+    versions = [
+        version
+        for name, wanted in after.items()
+        if name.startswith(namespace_of(tenant))
+        for version in wanted.versions
+    ]
+    if len(versions) > quota.max_adapters:
+        raise Refused(
+            f"'{tenant}' would have {len(versions)} versions of adapters, and may have {quota.max_adapters} "
+            "(tenants.max_adapters); remove one first.",
+            code="quota_exceeded",
+        )
+    size = sum(version.size_bytes for version in versions)
+    if size > quota.max_adapter_bytes:
+        raise Refused(
+            f"The adapters of '{tenant}' would take {size:,} bytes, and may take "
+            f"{quota.max_adapter_bytes:,} (tenants.max_adapter_bytes); remove one first.",
+            code="quota_exceeded",
+        )

@@ -1,0 +1,64 @@
+"""What a tenant's operators may take, and how much of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config.key_settings import TenantConfig
+from gateway.errors import Forbidden
+from launch.adapters.versions import Refused, Version, Wanted
+from launch.supervisor.tenancy.quotas import check_quota, check_source
+
+
+def wanted(name: str, *sizes: int) -> Wanted:
+    return Wanted(
+        name, tuple(Version(f"{name}@{index}", "/a", size_bytes=size) for index, size in enumerate(sizes))
+    )
+
+
+def quota(**fields: object) -> TenantConfig:
+    return TenantConfig.model_validate(fields)
+
+
+def test_its_own_versions_count_and_no_others() -> None:
+    after = {"acme.a": wanted("acme.a", 5, 5), "acme.b": wanted("acme.b", 5), "acmee": wanted("acmee", 99)}
+    check_quota(quota(max_adapters=3, max_adapter_bytes=15), "acme", after)
+    with pytest.raises(Refused, match=r"3 versions.*may have 2") as refused:
+        check_quota(quota(max_adapters=2), "acme", after)
+    assert refused.value.code == "quota_exceeded"
+    with pytest.raises(Refused, match=r"15 bytes.*may take 14"):
+        check_quota(quota(max_adapter_bytes=14), "acme", after)
+
+
+@pytest.mark.parametrize(
+    ("source", "good"),
+    [
+        ("hf://acme/naming", True),
+        ("hf://acme/naming#sha256=" + "0" * 64, True),
+        ("hf://other/naming", False),
+        ("s3://acme/naming", False),
+        ("{}/acme/one", True),
+        ("{}/acme/deep/one", True),
+        ("{}/other/one", False),
+        ("{}/acme/../other/one", False),
+        ("{}/acme/link", False),
+        ("{}/acme/missing", True),
+    ],
+)
+def test_sources_are_what_is_behind_the_name(tmp_path: Path, source: str, good: bool) -> None:
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "acme" / "link").symlink_to(tmp_path / "other")
+    allowed = quota(sources=["hf://acme/*", f"{tmp_path}/acme/*"])
+    if good:
+        check_source(allowed, source.format(tmp_path))
+    else:
+        with pytest.raises(Forbidden, match="may not be taken"):
+            check_source(allowed, source.format(tmp_path))
+
+
+def test_without_sources_nothing_is_taken() -> None:
+    with pytest.raises(Forbidden, match=r"tenants\.<tenant>\.sources"):
+        check_source(quota(), "/srv/a")
