@@ -33,6 +33,7 @@ def keys_of(model: type[BaseModel]) -> set[str]:
             {k: 0 for stage in EXAMPLE["pipelines"]["concept-naming"]["stages"] for k in stage},
         ),
         (settings.KeyConfig, EXAMPLE["keys"]["team-a"]),
+        (settings.TenantConfig, EXAMPLE["tenants"]["acme"]),
         (settings.GatewayConfig, EXAMPLE["gateway"]),
         (settings.EngineConfig, EXAMPLE["engine"]),
         (settings.AdaptersConfig, EXAMPLE["adapters"]),
