@@ -50,6 +50,7 @@ __all__ = [
     "PipelineConfig",
     "StageConfig",
     "TaskConfig",
+    "TenantConfig",
     "environment",
     "load_config",
     "read_config",

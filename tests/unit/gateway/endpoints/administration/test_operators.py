@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes.plant import Plant, PlantOptions, adapter_folder, plant
 from tests.support.stack import eventually, stack
-from tests.unit.gateway.endpoints.test_gateway_admin import (
+from tests.unit.gateway.endpoints.administration.test_commands import (
     ADMIN,
     USER,
     Client,
