@@ -143,7 +143,7 @@ class Gateway:
             Route("/v1/models/{model:path}", endpoint=models, methods=["GET"]),
             Route("/", endpoint=About(list(self.express)), methods=["GET"]),
             *(Route(path, endpoint=health, methods=["GET"]) for path in ("/health", "/healthz", "/livez")),
-            Route("/ready", endpoint=Ready(replicas, self.readiness), methods=["GET"]),
+            Route("/ready", endpoint=Ready(keys, replicas, self.readiness), methods=["GET"]),
             Route("/metrics", endpoint=counted, methods=["GET"]),
             *(
                 Route(f"/admin{one.path}", endpoint=AdminCommand(one, admin), methods=[one.method])

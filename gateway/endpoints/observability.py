@@ -12,6 +12,7 @@ from gateway.config.snapshot import EngineStatus
 from gateway.endpoints.asgi import Head, send_error, send_json
 from gateway.errors import RequestError, Unavailable
 from gateway.metrics.counters import Metrics
+from gateway.routing.availability import open_stage
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.readiness import Readiness
 from gateway.routing.replicas import Replicas
@@ -31,9 +32,10 @@ class Health:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
-        whole = self._may_know(head, scope.get("client"))
+        whole = may_know(self._keys, head, scope.get("client"))
         engines = [
-            {"name": one.name, "state": one.state, "stage": one.stage} | (_details(one) if whole else {})
+            {"name": one.name, "state": one.state}
+            | ({"stage": one.stage} | _details(one) if whole else {"stage": open_stage(one.stage)})
             for one in self._replicas.snapshot.engines
         ]
         document: dict[str, object] = {
@@ -51,11 +53,14 @@ class Health:
             document["residency"] = self._admission.residency()
         await send_json(send, document, head.request_id)
 
-    def _may_know(self, head: Head, peer: Peer) -> bool:
-        try:
-            return self._keys.principal(head.authorization, head.api_keys, peer).models is None
-        except RequestError:
-            return False
+
+def may_know(keys: Keys, head: Head, peer: Peer) -> bool:
+    """Whether reasons and names are for this caller: who may call every model, or is an administrator."""
+    try:
+        principal = keys.principal(head.authorization, head.api_keys, peer)
+    except RequestError:
+        return False
+    return principal.models is None or principal.admin
 
 
 def _details(engine: EngineStatus) -> dict[str, object]:
@@ -64,18 +69,23 @@ def _details(engine: EngineStatus) -> dict[str, object]:
 
 
 class Ready:
-    """Ready: 200 when the engine has just completed a request, else 503 with Retry-After."""
+    """Ready: 200 when the engine has just completed a request, else 503 with Retry-After.
 
-    def __init__(self, replicas: Replicas, readiness: Readiness) -> None:
+    It needs no key. Why an engine ended is for a caller who may call every model.
+    """
+
+    def __init__(self, keys: Keys, replicas: Replicas, readiness: Readiness) -> None:
+        self._keys = keys
         self._replicas = replicas
         self._readiness = readiness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = Head(scope["headers"]).request_id
+        head = Head(scope["headers"])
+        request_id = head.request_id
         if await self._readiness.proven():
             await send_json(send, {"status": "ready"}, request_id)
             return
-        error = self._replicas.unavailable()
+        error = self._replicas.unavailable(reasons=may_know(self._keys, head, scope.get("client")))
         if self._replicas.ready:
             error = Unavailable(
                 "The engine does not complete a request.", code="engine_unready", retry_after_s=5

@@ -103,19 +103,27 @@ class Availability:
             rests.append(load_s)
         return int(min(600, max(1, min(rests, default=10))))
 
-    def refusal(self) -> Unavailable:
-        """The 503 that says what the engines are doing and when to come again."""
+    def refusal(self, *, reasons: bool) -> Unavailable:
+        """The 503 that says what the engines are doing and when to come again; where `reasons`, also why."""
         under_way = any(one.state in ("starting", "ready") for one in self.engines)
         if under_way or ((self._coming or self._on_demand) and self.control == "alive"):
             stage, running_s = self.stage()
+            stage = stage if reasons else open_stage(stage)
             return Unavailable(
                 f"The engine is starting ({stage}, {running_s:.0f} s so far).", retry_after_s=self.rest_s()
             )
-        states = [f"state: {one.state}{f': {one.reason}' if one.reason else ''}" for one in self.engines]
+        states = [
+            f"state: {one.state}{f': {one.reason}' if one.reason and reasons else ''}" for one in self.engines
+        ]
         shown = "; ".join(states) or "state: stopped"
         return Unavailable(
             f"The engine is not running ({shown}).", code="engine_not_running", retry_after_s=10
         )
+
+
+def open_stage(stage: str) -> str:
+    """What an engine that starts is doing, for whom no adapter's name is."""
+    return "proving an adapter" if stage.startswith("proving ") and "@" in stage else stage
 
 
 def slots_of(snapshot: Snapshot) -> tuple[int | None, int]:

@@ -141,12 +141,20 @@ class Replicas:
             return all(self.servable(stage.task) for stage in self._config.pipelines[name].stages)
         return route.adapter_id is not None
 
-    def unavailable(self, route: Route | None = None) -> Unavailable:
-        """The 503 that says what the engines are doing, or why none of them has the route's adapter."""
+    def unavailable(self, route: Route | None = None, *, reasons: bool | None = None) -> Unavailable:
+        """The 503 that says what the engines are doing, or why none of them has the route's adapter.
+
+        `reasons`: with why, in the engine's own words, which may hold paths and secrets; left out, where the
+        gateway has no keys, and so is for this machine alone.
+        """
+        if reasons is None:
+            reasons = not (self._config.keys or self._config.gateway.keys_required)
         if not self.ready:
-            return self.availability.refusal()
+            return self.availability.refusal(reasons=reasons)
         name = route.name if route else self._config.base.name
         why = (route.reason if route else "") or "No engine has it."
+        if not reasons:
+            why = f"`lora-gateway adapters show {name}` says why."
         return Unavailable(
             f"The adapter of '{name}' is not loaded. {why}", code="adapter_not_loaded", retry_after_s=5
         )

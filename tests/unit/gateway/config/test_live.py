@@ -326,6 +326,43 @@ async def test_residency_is_in_health_and_metrics_where_not_all_fit(tmp_path: Pa
         assert c.stack.samples()["adapter_resident", f"adapter={TASKS['concept']}"] == 0
 
 
+DEATH = "RuntimeError: it said /home/x/.cache/secret-token"
+
+
+async def test_why_an_engine_died_is_only_for_who_may_call_all(tmp_path: Path) -> None:
+    some = {**digest("some"), "tasks": ["concept"]}
+    keys = {"all": digest("all"), "some": some, "root": {**some, **digest("root"), "role": "admin"}}
+    async with controlled(tmp_path, keys=keys) as c:
+        await c.state("failed", reason=DEATH)
+        for key in ("all", "root", "some", "nobody", None):
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            ready = await c.get("/ready", **headers)
+            assert (ready.status_code, ready.json()["error"]["code"]) == (503, "engine_not_running")
+            assert (DEATH in ready.text) == (key in ("all", "root"))
+        for key in ("all", "some"):
+            asked = await chat(c, key, model="concept")
+            assert (asked.status_code, asked.json()["error"]["code"]) == (503, "engine_not_running")
+            assert "secret" not in asked.text
+        await c.state("starting", stage="proving naming@bbbbbbbbbbbb")
+        assert "naming" not in (await c.get("/health")).text + (await c.get("/ready")).text
+        assert "naming@" in (await c.get("/health", authorization="Bearer all")).text
+
+
+async def test_why_an_adapter_is_not_loaded_stays_here_where_there_are_keys(tmp_path: Path) -> None:
+    async with controlled(tmp_path, keys={"all": digest("all")}) as c:
+        snapshot = c.control.snapshot
+        assert snapshot is not None
+        task = snapshot.tasks["naming"]
+        failed = VersionStatus("naming@cccccccccccc", state="failed", reason=DEATH)
+        tasks = {**snapshot.tasks, "naming": TaskStatus(task.settings, [failed])}
+        await publish(c, engines=[c.status("ready", TASKS["concept"])], tasks=tasks)
+        await eventually(lambda: c.replicas.snapshot.version == c.version)
+        answer = await chat(c, "all")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "adapter_not_loaded")
+        assert "secret" not in answer.text
+        assert "adapters show naming" in answer.json()["error"]["message"]
+
+
 async def test_health_tells_names_only_to_who_may_call_all(tmp_path: Path) -> None:
     keys = {"all": digest("all"), "some": {**digest("some"), "tasks": ["concept"]}}
     async with controlled(tmp_path, keys=keys) as c:

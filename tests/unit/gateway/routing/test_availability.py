@@ -98,12 +98,14 @@ def test_retry_after_is_the_rest_of_the_last_start_s_time(engine: EngineStatus, 
 
 
 def test_refusal_names_the_stage_or_the_state() -> None:
-    loading = engines_now(one("starting", stage="loading weights", started_at=NOW - 3, load_s=10.0)).refusal()
+    loading = engines_now(one("starting", stage="loading weights", started_at=NOW - 3, load_s=10.0)).refusal(
+        reasons=True
+    )
     assert (loading.code, loading.retry_after_s) == ("engine_starting", 7)
     assert "(loading weights, 3 s so far)" in loading.message
-    assert engines_now(one("stopped", lazy=True)).refusal().code == "engine_starting"
-    alone = engines_now(one("stopped", lazy=True), control="away").refusal()
+    assert engines_now(one("stopped", lazy=True)).refusal(reasons=True).code == "engine_starting"
+    alone = engines_now(one("stopped", lazy=True), control="away").refusal(reasons=True)
     assert (alone.code, alone.status) == ("engine_not_running", 503)
-    failed = engines_now(one("failed", reason="no memory"), one("stopped")).refusal()
+    failed = engines_now(one("failed", reason="no memory"), one("stopped")).refusal(reasons=True)
     assert failed.message == "The engine is not running (state: failed: no memory; state: stopped)."
-    assert engines_now().refusal().message == "The engine is not running (state: stopped)."
+    assert engines_now().refusal(reasons=True).message == "The engine is not running (state: stopped)."
