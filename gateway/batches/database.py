@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from gateway.batches.records import CANCELLABLE, OPEN, BatchRecord, Counts, FileRecord, Status
-from gateway.transactions import transaction
+from gateway.sqlite import transaction
 
 FILE = "batches.sqlite"
 BUSY_TIMEOUT_S = 10.0

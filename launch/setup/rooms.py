@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOMS = (
     "gateway.errors",
-    "gateway.transactions",
+    "gateway.sqlite",
     "gateway.upkeep",
     "gateway.metrics",
     "gateway.config",

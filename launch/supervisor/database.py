@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import ConfigError, Unavailable
-from gateway.transactions import transaction
+from gateway.sqlite import transaction
 from launch.adapters.versions import Version, Wanted
 
 FILE = "desired.sqlite"

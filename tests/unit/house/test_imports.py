@@ -13,7 +13,7 @@ MODULES = read_modules(Path(__file__).parents[3])
 SHARED = (
     "gateway.config",
     "gateway.errors",
-    "gateway.transactions",
+    "gateway.sqlite",
     "gateway.upkeep",
     "gateway.pipeline.compile",
     "gateway.relay.fallback.litellm_loader",

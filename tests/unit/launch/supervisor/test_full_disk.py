@@ -14,7 +14,7 @@ import pytest
 
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import Unavailable
-from gateway.transactions import transaction
+from gateway.sqlite import transaction
 from launch.adapters.versions import Wanted
 from launch.engine import managed
 from launch.machine import orphans
