@@ -1,10 +1,40 @@
-"""A change to an SQLite file: whole, or none of it, whatever fails."""
+"""An SQLite file of ours: opened in this release's form, and changed whole or not at all."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+
+
+class NewerForm(sqlite3.DatabaseError):
+    """A later release wrote the file."""
+
+
+def open_database(file: Path, migrations: Sequence[str], busy_timeout_s: float = 5.0) -> sqlite3.Connection:
+    """A connection for one thread; the file is made where there is none, for its owner alone.
+
+    `migrations` are scripts, each from one form to the next and without a ';' but between its statements. A
+    change is on the disk once it is committed; it waits `busy_timeout_s` at most for another process's.
+    Raises NewerForm, sqlite3.Error, OSError.
+    """
+    db = sqlite3.connect(file, timeout=busy_timeout_s, isolation_level=None)
+    try:
+        file.chmod(0o600)
+        for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            db.execute(f"PRAGMA {setting}")
+        with transaction(db):  # of several that start together the second finds it done
+            form = int(db.execute("PRAGMA user_version").fetchone()[0])
+            if form > len(migrations):
+                raise NewerForm(f"was written by a newer lora-gateway (form {form}); use that one")
+            for statement in ";".join(migrations[form:]).split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {len(migrations)}")
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 @contextmanager

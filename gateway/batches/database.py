@@ -7,14 +7,12 @@ its result files hold, and are counted anew from these after a restart.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 
 from gateway.batches.records import CANCELLABLE, OPEN, BatchRecord, Counts, FileRecord, Status
-from gateway.sqlite import transaction
+from gateway.sqlite import open_database, transaction
 
 FILE = "batches.sqlite"
 BUSY_TIMEOUT_S = 10.0
@@ -86,27 +84,10 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         """Opens or makes it, and brings it to this version's form. Raises sqlite3.Error, OSError."""
-        file = folder / FILE
-        self._db = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        file.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._migrate()
+        self._db = open_database(folder / FILE, MIGRATIONS, BUSY_TIMEOUT_S)
 
     def close(self) -> None:
         self._db.close()
-
-    def _migrate(self) -> None:
-        """Several workers start together: who comes second finds it done."""
-        with transaction(self._db):
-            with closing(self._db.execute("PRAGMA user_version")) as found:
-                version = int(found.fetchone()[0])
-            if version > len(MIGRATIONS):
-                raise sqlite3.DatabaseError(f"{FILE} was written by a newer lora-gateway (form {version})")
-            for script in MIGRATIONS[version:]:
-                for statement in script.split(";"):
-                    self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     def changes(self) -> int:
         """A number that is another once another connection has committed; own commits leave it alone."""

@@ -10,12 +10,12 @@ import dataclasses
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import ConfigError, Unavailable
-from gateway.sqlite import transaction
+from gateway.sqlite import NewerForm, open_database, transaction
 from launch.adapters.versions import Version, Wanted
 
 FILE = "desired.sqlite"
@@ -93,27 +93,15 @@ class Store:
         """Opens or makes it, and brings it to this version's form. Raises ConfigError."""
         file = self._file = folder / FILE
         try:
-            self._db = sqlite3.connect(file, isolation_level=None)
-            file.chmod(0o600)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._migrate(file)
+            self._db = open_database(file, MIGRATIONS)
+        except NewerForm as error:
+            raise ConfigError("state_dir", str(file), str(error)) from error
         except (sqlite3.DatabaseError, OSError) as error:
             mend = f"cannot be used ({error}); move it away to begin from the configuration"
             raise ConfigError("state_dir", str(file), mend) from error
 
     def close(self) -> None:
         self._db.close()
-
-    def _migrate(self, file: Path) -> None:
-        with closing(self._db.execute("PRAGMA user_version")) as found:
-            version = int(found.fetchone()[0])
-        if version > len(MIGRATIONS):
-            mend = f"was written by a newer lora-gateway (form {version}); use that one"
-            raise ConfigError("state_dir", str(file), mend)
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            self._db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
     def changes(self) -> Changes:
         """All that commands changed and that is kept: tasks with their versions, and what was removed."""
