@@ -50,6 +50,12 @@ class GatewayConfig(Strict):
         False, description="requests and answers stand in a shadow's records too, not digests alone"
     )
     max_n: Positive = Field(16, description="largest n and best_of")
+    max_sequences: Positive = Field(
+        4096, description="sequences of one request: prompts times n, or inputs of embeddings"
+    )
+    max_stop_strings: Positive = Field(128, description="stop strings of one request")
+    max_logit_bias: Positive = Field(4096, description="tokens in a logit_bias, and in stop_token_ids")
+    max_allowed_token_ids: Positive = Field(262_144, description="tokens in allowed_token_ids")
     max_logprobs: Positive = Field(20, description="largest logprobs and top_logprobs")
     max_schema_bytes: Positive = Field(
         64 * 1024, description="largest schema or list of tools in one request"

@@ -72,6 +72,8 @@ class Dialect(ABC):
     """What a task's defaults are called here, where that is not their name in a chat."""
     lengths: ClassVar[tuple[str, ...]] = ()
     """What bounds an answer's length, the one that counts first; none where a request has several prompts."""
+    listed: ClassVar[str] = ""
+    """What may list several prompts or inputs at once (`cost.sequences`)."""
     model_required: ClassVar[bool] = True
     """Else the base is meant where none is named."""
     api_key_header: ClassVar[bool] = False

@@ -41,9 +41,13 @@ class Limits:
         "_configured",
         "_snapshot",
         "context_tokens",
+        "max_allowed_token_ids",
+        "max_logit_bias",
         "max_logprobs",
         "max_n",
         "max_schema_bytes",
+        "max_sequences",
+        "max_stop_strings",
         "strict",
         "template_variables",
     )
@@ -60,6 +64,10 @@ class Limits:
         """What is harmless is refused too."""
         self.context_tokens = context_tokens
         self.max_n = bounds.max_n
+        self.max_sequences = bounds.max_sequences
+        self.max_stop_strings = bounds.max_stop_strings
+        self.max_logit_bias = bounds.max_logit_bias
+        self.max_allowed_token_ids = bounds.max_allowed_token_ids
         self.max_logprobs = bounds.max_logprobs
         self.max_schema_bytes = bounds.max_schema_bytes
         self.template_variables = frozenset(bounds.template_variables)

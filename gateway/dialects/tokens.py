@@ -74,6 +74,7 @@ class Embeddings(_Wordless):
     """Vectors of texts, where the base can: an engine that cannot has no such route."""
 
     name = "embeddings"
+    listed = "input"
     passed = frozenset(
         {
             *("model", "input", "messages", "encoding_format", "dimensions", "user", "add_special_tokens"),

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import CALLER, Caller, Keys, Principal
 from gateway.config.document import FallbackReason, GatewayConfig
+from gateway.dialects.cost.sequences import sequences_of
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.parameters import Limits, unsupported
 from gateway.dialects.prompt_scores import check_scoring
@@ -253,8 +254,12 @@ class EngineEndpoint:
         exchange.prompt = fields.get(dialect.prompt)
         exchange.ignored = dialect.check_fields(fields, self._limits)
         exchange.length = self._length(fields)
+        defaults = route.contract.defaults
+        if "n" in fields or dialect.listed in fields or "n" in defaults:
+            own = defaults if "n" in dialect.passed else {}
+            exchange.sequences = sequences_of(fields, dialect.listed, own, self._limits.max_sequences)
         if not replicas.snapshot.prompt_logprobs:
-            check_scoring(fields, route.contract.defaults)
+            check_scoring(fields, defaults)
         if exchange.behind and replicas.snapshot.priorities and route.kind != "pipeline":
             dialect.give_priority(fields, LOW_PRIORITY)
         sticky = None

@@ -70,6 +70,7 @@ class Exchange:
         "request_id",
         "route",
         "sent",
+        "sequences",
         "status",
         "turn",
         "usage",
@@ -86,6 +87,8 @@ class Exchange:
         self.beside = False
         """It has a place beside the bounds."""
         self.arrived = time.perf_counter()
+        self.sequences = 1
+        """What it counts as: its prompts, times the answers to each."""
         self.route: Route | None = None
         self.gate: Gate | None = None
         self.replica = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from gateway.dialects.cost.lists import LIST_RULES
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.harmless import needs_reasoning, refused_but_for, stream_options, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS, LABELS, RENDERING, SAMPLING
@@ -48,6 +49,7 @@ RULES = MappingProxyType(
         "n": count("max_n"),
         "best_of": only(1, why="the engine ranks no answers; ask for n and choose yourself."),
         "max_tokens": tokens,
+        **LIST_RULES,
         "logprobs": count("max_logprobs", 0),
         "prompt_logprobs": count("max_logprobs", 0),
         "response_format": schema,
@@ -136,6 +138,7 @@ class TextCompletions(Completions):
 
     name = "completions"
     prompt = ""
+    listed = "prompt"
     passed = SAMPLING | RENDERING | {"model", "prompt"}
     labels = LABELS | {"best_of"}
     refused = MappingProxyType(

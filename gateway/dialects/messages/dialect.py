@@ -9,6 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from gateway.config.document import JsonObject
+from gateway.dialects.cost.lists import TEXTS
 from gateway.dialects.dialect import UNSEEN, Asked, Dialect, one_line
 from gateway.dialects.harmless import members, needs_reasoning, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
@@ -251,6 +252,7 @@ class Messages(_Anthropic):
     rules = MappingProxyType(
         {
             "max_tokens": tokens,
+            "stop_sequences": TEXTS,
             "metadata": members("user_id"),
             "messages": readable,
             "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),

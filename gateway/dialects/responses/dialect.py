@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.dialect import TYPED_LABELS
+from gateway.dialects.cost.lists import LIST_RULES
 from gateway.dialects.dialect import Dialect, one_line
 from gateway.dialects.harmless import members, only_members, stream_options, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS, LABELS
@@ -133,6 +134,7 @@ class Responses(Dialect):
         {
             "input": readable,
             "max_output_tokens": tokens,
+            **{key: LIST_RULES[key] for key in ("stop", "stop_token_ids", "logit_bias")},
             "top_logprobs": count("max_logprobs", 0),
             "text": _text,
             "structured_outputs": structured_outputs,
