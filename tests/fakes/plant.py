@@ -27,6 +27,7 @@ from launch.machine.files import Origin
 from launch.supervisor.control_api import control_app
 from launch.supervisor.database import Store
 from launch.supervisor.supervisor import Prepared, Supervisor
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "fakes" / "fake_vllm.py"
@@ -107,9 +108,7 @@ class Plant:
         return {version.id: version for version in self.snapshot.tasks[task].versions}
 
     async def until(self, condition: Callable[[], bool], limit_s: float = 10.0) -> None:
-        async with asyncio.timeout(limit_s):
-            while not condition():  # noqa: ASYNC110  the supervisor announces to gateways alone
-                await asyncio.sleep(0.01)
+        await eventually(condition, limit_s)  # the supervisor announces to gateways alone
 
     async def until_state(self, state: str) -> None:
         await self.until(lambda: self.engine.state == state)

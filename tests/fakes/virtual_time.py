@@ -41,5 +41,11 @@ def run_virtual(work: Coroutine[Any, Any, None]) -> VirtualLoop:
     return loop
 
 
+async def passed(seconds: float) -> None:
+    """Wait for so many seconds of the virtual clock."""
+    assert isinstance(asyncio.get_running_loop(), VirtualLoop), "these seconds would be real ones"
+    await asyncio.sleep(seconds)
+
+
 def now() -> float:
     return asyncio.get_running_loop().time()

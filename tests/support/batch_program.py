@@ -17,7 +17,7 @@ from typing import Any
 
 from gateway.app import Gateway
 from gateway.batches.database import Store
-from tests.support.stack import config_of, write_report
+from tests.support.stack import config_of, eventually, write_report
 
 MOMENTS = (
     "half_a_result",
@@ -45,8 +45,11 @@ async def serve(folder: Path, url: str) -> None:
     gateway = Gateway(config)
     async with gateway.following():
         runner, library = gateway.batches.runner, gateway.batches.library
-        while not runner.has_lock or await library.ask(lambda store: bool(store.open_batches())):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+
+        async def nothing_to_do() -> bool:
+            return runner.has_lock and not await library.ask(lambda store: store.open_batches())
+
+        await eventually(nothing_to_do, 600)
 
 
 def die() -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from tests.support.stack import Stack, stack
+from tests.support.stack import Stack, eventually, stack
 
 CHAT = "/v1/chat/completions"
 Document = dict[str, object]
@@ -63,12 +63,17 @@ async def shown(made: Stack, batch_id: str) -> Document:
 
 async def until(made: Stack, batch_id: str, *statuses: str) -> Document:
     """The batch once it has one of those; the limit counts looks."""
-    for _ in range(2000):
-        batch = await shown(made, batch_id)
-        if batch["status"] in statuses:
-            return batch
-        await asyncio.sleep(0.005)
-    raise AssertionError(f"{batch['status']}, not {' or '.join(statuses)}: {batch}")
+    seen: list[Document] = []
+
+    async def so() -> bool:
+        seen.append(await shown(made, batch_id))
+        return seen[-1]["status"] in statuses
+
+    try:
+        await eventually(so, 10)
+    except TimeoutError:
+        raise AssertionError(f"{seen[-1]['status']}, not {' or '.join(statuses)}: {seen[-1]}") from None
+    return seen[-1]
 
 
 async def content(made: Stack, file_id: object) -> list[Document]:

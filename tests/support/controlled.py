@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 
 from gateway.config.snapshot import EngineStateName, EngineStatus
+from gateway.relay.heartbeat import Heartbeat
 from gateway.routing.replica import Replica
 from gateway.routing.replicas import Replicas
 from tests.fakes.fake_control import FakeControl, Weights, engine_of, snapshot_with
@@ -115,6 +117,20 @@ def says(answer: httpx.Response) -> str:
         models = {answer.json()["model"]}
     assert models == {adapter_id}
     return adapter_id
+
+
+@contextmanager
+def beats() -> Iterator[list[str]]:
+    """Grows by one with every sign of life that a waiting stream has been sent."""
+    whole = Heartbeat.__call__
+    sent: list[str] = []
+
+    async def beat(self: Heartbeat) -> None:
+        await whole(self)
+        sent.append("beat")
+
+    with patch.object(Heartbeat, "__call__", beat):
+        yield sent
 
 
 class Two:

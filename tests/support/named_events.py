@@ -11,7 +11,7 @@ import httpx
 
 from tests.fakes import fake_apis
 from tests.fakes.fake_engine import Answer, Document
-from tests.support.controlled import Controlled
+from tests.support.controlled import Controlled, beats
 from tests.support.stack import TASKS, Stack, eventually
 
 CONCEPTS = json.dumps(
@@ -66,10 +66,10 @@ async def check_untouched_stream(s: Stack, answer: httpx.Response) -> None:
 
 
 async def answer_after_a_wait(c: Controlled, asking: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
-    """What comes of a request for an engine that starts meanwhile; long enough for a heartbeat of 0.02 s."""
-    asked = asyncio.create_task(asking)
-    await eventually(lambda: c.stack.gateway.room.waiting == 1)
-    await asyncio.sleep(0.06)
+    """What comes of a stream from an engine that starts once the stream has had a heartbeat."""
+    with beats() as sent:
+        asked = asyncio.create_task(asking)
+        await eventually(lambda: bool(sent))
     await c.state("ready")
     return await asked
 

@@ -6,17 +6,19 @@ under the interpreter that is named.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 STOP_S = 60
@@ -49,10 +51,8 @@ class RealStack:
         return float(found[1])
 
     def until_idle(self, limit_s: float = 5.0) -> None:
-        deadline = time.monotonic() + limit_s
-        while self.running():
-            assert time.monotonic() < deadline, "the engine still runs a request that nobody waits for"
-            time.sleep(0.05)
+        """Raises TimeoutError where the engine goes on with a request that nobody waits for."""
+        until(lambda: not self.running(), limit_s)
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def real_stack(folder: Path, config: Path, python: Path, limit_s: float) -> Iter
                 children.append(
                     subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ.copy())
                 )
-        url = _ready(children, logs, time.monotonic() + limit_s)
+        url = _ready(children, logs, limit_s)
         yield RealStack(url, logs["launch"], folder, config)
     finally:
         for child in reversed(children):
@@ -77,14 +77,18 @@ def real_stack(folder: Path, config: Path, python: Path, limit_s: float) -> Iter
             child.wait(STOP_S)
 
 
-def _ready(children: list[subprocess.Popen[bytes]], logs: dict[str, Path], deadline: float) -> str:
-    while time.monotonic() < deadline:
-        text = {name: log.read_text(errors="replace") for name, log in logs.items()}
-        if any(child.poll() is not None for child in children):
-            break
-        found = re.search(r"listening on (http://\S+)", text["gateway"])
-        if found is not None and httpx.get(f"{found[1]}/ready", timeout=60).status_code == 200:
-            return found[1]
-        time.sleep(0.5)
+def _ready(children: list[subprocess.Popen[bytes]], logs: dict[str, Path], limit_s: float) -> str:
+    ready: list[str] = []
+
+    def settled() -> bool:
+        url = re.search(r"listening on (http://\S+)", logs["gateway"].read_text(errors="replace"))
+        if url is not None and httpx.get(f"{url[1]}/ready", timeout=60).status_code == 200:
+            ready.append(url[1])
+        return bool(ready) or any(child.poll() is not None for child in children)
+
+    with contextlib.suppress(TimeoutError):
+        until(settled, limit_s, look_every_s=0.5)
+    if ready:
+        return ready[0]
     tails = "\n".join(f"{name}: {log.read_text(errors='replace')[-2000:]}" for name, log in logs.items())
     raise AssertionError(f"the stack did not become ready\n{tails}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from gateway.http.client_connection import protocol_with
 from gateway.relay.fallback.provider import Provider
 from gateway.routing.cold_start import HEARTBEAT_S
 from tests.fakes.fake_engine import FakeEngine
+from tests.support.waiting import eventually as eventually
 
 EXPRESS = True
 """Whether requests may be served without a task; the fixture `both_ways` runs a test with and without."""
@@ -136,18 +137,6 @@ class Stack:
         gateway = self.gateway
         await eventually(lambda: not gateway.admission.in_flight)
         await eventually(lambda: not gateway.replicas.open_connections and not self.engine.active)
-
-
-async def eventually(condition: Callable[[], bool], limit_s: float = 5.0) -> None:
-    """Wait for a counter of the gateway, which has no event of its own.
-
-    The limit counts looks: a machine that stands still for seconds must not use it up.
-    """
-    for _ in range(int(limit_s / 0.005)):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise TimeoutError(f"not so after {limit_s:g} s")
 
 
 TASKS = {"concept": "concept@aaaaaaaaaaaa", "naming": "naming@bbbbbbbbbbbb"}

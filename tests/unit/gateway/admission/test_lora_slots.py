@@ -14,7 +14,7 @@ from gateway.admission.limits import Admission, Gate
 from gateway.admission.lora_slots import QUANTUM, Slots
 from gateway.config.document import Config
 from gateway.errors import RequestError
-from tests.fakes.virtual_time import now, run_virtual
+from tests.fakes.virtual_time import now, passed, run_virtual
 from tests.support.stack import config_of
 
 
@@ -145,7 +145,7 @@ class Engine:
             self.waited_s[number].append((ahead, now() - began))
             self.in_flight[adapter_id] += 1
             assert len(+self.in_flight) <= self.slots
-            await asyncio.sleep(takes_s)
+            await passed(takes_s)
             self.done += 1
         finally:
             self.in_flight[adapter_id] -= 1
@@ -220,7 +220,7 @@ def test_random_coming_going_and_giving_up_loses_nobody(tmp_path: Path, seed: in
             if chance.random() < 0.02:
                 engine.slots = max(engine.slots, chance.randrange(1, 4))
                 engine.limits.set_slots(engine.slots, 6)
-            await asyncio.sleep(chance.choice((0.0, 0.0, 0.01, 0.1)))
+            await passed(chance.choice((0.0, 0.0, 0.01, 0.1)))
             tasks = {task for task in tasks if not task.done()}
         await asyncio.gather(*tasks, return_exceptions=True)
         assert engine.done > 200
@@ -239,7 +239,7 @@ def test_waiting_for_a_residency_to_end_costs_no_turns_of_the_loop(tmp_path: Pat
         base = asyncio.create_task(engine.limits.enter("base", "base"))
         await asyncio.wait_for(engine.request(1, 0.1), 200)
         assert now() == pytest.approx(100.1, abs=0.01)
-        await asyncio.sleep(1000)  # now only the base waits, for its own place
+        await passed(1000)  # now only the base waits, for its own place
         engine.limits.leave(holding, "base")
         engine.limits.leave(await base, "base")
         engine.assert_empty()
@@ -252,7 +252,7 @@ def test_earlier_end_of_a_residency_is_not_slept_through(tmp_path: Path) -> None
         config = many_tasks(tmp_path, 4, least_residency_s=10.0)
         engine = Engine(config, 2, 4)
         first = asyncio.create_task(engine.request(0, 8.0))  # since 0, busy until 8
-        await asyncio.sleep(5.0)
+        await passed(5.0)
         await engine.request(1, 0.1)  # since 5, idle from 5.1: due at 15
         waiting = asyncio.create_task(engine.request(2, 0.1))
         await first  # idle from 8, due at 10
@@ -323,7 +323,7 @@ def test_first_who_waits_for_a_slot_keeps_its_turn_while_others_are_served(tmp_p
         waiting = []
         for number in range(1, 6):
             waiting.append(asyncio.create_task(engine.request(number, 0.1)))
-            await asyncio.sleep(0.3)
+            await passed(0.3)
         await asyncio.gather(*busy, *waiting)
         arrived = [0.3 * number for number in range(5)]
         ended = [at + engine.waited_s[number][0][1] for number, at in enumerate(arrived, 1)]
@@ -344,7 +344,7 @@ def test_slots_that_come_and_go_while_requests_run(tmp_path: Path) -> None:
         limits.set_slots(2, 3)
         assert sorted(+shown) == [adapter(0), adapter(1), adapter(2)]
         waiting = asyncio.create_task(limits.enter("task0", "task0@new"))
-        await asyncio.sleep(1)
+        await passed(1)
         assert not waiting.done()
         limits.set_slots(None, 3)
         assert not +shown
@@ -362,9 +362,9 @@ def test_residency_is_shown_with_what_waits(tmp_path: Path) -> None:
     async def work() -> None:
         engine = Engine(many_tasks(tmp_path, 2, least_residency_s=5.0), 1, 2)
         first = asyncio.create_task(engine.request(0, 2.0))
-        await asyncio.sleep(1.0)
+        await passed(1.0)
         second = asyncio.create_task(engine.request(1, 2.0))
-        await asyncio.sleep(0.5)
+        await passed(0.5)
         assert engine.limits.residency() == [
             {"adapter": adapter(0), "in_flight": 1, "waiting": 0, "resident_s": 1.5},
             {"adapter": adapter(1), "in_flight": 0, "waiting": 1, "resident_s": None},

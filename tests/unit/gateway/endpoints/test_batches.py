@@ -30,6 +30,7 @@ from tests.support.batch_stack import (
     upload,
 )
 from tests.support.stack import Stack, eventually, write_report
+from tests.support.waiting import calls, turns
 
 NAMING = "naming@bbbbbbbbbbbb"
 
@@ -250,9 +251,11 @@ def test_lines_begin_only_while_no_client_waits_and_take_no_place_of_theirs(tmp_
         made.engine.answers[NAMING] = Answer(hold_head=batched)
         clients = [asyncio.create_task(made.chat(model="base")) for _ in range(3)]
         await eventually(lambda: admission.waiting == 1)  # two run, one waits
+        looks = calls(admission, "has_room")
         batch_id = await create(made, [line(1), line(2), line(3)])
         await until(made, batch_id, "in_progress")
-        await asyncio.sleep(0.2)
+        await eventually(lambda: len(looks) > 3)
+        assert not any(looks)
         assert not [each for each in made.engine.completions if each.json["model"] == NAMING]
         held.set()
         assert [answer.status_code for answer in await asyncio.gather(*clients)] == [200, 200, 200]
@@ -273,7 +276,7 @@ def test_lines_in_flight_are_bounded(tmp_path: Path) -> None:
         made.engine.answers[NAMING] = Answer(hold_head=held)
         batch_id = await create(made, [line(n) for n in range(9)])
         await made.engine.until(lambda: made.engine.active == 3)
-        await asyncio.sleep(0.1)
+        await turns(200)
         assert made.engine.active == 3
         held.set()
         assert counts_of(await until(made, batch_id, "completed"))["completed"] == 9

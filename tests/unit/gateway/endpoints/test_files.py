@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -227,24 +228,24 @@ def test_client_that_leaves_an_upload_leaves_nothing(tmp_path: Path) -> None:
         part = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
         writer.write(f"{head}content-length: 100000\r\n\r\n{part}{'x' * 5000}".encode())
         await writer.drain()
-        for _ in range(1000):
-            if contents(tmp_path):
-                break
-            await asyncio.sleep(0.005)
-        assert len(contents(tmp_path)) == 1
+        await eventually(lambda: len(contents(tmp_path)) == 1)
         writer.transport.abort()
-        for _ in range(1000):
-            if not contents(tmp_path):
-                return
-            await asyncio.sleep(0.005)
-        raise AssertionError("the upload is still there")
+        await eventually(lambda: not contents(tmp_path))
 
     run(tmp_path, work)
 
 
 def test_steady_upload_may_take_longer_than_a_request_and_a_stalled_one_not(tmp_path: Path) -> None:
     async def main() -> None:
-        async with asyncio.timeout(30), stack(tmp_path, receive_timeout_s=0.4) as made:
+        async with asyncio.timeout(30), stack(tmp_path) as made:
+
+            def coming() -> Any:
+                (connection,) = made.server.connections
+                return connection
+
+            def uploaded() -> int:
+                return int(coming()._uploaded_bytes) if made.server.connections else 0
+
             reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
             head = "POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
             begin = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -254,14 +255,21 @@ def test_steady_upload_may_take_longer_than_a_request_and_a_stalled_one_not(tmp_
             writer.write(f"{head}content-length: {length}\r\n\r\n{begin}".encode())
             for _ in range(10):
                 writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(0.15)
+                await eventually(
+                    lambda: bool(made.server.connections) and coming()._uploaded_bytes >= len(piece)
+                )
+                coming()._late()  # its time is over, and so much has come within it
             writer.write(end.encode())
             answer = await reader.readuntil(b"}")
             assert answer.startswith(b"HTTP/1.1 200 "), answer
             writer.close()
-            stalled = await made.raw(f"{head}content-length: {length}\r\n\r\n{begin}".encode() + piece[:9])
-            assert stalled.startswith(b"HTTP/1.1 408 ")
+            await eventually(lambda: not made.server.connections)
+            asking = asyncio.create_task(
+                made.raw(f"{head}content-length: {length}\r\n\r\n{begin}".encode() + piece[:9])
+            )
+            await eventually(lambda: uploaded() > 0)
+            coming()._late()
+            assert (await asking).startswith(b"HTTP/1.1 408 ")
 
     asyncio.run(main())
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes.fake_engine import Answer, Document
 from tests.support.stack import Stack, eventually, stack
+from tests.support.waiting import still
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
 NAMING = "naming@bbbbbbbbbbbb"
@@ -120,11 +121,7 @@ async def test_slow_reader_pauses_the_engine(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
         s.engine.answers[NAMING] = Answer(flood_bytes=flood)
         reader, writer = await s.open(stream=True)
-        seen = -1
-        while seen != s.engine.sent_bytes or not seen:  # until it has stood still for a while
-            seen = s.engine.sent_bytes
-            await asyncio.sleep(0.2)
-        assert seen < flood // 2
+        assert await still(lambda: s.engine.sent_bytes) < flood // 2
         total = 0
         async with asyncio.timeout(20):
             while total < flood:

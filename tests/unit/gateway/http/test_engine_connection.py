@@ -17,6 +17,7 @@ from gateway.http.engine_pool import Upstream
 from tests.fakes.fake_engine import Answer
 from tests.fakes.scripted_engine import PATIENT, Peer, Script, engine, repeats, says
 from tests.support.stack import eventually, stack
+from tests.support.waiting import still
 
 pytestmark = pytest.mark.anyio
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -306,11 +307,7 @@ async def test_reading_stops_while_nobody_takes_what_came() -> None:
 
     async with engine(script) as (_, upstream):
         connection = await upstream.exchange(b"/", (b"{}",), b"id")
-        seen = -1
-        while seen != sent or not sent:  # until it has stood still for a while
-            seen = sent
-            await asyncio.sleep(0.1)
-        assert sent < 1024 * 65536 // 2
+        assert await still(lambda: sent) < 1024 * 65536 // 2
         total = len(await connection.read())
         assert total < HIGH_WATER_BYTES * 4
         while piece := await connection.read():

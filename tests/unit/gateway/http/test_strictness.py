@@ -14,6 +14,7 @@ from gateway.http.strictness import ChunkSizes, decoded_path
 from gateway.relay.relay import Relay
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import stack
+from tests.support.waiting import turns
 
 pytestmark = pytest.mark.anyio
 BODY = b'{"model":"base","messages":[]}'
@@ -69,7 +70,7 @@ async def test_head_that_a_server_may_not_go_by(
         reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
         for piece in pieces:
             writer.write(piece)
-            await asyncio.sleep(0.005)
+            await turns()  # until it has been read by itself
         answer = await reader.read()
         writer.close()
         assert statuses(answer) == [status]
@@ -110,7 +111,7 @@ async def test_size_of_a_chunk_is_refused_before_the_chunk(tmp_path: Path, cut: 
         body = b'a;b=c\r\n{"model":"\r\n3e9\r\n'
         head = CHAT + b"transfer-encoding: chunked\r\n\r\n"
         writer.write(head + body[:cut])
-        await asyncio.sleep(0.01)
+        await turns()
         for start in range(cut, len(body)):
             writer.write(body[start : start + 1])
             await asyncio.sleep(0)

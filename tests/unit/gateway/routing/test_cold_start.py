@@ -13,10 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.routing.availability import Availability
 from gateway.routing.cold_start import HEARTBEAT_S
 from tests.fakes.fake_engine import Answer
-from tests.support.controlled import Controlled, controlled, says
+from tests.support.controlled import Controlled, beats, controlled, says
 from tests.support.stack import TASKS, eventually
+from tests.support.waiting import calls
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
 
@@ -63,13 +65,15 @@ async def test_whole_answer_waits_for_the_engine(tmp_path: Path) -> None:
 
 async def test_demand_is_told_exactly_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.routing.snapshot_follower.DEMAND_EVERY_S", 0.02)
+    monkeypatch.setattr(Availability, "wants_start", Availability.wants_start)  # put back at the end
     async with cold(tmp_path) as c:
         asking = [asyncio.create_task(c.stack.chat(model=model)) for model in ("naming", "concept") * 3]
         await eventually(lambda: waiting(c) == 6)
         await c.control.until(lambda: c.control.starts() == 1)
-        await asyncio.sleep(0.2)  # ten times as long as between two looks
+        looks = calls(Availability, "wants_start")
+        await eventually(lambda: len(looks) == 5)
         await c.tell()  # news, but none of the engine
-        await asyncio.sleep(0.1)
+        await eventually(lambda: len(looks) == 10)
         assert c.control.starts() == 1
         await starting(c)
         await c.state("ready", lazy=True)
@@ -196,9 +200,9 @@ async def test_pipeline_waits_too(tmp_path: Path) -> None:
         c.engine.answers[TASKS["concept"]] = Answer(['{"concepts": [{"definition": "a"}]}'])
         c.engine.answers[TASKS["naming"]] = Answer(['"x"'])
         whole = asyncio.create_task(c.stack.chat(model="concept-naming"))
-        streamed = asyncio.create_task(c.stack.chat(model="concept-naming", stream=True))
-        await eventually(lambda: waiting(c) == 2)
-        await asyncio.sleep(0.1)
+        with beats() as sent:
+            streamed = asyncio.create_task(c.stack.chat(model="concept-naming", stream=True))
+            await eventually(lambda: waiting(c) == 2 and bool(sent))
         await c.state("ready", lazy=True)
         answer = await whole
         assert (answer.status_code, answer.headers["x-gateway-cold"]) == (200, "true")
@@ -254,10 +258,10 @@ async def test_too_long_in_a_stream_that_has_begun_is_an_error_event_and_its_end
 @pytest.mark.parametrize("stream", [False, True])
 async def test_engine_that_fails_meanwhile_is_503_with_the_reason(tmp_path: Path, stream: bool) -> None:
     async with cold(tmp_path, heartbeat_s=0.03) as c:
-        asking = asyncio.create_task(c.stack.chat(stream=stream))
-        await starting(c)
-        await eventually(lambda: waiting(c) == 1)
-        await asyncio.sleep(0.1)
+        with beats() as sent:
+            asking = asyncio.create_task(c.stack.chat(stream=stream))
+            await starting(c)
+            await eventually(lambda: waiting(c) == 1 and bool(sent) == stream)
         await c.state("failed", reason="out of memory: lower gpu_memory_utilization", kind="out_of_memory")
         answer = await asking
         if stream:
@@ -369,9 +373,9 @@ async def test_refusal_by_the_engine_after_heartbeats_is_an_event_in_one_line(tm
     async with cold(tmp_path, heartbeat_s=0.03) as c:
         body = b'{\r\n  "error": {"message": "no",\n "code": 400}\n}'
         c.engine.answers[TASKS["naming"]] = Answer(status=400, body=body)
-        asking = asyncio.create_task(c.stack.chat(stream=True))
-        await eventually(lambda: waiting(c) == 1)
-        await asyncio.sleep(0.1)
+        with beats() as sent:
+            asking = asyncio.create_task(c.stack.chat(stream=True))
+            await eventually(lambda: bool(sent))
         await c.state("ready", lazy=True)
         *_, last = events((await asking).text)
         error = json.loads(last.removeprefix("data: "))["error"]

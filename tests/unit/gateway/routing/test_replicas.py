@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from gateway.config.snapshot import EngineStatus
@@ -275,9 +274,8 @@ async def test_models_are_described_by_whichever_engine_has_them(tmp_path: Path)
             ]
         )
 
-        def described(answer: httpx.Response) -> bool:
+        async def described() -> bool:
+            answer = await t.c.get("/v1/models")
             return all(one["created"] for one in answer.json()["data"] if one["kind"] != "pipeline")
 
-        async with asyncio.timeout(5):
-            while not described(await t.c.get("/v1/models")):  # noqa: ASYNC110  asked beside the requests
-                await asyncio.sleep(0.01)
+        await eventually(described)  # the engines are asked beside the requests

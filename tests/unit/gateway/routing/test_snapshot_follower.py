@@ -12,6 +12,7 @@ import pytest
 from gateway.admission.death_guard import DeathGuard
 from gateway.admission.limits import Admission
 from gateway.config.snapshot import FILE, PROVING, SOCKET, Operation, encode_snapshot
+from gateway.http.engine_connection import Connection
 from gateway.routing.availability import slots_of
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.control_socket import Control
@@ -22,6 +23,7 @@ from tests.fakes.fake_control import FakeControl, engine_of, snapshot_with
 from tests.fakes.fake_engine import Answer
 from tests.support.controlled import TWO_TASKS, controlled, says
 from tests.support.stack import TASKS, config_of, eventually, stack
+from tests.support.waiting import turns
 
 pytestmark = pytest.mark.anyio
 
@@ -174,7 +176,7 @@ async def test_stream_that_breaks_in_a_line_leaves_the_last_table(tmp_path: Path
         for cut in (1, len(line) // 2, len(line) - 1):
             joined = c.control.joined
             c.control.tell(line[:cut])
-            await asyncio.sleep(0.01)
+            await turns()  # it is read
             c.control.break_off()
             assert says(await c.stack.chat()) == TASKS["naming"]
             await c.control.until(lambda: c.control.joined > joined)  # noqa: B023  at once
@@ -238,15 +240,37 @@ async def test_engine_that_cannot_be_addressed_is_left_out(tmp_path: Path) -> No
 async def test_control_plane_that_falls_silent_counts_as_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.routing.control_socket.SILENT_S", 0.2)
+    monkeypatch.setattr("gateway.routing.control_socket.SILENT_S", 0.05)
     async with controlled(tmp_path) as c:
         joined = c.control.joined
         await c.control.until(lambda: c.control.joined > joined)
-        for _ in range(6):  # its heartbeat keeps it alive
-            c.control.tell(b"\n")
-            await asyncio.sleep(0.1)
-        assert c.control.joined == joined + 1
+        await c.connected()
         assert says(await c.stack.chat()) == TASKS["naming"]
+
+
+async def test_heartbeat_of_the_control_plane_sets_off_its_time_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Connection.data_received
+    heard: list[Connection] = []
+
+    def data_received(self: Connection, data: bytes) -> None:
+        if data == b"1\r\n\n\r\n":
+            heard.append(self)
+        whole(self, data)
+
+    monkeypatch.setattr(Connection, "data_received", data_received)
+    async with controlled(tmp_path) as c:
+        c.control.tell(b"\n")
+        await eventually(lambda: bool(heard))
+        ends_at = heard[0]._deadline()
+
+        def later() -> bool:
+            c.control.tell(b"\n")
+            return heard[0]._deadline() > ends_at
+
+        await eventually(later)
+        assert c.control.joined == 1
 
 
 async def test_without_a_control_plane_the_file_is_followed(tmp_path: Path) -> None:

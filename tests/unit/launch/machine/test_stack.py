@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from gateway.config.snapshot import EngineStatus, Snapshot
 from launch.machine.restarts import Restarts
 from launch.machine.stack import Program, ending_of, given_up, unused_port
+from tests.support.waiting import until
 from tests.unit.launch.machine.test_child import gone
 
 PAUSES = "import signal; signal.pause()"
@@ -23,20 +23,17 @@ def program(code: str, most: int = 3) -> Program:
     return Program("gateway", [sys.executable, "-S", "-c", code], os.environ, Restarts(most, 0.01))
 
 
-def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def tended(one: Program, limit_s: float = 20.0) -> int:
     """The exit code that it ends with."""
-    end = time.monotonic() + limit_s
-    while (code := one.tend()) is None:
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    return code
+    codes: list[int | None] = []
+
+    def ended() -> bool:
+        codes.append(one.tend())
+        return codes[-1] is not None
+
+    until(ended, limit_s)
+    assert codes[-1] is not None
+    return codes[-1]
 
 
 def test_killed_program_is_started_again_and_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,6 @@ import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 from gateway.config.snapshot import FILE, read_snapshot
@@ -19,15 +18,9 @@ from launch.bench.faults.recovery import alive, running_up, wait_until_ready
 from launch.bench.faults.recovery_kills import Load, Patient, is_alive
 from launch.machine.child import Child
 from tests.fakes.fake_stack import fake_config
+from tests.support.waiting import until
 
 LIMIT_S = 60.0
-
-
-def until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def listening(port: int) -> bool:

@@ -127,11 +127,15 @@ def test_a_changed_configuration_is_taken(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 async def answered(client: httpx.AsyncClient, path: str) -> httpx.Response:
-    async with asyncio.timeout(10):
-        while True:
-            with contextlib.suppress(httpx.ConnectError):
-                return await client.get(path)
-            await asyncio.sleep(0.01)
+    answers: list[httpx.Response] = []
+
+    async def answers_now() -> bool:
+        with contextlib.suppress(httpx.ConnectError):
+            answers.append(await client.get(path))
+        return bool(answers)
+
+    await eventually(answers_now, 10)
+    return answers[0]
 
 
 def test_the_control_socket_is_there_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from gateway.errors import RequestError
 from launch.supervisor.control_client import ControlClient
 from tests.fakes.plant import ROOT, adapter_folder
+from tests.support.waiting import until
 
 Weights = dict[str, dict[str, float]]
 LIMIT_S = 30.0
@@ -36,20 +36,23 @@ def control_plane(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def settled(control: ControlClient) -> Weights:
     """Every task's versions with their weights, once the engine has proven all of them."""
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
+    weights: Weights = {}
+
+    def loaded() -> bool:
         with contextlib.suppress(RequestError):
             _, state = control.answer("GET", "/state")
             engine, tasks = state["engines"][0], state["tasks"]
-            weights = {
-                name: {version["id"]: version["weight"] for version in task["versions"]}
+            weights.clear()
+            weights.update(
+                (name, {version["id"]: version["weight"] for version in task["versions"]})
                 for name, task in tasks.items()
-            }
+            )
             wanted = {one for versions in weights.values() for one in versions}
-            if engine["state"] == "ready" and set(engine["loaded"]) == wanted:
-                return weights
-        time.sleep(0.02)
-    raise AssertionError("the control plane did not come back with everything loaded")
+            return engine["state"] == "ready" and set(engine["loaded"]) == wanted
+        return False
+
+    until(loaded, LIMIT_S)
+    return weights
 
 
 @dataclass
@@ -97,16 +100,15 @@ class Commands:
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_any_moment_it_ends_in_the_state_that_was_said(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    control = ControlClient(tmp_path / "state")
+    control, onlooker = ControlClient(tmp_path / "state"), ControlClient(tmp_path / "state")
     with control_plane(tmp_path) as child:
         before = settled(control)
         commands = Commands(control, tmp_path, chance, [before])
         operator = threading.Thread(target=commands.run)
         operator.start()
         assert commands.asked.wait(LIMIT_S)
-        time.sleep(
-            chance.uniform(0, 0.8)
-        )  # the moment of the kill is the test's input, nothing is waited for
+        for _ in range(chance.randrange(60)):  # so many looks later: the moment of the kill
+            onlooker.answer("GET", "/state")
         child.send_signal(signal.SIGKILL)
         operator.join(LIMIT_S)
     with control_plane(tmp_path):

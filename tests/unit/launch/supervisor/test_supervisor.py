@@ -18,6 +18,7 @@ from launch.engine import managed
 from launch.engine.scoring import Kept
 from launch.supervisor.database import Store
 from tests.fakes.plant import BUILD, Plant, PlantOptions, adapter_folder, free_port, plant
+from tests.support.waiting import calls
 
 Work = Callable[[Plant], Awaitable[None]]
 
@@ -219,7 +220,11 @@ def test_engine_that_slept_longer_than_a_start_may_take_wakes(
     run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}, can_sleep=True))
 
 
-def test_gateway_with_a_request_in_flight_keeps_the_engine(tmp_path: Path) -> None:
+def test_gateway_with_a_request_in_flight_keeps_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch.supervisor.supervisor.TICK_S", 0.02)
+
     async def work(made: Plant) -> None:
         await made.until_state("ready")
         async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
@@ -227,8 +232,9 @@ def test_gateway_with_a_request_in_flight_keeps_the_engine(tmp_path: Path) -> No
             await anext(lines)
             report = {"gateway": "g1", "version": 1, "in_flight": 1}
             await made.client.post("/gateways", json=report)
-            await asyncio.sleep(1.2)
-            assert made.engine.state == "ready"
+            looks = calls(made.supervisor.gateways, "idle_s")
+            await made.until(lambda: len(looks) == 3)
+            assert (looks, made.engine.state) == ([0.0] * 3, "ready")
         await made.until_state("stopped")
 
     run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}))
@@ -316,8 +322,12 @@ def test_old_version_is_unloaded_once_no_gateway_needs_it(tmp_path: Path) -> Non
             await made.add("naming", "three")  # the first is not even the one before any more
             assert made.snapshot.retiring == [first]
             busy = {"gateway": "g1", "version": made.snapshot.version + 10, "busy": [first]}
+            looks = calls(made.supervisor.gateways, "released")
             await made.client.post("/gateways", json=busy)
-            await asyncio.sleep(1.2)
+            await made.until(lambda: bool(looks))
+            await made.client.post("/gateways", json=busy)
+            await made.until(lambda: len(looks) > 1)
+            assert not any(looks)
             assert first in made.engine.loaded
             await made.client.post("/gateways", json={**busy, "busy": []})
             await made.until(lambda: not made.snapshot.retiring)

@@ -8,8 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from gateway.client.stack.stack import differences
 from gateway.config.snapshot import read_snapshot
 from launch.bench.faults.recovery_kills import is_alive
 from tests.fakes.fake_stack import fake_config
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[5]
 LIMIT_S = 60.0
@@ -52,13 +52,6 @@ def arguments_of(folder: Path, *fake: str, **engine: Any) -> dict[str, Any]:
         "state_dir": folder / "state",
         "progress": None,
     }
-
-
-def until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def engine_pid(folder: Path) -> int:
