@@ -101,14 +101,10 @@ class Gateway:
         """For the own server: paths whose bodies may take long, and how many bytes they may have."""
         self.cors = Cors(bounds.cors_origins) if bounds.cors_origins else None
         """For the own server, which writes what it says into every answer."""
-        openapi = OpenApi()
         self.starlette = Starlette(
-            routes=[*self._routes(), Route("/openapi.json", endpoint=openapi, methods=["GET"])],
-            exception_handlers={HTTPException: no_such_route},
-            lifespan=self._lifespan,
+            routes=self._routes(), exception_handlers={HTTPException: no_such_route}, lifespan=self._lifespan
         )
         self.starlette.router.redirect_slashes = False
-        openapi.routes = self.starlette.routes
         _say_unwritten(config)
 
     def _engine_endpoints(self, relay: Relay) -> dict[str, EngineEndpoint]:
@@ -130,7 +126,7 @@ class Gateway:
         }
 
     def _routes(self) -> list[Route]:
-        """Every other route, and those once more: Starlette's router serves what takes no hot path."""
+        """All of them, also those that `__call__` takes past the router."""
         keys, replicas, admin = self._keys, self.replicas, self._administration
         models = Models(keys, replicas, self._limits)
         health = Health(keys, replicas, self.admission, self.room)
@@ -152,6 +148,7 @@ class Gateway:
             *azure_routes(self.express, models),
             *self.batches.routes(),
             Route("/admin/status", endpoint=AdminStatus(admin, replicas), methods=["GET"]),
+            Route("/openapi.json", endpoint=OpenApi(), methods=["GET"]),
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

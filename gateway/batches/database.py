@@ -89,10 +89,6 @@ class Store:
     def close(self) -> None:
         self._db.close()
 
-    def changes(self) -> int:
-        """A number that is another once another connection has committed; own commits leave it alone."""
-        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
-
     # Files.
 
     def kept_bytes(self) -> int:
@@ -104,12 +100,13 @@ class Store:
             kept_bytes = self.kept_bytes()
             if kept_bytes + record.size_bytes > most_bytes:
                 raise NoRoom(kept_bytes)
-            self._insert_file(record)
+            self._insert("file", record)
 
-    def _insert_file(self, record: FileRecord) -> None:
-        values = [getattr(record, field.name) for field in fields(FileRecord)]
-        places = ", ".join("?" * len(values))
-        self._db.execute(f"INSERT INTO file ({_FILE_COLUMNS}) VALUES ({places})", values)
+    def _insert(self, table: str, record: FileRecord | BatchRecord) -> None:
+        names = [field.name for field in fields(record)]
+        values = [getattr(record, name) for name in names]
+        places = ", ".join("?" * len(names))
+        self._db.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places})", values)
 
     def file(self, file_id: str, owner: str, now: int) -> FileRecord | None:
         """None where there is none of that owner, or its time is over."""
@@ -197,15 +194,13 @@ class Store:
 
     def add_batch(self, record: BatchRecord, most_open: int) -> bool:
         """False where the owner has `most_open` unfinished ones already."""
-        values = [getattr(record, field.name) for field in fields(BatchRecord)]
-        places = ", ".join("?" * len(values))
         with transaction(self._db):
             count = self._db.execute(
                 f"SELECT COUNT(*) FROM batch WHERE owner = ? AND status IN ({_OPEN})", (record.owner,)
             ).fetchone()
             if count[0] >= most_open:
                 return False
-            self._db.execute(f"INSERT INTO batch ({_BATCH_COLUMNS}) VALUES ({places})", values)
+            self._insert("batch", record)
         return True
 
     def batch(self, batch_id: str, owner: str | None = None) -> BatchRecord | None:
@@ -267,7 +262,7 @@ class Store:
         ids = {result.id for result in results}
         with transaction(self._db):
             for result in results:
-                self._insert_file(result)
+                self._insert("file", result)
             self._db.execute(
                 f"UPDATE batch SET status = ?, {status}_at = ?, has_output = ?, has_errors = ?, "
                 "completed = ?, failed = ?, input_tokens = ?, output_tokens = ? WHERE id = ?",

@@ -106,16 +106,7 @@ def environment_target() -> Target | None:
     return target_of(url, os.environ.get("LORA_GATEWAY_API_KEY")) if url else None
 
 
-_NAMED = (
-    "base_model_path",
-    "url",
-    "api_key",
-    "state_dir",
-    "auto_unload",
-    "tasks",
-    "pipelines",
-    "progress",
-)
+_NAMED = (*(wanted.__kwdefaults__ or ()), "progress")
 
 
 def _document(

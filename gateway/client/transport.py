@@ -6,7 +6,8 @@ import os
 import ssl
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -89,21 +90,17 @@ class Link:
 
     def ask(self, call: Call, loaded: Iterable[str] = ()) -> Any:
         """The answer's JSON. Raises ClientError."""
-        try:
-            response = self._usable().request(_method(call), call.path, json=call.body)
-        except httpx.HTTPError as error:
-            raise _failure(self.target.url, error) from None
-        return _document(self.target.url, call, response, loaded)
+        return _document(self.target.url, self._answer(call, loaded))
 
     def text(self, path: str) -> str:
         """The answer as it is. Raises ClientError."""
-        call = Call(path)
-        try:
-            response = self._usable().get(path)
-        except httpx.HTTPError as error:
-            raise _failure(self.target.url, error) from None
-        _check(call, response, ())
-        return response.text
+        return self._answer(Call(path)).text
+
+    def _answer(self, call: Call, loaded: Iterable[str] = ()) -> httpx.Response:
+        with _in_our_words(self.target.url):
+            response = self._usable().request(_method(call), call.path, json=call.body)
+        _check(call, response, loaded)
+        return response
 
     def catalogue(self) -> Catalogue:
         """What is served now. Raises ClientError."""
@@ -112,17 +109,14 @@ class Link:
     def stream(self, call: Call, loaded: Iterable[str] = ()) -> Generator[str, None, None]:
         """The pieces of text as they come; closing it tells the engine to stop. Raises ClientError."""
         reader = _Events(self.target.url, call, loaded)
-        try:
-            with self._usable().stream("POST", call.path, json=call.body) as response:
-                if response.is_error:
-                    response.read()
-                _check(call, response, loaded)
-                for line in response.iter_lines():
-                    piece = reader.text(line)
-                    if piece:
-                        yield piece
-        except httpx.HTTPError as error:
-            raise _failure(self.target.url, error) from None
+        asked = self._usable().stream("POST", call.path, json=call.body)
+        with _in_our_words(self.target.url), asked as response:
+            if response.is_error:
+                response.read()
+            _check(call, response, loaded)
+            for line in response.iter_lines():
+                if piece := reader.text(line):
+                    yield piece
         reader.end()
 
     def close(self) -> None:
@@ -152,21 +146,17 @@ class AsyncLink:
 
     async def ask(self, call: Call, loaded: Iterable[str] = ()) -> Any:
         """The answer's JSON. Raises ClientError."""
-        try:
-            response = await self._client.request(_method(call), call.path, json=call.body)
-        except httpx.HTTPError as error:
-            raise _failure(self.target.url, error) from None
-        return _document(self.target.url, call, response, loaded)
+        return _document(self.target.url, await self._answer(call, loaded))
 
     async def text(self, path: str) -> str:
         """The answer as it is. Raises ClientError."""
-        call = Call(path)
-        try:
-            response = await self._client.get(path)
-        except httpx.HTTPError as error:
-            raise _failure(self.target.url, error) from None
-        _check(call, response, ())
-        return response.text
+        return (await self._answer(Call(path))).text
+
+    async def _answer(self, call: Call, loaded: Iterable[str] = ()) -> httpx.Response:
+        with _in_our_words(self.target.url):
+            response = await self._client.request(_method(call), call.path, json=call.body)
+        _check(call, response, loaded)
+        return response
 
     async def catalogue(self) -> Catalogue:
         """What is served now. Raises ClientError."""
@@ -175,17 +165,15 @@ class AsyncLink:
     async def stream(self, call: Call, loaded: Iterable[str] = ()) -> AsyncGenerator[str, None]:
         """The pieces of text as they come; closing it tells the engine to stop. Raises ClientError."""
         reader = _Events(self.target.url, call, loaded)
-        try:
-            async with self._client.stream("POST", call.path, json=call.body) as response:
+        asked = self._client.stream("POST", call.path, json=call.body)
+        with _in_our_words(self.target.url):
+            async with asked as response:
                 if response.is_error:
                     await response.aread()
                 _check(call, response, loaded)
                 async for line in response.aiter_lines():
-                    piece = reader.text(line)
-                    if piece:
+                    if piece := reader.text(line):
                         yield piece
-        except httpx.HTTPError as error:
-            raise _failure(self.target.url, error) from None
         reader.end()
 
     async def close(self) -> None:
@@ -232,8 +220,7 @@ def _check(call: Call, response: httpx.Response, loaded: Iterable[str]) -> None:
         raise answer_error(response.status_code, response.content, response.headers, call.model, loaded)
 
 
-def _document(url: str, call: Call, response: httpx.Response, loaded: Iterable[str]) -> Any:
-    _check(call, response, loaded)
+def _document(url: str, response: httpx.Response) -> Any:
     try:
         return response.json()
     except NOT_JSON as error:
@@ -245,6 +232,15 @@ def _catalogue(url: str, document: object) -> Catalogue:
         return catalogue_of(document)
     except ValueError as error:
         raise GatewayUnreachable(url, f"what answers there is no lora-gateway: {error}") from error
+
+
+@contextmanager
+def _in_our_words(url: str) -> Iterator[None]:
+    """Raises ClientError for what httpx raises inside."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise _failure(url, error) from None
 
 
 def _failure(url: str, error: httpx.HTTPError) -> GatewayUnreachable | AnswerError:

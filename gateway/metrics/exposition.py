@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -15,38 +15,43 @@ from prometheus_client.utils import floatToGoString
 
 from gateway.metrics.shared_memory import Region, key_of, parts_of
 
-# Kinds of records, with their labels.
-SERIES = "series"  # task, adapter, origin
-STATUS = "status"  # task, adapter, origin, status; one cell
-ERROR = "error"  # task, adapter, origin, code; one cell
-WAITING = "waiting"  # task; one cell, a gauge
-SHADOW = "shadow"  # task, candidate, outcome; one cell
-FALLBACK = "fallback"  # task, model, reason, outcome; one cell
-IGNORED = "ignored"  # parameter; one cell
-RESIDENT = "resident"  # adapter; one cell, a gauge
-BATCHES = "batches"  # "batches" or "batch_lines"; one cell, a gauge
-BACKGROUND = "background"  # task of the process's own; one cell
-KINDS = (SERIES, STATUS, ERROR, WAITING, SHADOW, FALLBACK, IGNORED, RESIDENT, BATCHES, BACKGROUND)
+# Kinds of records. Each has one cell, but for SERIES.
+SERIES = "series"
+STATUS = "status"
+ERROR = "error"
+WAITING = "waiting"  # a gauge
+SHADOW = "shadow"
+FALLBACK = "fallback"
+IGNORED = "ignored"
+RESIDENT = "resident"  # a gauge
+BATCHES = "batches"  # of "batches" or "batch_lines"; a gauge
+BACKGROUND = "background"
 GAUGED = (SERIES, WAITING, RESIDENT, BATCHES)
 
-ADAPTER_AT = {SERIES: 1, STATUS: 1, ERROR: 1, SHADOW: 1, RESIDENT: 0}
+OF_A_TASK = ("task", "adapter", "origin")
+LABELS: Mapping[str, tuple[str, ...]] = {
+    SERIES: OF_A_TASK,
+    STATUS: (*OF_A_TASK, "status"),
+    ERROR: (*OF_A_TASK, "code"),
+    WAITING: ("task",),
+    SHADOW: ("task", "candidate", "outcome"),
+    FALLBACK: ("task", "model", "reason", "outcome"),
+    IGNORED: ("parameter",),
+    RESIDENT: ("adapter",),
+    BATCHES: ("what",),
+    BACKGROUND: ("task",),
+}
+"""By kind, what the parts of a record's key are."""
+ADAPTER_AT = {
+    kind: at
+    for kind, labels in LABELS.items()
+    for at, label in enumerate(labels)
+    if label in ("adapter", "candidate")
+}
 """By kind, which label names an adapter."""
 RETIRED = "retired"
 """In an adapter's place: what a task's adapters that are gone have counted."""
-
-_OTHERS = ("overflow", "overflow", "overflow")
-OVERFLOW = {
-    SERIES: key_of(SERIES, *_OTHERS),
-    STATUS: key_of(STATUS, *_OTHERS, "overflow"),
-    ERROR: key_of(ERROR, *_OTHERS, "overflow"),
-    WAITING: key_of(WAITING, "overflow"),
-    SHADOW: key_of(SHADOW, *_OTHERS),
-    FALLBACK: key_of(FALLBACK, *_OTHERS, "overflow"),
-    IGNORED: key_of(IGNORED, "overflow"),
-    RESIDENT: key_of(RESIDENT, "overflow"),
-    BATCHES: key_of(BATCHES, "overflow"),
-    BACKGROUND: key_of(BACKGROUND, "overflow"),
-}
+OVERFLOW = {kind: key_of(kind, *["overflow"] * len(labels)) for kind, labels in LABELS.items()}
 """By kind, the record that further keys share once a region is full."""
 
 # Cells of a SERIES record. A gauge is the first cell of its record in every kind.
@@ -60,24 +65,61 @@ FIRST_TOKEN_SUM = 6
 REQUEST_SUM = 7
 QUEUE_BUCKETS = 8  # the other histograms' buckets follow, see Buckets
 
-LABELS = ("task", "adapter", "origin")
 PREFIX = "lora_gateway_"
 COUNTERS = (
-    (CANCELLED, "cancellations", "Requests whose client left before the answer was whole."),
     (
+        STATUS,
+        0,
+        "requests",
+        "Answers by HTTP status; 499: the client left. Refused requests have an empty adapter.",
+    ),
+    (ERROR, 0, "errors", "Requests that were refused or failed, by the error's code."),
+    (SHADOW, 0, "shadow", "Copies of requests to a candidate that answers none, by how its answer compared."),
+    (
+        FALLBACK,
+        0,
+        "fallback",
+        "Requests for a task's fallback, since the engine could not answer, by reason and outcome.",
+    ),
+    (
+        IGNORED,
+        0,
+        "ignored",
+        "Requests with a parameter that was taken and has no effect; other: a name that nobody knows.",
+    ),
+    (
+        BACKGROUND,
+        0,
+        "background_failures",
+        "Failures of tasks that run beside the requests; each is begun again. The log says why.",
+    ),
+    (SERIES, CANCELLED, "cancellations", "Requests whose client left before the answer was whole."),
+    (
+        SERIES,
         PROMPT_TOKENS,
         "prompt_tokens",
         "Tokens of the prompts of finished requests, as the engine counted them.",
     ),
-    (COMPLETION_TOKENS, "completion_tokens", "Tokens that the engine made for finished requests."),
+    (SERIES, COMPLETION_TOKENS, "completion_tokens", "Tokens that the engine made for finished requests."),
     (
+        SERIES,
         UNFINISHED_EVENTS,
         "unfinished_stream_events",
         "Events of streams that had been passed on when the client left; vLLM sends about one per token.",
     ),
 )
+GAUGES = (
+    (SERIES, "requests_in_flight", "Requests at the engine now."),
+    (WAITING, "requests_waiting", "Requests that wait for a place at the engine now."),
+    (
+        RESIDENT,
+        "adapter_resident",
+        "Workers that hold a LoRA slot of the engine for the adapter; only where not all adapters fit.",
+    ),
+)
 
-Labelled = Mapping[str, Sequence[tuple[tuple[str, ...], list[float]]]]
+Records = list[tuple[tuple[str, ...], list[float]]]
+"""Labels and cells of each record of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,74 +185,18 @@ class Exposition(Collector):
         """Called by the library, once for each rendering."""
         alive = [region.alive for region in self._regions]
         sums = self._sums(alive)
-        yield _counter(
-            "requests",
-            "Answers by HTTP status; 499: the client left. Refused requests have an empty adapter.",
-            (*LABELS, "status"),
-            [(labels, cells[0]) for labels, cells in sums[STATUS]],
-        )
-        yield _counter(
-            "errors",
-            "Requests that were refused or failed, by the error's code.",
-            (*LABELS, "code"),
-            [(labels, cells[0]) for labels, cells in sums[ERROR]],
-        )
-        yield _counter(
-            "shadow",
-            "Copies of requests to a candidate that answers none, by how its answer compared.",
-            ("task", "candidate", "outcome"),
-            [(labels, cells[0]) for labels, cells in sums[SHADOW]],
-        )
-        yield _counter(
-            "fallback",
-            "Requests for a task's fallback, since the engine could not answer, by reason and outcome.",
-            ("task", "model", "reason", "outcome"),
-            [(labels, cells[0]) for labels, cells in sums[FALLBACK]],
-        )
-        yield _counter(
-            "ignored",
-            "Requests with a parameter that was taken and has no effect; other: a name that nobody knows.",
-            ("parameter",),
-            [(labels, cells[0]) for labels, cells in sums[IGNORED]],
-        )
-        control = [((f"control.{name}",), float(count)) for name, count in self._control_faults.items()]
-        yield _counter(
-            "background_failures",
-            "Failures of tasks that run beside the requests; each is begun again. The log says why.",
-            ("task",),
-            [*((labels, cells[0]) for labels, cells in sums[BACKGROUND]), *control],
-        )
-        for cell, name, text in COUNTERS:
-            yield _counter(name, text, LABELS, [(labels, cells[cell]) for labels, cells in sums[SERIES]])
-        for name, text, sum_at, first, bounds in self._histograms:
-            histogram = HistogramMetricFamily(PREFIX + name, text, labels=LABELS)
-            bounds_text = [*map(floatToGoString, bounds), "+Inf"]
-            for labels, cells in sums[SERIES]:
-                counts = cells[first : first + len(bounds_text)]
-                if any(counts):  # a third of the text where nothing is streamed
-                    cumulative = list(zip(bounds_text, accumulate(counts), strict=True))
-                    histogram.add_metric(labels, cumulative, cells[sum_at])
-            yield histogram
-        in_flight = GaugeMetricFamily(
-            PREFIX + "requests_in_flight", "Requests at the engine now.", labels=LABELS
-        )
-        for labels, cells in sums[SERIES]:
-            in_flight.add_metric(labels, cells[GAUGE])
-        yield in_flight
-        waiting = GaugeMetricFamily(
-            PREFIX + "requests_waiting", "Requests that wait for a place at the engine now.", labels=["task"]
-        )
-        for labels, cells in sums[WAITING]:
-            waiting.add_metric(labels, cells[GAUGE])
-        yield waiting
-        resident = GaugeMetricFamily(
-            PREFIX + "adapter_resident",
-            "Workers that hold a LoRA slot of the engine for the adapter; only where not all adapters fit.",
-            labels=["adapter"],
-        )
-        for labels, cells in sums[RESIDENT]:
-            resident.add_metric(labels, cells[GAUGE])
-        yield resident
+        sums[BACKGROUND] += [((f"control.{name}",), [count]) for name, count in self._control_faults.items()]
+        for kind, cell, name, text in COUNTERS:
+            counter = CounterMetricFamily(PREFIX + name, text, labels=LABELS[kind])
+            for labels, cells in sums[kind]:
+                counter.add_metric(labels, cells[cell])
+            yield counter
+        yield from self._observed(sums[SERIES])
+        for kind, name, text in GAUGES:
+            gauge = GaugeMetricFamily(PREFIX + name, text, labels=LABELS[kind])
+            for labels, cells in sums[kind]:
+                gauge.add_metric(labels, cells[GAUGE])
+            yield gauge
         unfinished = dict(sums[BATCHES])
         for what, text in (("batches", "Batches"), ("batch_lines", "Lines of batches")):
             if (what,) in unfinished:
@@ -218,7 +204,18 @@ class Exposition(Collector):
                 yield GaugeMetricFamily(f"{PREFIX}{what}_unfinished", text, value=unfinished[what,][GAUGE])
         yield GaugeMetricFamily(PREFIX + "workers", "Worker processes that run now.", value=sum(alive))
 
-    def _sums(self, alive: Sequence[bool]) -> Labelled:
+    def _observed(self, series: Records) -> Iterator[Metric]:
+        for name, text, sum_at, first, bounds in self._histograms:
+            histogram = HistogramMetricFamily(PREFIX + name, text, labels=OF_A_TASK)
+            bounds_text = [*map(floatToGoString, bounds), "+Inf"]
+            for labels, cells in series:
+                counts = cells[first : first + len(bounds_text)]
+                if any(counts):  # a third of the text where nothing is streamed
+                    cumulative = list(zip(bounds_text, accumulate(counts), strict=True))
+                    histogram.add_metric(labels, cumulative, cells[sum_at])
+            yield histogram
+
+    def _sums(self, alive: Sequence[bool]) -> dict[str, Records]:
         """The records of all regions added up, by kind; a dead worker's requests are no longer anywhere."""
         sums: dict[bytes, list[float]] = {}
         for region, lives in zip(self._regions, alive, strict=True):
@@ -227,18 +224,9 @@ class Exposition(Collector):
                     values[GAUGE] = 0.0
                 known = sums.get(key)
                 sums[key] = values if known is None else [a + b for a, b in zip(known, values, strict=True)]
-        by_kind: dict[str, list[tuple[tuple[str, ...], list[float]]]] = {kind: [] for kind in KINDS}
+        by_kind: dict[str, Records] = {kind: [] for kind in LABELS}
         for key, values in sums.items():
             kind, labels = parts_of(key)
             if any(values) or key != OVERFLOW[kind]:
                 by_kind[kind].append((labels, values))
         return by_kind
-
-
-def _counter(
-    name: str, text: str, label_names: Sequence[str], values: Iterable[tuple[tuple[str, ...], float]]
-) -> Metric:
-    family = CounterMetricFamily(PREFIX + name, text, labels=label_names)
-    for labels, value in values:
-        family.add_metric(labels, value)
-    return family

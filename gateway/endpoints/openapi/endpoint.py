@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import cached_property
 
 import msgspec
 from starlette.routing import BaseRoute, Route
@@ -18,16 +17,16 @@ class OpenApi:
     """Composed of the application's own list of routes, when it is first asked for."""
 
     def __init__(self) -> None:
-        self.routes: Sequence[BaseRoute] = ()
-        """Set once the application has them all."""
+        self._document: msgspec.Raw | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        document = await asyncio.to_thread(lambda: self._document)
-        await send_json(send, document, Head(scope["headers"]).request_id)
+        if self._document is None:
+            self._document = await asyncio.to_thread(_composed, scope["app"].routes)
+        await send_json(send, self._document, Head(scope["headers"]).request_id)
 
-    @cached_property
-    def _document(self) -> msgspec.Raw:
-        return msgspec.Raw(msgspec.json.encode(document_of(served(self.routes))))
+
+def _composed(routes: Sequence[BaseRoute]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(document_of(served(routes))))
 
 
 def served(routes: Sequence[BaseRoute]) -> set[tuple[str, str]]:
