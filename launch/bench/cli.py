@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 import time
@@ -12,7 +13,6 @@ from typing import Annotated, TextIO
 import typer
 
 from gateway.errors import ConfigError
-from launch.bench.engine.report import console, write_result
 from launch.bench.overhead.overhead import Plan, measure_streams, measure_whole
 from launch.bench.overhead.peers import Peer, read_peers
 from launch.bench.overhead.scale import ScalePlan, measure_scale
@@ -22,10 +22,22 @@ from launch.bench.programs.places import ENVIRONMENTS, RESULTS, ROOT, check_chec
 from launch.bench.programs.running import Cores, Programs, choose_cores
 from launch.bench.results import report
 from launch.bench.results.picture import draw
+from launch.bench.results.record import console, write_result
 from launch.bench.results.regression import TOLERANCE, read_result, regressions
 from launch.bench.results.summary import ratios, summarise
 
 LOG = "programs.log"
+OTHERS = {
+    "engine": ("engine.engine", "A real vLLM, direct and through the gateway"),
+    "pipeline": ("pipeline.pipeline", "A pipeline against the same stages by hand"),
+    "churn": ("faults.churn", "Adapters exchanged under traffic, and whose answers come"),
+    "proof": ("faults.proof", "How often the proof of an adapter errs, on a real engine"),
+    "recovery": ("faults.recovery", "Engine, supervisor and gateway killed under load"),
+    "slots": ("faults.slots", "More adapters than LoRA slots, beside vLLM left alone"),
+    "beside": ("faults.background", "A client's requests alone and beside a batch"),
+    "bases": ("results.bases", "What is planned for many bases, beside what is true of them"),
+}
+"""Command → its module below `launch.bench`, which has it as `<name>_command`; and what it measures."""
 
 RoundsOption = Annotated[int | None, typer.Option(min=1, help="visits to every proxy; default 5 (scale: 3)")]
 QuickOption = Annotated[bool, typer.Option("--quick", help="a smoke run: everything once, for a second each")]
@@ -48,14 +60,9 @@ def build_bench_app() -> typer.Typer:
     app.command("report")(report_command)
     # These read their own options, so that nothing of theirs is imported before they are asked for.
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-    app.command("engine", context_settings=passed_on)(engine_proxy)
-    app.command("pipeline", context_settings=passed_on)(pipeline_proxy)
-    app.command("churn", context_settings=passed_on)(churn_proxy)
-    app.command("proof", context_settings=passed_on)(proof_proxy)
-    app.command("recovery", context_settings=passed_on)(recovery_proxy)
-    app.command("slots", context_settings=passed_on)(slots_proxy)
-    app.command("beside", context_settings=passed_on)(beside_proxy)
-    app.command("bases", context_settings=passed_on)(bases_proxy)
+    for name, (_, text) in OTHERS.items():
+        said = f"{text} ({name} --help lists its options)."
+        app.command(name, help=said, context_settings=passed_on)(other_command)
     return app
 
 
@@ -71,74 +78,22 @@ def bench_command(
     overhead_command(rounds=rounds, quick=quick)
     scale_command(rounds=rounds, quick=quick)
     if everything:
-        from launch.bench.engine.engine import engine_command
-        from launch.bench.pipeline.pipeline import pipeline_command
-
         options = [*(["--quick"] if quick else []), *(["--rounds", str(rounds)] if rounds else [])]
-        _hand_over("engine", engine_command, options)
-        _hand_over("pipeline", pipeline_command, options)
+        for name in ("engine", "pipeline"):
+            _hand_over(name, options)
 
 
-def engine_proxy(context: typer.Context) -> None:
-    """A real vLLM, direct and through the gateway (engine --help lists its options)."""
-    from launch.bench.engine.engine import engine_command
-
-    _hand_over("engine", engine_command, context.args)
+def other_command(context: typer.Context) -> None:
+    """The one of OTHERS that was called."""
+    _hand_over(context.info_name or "", context.args)
 
 
-def pipeline_proxy(context: typer.Context) -> None:
-    """A pipeline against the same stages by hand (pipeline --help lists its options)."""
-    from launch.bench.pipeline.pipeline import pipeline_command
-
-    _hand_over("pipeline", pipeline_command, context.args)
-
-
-def churn_proxy(context: typer.Context) -> None:
-    """Adapters exchanged under traffic, and whose answers come (churn --help lists its options)."""
-    from launch.bench.faults.churn import churn_command
-
-    _hand_over("churn", churn_command, context.args)
-
-
-def proof_proxy(context: typer.Context) -> None:
-    """How often the proof of an adapter errs, on a real engine (proof --help lists its options)."""
-    from launch.bench.faults.proof import proof_command
-
-    _hand_over("proof", proof_command, context.args)
-
-
-def recovery_proxy(context: typer.Context) -> None:
-    """Engine, supervisor and gateway killed under load (recovery --help lists its options)."""
-    from launch.bench.faults.recovery import recovery_command
-
-    _hand_over("recovery", recovery_command, context.args)
-
-
-def slots_proxy(context: typer.Context) -> None:
-    """More adapters than LoRA slots, beside vLLM left alone (slots --help lists its options)."""
-    from launch.bench.faults.slots import slots_command
-
-    _hand_over("slots", slots_command, context.args)
-
-
-def beside_proxy(context: typer.Context) -> None:
-    """A client's requests alone and beside a batch (beside --help lists its options)."""
-    from launch.bench.faults.background import beside_command
-
-    _hand_over("beside", beside_command, context.args)
-
-
-def bases_proxy(context: typer.Context) -> None:
-    """What is planned for many bases, beside what is true of them (bases --help lists its options)."""
-    from launch.bench.results.bases import bases_command
-
-    _hand_over("bases", bases_command, context.args)
-
-
-def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:
+def _hand_over(name: str, options: list[str]) -> None:
+    module = importlib.import_module(f"launch.bench.{OTHERS[name][0]}")
+    command: Callable[..., None] = getattr(module, f"{name}_command")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(command)
-    code = app(arguments, prog_name=f"lora-gateway bench {name}", standalone_mode=False)
+    code = app(options, prog_name=f"lora-gateway bench {name}", standalone_mode=False)
     if code:  # what typer.Exit said; a command that ends by itself returns nothing
         raise typer.Exit(code)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import linear_regression
 from typing import Annotated
 
 import typer
@@ -28,12 +27,11 @@ from launch.bench.engine.dummy_adapters import (
     write_dummy_adapter,
 )
 from launch.bench.engine.load import Client, Load, client_arguments, running_client
-from launch.bench.engine.memory import slope
-from launch.bench.engine.report import arms_table, console, ratios_table, starts_table, write_result
+from launch.bench.engine.report import arms_table, ratios_table, starts_table
 from launch.bench.engine.rounds import Arm, Run, arms_of, comparisons, figures_of, in_order, summary
 from launch.bench.engine.stack import Running, post, running_stack
-from launch.bench.programs import machine
 from launch.bench.programs.places import RESULTS
+from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
 from launch.machine.memory import tree_memory
 from launch.machine.ports import free_port
 
@@ -47,9 +45,7 @@ LOG_FACTS = re.compile(r"Model loading took .*|GPU KV cache size: .*|Maximum con
 
 
 def engine_command(
-    config: Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")] = Path(
-        "configs/demo/config.yaml"
-    ),
+    config: ConfigOption = DEMO,
     rounds: Annotated[int, typer.Option(min=1, help="visits to each arm")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="one short round, no starts for memory")] = False,
     dummy_weights: Annotated[
@@ -65,16 +61,16 @@ def engine_command(
     input_tokens: Annotated[int, typer.Option(min=1, help="per request")] = 64,
     output_tokens: Annotated[int, typer.Option(min=2, help="per request")] = 48,
     memory: Annotated[bool, typer.Option(help="start with 0, 1 and 2 adapters too, to read memory")] = True,
-    output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure the engine: directly, through the gateway, and with one, two and four adapters in a batch."""
     load = QUICK if quick else Load(requests, concurrency, input_tokens, output_tokens)
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
-        bench = EngineBench(config, Path(scratch), task=task, rank=rank, dummy=dummy_weights)
-        document = bench.run(load, 1 if quick else rounds, MEMORY_COUNTS if memory and not quick else ())
-    document["took_s"] = round(time.monotonic() - began, 1)
-    console().print(write_result(output, "engine-quick" if quick else "engine", document).as_posix())
+
+    def measure(scratch: Path) -> Document:
+        bench = EngineBench(config, scratch, task=task, rank=rank, dummy=dummy_weights)
+        return bench.run(load, 1 if quick else rounds, MEMORY_COUNTS if memory and not quick else ())
+
+    recorded(output, "engine", measure, quick=quick)
 
 
 class EngineBench:
@@ -93,9 +89,8 @@ class EngineBench:
         if self._task not in self._adapters:
             raise ConfigError("--task", self._task, f"is no task (tasks: {', '.join(self._adapters)})")
 
-    def run(self, load: Load, rounds: int, memory_counts: Sequence[int]) -> dict[str, object]:
+    def run(self, load: Load, rounds: int, memory_counts: Sequence[int]) -> Document:
         """Everything, as a document. Raises ConfigError and EngineFailure."""
-        described = machine.describe({})
         starts = [self._start_alone(count) for count in memory_counts]
         config = self._under_test(len(self._adapters), free_port("gateway.port", HOST, GATEWAY_PORT))
         single = Load(max(1, load.requests // 8), 1, load.input_tokens, load.output_tokens)
@@ -111,8 +106,6 @@ class EngineBench:
         for table in (arms_table(runs), ratios_table(runs, wanted), starts_table(starts)):
             console().print(table)
         return {
-            "what": "engine",
-            "machine": described,
             "base": self._base.name or self._base.model,
             "dummy_weights": self._dummy,
             "adapter": self._adapter_facts(starts),
@@ -181,7 +174,9 @@ class EngineBench:
         if len({count for count, _ in with_some}) > 1:
             # Without the start that has none: there vLLM leaves LoRA out altogether.
             values = [float(str(one["pss_bytes"])) for _, one in with_some]
-            facts["pss_bytes_per_adapter"] = round(slope([count for count, _ in with_some], values))
+            facts["pss_bytes_per_adapter"] = round(
+                linear_regression([count for count, _ in with_some], values).slope
+            )
         return facts
 
     def _visit(self, client: Client, arm: Arm, number: int, position: int) -> Run:

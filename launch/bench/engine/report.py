@@ -1,20 +1,14 @@
-"""What `bench engine` leaves behind: a file of raw and summed figures, and tables on the terminal."""
+"""What `bench engine` shows on the terminal."""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from gateway.errors import ConfigError
 from launch.bench.engine.rounds import Comparison, Run, Spread, by_arm, ratios
 
-PLAIN_WIDTH = 120
 MIB = 2**20
 SHOWN = {
     "output_tokens_per_s": "tokens/s",
@@ -24,23 +18,6 @@ SHOWN = {
     "inter_token_p50_ms": "between tokens, p50 ms",
     "inter_token_p99_ms": "p99 ms",
 }
-
-
-def write_result(folder: Path, what: str, document: Mapping[str, object]) -> Path:
-    """`<date>-<what>.json`; the same day's earlier one is replaced. Raises ConfigError."""
-    path = folder / f"{time.strftime('%Y-%m-%d')}-{what}.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError("--output", str(path), f"cannot be written: {error.strerror}") from error
-    return path
-
-
-def console() -> Console:
-    """A log has no edge; rich would take 80 columns."""
-    found = Console()
-    return found if found.is_terminal else Console(width=PLAIN_WIDTH)
 
 
 def arms_table(runs: Sequence[Run]) -> Table:

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,15 +20,14 @@ import openai
 import typer
 from rich.table import Table
 
-from gateway.config.document import Config
+from gateway.config.document import Config, load_config
 from gateway.errors import EngineFailure
-from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, load_given, under_test
-from launch.bench.engine.report import console, write_result
+from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import PROMPT_WORDS, WORDS, Clients, SlotsLoad, figures_of, own
-from launch.bench.programs import machine
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.summary import Figures, number, spread, summarise
+from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
+from launch.bench.results.summary import Figures, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, spread_table
 from launch.machine.ports import free_port
 
@@ -58,35 +56,23 @@ class Batch:
 
 
 def beside_command(
-    config: Annotated[Path, typer.Option("--config", "-c", help="whose base is served")] = Path(
-        "configs/demo/config.yaml"
-    ),
+    config: ConfigOption = DEMO,
     rounds: Annotated[int, typer.Option(min=1, help="visits to each arm")] = 3,
     clients: Annotated[int, typer.Option(min=1, help="at once")] = 2,
     window_s: Annotated[float, typer.Option(min=1, help="of one visit")] = 20.0,
     tokens: Annotated[int, typer.Option(min=1, help="of one client's answer")] = 16,
     lines: Annotated[int, typer.Option(min=1, help="of a batch")] = 2000,
     line_tokens: Annotated[int, typer.Option(min=1, help="of one line's answer")] = 48,
-    output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure a client's requests alone and beside a batch, with priorities and without."""
-    began = time.monotonic()
     load = SlotsLoad(clients, window_s, tokens, tokens)
-    with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
-        document = measure(
-            load_given(config, dummy=False, placeholder=Path(scratch)),
-            Path(scratch),
-            load,
-            Batch(lines, line_tokens),
-            rounds,
-        )
-    document["took_s"] = round(time.monotonic() - began, 1)
-    console().print(write_result(output, "beside", document).as_posix())
+    given, batch = load_config(config), Batch(lines, line_tokens)
+    recorded(output, "beside", lambda scratch: measure(given, scratch, load, batch, rounds))
 
 
 def measure(given: Config, scratch: Path, load: SlotsLoad, batch: Batch, rounds: int) -> dict[str, object]:
     """Everything, as a document. Raises ConfigError and EngineFailure."""
-    described = machine.describe({})
     rows: list[dict[str, object]] = []
     with contextlib.ExitStack() as standing:
         stacks: dict[str, Running] = {}
@@ -111,9 +97,6 @@ def measure(given: Config, scratch: Path, load: SlotsLoad, batch: Batch, rounds:
     console().print(figures_table(summary))
     console().print(ratios_table(ratios(rows)))
     return {
-        "what": "beside",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": described,
         "settings": {
             **asdict(load),
             "rounds": rounds,
@@ -225,21 +208,14 @@ def _wait(condition: Callable[[], bool], timeout_s: float, otherwise: str) -> No
 
 def ratios(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, Figures]]:
     """What is compared → figure → the one over the other, formed within each round."""
-    known = {(row["round"], row["subject"]): row for row in rows}
+    alone, beside = ({policy: (CELL, arm_of(policy, to)) for policy in POLICIES} for to in (False, True))
     wanted = {
-        "priority to fcfs, alone": (arm_of("priority", False), arm_of("fcfs", False)),
-        "priority to fcfs, beside a batch": (arm_of("priority", True), arm_of("fcfs", True)),
-        "beside a batch to alone, priority": (arm_of("priority", True), arm_of("priority", False)),
-        "beside a batch to alone, fcfs": (arm_of("fcfs", True), arm_of("fcfs", False)),
+        "priority to fcfs, alone": (alone["priority"], alone["fcfs"]),
+        "priority to fcfs, beside a batch": (beside["priority"], beside["fcfs"]),
+        "beside a batch to alone, priority": (beside["priority"], alone["priority"]),
+        "beside a batch to alone, fcfs": (beside["fcfs"], alone["fcfs"]),
     }
-    turns = sorted({turn for turn, _ in known}, key=str)
-    return {
-        name: {
-            key: spread([number(known[turn, one][key]) / number(known[turn, other][key]) for turn in turns])
-            for key in RATIOS
-        }
-        for name, (one, other) in wanted.items()
-    }
+    return ratios_within(rows, wanted, RATIOS)
 
 
 def figures_table(summary: Mapping[str, Mapping[str, Figures]]) -> Table:

@@ -6,7 +6,6 @@ Every answer is held against what its adapter answers alone: not one may be anot
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -24,13 +23,12 @@ from launch.base.locate import resolve_base
 from launch.base.lora_shapes import Base
 from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
-from launch.bench.engine.report import console, write_result
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.churn_load import Clients, Tally, asked_directly
 from launch.bench.faults.churn_operator import Change, Operator
 from launch.bench.faults.churn_truth import PROMPTS, Truth, learn_answers
-from launch.bench.programs import machine
 from launch.bench.programs.places import RESULTS
+from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
 from launch.engine.http import load_adapter, unload_adapter
 from launch.machine.ports import free_port
 from launch.supervisor.control_client import ControlClient
@@ -58,28 +56,23 @@ class Plan:
 
 
 def churn_command(
-    config: Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")] = Path(
-        "configs/demo/config.yaml"
-    ),
+    config: ConfigOption = DEMO,
     requests: Annotated[int, typer.Option(min=1, help="in all")] = 10_000,
     pause_s: Annotated[float, typer.Option(min=0, help="between two changes")] = PAUSE_S,
     clients: Annotated[int, typer.Option(min=1, help="at once")] = CLIENTS,
     limit_s: Annotated[float, typer.Option(min=1, help="the load ends then, whatever is left")] = 3600.0,
     seed: Annotated[int, typer.Option(help="of the changes")] = 1,
-    output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
+    output: OutputOption = RESULTS,
 ) -> None:
     """Exchange adapters under traffic, and look at whose answers come."""
-    with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
-        plan = Plan(requests, clients, pause_s, limit_s, seed)
-        document = measure(load_config(config), Path(scratch), plan)
-    console().print(write_result(output, "churn", document).as_posix())
+    given, plan = load_config(config), Plan(requests, clients, pause_s, limit_s, seed)
+    document = recorded(output, "churn", lambda scratch: measure(given, scratch, plan))
     if document["faults"]:
         raise typer.Exit(1)
 
 
 def measure(given: Config, scratch: Path, plan: Plan) -> dict[str, object]:
     """Everything, as a document. Raises ConfigError and EngineFailure."""
-    described = machine.describe({})
     folders = write_adapters(scratch / "adapters", resolve_base(given.base))
     first = {task: found[0] for task, found in folders.items()}
     config = under_test(
@@ -109,8 +102,6 @@ def measure(given: Config, scratch: Path, plan: Plan) -> dict[str, object]:
     for fault in faults[:20]:
         say(f"fault: {fault}")
     return {
-        "what": "churn",
-        "machine": described,
         "settings": {
             **dataclasses.asdict(plan),
             "tasks": len(TASKS),

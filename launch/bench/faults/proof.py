@@ -18,11 +18,11 @@ from rich.table import Table
 
 from gateway.config.document import Config, load_config
 from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
-from launch.bench.engine.report import console, write_result
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.proof_trials import Errors, Traffic, load_scaled, try_proofs
 from launch.bench.programs import machine
 from launch.bench.programs.places import RESULTS
+from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, write_result
 from launch.machine.ports import free_port
 
 SCALE = 1 / 16
@@ -47,15 +47,13 @@ SHOWN = {
 
 
 def proof_command(
-    config: Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")] = Path(
-        "configs/demo/config.yaml"
-    ),
+    config: ConfigOption = DEMO,
     repeats: Annotated[int, typer.Option(min=1, help="proofs of each kind")] = 200,
     types: Annotated[str, typer.Option(help="of the base, with commas")] = TYPES,
     in_flight: Annotated[str, typer.Option(help="clients' requests beside it, with commas")] = IN_FLIGHT,
     scale: Annotated[float, typer.Option(min=0, help="of lora_B, of the adapters that must pass")] = SCALE,
     adapter: Annotated[list[Path] | None, typer.Option(help="a trained adapter beside the tasks'")] = None,
-    output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
+    output: OutputOption = RESULTS,
 ) -> None:
     """Count false refusals and false acceptances of the proof."""
     given = load_config(config)

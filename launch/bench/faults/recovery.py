@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,21 +15,19 @@ import typer
 from rich import box
 from rich.table import Table
 
-from gateway.config.document import Config
+from gateway.config.document import Config, load_config
 from gateway.errors import EngineFailure
 from launch.bench.engine.config import (
     GATEWAY_PORT,
     HOST,
     KEY,
     environment_of,
-    load_given,
     under_test,
     write_config,
 )
-from launch.bench.engine.report import console, write_result
 from launch.bench.faults.recovery_kills import VICTIMS, Load, Patient, Recovery
-from launch.bench.programs import machine
 from launch.bench.programs.places import RESULTS
+from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
 from launch.machine.child import Child
 from launch.machine.ports import free_port
 from launch.machine.stack import ENGINE_GRACE_S, GATEWAY_GRACE_S
@@ -42,29 +39,22 @@ SHOWN_LINES = 12
 
 
 def recovery_command(
-    config: Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")] = Path(
-        "configs/demo/config.yaml"
-    ),
+    config: ConfigOption = DEMO,
     rounds: Annotated[int, typer.Option(min=1, help="kills of each program")] = 3,
     clients: Annotated[int, typer.Option(min=1, help="clients that ask without a pause")] = 4,
     task: Annotated[str | None, typer.Option(help="whom they ask; default: the first task")] = None,
     limit_s: Annotated[float, typer.Option(min=1, help="longest time to recovery")] = 600.0,
-    output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
+    output: OutputOption = RESULTS,
 ) -> None:
     """Kill engine, supervisor and gateway of `lora-gateway up` in turn, under load; print the times."""
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
-        given = load_given(config, dummy=False, placeholder=Path(scratch) / "unset")
-        document = measure(given, Path(scratch), task, rounds, clients, limit_s)
-    document["took_s"] = round(time.monotonic() - began, 1)
-    console().print(write_result(output, "recovery", document).as_posix())
+    given = load_config(config)
+    recorded(output, "recovery", lambda scratch: measure(given, scratch, task, rounds, clients, limit_s))
 
 
 def measure(
     given: Config, scratch: Path, task: str | None, rounds: int, clients: int, limit_s: float
 ) -> dict[str, object]:
     """Everything, as a document. Raises EngineFailure where something does not come back."""
-    described = machine.describe({})
     model = task or next(iter(given.tasks), given.base.name)
     config = under_test(
         given,
@@ -83,9 +73,6 @@ def measure(
                 console().print(line_of(recoveries[-1]), style="dim", highlight=False)
     console().print(table_of(recoveries))
     return {
-        "what": "recovery",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": described,
         "settings": {"rounds": rounds, "clients": clients, "model": model, "base": config.base.model},
         "first_load_s": load_s,
         "summary": summary(recoveries),

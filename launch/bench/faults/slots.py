@@ -7,8 +7,6 @@ slot.
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,12 +20,11 @@ from gateway.errors import ConfigError
 from launch.base.locate import resolve_base
 from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, load_given, under_test
 from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
-from launch.bench.engine.report import console, write_result
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import LAWS, Answer, Clients, SlotsLoad, figures_of
-from launch.bench.programs import machine
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.summary import DIRECT, OURS, Figures, number, spread, summarise
+from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
+from launch.bench.results.summary import DIRECT, OURS, Figures, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, spread_table
 from launch.machine.ports import free_port
 
@@ -65,9 +62,7 @@ QUICK_CELLS = "zipf:8"
 
 
 def slots_command(
-    config: Annotated[Path, typer.Option("--config", "-c", help="whose base is served")] = Path(
-        "configs/demo/config.yaml"
-    ),
+    config: ConfigOption = DEMO,
     rounds: Annotated[int, typer.Option(min=1, help="visits to each arm")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="one short round with 8 adapters")] = False,
     slots: Annotated[int, typer.Option(min=1, help="adapters in one batch")] = 4,
@@ -76,22 +71,17 @@ def slots_command(
     least_tokens: Annotated[int, typer.Option(min=1, help="of one answer")] = 8,
     most_tokens: Annotated[int, typer.Option(min=1, help="of one answer")] = 16,
     cells: Annotated[str, typer.Option(help="law:adapters, with commas; laws: zipf, uniform, own")] = CELLS,
-    output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure 8, 16 and 64 adapters on four slots, through the gateway and straight to vLLM."""
-    began = time.monotonic()
     load = SlotsLoad(clients, 10.0 if quick else window_s, least_tokens, max(least_tokens, most_tokens))
-    with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
-        document = measure(
-            load_given(config, dummy=True, placeholder=Path(scratch) / "unset"),
-            Path(scratch),
-            load,
-            cells=read_cells(QUICK_CELLS if quick else cells),
-            rounds=1 if quick else rounds,
-            slots=slots,
-        )
-    document["took_s"] = round(time.monotonic() - began, 1)
-    console().print(write_result(output, "slots-quick" if quick else "slots", document).as_posix())
+    chosen = read_cells(QUICK_CELLS if quick else cells)
+
+    def measured(scratch: Path) -> Document:
+        given = load_given(config, dummy=True, placeholder=scratch / "unset")
+        return measure(given, scratch, load, cells=chosen, rounds=1 if quick else rounds, slots=slots)
+
+    recorded(output, "slots", measured, quick=quick)
 
 
 def read_cells(text: str) -> list[Cell]:
@@ -109,7 +99,6 @@ def measure(
     given: Config, scratch: Path, load: SlotsLoad, *, cells: Sequence[Cell], rounds: int, slots: int
 ) -> dict[str, object]:
     """Everything, as a document. Raises ConfigError and EngineFailure."""
-    described = machine.describe({})
     most = max(cell.adapters for cell in cells)
     config = configured(given, scratch, slots, most)
     console().print(f"starting an engine with {slots} slots and {most} adapters", highlight=False)
@@ -128,9 +117,6 @@ def measure(
     console().print(figures_table(summary))
     console().print(ratios_table(ratios(rows)))
     return {
-        "what": "slots",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": described,
         "settings": {
             **asdict(load),
             "rounds": rounds,
@@ -185,15 +171,8 @@ def ask(stack: Running, arm: str, cell: Cell, load: SlotsLoad, seed: str) -> lis
 
 def ratios(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, Figures]]:
     """cell → figure → the gateway's over vLLM's alone, formed within each round."""
-    known = {(row["round"], row["cell"], row["subject"]): row for row in rows}
-    found: dict[str, dict[str, list[float]]] = {}
-    for (turn, cell, subject), row in known.items():
-        if subject == OURS:
-            alone = known[turn, cell, DIRECT]
-            for key in RATIOS:
-                share = number(row[key]) / number(alone[key])
-                found.setdefault(str(cell), {}).setdefault(key, []).append(share)
-    return {cell: {key: spread(values) for key, values in one.items()} for cell, one in found.items()}
+    cells = dict.fromkeys(str(row["cell"]) for row in rows)
+    return ratios_within(rows, {cell: ((cell, OURS), (cell, DIRECT)) for cell in cells}, RATIOS)
 
 
 def figures_table(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Table:

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import linear_regression
 from urllib.parse import urlsplit
 
 from launch.bench.overhead import payload
@@ -25,16 +26,6 @@ FULL_CHUNKS_PER_S = 20
 """Of each stream: below it the buffers on the way are full, and what still moves is what the readers take."""
 FULL_LIMIT_S = 30.0
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
-def slope(samples: Sequence[tuple[float, float]]) -> float:
-    """The least-squares slope of (time, value); 0 of fewer than two."""
-    if len(samples) < 2:
-        return 0.0
-    middle = sum(at for at, _ in samples) / len(samples)
-    mean = sum(value for _, value in samples) / len(samples)
-    across = sum((at - middle) ** 2 for at, _ in samples)
-    return sum((at - middle) * (value - mean) for at, value in samples) / across if across else 0.0
 
 
 def measure_slow_readers(
@@ -86,7 +77,8 @@ def measure_slow_readers(
         "resident_mib": [round(value / MIB, 1) for _, value in samples],
         "kib_per_stream": (samples[-1][1] - before) / readers / 1024,
         "cpu_share": cpu_share,
-        "growth_mib_per_s": slope(samples) / MIB,
+        "growth_mib_per_s": (linear_regression(*zip(*samples, strict=True)).slope if samples[1:] else 0.0)
+        / MIB,
         "live_request": live.row(),
         "live_request_direct": live_direct.row(),
     }

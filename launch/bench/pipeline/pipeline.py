@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,13 +14,12 @@ import typer
 from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError, EngineFailure
 from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
-from launch.bench.engine.report import console, write_result
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.pipeline.by_hand import ByHand, Timing
 from launch.bench.pipeline.inputs import Term, TwoStages, held_to, request_text, terms_for, two_stages
 from launch.bench.pipeline.report import Run, summary, table_of
-from launch.bench.programs import machine
 from launch.bench.programs.places import RESULTS
+from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
 from launch.machine.ports import free_port
 from launch.training.evaluate import read_held_out
 
@@ -35,27 +33,23 @@ TIMEOUT_S = 600.0
 
 
 def pipeline_command(
-    config: Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")] = Path(
-        "configs/demo/config.yaml"
-    ),
+    config: ConfigOption = DEMO,
     rounds: Annotated[int, typer.Option(min=1, help="visits to each way of asking")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="one round, three concepts")] = False,
     pipeline: Annotated[str, typer.Option(help="the pipeline's name")] = "concept-naming",
     count: Annotated[list[int] | None, typer.Option(help="concepts wanted; default: 3, 8 and 16")] = None,
-    output: Annotated[Path, typer.Option(help="folder for the result")] = RESULTS,
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure a pipeline against the same stages written by hand."""
     counts = count or (QUICK_COUNTS if quick else COUNTS)
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
-        document = measure(load_config(config), pipeline, counts, 1 if quick else rounds, Path(scratch))
-    document["took_s"] = round(time.monotonic() - began, 1)
-    console().print(write_result(output, "pipeline-quick" if quick else "pipeline", document).as_posix())
+    given, rounds = load_config(config), 1 if quick else rounds
+    recorded(
+        output, "pipeline", lambda scratch: measure(given, pipeline, counts, rounds, scratch), quick=quick
+    )
 
 
 def measure(given: Config, name: str, counts: Sequence[int], rounds: int, scratch: Path) -> dict[str, object]:
     """Everything, as a document. Raises ConfigError and EngineFailure."""
-    described = machine.describe({})
     stages = two_stages(given, name)
     held = {count: held_to(stages, given, count) for count in counts}
     examples = read_held_out("concept", None)
@@ -71,8 +65,6 @@ def measure(given: Config, name: str, counts: Sequence[int], rounds: int, scratc
         runs = asyncio.run(run_rounds(stack, config, held, terms, rounds))
     console().print(table_of(runs))
     return {
-        "what": "pipeline",
-        "machine": described,
         "base": given.base.model,
         "pipeline": name,
         "terms": {str(n): [one.term for one in of_count] for n, of_count in terms.items()},

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 Row = Mapping[str, object]
 Figures = dict[str, float]
+Arm = tuple[str, str]
+"""A cell, and the subject that was asked in it."""
 
 DIRECT = "direct"
 OURS = "gateway"
@@ -70,6 +72,21 @@ def summarise(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, Figures]]]:
 def spread(values: Sequence[float]) -> Figures:
     """The `median`, `least` and `most` of the values, of which there must be one at least."""
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def ratios_within(
+    rows: Sequence[Row], pairs: Mapping[str, tuple[Arm, Arm]], keys: Sequence[str]
+) -> dict[str, dict[str, Figures]]:
+    """Pair → figure → the first arm's over the second's, formed within each round."""
+    known = {(row["round"], row["cell"], row["subject"]): row for row in rows}
+    turns = dict.fromkeys(row["round"] for row in rows)
+    return {
+        name: {
+            key: spread([number(known[n, *one][key]) / number(known[n, *other][key]) for n in turns])
+            for key in keys
+        }
+        for name, (one, other) in pairs.items()
+    }
 
 
 def ratios(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, Figures]]]:

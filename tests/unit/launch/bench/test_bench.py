@@ -16,7 +16,6 @@ from launch.bench.overhead import instructions, payload, wrk
 from launch.bench.overhead.mock_engine import Connection, Engine
 from launch.bench.overhead.overhead import Plan, StreamCell, order
 from launch.bench.overhead.peers import read_peers
-from launch.bench.overhead.slow_readers import slope
 from launch.bench.overhead.stream_load import Expected, connect, percentile, request_bytes, run
 from launch.bench.overhead.subjects import gateway_document, render
 from launch.bench.programs import machine, proc
@@ -145,11 +144,9 @@ def test_cores_are_apart_where_there_are_two() -> None:
     assert not choose_cores([0]).apart
 
 
-def test_percentile_and_slope() -> None:
+def test_percentile() -> None:
     assert percentile([float(value) for value in range(100)], 0.99) == 99
     assert percentile([5.0, 1.0, 3.0], 0.5) == 3
-    assert slope([(0, 10), (1, 12), (2, 14)]) == pytest.approx(2)
-    assert slope([(0, 10)]) == 0
 
 
 def test_the_generated_configuration_is_one_that_the_gateway_takes(tmp_path: Path) -> None:

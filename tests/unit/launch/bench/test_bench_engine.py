@@ -35,7 +35,6 @@ from launch.bench.engine.dummy_adapters import (
 )
 from launch.bench.engine.engine import adapter_shape
 from launch.bench.engine.load import Load, Target, check_whole, client_arguments
-from launch.bench.engine.memory import slope
 from launch.bench.engine.rounds import (
     Comparison,
     Run,
@@ -319,12 +318,9 @@ def test_the_client_program_answers_each_line(
     assert done == {"duration": 1.5, "first_error": "late"}
 
 
-def test_memory_is_read_in_bytes_and_a_slope_needs_two_counts() -> None:
+def test_memory_is_read_in_bytes() -> None:
     text = "5500-7fff ---p 00000000 00:00 0 [rollup]\nRss:     30 kB\nPss:     20 kB\nPss_Dirty:  9 kB\n"
     assert read_rollup(text) == {"Rss": 30 * 1024, "Pss": 20 * 1024}
-    assert slope([1, 2, 4], [110.0, 120.0, 140.0]) == pytest.approx(10.0)
-    with pytest.raises(ValueError, match="two different"):
-        slope([2, 2], [1.0, 2.0])
 
 
 # -- pipeline ----------------------------------------------------------------------------------------

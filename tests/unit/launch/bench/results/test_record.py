@@ -1,0 +1,44 @@
+"""A benchmark's result: whose machine, when and how long stand beside what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import ConfigError, EngineFailure
+from launch.bench.results.record import Document, recorded
+
+
+def test_what_was_measured_is_kept_with_its_machine_and_time(tmp_path: Path) -> None:
+    seen: list[Path] = []
+
+    def measure(scratch: Path) -> Document:
+        seen.append(scratch)
+        assert list(scratch.iterdir()) == []
+        (scratch / "stack.log").write_text("much")
+        return {"summary": {"one": 1}}
+
+    document = recorded(tmp_path / "new", "slots", measure, quick=True)
+    (file,) = (tmp_path / "new").iterdir()
+    assert file.name == f"{document['date']}-slots-quick.json"
+    assert json.loads(file.read_text()) == document
+    assert (document["what"], document["summary"]) == ("slots", {"one": 1})
+    assert {"machine", "took_s"} < document.keys()
+    assert not seen[0].exists()
+
+
+def test_a_measurement_that_fails_leaves_no_result(tmp_path: Path) -> None:
+    def measure(_: Path) -> Document:
+        raise EngineFailure("it died")
+
+    with pytest.raises(EngineFailure):
+        recorded(tmp_path / "new", "slots", measure)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ConfigError, match="--output"):
+        recorded(tmp_path / "taken", "slots", lambda _: {})
