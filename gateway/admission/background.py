@@ -19,15 +19,23 @@ class Background:
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
+        self._places = 0
+        """Of all of them: no more than clients may have in flight."""
 
-    async def enter(self, task: str, adapter_id: str | None) -> None:
+    async def enter(self, task: str, adapter_id: str | None, places: int = 1) -> None:
         """Wait for room, as long as it takes; `leave` must follow. Raises KeyError for an unknown task."""
         admission = self._admission
-        while not (admission.has_room(task) and admission.try_beside(adapter_id)):  # noqa: ASYNC110 - see above
+        while not (  # noqa: ASYNC110 - see above
+            (not self._places or self._places + places <= admission.max_in_flight)
+            and admission.has_room(task)
+            and admission.try_beside(adapter_id)
+        ):
             await asyncio.sleep(LOOK_EVERY_S)
+        self._places += places
         admission.held += 1
 
-    def leave(self, adapter_id: str | None) -> None:
-        """Give the place of one `enter` back, with the adapter it was entered with."""
+    def leave(self, adapter_id: str | None, places: int = 1) -> None:
+        """Give back what one `enter` took, with what it was entered with."""
+        self._places -= places
         self._admission.held -= 1
         self._admission.leave_beside(adapter_id)

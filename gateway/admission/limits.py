@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 
 from gateway.admission.lora_slots import OnResident, Slots, takes_slot
+from gateway.admission.queues import Gate, Lane, Waiter
 from gateway.config.document import Config
 from gateway.errors import RateLimited, Unavailable
 
@@ -23,43 +24,15 @@ def _nowhere() -> bool:
     return False
 
 
-class Gate:
-    """One task's places: how many requests are in flight and waiting, and how many may be."""
-
-    __slots__ = ("in_flight", "lanes", "max_in_flight", "max_waiting", "task", "waiting")
-
-    def __init__(self, task: str, max_in_flight: int, max_waiting: int) -> None:
-        self.task = task
-        self.max_in_flight = max_in_flight
-        self.max_waiting = max_waiting
-        self.in_flight = 0
-        self.waiting = 0
-        self.lanes: dict[str | None, Lane] = {}
-        """One for each of its adapters that requests wait for."""
-
-
-class Lane:
-    """The queue of one adapter of one task."""
-
-    __slots__ = ("adapter_id", "gate", "queue", "takes_slot")
-
-    def __init__(self, gate: Gate, adapter_id: str | None) -> None:
-        self.gate = gate
-        self.adapter_id = adapter_id
-        self.takes_slot = takes_slot(adapter_id)
-        self.queue: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def has_place(self) -> bool:
-        return self.gate.in_flight < self.gate.max_in_flight
-
-
 class Admission:
     """Bounds on requests in flight and waiting, for each task and for the gateway, and the LoRA slots.
 
     A task at its own bound is answered 429, a gateway at its own 503. Places that come free go round the
     queues, so that one task's long queue does not starve another's short one; within a queue, first come is
-    first served, and a queue that cannot go on yet keeps its turn. Where there are more adapters than the
+    first served, and a queue that cannot go on yet keeps its turn. A request of several sequences takes as
+    many places, at most all that its task has: where they are not free at once, one in each of its turns, and
+    only one request at a time gathers them, so that no two wait for each other. Where
+    there are more adapters than the
     engine has slots, `lora_slots.Slots` decides which of them may be at the engine together. With several
     workers each has its share of every bound (`share`), of the slots at least one, so that the engine may
     meet more adapters than it has slots for a moment.
@@ -93,6 +66,7 @@ class Admission:
         self._busy: defaultdict[str | None, int] = defaultdict(int)
         """Requests in flight by the engine's model; those at 0 are dropped with the next snapshot."""
         self._held: Counter[str] = Counter()
+        self._gathering: Waiter | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.in_flight = 0
         self.waiting = 0
@@ -175,17 +149,21 @@ class Admission:
             shown.append(entry)
         return shown
 
-    def try_enter(self, task: str, adapter_id: str | None = None) -> Gate | None:
-        """A place at once, or None where the request must wait. Raises KeyError for an unknown task."""
+    def places(self, task: str, sequences: int) -> int:
+        """How many places a request of so many sequences takes: at most all, so that alone it can run."""
+        return max(1, min(sequences, self._gates[task].max_in_flight, self.max_in_flight))
+
+    def try_enter(self, task: str, adapter_id: str | None = None, places: int = 1) -> Gate | None:
+        """Its places at once, or None where the request must wait. Raises KeyError for an unknown task."""
         gate = self._gates[task]
-        if gate.in_flight >= gate.max_in_flight or self.in_flight >= self.max_in_flight:
+        if gate.in_flight + places > gate.max_in_flight or self.in_flight + places > self.max_in_flight:
             return None
         if gate.waiting and adapter_id in gate.lanes:
             return None
         if self._slots is not None and not self._has_slot(adapter_id, new=True):
             return None
-        gate.in_flight += 1
-        self.in_flight += 1
+        gate.in_flight += places
+        self.in_flight += places
         self._busy[adapter_id] += 1
         return gate
 
@@ -213,20 +191,22 @@ class Admission:
                 waited_for = True
         return waited_for, False
 
-    async def enter(self, task: str, adapter_id: str | None = None, *, let_in: bool = False) -> Gate:
-        """Wait for a place; as long as it takes, and whoever else waits, where the request was `let_in`.
+    async def enter(
+        self, task: str, adapter_id: str | None = None, places: int = 1, *, let_in: bool = False
+    ) -> Gate:
+        """Wait for a request's places; as long as it takes, and whoever else waits, where it was `let_in`.
 
         Raises RateLimited (429) where the task's queue is full, Unavailable (503) where the gateway's is, or
-        where no place came free in time. Cancelling the wait leaves the queue as if the request had never
+        where they did not come free in time. Cancelling the wait leaves the queue as if the request had never
         come.
         """
-        gate = self.try_enter(task, adapter_id)
+        gate = self.try_enter(task, adapter_id, places)
         if gate is not None:
             return gate
         gate = self._gates[task]
         if not let_in:
             self.check_waiting(task, gate.waiting)
-        await self._queue(gate, adapter_id, None if let_in else self.queue_timeout_s)
+        await self._queue(gate, adapter_id, places, None if let_in else self.queue_timeout_s)
         return gate
 
     def gate(self, task: str) -> Gate:
@@ -252,10 +232,10 @@ class Admission:
             f"No place came free within {self.queue_timeout_s:.0f} s.", code="overloaded", retry_after_s=5
         )
 
-    def leave(self, gate: Gate, adapter_id: str | None = None) -> None:
-        """Give a place back and let the next in turn have it."""
-        self.in_flight -= 1
-        gate.in_flight -= 1
+    def leave(self, gate: Gate, adapter_id: str | None = None, places: int = 1) -> None:
+        """Give a request's places back and let the next in turn have them."""
+        self.in_flight -= places
+        gate.in_flight -= places
         self._busy[adapter_id] -= 1
         if self._slots is not None and adapter_id is not None:
             self._slots.leave(adapter_id)
@@ -289,24 +269,25 @@ class Admission:
         if self._turns:
             self._admit_waiting()
 
-    async def _queue(self, gate: Gate, adapter_id: str | None, timeout_s: float | None) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+    async def _queue(self, gate: Gate, adapter_id: str | None, places: int, timeout_s: float | None) -> None:
+        waiter = Waiter(places)
         lane = gate.lanes.get(adapter_id)
         if lane is None:
             lane = gate.lanes[adapter_id] = Lane(gate, adapter_id)
             self._turns[lane] = None
         lane.queue.append(waiter)
         self._count(gate, 1)
-        if self._slots is not None:
+        if self._slots is not None or places > 1:
             self._admit_waiting()  # it may only have had to wait for its turn, and others could not go on
         try:
             async with asyncio.timeout(timeout_s):
-                await waiter
+                await waiter.admitted
         except BaseException as error:
-            if waiter.done() and not waiter.cancelled():
-                self.leave(gate, adapter_id)  # admitted and given up in the same turn of the loop
+            if waiter.admitted.done() and not waiter.admitted.cancelled():
+                self.leave(gate, adapter_id, places)  # admitted and given up in the same turn of the loop
             elif waiter in lane.queue:
                 lane.queue.remove(waiter)
+                self._forsake(waiter, gate)
                 if not lane.queue:
                     self._close(lane)
                 self._count(gate, -1)
@@ -342,26 +323,54 @@ class Admission:
     def _admit_first(self, lane: Lane, now: float) -> bool:
         """The first of a queue, where it may go on."""
         queue, gate = lane.queue, lane.gate
-        while queue and queue[0].done():  # cancelled, and its own coroutine has yet to notice
-            queue.popleft()
+        while queue and queue[0].admitted.done():  # cancelled, and its own coroutine has yet to notice
+            self._forsake(queue.popleft(), gate)
             self._count(gate, -1)
         if not queue:
             self._close(lane)
             return True
-        if not lane.has_place or not self._has_slot(lane.adapter_id, now):
+        waiter = queue[0]
+        missing = min(waiter.places, gate.max_in_flight) - waiter.taken
+        if missing > 0 and not lane.has_place:
+            return False
+        if missing > 1:
+            return self._gather(lane, waiter)
+        if not self._has_slot(lane.adapter_id, now):
             return False
         del self._turns[lane]
-        waiter = queue.popleft()
+        queue.popleft()
         if queue:
             self._turns[lane] = None
         else:
             del gate.lanes[lane.adapter_id]
         self._count(gate, -1)
-        gate.in_flight += 1
-        self.in_flight += 1
+        gate.in_flight += waiter.places - waiter.taken
+        self.in_flight += waiter.places - waiter.taken
         self._busy[lane.adapter_id] += 1
-        waiter.set_result(None)
+        if self._gathering is waiter:
+            self._gathering = None
+        waiter.admitted.set_result(None)
         return True
+
+    def _gather(self, lane: Lane, waiter: Waiter) -> bool:
+        """One place more for a request of several, whose turn comes again after the others'."""
+        if self._gathering is not None and self._gathering is not waiter:
+            return False
+        self._gathering = waiter
+        waiter.taken += 1
+        lane.gate.in_flight += 1
+        self.in_flight += 1
+        del self._turns[lane]
+        self._turns[lane] = None
+        return True
+
+    def _forsake(self, waiter: Waiter, gate: Gate) -> None:
+        """Take back what a request has gathered that waits no longer."""
+        if self._gathering is waiter:
+            self._gathering = None
+        gate.in_flight -= waiter.taken
+        self.in_flight -= waiter.taken
+        waiter.taken = 0
 
     def _close(self, lane: Lane) -> None:
         del self._turns[lane]

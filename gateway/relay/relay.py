@@ -99,14 +99,16 @@ class Relay:
         replica = self._replicas.pick(route, begun=begun)
         admission, adapter_id = self._admission, route.adapter_id
         admission.last_request_at = exchange.arrived
-        gate = None if exchange.behind else admission.try_enter(route.name, adapter_id)
+        if exchange.sequences > 1:
+            exchange.places = admission.places(route.name, exchange.sequences)
+        gate = None if exchange.behind else admission.try_enter(route.name, adapter_id, exchange.places)
         if gate is None:
             waited_from = time.perf_counter()
             if exchange.behind:
-                await self._background.enter(route.name, adapter_id)
+                await self._background.enter(route.name, adapter_id, exchange.places)
                 exchange.beside = True
             else:
-                gate = await admission.enter(route.name, adapter_id, let_in=let_in)
+                gate = await admission.enter(route.name, adapter_id, exchange.places, let_in=let_in)
             exchange.queue_s += time.perf_counter() - waited_from
             waited = True
         else:
@@ -166,7 +168,9 @@ class Relay:
             return None  # `begin` sees whether it is well again
         if self._guard.watches() and self._guard.verdict(body) != "free":
             return None
-        gate = self._admission.try_enter(route.name, route.adapter_id)
+        if exchange.sequences > 1:
+            exchange.places = self._admission.places(route.name, exchange.sequences)
+        gate = self._admission.try_enter(route.name, route.adapter_id, exchange.places)
         if gate is None:
             return None
         connection: Connection | None = None
@@ -212,11 +216,11 @@ class Relay:
         adapter_id = exchange.route.adapter_id if exchange.route else None
         if gate is not None:
             exchange.release()
-            self._admission.leave(gate, adapter_id)
+            self._admission.leave(gate, adapter_id, exchange.places)
         elif exchange.beside:
             exchange.beside = False
             exchange.release()
-            self._background.leave(adapter_id)
+            self._background.leave(adapter_id, exchange.places)
 
     async def forward(
         self,

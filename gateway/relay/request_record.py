@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.admission.death_guard import Turn
-from gateway.admission.limits import Gate
+from gateway.admission.queues import Gate
 from gateway.dialects.dialect import Asked, Dialect
 from gateway.errors import RequestError
 from gateway.http.engine_connection import Segments
@@ -64,6 +64,7 @@ class Exchange:
         "ignored",
         "length",
         "origin",
+        "places",
         "prompt",
         "queue_s",
         "replica",
@@ -89,6 +90,8 @@ class Exchange:
         self.arrived = time.perf_counter()
         self.sequences = 1
         """What it counts as: its prompts, times the answers to each."""
+        self.places = 1
+        """What it takes of the places in flight."""
         self.route: Route | None = None
         self.gate: Gate | None = None
         self.replica = ""

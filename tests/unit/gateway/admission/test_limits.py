@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admission.limits import Admission, Gate, share
+from gateway.admission.limits import Admission, share
+from gateway.admission.queues import Gate
 from gateway.errors import RateLimited, RequestError, Unavailable
 from gateway.metrics.counters import Metrics
 from gateway.metrics.shared_memory import Region
@@ -165,23 +166,26 @@ def test_workers_share_every_bound(tmp_path: Path) -> None:
 class Walk:
     """Random visitors; after every step the bounds hold and nobody waits where there is room."""
 
-    def __init__(self, limits: Admission, most: int, most_of_task: int, seed: int) -> None:
+    def __init__(self, limits: Admission, most: int, most_of_task: int, seed: int, sequences: int) -> None:
         self.limits = limits
+        self.sequences = sequences
         self.most = most
         self.most_of_task = most_of_task
         self.random = random.Random(seed)
-        self.held: list[Gate] = []
+        self.held: list[tuple[Gate, int]] = []
         self.tasks: dict[asyncio.Task[None], None] = {}  # in their order, so that a seed is one walk
         self.queued = dict.fromkeys(TASKS, 0)
-        self.refused = self.served = 0
+        self.refused = self.served = self.several = 0
 
     def count(self, task: str, change: int) -> None:
         self.queued[task] += change
 
     async def visit(self, task: str) -> None:
+        places = self.limits.places(task, self.random.randint(1, self.sequences))
         try:
-            self.held.append(await self.limits.enter(task))
+            self.held.append((await self.limits.enter(task, None, places), places))
             self.served += 1
+            self.several += places > 1
         except RequestError:
             self.refused += 1
 
@@ -192,42 +196,52 @@ class Walk:
             self.tasks[task] = None
             task.add_done_callback(self.tasks.pop)
         elif choice < 0.8 and self.held:
-            self.limits.leave(self.held.pop(self.random.randrange(len(self.held))))
+            self.leave(self.random.randrange(len(self.held)))
         elif self.tasks:
             self.random.choice(list(self.tasks)).cancel()
         if self.random.random() < 0.5:
             await settled()
             self.check()
 
+    def leave(self, index: int = -1) -> None:
+        gate, places = self.held.pop(index)
+        self.limits.leave(gate, None, places)
+
     def check(self) -> None:
         limits = self.limits
-        by_task = {task: sum(gate.task == task for gate in self.held) for task in TASKS}
-        assert limits.in_flight == len(self.held) <= self.most
+        by_task = {task: limits.gate(task).in_flight for task in TASKS}
+        held = sum(places for _, places in self.held)
+        assert held <= limits.in_flight == sum(by_task.values()) <= self.most
         assert max(by_task.values()) <= self.most_of_task
         assert limits.waiting == sum(self.queued.values())
+        if self.sequences > 1:
+            return
+        assert held == limits.in_flight
         for task in TASKS:
             if self.queued[task]:
                 assert by_task[task] == self.most_of_task or limits.in_flight == self.most
 
 
+@pytest.mark.parametrize("sequences", [1, 5])
 @pytest.mark.parametrize("seed", range(20))
-async def test_random_visitors_never_break_a_bound(tmp_path: Path, seed: int) -> None:
+async def test_random_visitors_never_break_a_bound(tmp_path: Path, seed: int, sequences: int) -> None:
     config = config_of(
         tmp_path, max_in_flight=5, max_in_flight_per_task=3, max_waiting=8, max_waiting_per_task=4
     )
     walk: Walk
     limits = Admission(config, 0, lambda task, change: walk.count(task, change))
-    walk = Walk(limits, 5, 3, seed)
+    walk = Walk(limits, 5, 3, seed, sequences)
     for _ in range(600):
         await walk.step()
     for task in list(walk.tasks):
         task.cancel()
     await asyncio.gather(*walk.tasks, return_exceptions=True)
     while walk.held:
-        limits.leave(walk.held.pop())
+        walk.leave()
     assert (limits.in_flight, limits.waiting) == (0, 0)
     assert not any(walk.queued.values())
     assert walk.served > 50
+    assert (walk.several > 20) == (sequences > 1)
     assert walk.refused
     entered = [limits.try_enter(task) for task in ("base", "base", "base", "naming", "naming")]
     assert all(entered)
@@ -242,3 +256,77 @@ def test_no_place_beside_the_clients_of_another_worker_who_wait(tmp_path: Path) 
     assert not limits.try_beside(None)
     there.waiting("naming", -1)
     assert limits.try_beside(None)
+
+
+async def test_a_request_takes_as_many_places_as_it_has_sequences(tmp_path: Path) -> None:
+    limits = admission(tmp_path, max_in_flight=6, max_in_flight_per_task=4)
+    assert limits.places("naming", 3) == 3
+    gate = await limits.enter("naming", None, 3)
+    assert limits.in_flight == gate.in_flight == 3
+    assert limits.try_enter("naming", None, 2) is None
+    assert limits.try_enter("naming") is gate
+    limits.leave(gate, None, 3)
+    assert limits.in_flight == gate.in_flight == 1
+
+
+async def test_one_with_more_sequences_than_places_runs_alone(tmp_path: Path) -> None:
+    limits = admission(tmp_path, max_in_flight=6, max_in_flight_per_task=4)
+    places = limits.places("naming", 500)
+    gate = await limits.enter("naming", None, places)
+    assert (places, gate.in_flight) == (4, 4)
+    assert limits.try_enter("naming") is None
+    assert limits.try_enter("base") is not None
+
+
+async def test_one_that_needs_many_places_is_not_passed_for_ever_by_those_that_need_one(
+    tmp_path: Path,
+) -> None:
+    """Each place that comes free goes to it in its turn; those of the others go on meanwhile."""
+    limits = admission(tmp_path, max_in_flight=4, max_in_flight_per_task=4)
+    gate = await limits.enter("base")
+    for _ in range(3):
+        await limits.enter("base")
+    many = asyncio.ensure_future(limits.enter("naming", None, 4))
+    await settled()
+    singles = 0
+    while not many.done() and singles < 20:
+        single = asyncio.ensure_future(limits.enter("base"))
+        await settled()
+        limits.leave(gate)
+        await settled()
+        singles += 1
+        if not single.done():
+            single.cancel()
+        await settled()
+    assert many.done()
+    assert (limits.in_flight, limits.gate("naming").in_flight, limits.waiting) == (4, 4, 0)
+
+
+async def test_two_that_need_every_place_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    limits = admission(tmp_path, max_in_flight=4, max_in_flight_per_task=3)
+    held = [await limits.enter("concept") for _ in range(3)]
+    first, second = (asyncio.ensure_future(limits.enter(task, None, 3)) for task in ("base", "naming"))
+    await settled()
+    for gate in held:
+        limits.leave(gate)
+    await settled()
+    assert (first.done(), second.done()) == (True, False)
+    limits.leave(await first, None, 3)
+    limits.leave(await second, None, 3)
+    assert (limits.in_flight, limits.waiting) == (0, 0)
+
+
+async def test_one_that_leaves_while_it_gathers_gives_back_what_it_had(tmp_path: Path) -> None:
+    limits = admission(tmp_path, max_in_flight=4, max_in_flight_per_task=4)
+    gate = await limits.enter("base", None, 2)
+    many = asyncio.ensure_future(limits.enter("base", None, 4))
+    single = asyncio.ensure_future(limits.enter("base"))
+    await settled()
+    assert (limits.in_flight, many.done(), single.done()) == (4, False, False)
+    many.cancel()
+    await settled()
+    assert single.done()
+    assert (limits.in_flight, limits.waiting) == (3, 0)
+    limits.leave(gate, None, 2)
+    limits.leave(await single)
+    assert limits.in_flight == 0

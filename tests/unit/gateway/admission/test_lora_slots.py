@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admission.limits import Admission, Gate
+from gateway.admission.limits import Admission
 from gateway.admission.lora_slots import QUANTUM, Slots
+from gateway.admission.queues import Gate
 from gateway.config.document import Config
 from gateway.errors import RequestError
 from tests.fakes.virtual_time import now, passed, run_virtual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from gateway.dialects.cost.sequences import prompts_in, sequences_of
 from gateway.errors import InvalidRequest
-from tests.support.stack import stack
+from tests.fakes.fake_engine import Answer
+from tests.support.stack import eventually, stack
 
 pytestmark = pytest.mark.anyio
 
@@ -60,3 +62,22 @@ async def test_a_list_of_millions_of_prompts_is_refused_before_the_engine(tmp_pa
             "/v1/completions", json={"model": "naming", "prompt": ["a"] * 500, "max_tokens": 1}
         )
         assert several.status_code == 200
+
+
+async def test_a_list_of_prompts_takes_its_places_and_runs_alone_where_it_needs_all(tmp_path: Path) -> None:
+    hold = asyncio.Event()
+    async with stack(
+        tmp_path, max_in_flight=4, max_in_flight_per_task=4, max_waiting=0, max_waiting_per_task=0
+    ) as running:
+        running.engine.answers["base"] = Answer(hold_head=hold)
+        asked = {"model": "base", "prompt": ["a", "b"], "n": 2, "max_tokens": 1}
+        first = asyncio.ensure_future(running.client.post("/v1/completions", json=asked))
+        await eventually(lambda: running.gateway.admission.in_flight == 4)
+        full = await running.client.post("/v1/completions", json={**asked, "prompt": "a", "n": 1})
+        assert full.status_code == 429
+        hold.set()
+        assert (await first).status_code == 200
+        assert running.gateway.admission.in_flight == 0
+        alone = await running.client.post("/v1/completions", json={**asked, "prompt": ["a"] * 50})
+        assert alone.status_code == 200
+        assert running.gateway.admission.in_flight == 0
