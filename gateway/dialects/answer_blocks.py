@@ -50,13 +50,20 @@ class Counted:
     completion: int = 0
     cached: int = 0
     reasoning: int = 0
+    stages: JsonValue = None
+    """What each stage of a pipeline took; None of an answer that has none."""
+
+    @property
+    def by_stage(self) -> JsonObject:
+        """What a pipeline adds to a usage."""
+        return {} if self.stages is None else {"stages": self.stages}
 
 
 class BlockRendering(Rendering):
     """What a chat says, cut into blocks; how they are written is the API's own."""
 
-    def __init__(self, request_id: str) -> None:
-        self.request_id = request_id
+    def __init__(self, request_id: str, asked: JsonObject, usage_wanted: bool) -> None:
+        super().__init__(request_id, asked, usage_wanted)
         self.model = ""
         self.created = 0
         """Unix seconds."""
@@ -122,11 +129,14 @@ class BlockRendering(Rendering):
         created = document.get("created")
         self.created = created if isinstance(created, int) else self.created
         self.finish_reason = finish_of(choice_of(document)) or self.finish_reason
-        usage = usage_of(document) or Usage()
-        if usage.prompt_tokens or usage.completion_tokens:
+        usage, held = usage_of(document) or Usage(), document.get("usage")
+        stages = held.get("stages") if isinstance(held, dict) else None
+        if usage.prompt_tokens or usage.completion_tokens or stages:
             cached = detail_of(document, "prompt_tokens_details", "cached_tokens")
             reasoning = detail_of(document, "completion_tokens_details", "reasoning_tokens")
-            self.counted = Counted(usage.prompt_tokens, usage.completion_tokens or 0, cached, reasoning)
+            self.counted = Counted(
+                usage.prompt_tokens, usage.completion_tokens or 0, cached, reasoning, stages
+            )
 
     def _new(self, kind: Literal["text", "refusal", "call"], call: CallPiece | None = None) -> Block:
         index = len(self.blocks)

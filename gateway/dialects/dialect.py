@@ -10,6 +10,9 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
+from gateway.config.document import JsonObject
+from gateway.dialects.chat.as_chat import AsChat
+from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.engine_errors import refusal_of
 from gateway.dialects.harmless import ignore
 from gateway.dialects.kinds import COUNTED_MEMBERS, ELSEWHERE, HARMLESS, STEERING
@@ -23,6 +26,7 @@ from gateway.dialects.parameters import (
 )
 from gateway.dialects.prompt_faults import Form, fault_in
 from gateway.dialects.request_body import Fields, says_system, text_field
+from gateway.dialects.request_parts import CannotAsk
 from gateway.dialects.spelling import misspelt
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
@@ -84,12 +88,14 @@ class Dialect(ABC):
     """What its messages look like."""
     system_among_messages: ClassVar[bool] = False
     """A task's system prompt is sent as the first of the messages."""
-    generates: ClassVar[bool] = True
-    """Answers with a model's text; only then pipelines run on it, and a candidate has copies."""
+    conversion: ClassVar[Conversion | None] = None
+    """To a chat and back; None where no answer is a model's text."""
 
     def __init__(self, path: str) -> None:
         self.path = path.encode()
         """The gateway's and the engine's."""
+        self.generates = self.conversion is not None
+        """Answers with a model's text; only then pipelines run on it, and a candidate has copies."""
         self.plain = (self.passed | self.labels) - self.rules.keys()
         """What goes through unseen."""
         known = self.passed | self.labels | self.refused.keys()
@@ -147,6 +153,17 @@ class Dialect(ABC):
             if key in fields:
                 return key, int(bytes(fields[key]))
         return None
+
+    def as_chat(self, body: JsonObject) -> AsChat:
+        """The chat that a request asks for, without what changes nothing in an answer.
+
+        Raises CannotAsk where a chat cannot say it, InvalidRequest where something is missing.
+        """
+        if self.conversion is None:
+            raise CannotAsk(f"requests on this route ({self.name}) have none")
+        return self.conversion.read(
+            {key: value for key, value in body.items() if value is not None and key not in self.labels}
+        )
 
     def label_of(self, parameter: str) -> str:
         """What an ignored parameter, or a member of one, is counted as: a name of the tables, or `other`."""

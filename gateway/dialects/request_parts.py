@@ -1,8 +1,8 @@
-"""Parts of a request, read for a fallback: what has no place in a chat is refused by its name. Pure."""
+"""Parts of a request, read for a chat: what has no place in one is refused by its name. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from pydantic import JsonValue
 
@@ -13,11 +13,16 @@ TEXT_ONLY = "it takes messages of text only"
 
 
 class CannotAsk(LoraGatewayError):
-    """The fallback cannot be asked this; its text says why."""
+    """A chat cannot say this: its text says why, of the model or the pipeline that would be asked."""
+
+    def __init__(self, why: str, param: str | None = None) -> None:
+        """`param` is where the request has it."""
+        super().__init__(why)
+        self.param = param
 
 
 def honour(key: str) -> CannotAsk:
-    return CannotAsk(f"it cannot honour '{key[:80]}'")
+    return CannotAsk(f"it cannot honour '{key[:80]}'", key[:80])
 
 
 def only(value: JsonValue, names: Container[str], where: str) -> JsonObject:
@@ -67,3 +72,26 @@ def content_of(texts: list[str]) -> JsonValue:
     if len(texts) > 1:
         return [{"type": "text", "text": text} for text in texts]
     return texts[0] if texts else ""
+
+
+def tools_of(tools: JsonValue, read: Callable[[JsonValue, str], JsonObject]) -> JsonObject:
+    """A chat's `tools`, each a function as `read` has it of the tool and its place; nothing for none."""
+    listed = items_of(tools, "tools") if tools else []
+    functions: list[JsonValue] = [
+        {"type": "function", "function": read(tool, f"tools[{index}]")} for index, tool in enumerate(listed)
+    ]
+    return {"tools": functions} if functions else {}
+
+
+def chosen(name: JsonValue) -> JsonObject:
+    """A chat's choice of one function. Raises CannotAsk."""
+    return {"type": "function", "function": {"name": text_of(name, "tool_choice.name")}}
+
+
+def call_of(call_id: JsonValue, name: JsonValue, arguments: JsonValue, where: str) -> JsonObject:
+    """A chat's call of a function; `arguments` are JSON as text. Raises CannotAsk."""
+    function: JsonObject = {
+        "name": text_of(name, f"{where}.name"),
+        "arguments": text_of(arguments, f"{where}.arguments"),
+    }
+    return {"id": call_id, "type": "function", "function": function}

@@ -17,7 +17,6 @@ from gateway.routing.table import Route
 
 
 class _Wordless(Dialect):
-    generates = False
     system_among_messages = True
 
     def apply_contract(self, fields: Fields, route: Route) -> None:

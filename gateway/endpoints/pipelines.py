@@ -12,27 +12,17 @@ from starlette.types import Send
 
 from gateway.admission.lobby import Lobby, Seat
 from gateway.config.document import JsonObject
-from gateway.dialects.chat.dialect import CHAT, TEXT
+from gateway.dialects.chat.as_chat import AsChat
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.messages.dialect import MESSAGES
-from gateway.dialects.request_body import Fields, ask_for_usage
-from gateway.dialects.responses.dialect import RESPONSES
+from gateway.dialects.request_body import Fields
+from gateway.dialects.request_parts import CannotAsk
 from gateway.endpoints.asgi import send_json
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.metrics.counters import Metrics
-from gateway.pipeline.answer import Shape
+from gateway.pipeline.answer import Completion
 from gateway.pipeline.compile import Fan, Pipeline
 from gateway.pipeline.fan_outs import FanOuts
-from gateway.pipeline.rendering import CompletionRendering, MessageRendering, Rendering, ResponseRendering
-from gateway.pipeline.requests import (
-    from_message,
-    from_response,
-    place_in_message,
-    place_in_response,
-    told_of_message,
-    told_of_response,
-)
-from gateway.pipeline.run import Done, Piece, run, stream
+from gateway.pipeline.run import Done, Piece, Result, run, stream
 from gateway.pipeline.stages.engine_caller import EngineCaller
 from gateway.pipeline.stages.fallback_caller import FallbackCaller
 from gateway.pipeline.stages.sampling import take_wishes
@@ -91,41 +81,52 @@ class PipelineEndpoint:
             if not strict:
                 exchange.ignored += take_wishes(asked)
             pipeline = self.pipelines[route.name]
-            with self._relay.pinned((stage.task for stage in pipeline.stages), sticky) as routes:
-                if exchange.behind:
-                    await self._run(exchange, pipeline, asked, fields, streaming, routes, None, send)
-                    return
-                # A call that is refused is what a fallback is for: such a task's are not let in before.
-                own = [task for task, each in routes.items() if not each.contract.fallback]
-                waited_from = time.perf_counter()
-                async with self._lobby.seat(route.name, self._fan_outs.expected(pipeline, own)) as seat:
-                    exchange.queue_s += time.perf_counter() - waited_from
-                    await self._run(exchange, pipeline, asked, fields, streaming, routes, seat, send)
-        except InvalidRequest as error:
-            if exchange.dialect is RESPONSES:
-                raise told_of_response(error, asked) from error
-            if exchange.dialect is MESSAGES:
-                raise told_of_message(error, asked) from error
-            raise
+            chat = _as_chat(exchange.dialect, asked, pipeline.name)
+            if pipeline.system == "ignore":
+                exchange.ignored += [chat.places[index] for index, _ in places(chat.document)]
+            usage_wanted = streaming and exchange.dialect.ask_for_usage({**fields})
+            written = _Written(exchange, pipeline, asked, usage_wanted)
+            try:
+                await self._let_in(exchange, pipeline, chat.document, written, streaming, sticky, send)
+            except InvalidRequest as error:
+                raise chat.told(error) from None
         finally:
             exchange.release()
+
+    async def _let_in(
+        self,
+        exchange: Exchange,
+        pipeline: Pipeline,
+        request: JsonObject,
+        written: _Written,
+        streaming: bool,
+        sticky: bytes,
+        send: Send,
+    ) -> None:
+        """With room for all its calls; what comes behind brings its own."""
+        with self._relay.pinned((stage.task for stage in pipeline.stages), sticky) as routes:
+            if exchange.behind:
+                await self._run(exchange, pipeline, request, written, streaming, routes, None, send)
+                return
+            # A call that is refused is what a fallback is for: such a task's are not let in before.
+            own = [task for task, each in routes.items() if not each.contract.fallback]
+            waited_from = time.perf_counter()
+            async with self._lobby.seat(pipeline.name, self._fan_outs.expected(pipeline, own)) as seat:
+                exchange.queue_s += time.perf_counter() - waited_from
+                await self._run(exchange, pipeline, request, written, streaming, routes, seat, send)
 
     async def _run(
         self,
         exchange: Exchange,
         pipeline: Pipeline,
-        asked: JsonObject,
-        fields: Fields,
+        request: JsonObject,
+        written: _Written,
         streaming: bool,
         routes: Mapping[str, Route],
         seat: Seat | None,
         send: Send,
     ) -> None:
         dialect, request_id = exchange.dialect, exchange.request_id
-        request = _as_chat(dialect, asked)
-        if pipeline.system == "ignore":
-            exchange.ignored += [_place(dialect, index, asked) for index, _ in places(request)]
-        rendering = _rendering(dialect, request_id.decode(), pipeline.name, asked, fields)
         caller: TaskCaller = EngineCaller(
             self._relay, self._metrics, self._shadow, request_id, routes, seat=seat, behind=exchange.behind
         )
@@ -147,7 +148,7 @@ class PipelineEndpoint:
         headers += ignored_header(exchange.ignored)
         if not streaming:
             result = await run(pipeline, request, caller, on_list=on_list)
-            await send_json(send, rendering.whole(result), request_id, extra=headers)
+            await send_json(send, written.whole(result), request_id, extra=headers)
             exchange.finished()
             return
         async with aclosing(stream(pipeline, request, caller, on_list=on_list)) as events:
@@ -160,7 +161,30 @@ class PipelineEndpoint:
             ]
             if not exchange.begun:
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await _send_events(rendering, first, events, exchange, send)
+            await _send_events(written, first, events, exchange, send)
+
+
+class _Written:
+    """A pipeline's answer as its client's API writes it."""
+
+    def __init__(self, exchange: Exchange, pipeline: Pipeline, asked: JsonObject, usage_wanted: bool) -> None:
+        conversion, request_id = exchange.dialect.conversion, exchange.request_id.decode()
+        assert conversion is not None  # else no pipeline runs on it
+        self._completion = Completion(request_id, int(time.time()), pipeline.name)
+        self._rendering = conversion.rendering(request_id, asked, usage_wanted)
+
+    def whole(self, result: Result) -> JsonObject:
+        return self._rendering.whole(self._completion.whole(result))
+
+    def first(self, event: Piece | Done) -> bytes:
+        """What a stream begins with, and its first event."""
+        return self._rendering.piece(self._completion.first()) + self.event(event)
+
+    def event(self, event: Piece | Done) -> bytes:
+        return self._rendering.piece(self._completion.chunk(event))
+
+    def end(self) -> bytes:
+        return self._rendering.end()
 
 
 def _headers(pipeline: Pipeline, routes: Mapping[str, Route]) -> HeaderList:
@@ -172,55 +196,36 @@ def _headers(pipeline: Pipeline, routes: Mapping[str, Route]) -> HeaderList:
 
 
 async def _send_events(
-    rendering: Rendering,
+    written: _Written,
     first: Piece | Done,
     rest: AsyncIterator[Piece | Done],
     exchange: Exchange,
     send: Send,
 ) -> None:
-    await _go_on(send, rendering.encoded([*rendering.first(), *rendering.event(first)]))
+    await _go_on(send, written.first(first))
     try:
         async for event in rest:
-            await _go_on(send, rendering.encoded(rendering.event(event)))
+            await _go_on(send, written.event(event))
     except RequestError as error:
         logger.warning("request %s: pipeline failed midway: %s", exchange.request_id.decode(), error.message)
         dialect = exchange.dialect
         await send_last_event(send, dialect, dialect.error_body(error, exchange.request_id))
         exchange.failed(error)  # counted after the last wait: a client that leaves in one is counted there
     else:
-        await send({"type": "http.response.body", "body": rendering.end, "more_body": False})
+        await send({"type": "http.response.body", "body": written.end(), "more_body": False})
         exchange.finished()
 
 
 async def _go_on(send: Send, data: bytes) -> None:
-    await send({"type": "http.response.body", "body": data, "more_body": True})
+    if data:
+        await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-def _as_chat(dialect: Dialect, asked: JsonObject) -> JsonObject:
-    if dialect is RESPONSES:
-        return from_response(asked)
-    if dialect is TEXT and asked.get("prompt") is None:
-        raise InvalidRequest("'prompt' is required.", param="prompt", code="missing_required_parameter")
-    return from_message(asked) if dialect is MESSAGES else asked
-
-
-def _place(dialect: Dialect, index: int, asked: JsonObject) -> str:
-    """Where the client's request has what is the chat's message `index`."""
-    if dialect is RESPONSES:
-        return place_in_response(index, asked)
-    return place_in_message(index, asked) if dialect is MESSAGES else f"messages[{index}]"
-
-
-def _rendering(
-    dialect: Dialect, request_id: str, pipeline: str, asked: JsonObject, fields: Fields
-) -> Rendering:
-    created = int(time.time())
-    if dialect is RESPONSES:
-        return ResponseRendering(request_id, created, pipeline, asked)
-    if dialect is MESSAGES:
-        return MessageRendering(request_id, created, pipeline)
-    shape: Shape = "chat" if dialect is CHAT else "text"
-    return CompletionRendering(request_id, created, pipeline, shape, include_usage=ask_for_usage({**fields}))
+def _as_chat(dialect: Dialect, asked: JsonObject, pipeline: str) -> AsChat:
+    try:
+        return dialect.as_chat(asked)
+    except CannotAsk as error:
+        raise InvalidRequest(f"'{pipeline}' is a pipeline: {error}.", param=error.param) from error
 
 
 def _document(fields: Fields) -> JsonObject:

@@ -18,6 +18,8 @@ MAX_LISTED_WORDS = 5
 BULLET = re.compile(r"^\s*(?:[-*+•·–—]|\(?\d{1,3}[.)])\s+")
 GLOSS = re.compile(r":\s+|：\s*|\t+")
 COMMAS = re.compile(r"[,;](?=\s|$)\s*|[、，；]\s*")
+TEXTS = ("text", "input_text", "output_text")
+"""What APIs call a part of a message that is text; others have a place of their own in the error."""
 SENTENCE_END = (".", "!", "?", "。", "！", "？", "…")
 
 
@@ -44,20 +46,19 @@ class Input:
 
 
 def read_input(body: JsonObject, pipeline: str, max_terms: int) -> Input:
-    """The input of a request body (`messages` or `prompt`). Raises InvalidRequest."""
-    param = "prompt" if "prompt" in body and "messages" not in body else "messages"
-    text = _prompt_text(body["prompt"]) if param == "prompt" else _last_text(body.get("messages"))
+    """The input of a chat: its last message. Raises InvalidRequest."""
+    text = _last_text(body.get("messages"))
     value = _parsed(text)
-    terms = _distinct(_terms_of(value, param) if isinstance(value, (dict, list)) else terms_in_text(text))
+    terms = _distinct(_terms_of(value) if isinstance(value, (dict, list)) else terms_in_text(text))
     if not text.strip() or (not terms and _holds_nothing(value)):
         raise InvalidRequest(
-            f"the input is empty: '{pipeline}' needs terms or text", param=param, code="empty_input"
+            f"the input is empty: '{pipeline}' needs terms or text", param="messages", code="empty_input"
         )
     if len(terms) > max_terms:
         raise InvalidRequest(
             f"the input lists {len(terms)} terms; '{pipeline}' takes at most {max_terms} "
             f"(pipelines.{pipeline}.max_input_terms)",
-            param=param,
+            param="messages",
             code="too_many_terms",
         )
     return Input(text, value, terms)
@@ -87,20 +88,12 @@ def message_text(content: JsonValue, index: int) -> str:
         raise InvalidRequest(f"'{param}' must be a string or a list of text parts", param=param)
     parts: list[str] = []
     for number, part in enumerate(content):
-        text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
+        text = part.get("text") if isinstance(part, dict) and part.get("type") in TEXTS else None
         if not isinstance(text, str):
             where = f"{param}[{number}]"
             raise InvalidRequest(f"'{where}' is no text part, and a pipeline reads only those", param=where)
         parts.append(text)
     return "\n".join(parts)
-
-
-def _prompt_text(prompt: JsonValue) -> str:
-    if isinstance(prompt, list) and len(prompt) == 1:
-        prompt = prompt[0]
-    if not isinstance(prompt, str):
-        raise InvalidRequest("a pipeline takes one prompt, as a string", param="prompt")
-    return prompt
 
 
 def _parsed(text: str) -> JsonValue:
@@ -120,7 +113,7 @@ def _holds_nothing(value: JsonValue) -> bool:
     return isinstance(value, list) and all(isinstance(element, str) for element in value)
 
 
-def _terms_of(value: JsonValue, param: str) -> list[Term]:
+def _terms_of(value: JsonValue) -> list[Term]:
     """Terms of a JSON input; none where its list is of something else."""
     if isinstance(value, dict):
         value = next((value[key] for key in TERM_LISTS if isinstance(value.get(key), list)), [])
@@ -130,7 +123,7 @@ def _terms_of(value: JsonValue, param: str) -> list[Term]:
         index = terms.index(None)
         raise InvalidRequest(
             f"element {index} of the list is no term: write a string, or an object with 'term' and 'gloss'",
-            param=param,
+            param="messages",
         )
     return [term for term in terms if term is not None]
 

@@ -26,7 +26,7 @@ def _of_one(
     variable = fallback.api_key_env
     if variable is not None and not env.get(variable):
         yield Finding("error", f"{key}.api_key_env", f"set {variable} in the environment or in .env")
-    strange = sorted(set(task.defaults) - ASKED["chat"])
+    strange = sorted(set(task.defaults) - ASKED)
     if strange:
         listed = ", ".join(strange)
         yield Finding(

@@ -9,11 +9,14 @@ from types import MappingProxyType
 import msgspec
 
 from gateway.config.document import JsonObject
+from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.cost.lists import TEXTS
 from gateway.dialects.dialect import UNSEEN, Asked, Dialect, one_line
 from gateway.dialects.harmless import members, needs_reasoning, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
+from gateway.dialects.messages.from_chat import MessageRendering
 from gateway.dialects.messages.history import continued, readable
+from gateway.dialects.messages.to_chat import chat_of_message
 from gateway.dialects.parameters import (
     Limits,
     schema,
@@ -112,20 +115,6 @@ def envelope(status: int, message: str, request_id: bytes) -> bytes:
             "request_id": request_id.decode("latin-1"),
         }
     )
-
-
-def begun_message(request_id: str, model: str, usage: JsonObject) -> JsonObject:
-    """An answer that has said nothing yet."""
-    return {
-        "id": f"msg_{request_id}",
-        "type": "message",
-        "role": "assistant",
-        "model": model,
-        "content": [],
-        "stop_reason": None,
-        "stop_sequence": None,
-        "usage": usage,
-    }
 
 
 def _output_config(key: str, fields: Fields, limits: Limits) -> Sequence[str] | None:
@@ -229,6 +218,7 @@ class Messages(_Anthropic):
     """`/v1/messages`: which of Anthropic's parameters are passed on, mere labels or refused."""
 
     name = "messages"
+    conversion = Conversion(chat_of_message, MessageRendering)
     passed = frozenset(
         {
             *("model", "messages", "system", "max_tokens", "metadata", "stop_sequences", "stream"),
@@ -322,7 +312,6 @@ class CountTokens(_Anthropic):
             "speed": wish("standard", why=HARMLESS["speed"]),
         }
     )
-    generates = False
 
 
 def _listed(stop: msgspec.Raw) -> msgspec.Raw:

@@ -1,4 +1,4 @@
-"""A fallback's answer as Anthropic's message. Pure."""
+"""An answer as Anthropic's message. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
 from gateway.dialects.answer_blocks import Block, BlockRendering
-from gateway.dialects.messages.dialect import begun_message
 from gateway.errors import NOT_JSON, ProviderFailed
 
 _STOP_REASONS = {"length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
@@ -23,7 +22,7 @@ class MessageRendering(BlockRendering):
         return message
 
     def first(self) -> list[JsonObject]:
-        """Providers tell the usage at the end."""
+        """Providers, and a pipeline's stages, tell the usage at the end."""
         return [{"type": "message_start", "message": self._message({"input_tokens": 0, "output_tokens": 0})}]
 
     def opened(self, block: Block) -> list[JsonObject]:
@@ -49,7 +48,16 @@ class MessageRendering(BlockRendering):
         ]
 
     def _message(self, usage: JsonObject) -> JsonObject:
-        return begun_message(self.request_id, self.model, usage)
+        return {
+            "id": f"msg_{self.request_id}",
+            "type": "message",
+            "role": "assistant",
+            "model": self.model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": usage,
+        }
 
     def _stop_reason(self) -> str:
         if any(block.kind == "refusal" for block in self.blocks):
@@ -68,7 +76,7 @@ class MessageRendering(BlockRendering):
         }
         if counted.cached:
             usage["cache_read_input_tokens"] = counted.cached
-        return usage
+        return usage | counted.by_stage
 
 
 def _content(block: Block) -> JsonValue:

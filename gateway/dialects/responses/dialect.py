@@ -8,6 +8,7 @@ from types import MappingProxyType
 import msgspec
 
 from gateway.config.document import JsonObject
+from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.chat.dialect import TYPED_LABELS
 from gateway.dialects.cost.lists import LIST_RULES
 from gateway.dialects.dialect import Dialect, one_line
@@ -26,7 +27,9 @@ from gateway.dialects.parameters import (
     value_of,
 )
 from gateway.dialects.request_body import Fields, encode_fields, says_system, with_member
+from gateway.dialects.responses.from_chat import ResponseRendering
 from gateway.dialects.responses.history import KEPT_NOWHERE, readable
+from gateway.dialects.responses.to_chat import chat_of_response
 from gateway.dialects.tools import NAMESPACE, tool_choice, tools
 from gateway.errors import NOT_JSON
 from gateway.http.engine_connection import Segments
@@ -101,6 +104,7 @@ class Responses(Dialect):
     """One response for one request: the engine is told to keep none."""
 
     name = "responses"
+    conversion = Conversion(chat_of_response, ResponseRendering)
     prompt = "input"
     form = "responses"
     passed = frozenset(

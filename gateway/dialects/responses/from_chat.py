@@ -1,4 +1,4 @@
-"""A fallback's answer as OpenAI's response. Pure."""
+"""An answer as OpenAI's response. Pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from gateway.dialects.answer_blocks import Block, BlockRendering
 
 _CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _ECHOED = (
-    *("instructions", "max_output_tokens", "max_tool_calls", "metadata", "reasoning", "temperature", "text"),
+    *("instructions", "max_output_tokens", "max_tool_calls", "metadata", "reasoning", "temperature"),
     *("top_logprobs", "top_p", "user", "presence_penalty", "frequency_penalty"),
 )
 
 
 class ResponseRendering(BlockRendering):
-    """`asked` is the request as the engine would have had it, whose parameters a response repeats."""
+    """A response repeats the parameters of its request."""
 
-    def __init__(self, request_id: str, asked: JsonObject) -> None:
-        super().__init__(request_id)
-        self._asked = asked
+    def __init__(self, request_id: str, asked: JsonObject, usage_wanted: bool) -> None:
+        super().__init__(request_id, asked, usage_wanted)
         self._sequence = 0
 
     def answer(self) -> JsonObject:
@@ -36,6 +35,7 @@ class ResponseRendering(BlockRendering):
                 "output_tokens": counted.completion,
                 "output_tokens_details": {"reasoning_tokens": counted.reasoning},
                 "total_tokens": counted.prompt + counted.completion,
+                **counted.by_stage,
             },
         )
 
@@ -119,7 +119,7 @@ class ResponseRendering(BlockRendering):
         return {**item, "type": "function_call", **said}
 
     def _response(self, status: str, **ended: object) -> JsonObject:
-        asked = self._asked
+        asked = self.asked
         response = {
             "id": f"resp_{self.request_id}",
             "object": "response",
@@ -134,6 +134,7 @@ class ResponseRendering(BlockRendering):
             "previous_response_id": None,
             "service_tier": "default",
             "store": False,
+            "text": asked.get("text") or {"format": {"type": "text"}},
             "tool_choice": asked.get("tool_choice") or "auto",
             "tools": asked.get("tools") or [],
             "truncation": "disabled",

@@ -11,21 +11,29 @@ from types import MappingProxyType
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
+from gateway.dialects.chat.as_chat import AsChat
 from gateway.dialects.request_parts import (
     TEXT_ONLY,
     CannotAsk,
+    call_of,
+    chosen,
     content_of,
     honour,
     items_of,
     only,
     text_of,
     texts_of,
+    tools_of,
 )
 
-SAME = frozenset(
+READ = ("input", "instructions", "max_output_tokens", "text", "tools", "tool_choice", "reasoning")
+"""What a chat has in another form; all else stays as it is."""
+NAMES = MappingProxyType(
     {
-        *("temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"),
-        "parallel_tool_calls",
+        "messages": "input",
+        "max_tokens": "max_output_tokens",
+        "response_format": "text.format",
+        "reasoning_effort": "reasoning.effort",
     }
 )
 ASKS_NOTHING: Mapping[str, Callable[[JsonValue], bool]] = MappingProxyType(
@@ -39,12 +47,7 @@ ASKS_NOTHING: Mapping[str, Callable[[JsonValue], bool]] = MappingProxyType(
     }
 )
 """With a value that changes nothing in an answer."""
-TAKEN = (
-    SAME
-    | ASKS_NOTHING.keys()
-    | {"input", "instructions", "max_output_tokens", "text", "tools", "tool_choice", "reasoning"}
-)
-_TEXTS = ("text", "input_text", "output_text")
+TEXTS = ("text", "input_text", "output_text")
 _PART = frozenset({"type", "text", "annotations", "logprobs"})
 _MESSAGE = frozenset({"type", "role", "content", "id", "status", "phase"})
 _CALL = frozenset({"type", "call_id", "name", "arguments", "id", "status"})
@@ -53,84 +56,80 @@ _TOOL = frozenset({"type", "name", "description", "parameters", "strict"})
 _ROLES = ("user", "assistant", "system", "developer")
 
 
-def chat_of_response(body: JsonObject) -> JsonObject:
-    """The whole request, or nothing of it. Raises CannotAsk."""
-    given = only(body, TAKEN, "")
-    for key, asks_nothing in ASKS_NOTHING.items():
-        if key in given and not asks_nothing(given[key]):
-            raise honour(key)
-    chat: JsonObject = {key: value for key, value in given.items() if key in SAME}
-    if "max_output_tokens" in given:
-        chat["max_tokens"] = given["max_output_tokens"]
-    messages: list[JsonObject] = []
-    if given.get("instructions"):
-        messages.append({"role": "system", "content": text_of(given["instructions"], "instructions")})
-    asked = given.get("input")
+def chat_of_response(body: JsonObject) -> AsChat:
+    """The whole request. Raises CannotAsk."""
+    chat = AsChat(
+        {
+            key: value
+            for key, value in body.items()
+            if key not in READ and not (key in ASKS_NOTHING and ASKS_NOTHING[key](value))
+        },
+        NAMES,
+    )
+    if "max_output_tokens" in body:
+        chat.parameters["max_tokens"] = body["max_output_tokens"]
+    if body.get("instructions"):
+        chat.take({"role": "system", "content": body["instructions"]}, "instructions", _add)
+    asked = body.get("input")
     if isinstance(asked, str):
-        messages.append({"role": "user", "content": asked})
+        chat.take({"role": "user", "content": asked}, "input", _add)
     else:
-        for item in items_of(asked, "input"):
-            _add(item, messages)
-    chat["messages"] = list[JsonValue](messages)
-    tools = given.get("tools")
-    if tools:
-        listed = items_of(tools, "tools")
-        chat["tools"] = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(listed)]
-    else:
-        chat.pop("parallel_tool_calls", None)
-    if "tool_choice" in given:
-        chat |= _tool_choice(given["tool_choice"], bool(tools))
-    if "text" in given:
-        chat |= _format(given["text"])
-    if "reasoning" in given:
-        reasoning = only(given["reasoning"], ("effort",), "reasoning")
-        if "effort" in reasoning:
-            chat["reasoning_effort"] = reasoning["effort"]
+        for index, item in enumerate(items_of(asked, "input")):
+            chat.take(item, f"input[{index}]", _add)
+    tools = tools_of(body.get("tools"), _function)
+    chat.parameters |= tools
+    if not tools:
+        chat.parameters.pop("parallel_tool_calls", None)
+    if "tool_choice" in body:
+        chat.parameters |= _tool_choice(body["tool_choice"], bool(tools))
+    if "text" in body:
+        chat.parameters |= _format(body["text"])
+    reasoning = only(body.get("reasoning", {}), ("effort",), "reasoning")
+    if "effort" in reasoning:
+        chat.parameters["reasoning_effort"] = reasoning["effort"]
     return chat
 
 
-def _add(item: JsonValue, messages: list[JsonObject]) -> None:
+def _add(item: JsonValue, messages: list[JsonValue]) -> None:
     """One item of the input; a chat has an assistant's words and its calls in one message."""
     kind = item.get("type", "message") if isinstance(item, dict) else None
-    last = messages[-1] if messages else {}
+    last = messages[-1] if messages else None
+    turn = last if isinstance(last, dict) and last.get("role") == "assistant" else None
     if kind == "message":
         given = only(item, _MESSAGE, "input")
         role = given.get("role")
         if role not in _ROLES:
             raise honour("input.role")
-        content = content_of(texts_of(given.get("content"), _TEXTS, _PART))
-        if role == "assistant" == last.get("role") and last.get("content") is None:
-            last["content"] = content
+        content = content_of(texts_of(given.get("content"), TEXTS, _PART))
+        if role == "assistant" and turn is not None and turn.get("content") is None:
+            turn["content"] = content
         else:
             messages.append({"role": role, "content": content})
     elif kind == "function_call":
-        given = only(item, _CALL, "function_call")
-        function: JsonObject = {
-            key: text_of(given.get(key), f"function_call.{key}") for key in ("name", "arguments")
-        }
+        given = only(item, _CALL, kind)
         call_id = text_of(given.get("call_id"), "function_call.call_id")
-        call: JsonObject = {"id": call_id, "type": "function", "function": function}
-        calls = last.get("tool_calls")
+        call = call_of(call_id, given.get("name"), given.get("arguments"), kind)
+        calls = turn.get("tool_calls") if turn is not None else None
         if isinstance(calls, list):
             calls.append(call)
-        elif last.get("role") == "assistant":
-            last["tool_calls"] = [call]
+        elif turn is not None:
+            turn["tool_calls"] = [call]
         else:
             messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
     elif kind == "function_call_output":
         given = only(item, _RESULT, "function_call_output")
-        content = "\n".join(texts_of(given.get("output"), _TEXTS, _PART))
+        content = "\n".join(texts_of(given.get("output"), TEXTS, _PART))
         call_id = text_of(given.get("call_id"), "function_call_output.call_id")
         messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
     else:
         raise CannotAsk(TEXT_ONLY)
 
 
-def _tool(tool: JsonValue, where: str) -> JsonValue:
+def _function(tool: JsonValue, where: str) -> JsonObject:
     given = only(tool, _TOOL, where)
     if given.pop("type", None) != "function":
         raise honour(f"{where}.type")
-    return {"type": "function", "function": given}
+    return given
 
 
 def _tool_choice(choice: JsonValue, tools: bool) -> JsonObject:
@@ -140,8 +139,7 @@ def _tool_choice(choice: JsonValue, tools: bool) -> JsonObject:
     given = only(choice, ("type", "name"), "tool_choice")
     if given.get("type") != "function":
         raise honour("tool_choice.type")
-    name = text_of(given.get("name"), "tool_choice.name")
-    return {"tool_choice": {"type": "function", "function": {"name": name}}}
+    return {"tool_choice": chosen(given.get("name"))}
 
 
 def _format(text: JsonValue) -> JsonObject:

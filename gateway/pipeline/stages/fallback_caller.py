@@ -64,7 +64,7 @@ class FallbackCaller:
                 raise
             error = raised
         with self._taking(error, task, body) as (exchange, taken):
-            async with aclosing(taken.chunks(exchange)) as chunks:
+            async with aclosing(taken.chunks()) as chunks:
                 async for chunk in chunks:
                     exchange.events += 1
                     exchange.usage = usage_of(chunk) or exchange.usage

@@ -30,7 +30,6 @@ READ_ELSEWHERE = frozenset(
     {
         "model",
         "messages",
-        "prompt",
         "response_format",
         "stream",
         "stream_options",
@@ -62,6 +61,7 @@ ASKS_NOTHING: dict[str, Callable[[JsonValue], bool]] = {
     "ignore_eos": lambda value: value is False,
     "min_tokens": lambda value: value == 0,
     "include_reasoning": lambda value: isinstance(value, bool),
+    "thinking": lambda value: value == {"type": "disabled"},
     "use_beam_search": lambda value: value is False,
 }
 # Of what a task would honour, what cannot change what a pipeline's answer means: its stages have their own.

@@ -14,13 +14,9 @@ from starlette.types import Send
 
 from gateway.config.document import Config, FallbackConfig, FallbackReason, JsonObject
 from gateway.dialects.chat.answer import usage_of
-from gateway.dialects.chat.from_chat import CompletionRendering, Rendering
+from gateway.dialects.chat.from_chat import Rendering
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.messages.dialect import MESSAGES
-from gateway.dialects.messages.from_chat import MessageRendering
 from gateway.dialects.request_body import Fields
-from gateway.dialects.responses.dialect import RESPONSES
-from gateway.dialects.responses.from_chat import ResponseRendering
 from gateway.errors import NOT_JSON, ProviderFailed, RequestError
 from gateway.metrics.counters import Metrics
 from gateway.relay.client_side import send_last_event
@@ -50,14 +46,14 @@ class Taken:
     """Its stream ended with an error."""
 
     async def answer(self, exchange: Exchange) -> JsonObject:
-        """The whole answer, as a chat completion or a text completion. Raises ProviderFailed."""
-        document = await self.provider.answer(exchange.dialect.name, self.fallback, self.asked)
+        """The whole answer, as a chat completion. Raises ProviderFailed."""
+        document = await self.provider.answer(self.fallback, self.asked)
         exchange.usage = usage_of(document)
         return document
 
-    def chunks(self, exchange: Exchange) -> AsyncGenerator[JsonObject, None]:
+    def chunks(self) -> AsyncGenerator[JsonObject, None]:
         """The answer as it comes, in chunks of such a one. Raises ProviderFailed."""
-        return self.provider.chunks(exchange.dialect.name, self.fallback, self.asked)
+        return self.provider.chunks(self.fallback, self.asked)
 
 
 class Fallbacks:
@@ -96,7 +92,9 @@ class Fallbacks:
         if fallback is None or reason is None or not covers(fallback, reason):
             raise error
         with self.taking(error, exchange, route, fields) as taken:
-            rendering = _rendering(exchange, taken.body, usage_wanted)
+            conversion = exchange.dialect.conversion
+            assert conversion is not None  # else nothing could be asked
+            rendering = conversion.rendering(exchange.request_id.decode("latin-1"), taken.body, usage_wanted)
             if streaming:
                 await self._stream(exchange, taken, rendering, send)
             else:
@@ -164,7 +162,7 @@ class Fallbacks:
 
     async def _stream(self, exchange: Exchange, taken: Taken, rendering: Rendering, send: Send) -> None:
         """Raises ProviderFailed before the first byte alone; afterwards the stream ends with an error."""
-        async with aclosing(taken.chunks(exchange)) as chunks:
+        async with aclosing(taken.chunks()) as chunks:
             first = await anext(chunks, None)
             if first is None:
                 raise ProviderFailed("its answer was empty")
@@ -213,15 +211,6 @@ class Fallbacks:
         await send({"type": "http.response.body", "body": rendering.end(), "more_body": False})
 
 
-def _rendering(exchange: Exchange, body: JsonObject, usage_wanted: bool) -> Rendering:
-    request_id = exchange.request_id.decode("latin-1")
-    if exchange.dialect is MESSAGES:
-        return MessageRendering(request_id)
-    if exchange.dialect is RESPONSES:
-        return ResponseRendering(request_id, body)
-    return CompletionRendering(usage_wanted)
-
-
 def _asked(dialect: Dialect, route: Route, fields: Fields) -> tuple[JsonObject, JsonObject | Unable]:
     """The request as the engine would have had it, and what the fallback is asked of it, the task's contract
     in both; `fields` is written to. Raises InvalidRequest."""
@@ -231,7 +220,7 @@ def _asked(dialect: Dialect, route: Route, fields: Fields) -> tuple[JsonObject, 
     except NOT_JSON:
         # What goes to the engine is passed on undecoded, and is the engine's to refuse.
         return {}, Unable("a value of the request is no JSON that it could be asked with")
-    return body, question(dialect.name, dialect.labels, body)
+    return body, question(dialect, body)
 
 
 def _headers(exchange: Exchange, taken: Taken) -> HeaderList:

@@ -47,15 +47,12 @@ class Provider:
         """Close LiteLLM's kept connections, which belong to this event loop."""
         await self._library.close()
 
-    async def answer(self, dialect: str, fallback: FallbackConfig, asked: JsonObject) -> JsonObject:
-        """A whole answer as a chat completion, for /v1/completions as text. Raises ProviderFailed."""
-        answer = cast(Dumps, await self._call(fallback, asked))
-        return _document(answer, dialect)
+    async def answer(self, fallback: FallbackConfig, asked: JsonObject) -> JsonObject:
+        """A whole answer as a chat completion. Raises ProviderFailed."""
+        return _document(cast(Dumps, await self._call(fallback, asked)))
 
-    async def chunks(
-        self, dialect: str, fallback: FallbackConfig, asked: JsonObject
-    ) -> AsyncGenerator[JsonObject, None]:
-        """A stream's chunks in that form; closing it ends the call. Raises ProviderFailed."""
+    async def chunks(self, fallback: FallbackConfig, asked: JsonObject) -> AsyncGenerator[JsonObject, None]:
+        """A stream's chunks; closing it ends the call. Raises ProviderFailed."""
         asked = {**asked, "stream": True, "stream_options": {"include_usage": True}}
         async with aclosing(cast(Stream, await self._call(fallback, asked))) as stream:
             chunks = aiter(stream)
@@ -67,7 +64,7 @@ class Provider:
                     return
                 except Exception as error:
                     raise ProviderFailed(said_of(error)) from error
-                yield _document(chunk, dialect)
+                yield _document(chunk)
 
     async def _call(self, fallback: FallbackConfig, asked: JsonObject) -> Dumps | Stream:
         key = key_of(fallback, self._env)
@@ -137,31 +134,18 @@ def said_of(error: Exception) -> str:
     return f"{type(error).__name__}{f' ({status})' if isinstance(status, int) else ''}"
 
 
-def _document(answer: Dumps, dialect: str) -> JsonObject:
-    """OpenAI's own fields of what LiteLLM returns, for /v1/completions as text."""
+def _document(answer: Dumps) -> JsonObject:
+    """OpenAI's own fields of what LiteLLM returns."""
     document = answer.model_dump(exclude_none=True)
     choices = document.get("choices")
     given = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
     for choice in given:
         _restore_refusal(choice.get("message"))
     _strip(document)
-    if dialect == "completions":
-        document["object"] = "text_completion"
-        given = [_as_text(choice) for choice in given]
     document["choices"] = list[JsonValue](given)
     for choice in given:
         choice.setdefault("finish_reason", None)
     return document
-
-
-def _as_text(choice: JsonObject) -> JsonObject:
-    """A chat's choice as a text completion has it; nothing of it where it only carries the usage."""
-    said = choice.get("message", choice.get("delta"))
-    content = said.get("content") if isinstance(said, dict) else None
-    text: JsonObject = {"index": choice.get("index", 0), "logprobs": None}
-    if content is not None or choice.get("finish_reason") is not None:
-        text |= {"text": content or "", "finish_reason": choice.get("finish_reason")}
-    return text
 
 
 def _restore_refusal(message: JsonValue) -> None:

@@ -9,9 +9,7 @@ import yaml
 
 from gateway.config.document import JsonObject, load_config
 from gateway.errors import ConfigError, EngineError
-from gateway.pipeline.answer import ChunkRenderer, chat_completion, text_completion
 from gateway.pipeline.compile import Pipeline, compile_pipelines
-from gateway.pipeline.run import Done, Piece, Result
 from gateway.pipeline.stages.schemas import fill_schema
 from gateway.pipeline.stages.stage_calls import call_body
 from tests.support.pipeline_script import demo, pipeline, root
@@ -130,31 +128,3 @@ def test_two_stages_cannot_fill_one_field() -> None:
     with pytest.raises(ConfigError, match="earlier stage"):
         pipeline(CONCEPTS % "on_error: fail" + extra.lstrip("\n") + "\n")
     assert len(demo().fans) == 1
-
-
-def test_answers_have_openais_shapes() -> None:
-    result = Result("{}", {"total_tokens": 3}, "stop")
-    chat = chat_completion("id", 1, "p", result)
-    assert chat["object"] == "chat.completion"
-    assert chat["choices"] == [
-        {
-            "index": 0,
-            "message": {"role": "assistant", "content": "{}"},
-            "logprobs": None,
-            "finish_reason": "stop",
-        }
-    ]
-    text = text_completion("id", 1, "p", result)
-    assert text["choices"] == [{"index": 0, "text": "{}", "logprobs": None, "finish_reason": "stop"}]
-
-
-def test_chunks_carry_usage_last_and_only_where_asked_for() -> None:
-    done = Done({"total_tokens": 3}, "stop")
-    plain = ChunkRenderer("chat", "id", 1, "p", include_usage=False)
-    chunks = [*plain.first(), *plain.event(Piece("x")), *plain.event(done)]
-    assert len(chunks) == 3
-    assert all("usage" not in chunk for chunk in chunks)
-    asked = ChunkRenderer("text", "id", 1, "p", include_usage=True)
-    chunks = [*asked.first(), *asked.event(Piece("x")), *asked.event(done)]
-    assert [chunk["usage"] for chunk in chunks] == [None, None, {"total_tokens": 3}]
-    assert chunks[-1]["choices"] == []

@@ -47,7 +47,7 @@ def test_terms_of_an_input(text: str, expected: list[tuple[str, str | None]]) ->
 def test_json_is_parsed_and_other_text_is_not() -> None:
     assert read_input(chat(' {"a": [1]}'), "p", 9).value == {"a": [1]}
     assert read_input(chat("[1, "), "p", 9).value == "[1, "
-    assert read_input({"prompt": "x y"}, "p", 9).value == "x y"
+    assert read_input(chat("x y"), "p", 9).value == "x y"
 
 
 def test_text_parts_are_joined() -> None:
@@ -93,11 +93,6 @@ def test_messages_that_a_pipeline_cannot_read_are_refused(messages: object, para
 def test_a_list_that_mixes_terms_and_others_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="element 1"):
         read_input(chat('["a", 7]'), "p", 9)
-
-
-def test_more_than_one_prompt_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="one prompt"):
-        read_input({"prompt": ["a", "b"]}, "p", 9)
 
 
 def test_a_trailing_heading_alone_is_a_term_of_its_own() -> None:

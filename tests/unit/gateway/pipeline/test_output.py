@@ -11,10 +11,12 @@ import pytest
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.messages.dialect import MESSAGES
+from gateway.dialects.responses.dialect import RESPONSES
 from gateway.errors import InvalidRequest
 from gateway.pipeline.compile import compile_pipelines
 from gateway.pipeline.output import check_format, output_schema
-from gateway.pipeline.requests import from_message, from_response, told_of_message, told_of_response
 from gateway.pipeline.run import run
 from gateway.pipeline.system import places, prepended
 from tests.support.named_events import pipeline_answers
@@ -181,31 +183,37 @@ pipelines:
         assert systems(script) == [f"Be nice.\n\nIn French.\n\n{said}"]
 
 
-def test_refused_it_is_named_by_the_clients_own_count() -> None:
-    for body in ({"system": "x", "messages": []}, {"messages": [{"role": "system", "content": "x"}]}):
-        with pytest.raises(InvalidRequest) as caught:
-            prepended(from_message(body), "p", "refuse")  # type: ignore[arg-type]
-        told = told_of_message(caught.value, body)  # type: ignore[arg-type]
-        assert told.param == ("system" if "system" in body else "messages[0]")
-        assert "pipelines.p.system" in told.message
-    for asked_of in (
-        {"instructions": "x", "input": "a"},
-        {"input": [{"role": "user", "content": "a"}, {"role": "developer", "content": "x"}]},
-    ):
-        with pytest.raises(InvalidRequest) as caught:
-            prepended(from_response(asked_of), "p", "refuse")  # type: ignore[arg-type]
-        told = told_of_response(caught.value, asked_of)  # type: ignore[arg-type]
-        assert told.param == ("instructions" if "instructions" in asked_of else "input[1]")
+@pytest.mark.parametrize(
+    ("dialect", "body", "place"),
+    [
+        (MESSAGES, {"system": "x", "messages": []}, "system"),
+        (MESSAGES, {"messages": [{"role": "system", "content": "x"}]}, "messages[0]"),
+        (RESPONSES, {"instructions": "x", "input": "a"}, "instructions"),
+        (
+            RESPONSES,
+            {"input": [{"role": "user", "content": "a"}, {"role": "developer", "content": "x"}]},
+            "input[1]",
+        ),
+    ],
+)
+def test_refused_it_is_named_by_the_clients_own_count(dialect: Dialect, body: Any, place: str) -> None:
+    asked_for = dialect.as_chat(body)
+    with pytest.raises(InvalidRequest) as caught:
+        prepended(asked_for.document, "p", "refuse")
+    told = asked_for.told(caught.value)
+    assert told.param == place
+    assert "pipelines.p.system" in told.message
 
 
 def test_the_format_of_other_apis_is_the_same() -> None:
-    wanted = {"type": "json_schema", "schema": CONCEPTS, "name": "x", "strict": True}
-    for body in (
-        from_response({"input": "a", "text": {"format": wanted, "verbosity": "medium"}}),  # type: ignore[dict-item]
-        from_message({"messages": [], "output_config": {"format": wanted}}),  # type: ignore[dict-item]
+    wanted: Any = {"type": "json_schema", "schema": CONCEPTS, "name": "x", "strict": True}
+    for chat_of in (
+        RESPONSES.as_chat({"input": "a", "text": {"format": wanted, "verbosity": "medium"}}),
+        MESSAGES.as_chat({"messages": [], "output_config": {"format": wanted}}),
     ):
-        check_format(body, shipped())
-        assert body["response_format"] == {"type": "json_schema", "json_schema": {"schema": CONCEPTS}}
+        check_format(chat_of.document, shipped())
+        named = {"name": "x", "schema": CONCEPTS, "strict": True}
+        assert chat_of.document["response_format"] == {"type": "json_schema", "json_schema": named}
 
 
 @pytest.mark.anyio

@@ -187,10 +187,10 @@ async def test_model_that_litellm_asks_no_chats_loses_nothing_unsaid(
         other.answers[model.rpartition("/")[2]] = Answer()
         try:
             if lost is None:
-                await provider.answer("chat", fallback, asked)
+                await provider.answer(fallback, asked)
             else:
                 with pytest.raises(ProviderFailed, match=f"it cannot honour '{lost}'"):
-                    await provider.answer("chat", fallback, asked)
+                    await provider.answer(fallback, asked)
         finally:
             await provider.close()
         assert [one.path for one in other.completions] == ([] if lost else ["/v1/chat/completions"])

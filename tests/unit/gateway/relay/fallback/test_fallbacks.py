@@ -17,6 +17,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.config.document import FallbackConfig
+from gateway.dialects.tokens import TOKENIZE
 from gateway.errors import EngineError, GatewayTimeout, InvalidRequest, RateLimited, Unavailable
 from gateway.relay.fallback.policy import Unable, question, reason_of
 from gateway.relay.fallback.provider import Provider
@@ -123,7 +124,8 @@ async def test_a_stream_comes_in_openais_form(tmp_path: Path) -> None:
         assert text == "Paris"
         assert chunks[-1]["choices"] == []
         assert chunks[-1]["usage"]["completion_tokens"] > 0
-        assert all("usage" not in chunk for chunk in chunks[:-1])
+        assert all(chunk["usage"] is None for chunk in chunks[:-1])
+        assert '"usage"' not in (await f.stack.chat(stream=True)).text
         plain = await f.stack.chat(stream=True)
         assert '"usage"' not in plain.text
 
@@ -319,9 +321,7 @@ def test_reasons(error: Any, reason: str | None) -> None:
 
 
 def test_routes_without_a_fallback_say_so() -> None:
-    assert question("tokenize", frozenset(), {"prompt": "x"}) == Unable(
-        "requests on this route (tokenize) have none"
-    )
+    assert question(TOKENIZE, {"prompt": "x"}) == Unable("requests on this route (tokenize) have none")
 
 
 @pytest.mark.parametrize(

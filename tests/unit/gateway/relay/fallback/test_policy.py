@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.messages import to_chat as message_question
+from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages.dialect import MESSAGES
-from gateway.dialects.responses import to_chat as response_question
 from gateway.dialects.responses.dialect import RESPONSES
 from gateway.relay.fallback.policy import ASKED, KEPT_BACK, Unable, question
 
@@ -17,11 +16,11 @@ SAID: Any = [{"role": "user", "content": "cat"}]
 
 
 def message(**fields: Any) -> Any:
-    return question("messages", MESSAGES.labels, {"messages": SAID, "max_tokens": 9, **fields})
+    return question(MESSAGES, {"messages": SAID, "max_tokens": 9, **fields})
 
 
 def response(**fields: Any) -> Any:
-    return question("responses", RESPONSES.labels, {"input": "cat", "store": False, **fields})
+    return question(RESPONSES, {"input": "cat", "store": False, **fields})
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,7 @@ def response(**fields: Any) -> Any:
 def test_message_is_asked_whole(fields: dict[str, Any], expected: dict[str, Any]) -> None:
     asked = message(**fields)
     assert {key: asked.get(key) for key in expected} == expected
-    assert asked.keys() <= ASKED["chat"]
+    assert asked.keys() <= ASKED | {"messages"}
 
 
 def test_messages_tools_and_their_results_are_asked() -> None:
@@ -238,7 +237,7 @@ TOOL = {"type": "function", "name": "f", "parameters": SCHEMA, "strict": True}
 def test_response_is_asked_whole(fields: dict[str, Any], expected: dict[str, Any]) -> None:
     asked = response(**fields)
     assert {key: asked.get(key) for key in expected} == expected
-    assert asked.keys() <= ASKED["chat"]
+    assert asked.keys() <= ASKED | {"messages"}
 
 
 def test_responses_own_items_are_asked() -> None:
@@ -305,8 +304,28 @@ def test_response_that_a_chat_has_no_word_for_is_not_asked(fields: dict[str, Any
     assert why in asked.why
 
 
-def test_what_is_read_is_what_the_routes_take() -> None:
-    """A parameter that a route takes anew is refused here until somebody says what it means in a chat."""
-    assert MESSAGES.passed >= message_question.TAKEN
-    assert RESPONSES.passed >= response_question.TAKEN
-    assert not KEPT_BACK & (message_question.TAKEN | response_question.TAKEN)
+TAKEN = {
+    MESSAGES: {
+        *("max_tokens", "temperature", "top_p"),
+        *("messages", "system", "stop_sequences", "tools", "tool_choice", "output_config"),
+    },
+    RESPONSES: {
+        *("temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"),
+        *("parallel_tool_calls", "include", "truncation", "background", "enable_response_messages"),
+        *("max_tool_calls", "top_logprobs", "input", "instructions", "max_output_tokens", "text", "tools"),
+        *("tool_choice", "reasoning"),
+    },
+}
+
+
+@pytest.mark.parametrize("dialect", [MESSAGES, RESPONSES])
+def test_what_a_route_takes_anew_is_not_asked_until_somebody_says_what_it_means_in_a_chat(
+    dialect: Dialect,
+) -> None:
+    assert dialect.passed >= TAKEN[dialect]
+    assert not KEPT_BACK & TAKEN[dialect]
+    asked: Any = {"messages": SAID, "input": "cat"}
+    for key in dialect.passed - TAKEN[dialect] - KEPT_BACK - dialect.labels:
+        refused = question(dialect, {dialect.prompt: asked[dialect.prompt], key: "x"})
+        assert isinstance(refused, Unable), key
+        assert f"'{key}'" in refused.why

@@ -1,0 +1,37 @@
+"""What an API's requests are as chats, and what a chat's answer is in that API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.config.document import JsonObject
+from gateway.dialects.chat.as_chat import AsChat
+from gateway.dialects.chat.from_chat import Rendering
+
+OF_ANY_API = frozenset(
+    {
+        *("temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed"),
+        *("presence_penalty", "frequency_penalty", "response_format", "reasoning_effort"),
+        *("tools", "tool_choice", "parallel_tool_calls"),
+    }
+)
+OF_A_CHAT = OF_ANY_API | {"n", "logprobs", "top_logprobs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """One API's."""
+
+    read: Callable[[JsonObject], AsChat]
+    """A request as a chat; of parameters that are none of a chat's, only what asks for nothing is left out.
+
+    Raises CannotAsk for a parameter whose value a chat cannot say, InvalidRequest for one that is missing.
+    """
+    rendering: Callable[[str, JsonObject, bool], Rendering]
+    """How an answer is written: of the request's id, its body, and whether a stream's usage is wanted."""
+    asked: frozenset[str] = OF_ANY_API
+    """Parameters of a chat that mean the same to any model, and that an answer here can say the outcome of.
+
+    A token's number (`logit_bias`) means another word to another model.
+    """

@@ -1,0 +1,47 @@
+"""A request to `/v1/chat/completions` or `/v1/completions` as a chat. Pure."""
+
+from __future__ import annotations
+
+from pydantic import JsonValue
+
+from gateway.config.document import JsonObject
+from gateway.dialects.chat.as_chat import AsChat
+from gateway.dialects.request_parts import TEXT_ONLY, CannotAsk
+from gateway.errors import InvalidRequest
+
+
+def chat_of_chat(body: JsonObject) -> AsChat:
+    """The request itself."""
+    messages = body.get("messages")
+    listed = messages if isinstance(messages, list) else []
+    chat = AsChat({key: value for key, value in body.items() if key != "messages"}, {})
+    for index, message in enumerate(listed):
+        chat.take(message, f"messages[{index}]", _said)
+    if not isinstance(messages, list):
+        chat.unsaid = CannotAsk(TEXT_ONLY)
+    return chat
+
+
+def chat_of_prompt(body: JsonObject) -> AsChat:
+    """A prompt becomes a user's message. Raises CannotAsk, InvalidRequest."""
+    chat = AsChat({key: value for key, value in body.items() if key != "prompt"}, {"messages": "prompt"})
+    prompt = body.get("prompt")
+    if prompt is None:
+        raise InvalidRequest("'prompt' is required.", param="prompt", code="missing_required_parameter")
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    if not isinstance(prompt, str):
+        raise CannotAsk("it takes one prompt of text only", "prompt")
+    chat.take({"role": "user", "content": prompt}, "prompt", _said)
+    return chat
+
+
+def _said(message: JsonValue, messages: list[JsonValue]) -> None:
+    """As it is; a picture's address would be fetched by whoever is asked, from within this process."""
+    content = message.get("content") if isinstance(message, dict) else 0
+    parts = content if isinstance(content, list) else []
+    if not isinstance(content, (str, list, type(None))) or not all(
+        isinstance(part, dict) and part.get("type") == "text" for part in parts
+    ):
+        raise CannotAsk(TEXT_ONLY)
+    messages.append(message)
