@@ -226,6 +226,8 @@ class Dialect(ABC):
         if status == 400:
             told = refusal_of(answer, self.passed)
             error = self._fault_in(asked, answer) or (told and self._recounted(told, asked))
+        if error is None and not answer.lstrip().startswith(b"{"):  # the page of a proxy before it
+            error = InvalidRequest("The engine refused the request.", status=status)
         return (status, answer) if error is None else (error.status, self.error_body(error, request_id))
 
     def _fault_in(self, asked: Asked, answer: bytes) -> InvalidRequest | None:

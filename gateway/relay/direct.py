@@ -18,7 +18,8 @@ from gateway.errors import EngineError, RequestError, internal_error
 from gateway.http.engine_connection import Connection, Disconnected, Segments
 from gateway.http.event_stream import EventStream
 from gateway.relay.client_side import error_answer
-from gateway.relay.relay import MAX_ANSWER_BYTES, MAX_ERROR_BYTES, Relay, failure_of
+from gateway.relay.engine_answers import MAX_ERROR_BYTES, PASSED, AdapterLost, fault_in
+from gateway.relay.relay import MAX_ANSWER_BYTES, Relay
 from gateway.relay.request_record import Exchange, HeaderList
 from gateway.routing.table import Route
 
@@ -127,10 +128,12 @@ class Lane:
         exchange = self._exchange
         exchange.engine_s = time.perf_counter() - exchange.sent
         exchange.status = connection.status
+        if connection.status != 200:
+            return
         for name, value in connection.headers:
             if name == b"content-type":
                 self._content_type = value
-        if connection.status < 500 and self._content_type.startswith(b"text/event-stream"):
+        if self._content_type.startswith(b"text/event-stream"):
             self._events = exchange.dialect.events(self._usage_wanted)
             self._client.on_drained(self._drained)
             headers = self._headers()
@@ -179,16 +182,18 @@ class Lane:
             self._answer.append(piece)
             self._answer_bytes += len(piece)
         exchange = self._exchange
-        if connection.status >= 500:
-            if connection.complete or self._answer_bytes > MAX_ERROR_BYTES:
-                text = b"".join(self._answer)
-                self._broken(failure_of(connection.status, text, exchange.request_id))
-        elif connection.complete:
+        cut = self._answer_bytes > MAX_ERROR_BYTES and connection.status not in PASSED
+        if connection.complete or cut:
             answer = piece if len(self._answer) == 1 else b"".join(self._answer)
             exchange.engine_s = time.perf_counter() - exchange.sent
             if connection.status == 200:
                 exchange.usage = exchange.dialect.usage_of(answer)
-            else:
+            if exchange.usage is None:
+                fault = fault_in(connection, answer, exchange)
+                if fault is not None:
+                    self._broken(fault)
+                    return
+            if connection.status != 200:
                 exchange.status, answer = exchange.refusal(connection.status, answer)
             headers = self._headers()
             headers.append((b"content-length", b"%d" % len(answer)))
@@ -218,8 +223,11 @@ class Lane:
             # The kept connection was closed as the request went out, so the engine has not seen it.
             self._client.start_task()
             return
+        if isinstance(error, AdapterLost) and self._relay.lost(exchange, connection.owner, error):
+            self._client.start_task()  # the engine has done nothing, and another one has the adapter
+            return
         if not connection.head_complete:
-            self._relay.failed(connection.owner, error)
+            self._relay.failed(connection.owner, error, exchange)
         if self._head_sent:
             logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
         self._fail(error)

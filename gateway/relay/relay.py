@@ -12,7 +12,7 @@ from starlette.types import Send
 from gateway.admission.background import Background
 from gateway.admission.death_guard import DeathGuard, Turn
 from gateway.admission.limits import Admission
-from gateway.errors import EngineError, GatewayTimeout, RequestError, Unavailable, internal_error
+from gateway.errors import EngineError, GatewayTimeout, RequestError, internal_error
 from gateway.http.engine_connection import (
     Connection,
     ConnectTimeout,
@@ -23,15 +23,13 @@ from gateway.http.engine_connection import (
 )
 from gateway.http.event_stream import EventStream
 from gateway.relay.client_side import send_last_event
+from gateway.relay.engine_answers import PASSED, AdapterLost, fault_in, read_failure
 from gateway.relay.request_record import Exchange
 from gateway.routing.replica import Replica
 from gateway.routing.replicas import Replicas
 from gateway.routing.table import Route
 
 logger = logging.getLogger("gateway.relay.relay")
-
-MAX_ERROR_BYTES = 64 * 1024
-"""More of an engine's error answer than this is not read."""
 
 UNREACHABLE = "engine_unreachable"
 
@@ -136,7 +134,7 @@ class Relay:
             try:
                 connection = await replica.upstream.exchange(exchange.dialect.path, body, exchange.request_id)
             except (EngineError, GatewayTimeout) as error:
-                self.failed(replica.upstream, error)
+                self.failed(replica.upstream, error, exchange)
                 tried.append(replica)
                 unsent = error.code == UNREACHABLE or isinstance(error, ConnectTimeout)
                 raced = isinstance(error, Unreachable) and error.raced
@@ -149,12 +147,43 @@ class Relay:
                     raise
                 replica = other
             else:
+                if connection.status == 404:
+                    replica = await self._where_known(exchange, route, replica, connection, tried)
+                    continue
                 if replica.failures:
                     replica.answered()
                 return connection
 
-    def failed(self, upstream: Owner, error: RequestError) -> None:
+    async def _where_known(
+        self, exchange: Exchange, route: Route, replica: Replica, connection: Connection, tried: list[Replica]
+    ) -> Replica:
+        """Another engine for a request whose adapter this one has lost: it has done nothing.
+
+        Raises AdapterLost where there is none, EngineError where it is not the adapter that is unknown.
+        """
+        try:
+            fault = fault_in(connection, await read_failure(connection), exchange)
+        finally:
+            connection.owner.finish(connection)
+        assert fault is not None
+        if isinstance(fault, AdapterLost):
+            self.failed(replica.upstream, fault, exchange)
+            tried.append(replica)
+            other = self._replicas.other(route, tried)
+            if other is not None:
+                return other
+        raise fault
+
+    def lost(self, exchange: Exchange, upstream: Owner, error: AdapterLost) -> bool:
+        """An engine has lost a request's adapter; whether another one can be asked."""
+        self.failed(upstream, error, exchange)
+        tried = [one for one in self._replicas.ready if one.upstream is upstream]
+        return exchange.route is not None and self._replicas.other(exchange.route, tried) is not None
+
+    def failed(self, upstream: Owner, error: RequestError, exchange: Exchange) -> None:
         """An exchange ended before its answer had begun: others are asked first for a while."""
+        request_id, why = exchange.request_id.decode(), error.__cause__ or ""
+        logger.warning("request %s: %s: %s %s", request_id, exchange.replica, error.message, why)
         nobody = isinstance(error.__cause__, (ConnectionRefusedError, FileNotFoundError))
         self._replicas.failed(upstream, gone=nobody)
 
@@ -238,20 +267,22 @@ class Relay:
         dialect = exchange.dialect
         connection = await self.begin(exchange, route, body)
         try:
-            if connection.status >= 500:
-                raise await engine_failure(connection, exchange.request_id)
+            passed = connection.status in PASSED
             content_type = b"application/json"
             for name, value in connection.headers:
-                if name == b"content-type":
+                if name == b"content-type" and connection.status == 200:
                     content_type = value
             if content_type.startswith(b"text/event-stream"):
                 await self._stream(exchange, connection, content_type, dialect.events(usage_wanted), send)
                 return
-            answer = await read_whole(connection)
+            answer = await (read_whole(connection) if passed else read_failure(connection))
             exchange.engine_s = time.perf_counter() - exchange.sent
             if connection.status == 200:
                 exchange.usage = dialect.usage_of(answer)
-            else:
+            fault = fault_in(connection, answer, exchange)
+            if fault is not None:
+                raise fault
+            if connection.status != 200:
                 exchange.status, answer = exchange.refusal(connection.status, answer)
             if exchange.begun:  # a refusal in a stream that has begun
                 await send_last_event(send, dialect, answer)
@@ -315,20 +346,3 @@ async def read_whole(connection: Connection) -> bytes:
         if size > MAX_ANSWER_BYTES:
             raise EngineError(f"The engine's answer is larger than {MAX_ANSWER_BYTES} bytes.")
     return b"".join(pieces)
-
-
-async def engine_failure(connection: Connection, request_id: bytes) -> EngineError | Unavailable:
-    """An engine's own 5xx: its text goes to the log, since it may hold paths and addresses."""
-    text = bytearray()
-    while len(text) < MAX_ERROR_BYTES and (piece := await connection.read()):
-        text += piece
-    return failure_of(connection.status, bytes(text), request_id)
-
-
-def failure_of(status: int, text: bytes, request_id: bytes) -> EngineError | Unavailable:
-    """What a client is told of an engine's 5xx, whose text is logged."""
-    shown = text[:2000].decode(errors="replace")
-    logger.error("request %s: the engine answered %d: %r", request_id.decode(), status, shown)
-    if status == 503:
-        return Unavailable("The engine is overloaded.", code="overloaded", retry_after_s=1)
-    return EngineError("The engine failed on this request; its log says why.", status=status)

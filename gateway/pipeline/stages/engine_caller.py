@@ -17,7 +17,8 @@ from gateway.http.engine_connection import Connection
 from gateway.http.event_stream import Usage as CountedUsage
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.task_calls import Answer, Delta, Usage
-from gateway.relay.relay import Relay, engine_failure, read_whole
+from gateway.relay.engine_answers import fault_in, read_failure
+from gateway.relay.relay import Relay, read_whole
 from gateway.relay.request_record import LOW_PRIORITY, Exchange
 from gateway.relay.shadow.copies import Shadow
 from gateway.relay.shadow.copy import Copy
@@ -148,7 +149,7 @@ class EngineCaller:
                 connection = await self._relay.begin(exchange, route, body, begun=True, let_in=let_in)
                 try:
                     if connection.status != 200:
-                        raise await self._refusal(route.name, connection)
+                        raise await self._refusal(exchange, route.name, connection)
                     yield exchange, connection, copy
                     exchange.finished()
                 finally:
@@ -174,14 +175,13 @@ class EngineCaller:
             exchange.queue_s += time.perf_counter() - waited_from
             yield True
 
-    async def _refusal(self, task: str, connection: Connection) -> RequestError:
-        """The engine's own 4xx with its message; a 5xx in our words."""
-        if connection.status >= 500:
-            return await engine_failure(connection, self._request_id)
-        text = bytearray()
-        while len(text) < MAX_EVENT_BYTES and (piece := await connection.read()):
-            text += piece
-        status, answer = CHAT.refusal(connection.status, bytes(text), self._request_id)
+    async def _refusal(self, exchange: Exchange, task: str, connection: Connection) -> RequestError:
+        """The engine's own refusal with its message; a failure of its in our words."""
+        text = await read_failure(connection)
+        failure = fault_in(connection, text, exchange)
+        if failure is not None:
+            return failure
+        status, answer = CHAT.refusal(connection.status, text, self._request_id)
         fault = _parsed(answer).error or _Fault()
         message = f"Stage task '{task}': {fault.message or 'the engine refused the request.'}"
         code = fault.code if isinstance(fault.code, str) else None
