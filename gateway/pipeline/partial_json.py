@@ -6,6 +6,7 @@ its square, as parsing the whole text again at every piece would (jiter's partia
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Collection
 
@@ -26,116 +27,108 @@ class ElementScanner:
     """
 
     def __init__(self, fields: Collection[str]) -> None:
-        self._fields = frozenset(fields)
         self._yielded = dict.fromkeys(fields, 0)
-        self._document: list[str] = []
+        self._document = io.StringIO()
+        self._begun_at = 0  # in the document: the open element, or the open string at the object's own level
         self._depth = 0
         self._over = False
         self._in_string = False
         self._escaped = False
         self._field: str | None = None  # the list that is open
         self._key = ""
-        self._kept: list[str] = []  # the open element, or the open string at the object's own level
 
     def feed(self, piece: str) -> list[tuple[str, JsonValue]]:
         """The (field, element) pairs that `piece` closes. Raises ValueError where one is not JSON."""
         if self._over:
             return []
+        closed: list[tuple[str, JsonValue]] = []
         at = 0
         if self._depth == 0:
-            at = piece.find("{") + 1
-            if at == 0:
+            begin = piece.find("{")
+            if begin < 0:
                 return []
             self._depth = OBJECT
-            piece, at = piece[at - 1 :], 1
-        closed: list[tuple[str, JsonValue]] = []
-        kept_from = at
-        while (stop := self._next_stop(piece, at)) is not None:
+            piece, at = piece[begin:], 1
+        before = self._document.tell()
+        self._document.write(piece)
+        while not self._over and (stop := self._next_stop(piece, at)) is not None:
             at, mark = stop
-            if mark == "\\":
-                continue
             if self._depth == OBJECT:
-                kept_from = self._in_object(mark, piece, kept_from, at)
-                if self._over:
-                    break
-            else:
-                kept_from = self._in_value(mark, piece, kept_from, at, closed)
+                self._in_object(mark, before + at)
+            elif (element := self._in_value(mark, before + at)) is not None:
+                closed.append(element)
         if self._over:
-            self._document.append(piece[:at])
-        else:
-            self._document.append(piece)
-            self._kept.append(piece[kept_from:])
+            self._document.truncate(before + at)
         return closed
 
     def _next_stop(self, piece: str, at: int) -> tuple[int, str] | None:
         """The next character that matters and the position after it; follows strings and escapes."""
-        if self._escaped and at < len(piece):
-            self._escaped = False
-            at += 1
-        found = (STRING_STOP if self._in_string else STRUCTURE).search(piece, at)
-        if found is None:
-            return None
-        if found[0] == "\\":
+        while True:
+            if self._escaped and at < len(piece):
+                self._escaped = False
+                at += 1
+            found = (STRING_STOP if self._in_string else STRUCTURE).search(piece, at)
+            if found is None:
+                return None
+            at = found.end()
+            if found[0] != "\\":
+                break
             self._escaped = True
-        elif found[0] == '"':
+        if found[0] == '"':
             self._in_string = not self._in_string
-        return found.end(), found[0]
+        return at, found[0]
 
-    def _take(self, piece: str, start: int, end: int) -> str:
-        text = "".join([*self._kept, piece[start:end]])
-        self._kept.clear()
-        return text
-
-    def _in_object(self, mark: str, piece: str, start: int, at: int) -> int:
-        """One mark at the object's own level; returns where the kept text goes on."""
-        text = self._take(piece, start, at)
-        if mark == '"':
-            if self._in_string:
-                self._kept.append('"')
-            else:
-                self._key = text
+    def _in_object(self, mark: str, end: int) -> None:
+        """One mark at the object's own level, which ends at `end` in the document."""
+        if mark == '"' and self._in_string:
+            self._begun_at = end - 1
+        elif mark == '"':
+            self._key = self._text(end)
         elif mark in "{[":
             self._depth += 1
+            self._begun_at = end
             key = _parsed(self._key) if mark == "[" and self._key else None
-            self._field = key if isinstance(key, str) and key in self._fields else None
+            self._field = key if isinstance(key, str) and key in self._yielded else None
         elif mark == "}":
             self._over = True
         elif mark == ",":
             self._key = ""
-        return at
 
-    def _in_value(
-        self, mark: str, piece: str, start: int, at: int, closed: list[tuple[str, JsonValue]]
-    ) -> int:
-        """One mark inside a value of the object; returns where the kept text goes on."""
+    def _in_value(self, mark: str, end: int) -> tuple[str, JsonValue] | None:
+        """One mark inside a value of the object; the element that it closes."""
         if mark in "{[":
             self._depth += 1
         elif mark in "}]":
             self._depth -= 1
-        if self._field is None:
-            self._kept.clear()  # nothing inside this value is asked for
-            return at
-        if self._depth == OBJECT:  # the list is closed
-            self._yield(self._take(piece, start, at - 1), closed)
-            self._field = None
-        elif self._depth == LIST and mark == ",":
-            self._yield(self._take(piece, start, at - 1), closed)
-        elif self._depth == LIST and (mark in "}]" or (mark == '"' and not self._in_string)):
-            self._yield(self._take(piece, start, at), closed)
+        field = self._field
+        if field is None or self._depth > LIST:
+            return None
+        if mark == "," or self._depth == OBJECT:
+            text = self._text(end - 1)
+        elif mark in "}]" or (mark == '"' and not self._in_string):
+            text = self._text(end)
         else:
-            return start
-        return at
+            return None
+        self._begun_at = end
+        if self._depth == OBJECT:  # the list is closed
+            self._field = None
+        if not text.strip():
+            return None
+        self._yielded[field] += 1
+        return field, _parsed(text)
 
-    def _yield(self, text: str, closed: list[tuple[str, JsonValue]]) -> None:
-        if self._field is not None and text.strip():
-            self._yielded[self._field] += 1
-            closed.append((self._field, _parsed(text)))
+    def _text(self, end: int) -> str:
+        """Of the document, what has begun; up to `end`."""
+        self._document.seek(self._begun_at)
+        text = self._document.read(end - self._begun_at)
+        self._document.seek(0, io.SEEK_END)
+        return text
 
     def finish(self) -> JsonObject:
         """The whole object. Raises ValueError where the text is none, or disagrees with what was yielded."""
         if not self._over:
             raise ValueError("the JSON object is not closed")
-        document = _parsed("".join(self._document))
+        document = _parsed(self._document.getvalue())
         if not isinstance(document, dict):
             raise ValueError("the answer is no JSON object")
         for field, count in self._yielded.items():

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import msgspec
+from pydantic import JsonValue
 
-from gateway.config.document import Config, FallbackConfig, JsonObject
+from gateway.config.document import Config, FallbackConfig, JsonObject, TaskConfig
 from gateway.config.snapshot import Snapshot
 from gateway.errors import ModelNotFound
 
@@ -137,20 +138,8 @@ def build_table(
     routes = {base: _routes(base, "base", nothing, loaded.get(base, ()))}
     why = reasons or {}
     for name, task in config.tasks.items():
-        system = None
-        if task.system is not None:
-            system = msgspec.json.encode({"role": "system", "content": task.system})
-        contract = Contract(
-            system_message=system,
-            defaults={key: msgspec.Raw(msgspec.json.encode(value)) for key, value in task.defaults.items()},
-            response_format=None
-            if task.schema_ is None
-            else msgspec.Raw(msgspec.json.encode(response_format(name, task.schema_))),
-            system=None if task.system is None else msgspec.Raw(msgspec.json.encode(task.system)),
-            schema=None if task.schema_ is None else msgspec.Raw(msgspec.json.encode(task.schema_)),
-            fallback=task.fallback if task.fallback is not None and task.fallback.when else None,
-        )
         answering = loaded.get(name, ())
+        contract = _contract(name, task)
         routes[name] = _routes(name, "task", contract, answering, task.description, why.get(name, ""))
     for name, pipeline in config.pipelines.items():
         routes[name] = _routes(name, "pipeline", nothing, (), pipeline.description)
@@ -161,6 +150,22 @@ def build_table(
             adapter_id = version if there else None
             pinned[version] = _route(of.name, "task", of.contract, adapter_id, of.description, of.reason)
     return Table(MappingProxyType(routes), MappingProxyType(pinned))
+
+
+def _contract(name: str, task: TaskConfig) -> Contract:
+    system, schema = task.system, task.schema_
+    return Contract(
+        system_message=None if system is None else msgspec.json.encode({"role": "system", "content": system}),
+        defaults={key: _json(value) for key, value in task.defaults.items()},
+        response_format=None if schema is None else _json(response_format(name, schema)),
+        system=None if system is None else _json(system),
+        schema=None if schema is None else _json(schema),
+        fallback=task.fallback if task.fallback is not None and task.fallback.when else None,
+    )
+
+
+def _json(value: JsonValue) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
 
 
 def _routes(
@@ -176,7 +181,7 @@ def _routes(
 def _route(
     name: str, kind: str, contract: Contract, adapter_id: str | None, about: str = "", reason: str = ""
 ) -> Route:
-    model = msgspec.Raw(msgspec.json.encode(adapter_id))
+    model = _json(adapter_id)
     adapter_bytes = (adapter_id or "").encode()
     return Route(name, kind, contract, adapter_id, about, model, name.encode(), adapter_bytes, (), reason)
 
