@@ -18,15 +18,7 @@ CacheKind = Literal["full", "window", "latent", "index", "state"]
 SINGLE = ("k_proj", "key", "wk", "k", "key_proj")
 VALUES = ("v_proj", "value", "wv", "v", "value_proj")
 FUSED = (
-    "qkv_proj",
-    "query_key_value",
-    "Wqkv",
-    "c_attn",
-    "qkv",
-    "wqkv",
-    "qkv_linear",
-    "W_pack",
-    "c_qkv",
+    *("qkv_proj", "query_key_value", "Wqkv", "c_attn", "qkv", "wqkv", "qkv_linear", "W_pack", "c_qkv"),
     "att_proj",
 )
 OUTWARD = ("o_proj", "out_proj", "dense", "c_proj", "wo", "attn_out", "dense_proj")

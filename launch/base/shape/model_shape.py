@@ -11,34 +11,15 @@ from gateway.errors import ConfigError
 from launch.base.shape.kv_layers import LayerCache, is_compressed, layer_caches
 from launch.base.shape.plain_decoder import EXPERTS, SAME
 from launch.base.shape.quantization import Quantization, cache_type, read_quantization
-from launch.base.shape.skeleton import Part, Settings, Skeleton, whole
+from launch.base.shape.skeleton import Part, Settings, Skeleton, inside, whole
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "half": 2, "float": 4}
 # Families whose class in vLLM 0.32 has `embedding_modules`: LoRA reaches their vocabulary.
 VOCABULARY_LORA = frozenset(
-    {
-        "llama",
-        "qwen3",
-        "qwen3_moe",
-        "mixtral",
-        "granite",
-        "granitemoe",
-        "granitemoeshared",
-        "granitemoehybrid",
-    }
-    | {
-        "minicpm",
-        "nemotron",
-        "nemotron_h",
-        "nemotron-nas",
-        "exaone",
-        "exaone4",
-        "exaone_moe",
-        "apertus",
-        "cohere",
-    }
-    | {"cohere2", "jamba", "lfm2", "lfm2_moe", "phimoe", "solar", "falcon_h1", "param2moe", "qwen3_5_text"}
-    | {"qwen3_5_moe_text", "qwen3_vl_text", "qwen3_vl_moe_text", "qwen3_5", "qwen3_5_moe"}
+    {"llama", "qwen3", "qwen3_moe", "mixtral", "granite", "granitemoe", "granitemoeshared", "apertus"}
+    | {"granitemoehybrid", "minicpm", "nemotron", "nemotron_h", "nemotron-nas", "exaone", "exaone4", "cohere"}
+    | {"exaone_moe", "cohere2", "jamba", "lfm2", "lfm2_moe", "phimoe", "solar", "falcon_h1", "param2moe"}
+    | {"qwen3_5_text", "qwen3_5_moe_text", "qwen3_vl_text", "qwen3_vl_moe_text", "qwen3_5", "qwen3_5_moe"}
 )
 # Classes with `is_3d_moe_weight`: gate and up of an expert share one A.
 FUSED_EXPERTS = frozenset(
@@ -58,19 +39,8 @@ Split = Literal["outputs", "inputs", "none"]
 """How tensor parallelism cuts a matrix: by its outputs (column), its inputs (row), or not at all."""
 
 BY_INPUTS = frozenset(
-    {
-        "o_proj",
-        "down_proj",
-        "out_proj",
-        "dense",
-        "c_proj",
-        "fc2",
-        "w2",
-        "dense_4h_to_h",
-        "output_linear",
-        "fc_out",
-    }
-    | {"wo", "out_lin", "lin2"}
+    {"o_proj", "down_proj", "out_proj", "dense", "c_proj", "fc2", "w2", "dense_4h_to_h", "output_linear"}
+    | {"fc_out", "wo", "out_lin", "lin2"}
 )
 NOT_SPLIT = frozenset(
     {"gate", "router", "shared_expert_gate", "q_a_proj", "kv_a_proj_with_mqa", "kv_a_proj", "wq_a", "wkv_a"}
@@ -176,8 +146,7 @@ def shape_of(config: Settings, skeleton: Skeleton, where: str = "base.model") ->
 
 
 def _has_sizes(config: Settings) -> bool:
-    inner = config.get("text_config")
-    sources = (config, inner if isinstance(inner, dict) else {})
+    sources = (config, inside(config, "text_config"))
     return any(whole(source, *SAME["hidden_size"]) for source in sources)
 
 
@@ -240,8 +209,7 @@ def _inner(settings: Settings) -> int:
 
 
 def _dtype(config: Settings, settings: Settings) -> str:
-    inner = config.get("text_config")
-    for source in (inner if isinstance(inner, dict) else config, config, settings):
+    for source in (inside(config, "text_config"), config, settings):
         value = source.get("dtype", source.get("torch_dtype"))
         if isinstance(value, str):
             return value.removeprefix("torch.")
@@ -250,8 +218,7 @@ def _dtype(config: Settings, settings: Settings) -> str:
 
 def _context(config: Settings, settings: Settings) -> int:
     """vLLM's `_get_and_verify_max_len`: the least of the names, times a scaling that is not in it yet."""
-    inner = config.get("text_config")
-    own = inner if isinstance(inner, dict) else config
+    own = inside(config, "text_config") or config
     found = [value for source in (settings, own) for name in CONTEXT if (value := whole(source, name))]
     if not found:
         return 0
@@ -263,9 +230,7 @@ def _context(config: Settings, settings: Settings) -> int:
 def _factors(config: Settings) -> list[float]:
     found: list[float] = []
     for key in ("rope_scaling", "rope_parameters"):
-        value = config.get(key)
-        if not isinstance(value, dict):
-            continue
+        value = inside(config, key)
         entries = [value, *(each for each in value.values() if isinstance(each, dict))]
         for entry in entries:
             kind, factor = entry.get("rope_type", entry.get("type", "default")), entry.get("factor")

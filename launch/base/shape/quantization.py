@@ -6,11 +6,11 @@ norms stay in the model's own type; so does whatever the configuration leaves ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from launch.base.shape.module_names import Names, as_names
-from launch.base.shape.skeleton import Part, Settings, whole
+from launch.base.shape.skeleton import Part, Settings, inside, listed, whole
 
 ROUTERS = frozenset({"gate", "router", "shared_expert_gate", "weights_proj", "classifier"})
 LEFT_OUT = (
@@ -81,13 +81,11 @@ def read_quantization(config: Settings) -> Quantization | None:
 
 
 def quantization_settings(config: Settings) -> Settings | None:
-    inner = config.get("text_config")
-    for source in (config, inner if isinstance(inner, dict) else {}):
+    for source in (config, inside(config, "text_config")):
         for key in ("quantization_config", "compression_config"):
-            found = source.get(key)
-            if isinstance(found, dict) and found:
-                inside = found.get("quantization")  # hf_quant_config.json
-                return {**found, **inside} if isinstance(inside, dict) else found
+            found = inside(source, key)
+            if found:
+                return {**found, **inside(found, "quantization")}  # hf_quant_config.json
     return None
 
 
@@ -119,21 +117,15 @@ def cache_type(config: Settings) -> str | None:
     settings = quantization_settings(config)
     if settings is None:
         return None
-    scheme = settings.get("kv_cache_scheme")
-    if isinstance(scheme, dict):
-        if whole(scheme, "num_bits") == 4:
-            return "nvfp4"
-        return "fp8" if whole(scheme, "num_bits", default=8) == 8 else None
+    if isinstance(settings.get("kv_cache_scheme"), dict):
+        bits = whole(inside(settings, "kv_cache_scheme"), "num_bits", default=8)
+        return {4: "nvfp4", 8: "fp8"}.get(bits)
     named = settings.get("kv_cache_quant_algo")
     return named.lower() if isinstance(named, str) and named.lower() in ("fp8", "nvfp4") else None
 
 
 def _left_out(settings: Settings) -> Names:
-    found: list[object] = []
-    for key in LEFT_OUT:
-        value = settings.get(key)
-        found += value if isinstance(value, list) else []
-    return as_names(found)
+    return as_names([name for key in LEFT_OUT for name in listed(settings, key)])
 
 
 def _grouped(bits: int, group: int, *, scale: int = HALF, zero: bool = True) -> Scheme:
@@ -142,41 +134,35 @@ def _grouped(bits: int, group: int, *, scale: int = HALF, zero: bool = True) -> 
 
 
 def _fp8(method: str, settings: Settings) -> Quantization:
-    block = settings.get("weight_block_size")
-    area = block[0] * block[1] if isinstance(block, list) and len(block) == 2 else 0
-    scheme = Scheme(8 + FULL / area) if isinstance(area, int) and area > 0 else FP8
-    return Quantization(method, scheme, _left_out(settings))
+    area = _area(settings, "weight_block_size")
+    return Quantization(method, Scheme(8 + FULL / area) if area else FP8, _left_out(settings))
+
+
+def _area(settings: Settings, key: str) -> int:
+    """Weights of one block; 0 where there are no blocks of two sides."""
+    sides = [side for side in listed(settings, key) if isinstance(side, int) and side > 0]
+    return sides[0] * sides[1] if len(sides) == 2 else 0
 
 
 def _by_bits(method: str, settings: Settings) -> Quantization:
     """GPTQ, AWQ, AutoRound and what else says its bits; `dynamic`, `extra_config` are of single modules."""
     bits = whole(settings, "bits", "w_bit", "nbits", "wbits")
     if not bits:
-        by_name = quantized_by(method)
-        return by_name or Quantization(method, None, known=False)
+        return quantized_by(method) or Quantization(method, None, known=False)
     group = whole(settings, "group_size", "q_group_size")
-    return Quantization(
-        method,
-        _grouped(bits, group),
-        _left_out(settings),
-        tuple(_exceptions(settings, bits, group)),
-    )
+    rules = tuple(_exceptions(settings, bits, group))
+    return Quantization(method, _grouped(bits, group), _left_out(settings), rules)
 
 
-def _exceptions(settings: Settings, bits: int, group: int) -> list[tuple[Names, Scheme | None]]:
-    found: list[tuple[Names, Scheme | None]] = []
+def _exceptions(settings: Settings, bits: int, group: int) -> Iterator[tuple[Names, Scheme | None]]:
     for key in ("dynamic", "extra_config"):
-        listed = settings.get(key)
-        for name, change in listed.items() if isinstance(listed, dict) else ():
-            own = change if isinstance(change, dict) else {}
+        changes = inside(settings, key)
+        for name in changes:
+            own = inside(changes, name)
             sign, text = (name[0], name[2:]) if name[:2] in ("+:", "-:") else ("+", name)
+            now, groups = whole(own, "bits", default=bits), whole(own, "group_size", default=group)
             pattern = as_names([f"re:{text}" if key == "dynamic" else text])
-            now = whole(own, "bits", default=bits)
-            scheme = (
-                _grouped(now, whole(own, "group_size", default=group)) if sign == "+" and now < HALF else None
-            )
-            found.append((pattern, scheme))
-    return found
+            yield pattern, _grouped(now, groups) if sign == "+" and now < HALF else None
 
 
 def _bitsandbytes(method: str, settings: Settings) -> Quantization:
@@ -188,22 +174,17 @@ def _bitsandbytes(method: str, settings: Settings) -> Quantization:
 
 
 def _hqq(method: str, settings: Settings) -> Quantization:
-    inner = settings.get("quant_config")
-    own = inner.get("weight_quant_params") if isinstance(inner, dict) else None
-    values = own if isinstance(own, dict) else settings
+    values = inside(inside(settings, "quant_config"), "weight_quant_params") or settings
     bits, group = whole(values, "nbits", "bits", default=4), whole(values, "group_size", default=64)
     return Quantization(method, Scheme(bits + 2 * HALF / group), _left_out(settings))
 
 
 def _aqlm(method: str, settings: Settings) -> Quantization:
-    books, bits = (
-        whole(settings, "num_codebooks", default=1),
-        whole(settings, "nbits_per_codebook", default=16),
-    )
+    books = whole(settings, "num_codebooks", default=1)
+    bits = whole(settings, "nbits_per_codebook", default=16)
     group = whole(settings, "in_group_size", default=8) * whole(settings, "out_group_size", default=1)
     scheme = Scheme(books * bits / group, matrix_bytes=books * 2 ** min(bits, 24) * group * 2)
-    left = settings.get("linear_weights_not_to_quantize")
-    return Quantization(method, scheme, as_names(left if isinstance(left, list) else []))
+    return Quantization(method, scheme, as_names(listed(settings, "linear_weights_not_to_quantize")))
 
 
 def _experts_in_four(method: str, settings: Settings) -> Quantization:
@@ -212,11 +193,11 @@ def _experts_in_four(method: str, settings: Settings) -> Quantization:
 
 def _modelopt(method: str, settings: Settings) -> Quantization:
     algorithm = str(settings.get("quant_algo") or "").upper()
-    listed = settings.get("quantized_layers")
-    if isinstance(listed, dict) and listed:
+    layers = inside(settings, "quantized_layers")
+    if layers:
         rules = [
             (as_names([name]), _algorithm(str(own.get("quant_algo", "")).upper(), own))
-            for name, own in listed.items()
+            for name, own in layers.items()
             if isinstance(own, dict)
         ]
         return Quantization(method, None, rules=tuple(rules))
@@ -227,12 +208,9 @@ def _modelopt(method: str, settings: Settings) -> Quantization:
 
 
 def _algorithm(name: str, settings: Settings) -> Scheme | None:
-    if "NVFP4" in name:
-        return NVFP4
-    if "MXFP4" in name:
-        return MXFP4
-    if "MXFP8" in name:
-        return MXFP8
+    for part, scheme in (("NVFP4", NVFP4), ("MXFP4", MXFP4), ("MXFP8", MXFP8)):
+        if part in name:
+            return scheme
     if name.startswith(("INT4", "W4")):
         return _grouped(4, whole(settings, "group_size", default=128), zero=False)
     return FP8 if name.startswith(("FP8", "INT8", "W8")) else None
@@ -240,20 +218,19 @@ def _algorithm(name: str, settings: Settings) -> Scheme | None:
 
 def _compressed(method: str, settings: Settings) -> Quantization:
     """Groups with targets: a class (`Linear`), a name or an expression."""
-    groups = settings.get("config_groups")
+    groups = inside(settings, "config_groups")
     default: Scheme | None = None
     rules: list[tuple[Names, Scheme | None]] = []
     left_out = _left_out(settings)
-    for group in groups.values() if isinstance(groups, dict) else ():
-        weights = group.get("weights") if isinstance(group, dict) else None
-        if not isinstance(weights, dict):
+    for group in (inside(groups, name) for name in groups):
+        if not isinstance(group.get("weights"), dict):
             continue
-        scheme = _weights(weights)
-        targets = group.get("targets")
-        named = [each for each in targets or () if isinstance(each, str) and _is_a_name(each)]
+        scheme = _weights(inside(group, "weights"))
+        targets = listed(group, "targets") or ["Linear"]
+        named = [each for each in targets if isinstance(each, str) and _is_a_name(each)]
         if named:
             rules += [(left_out, None), (as_names(named), scheme)]
-        if len(named) < len(targets or ("Linear",)):
+        if len(named) < len(targets):
             default = scheme
     return Quantization(method, default, left_out, tuple(rules), known=default is not None or bool(rules))
 
@@ -264,9 +241,9 @@ def _is_a_name(target: str) -> bool:
 
 def _weights(weights: Settings) -> Scheme:
     bits, group = whole(weights, "num_bits", default=8), whole(weights, "group_size")
-    block = weights.get("block_structure")
-    if isinstance(block, list) and len(block) == 2:
-        return Scheme(bits + FULL / (block[0] * block[1]))
+    area = _area(weights, "block_structure")
+    if area:
+        return Scheme(bits + FULL / area)
     small = weights.get("type") == "float" and bits == 4  # nvfp4, mxfp4: their scales have eight bits
     return _grouped(bits, group, scale=8 if small else HALF, zero=weights.get("symmetric") is False)
 
@@ -274,31 +251,23 @@ def _weights(weights: Settings) -> Scheme:
 def _torchao(method: str, settings: Settings) -> Quantization:
     kind = settings.get("quant_type")
     if isinstance(kind, str):
-        own = settings.get("quant_type_kwargs")
-        return Quantization(
-            method, _torchao_type(kind, own if isinstance(own, dict) else {}), _left_out(settings)
-        )
-    default = kind.get("default") if isinstance(kind, dict) else None
-    if not isinstance(default, dict):
-        return Quantization(method, None, known=False)
-    data = default.get("_data")
-    values = data if isinstance(data, dict) else {}
+        scheme = _torchao_type(kind, inside(settings, "quant_type_kwargs"))
+        return Quantization(method, scheme, _left_out(settings))
+    default = inside(inside(settings, "quant_type"), "default")
+    values = inside(default, "_data")
     for key in ("module_fqn_to_config", "fqn_to_config"):
-        listed = values.get(key)
-        if isinstance(listed, dict):
-            rules = tuple(
-                (as_names([name]), _torchao_entry(own)) for name, own in listed.items() if name != "_default"
-            )
-            return Quantization(method, _torchao_entry(listed.get("_default")), _left_out(settings), rules)
+        named = inside(values, key)
+        if named:
+            own = {name: _torchao_entry(inside(named, name)) for name in named}
+            otherwise = own.pop("_default", None)
+            rules = tuple((as_names([name]), scheme) for name, scheme in own.items())
+            return Quantization(method, otherwise, _left_out(settings), rules)
     scheme = _torchao_entry(default)
     return Quantization(method, scheme, _left_out(settings), known=scheme is not None)
 
 
-def _torchao_entry(entry: object) -> Scheme | None:
-    if not isinstance(entry, dict):
-        return None
-    data = entry.get("_data")
-    return _torchao_type(str(entry.get("_type", "")), data if isinstance(data, dict) else {})
+def _torchao_entry(entry: Settings) -> Scheme | None:
+    return _torchao_type(str(entry.get("_type", "")), inside(entry, "_data"))
 
 
 def _torchao_type(name: str, values: Settings) -> Scheme | None:
@@ -313,23 +282,19 @@ def _torchao_type(name: str, values: Settings) -> Scheme | None:
 
 
 def _quark(method: str, settings: Settings) -> Quantization:
-    every = settings.get("global_quant_config")
-    rules = []
-    for key in ("layer_quant_config", "layer_type_quant_config"):
-        listed = settings.get(key)
-        for name, own in listed.items() if isinstance(listed, dict) else ():
-            if name not in ("Linear", "nn.Linear"):
-                rules.append((as_names([name]), _quark_weight(own)))
-    scheme = _quark_weight(every)
+    rules = [
+        (as_names([name]), _quark_weight(inside(named, name)))
+        for named in (inside(settings, "layer_quant_config"), inside(settings, "layer_type_quant_config"))
+        for name in named
+        if name not in ("Linear", "nn.Linear")
+    ]
+    scheme = _quark_weight(inside(settings, "global_quant_config"))
     return Quantization(method, scheme, _left_out(settings), tuple(rules), known=scheme is not None)
 
 
-def _quark_weight(entry: object) -> Scheme | None:
-    weight = entry.get("weight") if isinstance(entry, dict) else None
-    if isinstance(weight, list):
-        weight = weight[0] if weight else None
-    if not isinstance(weight, dict):
-        return None
+def _quark_weight(entry: Settings) -> Scheme | None:
+    first = next(iter(listed(entry, "weight")), None)
+    weight = first if isinstance(first, dict) else inside(entry, "weight")
     kind, group = str(weight.get("dtype", "")).lower(), whole(weight, "group_size")
     if "mx_fp4" in kind or "mxfp4" in kind or kind.startswith("fp4"):
         return Scheme(4 + 8 / (group or 32))

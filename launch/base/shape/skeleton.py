@@ -74,6 +74,18 @@ def _part(document: Mapping[str, object]) -> Part:
     return Part(str(document["name"]), kind, tuple(shape), listed)
 
 
+def inside(settings: Settings, key: str) -> Settings:
+    """The object under a key; an empty one where there is none."""
+    value = settings.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def listed(settings: Settings, key: str) -> list[object]:
+    """The list under a key; an empty one where there is none."""
+    value = settings.get(key)
+    return value if isinstance(value, list) else []
+
+
 def whole(settings: Settings, *names: str, default: int = 0) -> int:
     """The first of the names that holds a positive whole number."""
     for name in names:
