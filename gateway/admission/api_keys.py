@@ -38,6 +38,11 @@ class Principal:
     def admin(self) -> bool:
         return self.role == "admin"
 
+    @property
+    def may_nothing(self) -> bool:
+        """Whether there is no model that it may call."""
+        return self.models is not None and not self.models
+
     def may(self, model: str) -> bool:
         return self.models is None or model in self.models
 
@@ -105,6 +110,11 @@ class Keys:
         if principal is None:
             raise Unauthorized(f"The key '{name}' that this was left by is not known here any more.")
         return self._valid(principal)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one who may call."""
+        return len(self._by_name) > 1
 
     @property
     def required(self) -> bool:

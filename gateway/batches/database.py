@@ -72,11 +72,12 @@ _OPEN = ", ".join(f"'{status}'" for status in OPEN)
 
 
 class NoRoom(Exception):
-    """The files kept would be more than may be; `kept_bytes` is what there is."""
+    """The files kept would be more than may be; `kept_bytes` is what there is, `own` whether the owner's."""
 
-    def __init__(self, kept_bytes: int) -> None:
+    def __init__(self, kept_bytes: int, own: bool = False) -> None:
         super().__init__(kept_bytes)
         self.kept_bytes = kept_bytes
+        self.own = own
 
 
 class Store:
@@ -91,15 +92,25 @@ class Store:
 
     # Files.
 
-    def kept_bytes(self) -> int:
-        return int(self._db.execute("SELECT COALESCE(SUM(size_bytes), 0) FROM file").fetchone()[0])
+    def kept_bytes(self, owner: str | None = None) -> int:
+        """Of all files, or of one owner's."""
+        where, values = ("", ()) if owner is None else (" WHERE owner = ?", (owner,))
+        row = self._db.execute(f"SELECT COALESCE(SUM(size_bytes), 0) FROM file{where}", values).fetchone()
+        return int(row[0])
 
-    def add_file(self, record: FileRecord, most_bytes: int) -> None:
-        """A file whose content is in its place. Raises NoRoom where all would be more than `most_bytes`."""
+    def check_room(self, owner: str, size_bytes: int, most_bytes: int, most_of_owner: int) -> None:
+        """Raises NoRoom where so much more would be too much for the owner, or for all together."""
+        own_bytes = self.kept_bytes(owner)
+        if own_bytes + size_bytes > most_of_owner:
+            raise NoRoom(own_bytes, own=True)
+        kept_bytes = self.kept_bytes()
+        if kept_bytes + size_bytes > most_bytes:
+            raise NoRoom(kept_bytes)
+
+    def add_file(self, record: FileRecord, most_bytes: int, most_of_owner: int | None = None) -> None:
+        """A file whose content is in its place. Raises NoRoom."""
         with transaction(self._db):
-            kept_bytes = self.kept_bytes()
-            if kept_bytes + record.size_bytes > most_bytes:
-                raise NoRoom(kept_bytes)
+            self.check_room(record.owner, record.size_bytes, most_bytes, most_of_owner or most_bytes)
             self._insert("file", record)
 
     def _insert(self, table: str, record: FileRecord | BatchRecord) -> None:

@@ -39,6 +39,12 @@ class Library:
         """Whole unix seconds, as OpenAI's objects have them."""
         return int(self.clock())
 
+    def most_bytes(self, several_keys: bool) -> tuple[int, int]:
+        """Of all files together, and of one key's, so that none of several fills what is there for all."""
+        settings = self.settings
+        most = settings.max_kept_bytes
+        return most, settings.max_kept_bytes_per_key or (most // 2 if several_keys else most)
+
     async def ask(self, question: Callable[[Store], T]) -> T:
         """Its answer, from the store's own thread. Raises Unavailable (503) where there can be no store."""
         loop = asyncio.get_running_loop()

@@ -205,6 +205,9 @@ class BatchesConfig(Strict):
     max_kept_bytes: Positive = Field(
         10 * 1024**3, description="all files together; when full, uploads are refused"
     )
+    max_kept_bytes_per_key: Positive | None = Field(
+        None, description="files of one key; default: half of max_kept_bytes, all of it for a single key"
+    )
     keep_days: Positive = Field(
         30, description="files and ended batches are kept so long, where a client says nothing"
     )

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from gateway.admission.api_keys import Keys
 from gateway.batches.attempts import Attempts
 from gateway.batches.concurrency import Places
+from gateway.batches.database import NoRoom
 from gateway.batches.engines import Engines
 from gateway.batches.in_process import Endpoints
 from gateway.batches.job import Means
@@ -28,7 +29,7 @@ from gateway.config.document import GatewayConfig
 from gateway.dialects.request_body import Fields, decode_body, text_field
 from gateway.endpoints.asgi import read_json_body
 from gateway.endpoints.files import PATH as FILES_PATH
-from gateway.endpoints.files import PURPOSE, Files
+from gateway.endpoints.files import PURPOSE, Files, storage_full
 from gateway.endpoints.resource import Call, Door, JsonDocument, check_known, limit_of, page_of
 from gateway.endpoints.uploads import FORM_OVERHEAD_BYTES
 from gateway.errors import NOT_JSON, InvalidRequest, NotFound, RateLimited
@@ -126,6 +127,10 @@ class Batches:
                 f"'{PURPOSE}'.",
                 param="input_file_id",
             )
+        most_bytes, most_of_key = self.library.most_bytes(self._keys.several)
+        kept_bytes = await self.library.ask(lambda store: store.kept_bytes(call.owner))
+        if kept_bytes > most_of_key:  # the results of one file asked again and again
+            raise storage_full(NoRoom(kept_bytes, own=True), most_bytes, most_of_key)
         record = self._record(call.owner, endpoint, file_id, fields)
         most = self.library.settings.max_open
         if not await self.library.ask(lambda store: store.add_batch(record, most)):

@@ -17,7 +17,15 @@ from gateway.batches.storage import Library
 from gateway.endpoints.asgi import Head, send_error
 from gateway.endpoints.resource import Call, Door, JsonDocument, limit_of, page_of
 from gateway.endpoints.uploads import Upload, receive_upload
-from gateway.errors import InvalidRequest, NotFound, PayloadTooLarge, RateLimited, RequestError, Unavailable
+from gateway.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    RequestError,
+    Unavailable,
+)
 from gateway.relay.client_side import until_client_leaves
 
 PATH = "/v1/files"
@@ -52,9 +60,16 @@ class Files:
 
     async def _upload(self, call: Call) -> JsonDocument:
         settings, folder = self._library.settings, self._library.folder
-        kept_bytes = await self._library.ask(lambda store: store.kept_bytes())
-        if kept_bytes + (call.head.content_length or 0) > settings.max_kept_bytes:
-            raise self._full(kept_bytes)
+        if call.principal.may_nothing:
+            raise Forbidden("The key may call no model, so a batch of its could ask for none.", param="file")
+        coming_bytes = call.head.content_length or 0
+        most_bytes, most_of_key = self._library.most_bytes(self._keys.several)
+        try:
+            await self._library.ask(
+                lambda store: store.check_room(call.owner, coming_bytes, most_bytes, most_of_key)
+            )
+        except NoRoom as full:
+            raise storage_full(full, most_bytes, most_of_key) from None
         if self._uploads.total() >= MOST_UPLOADS:
             raise Unavailable(
                 f"{MOST_UPLOADS} files are being uploaded, the most that may.",
@@ -90,25 +105,16 @@ class Files:
             new_file_id(), owner, PURPOSE, upload.filename, upload.size_bytes, now, now + kept_s
         )
         await asyncio.to_thread(self._library.folder.keep_upload, upload.path, record.id)
+        most_bytes, most_of_key = self._library.most_bytes(self._keys.several)
         try:
-            most_bytes = self._library.settings.max_kept_bytes
-            await self._library.ask(lambda store: store.add_file(record, most_bytes))
+            await self._library.ask(lambda store: store.add_file(record, most_bytes, most_of_key))
         except NoRoom as full:
             self._library.folder.remove(record.id)
-            raise self._full(full.kept_bytes) from None
+            raise storage_full(full, most_bytes, most_of_key) from None
         except RequestError:  # the store could not take it: what it does not know of is not kept either
             self._library.folder.remove(record.id)
             raise
         return record
-
-    def _full(self, kept_bytes: int) -> PayloadTooLarge:
-        most = self._library.settings.max_kept_bytes
-        return PayloadTooLarge(
-            f"The files kept have {kept_bytes} bytes already and may have {most} (batches.max_kept_bytes); "
-            "delete some first.",
-            param="file",
-            code="storage_full",
-        )
 
     async def _list(self, call: Call) -> JsonDocument:
         query = call.query(("after", "limit", "order", "purpose"))
@@ -141,6 +147,21 @@ class Files:
             )
         await asyncio.to_thread(self._library.folder.remove, file_id)
         return {"id": file_id, "object": "file", "deleted": True}
+
+
+def storage_full(full: NoRoom, most_bytes: int, most_of_key: int) -> PayloadTooLarge:
+    """The 413 that says whose files are too many."""
+    whose, bound, key = (
+        ("of this key", most_of_key, "max_kept_bytes_per_key")
+        if full.own
+        else ("kept", most_bytes, "max_kept_bytes")
+    )
+    return PayloadTooLarge(
+        f"The files {whose} have {full.kept_bytes} bytes already and may have {bound} (batches.{key}); "
+        "delete some first.",
+        param="file",
+        code="storage_full",
+    )
 
 
 class FileContent:

@@ -203,6 +203,40 @@ def test_full_store_refuses_uploads_until_something_is_deleted(tmp_path: Path) -
     run(tmp_path, work, batches={"max_kept_bytes": 1100})
 
 
+@pytest.mark.parametrize("batches", [{"max_kept_bytes": 2200}, {"max_kept_bytes_per_key": 1100}])
+def test_a_key_that_fills_its_part_leaves_the_others_theirs(tmp_path: Path, batches: dict[str, int]) -> None:
+    async def work(made: Stack) -> None:
+        form = {"data": {"purpose": "batch"}, "files": {"file": ("input.jsonl", b"x" * 600)}}
+        first = await made.client.post("/v1/files", headers=A, **form)  # type: ignore[arg-type]
+        refused = await made.client.post("/v1/files", headers=A, **form)  # type: ignore[arg-type]
+        assert (refused.status_code, refused.json()["error"]["code"]) == (413, "storage_full")
+        message = refused.json()["error"]["message"]
+        assert "of this key have 600 bytes" in message
+        assert "may have 1100 (batches.max_kept_bytes_per_key)" in message
+        other = await made.client.post("/v1/files", headers=B, **form)  # type: ignore[arg-type]
+        assert other.status_code == 200
+        await made.client.delete(f"/v1/files/{first.json()['id']}", headers=A)
+        again = await made.client.post("/v1/files", headers=A, **form)  # type: ignore[arg-type]
+        assert again.status_code == 200
+
+    run(tmp_path, work, keys=KEYS, batches=batches)
+
+
+def test_a_key_that_may_call_nothing_keeps_no_file(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        form = {"data": {"purpose": "batch"}, "files": {"file": ("input.jsonl", b"x")}}
+        refused = await made.client.post(
+            "/v1/files",
+            headers={"authorization": "Bearer none"},
+            **form,  # type: ignore[arg-type]
+        )
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
+        assert contents(tmp_path) == []
+
+    nothing = {"sha256": hashlib.sha256(b"none").hexdigest(), "tasks": []}
+    run(tmp_path, work, keys={**KEYS, "nothing": nothing})
+
+
 def test_file_whose_time_is_over_is_gone_and_its_content_removed(tmp_path: Path) -> None:
     async def work(made: Stack) -> None:
         library = made.gateway.batches.library
