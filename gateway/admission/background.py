@@ -20,13 +20,13 @@ class Background:
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._places = 0
-        """Of all of them: no more than clients may have in flight."""
+        """Of all of them: with those of several sequences no more than clients may have in flight."""
 
     async def enter(self, task: str, adapter_id: str | None, places: int = 1) -> None:
         """Wait for room, as long as it takes; `leave` must follow. Raises KeyError for an unknown task."""
         admission = self._admission
         while not (  # noqa: ASYNC110 - see above
-            (not self._places or self._places + places <= admission.max_in_flight)
+            (places == 1 or not self._places or self._places + places <= admission.max_in_flight)
             and admission.has_room(task)
             and admission.try_beside(adapter_id)
         ):
