@@ -15,11 +15,8 @@ import pytest
 from gateway.admission.limits import Admission
 from gateway.admission.lobby import Lobby, Seat
 from gateway.errors import RateLimited, Unavailable
-from gateway.pipeline.fan_outs import FIRST_GUESS, FanOuts
-from gateway.pipeline.outlet import Outlet
 from tests.fakes.fake_engine import Answer
 from tests.fakes.virtual_time import run_virtual
-from tests.support.pipeline_script import demo
 from tests.support.stack import TASKS, Stack, config_of, eventually, stack
 
 pytestmark = pytest.mark.anyio
@@ -183,41 +180,6 @@ def test_the_wait_for_room_has_an_end(tmp_path: Path) -> None:
                 await enter(lobby, "naming")
 
     run_virtual(main())
-
-
-def test_a_list_is_expected_to_be_as_long_as_before() -> None:
-    pipeline, fan_outs = demo(), FanOuts()
-    tasks = {stage.task for stage in pipeline.stages}
-    (fan,) = pipeline.fans
-    assert fan_outs.expected(pipeline, tasks) == {"concept": 1, "naming": FIRST_GUESS}
-    assert fan_outs.expected(pipeline, {"concept"}) == {"concept": 1}
-    fan_outs.saw(pipeline, fan, 40)
-    assert fan_outs.expected(pipeline, tasks)["naming"] == 40
-    fan_outs.saw(pipeline, fan, 0)
-    assert fan_outs.expected(pipeline, tasks)["naming"] == 35
-    fan_outs.saw(pipeline, fan, 10_000)
-    assert fan_outs.expected(pipeline, tasks)["naming"] == pipeline.max_items
-
-
-async def test_text_is_not_made_faster_than_it_is_taken() -> None:
-    outlet, made = Outlet(most_chars=4), list[int]()
-
-    def make(number: int) -> str:
-        made.append(number)
-        return f"<{number}>"
-
-    async def write(number: int) -> None:
-        await outlet.write(lambda: make(number))
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(8):
-            group.create_task(write(number))
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert made == [0, 1, 2]  # the third waits with its text
-        assert [await outlet.read() for _ in range(8)] == [f"<{number}>" for number in range(8)]
-    outlet.end()
-    assert await outlet.read() is None
 
 
 async def test_the_gateways_own_bound_is_kept(tmp_path: Path) -> None:

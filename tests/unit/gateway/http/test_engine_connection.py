@@ -20,7 +20,11 @@ from tests.support.stack import eventually, stack
 from tests.support.waiting import still
 
 pytestmark = pytest.mark.anyio
+
+
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -41,13 +45,6 @@ async def echo(peer: Peer, number: int) -> None:
         await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
 
 
-async def test_kept_connection_is_used_again() -> None:
-    async with engine(echo) as (made, upstream):
-        for body in (b"a", b"", b"x" * 100_000):
-            assert await ask(upstream, body) == (200, body)
-        assert made.connections == 1
-
-
 async def test_body_in_pieces_arrives_in_order() -> None:
     async with engine(echo) as (_, upstream):
         pieces: list[bytes | memoryview] = [b"a" * 40_000, memoryview(b"b" * 3_000_000), b"c"]
@@ -57,43 +54,6 @@ async def test_body_in_pieces_arrives_in_order() -> None:
             received += piece
         upstream.finish(connection)
         assert received == b"".join(pieces)
-
-
-async def test_unix_socket(tmp_path: Path) -> None:
-    async with engine(echo, uds=tmp_path / "engine.sock") as (_, upstream):
-        assert await ask(upstream, b"x") == (200, b"x")
-    async with stack(tmp_path, uds=tmp_path / "other.sock") as s:
-        assert (await s.chat()).status_code == 200
-        assert (await s.chat(stream=True)).text.endswith("data: [DONE]\n\n")
-        await s.at_rest()
-
-
-async def test_no_engine_is_502() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        upstream = Upstream(Address("127.0.0.1", taken.getsockname()[1]), PATIENT)
-        with pytest.raises(EngineError) as raised:
-            await ask(upstream)
-        assert (raised.value.status, raised.value.code) == (502, "engine_unreachable")
-        assert upstream.open_connections == 0
-
-
-async def test_connecting_has_its_own_timeout() -> None:
-    """A full backlog drops what comes: nobody refuses, and nobody answers."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        upstream = Upstream(Address("127.0.0.1", full.getsockname()[1]), replace(PATIENT, connect_s=0.05))
-        with pytest.raises(GatewayTimeout) as raised:
-            await ask(upstream)
-        assert raised.value.status == 504
-        assert upstream.open_connections == 0
-        for filler in fillers:
-            filler.close()
 
 
 @pytest.mark.parametrize(
@@ -221,74 +181,11 @@ async def test_interim_answers_are_passed_over() -> None:
         upstream.finish(connection)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
-        b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
-    ],
-)
-async def test_connection_that_the_engine_will_close_is_not_kept(answer: bytes) -> None:
-    async with engine(says(answer)) as (made, upstream):
-        for count in (1, 2):
-            assert await ask(upstream) == (200, b"ok")
-            assert made.connections == count
-
-
 async def test_answer_that_ends_with_its_connection_breaks_off() -> None:
     """Without a length nobody can tell a whole answer from half of one."""
     async with engine(says(b"HTTP/1.1 200 OK\r\n\r\nok", then_hold=False)) as (_, upstream):
         with pytest.raises(Disconnected):
             await ask(upstream)
-
-
-@pytest.mark.parametrize("answered", [b"", b"H"])
-async def test_lost_race_is_asked_once_more_unless_a_byte_came(answered: bytes) -> None:
-    requests = []
-
-    async def script(peer: Peer, number: int) -> None:
-        requests.append(await peer.request())
-        await peer.say(OK)
-        requests.append(await peer.request())
-        if number == 0:
-            await peer.say(answered)
-        else:
-            await peer.say(OK)
-
-    async with engine(script) as (made, upstream):
-        assert await ask(upstream, b"1") == (200, b"ok")
-        if answered:
-            with pytest.raises(Disconnected):
-                await ask(upstream, b"2")
-            assert (requests, made.connections) == ([b"1", b"2"], 1)
-        else:
-            assert await ask(upstream, b"2") == (200, b"ok")
-            assert (requests, made.connections) == ([b"1", b"2", b"2"], 2)
-
-
-async def test_fresh_connection_is_never_tried_again() -> None:
-    async def script(peer: Peer, number: int) -> None:
-        await peer.request()
-
-    async with engine(script) as (made, upstream):
-        with pytest.raises(Disconnected):
-            await ask(upstream)
-        assert made.connections == 1
-
-
-async def test_nothing_caps_the_connections() -> None:
-    together = asyncio.Barrier(300)
-
-    async def script(peer: Peer, number: int) -> None:
-        await peer.request()
-        await together.wait()
-        await peer.say(OK)
-        await peer.reader.read()
-
-    async with engine(script) as (made, upstream):
-        answers = await asyncio.gather(*(ask(upstream) for _ in range(300)))
-        assert answers == [(200, b"ok")] * 300
-        assert made.connections == 300
 
 
 async def test_reading_stops_while_nobody_takes_what_came() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import subprocess
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.metrics.counters import Metrics
 from gateway.metrics.exposition import OVERFLOW, Buckets
-from gateway.metrics.shared_memory import HEADER_BYTES, OWNER, USED, Region, key_of, parts_of
+from gateway.metrics.shared_memory import OWNER, Region, parts_of
 
 SMALL = 64 * 1024
+
+
 NAMING = ("naming", "naming@3f2a9c1b04de", "client")
+
 
 Samples = dict[tuple[str, ...], float]
 
@@ -229,48 +231,3 @@ def test_ten_thousand_tasks_fit() -> None:
     kinds = [parts_of(key)[0] for key, _ in region.records()]
     spare = len(OVERFLOW)
     assert len(kinds) == 10_000 * 5 + spare
-
-
-def test_a_record_is_seen_only_when_whole() -> None:
-    region = Region(SMALL)
-    first = region.append(key_of("series", "a"), 3)
-    assert first is not None
-    first[2] = 7.0
-    complete = region._words[USED]
-    second = region.append(key_of("series", "b"), 8)
-    assert second is not None
-    second[:] = memoryview(b"\1" * 64).cast("d")
-    whole = region._words[USED]
-
-    region._words[USED] = complete  # its writer was killed before it published the record
-    assert [(parts_of(key), cells.tolist()) for key, cells in region.records()] == [
-        (("series", ("a",)), [0.0, 0.0, 7.0])
-    ]
-    again = region.append(key_of("series", "a longer name"), 2)
-    assert again is not None
-    assert again.tolist() == [0.0, 0.0]
-
-    region._words[USED] = whole + 4096  # a reader that sees the count before what was written
-    assert [parts_of(key)[1] for key, _ in region.records()] == [("a",), ("a longer name",)]
-
-
-def test_a_region_says_when_it_is_full() -> None:
-    key = key_of("series", "a")
-    region = Region(HEADER_BYTES + 16 + (len(key) + 7) // 8 * 8 + 8 * 3)
-    assert region.append(key, 4) is None
-    assert region.append(key, 3) is not None
-    assert region.append(key, 0) is None
-
-
-def test_a_region_knows_whether_its_process_runs() -> None:
-    region = Region(SMALL)
-    assert not region.alive
-    region.take()
-    assert region.alive
-    region._words[OWNER] = pid_of_none()
-    assert not region.alive
-
-
-@pytest.mark.parametrize("bounds", [Buckets().queue_s, Buckets().first_token_s, Buckets().request_s])
-def test_bounds_ascend(bounds: tuple[float, ...]) -> None:
-    assert list(bounds) == sorted(set(bounds))

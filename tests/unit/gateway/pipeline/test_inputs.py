@@ -9,7 +9,6 @@ import pytest
 from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
 from gateway.pipeline.inputs import Term, read_input, terms_in_text
-from gateway.pipeline.stages.sampling import shared_sampling, stage_sampling
 from tests.support.pipeline_script import chat
 
 
@@ -97,38 +96,3 @@ def test_a_list_that_mixes_terms_and_others_is_refused() -> None:
 
 def test_a_trailing_heading_alone_is_a_term_of_its_own() -> None:
     assert terms_in_text("Terms:") == [Term("Terms:")]
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("n", 2),
-        ("tools", [{}]),
-        ("logprobs", True),
-        ("stop", ["x"]),
-        ("logit_bias", {"1": 2}),
-        ("echo", True),
-        ("guided_json", {}),
-        ("made_up", 1),
-        ("max_tokens", 0),
-        ("max_tokens", "7"),
-    ],
-)
-def test_what_a_pipeline_cannot_honour_is_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        shared_sampling(chat("a", **{name: value}), "p")
-    assert caught.value.param == name
-
-
-def test_parameters_that_ask_for_nothing_pass() -> None:
-    body = chat(
-        "a", n=1, tools=[], logprobs=False, stop=None, user="u", stream=True, response_format={"type": "text"}
-    )
-    body |= {"verbosity": "medium", "prompt_cache_retention": "24h", "prompt_cache_options": {}}
-    assert shared_sampling(body, "p") == ({}, None)
-
-
-@pytest.mark.parametrize(("cap", "expected"), [(None, 24), (9, 9), (100, 24)])
-def test_the_clients_max_tokens_only_lowers_a_stages_own(cap: int | None, expected: int) -> None:
-    sampling = stage_sampling({"max_tokens": 24, "temperature": 0}, {"temperature": 1}, cap)
-    assert sampling == {"max_tokens": expected, "temperature": 1}

@@ -9,21 +9,28 @@ import pytest
 from gateway.errors import ConfigError
 from launch.adapters.check import check_adapter
 from launch.base.lora_shapes import Base, describe_base
-from launch.base.names import same_model
-from launch.base.served_classes import served_by
-from tests.support.adapter_folders import GOOD, LAYOUT, Q, Shapes, adapter
-from tests.support.vllm_source import describe, registry
+from tests.support.adapter_folders import GOOD, LAYOUT, Shapes, adapter
 
 PREFIX = "base_model.model."
+
+
 HEAD: Shapes = {f"{PREFIX}lm_head.lora_A.weight": (8, 16), f"{PREFIX}lm_head.lora_B.weight": (48, 8)}
+
+
 SAVED_BESIDE: Shapes = {f"{PREFIX}lm_head.base_layer.weight": (48, 16)}
+
+
 EXPERT = f"{PREFIX}model.layers.0.mlp.experts"
+
+
 FUSED: Shapes = {
     f"{EXPERT}.base_layer.lora_A.weight": (32, 16),
     f"{EXPERT}.base_layer.lora_B.weight": (64, 32),
     f"{EXPERT}.lora_A.weight": (32, 32),
     f"{EXPERT}.lora_B.weight": (16, 32),
 }
+
+
 PARAMETERS: dict[str, object] = {
     "target_modules": None,
     "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
@@ -219,51 +226,3 @@ def test_base_whose_class_takes_no_lora_is_named(tmp_path: Path) -> None:
 def test_what_was_excluded_on_purpose_is_no_warning(tmp_path: Path) -> None:
     changes: dict[str, object] = {"target_modules": ["q_proj", "k_proj"], "exclude_modules": r".*\.k_proj"}
     assert check_adapter("naming", adapter(tmp_path / "a", GOOD, changes), base("llama")).warnings == ()
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (r"D:\models\SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"),
-        ("/c/hub/models--HuggingFaceTB--SmolLM2-135M-Instruct/snapshots/12ab", "SmolLM2-135M-Instruct"),
-        (r"C:\Users\x\models--Qwen--Qwen2.5-7B\snapshots\12ab", "Qwen/Qwen2.5-7B"),
-        ("/m/hub/Qwen/Qwen2___5-7B-Instruct/", "Qwen/Qwen2.5-7B-Instruct"),
-        ("unsloth/llama-3.2-1b-instruct-unsloth-bnb-4bit", "meta-llama/Llama-3.2-1B-Instruct"),
-        ("unsloth/Meta-Llama-3.1-8B-bnb-4bit", "meta-llama/Llama-3.1-8B"),
-        ("Qwen/Qwen2.5-7B-Instruct-AWQ", "Qwen/Qwen2.5-7B-Instruct"),
-        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "Qwen/Qwen2.5-7B-Instruct"),
-        ("./SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct"),
-    ],
-)
-def test_one_model_by_two_names(one: str, other: str, tmp_path: Path) -> None:
-    assert same_model(one, other)
-    on = describe_base("/base", other, {**LAYOUT, "vocab_size": 48})
-    folder = adapter(tmp_path / "a", GOOD, {"base_model_name_or_path": one})
-    assert check_adapter("naming", folder, on).warnings == ()
-
-
-@pytest.mark.parametrize(
-    ("one", "other"), [("Qwen/Qwen2.5-7B", "Qwen/Qwen2.5-7B-Instruct"), ("a/Llama-3-8B", "a/Llama-3.1-8B")]
-)
-def test_two_models_by_their_names(one: str, other: str) -> None:
-    assert not same_model(one, other)
-
-
-def test_table_of_classes_is_the_installed_engines() -> None:
-    known = registry()
-    names = [
-        "LlamaForCausalLM",
-        "Qwen2ForCausalLM",
-        "MistralForCausalLM",
-        "GptOssForCausalLM",
-        "GPT2LMHeadModel",
-    ]
-    for name in [*names, "Qwen2_5_VLForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration"]:
-        facts, served = describe(name, known), served_by({"architectures": [name]})
-        assert served is not None
-        assert served.takes_lora == facts["lora"]
-        assert served.vocabulary == (frozenset(facts["vocabulary"]) if facts["lora"] else None)
-        assert served.language == facts.get("language")
-        assert served.prefixes == facts.get("renames", {}).get("prefix", {})
-        assert served.fused_experts == ("experts" in facts)
-    assert Q.startswith(PREFIX)

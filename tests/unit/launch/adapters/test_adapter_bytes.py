@@ -5,12 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import pytest
-
 from gateway.errors import ConfigError
 from launch.adapters.check import check_adapter
-from launch.base.safetensors_header import BadHeader, read_header
-from tests.support.adapter_folders import BASE, GOOD, adapter, packed, weights
+from tests.support.adapter_folders import BASE, GOOD, adapter, weights
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -52,12 +49,3 @@ def test_configuration_with_any_bytes_changed_is_read_or_refused(tmp_path: Path)
             data[chance.randrange(len(data))] = chance.choice(b'"{}[]:,0123456789eE.-+*?()\\|^$ntf\xff')
         (folder / CONFIG).write_bytes(data)
         refusal(folder)
-
-
-def test_header_alone_is_read_or_refused(tmp_path: Path) -> None:
-    chance = random.Random(3)
-    file = tmp_path / "x.safetensors"
-    for _ in range(300):
-        file.write_bytes(packed(chance.randbytes(chance.randint(0, 64)), b""))
-        with pytest.raises(BadHeader):
-            read_header(file)

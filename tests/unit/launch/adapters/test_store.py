@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,6 @@ import pytest
 
 from gateway.errors import ConfigError
 from launch.adapters import check
-from launch.adapters import copy as adapter_copy
-from launch.adapters.copy import AdapterCopy
 from launch.adapters.store import AdapterStore
 from launch.machine.files import Origin, open_regular
 from tests.support.adapter_folders import BASE, GOOD, adapter, weights
@@ -73,48 +70,6 @@ def test_new_adapter_is_read_once_and_a_kept_one_beside_its_copy(
     with pytest.raises(pytest.fail.Exception):
         store.take("naming", source, BASE)
     assert [path.name for path in opened] == ["adapter_config.json", WEIGHTS]
-
-
-def test_source_that_grows_or_goes_while_it_is_read_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
-    begin = AdapterCopy.begin
-
-    def grow(copy: AdapterCopy, settings: bytes, size_bytes: int) -> None:
-        begin(copy, settings, size_bytes)
-        (source / WEIGHTS).write_bytes(weights(GOOD) + b"x")
-
-    monkeypatch.setattr(AdapterCopy, "begin", grow)
-    with pytest.raises(ConfigError, match="became longer while it was read"):
-        store.take("naming", source, BASE)
-    assert list((tmp_path / "kept").iterdir()) == []
-
-
-def test_disk_that_fills_while_the_copy_is_written_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(file: BinaryIO) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(adapter_copy, "_sync", full)
-    with pytest.raises(
-        ConfigError, match="cannot be copied: No space left on device; look at rights and disk"
-    ):
-        AdapterStore(tmp_path / "kept").take("naming", adapter(tmp_path / "one"), BASE)
-    assert list((tmp_path / "kept").iterdir()) == []
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
-def test_settings_of_any_encoding_are_kept_as_the_engine_reads_them(tmp_path: Path, encoding: str) -> None:
-    source, store = adapter(tmp_path / "one"), AdapterStore(tmp_path / "kept")
-    plain = store.take("naming", source, BASE)
-    text = (source / "adapter_config.json").read_text()
-    (source / "adapter_config.json").write_bytes(text.encode(encoding))
-    taken = store.take("naming", source, BASE)
-    assert (taken.path / "adapter_config.json").read_text("utf-8") == text
-    assert taken.id == plain.id
-    assert store.verify(taken.id)
 
 
 def test_copy_that_is_expected_by_now_is_not_removed(tmp_path: Path) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,69 +15,10 @@ import pytest
 
 from gateway.errors import ConfigError
 from launch.adapters.check import Adapter
-from launch.cli import main as cli
 from launch.cli.adapters import absolute_source, canary_percent, shadow_share
-from launch.cli.task_text import columns
 from launch.supervisor.lock import sole_launch
-from tests.fakes.plant import ROOT, Plant, PlantOptions, adapter_folder, plant
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        found = json.loads(self.out)
-        assert isinstance(found, dict)
-        return found
-
-
-@dataclass
-class Shell:
-    """A terminal beside a control plane."""
-
-    plant: Plant
-    capsys: pytest.CaptureFixture[str]
-
-    async def type(self, *arguments: str) -> Said:
-        state = str(self.plant.folder / "state")
-        return await asyncio.to_thread(run_cli, self.capsys, *arguments, "--state-dir", state)
-
-    def folder(self, task: str, content: str) -> str:
-        return str(adapter_folder(self.plant.folder / "adapters" / f"{task}-{content}", content))
-
-    async def add(self, task: str, content: str, *options: str) -> Said:
-        return await self.type("adapters", "add", task, self.folder(task, content), *options)
-
-
-def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
-    captured = capsys.readouterr()
-    return Said(int(caught.value.code or 0), captured.out, captured.err)
-
-
-Work = Callable[[Shell], Awaitable[None]]
-Run = Callable[..., None]
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a coroutine function beside a plant whose engine is ready, or with options of its own."""
-
-    def run(work: Work, options: PlantOptions | None = None, *, ready: bool = True) -> None:
-        async def main() -> None:
-            async with asyncio.timeout(60), plant(tmp_path, options) as made:
-                if ready:
-                    await made.until_state("ready")
-                await work(Shell(made, capsys))
-
-        asyncio.run(main())
-
-    return run
+from tests.fakes.plant import ROOT, Plant, PlantOptions
+from tests.unit.launch.cli.conftest import Run, Shell, run_cli
 
 
 def test_add_shows_stages_and_ends_with_what_requests_see(run: Run) -> None:
@@ -307,77 +245,6 @@ def test_failed_engine_is_named_as_the_reason(run: Run) -> None:
     run(work, options, ready=False)
 
 
-def test_tasks_against_the_configuration(run: Run) -> None:
-    async def work(shell: Shell) -> None:
-        same = await shell.type("tasks", "diff")
-        assert same.out == "commands changed nothing: every task is as the configuration has it\n"
-        (old,) = shell.plant.versions()
-        await shell.add("naming", "two", "--canary", "25")
-        await shell.add("extra", "x", "--system", "Say it.")
-        await shell.type("adapters", "remove", "other")
-        listed = (await shell.type("tasks", "list")).out
-        assert "changed by command" in listed
-        assert "added by command" in listed
-        assert "other   -" in listed
-        lines = (await shell.type("tasks", "diff")).out.splitlines()
-        assert [line.partition(",")[0] for line in lines if line[0] not in "+-"] == [
-            "extra",
-            "naming",
-            "other",
-        ]
-        assert "+ system: Say it." in lines
-        assert f"+ {old}: 75 % of the requests" in lines
-        assert lines[-1] == "+ removed"
-        said = await shell.type("tasks", "reset", "naming")
-        assert said.out.splitlines()[:2] == [
-            "naming is as the configuration has it",
-            f"naming: every request goes to {old}",
-        ]
-        refused = await shell.type("tasks", "reset", "extra")
-        assert (refused.code, "remove it instead" in refused.err) == (1, True)
-        assert (await shell.type("tasks", "reset", "other")).code == 0
-        assert [c["task"] for c in (await shell.type("tasks", "diff", "--json")).document["changes"]] == [
-            "extra"
-        ]
-        assert set((await shell.type("tasks", "list", "--json")).document["tasks"]) == {
-            "naming",
-            "other",
-            "extra",
-        }
-
-    run(work, PlantOptions(tasks={"naming": "one", "other": "o"}))
-
-
-def test_removed_task_of_the_configuration_can_come_back(run: Run) -> None:
-    async def work(shell: Shell) -> None:
-        said = await shell.type("adapters", "remove", "naming")
-        assert "`lora-gateway tasks reset naming` brings it back" in said.out
-
-    run(work)
-
-
-def test_what_the_configuration_names_is_kept_for_a_reset(run: Run) -> None:
-    """Removed or replaced by commands it is unloaded, but its copy on disk stays."""
-
-    async def work(shell: Shell) -> None:
-        made = shell.plant
-        kept = {*made.versions(), *made.versions("other")}
-        await shell.type("adapters", "remove", "other")
-        await shell.add("naming", "two")
-        await shell.add("naming", "three")
-        await made.until(lambda: not made.snapshot.retiring)
-        assert kept.isdisjoint(made.engine.loaded)
-        assert kept.isdisjoint(made.adapters.removed)
-        said = await shell.type("reload")
-        assert "loaded" not in said.out
-        for task in ("naming", "other"):
-            assert (await shell.type("tasks", "reset", task)).code == 0
-        assert kept <= set(made.engine.loaded)
-        await made.until(lambda: len(made.adapters.removed) == 2)  # what commands alone had brought
-
-    run(work, PlantOptions(tasks={"naming": "one", "other": "o"}))
-
-
 def test_reload_says_what_changed_and_what_waits(run: Run) -> None:
     async def work(shell: Shell) -> None:
         assert (await shell.type("reload")).out == "nothing is different\n"
@@ -516,10 +383,6 @@ def test_source_is_made_absolute_where_the_shell_stands(
     digest = "#sha256=" + "0" * 64
     assert absolute_source(f"mine{digest}") == f"{tmp_path}/mine{digest}"
     assert absolute_source("hf://org/name") == "hf://org/name"
-
-
-def test_columns_are_as_wide_as_their_widest() -> None:
-    assert columns(("A", "B"), [("long", "x"), ("s", "")]) == ["A     B", "long  x", "s"]
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,10 @@ from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError
 from launch.cli import main as cli
 from launch.cli.init import write_config
-from launch.planning import found_config
 from launch.planning.check import check
 from launch.planning.device_memory import DeviceMemory
 from launch.planning.findings import errors
-from launch.planning.found_config import CHECKOUT, OWN, default_config, demo_config
-from tests.fakes.plant import ROOT
+from launch.planning.found_config import OWN
 from tests.support.adapter_folders import LAYOUT, Q, Shapes, adapter, weights
 
 MODEL = {**LAYOUT, "vocab_size": 48, "max_position_embeddings": 512}
@@ -188,44 +186,3 @@ def test_command_says_what_comes_next_and_up_says_how_to_get_one(
     assert done.exit_code == 0
     assert "lora-gateway up --config c.yaml" in done.stdout
     assert isinstance(load_config(Path("c.yaml")), Config)
-
-
-def test_own_configuration_comes_before_a_checkouts_demo(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert default_config() == OWN
-    CHECKOUT.parent.mkdir(parents=True)
-    CHECKOUT.touch()
-    assert (default_config(), demo_config()) == (CHECKOUT, CHECKOUT)
-    OWN.touch()
-    assert (default_config(), demo_config()) == (OWN, CHECKOUT)
-
-
-def test_installed_demo_is_found_without_a_checkout(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert demo_config() == ROOT / CHECKOUT  # an editable install's own
-    here = tmp_path / "env" / "launch" / "planning" / "found_config.py"
-    monkeypatch.setattr(found_config, "__file__", str(here))
-    monkeypatch.setattr("launch.planning.found_config.sysconfig.get_path", lambda _: str(tmp_path / "env"))
-    placed = tmp_path / "env" / found_config.INSTALLED
-    placed.parent.mkdir(parents=True)
-    placed.touch()
-    assert demo_config() == placed
-
-
-def test_demo_is_packed_with_all_that_its_configuration_names() -> None:
-    import tomllib
-
-    packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
-    sources = {file.resolve() for patterns in packed.values() for one in patterns for file in ROOT.glob(one)}
-    demo = load_config(ROOT / CHECKOUT, {})
-    needed = [
-        ROOT / CHECKOUT,
-        ROOT / "configs/demo/clusters.jsonl",
-        ROOT / "configs/demo/concepts.schema.json",
-    ]
-    for task in demo.tasks.values():
-        needed += [task.adapter / "adapter_config.json", task.adapter / "adapter_model.safetensors"]
-    assert {file.resolve() for file in needed} <= sources
-    assert sum(file.stat().st_size for file in sources) < 25e6

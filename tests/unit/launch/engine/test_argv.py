@@ -16,8 +16,14 @@ from launch.engine.vllm_plugin import plugin as engine_plugin
 from launch.machine.hardware import has_slow_bfloat16
 
 LOCAL = Base("/models/base", "Base", 2, {})
+
+
 HUB = Base("owner/name", "owner/name", 2, {})
+
+
 CONCEPT = Adapter("concept", "concept@aaaaaaaaaaaa", Path("/adapters/a=1,2"), 8, 100)
+
+
 NAMING = Adapter("naming", "naming@bbbbbbbbbbbb", Path("/adapters/b"), 20, 100)
 
 

@@ -10,11 +10,14 @@ import pytest
 
 from gateway.errors import ConfigError, EngineFailure
 from launch.engine.canary import Subject, measure_base, prove_adapter, prove_mixed
-from launch.engine.repeats import FALSE_ALARM, MOST_ROUNDS, Repeats
 from launch.engine.scoring import Kept, Score
 
 POSITIONS = 64
+
+
 SUBJECT = Subject("tasks.naming.adapter", "/b", "naming@1", "Name it.")
+
+
 FLOOR = 0.08
 """What bfloat16 moves a log-probability by in a batch of another shape."""
 
@@ -27,6 +30,8 @@ def weights(seed: int, near: Score | None = None, by: float = 1.0) -> Score:
 
 
 BASE, NAMING = weights(1), weights(2)
+
+
 WEAK = weights(3, BASE, FLOOR)
 
 
@@ -105,19 +110,6 @@ def test_engine_that_never_repeats_itself_tells_what_is_larger_than_its_rounding
         assert prove(engine_of(NAMING, 1.0, seed=seed)).own.distance(NAMING) < 2 * FLOOR
         with pytest.raises(ConfigError, match="cannot be told from this engine's own rounding"):
             prove(engine_of(BASE, 1.0, seed=seed))
-
-
-def test_rounds_follow_from_how_often_an_answer_was_odd() -> None:
-    other = weights(9, BASE, FLOOR)
-    steady = Repeats([BASE] * 14)
-    assert (steady.odd_share, steady.rounds) == (1 / 16, 5)
-    steady.note([BASE] * 84)
-    assert steady.rounds == 3
-    for odd in range(8):
-        repeats = Repeats([BASE] * 8 + [other] * odd)
-        assert repeats.odd_share**repeats.rounds <= FALSE_ALARM * 1.001 or repeats.rounds == MOST_ROUNDS
-    assert Repeats([BASE, other, weights(10)]).rounds == MOST_ROUNDS
-    assert 0.5**MOST_ROUNDS <= FALSE_ALARM
 
 
 def test_no_more_is_asked_than_the_answer_takes() -> None:

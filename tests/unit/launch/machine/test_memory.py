@@ -30,3 +30,8 @@ def test_engine_without_a_card_is_measured_in_main_memory(monkeypatch: pytest.Mo
     assert where == "host"
     assert held is not None
     assert 1e6 < held <= tree_memory(os.getpid()).rss_bytes * 2
+
+
+def test_memory_is_read_in_bytes() -> None:
+    text = "5500-7fff ---p 00000000 00:00 0 [rollup]\nRss:     30 kB\nPss:     20 kB\nPss_Dirty:  9 kB\n"
+    assert read_rollup(text) == {"Rss": 30 * 1024, "Pss": 20 * 1024}

@@ -17,7 +17,7 @@ from launch.planning.check import Report, check
 from launch.planning.device_memory import DeviceMemory
 from launch.planning.findings import Finding
 from tests.support.adapter_folders import adapter
-from tests.unit.launch.planning.test_plan import small_model
+from tests.unit.launch.base.test_lookup import small_model
 
 MACHINE = DeviceMemory(False, "main memory", 24 * GIB, 20 * GIB, "a test")
 SIDES: dict[str, tuple[int, ...]] = {"model.layers.0.self_attn.q_proj.lora_A.weight": (8, 128)}

@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.adapters.check import ENGINE_RANKS
-from launch.base import lookup
-from launch.base.lookup import find_base, known_models, weigh
+from launch.base.lookup import known_models
 from launch.base.memory import (
     GIB,
     cache,
     default_block_size,
-    kv_bytes_per_token,
     slot_bytes,
     weight_bytes,
 )
 from launch.base.shape.counting import skeletons_of
 from launch.base.shape.kv_layout import Storing, lay_out
 from launch.base.shape.model_shape import ModelShape, shape_of
-from launch.base.shape.quantization import quantized_by
-from launch.cli.main import build_app
-from launch.planning.device_memory import DeviceMemory, main_memory, named_card
+from launch.planning.device_memory import DeviceMemory, named_card
 from launch.planning.findings import errors
 from launch.planning.inputs import Asked
 from launch.planning.plan import MemoryPlan
 from launch.planning.planner import plan_of
-from tests.support.adapter_folders import adapter, weights
 
-ROOT = Path(__file__).parents[4]
 QWEN = "Qwen/Qwen2.5-14B-Instruct"
+
+
 CARD_48 = named_card("48GB")
+
+
 MACHINE = DeviceMemory(False, "main memory", 24 * GIB, 20 * GIB, "a test")
+
+
 SMALL = {
     "hidden_size": 128,
     "intermediate_size": 256,
@@ -50,6 +47,8 @@ SMALL = {
     "max_position_embeddings": 2048,
     "torch_dtype": "bfloat16",
 }
+
+
 # What vLLM 0.32 allocated for models of this size with three slots of rank 16 and a cache of 64 MiB:
 # LoRA buffers in bytes, parameters in bytes, cache blocks.
 MEASURED: dict[str, tuple[dict[str, object], int, int, int]] = {
@@ -215,27 +214,6 @@ def test_tensor_parallel_splits_weights_cache_and_one_side_of_each_slot() -> Non
     assert any("attention heads" in text for text in found)
 
 
-def test_more_cards_than_key_value_heads_repeat_them() -> None:
-    shape = find_base("Qwen/Qwen2.5-7B-Instruct").shape  # four key-value heads
-    assert kv_bytes_per_token(shape, "auto", "bfloat16", 8) == kv_bytes_per_token(
-        shape, "auto", "bfloat16", 4
-    )
-
-
-def test_quantized_weights_are_smaller_and_the_slots_are_not() -> None:
-    plain, small = find_base(QWEN), find_base(f"{QWEN}-AWQ")
-    size = weigh(small, "float16", small.shape.quantization).size_bytes
-    assert size == pytest.approx(9.98e9, rel=0.01)
-    assert slot_bytes(plain.shape, 16, "bfloat16") == slot_bytes(small.shape, 16, "float16")
-    for method, most in (("fp8", 17e9), ("bitsandbytes", 12e9)):
-        assert weigh(plain, "bfloat16", quantized_by(method)).size_bytes < most
-
-
-def test_latent_attention_keeps_one_vector_a_token() -> None:
-    shape = find_base("deepseek-ai/DeepSeek-V2-Lite-Chat").shape
-    assert kv_bytes_per_token(shape, "auto", "bfloat16") == 27 * (512 + 64) * 2
-
-
 def test_extra_arguments_count() -> None:
     document = {"base": {"model": QWEN, "max_model_len": 8192}}
     extra = {"engine": {"extra_args": ["--kv-cache-dtype=fp8", "--max_num_seqs", "16", "--block-size", "32"]}}
@@ -267,123 +245,3 @@ def test_slots_that_main_memory_has_no_room_for_are_to_be_fewer() -> None:
     match = re.search(r"base\.max_loras: 2000: the engine needs .*; lower it to (\d+)", error)
     assert match is not None
     assert not errors(planned(MACHINE, kv_cache_gib=1, max_loras=int(match[1]), **base).findings)
-
-
-def small_model(folder: Path, dtype: str = "F32") -> Path:
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **SMALL}))
-    (folder / "model.safetensors").write_bytes(weights({"model.embed_tokens.weight": (1000, 128)}))
-    return folder
-
-
-def test_local_files_are_weighed_by_their_headers(tmp_path: Path) -> None:
-    source = find_base(str(small_model(tmp_path / "m")))
-    found = weigh(source, "bfloat16", None)
-    assert "headers of 1 safetensors" in found.known_from
-    assert found.size_bytes == 1000 * 128 * 2 + 24 * 2 * 128 * 2  # as bfloat16, the vocabulary filled up
-    index = {"metadata": {"total_size": 12345}, "weight_map": {"a": "model-1.safetensors"}}
-    (tmp_path / "m" / lookup.INDEX).write_text(json.dumps(index))
-    assert weigh(source, "bfloat16", None).size_bytes == 12345
-
-
-def test_config_alone_is_enough(tmp_path: Path) -> None:
-    file = small_model(tmp_path / "m") / "config.json"
-    (tmp_path / "m" / "model.safetensors").unlink()
-    assert "config.json" in weigh(find_base(str(file)), "bfloat16", None).known_from
-
-
-@pytest.mark.parametrize(
-    ("model", "expected"),
-    [
-        ("./none", "no such folder or config.json"),
-        ("not a name at all!", "is neither a folder"),
-        ("Qwen/Qwen2.5-14B-Instrukt", f"did you mean {QWEN}"),
-    ],
-)
-def test_unknown_base_says_what_to_give(model: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(model: str) -> Path:
-        raise ConfigError("base.model", model, "the hub cannot be reached")
-
-    monkeypatch.setattr("launch.base.locate.hub_config", unreachable)
-    with pytest.raises(ConfigError, match=re.escape(expected)):
-        find_base(model)
-
-
-def test_config_without_its_dimensions_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "config.json"
-    file.write_text('{"model_type": "bert"}')
-    with pytest.raises(ConfigError, match="has no hidden_size"):
-        find_base(str(file))
-
-
-@pytest.mark.parametrize(
-    ("size", "gib"), [("48GB", 47.52), ("47.5GiB", 47.5), ("24 gb", 23.76), ("80", 79.2), ("49140MiB", 47.51)]
-)
-def test_card_sizes(size: str, gib: float) -> None:
-    assert named_card(size).total_bytes / GIB == pytest.approx(gib, abs=0.01)
-
-
-@pytest.mark.parametrize("size", ["", "0GB", "much", "48TB", "-4GB"])
-def test_card_size_that_is_none(size: str) -> None:
-    with pytest.raises(ConfigError, match="--gpu-memory"):
-        named_card(size)
-
-
-def test_container_limit_counts(tmp_path: Path) -> None:
-    meminfo, limit = tmp_path / "meminfo", tmp_path / "max"
-    meminfo.write_text("MemTotal: 4096 kB\nMemAvailable: 2048 kB\n")
-    assert main_memory(meminfo, limit).total_bytes == 4096 * 1024
-    limit.write_text("max\n")
-    assert main_memory(meminfo, limit).total_bytes == 4096 * 1024
-    limit.write_text(f"{1024 * 1024}\n")
-    assert (main_memory(meminfo, limit).total_bytes, main_memory(meminfo, limit).free_bytes) == (
-        1 << 20,
-        1 << 20,
-    )
-
-
-def run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(build_app(), ["plan", *arguments])
-    return result.exit_code, result.output
-
-
-def test_command_needs_no_file_of_the_model_nor_of_its_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    for name in ("CONCEPT", "NAMING", "RELATIONSHIP", "ATTRIBUTE"):
-        monkeypatch.delenv(f"{name}_ADAPTER_PATH", raising=False)
-    code, text = run("-c", "configs/qwen2.5-14b.yaml", "--gpu-memory", "48GB")
-    assert code == 0, text
-    for expected in ("29.54", "35.64", "0.75 x 47.52 GiB", "not the weights alone", "relationship", "3.3"):
-        assert re.search(expected.replace(" ", r"\s[\s│]*"), text), expected
-
-
-def test_command_prints_json_and_fails_where_it_does_not_fit() -> None:
-    code, text = run("--base", QWEN, "--gpu-memory", "24GB", "--max-model-len", "4096", "--json")
-    assert code == 2
-    found = json.loads(text)
-    assert found["rows"][0]["size_bytes"] == 2 * found["parameters"]
-    assert found["findings"][0]["level"] == "error"
-
-
-def test_command_reads_an_adapter_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small_model(tmp_path / "m")
-    side: dict[str, tuple[int, ...]] = {
-        "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": (8, 128)
-    }
-    side["base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"] = (128, 8)
-    adapter(tmp_path / "a", side)
-    file = tmp_path / "c.yaml"
-    file.write_text(
-        f"base: {{model: {model}}}\ntasks: {{one: {{adapter: {tmp_path}/a}}, two: {{adapter: none}}}}\n"
-    )
-    code, text = run("-c", str(file), "--gpu-memory", "1GB", "--json", "--max-model-len", "1024")
-    one, two = json.loads(text)["adapters"]
-    assert (one["rank"], one["known"]) == (8, "header")
-    assert (two["rank"], two["known"]) == (16, "allowance")
-    assert code in (0, 2)
-
-
-def test_command_refuses_an_impossible_option() -> None:
-    result = CliRunner().invoke(build_app(), ["plan", "--base", QWEN, "--gpu-memory-utilization", "7"])
-    assert isinstance(result.exception, ConfigError)
-    assert "--gpu-memory-utilization" in str(result.exception)

@@ -3,54 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from gateway.errors import ConfigError
 from launch.adapters.check import check_adapter
 from launch.base.lora_shapes import describe_base
 from launch.training.batches import hold_out
-from launch.training.command import report_of, train_command
 from launch.training.examples import Example, ExampleFile
-from launch.training.output import check_output
-from launch.training.trainer import Training, TrainResult, base_of, examples_of, prepare, system_of, train
+from launch.training.trainer import Training, base_of, examples_of, prepare, system_of, train
 from tests.fakes.tiny_base import build_tiny_base
+from tests.unit.launch.training.conftest import write_data
 
-ROOT = Path(__file__).parents[4]
 QUICK = {"steps": 80, "batch": 8, "peak_rate": 0.02, "rank": 4}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_base(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_data(tmp_path / "colour.jsonl")
-
-
-def write_data(path: Path, *more: str) -> Path:
-    lines = [
-        json.dumps({"prompt": f"colour of thing{number}", "answer": "red" if number % 2 else "green"})
-        for number in range(40)
-    ]
-    path.write_text("\n".join([*lines, *more]) + "\n", encoding="utf-8")
-    return path
 
 
 def asked(base: Path, data: Path, output: Path, **more: object) -> Training:
     return Training("colour", output, str(base), data, **{**QUICK, **more})  # type: ignore[arg-type]
-
-
-# -- refused before anything is loaded -------------------------------------------------------------
 
 
 def test_a_broken_line_is_refused_with_its_number_before_the_base_is_loaded(
@@ -92,19 +62,6 @@ def test_a_base_without_a_chat_template_is_refused(data: Path, tmp_path: Path) -
         prepare(asked(bare, data, tmp_path / "out"))
 
 
-def test_an_output_folder_with_anything_else_is_never_replaced(tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("precious", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"holds mine\.txt"):
-        check_output(tmp_path)
-    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"holds mine\.txt"):
-        check_output(tmp_path)
-    with pytest.raises(ConfigError, match="is a file"):
-        check_output(tmp_path / "mine.txt")
-    (tmp_path / "mine.txt").unlink()
-    check_output(tmp_path)
-
-
 def test_the_system_prompt_is_the_options_the_datas_or_the_demos() -> None:
     with_own = ExampleFile(Path("d"), [Example("p", "a")], [1], "Own.")
     without = ExampleFile(Path("d"), [Example("p", "a")], [1])
@@ -126,9 +83,6 @@ def test_what_is_held_out_depends_on_the_prompt_alone() -> None:
     turned = examples[::-1]
     assert {turned[at].prompt for at in hold_out(turned, 0.1)} == prompts
     assert hold_out(examples[:19], 0.1) == hold_out(examples, 0) == frozenset()
-
-
-# -- a real training of a tiny model ---------------------------------------------------------------
 
 
 def test_training_leaves_an_adapter_that_the_intake_takes(base: Path, data: Path, tmp_path: Path) -> None:
@@ -175,39 +129,3 @@ def test_peft_reads_the_adapter(base: Path, data: Path, tmp_path: Path) -> None:
     ids = tokenizer("[user] colour of thing3 [assistant]", return_tensors="pt")
     answer = model.generate(**ids, max_new_tokens=4, do_sample=False)[0][ids["input_ids"].shape[1] :]
     assert tokenizer.decode(answer).split() == ["red", "[end]"]
-
-
-def test_the_command_ends_with_the_next_one(base: Path, data: Path, tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(train_command)
-    options = ["--task", "colour", "--data", str(data), "--base", str(base), "--system", "say it"]
-    ran = CliRunner().invoke(app, [*options, "--output", str(tmp_path / "out"), "--steps", "3"])
-    assert ran.exit_code == 0, ran.output
-    assert ran.output.splitlines()[-1] == (
-        f"next: lora-gateway adapters add colour {tmp_path / 'out'} --system 'say it'"
-    )
-
-
-def test_a_stopped_training_says_what_is_kept() -> None:
-    result = TrainResult(None, 7, 0.5, 56, 1.5, 0, None, None, True)
-    text = report_of(Training("colour", Path("out")), result)
-    assert text.startswith("stopped; the adapter as it was then is kept in out: 7 steps")
-    assert text.endswith("next: lora-gateway adapters add colour out")
-
-
-def test_ctrl_c_keeps_what_was_learned_and_says_so(base: Path, data: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    options = ["--task", "colour", "--data", str(data), "--base", str(base), "--output", str(output)]
-    command = [sys.executable, "-m", "launch.train_lora", *options, "--steps", "1000000"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            if line.startswith("step 3 "):
-                break
-        child.send_signal(signal.SIGINT)
-        rest = child.stdout.read()
-    assert child.returncode == 130
-    assert f"stopped; the adapter as it was then is kept in {output}" in rest
-    assert json.loads((output / "training.json").read_text(encoding="utf-8"))["stopped"] is True

@@ -1,4 +1,4 @@
-"""What of `/v1/messages` and `/v1/responses` a fallback is asked in a chat, and what is not asked."""
+"""Which requests a fallback can be asked in a chat."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from gateway.dialects.responses.dialect import RESPONSES
 from gateway.relay.fallback.policy import ASKED, KEPT_BACK, Unable, question
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
 SAID: Any = [{"role": "user", "content": "cat"}]
 
 

@@ -28,13 +28,14 @@ from launch.planning.findings import errors
 from launch.planning.inputs import Asked
 from launch.planning.plan import MemoryPlan
 from launch.planning.planner import plan_of
+from tests.unit.launch.base.shape.conftest import ALLOCATED, ROWS, SIZES
 
-ROWS = {
-    row["name"]: row
-    for row in map(json.loads, Path(__file__).with_name("bases.jsonl").read_text().splitlines())
-}
 CARD = named_card("100000GiB")
+
+
 USUAL = named_card("80GB")
+
+
 MIXTURE = {
     "model_type": "remote_moe",
     "architectures": ["RemoteMoeForCausalLM"],
@@ -45,96 +46,6 @@ MIXTURE = {
     "vocab_size": 32000,
     "ffn_dim": 4096,
 }
-SIZES: dict[str, Any] = {
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "vocab_size": 1000,
-    "max_position_embeddings": 32768,
-    "torch_dtype": "bfloat16",
-}
-# What vLLM 0.32 allocated on the CPU for small models of these kinds with three slots of rank 16, 64 MiB of
-# cache, requests of 16,384 tokens, batches of 2,048: LoRA buffers in bytes, cache blocks, requests at once.
-ALLOCATED: dict[str, tuple[dict[str, Any], int, int, float]] = {
-    "five layers in six with a window": (
-        {
-            "model_type": "gemma3_text",
-            "num_hidden_layers": 12,
-            "sliding_window": 512,
-            "sliding_window_pattern": 6,
-        },
-        2359296,
-        1024,
-        4.394849785407725,
-    ),
-    "all layers with a window": (
-        {"model_type": "mistral", "num_hidden_layers": 2, "sliding_window": 4096},
-        393216,
-        1024,
-        20.897959183673468,
-    ),
-    "experts whose gate and up share an A": (
-        {
-            **{
-                "model_type": "gpt_oss",
-                "num_hidden_layers": 4,
-                "num_local_experts": 4,
-                "num_experts_per_tok": 2,
-            },
-            "sliding_window": 128,
-            "layer_types": ["sliding_attention", "full_attention"] * 2,
-        },
-        1967616,
-        1024,
-        7.013698630136986,
-    ),
-    "Mamba in three layers of four, experts in every second": (
-        {
-            **{"model_type": "jamba", "num_hidden_layers": 8, "attn_layer_period": 4, "attn_layer_offset": 2},
-            **{
-                "expert_layer_period": 2,
-                "expert_layer_offset": 1,
-                "num_experts": 4,
-                "num_experts_per_tok": 2,
-            },
-            **{"mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2, "mamba_dt_rank": 8},
-            "use_mamba_kernels": False,
-        },
-        3713280,
-        1024,
-        7.641791044776119,
-    ),
-    "Mamba-2 in three layers of four, and experts": (
-        {
-            **{"model_type": "granitemoehybrid", "num_hidden_layers": 8, "num_local_experts": 4},
-            **{
-                "num_experts_per_tok": 2,
-                "shared_intermediate_size": 256,
-                "mamba_n_heads": 8,
-                "mamba_d_head": 32,
-            },
-            **{"mamba_n_groups": 1, "mamba_d_state": 64, "mamba_d_conv": 4, "mamba_expand": 2},
-            "layer_types": (["mamba"] * 3 + ["attention"]) * 2,
-        },
-        6006528,
-        341,
-        6.5576923076923075,
-    ),
-}
-
-
-SHARED = {"model_type": "zamba2", "architectures": ["Zamba2ForCausalLM"], "torch_dtype": "bfloat16"}
-
-
-@pytest.fixture(scope="module")
-def skeletons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Skeleton]:
-    """Of every base here, by one process."""
-    configs = {name: row["config"] for name, row in ROWS.items()}
-    configs |= {name: {**SIZES, **more} for name, (more, *_) in ALLOCATED.items()}
-    configs |= {"shared": SHARED, "hears": {"model_type": "phi4_multimodal", "architectures": ["Phi4"]}}
-    return dict(zip(configs, skeletons_of(list(configs.values())), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -171,21 +82,6 @@ def test_no_base_is_refused(name: str, skeletons: dict[str, Skeleton], tmp_path:
     assert not errors(plan.findings)
     assert plan.rows[0].size_bytes > 0
     assert plan.slot_bytes > 0
-
-
-def test_a_block_that_stands_in_many_layers_has_a_cache_in_each(skeletons: dict[str, Skeleton]) -> None:
-    blocks = skeletons["shared"].settings["layers_block_type"]
-    assert isinstance(blocks, list)
-    [attention] = [cache for cache in shape_of(SHARED, skeletons["shared"]).caches if cache.kind == "full"]
-    assert attention.layers == blocks.count("hybrid") > 1
-
-
-def test_a_tower_is_not_part_of_the_text_model(skeletons: dict[str, Skeleton]) -> None:
-    hears = {"model_type": "phi4_multimodal", "architectures": ["Phi4"], "torch_dtype": "bfloat16"}
-    shape = shape_of(hears, skeletons["hears"])
-    assert kv_bytes_per_token(shape, "auto", "bfloat16") == 32 * 2 * 8 * 96 * 2
-    layer = 3072 * (3072 + 2 * 768) + 3072 * 3072 + 3 * 3072 * 8192 + 2 * 3072
-    assert shape.parameters == 32 * layer + 3072 + 2 * 200064 * 3072
 
 
 @pytest.mark.parametrize("kind", ALLOCATED)

@@ -6,19 +6,27 @@ from typing import Any
 
 import pytest
 
-from launch.base.shape.module_names import as_names
 from launch.base.shape.quantization import cache_type, read_quantization
 from launch.base.shape.skeleton import Part
 
 LAYERS = (0, 1, 2)
+
+
 MATRIX = Part("model.layers.{}.mlp.down_proj", "linear", (256, 128), LAYERS)
-QUERY = Part("model.layers.{}.self_attn.q_proj", "linear", (128, 128), LAYERS)
+
+
 EXPERTS = Part("model.layers.{}.mlp.experts.gate_up_proj", "experts", (4, 512, 128), LAYERS)
+
+
 GROUP = {
     "weights": {"num_bits": 4, "group_size": 128, "type": "int", "symmetric": True},
     "targets": ["Linear"],
 }
+
+
 NVFP4 = {"weights": {"num_bits": 4, "group_size": 16, "type": "float"}, "targets": ["Linear"]}
+
+
 BITS: list[tuple[dict[str, Any], float]] = [
     ({"quant_method": "fp8", "weight_block_size": [128, 128]}, 8 + 32 / 128**2),
     ({"quant_method": "fp8", "activation_scheme": "static"}, 8),
@@ -68,34 +76,6 @@ def test_mxfp4_is_of_the_experts_alone() -> None:
     scheme = found.scheme(EXPERTS, 1)
     assert scheme is not None
     assert scheme.bits == 4.25
-
-
-@pytest.mark.parametrize(
-    ("name", "left_out"),
-    [
-        ("lm_head", []),
-        ("self_attn", [0, 1, 2]),
-        ("model.layers.1", [1]),
-        ("model.layers.1.self_attn", [1]),
-        ("model.layers.1*", [1]),
-        ("model.language_model.layers.2.self_attn*", [2]),
-        ("language_model.model.layers.0.*", [0]),
-        ("model.layers.*.self_attn", [0, 1, 2]),
-        ("*self_attn*", [0, 1, 2]),
-        ("re:.*self_attn.*", [0, 1, 2]),
-        (r"re:^model\.layers\.(0|2)\..*", [0, 2]),
-        ("re:(", []),
-        ("model.layers.10.self_attn", []),
-    ],
-)
-def test_a_name_leaves_out_what_it_means(name: str, left_out: list[int]) -> None:
-    names = as_names([name])
-    assert [layer for layer in LAYERS if names.match(QUERY.name, layer)] == left_out
-
-
-def test_an_expert_named_alone_stands_for_all() -> None:
-    assert as_names([r"re:.*mlp\.experts\.0\.up_proj"]).match(EXPERTS.name, 0)
-    assert not as_names([r"re:.*mlp\.(gate|up|down)_proj.*"]).match(EXPERTS.name, 0)
 
 
 def test_layers_of_their_own_bits() -> None:

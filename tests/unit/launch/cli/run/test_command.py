@@ -1,4 +1,4 @@
-"""`lora-gateway run`: lines to requests, answers to lines, and a run that goes on where it ended."""
+"""`lora-gateway run` as a whole: a run that goes on where it ended."""
 
 from __future__ import annotations
 
@@ -11,169 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import pytest
 
-from gateway.errors import ConfigError
-from launch.cli.run.input_lines import BadLine, Request, read_request
-from launch.cli.run.output import Kept
-from launch.cli.run.requests import FAULTY_ATTEMPTS, Gateway
-from launch.cli.run.results import Outcome, answered, unanswered
+from launch.cli.run.input_lines import Request
+from launch.cli.run.requests import Gateway
+from launch.cli.run.results import Outcome
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import Stack, stack
 
 ROOT = Path(__file__).parents[5]
+
+
 Document = dict[str, object]
-TERMS = {"id": "fruit", "terms": ["apple", {"term": "pear", "gloss": "a fruit"}]}
-
-
-def user(text: str) -> Document:
-    return {"model": "m", "messages": [{"role": "user", "content": text}]}
-
-
-@pytest.mark.parametrize(
-    ("line", "path", "body", "custom_id"),
-    [
-        ("plain words", "/v1/chat/completions", user("plain words"), None),
-        ('"a string"', "/v1/chat/completions", user("a string"), None),
-        ("[1, 2]", "/v1/chat/completions", user("[1,2]"), None),
-        ("17", "/v1/chat/completions", user("17"), None),
-        (json.dumps(TERMS), "/v1/chat/completions", user(json.dumps(TERMS, separators=(",", ":"))), "fruit"),
-        (
-            '{"messages": [], "seed": 1, "model": "x"}',
-            "/v1/chat/completions",
-            {"model": "m", "messages": [], "seed": 1},
-            None,
-        ),
-        ('{"prompt": "p", "id": 7}', "/v1/completions", {"model": "m", "prompt": "p"}, "7"),
-        (
-            '{"input": ["a"], "max_tokens": 3}',
-            "/v1/chat/completions",
-            {**user('["a"]'), "max_tokens": 3},
-            None,
-        ),
-        (
-            '{"custom_id": "c", "url": "/v1/embeddings", "body": {"model": "x", "input": "t"}}',
-            "/v1/embeddings",
-            {"model": "m", "input": "t"},
-            "c",
-        ),
-    ],
-)
-def test_line_becomes_a_request(line: str, path: str, body: Document, custom_id: str | None) -> None:
-    request = read_request(3, f"{line}\n".encode(), "m")
-    assert (request.path, json.loads(request.body), request.custom_id) == (path, body, custom_id)
-    assert request.id.startswith("run-3-")
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        (b'{"a": ', "not valid JSON"),
-        (b"\xff\xfe", "not UTF-8"),
-        (b'{"messages": [], "stream": true}', "stream"),
-        (b'{"url": "/v1/chat/completions", "body": 3}', "no object"),
-        (b'{"url": "/v1/images", "body": {}}', "known here"),
-    ],
-)
-def test_bad_line_is_refused(line: bytes, says: str) -> None:
-    with pytest.raises(BadLine, match=says):
-        read_request(1, line, "m")
-
-
-def test_request_is_another_with_another_line_or_model() -> None:
-    one = read_request(1, b"cat\n", "m")
-    assert read_request(1, b"  cat \r\n", "m").digest == one.digest
-    assert read_request(1, b"dog\n", "m").digest != one.digest
-    assert read_request(1, b"cat\n", "n").digest != one.digest
-
-
-def completion(*contents: object) -> bytes:
-    choices = [{"message": {"content": content}, "finish_reason": "stop"} for content in contents]
-    return json.dumps({"choices": choices, "model": "m@1", "usage": {"total_tokens": 3}}).encode()
-
-
-@pytest.mark.parametrize(
-    ("body", "output"),
-    [
-        (completion("Paris"), "Paris"),
-        (completion('{"a": 1}'), {"a": 1}),
-        (completion("{no json"), "{no json"),
-        (completion("a", "b"), ["a", "b"]),
-        (completion(None), {"content": None}),
-        (b'{"choices": [{"text": "t", "finish_reason": "length"}]}', "t"),
-    ],
-)
-def test_answer_becomes_an_output(body: bytes, output: object) -> None:
-    outcome = answered(read_request(1, b"x", "m"), 200, body)
-    record = json.loads(outcome.data)
-    assert (record["output"], record["error"], outcome.reason) == (output, None, "")
-    assert outcome.data.count(b"\n") == 1
-
-
-def test_failures_say_why() -> None:
-    request = read_request(1, b"x", "m")
-    refused = answered(request, 400, b'{"error": {"message": "too long", "code": "c", "param": "p"}}')
-    assert refused.reason == "400 c: too long"
-    assert json.loads(refused.data)["error"] == {
-        "status": 400,
-        "message": "too long",
-        "code": "c",
-        "param": "p",
-    }
-    assert answered(request, 502, b"<html>").reason == "502 <html>"
-    assert answered(request, 200, b"{}").reason == "the answer is not as it should be"
-    assert unanswered(request, "gone").reason == "gone"
-
-
-def test_openai_line_has_openais_result() -> None:
-    line = b'{"custom_id": "c", "url": "/v1/completions", "body": {}}'
-    good = json.loads(answered(read_request(1, line, "m"), 200, completion("x")).data)
-    assert (good["custom_id"], good["response"]["status_code"], good["error"]) == ("c", 200, None)
-    bad = json.loads(answered(read_request(1, line, "m"), 404, b'{"error": {"message": "no"}}').data)
-    assert bad["response"] == {"status_code": 404, "body": {"error": {"message": "no"}}}
-
-
-def outcome_of(number: int, *, good: bool = True) -> tuple[Outcome, str]:
-    request = read_request(number, b"line %d" % number, "m")
-    return answered(request, 200 if good else 400, completion(f"answer {number}")), request.digest
-
-
-def test_results_are_kept_in_the_inputs_order(tmp_path: Path) -> None:
-    output = tmp_path / "out.jsonl"
-    with Kept(output) as kept:
-        for number in (5, 1, 3):
-            kept.add(*outcome_of(number, good=number != 3))
-    with (tmp_path / "out.jsonl.part").open("ab") as part:
-        part.write(b'{"id": "run-2-')  # killed while it wrote
-    with Kept(output) as kept:
-        assert [kept.done(number) for number in range(7)] == [False, True, False, False, False, True, False]
-        assert kept.has(3)
-        kept.add(*outcome_of(3))
-        kept.finish()
-    assert [json.loads(line)["output"] for line in output.read_text().splitlines()] == [
-        "answer 1",
-        "answer 3",
-        "answer 5",
-    ]
-    assert list(tmp_path.iterdir()) == [output]
-    with Kept(output) as kept:  # lines were added to the input
-        assert not kept.in_part
-        kept.add(*outcome_of(2))
-        kept.finish()
-    assert [json.loads(line)["output"][-1] for line in output.read_text().splitlines()] == list("1235")
-
-
-def test_output_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    output = tmp_path / "out.jsonl"
-    output.write_text('{"id": "mine"}\n')
-    with pytest.raises(ConfigError, match="holds something else"):
-        Kept(output)
-    assert output.read_text() == '{"id": "mine"}\n'
-
-
-def test_two_runs_do_not_share_an_output(tmp_path: Path) -> None:
-    with Kept(tmp_path / "out"), pytest.raises(ConfigError, match="another run"):
-        Kept(tmp_path / "out")
 
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -193,40 +41,6 @@ async def asked(
         return [outcome async for _, outcome in gateway.outcomes(requests)], pauses
     finally:
         await gateway.close()
-
-
-@pytest.mark.parametrize("status", [429, 503])
-def test_busy_gateway_is_asked_again_when_it_says(status: int) -> None:
-    answers = [httpx.Response(status, headers={"retry-after": "7"}), httpx.Response(status), None]
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        assert request.headers["authorization"] == "Bearer k"
-        return answers.pop(0) or httpx.Response(200, content=completion("x"))
-
-    ((outcome,), pauses) = asyncio.run(asked(handler, [read_request(1, b"x", "m")]))
-    assert not outcome.reason
-    assert 7 <= pauses[0] < 9
-    assert 2 <= pauses[1] < 3
-
-
-@pytest.mark.parametrize(
-    ("status", "attempts"), [(400, 1), (404, 1), (502, FAULTY_ATTEMPTS), (503, 5), (None, 5)]
-)
-def test_attempts_are_bounded_by_what_went_wrong(status: int | None, attempts: int) -> None:
-    calls: list[httpx.Request] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        calls.append(request)
-        if status is None:
-            raise httpx.ConnectError("refused")
-        return httpx.Response(status, json={"error": {"message": "no"}})
-
-    ((outcome,), _) = asyncio.run(asked(handler, [read_request(1, b"x", "m")]))
-    assert outcome.reason
-    assert len(calls) == attempts
-
-
-# The command itself, against a gateway.
 
 
 async def run(

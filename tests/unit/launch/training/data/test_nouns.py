@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import ConfigError
-from launch.training.batches import Sample, batches_by_length, learning_rate
 from launch.training.data.nouns import (
     Split,
     Task,
@@ -24,16 +22,14 @@ from launch.training.data.nouns import (
     split_task,
     training_examples,
 )
-from launch.training.data.wordnet import DEFAULT_FOLDER, WordNet, parse_synset, read_wordnet
+from launch.training.data.wordnet import DEFAULT_FOLDER, WordNet, read_wordnet
 from launch.training.evaluate import read_held_out
 from launch.training.scores import parse_groups
 
 CLUSTERS = Path(__file__).parents[5] / "configs" / "demo" / "clusters.jsonl"
+
+
 TASKS: tuple[Task, ...] = ("concept", "naming")
-LINE = (
-    "02801938 06 n 02 basket 0 handbasket 0 002 @ 03094503 n 0000 ~ 02800000 n 0000 "
-    '| a container that is usually woven (and has handles); "a basket of eggs"  '
-)
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +42,6 @@ def net() -> WordNet:
 @pytest.fixture(scope="module")
 def splits(net: WordNet) -> dict[Task, Split]:
     return {task: split_task(task, net, CLUSTERS) for task in TASKS}
-
-
-def test_a_synset_is_read_with_its_names_counts_relations_and_definition() -> None:
-    synset = parse_synset(LINE, {("basket", 6, 0): 5})
-    assert synset.lemmas == ("basket", "handbasket")
-    assert synset.counts == (5, 0)
-    assert (synset.hypernyms, synset.hyponyms) == (("03094503",), ("02800000",))
-    assert synset.definition == "a container that is usually woven"
-
-
-def test_a_missing_wordnet_is_named_with_its_mend(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="wordnet-base"):
-        read_wordnet(tmp_path)
 
 
 def test_shorten_keeps_the_first_clause_and_no_hanging_word() -> None:
@@ -144,21 +127,3 @@ def test_sample_clusters_are_well_formed() -> None:
     assert 6 <= len(clusters) <= 8
     assert len({cluster["id"] for cluster in clusters}) == len(clusters)
     assert len(cluster_terms(CLUSTERS)) == sum(len(cluster["terms"]) for cluster in clusters)
-
-
-def test_learning_rate_warms_up_and_ends_low() -> None:
-    rates = [learning_rate(step / 100, 1.0) for step in range(101)]
-    assert rates[0] < 0.1
-    assert max(rates) == pytest.approx(1.0, abs=0.01)
-    assert rates[-1] == pytest.approx(0.03)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-
-
-def test_batches_hold_samples_of_like_length_and_each_once() -> None:
-    rng = random.Random(0)
-    samples = [Sample([at] * rng.randint(1, 90), 1) for at in range(80)]
-    batches = list(batches_by_length(iter(samples), 4))
-    assert sorted(sample.ids[0] for batch in batches for sample in batch) == list(range(80))
-    assert all(len(batch) == 4 for batch in batches)
-    spread = [max(len(s.ids) for s in batch) - min(len(s.ids) for s in batch) for batch in batches]
-    assert sum(spread) / len(spread) < 25

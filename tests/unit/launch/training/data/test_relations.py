@@ -11,11 +11,8 @@ import pytest
 from launch.training.data.attributes import (
     AttributeSplit,
     attribute_held_out,
-    attribute_split,
     attribute_training,
-    terms_of,
 )
-from launch.training.data.nouns import leaks
 from launch.training.data.relations import (
     RELATIONS,
     Pair,
@@ -25,39 +22,13 @@ from launch.training.data.relations import (
     relation_split,
     relation_training,
 )
-from launch.training.data.wordnet import DEFAULT_FOLDER, WordNet, parse_synset, read_adjectives, read_wordnet
+from launch.training.data.wordnet import WordNet
 from launch.training.evaluate import read_held_out
-
-LINE = (
-    "01210854 00 a 02 heavy(p) 0 weighty 1 004 = 05026843 n 0000 & 01211296 a 0000 ! 01213306 a 0101 "
-    "+ 05026843 n 0101 | of comparatively great physical weight or density  "
-)
-
-
-@pytest.fixture(scope="module")
-def nets() -> tuple[WordNet, WordNet]:
-    if not (DEFAULT_FOLDER / "data.adj").is_file():
-        pytest.skip("WordNet is not installed (wordnet-base)")
-    return read_wordnet(), read_adjectives()
 
 
 @pytest.fixture(scope="module")
 def relations(nets: tuple[WordNet, WordNet]) -> RelationSplit:
     return relation_split(*nets)
-
-
-@pytest.fixture(scope="module")
-def attributes(nets: tuple[WordNet, WordNet]) -> AttributeSplit:
-    return attribute_split(*nets)
-
-
-def test_an_adjective_is_read_with_its_pointers_and_without_its_position() -> None:
-    synset = parse_synset(LINE, {("heavy", 0, 0): 9})
-    assert synset.lemmas == ("heavy", "weighty")
-    assert synset.counts == (9, 0)
-    pointers = [(link.symbol, link.part, link.source_word, link.target_word) for link in synset.links]
-    assert pointers == [("=", "n", 0, 0), ("&", "a", 0, 0), ("!", "a", 1, 1), ("+", "n", 1, 1)]
-    assert synset.hypernyms == ()
 
 
 def test_a_pair_turned_has_the_inverse_relation() -> None:
@@ -99,23 +70,6 @@ def test_no_pair_has_two_relations(relations: RelationSplit) -> None:
     for example in relation_training(relations, 7):
         answers.setdefault(example.prompt, set()).add(example.answer)
     assert all(len(found) == 1 for found in answers.values())
-
-
-def test_no_held_out_adjective_is_trained(attributes: AttributeSplit) -> None:
-    trained = {lemma for one in attributes.train for lemma in one.synset.lemmas}
-    for example in read_held_out("attribute", None):
-        assert example.prompt.partition(":")[0] not in trained
-
-
-def test_an_attribute_is_never_given_away_by_its_prompt(attributes: AttributeSplit) -> None:
-    for one in attributes.train + attributes.held_out:
-        assert not leaks(one.noun.lemmas, one.synset.definition)
-        assert not any(leaks(one.noun.lemmas, term) for term in terms_of(one))
-
-
-def test_a_measured_attribute_was_trained(attributes: AttributeSplit) -> None:
-    trained = {example.answer for example in attribute_training(attributes, 7)}
-    assert all(example.answer in trained for example in read_held_out("attribute", None))
 
 
 @pytest.mark.usefixtures("nets")

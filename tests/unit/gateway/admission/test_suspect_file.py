@@ -1,0 +1,49 @@
+"""What workers tell each other of suspects, by a file that may be broken."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.admission.suspect_file import SuspectFile
+from tests.unit.gateway.admission.test_death_guard import BODY, guard, snapshot, suspecting
+
+
+def test_a_broken_file_knows_nothing_and_is_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "suspects.json").write_bytes(b'{"half')
+    one = guard(tmp_path)
+    assert not one.watches()
+    one.fell("one", BODY, answered=True)
+    one.heard(snapshot("one"))
+    assert SuspectFile(tmp_path).changed() is not None
+    assert guard(tmp_path).watches()
+
+
+def test_where_nothing_can_be_written_the_process_still_knows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = guard(tmp_path / "missing")
+    one.fell("one", BODY, answered=True)
+    one.heard(snapshot("one"))
+    assert one.verdict(BODY) == "suspect"
+    assert "cannot be written down" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_turn_that_another_worker_has_is_waited_for(tmp_path: Path) -> None:
+    mine, other = suspecting(tmp_path, b"a", b"b"), guard(tmp_path)
+    theirs = SuspectFile(tmp_path).try_turn()
+    assert theirs is not None
+    assert mine.watches()
+    assert other.watches()
+    waiting = asyncio.create_task(other.admit((b"b",)))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    os.close(theirs)
+    turn = await waiting
+    assert turn is not None
+    turn.give_back()

@@ -1,0 +1,62 @@
+"""Where contents stand: for their owner alone, swept of what a kill left, and one runner at a time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.batches.folder import STRAY_AFTER_S, Folder
+
+OLD_S = STRAY_AFTER_S + 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    made = Folder(tmp_path)
+    made.make()
+    return made
+
+
+def test_folders_and_uploads_are_readable_by_their_owner_alone(folder: Folder) -> None:
+    path, handle = folder.begin_upload()
+    os.close(handle)
+    for one in (folder.root, path.parent, folder.content("x").parent):
+        assert one.stat().st_mode & 0o777 == 0o700
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_upload_comes_into_its_place(folder: Folder) -> None:
+    path, handle = folder.begin_upload()
+    os.write(handle, b"content")
+    os.close(handle)
+    folder.keep_upload(path, "file-1")
+    assert folder.content("file-1").read_bytes() == b"content"
+    assert not path.exists()
+    folder.remove("file-1")
+    folder.remove("file-1")  # it may be gone already
+    assert not folder.content("file-1").exists()
+
+
+def test_sweep_takes_old_strays_alone(folder: Folder) -> None:
+    now = 1e9
+    for name, age_s in (("known", OLD_S), ("stray", OLD_S), ("young", 1.0)):
+        folder.content(name).touch()
+        os.utime(folder.content(name), (now - age_s, now - age_s))
+    upload, handle = folder.begin_upload()
+    os.close(handle)
+    os.utime(upload, (now - OLD_S, now - OLD_S))
+    assert sorted(folder.sweep({"known"}, now)) == sorted(["stray", upload.name])
+    assert folder.content("known").exists()
+    assert folder.content("young").exists()
+
+
+def test_one_runner_at_a_time(folder: Folder) -> None:
+    first = folder.try_lock()
+    assert first is not None
+    assert folder.try_lock() is None
+    os.close(first)
+    second = folder.try_lock()
+    assert second is not None
+    os.close(second)

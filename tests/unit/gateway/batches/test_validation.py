@@ -1,0 +1,81 @@
+"""A whole input file, before anything in it is run: each flaw with its line, and bounds on everything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from gateway.batches.input_lines import Check
+from gateway.batches.validation import MOST_FLAWS, Verdict, validate
+from gateway.errors import ModelNotFound
+
+CHAT = "/v1/chat/completions"
+
+
+def line(custom_id: str, model: str = "m") -> str:
+    return (
+        json.dumps({"custom_id": custom_id, "method": "POST", "url": CHAT, "body": {"model": model}}) + "\n"
+    )
+
+
+def validated(folder: Path, content: str, check: Check | None = None, most_lines: int = 100_000) -> Verdict:
+    (folder / "input").write_text(content)
+    paused: list[float] = []
+    verdict = asyncio.run(
+        validate(
+            folder / "input",
+            CHAT,
+            check or (lambda model: None),
+            most_lines=most_lines,
+            most_line_bytes=500,
+            pause=paused.append,
+        )
+    )
+    assert all(one >= 0 for one in paused)
+    return verdict
+
+
+def flaws(verdict: Verdict) -> list[tuple[str, int | None]]:
+    return [(flaw.code, flaw.line) for flaw in verdict.listed()]
+
+
+def test_sound_file_has_no_flaw(tmp_path: Path) -> None:
+    verdict = validated(tmp_path, "".join(line(f"r{number}") for number in range(1000)))
+    assert (verdict.total, verdict.listed()) == (1000, [])
+
+
+def test_each_flaw_is_named_with_its_line(tmp_path: Path) -> None:
+    content = line("a") + "nonsense\n" + line("a") + line("x" * 600) + "\n" + line("b")
+    assert flaws(validated(tmp_path, content)) == [
+        ("invalid_json_line", 2),
+        ("duplicate_custom_id", 3),
+        ("line_too_long", 4),
+    ]
+    assert "line 1 already" in validated(tmp_path, content).flaws[1].message
+
+
+def test_empty_file_and_one_of_too_many_lines(tmp_path: Path) -> None:
+    assert flaws(validated(tmp_path, "\n \n")) == [("empty_file", None)]
+    many = "".join(line(str(number)) for number in range(4))
+    assert flaws(validated(tmp_path, many, most_lines=3)) == [("too_many_requests", None)]
+    assert flaws(validated(tmp_path, many, most_lines=4)) == []
+
+
+def test_model_is_looked_up_once_and_refused_at_each_line(tmp_path: Path) -> None:
+    looked: list[str] = []
+
+    def check(model: str) -> None:
+        looked.append(model)
+        if model == "nobody":
+            raise ModelNotFound("There is no model 'nobody'.", param="model")
+
+    verdict = validated(tmp_path, line("a") + line("b", "nobody") + line("c", "nobody") + line("d"), check)
+    assert looked == ["m", "nobody"]
+    assert [(flaw.line, flaw.param) for flaw in verdict.flaws] == [(2, "body.model"), (3, "body.model")]
+
+
+def test_of_more_flaws_than_are_listed_the_number_is_said(tmp_path: Path) -> None:
+    verdict = validated(tmp_path, "x\n" * (MOST_FLAWS + 5))
+    assert len(verdict.flaws) == MOST_FLAWS
+    assert verdict.listed()[-1].message == "5 more lines have errors, which are not listed."

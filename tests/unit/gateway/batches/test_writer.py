@@ -1,0 +1,74 @@
+"""Results on their way to disk: together in one sync, again where the disk is full, and never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from typing import Any, cast
+
+from gateway.batches.results import Result
+from gateway.batches.writer import Writer
+from tests.support.waiting import eventually
+
+
+class Disk:
+    """In the place of `Results`: what came in which call."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.calls: list[list[int]] = []
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.failures = failures
+
+    def add(self, results: Iterable[Result]) -> None:
+        self.go_on.wait(10)
+        if self.failures:
+            self.failures -= 1
+            raise OSError(28, "No space left on device")
+        self.calls.append([one.number for one in results])
+
+
+def result(number: int) -> Result:
+    return Result(number, True, True, b"x\n")
+
+
+def test_what_comes_while_others_are_written_goes_in_one_call() -> None:
+    async def work() -> None:
+        disk = Disk()
+        disk.go_on.clear()
+        writer = Writer(cast(Any, disk), 0.0)
+        first = asyncio.create_task(writer.put(result(1)))
+        await eventually(lambda: writer._writing is not None and not writer._pending)
+        rest = asyncio.create_task(writer.put_all([result(2), result(3)]))
+        await eventually(lambda: len(writer._pending) == 2)
+        assert not first.done()
+        disk.go_on.set()
+        await asyncio.gather(first, rest)
+        assert disk.calls == [[1], [2, 3]]
+
+    asyncio.run(work())
+
+
+def test_full_disk_is_tried_again() -> None:
+    async def work() -> None:
+        disk = Disk(failures=3)
+        await Writer(cast(Any, disk), 0.0).put(result(1))
+        assert disk.calls == [[1]]
+
+    asyncio.run(work())
+
+
+def test_put_that_is_cancelled_is_written_all_the_same() -> None:
+    async def work() -> None:
+        disk = Disk()
+        disk.go_on.clear()
+        writer = Writer(cast(Any, disk), 0.0)
+        putting = asyncio.create_task(writer.put(result(1)))
+        await eventually(lambda: writer._writing is not None and not writer._pending)
+        putting.cancel()
+        disk.go_on.set()
+        await writer.drain()
+        assert disk.calls == [[1]]
+
+    asyncio.run(work())

@@ -1,0 +1,70 @@
+"""Each answer has its exception."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from gateway.client import (
+    AdapterNotLoaded,
+    AnswerError,
+    ClientError,
+    EngineFailed,
+    EngineStarting,
+    ModelManager,
+    Overloaded,
+    PipelineFailed,
+    RequestRefused,
+    TimedOut,
+)
+from gateway.errors import LoraGatewayError
+from tests.unit.gateway.client.test_transport import MODELS, Answering, by_hand, network, said
+
+URL = "http://gateway.test"
+
+
+@pytest.fixture(autouse=True)
+def _gateway_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_GATEWAY_URL", URL)
+
+
+def refused(status: int, code: str | None = None, **headers: str) -> Answering:
+    error = {"message": "It says so.", "type": "t", "param": "p", "code": code}
+    return lambda _: httpx.Response(status, json={"error": error}, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (400, "unsupported_parameter", RequestRefused),
+        (500, "internal_error", AnswerError),
+        (502, "engine_error", EngineFailed),
+        (502, "stage_output_invalid", PipelineFailed),
+        (503, "engine_starting", EngineStarting),
+        (503, "engine_not_running", EngineFailed),
+        (503, "overloaded", Overloaded),
+        (504, "timeout", TimedOut),
+        (404, "model_not_found", AdapterNotLoaded),
+        (503, "adapter_not_loaded", AdapterNotLoaded),
+    ],
+)
+def test_each_answer_has_its_exception(status: int, code: str, expected: type[ClientError]) -> None:
+    manager = ModelManager(network(refused(status, code, **{"retry-after": "7", "x-request-id": "abc"})))
+    with manager.use_model("naming") as model, pytest.raises(expected) as told:
+        model.generate_text("p")
+    assert type(told.value) is expected
+    assert isinstance(told.value, LoraGatewayError)
+    if isinstance(told.value, AnswerError):
+        assert (told.value.status, told.value.code, told.value.param) == (status, code, "p")
+        assert (told.value.retry_after_s, told.value.request_id) == (7, "abc")
+        assert str(told.value).startswith("It says so.")
+
+
+def test_adapter_that_the_engine_does_not_have_says_so() -> None:
+    manager = ModelManager(network(by_hand, [*MODELS[:2], MODELS[2] | {"root": None}]))
+    with pytest.raises(AdapterNotLoaded, match="its path was configured, but the engine does not have it"):
+        manager.use_model("naming").__enter__()
+    cold = [one | {"root": None} for one in MODELS]
+    with ModelManager(network(lambda _: said("x"), cold)).use_model("naming") as model:
+        assert model.generate_text("p") == "x"  # the request itself waits for the engine
+        assert model.list_adapters() == []

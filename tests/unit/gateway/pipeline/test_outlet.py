@@ -1,0 +1,32 @@
+"""Text that a client takes more slowly than it is made."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.pipeline.outlet import Outlet
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_text_is_not_made_faster_than_it_is_taken() -> None:
+    outlet, made = Outlet(most_chars=4), list[int]()
+
+    def make(number: int) -> str:
+        made.append(number)
+        return f"<{number}>"
+
+    async def write(number: int) -> None:
+        await outlet.write(lambda: make(number))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(8):
+            group.create_task(write(number))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert made == [0, 1, 2]  # the third waits with its text
+        assert [await outlet.read() for _ in range(8)] == [f"<{number}>" for number in range(8)]
+    outlet.end()
+    assert await outlet.read() is None

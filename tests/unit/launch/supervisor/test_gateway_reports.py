@@ -1,0 +1,65 @@
+"""What gateways report: who still needs an adapter, and since when nobody asks."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.config.snapshot import GatewayReport
+from launch.supervisor.gateway_reports import Gateways
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_id_is_released_when_every_gateway_says_so() -> None:
+    async def run() -> None:
+        gateways = Gateways()
+        assert gateways.released("a@1", 3)
+        await gateways.joined("g1")
+        await gateways.joined("g2")
+        await gateways.report(GatewayReport("g1", 3))
+        await gateways.report(GatewayReport("g2", 2))
+        assert not gateways.released("a@1", 3)
+        await gateways.report(GatewayReport("g2", 3, busy=["a@1"]))
+        assert not gateways.released("a@1", 3)
+        waiting = asyncio.create_task(gateways.until_released("a@1", 3, 5))
+        await asyncio.sleep(0)
+        await gateways.left("g2")
+        assert await waiting
+
+    asyncio.run(run())
+
+
+def test_idle_counts_from_the_last_request_anywhere() -> None:
+    async def run() -> None:
+        clock = Clock()
+        gateways = Gateways(clock)
+        await gateways.joined("g1")
+        await gateways.report(GatewayReport("g1", 1, last_request_s=4.0))
+        clock.now = 110.0
+        assert gateways.idle_s(since=50.0) == 14.0
+        assert gateways.idle_s(since=108.0) == 2.0
+        await gateways.report(GatewayReport("g1", 1, in_flight=1, last_request_s=4.0))
+        assert gateways.idle_s(since=50.0) == 0.0
+        await gateways.report(GatewayReport("g1", 1, waiting=1))
+        assert gateways.idle_s(since=50.0) == 0.0
+
+    asyncio.run(run())
+
+
+def test_quiet_waits_for_requests_in_flight_and_gives_up() -> None:
+    async def run() -> None:
+        gateways = Gateways()
+        await gateways.joined("g1")
+        await gateways.report(GatewayReport("g1", 7, in_flight=1))
+        assert not await gateways.quiet(7, 0.01)
+        waiting = asyncio.create_task(gateways.quiet(7, 5))
+        await asyncio.sleep(0)
+        await gateways.report(GatewayReport("g1", 7))
+        assert await waiting
+
+    asyncio.run(run())

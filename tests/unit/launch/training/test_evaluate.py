@@ -1,0 +1,85 @@
+"""`lora-gateway evaluate`: what a task is scored by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gateway.errors import ConfigError
+from launch.training.command import train_command
+from launch.training.evaluate import (
+    concept_schema,
+    conditions_of,
+    evaluate_command,
+    floor_of,
+    form_of,
+    read_held_out,
+    report_of,
+    score,
+    trial_of,
+)
+from launch.training.examples import Example
+from launch.training.scores import parse_groups
+from tests.unit.launch.training.test_scores import answer
+
+
+def test_score_gives_each_metric_of_a_task() -> None:
+    examples = [Example("p", "c", terms=("a", "b"), groups=(("a", "b"),)) for _ in range(2)]
+    measures = score("concept", "base", True, examples, [answer(["a", "b"]), "no"])
+    found = {measure.metric: measure.value.mean for measure in measures}
+    assert found == {"pairwise F1": 0.5, "valid JSON": 0.5}
+    json.dumps(report_of(measures, []))
+
+
+def test_concept_schema_admits_only_the_given_terms() -> None:
+    check = jsonschema.Draft202012Validator(concept_schema(["a", "b"]))
+    assert check.is_valid(json.loads(answer(["a"], ["b"])))
+    assert not check.is_valid(json.loads(answer(["a", "z"])))
+
+
+def test_any_other_task_is_scored_by_exact_match() -> None:
+    examples = [Example("dog, animal", "is a kind of"), Example("wheel, car", "is part of")]
+    measures = score("relationship", "base", False, examples, ["Is a kind of.", "a wheel is part of a car"])
+    assert [(measure.metric, measure.value.mean) for measure in measures] == [("exact match", 0.5)]
+
+
+def test_own_data_has_a_floor_choices_and_room_for_its_longest_answer(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    lines = [{"prompt": str(at), "answer": "yes" if at else "no " * 40} for at in range(4)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    trial = trial_of("mine", path, "Say.", None)
+    assert (trial.system, len(trial.examples), trial.max_tokens) == ("Say.", 4, 76)
+    assert [measure.value.mean for measure in floor_of(trial)] == [0.75]
+    assert form_of(trial, trial.examples[0], True) == {"structured_outputs": {"choice": trial.choices()}}
+    assert form_of(trial, trial.examples[0], False) == {}
+
+
+def test_a_task_without_data_is_named_with_those_that_have_some() -> None:
+    with pytest.raises(ConfigError, match="attribute, concept, naming, relationship"):
+        trial_of("mine", None, None, None)
+
+
+def test_what_is_measured_under_which_condition() -> None:
+    assert conditions_of("concept", unconstrained=True, choices=False) == [True, False]
+    assert conditions_of("naming", unconstrained=True, choices=False) == [False]
+    assert conditions_of("mine", unconstrained=False, choices=True) == [False, True]
+
+
+def test_held_out_files_hold_the_default_number_of_examples() -> None:
+    assert len(read_held_out("naming", None)) == 150
+    concept = read_held_out("concept", None)
+    assert len(concept) == 60
+    assert all(parse_groups(example.answer) == [list(g) for g in example.groups] for example in concept)
+
+
+def test_train_and_evaluate_are_commands_with_help() -> None:
+    app = typer.Typer()
+    app.command("train")(train_command)
+    app.command("evaluate")(evaluate_command)
+    for name in ("train", "evaluate"):
+        assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0

@@ -1,0 +1,23 @@
+"""Where an adapter is written, and that nothing of anybody's is replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import ConfigError
+from launch.training.output import check_output
+
+
+def test_an_output_folder_with_anything_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("precious", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"holds mine\.txt"):
+        check_output(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"holds mine\.txt"):
+        check_output(tmp_path)
+    with pytest.raises(ConfigError, match="is a file"):
+        check_output(tmp_path / "mine.txt")
+    (tmp_path / "mine.txt").unlink()
+    check_output(tmp_path)
