@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 
 import msgspec
 from starlette.types import Send
@@ -86,52 +87,30 @@ class PipelineEndpoint:
                 exchange.ignored += [chat.places[index] for index, _ in places(chat.document)]
             usage_wanted = streaming and exchange.dialect.ask_for_usage({**fields})
             written = _Written(exchange, pipeline, asked, usage_wanted)
+            request = _Request(exchange, pipeline, chat.document, written, streaming, send)
             try:
-                await self._let_in(exchange, pipeline, chat.document, written, streaming, sticky, send)
+                await self._let_in(request, sticky)
             except InvalidRequest as error:
                 raise chat.told(error) from None
         finally:
             exchange.release()
 
-    async def _let_in(
-        self,
-        exchange: Exchange,
-        pipeline: Pipeline,
-        request: JsonObject,
-        written: _Written,
-        streaming: bool,
-        sticky: bytes,
-        send: Send,
-    ) -> None:
+    async def _let_in(self, request: _Request, sticky: bytes) -> None:
         """With room for all its calls; what comes behind brings its own."""
+        exchange, pipeline = request.exchange, request.pipeline
         with self._relay.pinned((stage.task for stage in pipeline.stages), sticky) as routes:
             if exchange.behind:
-                await self._run(exchange, pipeline, request, written, streaming, routes, None, send)
+                await self._run(request, routes, None)
                 return
             # A call that is refused is what a fallback is for: such a task's are not let in before.
             own = [task for task, each in routes.items() if not each.contract.fallback]
             waited_from = time.perf_counter()
             async with self._lobby.seat(pipeline.name, self._fan_outs.expected(pipeline, own)) as seat:
                 exchange.queue_s += time.perf_counter() - waited_from
-                await self._run(exchange, pipeline, request, written, streaming, routes, seat, send)
+                await self._run(request, routes, seat)
 
-    async def _run(
-        self,
-        exchange: Exchange,
-        pipeline: Pipeline,
-        request: JsonObject,
-        written: _Written,
-        streaming: bool,
-        routes: Mapping[str, Route],
-        seat: Seat | None,
-        send: Send,
-    ) -> None:
-        dialect, request_id = exchange.dialect, exchange.request_id
-        caller: TaskCaller = EngineCaller(
-            self._relay, self._metrics, self._shadow, request_id, routes, seat=seat, behind=exchange.behind
-        )
-        if not exchange.behind and any(route.contract.fallback for route in routes.values()):
-            caller = FallbackCaller(caller, self._fallbacks, self._metrics, request_id, routes)
+    async def _run(self, request: _Request, routes: Mapping[str, Route], seat: Seat | None) -> None:
+        exchange, pipeline = request.exchange, request.pipeline
         rest = len(pipeline.fans)
 
         def on_list(fan: Fan, length: int) -> None:
@@ -141,27 +120,36 @@ class PipelineEndpoint:
             if seat is not None and not rest:
                 seat.all_known()
 
+        caller, headers = self._caller(exchange, routes, seat), _headers(exchange, pipeline, routes)
         exchange.status = 200
-        headers = [*_headers(pipeline, routes), *dialect.id_headers(request_id)]
-        if exchange.cold:
-            headers.append(COLD)
-        headers += ignored_header(exchange.ignored)
-        if not streaming:
-            result = await run(pipeline, request, caller, on_list=on_list)
-            await send_json(send, written.whole(result), request_id, extra=headers)
-            exchange.finished()
+        if request.streaming:
+            async with aclosing(stream(pipeline, request.chat, caller, on_list=on_list)) as events:
+                await _send_stream(request, headers, events)
             return
-        async with aclosing(stream(pipeline, request, caller, on_list=on_list)) as events:
-            first = await anext(events)
-            exchange.first_token_s = time.perf_counter() - exchange.arrived
-            headers += [
-                (b"content-type", b"text/event-stream; charset=utf-8"),
-                (b"cache-control", b"no-cache"),
-                (b"x-request-id", request_id),
-            ]
-            if not exchange.begun:
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await _send_events(written, first, events, exchange, send)
+        result = await run(pipeline, request.chat, caller, on_list=on_list)
+        await send_json(request.send, request.written.whole(result), exchange.request_id, extra=headers)
+        exchange.finished()
+
+    def _caller(self, exchange: Exchange, routes: Mapping[str, Route], seat: Seat | None) -> TaskCaller:
+        request_id, behind = exchange.request_id, exchange.behind
+        caller = EngineCaller(
+            self._relay, self._metrics, self._shadow, request_id, routes, seat=seat, behind=behind
+        )
+        if behind or not any(route.contract.fallback for route in routes.values()):
+            return caller
+        return FallbackCaller(caller, self._fallbacks, self._metrics, request_id, routes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A checked request of a pipeline, and the way to its client."""
+
+    exchange: Exchange
+    pipeline: Pipeline
+    chat: JsonObject
+    written: _Written
+    streaming: bool
+    send: Send
 
 
 class _Written:
@@ -187,24 +175,33 @@ class _Written:
         return self._rendering.end()
 
 
-def _headers(pipeline: Pipeline, routes: Mapping[str, Route]) -> HeaderList:
+def _headers(exchange: Exchange, pipeline: Pipeline, routes: Mapping[str, Route]) -> HeaderList:
     adapters = dict.fromkeys(routes[stage.task].adapter_id or "" for stage in pipeline.stages)
     return [
         (b"x-gateway-task", pipeline.name.encode()),
         (b"x-gateway-adapter", ",".join(adapters).encode()),
+        *exchange.dialect.id_headers(exchange.request_id),
+        *([COLD] if exchange.cold else []),
+        *ignored_header(exchange.ignored),
     ]
 
 
-async def _send_events(
-    written: _Written,
-    first: Piece | Done,
-    rest: AsyncIterator[Piece | Done],
-    exchange: Exchange,
-    send: Send,
-) -> None:
+async def _send_stream(request: _Request, headers: HeaderList, events: AsyncIterator[Piece | Done]) -> None:
+    """Raises RequestError only before the first event."""
+    exchange, written, send = request.exchange, request.written, request.send
+    first = await anext(events)
+    exchange.first_token_s = time.perf_counter() - exchange.arrived
+    if not exchange.begun:
+        headers = [
+            *headers,
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-request-id", exchange.request_id),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
     await _go_on(send, written.first(first))
     try:
-        async for event in rest:
+        async for event in events:
             await _go_on(send, written.event(event))
     except RequestError as error:
         logger.warning("request %s: pipeline failed midway: %s", exchange.request_id.decode(), error.message)
