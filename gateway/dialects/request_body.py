@@ -10,6 +10,7 @@ import re
 
 import msgspec
 
+from gateway.config.document import JsonObject
 from gateway.errors import NOT_JSON, InvalidRequest
 from gateway.http.engine_connection import Segments
 from gateway.routing.table import Contract, Route
@@ -59,6 +60,11 @@ _decode_options = msgspec.json.Decoder(Fields | None).decode
 def without_mark(body: Buffer) -> Buffer:
     """A body without the mark of UTF-8 that some write before any text."""
     return body[len(_MARK) :] if body[: len(_MARK)] == _MARK else body
+
+
+def fields_of(document: JsonObject) -> Fields:
+    """A request that was made here, as one that came: each parameter's own JSON."""
+    return {key: msgspec.Raw(_encode(value)) for key, value in document.items()}
 
 
 def decode_body(body: Buffer) -> Fields:

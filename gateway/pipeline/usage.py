@@ -68,7 +68,7 @@ class Tally:
         tally.adapter = answer.adapter or tally.adapter
         tally.fallbacks += answer.fallback
         tally.prompt_tokens += answer.usage.prompt_tokens
-        tally.completion_tokens += answer.usage.completion_tokens
+        tally.completion_tokens += answer.usage.completion_tokens or 0
 
     def error(self, stage: Stage) -> None:
         """An element has no answer from this stage."""

@@ -10,8 +10,9 @@ import yaml
 
 from gateway.config.document import Config, JsonObject
 from gateway.errors import RequestError
+from gateway.http.event_stream import Usage
 from gateway.pipeline.compile import Pipeline, compile_pipelines
-from gateway.pipeline.stages.task_calls import Answer, Delta, Usage
+from gateway.pipeline.stages.task_calls import Answer, Delta
 
 Reply = Callable[[JsonObject], "str | RequestError"]
 

@@ -11,12 +11,12 @@ import msgspec
 from gateway.admission.lobby import Seat
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, fields_of
 from gateway.errors import NOT_JSON, EngineError, InvalidRequest, RequestError
 from gateway.http.engine_connection import Connection
-from gateway.http.event_stream import Usage as CountedUsage
+from gateway.http.event_stream import Usage
 from gateway.metrics.counters import Metrics
-from gateway.pipeline.stages.task_calls import Answer, Delta, Usage
+from gateway.pipeline.stages.task_calls import Answer, Delta
 from gateway.relay.engine_answers import fault_in, read_failure
 from gateway.relay.relay import Relay, read_whole
 from gateway.relay.request_record import LOW_PRIORITY, Exchange
@@ -25,11 +25,6 @@ from gateway.relay.shadow.copy import Copy
 from gateway.routing.table import Route
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int | None = 0
 
 
 class _Content(msgspec.Struct):
@@ -53,13 +48,11 @@ class _Completion(msgspec.Struct):
     """Of an answer, or of one event of a stream, what a stage needs."""
 
     choices: list[_Choice] = msgspec.field(default_factory=list)
-    usage: _Usage | None = None
+    usage: Usage | None = None
     error: _Fault | None = None
 
 
 _decode = msgspec.json.Decoder(_Completion).decode
-_encode = msgspec.json.Encoder().encode
-_no_usage = Usage(0, 0)
 
 
 class EngineCaller:
@@ -91,22 +84,21 @@ class EngineCaller:
     async def answer(self, task: str, body: JsonObject) -> Answer:
         """One whole answer. Raises RequestError."""
         route = self._routes[task]
-        async with self._call(route, _fields(body), False) as (exchange, connection, copy):
+        async with self._call(route, fields_of(body), False) as (exchange, connection, copy):
             text = await read_whole(connection)
             if copy is not None:
                 copy.saw(text, True)
             completion = _parsed(text)
             if not completion.choices:
                 raise EngineError(f"The engine's answer for '{task}' has no choices.")
-            usage = _usage_of(completion)
-            exchange.usage = CountedUsage(usage.prompt_tokens, usage.completion_tokens)
+            exchange.usage = usage = completion.usage or Usage()
         choice = completion.choices[0]
         return Answer(choice.message.content or "", usage, route.adapter_id or "", choice.finish_reason)
 
     async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:
         """The answer as it is decoded; closing the generator aborts it in the engine. Raises RequestError."""
         route = self._routes[task]
-        fields = _fields(body)
+        fields = fields_of(body)
         fields["stream"] = msgspec.Raw(b"true")
         fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
         adapter = route.adapter_id or ""
@@ -121,9 +113,8 @@ class EngineCaller:
                 if completion.error is not None:
                     exchange.broken = True
                     raise EngineError(f"The engine broke off the answer for '{task}'.")
-                usage = None if completion.usage is None else _usage_of(completion)
-                if usage is not None:
-                    exchange.usage = CountedUsage(usage.prompt_tokens, usage.completion_tokens)
+                usage = completion.usage
+                exchange.usage = usage or exchange.usage
                 choice = completion.choices[0] if completion.choices else _Choice()
                 if choice.delta.content or choice.finish_reason or usage:
                     yield Delta(choice.delta.content or "", choice.finish_reason, usage, adapter)
@@ -188,21 +179,11 @@ class EngineCaller:
         return InvalidRequest(message, status=status, param=fault.param, code=code)
 
 
-def _fields(body: JsonObject) -> Fields:
-    return {key: msgspec.Raw(_encode(value)) for key, value in body.items()}
-
-
 def _parsed(text: bytes) -> _Completion:
     try:
         return _decode(text)
     except NOT_JSON as error:
         raise EngineError(f"The engine's answer is not the JSON it should be: {error}") from error
-
-
-def _usage_of(completion: _Completion) -> Usage:
-    if completion.usage is None:
-        return _no_usage
-    return Usage(completion.usage.prompt_tokens, completion.usage.completion_tokens or 0)
 
 
 async def _events(connection: Connection) -> AsyncIterator[bytes]:

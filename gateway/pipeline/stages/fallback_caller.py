@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 
-import msgspec
-
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.answer import choice_of, finish_of, said_in, usage_of, word_of
 from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import fields_of
 from gateway.errors import RequestError
+from gateway.http.event_stream import Usage
 from gateway.metrics.counters import Metrics
-from gateway.pipeline.stages.task_calls import Answer, Delta, TaskCaller, Usage
+from gateway.pipeline.stages.task_calls import Answer, Delta, TaskCaller
 from gateway.relay.fallback.fallbacks import Fallbacks, Taken
 from gateway.relay.request_record import Exchange
 from gateway.routing.table import Route
-
-_encode = msgspec.json.Encoder().encode
 
 
 class FallbackCaller:
@@ -47,7 +44,7 @@ class FallbackCaller:
         with self._taking(error, task, body) as (exchange, taken):
             document = await taken.answer(exchange)
         choice = choice_of(document)
-        text, usage = word_of(said_in(choice), "content"), _usage(document) or Usage(0, 0)
+        text, usage = word_of(said_in(choice), "content"), usage_of(document) or Usage()
         return Answer(text, usage, taken.fallback.model, finish_of(choice), fallback=True)
 
     async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:
@@ -67,10 +64,11 @@ class FallbackCaller:
             async with aclosing(taken.chunks()) as chunks:
                 async for chunk in chunks:
                     exchange.events += 1
-                    exchange.usage = usage_of(chunk) or exchange.usage
+                    usage = usage_of(chunk)
+                    exchange.usage = usage or exchange.usage
                     choice = choice_of(chunk)
                     text = word_of(said_in(choice), "content")
-                    yield Delta(text, finish_of(choice), _usage(chunk), taken.fallback.model, fallback=True)
+                    yield Delta(text, finish_of(choice), usage, taken.fallback.model, fallback=True)
 
     @contextmanager
     def _taking(self, error: RequestError, task: str, body: JsonObject) -> Iterator[tuple[Exchange, Taken]]:
@@ -78,7 +76,7 @@ class FallbackCaller:
         exchange = Exchange(self._metrics, self._request_id, CHAT, "pipeline")
         begun = False
         try:
-            with self._fallbacks.taking(error, exchange, self._routes[task], _fields(body)) as taken:
+            with self._fallbacks.taking(error, exchange, self._routes[task], fields_of(body)) as taken:
                 begun = True
                 yield exchange, taken
                 exchange.finished()
@@ -89,12 +87,3 @@ class FallbackCaller:
         except BaseException:  # the client left, or another stage failed
             exchange.cancelled()
             raise
-
-
-def _fields(body: JsonObject) -> Fields:
-    return {key: msgspec.Raw(_encode(value)) for key, value in body.items()}
-
-
-def _usage(document: JsonObject) -> Usage | None:
-    counted = usage_of(document)
-    return None if counted is None else Usage(counted.prompt_tokens, counted.completion_tokens or 0)

@@ -7,14 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.config.document import JsonObject
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How many tokens the prompt and the completion of one call have."""
-
-    prompt_tokens: int
-    completion_tokens: int
+from gateway.http.event_stream import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +53,7 @@ class Collected:
 
     def answer(self) -> Answer:
         last = self._last
-        usage = last.usage or Usage(0, 0)
+        usage = last.usage or Usage()
         return Answer("".join(self._parts), usage, last.adapter, last.finish_reason, last.fallback)
 
 
