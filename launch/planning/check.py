@@ -20,6 +20,7 @@ from gateway.errors import ConfigError
 from gateway.pipeline.compile import compile_pipelines
 from launch.adapters.check import ENGINE_RANKS, Adapter, check_adapter
 from launch.adapters.copy import SPARE_BYTES
+from launch.adapters.settings import fixed_rank
 from launch.base.locate import as_run, resolve_base
 from launch.base.lookup import find_base
 from launch.base.lora_shapes import Base, describe_base
@@ -53,7 +54,7 @@ class Report:
     def ok(self) -> bool:
         return not errors(self.findings)
 
-    def attempt(self, step: Callable[[], None]) -> None:
+    def attempt(self, step: Callable[[], object]) -> None:
         """One step; its error is one finding, and the next step goes on."""
         try:
             step()
@@ -84,7 +85,7 @@ def check(
     _check_adapters(report, config, unset)
     for name in config.pipelines:
         alone = config.model_copy(update={"pipelines": {name: config.pipelines[name]}})
-        report.attempt(partial(_compile, alone))
+        report.attempt(partial(compile_pipelines, alone))
     _check_schemas(report, config)
     report.findings += [*_key_findings(config), *fallback_findings(config, env)]
     _check_ports(report, config, running)
@@ -97,20 +98,12 @@ def check(
     return report
 
 
-def _compile(config: Config) -> None:
-    compile_pipelines(config)
-
-
 def _check_base(report: Report, config: Config) -> None:
     def resolve() -> None:
         report.base = as_run(resolve_base(config.base), config)
 
     report.attempt(resolve)
-    limit = config.base.max_lora_rank
-    if limit != "auto" and limit not in ENGINE_RANKS:
-        ranks = ", ".join(map(str, ENGINE_RANKS))
-        text = f"{limit}: must be auto or one of {ranks}"
-        report.findings.append(Finding("error", "base.max_lora_rank", text))
+    report.attempt(lambda: fixed_rank(config.base))
 
 
 def _check_adapters(report: Report, config: Config, unset: set[str]) -> None:

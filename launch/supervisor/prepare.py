@@ -10,9 +10,9 @@ from pathlib import Path
 
 from gateway.config.document import Config
 from gateway.config.snapshot import EngineStatus
-from gateway.errors import ConfigError
 from gateway.pipeline.compile import compile_pipelines
-from launch.adapters.check import ENGINE_RANKS, Adapter
+from launch.adapters.check import Adapter
+from launch.adapters.settings import fixed_rank
 from launch.adapters.store import AdapterStore
 from launch.adapters.versions import Desired, Version, Wanted
 from launch.base.locate import as_run, resolve_base
@@ -74,11 +74,7 @@ def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
     """Check everything, copy the configuration's adapters, and lay the engines out. Raises ConfigError."""
     gpu = has_gpu()
     base = as_run(resolve_base(config.base), config)
-    limit = config.base.max_lora_rank
-    if limit != "auto" and limit not in ENGINE_RANKS:
-        ranks = ", ".join(map(str, ENGINE_RANKS))
-        raise ConfigError("base.max_lora_rank", limit, f"must be auto or one of {ranks}")
-    rank_limit = None if limit == "auto" else limit
+    rank_limit = fixed_rank(config.base)
     compile_pipelines(config)
     taken = take_configured(config, store, base, rank_limit)
     for adapter in taken:
