@@ -100,13 +100,13 @@ def completion_of(document: object) -> Completion:
     return Completion(text if isinstance(text, str) else "", finish if isinstance(finish, str) else None)
 
 
-def delta_of(data: str) -> tuple[str, bytes | None]:
+def delta_of(data: bytes) -> tuple[str, bytes | None]:
     """The text of one event of a stream, and the whole event where it is an error. Raises ValueError."""
     document = json.loads(data)
     if not isinstance(document, dict):
         raise ValueError("an event of the stream is no object")
     if "error" in document:
-        return "", data.encode()
+        return "", data
     choices = document.get("choices") or [{}]
     content = (choices[0].get("delta") or {}).get("content")
     return (content if isinstance(content, str) else ""), None

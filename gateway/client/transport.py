@@ -114,9 +114,8 @@ class Link:
             if response.is_error:
                 response.read()
             _check(call, response, loaded)
-            for line in response.iter_lines():
-                if piece := reader.text(line):
-                    yield piece
+            for data in response.iter_bytes():
+                yield from reader.texts(data)
         reader.end()
 
     def close(self) -> None:
@@ -171,8 +170,8 @@ class AsyncLink:
                 if response.is_error:
                     await response.aread()
                 _check(call, response, loaded)
-                async for line in response.aiter_lines():
-                    if piece := reader.text(line):
+                async for data in response.aiter_bytes():
+                    for piece in reader.texts(data):
                         yield piece
         reader.end()
 
@@ -187,14 +186,23 @@ class _Events:
         self._url = url
         self._call = call
         self._loaded = loaded
+        self._begun = b""
         self._done = False
 
-    def text(self, line: str) -> str:
+    def texts(self, data: bytes) -> Iterator[str]:
+        """Of the lines that these bytes end. Raises ClientError as `_text` does.
+
+        httpx's own lines end at U+2028 and the like too, which stand in JSON as they are.
+        """
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        yield from filter(None, map(self._text, lines))
+
+    def _text(self, line: bytes) -> str:
         """Raises ClientError for an error event, and for what is no event of a chat."""
-        if not line.startswith("data:"):
+        if not line.startswith(b"data:"):
             return ""  # a comment, or the end of an event
         data = line[5:].strip()
-        if data == "[DONE]":
+        if data == b"[DONE]":
             self._done = True
             return ""
         try:
@@ -207,6 +215,7 @@ class _Events:
 
     def end(self) -> None:
         """Raises ConnectionLost where the stream broke off before its end."""
+        self._text(self._begun)  # a server may leave out the last line's end
         if not self._done:
             raise ConnectionLost(self._url, "the stream has no end")
 

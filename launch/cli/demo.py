@@ -95,7 +95,7 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, keep: bool) -
 def read_clusters(path: Path) -> list[tuple[str, list[object]]]:
     """Lines of `{"id": …, "terms": […]}`; raises ConfigError."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise ConfigError("--clusters", str(path), f"cannot be read: {error.strerror}") from error
     clusters: list[tuple[str, list[object]]] = []

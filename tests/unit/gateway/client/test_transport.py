@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -17,8 +18,9 @@ from gateway.client import (
     InvalidArgument,
     ModelManager,
 )
+from gateway.client.calls import Call
 from gateway.client.connections import Network
-from gateway.client.transport import AsyncLink, Link, target_of
+from gateway.client.transport import AsyncLink, Link, Target, target_of
 
 ROOT = Path(__file__).parents[4]
 
@@ -150,3 +152,29 @@ def test_client_needs_nothing_but_its_light_dependencies() -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "a stack is started by the whole of lora-gateway, and dotenv is not installed" in done.stdout
+
+
+@pytest.mark.parametrize("ending", [b"\n\n", b"\r\n\r\n", b""])
+def test_a_stream_is_cut_at_line_feeds_alone(ending: bytes) -> None:
+    text = "one\u2028two\u0085three"
+    event = json.dumps({"choices": [{"delta": {"content": text}}]}, ensure_ascii=False).encode()
+    stream = b"data: " + event + b"\r\n\r\ndata: [DONE]" + ending
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=iter([stream[:40], stream[40:]]))
+
+    link = Link(Target(URL), httpx.MockTransport(answer))
+    assert "".join(link.stream(Call("/v1/chat/completions", body={"model": "naming"}))) == text
+
+
+def test_a_stream_in_a_loop_is_cut_at_line_feeds_alone() -> None:
+    event = json.dumps({"choices": [{"delta": {"content": "one\u2028two"}}]}, ensure_ascii=False).encode()
+    transport = httpx.MockTransport(
+        lambda _: httpx.Response(200, content=b"data: " + event + b"\n\ndata: [DONE]\n\n")
+    )
+
+    async def read() -> list[str]:
+        link = AsyncLink(Target(URL), transport)
+        return [piece async for piece in link.stream(Call("/v1/chat/completions", body={"model": "naming"}))]
+
+    assert asyncio.run(read()) == ["one\u2028two"]

@@ -26,8 +26,8 @@ def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_clusters_are_read_line_by_line(tmp_path: Path) -> None:
     file = tmp_path / "c.jsonl"
-    file.write_text('{"id": "a", "terms": ["x", {"term": "y", "gloss": "z"}]}\n\n')
-    assert read_clusters(file) == [("a", ["x", {"term": "y", "gloss": "z"}])]
+    file.write_text('{"id": "a", "terms": ["x\u2028x", {"term": "y", "gloss": "z"}]}\r\n\n', encoding="utf-8")
+    assert read_clusters(file) == [("a", ["x\u2028x", {"term": "y", "gloss": "z"}])]
 
 
 @pytest.mark.parametrize(
