@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -44,6 +44,11 @@ def usage_of(answer: bytes) -> Usage | None:
         return _decode(answer).usage
     except NOT_JSON:
         return None
+
+
+def data_in(events: bytes) -> Iterator[bytes]:
+    """The data of each of whole events, as `EventStream.feed` passes them on; comments have none."""
+    return (found[1].strip() for found in _DATA.finditer(events))
 
 
 class EventStream:

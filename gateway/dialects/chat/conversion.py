@@ -1,4 +1,4 @@
-"""What an API's requests are as chats, and what a chat's answer is in that API."""
+"""What an API's requests are as chats, what a chat's answer is in that API, and what an answer says."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
 from gateway.dialects.chat.from_chat import Rendering
+from gateway.dialects.chat.said import Reader
 
 OF_ANY_API = frozenset(
     {
@@ -30,6 +31,8 @@ class Conversion:
     """
     rendering: Callable[[str, JsonObject, bool], Rendering]
     """How an answer is written: of the request's id, its body, and whether a stream's usage is wanted."""
+    reader: Callable[[], Reader]
+    """How an answer is read that is compared with another one."""
     asked: frozenset[str] = OF_ANY_API
     """Parameters of a chat that mean the same to any model, and that an answer here can say the outcome of.
 

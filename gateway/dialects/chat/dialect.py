@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from gateway.dialects.chat.conversion import OF_A_CHAT, OF_ANY_API, Conversion
 from gateway.dialects.chat.from_chat import ChatRendering, TextRendering
+from gateway.dialects.chat.said import ChoiceReader
 from gateway.dialects.chat.to_chat import chat_of_chat, chat_of_prompt
 from gateway.dialects.cost.lists import LIST_RULES
 from gateway.dialects.dialect import Dialect
@@ -93,7 +94,7 @@ class ChatCompletions(Completions):
     """`/v1/chat/completions`: which of a chat's parameters are passed on, mere labels or refused."""
 
     name = "chat"
-    conversion = Conversion(chat_of_chat, ChatRendering, OF_A_CHAT)
+    conversion = Conversion(chat_of_chat, ChatRendering, ChoiceReader, OF_A_CHAT)
     system_among_messages = True
     passed = (
         SAMPLING
@@ -141,7 +142,7 @@ class TextCompletions(Completions):
     """`/v1/completions`: a prompt of text or token ids; a chat's `messages` are refused."""
 
     name = "completions"
-    conversion = Conversion(chat_of_prompt, TextRendering, (OF_ANY_API & SAMPLING) | {"n"})
+    conversion = Conversion(chat_of_prompt, TextRendering, ChoiceReader, (OF_ANY_API & SAMPLING) | {"n"})
     prompt = ""
     listed = "prompt"
     passed = SAMPLING | RENDERING | {"model", "prompt"}

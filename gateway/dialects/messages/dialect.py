@@ -16,6 +16,7 @@ from gateway.dialects.harmless import members, needs_reasoning, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
 from gateway.dialects.messages.from_chat import MessageRendering
 from gateway.dialects.messages.history import continued, readable
+from gateway.dialects.messages.said import MessageReader
 from gateway.dialects.messages.to_chat import chat_of_message
 from gateway.dialects.parameters import (
     Limits,
@@ -218,7 +219,7 @@ class Messages(_Anthropic):
     """`/v1/messages`: which of Anthropic's parameters are passed on, mere labels or refused."""
 
     name = "messages"
-    conversion = Conversion(chat_of_message, MessageRendering)
+    conversion = Conversion(chat_of_message, MessageRendering, MessageReader)
     passed = frozenset(
         {
             *("model", "messages", "system", "max_tokens", "metadata", "stop_sequences", "stream"),

@@ -29,6 +29,7 @@ from gateway.dialects.parameters import (
 from gateway.dialects.request_body import Fields, encode_fields, says_system, with_member
 from gateway.dialects.responses.from_chat import ResponseRendering
 from gateway.dialects.responses.history import KEPT_NOWHERE, readable
+from gateway.dialects.responses.said import ResponseReader
 from gateway.dialects.responses.to_chat import chat_of_response
 from gateway.dialects.tools import NAMESPACE, tool_choice, tools
 from gateway.errors import NOT_JSON
@@ -104,7 +105,7 @@ class Responses(Dialect):
     """One response for one request: the engine is told to keep none."""
 
     name = "responses"
-    conversion = Conversion(chat_of_response, ResponseRendering)
+    conversion = Conversion(chat_of_response, ResponseRendering, ResponseReader)
     prompt = "input"
     form = "responses"
     passed = frozenset(

@@ -14,7 +14,7 @@ from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.request_body import Fields, fields_of
 from gateway.errors import NOT_JSON, EngineError, InvalidRequest, RequestError
 from gateway.http.engine_connection import Connection
-from gateway.http.event_stream import Usage
+from gateway.http.event_stream import Usage, data_in
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.task_calls import Answer, Delta
 from gateway.relay.engine_answers import fault_in, read_failure
@@ -23,8 +23,6 @@ from gateway.relay.request_record import LOW_PRIORITY, Exchange
 from gateway.relay.shadow.copies import Shadow
 from gateway.relay.shadow.copy import Copy
 from gateway.routing.table import Route
-
-MAX_EVENT_BYTES = 4 * 1024 * 1024
 
 
 class _Content(msgspec.Struct):
@@ -101,25 +99,18 @@ class EngineCaller:
         fields = fields_of(body)
         fields["stream"] = msgspec.Raw(b"true")
         fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
-        adapter = route.adapter_id or ""
         async with self._call(route, fields, True) as (exchange, connection, copy):
-            async for event in _events(connection):
+            events = CHAT.events(True)
+            while piece := await connection.read():
+                piece = events.feed(piece)
                 if copy is not None:
-                    copy.saw(b"data: " + event + b"\n\n", False)
-                if exchange.first_token_s is None:
-                    exchange.first_token_s = time.perf_counter() - exchange.arrived
-                exchange.events += 1
-                completion = _parsed(event)
-                if completion.error is not None:
-                    exchange.broken = True
-                    raise EngineError(f"The engine broke off the answer for '{task}'.")
-                usage = completion.usage
-                exchange.usage = usage or exchange.usage
-                choice = completion.choices[0] if completion.choices else _Choice()
-                if choice.delta.content or choice.finish_reason or usage:
-                    yield Delta(choice.delta.content or "", choice.finish_reason, usage, adapter)
+                    copy.saw(piece, False)
+                for data in data_in(piece):
+                    delta = _delta(data, exchange, route)
+                    if delta is not None:
+                        yield delta
             if copy is not None:
-                copy.saw(b"data: [DONE]\n\n", True)
+                copy.saw(events.rest(), True)
 
     @asynccontextmanager
     async def _call(
@@ -179,22 +170,27 @@ class EngineCaller:
         return InvalidRequest(message, status=status, param=fault.param, code=code)
 
 
+def _delta(data: bytes, exchange: Exchange, route: Route) -> Delta | None:
+    """What an event says, counted; None where that is nothing. Raises EngineError."""
+    if data == b"[DONE]":  # read on to the answer's end, so that the connection is kept
+        return None
+    if exchange.first_token_s is None:
+        exchange.first_token_s = time.perf_counter() - exchange.arrived
+    exchange.events += 1
+    completion = _parsed(data)
+    if completion.error is not None:
+        exchange.broken = True
+        raise EngineError(f"The engine broke off the answer for '{route.name}'.")
+    usage = completion.usage
+    exchange.usage = usage or exchange.usage
+    choice = completion.choices[0] if completion.choices else _Choice()
+    if not (choice.delta.content or choice.finish_reason or usage):
+        return None
+    return Delta(choice.delta.content or "", choice.finish_reason, usage, route.adapter_id or "")
+
+
 def _parsed(text: bytes) -> _Completion:
     try:
         return _decode(text)
     except NOT_JSON as error:
         raise EngineError(f"The engine's answer is not the JSON it should be: {error}") from error
-
-
-async def _events(connection: Connection) -> AsyncIterator[bytes]:
-    """The data of each server-sent event but the last, `[DONE]`."""
-    buffer = b""
-    while piece := await connection.read():
-        *lines, buffer = (buffer + piece).split(b"\n")
-        if len(buffer) > MAX_EVENT_BYTES:
-            raise EngineError("An event of the engine's stream is too long.")
-        for line in lines:
-            if line.startswith(b"data:"):
-                data = line[5:].strip()
-                if data != b"[DONE]":  # read on to the answer's end, so that the connection is kept
-                    yield data

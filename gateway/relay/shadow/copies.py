@@ -22,12 +22,13 @@ import msgspec
 
 from gateway.admission.limits import Admission, share
 from gateway.config.snapshot import ShadowStatus
+from gateway.dialects.chat.said import Said
 from gateway.dialects.request_body import Fields
 from gateway.errors import EngineError, RequestError
 from gateway.http.engine_connection import Connection, Segments
 from gateway.metrics.counters import Metrics
 from gateway.relay.request_record import Exchange
-from gateway.relay.shadow.comparison import MAX_RAW_BYTES, Answer, compare, read_answer
+from gateway.relay.shadow.comparison import MAX_RAW_BYTES, compare, read_answer
 from gateway.relay.shadow.copy import Copy
 from gateway.relay.shadow.journal import Journal, Record
 from gateway.routing.replicas import Replicas
@@ -165,7 +166,7 @@ class Shadow:
             self.count(copy.route.name, copy.candidate, "dropped")
             return
         body = self._body(copy)
-        other: Answer | None = None
+        other: Said | None = None
         reason = ""
         try:
             async with asyncio.timeout(COPY_WITHIN_S):
@@ -207,7 +208,7 @@ class Shadow:
             dialect.give_priority(fields, LOW_PRIORITY)
         return dialect.encode_body(fields, route, copy.size_bytes)
 
-    async def _ask(self, copy: Copy, body: Segments) -> Answer | None:
+    async def _ask(self, copy: Copy, body: Segments) -> Said | None:
         """The candidate's answer; None where it is none that can be compared. Raises RequestError."""
         route = replace(copy.route, adapter_id=copy.candidate, versions=())
         replica = self._replicas.pick(route)
@@ -221,9 +222,9 @@ class Shadow:
             answer = await _read(connection)
         finally:
             replica.upstream.finish(connection)
-        return read_answer(answer, time.perf_counter() - began, copy.exchange.dialect.name)
+        return read_answer(answer, time.perf_counter() - began, copy.exchange.dialect)
 
-    def _compared(self, copy: Copy, own: Answer, other: Answer | None, reason: str) -> Record:
+    def _compared(self, copy: Copy, own: Said, other: Said | None, reason: str) -> Record:
         answers = [own] if other is None else [own, other]
         difference = compare(own.text, other.text) if other else None
         outcome = "failed"

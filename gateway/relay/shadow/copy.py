@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from starlette.types import Message, Send
 
+from gateway.dialects.chat.said import Said
 from gateway.dialects.request_body import Fields
 from gateway.relay.direct import Client
 from gateway.relay.request_record import Exchange
-from gateway.relay.shadow.comparison import Answer, Gathered
+from gateway.relay.shadow.comparison import Gathered
 from gateway.routing.table import Route
 
 Begin = Callable[["Copy"], "asyncio.Task[None] | None"]
@@ -47,7 +48,7 @@ class Copy:
         streamed: bool,
     ) -> None:
         self._begin = begin
-        self._gathered = Gathered(streamed, exchange.dialect.name)
+        self._gathered = Gathered(streamed, exchange.dialect)
         self._task: asyncio.Task[None] | None = None
         self._over = False
         self.exchange = exchange
@@ -56,7 +57,7 @@ class Copy:
         self.fields = fields
         self.size_bytes = size_bytes
         self.streamed = streamed
-        self.own: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self.own: asyncio.Future[Said | None] = asyncio.get_running_loop().create_future()
 
     def saw(self, piece: bytes, last: bool) -> None:
         """The client has been sent these bytes of its answer."""
@@ -81,7 +82,7 @@ class Copy:
             if self._task is not None:
                 self._task.cancel()
 
-    def _answer(self) -> Answer | None:
+    def _answer(self) -> Said | None:
         answer = self._gathered.answer(time.perf_counter() - self.exchange.sent)
         usage = self.exchange.usage
         if answer is not None and usage is not None:  # a client may not have asked for it in its stream

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from gateway.http.event_stream import MAX_HELD_BYTES, EventStream, Usage, usage_of
+from gateway.http.event_stream import MAX_HELD_BYTES, EventStream, Usage, data_in, usage_of
 
 DONE = b"data: [DONE]\n\n"
 TRAPS = [
@@ -61,6 +61,16 @@ def test_any_cut_gives_the_same(stream: bytes, withhold: bool) -> None:
         assert events.usage == Usage(7, 3)
         counts.add(events.events)
     assert counts == {stream.count(end) - withhold}
+
+
+@pytest.mark.parametrize("stream", [STREAM, STREAM.replace(b"\n\n", b"\r\n\r\n")], ids=["lf", "crlf"])
+def test_the_data_of_whole_events_is_the_same_for_any_cut(stream: bytes) -> None:
+    stream = b": starting\n\n" + stream.replace(token("is"), b"event: named\n" + token("is"))
+    expected = [line[6:].strip() for line in stream.split(b"\n") if line.startswith(b"data: ")]
+    assert len(expected) == len(TRAPS) + 4
+    for pieces in ([stream], *(cut(stream, seed) for seed in range(100))):
+        events = EventStream(False)
+        assert [data for piece in pieces for data in data_in(events.feed(piece))] == expected
 
 
 def test_nothing_is_held_that_is_whole() -> None:

@@ -6,6 +6,10 @@ import json
 
 import pytest
 
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.messages.dialect import MESSAGES
+from gateway.dialects.responses.dialect import RESPONSES
 from gateway.relay.shadow.comparison import MAX_PATHS, MAX_TEXT_BYTES, Gathered, compare, read_answer
 from tests.fakes.fake_engine import recorded
 
@@ -53,7 +57,7 @@ def test_paths_are_bounded_in_number_and_depth() -> None:
 def test_recorded_answers_are_read() -> None:
     for name in ("chat", "completion", "structured"):
         body = json.dumps(recorded(name)["body"]).encode()
-        answer = read_answer(body, 1.5)
+        answer = read_answer(body, 1.5, CHAT)
         assert answer is not None
         assert answer.text
         assert answer.tokens
@@ -63,16 +67,16 @@ def test_recorded_answers_are_read() -> None:
         )
 
 
-@pytest.mark.parametrize(("name", "api"), [("response", "responses"), ("message", "messages")])
+@pytest.mark.parametrize(("name", "dialect"), [("response", RESPONSES), ("message", MESSAGES)])
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 def test_recorded_answers_of_other_apis_are_read_alike_whole_and_streamed(
-    name: str, api: str, size: int
+    name: str, dialect: Dialect, size: int
 ) -> None:
-    whole = read_answer(json.dumps(recorded(name)["body"]).encode(), 1.5, api)
+    whole = read_answer(json.dumps(recorded(name)["body"]).encode(), 1.5, dialect)
     events = recorded(f"{name}_stream")["events"]
     assert isinstance(events, list)
     data = "".join(f"{event}\n\n" for event in events).encode()
-    gathered = Gathered(True, api)
+    gathered = Gathered(True, dialect)
     for at in range(0, len(data), size):
         gathered.feed(data[at : at + size])
     assert whole is not None
@@ -82,13 +86,13 @@ def test_recorded_answers_of_other_apis_are_read_alike_whole_and_streamed(
     assert gathered.answer(1.5) == whole
 
 
-@pytest.mark.parametrize("api", ["responses", "messages"])
-def test_a_named_stream_that_breaks_off_is_no_answer(api: str) -> None:
-    name = {"responses": "response_stream", "messages": "message_stream"}[api]
+@pytest.mark.parametrize("dialect", [RESPONSES, MESSAGES])
+def test_a_named_stream_that_breaks_off_is_no_answer(dialect: Dialect) -> None:
+    name = "response_stream" if dialect is RESPONSES else "message_stream"
     events = recorded(name)["events"]
     assert isinstance(events, list)
     for ending in ("", 'event: error\ndata: {"type":"error"}\n\n'):
-        gathered = Gathered(True, api)
+        gathered = Gathered(True, dialect)
         gathered.feed(("".join(f"{event}\n\n" for event in events[:-1]) + ending).encode())
         assert gathered.answer(0) is None
 
@@ -96,22 +100,22 @@ def test_a_named_stream_that_breaks_off_is_no_answer(api: str) -> None:
 def test_calls_of_other_apis_are_compared_without_their_ids() -> None:
     response = {"output": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"x": 1}'}]}
     message = {"content": [{"type": "tool_use", "id": "i", "name": "f", "input": {"x": 1}}]}
-    for document, api in ((response, "responses"), (message, "messages")):
-        answer = read_answer(json.dumps(document).encode(), 0, api)
+    for document, dialect in ((response, RESPONSES), (message, MESSAGES)):
+        answer = read_answer(json.dumps(document).encode(), 0, dialect)
         assert answer is not None
         assert answer.text == '[{"name":"f","arguments":{"x":1}}]'
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"choices":[]}', b'{"error":{}}', b'{"choices":3}'])
 def test_what_is_no_answer_is_none(body: bytes) -> None:
-    assert read_answer(body, 0) is None
+    assert read_answer(body, 0, CHAT) is None
 
 
 def test_tool_calls_are_compared_without_their_ids() -> None:
     texts = []
     for call_id in ("one", "two"):
         call = {"id": call_id, "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
-        answer = read_answer(whole(message={"content": None, "tool_calls": [call]}), 0)
+        answer = read_answer(whole(message={"content": None, "tool_calls": [call]}), 0, CHAT)
         assert answer is not None
         texts.append(answer.text)
     assert texts[0] == texts[1] == '[{"name":"f","arguments":{"x":1}}]'
@@ -124,7 +128,7 @@ def test_stream_is_gathered_however_it_is_cut(name: str, size: int) -> None:
     assert isinstance(events, list)
     text = "".join(f"{event}\n\n" for event in events)
     data = text.encode()
-    gathered = Gathered(True)
+    gathered = Gathered(True, CHAT)
     for at in range(0, len(data), size):
         gathered.feed(data[at : at + size])
     answer = gathered.answer(2.0)
@@ -151,13 +155,13 @@ def test_stream_is_gathered_however_it_is_cut(name: str, size: int) -> None:
     ids=["unfinished", "error", "nonsense", "long"],
 )
 def test_stream_that_is_no_whole_answer_is_none(stream: bytes) -> None:
-    gathered = Gathered(True)
+    gathered = Gathered(True, CHAT)
     gathered.feed(stream)
     assert gathered.answer(0) is None
 
 
 def test_comments_in_a_stream_are_passed_over() -> None:
-    gathered = Gathered(True)
+    gathered = Gathered(True, CHAT)
     gathered.feed(
         b': starting\n\ndata: {"choices":[{"text":"a","finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
     )
