@@ -27,6 +27,7 @@ from gateway.config.origins import Cors
 from gateway.errors import GatewayTimeout, HeadTooLarge, InvalidRequest, PayloadTooLarge, RequestError
 from gateway.http.deadline import Deadline
 from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
+from gateway.http.reader_pace import ReaderPace
 from gateway.http.request_cycle import Cycle, Express, last_answer
 from gateway.http.request_head import HeadReader
 from gateway.http.strictness import MAX_HEAD_BYTES, decoded_path
@@ -87,16 +88,19 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         self._receiving = False
         self._refused = False
         self._stopping = False
-        self._unsent_bytes: float = math.inf
+        self._pace: ReaderPace | None = None
+        """Of the client while it does not take all that is written."""
 
     def _late(self) -> None:
         if self.transport.is_closing() or self.flow.write_paused:
+            pace = self._pace or self._new_pace(1)
             unsent_bytes = self.transport.get_write_buffer_size()
-            if 0 < unsent_bytes < self._unsent_bytes:
-                self._unsent_bytes = unsent_bytes
-                self._set_deadline(self.timeout_keep_alive)
-            else:  # a client that takes nothing would keep its place and its answer for good
+            whole = self._running is None or self._running.response_complete
+            look_s = pace.next_look_s(unsent_bytes, self.loop.time(), self.timeout_keep_alive, whole=whole)
+            if look_s is None:  # a client that takes nothing would keep its place and its answer for good
                 self.transport.abort()
+            else:
+                self._set_deadline(look_s)
         elif self._answering_another:
             self._set_deadline(self.receive_timeout_s)
         elif self._receiving and self._uploaded_bytes >= UPLOAD_BYTES:
@@ -108,6 +112,11 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             )
         else:
             self._close()
+
+    def _new_pace(self, more_bytes: int = 0) -> ReaderPace:
+        unsent_bytes = self.transport.get_write_buffer_size() + more_bytes
+        self._pace = pace = ReaderPace(unsent_bytes, self.loop.time(), self.receive_timeout_s)
+        return pace
 
     def _close(self) -> None:
         """Close once what was written is taken, or the client takes nothing any more."""
@@ -149,7 +158,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()
-        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._new_pace()
         self._set_deadline(self.timeout_keep_alive)
 
     def resume_writing(self) -> None:

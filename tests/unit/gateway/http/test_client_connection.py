@@ -138,6 +138,23 @@ async def test_too_many_pipelined_requests_are_cut_off(tmp_path: Path) -> None:
         await s.at_rest()
 
 
+@pytest.mark.parametrize("junk", [b"\0\1", b"junk junk\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_junk_behind_a_good_request_is_refused_after_its_answer(
+    tmp_path: Path, junk: bytes, chunked: bool
+) -> None:
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY) if chunked else BODY
+    framing = b"transfer-encoding: chunked" if chunked else b"content-length: %d" % len(BODY)
+    async with stack(tmp_path) as s:
+        for _ in range(2):  # by a task, which connects to the engine, then without one
+            s.engine.answers["base"] = Answer(hold_head=(held := asyncio.Event()))
+            asking = asyncio.create_task(s.raw(CHAT + framing + b"\r\n\r\n" + body + junk))
+            await s.engine.until(lambda: s.engine.active == 1)
+            held.set()
+            assert statuses(await asking) == [200, 400]
+            await s.at_rest()
+
+
 async def test_client_gone_with_a_pipelined_request_aborts(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
         s.engine.answers["base"] = Answer(hold_head=asyncio.Event())
@@ -253,7 +270,7 @@ async def test_any_split_of_a_request_is_one_request(tmp_path: Path) -> None:
         assert [sent.body for sent in s.engine.completions] == [BODY, BODY]
 
 
-@pytest.mark.parametrize("answer", [Answer(flood_bytes=64 << 20), Answer(body=b"x" * (32 << 20))])
+@pytest.mark.parametrize("answer", [Answer(flood_bytes=64 << 20), Answer(body=b'"%b"' % (b"x" * (32 << 20)))])
 async def test_client_that_takes_nothing_loses_its_place(tmp_path: Path, answer: Answer) -> None:
     async with stack(tmp_path, keep_alive_s=0.3) as s:
         s.engine.answers["base"] = answer
