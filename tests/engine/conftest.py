@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.config.document import load_config
+from tests.engine.request_models import PROGRAM
 from tests.support.real_stack import ROOT, RealStack, real_stack
 
 __all__ = ["CONFIG", "ROOT", "RealStack", "real"]
 
 CONFIG = ROOT / "configs/demo/config.yaml"
+
+
+@pytest.fixture(scope="session")
+def request_models(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
+    """What `request_models.py` prints. Importing vLLM takes 20 s of one core: the engine starts meanwhile."""
+    program = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+    said: list[str] = []
+
+    def read() -> str:
+        if not said:
+            said.append(program.communicate(timeout=600)[0])
+            assert program.returncode == 0
+        return said[0]
+
+    yield read
+    program.kill()
+    program.wait()
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +44,8 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     dtype = request.config.getoption("--dtype")
     config = _configuration(folder / "config.json", dtype, [CONFIG.parent, adapters])
     limit_s = load_config(CONFIG).engine.start_timeout_s
+    if any("request_models" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("request_models")
     with real_stack(folder, config, Path(sys.executable), limit_s) as stack:
         yield stack
 

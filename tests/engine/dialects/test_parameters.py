@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,38 +22,10 @@ from gateway.dialects.tokens import EMBEDDINGS
 pytestmark = pytest.mark.engine
 
 
-PROGRAM = """
-import json
-from vllm.entrypoints.anthropic.protocol import AnthropicCountTokensRequest, AnthropicMessagesRequest
-from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-from vllm.entrypoints.openai.completion.protocol import CompletionRequest
-from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
-from vllm.entrypoints.pooling.embed.protocol import EmbeddingChatRequest, EmbeddingCompletionRequest
-from vllm.entrypoints.serve.tokenize import protocol as tokens
-
-models = {
-    "chat": [ChatCompletionRequest],
-    "completions": [CompletionRequest],
-    "responses": [ResponsesRequest],
-    "messages": [AnthropicMessagesRequest],
-    "count_tokens": [AnthropicCountTokensRequest],
-    "embeddings": [EmbeddingCompletionRequest, EmbeddingChatRequest],
-    "tokenize": [tokens.TokenizeCompletionRequest, tokens.TokenizeChatRequest],
-    "detokenize": [tokens.DetokenizeRequest],
-}
-fields = {
-    name: sorted({f.alias or key for model in each for key, f in model.model_fields.items()})
-    for name, each in models.items()
-}
-print("fields:" + json.dumps(fields))
-"""
-
-
 @pytest.fixture(scope="module")
-def engines_fields() -> dict[str, list[str]]:
+def engines_fields(request_models: Callable[[], str]) -> dict[str, list[str]]:
     """By a dialect's name, the fields of the request models; vLLM warns of much while it is imported."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    line = next(line for line in done.stdout.splitlines() if line.startswith("fields:"))
+    line = next(line for line in request_models().splitlines() if line.startswith("fields:"))
     fields: dict[str, list[str]] = json.loads(line.removeprefix("fields:"))
     return fields
 
