@@ -1,0 +1,35 @@
+"""What every part of the configuration is held to."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.config.strict import NAME, Duration, Strict
+
+
+class Section(Strict):
+    wait: Duration = 1.0
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("1.5h", 5400), ("7", 7), (8, 8)])
+def test_durations_have_units(text: object, seconds: float) -> None:
+    assert Section.model_validate({"wait": text}).wait == seconds
+
+
+@pytest.mark.parametrize("text", ["0s", "-1", "ten", "5d", "", None])
+def test_what_is_no_duration_is_refused(text: object) -> None:
+    with pytest.raises(ValidationError):
+        Section.model_validate({"wait": text})
+
+
+def test_unknown_key_is_refused_and_nothing_changes_later() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        Section.model_validate({"wiat": 1})
+    with pytest.raises(ValidationError, match="frozen"):
+        Section().wait = 2.0
+
+
+def test_names() -> None:
+    assert all(NAME.match(one) for one in ("a", "A.b-c_1", "0", "x" * 63))
+    assert not any(NAME.match(one) for one in ("", "-a", ".a", "a b", "a@b", "a/b", "x" * 64, "a\n"))
