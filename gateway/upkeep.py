@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
 logger = logging.getLogger("gateway.upkeep")
 
@@ -47,10 +47,7 @@ class Upkeep:
 
     async def stop(self) -> None:
         """Cancel everything that still runs, and wait for its end."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
 
     def _started(self, name: str, running: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(running, name=name)
@@ -82,6 +79,14 @@ class Upkeep:
         """Log and count what a task has survived by itself; `then` says how it goes on."""
         logger.error("%s failed; %s", name, then, exc_info=error)
         self._on_failure(name)
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[object] | None]) -> None:
+    """Cancel those that still run, and wait for the end of all; what they raised is passed over."""
+    ending = [task for task in tasks if task is not None]
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
 
 
 def _raise_where_cancelled(error: BaseException) -> None:

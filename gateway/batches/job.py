@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
@@ -26,6 +26,7 @@ from gateway.batches.writer import TRY_AGAIN_S, Writer
 from gateway.errors import Unavailable
 from gateway.routing.permission import permitted_route
 from gateway.routing.replicas import Replicas
+from gateway.upkeep import end_tasks
 
 logger = logging.getLogger("gateway.batches")
 
@@ -136,9 +137,7 @@ class Job:
                 work.result()
             return work.done() and self._ending is None
         finally:
-            for task in (work, ended):
-                task.cancel()
-            await asyncio.gather(work, ended, return_exceptions=True)
+            await end_tasks([work, ended])
 
     # Its lines.
 
@@ -152,7 +151,7 @@ class Job:
             try:
                 await self._until_done(asyncio.create_task(self._feed(results, writer)))
             finally:
-                await _cancelled([counting])
+                await end_tasks([counting])
                 await writer.drain()
             if self._ending is not None:
                 await self._list_rest(results, writer, self._ending)
@@ -173,7 +172,7 @@ class Job:
                     await asyncio.wait(tuple(self._running), return_when=asyncio.FIRST_COMPLETED)
                 self._look_for_fault()
             finally:
-                await _cancelled(self._running)
+                await end_tasks(self._running)
 
     async def _begin(self, number: int, line: bytes, writer: Writer) -> None:
         self._look_for_fault()
@@ -252,14 +251,6 @@ class Job:
         status: Status = self._ending or "completed"
         await library.ask(lambda store: store.end(batch, status, library.now, counts, made))
         logger.info("batch %s of %r is %s: %s", batch.id, batch.owner, status, counts)
-
-
-async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel them and wait for their end."""
-    ending = list(tasks)
-    for task in ending:
-        task.cancel()
-    await asyncio.gather(*ending, return_exceptions=True)
 
 
 def _count(store: Store, batch_id: str, counts: Counts) -> None:

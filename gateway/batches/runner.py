@@ -12,7 +12,7 @@ from gateway.batches.job import Job, Means
 from gateway.batches.records import BatchRecord
 from gateway.errors import RequestError
 from gateway.metrics.counters import Metrics
-from gateway.upkeep import Upkeep
+from gateway.upkeep import Upkeep, end_tasks
 
 logger = logging.getLogger("gateway.batches")
 
@@ -51,9 +51,7 @@ class Runner:
     async def stop(self) -> None:
         """Break everything off; what is done stays done."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await end_tasks([task])
 
     async def _run(self) -> None:
         folder = self._means.library.folder
@@ -117,10 +115,7 @@ class Runner:
 
     async def _break_off(self) -> None:
         self.has_lock = False
-        tasks = [task for _, task in self._jobs.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks([task for _, task in self._jobs.values()])
         self._metrics.batches(0, 0)
 
     async def sweep(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from gateway.routing.replica import PROBE_S, Replica
 from gateway.routing.replicas import Replicas
+from gateway.upkeep import end_tasks
 
 READY_FOR_S = 2.0
 """A completion that worked answers `/ready` for this long."""
@@ -35,9 +36,7 @@ class Readiness:
 
     async def stop(self) -> None:
         """Cancel a probe under way."""
-        if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.gather(self._probe, return_exceptions=True)
+        await end_tasks([self._probe])
 
     async def _prove(self, replicas: Sequence[Replica]) -> bool:
         """All are asked together: one that hangs must not hide that another is well."""
@@ -52,7 +51,5 @@ class Readiness:
         except TimeoutError:
             pass
         finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+            await end_tasks(asked)
         return False

@@ -23,6 +23,7 @@ from gateway.http.engine_pool import Upstream
 from gateway.routing.availability import GONE, Availability, ControlPresence
 from gateway.routing.replica import EngineModel, Replica, address_of
 from gateway.routing.table import Route, Table, build_table, table_of
+from gateway.upkeep import end_tasks
 
 logger = logging.getLogger("gateway.routing.replicas")
 
@@ -79,9 +80,7 @@ class Replicas:
 
     async def stop(self) -> None:
         """Cancel the looks under way, and close the idle connections to every replica."""
-        for task in self._asking:
-            task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        await end_tasks(self._asking)
         for replica in (*self.ready, *self._leaving):
             replica.upstream.close()
 

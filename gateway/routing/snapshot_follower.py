@@ -19,7 +19,7 @@ from gateway.routing.availability import slots_of
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.control_socket import Control
 from gateway.routing.replicas import Replicas
-from gateway.upkeep import Upkeep
+from gateway.upkeep import Upkeep, end_tasks
 
 logger = logging.getLogger("gateway.routing.snapshot_follower")
 
@@ -70,9 +70,7 @@ class Follower:
         ]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         self._control.close()
 
     async def _follow(self) -> None:

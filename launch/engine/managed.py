@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from gateway.config.snapshot import Blame, EngineDeath, EngineStatus, FailureKind
 from gateway.errors import ConfigError, EngineFailure, LoraGatewayError
+from gateway.upkeep import end_tasks
 from launch.engine.argv import EngineCommand
 from launch.engine.engine import Keeper, say
 from launch.engine.engine_log import STAGES, advice_for, reason_of, stage_of
@@ -138,8 +139,7 @@ class Managed(Keeper):
         except LoraGatewayError as error:
             failure = error
         finally:
-            remembering.cancel()
-            await asyncio.gather(remembering, return_exceptions=True)
+            await end_tasks([remembering])
             await self._end(child, hard=isinstance(failure, Hang))
         if failure is not None:
             self._note_failure(failure)
@@ -271,8 +271,7 @@ class Managed(Keeper):
                         raise Died(f"the engine was not ready after {limit_s:.0f} s", advice, "start")
                     reported = self._report(began, reported)
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end_tasks([task])
 
     async def _post_mortem(self, child: Child, code: int, kills: int) -> Died:
         await in_thread(child.stop, 0)  # what it left behind, and the rest of its log

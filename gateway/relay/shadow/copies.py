@@ -33,7 +33,7 @@ from gateway.relay.shadow.copy import Copy
 from gateway.relay.shadow.journal import Journal, Record
 from gateway.routing.replicas import Replicas
 from gateway.routing.table import Route
-from gateway.upkeep import Upkeep
+from gateway.upkeep import Upkeep, end_tasks
 
 logger = logging.getLogger("gateway.relay.shadow.copies")
 
@@ -92,10 +92,7 @@ class Shadow:
 
     async def stop(self) -> None:
         """Cancel every copy, write what is known."""
-        tasks = [task for task in (self._following, *self._copies) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks([self._following, *self._copies])
         while self._writing is not None:
             await self._writing
 

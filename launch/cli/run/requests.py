@@ -10,6 +10,7 @@ import httpx
 
 from gateway.config.loopback import may_use_proxy
 from gateway.errors import NOT_JSON, ConfigError
+from gateway.upkeep import end_tasks
 from launch.cli.run.input_lines import Request
 from launch.cli.run.results import Outcome, answered, unanswered
 
@@ -86,9 +87,7 @@ class Gateway:
                 for task in done:
                     yield task.result()
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await end_tasks(running)
 
     async def _outcome(self, request: Request) -> tuple[Request, Outcome]:
         attempt = 0

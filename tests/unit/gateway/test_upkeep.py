@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.upkeep import LONGEST_PAUSE_S, SETTLED_S, Upkeep
+from gateway.upkeep import LONGEST_PAUSE_S, SETTLED_S, Upkeep, end_tasks
 
 pytestmark = pytest.mark.anyio
 
@@ -108,3 +108,22 @@ async def test_stop_ends_all_that_runs() -> None:
     await faulty.upkeep.stop()
     assert all(task.cancelled() for task in tasks)
     assert not faulty.failures
+
+
+async def test_tasks_that_are_ended_have_come_to_their_end() -> None:
+    left: list[str] = []
+
+    async def work(name: str, fault: bool = False) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            left.append(name)
+            if fault:
+                raise ValueError(name)
+
+    tasks = [asyncio.create_task(work("one")), asyncio.create_task(work("other", fault=True))]
+    await asyncio.sleep(0)
+    await end_tasks([*tasks, None])
+    assert sorted(left) == ["one", "other"]
+    assert all(task.done() for task in tasks)
