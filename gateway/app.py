@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys
 from gateway.admission.bad_keys import BadKeys
+from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.death_guard import DeathGuard
-from gateway.admission.limits import Admission
+from gateway.admission.limits import Admission, share
 from gateway.admission.lobby import Lobby
 from gateway.config.document import Config, environment
 from gateway.config.origins import Cors, asked_by_a_page, preflight_headers
@@ -92,7 +93,13 @@ class Gateway:
         self._limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)
         relay = Relay(self.replicas, self.admission, self.guard)
         self._pipelines = PipelineEndpoint(
-            compile_pipelines(config), relay, self.metrics, self.shadow, self.fallbacks, Lobby(self.admission)
+            compile_pipelines(config),
+            relay,
+            self.metrics,
+            self.shadow,
+            self.fallbacks,
+            Lobby(self.admission),
+            ByteBudget(share(bounds.max_pipeline_bytes, worker, bounds.workers)),
         )
         self.express = self._engine_endpoints(relay)
         """For the own server: what serves requests of a path without a task, where nothing must wait."""

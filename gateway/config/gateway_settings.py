@@ -53,6 +53,9 @@ class GatewayConfig(Strict):
     max_sequences: Positive = Field(
         4096, description="sequences of one request: prompts times n, or inputs of embeddings"
     )
+    max_pipeline_bytes: Positive = Field(
+        256 * 1024 * 1024, description="memory that the inputs of pipelines may take at once, as estimated"
+    )
     max_stop_strings: Positive = Field(128, description="stop strings of one request")
     max_logit_bias: Positive = Field(4096, description="tokens in a logit_bias, and in stop_token_ids")
     max_allowed_token_ids: Positive = Field(262_144, description="tokens in allowed_token_ids")

@@ -144,6 +144,9 @@ class PipelineConfig(Strict):
     stages: list[StageConfig] = Field(min_length=1, description="in order")
     max_items: Positive = Field(64, description="most elements that one fan-out may have")
     max_input_terms: Positive = Field(512, description="most terms that one input may list")
+    max_input_bytes: Positive = Field(
+        1024 * 1024, description="largest request to it, with its earlier messages"
+    )
     on_error: Literal["fail", "null"] = Field(
         "fail", description="when one element fails: all, or null for it"
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 from starlette.types import Send
 
+from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.lobby import Lobby, Seat
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
@@ -18,11 +19,12 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Fields
 from gateway.dialects.request_parts import CannotAsk
 from gateway.endpoints.asgi import send_json
-from gateway.errors import NOT_JSON, InvalidRequest, RequestError
+from gateway.errors import NOT_JSON, InvalidRequest, PayloadTooLarge, RequestError, Unavailable
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.answer import Completion
 from gateway.pipeline.compile import Fan, Pipeline
 from gateway.pipeline.fan_outs import FanOuts
+from gateway.pipeline.inputs import memory_bytes
 from gateway.pipeline.run import Done, Piece, Result, run, stream
 from gateway.pipeline.stages.engine_caller import EngineCaller
 from gateway.pipeline.stages.fallback_caller import FallbackCaller
@@ -50,7 +52,10 @@ class PipelineEndpoint:
         shadow: Shadow,
         fallbacks: Fallbacks,
         lobby: Lobby,
+        inputs: ByteBudget,
     ) -> None:
+        self._inputs = inputs
+        """Memory of what clients have sent, over all pipelines."""
         self._fallbacks = fallbacks
         self._lobby = lobby
         self._fan_outs = FanOuts()
@@ -76,12 +81,51 @@ class PipelineEndpoint:
         `strict`: what is harmless is refused. `sticky` chooses between several versions of a stage's task.
         Its own record has no tokens: those stand with the tasks of its stages.
         """
+        pipeline = self.pipelines[route.name]
+        held_bytes = await self._hold(pipeline, fields, exchange.behind)
+        with self._inputs.giving_back(held_bytes):
+            await self._answer(exchange, pipeline, route, fields, streaming, sticky, send, strict)
+
+    async def _hold(self, pipeline: Pipeline, fields: Fields, behind: bool) -> int:
+        """Take what the input will need of memory, before anything is made of it.
+
+        Raises PayloadTooLarge (413), Unavailable (503) where others need it; what comes behind waits.
+        """
+        raws = [bytes(raw) for raw in fields.values()]
+        size_bytes = sum(map(len, raws))
+        if size_bytes > pipeline.max_input_bytes:
+            raise PayloadTooLarge(
+                f"The request has {size_bytes} bytes; '{pipeline.name}' takes at most "
+                f"{pipeline.max_input_bytes} (pipelines.{pipeline.name}.max_input_bytes)."
+            )
+        held_bytes = sum(map(memory_bytes, raws))
+        if behind:
+            await self._inputs.take(held_bytes)
+        elif not self._inputs.try_take(held_bytes):
+            raise Unavailable(
+                "The inputs of other pipelines take all the memory that they may "
+                "(gateway.max_pipeline_bytes); ask again.",
+                code="overloaded",
+                retry_after_s=1,
+            )
+        return held_bytes
+
+    async def _answer(
+        self,
+        exchange: Exchange,
+        pipeline: Pipeline,
+        route: Route,
+        fields: Fields,
+        streaming: bool,
+        sticky: bytes,
+        send: Send,
+        strict: bool,
+    ) -> None:
         asked = _document(fields)
         exchange.begin(route)
         try:
             if not strict:
                 exchange.ignored += take_wishes(asked)
-            pipeline = self.pipelines[route.name]
             chat = _as_chat(exchange.dialect, asked, pipeline.name)
             if pipeline.system == "ignore":
                 exchange.ignored += [chat.places[index] for index, _ in places(chat.document)]

@@ -53,6 +53,7 @@ class Pipeline:
     fans: tuple[Fan, ...]
     max_items: int
     max_input_terms: int
+    max_input_bytes: int
     null_on_error: bool
     system: str = "ignore"
     """What becomes of a client's system message: refuse, ignore, prepend."""
@@ -96,6 +97,7 @@ def _pipeline(
         fans=tuple(Fan(source, field, tuple(group)) for (source, field), group in lists.items()),
         max_items=given.max_items,
         max_input_terms=given.max_input_terms,
+        max_input_bytes=given.max_input_bytes,
         null_on_error=given.on_error == "null",
         system=given.system,
     )

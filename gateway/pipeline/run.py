@@ -38,6 +38,7 @@ from gateway.pipeline.stages.stage_calls import (
 from gateway.pipeline.stages.task_calls import Answer, Collected, TaskCaller
 from gateway.pipeline.stages.templates import context_of
 from gateway.pipeline.system import prepended
+from gateway.pipeline.terms import in_slices
 from gateway.pipeline.usage import Tally
 
 Clock = Callable[[], float]
@@ -102,6 +103,7 @@ async def stream(
     """
     outlet = Outlet()
     runner = _Runner(pipeline, body, caller, outlet, on_list, clock)
+    await runner.read(body)
     root = asyncio.create_task(runner.main(), name=f"pipeline {pipeline.name}")
     root.add_done_callback(lambda _: outlet.end())
     try:
@@ -144,7 +146,7 @@ class _Runner:
         self._shared, self._cap = shared_sampling(body, pipeline.name)
         check_format(body, pipeline)
         self._lead = prepended(body, pipeline.name, pipeline.system)
-        self._given = read_input(body, pipeline.name, pipeline.max_input_terms).context()
+        self._given: JsonObject = {}
         self._answers: dict[str, JsonValue] = {}
         self._done = {stage.id: asyncio.Event() for stage in pipeline.stages}
         self._fields: dict[str, dict[int, JsonValue]] = {s.id: {} for s in pipeline.stages if s.source}
@@ -155,6 +157,11 @@ class _Runner:
         self._writer = DocumentWriter(pipeline.fans_of(last.source)) if last.source is not None else None
         self._finish_reason = "stop"
         self._tally = Tally(pipeline.stages, clock)
+
+    async def read(self, body: JsonObject) -> None:
+        """Take the input, before anything runs; others have their turns meanwhile. Raises InvalidRequest."""
+        steps = read_input(body, self._pipeline.name, self._pipeline.max_input_terms)
+        self._given = (await in_slices(steps)).context()
 
     def done(self) -> Done:
         return Done(self._tally.usage(), self._finish_reason)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
 from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
-from gateway.pipeline.inputs import Term, read_input, terms_in_text
+from gateway.pipeline.inputs import Input, memory_bytes, read_input
+from gateway.pipeline.terms import SLICE, Term, at_once, in_slices, terms_in_text
 from tests.support.pipeline_script import chat
 
 
+def read(body: JsonObject, pipeline: str, max_terms: int) -> Input:
+    return at_once(read_input(body, pipeline, max_terms))
+
+
 def terms(text: str) -> list[tuple[str, str | None]]:
-    return [(term.term, term.gloss) for term in read_input(chat(text), "p", 512).terms]
+    return [(term.term, term.gloss) for term in read(chat(text), "p", 512).terms]
 
 
 @pytest.mark.parametrize(
@@ -44,9 +50,9 @@ def test_terms_of_an_input(text: str, expected: list[tuple[str, str | None]]) ->
 
 
 def test_json_is_parsed_and_other_text_is_not() -> None:
-    assert read_input(chat(' {"a": [1]}'), "p", 9).value == {"a": [1]}
-    assert read_input(chat("[1, "), "p", 9).value == "[1, "
-    assert read_input(chat("x y"), "p", 9).value == "x y"
+    assert read(chat(' {"a": [1]}'), "p", 9).value == {"a": [1]}
+    assert read(chat("[1, "), "p", 9).value == "[1, "
+    assert read(chat("x y"), "p", 9).value == "x y"
 
 
 def test_text_parts_are_joined() -> None:
@@ -57,19 +63,19 @@ def test_text_parts_are_joined() -> None:
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
         ]
     }
-    assert read_input(body, "p", 9).terms == (Term("a"), Term("b"))
+    assert read(body, "p", 9).terms == (Term("a"), Term("b"))
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "[]", "{}", '{"terms": []}', '["", " "]'])
 def test_an_empty_input_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="empty") as caught:
-        read_input(chat(text), "p", 9)
+        read(chat(text), "p", 9)
     assert (caught.value.param, caught.value.code) == ("messages", "empty_input")
 
 
 def test_too_many_terms_are_refused_with_both_numbers() -> None:
     with pytest.raises(InvalidRequest, match=r"10 terms.*at most 9.*pipelines\.p\.max_input_terms"):
-        read_input(chat(json.dumps([f"t{n}" for n in range(10)])), "p", 9)
+        read(chat(json.dumps([f"t{n}" for n in range(10)])), "p", 9)
 
 
 @pytest.mark.parametrize(
@@ -85,14 +91,45 @@ def test_too_many_terms_are_refused_with_both_numbers() -> None:
 )
 def test_messages_that_a_pipeline_cannot_read_are_refused(messages: object, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read_input({"messages": messages}, "p", 9)  # type: ignore[dict-item]  # wrong on purpose
+        read({"messages": messages}, "p", 9)  # type: ignore[dict-item]  # wrong on purpose
     assert caught.value.param == param
 
 
 def test_a_list_that_mixes_terms_and_others_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="element 1"):
-        read_input(chat('["a", 7]'), "p", 9)
+        read(chat('["a", 7]'), "p", 9)
 
 
 def test_a_trailing_heading_alone_is_a_term_of_its_own() -> None:
-    assert terms_in_text("Terms:") == [Term("Terms:")]
+    assert at_once(terms_in_text("Terms:")) == [Term("Terms:")]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("text", ["a\n" * 20_000, "a, " * 20_000 + "b", json.dumps(["a"] * 20_000)])
+async def test_others_have_their_turns_while_a_long_input_is_read(text: str) -> None:
+    reading = asyncio.ensure_future(in_slices(read_input(chat(text), "p", 9)))
+    turns = 0
+    while not reading.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 20_000 / SLICE
+    assert reading.result().terms[0] == Term("a")
+
+
+@pytest.mark.parametrize(
+    ("part", "most"),
+    [
+        ("[],", 22),
+        ("[[[[[]]]]],", 30),
+        ("1.5,", 9),
+        ('{"a": 1},', 20),
+        ("a\\n", 22),
+        ("a, ", 20),
+        ("word ", 2),
+    ],
+)
+def test_what_an_input_takes_of_memory_is_not_underestimated(part: str, most: int) -> None:
+    """`most`: measured bytes for each that was sent."""
+    raw = part.encode() * 10_000
+    assert memory_bytes(raw) >= most * len(raw)
+    assert memory_bytes(b'[{"role":"user","content":"apple, bus, tram"}]') < 2000
