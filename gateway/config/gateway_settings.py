@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from gateway.config.limit_settings import LimitConfig
 from gateway.config.origins import tidy_origin
 from gateway.config.strict import Positive, Seconds, Strict
 
@@ -34,6 +35,7 @@ class GatewayConfig(Strict):
     cors_origins: list[Annotated[str, AfterValidator(tidy_origin)]] = Field(
         default_factory=list, description="pages that may call from a browser, by origin; '*': every page"
     )
+    limits: LimitConfig | None = Field(None, description="rates and budgets of all requests; default: none")
     keys_required: bool = Field(
         False, description="a key is needed though none is configured: `lora-gateway keys create` makes them"
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, field_validator, model_validator
 
+from gateway.config.limit_settings import LimitConfig
 from gateway.config.strict import NAME, Strict
 
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
@@ -37,6 +38,10 @@ class KeyConfig(Strict):
     admin: bool = Field(False, description="true: the same as `role: admin`")
     tenant: Annotated[str, AfterValidator(tenant_name)] | None = Field(
         None, description="whom it belongs to; an operator's tasks have names that begin with `<tenant>.`"
+    )
+    limits: LimitConfig | None = Field(None, description="rates and budgets of the key; default: none")
+    task_limits: dict[str, LimitConfig] = Field(
+        default_factory=dict, description="rates and budgets of the key on one model, by its name"
     )
     expires_at: AwareDatetime | None = Field(
         None, description="it is refused from then on, such as 2027-01-31T00:00:00Z; default: never"
@@ -78,6 +83,7 @@ class TenantConfig(Strict):
 
     max_adapters: int = Field(8, ge=0, description="versions of its tasks together, previous ones too")
     max_adapter_bytes: int = Field(4 * 1024**3, ge=0, description="their sizes together")
+    limits: LimitConfig | None = Field(None, description="rates and budgets of its keys; default: none")
     sources: list[str] = Field(
         default_factory=list,
         description="where its operators may take adapters from: patterns such as hf://acme/* or "

@@ -16,6 +16,7 @@ from pydantic import (
 
 from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig, is_pattern, tenant_name
+from gateway.config.limit_settings import LimitConfig
 from gateway.config.strict import NAME, Duration, Positive, Seconds, Strict
 from gateway.errors import nearest
 
@@ -119,6 +120,7 @@ class TaskConfig(Strict):
     )
     max_in_flight: Positive | None = Field(None, description="default: gateway.max_in_flight_per_task")
     max_waiting: int | None = Field(None, ge=0, description="default: gateway.max_waiting_per_task")
+    limits: LimitConfig | None = Field(None, description="rates and budgets of its requests; default: none")
     fallback: FallbackConfig | None = Field(None, description="another model where the engine cannot answer")
 
 
@@ -142,6 +144,7 @@ class PipelineConfig(Strict):
 
     description: str = Field("", description="shown in /v1/models")
     stages: list[StageConfig] = Field(min_length=1, description="in order")
+    limits: LimitConfig | None = Field(None, description="rates and budgets of its requests; default: none")
     max_items: Positive = Field(64, description="most elements that one fan-out may have")
     max_input_terms: Positive = Field(512, description="most terms that one input may list")
     max_input_bytes: Positive = Field(

@@ -1,0 +1,148 @@
+"""What each account has used, in a file that every worker maps: exact over all of them, and kept."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.errors import ConfigError
+
+FILE = "quotas.bin"
+MAGIC = b"lgquota1"
+MOST_ACCOUNTS = 16_384
+MOST_PROCESSES = 64
+PIDS = struct.Struct(f"={MOST_PROCESSES}q")
+PIDS_AT = 64
+DIGEST_BYTES = 16
+FIELDS = struct.Struct("=8d")
+"""requests' level, its time, tokens' level, its time, day, tokens of the day, month, tokens of the month."""
+ROW_BYTES = DIGEST_BYTES + FIELDS.size + 8 * MOST_PROCESSES
+HEADER_BYTES = 4096
+FILE_BYTES = HEADER_BYTES + MOST_ACCOUNTS * ROW_BYTES
+"""Some 10 MB, of which only touched pages take room."""
+
+
+class AccountBook:
+    """Rows by an account's name. Whoever changes one holds `locked` meanwhile, for some microseconds.
+
+    The file outlives its writers: what was counted before a kill -9 is there afterwards. Only a machine that
+    stops at once may lose what the kernel had not written yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Opens or makes it in `folder`. Raises ConfigError."""
+        self._fd = -1
+        self._at: dict[str, int] = {}
+        self._open(folder / FILE)
+        with self.locked():
+            self._place = self._claimed_place()
+
+    def close(self) -> None:
+        """Nothing of it is used any more."""
+        self._map.close()
+        os.close(self._fd)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """No other process changes anything meanwhile."""
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def read(self, account: str) -> tuple[float, ...]:
+        """The row's fields, zeros where it is new. Call it within `locked`."""
+        return FIELDS.unpack_from(self._map, self._row(account) + DIGEST_BYTES)
+
+    def write(self, account: str, fields: tuple[float, ...]) -> None:
+        """Call it within `locked`."""
+        FIELDS.pack_into(self._map, self._row(account) + DIGEST_BYTES, *fields)
+
+    def in_flight(self, account: str) -> int:
+        """Requests of every process together. Call it within `locked`."""
+        at = self._row(account) + DIGEST_BYTES + FIELDS.size
+        return sum(struct.unpack_from(f"={MOST_PROCESSES}q", self._map, at))
+
+    def add_in_flight(self, account: str, change: int) -> None:
+        """Of this process. Call it within `locked`."""
+        at = self._row(account) + DIGEST_BYTES + FIELDS.size + 8 * self._place
+        (count,) = struct.unpack_from("=q", self._map, at)
+        struct.pack_into("=q", self._map, at, max(0, count + change))
+
+    def _open(self, file: Path) -> None:
+        try:
+            self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            try:
+                if os.fstat(self._fd).st_size != FILE_BYTES:
+                    os.ftruncate(self._fd, 0)
+                    os.ftruncate(self._fd, FILE_BYTES)
+                self._map = mmap.mmap(self._fd, FILE_BYTES)
+                if self._map[: len(MAGIC)] != MAGIC:  # new, or another version's: nothing in it can be read
+                    self._map[HEADER_BYTES:] = bytes(FILE_BYTES - HEADER_BYTES)
+                    self._map[: len(MAGIC)] = MAGIC
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+        except OSError as error:
+            mend = f"cannot be used ({error}); limits are counted there"
+            raise ConfigError("state_dir", str(file), mend) from error
+
+    def _row(self, account: str) -> int:
+        """Where it stands; a new one takes the next free place of its row of places (open addressing)."""
+        at = self._at.get(account)
+        digest = hashlib.blake2b(account.encode(), digest_size=DIGEST_BYTES).digest()
+        if at is not None and self._map[at : at + DIGEST_BYTES] == digest:
+            return at
+        start = int.from_bytes(digest[:4]) % MOST_ACCOUNTS
+        for step in range(MOST_ACCOUNTS):
+            at = HEADER_BYTES + (start + step) % MOST_ACCOUNTS * ROW_BYTES
+            found = self._map[at : at + DIGEST_BYTES]
+            if found == digest:
+                break
+            if not any(found):
+                self._map[at : at + DIGEST_BYTES] = digest
+                break
+        else:
+            raise ConfigError("limits", account, f"there are more than {MOST_ACCOUNTS} accounts with limits")
+        self._at[account] = at
+        return at
+
+    def _claimed_place(self) -> int:
+        """A column for what this process has in flight; what dead ones had ended with them.
+
+        Raises ConfigError where as many live processes as there are columns use the file.
+        """
+        pids = [pid if _is_alive(pid) else 0 for pid in PIDS.unpack_from(self._map, PIDS_AT)]
+        if 0 not in pids:
+            mend = f"has {MOST_PROCESSES} workers already, the most that limits are counted for"
+            raise ConfigError("state_dir", FILE, mend)
+        dead = [8 * place for place, pid in enumerate(pids) if not pid]
+        for number in range(MOST_ACCOUNTS):
+            at = HEADER_BYTES + number * ROW_BYTES
+            if any(self._map[at : at + DIGEST_BYTES]):
+                counts = at + DIGEST_BYTES + FIELDS.size
+                for column in dead:
+                    self._map[counts + column : counts + column + 8] = bytes(8)
+        place = pids.index(0)
+        pids[place] = os.getpid()
+        PIDS.pack_into(self._map, PIDS_AT, *pids)
+        return place
+
+
+def _is_alive(pid: int) -> bool:
+    if not pid or pid == os.getpid():
+        return False  # of a process before, where it is this one's own
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

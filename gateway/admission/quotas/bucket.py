@@ -1,0 +1,20 @@
+"""A minute's allowance as a token bucket: full at first, refilled evenly. Pure; times in seconds."""
+
+from __future__ import annotations
+
+WINDOW_S = 60.0
+
+
+def level_now(level: float, at: float, now: float, limit: float) -> float:
+    """What is there at `now`, of at most `limit`; never touched, with `at` 0, it is full.
+
+    A clock that was set back refills nothing and takes nothing.
+    """
+    if not at:
+        return limit
+    return min(limit, level + max(0.0, now - at) * limit / WINDOW_S)
+
+
+def seconds_until(level: float, wanted: float, limit: float) -> float:
+    """How long until `wanted` is there, which is at most `limit`; 0 where it is."""
+    return max(0.0, wanted - level) * WINDOW_S / limit

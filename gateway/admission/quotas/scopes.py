@@ -1,0 +1,58 @@
+"""Which limits a request falls under: its key's, its tenant's, its task's and the whole gateway's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.config.document import Config
+from gateway.config.limit_settings import LimitConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One account and its bounds."""
+
+    account: str
+    """Its name in the account book."""
+    said: str
+    """How an error calls it."""
+    limits: LimitConfig
+
+
+class Scopes:
+    """Of one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._keys = config.keys
+        self._tenants = config.tenants
+        self._tasks: Mapping[str, LimitConfig | None] = {
+            name: task.limits for name, task in config.tasks.items()
+        } | {name: pipeline.limits for name, pipeline in config.pipelines.items()}
+        self._whole = config.gateway.limits
+        self._found: dict[tuple[str, str], tuple[Scope, ...]] = {}
+
+    def of(self, key: str, model: str) -> tuple[Scope, ...]:
+        """The narrowest first; empty where nothing is bounded. `key` is a key's name, empty for none."""
+        found = self._found.get((key, model))
+        if found is None:
+            found = self._found[key, model] = tuple(self._look(key, model))
+        return found
+
+    def _look(self, name: str, model: str) -> list[Scope]:
+        key = self._keys.get(name)
+        tenant = key.tenant if key else None
+        candidates: list[tuple[str, str, LimitConfig | None]] = []
+        if key is not None:
+            together = key.task_limits.get(model)
+            candidates.append((f"key:{name}/{model}", f"the key '{name}' on '{model}'", together))
+            candidates.append((f"key:{name}", f"the key '{name}'", key.limits))
+        if tenant is not None and tenant in self._tenants:
+            candidates.append((f"tenant:{tenant}", f"'{tenant}'", self._tenants[tenant].limits))
+        candidates.append((f"task:{model}", f"'{model}'", self._tasks.get(model)))
+        candidates.append(("gateway", "the whole gateway", self._whole))
+        return [
+            Scope(account, said, limits)
+            for account, said, limits in candidates
+            if limits is not None and limits.bounds_anything
+        ]

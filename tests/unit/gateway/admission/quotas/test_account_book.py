@@ -1,0 +1,130 @@
+"""Accounts in a file that processes share: exact under all of them, kept, and free of what the dead had."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.admission.quotas import account_book
+from gateway.admission.quotas.account_book import FILE, MAGIC, AccountBook
+from gateway.errors import ConfigError
+
+NEW = (0.0,) * 8
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[AccountBook]:
+    made = AccountBook(tmp_path)
+    yield made
+    made.close()
+
+
+def child(work: Callable[[], None]) -> int:
+    """A forked process that does `work` and ends; its pid."""
+    pid = os.fork()
+    if not pid:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return pid
+
+
+def test_rows_are_kept_over_a_restart(tmp_path: Path, book: AccountBook) -> None:
+    with book.locked():
+        assert book.read("key:a") == NEW
+        book.write("key:a", tuple(map(float, range(8))))
+        book.add_in_flight("key:a", 3)
+        assert (book.in_flight("key:a"), book.in_flight("key:b")) == (3, 0)
+    again = AccountBook(tmp_path)
+    with again.locked():
+        assert again.read("key:a") == tuple(map(float, range(8)))
+        assert again.in_flight("key:a") == 0, "its own, of a life before, has ended"
+    again.close()
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_many_processes_lose_nothing(tmp_path: Path, book: AccountBook) -> None:
+    def work() -> None:
+        mine = AccountBook(tmp_path)
+        for _ in range(500):
+            with mine.locked():
+                count, *rest = mine.read("gateway")
+                mine.write("gateway", (count + 1, *rest))
+                mine.add_in_flight("gateway", 1)
+
+    for pid in [child(work) for _ in range(4)]:
+        os.waitpid(pid, 0)
+    with book.locked():
+        assert book.read("gateway")[0] == 2000
+        assert book.in_flight("gateway") >= 500, "whoever died meanwhile left it until somebody comes"
+    later = AccountBook(tmp_path)
+    with later.locked():
+        assert later.in_flight("gateway") == 0
+    later.close()
+
+
+def test_what_a_killed_process_had_goes_and_a_live_ones_stays(tmp_path: Path, book: AccountBook) -> None:
+    reader, writer = os.pipe()
+
+    def work() -> None:
+        mine = AccountBook(tmp_path)
+        with mine.locked():
+            mine.add_in_flight("key:a", 2)
+        os.write(writer, b".")
+        signal.pause()
+
+    pid = child(work)
+    os.read(reader, 1)
+    with book.locked():
+        assert book.in_flight("key:a") == 2
+    other = child(lambda: AccountBook(tmp_path).close())
+    os.waitpid(other, 0)
+    with book.locked():
+        assert book.in_flight("key:a") == 2, "its owner lives"
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    other = child(lambda: AccountBook(tmp_path).close())
+    os.waitpid(other, 0)
+    with book.locked():
+        assert book.in_flight("key:a") == 0
+
+
+def test_accounts_whose_places_collide_stay_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(account_book, "MOST_ACCOUNTS", 3)
+    book = AccountBook(tmp_path)
+    with book.locked():
+        for number, name in enumerate(("a", "b", "c")):
+            book.write(name, (float(number), *NEW[1:]))
+        assert [book.read(name)[0] for name in ("a", "b", "c")] == [0.0, 1.0, 2.0]
+        with pytest.raises(ConfigError, match="more than 3"):
+            book.read("d")
+    book.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 100_000])
+def test_a_file_of_another_form_is_begun_anew(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    book = AccountBook(tmp_path)
+    with book.locked():
+        assert book.read("key:a") == NEW
+    book.close()
+    assert (tmp_path / FILE).read_bytes()[: len(MAGIC)] == MAGIC
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="limits are counted there"):
+        AccountBook(tmp_path / "missing")
+
+
+def test_more_processes_than_places_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(account_book, "_is_alive", bool)
+    books = [AccountBook(tmp_path) for _ in range(account_book.MOST_PROCESSES)]
+    with pytest.raises(ConfigError, match="64 workers"):
+        AccountBook(tmp_path)
+    for book in books:
+        book.close()

@@ -1,0 +1,169 @@
+"""Rates and budgets: reserved before, settled after, refused with the time until there is room again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.admission.quotas.account_book import AccountBook
+from gateway.admission.quotas.quotas import ANSWER_TOKENS, Quotas, TooMany
+from gateway.config.document import Config
+
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
+
+
+class Counted:
+    """Quotas of one key, with a clock that the test turns."""
+
+    def __init__(self, folder: Path, **limits: object) -> None:
+        self.now = NOON
+        self.book = AccountBook(folder)
+        self.quotas = Quotas(self.config(**limits), self.book, lambda: self.now)
+
+    @staticmethod
+    def config(**limits: object) -> Config:
+        key = {"sha256": "a" * 64, "limits": limits}
+        return Config.model_validate({"base": {"model": "some/model"}, "keys": {"ci": key}})
+
+    def ask(self, prompt_tokens: int = 0, answer_tokens: int | None = 10):  # type: ignore[no-untyped-def]
+        made = self.quotas.reserve("ci", "base", prompt_tokens * 4, answer_tokens)
+        assert made is not None
+        return made
+
+    def refused(self, prompt_tokens: int = 0, answer_tokens: int | None = 10) -> TooMany:
+        with pytest.raises(TooMany) as refused:
+            self.ask(prompt_tokens, answer_tokens)
+        return refused.value
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[object]:
+    made: list[Counted] = []
+
+    def counted(**limits: object) -> Counted:
+        made.append(Counted(tmp_path, **limits))
+        return made[-1]
+
+    yield counted
+    for one in made:
+        one.book.close()
+
+
+def test_requests_of_a_minute(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(requests_per_minute=3)
+    for _ in range(3):
+        c.ask().settle(10)
+    refused = c.refused()
+    assert (refused.status, refused.code, refused.retry_after_s) == (429, "requests_per_minute", 20)
+    assert "The key 'ci' may send 3 requests a minute" in refused.message
+    c.now += 20
+    c.ask()
+    assert c.refused().retry_after_s == 20
+
+
+def test_what_is_refused_takes_nothing(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(requests_per_minute=2, tokens_per_minute=100)
+    first = c.ask(answer_tokens=90)
+    for _ in range(10):
+        assert c.refused(answer_tokens=50).code == "tokens_per_minute"
+    first.settle(0)
+    c.ask(answer_tokens=50)
+
+
+def test_tokens_are_settled_by_what_was_used(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(tokens_per_minute=1000)
+    held = c.ask(200, 700)
+    assert held.prompt_tokens == 200
+    assert c.refused(0, 200).retry_after_s == 6, "100 are left, 100 are missing at 1000 a minute"
+    held.settle(300)
+    assert dict(c.ask(0, 100).headers)[b"x-ratelimit-remaining-tokens"] == b"600"
+
+
+def test_more_than_was_reserved_is_a_debt(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(tokens_per_minute=600)
+    c.ask(0, 600).settle(900)
+    assert c.refused(0, 10).retry_after_s == 31
+
+
+def test_a_request_larger_than_the_minute_runs_alone(make) -> None:  # type: ignore[no-untyped-def]
+    """Clients send max_tokens of 32,000 and more without being told, and mean less."""
+    c = make(tokens_per_minute=600)
+    held = c.ask(10, 32_000)
+    assert c.refused(0, 1).code == "tokens_per_minute"
+    held.settle(60)
+    c.now += 6
+    c.ask(10, 32_000)
+
+
+def test_an_answer_without_a_bound_reserves_some(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(tokens_per_minute=10_000)
+    assert dict(c.ask(0, None).headers)[b"x-ratelimit-remaining-tokens"] == b"%d" % (10_000 - ANSWER_TOKENS)
+
+
+def test_requests_at_once(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(max_in_flight=2)
+    one, _two = c.ask(), c.ask()
+    assert (c.refused().code, c.refused().retry_after_s) == ("max_in_flight", 1)
+    one.settle(5)
+    one.settle(5)
+    one.give_back()
+    c.ask()
+    assert c.refused().code == "max_in_flight", "settled once, however often it is said"
+
+
+def test_what_never_ran_is_given_back_whole(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(requests_per_minute=1, tokens_per_minute=100, tokens_per_day=100, max_in_flight=1)
+    for _ in range(5):
+        c.ask(0, 100).give_back()
+
+
+def test_budgets_end_with_their_day_and_month(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(tokens_per_day=100, tokens_per_month=150)
+    c.ask(0, 80).settle(80)
+    refused = c.refused(0, 30)
+    assert (refused.code, refused.retry_after_s) == ("tokens_per_day", 12 * 3600)
+    assert "80 are used" in refused.message
+    c.ask(0, 20).settle(20)
+    c.now += 86400  # the first of December: another day and another month
+    c.ask(0, 100).settle(100)
+    c.now += 86400
+    refused = c.refused(0, 60)
+    assert (refused.code, refused.retry_after_s) == ("tokens_per_month", int(29.5 * 86400))
+
+
+def test_a_reservation_of_yesterday_is_not_given_back_today(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(tokens_per_day=100)
+    held = c.ask(0, 100)
+    c.now += 86400
+    c.ask(0, 90).settle(90)
+    held.settle(0)
+    assert c.refused(0, 20).code == "tokens_per_day"
+
+
+def test_headers_are_openais(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(requests_per_minute=60, tokens_per_minute=6000)
+    assert dict(c.ask(0, 100).headers) == {
+        b"x-ratelimit-limit-requests": b"60",
+        b"x-ratelimit-remaining-requests": b"59",
+        b"x-ratelimit-reset-requests": b"1s",
+        b"x-ratelimit-limit-tokens": b"6000",
+        b"x-ratelimit-remaining-tokens": b"5900",
+        b"x-ratelimit-reset-tokens": b"1s",
+    }
+
+
+def test_without_limits_nothing_is_touched(tmp_path: Path) -> None:
+    config = Config.model_validate({"base": {"model": "some/model"}})
+    assert Quotas(config).reserve("", "base", 100, None) is None
+
+
+def test_other_limits_hold_for_what_was_used_before(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(tokens_per_day=1000)
+    c.ask(0, 500).settle(500)
+    c.quotas.configure(Counted.config(tokens_per_day=400))
+    assert c.refused(0, 1).code == "tokens_per_day"
+    c.quotas.configure(Counted.config())
+    assert c.quotas.reserve("ci", "base", 4, 1) is None
