@@ -17,6 +17,7 @@ from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.death_guard import DeathGuard
 from gateway.admission.limits import Admission, share
 from gateway.admission.lobby import Lobby
+from gateway.admission.quotas.quotas import Quotas
 from gateway.config.document import Config, environment
 from gateway.config.origins import Cors, asked_by_a_page, preflight_headers
 from gateway.dialects.parameters import Limits
@@ -89,6 +90,7 @@ class Gateway:
             required=bounds.keys_required,
             bad_keys=BadKeys(bounds.max_bad_keys_per_minute),
         )
+        self.quotas = Quotas(config)
         self._administration = Administration(self._keys, bounds)
         self._limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)
         relay = Relay(self.replicas, self.admission, self.guard)
@@ -120,6 +122,7 @@ class Gateway:
             dialect.path.decode(): EngineEndpoint(
                 dialect,
                 self._keys,
+                self.quotas,
                 relay,
                 self._pipelines,
                 self.replicas.config.gateway,
@@ -210,6 +213,7 @@ class Gateway:
             self._pipelines.pipelines = pipelines
             self._keys.replace(config.keys, config.models)
             self.admission.configure(config)
+            self.quotas.configure(config)
             _say_unwritten(config)
             self.fallbacks.configure(config)
 
@@ -242,6 +246,7 @@ class Gateway:
             await self.readiness.stop()
             await self.replicas.stop()
             await self.upkeep.stop()
+            self.quotas.close()
 
 
 def _say_unwritten(config: Config) -> None:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 NOT_JSON = (ValueError, RecursionError)
 """What decoding raises, by `json` or by msgspec: not JSON, another shape, no UTF-8, nested too deeply."""
@@ -92,6 +92,8 @@ class RequestError(LoraGatewayError):
     status = 500
     kind = "internal_error"
     code: str | None = None
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """Of the answer, beside the usual ones."""
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ import logging
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import CALLER, Caller, Keys, Principal
+from gateway.admission.quotas.quotas import Quotas, TooMany
 from gateway.config.document import FallbackReason, GatewayConfig
 from gateway.dialects.cost.sequences import sequences_of
 from gateway.dialects.dialect import Dialect
@@ -35,6 +36,9 @@ from gateway.routing.table import Route
 
 logger = logging.getLogger("gateway.engine")
 
+LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+ANSWER_TOKENS = 1024
+"""Reserved for an answer that nothing bounds; what it really took is settled at its end."""
 NOTICED_WITHIN_S = 2.0
 """The supervisor looks at its engine ten times a second."""
 
@@ -46,6 +50,7 @@ class EngineEndpoint:
         self,
         dialect: Dialect,
         keys: Keys,
+        quotas: Quotas,
         relay: Relay,
         pipelines: PipelineEndpoint,
         bounds: GatewayConfig,
@@ -60,6 +65,7 @@ class EngineEndpoint:
         self._shadow = shadow
         self._dialect = dialect
         self._principal = keys.principal
+        self._quotas = quotas
         self._relay = relay
         self._pipelines = pipelines
         self._bounds = bounds
@@ -121,11 +127,19 @@ class EngineEndpoint:
             route = call.route
             if route.kind == "pipeline" or route.adapter_id is None or route.contract.fallback is not None:
                 return False
+            if self._quotas.bounded:
+                exchange.reservation = self._quotas.reserve(*self._wanted(exchange, principal, call))
             copy = self._copy(exchange, call) if self._shadow.candidates else None
             segments = call.segments(self._dialect)
             watched = client if copy is None else Watched(client, copy)
-            return Lane(self._relay, exchange, watched, call.usage_wanted).start(call.route, segments)
+            if Lane(self._relay, exchange, watched, call.usage_wanted).start(call.route, segments):
+                return True
+            if exchange.reservation is not None:
+                exchange.reservation.give_back()
+            return False
         except RequestError as refusal:
+            if isinstance(refusal, TooMany) and refusal.may_wait:
+                return False
             fault = refusal
         except Exception:
             logger.exception("POST %s failed", self._dialect.path.decode())
@@ -143,6 +157,8 @@ class EngineEndpoint:
         try:
             await self._by_the_engine(exchange, principal, body, send)
         except RequestError as error:
+            if isinstance(error, TooMany):
+                raise  # another model would not make its key's limit any larger
             if exchange.behind or exchange.route is None or exchange.route.contract.fallback is None:
                 raise  # what comes behind has time to wait for the engine
             if exchange.begun:
@@ -164,6 +180,9 @@ class EngineEndpoint:
     ) -> None:
         """Raises RequestError only before the first byte of an answer went out."""
         call = self._call(exchange, principal, body)
+        if self._quotas.bounded:
+            exchange.reservation = await self._quotas.admitted(*self._wanted(exchange, principal, call))
+            call = self._call(exchange, principal, body)  # it may have waited
         if not self._relay.replicas.servable(call.asked):
             await self._wait(exchange, principal, body, send)
             call = self._call(exchange, principal, body)  # by the table of now
@@ -196,6 +215,13 @@ class EngineEndpoint:
         await self._relay.forward(
             exchange, call.route, call.segments(self._dialect), send, usage_wanted=call.usage_wanted
         )
+
+    def _wanted(self, exchange: Exchange, principal: Principal, call: _Call) -> tuple[str, str, int, int]:
+        """For `Quotas.reserve`: whose request, for what, bytes of its prompt, tokens of its answers."""
+        tokens = _answer_tokens(call.fields, call.route)
+        prompt = call.fields.get(self._dialect.prompt) if self._dialect.prompt else None
+        prompt_bytes = call.received_bytes if prompt is None else len(memoryview(prompt))
+        return principal.name, call.route.name, prompt_bytes, tokens * exchange.sequences
 
     def _copy(self, exchange: Exchange, call: _Call) -> Copy | None:
         """For the task's candidate, where it has one and this request is among its share."""
@@ -269,6 +295,16 @@ class EngineEndpoint:
             sticky = dialect.sticky_of(fields) or principal.name.encode() or None
             route = exchange.route = route.pick(sticky)
         return _Call(model, route, fields, flag_field(fields, "stream"), len(body), sticky)
+
+
+def _answer_tokens(fields: Fields, route: Route) -> int:
+    """How long the request, else its task, lets each answer be."""
+    for given in (fields, route.contract.defaults):
+        for name in LENGTHS:
+            value = given.get(name)
+            if value is not None and bytes(value).isdigit():
+                return int(bytes(value))
+    return ANSWER_TOKENS
 
 
 def _not_of_a_pipeline(route: Route, dialect: Dialect) -> RequestError:

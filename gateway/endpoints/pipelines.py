@@ -175,13 +175,14 @@ class PipelineEndpoint:
         exchange.finished()
 
     def _caller(self, exchange: Exchange, routes: Mapping[str, Route], seat: Seat | None) -> TaskCaller:
-        request_id, behind = exchange.request_id, exchange.behind
+        request_id, behind, held = exchange.request_id, exchange.behind, exchange.reservation
+        part = held.part() if held is not None else None
         caller = EngineCaller(
-            self._relay, self._metrics, self._shadow, request_id, routes, seat=seat, behind=behind
+            self._relay, self._metrics, self._shadow, request_id, routes, seat=seat, behind=behind, part=part
         )
         if behind or not any(route.contract.fallback for route in routes.values()):
             return caller
-        return FallbackCaller(caller, self._fallbacks, self._metrics, request_id, routes)
+        return FallbackCaller(caller, self._fallbacks, self._metrics, request_id, routes, part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,7 @@ def _headers(exchange: Exchange, pipeline: Pipeline, routes: Mapping[str, Route]
         (b"x-gateway-adapter", ",".join(adapters).encode()),
         *exchange.dialect.id_headers(exchange.request_id),
         *([COLD] if exchange.cold else []),
+        *(exchange.reservation.headers if exchange.reservation is not None else ()),
         *ignored_header(exchange.ignored),
     ]
 

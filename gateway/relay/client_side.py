@@ -30,6 +30,7 @@ def error_answer(
         headers.append(COLD)
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    headers += error.headers
     return error.status, headers, body
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.admission.death_guard import Turn
 from gateway.admission.queues import Gate
+from gateway.admission.quotas.quotas import Part, Reservation
 from gateway.dialects.dialect import Asked, Dialect
 from gateway.errors import RequestError
 from gateway.http.engine_connection import Segments
@@ -69,6 +70,7 @@ class Exchange:
         "queue_s",
         "replica",
         "request_id",
+        "reservation",
         "route",
         "sent",
         "sequences",
@@ -95,6 +97,8 @@ class Exchange:
         self.route: Route | None = None
         self.gate: Gate | None = None
         self.replica = ""
+        self.reservation: Reservation | Part | None = None
+        """What it holds of its key's limits, where there are any."""
         self.body: Segments = ()
         """What the engine was sent: its digest is made where the engine dies meanwhile."""
         self.broken = False
@@ -135,6 +139,7 @@ class Exchange:
         assert self._series is not None
         self._count_ignored()
         usage = self.usage
+        self._settle()
         self._series.finished(
             self.status,
             time.perf_counter() - self.arrived,
@@ -147,6 +152,7 @@ class Exchange:
     def failed(self, error: RequestError) -> None:
         """Ended with an error of ours, before or after it had its place."""
         code = error.code or error.kind
+        self._settle()
         if self._series is not None:
             self._count_ignored()
             self._series.failed(code, error.status, time.perf_counter() - self.arrived)
@@ -157,12 +163,26 @@ class Exchange:
     def cancelled(self) -> None:
         """The client left before the answer's end."""
         series = self._series
+        self._settle()
         if series is None:
             name = self.route.name if self.route else ""
             series = self._metrics.series(name, "", self.origin)
         else:
             self._count_ignored()
         series.cancelled(time.perf_counter() - self.arrived, self.events)
+
+    def _settle(self) -> None:
+        """It took of its limits what its answer says; where that broke off, what is known of it."""
+        held = self.reservation
+        if held is None:
+            return
+        if self._series is None:
+            held.give_back()
+        elif self.usage is not None:
+            held.settle(self.usage.prompt_tokens + (self.usage.completion_tokens or 0))
+        else:
+            began = self.sent and self.status < 400
+            held.settle(held.prompt_tokens + self.events if began else 0)
 
     def _count_ignored(self) -> None:
         for label in {self.dialect.label_of(name) for name in self.ignored}:
@@ -193,6 +213,8 @@ class Exchange:
         ]
         if self.cold:
             headers.append(COLD)
+        if self.reservation is not None:
+            headers += self.reservation.headers
         if self.ignored:
             headers += ignored_header(self.ignored)
         return headers

@@ -30,12 +30,21 @@ TaskOption = Annotated[
 ]
 
 
+RequestsOption = Annotated[int | None, typer.Option(min=1, help="requests a minute")]
+TokensOption = Annotated[int | None, typer.Option(min=1, help="tokens a minute, prompts and answers")]
+InFlightOption = Annotated[int | None, typer.Option(min=1, help="requests at once")]
+DayOption = Annotated[int | None, typer.Option(min=1, help="tokens a day (UTC)")]
+MonthOption = Annotated[int | None, typer.Option(min=1, help="tokens a month (UTC)")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="over a limit it waits in turn, no 429")]
+
+
 def build_keys_app() -> typer.Typer:
     """`lora-gateway keys create | list | show | rotate | revoke | new | hash`."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, rotate and revoke API keys.")
     app.command("create")(create_command)
     app.command("list")(list_command)
     app.command("show")(show_command)
+    app.command("limit")(limit_command)
     app.command("rotate")(rotate_command)
     app.command("revoke")(revoke_command)
     app.command("new")(new_command)
@@ -51,6 +60,12 @@ def create_command(
     ] = "user",
     tenant: Annotated[str | None, typer.Option(help="whom it belongs to; an operator needs one")] = None,
     expires: Annotated[str | None, typer.Option(help="30d, 12h, or a date such as 2027-01-31")] = None,
+    requests_per_minute: RequestsOption = None,
+    tokens_per_minute: TokensOption = None,
+    max_in_flight: InFlightOption = None,
+    tokens_per_day: DayOption = None,
+    tokens_per_month: MonthOption = None,
+    wait: WaitOption = False,
     config: ConfigOption = DEMO_CONFIG,
     state_dir: StateOption = None,
     as_json: JsonOption = False,
@@ -61,6 +76,11 @@ def create_command(
         fields["tasks"] = task
     if tenant is not None:
         fields["tenant"] = tenant
+    limits = _limits(
+        requests_per_minute, tokens_per_minute, max_in_flight, tokens_per_day, tokens_per_month, wait=wait
+    )
+    if limits:
+        fields["limits"] = limits
     if expires is not None:
         fields["expires_in_s"] = seconds_until(expires, time.time())
     _print_made(control_of(config, state_dir).ask("POST", "/keys", fields), as_json)
@@ -92,12 +112,34 @@ def show_command(
         return
     for head, cell in zip(HEAD, _cells(document), strict=True):
         print(f"{head.lower()}: {cell}")
+    print(f"limits: {limits_of(document)}")
     print(f"digest: {document['digest']}…")
     for field in ("created_at", "revoked_at", "previous_until"):
         if document.get(field) is not None:
             print(f"{field.replace('_', ' ')}: {moment(document[field])}")
     if document.get("created_by"):
         print(f"created by: {document['created_by']}")
+
+
+def limit_command(
+    name: NameArgument,
+    requests_per_minute: RequestsOption = None,
+    tokens_per_minute: TokensOption = None,
+    max_in_flight: InFlightOption = None,
+    tokens_per_day: DayOption = None,
+    tokens_per_month: MonthOption = None,
+    wait: WaitOption = False,
+    config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a key these limits in place of those that it has; without any option it has none."""
+    limits = _limits(
+        requests_per_minute, tokens_per_minute, max_in_flight, tokens_per_day, tokens_per_month, wait=wait
+    )
+    path = path_of("keys", checked_name(name), "limits")
+    document = control_of(config, state_dir).ask("PUT", path, {"limits": limits or None})
+    print(json.dumps(document, indent=2) if as_json else f"{name}: {limits_of(document)}")
 
 
 def rotate_command(
@@ -181,6 +223,40 @@ def duration_s(text: str, option: str) -> float:
     if match is None or not float(match[1]):
         raise ConfigError(option, text, "must be a time such as 12h or 30d")
     return float(match[1]) * UNIT_S[match[2]]
+
+
+def limits_of(one: Document) -> str:
+    """A key's limits in words."""
+    limits = dict(one.get("limits") or {})
+    if not limits:
+        return "no limits"
+    waits = limits.pop("on_limit", "refuse") == "wait"
+    limits.pop("max_wait_s", None)
+    said = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in limits.items())
+    return f"{said}; over that it waits" if waits else said
+
+
+def _limits(
+    requests_per_minute: int | None,
+    tokens_per_minute: int | None,
+    max_in_flight: int | None,
+    tokens_per_day: int | None,
+    tokens_per_month: int | None,
+    *,
+    wait: bool,
+) -> Document:
+    """Those that were given, by their names in the configuration."""
+    bounds = {
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "max_in_flight": max_in_flight,
+        "tokens_per_day": tokens_per_day,
+        "tokens_per_month": tokens_per_month,
+    }
+    given: Document = {name: bound for name, bound in bounds.items() if bound is not None}
+    if wait and not given:
+        raise ConfigError("--wait", "", "for which limit? Name one, such as --requests-per-minute 60")
+    return {**given, "on_limit": "wait"} if wait else given
 
 
 def _print_made(document: Document, as_json: bool) -> None:

@@ -50,6 +50,7 @@ def control_app(supervisor: Supervisor) -> Starlette:
             Route("/keys", api.create_key, methods=["POST"]),
             Route("/keys/{name}", api.key, methods=["GET"]),
             Route("/keys/{name}", api.revoke_key, methods=["DELETE"]),
+            Route("/keys/{name}/limits", api.limit_key, methods=["PUT"]),
             Route("/keys/{name}/rotate", api.rotate_key, methods=["POST"]),
             Route("/reload", api.reload, methods=["POST"]),
         ],
@@ -170,6 +171,10 @@ class _Api:
 
     async def revoke_key(self, request: Request) -> Response:
         return JSONResponse(self._supervisor.issued_keys.revoke(request.path_params["name"]))
+
+    async def limit_key(self, request: Request) -> Response:
+        fields = await _fields(request, {"limits", BY})
+        return JSONResponse(self._supervisor.issued_keys.limit(request.path_params["name"], fields))
 
     async def rotate_key(self, request: Request) -> Response:
         fields = await _fields(request, {"keep_s", BY})

@@ -7,8 +7,6 @@ import hashlib
 import mmap
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.errors import ConfigError
@@ -18,6 +16,7 @@ MAGIC = b"lgquota1"
 MOST_ACCOUNTS = 16_384
 MOST_PROCESSES = 64
 PIDS = struct.Struct(f"={MOST_PROCESSES}q")
+COUNT = struct.Struct("=q")
 PIDS_AT = 64
 DIGEST_BYTES = 16
 FIELDS = struct.Struct("=8d")
@@ -40,6 +39,7 @@ class AccountBook:
         self._fd = -1
         self._at: dict[str, int] = {}
         self._open(folder / FILE)
+        self._lock = _Locked(self._fd)
         with self.locked():
             self._place = self._claimed_place()
 
@@ -48,46 +48,39 @@ class AccountBook:
         self._map.close()
         os.close(self._fd)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """No other process changes anything meanwhile."""
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+    def locked(self) -> _Locked:
+        """No other process changes anything in the block."""
+        return self._lock
 
     def read(self, account: str) -> tuple[float, ...]:
         """The row's fields, zeros where it is new. Call it within `locked`."""
-        return FIELDS.unpack_from(self._map, self._row(account) + DIGEST_BYTES)
+        return FIELDS.unpack_from(self._map, self._at.get(account) or self._row(account))
 
     def write(self, account: str, fields: tuple[float, ...]) -> None:
         """Call it within `locked`."""
-        FIELDS.pack_into(self._map, self._row(account) + DIGEST_BYTES, *fields)
+        FIELDS.pack_into(self._map, self._at.get(account) or self._row(account), *fields)
 
     def in_flight(self, account: str) -> int:
         """Requests of every process together. Call it within `locked`."""
-        at = self._row(account) + DIGEST_BYTES + FIELDS.size
-        return sum(struct.unpack_from(f"={MOST_PROCESSES}q", self._map, at))
+        return sum(PIDS.unpack_from(self._map, self._row(account) + FIELDS.size))
 
     def add_in_flight(self, account: str, change: int) -> None:
         """Of this process. Call it within `locked`."""
-        at = self._row(account) + DIGEST_BYTES + FIELDS.size + 8 * self._place
-        (count,) = struct.unpack_from("=q", self._map, at)
-        struct.pack_into("=q", self._map, at, max(0, count + change))
+        at = (self._at.get(account) or self._row(account)) + FIELDS.size + 8 * self._place
+        (count,) = COUNT.unpack_from(self._map, at)
+        COUNT.pack_into(self._map, at, max(0, count + change))
 
     def _open(self, file: Path) -> None:
         try:
             self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             try:
-                if os.fstat(self._fd).st_size != FILE_BYTES:
+                known = os.pread(self._fd, len(MAGIC), 0) == MAGIC
+                if not known or os.fstat(self._fd).st_size != FILE_BYTES:  # new, or of another form
                     os.ftruncate(self._fd, 0)
                     os.ftruncate(self._fd, FILE_BYTES)
+                    os.pwrite(self._fd, MAGIC, 0)
                 self._map = mmap.mmap(self._fd, FILE_BYTES)
-                if self._map[: len(MAGIC)] != MAGIC:  # new, or another version's: nothing in it can be read
-                    self._map[HEADER_BYTES:] = bytes(FILE_BYTES - HEADER_BYTES)
-                    self._map[: len(MAGIC)] = MAGIC
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
         except OSError as error:
@@ -95,11 +88,11 @@ class AccountBook:
             raise ConfigError("state_dir", str(file), mend) from error
 
     def _row(self, account: str) -> int:
-        """Where it stands; a new one takes the next free place of its row of places (open addressing)."""
-        at = self._at.get(account)
+        """Where its fields stand; a new one takes the next free place after its own (open addressing)."""
+        known = self._at.get(account)
+        if known is not None:
+            return known
         digest = hashlib.blake2b(account.encode(), digest_size=DIGEST_BYTES).digest()
-        if at is not None and self._map[at : at + DIGEST_BYTES] == digest:
-            return at
         start = int.from_bytes(digest[:4]) % MOST_ACCOUNTS
         for step in range(MOST_ACCOUNTS):
             at = HEADER_BYTES + (start + step) % MOST_ACCOUNTS * ROW_BYTES
@@ -111,8 +104,8 @@ class AccountBook:
                 break
         else:
             raise ConfigError("limits", account, f"there are more than {MOST_ACCOUNTS} accounts with limits")
-        self._at[account] = at
-        return at
+        self._at[account] = at + DIGEST_BYTES
+        return at + DIGEST_BYTES
 
     def _claimed_place(self) -> int:
         """A column for what this process has in flight; what dead ones had ended with them.
@@ -134,6 +127,21 @@ class AccountBook:
         pids[place] = os.getpid()
         PIDS.pack_into(self._map, PIDS_AT, *pids)
         return place
+
+
+class _Locked:
+    """A lock on the file; as a class it costs a third of a generator."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from gateway.admission.quotas.account_book import AccountBook
 from gateway.admission.quotas.bucket import level_now, seconds_until
 from gateway.admission.quotas.scopes import Scope, Scopes
 from gateway.config.document import Config
-from gateway.errors import RateLimited
+from gateway.errors import LoraGatewayError, RequestError, Unavailable
+
+logger = logging.getLogger("gateway.admission.quotas")
 
 HeaderList = list[tuple[bytes, bytes]]
 
-ANSWER_TOKENS = 1024
-"""Reserved for an answer whose length the request does not bound; what it really took is settled."""
 BYTES_PER_TOKEN = 4
 """Of a prompt, to reserve by; English text has some four characters a token."""
 IN_FLIGHT_RETRY_S = 1.0
@@ -35,25 +39,37 @@ class _Taken:
     month: int
 
 
-class TooMany(RateLimited):
-    """A limit is reached; `wait_s` until there is room again, as far as that is known."""
+class TooMany(RequestError):
+    """A limit is reached; `wait_s` until there is room again, as far as that is known.
+
+    It is no `RateLimited`: that says that the engine is full, where a task's fallback may answer.
+    """
+
+    status = 429
+    kind = "rate_limit_error"
 
     def __init__(self, message: str, code: str, wait_s: float, scope: Scope) -> None:
         super().__init__(message, code=code, retry_after_s=max(1, math.ceil(wait_s)))
         self.wait_s = wait_s
         self.scope = scope
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether whoever meets the limit waits for room instead of being refused."""
+        return self.scope.limits.on_limit == "wait"
+
 
 class Reservation:
     """What one request holds until it is settled, once; a second time does nothing."""
 
-    __slots__ = ("_quotas", "_taken", "headers", "prompt_tokens")
+    __slots__ = ("_of_parts", "_quotas", "_taken", "headers", "prompt_tokens")
 
     def __init__(
         self, quotas: Quotas, taken: Sequence[_Taken], headers: HeaderList, prompt_tokens: int
     ) -> None:
         self._quotas = quotas
         self._taken: Sequence[_Taken] | None = taken
+        self._of_parts = 0
         self.headers = headers
         """OpenAI's `x-ratelimit-…`, as they stand after this request."""
         self.prompt_tokens = prompt_tokens
@@ -63,7 +79,15 @@ class Reservation:
         """It has ended, and took so many, prompt and answer together."""
         taken, self._taken = self._taken, None
         if taken is not None:
-            self._quotas.settle(taken, tokens)
+            self._quotas.settle(taken, tokens + self._of_parts)
+
+    def part(self) -> Part:
+        """For a stage's request, whose tokens are this one's."""
+        return Part(self)
+
+    def add(self, tokens: int) -> None:
+        """A part has ended, and took so many."""
+        self._of_parts += tokens
 
     def give_back(self) -> None:
         """It never ran."""
@@ -72,35 +96,126 @@ class Reservation:
             self._quotas.settle(taken, 0, requests=1)
 
 
+class Part:
+    """What a stage of a pipeline holds: nothing of its own."""
+
+    __slots__ = ("_whole",)
+
+    headers: HeaderList = []
+    prompt_tokens = 0
+
+    def __init__(self, whole: Reservation) -> None:
+        self._whole = whole
+
+    def settle(self, tokens: int) -> None:
+        """It has ended, and took so many."""
+        self._whole.add(tokens)
+
+    def give_back(self) -> None:
+        """It never ran."""
+
+    def part(self) -> Part:
+        """A part's part is the whole's."""
+        return self
+
+
 class Quotas:
     """Every account of a gateway; used in the event loop's thread alone."""
 
-    def __init__(
-        self, config: Config, book: AccountBook | None = None, now: Callable[[], float] = time.time
-    ) -> None:
-        """`book` is None where nothing has a limit at the start: one is opened when something has."""
+    def __init__(self, config: Config, now: Callable[[], float] = time.time) -> None:
+        self._folder = config.state_dir
         self._scopes = Scopes(config)
-        self._book = book
+        self._book: AccountBook | None = None
+        """Opened by the first request that something bounds: a worker is forked after this is made."""
         self._now = now
+        self._settled = asyncio.Event()
+        self._lines: dict[str, asyncio.Lock] = {}
+        """By an account's name: those who wait for it, in their order."""
 
     def configure(self, config: Config) -> None:
         """Other limits from now on; what was used stays."""
         self._scopes = Scopes(config)
 
-    def reserve(
-        self, key: str, model: str, prompt_bytes: int, answer_tokens: int | None
+    def close(self) -> None:
+        """Nothing is reserved or settled any more."""
+        if self._book is not None:
+            self._book.close()
+            self._book = None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether anything has a limit."""
+        return self._scopes.any
+
+    async def admitted(
+        self, key: str, model: str, prompt_bytes: int, answer_tokens: int
     ) -> Reservation | None:
+        """As `reserve`, but where the account that is full says `wait`, in turn until there is room.
+
+        Raises TooMany after `max_wait_s`, or at once where the room comes later than that.
+        """
+        ends_at = math.inf
+        held: asyncio.Lock | None = None
+        try:
+            while True:
+                try:
+                    return self._reserve(key, model, prompt_bytes, answer_tokens, held)
+                except TooMany as full:
+                    limits = full.scope.limits
+                    ends_at = min(ends_at, self._now() + limits.max_wait_s)
+                    left_s = ends_at - self._now()
+                    if not full.may_wait or left_s <= 0:
+                        raise
+                    line = self._lines.setdefault(full.scope.account, asyncio.Lock())
+                    if full.wait_s > left_s and line is held:
+                        raise
+                    if held is not line:
+                        if held is not None:
+                            held.release()
+                        held = None
+                        try:
+                            async with asyncio.timeout(left_s):
+                                await line.acquire()
+                        except TimeoutError:
+                            raise full from None
+                        held = line
+                    else:
+                        await self._pause(min(full.wait_s, left_s))
+        finally:
+            if held is not None:
+                held.release()
+
+    async def _pause(self, seconds: float) -> None:
+        """So long, or until a request of this worker has ended."""
+        self._settled.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
+
+    def reserve(self, key: str, model: str, prompt_bytes: int, answer_tokens: int) -> Reservation | None:
         """Take a request and its tokens from every account; None where nothing bounds it.
 
-        Raises TooMany (429), which names the account that makes it wait longest; then nothing is taken.
+        Raises TooMany (429), which names the account that makes it wait longest; then nothing is taken. And
+        Unavailable (503) where nothing can be counted.
         """
+        return self._reserve(key, model, prompt_bytes, answer_tokens, None)
+
+    def _reserve(
+        self, key: str, model: str, prompt_bytes: int, answer_tokens: int, held: asyncio.Lock | None
+    ) -> Reservation | None:
+        """`held` is the line that the request stands in front of."""
         scopes = self._scopes.of(key, model)
-        if not scopes or self._book is None:
+        if not scopes:
             return None
+        book = self._opened()
+        for scope in scopes:
+            line = self._lines.get(scope.account)
+            if line is not None and line is not held and line.locked():
+                raise _too_many(f"others wait for {scope.said}", "rate_limit_exceeded", 1.0, scope)
         prompt_tokens = prompt_bytes // BYTES_PER_TOKEN
-        wanted = prompt_tokens + (ANSWER_TOKENS if answer_tokens is None else answer_tokens)
+        wanted = prompt_tokens + answer_tokens
         now = self._now()
-        with self._book.locked():
+        with book.locked():
             refusals = [found for scope in scopes if (found := self._refusal(scope, wanted, now))]
             if refusals:
                 raise max(refusals, key=lambda one: one.wait_s)
@@ -110,10 +225,22 @@ class Quotas:
 
     def settle(self, taken: Sequence[_Taken], tokens: int, requests: int = 0) -> None:
         """Put right what was reserved: `tokens` were used, and `requests` are given back."""
-        assert self._book is not None
+        self._settled.set()
+        if self._book is None:  # the gateway has ended
+            return
         with self._book.locked():
             for one in taken:
                 self._settle(one, tokens, requests)
+
+    def _opened(self) -> AccountBook:
+        if self._book is None:
+            try:
+                self._book = AccountBook(self._folder)
+            except LoraGatewayError as error:
+                logger.error("limits cannot be counted, so what they bound is refused: %s", error)
+                text = "Limits cannot be counted; the gateway's log says why."
+                raise Unavailable(text, code="limits_not_counted", retry_after_s=10) from error
+        return self._book
 
     def _refusal(self, scope: Scope, wanted: float, now: float) -> TooMany | None:
         assert self._book is not None
@@ -233,7 +360,12 @@ def _day_end(now: float) -> float:
 
 
 def _month(now: float) -> int:
-    at = datetime.fromtimestamp(now, UTC)
+    return _month_of(_day(now))
+
+
+@lru_cache(maxsize=8)
+def _month_of(day: int) -> int:
+    at = datetime.fromtimestamp(day * 86400, UTC)
     return at.year * 12 + at.month - 1
 
 

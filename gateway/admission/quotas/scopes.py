@@ -30,6 +30,16 @@ class Scopes:
             name: task.limits for name, task in config.tasks.items()
         } | {name: pipeline.limits for name, pipeline in config.pipelines.items()}
         self._whole = config.gateway.limits
+        keys = self._keys.values()
+        limits = [
+            self._whole,
+            *self._tasks.values(),
+            *(key.limits for key in keys),
+            *(one for key in keys for one in key.task_limits.values()),
+            *(tenant.limits for tenant in self._tenants.values()),
+        ]
+        self.any = any(one is not None and one.bounds_anything for one in limits)
+        """Whether anything is bounded at all."""
         self._found: dict[tuple[str, str], tuple[Scope, ...]] = {}
 
     def of(self, key: str, model: str) -> tuple[Scope, ...]:

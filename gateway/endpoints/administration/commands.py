@@ -71,9 +71,12 @@ COMMANDS = (
     Command("GET", "/tasks/diff"),
     Command("POST", "/tasks/{task}/reset", frozenset()),
     Command("GET", "/keys"),
-    Command("POST", "/keys", frozenset({"name", "tasks", "role", "tenant", "expires_in_s"}), signed=True),
+    Command(
+        "POST", "/keys", frozenset({"name", "tasks", "role", "tenant", "limits", "expires_in_s"}), signed=True
+    ),
     Command("GET", "/keys/{name}"),
     Command("DELETE", "/keys/{name}"),
+    Command("PUT", "/keys/{name}/limits", frozenset({"limits"}), signed=True),
     Command("POST", "/keys/{name}/rotate", frozenset({"keep_s"}), signed=True),
     Command("POST", "/reload", frozenset()),
 )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pydantic import BaseModel
 
 from gateway.config.document import JsonObject
+from gateway.config.limit_settings import LimitConfig
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.registry import DEPLOYED, DIALECTS
 from gateway.endpoints.openapi import answer_models
@@ -145,11 +146,13 @@ def _admin(
 
 _TEXT: JsonObject = {"type": ["string", "null"]}
 _NUMBER: JsonObject = {"type": ["number", "null"]}
+_LIMITS: JsonObject = LimitConfig.model_json_schema() | {"type": ["object", "null"]}
 _KEY: Mapping[str, JsonObject] = {
     "name": {"type": "string"},
     "tasks": {"type": ["array", "null"], "items": {"type": "string"}},
     "role": {"enum": ["user", "operator", "admin", None]},
     "tenant": _TEXT,
+    "limits": _LIMITS,
     "expires_in_s": _NUMBER,
 }
 _ADD: Mapping[str, JsonObject] = {
@@ -273,6 +276,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _admin("POST", "/keys", "createKey", "Make a key; its secret is in this answer alone.", _KEY),
     _admin("GET", "/keys/{name}", "getKey", "One key, without its secret."),
     _admin("DELETE", "/keys/{name}", "revokeKey", "Refuse a key from now on."),
+    _admin("PUT", "/keys/{name}/limits", "limitKey", "Other rates and budgets.", {"limits": _LIMITS}),
     _admin("POST", "/keys/{name}/rotate", "rotateKey", "Another secret for the key.", {"keep_s": _NUMBER}),
     _admin("POST", "/reload", "reload", "Read the configuration again.", {}),
     _admin("GET", "/status", "getStatus", "The snapshot that this gateway routes by."),

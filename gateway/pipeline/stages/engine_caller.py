@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from gateway.admission.lobby import Seat
+from gateway.admission.quotas.quotas import Part
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.request_body import Fields, fields_of
@@ -66,11 +67,14 @@ class EngineCaller:
         *,
         seat: Seat | None = None,
         behind: bool = False,
+        part: Part | None = None,
     ) -> None:
         """`routes`: one choice between a task's versions for all calls of this request (`Relay.pinned`).
 
-        `seat`: which of its calls are let in already. `behind`: as `Exchange.behind` of that request.
+        `seat`: which of its calls are let in already. `behind`: as `Exchange.behind` of that request. `part`:
+        of what that request holds of its key's limits.
         """
+        self._part = part
         self._seat = seat
         self._behind = behind
         self._shadow = shadow
@@ -118,6 +122,7 @@ class EngineCaller:
     ) -> AsyncIterator[tuple[Exchange, Connection, Copy | None]]:
         """A stage's request at the engine, counted as its task's; leaving early aborts it there."""
         exchange = Exchange(self._metrics, self._request_id, CHAT, "pipeline")
+        exchange.reservation = self._part
         if self._behind:
             exchange.behind = True
             if self._relay.replicas.snapshot.priorities:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 
+from gateway.admission.quotas.quotas import Part
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.answer import choice_of, finish_of, said_in, usage_of, word_of
 from gateway.dialects.chat.dialect import CHAT
@@ -28,7 +29,9 @@ class FallbackCaller:
         metrics: Metrics,
         request_id: bytes,
         routes: Mapping[str, Route],
+        part: Part | None = None,
     ) -> None:
+        self._part = part
         self._engine = engine
         self._fallbacks = fallbacks
         self._metrics = metrics
@@ -74,6 +77,7 @@ class FallbackCaller:
     def _taking(self, error: RequestError, task: str, body: JsonObject) -> Iterator[tuple[Exchange, Taken]]:
         """A record of its own for what is asked elsewhere; the engine's has ended with `error`."""
         exchange = Exchange(self._metrics, self._request_id, CHAT, "pipeline")
+        exchange.reservation = self._part
         begun = False
         try:
             with self._fallbacks.taking(error, exchange, self._routes[task], fields_of(body)) as taken:

@@ -21,7 +21,7 @@ from launch.supervisor.database import KeyRow, Store
 PREFIX = "sk-lg-"
 RANDOM_BYTES = 32
 LONGEST_S = 100 * 365 * 86400.0
-SETTINGS = ("tasks", "role", "tenant")
+SETTINGS = ("tasks", "role", "tenant", "limits")
 FIELDS = frozenset({"name", *SETTINGS, "expires_in_s"})
 """What a command may say of a new key."""
 SHOWN_DIGITS = 12
@@ -112,6 +112,17 @@ class IssuedKeys:
         self._keep(changed)
         return key, shown(changed, now)
 
+    def limit(self, name: str, fields: Mapping[str, object]) -> JsonObject:
+        """Other limits for the key, `limits` whole; without any it has none. What it used still counts.
+
+        Raises NotFound (404), Refused (409), ConfigError (400), Unavailable (503).
+        """
+        issued = self._known(name)
+        document = {**issued.settings.model_dump(), "limits": fields.get("limits")}
+        changed = dataclasses.replace(issued, settings=_checked(document, self._config()))
+        self._keep(changed)
+        return shown(changed, time.time())
+
     def revoke(self, name: str) -> JsonObject:
         """Refused from now on; again does nothing more. Raises NotFound (404), Refused (409), Unavailable."""
         issued, now = self._known(name), time.time()
@@ -192,6 +203,7 @@ def _common(name: str, settings: KeyConfig, now: float) -> JsonObject:
         "role": settings.effective_role,
         "tenant": settings.tenant,
         "tasks": tasks,
+        "limits": None if settings.limits is None else settings.limits.model_dump(exclude_none=True),
         "digest": settings.sha256[:SHOWN_DIGITS],
         "expires_at": None if expires_at is None else expires_at.timestamp(),
         "previous_until": None if until is None or until.timestamp() <= now else until.timestamp(),

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from gateway.config import document as settings
 from gateway.config.document import load_config
+from gateway.config.limit_settings import LimitConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 EXAMPLE = yaml.safe_load((CONFIGS / "example.yaml").read_text(encoding="utf-8"))
@@ -33,6 +34,7 @@ def keys_of(model: type[BaseModel]) -> set[str]:
             {k: 0 for stage in EXAMPLE["pipelines"]["concept-naming"]["stages"] for k in stage},
         ),
         (settings.KeyConfig, EXAMPLE["keys"]["team-a"]),
+        (LimitConfig, EXAMPLE["keys"]["team-a"]["limits"]),
         (settings.TenantConfig, EXAMPLE["tenants"]["acme"]),
         (settings.GatewayConfig, EXAMPLE["gateway"]),
         (settings.EngineConfig, EXAMPLE["engine"]),

@@ -70,6 +70,23 @@ async def test_an_admin_makes_keys_over_http(both: tuple[Shell, Stack]) -> None:
     assert await status(front, user) == 401
 
 
+async def test_limits_of_a_key(both: tuple[Shell, Stack]) -> None:
+    shell, front = both
+    options = ("--requests-per-minute", "60", "--tokens-per-day", "100000", "--wait")
+    key = (await shell.type("keys", "create", "ci", *options, "--json")).document["key"]
+    shown = await shell.type("keys", "show", "ci")
+    assert "limits: requests per minute 60, tokens per day 100,000; over that it waits" in shown.out
+    await eventually(lambda: front.gateway.quotas.bounded)
+    body = {"model": "naming", "messages": [{"role": "user", "content": "x"}]}
+    headers = {"authorization": f"Bearer {key}"}
+    answer = await front.client.post("/v1/chat/completions", headers=headers, json=body)
+    assert (answer.status_code, answer.headers["x-ratelimit-remaining-requests"]) == (200, "59")
+    assert "ci: no limits" in (await shell.type("keys", "limit", "ci")).out
+    await eventually(lambda: not front.gateway.quotas.bounded)
+    said = await shell.type("keys", "limit", "ci", "--wait")
+    assert (said.code, "for which limit" in said.err) == (2, True)
+
+
 async def test_words_for_people(both: tuple[Shell, Stack]) -> None:
     shell, _ = both
     assert "there are no keys" in (await shell.type("keys", "list")).out

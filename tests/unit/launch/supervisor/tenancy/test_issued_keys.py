@@ -76,6 +76,22 @@ def test_rotation_changes_the_secret_alone(made: Made) -> None:
     assert (settings.sha256, settings.previous_sha256) == (digest_of(newest), None)
 
 
+def test_limits_are_taken_whole_and_given_up(made: Made) -> None:
+    _, document = made.keys.create({"name": "ci", "limits": {"requests_per_minute": 5}}, "root")
+    assert document["limits"] == {"requests_per_minute": 5, "on_limit": "refuse", "max_wait_s": 30.0}
+    made.keys.limit("ci", {"limits": {"tokens_per_day": 9, "on_limit": "wait"}})
+    limits = made.keys.settings["ci"].limits
+    assert limits is not None
+    assert (limits.requests_per_minute, limits.tokens_per_day, limits.on_limit) == (None, 9, "wait")
+    made.keys.rotate("ci", {})
+    assert made.keys.settings["ci"].limits == limits
+    assert made.keys.limit("ci", {})["limits"] is None
+    with pytest.raises(ConfigError, match="requests_per_minute"):
+        made.keys.limit("ci", {"limits": {"requests_per_minute": 0}})
+    with pytest.raises(Refused, match="configuration"):
+        made.keys.limit("root", {})
+
+
 def test_what_is_revoked_stays_refused(made: Made) -> None:
     made.keys.create({"name": "ci"}, "root")
     made.keys.rotate("ci", {"keep_s": 3600})
