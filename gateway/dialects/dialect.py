@@ -82,6 +82,8 @@ class Dialect(ABC):
     """Else the base is meant where none is named."""
     api_key_header: ClassVar[bool] = False
     """Its clients send their key as `x-api-key`, which every route takes."""
+    missing_route: ClassVar[str] = ""
+    """What is said where the engine has no such route, since the base does not do that."""
     prompt: ClassVar[str] = "messages"
     """The parameter that holds the conversation; empty where there is none."""
     form: ClassVar[Form] = "chat"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from gateway.dialects.chat.dialect import RULES, TYPED_LABELS
-from gateway.dialects.dialect import UNSEEN, Asked, Dialect
+from gateway.dialects.dialect import Dialect
 from gateway.dialects.kinds import GATEWAYS_OWN, LABELS
 from gateway.dialects.parameters import Limits, template_variables
 from gateway.dialects.request_body import Fields, encode_body, given
@@ -74,6 +74,7 @@ class Embeddings(_Wordless):
 
     name = "embeddings"
     listed = "input"
+    missing_route = "The base is a generative model and makes no embeddings; ask a base that does."
     passed = frozenset(
         {
             *("model", "input", "messages", "encoding_format", "dimensions", "user", "add_special_tokens"),
@@ -95,19 +96,6 @@ class Embeddings(_Wordless):
 
     def usage_of(self, answer: bytes) -> Usage | None:
         return usage_of(answer)
-
-    def refusal(
-        self, status: int, answer: bytes, request_id: bytes, asked: Asked = UNSEEN
-    ) -> tuple[int, bytes]:
-        """A route that there is not is FastAPI's own 404."""
-        if status != 404 or b'"detail"' not in answer:
-            return status, answer
-        error = InvalidRequest(
-            "The base is a generative model and makes no embeddings; ask a base that does.",
-            param="model",
-            code="unsupported_endpoint",
-        )
-        return error.status, self.error_body(error, request_id)
 
 
 TOKENIZE = Tokenize("/tokenize")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gateway.errors import EngineError, RequestError, Unavailable
+from gateway.errors import EngineError, InvalidRequest, RequestError, Unavailable
 from gateway.http.engine_connection import Connection
 from gateway.relay.request_record import Exchange
 
@@ -50,6 +50,8 @@ def fault_in(connection: Connection, answer: bytes, exchange: Exchange) -> Reque
     status = connection.status
     if status in REFUSALS or (status == 200 and (exchange.usage is not None or _is_json(answer))):
         return None
+    if status == 404 and b'"detail"' in answer and exchange.dialect.missing_route:  # FastAPI's own 404
+        return InvalidRequest(exchange.dialect.missing_route, param="model", code="unsupported_endpoint")
     shown = answer[:2000].decode(errors="replace")
     logger.error("request %s: the engine answered %d: %r", exchange.request_id.decode(), status, shown)
     if status in (429, 503):
