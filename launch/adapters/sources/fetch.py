@@ -70,7 +70,10 @@ def fetch(
         asked = _read(source)
     with contextlib.ExitStack() as held:
         with _named(asked.shown):
-            staged = _stage(asked, roots, scratch, max_bytes, on_stage, stores, held)
+            fetching = _Fetching(
+                asked, roots, max_bytes, on_stage, lambda: held.enter_context(_scratch(scratch))
+            )
+            staged = fetching.staged(stores)
         yield staged
 
 
@@ -95,75 +98,66 @@ def _is_control(letter: str) -> bool:
     return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
 
 
-def _stage(
-    asked: _Asked,
-    roots: Sequence[Path],
-    scratch: Path,
-    max_bytes: int,
-    on_stage: Callable[[str], None],
-    stores: Collection[str],
-    held: contextlib.ExitStack,
-) -> Staged:
-    if asked.scheme and asked.scheme != "hf" and asked.scheme not in stores:
-        known = ", ".join(["hf://", *(f"{store}://" for store in sorted(stores))])
-        raise Unfit(f"is a kind of source that is not allowed; allowed: a folder, an archive, {known}")
-    if not asked.scheme:
-        path = _inside(asked.place, roots)
+@dataclass(frozen=True)
+class _Fetching:
+    """One source on its way. All raise Unfit, OSError."""
+
+    asked: _Asked
+    roots: Sequence[Path]
+    max_bytes: int
+    on_stage: Callable[[str], None]
+    room: Callable[[], Path]
+    """A folder in scratch, made when it is needed."""
+
+    def staged(self, stores: Collection[str]) -> Staged:
+        scheme = self.asked.scheme
+        if scheme and scheme != "hf" and scheme not in stores:
+            known = ", ".join(["hf://", *(f"{store}://" for store in sorted(stores))])
+            raise Unfit(f"is a kind of source that is not allowed; allowed: a folder, an archive, {known}")
+        if not scheme:
+            return self._here()
+        return self._from_hub() if scheme == "hf" else self._from_store()
+
+    def _here(self) -> Staged:
+        asked, path = self.asked, _inside(self.asked.place, self.roots)
         kind = None if path.is_dir() else kind_of(path.name)
         if kind is None:
-            origin = Origin(asked.shown, tuple(roots), max_bytes, asked.digest)
+            origin = Origin(asked.shown, tuple(self.roots), self.max_bytes, asked.digest)
             return Staged(path, asked.place, origin)
-        into = held.enter_context(_scratch(scratch))
-        packed = _copy_archive(path, roots, into / "archive", max_bytes)
-        return _unpacked(asked, kind, packed, into, max_bytes, on_stage)
-    if asked.scheme == "hf":
-        place = read_place(asked.place)
-        into = held.enter_context(_scratch(scratch))
-        fetch_hub(place, into, max_bytes, on_stage)
-        return _downloaded(asked, into, max_bytes)
-    return _stage_store(asked, held, scratch, max_bytes, on_stage)
+        packed = _copy_archive(path, self.roots, self.room() / "archive", self.max_bytes)
+        return self._unpacked(kind, packed)
 
+    def _from_hub(self) -> Staged:
+        place, into = read_place(self.asked.place), self.room()
+        fetch_hub(place, into, self.max_bytes, self.on_stage)
+        return self._downloaded(into)
 
-def _stage_store(
-    asked: _Asked,
-    held: contextlib.ExitStack,
-    scratch: Path,
-    max_bytes: int,
-    on_stage: Callable[[str], None],
-) -> Staged:
-    place = check_place(asked.place)
-    kind, vouched = kind_of(place), asked.digest is not None
-    into = held.enter_context(_scratch(scratch))
-    if kind is None:
-        warnings = fetch_folder(asked.scheme, place, into, max_bytes, on_stage, vouched=vouched)
-        return _downloaded(asked, into, max_bytes, warnings)
-    packed = into / "archive"
-    warnings = fetch_file(asked.scheme, place, packed, max_bytes, on_stage, vouched=vouched)
-    return _unpacked(asked, kind, packed, into, max_bytes, on_stage, warnings)
+    def _from_store(self) -> Staged:
+        scheme, place, vouched = (
+            self.asked.scheme,
+            check_place(self.asked.place),
+            self.asked.digest is not None,
+        )
+        kind, into = kind_of(place), self.room()
+        target, bring = (into, fetch_folder) if kind is None else (into / "archive", fetch_file)
+        warnings = bring(scheme, place, target, self.max_bytes, self.on_stage, vouched=vouched)
+        return self._downloaded(into, warnings) if kind is None else self._unpacked(kind, target, warnings)
 
+    def _downloaded(self, folder: Path, warnings: tuple[str, ...] = ()) -> Staged:
+        shown = self.asked.shown
+        return Staged(folder, shown, Origin(shown, None, self.max_bytes, self.asked.digest), warnings)
 
-def _downloaded(asked: _Asked, folder: Path, max_bytes: int, warnings: tuple[str, ...] = ()) -> Staged:
-    return Staged(folder, asked.shown, Origin(asked.shown, None, max_bytes, asked.digest), warnings)
-
-
-def _unpacked(
-    asked: _Asked,
-    kind: str,
-    packed: Path,
-    into: Path,
-    max_bytes: int,
-    on_stage: Callable[[str], None],
-    warnings: tuple[str, ...] = (),
-) -> Staged:
-    with packed.open("rb") as file:
-        if asked.digest:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            check_digest("the archive", digest, asked.digest, "the source asks for")
-            file.seek(0)
-        on_stage("unpacking")
-        folder = unpack(file, kind, into, max_bytes)
-    packed.unlink()  # the adapter's copy needs the room
-    return Staged(folder, asked.shown, Origin(asked.shown, None, max_bytes), warnings)
+    def _unpacked(self, kind: str, packed: Path, warnings: tuple[str, ...] = ()) -> Staged:
+        wanted, shown = self.asked.digest, self.asked.shown
+        with packed.open("rb") as file:
+            if wanted:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                check_digest("the archive", digest, wanted, "the source asks for")
+                file.seek(0)
+            self.on_stage("unpacking")
+            folder = unpack(file, kind, packed.parent, self.max_bytes)
+        packed.unlink()  # the adapter's copy needs the room
+        return Staged(folder, shown, Origin(shown, None, self.max_bytes), warnings)
 
 
 def _inside(place: str, roots: Sequence[Path]) -> Path:
