@@ -40,15 +40,13 @@ def ask(
     Raises EngineRefusal for a status that is no 2xx, EngineFailure where no answer comes.
     """
     content = None if body is None else json.dumps(body)  # ASCII: a path may hold bytes that are no UTF-8
+    # vLLM would compress its metrics for the little way that they have.
+    known = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
     nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain HTTP alone; to read certificates takes 60 ms
     try:
         with httpx.Client(trust_env=False, verify=nobody, timeout=timeout_s) as client:
-            answer = client.request(
-                "GET" if body is None else "POST",
-                url,
-                content=content,
-                headers={"Content-Type": "application/json", **(headers or {})},
-            )
+            method = "GET" if body is None else "POST"
+            answer = client.request(method, url, content=content, headers={**known, **(headers or {})})
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise EngineFailure(f"{url}: {_why(error)}") from error
     if not answer.is_success:

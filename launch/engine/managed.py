@@ -10,36 +10,24 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from gateway.config.snapshot import Blame, EngineDeath, EngineStatus, FailureKind
-from gateway.errors import ConfigError, EngineFailure, LoraGatewayError
-from gateway.upkeep import end_tasks
+from gateway.config.snapshot import EngineDeath, EngineStatus, FailureKind
+from gateway.errors import ConfigError, LoraGatewayError
 from launch.engine.argv import EngineCommand
 from launch.engine.engine import Keeper, say
-from launch.engine.engine_log import STAGES, advice_for, reason_of, stage_of
-from launch.engine.failures import blame_of, kind_of, oom_kills
+from launch.engine.engine_log import STAGES, stage_of
+from launch.engine.failures import blame_of
 from launch.engine.http import call, is_healthy, sleep_engine, tokens_done, wake_engine
 from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.process import Died, Process
 from launch.engine.supervisor_interface import SupervisorInterface
 from launch.engine.watchdog import Hang, Watchdog
-from launch.machine import orphans
-from launch.machine.child import Child
 from launch.machine.memory import engine_memory
 from launch.machine.restarts import Restarts
 from launch.machine.threads import in_thread
 
 POLL_S = 0.1
 REPORT_EVERY_S = 5.0
-NOTE_AGAIN_S = 5.0
 Result = TypeVar("Result")
-
-
-class Died(EngineFailure):
-    """The engine ended by itself, or had to be ended."""
-
-    def __init__(self, reason: str, advice: str, kind: FailureKind, blame: Blame = "nobody") -> None:
-        super().__init__(reason, advice)
-        self.kind = kind
-        self.blame = blame
 
 
 @dataclass(frozen=True)
@@ -69,6 +57,7 @@ class Managed(Keeper):
         self._leave = asyncio.Event()
         self._halted = False
         self._stage = ""
+        self._reported_s = 0.0
         self._served_from: float | None = None
         if host.config.base.start == "eager":
             self._demand.set()
@@ -125,71 +114,61 @@ class Managed(Keeper):
         )
         command = self._means.command
         env = os.environ if self._means.env is None else self._means.env
-        kills = oom_kills()
         try:
-            child = Child(command.argv, {**env, **command.env}, prefix="[engine] ", on_line=self._heard)
-        except OSError as error:
-            self._note_failure(Died(f"cannot be started: {error}", "", "start"))
+            process = Process(self.host.config, command.argv, {**env, **command.env}, self._heard)
+        except Died as died:
+            self._note_failure(died)
             return
         failure: LoraGatewayError | None = None
-        remembering = asyncio.create_task(self._remember(child.pid))
         try:
-            self.update(pid=child.pid)
-            await self._serve(child, began, kills)
+            self.update(pid=process.pid)
+            await self._serve(process, began)
         except LoraGatewayError as error:
             failure = error
         finally:
-            await end_tasks([remembering])
-            await self._end(child, hard=isinstance(failure, Hang))
+            await process.end(hard=isinstance(failure, Hang), hurry=self.host.hurried)
         if failure is not None:
             self._note_failure(failure)
         elif not self._halted:
             self.enter("emptied", stage="", pid=0, loaded=[])
             say("stopped: it was idle; the next request starts it again")
 
-    async def _remember(self, pid: int) -> None:
-        """Its pid, for the next start; an engine serves though the disk is full, and is noted later."""
-        told = False
-        while True:
-            try:
-                orphans.remember(self.host.config.state_dir, pid)
-            except OSError as error:
-                if not told:
-                    say(f"its pid cannot be noted and is tried again: {error}")
-                told = True
-                await asyncio.sleep(NOTE_AGAIN_S)
-            else:
-                return
-
-    async def _serve(self, child: Child, began: float, kills: int) -> None:
+    async def _serve(self, process: Process, began: float) -> None:
         limit_s = self.host.config.engine.start_timeout_s
-        starting = self._with(child, kills, self._become_ready(began, waking=False), limit_s=limit_s)
-        await starting
+
+        async def lasting(work: Coroutine[object, object, Result]) -> Result | None:
+            return await process.while_it_lives(work, self._is_halted)
+
+        async def starting(work: Coroutine[object, object, None]) -> None:
+            self._reported_s = 0.0
+            await process.while_it_lives(work, self._is_halted, limit_s=limit_s, report=self._report)
+
+        await starting(self._become_ready(process, began, waking=False))
         while not self._halted:
-            await self._with(child, kills, self._until_leaving())
+            await lasting(self._until_leaving())
             if self._halted:
                 say("stopping")
                 self.update(stage="stopping")
                 return
-            if not await self._with(child, kills, self._drained()):
+            if not await lasting(self._drained()):
                 continue
             if not self._means.can_sleep:
                 return
-            await self._with(child, kills, self._asleep())
+            await lasting(self._asleep())
             if not self._halted:
-                await self._with(child, kills, self._awake(), limit_s=limit_s)
+                await starting(self._awake(process))
 
-    async def _become_ready(self, began: float, *, waking: bool) -> None:
+    async def _become_ready(self, process: Process, began: float, *, waking: bool) -> None:
         url = self.status.url
         while not await in_thread(self._means.healthy, url):  # noqa: ASYNC110  it has no word for it
             await asyncio.sleep(POLL_S)
         if waking:
             self.residents.forget()  # what it held is proven again before anybody is answered
         await self.prove()
-        held, where = await in_thread(engine_memory, self.status.pid)
+        held, where = await in_thread(engine_memory, process.pid)
         await self.catch_up()
         load_s = round(time.time() - began, 1)
-        self._served_from = time.monotonic()
+        self._served_from, process.served = time.monotonic(), True
         self._demand.clear()
         self.enter("proven", stage="", load_s=load_s, memory_bytes=held, memory_on=where)
         served = ", ".join([self.host.config.base.name, *self.status.loaded])
@@ -233,63 +212,12 @@ class Managed(Keeper):
         say("asleep: it was idle; the next request wakes it")
         await self._demand.wait()
 
-    async def _awake(self) -> None:
+    async def _awake(self, process: Process) -> None:
         """Awake and proven. However long it slept, this has the time of a start."""
         began = time.time()
         self.enter("start", stage="waking", started_at=began)
         await in_thread(self._means.wake, self.status.url)
-        await self._become_ready(began, waking=True)
-
-    async def _with(
-        self,
-        child: Child,
-        kills: int,
-        work: Coroutine[object, object, Result],
-        *,
-        limit_s: float | None = None,
-    ) -> Result | None:
-        """Do `work` while the engine lives; None where a halt was asked for meanwhile.
-
-        Raises Died where it ends, Hang from `work`, and Died after `limit_s`.
-        """
-        task = asyncio.ensure_future(work)
-        began = time.monotonic()
-        reported = began
-        try:
-            while True:
-                await asyncio.wait((task,), timeout=POLL_S)
-                code = child.exit_code()
-                if code is not None:
-                    raise await self._post_mortem(child, code, kills)
-                if task.done():
-                    return _result_of(task)
-                if self._halted:
-                    return None
-                if limit_s is not None:
-                    if time.monotonic() - began > limit_s:
-                        advice = "raise engine.start_timeout_s"
-                        raise Died(f"the engine was not ready after {limit_s:.0f} s", advice, "start")
-                    reported = self._report(began, reported)
-        finally:
-            await end_tasks([task])
-
-    async def _post_mortem(self, child: Child, code: int, kills: int) -> Died:
-        await in_thread(child.stop, 0)  # what it left behind, and the rest of its log
-        lines = list(child.last_lines)
-        reason = reason_of(lines, code)
-        kind = kind_of(code, "\n".join(lines), oom_kills() - kills, self._served_from is not None)
-        advice = advice_for(reason, self.host.config.base.gpu_memory_utilization)
-        if kind == "out_of_memory" and not advice:
-            advice = "lower base.kv_cache_gib or base.max_num_seqs, or free memory"
-        blame = blame_of(kind, code, "\n".join(lines))
-        if advice and kind == "start":
-            kind = "configuration"
-        return Died(f"the engine died: {reason}", advice, kind, blame)
-
-    async def _end(self, child: Child, *, hard: bool) -> None:
-        timeout_s = 0.0 if hard else self.host.config.engine.stop_timeout_s
-        await in_thread(child.stop, timeout_s, self.host.hurried)
-        orphans.forget(self.host.config.state_dir)
+        await self._become_ready(process, began, waking=True)
 
     def _note_failure(self, error: LoraGatewayError) -> None:
         kind: FailureKind = "hang" if isinstance(error, Hang) else "crash"
@@ -326,26 +254,20 @@ class Managed(Keeper):
         """A line of the engine's log; called in the reader's thread, so it only sets the stage."""
         self._stage = stage_of(line, self._stage)
 
-    def _report(self, began: float, reported: float) -> float:
-        """A line when the stage changes and every few seconds; when the last one was."""
-        now = time.monotonic()
+    def _report(self, took_s: float) -> None:
+        """A line when the stage changes and every few seconds."""
         stage = self.status.stage
         changed = not stage.startswith(("proving", "waking")) and self._stage != stage
         if changed:
             self.update(stage=self._stage)
-        if changed or now - reported >= REPORT_EVERY_S:
-            say(f"starting ({self.status.stage}) {now - began:.0f} s")
-            return now
-        return reported
+        if changed or took_s - self._reported_s >= REPORT_EVERY_S:
+            say(f"starting ({self.status.stage}) {took_s:.0f} s")
+            self._reported_s = took_s
+
+    def _is_halted(self) -> bool:
+        return self._halted
 
 
 def _probe(url: str, base: str) -> object:
     body = {"model": base, "prompt": "1", "max_tokens": 1, "temperature": 0}
     return call(f"{url}/v1/completions", body)
-
-
-def _result_of(task: asyncio.Future[Result]) -> Result:
-    try:
-        return task.result()
-    except BaseExceptionGroup as group:  # of the task group: the watchdog's own is the one that tells
-        raise group.exceptions[0] from None

@@ -16,7 +16,7 @@ from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import Unavailable
 from gateway.sqlite import transaction
 from launch.adapters.versions import Wanted
-from launch.engine import managed
+from launch.engine import process
 from launch.machine import orphans
 from launch.machine.child import Child
 from launch.supervisor import publisher
@@ -74,7 +74,7 @@ def test_adapter_is_added_though_the_snapshot_cannot_be_written(
 def test_engine_whose_pid_cannot_be_noted_is_looked_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(managed, "NOTE_AGAIN_S", 0.02)
+    monkeypatch.setattr(process, "NOTE_AGAIN_S", 0.02)
     note = tmp_path / "state" / orphans.FILE
     note.mkdir(parents=True)
 
