@@ -26,10 +26,10 @@ from gateway.endpoints.about import About
 from gateway.endpoints.administration.commands import COMMANDS, AdminCommand, Administration, AdminStatus
 from gateway.endpoints.asgi import Head, send_error
 from gateway.endpoints.azure import azure_routes
-from gateway.endpoints.batches import Batches
+from gateway.endpoints.batches import BatchEndpoints
 from gateway.endpoints.inference import EngineEndpoint
-from gateway.endpoints.models import Models
-from gateway.endpoints.observability import Health, MetricsText, Ready
+from gateway.endpoints.models import ModelsEndpoint
+from gateway.endpoints.observability import HealthEndpoint, MetricsEndpoint, ReadyEndpoint
 from gateway.endpoints.openapi.endpoint import OpenApi
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.stored_responses import UnkeptResponse
@@ -105,7 +105,9 @@ class Gateway:
         )
         self.express = self._engine_endpoints(relay)
         """For the own server: what serves requests of a path without a task, where nothing must wait."""
-        self.batches = Batches(self.express, self._keys, self.replicas, self.room, self.metrics, self.upkeep)
+        self.batches = BatchEndpoints(
+            self.express, self._keys, self.replicas, self.room, self.metrics, self.upkeep
+        )
         self.uploads = self.batches.uploads
         """For the own server: paths whose bodies may take long, and how many bytes they may have."""
         self.cors = Cors(bounds.cors_origins) if bounds.cors_origins else None
@@ -138,9 +140,9 @@ class Gateway:
     def _routes(self) -> list[Route]:
         """All of them, also those that `__call__` takes past the router."""
         keys, replicas, admin = self._keys, self.replicas, self._administration
-        models = Models(keys, replicas, self._limits)
-        health = Health(keys, replicas, self.admission, self.room)
-        counted = MetricsText(keys, self.metrics, replicas, replicas.config.gateway.public_metrics)
+        models = ModelsEndpoint(keys, replicas, self._limits)
+        health = HealthEndpoint(keys, replicas, self.admission, self.room)
+        counted = MetricsEndpoint(keys, self.metrics, replicas, replicas.config.gateway.public_metrics)
         kept = UnkeptResponse(keys)
         return [
             *(Route(path, endpoint=endpoint, methods=["POST"]) for path, endpoint in self.express.items()),
@@ -149,7 +151,7 @@ class Gateway:
             Route("/v1/models/{model:path}", endpoint=models, methods=["GET"]),
             Route("/", endpoint=About(list(self.express)), methods=["GET"]),
             *(Route(path, endpoint=health, methods=["GET"]) for path in ("/health", "/healthz", "/livez")),
-            Route("/ready", endpoint=Ready(keys, replicas, self.readiness), methods=["GET"]),
+            Route("/ready", endpoint=ReadyEndpoint(keys, replicas, self.readiness), methods=["GET"]),
             Route("/metrics", endpoint=counted, methods=["GET"]),
             *(
                 Route(f"/admin{one.path}", endpoint=AdminCommand(one, admin), methods=[one.method])

@@ -12,7 +12,7 @@
         ├── PayloadTooLarge    413
         ├── UnsupportedMedia   415
         ├── HeadTooLarge       431
-        ├── RateLimited        429
+        ├── TooManyRequests    429
         ├── EngineError        502
         │   └── EngineKilled   500
         ├── Unavailable        503 (engine starting, or overloaded)
@@ -200,7 +200,7 @@ class HeadTooLarge(RequestError):
         super().__init__("The request's headers are too large.")
 
 
-class RateLimited(RequestError):
+class TooManyRequests(RequestError):
     status = 429
     kind = "rate_limit_error"
     code = "rate_limit_exceeded"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from gateway.admission.bad_keys import BadKeys
 from gateway.config.document import KeyConfig
 from gateway.config.key_settings import Role, permitted
-from gateway.errors import RateLimited, Unauthorized
+from gateway.errors import TooManyRequests, Unauthorized
 
 _BEARER = b"bearer "
 TWICE = b"\0"
@@ -128,7 +128,7 @@ class Keys:
 
         What is empty counts as absent, and of several the one that is known here counts: a client's own
         account elsewhere may stand beside it. `peer` is the client's end, for the bound on bad keys. Raises
-        Unauthorized, and RateLimited for a bad key where too many came from there.
+        Unauthorized, and TooManyRequests for a bad key where too many came from there.
         """
         if not self._principals and not self._always_required:
             return ANYBODY
@@ -168,11 +168,11 @@ class Keys:
             raise Unauthorized("The API key has expired.")
         return principal
 
-    def _bad(self, peer: Peer) -> Unauthorized | RateLimited:
+    def _bad(self, peer: Peer) -> Unauthorized | TooManyRequests:
         wait_s = self._bad_keys.count(peer[0] if peer else "")
         if wait_s is None:
             return Unauthorized("The API key is not known here.")
-        return RateLimited(
+        return TooManyRequests(
             "Too many unknown API keys came from this address; a key that is known here is still taken.",
             code="too_many_bad_keys",
             retry_after_s=wait_s,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.admission.suspect_file import SuspectFile
-from gateway.admission.suspects import Record, Records, Suspects, Verdict, kept, merged
+from gateway.admission.suspects import Records, SuspectRecord, Suspects, Verdict, kept, merged
 from gateway.config.snapshot import Snapshot
 from gateway.errors import EngineKilled, Unavailable
 from gateway.http.engine_connection import Segments
@@ -182,7 +182,7 @@ class DeathGuard:
             self._suspects.records = records
 
 
-def _shown(record: Record) -> str:
+def _shown(record: SuspectRecord) -> str:
     if record.condemned:
         return "it is not sent again"
     return "it is sent again alone" if record.deaths else "for want of memory: it is sent again alone"

@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 
 from gateway.admission.lora_slots import OnResident, Slots, takes_slot
-from gateway.admission.queues import Gate, Lane, Waiter
+from gateway.admission.queues import AdapterQueue, Gate, Waiter
 from gateway.config.document import Config
-from gateway.errors import RateLimited, Unavailable
+from gateway.errors import TooManyRequests, Unavailable
 
 OnWaiting = Callable[[str, int], None]
 
@@ -60,7 +60,7 @@ class Admission:
         self._waited_elsewhere = waited_elsewhere
         self._clock = clock
         self._gates: dict[str, Gate] = {}
-        self._turns: dict[Lane, None] = {}
+        self._turns: dict[AdapterQueue, None] = {}
         """In their order; who is served goes to the end."""
         self._slots: Slots | None = None
         self._busy: defaultdict[str | None, int] = defaultdict(int)
@@ -196,9 +196,9 @@ class Admission:
     ) -> Gate:
         """Wait for a request's places; as long as it takes, and whoever else waits, where it was `let_in`.
 
-        Raises RateLimited (429) where the task's queue is full, Unavailable (503) where the gateway's is, or
-        where they did not come free in time. Cancelling the wait leaves the queue as if the request had never
-        come.
+        Raises TooManyRequests (429) where the task's queue is full, Unavailable (503) where the gateway's is,
+        or where they did not come free in time. Cancelling the wait leaves the queue as if the request had
+        never come.
         """
         gate = self.try_enter(task, adapter_id, places)
         if gate is not None:
@@ -214,11 +214,13 @@ class Admission:
         return self._gates[task]
 
     def check_waiting(self, task: str, waiting: int) -> None:
-        """Raises RateLimited, Unavailable where one more may not wait beside so many of the same task."""
+        """Raises TooManyRequests, Unavailable where one more may not wait beside so many of the same task."""
         gate = self._gates[task]
         if waiting >= gate.max_waiting:
             flying = f"{gate.in_flight} requests in flight and " if gate.in_flight else ""
-            raise RateLimited(f"'{task}' has {flying}{waiting} waiting, the most that may.", retry_after_s=1)
+            raise TooManyRequests(
+                f"'{task}' has {flying}{waiting} waiting, the most that may.", retry_after_s=1
+            )
         if self.waiting >= self.max_waiting:
             raise Unavailable(
                 f"{self.waiting} requests are waiting already, the most that may.",
@@ -273,7 +275,7 @@ class Admission:
         waiter = Waiter(places)
         lane = gate.lanes.get(adapter_id)
         if lane is None:
-            lane = gate.lanes[adapter_id] = Lane(gate, adapter_id)
+            lane = gate.lanes[adapter_id] = AdapterQueue(gate, adapter_id)
             self._turns[lane] = None
         lane.queue.append(waiter)
         self._count(gate, 1)
@@ -320,7 +322,7 @@ class Admission:
         if self._slots is not None:
             self._look_again(self._slots)
 
-    def _admit_first(self, lane: Lane, now: float) -> bool:
+    def _admit_first(self, lane: AdapterQueue, now: float) -> bool:
         """The first of a queue, where it may go on."""
         queue, gate = lane.queue, lane.gate
         while queue and queue[0].admitted.done():  # cancelled, and its own coroutine has yet to notice
@@ -352,7 +354,7 @@ class Admission:
         waiter.admitted.set_result(None)
         return True
 
-    def _gather(self, lane: Lane, waiter: Waiter) -> bool:
+    def _gather(self, lane: AdapterQueue, waiter: Waiter) -> bool:
         """One place more for a request of several, whose turn comes again after the others'."""
         if self._gathering is not None and self._gathering is not waiter:
             return False
@@ -372,7 +374,7 @@ class Admission:
         self.in_flight -= waiter.taken
         waiter.taken = 0
 
-    def _close(self, lane: Lane) -> None:
+    def _close(self, lane: AdapterQueue) -> None:
         del self._turns[lane]
         del lane.gate.lanes[lane.adapter_id]
 

@@ -69,8 +69,8 @@ class Lobby:
     async def seat(self, name: str, expected: Mapping[str, int]) -> AsyncIterator[Seat]:
         """Wait until there is room for so many calls of each task; who came first goes first.
 
-        Raises RateLimited (429) where as many pipelines wait as may, Unavailable (503) where the gateway's
-        queue is full or no room came in time. KeyError for an unknown task.
+        Raises TooManyRequests (429) where as many pipelines wait as may, Unavailable (503) where the
+        gateway's queue is full or no room came in time. KeyError for an unknown task.
         """
         wanted = {task: min(calls, self._most(task)) for task, calls in expected.items()}
         seat = (

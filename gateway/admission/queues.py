@@ -31,11 +31,11 @@ class Gate:
         self.max_waiting = max_waiting
         self.in_flight = 0
         self.waiting = 0
-        self.lanes: dict[str | None, Lane] = {}
+        self.lanes: dict[str | None, AdapterQueue] = {}
         """One for each of its adapters that requests wait for."""
 
 
-class Lane:
+class AdapterQueue:
     """The queue of one adapter of one task."""
 
     __slots__ = ("adapter_id", "gate", "queue", "takes_slot")

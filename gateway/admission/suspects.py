@@ -29,7 +29,7 @@ RESTS_S = 10.0
 Verdict = Literal["free", "suspect", "condemned"]
 
 
-class Record(msgspec.Struct, frozen=True):
+class SuspectRecord(msgspec.Struct, frozen=True):
     """What is known of a digest."""
 
     deaths: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Record(msgspec.Struct, frozen=True):
         return len(self.deaths) >= MOST_DEATHS
 
 
-Records = dict[str, Record]
+Records = dict[str, SuspectRecord]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Suspects:
         for digest, fall in falls.items():
             if blame == "unknown" and not fall.answered:
                 continue  # a server that is stopped breaks off too; one that dies says so first
-            one = Record(() if blame == "memory" else (process,), now)
+            one = SuspectRecord(() if blame == "memory" else (process,), now)
             former = self.records.get(digest)
             new[digest] = one if former is None else _both(former, one)
         self.records |= new
@@ -138,5 +138,5 @@ def kept(records: Records, now: float) -> Records:
     return dict(recent)
 
 
-def _both(one: Record, other: Record) -> Record:
-    return Record(tuple(dict.fromkeys((*one.deaths, *other.deaths))), max(one.at, other.at))
+def _both(one: SuspectRecord, other: SuspectRecord) -> SuspectRecord:
+    return SuspectRecord(tuple(dict.fromkeys((*one.deaths, *other.deaths))), max(one.at, other.at))

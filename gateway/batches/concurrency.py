@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Places:
+class Concurrency:
     """A key's batches come one after another; keys side by side, each with its part of the places.
 
     So one whose lines must wait does not hold up the others.

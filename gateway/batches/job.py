@@ -15,12 +15,12 @@ import msgspec
 
 from gateway.admission.api_keys import Keys
 from gateway.batches.attempts import Attempts
-from gateway.batches.concurrency import Places
+from gateway.batches.concurrency import Concurrency
 from gateway.batches.database import Store
 from gateway.batches.input_lines import LINE_OVERHEAD_BYTES, LineReader, read_line
 from gateway.batches.records import OPEN, BatchRecord, Counts, FileRecord, Status
-from gateway.batches.results import Result, Results, answered, not_asked
-from gateway.batches.storage import Library
+from gateway.batches.results import LineResult, Results, answered, not_asked
+from gateway.batches.storage import BatchStorage
 from gateway.batches.validation import Verdict, validate
 from gateway.batches.writer import TRY_AGAIN_S, Writer
 from gateway.errors import Unavailable
@@ -44,14 +44,14 @@ REST = {
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class JobServices:
     """What every job of a runner works with."""
 
-    library: Library
+    library: BatchStorage
     keys: Keys
     replicas: Replicas
     attempts: Attempts
-    places: Places
+    places: Concurrency
     most_body_bytes: int
 
     @property
@@ -62,7 +62,7 @@ class Means:
 class Job:
     """`run` it in a task; cancelling that breaks it off, `end` brings it to another end."""
 
-    def __init__(self, batch: BatchRecord, means: Means) -> None:
+    def __init__(self, batch: BatchRecord, means: JobServices) -> None:
         self.batch = batch
         self._means = means
         self._input = means.library.folder.content(batch.input_file)
@@ -204,7 +204,7 @@ class Job:
         with self._input.open("rb") as file:
             reader = LineReader(file, self._means.most_line_bytes)
             while lines := await asyncio.to_thread(reader.slice):
-                rest: list[Result] = []
+                rest: list[LineResult] = []
                 for number, line in lines:
                     if line is not None and not results.done(number):
                         custom_id = read_line(line, self.batch.endpoint).custom_id

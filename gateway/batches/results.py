@@ -55,7 +55,7 @@ _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class LineResult:
     """One line's, ready to be written."""
 
     number: int
@@ -67,19 +67,19 @@ class Result:
     usage: tuple[int, int] = (0, 0)
 
 
-def answered(batch_id: str, number: int, custom_id: str, answer: Answered) -> Result:
+def answered(batch_id: str, number: int, custom_id: str, answer: Answered) -> LineResult:
     """What an endpoint said: into the output file with status 200, else into the errors."""
     good = answer.status == 200
     body = _in_one_line(answer.body)
     response = {"status_code": answer.status, "request_id": answer.request_id, "body": body}
     data = _line(batch_id, number, custom_id, response, None)
-    return Result(number, good, True, data, _usage(answer.body) if good else (0, 0))
+    return LineResult(number, good, True, data, _usage(answer.body) if good else (0, 0))
 
 
-def not_asked(batch_id: str, number: int, custom_id: str, code: str, message: str) -> Result:
+def not_asked(batch_id: str, number: int, custom_id: str, code: str, message: str) -> LineResult:
     """A line that the batch's end came before: OpenAI's `batch_expired` and `batch_cancelled`."""
     data = _line(batch_id, number, custom_id, None, {"code": code, "message": message})
-    return Result(number, False, False, data)
+    return LineResult(number, False, False, data)
 
 
 def _line(batch_id: str, number: int, custom_id: str, response: object, error: object) -> bytes:
@@ -147,7 +147,7 @@ class Results:
         at, bit = divmod(number, 8)
         return at < len(self._done) and bool(self._done[at] & 1 << bit)
 
-    def add(self, results: Iterable[Result]) -> None:
+    def add(self, results: Iterable[LineResult]) -> None:
         """Write and sync, then count. Raises OSError; then none of them is written, or all of one file."""
         for good, file in enumerate(self._files):
             mine = [each for each in results if each.good == good and not self.done(each.number)]

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 
-from gateway.batches.job import Job, Means
+from gateway.batches.job import Job, JobServices
 from gateway.batches.records import BatchRecord
 from gateway.errors import RequestError
 from gateway.metrics.counters import Metrics
@@ -29,7 +29,7 @@ class Runner:
     """Use it in one event loop."""
 
     def __init__(
-        self, means: Means, metrics: Metrics, upkeep: Upkeep, look_every_s: float = LOOK_EVERY_S
+        self, means: JobServices, metrics: Metrics, upkeep: Upkeep, look_every_s: float = LOOK_EVERY_S
     ) -> None:
         self._means = means
         self._upkeep = upkeep

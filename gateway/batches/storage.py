@@ -21,7 +21,7 @@ logger = logging.getLogger("gateway.batches")
 T = TypeVar("T")
 
 
-class Library:
+class BatchStorage:
     """Nothing is opened before it is needed, so that it can be made before workers are forked."""
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.time) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from gateway.batches.results import Result, Results
+from gateway.batches.results import LineResult, Results
 
 logger = logging.getLogger("gateway.batches")
 
@@ -20,10 +20,10 @@ class Writer:
     def __init__(self, results: Results, again_s: float) -> None:
         self._results = results
         self._again_s = again_s
-        self._pending: list[tuple[Result, asyncio.Future[None]]] = []
+        self._pending: list[tuple[LineResult, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def put(self, result: Result) -> None:
+    async def put(self, result: LineResult) -> None:
         """Returns once it is on disk. Cancelled, it is written all the same; `drain` waits for that."""
         written = asyncio.get_running_loop().create_future()
         self._pending.append((result, written))
@@ -31,7 +31,7 @@ class Writer:
             self._writing = asyncio.create_task(self._write())
         await written
 
-    async def put_all(self, results: Sequence[Result]) -> None:
+    async def put_all(self, results: Sequence[LineResult]) -> None:
         """Returns once all are on disk. Cancelled, they are written all the same, as with `put`."""
         await asyncio.gather(*(self.put(result) for result in results))
 
@@ -51,7 +51,7 @@ class Writer:
         finally:
             self._writing = None
 
-    async def _write_all(self, results: list[Result]) -> None:
+    async def _write_all(self, results: list[LineResult]) -> None:
         while True:
             try:
                 await asyncio.to_thread(self._results.add, results)

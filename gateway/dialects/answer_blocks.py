@@ -22,7 +22,7 @@ from gateway.dialects.chat.answer import (
 )
 from gateway.dialects.chat.from_chat import Rendering
 from gateway.errors import ProviderFailed
-from gateway.http.event_stream import Usage
+from gateway.http.event_stream import TokenUsage
 
 _encode = msgspec.json.Encoder().encode
 
@@ -129,7 +129,7 @@ class BlockRendering(Rendering):
         created = document.get("created")
         self.created = created if isinstance(created, int) else self.created
         self.finish_reason = finish_of(choice_of(document)) or self.finish_reason
-        usage, held = usage_of(document) or Usage(), document.get("usage")
+        usage, held = usage_of(document) or TokenUsage(), document.get("usage")
         stages = held.get("stages") if isinstance(held, dict) else None
         if usage.prompt_tokens or usage.completion_tokens or stages:
             cached = detail_of(document, "prompt_tokens_details", "cached_tokens")

@@ -30,7 +30,7 @@ from gateway.dialects.request_parts import CannotAsk
 from gateway.dialects.spelling import misspelt
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
-from gateway.http.event_stream import EventStream, Usage
+from gateway.http.event_stream import EventStream, TokenUsage
 from gateway.routing.table import Route
 
 _encode = msgspec.json.Encoder().encode
@@ -202,7 +202,7 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def usage_of(self, answer: bytes) -> Usage | None:
+    def usage_of(self, answer: bytes) -> TokenUsage | None:
         """The usage in a whole answer, or None."""
 
     @abstractmethod

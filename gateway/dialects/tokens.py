@@ -12,7 +12,7 @@ from gateway.dialects.request_body import Fields, encode_body, given
 from gateway.dialects.tools import tools
 from gateway.errors import InvalidRequest
 from gateway.http.engine_connection import Segments
-from gateway.http.event_stream import EventStream, Usage, usage_of
+from gateway.http.event_stream import EventStream, TokenUsage, usage_of
 from gateway.routing.table import Route
 
 
@@ -26,7 +26,7 @@ class _Wordless(Dialect):
         """With the task's system prompt, where there are messages."""
         return encode_body(fields, route, received_bytes)
 
-    def usage_of(self, answer: bytes) -> Usage | None:
+    def usage_of(self, answer: bytes) -> TokenUsage | None:
         return None  # no token went through the model
 
     def events(self, usage_wanted: bool) -> EventStream:
@@ -39,7 +39,7 @@ def _no_prompt_beside(key: str, fields: Fields, limits: Limits) -> None:
         raise InvalidRequest("Give 'prompt' or 'messages', not both.", param=key)
 
 
-class Tokenize(_Wordless):
+class TokenizeDialect(_Wordless):
     """The token ids of a prompt, or of messages as the model would see them."""
 
     name = "tokenize"
@@ -60,7 +60,7 @@ class Tokenize(_Wordless):
     )
 
 
-class Detokenize(_Wordless):
+class DetokenizeDialect(_Wordless):
     """The text of token ids."""
 
     name = "detokenize"
@@ -69,7 +69,7 @@ class Detokenize(_Wordless):
     refused = GATEWAYS_OWN
 
 
-class Embeddings(_Wordless):
+class EmbeddingsDialect(_Wordless):
     """Vectors of texts, where the base can: an engine that cannot has no such route."""
 
     name = "embeddings"
@@ -94,10 +94,10 @@ class Embeddings(_Wordless):
         }
     )
 
-    def usage_of(self, answer: bytes) -> Usage | None:
+    def usage_of(self, answer: bytes) -> TokenUsage | None:
         return usage_of(answer)
 
 
-TOKENIZE = Tokenize("/tokenize")
-DETOKENIZE = Detokenize("/detokenize")
-EMBEDDINGS = Embeddings("/v1/embeddings")
+TOKENIZE = TokenizeDialect("/tokenize")
+DETOKENIZE = DetokenizeDialect("/detokenize")
+EMBEDDINGS = EmbeddingsDialect("/v1/embeddings")

@@ -10,11 +10,11 @@ from starlette.types import ASGIApp
 
 from gateway.admission.api_keys import Keys
 from gateway.batches.attempts import Attempts
-from gateway.batches.concurrency import Places
+from gateway.batches.concurrency import Concurrency
 from gateway.batches.database import NoRoom
 from gateway.batches.engines import Engines
 from gateway.batches.in_process import Endpoints
-from gateway.batches.job import Means
+from gateway.batches.job import JobServices
 from gateway.batches.records import (
     WINDOW_S,
     BatchRecord,
@@ -24,15 +24,15 @@ from gateway.batches.records import (
     new_file_id,
 )
 from gateway.batches.runner import DAY_S, Runner
-from gateway.batches.storage import Library
+from gateway.batches.storage import BatchStorage
 from gateway.config.document import GatewayConfig
 from gateway.dialects.request_body import Fields, decode_body, text_field
 from gateway.endpoints.asgi import read_json_body
 from gateway.endpoints.files import PATH as FILES_PATH
-from gateway.endpoints.files import PURPOSE, Files, storage_full
-from gateway.endpoints.resource import Call, Door, JsonDocument, check_known, limit_of, page_of
+from gateway.endpoints.files import PURPOSE, FileEndpoints, storage_full
+from gateway.endpoints.resource import JsonDocument, Resource, ResourceRequest, check_known, limit_of, page_of
 from gateway.endpoints.uploads import FORM_OVERHEAD_BYTES
-from gateway.errors import NOT_JSON, InvalidRequest, NotFound, RateLimited
+from gateway.errors import NOT_JSON, InvalidRequest, NotFound, TooManyRequests
 from gateway.metrics.counters import Metrics
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.replicas import Replicas
@@ -45,7 +45,7 @@ KNOWN_FIELDS = ("input_file_id", "endpoint", "completion_window", "metadata", "o
 MOST_LISTED = 100
 
 
-class Batches:
+class BatchEndpoints:
     """Every route of batches and files, and who runs them."""
 
     def __init__(
@@ -61,15 +61,15 @@ class Batches:
         self.enabled = config.batches.enabled
         self._bounds: GatewayConfig = config.gateway
         self._keys = keys
-        self.library = Library(config)
+        self.library = BatchStorage(config)
         self._endpoints = Endpoints({path: endpoints[path] for path in BATCHED if path in endpoints})
         self.attempts = Attempts(self._endpoints.ask, keys, Engines(replicas, room))
-        means = Means(
+        means = JobServices(
             self.library,
             keys,
             replicas,
             self.attempts,
-            Places(config.batches.max_in_flight),
+            Concurrency(config.batches.max_in_flight),
             config.gateway.max_body_bytes,
         )
         self.runner = Runner(means, metrics, upkeep)
@@ -84,15 +84,17 @@ class Batches:
         if not self.enabled:
             return []
         return [
-            *Files(self._keys, self.library).routes(),
+            *FileEndpoints(self._keys, self.library).routes(),
             Route(
                 PATH,
-                endpoint=Door(self._keys, {"POST": self._create, "GET": self._list}),
+                endpoint=Resource(self._keys, {"POST": self._create, "GET": self._list}),
                 methods=["GET", "POST"],
             ),
-            Route(f"{PATH}/{{id}}", endpoint=Door(self._keys, {"GET": self._show}), methods=["GET"]),
+            Route(f"{PATH}/{{id}}", endpoint=Resource(self._keys, {"GET": self._show}), methods=["GET"]),
             Route(
-                f"{PATH}/{{id}}/cancel", endpoint=Door(self._keys, {"POST": self._cancel}), methods=["POST"]
+                f"{PATH}/{{id}}/cancel",
+                endpoint=Resource(self._keys, {"POST": self._cancel}),
+                methods=["POST"],
             ),
         ]
 
@@ -104,7 +106,7 @@ class Batches:
         await self.runner.stop()
         self.library.close()
 
-    async def _create(self, call: Call) -> JsonDocument:
+    async def _create(self, call: ResourceRequest) -> JsonDocument:
         fields = decode_body(await read_json_body(call.head, call.receive, self._bounds))
         check_known(fields, KNOWN_FIELDS)
         file_id = text_field(fields, "input_file_id")
@@ -134,7 +136,7 @@ class Batches:
         record = self._record(call.owner, endpoint, file_id, fields)
         most = self.library.settings.max_open
         if not await self.library.ask(lambda store: store.add_batch(record, most)):
-            raise RateLimited(
+            raise TooManyRequests(
                 f"The key has {most} unfinished batches, the most that it may (batches.max_open).",
                 retry_after_s=60,
             )
@@ -158,7 +160,7 @@ class Batches:
             expires_at=now + WINDOW_S,
         )
 
-    async def _list(self, call: Call) -> JsonDocument:
+    async def _list(self, call: ResourceRequest) -> JsonDocument:
         query = call.query(("after", "limit"))
         limit = limit_of(query, 20, MOST_LISTED)
         after = query.get("after")
@@ -167,10 +169,10 @@ class Batches:
             raise _no_batch(after or "", "after")
         return page_of([record.document() for record in found], limit)
 
-    async def _show(self, call: Call) -> JsonDocument:
+    async def _show(self, call: ResourceRequest) -> JsonDocument:
         return (await self._batch(call)).document()
 
-    async def _batch(self, call: Call) -> BatchRecord:
+    async def _batch(self, call: ResourceRequest) -> BatchRecord:
         """Raises NotFound, also where it is another key's."""
         batch_id = call.named
         record = await self.library.ask(lambda store: store.batch(batch_id, call.owner))
@@ -178,7 +180,7 @@ class Batches:
             raise _no_batch(batch_id, "id")
         return record
 
-    async def _cancel(self, call: Call) -> JsonDocument:
+    async def _cancel(self, call: ResourceRequest) -> JsonDocument:
         record = await self._batch(call)
         now = self.library.now
         if not await self.library.ask(lambda store: store.cancel(record.id, now)):

@@ -13,17 +13,17 @@ from gateway.admission.api_keys import Keys
 from gateway.batches.database import NoRoom
 from gateway.batches.records import FileRecord, kept_seconds, new_file_id
 from gateway.batches.runner import DAY_S
-from gateway.batches.storage import Library
+from gateway.batches.storage import BatchStorage
 from gateway.endpoints.asgi import Head, send_error
-from gateway.endpoints.resource import Call, Door, JsonDocument, limit_of, page_of
+from gateway.endpoints.resource import JsonDocument, Resource, ResourceRequest, limit_of, page_of
 from gateway.endpoints.uploads import Upload, receive_upload
 from gateway.errors import (
     Forbidden,
     InvalidRequest,
     NotFound,
     PayloadTooLarge,
-    RateLimited,
     RequestError,
+    TooManyRequests,
     Unavailable,
 )
 from gateway.relay.client_side import until_client_leaves
@@ -39,10 +39,10 @@ PIECE_BYTES = 256 * 1024
 KNOWN_FIELDS = ("file", "purpose", "expires_after[anchor]", "expires_after[seconds]")
 
 
-class Files:
+class FileEndpoints:
     """The routes of files: upload and list, show and delete, and a file's content."""
 
-    def __init__(self, keys: Keys, library: Library) -> None:
+    def __init__(self, keys: Keys, library: BatchStorage) -> None:
         self._keys = keys
         self._library = library
         self._uploads: Counter[str] = Counter()
@@ -50,15 +50,15 @@ class Files:
 
     def routes(self) -> list[Route]:
         content = FileContent(self._keys, self._library)
-        many = Door(self._keys, {"POST": self._upload, "GET": self._list})
-        one = Door(self._keys, {"GET": self._show, "DELETE": self._delete})
+        many = Resource(self._keys, {"POST": self._upload, "GET": self._list})
+        one = Resource(self._keys, {"GET": self._show, "DELETE": self._delete})
         return [
             Route(PATH, endpoint=many, methods=["GET", "POST"]),
             Route(f"{PATH}/{{id}}", endpoint=one, methods=["GET", "DELETE"]),
             Route(f"{PATH}/{{id}}/content", endpoint=content, methods=["GET"]),
         ]
 
-    async def _upload(self, call: Call) -> JsonDocument:
+    async def _upload(self, call: ResourceRequest) -> JsonDocument:
         settings, folder = self._library.settings, self._library.folder
         if call.principal.may_nothing:
             raise Forbidden("The key may call no model, so a batch of its could ask for none.", param="file")
@@ -77,7 +77,7 @@ class Files:
                 retry_after_s=5,
             )
         if self._uploads[call.owner] >= MOST_OF_ONE_KEY:
-            raise RateLimited(
+            raise TooManyRequests(
                 f"{MOST_OF_ONE_KEY} files of this key are being uploaded, the most that may.", retry_after_s=5
             )
         self._uploads[call.owner] += 1
@@ -116,7 +116,7 @@ class Files:
             raise
         return record
 
-    async def _list(self, call: Call) -> JsonDocument:
+    async def _list(self, call: ResourceRequest) -> JsonDocument:
         query = call.query(("after", "limit", "order", "purpose"))
         limit = limit_of(query, MOST_LISTED, MOST_LISTED)
         order = query.get("order", "desc")
@@ -132,10 +132,10 @@ class Files:
             raise NotFound(f"There is no file '{(after or '')[:80]}'.", param="after")
         return page_of([record.document() for record in found], limit)
 
-    async def _show(self, call: Call) -> JsonDocument:
+    async def _show(self, call: ResourceRequest) -> JsonDocument:
         return (await self._library.file(call.named, call.owner)).document()
 
-    async def _delete(self, call: Call) -> JsonDocument:
+    async def _delete(self, call: ResourceRequest) -> JsonDocument:
         file_id = call.named
         await self._library.file(file_id, call.owner)
         user = await self._library.ask(lambda store: store.delete_file(file_id, call.owner))
@@ -167,7 +167,7 @@ def storage_full(full: NoRoom, most_bytes: int, most_of_key: int) -> PayloadTooL
 class FileContent:
     """`/v1/files/{id}/content`: the whole of it, whatever range is asked for."""
 
-    def __init__(self, keys: Keys, library: Library) -> None:
+    def __init__(self, keys: Keys, library: BatchStorage) -> None:
         self._keys = keys
         self._library = library
 

@@ -23,7 +23,7 @@ from gateway.http.engine_connection import Segments
 from gateway.http.request_cycle import Cycle
 from gateway.metrics.counters import Metrics
 from gateway.relay.client_side import error_answer, send_last_event, until_client_leaves
-from gateway.relay.direct import Lane
+from gateway.relay.direct import DirectRelay
 from gateway.relay.fallback.fallbacks import Fallbacks
 from gateway.relay.heartbeat import Heartbeat
 from gateway.relay.relay import UNREACHABLE, Relay
@@ -132,7 +132,7 @@ class EngineEndpoint:
             copy = self._copy(exchange, call) if self._shadow.candidates else None
             segments = call.segments(self._dialect)
             watched = client if copy is None else Watched(client, copy)
-            if Lane(self._relay, exchange, watched, call.usage_wanted).start(call.route, segments):
+            if DirectRelay(self._relay, exchange, watched, call.usage_wanted).start(call.route, segments):
                 return True
             if exchange.reservation is not None:
                 exchange.reservation.give_back()

@@ -20,7 +20,7 @@ from gateway.routing.table import Route
 JsonDocument = dict[str, object]
 
 
-class Models:
+class ModelsEndpoint:
     """The models that the key may call, or one of them where the path names it.
 
     A client that sends `anthropic-version` gets Anthropic's form.

@@ -18,7 +18,7 @@ from gateway.routing.readiness import Readiness
 from gateway.routing.replicas import Replicas
 
 
-class Health:
+class HealthEndpoint:
     """Alive: 200 as long as the process answers, with what is going on.
 
     It needs no key. Reasons, memory and adapters' names are for a caller who may call every model.
@@ -68,7 +68,7 @@ def _details(engine: EngineStatus) -> dict[str, object]:
     return {"reason": engine.reason, "memory_bytes": held, "memory_on": engine.memory_on if held else ""}
 
 
-class Ready:
+class ReadyEndpoint:
     """Ready: 200 when the engine has just completed a request, else 503 with Retry-After.
 
     It needs no key. Why an engine ended is for a caller who may call every model.
@@ -93,7 +93,7 @@ class Ready:
         await send_error(send, error, request_id)
 
 
-class MetricsText:
+class MetricsEndpoint:
     """In Prometheus' form. Needs a key where keys are configured, unless `gateway.public_metrics` is set."""
 
     def __init__(self, keys: Keys, metrics: Metrics, replicas: Replicas, public: bool) -> None:

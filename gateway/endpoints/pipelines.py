@@ -21,11 +21,11 @@ from gateway.dialects.request_parts import CannotAsk
 from gateway.endpoints.asgi import send_json
 from gateway.errors import NOT_JSON, InvalidRequest, PayloadTooLarge, RequestError, Unavailable
 from gateway.metrics.counters import Metrics
-from gateway.pipeline.answer import Completion
+from gateway.pipeline.answer import PipelineCompletion
 from gateway.pipeline.compile import Fan, Pipeline
 from gateway.pipeline.fan_outs import FanOuts
 from gateway.pipeline.inputs import memory_bytes
-from gateway.pipeline.run import Done, Piece, Result, run, stream
+from gateway.pipeline.run import Done, Piece, PipelineResult, run, stream
 from gateway.pipeline.stages.engine_caller import EngineCaller
 from gateway.pipeline.stages.fallback_caller import FallbackCaller
 from gateway.pipeline.stages.sampling import take_wishes
@@ -203,10 +203,10 @@ class _Written:
     def __init__(self, exchange: Exchange, pipeline: Pipeline, asked: JsonObject, usage_wanted: bool) -> None:
         conversion, request_id = exchange.dialect.conversion, exchange.request_id.decode()
         assert conversion is not None  # else no pipeline runs on it
-        self._completion = Completion(request_id, int(time.time()), pipeline.name)
+        self._completion = PipelineCompletion(request_id, int(time.time()), pipeline.name)
         self._rendering = conversion.rendering(request_id, asked, usage_wanted)
 
-    def whole(self, result: Result) -> JsonObject:
+    def whole(self, result: PipelineResult) -> JsonObject:
         return self._rendering.whole(self._completion.whole(result))
 
     def first(self, event: Piece | Done) -> bytes:

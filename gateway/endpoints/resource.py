@@ -16,7 +16,7 @@ JsonDocument = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ResourceRequest:
     """A client's request with a key that is known."""
 
     principal: Principal
@@ -53,10 +53,10 @@ def check_known(names: Iterable[str], known: Collection[str]) -> None:
             )
 
 
-Handler = Callable[[Call], Awaitable[JsonDocument]]
+Handler = Callable[[ResourceRequest], Awaitable[JsonDocument]]
 
 
-class Door:
+class Resource:
     """A path, and what answers for each method."""
 
     def __init__(self, keys: Keys, handlers: Mapping[str, Handler]) -> None:
@@ -68,7 +68,7 @@ class Door:
         try:
             principal = self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            document = await self._handlers[method](Call(principal, head, scope, receive))
+            document = await self._handlers[method](ResourceRequest(principal, head, scope, receive))
         except ClientLeft:
             return
         except RequestError as error:

@@ -21,7 +21,7 @@ _BETWEEN = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
 _DATA = re.compile(rb"^data:(.*)$", re.M)
 
 
-class Usage(msgspec.Struct):
+class TokenUsage(msgspec.Struct):
     """How many tokens the prompt and the completion of one answer have."""
 
     prompt_tokens: int = 0
@@ -31,14 +31,14 @@ class Usage(msgspec.Struct):
 class _Counted(msgspec.Struct):
     """Of an answer, or of one event, what accounting needs."""
 
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
     choices: list[msgspec.Raw] | None = None
 
 
 _decode = msgspec.json.Decoder(_Counted).decode
 
 
-def usage_of(answer: bytes) -> Usage | None:
+def usage_of(answer: bytes) -> TokenUsage | None:
     """The usage in a whole answer's JSON, or None."""
     try:
         return _decode(answer).usage
@@ -63,7 +63,7 @@ class EventStream:
     def __init__(self, withhold_usage: bool) -> None:
         self._withhold_usage = withhold_usage
         self._held = b""
-        self.usage: Usage | None = None
+        self.usage: TokenUsage | None = None
         self.broken = False
         """The engine gave up in the middle."""
         self.events = 0
@@ -116,7 +116,7 @@ class NamedEvents(EventStream):
     marker = b'"usage"'  # within a string its quotes would be escaped
     failure = b"event: error\ndata:"
 
-    def __init__(self, usage_in: Callable[[bytes], Usage | None]) -> None:
+    def __init__(self, usage_in: Callable[[bytes], TokenUsage | None]) -> None:
         super().__init__(False)
         self._usage_in = usage_in
 
@@ -129,7 +129,7 @@ class NamedEvents(EventStream):
         return piece
 
 
-def _final_usage(event: bytes) -> Usage | None:
+def _final_usage(event: bytes) -> TokenUsage | None:
     """The usage of an event that has no choices, which is the one that ends a stream."""
     if not event.startswith(b"data:") or not _NO_CHOICES.search(event):
         return None

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from gateway.config.document import JsonObject
-from gateway.pipeline.run import Done, Piece, Result
+from gateway.pipeline.run import Done, Piece, PipelineResult
 
 
-class Completion:
+class PipelineCompletion:
     """One answer: `whole`, or `first` and a chunk for each event."""
 
     def __init__(self, request_id: str, created: int, model: str) -> None:
         """`created` is unix seconds."""
         self._head: JsonObject = {"id": f"chatcmpl-{request_id}", "created": created, "model": model}
 
-    def whole(self, result: Result) -> JsonObject:
+    def whole(self, result: PipelineResult) -> JsonObject:
         """A `chat.completion` with one choice."""
         message: JsonObject = {"role": "assistant", "content": result.text}
         choice = _choice("message", message, result.finish_reason)

@@ -61,7 +61,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class PipelineResult:
     """A whole answer: its text, what it took, and why it ended."""
 
     text: str
@@ -76,13 +76,13 @@ async def run(
     *,
     on_list: OnList | None = None,
     clock: Clock = time.perf_counter,
-) -> Result:
+) -> PipelineResult:
     """The whole answer to one request's body. Raises RequestError."""
     parts: list[str] = []
     async with aclosing(stream(pipeline, body, caller, on_list=on_list, clock=clock)) as events:
         async for event in events:
             if isinstance(event, Done):
-                return Result("".join(parts), event.usage, event.finish_reason)
+                return PipelineResult("".join(parts), event.usage, event.finish_reason)
             parts.append(event.text)
     raise EngineError(f"pipeline '{pipeline.name}' ended without an answer")
 

@@ -47,11 +47,11 @@ class Client(Protocol):
         """Close the connection of an answer that is not complete."""
 
 
-def _with_last_resort(step: Callable[[Lane], None]) -> Callable[[Lane], None]:
+def _with_last_resort(step: Callable[[DirectRelay], None]) -> Callable[[DirectRelay], None]:
     """For what connections call: nobody awaits it, so a fault that left it would leave the client waiting."""
 
     @functools.wraps(step)
-    def guarded(self: Lane) -> None:
+    def guarded(self: DirectRelay) -> None:
         try:
             step(self)
         except Exception:
@@ -60,7 +60,7 @@ def _with_last_resort(step: Callable[[Lane], None]) -> Callable[[Lane], None]:
     return guarded
 
 
-class Lane:
+class DirectRelay:
     """One such request, from the engine's first byte to the client's last."""
 
     __slots__ = (

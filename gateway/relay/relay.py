@@ -78,7 +78,7 @@ class Relay:
 
         `begun`: it is part of one that was let in before (`Replicas.pick`); `let_in`: with room for it.
 
-        Raises RateLimited (429), Unavailable (503), EngineError (502), GatewayTimeout (504); then all is
+        Raises TooManyRequests (429), Unavailable (503), EngineError (502), GatewayTimeout (504); then all is
         given back already.
         """
         exchange.route = route

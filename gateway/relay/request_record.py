@@ -14,7 +14,7 @@ from gateway.admission.quotas.quotas import Part, Reservation
 from gateway.dialects.dialect import Asked, Dialect
 from gateway.errors import RequestError
 from gateway.http.engine_connection import Segments
-from gateway.http.event_stream import Usage
+from gateway.http.event_stream import TokenUsage
 from gateway.metrics.counters import Metrics, Series
 from gateway.routing.table import Route
 
@@ -120,7 +120,7 @@ class Exchange:
         """Until the engine's answer began, or for a whole answer ended."""
         self.first_token_s: float | None = None
         self.status = 0
-        self.usage: Usage | None = None
+        self.usage: TokenUsage | None = None
         self.events = 0
 
     def begin(self, route: Route) -> None:

@@ -19,7 +19,7 @@ LOOK_S = 0.5
 """Without a control plane nothing is announced: whether it is worth waiting for one is asked this often."""
 
 
-class Waiter(Protocol):
+class ColdWaiter(Protocol):
     """The request that waits: that it met a cold engine, and the seconds it waited, are written on it."""
 
     cold: bool
@@ -39,7 +39,7 @@ class WaitingRoom:
         self.wanted = asyncio.Event()
         """Somebody waits; whoever can ask for an engine looks at it."""
 
-    async def wait(self, waiter: Waiter, name: str, beat: Callable[[], Awaitable[None]] | None) -> None:
+    async def wait(self, waiter: ColdWaiter, name: str, beat: Callable[[], Awaitable[None]] | None) -> None:
         """Until the model can be answered, or is no more; `beat` is called every few seconds.
 
         Raises Unavailable (503) where it never will be, the room is full, or the time is over.

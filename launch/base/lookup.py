@@ -26,7 +26,7 @@ DEMO_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 @dataclass(frozen=True)
-class Source:
+class BaseSource:
     """One base, as far as its files or the table tell."""
 
     name: str
@@ -45,7 +45,7 @@ class Weights:
     known_from: str
 
 
-def find_base(model: str) -> Source:
+def find_base(model: str) -> BaseSource:
     """A folder, a config.json, the demo's base, a hub id that is cached, known or within reach.
 
     Raises ConfigError.
@@ -77,7 +77,7 @@ def known_models() -> Mapping[str, Mapping[str, object]]:
     return models
 
 
-def weigh(source: Source, dtype: str, quantization: Quantization | None) -> Weights:
+def weigh(source: BaseSource, dtype: str, quantization: Quantization | None) -> Weights:
     """From local files' headers, else their index, else by the config's arithmetic. Raises ConfigError."""
     shape = source.shape
     count = shape.parameters
@@ -97,12 +97,12 @@ def weigh(source: Source, dtype: str, quantization: Quantization | None) -> Weig
     return Weights(weight_bytes(shape, dtype, quantization), count, how)
 
 
-def _read(file: Path, name: str, folder: Path | None) -> Source:
+def _read(file: Path, name: str, folder: Path | None) -> BaseSource:
     try:
         config = {**_apart(file.parent / QUANTIZATION), **read_config(file)}
     except FileNotFoundError as error:
         raise ConfigError("base.model", str(file.parent), "has no config.json") from error
-    return Source(name, config, shape_of(config, skeleton_of(config), str(file)), folder, "config.json")
+    return BaseSource(name, config, shape_of(config, skeleton_of(config), str(file)), folder, "config.json")
 
 
 def _apart(file: Path) -> dict[str, object]:
@@ -113,10 +113,12 @@ def _apart(file: Path) -> dict[str, object]:
         return {}
 
 
-def _known(name: str) -> Source:
+def _known(name: str) -> BaseSource:
     config = known_models()[name]["config"]
     assert isinstance(config, dict)
-    return Source(name, config, shape_of(config, skeleton_of(config), name), None, "table of known models")
+    return BaseSource(
+        name, config, shape_of(config, skeleton_of(config), name), None, "table of known models"
+    )
 
 
 def _in_cache(model: str, file: str) -> Path | None:
@@ -131,7 +133,7 @@ def _in_cache(model: str, file: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _from_hub(model: str) -> Source:
+def _from_hub(model: str) -> BaseSource:
     from launch.base.locate import hub_config
 
     try:

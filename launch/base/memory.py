@@ -43,7 +43,7 @@ NOT_LOADED = frozenset(
 
 
 @dataclass(frozen=True)
-class Engine:
+class EngineArguments:
     """What the engine is started with, as far as memory depends on it."""
 
     gpu: bool
@@ -123,7 +123,7 @@ def adapter_bytes(shape: ModelShape, rank: int, dtype: str = "bfloat16") -> int:
     return sides * rank * dtype_bytes(dtype)
 
 
-def kv_layout(shape: ModelShape, engine: Engine) -> KvLayout:
+def kv_layout(shape: ModelShape, engine: EngineArguments) -> KvLayout:
     """What the engine's cache holds of this base."""
     storing = Storing(
         dtype_bytes=dtype_bytes(engine.dtype),
@@ -180,7 +180,7 @@ def cache(available_bytes: int, layout: KvLayout, block_size: int, context: int)
     return Cache(tokens, blocks, block_size, max(1, layout.bytes_per_token), layout)
 
 
-def activation_bytes(shape: ModelShape, engine: Engine) -> int:
+def activation_bytes(shape: ModelShape, engine: EngineArguments) -> int:
     """The peak of vLLM's profile run: the widest layer of a full batch, or the sampler's logits.
 
     Tokens of the batch x (residual, hidden state, gate and up together, their product) in the model's type,

@@ -13,7 +13,7 @@ from typing import Annotated, TextIO
 import typer
 
 from gateway.errors import ConfigError
-from launch.bench.overhead.overhead import Plan, measure_streams, measure_whole
+from launch.bench.overhead.overhead import OverheadPlan, measure_streams, measure_whole
 from launch.bench.overhead.peers import Peer, read_peers
 from launch.bench.overhead.scale import ScalePlan, measure_scale
 from launch.bench.overhead.subjects import Checkout
@@ -113,8 +113,8 @@ def overhead_command(
         raise ConfigError("--only", only, "must be whole or streams")
     baseline = read_result(check) if check is not None else None
     peers, cores, say = _prepare()
-    basis = Plan.quick() if quick else Plan()
-    plan = Plan(
+    basis = OverheadPlan.quick() if quick else OverheadPlan()
+    plan = OverheadPlan(
         rounds=rounds or basis.rounds,
         whole_s=basis.whole_s,
         stream_s=basis.stream_s,

@@ -34,7 +34,7 @@ class Concept:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClusterOutcome:
     """What came of one cluster; `error` is empty where it went well."""
 
     cluster: str
@@ -112,7 +112,7 @@ def read_clusters(path: Path) -> list[tuple[str, list[object]]]:
     return clusters
 
 
-def name_cluster(url: str, cluster: str, terms: list[object]) -> Outcome:
+def name_cluster(url: str, cluster: str, terms: list[object]) -> ClusterOutcome:
     """One request to the pipeline, timed."""
     content = json.dumps(terms, ensure_ascii=False)
     body = {"model": PIPELINE, "messages": [{"role": "user", "content": content}]}
@@ -120,14 +120,14 @@ def name_cluster(url: str, cluster: str, terms: list[object]) -> Outcome:
     try:
         read = json.loads(ask(f"{url}/v1/chat/completions", body).content)
         seconds = time.monotonic() - began
-        return Outcome(cluster, seconds, read_concepts(read["choices"][0]["message"]["content"]))
+        return ClusterOutcome(cluster, seconds, read_concepts(read["choices"][0]["message"]["content"]))
     except EngineRefusal as error:
         reason = f"{error.status}: {error.text}"
     except EngineFailure as error:
         reason = str(error)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         reason = f"the answer is not as promised: {error!r}"
-    return Outcome(cluster, time.monotonic() - began, error=reason)
+    return ClusterOutcome(cluster, time.monotonic() - began, error=reason)
 
 
 def read_concepts(content: str) -> tuple[Concept, ...]:
@@ -138,7 +138,7 @@ def read_concepts(content: str) -> tuple[Concept, ...]:
     )
 
 
-def table_of(outcomes: list[Outcome]) -> Table:
+def table_of(outcomes: list[ClusterOutcome]) -> Table:
     """Cluster, name, definition, members, seconds."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("cluster", "name", "definition", "members"):

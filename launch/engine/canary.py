@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gateway.errors import ConfigError, EngineFailure
 from launch.engine.repeats import MOST_ROUNDS, Repeats, spread, usual
-from launch.engine.scoring import WRITTEN, Ask, Kept, Score, distance
+from launch.engine.scoring import WRITTEN, Ask, ProofScores, Score, distance
 
 COMPANIES = (2, 4, 8)
 """How many copies of the base are asked at once, to see whether that moves a score."""
@@ -76,9 +76,9 @@ class Rounds:
         asked = len(self.base)
         return asked < MOST_ROUNDS or (asked < LONGEST and 4 * usual(self.base)[1] > asked)
 
-    def kept(self) -> Kept:
+    def kept(self) -> ProofScores:
         score, times = usual(self.own)
-        return Kept(score, usual(self.base)[0], 0.0 if times > 1 else spread(self.own))
+        return ProofScores(score, usual(self.base)[0], 0.0 if times > 1 else spread(self.own))
 
 
 def measure_base(ask: Ask, base: str) -> Repeats:
@@ -86,7 +86,9 @@ def measure_base(ask: Ask, base: str) -> Repeats:
     return Repeats([score for count in COMPANIES for score in _at_once(ask, [base] * count, "", WRITTEN)])
 
 
-def prove_adapter(ask: Ask, base: str, subject: Subject, repeats: Repeats, known: Kept | None) -> Kept:
+def prove_adapter(
+    ask: Ask, base: str, subject: Subject, repeats: Repeats, known: ProofScores | None
+) -> ProofScores:
     """What the adapter scores. Raises ConfigError where it has no effect, EngineFailure where it does not
     score what is `known` of it.
     """
@@ -129,7 +131,7 @@ def compare(ask: Ask, base: str, adapter_id: str, system: str, needed: int) -> R
     return rounds
 
 
-def is_known(rounds: Rounds, known: Kept) -> bool:
+def is_known(rounds: Rounds, known: ProofScores) -> bool:
     """Whether an adapter's scores may come from the weights that gave the `known` one.
 
     Where the base scores to the digit what it did beside them, so must the adapter. Where it does not, this

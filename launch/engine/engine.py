@@ -13,7 +13,7 @@ from gateway.config.snapshot import EngineStatus
 from gateway.errors import EngineFailure, LoraGatewayError
 from launch.adapters.versions import Version
 from launch.engine.loaded_adapters import EngineDoor, Residents
-from launch.engine.scoring import Kept
+from launch.engine.scoring import ProofScores
 from launch.engine.states import Event, after
 from launch.engine.supervisor_interface import SupervisorInterface
 from launch.machine.threads import in_thread
@@ -61,7 +61,7 @@ class Keeper:
         """Go to the state that `event` leads to. Raises ValueError where it cannot come now."""
         self.update(state=after(self.status.state, event), **changes)
 
-    async def ensure(self, version: Version, key: str, system: str | None = None) -> Kept:
+    async def ensure(self, version: Version, key: str, system: str | None = None) -> ProofScores:
         """Load and prove one adapter on the running engine. Raises ConfigError, EngineFailure.
 
         `system` is the prompt that its task will have, where that is not what the task has now.
@@ -72,7 +72,7 @@ class Keeper:
             kept = await in_thread(self.residents.ensure, version, key, system, known)
             if self.ready and not self.residents.proved_together:
                 await self._prove_together_late(version)
-            if known is None or Kept.from_json(known) is None:
+            if known is None or ProofScores.from_json(known) is None:
                 self.host.keep_fingerprint(version.id, self._build, kept.to_json())
         self._publish_loaded()
         return kept

@@ -11,7 +11,7 @@ from launch.adapters.versions import Version
 from launch.engine.canary import Subject, in_company, measure_base, prove_adapter, prove_mixed
 from launch.engine.http import load_adapter, served_models, unload_adapter
 from launch.engine.repeats import Repeats
-from launch.engine.scoring import Ask, Kept, asker
+from launch.engine.scoring import Ask, ProofScores, asker
 
 LOAD_TRIES = 3
 
@@ -37,7 +37,7 @@ class Residents:
         self._ask = self._door.asker(url, reads)
         self.repeats: Repeats | None = None
         """How the base repeats itself here, from the engine's start on."""
-        self.proven: dict[str, Kept] = {}
+        self.proven: dict[str, ProofScores] = {}
         self.failed: dict[str, str] = {}
         """Ids that could not be loaded or proven here, with the reason."""
         self.proved_together = False
@@ -54,7 +54,7 @@ class Residents:
         self.answers()
         self._known_repeats()
 
-    def ensure(self, version: Version, key: str, system: str, known: str | None) -> Kept:
+    def ensure(self, version: Version, key: str, system: str, known: str | None) -> ProofScores:
         """Load and prove one adapter. Raises ConfigError or EngineFailure; then it is not there."""
         adapter_id = version.id
         if adapter_id in self.proven:
@@ -62,7 +62,7 @@ class Residents:
         try:
             self._load(version)
             subject = Subject(key, version.path, adapter_id, system)
-            expected = None if known is None else Kept.from_json(known)
+            expected = None if known is None else ProofScores.from_json(known)
             answer = prove_adapter(self._ask, self._base, subject, self._known_repeats(), expected)
         except LoraGatewayError as error:
             self.failed[adapter_id] = str(error)

@@ -124,7 +124,7 @@ def _numbers(model: str, values: Sequence[object]) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class Kept:
+class ProofScores:
     """What an adapter scored when it was proven, and what its base did beside it."""
 
     own: Score
@@ -142,7 +142,7 @@ class Kept:
         return json.dumps({"form": FORM, "moved": self.moved, **scores})
 
     @classmethod
-    def from_json(cls, text: str) -> Kept | None:
+    def from_json(cls, text: str) -> ProofScores | None:
         """None for what another release wrote: its text was another."""
         document = json.loads(text)
         if document.get("form") != FORM:

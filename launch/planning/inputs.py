@@ -12,7 +12,7 @@ from gateway.errors import ConfigError
 from launch.adapters.check import ENGINE_RANKS, Adapter, check_adapter
 from launch.base.argv_read import quantization_of, read_settings
 from launch.base.locate import as_run
-from launch.base.lookup import Source, find_base, weigh
+from launch.base.lookup import BaseSource, find_base, weigh
 from launch.base.lora_shapes import Base, describe_base
 from launch.base.memory import adapter_bytes
 from launch.engine.argv import engine_command
@@ -75,7 +75,9 @@ def _look(config: Config, base: Base, asked: Asked) -> tuple[dict[str, Adapter],
     return checked, findings
 
 
-def _sizes(config: Config, source: Source, asked: Asked, checked: Mapping[str, Adapter]) -> list[AdapterSize]:
+def _sizes(
+    config: Config, source: BaseSource, asked: Asked, checked: Mapping[str, Adapter]
+) -> list[AdapterSize]:
     rank = asked.rank or _assumed_rank(config)
     names = list(config.tasks)[: asked.adapters]
     sizes = [_read(checked[name]) if name in checked else _assumed(name, rank, source) for name in names]
@@ -87,7 +89,7 @@ def _read(adapter: Adapter) -> AdapterSize:
     return AdapterSize(adapter.task, adapter.rank, adapter.size_bytes, "header", f"rank {adapter.rank}")
 
 
-def _assumed(task: str, rank: int, source: Source) -> AdapterSize:
+def _assumed(task: str, rank: int, source: BaseSource) -> AdapterSize:
     size = adapter_bytes(source.shape, rank)
     how = f"rank {rank} on every linear layer, in bfloat16; no folder is read"
     return AdapterSize(task, rank, size, "allowance", how)

@@ -10,7 +10,7 @@ from typing import Literal
 from launch.adapters.check import engine_rank
 from launch.base import memory
 from launch.base.lookup import Weights
-from launch.base.memory import Cache, Engine
+from launch.base.memory import Cache, EngineArguments
 from launch.base.shape.model_shape import ModelShape
 from launch.engine.argv import LEAST_RANK
 from launch.planning.device_memory import DeviceMemory
@@ -51,7 +51,7 @@ class Inputs:
     base: str
     shape: ModelShape
     weights: Weights
-    engine: Engine
+    engine: EngineArguments
     adapters: Sequence[AdapterSize]
     device: DeviceMemory
 

@@ -27,7 +27,7 @@ from typing import IO, NoReturn
 
 from launch.machine.hardware import has_gpu
 from launch.setup.pip_errors import explain, is_unoffered
-from launch.setup.steps import CLIENTS, CPU, GPU, Plan
+from launch.setup.steps import CLIENTS, CPU, GPU, EnvironmentPlan
 
 OLDEST_PYTHON = (3, 11)
 # Holds the CPU builds for every Python, where no source that pip is configured with has one.
@@ -78,7 +78,7 @@ class Console:
 class Setup:
     """One build of a plan's environment under `root`."""
 
-    def __init__(self, root: Path, plan: Plan, console: Console) -> None:
+    def __init__(self, root: Path, plan: EnvironmentPlan, console: Console) -> None:
         self._root = root
         self._plan = plan
         self._console = console

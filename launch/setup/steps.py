@@ -23,7 +23,7 @@ import lm_eval, openapi_spec_validator, schemathesis
 
 
 @dataclass(frozen=True)
-class Plan:
+class EnvironmentPlan:
     """One environment: where it stands in a checkout, what goes into it, and what proves that it works."""
 
     folder: str
@@ -72,7 +72,7 @@ class Plan:
         return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
-CPU = Plan(
+CPU = EnvironmentPlan(
     folder=".venv",
     title="vLLM for CPU",
     lock="cpu.txt",
@@ -83,7 +83,7 @@ CPU = Plan(
     editable=True,
 )
 GPU = replace(CPU, title="vLLM for NVIDIA GPUs", lock="gpu.txt", needed_gib=22.0, torch=None)
-CLIENTS = Plan(
+CLIENTS = EnvironmentPlan(
     folder=".venv-clients",
     title="the clients and their suites",
     lock="clients.txt",

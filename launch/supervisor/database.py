@@ -86,7 +86,7 @@ class KeyRow:
     revoked_at: float | None
 
 
-class Store:
+class StateStore:
     """The supervisor's own file; use it in one thread. What writes raises Unavailable on a full disk."""
 
     def __init__(self, folder: Path) -> None:

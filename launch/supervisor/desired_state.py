@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from gateway.config.document import Config, JsonObject
 from launch.adapters.versions import Desired, Version, Wanted, overlaid
-from launch.supervisor.database import Store
+from launch.supervisor.database import StateStore
 
 LIVE = ("tasks", "pipelines", "keys", "tenants", "adapters")
 """Sections of the configuration that take effect at once; a change of any other waits for the next start."""
@@ -17,7 +17,7 @@ LIVE = ("tasks", "pipelines", "keys", "tenants", "adapters")
 class Ledger:
     """The configuration is the first state; what a command changed wins until it is reset."""
 
-    def __init__(self, config: Config, configured: Desired, store: Store) -> None:
+    def __init__(self, config: Config, configured: Desired, store: StateStore) -> None:
         self.config = config
         self.configured = dict(configured)
         self._store = store

@@ -27,7 +27,7 @@ from launch.machine.hardware import has_gpu, has_slow_bfloat16
 from launch.machine.ports import claimed_port
 from launch.machine.signals import StopSignals
 from launch.supervisor.control_api import control_app
-from launch.supervisor.database import Store
+from launch.supervisor.database import StateStore
 from launch.supervisor.lock import sole_launch
 from launch.supervisor.supervisor import Prepared, Supervisor
 
@@ -46,7 +46,7 @@ def run_engine(
         orphan = orphans.end_orphan(config.state_dir, config.engine.stop_timeout_s)
         if orphan is not None:
             say(f"ended process {orphan}, which an earlier launch had left behind")
-        store = held.enter_context(closing(Store(config.state_dir)))
+        store = held.enter_context(closing(StateStore(config.state_dir)))
         adapters = AdapterStore(config.state_dir / "adapters")
         port = None
         if not config.engines:
@@ -58,7 +58,7 @@ def run_engine(
 
 async def _run(
     prepared: Prepared,
-    store: Store,
+    store: StateStore,
     adapters: AdapterStore,
     stop: StopSignals,
     read_config: Callable[[], Config],

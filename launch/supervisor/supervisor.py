@@ -27,11 +27,11 @@ from launch.base.lora_shapes import Base
 from launch.engine.attached import Attached
 from launch.engine.engine import say
 from launch.engine.managed import Managed
-from launch.engine.scoring import Kept
+from launch.engine.scoring import ProofScores
 from launch.machine.signals import StopSignals
 from launch.supervisor.adapter_changes import Intake
 from launch.supervisor.control_server import Serving, control_socket
-from launch.supervisor.database import Store
+from launch.supervisor.database import StateStore
 from launch.supervisor.desired_state import Ledger
 from launch.supervisor.engines import Engines, Laid
 from launch.supervisor.gateway_reports import Gateways
@@ -70,7 +70,7 @@ class Supervisor:
     def __init__(
         self,
         prepared: Prepared,
-        store: Store,
+        store: StateStore,
         adapters: AdapterStore,
         stop: StopSignals,
         read_config: Callable[[], Config],
@@ -141,7 +141,7 @@ class Supervisor:
         self._show(adapter_id, canary)
 
     def _show(self, adapter_id: str, known: str | None) -> None:
-        kept = None if known is None else Kept.from_json(known)
+        kept = None if known is None else ProofScores.from_json(known)
         if kept is not None:
             self._fingerprints[adapter_id] = kept.fingerprint
 

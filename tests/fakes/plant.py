@@ -25,7 +25,7 @@ from launch.engine.argv import EngineCommand
 from launch.engine.managed import Means
 from launch.machine.files import Origin
 from launch.supervisor.control_api import control_app
-from launch.supervisor.database import Store
+from launch.supervisor.database import StateStore
 from launch.supervisor.supervisor import Prepared, Supervisor
 from tests.support.waiting import eventually
 
@@ -151,7 +151,7 @@ async def plant(
             for index, url in enumerate(options.attached)
         )
     prepared = Prepared(config, BASE, BUILD, configured_by(config), engines, None)
-    store, stop = Store(state), Stop()
+    store, stop = StateStore(state), Stop()
     supervisor = Supervisor(
         prepared,
         store,

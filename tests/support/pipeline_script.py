@@ -10,7 +10,7 @@ import yaml
 
 from gateway.config.document import Config, JsonObject
 from gateway.errors import RequestError
-from gateway.http.event_stream import Usage
+from gateway.http.event_stream import TokenUsage
 from gateway.pipeline.compile import Pipeline, compile_pipelines
 from gateway.pipeline.stages.task_calls import Answer, Delta
 
@@ -102,7 +102,7 @@ class Script:
             self.open -= 1
         if isinstance(reply, RequestError):
             raise reply
-        return Answer(reply, Usage(7, 2), f"{task}@1", "stop")
+        return Answer(reply, TokenUsage(7, 2), f"{task}@1", "stop")
 
     async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:
         self._begin(task, body)
@@ -113,7 +113,7 @@ class Script:
                 else:
                     yield Delta(piece)
             yield Delta("", self._finish)
-            yield Delta("", None, Usage(11, 5), f"{task}@1")
+            yield Delta("", None, TokenUsage(11, 5), f"{task}@1")
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise

@@ -42,7 +42,7 @@ class _Taken:
 class TooMany(RequestError):
     """A limit is reached; `wait_s` until there is room again, as far as that is known.
 
-    It is no `RateLimited`: that says that the engine is full, where a task's fallback may answer.
+    It is no `TooManyRequests`: that says that the engine is full, where a task's fallback may answer.
     """
 
     status = 429

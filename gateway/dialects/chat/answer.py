@@ -8,7 +8,7 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
-from gateway.http.event_stream import Usage
+from gateway.http.event_stream import TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ def finish_of(choice: JsonObject) -> str | None:
     return word_of(choice, "finish_reason") or None
 
 
-def usage_of(document: JsonObject) -> Usage | None:
+def usage_of(document: JsonObject) -> TokenUsage | None:
     usage = document.get("usage")
     try:
-        return msgspec.convert(usage, Usage) if isinstance(usage, dict) else None
+        return msgspec.convert(usage, TokenUsage) if isinstance(usage, dict) else None
     except msgspec.ValidationError:
         return None
 

@@ -26,7 +26,7 @@ from gateway.dialects.parameters import (
 from gateway.dialects.request_body import Fields, apply_contract, ask_for_usage, encode_body
 from gateway.dialects.tools import tool_choice, tools
 from gateway.http.engine_connection import Segments
-from gateway.http.event_stream import EventStream, Usage, usage_of
+from gateway.http.event_stream import EventStream, TokenUsage, usage_of
 from gateway.routing.table import Route
 
 TYPED_LABELS = MappingProxyType(
@@ -83,7 +83,7 @@ class Completions(Dialect):
     def encode_body(self, fields: Fields, route: Route, received_bytes: int) -> Segments:
         return encode_body(fields, route, received_bytes)
 
-    def usage_of(self, answer: bytes) -> Usage | None:
+    def usage_of(self, answer: bytes) -> TokenUsage | None:
         return usage_of(answer)
 
     def events(self, usage_wanted: bool) -> EventStream:

@@ -29,7 +29,7 @@ from gateway.dialects.request_body import Fields, encode_fields, given, says_sys
 from gateway.dialects.tools import tool_choice, tools
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
-from gateway.http.event_stream import EventStream, NamedEvents, Usage
+from gateway.http.event_stream import EventStream, NamedEvents, TokenUsage
 from gateway.routing.table import Route
 
 _EMPTY = re.compile(rb"\[\s*\]")
@@ -183,7 +183,7 @@ class _Anthropic(Dialect):
     def encode_body(self, fields: Fields, route: Route, received_bytes: int) -> Segments:
         return encode_fields(fields, received_bytes)
 
-    def usage_of(self, answer: bytes) -> Usage | None:
+    def usage_of(self, answer: bytes) -> TokenUsage | None:
         try:
             usage = _decode_message(answer).usage
         except NOT_JSON:
@@ -320,13 +320,13 @@ def _listed(stop: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(b"[%b]" % bytes(stop)) if bytes(stop).startswith(b'"') else stop
 
 
-def _counted(usage: _Usage) -> Usage:
+def _counted(usage: _Usage) -> TokenUsage:
     """What was read from the cache is part of the prompt."""
     cached = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
-    return Usage(usage.input_tokens + cached, usage.output_tokens)
+    return TokenUsage(usage.input_tokens + cached, usage.output_tokens)
 
 
-def _usage_in(event: bytes) -> Usage | None:
+def _usage_in(event: bytes) -> TokenUsage | None:
     try:
         found = _decode_event(event)
     except NOT_JSON:

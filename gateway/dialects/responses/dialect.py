@@ -34,7 +34,7 @@ from gateway.dialects.responses.to_chat import chat_of_response
 from gateway.dialects.tools import NAMESPACE, tool_choice, tools
 from gateway.errors import NOT_JSON
 from gateway.http.engine_connection import Segments
-from gateway.http.event_stream import EventStream, NamedEvents, Usage
+from gateway.http.event_stream import EventStream, NamedEvents, TokenUsage
 from gateway.routing.table import Route
 
 _encode = msgspec.json.Encoder().encode
@@ -182,7 +182,7 @@ class Responses(Dialect):
     def encode_body(self, fields: Fields, route: Route, received_bytes: int) -> Segments:
         return encode_fields(fields, received_bytes)
 
-    def usage_of(self, answer: bytes) -> Usage | None:
+    def usage_of(self, answer: bytes) -> TokenUsage | None:
         try:
             return _counted(_decode(answer))
         except NOT_JSON:
@@ -207,12 +207,12 @@ def _format(name: str, schema: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(b'{"type":"json_schema","name":%b,"schema":%b,"strict":true}' % (named, bytes(schema)))
 
 
-def _counted(response: _Response) -> Usage | None:
+def _counted(response: _Response) -> TokenUsage | None:
     usage = response.usage
-    return Usage(usage.input_tokens, usage.output_tokens) if usage else None
+    return TokenUsage(usage.input_tokens, usage.output_tokens) if usage else None
 
 
-def _usage_in(event: bytes) -> Usage | None:
+def _usage_in(event: bytes) -> TokenUsage | None:
     try:
         response = _decode_event(event).response
     except NOT_JSON:

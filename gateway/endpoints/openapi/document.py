@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pydantic.json_schema import models_json_schema
 
 from gateway.config.document import JsonObject
-from gateway.endpoints.openapi.operation import HEADERS, Operation
+from gateway.endpoints.openapi.operation import HEADERS, OperationObject
 from gateway.endpoints.openapi.operation_list import OPERATIONS
 
 DESCRIPTION = (
@@ -63,7 +63,7 @@ def project_version() -> str:
         return "unknown"
 
 
-def _schemas(operations: Collection[Operation]) -> JsonObject:
+def _schemas(operations: Collection[OperationObject]) -> JsonObject:
     models = dict.fromkeys(model for one in operations for model in (*one.models, *one.faults))
     wanted = [(model, "serialization") for model in models]
     _, definitions = models_json_schema(

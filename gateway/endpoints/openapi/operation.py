@@ -47,7 +47,7 @@ HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class OperationObject:
     """A method of a path. `answer` is a model of JSON, or the content type of something else."""
 
     method: str

@@ -12,7 +12,7 @@ from gateway.config.limit_settings import LimitConfig
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.registry import DEPLOYED, DIALECTS
 from gateway.endpoints.openapi import answer_models
-from gateway.endpoints.openapi.operation import Operation
+from gateway.endpoints.openapi.operation import OperationObject
 from gateway.endpoints.openapi.request_schemas import request_schema
 
 ENGINE: Mapping[str, tuple[str, str, str, type[BaseModel]]] = {
@@ -57,9 +57,9 @@ _BATCH: JsonObject = {
 }
 
 
-def _of_engine(dialect: Dialect) -> Operation:
+def _of_engine(dialect: Dialect) -> OperationObject:
     name, tag, summary, answer = ENGINE[dialect.name]
-    return Operation(
+    return OperationObject(
         "POST",
         dialect.path.decode(),
         name,
@@ -73,7 +73,7 @@ def _of_engine(dialect: Dialect) -> Operation:
     )
 
 
-def _azures(dialect: Dialect) -> tuple[Operation, ...]:
+def _azures(dialect: Dialect) -> tuple[OperationObject, ...]:
     """The same under Azure's paths; where that names the model, the body need not."""
     own = _of_engine(dialect)
     suffix = own.path.removeprefix("/v1")
@@ -94,15 +94,15 @@ def _azures(dialect: Dialect) -> tuple[Operation, ...]:
     return (*found, replace(plain, path=f"/openai{suffix}", name=f"{own.name}ByAzure"))
 
 
-def _models(path: str, name: str, *, one: bool = False) -> Operation:
+def _models(path: str, name: str, *, one: bool = False) -> OperationObject:
     answer = answer_models.Model if one else answer_models.Models
-    return Operation(
+    return OperationObject(
         "GET", path, name, "Azure", "As under /v1.", answer, _REFUSED if one else (401,), "azure"
     )
 
 
-def _unkept(method: str, name: str) -> Operation:
-    return Operation(
+def _unkept(method: str, name: str) -> OperationObject:
+    return OperationObject(
         method,
         "/v1/responses/{rest}",
         name,
@@ -113,24 +113,24 @@ def _unkept(method: str, name: str) -> Operation:
     )
 
 
-def _file(method: str, path: str, name: str, summary: str, answer: type[BaseModel] | str) -> Operation:
-    return Operation(method, path, name, "Batches", summary, answer, _KEPT_ELSEWHERE)
+def _file(method: str, path: str, name: str, summary: str, answer: type[BaseModel] | str) -> OperationObject:
+    return OperationObject(method, path, name, "Batches", summary, answer, _KEPT_ELSEWHERE)
 
 
-def _batch(method: str, path: str, name: str, summary: str) -> Operation:
-    return Operation(method, path, name, "Batches", summary, answer_models.Batch, (401, 404, 503))
+def _batch(method: str, path: str, name: str, summary: str) -> OperationObject:
+    return OperationObject(method, path, name, "Batches", summary, answer_models.Batch, (401, 404, 503))
 
 
 def _admin(
     method: str, path: str, name: str, summary: str, fields: Mapping[str, JsonObject] | None = None
-) -> Operation:
+) -> OperationObject:
     body: JsonObject | None = None
     if fields is not None:
         body = {"type": "object", "properties": dict(fields), "additionalProperties": False}
     query: tuple[tuple[str, JsonObject], ...] = ()
     if method == "DELETE" and path.startswith("/adapters"):
         query = (("id", {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@[0-9a-f]{12}$"}),)
-    return Operation(
+    return OperationObject(
         method,
         f"/admin{path}",
         name,
@@ -163,7 +163,7 @@ _ADD: Mapping[str, JsonObject] = {
     "shadow": {},
 }
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[OperationObject, ...] = (
     *(_of_engine(dialect) for dialect in DIALECTS),
     *(one for dialect in DIALECTS for one in _azures(dialect)),
     _models("/openai/models", "listModelsByAzure"),
@@ -172,7 +172,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _unkept("GET", "getResponse"),
     _unkept("POST", "changeResponse"),
     _unkept("DELETE", "deleteResponse"),
-    Operation(
+    OperationObject(
         "GET",
         "/v1/models",
         "listModels",
@@ -181,7 +181,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (answer_models.Models, answer_models.AnthropicModels),
         (401,),
     ),
-    Operation(
+    OperationObject(
         "GET",
         "/v1/models/{model}",
         "getModel",
@@ -190,7 +190,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (answer_models.Model, answer_models.AnthropicModel),
         _REFUSED,
     ),
-    Operation(
+    OperationObject(
         "POST",
         "/v1/files",
         "createFile",
@@ -201,7 +201,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body=_UPLOAD,
         body_type="multipart/form-data",
     ),
-    Operation(
+    OperationObject(
         "GET",
         "/v1/files",
         "listFiles",
@@ -214,7 +214,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _file("GET", "/v1/files/{id}", "getFile", "One file.", answer_models.File),
     _file("DELETE", "/v1/files/{id}", "deleteFile", "Delete a file.", answer_models.DeletedFile),
     _file("GET", "/v1/files/{id}/content", "getFileContent", "What stands in it.", "application/jsonl"),
-    Operation(
+    OperationObject(
         "POST",
         "/v1/batches",
         "createBatch",
@@ -224,7 +224,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (401, 404, 413, 415, 429, 503),
         body=_BATCH,
     ),
-    Operation(
+    OperationObject(
         "GET",
         "/v1/batches",
         "listBatches",
@@ -236,24 +236,26 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     _batch("GET", "/v1/batches/{id}", "getBatch", "One batch."),
     _batch("POST", "/v1/batches/{id}/cancel", "cancelBatch", "Cancel a batch."),
-    Operation(
+    OperationObject(
         "GET", "/", "getAbout", "Operation", "What answers here.", answer_models.Administered, (), "open"
     ),
     *(
-        Operation("GET", path, name, "Operation", "The process is alive.", answer_models.Health, (), "open")
+        OperationObject(
+            "GET", path, name, "Operation", "The process is alive.", answer_models.Health, (), "open"
+        )
         for path, name in (
             ("/health", "getHealth"),
             ("/healthz", "getHealthz"),
             ("/livez", "getLivez"),
         )
     ),
-    Operation(
+    OperationObject(
         "GET", "/ready", "getReady", "Operation", "A completion worked.", answer_models.Ready, (503,), "open"
     ),
-    Operation(
+    OperationObject(
         "GET", "/metrics", "getMetrics", "Operation", "In Prometheus' form.", "text/plain", (401,), "key"
     ),
-    Operation(
+    OperationObject(
         "GET",
         "/openapi.json",
         "getOpenApi",

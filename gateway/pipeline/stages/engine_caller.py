@@ -15,7 +15,7 @@ from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.request_body import Fields, fields_of
 from gateway.errors import NOT_JSON, EngineError, InvalidRequest, RequestError
 from gateway.http.engine_connection import Connection
-from gateway.http.event_stream import Usage, data_in
+from gateway.http.event_stream import TokenUsage, data_in
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.task_calls import Answer, Delta
 from gateway.relay.engine_answers import fault_in, read_failure
@@ -47,7 +47,7 @@ class _Completion(msgspec.Struct):
     """Of an answer, or of one event of a stream, what a stage needs."""
 
     choices: list[_Choice] = msgspec.field(default_factory=list)
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
     error: _Fault | None = None
 
 
@@ -93,7 +93,7 @@ class EngineCaller:
             completion = _parsed(text)
             if not completion.choices:
                 raise EngineError(f"The engine's answer for '{task}' has no choices.")
-            exchange.usage = usage = completion.usage or Usage()
+            exchange.usage = usage = completion.usage or TokenUsage()
         choice = completion.choices[0]
         return Answer(choice.message.content or "", usage, route.adapter_id or "", choice.finish_reason)
 

@@ -11,7 +11,7 @@ from gateway.dialects.chat.answer import choice_of, finish_of, said_in, usage_of
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.request_body import fields_of
 from gateway.errors import RequestError
-from gateway.http.event_stream import Usage
+from gateway.http.event_stream import TokenUsage
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.task_calls import Answer, Delta, TaskCaller
 from gateway.relay.fallback.fallbacks import Fallbacks, Taken
@@ -47,7 +47,7 @@ class FallbackCaller:
         with self._taking(error, task, body) as (exchange, taken):
             document = await taken.answer(exchange)
         choice = choice_of(document)
-        text, usage = word_of(said_in(choice), "content"), usage_of(document) or Usage()
+        text, usage = word_of(said_in(choice), "content"), usage_of(document) or TokenUsage()
         return Answer(text, usage, taken.fallback.model, finish_of(choice), fallback=True)
 
     async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:

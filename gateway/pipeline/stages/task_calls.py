@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.config.document import JsonObject
-from gateway.http.event_stream import Usage
+from gateway.http.event_stream import TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Answer:
     """A whole answer of a task."""
 
     text: str
-    usage: Usage
+    usage: TokenUsage
     adapter: str
     finish_reason: str | None
     fallback: bool = False
@@ -28,7 +28,7 @@ class Delta:
 
     text: str
     finish_reason: str | None = None
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
     adapter: str = ""
     fallback: bool = False
 
@@ -53,7 +53,7 @@ class Collected:
 
     def answer(self) -> Answer:
         last = self._last
-        usage = last.usage or Usage()
+        usage = last.usage or TokenUsage()
         return Answer("".join(self._parts), usage, last.adapter, last.finish_reason, last.fallback)
 
 

@@ -8,7 +8,7 @@ from gateway.config.document import FallbackConfig, FallbackReason, JsonObject
 from gateway.dialects.chat.conversion import OF_A_CHAT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_parts import CannotAsk, only
-from gateway.errors import RateLimited, RequestError
+from gateway.errors import RequestError, TooManyRequests
 
 ENGINE_GONE = frozenset({"engine_unreachable", "engine_not_running", "adapter_not_loaded"})
 
@@ -28,7 +28,7 @@ class Unable:
 
 def reason_of(error: RequestError) -> FallbackReason | None:
     """Which of the policy's reasons an error is; None where it is the request's own."""
-    if isinstance(error, RateLimited) or error.code == "overloaded":
+    if isinstance(error, TooManyRequests) or error.code == "overloaded":
         return "overload"
     if error.code == "engine_starting":
         return "cold"

@@ -30,7 +30,7 @@ from gateway.metrics.counters import Metrics
 from gateway.relay.request_record import Exchange
 from gateway.relay.shadow.comparison import MAX_RAW_BYTES, compare, read_answer
 from gateway.relay.shadow.copy import Copy
-from gateway.relay.shadow.journal import Journal, Record
+from gateway.relay.shadow.journal import Journal, ShadowRecord
 from gateway.routing.replicas import Replicas
 from gateway.routing.table import Route
 from gateway.upkeep import Upkeep, end_tasks
@@ -77,7 +77,7 @@ class Shadow:
         self._journal = Journal(config.state_dir)
         self._key = secrets.token_bytes(16)
         self._copies: dict[asyncio.Task[None], Copy] = {}
-        self._pending: dict[str, list[Record]] = {}
+        self._pending: dict[str, list[ShadowRecord]] = {}
         self._writing: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
         self.candidates: dict[str, ShadowStatus] = {}
@@ -221,13 +221,13 @@ class Shadow:
             replica.upstream.finish(connection)
         return read_answer(answer, time.perf_counter() - began, copy.exchange.dialect)
 
-    def _compared(self, copy: Copy, own: Said, other: Said | None, reason: str) -> Record:
+    def _compared(self, copy: Copy, own: Said, other: Said | None, reason: str) -> ShadowRecord:
         answers = [own] if other is None else [own, other]
         difference = compare(own.text, other.text) if other else None
         outcome = "failed"
         if difference is not None:
             outcome = "same" if difference.same else "different"
-        return Record(
+        return ShadowRecord(
             at=round(time.time(), 3),
             task=copy.route.name,
             answered=copy.route.adapter_id or "",
@@ -251,7 +251,7 @@ class Shadow:
             text.encode("utf-8", "surrogatepass"), digest_size=6, key=self._key
         ).hexdigest()
 
-    def _keep(self, record: Record) -> None:
+    def _keep(self, record: ShadowRecord) -> None:
         if sum(map(len, self._pending.values())) >= MOST_PENDING:
             return  # the disk does not keep up; it is counted all the same
         self._pending.setdefault(record.task, []).append(record)

@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 NOTHING = msgspec.Raw(b"null")
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+class ShadowRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One copy. Of the two-element lists the first is the client's own answer, the second the candidate's."""
 
     at: float
@@ -55,7 +55,7 @@ class Journal:
         self._folder = state_dir / FOLDER
         self._max_file_bytes = max_file_bytes
 
-    def write(self, task: str, records: Sequence[Record]) -> None:
+    def write(self, task: str, records: Sequence[ShadowRecord]) -> None:
         """Append; it blocks. Raises OSError."""
         data = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
         path = self._folder / f"{task}.jsonl"

@@ -29,7 +29,7 @@ SHA256 = re.compile(r"\s*\\?([0-9a-fA-F]{64})(?:\s|\Z)")
 MAX_SIDECAR_BYTES = 4096
 
 
-class Store(Protocol):
+class ObjectStore(Protocol):
     """One of fsspec's file systems, as far as it is used."""
 
     def info(self, path: str, /) -> dict[str, object]: ...
@@ -95,11 +95,11 @@ def _unvouched(what: str) -> str:
     return f"came without a digest of {what}; add #sha256=<digest> to the source, or a .sha256 file beside it"
 
 
-def _store(scheme: str) -> Store:
+def _store(scheme: str) -> ObjectStore:
     import fsspec  # type: ignore[import-untyped]  # it ships no types
 
     try:
-        found: Store = fsspec.filesystem(
+        found: ObjectStore = fsspec.filesystem(
             scheme, skip_instance_cache=True, use_listings_cache=False, **OPTIONS.get(scheme, {})
         )
         return found
@@ -110,7 +110,7 @@ def _store(scheme: str) -> Store:
         raise Unfit(f"is in a store that fsspec does not know, {scheme}; fetch it yourself") from error
 
 
-def _info(store: Store, place: str, name: str) -> Mapping[str, object]:
+def _info(store: ObjectStore, place: str, name: str) -> Mapping[str, object]:
     try:
         found: Mapping[str, object] = store.info(f"{place}/{name}")
     except FileNotFoundError as error:
@@ -134,7 +134,7 @@ def _size(what: str, info: Mapping[str, object]) -> int:
 
 
 def _download(
-    store: Store,
+    store: ObjectStore,
     path: str,
     info: Mapping[str, object],
     target: Path,
@@ -163,7 +163,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def _digest_beside(store: Store, path: str) -> str | None:
+def _digest_beside(store: ObjectStore, path: str) -> str | None:
     try:
         with store.open(f"{path}.sha256", "rb") as file:
             text = file.read(MAX_SIDECAR_BYTES).decode("ascii", "replace")

@@ -20,7 +20,7 @@ NVFP4_BITS = 4 + 8 / 16
 
 
 @dataclass(frozen=True)
-class Group:
+class KvCacheGroup:
     """Layers that share one table of blocks."""
 
     block_size: int  # tokens
@@ -41,7 +41,7 @@ class KvLayout:
     """The pool's block, and the groups that draw on it."""
 
     block_bytes: int
-    groups: tuple[Group, ...]
+    groups: tuple[KvCacheGroup, ...]
     bytes_per_token: int
     """Of all layers that attend, index included, on one card."""
     index_bytes_per_token: int
@@ -98,24 +98,24 @@ def lay_out(caches: Sequence[LayerCache], storing: Storing) -> KvLayout:
 
 def _groups(
     attending: Sequence[_Page], states: Sequence[_Page], storing: Storing
-) -> tuple[int, tuple[Group, ...]]:
+) -> tuple[int, tuple[KvCacheGroup, ...]]:
     size = storing.block_size
     if not attending:
-        return sum(page.layers * page.fixed_bytes for page in states), (Group(size, states=1),)
+        return sum(page.layers * page.fixed_bytes for page in states), (KvCacheGroup(size, states=1),)
     windows = {page.window for page in attending}
     if not states and len(windows) == 1:
         block = size * sum(page.layers * page.token_bytes for page in attending)
-        return block, (Group(size, window=windows.pop()),)
+        return block, (KvCacheGroup(size, window=windows.pop()),)
     if states:
         size = _size_over_states(attending, states, storing)
     page_bytes = max(page.token_bytes * size for page in attending)
-    buckets: Counter[Group] = Counter()
+    buckets: Counter[KvCacheGroup] = Counter()
     for page in attending:
         own = page.token_bytes * size
         longer = page_bytes // own if page_bytes % own == 0 else 1
-        buckets[Group(size * longer, page.window)] += page.layers
+        buckets[KvCacheGroup(size * longer, page.window)] += page.layers
     for page in states:
-        buckets[Group(size, states=page.states)] += page.layers
+        buckets[KvCacheGroup(size, states=page.states)] += page.layers
     least, most = min(buckets.values()), max(buckets.values())
     each = most if most < 1.5 * least else least
     groups = [group for group, layers in buckets.items() for _ in range(math.ceil(layers / each))]

@@ -26,9 +26,9 @@ from launch.bench.engine.dummy_adapters import (
     weight_bytes,
     write_dummy_adapter,
 )
-from launch.bench.engine.load import Client, Load, client_arguments, running_client
+from launch.bench.engine.load import Load, VllmBenchClient, client_arguments, running_client
 from launch.bench.engine.report import arms_table, ratios_table, starts_table
-from launch.bench.engine.rounds import Arm, Run, arms_of, comparisons, figures_of, in_order, summary
+from launch.bench.engine.rounds import Arm, ArmRun, arms_of, comparisons, figures_of, in_order, summary
 from launch.bench.engine.stack import Running, post, running_stack
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
@@ -119,10 +119,10 @@ class EngineBench:
             "rounds": [asdict(run) for run in runs],
         }
 
-    def _rounds(self, client: Client, arms: Sequence[Arm], rounds: int) -> list[Run]:
+    def _rounds(self, client: VllmBenchClient, arms: Sequence[Arm], rounds: int) -> list[ArmRun]:
         for arm in arms:
             self._visit(client, Arm(arm.name, arm.target, WARM_UP), -1, 0)
-        runs: list[Run] = []
+        runs: list[ArmRun] = []
         for number in range(rounds):
             for position, arm in enumerate(in_order(arms, number)):
                 runs.append(self._visit(client, arm, number, position))
@@ -179,12 +179,12 @@ class EngineBench:
             )
         return facts
 
-    def _visit(self, client: Client, arm: Arm, number: int, position: int) -> Run:
+    def _visit(self, client: VllmBenchClient, arm: Arm, number: int, position: int) -> ArmRun:
         tokenizer = self._base.model
         salt = f"{number}-{arm.name}"
         # The same prompts for every arm of a round.
         arguments = client_arguments(arm.target, arm.load, tokenizer, seed=number + 1, salt=salt)
-        return Run(number, position, arm.name, figures_of(client.run(arguments, arm.load)))
+        return ArmRun(number, position, arm.name, figures_of(client.run(arguments, arm.load)))
 
     def _folder(self, name: str) -> Path:
         folder = self._scratch / name

@@ -56,7 +56,7 @@ def client_arguments(target: Target, load: Load, tokenizer: str, *, seed: int, s
     return [*arguments, "--save-detailed", "--ready-check-timeout-sec", "0", "--disable-tqdm"]
 
 
-class Client:
+class VllmBenchClient:
     """vLLM's benchmark client as a child; one run at a time."""
 
     def __init__(self, child: subprocess.Popen[str], log: Path) -> None:
@@ -96,7 +96,7 @@ def check_whole(result: dict[str, object], load: Load) -> None:
 
 
 @contextmanager
-def running_client(key: str, log: Path) -> Iterator[Client]:
+def running_client(key: str, log: Path) -> Iterator[VllmBenchClient]:
     """It loads while its caller goes on; ended on leaving."""
     env = {
         **without_proxies(os.environ),
@@ -107,7 +107,7 @@ def running_client(key: str, log: Path) -> Iterator[Client]:
     with log.open("w", encoding="utf-8") as errors:
         child = _start(env, errors)
         try:
-            yield Client(child, log)
+            yield VllmBenchClient(child, log)
         finally:
             child.terminate()
             try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich import box
 from rich.table import Table
 
-from launch.bench.engine.rounds import Comparison, Run, Spread, by_arm, ratios
+from launch.bench.engine.rounds import ArmRun, Comparison, Spread, by_arm, ratios
 
 MIB = 2**20
 SHOWN = {
@@ -20,7 +20,7 @@ SHOWN = {
 }
 
 
-def arms_table(runs: Sequence[Run]) -> Table:
+def arms_table(runs: Sequence[ArmRun]) -> Table:
     """One row an arm: the median over the rounds, lowest and highest beside the tokens per second."""
     table = Table(box=box.SIMPLE_HEAD, title="Medians over the rounds")
     table.add_column("arm")
@@ -32,7 +32,7 @@ def arms_table(runs: Sequence[Run]) -> Table:
     return table
 
 
-def ratios_table(runs: Sequence[Run], wanted: Sequence[Comparison]) -> Table:
+def ratios_table(runs: Sequence[ArmRun], wanted: Sequence[Comparison]) -> Table:
     """One row for each comparison: the median of its ratios, with lowest and highest."""
     table = Table(box=box.SIMPLE_HEAD, title="Ratios, each formed within its round")
     table.add_column("ratio")

@@ -34,7 +34,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Run:
+class ArmRun:
     """One arm in one round; `position` is its place in that round's order."""
 
     round: int
@@ -103,7 +103,7 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values), len(values))
 
 
-def by_arm(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
+def by_arm(runs: Sequence[ArmRun]) -> dict[str, dict[str, Spread]]:
     """Every figure of every arm."""
     return {
         arm: {name: spread([run.figures[name] for run in of_arm]) for name in of_arm[0].figures}
@@ -129,7 +129,7 @@ def comparisons(arms: Sequence[Arm]) -> list[Comparison]:
     return [one for one in wanted if one.above in names and one.below in names]
 
 
-def ratios(runs: Sequence[Run], wanted: Sequence[Comparison]) -> dict[str, Spread]:
+def ratios(runs: Sequence[ArmRun], wanted: Sequence[Comparison]) -> dict[str, Spread]:
     """Each comparison over the rounds."""
     known = {(run.round, run.arm): run.figures for run in runs}
     rounds = sorted({run.round for run in runs})
@@ -139,7 +139,7 @@ def ratios(runs: Sequence[Run], wanted: Sequence[Comparison]) -> dict[str, Sprea
     }
 
 
-def summary(runs: Sequence[Run], wanted: Sequence[Comparison]) -> dict[str, object]:
+def summary(runs: Sequence[ArmRun], wanted: Sequence[Comparison]) -> dict[str, object]:
     """What the result file keeps: the figures of each arm, and the ratios of the wanted comparisons."""
     return {
         "arms": {

@@ -24,7 +24,7 @@ from gateway.config.document import Config, load_config
 from gateway.errors import EngineFailure
 from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine.stack import Running, running_stack
-from launch.bench.faults.slots_load import PROMPT_WORDS, WORDS, Clients, SlotsLoad, figures_of, own
+from launch.bench.faults.slots_load import PROMPT_WORDS, WORDS, SlotClients, SlotsLoad, figures_of, own
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
 from launch.bench.results.summary import Figures, ratios_within, summarise
@@ -147,7 +147,7 @@ def visit(stack: Running, load: SlotsLoad, batch: Batch | None, salt: str) -> di
 
 
 def ask(stack: Running, load: SlotsLoad, salt: str) -> dict[str, float]:
-    clients = Clients(stack.gateway_url, KEY, [stack.base], own(1))
+    clients = SlotClients(stack.gateway_url, KEY, [stack.base], own(1))
     return figures_of(clients.run(load, salt, salt), load)
 
 

@@ -24,9 +24,9 @@ from launch.base.lora_shapes import Base
 from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
 from launch.bench.engine.stack import running_stack
-from launch.bench.faults.churn_load import Clients, Tally, asked_directly
+from launch.bench.faults.churn_load import ChurnClients, ChurnTally, asked_directly
 from launch.bench.faults.churn_operator import Change, Operator
-from launch.bench.faults.churn_truth import PROMPTS, Truth, learn_answers
+from launch.bench.faults.churn_truth import PROMPTS, ExpectedAnswers, learn_answers
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
 from launch.engine.http import load_adapter, unload_adapter
@@ -45,7 +45,7 @@ PAUSE_S = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ChurnPlan:
     """How much, how fast, how long."""
 
     requests: int
@@ -65,13 +65,13 @@ def churn_command(
     output: OutputOption = RESULTS,
 ) -> None:
     """Exchange adapters under traffic, and look at whose answers come."""
-    given, plan = load_config(config), Plan(requests, clients, pause_s, limit_s, seed)
+    given, plan = load_config(config), ChurnPlan(requests, clients, pause_s, limit_s, seed)
     document = recorded(output, "churn", lambda scratch: measure(given, scratch, plan))
     if document["faults"]:
         raise typer.Exit(1)
 
 
-def measure(given: Config, scratch: Path, plan: Plan) -> dict[str, object]:
+def measure(given: Config, scratch: Path, plan: ChurnPlan) -> dict[str, object]:
     """Everything, as a document. Raises ConfigError and EngineFailure."""
     folders = write_adapters(scratch / "adapters", resolve_base(given.base))
     first = {task: found[0] for task, found in folders.items()}
@@ -125,13 +125,13 @@ def measure(given: Config, scratch: Path, plan: Plan) -> dict[str, object]:
 def churn(
     url: str,
     control: ControlClient,
-    truth: Truth,
+    truth: ExpectedAnswers,
     folders: Mapping[str, Sequence[Path]],
-    plan: Plan,
-) -> tuple[Tally, Operator]:
+    plan: ChurnPlan,
+) -> tuple[ChurnTally, Operator]:
     """The load and the operator together, until the load is over. Raises what the operator raised."""
     operator = Operator(control, folders, plan.seed)
-    load = Clients(url, KEY, list(folders), truth, plan.requests)
+    load = ChurnClients(url, KEY, list(folders), truth, plan.requests)
     stop = threading.Event()
     broken: list[LoraGatewayError] = []
 
@@ -163,7 +163,7 @@ def write_adapters(folder: Path, base: Base) -> dict[str, list[Path]]:
     return folders
 
 
-def learn(url: str, base: str, folders: Mapping[str, Sequence[Path]], keep: set[str]) -> Truth:
+def learn(url: str, base: str, folders: Mapping[str, Sequence[Path]], keep: set[str]) -> ExpectedAnswers:
     """Each adapter alone on the idle engine, past the gateway; those in `keep` stay loaded.
 
     Raises EngineFailure, also where too few of them can be told apart.
@@ -185,7 +185,7 @@ def learn(url: str, base: str, folders: Mapping[str, Sequence[Path]], keep: set[
     return truth
 
 
-def table_of(tally: Tally, changes: Sequence[Change], took_s: float) -> Table:
+def table_of(tally: ChurnTally, changes: Sequence[Change], took_s: float) -> Table:
     """What came back, and how long the changes took."""
     table = Table(
         "what",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from gateway.errors import EngineFailure
-from launch.bench.faults.churn_truth import PROMPTS, Truth, Verdict
+from launch.bench.faults.churn_truth import PROMPTS, ExpectedAnswers, Verdict
 from launch.engine.http import call
 from launch.engine.scoring import Score, read_score, request
 
@@ -26,7 +26,7 @@ DOCUMENTED = frozenset({"404 model_not_found", "503 adapter_not_loaded", "429 ra
 
 
 @dataclass
-class Tally:
+class ChurnTally:
     """What all clients saw; one lock guards it."""
 
     answers: int = 0
@@ -38,10 +38,12 @@ class Tally:
     own_distances: list[float] = field(default_factory=list)
 
 
-class Clients:
+class ChurnClients:
     """`count` threads; each keeps one connection. Every third request is a stream."""
 
-    def __init__(self, url: str, key: str, tasks: Sequence[str], truth: Truth, requests: int) -> None:
+    def __init__(
+        self, url: str, key: str, tasks: Sequence[str], truth: ExpectedAnswers, requests: int
+    ) -> None:
         self._address = urlsplit(url)
         self._key = key
         self._tasks = tasks
@@ -49,7 +51,7 @@ class Clients:
         self._left = requests
         self._end = math.inf
         self._lock = threading.Lock()
-        self.tally = Tally()
+        self.tally = ChurnTally()
 
     def run(self, count: int, limit_s: float) -> None:
         """Until every request is answered, or so long."""

@@ -49,7 +49,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Truth:
+class ExpectedAnswers:
     """The engine's own answers to every prompt, by its name of the model."""
 
     alone: Mapping[str, Answers]
@@ -88,7 +88,7 @@ class Truth:
         return between > APART * max(self.rounding[one], self.rounding[other])
 
 
-def learn_answers(ask: Callable[[str, str], Score], models: Sequence[str], base: str) -> Truth:
+def learn_answers(ask: Callable[[str, str], Score], models: Sequence[str], base: str) -> ExpectedAnswers:
     """`ask` takes model and prompt. Each model alone, then all in one batch."""
     alone = {model: tuple(ask(model, prompt) for prompt in PROMPTS) for model in models}
     rounding = dict.fromkeys(models, 0.0)
@@ -97,4 +97,4 @@ def learn_answers(ask: Callable[[str, str], Score], models: Sequence[str], base:
             together = threads.map(lambda model, prompt=prompt: ask(model, prompt), models)
             for model, answer in zip(models, together, strict=True):
                 rounding[model] = max(rounding[model], answer.distance(alone[model][number]))
-    return Truth(alone, base, rounding)
+    return ExpectedAnswers(alone, base, rounding)

@@ -25,7 +25,7 @@ from launch.engine.canary import (
 )
 from launch.engine.http import call, load_adapter
 from launch.engine.repeats import Repeats
-from launch.engine.scoring import Ask, Kept, Score, asker
+from launch.engine.scoring import Ask, ProofScores, Score, asker
 
 MIXED_EVERY = 10
 """Trials for each mixed batch, which takes as long as some proofs."""
@@ -131,7 +131,7 @@ class Trials:
     ask: Ask
     base: str
     loaded: Loaded
-    known: Mapping[str, Kept]
+    known: Mapping[str, ProofScores]
     repeating: Repeats
     errors: Errors
     lock: threading.Lock = field(default_factory=threading.Lock)

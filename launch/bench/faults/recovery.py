@@ -25,7 +25,7 @@ from launch.bench.engine.config import (
     under_test,
     write_config,
 )
-from launch.bench.faults.recovery_kills import VICTIMS, Load, Patient, Recovery
+from launch.bench.faults.recovery_kills import VICTIMS, Patient, Recovery, SteadyLoad
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
 from launch.machine.child import Child
@@ -63,7 +63,7 @@ def measure(
         gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
     )
     recoveries: list[Recovery] = []
-    with running_up(config, scratch) as up, Load(_url(config), KEY, model, clients) as load:
+    with running_up(config, scratch) as up, SteadyLoad(_url(config), KEY, model, clients) as load:
         patient = Patient(up.pid, config.state_dir, load, lambda: alive(up))
         load_s = wait_until_ready(patient, load, up, config.engine.start_timeout_s)
         for _ in range(rounds):
@@ -96,7 +96,7 @@ def running_up(config: Config, folder: Path, env: dict[str, str] | None = None) 
             up.stop(limit_s + GATEWAY_GRACE_S + ENGINE_GRACE_S)
 
 
-def wait_until_ready(patient: Patient, load: Load, up: Child, limit_s: float) -> float:
+def wait_until_ready(patient: Patient, load: SteadyLoad, up: Child, limit_s: float) -> float:
     """Seconds until the first good answer. Raises EngineFailure."""
     began = time.monotonic()
     while not load.answered_since(began):

@@ -30,7 +30,7 @@ REQUEST_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
-class Request:
+class TimedRequest:
     """One request of the load; times are monotonic seconds. `status` is 0 where no answer came."""
 
     began: float
@@ -40,7 +40,7 @@ class Request:
     cold: bool = False
 
 
-class Load:
+class SteadyLoad:
     """Clients that each ask one short question after another, and never give up."""
 
     def __init__(self, url: str, key: str, model: str, clients: int) -> None:
@@ -51,10 +51,10 @@ class Load:
         ).encode()
         self._headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
         self._stop = threading.Event()
-        self._requests: list[Request] = []
+        self._requests: list[TimedRequest] = []
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> SteadyLoad:
         for thread in self._threads:
             thread.start()
         return self
@@ -65,7 +65,7 @@ class Load:
             thread.join(REQUEST_TIMEOUT_S)
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[TimedRequest]:
         """Those that have ended, in the order of their ends."""
         return list(self._requests)
 
@@ -80,7 +80,7 @@ class Load:
             if one.status != 200:
                 self._stop.wait(AFTER_FAILURE_S)
 
-    def _ask(self) -> Request:
+    def _ask(self) -> TimedRequest:
         began = time.monotonic()
         connection = http.client.HTTPConnection(*self._at, timeout=REQUEST_TIMEOUT_S)
         try:
@@ -88,12 +88,12 @@ class Load:
             answer = connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException):
-            return Request(began, time.monotonic(), 0)
+            return TimedRequest(began, time.monotonic(), 0)
         finally:
             connection.close()
         headers = answer.headers
         cold = headers.get("x-gateway-cold") == "true"
-        return Request(began, time.monotonic(), answer.status, headers.get("retry-after"), cold)
+        return TimedRequest(began, time.monotonic(), answer.status, headers.get("retry-after"), cold)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Processes:
 class Patient:
     """A stack that `lora-gateway up` keeps running. `alive` raises where it has ended."""
 
-    def __init__(self, up_pid: int, state_dir: Path, load: Load, alive: Callable[[], None]) -> None:
+    def __init__(self, up_pid: int, state_dir: Path, load: SteadyLoad, alive: Callable[[], None]) -> None:
         self._up_pid = up_pid
         self._state_dir = state_dir
         self._load = load
@@ -204,7 +204,7 @@ class Patient:
         )
 
 
-def longest_gap(requests: Sequence[Request], at: float) -> tuple[float, float]:
+def longest_gap(requests: Sequence[TimedRequest], at: float) -> tuple[float, float]:
     """When the longest time without a good answer began and ended, of those that end after `at`."""
     good = sorted(one.ended for one in requests if one.status == 200)
     pairs = [(one, other) for one, other in itertools.pairwise(good) if other >= at]

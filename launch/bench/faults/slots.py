@@ -21,7 +21,7 @@ from launch.base.locate import resolve_base
 from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, load_given, under_test
 from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
 from launch.bench.engine.stack import Running, running_stack
-from launch.bench.faults.slots_load import LAWS, Answer, Clients, SlotsLoad, figures_of
+from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad, figures_of
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
 from launch.bench.results.summary import DIRECT, OURS, Figures, ratios_within, summarise
@@ -165,7 +165,7 @@ def ask(stack: Running, arm: str, cell: Cell, load: SlotsLoad, seed: str) -> lis
     tasks = [*stack.adapters][: cell.adapters]
     models = tasks if arm == OURS else [stack.adapters[task] for task in tasks]
     url = stack.gateway_url if arm == OURS else stack.engine_url
-    clients = Clients(url, KEY, models, LAWS[cell.law](len(tasks)))
+    clients = SlotClients(url, KEY, models, LAWS[cell.law](len(tasks)))
     return clients.run(load, seed, f"{arm}-{seed}")
 
 

@@ -64,7 +64,7 @@ def own(adapters: int) -> Draw:
 LAWS: dict[str, Callable[[int], Draw]] = {"zipf": zipf, "uniform": uniform, "own": own}
 
 
-class Clients:
+class SlotClients:
     """Threads with a connection each; at some 50 tokens a second they take next to nothing."""
 
     def __init__(self, url: str, key: str, models: Sequence[str], draw: Draw) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from launch.bench.programs.running import Subject
+from launch.bench.programs.running import ProxyUnderTest
 
 ANSWER_BYTES = 4096
 
@@ -23,7 +23,7 @@ def raise_open_files() -> int:
 
 
 @contextmanager
-def held_idle(subject: Subject, count: int) -> Iterator[int]:
+def held_idle(subject: ProxyUnderTest, count: int) -> Iterator[int]:
     """Connections that each had one answered GET /health and then stay; how many could be opened."""
     parts = urlsplit(subject.url)
     assert parts.hostname is not None

@@ -56,7 +56,7 @@ def _block() -> tuple[bytes]:
     return (b"".join(_rest(BLOCK_CHUNKS)),)
 
 
-class Engine:
+class MockEngine:
     """The answers, made once, and the pace."""
 
     def __init__(self, tasks: int) -> None:
@@ -78,7 +78,7 @@ class Engine:
 class Stream:
     """One answer on its way; it writes a token, then waits for the interval or for its next turn."""
 
-    def __init__(self, engine: Engine, connection: Connection, body: bytes) -> None:
+    def __init__(self, engine: MockEngine, connection: Connection, body: bytes) -> None:
         asked = _MAX_TOKENS.search(body)
         tokens = int(asked[1]) if asked else 16
         self._endless = tokens >= ENDLESS
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: MockEngine) -> None:
         self._engine = engine
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
 async def serve(port: int, tasks: int) -> None:
     """Answer on 127.0.0.1 at `port` as an engine with so many tasks, until killed."""
     loop = asyncio.get_running_loop()
-    engine = Engine(tasks)
+    engine = MockEngine(tasks)
     server = await loop.create_server(lambda: Connection(engine), "127.0.0.1", port, backlog=4096)
     async with server:
         await server.serve_forever()

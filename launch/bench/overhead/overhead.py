@@ -24,7 +24,7 @@ from launch.bench.overhead.subjects import (
 )
 from launch.bench.overhead.wrk import run_wrk
 from launch.bench.programs import proc
-from launch.bench.programs.running import Programs, Subject, post
+from launch.bench.programs.running import Programs, ProxyUnderTest, post
 
 Say = Callable[[str], None]
 RowList = list[dict[str, object]]
@@ -66,7 +66,7 @@ class StreamCell:
 
 
 @dataclass(frozen=True)
-class Plan:
+class OverheadPlan:
     """How much is measured: rounds, seconds of each measurement, and the cells."""
 
     rounds: int = 5
@@ -79,7 +79,7 @@ class Plan:
     streams: tuple[StreamCell, ...] = (StreamCell(32, 20.0), StreamCell(128, 20.0), StreamCell(128, 0.0))
 
     @classmethod
-    def quick(cls) -> Plan:
+    def quick(cls) -> OverheadPlan:
         """A smoke run: does everything once."""
         return cls(rounds=1, whole_s=1.0, stream_s=1.5, flood_s=1.0, warm_up_s=1.0)
 
@@ -96,7 +96,7 @@ def order(names: Sequence[str], number: int, seed: int) -> list[str]:
 
 
 def measure_whole(
-    programs: Programs, folder: Path, peers: Sequence[Peer], checkout: Checkout, plan: Plan, say: Say
+    programs: Programs, folder: Path, peers: Sequence[Peer], checkout: Checkout, plan: OverheadPlan, say: Say
 ) -> tuple[RowList, dict[str, str]]:
     """Whole answers from a canned nginx; the rows, and the peers that did not start."""
     upstream = start_upstream(programs, folder / "upstream")
@@ -115,7 +115,7 @@ def measure_whole(
     return rows, left_out
 
 
-def settle(subjects: Iterable[Subject]) -> None:
+def settle(subjects: Iterable[ProxyUnderTest]) -> None:
     """Wait until no proxy works off requests whose client has gone; after 10 s they are left to it."""
     pids = [pid for subject in subjects for pid in subject.pids]
     end = time.monotonic() + SETTLE_LIMIT_S
@@ -127,7 +127,12 @@ def settle(subjects: Iterable[Subject]) -> None:
 
 
 def _whole_row(
-    subjects: dict[str, Subject], name: str, folder: Path, cell: WholeCell, seconds: float, counted: bool
+    subjects: dict[str, ProxyUnderTest],
+    name: str,
+    folder: Path,
+    cell: WholeCell,
+    seconds: float,
+    counted: bool,
 ) -> dict[str, object]:
     subject = subjects[name]
     pids = subject.pids
@@ -149,7 +154,7 @@ def _whole_row(
 
 
 def measure_streams(
-    programs: Programs, folder: Path, peers: Sequence[Peer], checkout: Checkout, plan: Plan, say: Say
+    programs: Programs, folder: Path, peers: Sequence[Peer], checkout: Checkout, plan: OverheadPlan, say: Say
 ) -> tuple[RowList, dict[str, str]]:
     """Streams from the mock engine; the rows, and the peers that did not start."""
     upstream = start_mock(programs)
@@ -185,8 +190,8 @@ def measure_streams(
 
 def _start_all(
     programs: Programs, folder: Path, peers: Sequence[Peer], checkout: Checkout, upstream: str, say: Say
-) -> tuple[dict[str, Subject], dict[str, str]]:
-    subjects = {"direct": Subject("direct", upstream)}
+) -> tuple[dict[str, ProxyUnderTest], dict[str, str]]:
+    subjects = {"direct": ProxyUnderTest("direct", upstream)}
     subjects["nginx"] = start_nginx(programs, folder / "nginx", upstream)
     subjects["gateway"], _, _ = start_gateway(programs, folder / "gateway", upstream, checkout)
     left_out: dict[str, str] = {}
@@ -208,7 +213,7 @@ def _set_pace(upstream: str, cell: StreamCell) -> None:
     assert status == 200
 
 
-def _load_streams(subject: Subject, cell: StreamCell, seconds: float) -> dict[str, object]:
+def _load_streams(subject: ProxyUnderTest, cell: StreamCell, seconds: float) -> dict[str, object]:
     argv = [sys.executable, "-m", "launch.bench.overhead.stream_load", subject.url + payload.CHAT_PATH]
     for name, value in subject.headers.items():
         argv += ["--header", f"{name}: {value}"]

@@ -20,7 +20,7 @@ from launch.bench.overhead.subjects import Checkout, start_gateway, start_mock, 
 from launch.bench.overhead.ticker import ticking
 from launch.bench.overhead.wrk import run_wrk
 from launch.bench.programs import proc
-from launch.bench.programs.running import Programs, Subject, post
+from launch.bench.programs.running import Programs, ProxyUnderTest, post
 
 FEW_TASKS = 3
 MANY_MODELS = 1000
@@ -74,7 +74,7 @@ def measure_scale(
         subject, child, _ = start_gateway(
             programs, folder / f"body-{size}", upstream, checkout, FEW_TASKS, max_body_bytes=32 * MIB
         )
-        row = {"bytes": size, **_measure_bodies(subject, Subject("direct", upstream), size, count)}
+        row = {"bytes": size, **_measure_bodies(subject, ProxyUnderTest("direct", upstream), size, count)}
         found["bodies"] = [*_list(found["bodies"]), row]
         child.stop(3.0)
     say(f"{plan.readers} slow readers for {plan.readers_s:.0f} s")
@@ -93,7 +93,7 @@ def _list(value: object) -> list[object]:
 def _measure_tasks(
     programs: Programs, folder: Path, upstream: str, checkout: Checkout, plan: ScalePlan, say: Say
 ) -> dict[str, object]:
-    subjects: dict[str, Subject] = {}
+    subjects: dict[str, ProxyUnderTest] = {}
     starts: dict[str, dict[str, object]] = {}
     models: dict[str, list[str]] = {}
     for count in (FEW_TASKS, plan.tasks):
@@ -125,7 +125,7 @@ def _measure_tasks(
     return {"starts": starts, "rounds": rows}
 
 
-def _timed_get(subject: Subject, path: str) -> tuple[float, int]:
+def _timed_get(subject: ProxyUnderTest, path: str) -> tuple[float, int]:
     parts = urlsplit(subject.url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=30)
     try:
@@ -137,7 +137,7 @@ def _timed_get(subject: Subject, path: str) -> tuple[float, int]:
         connection.close()
 
 
-def _misspelt_ms(subject: Subject) -> float:
+def _misspelt_ms(subject: ProxyUnderTest) -> float:
     """A model that does not exist: the answer names the nearest, which takes a search."""
     began = time.perf_counter()
     status, _ = post(subject.url + payload.CHAT_PATH, payload.chat_body("namimg"), subject.headers)
@@ -145,7 +145,7 @@ def _misspelt_ms(subject: Subject) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def _measure_idle(subject: Subject, folder: Path, clients: int, plan: ScalePlan) -> dict[str, object]:
+def _measure_idle(subject: ProxyUnderTest, folder: Path, clients: int, plan: ScalePlan) -> dict[str, object]:
     run_wrk(subject, folder, 64, 1.0)
     alone = run_wrk(subject, folder, 1, plan.load_s)
     before = proc.resident_bytes(subject.pids)
@@ -160,7 +160,9 @@ def _measure_idle(subject: Subject, folder: Path, clients: int, plan: ScalePlan)
     }
 
 
-def _measure_bodies(subject: Subject, direct: Subject, size: int, count: int) -> dict[str, object]:
+def _measure_bodies(
+    subject: ProxyUnderTest, direct: ProxyUnderTest, size: int, count: int
+) -> dict[str, object]:
     """Sequential requests with a body of one size; small ones go through the gateway beside them.
 
     The pauses are also taken while the same bodies go directly to the engine: what shows there is the load
@@ -189,7 +191,7 @@ def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
     return {key: round(value, 1) for key, value in figures.items()}
 
 
-async def _ask_many(subject: Subject, body: bytes, count: int) -> list[float]:
+async def _ask_many(subject: ProxyUnderTest, body: bytes, count: int) -> list[float]:
     url = subject.url + payload.CHAT_PATH
     request = request_bytes(url, body, subject.headers)
     client = await connect(url)

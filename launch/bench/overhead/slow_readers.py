@@ -17,7 +17,7 @@ from launch.bench.overhead.mock_engine import ENDLESS
 from launch.bench.overhead.stream_load import request_bytes
 from launch.bench.overhead.wrk import run_wrk
 from launch.bench.programs import proc
-from launch.bench.programs.running import Subject, post
+from launch.bench.programs.running import ProxyUnderTest, post
 
 MIB = 2**20
 RECEIVE_BUFFER = 4096
@@ -29,7 +29,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def measure_slow_readers(
-    subject: Subject, mock: str, folder: Path, readers: int, seconds: float
+    subject: ProxyUnderTest, mock: str, folder: Path, readers: int, seconds: float
 ) -> dict[str, object]:
     """Open the streams, wait until all buffers are full, then read 1 KiB of each every second and sample
     the gateway's resident memory."""
@@ -62,7 +62,7 @@ def measure_slow_readers(
         cpu_share = (proc.cpu_s(pids) - cpu_before) / (time.monotonic() - began)
         kernel_bytes = _socket_bytes()
         live = run_wrk(subject, folder, 1, 2.0)
-        live_direct = run_wrk(Subject("direct", mock), folder, 1, 2.0)
+        live_direct = run_wrk(ProxyUnderTest("direct", mock), folder, 1, 2.0)
         open_streams = _mock_state(mock)["streams"]
     finally:
         for client in sockets:

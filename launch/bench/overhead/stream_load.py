@@ -37,7 +37,7 @@ def request_bytes(url: str, body: bytes, headers: dict[str, str]) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-class Client(asyncio.Protocol):
+class StreamClient(asyncio.Protocol):
     """One connection; `ask` sends a request and waits for its whole answer."""
 
     transport: asyncio.Transport
@@ -85,16 +85,16 @@ class Client(asyncio.Protocol):
         return b"".join(self._body)
 
 
-async def connect(url: str) -> Client:
+async def connect(url: str) -> StreamClient:
     """A connection to the URL's host. Raises OSError."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
-    _, client = await asyncio.get_running_loop().create_connection(Client, host, port)
+    _, client = await asyncio.get_running_loop().create_connection(StreamClient, host, port)
     return client
 
 
 @dataclass
-class Tally:
+class StreamTally:
     """What the streams gave; times in microseconds."""
 
     ttft_us: list[float] = field(default_factory=list)
@@ -136,10 +136,10 @@ class Expected:
 
 
 async def _reader(
-    url: str, request: bytes, expected: Expected, start_s: float, until: float, tally: Tally
+    url: str, request: bytes, expected: Expected, start_s: float, until: float, tally: StreamTally
 ) -> None:
     await asyncio.sleep(start_s)
-    client: Client | None = None
+    client: StreamClient | None = None
     while time.perf_counter() < until:
         try:
             if client is None or client.closed:
@@ -172,7 +172,7 @@ async def run(
     """Read streams for `seconds`; begun ones are read to their end."""
     request = request_bytes(url, payload.chat_body(stream=True, tokens=tokens), headers)
     expected = Expected(tokens)
-    tally = Tally()
+    tally = StreamTally()
     began = time.perf_counter()
     until = began + seconds
     starts = [spread_s * number / connections for number in range(connections)]

@@ -18,7 +18,7 @@ from gateway.errors import EngineFailure
 from launch.bench.overhead import payload
 from launch.bench.overhead.peers import Peer
 from launch.bench.programs.places import PEERS, ROOT
-from launch.bench.programs.running import Programs, Subject, answers, wait_until, write_nginx
+from launch.bench.programs.running import Programs, ProxyUnderTest, answers, wait_until, write_nginx
 from launch.machine.child import Child
 
 IN_FLIGHT = 4096
@@ -66,7 +66,7 @@ def start_mock(programs: Programs, tasks: int = 3) -> str:
     return url
 
 
-def start_nginx(programs: Programs, folder: Path, upstream: str) -> Subject:
+def start_nginx(programs: Programs, folder: Path, upstream: str) -> ProxyUnderTest:
     """Start nginx as a proxy before `upstream`; returns once it answers."""
     port = programs.port()
     text = render(
@@ -77,7 +77,7 @@ def start_nginx(programs: Programs, folder: Path, upstream: str) -> Subject:
         upstream_port=upstream.rpartition(":")[2],
     )
     child = programs.start("nginx", write_nginx(folder, text), programs.cores.proxy)
-    subject = Subject("nginx", f"http://127.0.0.1:{port}", {}, child.pid)
+    subject = ProxyUnderTest("nginx", f"http://127.0.0.1:{port}", {}, child.pid)
     wait_until(child, lambda: answers(subject.url, {}), "nginx")
     return subject
 
@@ -154,7 +154,7 @@ def start_gateway(
     checkout: Checkout,
     tasks: int = 3,
     **settings: object,
-) -> tuple[Subject, Child, float]:
+) -> tuple[ProxyUnderTest, Child, float]:
     """This gateway, its process, and the seconds from its start to its first answer."""
     port = programs.port()
     folder.mkdir(parents=True, exist_ok=True)
@@ -166,12 +166,12 @@ def start_gateway(
     headers = {"authorization": f"Bearer {payload.KEY}"}
     began = time.monotonic()
     child = programs.start("gateway", argv, programs.cores.proxy, checkout.env)
-    subject = Subject("gateway", f"http://127.0.0.1:{port}", headers, child.pid)
+    subject = ProxyUnderTest("gateway", f"http://127.0.0.1:{port}", headers, child.pid)
     wait_until(child, lambda: answers(subject.url, headers), "the gateway")
     return subject, child, time.monotonic() - began
 
 
-def start_peer(programs: Programs, folder: Path, peer: Peer, upstream: str) -> Subject:
+def start_peer(programs: Programs, folder: Path, peer: Peer, upstream: str) -> ProxyUnderTest:
     """A peer, configured as its own documentation advises. Raises EngineFailure where it does not start."""
     port = programs.port()
     folder.mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,7 @@ def start_peer(programs: Programs, folder: Path, peer: Peer, upstream: str) -> S
     headers: Mapping[str, str] = {key: value.format_map(text) for key, value in peer.headers.items()}
     child = programs.start(peer.name, argv, programs.cores.proxy, env)
     url = f"http://127.0.0.1:{port}"
-    subject = Subject(peer.name, url, {"authorization": f"Bearer {payload.KEY}", **headers}, child.pid)
+    subject = ProxyUnderTest(peer.name, url, {"authorization": f"Bearer {payload.KEY}", **headers}, child.pid)
     try:
         wait_until(child, lambda: answers(url, subject.headers), peer.name)
     except EngineFailure:

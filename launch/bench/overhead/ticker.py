@@ -18,7 +18,7 @@ import uvloop
 
 from launch.bench.overhead import payload
 from launch.bench.overhead.stream_load import connect, percentile, request_bytes
-from launch.bench.programs.running import Subject
+from launch.bench.programs.running import ProxyUnderTest
 
 INTERVAL_S = 0.001
 
@@ -46,7 +46,7 @@ async def tick(url: str, headers: dict[str, str]) -> dict[str, float]:
 
 
 @contextmanager
-def ticking(subject: Subject) -> Iterator[dict[str, float]]:
+def ticking(subject: ProxyUnderTest) -> Iterator[dict[str, float]]:
     """A ticker in a process of its own while the block runs; its figures stand in the dict afterwards."""
     argv = [sys.executable, "-m", "launch.bench.overhead.ticker", subject.url + payload.CHAT_PATH]
     for name, value in subject.headers.items():

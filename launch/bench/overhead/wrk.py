@@ -11,7 +11,7 @@ from pathlib import Path
 from gateway.errors import EngineFailure
 from launch.bench.overhead import payload
 from launch.bench.programs.places import program
-from launch.bench.programs.running import Subject
+from launch.bench.programs.running import ProxyUnderTest
 
 REPORT = """
 function done(summary, latency, requests)
@@ -85,7 +85,11 @@ def read_figures(output: str) -> WrkFigures:
 
 
 def run_wrk(
-    subject: Subject, folder: Path, connections: int, seconds: float, models: Sequence[str] = (payload.TASK,)
+    subject: ProxyUnderTest,
+    folder: Path,
+    connections: int,
+    seconds: float,
+    models: Sequence[str] = (payload.TASK,),
 ) -> WrkFigures:
     """Load a subject; wrk inherits this process's core. Raises EngineFailure."""
     file = folder / f"{subject.name}-{len(models)}.lua"

@@ -17,7 +17,7 @@ from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.pipeline.by_hand import ByHand, Timing
 from launch.bench.pipeline.inputs import Term, TwoStages, held_to, request_text, terms_for, two_stages
-from launch.bench.pipeline.report import Run, summary, table_of
+from launch.bench.pipeline.report import PipelineRun, summary, table_of
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
 from launch.machine.ports import free_port
@@ -79,13 +79,13 @@ async def run_rounds(
     held: dict[int, TwoStages],
     terms: dict[int, list[Term]],
     rounds: int,
-) -> list[Run]:
+) -> list[PipelineRun]:
     """Every way of asking once a round and number of concepts, each in turn the first."""
     try:
         from openai import APIError, AsyncOpenAI, DefaultAsyncHttpxClient
     except ImportError as error:
         raise ConfigError("bench", str(error.name), "install it: pip install '.[train]'") from error
-    runs: list[Run] = []
+    runs: list[PipelineRun] = []
     try:
         engine, ours = (
             AsyncOpenAI(
@@ -117,7 +117,7 @@ async def run_rounds(
                             taken = await hands[count].sequential(salt)
                         else:
                             taken = await hands[count].fan_out(salt)
-                        runs.append(Run(number, count, arm, taken))
+                        runs.append(PipelineRun(number, count, arm, taken))
                         console().print(
                             f"round {number + 1} of {rounds}, {count} concepts, {arm}: {taken.total_s:.2f} s"
                         )

@@ -16,7 +16,7 @@ TARGET = 1.1  # of the lower bound
 
 
 @dataclass(frozen=True)
-class Run:
+class PipelineRun:
     """One way of asking, once. Of the gateway's run `last_s` is the time after the first stage's end."""
 
     round: int
@@ -54,7 +54,7 @@ class Round:
         return self.alone_s * self.length_ratio + self.sequential.last_s
 
 
-def rounds_of(runs: Sequence[Run], wanted: int) -> list[Round]:
+def rounds_of(runs: Sequence[PipelineRun], wanted: int) -> list[Round]:
     """Those of one number of concepts."""
     known = {(run.round, run.arm): run.timing for run in runs if run.wanted == wanted}
     numbers = sorted({number for number, _ in known})
@@ -84,7 +84,7 @@ def figures_of(rounds: Sequence[Round]) -> dict[str, Spread]:
     }
 
 
-def summary(runs: Sequence[Run]) -> dict[str, object]:
+def summary(runs: Sequence[PipelineRun]) -> dict[str, object]:
     """For the result file, by the number of concepts."""
     found: dict[str, object] = {}
     for wanted in dict.fromkeys(run.wanted for run in runs):
@@ -98,7 +98,7 @@ def summary(runs: Sequence[Run]) -> dict[str, object]:
     return found
 
 
-def table_of(runs: Sequence[Run]) -> Table:
+def table_of(runs: Sequence[PipelineRun]) -> Table:
     """One row a number of concepts: medians, and the range of the ratio that the target is for."""
     table = Table(box=box.SIMPLE_HEAD, title="Wall time in seconds, medians; ratios formed within a round")
     times = {"gateway_s": "gateway", "sequential_s": "sequential", "fan_out_s": "fan-out", "bound_s": "bound"}

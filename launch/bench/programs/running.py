@@ -42,7 +42,7 @@ def choose_cores(available: Sequence[int]) -> Cores:
 
 
 @dataclass
-class Subject:
+class ProxyUnderTest:
     """One proxy under test, or none (`direct`)."""
 
     name: str

@@ -44,7 +44,7 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Truth:
+class BaseFacts:
     """What is known of a base; 0 where it is not."""
 
     parameters: int = 0
@@ -66,7 +66,7 @@ def bases_command(
     found = [plan_base(file) for file in files]
     console = Console(width=WIDTH, highlight=False)
     console.print(_table(found, known))
-    verdicts = Counter(verdict(one, known.get(one.name, Truth())) for one in found)
+    verdicts = Counter(verdict(one, known.get(one.name, BaseFacts())) for one in found)
     console.print(", ".join(f"{count} {name}" for name, count in sorted(verdicts.items())))
     wrong = {"refused", "off by more"} & verdicts.keys()
     raise typer.Exit(1 if wrong else 0)
@@ -92,7 +92,7 @@ def plan_base(file: Path) -> Planned:
     )
 
 
-def verdict(planned: Planned, true: Truth) -> str:
+def verdict(planned: Planned, true: BaseFacts) -> str:
     """How near the parameters are, in one word or two."""
     if planned.refused:
         return "refused"
@@ -106,12 +106,12 @@ def verdict(planned: Planned, true: Truth) -> str:
     return next((name for most, name in NEAR if off <= most), "off by more")
 
 
-def read_truth(file: Path) -> Mapping[str, Truth]:
+def read_truth(file: Path) -> Mapping[str, BaseFacts]:
     """The true figures of each base, from a JSON list. Raises ConfigError where it cannot be read."""
     try:
         listed = json.loads(file.read_bytes())
         return {
-            str(one["base"]): Truth(one.get("parameters") or 0, one.get("kv_bytes_per_token") or 0)
+            str(one["base"]): BaseFacts(one.get("parameters") or 0, one.get("kv_bytes_per_token") or 0)
             for one in listed
         }
     except OSError as error:
@@ -120,17 +120,17 @@ def read_truth(file: Path) -> Mapping[str, Truth]:
         raise ConfigError("--truth", str(file), "is no JSON list of objects with `base`") from error
 
 
-def _table(found: Sequence[Planned], known: Mapping[str, Truth]) -> Table:
+def _table(found: Sequence[Planned], known: Mapping[str, BaseFacts]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title="Parameters in millions, key-value bytes of a token")
     table.add_column("base", no_wrap=True)
     for name in ("planned", "true", "off", "weights, GB", "KV", "KV, true", "KV, engine", "slot, MB", "ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in found:
-        table.add_row(one.name, *_cells(one, known.get(one.name, Truth())))
+        table.add_row(one.name, *_cells(one, known.get(one.name, BaseFacts())))
     return table
 
 
-def _cells(one: Planned, true: Truth) -> Iterable[str]:
+def _cells(one: Planned, true: BaseFacts) -> Iterable[str]:
     if one.refused:
         return [one.refused]
     off = f"{one.parameters / true.parameters - 1:+.2%}" if true.parameters else ""

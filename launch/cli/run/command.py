@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from gateway.config.document import load_config
 from gateway.errors import ConfigError
 from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption
-from launch.cli.run.input_lines import BadLine, Request, read_request
-from launch.cli.run.output import Kept
+from launch.cli.run.input_lines import BadLine, LineRequest, read_request
+from launch.cli.run.output import KeptResults
 from launch.cli.run.requests import Gateway
-from launch.cli.run.results import Outcome
+from launch.cli.run.results import LineOutcome
 
 KEYS = ("LORA_GATEWAY_API_KEY", "OPENAI_API_KEY")
 INTERRUPTED = 130
@@ -50,8 +50,8 @@ def run_command(
     Its key comes from LORA_GATEWAY_API_KEY or OPENAI_API_KEY.
     """
     key = next((value for name in KEYS if (value := os.environ.get(name))), None)
-    run = Run(model, source, output, Console(stderr=True))
-    with Kept(output) as kept:
+    run = RunCommand(model, source, output, Console(stderr=True))
+    with KeptResults(output) as kept:
         try:
             run.look(kept)
             if not run.open_lines and not kept.in_part:
@@ -77,7 +77,7 @@ class Failure:
 
 
 @dataclass
-class Run:
+class RunCommand:
     """One call of the command."""
 
     model: str
@@ -96,7 +96,7 @@ class Run:
     def open_lines(self) -> int:
         return self.lines - self.kept
 
-    def look(self, kept: Kept) -> None:
+    def look(self, kept: KeptResults) -> None:
         """Read all of the input before anything is asked. Raises ConfigError naming the lines at fault."""
         bad: list[str] = []
         count = last = 0
@@ -141,12 +141,12 @@ class Run:
         except OSError as error:
             raise ConfigError("INPUT", str(self.source), f"cannot be read: {error.strerror}") from error
 
-    def _requests(self, kept: Kept) -> Iterator[Request]:
+    def _requests(self, kept: KeptResults) -> Iterator[LineRequest]:
         for number, line in self._lines():
             if not kept.done(number):
                 yield read_request(number, line, self.model)
 
-    async def ask(self, gateway: Gateway, kept: Kept) -> None:
+    async def ask(self, gateway: Gateway, kept: KeptResults) -> None:
         """Every line that has no good result yet."""
         try:
             await gateway.check(self.model)
@@ -158,7 +158,7 @@ class Run:
         finally:
             await gateway.close()
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: LineOutcome) -> None:
         if not outcome.reason:
             self.answered += 1
             return
@@ -202,7 +202,7 @@ class Run:
             say("The same command again asks these lines again.")
         return int(bool(self.failed))
 
-    def interrupted(self, kept: Kept, *, as_json: bool) -> int:
+    def interrupted(self, kept: KeptResults, *, as_json: bool) -> int:
         done = self.kept + self.answered
         if as_json:
             print(json.dumps({**self._summary(), "interrupted": True}, ensure_ascii=False))
@@ -249,7 +249,7 @@ def _failed_text(failed: int) -> str:
     return f"[red]{failed} failed" if failed else ""
 
 
-def _those(kept: Kept) -> str:
+def _those(kept: KeptResults) -> str:
     there = [str(path) for path in (kept.output, kept.part) if path.exists() and path.stat().st_size]
     return " and ".join(there)
 

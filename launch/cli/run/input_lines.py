@@ -25,7 +25,7 @@ class BadLine(LoraGatewayError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class LineRequest:
     """What is asked for one line."""
 
     number: int
@@ -47,7 +47,7 @@ def digest_of(model: str, line: bytes) -> str:
     return hashlib.blake2b(model.encode() + b"\0" + line.strip(), digest_size=6).hexdigest()
 
 
-def read_request(number: int, line: bytes, model: str) -> Request:
+def read_request(number: int, line: bytes, model: str) -> LineRequest:
     """The request of one line: OpenAI's batch form, a body, or any value as a prompt. Raises BadLine."""
     digest = digest_of(model, line)
     value = _value(line)
@@ -61,7 +61,7 @@ def read_request(number: int, line: bytes, model: str) -> Request:
         raise BadLine("a run has no streams; leave 'stream' out")
     for key, path in (("messages", CHAT), ("prompt", TEXT)):
         if key in value:
-            return Request(number, digest, path, _encode({"model": model, **more}), custom_id, False)
+            return LineRequest(number, digest, path, _encode({"model": model, **more}), custom_id, False)
     if "input" in value:
         return _chat(number, digest, model, more.pop("input"), more, custom_id)
     return _chat(number, digest, model, value, {}, custom_id)
@@ -91,7 +91,7 @@ def _custom_id(value: dict[str, object]) -> str | None:
 
 def _batch_line(
     number: int, digest: str, model: str, value: dict[str, object], custom_id: str | None
-) -> Request:
+) -> LineRequest:
     url, body = value["url"], value["body"]
     if url not in PATHS:
         raise BadLine(f"has the url {url!r}; known here: {', '.join(PATHS)}")
@@ -99,14 +99,14 @@ def _batch_line(
         raise BadLine("has a 'body' that is no object")
     if body.get("stream"):
         raise BadLine("a run has no streams; leave 'stream' out of the body")
-    return Request(number, digest, str(url), _encode({**body, "model": model}), custom_id, True)
+    return LineRequest(number, digest, str(url), _encode({**body, "model": model}), custom_id, True)
 
 
 def _chat(
     number: int, digest: str, model: str, value: object, more: dict[str, object], custom_id: str | None
-) -> Request:
+) -> LineRequest:
     """`value` as the user's message: a string as it is, all else as JSON."""
     text = value if isinstance(value, str) else _encode(value).decode()
     messages = [{"role": "user", "content": text}]
     body = {"model": model, "messages": messages, **more}
-    return Request(number, digest, CHAT, _encode(body), custom_id, False)
+    return LineRequest(number, digest, CHAT, _encode(body), custom_id, False)

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import msgspec
 
 from gateway.errors import NOT_JSON, ConfigError
-from launch.cli.run.results import Outcome
+from launch.cli.run.results import LineOutcome
 
 ID = re.compile(r"^run-(\d{1,12})-([0-9a-f]{12})\Z")
 NOWHERE = -1
@@ -47,7 +47,7 @@ class _Record(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Record).decode
 
 
-class Kept:
+class KeptResults:
     """Results by line, of this run and of those before. Use it as a context."""
 
     def __init__(self, output: Path) -> None:
@@ -70,7 +70,7 @@ class Kept:
             self.close()
             raise
 
-    def __enter__(self) -> Kept:
+    def __enter__(self) -> KeptResults:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -143,7 +143,7 @@ class Kept:
         """Whether there are results that are not in the output yet."""
         return any(place & 1 for place in self._places if place != NOWHERE)
 
-    def add(self, outcome: Outcome, digest: str) -> None:
+    def add(self, outcome: LineOutcome, digest: str) -> None:
         """Write it; it outlives this process from now on. Raises OSError."""
         part = self._files[1]
         at = part.tell()

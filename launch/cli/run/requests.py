@@ -11,8 +11,8 @@ import httpx
 from gateway.config.loopback import may_use_proxy
 from gateway.errors import NOT_JSON, ConfigError
 from gateway.upkeep import end_tasks
-from launch.cli.run.input_lines import Request
-from launch.cli.run.results import Outcome, answered, unanswered
+from launch.cli.run.input_lines import LineRequest
+from launch.cli.run.results import LineOutcome, answered, unanswered
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 900.0
@@ -73,10 +73,12 @@ class Gateway:
             raise ConfigError("key", "", mend)
         raise ConfigError("MODEL", model, message)
 
-    async def outcomes(self, requests: Iterable[Request]) -> AsyncIterator[tuple[Request, Outcome]]:
+    async def outcomes(
+        self, requests: Iterable[LineRequest]
+    ) -> AsyncIterator[tuple[LineRequest, LineOutcome]]:
         """What comes of each, in the order of coming; `requests` are taken no sooner than they are asked."""
         coming = iter(requests)
-        running: set[asyncio.Task[tuple[Request, Outcome]]] = set()
+        running: set[asyncio.Task[tuple[LineRequest, LineOutcome]]] = set()
         try:
             while True:
                 while len(running) < self._concurrency and (request := next(coming, None)) is not None:
@@ -89,7 +91,7 @@ class Gateway:
         finally:
             await end_tasks(running)
 
-    async def _outcome(self, request: Request) -> tuple[Request, Outcome]:
+    async def _outcome(self, request: LineRequest) -> tuple[LineRequest, LineOutcome]:
         attempt = 0
         while True:
             attempt += 1

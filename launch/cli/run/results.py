@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.errors import NOT_JSON
-from launch.cli.run.input_lines import Request
+from launch.cli.run.input_lines import LineRequest
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -17,7 +17,7 @@ Document = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LineOutcome:
     """One line's, ready to be written."""
 
     number: int
@@ -27,13 +27,13 @@ class Outcome:
     custom_id: str | None = None
 
 
-def unanswered(request: Request, reason: str) -> Outcome:
+def unanswered(request: LineRequest, reason: str) -> LineOutcome:
     """The outcome of a request that nobody answered: an error `no_answer` with the reason."""
     error = {"code": "no_answer", "message": reason}
-    return Outcome(request.number, _line(request, None, error), reason, request.custom_id)
+    return LineOutcome(request.number, _line(request, None, error), reason, request.custom_id)
 
 
-def answered(request: Request, status: int, body: bytes) -> Outcome:
+def answered(request: LineRequest, status: int, body: bytes) -> LineOutcome:
     """The gateway's answer, whatever its status."""
     document = _document(body)
     reason = "" if status == 200 else f"{status} {_message(document, body)}"
@@ -47,10 +47,10 @@ def answered(request: Request, status: int, body: bytes) -> Outcome:
         data = _line(request, {"status_code": status, "body": shown}, None)
     elif reason:
         data = _line(request, None, {"status": status, **_error(document, body)})
-    return Outcome(request.number, data, reason, request.custom_id)
+    return LineOutcome(request.number, data, reason, request.custom_id)
 
 
-def _line(request: Request, came: object, error: object) -> bytes:
+def _line(request: LineRequest, came: object, error: object) -> bytes:
     """OpenAI's form for a line of OpenAI's, else `output`, the answer itself."""
     line = {
         "id": request.id,

@@ -16,7 +16,7 @@ from gateway.config.document import NAME, Config, JsonObject, KeyConfig
 from gateway.config.key_settings import is_pattern
 from gateway.errors import ConfigError, NotFound, nearest
 from launch.adapters.versions import Refused
-from launch.supervisor.database import KeyRow, Store
+from launch.supervisor.database import KeyRow, StateStore
 
 PREFIX = "sk-lg-"
 RANDOM_BYTES = 32
@@ -56,7 +56,7 @@ class IssuedKeys:
     batches that were left under it, and with the last key gone the gateway doesn't open to everybody.
     """
 
-    def __init__(self, store: Store, config: Callable[[], Config], publish: Callable[[], None]) -> None:
+    def __init__(self, store: StateStore, config: Callable[[], Config], publish: Callable[[], None]) -> None:
         self._store = store
         self._config = config
         self._publish = publish

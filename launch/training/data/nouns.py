@@ -38,15 +38,15 @@ _FUNCTION_WORDS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class NounGroup:
     synset: Synset
     members: tuple[Synset, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    train: list[Group]
-    held_out: list[Group]
+    train: list[NounGroup]
+    held_out: list[NounGroup]
     common: frozenset[str] = field(default=frozenset())
 
 
@@ -112,7 +112,7 @@ def cluster_synsets(net: WordNet, terms: Iterable[str]) -> frozenset[str]:
 
 def naming_split(net: WordNet, reserved: frozenset[str] = frozenset()) -> Split:
     """Nouns with two or more kinds. Held-out nouns are common; no name of theirs is a name in training."""
-    groups: list[Group] = []
+    groups: list[NounGroup] = []
     for synset in net.synsets.values():
         if synset.offset in reserved or not re.fullmatch(r"[a-z]+([ -][a-z]+)?", synset.name):
             continue
@@ -123,7 +123,7 @@ def naming_split(net: WordNet, reserved: frozenset[str] = frozenset()) -> Split:
             if kind.offset not in reserved and not leaks(synset.lemmas, kind.name)
         )
         if len(members) >= 2 and len(definition.split()) >= 3 and not leaks(synset.lemmas, definition):
-            groups.append(Group(synset, members))
+            groups.append(NounGroup(synset, members))
     tested = [
         group for group in groups if is_common_name(net, group) and held_out("naming", group.synset.name)
     ]
@@ -133,12 +133,12 @@ def naming_split(net: WordNet, reserved: frozenset[str] = frozenset()) -> Split:
     return Split(train, tested, common)
 
 
-def is_common_name(net: WordNet, group: Group) -> bool:
+def is_common_name(net: WordNet, group: NounGroup) -> bool:
     synset = group.synset
     return len(group.members) >= 3 and synset.counts[0] > 1 and net.sense_share(synset.name, synset) > 0.5
 
 
-def naming_example(net: WordNet, group: Group, rng: random.Random) -> Example:
+def naming_example(net: WordNet, group: NounGroup, rng: random.Random) -> Example:
     """Two to four members, the better known more often; the definition whole, or cut as `concept` cuts it."""
     synset = group.synset
     ranked = sorted(group.members, key=lambda kind: rng.random() / (1 + commonness(net, kind)))
@@ -175,7 +175,7 @@ def is_common_term(net: WordNet, synset: Synset) -> bool:
 
 def concept_split(net: WordNet, reserved: frozenset[str] = frozenset()) -> Split:
     """Groups of common terms, kinds or kinds of kinds; no held-out group's term is a term in training."""
-    groups: list[Group] = []
+    groups: list[NounGroup] = []
     for synset in net.synsets.values():
         if synset.offset in reserved or len(synset.definition.split()) < 3:
             continue
@@ -190,21 +190,21 @@ def concept_split(net: WordNet, reserved: frozenset[str] = frozenset()) -> Split
             and not leaks((kind.name,), synset.name)
         }
         if 3 <= len(members) <= 60:
-            groups.append(Group(synset, tuple(members.values())))
+            groups.append(NounGroup(synset, tuple(members.values())))
     tested = [group for group in groups if held_out("concept", group.synset.offset)]
     terms = {member.name for group in tested for member in group.members}
-    train: list[Group] = []
+    train: list[NounGroup] = []
     for group in groups:
         members_left = tuple(member for member in group.members if member.name not in terms)
         if not held_out("concept", group.synset.offset) and len(members_left) >= 2:
-            train.append(Group(group.synset, members_left))
+            train.append(NounGroup(group.synset, members_left))
     return Split(train, tested)
 
 
-def concept_example(net: WordNet, groups: Sequence[Group], rng: random.Random) -> Example:
+def concept_example(net: WordNet, groups: Sequence[NounGroup], rng: random.Random) -> Example:
     """Two to four groups of two to four terms; their lexicographer files differ, so they lie far apart."""
     wanted = rng.choice((2, 2, 2, 3, 3, 4))
-    chosen: list[tuple[Group, list[Synset]]] = []
+    chosen: list[tuple[NounGroup, list[Synset]]] = []
     seen_files: set[int] = set()
     seen_names: set[str] = set()
     while len(chosen) < wanted:

@@ -7,7 +7,7 @@ import time
 
 from gateway.config.document import load_config
 from launch.base.locate import resolve_base
-from launch.bench.faults.churn import Plan, churn, learn, write_adapters
+from launch.bench.faults.churn import ChurnPlan, churn, learn, write_adapters
 from launch.engine.http import served_models
 from launch.supervisor.control_client import ControlClient
 from tests.engine.conftest import CONFIG, RealStack
@@ -34,7 +34,7 @@ def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> No
         for task, found in folders.items():
             status, said = control.answer("POST", "/adapters", {"task": task, "source": str(found[0])})
             assert status == 200, said
-        tally, operator = churn(real.url, control, truth, folders, Plan(REQUESTS, 4, PAUSE_S))
+        tally, operator = churn(real.url, control, truth, folders, ChurnPlan(REQUESTS, 4, PAUSE_S))
     finally:
         for task in folders:
             control.answer("DELETE", f"/adapters/{task}")

@@ -10,7 +10,7 @@ import pytest
 from gateway.admission.api_keys import ANYBODY, Keys
 from gateway.admission.bad_keys import BadKeys
 from gateway.config.document import Config, KeyConfig, load_config
-from gateway.errors import ConfigError, RateLimited, Unauthorized
+from gateway.errors import ConfigError, TooManyRequests, Unauthorized
 from tests.support.stack import stack
 
 MODELS = ["base", "acme.naming", "acme.concept", "other.naming"]
@@ -85,7 +85,7 @@ def test_a_good_key_passes_where_bad_ones_flood() -> None:
         with pytest.raises(Unauthorized):
             keys.principal(b"Bearer x", (), peer)
     for bearer, others in ((b"Bearer x", ()), (None, (b"x",))):
-        with pytest.raises(RateLimited) as refused:
+        with pytest.raises(TooManyRequests) as refused:
             keys.principal(bearer, others, peer)
         assert refused.value.retry_after_s == 60
     assert keys.principal(b"Bearer k", (), peer).name == "a"

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.admission.limits import Admission, share
 from gateway.admission.queues import Gate
-from gateway.errors import RateLimited, RequestError, Unavailable
+from gateway.errors import RequestError, TooManyRequests, Unavailable
 from gateway.metrics.counters import Metrics
 from gateway.metrics.shared_memory import Region
 from tests.fakes.fake_engine import Answer
@@ -50,7 +50,7 @@ async def test_full_queue_of_a_task_is_429_and_of_the_gateway_503(tmp_path: Path
     await limits.enter("base")
     waiting = [asyncio.ensure_future(limits.enter(task)) for task in ("base", "naming")]
     await settled()
-    with pytest.raises(RateLimited) as task_full:
+    with pytest.raises(TooManyRequests) as task_full:
         await limits.enter("base")
     with pytest.raises(Unavailable) as gateway_full:
         await limits.enter("concept")

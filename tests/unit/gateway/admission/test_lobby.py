@@ -14,7 +14,7 @@ import pytest
 
 from gateway.admission.limits import Admission
 from gateway.admission.lobby import Lobby, Seat
-from gateway.errors import RateLimited, Unavailable
+from gateway.errors import TooManyRequests, Unavailable
 from tests.fakes.fake_engine import Answer
 from tests.fakes.virtual_time import run_virtual
 from tests.support.stack import TASKS, Stack, config_of, eventually, stack
@@ -157,7 +157,7 @@ async def test_who_leaves_the_lobby_leaves_nothing(tmp_path: Path) -> None:
         leaving = [asyncio.create_task(enter(lobby, "naming", "naming")) for _ in range(4)]
         await turns()
         assert bounds.waiting == 4
-        with pytest.raises(RateLimited, match="'concept-naming' has 4 waiting"):
+        with pytest.raises(TooManyRequests, match="'concept-naming' has 4 waiting"):
             await enter(lobby, "naming")
         leaving[3].cancel()
         await turns()

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.admission.suspects import FORGET_S, MOST, RESTS_S, TOLD_WITHIN_S, Record, Suspects, kept, merged
+from gateway.admission.suspects import (
+    FORGET_S,
+    MOST,
+    RESTS_S,
+    TOLD_WITHIN_S,
+    SuspectRecord,
+    Suspects,
+    kept,
+    merged,
+)
 from gateway.config.snapshot import Blame
 
 KILLER, INNOCENT = "aaaa", "bbbb"
@@ -59,7 +68,7 @@ def test_one_death_counts_once_however_many_equal_requests_there_were_and_howeve
 def test_what_falls_after_its_engines_death_was_told_is_a_suspect_too() -> None:
     suspects = Suspects()
     suspects.died("one", "request", 0)
-    assert suspects.fell("one", KILLER, 1, answered=False) == {KILLER: Record(("one",), 1)}
+    assert suspects.fell("one", KILLER, 1, answered=False) == {KILLER: SuspectRecord(("one",), 1)}
 
 
 @pytest.mark.parametrize("blame", ["nobody", "memory"])
@@ -103,11 +112,14 @@ def test_all_is_forgotten_after_an_hour_and_the_number_is_bounded() -> None:
     assert suspects.verdict(KILLER, FORGET_S + 1) == "free"
     suspects.forget(FORGET_S + 1)
     assert not suspects.watchful
-    many = {f"{number}": Record(("one",), number / MOST) for number in range(MOST + 5)}
+    many = {f"{number}": SuspectRecord(("one",), number / MOST) for number in range(MOST + 5)}
     assert set(many) - set(kept(many, 2)) == {f"{number}" for number in range(5)}
 
 
 def test_what_two_workers_know_of_one_death_is_one_death() -> None:
-    one, other = {KILLER: Record(("one",), 1)}, {KILLER: Record(("one",), 2), INNOCENT: Record((), 2)}
-    assert merged(one, other) == {KILLER: Record(("one",), 2), INNOCENT: Record((), 2)}
-    assert merged(one, {KILLER: Record(("two",), 3)})[KILLER].condemned
+    one, other = (
+        {KILLER: SuspectRecord(("one",), 1)},
+        {KILLER: SuspectRecord(("one",), 2), INNOCENT: SuspectRecord((), 2)},
+    )
+    assert merged(one, other) == {KILLER: SuspectRecord(("one",), 2), INNOCENT: SuspectRecord((), 2)}
+    assert merged(one, {KILLER: SuspectRecord(("two",), 3)})[KILLER].condemned

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.batches.concurrency import Places
+from gateway.batches.concurrency import Concurrency
 from tests.fakes.virtual_time import run_virtual
 from tests.support.waiting import turns
 
 
 def test_places_are_bounded_and_given_on() -> None:
     async def work() -> None:
-        places = Places(2)
+        places = Concurrency(2)
         async with places.turn("a"):
             await places.take("a")
             await places.take("a")
@@ -26,7 +26,7 @@ def test_places_are_bounded_and_given_on() -> None:
 
 def test_two_keys_share_the_places_and_one_alone_has_all() -> None:
     async def work() -> None:
-        places = Places(4)
+        places = Concurrency(4)
         async with places.turn("a"), places.turn("b"):
             taken = [asyncio.create_task(places.take("a")) for _ in range(4)]
             await turns()
@@ -42,7 +42,7 @@ def test_two_keys_share_the_places_and_one_alone_has_all() -> None:
 
 def test_one_keys_batches_come_one_after_another() -> None:
     async def work() -> None:
-        places, order = Places(4), []
+        places, order = Concurrency(4), []
 
         async def batch(name: str) -> None:
             async with places.turn("a"):
@@ -58,7 +58,7 @@ def test_one_keys_batches_come_one_after_another() -> None:
 
 def test_wait_that_is_given_up_takes_no_place() -> None:
     async def work() -> None:
-        places = Places(1)
+        places = Concurrency(1)
         async with places.turn("a"):
             await places.take("a")
             leaving = asyncio.create_task(places.take("a"))

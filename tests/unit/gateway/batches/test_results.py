@@ -11,12 +11,12 @@ import pytest
 
 from gateway.batches.in_process import Answered
 from gateway.batches.records import Counts
-from gateway.batches.results import Result, Results, answered, not_asked
+from gateway.batches.results import LineResult, Results, answered, not_asked
 
 USAGE = b'{"usage": {"prompt_tokens": 3, "completion_tokens": 4}}'
 
 
-def good(number: int, body: bytes = USAGE) -> Result:
+def good(number: int, body: bytes = USAGE) -> LineResult:
     return answered("batch_x", number, f"r{number}", Answered(200, body, f"q{number}"))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.batches.database import Store
 from gateway.batches.records import FileRecord
-from gateway.batches.storage import Library
+from gateway.batches.storage import BatchStorage
 from gateway.errors import NotFound, Unavailable
 from tests.support.stack import config_of
 
@@ -18,7 +18,7 @@ FILE = FileRecord("file-1", "a", "batch", "x", 1, 0, 100)
 
 
 def test_nothing_is_made_before_it_is_asked_and_it_opens_again(tmp_path: Path) -> None:
-    library = Library(config_of(tmp_path), clock=lambda: 5.9)
+    library = BatchStorage(config_of(tmp_path), clock=lambda: 5.9)
     assert not library.folder.root.exists()
     assert library.now == 5
 
@@ -32,7 +32,7 @@ def test_nothing_is_made_before_it_is_asked_and_it_opens_again(tmp_path: Path) -
 
 
 def test_anothers_file_is_not_found_and_the_parameter_is_named(tmp_path: Path) -> None:
-    library = Library(config_of(tmp_path), clock=lambda: 5)
+    library = BatchStorage(config_of(tmp_path), clock=lambda: 5)
 
     async def work() -> None:
         await library.ask(lambda store: store.add_file(FILE, 10))
@@ -45,7 +45,7 @@ def test_anothers_file_is_not_found_and_the_parameter_is_named(tmp_path: Path) -
 
 
 def test_fault_of_the_store_is_a_503(tmp_path: Path) -> None:
-    library = Library(config_of(tmp_path))
+    library = BatchStorage(config_of(tmp_path))
 
     def broken(store: Store) -> None:
         raise sqlite3.DatabaseError("malformed")

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any, cast
 
-from gateway.batches.results import Result
+from gateway.batches.results import LineResult
 from gateway.batches.writer import Writer
 from tests.support.waiting import eventually
 
@@ -21,7 +21,7 @@ class Disk:
         self.go_on.set()
         self.failures = failures
 
-    def add(self, results: Iterable[Result]) -> None:
+    def add(self, results: Iterable[LineResult]) -> None:
         self.go_on.wait(10)
         if self.failures:
             self.failures -= 1
@@ -29,8 +29,8 @@ class Disk:
         self.calls.append([one.number for one in results])
 
 
-def result(number: int) -> Result:
-    return Result(number, True, True, b"x\n")
+def result(number: int) -> LineResult:
+    return LineResult(number, True, True, b"x\n")
 
 
 def test_what_comes_while_others_are_written_goes_in_one_call() -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from gateway.batches.attempts import MOST_ATTEMPTS
-from gateway.batches.results import Result
+from gateway.batches.results import LineResult
 from gateway.batches.writer import Writer
 from gateway.relay.fallback.provider import Provider
 from tests.fakes.fake_engine import Answer
@@ -518,7 +518,7 @@ def test_fault_of_ours_breaks_off_the_job_and_loses_nothing(
         monkeypatch.setattr("gateway.batches.runner.AFTER_FAULT_S", 0.0)
         put, faults = Writer.put, [RuntimeError("no good")]
 
-        async def failing(self: Writer, result: Result) -> None:
+        async def failing(self: Writer, result: LineResult) -> None:
             if faults:
                 raise faults.pop()
             await put(self, result)

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from gateway.http.event_stream import MAX_HELD_BYTES, EventStream, Usage, data_in, usage_of
+from gateway.http.event_stream import MAX_HELD_BYTES, EventStream, TokenUsage, data_in, usage_of
 
 DONE = b"data: [DONE]\n\n"
 TRAPS = [
@@ -58,7 +58,7 @@ def test_any_cut_gives_the_same(stream: bytes, withhold: bool) -> None:
     for pieces in cuts:
         events = EventStream(withhold)
         assert passed(events, pieces) == expected
-        assert events.usage == Usage(7, 3)
+        assert events.usage == TokenUsage(7, 3)
         counts.add(events.events)
     assert counts == {stream.count(end) - withhold}
 
@@ -107,7 +107,7 @@ def test_event_larger_than_the_bound_goes_on_unread() -> None:
             held += len(piece) - len(out[-1])
             most = max(most, held)
         assert b"".join([*out, events.rest()]) == stream.replace(usage(), b"")
-        assert events.usage == Usage(7, 3)
+        assert events.usage == TokenUsage(7, 3)
         assert most <= MAX_HELD_BYTES + len(usage())
 
 
@@ -119,7 +119,7 @@ def test_usage_in_every_event_is_not_the_end() -> None:
         events = EventStream(withhold)
         whole = passed(events, cut(stream, 1))
         assert whole == (stream.replace(usage(), b"") if withhold else stream)
-        assert events.usage == Usage(7, 3)
+        assert events.usage == TokenUsage(7, 3)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_event_that_is_no_usage_goes_on(odd: bytes) -> None:
 def test_usage_without_completion_tokens_is_read() -> None:
     events = EventStream(True)
     assert passed(events, [usage(None)]) == b""
-    assert events.usage == Usage(7, None)
+    assert events.usage == TokenUsage(7, None)
 
 
 @pytest.mark.parametrize("answer", [b"", b"{", b"[]", b"{}", b'{"usage":3}', b'{"usage":{},"x":"\xff"'])
@@ -153,4 +153,4 @@ def test_answer_without_usage_has_none(answer: bytes) -> None:
 
 def test_whole_answers_usage_is_read() -> None:
     answer = b'{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":5,"completion_tokens":2}}'
-    assert usage_of(answer) == Usage(5, 2)
+    assert usage_of(answer) == TokenUsage(5, 2)

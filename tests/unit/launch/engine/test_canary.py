@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import ConfigError, EngineFailure
 from launch.engine.canary import Subject, measure_base, prove_adapter, prove_mixed
-from launch.engine.scoring import Kept, Score
+from launch.engine.scoring import ProofScores, Score
 
 POSITIONS = 64
 
@@ -69,7 +69,7 @@ def engine_of(adapter: Score, odd: float = 0.0, *, steady: bool = False, seed: i
     return Engine({("base", ""): BASE, ("naming@1", ""): adapter}, odd, steady=steady, seed=seed)
 
 
-def prove(engine: Engine, known: Kept | None = None) -> Kept:
+def prove(engine: Engine, known: ProofScores | None = None) -> ProofScores:
     return prove_adapter(engine, "base", SUBJECT, measure_base(engine, "base"), known)
 
 
@@ -124,14 +124,14 @@ def test_no_more_is_asked_than_the_answer_takes() -> None:
 def test_other_weights_under_the_id_are_found() -> None:
     for other in (weights(20), weights(21, WEAK, 1e-5)):
         with pytest.raises(EngineFailure, match="does not answer as it did"):
-            prove(engine_of(WEAK), Kept(other, BASE, 0.0))
+            prove(engine_of(WEAK), ProofScores(other, BASE, 0.0))
 
 
 def test_machine_that_rounds_otherwise_is_no_other_adapter() -> None:
     moved_base, moved = weights(30, BASE, FLOOR), weights(31, NAMING, 1.5 * FLOOR)
-    assert prove(engine_of(NAMING), Kept(moved, moved_base, 0.0)).own == NAMING
+    assert prove(engine_of(NAMING), ProofScores(moved, moved_base, 0.0)).own == NAMING
     with pytest.raises(EngineFailure, match="does not answer as it did"):
-        prove(engine_of(NAMING), Kept(weights(32), moved_base, 0.0))
+        prove(engine_of(NAMING), ProofScores(weights(32), moved_base, 0.0))
 
 
 def test_odd_first_answers_after_a_restart_do_not_cost_a_served_task() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from gateway.errors import EngineFailure
-from launch.engine.scoring import Kept, Score, distance, read_score
+from launch.engine.scoring import ProofScores, Score, distance, read_score
 
 WRITTEN = {"token_logprobs": [-0.5, -1.0]}
 PROMPT = [None, {"17": {"logprob": -2.0, "rank": 3}}, {"9": {"logprob": -4.5, "rank": 1}}]
@@ -55,10 +55,10 @@ def test_distance_is_the_root_of_the_mean_square() -> None:
 
 
 def test_what_is_kept_comes_back_to_the_digit() -> None:
-    kept = Kept(Score((-1 / 3,), (-0.1,)), Score((-2.0,), ()), 0.25)
-    assert Kept.from_json(kept.to_json()) == kept
+    kept = ProofScores(Score((-1 / 3,), (-0.1,)), Score((-2.0,), ()), 0.25)
+    assert ProofScores.from_json(kept.to_json()) == kept
     assert len(kept.fingerprint) == 12
 
 
 def test_answers_that_an_earlier_release_kept_are_unknown() -> None:
-    assert Kept.from_json('{"tokens": [" a"], "logprobs": [-0.5]}') is None
+    assert ProofScores.from_json('{"tokens": [" a"], "logprobs": [-0.5]}') is None

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import ConfigError
 from launch.adapters.versions import Version, Wanted
-from launch.supervisor.database import FILE, MIGRATIONS, Store
+from launch.supervisor.database import FILE, MIGRATIONS, StateStore
 
 NAMING = Wanted(
     "naming",
@@ -22,13 +22,13 @@ NAMING = Wanted(
 )
 
 
-def reopened(folder: Path, store: Store) -> Store:
+def reopened(folder: Path, store: StateStore) -> StateStore:
     store.close()
-    return Store(folder)
+    return StateStore(folder)
 
 
 def test_task_comes_back_as_it_was(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = StateStore(tmp_path)
     store.keep(NAMING)
     store.keep_removed("concept", 8.0)
     changes = reopened(tmp_path, store).changes()
@@ -37,14 +37,14 @@ def test_task_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_later_state_replaces_the_earlier(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = StateStore(tmp_path)
     store.keep(NAMING)
     store.keep(Wanted("naming", NAMING.versions[:1], changed_at=9.0))
     assert [v.id for v in store.changes().tasks["naming"].versions] == ["naming@1"]
 
 
 def test_forgotten_task_leaves_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = StateStore(tmp_path)
     store.keep(NAMING)
     store.forget("naming")
     assert not store.changes().tasks
@@ -53,7 +53,7 @@ def test_forgotten_task_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_change_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = StateStore(tmp_path)
     store.keep(NAMING)
     twice = (NAMING.versions[0], NAMING.versions[0])
     with pytest.raises(sqlite3.IntegrityError):
@@ -62,14 +62,14 @@ def test_change_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
 
 
 def test_fingerprints_belong_to_a_build(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = StateStore(tmp_path)
     store.keep_fingerprint("naming@1", "cpu", "one")
     assert store.fingerprint("naming@1", "cpu") == "one"
     assert store.fingerprint("naming@1", "gpu") is None
 
 
 def test_lives_are_counted_over_restarts(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = StateStore(tmp_path)
     first = store.next_life()
     assert reopened(tmp_path, store).next_life() == first + 1
 
@@ -79,24 +79,24 @@ def test_older_form_is_brought_up(tmp_path: Path) -> None:
         db.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
         db.execute("INSERT INTO task VALUES ('naming', 1, NULL, NULL, 0.0, '{}', 3.0)")
     db.close()
-    store = Store(tmp_path)
+    store = StateStore(tmp_path)
     assert store.changes().removed == {"naming": 3.0}
     assert store.next_life() == 1
 
 
 def test_newer_form_and_damage_are_refused_by_name(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = StateStore(tmp_path)
     store._db.execute("PRAGMA user_version = 99")
     store.close()
     with pytest.raises(ConfigError, match="newer lora-gateway"):
-        Store(tmp_path)
+        StateStore(tmp_path)
     (tmp_path / FILE).write_bytes(b"no database at all, but long enough to be looked at" * 40)
     for beside in tmp_path.glob(f"{FILE}-*"):
         beside.unlink()
     with pytest.raises(ConfigError, match="move it away"):
-        Store(tmp_path)
+        StateStore(tmp_path)
 
 
 def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
-    Store(tmp_path)
+    StateStore(tmp_path)
     assert (tmp_path / FILE).stat().st_mode & 0o077 == 0

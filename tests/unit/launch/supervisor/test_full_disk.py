@@ -20,7 +20,7 @@ from launch.engine import process
 from launch.machine import orphans
 from launch.machine.child import Child
 from launch.supervisor import publisher
-from launch.supervisor.database import Store
+from launch.supervisor.database import StateStore
 from launch.supervisor.publisher import Publisher
 from tests.fakes.plant import Plant, PlantOptions
 from tests.support.stack import eventually
@@ -93,10 +93,10 @@ def test_engine_whose_pid_cannot_be_noted_is_looked_after(
 def test_adapter_whose_proof_cannot_be_kept_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep = Store.keep_fingerprint
+    keep = StateStore.keep_fingerprint
     is_full = True
 
-    def refusing(self: Store, adapter_id: str, base: str, canary: str) -> None:
+    def refusing(self: StateStore, adapter_id: str, base: str, canary: str) -> None:
         if is_full:
             raise Unavailable("no room", code="state_not_kept")
         keep(self, adapter_id, base, canary)
@@ -113,12 +113,12 @@ def test_adapter_whose_proof_cannot_be_kept_is_served(
         is_full = False
         await made.until(lambda: store.fingerprint(naming.id, "test") is not None)
 
-    monkeypatch.setattr(Store, "keep_fingerprint", refusing)
+    monkeypatch.setattr(StateStore, "keep_fingerprint", refusing)
     run(tmp_path, work, PlantOptions())
 
 
 def test_change_that_finds_no_room_is_refused_whole_and_the_next_is_kept(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = StateStore(tmp_path)
     pages = store._db.execute("PRAGMA page_count").fetchone()[0]
     store._db.execute(f"PRAGMA max_page_count = {pages}")
     large = Wanted("naming", settings={"system": "x" * 1_000_000}, changed_at=1.0)

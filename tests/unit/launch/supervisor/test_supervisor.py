@@ -15,8 +15,8 @@ import pytest
 
 from gateway.config.snapshot import decode_snapshot
 from launch.engine import managed
-from launch.engine.scoring import Kept
-from launch.supervisor.database import Store
+from launch.engine.scoring import ProofScores
+from launch.supervisor.database import StateStore
 from tests.fakes.plant import BUILD, Plant, PlantOptions, adapter_folder, free_port, plant
 from tests.support.waiting import calls
 
@@ -52,16 +52,16 @@ def test_answers_that_an_earlier_release_kept_are_measured_anew(tmp_path: Path) 
         proven.append(made.engine.loaded[0])
 
     def kept() -> str:
-        with closing(Store(tmp_path / "state")) as store:
+        with closing(StateStore(tmp_path / "state")) as store:
             return store.fingerprint(proven[0], BUILD) or ""
 
     proven: list[str] = []
     run(tmp_path, prove)
-    with closing(Store(tmp_path / "state")) as store:
+    with closing(StateStore(tmp_path / "state")) as store:
         store.keep_fingerprint(proven[0], BUILD, '{"tokens": [" a"], "logprobs": [-9.5]}')
     run(tmp_path, prove)
     assert proven[0] == proven[1]
-    assert Kept.from_json(kept()) is not None
+    assert ProofScores.from_json(kept()) is not None
 
 
 def test_state_file_and_socket_are_the_owners_alone(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from gateway.config.document import FallbackConfig
 from gateway.dialects.tokens import TOKENIZE
-from gateway.errors import EngineError, GatewayTimeout, InvalidRequest, RateLimited, Unavailable
+from gateway.errors import EngineError, GatewayTimeout, InvalidRequest, TooManyRequests, Unavailable
 from gateway.relay.fallback.policy import Unable, question, reason_of
 from gateway.relay.fallback.provider import Provider
 from tests.fakes.fake_engine import Answer, FakeEngine
@@ -305,7 +305,7 @@ async def test_a_key_that_is_not_set_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (RateLimited("x"), "overload"),
+        (TooManyRequests("x"), "overload"),
         (Unavailable("x", code="overloaded"), "overload"),
         (Unavailable("x"), "cold"),
         (Unavailable("x", code="engine_not_running"), "failed"),

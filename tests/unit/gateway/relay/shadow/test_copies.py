@@ -13,7 +13,7 @@ import pytest
 from gateway.admission.limits import Admission
 from gateway.config.snapshot import ShadowStatus
 from gateway.relay.shadow.copies import MOST_COPIES
-from gateway.relay.shadow.journal import Record
+from gateway.relay.shadow.journal import ShadowRecord
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import Stack, config_of, eventually, stack
 
@@ -66,10 +66,10 @@ def to(made: Stack, model: str) -> list[dict[str, object]]:
     return [request.json for request in made.engine.completions if request.json["model"] == model]
 
 
-async def records(folder: Path, number: int = 1) -> list[Record]:
+async def records(folder: Path, number: int = 1) -> list[ShadowRecord]:
     path = folder / "shadow" / "naming.jsonl"
     await eventually(lambda: path.exists() and len(path.read_bytes().splitlines()) == number)
-    return [msgspec.json.decode(line, type=Record) for line in path.read_bytes().splitlines()]
+    return [msgspec.json.decode(line, type=ShadowRecord) for line in path.read_bytes().splitlines()]
 
 
 @pytest.mark.usefixtures("both_ways")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.relay.shadow.journal import Journal, Record
+from gateway.relay.shadow.journal import Journal, ShadowRecord
 
 
-def record(number: int) -> Record:
-    return Record(float(number), "naming", "naming@1", "naming@2", "same", f"r{number}")
+def record(number: int) -> ShadowRecord:
+    return ShadowRecord(float(number), "naming", "naming@1", "naming@2", "same", f"r{number}")
 
 
 def test_records_take_two_files_of_a_bounded_size(tmp_path: Path) -> None:
@@ -28,6 +28,6 @@ def test_records_take_two_files_of_a_bounded_size(tmp_path: Path) -> None:
         assert (folder / name).stat().st_mode & 0o077 == 0
         lines += (folder / name).read_bytes().splitlines()
     assert b'request"' not in lines[-1]
-    assert msgspec.json.decode(lines[-1], type=Record) == record(99)
+    assert msgspec.json.decode(lines[-1], type=ShadowRecord) == record(99)
     numbers = [int(json.loads(line)["at"]) for line in lines]
     assert numbers == list(range(numbers[0], 100))

@@ -22,7 +22,7 @@ from launch.base.shape.kv_layout import Storing, lay_out
 from launch.base.shape.model_shape import ModelShape, shape_of
 from launch.base.shape.skeleton import Skeleton
 from launch.bench.cli import build_bench_app
-from launch.bench.results.bases import Truth, plan_base, verdict
+from launch.bench.results.bases import BaseFacts, plan_base, verdict
 from launch.planning.device_memory import DeviceMemory, named_card
 from launch.planning.findings import errors
 from launch.planning.inputs import Asked
@@ -196,4 +196,4 @@ def test_bench_prints_what_is_planned_beside_what_is_true(
     result = CliRunner().invoke(build_bench_app(), ["bases", str(tmp_path), "--truth", str(truth)])
     assert result.exit_code == 1
     assert "1 refused" in result.output
-    assert verdict(plan_base(tmp_path / "gpt2.json"), Truth(100_000_000)) == "off by more"
+    assert verdict(plan_base(tmp_path / "gpt2.json"), BaseFacts(100_000_000)) == "off by more"

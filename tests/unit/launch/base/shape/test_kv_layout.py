@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from launch.base.shape.kv_layers import LayerCache
-from launch.base.shape.kv_layout import Group, Storing, lay_out
+from launch.base.shape.kv_layout import KvCacheGroup, Storing, lay_out
 
 PLAIN = Storing(dtype_bytes=2, kv_dtype="auto", block_size=16, batched_tokens=64)
 FULL = LayerCache("full", 4, 16, 2)
@@ -20,7 +20,7 @@ def test_layers_of_one_kind_share_one_table() -> None:
 
 
 def test_layer_with_a_window_takes_no_more_than_the_window_and_what_is_in_flight() -> None:
-    group = Group(16, window=32)
+    group = KvCacheGroup(16, window=32)
     assert group.blocks(10_000, 64) == group.blocks(20_000, 64) == 7  # (31 + 64) / 16, and one more
     assert group.blocks(16, 64) == 2
     assert lay_out([WINDOW], replace(PLAIN, whole_context=True)).request_blocks(1600) == 100
@@ -28,7 +28,7 @@ def test_layer_with_a_window_takes_no_more_than_the_window_and_what_is_in_flight
 
 def test_layers_of_two_kinds_draw_on_one_pool() -> None:
     layout = lay_out([FULL, WINDOW], PLAIN)
-    assert layout.groups == (Group(16), Group(16, window=32))
+    assert layout.groups == (KvCacheGroup(16), KvCacheGroup(16, window=32))
     assert layout.block_bytes == 16 * 4 * 16 * 2
     assert layout.request_blocks(1600) == 100 + 7
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from launch.bench.engine.rounds import (
+    ArmRun,
     Comparison,
-    Run,
     arms_of,
     by_arm,
     comparisons,
@@ -37,7 +37,7 @@ def test_every_other_round_runs_backwards() -> None:
 
 def test_ratios_are_formed_within_a_round() -> None:
     speeds = [(0, "gateway", 9.0), (0, "direct", 10.0), (1, "direct", 100.0), (1, "gateway", 98.0)]
-    runs = [Run(n, 0, arm, {"output_tokens_per_s": speed}) for n, arm, speed in speeds]
+    runs = [ArmRun(n, 0, arm, {"output_tokens_per_s": speed}) for n, arm, speed in speeds]
     found = ratios(runs, [Comparison("r", "gateway", "direct")])["r"]
     assert (found.lowest, found.highest) == (0.9, 0.98)
     assert by_arm(runs)["direct"]["output_tokens_per_s"].median == 55.0

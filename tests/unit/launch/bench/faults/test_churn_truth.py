@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launch.bench.faults.churn_truth import PROMPTS, Truth, learn_answers
+from launch.bench.faults.churn_truth import PROMPTS, ExpectedAnswers, learn_answers
 from launch.engine.scoring import Score
 
 ROUNDING = 0.1
@@ -17,7 +17,7 @@ def moved(score: Score, by: float) -> Score:
     return Score((), tuple(value + by for value in score.written))
 
 
-TRUTH = Truth(
+TRUTH = ExpectedAnswers(
     {"base": answers(-1.0), "red@1": answers(-3.0), "red@2": answers(-3.2)},
     "base",
     dict.fromkeys(MODELS, ROUNDING),
@@ -40,7 +40,9 @@ def test_answers_of_others_are_found_though_they_round_otherwise() -> None:
 
 def test_models_that_rounding_could_confuse_are_not_told_apart() -> None:
     assert TRUTH.apart() == (2 / 3, 0)
-    alike = Truth({"red@1": answers(-3.0), "red@2": answers(-3.2)}, "base", dict.fromkeys(MODELS, ROUNDING))
+    alike = ExpectedAnswers(
+        {"red@1": answers(-3.0), "red@2": answers(-3.2)}, "base", dict.fromkeys(MODELS, ROUNDING)
+    )
     assert alike.judge("red@1", 0, alike.alone["red@2"][0]).what == "untold"
 
 

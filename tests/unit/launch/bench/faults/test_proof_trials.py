@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from launch.bench.faults.proof_trials import Errors, Loaded, Trials, scaled
 from launch.engine.canary import measure_base
-from launch.engine.scoring import Kept, Score
+from launch.engine.scoring import ProofScores, Score
 
 BASE, ONE, OTHER = (Score((-first, -2.0), (-first,)) for first in (1.0, 2.0, 3.0))
-KNOWN = {"weak-a": Kept(ONE, BASE, 0.0), "weak-b": Kept(OTHER, BASE, 0.0)}
+KNOWN = {"weak-a": ProofScores(ONE, BASE, 0.0), "weak-b": ProofScores(OTHER, BASE, 0.0)}
 SOUND = {"base": BASE, "weak-a": ONE, "weak-b": OTHER, "untrained-a": BASE}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from launch.bench.engine.config import HOST, KEY
 from launch.bench.faults.recovery import alive, running_up, wait_until_ready
-from launch.bench.faults.recovery_kills import Load, Patient, program_under
+from launch.bench.faults.recovery_kills import Patient, SteadyLoad, program_under
 from tests.fakes.fake_stack import fake_config
 
 LIMIT_S = 60.0
@@ -17,7 +17,7 @@ def test_killed_programs_come_back_and_the_others_go_on(tmp_path: Path) -> None:
     config = fake_config(tmp_path)
     url = f"http://{HOST}:{config.gateway.port}"
     with running_up(config, tmp_path) as up:
-        with Load(url, KEY, "naming", clients=2) as load:
+        with SteadyLoad(url, KEY, "naming", clients=2) as load:
             patient = Patient(up.pid, config.state_dir, load, lambda: alive(up))
             wait_until_ready(patient, load, up, LIMIT_S)
             gateway = patient.kill("gateway", LIMIT_S)

@@ -9,7 +9,14 @@ import pytest
 
 from gateway.errors import EngineFailure
 from launch.bench.faults.recovery import line_of, summary
-from launch.bench.faults.recovery_kills import Recovery, Request, Victim, is_alive, longest_gap, started_at
+from launch.bench.faults.recovery_kills import (
+    Recovery,
+    TimedRequest,
+    Victim,
+    is_alive,
+    longest_gap,
+    started_at,
+)
 
 
 def recovery(victim: Victim, outage_s: float, gone_s: float | None = None) -> Recovery:
@@ -18,8 +25,8 @@ def recovery(victim: Victim, outage_s: float, gone_s: float | None = None) -> Re
 
 def test_outage_is_the_longest_time_without_a_good_answer_that_ends_after_the_kill() -> None:
     good = [1.0, 4.0, 5.0, 7.5, 8.0]  # the longest of all is over before the kill
-    requests = [Request(at - 0.1, at, 200) for at in good]
-    requests += [Request(5.5, 6.0, 502), Request(5.6, 6.1, 0)]
+    requests = [TimedRequest(at - 0.1, at, 200) for at in good]
+    requests += [TimedRequest(5.5, 6.0, 502), TimedRequest(5.6, 6.1, 0)]
     assert longest_gap(requests, 5.2) == (5.0, 7.5)
     with pytest.raises(EngineFailure):
         longest_gap(requests, 9.0)

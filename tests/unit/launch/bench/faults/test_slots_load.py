@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import EngineFailure
-from launch.bench.faults.slots_load import LAWS, Answer, Clients, SlotsLoad, figures_of, jain, own, zipf
+from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad, figures_of, jain, own, zipf
 
 LOAD = SlotsLoad(clients=3, window_s=0.2, least_tokens=2, most_tokens=3)
 
@@ -61,7 +61,7 @@ def server() -> Iterator[Server]:
 
 
 def test_every_request_of_the_loop_is_answered_and_timed(server: Server) -> None:
-    answers = Clients(server.url, "key", ["a", "b"], own(2)).run(LOAD, "1", "direct")
+    answers = SlotClients(server.url, "key", ["a", "b"], own(2)).run(LOAD, "1", "direct")
     assert len(answers) == len(server.asked) >= LOAD.clients
     assert all(0 <= answer.began_s <= answer.first_s <= answer.ended_s for answer in answers)
     assert {answer.model for answer in answers} == {"a", "b"}
@@ -70,7 +70,7 @@ def test_every_request_of_the_loop_is_answered_and_timed(server: Server) -> None
 def test_same_seed_draws_the_same_with_another_salt(server: Server) -> None:
     load = SlotsLoad(clients=1, window_s=0.1, least_tokens=2, most_tokens=9)
     for salt in ("direct", "gateway"):
-        Clients(server.url, "key", ["a", "b", "c"], zipf(3)).run(load, "7", salt)
+        SlotClients(server.url, "key", ["a", "b", "c"], zipf(3)).run(load, "7", salt)
     first, second = ([b for b in server.asked if b["cache_salt"] == salt] for salt in ("direct", "gateway"))
     pairs = list(zip(first, second, strict=False))
     assert pairs
@@ -83,7 +83,7 @@ def test_same_seed_draws_the_same_with_another_salt(server: Server) -> None:
 @pytest.mark.parametrize(("model", "said"), [("half", "without its end"), ("busy", "busy: 429")])
 def test_answer_that_is_not_whole_ends_the_visit(server: Server, model: str, said: str) -> None:
     with pytest.raises(EngineFailure, match=said):
-        Clients(server.url, "key", [model], own(1)).run(LOAD, "1", "direct")
+        SlotClients(server.url, "key", [model], own(1)).run(LOAD, "1", "direct")
 
 
 def test_laws() -> None:

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from launch.bench.overhead import payload
-from launch.bench.overhead.mock_engine import Connection, Engine
+from launch.bench.overhead.mock_engine import Connection, MockEngine
 from launch.bench.overhead.stream_load import connect, request_bytes, run
 
 
 async def _with_mock(pace: bytes) -> tuple[dict[str, object], int, bytes]:
-    engine = Engine(tasks=3)
+    engine = MockEngine(tasks=3)
     engine.set_pace(pace)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(engine), "127.0.0.1", 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launch.bench.overhead.overhead import Plan, StreamCell, order
+from launch.bench.overhead.overhead import OverheadPlan, StreamCell, order
 
 
 def test_every_round_visits_every_proxy_once_in_an_order_of_its_own() -> None:
@@ -17,7 +17,7 @@ def test_every_round_visits_every_proxy_once_in_an_order_of_its_own() -> None:
 
 
 def test_a_quick_plan_does_everything_once() -> None:
-    plan = Plan.quick()
+    plan = OverheadPlan.quick()
     assert plan.rounds == 1
     assert {cell.name for cell in plan.streams} == {"stream-32", "stream-128", "flood-128"}
     assert StreamCell(32, 20.0).spread_s == pytest.approx(1.33)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from launch.bench.pipeline.by_hand import Timing
-from launch.bench.pipeline.report import Run as PipelineRun
+from launch.bench.pipeline.report import PipelineRun, rounds_of, summary
 from launch.bench.pipeline.report import figures_of as pipeline_figures
-from launch.bench.pipeline.report import rounds_of, summary
 
 
 def test_the_lower_bound_is_of_the_same_round() -> None:

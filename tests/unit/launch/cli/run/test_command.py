@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from launch.cli.run.input_lines import Request
+from launch.cli.run.input_lines import LineRequest
 from launch.cli.run.requests import Gateway
-from launch.cli.run.results import Outcome
+from launch.cli.run.results import LineOutcome
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import Stack, stack
 
@@ -28,8 +28,8 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 
 async def asked(
-    handler: Handler, requests: list[Request], attempts: int = 5
-) -> tuple[list[Outcome], list[float]]:
+    handler: Handler, requests: list[LineRequest], attempts: int = 5
+) -> tuple[list[LineOutcome], list[float]]:
     """What came of them, and the pauses that were made."""
     pauses: list[float] = []
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.config.document import Config, JsonObject
 from gateway.errors import ConfigError, NotFound, Unavailable
 from launch.adapters.versions import Refused
-from launch.supervisor.database import FILE, Store
+from launch.supervisor.database import FILE, StateStore
 from launch.supervisor.tenancy.issued_keys import IssuedKeys, digest_of
 
 CONFIG = Config.model_validate(
@@ -26,7 +26,7 @@ CONFIG = Config.model_validate(
 
 class Made:
     def __init__(self, folder: Path) -> None:
-        self.store = Store(folder)
+        self.store = StateStore(folder)
         self.published = 0
         self.keys = IssuedKeys(self.store, lambda: CONFIG, self.publish)
 
