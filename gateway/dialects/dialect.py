@@ -13,6 +13,7 @@ import msgspec
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
 from gateway.dialects.chat.conversion import Conversion
+from gateway.dialects.chat.request_parts import CannotAsk
 from gateway.dialects.engine_errors import refusal_of
 from gateway.dialects.harmless import ignore
 from gateway.dialects.kinds import COUNTED_MEMBERS, ELSEWHERE, HARMLESS, STEERING
@@ -26,7 +27,6 @@ from gateway.dialects.parameters import (
 )
 from gateway.dialects.prompt_faults import Form, fault_in
 from gateway.dialects.request_body import Fields, says_system, text_field
-from gateway.dialects.request_parts import CannotAsk
 from gateway.dialects.spelling import misspelt
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments

@@ -15,9 +15,9 @@ from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.lobby import Lobby, Seat
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
+from gateway.dialects.chat.request_parts import CannotAsk
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Fields
-from gateway.dialects.request_parts import CannotAsk
 from gateway.endpoints.asgi import send_json
 from gateway.errors import NOT_JSON, InvalidRequest, PayloadTooLarge, RequestError, Unavailable
 from gateway.metrics.counters import Metrics

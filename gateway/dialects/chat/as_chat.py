@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
-from gateway.dialects.request_parts import CannotAsk
+from gateway.dialects.chat.request_parts import CannotAsk
 from gateway.errors import InvalidRequest
 
 _MESSAGE = re.compile(r"messages\[(\d+)\](.*)")

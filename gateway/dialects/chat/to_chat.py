@@ -6,7 +6,7 @@ from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
-from gateway.dialects.request_parts import TEXT_ONLY, CannotAsk
+from gateway.dialects.chat.request_parts import TEXT_ONLY, CannotAsk
 from gateway.errors import InvalidRequest
 
 

@@ -6,7 +6,7 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
-from gateway.dialects.answer_blocks import Block, BlockRendering
+from gateway.dialects.chat.answer_blocks import Block, BlockRendering
 from gateway.errors import NOT_JSON, ProviderFailed
 
 _STOP_REASONS = {"length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.config.document import JsonObject
-from gateway.dialects.answer_blocks import Block, BlockRendering
+from gateway.dialects.chat.answer_blocks import Block, BlockRendering
 
 _CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _ECHOED = (

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
-from gateway.dialects.request_parts import (
+from gateway.dialects.chat.request_parts import (
     TEXT_ONLY,
     CannotAsk,
     call_of,

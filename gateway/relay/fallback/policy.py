@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from gateway.config.document import FallbackConfig, FallbackReason, JsonObject
 from gateway.dialects.chat.conversion import OF_A_CHAT
+from gateway.dialects.chat.request_parts import CannotAsk, only
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.request_parts import CannotAsk, only
 from gateway.errors import RequestError, TooManyRequests
 
 ENGINE_GONE = frozenset({"engine_unreachable", "engine_not_running", "adapter_not_loaded"})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.dialects.chat.dialect import CHAT, TEXT
-from gateway.dialects.request_parts import CannotAsk
+from gateway.dialects.chat.request_parts import CannotAsk
 from gateway.errors import InvalidRequest
 
 
