@@ -6,7 +6,7 @@ from gateway.dialects.chat.dialect import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
 from gateway.dialects.responses.dialect import RESPONSES
-from gateway.dialects.tokens import DETOKENIZE, EMBEDDINGS, TOKENIZE
+from gateway.dialects.tokens.dialect import DETOKENIZE, EMBEDDINGS, TOKENIZE
 
 DIALECTS: tuple[Dialect, ...] = (
     CHAT,

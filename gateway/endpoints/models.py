@@ -10,7 +10,7 @@ from gateway.admission.api_keys import Keys, Principal
 from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.parameters import Limits
 from gateway.dialects.registry import DIALECTS
-from gateway.dialects.tokens import EMBEDDINGS
+from gateway.dialects.tokens.dialect import EMBEDDINGS
 from gateway.endpoints.asgi import Head, send_error, send_json
 from gateway.errors import RequestError
 from gateway.routing.permission import permitted_route

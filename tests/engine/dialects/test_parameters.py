@@ -17,7 +17,7 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
 from gateway.dialects.registry import DIALECTS
 from gateway.dialects.responses.dialect import RESPONSES
-from gateway.dialects.tokens import EMBEDDINGS
+from gateway.dialects.tokens.dialect import EMBEDDINGS
 
 pytestmark = pytest.mark.engine
 

@@ -17,7 +17,7 @@ from gateway.dialects.registry import DIALECTS
 from gateway.dialects.request_body import Fields, decode_body
 from gateway.dialects.responses.dialect import RESPONSES
 from gateway.dialects.spelling import misspelt
-from gateway.dialects.tokens import EMBEDDINGS, TOKENIZE
+from gateway.dialects.tokens.dialect import EMBEDDINGS, TOKENIZE
 from gateway.errors import InvalidRequest
 from tests.support.stack import config_of
 

@@ -19,7 +19,7 @@ from gateway.dialects.parameters import MAX_DEPTH, MAX_MEMBERS, Limits
 from gateway.dialects.registry import DIALECTS
 from gateway.dialects.request_body import decode_body
 from gateway.dialects.responses.dialect import RESPONSES
-from gateway.dialects.tokens import DETOKENIZE, EMBEDDINGS, TOKENIZE
+from gateway.dialects.tokens.dialect import DETOKENIZE, EMBEDDINGS, TOKENIZE
 from gateway.dialects.tools import MAX_TOOLS
 from gateway.errors import InvalidRequest
 from gateway.routing.table import Loaded, build_table

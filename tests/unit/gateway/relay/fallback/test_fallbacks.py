@@ -17,7 +17,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.config.document import FallbackConfig
-from gateway.dialects.tokens import TOKENIZE
+from gateway.dialects.tokens.dialect import TOKENIZE
 from gateway.errors import EngineError, GatewayTimeout, InvalidRequest, TooManyRequests, Unavailable
 from gateway.relay.fallback.policy import Unable, question, reason_of
 from gateway.relay.fallback.provider import Provider
