@@ -21,7 +21,7 @@ from gateway.admission.quotas.quotas import Quotas
 from gateway.config.document import Config, environment
 from gateway.config.origins import Cors, asked_by_a_page, preflight_headers
 from gateway.dialects.parameters import Limits
-from gateway.dialects.registry import DIALECTS
+from gateway.dialects.registry import DIALECTS, dialect_of_path
 from gateway.endpoints.about import About
 from gateway.endpoints.administration.commands import COMMANDS, AdminCommand, Administration, AdminStatus
 from gateway.endpoints.asgi import Head, send_error
@@ -33,7 +33,7 @@ from gateway.endpoints.observability import HealthEndpoint, MetricsEndpoint, Rea
 from gateway.endpoints.openapi.endpoint import OpenApi
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.stored_responses import UnkeptResponse
-from gateway.endpoints.wrong_path import dialect_of, no_such_route
+from gateway.endpoints.wrong_path import no_such_route
 from gateway.errors import Forbidden, internal_error
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.compile import compile_pipelines
@@ -182,7 +182,9 @@ class Gateway:
             logger.exception("%s %r failed", scope["method"], scope["path"])
             fault = internal_error()
             try:
-                await send_error(send, fault, Head(scope["headers"]).request_id, dialect_of(scope["path"]))
+                await send_error(
+                    send, fault, Head(scope["headers"]).request_id, dialect_of_path(scope["path"])
+                )
             except RuntimeError:  # its answer was begun already: all that is left is to break it off
                 raise fault from None
 

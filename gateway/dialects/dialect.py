@@ -14,6 +14,7 @@ from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
 from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.chat.request_parts import CannotAsk
+from gateway.dialects.description import Description
 from gateway.dialects.engine_errors import refusal_of
 from gateway.dialects.harmless import ignore
 from gateway.dialects.kinds import COUNTED_MEMBERS, ELSEWHERE, HARMLESS, STEERING
@@ -35,6 +36,8 @@ from gateway.routing.table import Route
 
 _encode = msgspec.json.Encoder().encode
 _MESSAGE = re.compile(r"\bmessages\[(\d+)\]")
+Entry = dict[str, object]
+"""A model of `/v1/models`, or the list of them; a schema in it is JSON that is passed on as it is."""
 NOTHING: Mapping[str, Rule] = MappingProxyType({})
 
 
@@ -59,6 +62,8 @@ class Dialect(ABC):
 
     name: ClassVar[str]
     """In documents, and in what a model is said to support."""
+    described: ClassVar[Description]
+    """For the OpenAPI document."""
     passed: ClassVar[frozenset[str]]
     """The engine's parameters that go through, some within bounds (`rules`)."""
     labels: ClassVar[frozenset[str]] = frozenset()
@@ -216,6 +221,14 @@ class Dialect(ABC):
     def error_body(self, error: RequestError, request_id: bytes) -> bytes:
         """An error in the API's envelope: OpenAI's."""
         return _encode(error.envelope)
+
+    def model_entry(self, entry: Entry, title: str) -> Entry:
+        """A model of `/v1/models` in the API's form, of OpenAI's `entry`; `title` is its name for people."""
+        return entry
+
+    def model_list(self, entries: list[Entry]) -> Entry:
+        """`/v1/models` of such entries."""
+        return {"object": "list", "data": entries}
 
     def refusal(
         self, status: int, answer: bytes, request_id: bytes, asked: Asked = UNSEEN

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
-
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys, Principal
-from gateway.dialects.messages.dialect import MESSAGES
+from gateway.dialects.dialect import Dialect, Entry
 from gateway.dialects.parameters import Limits
-from gateway.dialects.registry import DIALECTS
+from gateway.dialects.registry import DIALECTS, dialect_of_headers
 from gateway.dialects.tokens.dialect import EMBEDDINGS
 from gateway.endpoints.asgi import Head, send_error, send_json
 from gateway.errors import RequestError
 from gateway.routing.permission import permitted_route
 from gateway.routing.replicas import Replicas
 from gateway.routing.table import Route
-
-JsonDocument = dict[str, object]
 
 
 class ModelsEndpoint:
@@ -33,32 +29,28 @@ class ModelsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
-        anthropic = any(name == b"anthropic-version" for name, _ in scope["headers"])
-        dialect = MESSAGES if anthropic else None
+        dialect = dialect_of_headers(scope["headers"])
         try:
             principal = self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
             # No name ends with a slash, and clients that put addresses together leave one.
             name = scope.get("path_params", {}).get("model", "").rstrip("/") or None
-            document = self._document(principal, name, anthropic)
+            document = self._document(principal, name, dialect)
         except RequestError as error:
             await send_error(send, error, head.request_id, dialect)
             return
-        extra = MESSAGES.id_headers(head.request_id) if anthropic else None
-        await send_json(send, document, head.request_id, extra=extra)
+        await send_json(send, document, head.request_id, extra=dialect.id_headers(head.request_id))
 
-    def _document(self, principal: Principal, name: str | None, anthropic: bool) -> JsonDocument:
+    def _document(self, principal: Principal, name: str | None, dialect: Dialect) -> Entry:
         table = self._replicas.table
-        entry = self._anthropics if anthropic else self._entry
         if name is not None:
-            return entry(permitted_route(table, principal, name), name)
+            return self._written(permitted_route(table, principal, name), name, dialect)
         names = principal.visible(table.routes)
-        listed = [entry(table.routes[model], model) for model in names]
-        if not anthropic:
-            return {"object": "list", "data": listed}
-        ends = {"first_id": names[0], "last_id": names[-1]} if names else {"first_id": None, "last_id": None}
-        return {"data": listed, "has_more": False, **ends}
+        return dialect.model_list([self._written(table.routes[model], model, dialect) for model in names])
 
-    def _entry(self, route: Route, name: str) -> JsonDocument:
+    def _written(self, route: Route, name: str, dialect: Dialect) -> Entry:
+        return dialect.model_entry(self._entry(route, name), route.description or route.name)
+
+    def _entry(self, route: Route, name: str) -> Entry:
         """One model in OpenAI's form; `root` is the engine's id, `parent` the base."""
         base = next((r for r in self._replicas.table.routes.values() if r.kind == "base"), route)
         return {
@@ -86,17 +78,6 @@ class ModelsEndpoint:
             "reasoning": alone and self._limits.reasoning,
             "logprobs": alone,
             "embeddings": False,
-        }
-
-    def _anthropics(self, route: Route, name: str) -> JsonDocument:
-        created = datetime.datetime.fromtimestamp(self._created(route), datetime.UTC)
-        return {
-            "type": "model",
-            "id": name,
-            "display_name": route.description or route.name,
-            "created_at": created.isoformat().replace("+00:00", "Z"),
-            "max_input_tokens": self._replicas.context_tokens(),
-            "max_tokens": self._replicas.context_tokens(),
         }
 
     def _created(self, route: Route) -> int:

@@ -9,9 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.dialect import Dialect
-from gateway.dialects.messages.dialect import MESSAGES
+from gateway.dialects.registry import dialect_of_path
 from gateway.endpoints.asgi import Head
 from gateway.errors import NotFound, nearest
 
@@ -45,11 +43,6 @@ def _pattern(route: str) -> str:
     return "[^/]+".join(re.escape(text) for text in parts[::3])
 
 
-def dialect_of(path: str) -> Dialect:
-    """Whose envelope an error on that path has."""
-    return MESSAGES if path.startswith(MESSAGES.path.decode()) else CHAT
-
-
 async def no_such_route(request: Request, error: Exception) -> Response:
     """Starlette's own 404 and 405 in the envelope of the API whose path it is."""
     assert isinstance(error, HTTPException)
@@ -62,7 +55,7 @@ async def no_such_route(request: Request, error: Exception) -> Response:
         hint = f" Did you mean '{meant}'?" if meant else " GET /openapi.json lists every route."
         answer = NotFound(f"There is no route {method} {path}.{hint}")
     request_id = Head(request.scope["headers"]).request_id
-    dialect = dialect_of(path)
+    dialect = dialect_of_path(path)
     headers = dict(error.headers or {}) | {"x-request-id": request_id.decode()}
     headers |= {name.decode(): value.decode() for name, value in dialect.id_headers(request_id)}
     return Response(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from gateway.dialects.chat import described
 from gateway.dialects.chat.conversion import OF_A_CHAT, OF_ANY_API, Conversion
 from gateway.dialects.chat.from_chat import ChatRendering, TextRendering
 from gateway.dialects.chat.said import ChoiceReader
@@ -94,6 +95,7 @@ class ChatCompletions(Completions):
     """`/v1/chat/completions`: which of a chat's parameters are passed on, mere labels or refused."""
 
     name = "chat"
+    described = described.CHAT
     conversion = Conversion(chat_of_chat, ChatRendering, ChoiceReader, OF_A_CHAT)
     system_among_messages = True
     passed = (
@@ -142,6 +144,7 @@ class TextCompletions(Completions):
     """`/v1/completions`: a prompt of text or token ids; a chat's `messages` are refused."""
 
     name = "completions"
+    described = described.TEXT
     conversion = Conversion(chat_of_prompt, TextRendering, ChoiceReader, (OF_ANY_API & SAMPLING) | {"n"})
     prompt = ""
     listed = "prompt"

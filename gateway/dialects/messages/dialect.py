@@ -11,9 +11,11 @@ import msgspec
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.cost.lists import TEXTS
-from gateway.dialects.dialect import UNSEEN, Asked, Dialect, one_line
+from gateway.dialects.dialect import UNSEEN, Asked, Dialect, Entry, one_line
 from gateway.dialects.harmless import members, needs_reasoning, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
+from gateway.dialects.messages import described
+from gateway.dialects.messages.envelopes import envelope, model_entry, model_list
 from gateway.dialects.messages.from_chat import MessageRendering
 from gateway.dialects.messages.history import continued, readable
 from gateway.dialects.messages.said import MessageReader
@@ -34,23 +36,6 @@ from gateway.routing.table import Route
 
 _EMPTY = re.compile(rb"\[\s*\]")
 _encode = msgspec.json.Encoder().encode
-KINDS = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    405: "invalid_request_error",
-    408: "timeout_error",
-    413: "request_too_large",
-    415: "invalid_request_error",
-    422: "invalid_request_error",
-    429: "rate_limit_error",
-    431: "request_too_large",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
-"""An error's type by its status; all others are `api_error`."""
-
 LEAST_BUDGET = 1024
 """Tokens for thinking; a smaller budget is refused by the engine, as by Anthropic."""
 
@@ -105,17 +90,6 @@ _decode_refusal = msgspec.json.Decoder(_Refusal).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_metadata = msgspec.json.Decoder(_Metadata).decode
-
-
-def envelope(status: int, message: str, request_id: bytes) -> bytes:
-    """Anthropic's form of an error."""
-    return _encode(
-        {
-            "type": "error",
-            "error": {"type": KINDS.get(status, "api_error"), "message": message},
-            "request_id": request_id.decode("latin-1"),
-        }
-    )
 
 
 def _output_config(key: str, fields: Fields, limits: Limits) -> Sequence[str] | None:
@@ -199,6 +173,12 @@ class _Anthropic(Dialect):
     def error_body(self, error: RequestError, request_id: bytes) -> bytes:
         return envelope(error.status, error.message, request_id)
 
+    def model_entry(self, entry: Entry, title: str) -> Entry:
+        return model_entry(entry, title)
+
+    def model_list(self, entries: list[Entry]) -> Entry:
+        return model_list(entries)
+
     def refusal(
         self, status: int, answer: bytes, request_id: bytes, asked: Asked = UNSEEN
     ) -> tuple[int, bytes]:
@@ -219,6 +199,7 @@ class Messages(_Anthropic):
     """`/v1/messages`: which of Anthropic's parameters are passed on, mere labels or refused."""
 
     name = "messages"
+    described = described.MESSAGES
     conversion = Conversion(chat_of_message, MessageRendering, MessageReader)
     passed = frozenset(
         {
@@ -289,6 +270,7 @@ class CountTokens(_Anthropic):
     """`/v1/messages/count_tokens`: takes what makes the prompt; what only shapes an answer does no harm."""
 
     name = "count_tokens"
+    described = described.COUNT_TOKENS
     passed = frozenset(
         {
             *("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"),

@@ -27,6 +27,7 @@ from gateway.dialects.parameters import (
     value_of,
 )
 from gateway.dialects.request_body import Fields, encode_fields, says_system, with_member
+from gateway.dialects.responses import described
 from gateway.dialects.responses.from_chat import ResponseRendering
 from gateway.dialects.responses.history import KEPT_NOWHERE, readable
 from gateway.dialects.responses.said import ResponseReader
@@ -105,6 +106,7 @@ class Responses(Dialect):
     """One response for one request: the engine is told to keep none."""
 
     name = "responses"
+    described = described.RESPONSES
     conversion = Conversion(chat_of_response, ResponseRendering, ResponseReader)
     prompt = "input"
     form = "responses"

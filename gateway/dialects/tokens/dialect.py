@@ -9,6 +9,7 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.kinds import GATEWAYS_OWN, LABELS
 from gateway.dialects.parameters import Limits, template_variables
 from gateway.dialects.request_body import Fields, encode_body, given
+from gateway.dialects.tokens import described
 from gateway.dialects.tools import tools
 from gateway.errors import InvalidRequest
 from gateway.http.engine_connection import Segments
@@ -43,6 +44,7 @@ class TokenizeDialect(_Wordless):
     """The token ids of a prompt, or of messages as the model would see them."""
 
     name = "tokenize"
+    described = described.TOKENIZE
     model_required = False
     passed = frozenset(
         {
@@ -64,6 +66,7 @@ class DetokenizeDialect(_Wordless):
     """The text of token ids."""
 
     name = "detokenize"
+    described = described.DETOKENIZE
     model_required = False
     passed = frozenset({"model", "tokens"})
     refused = GATEWAYS_OWN
@@ -73,6 +76,7 @@ class EmbeddingsDialect(_Wordless):
     """Vectors of texts, where the base can: an engine that cannot has no such route."""
 
     name = "embeddings"
+    described = described.EMBEDDINGS
     listed = "input"
     missing_route = "The base is a generative model and makes no embeddings; ask a base that does."
     passed = frozenset(

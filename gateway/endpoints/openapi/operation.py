@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, JsonValue
 
 from gateway.config.document import JsonObject
-from gateway.endpoints.openapi.answer_models import AnthropicError, Error
+from gateway.endpoints.openapi.answer_models import Error
 
 Access = Literal["open", "key", "anthropic", "azure", "admin"]
 REASONS = {
@@ -62,6 +62,7 @@ class OperationObject:
     body_type: str = "application/json"
     query: tuple[tuple[str, JsonObject], ...] = ()
     streams: bool = False
+    envelope: type[BaseModel] = Error
     engine: bool = False
     """Whether an engine answers, which the headers then tell of."""
 
@@ -74,7 +75,7 @@ class OperationObject:
     @property
     def faults(self) -> tuple[type[BaseModel], ...]:
         """What the server refuses before it knows the path has OpenAI's envelope everywhere."""
-        return (AnthropicError, Error) if self.access == "anthropic" else (Error,)
+        return (Error,) if self.envelope is Error else (self.envelope, Error)
 
     def document(self) -> JsonObject:
         """The operation object of OpenAPI."""

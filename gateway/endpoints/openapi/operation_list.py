@@ -10,22 +10,13 @@ from pydantic import BaseModel
 from gateway.config.document import JsonObject
 from gateway.config.limit_settings import LimitConfig
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.messages import described as messages
 from gateway.dialects.registry import DEPLOYED, DIALECTS
+from gateway.dialects.responses import described as responses
 from gateway.endpoints.openapi import answer_models
+from gateway.endpoints.openapi.answer_models import Error
 from gateway.endpoints.openapi.operation import OperationObject
 from gateway.endpoints.openapi.request_schemas import request_schema
-
-ENGINE: Mapping[str, tuple[str, str, str, type[BaseModel]]] = {
-    "chat": ("createChatCompletion", "OpenAI", "Answer a chat.", answer_models.ChatCompletion),
-    "completions": ("createCompletion", "OpenAI", "Complete a text.", answer_models.TextCompletion),
-    "responses": ("createResponse", "OpenAI", "Answer; nothing is kept.", answer_models.Response),
-    "messages": ("createMessage", "Anthropic", "Answer a chat.", answer_models.Message),
-    "count_tokens": ("countTokens", "Anthropic", "Count a chat's tokens.", answer_models.TokenCount),
-    "embeddings": ("createEmbedding", "OpenAI", "Embed texts, where the base can.", answer_models.Embeddings),
-    "tokenize": ("tokenize", "vLLM", "The tokens of a text or a chat.", answer_models.Tokens),
-    "detokenize": ("detokenize", "vLLM", "The text of tokens.", answer_models.Text),
-}
-"""By dialect: the operation's name, whose API it is, what it does, its answer."""
 
 _REFUSED = (401, 403, 404)
 _KEPT_ELSEWHERE = (401, 404)
@@ -58,18 +49,19 @@ _BATCH: JsonObject = {
 
 
 def _of_engine(dialect: Dialect) -> OperationObject:
-    name, tag, summary, answer = ENGINE[dialect.name]
+    described = dialect.described
     return OperationObject(
         "POST",
         dialect.path.decode(),
-        name,
-        tag,
-        summary,
-        answer,
+        described.name,
+        described.tag,
+        described.summary,
+        described.answer,
         access="anthropic" if dialect.api_key_header else "key",
         body=request_schema(dialect),
-        streams=dialect.generates and dialect.name != "count_tokens",
+        streams=dialect.generates,
         engine=True,
+        envelope=described.error or Error,
     )
 
 
@@ -108,7 +100,7 @@ def _unkept(method: str, name: str) -> OperationObject:
         name,
         "OpenAI",
         "No response is kept, so there is none: always 404.",
-        answer_models.Response,
+        responses.Response,
         (401, 404),
     )
 
@@ -178,7 +170,7 @@ OPERATIONS: tuple[OperationObject, ...] = (
         "listModels",
         "OpenAI",
         "The models that the key may call; in Anthropic's form where anthropic-version is sent.",
-        (answer_models.Models, answer_models.AnthropicModels),
+        (answer_models.Models, messages.AnthropicModels),
         (401,),
     ),
     OperationObject(
@@ -187,7 +179,7 @@ OPERATIONS: tuple[OperationObject, ...] = (
         "getModel",
         "OpenAI",
         "One model.",
-        (answer_models.Model, answer_models.AnthropicModel),
+        (answer_models.Model, messages.AnthropicModel),
         _REFUSED,
     ),
     OperationObject(

@@ -1,0 +1,59 @@
+"""Errors and models in Anthropic's form. Pure."""
+
+from __future__ import annotations
+
+import datetime
+
+import msgspec
+
+from gateway.dialects.dialect import Entry
+
+_encode = msgspec.json.Encoder().encode
+KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    431: "request_too_large",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""An error's type by its status; all others are `api_error`."""
+
+
+def envelope(status: int, message: str, request_id: bytes) -> bytes:
+    """Anthropic's form of an error."""
+    return _encode(
+        {
+            "type": "error",
+            "error": {"type": KINDS.get(status, "api_error"), "message": message},
+            "request_id": request_id.decode("latin-1"),
+        }
+    )
+
+
+def model_entry(entry: Entry, title: str) -> Entry:
+    """A model, of its entry in OpenAI's form; `title` is its name for people."""
+    created_s = entry["created"]
+    assert isinstance(created_s, int)
+    created = datetime.datetime.fromtimestamp(created_s, datetime.UTC)
+    return {
+        "type": "model",
+        "id": entry["id"],
+        "display_name": title,
+        "created_at": created.isoformat().replace("+00:00", "Z"),
+        "max_input_tokens": entry["max_model_len"],
+        "max_tokens": entry["max_model_len"],
+    }
+
+
+def model_list(entries: list[Entry]) -> Entry:
+    """All models on one page."""
+    ids = [entry["id"] for entry in entries] or [None]
+    return {"data": entries, "has_more": False, "first_id": ids[0], "last_id": ids[-1]}
