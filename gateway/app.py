@@ -103,6 +103,10 @@ class Gateway:
             Lobby(self.admission),
             ByteBudget(share(bounds.max_pipeline_bytes, worker, bounds.workers)),
         )
+        self.bodies = ByteBudget(
+            share(bounds.max_held_body_bytes, worker, bounds.workers), lambda: self._keys.several
+        )
+        """What the large bodies of all requests take."""
         self.express = self._engine_endpoints(relay)
         """For the own server: what serves requests of a path without a task, where nothing must wait."""
         self.batches = BatchEndpoints(
@@ -120,19 +124,21 @@ class Gateway:
 
     def _engine_endpoints(self, relay: Relay) -> dict[str, EngineEndpoint]:
         """Every route that leads to the engine, by its path."""
+        bounds, keys = self.replicas.config.gateway, self._keys
         return {
             dialect.path.decode(): EngineEndpoint(
                 dialect,
-                self._keys,
+                keys,
                 self.quotas,
                 relay,
                 self._pipelines,
-                self.replicas.config.gateway,
+                bounds,
                 self._limits,
                 self.metrics,
                 self.room,
                 self.shadow,
                 self.fallbacks,
+                self.bodies,
             )
             for dialect in DIALECTS
         }

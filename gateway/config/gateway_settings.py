@@ -17,6 +17,10 @@ class GatewayConfig(Strict):
     host: str = Field("127.0.0.1", description="address to listen on; without keys, loopback only")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     max_body_bytes: Positive = Field(10 * 1024 * 1024, description="largest request body")
+    max_held_body_bytes: Positive = Field(
+        512 * 1024 * 1024, description="bodies over 64 KiB at once; of several keys each has at most half"
+    )
+    body_idle_timeout_s: Seconds = Field(20.0, description="between two pieces of a request's body")
     max_in_flight: Positive = Field(512, description="requests at the engine at once, whole gateway")
     max_in_flight_per_task: Positive = Field(256, description="requests at the engine at once, one task")
     max_waiting: int = Field(1024, ge=0, description="requests waiting for a place, whole gateway")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import random
 import re
@@ -11,11 +12,12 @@ import msgspec
 from starlette.types import Receive, Send
 
 from gateway.admission.api_keys import TWICE
+from gateway.admission.body_lease import BodyLease
 from gateway.config.document import GatewayConfig
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Buffer
 from gateway.endpoints.unpacking import coding_of, unpacked
-from gateway.errors import LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
+from gateway.errors import GatewayTimeout, LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
 from gateway.relay.client_side import error_answer
 
 MAPPED_FROM_BYTES = 4 * 1024 * 1024
@@ -103,23 +105,33 @@ def check_head(head: Head, bounds: GatewayConfig) -> None:
         raise _too_large(bounds)
 
 
-async def read_json_body(head: Head, receive: Receive, bounds: GatewayConfig) -> Buffer:
+async def read_json_body(
+    head: Head, receive: Receive, bounds: GatewayConfig, lease: BodyLease | None = None
+) -> Buffer:
     """The whole body of a JSON request, held once.
 
-    How long it may take is the server's to watch (`client_connection`).
+    How long it may take in all is the server's to watch (`client_connection`). Compressed, it is unpacked
+    within the same bound. `lease`: where what it takes of memory is counted.
 
-    Compressed, it is unpacked within the same bound.
-
-    Raises UnsupportedMedia (415), PayloadTooLarge (413), InvalidRequest (400), ClientLeft.
+    Raises UnsupportedMedia (415), PayloadTooLarge (413), InvalidRequest (400), Unavailable (503),
+    GatewayTimeout (408), ClientLeft.
     """
     check_head(head, bounds)
-    body = await _received(head, receive, bounds)
-    if head.content_encoding and (coding := coding_of(head.content_encoding)):
-        return await unpacked(coding, body, bounds.max_body_bytes)
+    coding = coding_of(head.content_encoding) if head.content_encoding else ""
+    if lease is not None:
+        known = None if coding else head.content_length
+        # Without a length in its head a small one comes at once, and a compressed one may hold anything.
+        if known is not None or coding:
+            await lease.take(bounds.max_body_bytes if known is None else known)
+    body = await _received(head, receive, bounds, lease)
+    if coding:
+        body = await unpacked(coding, body, bounds.max_body_bytes)
+    if lease is not None:
+        lease.settle(len(body))
     return body
 
 
-async def _received(head: Head, receive: Receive, bounds: GatewayConfig) -> Buffer:
+async def _received(head: Head, receive: Receive, bounds: GatewayConfig, lease: BodyLease | None) -> Buffer:
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientLeft
@@ -127,6 +139,8 @@ async def _received(head: Head, receive: Receive, bounds: GatewayConfig) -> Buff
     if not message.get("more_body", False):
         check_size(len(piece), bounds)
         return piece
+    if lease is not None and head.content_length is None and not head.content_encoding:
+        await lease.take(bounds.max_body_bytes)
     return await _collect(head, piece, receive, bounds)
 
 
@@ -147,7 +161,13 @@ async def _collect(head: Head, piece: bytes, receive: Receive, bounds: GatewayCo
             if isinstance(body, bytearray):
                 del body[size:]
             return body
-        message = await receive()
+        try:
+            async with asyncio.timeout(bounds.body_idle_timeout_s):
+                message = await receive()
+        except TimeoutError:
+            raise GatewayTimeout(
+                f"Nothing more of the body came within {bounds.body_idle_timeout_s:.0f} s.", status=408
+            ) from None
         if message["type"] == "http.disconnect":
             raise ClientLeft
         piece = message.get("body", b"")

@@ -8,6 +8,8 @@ import logging
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import CALLER, Caller, Keys, Principal
+from gateway.admission.body_lease import BodyLease
+from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.quotas.quotas import Quotas, TooMany
 from gateway.config.document import FallbackReason, GatewayConfig
 from gateway.dialects.cost.sequences import sequences_of
@@ -18,7 +20,7 @@ from gateway.dialects.request_body import Buffer, Fields, decode_body, flag_fiel
 from gateway.endpoints.asgi import ClientLeft, Head, check_head, check_size, read_json_body, send_error
 from gateway.endpoints.azure import DEPLOYMENT
 from gateway.endpoints.pipelines import PipelineEndpoint
-from gateway.errors import EngineError, RequestError, internal_error
+from gateway.errors import EngineError, Forbidden, RequestError, internal_error
 from gateway.http.engine_connection import Segments
 from gateway.http.request_cycle import Cycle
 from gateway.metrics.counters import Metrics
@@ -59,7 +61,9 @@ class EngineEndpoint:
         room: WaitingRoom,
         shadow: Shadow,
         fallbacks: Fallbacks,
+        bodies: ByteBudget,
     ) -> None:
+        self._bodies = bodies
         self._fallbacks = fallbacks
         self._room = room
         self._shadow = shadow
@@ -77,13 +81,17 @@ class EngineEndpoint:
         caller: Caller | None = scope.get(CALLER)
         origin = "client" if caller is None else caller.origin
         exchange = Exchange(self._metrics, head.request_id, self._dialect, origin)
+        lease: BodyLease | None = None
         try:
             principal = (
                 caller.principal
                 if caller
                 else self._principal(head.authorization, head.api_keys, scope.get("client"))
             )
-            body = await read_json_body(head, receive, self._bounds)
+            self._check_before_body(principal, scope.get(DEPLOYMENT))
+            if caller is None:
+                lease = BodyLease(self._bodies, principal.name, self._bounds.receive_timeout_s / 2)
+            body = await read_json_body(head, receive, self._bounds, lease)
             if DEPLOYMENT in scope:
                 body = with_model(body, scope[DEPLOYMENT])
             work = self._answer(exchange, principal, body, send)
@@ -101,12 +109,22 @@ class EngineEndpoint:
         except Exception:
             exchange.failed(internal_error())
             raise
+        finally:
+            if lease is not None:
+                lease.end()
+
+    def _check_before_body(self, principal: Principal, model: str | None = None) -> None:
+        """Raises Forbidden, ModelNotFound for what would be refused whatever the body says."""
+        if principal.may_nothing:
+            raise Forbidden("The key may call no model.", param="model")
+        if model is not None:
+            permitted_route(self._relay.replicas.table, principal, model)
 
     def refuse(self, client: Cycle) -> bool:
         """Answer a request that its head alone rules out, before its body is here; whether it was one."""
         head = Head(client.headers)
         try:
-            self._principal(head.authorization, head.api_keys, client.peer)
+            self._check_before_body(self._principal(head.authorization, head.api_keys, client.peer))
             check_head(head, self._bounds)
         except RequestError as fault:
             self._fail(Exchange(self._metrics, head.request_id, self._dialect), fault, client)

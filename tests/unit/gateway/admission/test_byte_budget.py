@@ -66,3 +66,20 @@ def test_what_is_taken_is_given_back_after_a_failure() -> None:
     with pytest.raises(KeyError), budget.giving_back(10):
         raise KeyError
     assert budget.held_bytes == 0
+
+
+async def test_of_several_owners_none_takes_more_than_half_and_none_is_held_up_by_it() -> None:
+    several = True
+    budget = ByteBudget(10, lambda: several)
+    assert budget.try_take(5, "a")
+    assert not budget.try_take(1, "a")
+    waiting = asyncio.ensure_future(budget.take(3, None, "a"))
+    await turns(5)
+    other = asyncio.ensure_future(budget.take(5, None, "b"))
+    await turns(5)
+    assert (waiting.done(), other.done(), budget.held_bytes) == (False, True, 10)
+    budget.give_back(5, "a")
+    await turns(5)
+    assert (waiting.done(), budget.held_bytes) == (True, 8)
+    several = False
+    assert budget.try_take(2, "a")

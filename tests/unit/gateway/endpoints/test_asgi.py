@@ -1,0 +1,89 @@
+"""Bodies while they come: who may not call is refused first, and all of them together are bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.stack import stack
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.anyio
+NOTHING = {"nothing": {"sha256": hashlib.sha256(b"none").hexdigest(), "tasks": []}}
+LARGE = json.dumps(
+    {"model": "naming", "messages": [{"role": "user", "content": "cat"}], "user": "u" * 800_000}
+).encode()
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+
+
+def whole(body: bytes, more: bytes = b"") -> bytes:
+    return HEAD + more + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize("sent", [b"", b"x" * 200, b"x" * 200_000], ids=len)
+async def test_a_key_that_may_call_nothing_is_refused_before_its_body_is_here(
+    tmp_path: Path, sent: bytes
+) -> None:
+    async with stack(tmp_path, keys=NOTHING) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(HEAD + b"authorization: Bearer none\r\ncontent-length: 10000000\r\n\r\n" + sent)
+        answer = await reader.readuntil(b"}}")
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert b"may call no model" in answer
+        writer.transport.abort()
+
+
+async def test_of_azures_paths_the_model_is_judged_before_the_body(tmp_path: Path) -> None:
+    path = b"POST /openai/deployments/namng/chat/completions?api-version=1 HTTP/1.1\r\nhost: x\r\n"
+    async with stack(tmp_path) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(path + b"content-type: application/json\r\ncontent-length: 10000000\r\n\r\n{")
+        answer = await reader.readuntil(b"}}")
+        assert answer.startswith(b"HTTP/1.1 404 ")
+        assert b"naming" in answer
+        writer.transport.abort()
+
+
+async def test_a_large_body_waits_for_those_before_it_and_is_served_then(tmp_path: Path) -> None:
+    """All bodies together are bounded; a small one does not wait for it."""
+    async with stack(tmp_path, max_held_body_bytes=1_000_000) as running:
+        _, stalled = await asyncio.open_connection("127.0.0.1", running.port)
+        stalled.write(whole(LARGE)[:300_000])
+        bodies = running.gateway.bodies
+        await eventually(lambda: bodies.held_bytes == len(LARGE))
+        waiting = asyncio.ensure_future(running.chat(LARGE))
+        await eventually(lambda: bodies.waiting == 1)
+        assert (await running.chat()).status_code == 200
+        assert not waiting.done()
+        stalled.transport.abort()
+        assert (await waiting).status_code == 200
+        await eventually(lambda: bodies.held_bytes == 0)
+
+
+async def test_a_body_that_stalls_is_given_up(tmp_path: Path) -> None:
+    async with stack(tmp_path, body_idle_timeout_s=0.05) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(whole(LARGE)[:300_000])
+        answer = await reader.readuntil(b"}}")
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        writer.transport.abort()
+        await eventually(lambda: running.gateway.bodies.held_bytes == 0)
+        assert (await running.chat(LARGE)).status_code == 200
+
+
+async def test_a_body_without_a_length_is_counted_as_the_largest_until_it_is_here(tmp_path: Path) -> None:
+    async with stack(tmp_path, max_body_bytes=900_000) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        chunks = [LARGE[at : at + 100_000] for at in range(0, len(LARGE), 100_000)]
+        writer.write(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+        for chunk in chunks:
+            writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        await eventually(lambda: running.gateway.bodies.held_bytes == 900_000)
+        writer.write(b"0\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        writer.transport.abort()
+        await eventually(lambda: running.gateway.bodies.held_bytes == 0)
