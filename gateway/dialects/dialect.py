@@ -26,7 +26,7 @@ from gateway.dialects.parameters import (
     unknown,
     unsupported,
 )
-from gateway.dialects.prompt_faults import Form, fault_in
+from gateway.dialects.prompt_faults import CHAT, Form, fault_in
 from gateway.dialects.request_body import Fields, says_system, text_field
 from gateway.dialects.spelling import misspelt
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
@@ -91,7 +91,7 @@ class Dialect(ABC):
     """What is said where the engine has no such route, since the base does not do that."""
     prompt: ClassVar[str] = "messages"
     """The parameter that holds the conversation; empty where there is none."""
-    form: ClassVar[Form] = "chat"
+    form: ClassVar[Form] = CHAT
     """What its messages look like."""
     system_among_messages: ClassVar[bool] = False
     """A task's system prompt is sent as the first of the messages."""

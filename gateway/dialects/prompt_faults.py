@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import Literal
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
 
-Form = Literal["chat", "responses", "messages"]
 Fault = tuple[str, str]
 """A place, and a sentence that says what is wrong there."""
 
@@ -23,40 +21,40 @@ ABOUT_MEDIA = re.compile(r"not a multimodal model|Unsupported chat content part 
 ABOUT_PROMPT = re.compile(
     ABOUT_MEDIA.pattern + r"|ValidatorIterator|body\.(?:messages|input|0)\b|Unsupported input item type"
 )
-TEXT = MappingProxyType(
-    {
-        "chat": ("text", "refusal", "thinking"),
-        "messages": ("text",),
-        "responses": ("input_text", "output_text"),
-    }
-)
-OWN = MappingProxyType(
-    {
-        "chat": frozenset({"text", "refusal", "thinking", "tool_reference"}),
-        "responses": frozenset({"input_text", "output_text", "refusal", "reasoning_text", "summary_text"}),
-        "messages": frozenset(
-            {
-                *("text", "tool_use", "tool_result", "tool_reference", "thinking", "redacted_thinking"),
-                *("tool_addition", "tool_removal"),
-            }
-        ),
-    }
-)
-"""Types of parts that the engine takes."""
 MEDIA = ("image", "audio", "video", "file", "document")
-ROLES = MappingProxyType({"messages": ("user", "assistant", "system")})
-ITEMS = frozenset(
-    {
-        *("message", "reasoning", "function_call", "function_call_output", "custom_tool_call"),
-        "custom_tool_call_output",
-    }
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the engine takes as a conversation on one API."""
+
+    texts: tuple[str, ...]
+    """Types of parts with a text; the first is a user's."""
+    parts: frozenset[str]
+    """All types of parts."""
+    said: str = "text"
+    """The type of a part that the assistant has said."""
+    roles: tuple[str, ...] = ()
+    """Empty where any is taken."""
+    items: frozenset[str] | None = None
+    """What there is beside messages, by its type; None where all are messages, and no text is a whole one."""
+    silent: bool = True
+    """The assistant's content may be left out."""
+    calls: bool = False
+    """Its messages hold calls of tools."""
+
+
+CHAT = Form(
+    ("text", "refusal", "thinking"),
+    frozenset({"text", "refusal", "thinking", "tool_reference"}),
+    calls=True,
 )
 
 
 def fault_in(form: Form, key: str, prompt: JsonValue, refusal: str) -> Fault | None:
     """The first fault; None where the refusal is about something else, or nothing is found.
 
-    `form` is chat, responses or messages; `key` is the prompt's name, `refusal` what the engine said.
+    `key` is the prompt's name, `refusal` what the engine said.
     """
     if not ABOUT_PROMPT.search(refusal):
         return None
@@ -64,7 +62,7 @@ def fault_in(form: Form, key: str, prompt: JsonValue, refusal: str) -> Fault | N
 
 
 def _faults(form: Form, key: str, prompt: JsonValue, *, media: bool) -> Iterator[Fault]:
-    if isinstance(prompt, str) and form == "responses":
+    if isinstance(prompt, str) and form.items is not None:
         return
     if not isinstance(prompt, list):
         yield key, f"'{key}' must be a list of messages"
@@ -75,8 +73,8 @@ def _faults(form: Form, key: str, prompt: JsonValue, *, media: bool) -> Iterator
             yield place, f"'{place}' must be an object with role and content; it is {_called(message)}"
             continue
         kind = message.get("type", "message")
-        if form == "responses" and kind != "message":
-            if not isinstance(kind, str) or kind not in ITEMS:
+        if form.items is not None and kind != "message":
+            if not isinstance(kind, str) or kind not in form.items:
                 yield f"{place}.type", f"'{place}.type' is {_shown(kind)}, which is not known here"
             continue
         yield from _message(form, place, message, media=media)
@@ -84,14 +82,13 @@ def _faults(form: Form, key: str, prompt: JsonValue, *, media: bool) -> Iterator
 
 def _message(form: Form, place: str, message: JsonObject, *, media: bool) -> Iterator[Fault]:
     role = message.get("role")
-    allowed = ROLES.get(form)
-    if not isinstance(role, str) or (allowed is not None and role not in allowed):
-        known = ", ".join(allowed or ("system", "developer", "user", "assistant", "tool"))
+    if not isinstance(role, str) or (form.roles and role not in form.roles):
+        known = ", ".join(form.roles or ("system", "developer", "user", "assistant", "tool"))
         yield f"{place}.role", f"'{place}.role' is {_shown(role)}; it may be {known}"
         return
     content, where = message.get("content"), f"{place}.content"
     if content is None:
-        if role != "assistant" or form == "messages":
+        if role != "assistant" or not form.silent:
             state = "null" if "content" in message else "missing"
             yield where, f"'{where}' is {state}; it must be text or a list of parts"
     elif isinstance(content, list):
@@ -99,12 +96,12 @@ def _message(form: Form, place: str, message: JsonObject, *, media: bool) -> Ite
             yield from _part(form, f"{where}[{index}]", part, role, media=media)
     elif not isinstance(content, str):
         yield where, f"'{where}' must be text or a list of parts; it is {_called(content)}"
-    if form == "chat":
+    if form.calls:
         yield from _calls(f"{place}.tool_calls", message.get("tool_calls"))
 
 
 def _part(form: Form, place: str, part: JsonValue, role: str, *, media: bool) -> Iterator[Fault]:
-    wanted = TEXT[form][0] if role != "assistant" else TEXT[form][-1] if form == "responses" else "text"
+    wanted = form.said if role == "assistant" else form.texts[0]
     example = f'{{"type": "{wanted}", "text": "…"}}'
     if not isinstance(part, dict):
         yield place, f"'{place}' must be an object such as {example}; it is {_called(part)}"
@@ -115,9 +112,9 @@ def _part(form: Form, place: str, part: JsonValue, role: str, *, media: bool) ->
     elif isinstance(kind, str) and any(name in kind for name in MEDIA):
         if media:
             yield place, f"'{place}' is of type {_shown(kind)}, and the base reads text alone; leave it out"
-    elif not isinstance(kind, str) or kind not in OWN[form]:
+    elif not isinstance(kind, str) or kind not in form.parts:
         yield f"{place}.type", f"'{place}.type' is {_shown(kind)}; a text part is {example}"
-    elif kind in TEXT[form] and kind != "thinking" and not isinstance(part.get(_field(kind)), str):
+    elif kind in form.texts and kind != "thinking" and not isinstance(part.get(_field(kind)), str):
         yield f"{place}.{_field(kind)}", f"'{place}.{_field(kind)}' must be text"
     elif kind == "tool_result" and isinstance(inner := part.get("content"), list):
         for index, one in enumerate(inner):

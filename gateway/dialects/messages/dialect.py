@@ -27,6 +27,7 @@ from gateway.dialects.parameters import (
     tokens,
     value_of,
 )
+from gateway.dialects.prompt_faults import Form
 from gateway.dialects.request_body import Fields, encode_fields, given, says_system, with_member
 from gateway.dialects.tools import tool_choice, tools
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
@@ -36,6 +37,17 @@ from gateway.routing.table import Route
 
 _EMPTY = re.compile(rb"\[\s*\]")
 _encode = msgspec.json.Encoder().encode
+FORM = Form(
+    ("text",),
+    frozenset(
+        {
+            *("text", "tool_use", "tool_result", "tool_reference", "thinking", "redacted_thinking"),
+            *("tool_addition", "tool_removal"),
+        }
+    ),
+    roles=("user", "assistant", "system"),
+    silent=False,
+)
 LEAST_BUDGET = 1024
 """Tokens for thinking; a smaller budget is refused by the engine, as by Anthropic."""
 
@@ -134,7 +146,7 @@ class _Anthropic(Dialect):
     """What both routes share."""
 
     api_key_header = True
-    form = "messages"
+    form = FORM
 
     def sticky_of(self, fields: Fields) -> bytes | None:
         """`metadata.user_id`."""

@@ -26,6 +26,7 @@ from gateway.dialects.parameters import (
     unsupported,
     value_of,
 )
+from gateway.dialects.prompt_faults import Form
 from gateway.dialects.request_body import Fields, encode_fields, says_system, with_member
 from gateway.dialects.responses import described
 from gateway.dialects.responses.from_chat import ResponseRendering
@@ -42,6 +43,17 @@ _encode = msgspec.json.Encoder().encode
 _FALSE = msgspec.Raw(b"false")
 INCLUDED = ("message.output_text.logprobs", "reasoning.encrypted_content")
 """What `include` may ask for. Reasoning comes in the open, so nothing of it is encrypted."""
+FORM = Form(
+    ("input_text", "output_text"),
+    frozenset({"input_text", "output_text", "refusal", "reasoning_text", "summary_text"}),
+    said="output_text",
+    items=frozenset(
+        {
+            *("message", "reasoning", "function_call", "function_call_output", "custom_tool_call"),
+            "custom_tool_call_output",
+        }
+    ),
+)
 CHOICES = ("function", "custom")
 
 
@@ -109,7 +121,7 @@ class Responses(Dialect):
     described = described.RESPONSES
     conversion = Conversion(chat_of_response, ResponseRendering, ResponseReader)
     prompt = "input"
-    form = "responses"
+    form = FORM
     passed = frozenset(
         {
             *("model", "input", "instructions", "stream", "include", "text", "reasoning", "truncation"),

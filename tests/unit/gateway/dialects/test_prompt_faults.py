@@ -58,33 +58,33 @@ def test_what_is_sound_has_no_fault_and_another_refusal_is_not_explained_by_the_
         {"role": "tool", "tool_call_id": "1", "content": "x"},
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
     ]  # fmt: skip
-    assert fault_in("chat", "messages", sound, said) is None
+    assert fault_in(CHAT.form, "messages", sound, said) is None
     items = [
         "x",
         [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}],
         [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}],
     ]
-    assert [fault_in("responses", "input", one, said) for one in items] == [None] * 3  # type: ignore[arg-type]
+    assert [fault_in(RESPONSES.form, "input", one, said) for one in items] == [None] * 3  # type: ignore[arg-type]
     wrong = RECORDED[0]["prompt"]
-    assert fault_in("chat", "messages", wrong, said) is not None
-    assert fault_in("chat", "messages", wrong, "1 validation error:\n  {'loc': 'body.n'}") is None
+    assert fault_in(CHAT.form, "messages", wrong, said) is not None
+    assert fault_in(CHAT.form, "messages", wrong, "1 validation error:\n  {'loc': 'body.n'}") is None
 
 
 @pytest.mark.parametrize("kind", [["text"], {"text": 1}, 7])
 def test_a_type_that_is_no_text_is_a_fault_too(kind: Any) -> None:
     said = refused(RECORDED[0])
     part: Any = [{"role": "user", "content": [{"type": kind, "text": "x"}]}]
-    place, _ = fault_in("chat", "messages", part, said) or ("", "")
+    place, _ = fault_in(CHAT.form, "messages", part, said) or ("", "")
     assert place == "messages[0].content[0].type"
-    place, _ = fault_in("responses", "input", [{"type": kind}], said) or ("", "")
+    place, _ = fault_in(RESPONSES.form, "input", [{"type": kind}], said) or ("", "")
     assert place == "input[0].type"
 
 
 def test_media_is_a_fault_only_where_the_engine_says_so() -> None:
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}, {"type": "x"}]}]
-    place, _ = fault_in("chat", "messages", image, refused(RECORDED[0])) or ("", "")  # type: ignore[arg-type]
+    place, _ = fault_in(CHAT.form, "messages", image, refused(RECORDED[0])) or ("", "")  # type: ignore[arg-type]
     assert place == "messages[0].content[1].type"
-    place, _ = fault_in("chat", "messages", image, "base is not a multimodal model") or ("", "")  # type: ignore[arg-type]
+    place, _ = fault_in(CHAT.form, "messages", image, "base is not a multimodal model") or ("", "")  # type: ignore[arg-type]
     assert place == "messages[0].content[0]"
 
 
