@@ -18,7 +18,7 @@ import uvicorn
 from gateway.app import Gateway
 from gateway.config.document import Config, load_config, with_gateway
 from gateway.errors import ConfigError
-from gateway.http.client_connection import protocol_with
+from gateway.http.server import Server, protocol_with
 from gateway.http.workers import BACKLOG, listen, run_workers
 from gateway.metrics.counters import Metrics
 from gateway.metrics.shared_memory import Region
@@ -89,6 +89,7 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
             app.uploads,
             max_body_bytes=gateway.max_body_bytes,
             cors=app.cors,
+            drain=app.drain,
         ),
         loop="uvloop",
         lifespan="on",
@@ -104,7 +105,7 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
     # with thousands of tasks would hold up every request.
     gc.collect()
     gc.freeze()
-    server = uvicorn.Server(settings)
+    server = Server(settings, app.drain)
     signal.signal(signal.SIGTERM, _leave)
     with contextlib.suppress(KeyboardInterrupt, SystemExit):  # uvicorn stops cleanly, then re-raises both
         server.run(sockets=[listener])

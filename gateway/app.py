@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -35,8 +36,11 @@ from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.stored_responses import UnkeptResponse
 from gateway.endpoints.wrong_path import no_such_route
 from gateway.errors import Forbidden, internal_error
+from gateway.http.drain import Drain, shutting_down
+from gateway.http.request_cycle import CLIENT
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.compile import compile_pipelines
+from gateway.relay.client_side import send_last_event
 from gateway.relay.fallback.fallbacks import Fallbacks
 from gateway.relay.fallback.provider import Provider
 from gateway.relay.relay import Relay
@@ -73,6 +77,7 @@ class Gateway:
         self.upkeep = Upkeep(self.metrics.background_failure)
         self.replicas = Replicas(config, self._prepare)
         self.readiness = Readiness(self.replicas)
+        self.drain = Drain(self.replicas.break_off)
         self.admission = Admission(
             config,
             worker,
@@ -157,7 +162,11 @@ class Gateway:
             Route("/v1/models/{model:path}", endpoint=models, methods=["GET"]),
             Route("/", endpoint=About(list(self.express)), methods=["GET"]),
             *(Route(path, endpoint=health, methods=["GET"]) for path in ("/health", "/healthz", "/livez")),
-            Route("/ready", endpoint=ReadyEndpoint(keys, replicas, self.readiness), methods=["GET"]),
+            Route(
+                "/ready",
+                endpoint=ReadyEndpoint(keys, replicas, self.readiness, self.drain),
+                methods=["GET"],
+            ),
             Route("/metrics", endpoint=counted, methods=["GET"]),
             *(
                 Route(f"/admin{one.path}", endpoint=AdminCommand(one, admin), methods=[one.method])
@@ -177,11 +186,20 @@ class Gateway:
         if scope["type"] == "http" and (origin := asked_by_a_page(scope["method"], scope["headers"])):
             await self._preflight(origin, scope, send)
             return
+        if self.drain.begun and scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
+            await self._turn_away(scope, send)
+            return
         endpoint: ASGIApp = self.starlette
         if scope["type"] == "http" and scope["method"] == "POST":
             endpoint = self.express.get(scope["path"], endpoint)
         try:
             await endpoint(scope, receive, send)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not self.drain.over or scope["path"] not in self.express:
+                raise
+            task.uncancel()  # it was the server's, whose time is over; the client still listens
+            await self._turn_away(scope, send)
         except Exception:
             if scope["type"] != "http":
                 raise
@@ -193,6 +211,15 @@ class Gateway:
                 )
             except RuntimeError:  # its answer was begun already: all that is left is to break it off
                 raise fault from None
+
+    async def _turn_away(self, scope: Scope, send: Send) -> None:
+        """The 503 of a gateway that ends, in a stream that has begun as its last event."""
+        path, request_id, error = scope["path"], Head(scope["headers"]).request_id, shutting_down()
+        dialect = next((one for one in DIALECTS if one.path.decode() == path), dialect_of_path(path))
+        if scope["extensions"][CLIENT].response_started:
+            await send_last_event(send, dialect, dialect.error_body(error, request_id))
+        else:
+            await send_error(send, error, request_id, dialect)
 
     async def _preflight(self, origin: bytes, scope: Scope, send: Send) -> None:
         """What a browser asks before it lets a page call; the server adds the page's origin itself."""

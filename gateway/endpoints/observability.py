@@ -11,6 +11,7 @@ from gateway.admission.limits import Admission
 from gateway.config.snapshot import EngineStatus
 from gateway.endpoints.asgi import Head, send_error, send_json
 from gateway.errors import RequestError, Unavailable
+from gateway.http.drain import Drain, shutting_down
 from gateway.metrics.counters import Metrics
 from gateway.routing.availability import open_stage
 from gateway.routing.cold_start import WaitingRoom
@@ -74,7 +75,8 @@ class ReadyEndpoint:
     It needs no key. Why an engine ended is for a caller who may call every model.
     """
 
-    def __init__(self, keys: Keys, replicas: Replicas, readiness: Readiness) -> None:
+    def __init__(self, keys: Keys, replicas: Replicas, readiness: Readiness, drain: Drain) -> None:
+        self._drain = drain
         self._keys = keys
         self._replicas = replicas
         self._readiness = readiness
@@ -82,6 +84,9 @@ class ReadyEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
         request_id = head.request_id
+        if self._drain.begun:
+            await send_error(send, shutting_down(), request_id)
+            return
         if await self._readiness.proven():
             await send_json(send, {"status": "ready"}, request_id)
             return

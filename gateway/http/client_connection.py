@@ -26,6 +26,7 @@ from uvicorn.server import ServerState
 from gateway.config.origins import Cors
 from gateway.errors import GatewayTimeout, HeadTooLarge, InvalidRequest, PayloadTooLarge, RequestError
 from gateway.http.deadline import Deadline
+from gateway.http.drain import Drain
 from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
 from gateway.http.reader_pace import ReaderPace
 from gateway.http.request_cycle import Cycle, Express, last_answer
@@ -54,6 +55,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
     """POST paths whose bodies may take as long as they go on coming, and how many bytes they may have."""
     max_body_bytes = 10 * 1024 * 1024
     cors: Cors | None = None
+    drain = Drain(lambda error: None)
 
     def __init__(
         self,
@@ -87,7 +89,6 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         """Since the last look; under 0 where it is no upload that is coming."""
         self._receiving = False
         self._refused = False
-        self._stopping = False
         self._pace: ReaderPace | None = None
         """Of the client while it does not take all that is written."""
 
@@ -126,11 +127,20 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
     # For uvicorn's server.
 
     def shutdown(self) -> None:
-        """Answer what was begun, then close."""
-        self._stopping = True
-        if self._running is None or (self._running.response_complete and not self._receiving):
-            self.transport.close()
-        elif self.cycle is not None:
+        """Close, once what was written is taken."""
+        self.transport.close()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request's answer is under way, or not taken yet."""
+        running = self._running
+        if running is None or running.disconnected or running is self._deferred:
+            return False
+        return not running.response_complete or self.transport.get_write_buffer_size() > 0
+
+    def finish_soon(self) -> None:
+        """The answer to what was read last is the connection's last."""
+        if self.cycle is not None:
             self.cycle.keep_alive = False
 
     # asyncio.Protocol
@@ -152,9 +162,6 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         self.flow.resume_writing()
         self._pipelined.clear()
         self.parser = cast(Any, Deaf())  # it refers to this object, and this object to it
-
-    def eof_received(self) -> None:
-        pass
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()
@@ -235,14 +242,9 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         in_its_body = running is self.cycle and running is not None and running.more_body
         if running is None or running.response_complete or (in_its_body and not running.response_started):
             self.transport.write(last_answer(error, running.added if in_its_body and running else b""))
-            # Closed with bytes of the client unread, the kernel sends a reset, and the answer may be lost.
-            self.transport.write_eof()
-            self._refused = True
-            self._receiving = False
-            self.parser = cast(Any, Deaf())
+            self.linger()
             if in_its_body and running is not None:
                 running.left()
-            self._set_deadline(LINGER_S)
         elif in_its_body:
             self._close()
         else:
@@ -250,6 +252,17 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             self.parser = cast(Any, Deaf())
             if self._pipelined and self._pipelined[-1].more_body:
                 self._pipelined.pop()  # it is the one that is refused
+
+    def linger(self) -> None:
+        """No more is answered here, though the client still sends.
+
+        Closed with bytes of the client unread, the kernel sends a reset, and the answer may be lost.
+        """
+        self.transport.write_eof()
+        self._refused = True
+        self._receiving = False
+        self.parser = cast(Any, Deaf())
+        self._set_deadline(LINGER_S)
 
     # httptools
 
@@ -277,7 +290,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         self._headers = []  # for trailers, which are counted and dropped
         cycle.method = method.decode("ascii")
         cycle.version = version
-        cycle.keep_alive = version == "1.1" and not self._stopping and parser.should_keep_alive()
+        cycle.keep_alive = version == "1.1" and not self.drain.begun and parser.should_keep_alive()
         cycle.waiting_for_continue = self._expects_continue
         if not url.startswith(b"/") or QUESTION_MARK in url or NUMBER_SIGN in url:
             parsed = httptools.parse_url(url)
@@ -335,7 +348,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
                 self._deadline = math.inf
         if not cycle.response_complete:
             cycle.came()
-        elif self._stopping:
+        elif self.drain.begun:
             self._close()
         if cycle is not self._running:
             self.flow.resume_reading()  # it waits for its turn, and the client before it may leave meanwhile
@@ -349,6 +362,8 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             self._set_deadline(self.timeout_keep_alive)
             return
         self.flow.resume_reading()
+        if self._refused:
+            return
         if self._pipelined:
             self.start(self._pipelined.popleft())
         elif self._refusal is not None:
@@ -360,6 +375,10 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         """Serve a request that is whole now, without a task if it need not wait, or one that is large."""
         cycle = self._deferred
         assert cycle is not None
+        if self.drain.begun:
+            self._deferred = None
+            self.start(cycle)
+            return
         express = self.express[cycle.path]
         if cycle.more_body and len(cycle.body) <= HIGH_WATER_LIMIT:
             if not cycle.head_checked:
@@ -378,22 +397,3 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         tasks = self.server_state.tasks
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-
-
-def protocol_with(
-    receive_timeout_s: float,
-    express: Mapping[str, Express] | None = None,
-    uploads: Mapping[str, int] = MappingProxyType({}),
-    *,
-    max_body_bytes: int = GatewayProtocol.max_body_bytes,
-    cors: Cors | None = None,
-) -> type[GatewayProtocol]:
-    """The protocol with its settings, as a class: uvicorn makes the instances."""
-    settings = {
-        "receive_timeout_s": receive_timeout_s,
-        "express": express or {},
-        "uploads": uploads,
-        "max_body_bytes": max_body_bytes,
-        "cors": cors,
-    }
-    return type("ConfiguredProtocol", (GatewayProtocol,), settings)

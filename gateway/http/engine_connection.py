@@ -9,7 +9,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from gateway.errors import EngineError, GatewayTimeout
+from gateway.errors import EngineError, GatewayTimeout, RequestError
 
 HIGH_WATER_BYTES = 256 * 1024
 """Above this much unread answer the engine's socket is not read until the client has taken it."""
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         self.listener: Callable[[], None] | None = None
         """Called when the answer has come on or the exchange has failed, instead of waking who awaits it."""
         self._timer: asyncio.TimerHandle | None = None
-        self.error: EngineError | GatewayTimeout | None = None
+        self.error: RequestError | None = None
         """How the exchange failed."""
         self._pieces: list[bytes] = []
         self._unread_bytes = 0
@@ -177,11 +177,16 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     @property
+    def busy(self) -> bool:
+        """Whether an exchange is under way."""
+        return self._busy
+
+    @property
     def unread(self) -> bool:
         """Whether bytes are there that `read` would return at once."""
         return bool(self._pieces)
 
-    def abort(self, error: EngineError | GatewayTimeout | None = None) -> None:
+    def abort(self, error: RequestError | None = None) -> None:
         """Close at once; the engine sees it and aborts the request."""
         self.closed = True
         self._busy = False
@@ -217,7 +222,7 @@ class Connection(asyncio.Protocol):
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _fail(self, error: EngineError | GatewayTimeout) -> None:
+    def _fail(self, error: RequestError) -> None:
         if self.error is None:
             self.error = error
         if self.listener is not None:

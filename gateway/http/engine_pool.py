@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from weakref import WeakSet
 
+from gateway.errors import RequestError
 from gateway.http.engine_connection import (
     Address,
     Connection,
@@ -39,6 +41,8 @@ class Upstream:
         self._post = b" HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\n" % host
         self._get = b" HTTP/1.1\r\nhost: %b\r\n\r\n" % host
         self._closed = False
+        self._made: WeakSet[Connection] = WeakSet()
+        """Every connection that there still is, so that one in use costs nothing to be found."""
         self.open_connections = 0
         """Connections with an exchange on them."""
 
@@ -99,6 +103,12 @@ class Upstream:
         elif connection.release():
             self._idle.append(connection)
 
+    def break_off(self, error: RequestError) -> None:
+        """End every exchange under way with that error; the engine aborts the requests."""
+        for connection in list(self._made):
+            if connection.busy:
+                connection.abort(error)
+
     def close(self) -> None:
         """Close the idle connections; those in use close as they finish."""
         self._closed = True
@@ -129,6 +139,7 @@ class Upstream:
         loop = self._loop
         began = time.monotonic()
         connection = Connection(loop, self._timeouts, self)
+        self._made.add(connection)
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
                 if self.address.uds is not None:

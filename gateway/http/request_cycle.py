@@ -47,6 +47,9 @@ class ServerSide(Protocol):
     def answered(self) -> None:
         """The answer is out: the next request's turn."""
 
+    def linger(self) -> None:
+        """Close once the client, which still sends, has had time to take its answer."""
+
 
 class Cycle:
     """What the protocol has read of a request, and what the application writes.
@@ -295,7 +298,10 @@ class Cycle:
             self._leave = self.drained = None
             self.came()
             if not self.keep_alive:
-                transport.close()
+                if self.more_body:
+                    self._protocol.linger()
+                else:
+                    transport.close()
             self._protocol.answered()
 
 

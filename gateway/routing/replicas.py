@@ -78,6 +78,11 @@ class Replicas:
         base = self.engine_model(name) if only is None else only.models.get(name)
         return base.max_model_len if base else None
 
+    def break_off(self, error: RequestError) -> None:
+        """End what is under way at every engine with that error."""
+        for replica in (*self.ready, *self._leaving):
+            replica.upstream.break_off(error)
+
     async def stop(self) -> None:
         """Cancel the looks under way, and close the idle connections to every replica."""
         await end_tasks(self._asking)

@@ -25,7 +25,7 @@ from gateway.config.snapshot import (
     VersionStatus,
     encode_snapshot,
 )
-from gateway.http.client_connection import protocol_with
+from gateway.http.server import protocol_with
 from gateway.relay.fallback.provider import Provider
 from gateway.routing.cold_start import HEARTBEAT_S
 from tests.fakes.fake_engine import FakeEngine

@@ -1,0 +1,110 @@
+"""uvicorn's server with an end of our own: nobody is refused a connection while accepted requests go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import cast
+
+import uvicorn
+
+from gateway.config.origins import Cors
+from gateway.http.client_connection import GatewayProtocol
+from gateway.http.drain import Drain, shutting_down
+from gateway.http.request_cycle import Express
+
+logger = logging.getLogger("gateway.http.server")
+
+LOOK_EVERY_S = 0.05
+"""The end of a connection has no event that would cost a request nothing."""
+LAST_WORDS_S = 1.0
+"""For the errors of what was not done in time to be written and taken."""
+
+
+class Server(uvicorn.Server):
+    """One process's server."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then close.
+
+        Readiness falls, and what comes is answered 503, on new connections too, until all that was accepted
+        is done or its time is over; what is not done then ends with an error. The listeners close after that.
+        """
+        self._drain.begun = True
+        for connection in self._connections:
+            connection.finish_soon()
+        timeout_s = self.config.timeout_graceful_shutdown
+        if not await self._until(lambda: not self._busy, timeout_s):
+            await self._break_off()
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        for connection in self._connections:
+            connection.shutdown()
+        if not await self._until(lambda: not self._connections, LAST_WORDS_S):
+            for connection in self._connections:
+                connection.transport.abort()
+        if not self.force_exit:
+            await self.lifespan.shutdown()
+
+    @property
+    def _connections(self) -> list[GatewayProtocol]:
+        return cast("list[GatewayProtocol]", list(self.server_state.connections))
+
+    @property
+    def _busy(self) -> list[GatewayProtocol]:
+        return [connection for connection in self._connections if connection.is_busy]
+
+    async def _until(self, done: Callable[[], object], timeout_s: float | None) -> bool:
+        """Whether it came about in time; a second signal ends the wait."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not done():
+                    if self.force_exit:
+                        return False
+                    await asyncio.sleep(LOOK_EVERY_S)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _break_off(self) -> None:
+        """Requests without a task hear it from the engine's side, those with one are cancelled."""
+        logger.warning("%d requests were not done in time and are broken off", len(self._busy))
+        self._drain.over = True
+        _cancel(self.server_state.tasks)
+        self._drain.break_off(shutting_down())
+        await self._until(lambda: not self._busy, LAST_WORDS_S)
+
+
+def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in list(tasks):
+        task.cancel()
+
+
+def protocol_with(
+    receive_timeout_s: float,
+    express: Mapping[str, Express] | None = None,
+    uploads: Mapping[str, int] = MappingProxyType({}),
+    *,
+    max_body_bytes: int = GatewayProtocol.max_body_bytes,
+    cors: Cors | None = None,
+    drain: Drain | None = None,
+) -> type[GatewayProtocol]:
+    """The protocol with its settings, as a class: uvicorn makes the instances."""
+    settings = {
+        "receive_timeout_s": receive_timeout_s,
+        "express": express or {},
+        "uploads": uploads,
+        "max_body_bytes": max_body_bytes,
+        "cors": cors,
+        "drain": drain or GatewayProtocol.drain,
+    }
+    return type("ConfiguredProtocol", (GatewayProtocol,), settings)
