@@ -150,6 +150,9 @@ class PipelineConfig(Strict):
     max_input_bytes: Positive = Field(
         1024 * 1024, description="largest request to it, with its earlier messages"
     )
+    max_input_members: Positive = Field(
+        50_000, description="most members of all lists and objects in one input that is JSON"
+    )
     on_error: Literal["fail", "null"] = Field(
         "fail", description="when one element fails: all, or null for it"
     )

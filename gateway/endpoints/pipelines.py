@@ -24,7 +24,7 @@ from gateway.metrics.counters import Metrics
 from gateway.pipeline.answer import PipelineCompletion
 from gateway.pipeline.compile import Fan, Pipeline
 from gateway.pipeline.fan_outs import FanOuts
-from gateway.pipeline.inputs import memory_bytes
+from gateway.pipeline.inputs import check_members, memory_bytes
 from gateway.pipeline.run import Done, Piece, PipelineResult, run, stream
 from gateway.pipeline.stages.engine_caller import EngineCaller
 from gateway.pipeline.stages.fallback_caller import FallbackCaller
@@ -98,6 +98,8 @@ class PipelineEndpoint:
                 f"The request has {size_bytes} bytes; '{pipeline.name}' takes at most "
                 f"{pipeline.max_input_bytes} (pipelines.{pipeline.name}.max_input_bytes)."
             )
+        for raw in raws:
+            check_members(raw, pipeline.name, pipeline.max_input_members)
         held_bytes = sum(map(memory_bytes, raws))
         if behind:
             await self._inputs.take(held_bytes)

@@ -54,6 +54,7 @@ class Pipeline:
     max_items: int
     max_input_terms: int
     max_input_bytes: int
+    max_input_members: int
     null_on_error: bool
     system: str = "ignore"
     """What becomes of a client's system message: refuse, ignore, prepend."""
@@ -98,6 +99,7 @@ def _pipeline(
         max_items=given.max_items,
         max_input_terms=given.max_input_terms,
         max_input_bytes=given.max_input_bytes,
+        max_input_members=given.max_input_members,
         null_on_error=given.on_error == "null",
         system=given.system,
     )

@@ -160,7 +160,8 @@ class _Runner:
 
     async def read(self, body: JsonObject) -> None:
         """Take the input, before anything runs; others have their turns meanwhile. Raises InvalidRequest."""
-        steps = read_input(body, self._pipeline.name, self._pipeline.max_input_terms)
+        pipeline = self._pipeline
+        steps = read_input(body, pipeline.name, pipeline.max_input_terms, pipeline.max_input_members)
         self._given = (await in_slices(steps)).context()
 
     def done(self) -> Done:

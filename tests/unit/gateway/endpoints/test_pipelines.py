@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,19 @@ async def test_a_request_beyond_its_bound_is_refused_before_it_is_read(tmp_path:
         assert f"pipelines.{PIPELINE}.max_input_bytes" in error["message"]
         assert "at most 1048576" in error["message"]
         assert not running.engine.completions
+
+
+@pytest.mark.parametrize("given", ["text", "messages"])
+async def test_json_of_very_many_members_is_refused_before_it_is_parsed(tmp_path: Path, given: str) -> None:
+    """A text that only looks like it, and brackets and commas within a text, are none."""
+    lists = "[" + "[]," * 60_000 + "[]]"
+    async with stack(tmp_path) as running:
+        body = asked(lists) if given == "text" else {**asked(""), "messages": json.loads(lists)}
+        refused = await running.chat(body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "too_many_members")
+        assert f"pipelines.{PIPELINE}.max_input_members" in refused.json()["error"]["message"]
+        for sound in (lists[:-1], json.dumps({"code": lists}), "see: " + lists):
+            assert (await running.chat(asked(sound))).status_code != 400
 
 
 async def test_inputs_of_all_pipelines_are_bounded_together_and_given_back(tmp_path: Path) -> None:
