@@ -19,6 +19,7 @@ from gateway.admission.death_guard import DeathGuard
 from gateway.admission.limits import Admission, share
 from gateway.admission.lobby import Lobby
 from gateway.admission.quotas.quotas import Quotas
+from gateway.audit import AuditLog
 from gateway.config.document import Config, environment
 from gateway.config.origins import Cors, asked_by_a_page, preflight_headers
 from gateway.dialects.parameters import Limits
@@ -89,14 +90,15 @@ class Gateway:
         self.room = WaitingRoom(self.replicas, worker, heartbeat_s=heartbeat_s)
         self.fallbacks = Fallbacks(fallback or Provider(environment()), self.metrics)
         self.guard = DeathGuard(config.state_dir, bounds.max_cold_waiting, bounds.cold_timeout_s)
+        self._audit = AuditLog(config.state_dir)
         self._keys = Keys(
             config.keys,
             config.models,
             required=bounds.keys_required,
-            bad_keys=BadKeys(bounds.max_bad_keys_per_minute),
+            bad_keys=BadKeys(bounds.max_bad_keys_per_minute, noted=self._note_bad_keys),
         )
         self.quotas = Quotas(config)
-        self._administration = Administration(self._keys, bounds)
+        self._administration = Administration(self._keys, bounds, self._audit)
         self._limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)
         relay = Relay(self.replicas, self.admission, self.guard)
         self._pipelines = PipelineEndpoint(
@@ -235,6 +237,9 @@ class Gateway:
             code="origin_not_allowed",
         )
         await send_error(send, refusal, Head(scope["headers"]).request_id)
+
+    def _note_bad_keys(self, address: str, count: int) -> None:
+        self._audit.write("unknown API key", address or "unknown address", 401, count=count)
 
     def _waiting(self, task: str, change: int) -> None:
         """A request waits for a place, or no longer does."""

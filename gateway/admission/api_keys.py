@@ -33,6 +33,12 @@ class Principal:
     ends_at: float | None = None
     """Unix seconds; the key is refused from then on."""
     disabled: bool = False
+    metrics: bool = False
+
+    @property
+    def may_read_metrics(self) -> bool:
+        """They show every task's traffic, so a key for some models needs the right to."""
+        return self.metrics or self.admin or self.models is None
 
     @property
     def admin(self) -> bool:
@@ -183,4 +189,4 @@ def principal_of(name: str, key: KeyConfig, models: Iterable[str]) -> Principal:
     """Whom a key of the configuration stands for, of the `models` that there are."""
     ends_at = None if key.expires_at is None else key.expires_at.timestamp()
     role, tenant = key.effective_role, key.tenant or ""
-    return Principal(name, permitted(key.tasks, models), role, tenant, ends_at, key.disabled)
+    return Principal(name, permitted(key.tasks, models), role, tenant, ends_at, key.disabled, key.metrics)

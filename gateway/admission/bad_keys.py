@@ -22,7 +22,14 @@ class BadKeys:
     more than a refusal, and the log from growing with it.
     """
 
-    def __init__(self, most_per_window: int = 60, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        most_per_window: int = 60,
+        now: Callable[[], float] = time.monotonic,
+        noted: Callable[[str, int], None] = lambda address, count: None,
+    ) -> None:
+        """`noted` is told an address and a count: of the first in a window, and of all at its end."""
+        self._noted = noted
         self._most = most_per_window
         self._now = now
         self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
@@ -36,6 +43,7 @@ class BadKeys:
             began, seen = now, 0
         if not seen:
             logger.warning("an unknown API key came from %s", address or "an unknown address")
+            self._noted(address, 1)
             self._make_room()
         seen += 1
         self._windows[address] = (began, seen)
@@ -47,6 +55,7 @@ class BadKeys:
         del self._windows[address]
         if seen > 1:
             logger.warning("%d unknown API keys came from %s in a minute", seen, address)
+            self._noted(address, seen)
 
     def _make_room(self) -> None:
         while len(self._windows) >= MOST_ADDRESSES:

@@ -36,6 +36,7 @@ class KeyConfig(Strict):
         "admin: all of /admin",
     )
     admin: bool = Field(False, description="true: the same as `role: admin`")
+    metrics: bool = Field(False, description="may read /metrics, as a key may that may call every model")
     tenant: Annotated[str, AfterValidator(tenant_name)] | None = Field(
         None, description="whom it belongs to; an operator's tasks have names that begin with `<tenant>.`"
     )

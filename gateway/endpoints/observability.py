@@ -10,7 +10,7 @@ from gateway.admission.api_keys import Keys, Peer
 from gateway.admission.limits import Admission
 from gateway.config.snapshot import EngineStatus
 from gateway.endpoints.asgi import Head, send_error, send_json
-from gateway.errors import RequestError, Unavailable
+from gateway.errors import Forbidden, RequestError, Unavailable
 from gateway.http.drain import Drain, shutting_down
 from gateway.metrics.counters import Metrics
 from gateway.routing.availability import open_stage
@@ -111,7 +111,12 @@ class MetricsEndpoint:
         head = Head(scope["headers"])
         try:
             if not self._public:
-                self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
+                principal = self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
+                if not principal.may_read_metrics:
+                    raise Forbidden(
+                        f"The key '{principal.name}' may not read /metrics, which shows every task; that "
+                        "takes `metrics: true`, the role admin, or a key for every model."
+                    )
         except RequestError as error:
             await send_error(send, error, head.request_id)
             return

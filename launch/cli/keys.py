@@ -60,6 +60,7 @@ def create_command(
     ] = "user",
     tenant: Annotated[str | None, typer.Option(help="whom it belongs to; an operator needs one")] = None,
     expires: Annotated[str | None, typer.Option(help="30d, 12h, or a date such as 2027-01-31")] = None,
+    metrics: Annotated[bool, typer.Option("--metrics", help="it may read /metrics")] = False,
     requests_per_minute: RequestsOption = None,
     tokens_per_minute: TokensOption = None,
     max_in_flight: InFlightOption = None,
@@ -74,6 +75,8 @@ def create_command(
     fields: Document = {"name": checked_name(name), "role": role}
     if task:
         fields["tasks"] = task
+    if metrics:
+        fields["metrics"] = True
     if tenant is not None:
         fields["tenant"] = tenant
     limits = _limits(

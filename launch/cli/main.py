@@ -17,6 +17,7 @@ from gateway.config.snapshot import FILE, EngineStateName, EngineStatus, Snapsho
 from gateway.errors import LoraGatewayError
 from launch.__main__ import complain, launch, with_state_dir
 from launch.cli.adapters import build_adapters_app
+from launch.cli.audit import audit_command
 from launch.cli.init import init_command
 from launch.cli.keys import build_keys_app
 from launch.cli.options import DEMO_CONFIG, ConfigOption, DemoOption, JsonOption, StateOption, state_folder
@@ -51,6 +52,7 @@ def build_app() -> typer.Typer:
     app.add_typer(build_adapters_app(), name="adapters")
     app.add_typer(build_tasks_app(), name="tasks")
     app.add_typer(build_keys_app(), name="keys")
+    app.command("audit")(audit_command)
     # These read their own options, so that nothing of theirs is imported before they are asked for.
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command("train", context_settings=passed_on)(train_proxy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import http.client
 import json
 import os
@@ -19,6 +20,7 @@ import msgspec
 from gateway.config.launch_lock import is_running
 from gateway.config.snapshot import SOCKET, Snapshot, decode_snapshot
 from gateway.errors import NOT_JSON, ConfigError, LoraGatewayError, RequestError, Unavailable
+from launch.supervisor.audited import COMMAND_HEADER
 
 CONNECT_S = 5.0
 ANSWER_S = 1800.0
@@ -57,7 +59,10 @@ class ControlClient:
         body = None if fields is None else json.dumps(fields).encode()
         with contextlib.closing(self._connect()) as connection:
             try:
-                connection.request(method, path, body, {"content-type": "application/json"} if body else {})
+                headers = {COMMAND_HEADER.decode(): _user()}
+                if body:
+                    headers["content-type"] = "application/json"
+                connection.request(method, path, body, headers)
                 answer = connection.getresponse()
                 data = answer.read()
             except (OSError, HTTPException) as error:
@@ -136,6 +141,14 @@ def read_as(value: object, kind: type[Kind]) -> Kind:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise _unreadable(str(error)) from error
+
+
+def _user() -> str:
+    """Whose command it is, as the audit log says it."""
+    try:
+        return getpass.getuser().encode("ascii", "replace").decode()
+    except (OSError, KeyError):
+        return str(os.getuid())
 
 
 def _read(answer: HTTPResponse, heed: Callable[[Snapshot], None]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from gateway.audit import AuditLog
 from gateway.config.document import Config, JsonObject
 from gateway.config.snapshot import Snapshot
 from gateway.errors import Unavailable
@@ -30,6 +31,7 @@ from launch.engine.managed import Managed
 from launch.engine.scoring import ProofScores
 from launch.machine.signals import StopSignals
 from launch.supervisor.adapter_changes import Intake
+from launch.supervisor.audited import Audited
 from launch.supervisor.control_server import Serving, control_socket
 from launch.supervisor.database import StateStore
 from launch.supervisor.desired_state import Ledger
@@ -214,7 +216,8 @@ class Supervisor:
         keep("tick", self._tick)
         keep("reload", self.reloading.follow)
         with control_socket(self.config.state_dir) as listener:
-            keep("socket", Serving(self._control_app(self), self.config.state_dir, listener).run)
+            app = Audited(self._control_app(self), AuditLog(self.config.state_dir))
+            keep("socket", Serving(app, self.config.state_dir, listener).run)
             try:
                 await self._until_asked()
             finally:

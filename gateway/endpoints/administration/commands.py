@@ -6,15 +6,17 @@ on but names that were checked.
 
 from __future__ import annotations
 
-import logging
 import re
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys, Peer, Principal
+from gateway.audit import AuditLog
 from gateway.config.document import NAME, GatewayConfig
 from gateway.dialects.request_body import decode_body
 from gateway.endpoints.administration import operators
@@ -31,11 +33,13 @@ from gateway.errors import (
 from gateway.routing.control_socket import Control
 from gateway.routing.replicas import Replicas
 
-logger = logging.getLogger("gateway.admin")
-
 MAX_BODY_BYTES = 256 * 1024
 """A request names an adapter and perhaps a system prompt."""
 ADAPTER_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@[0-9a-f]{12}\Z")
+NOTED = ("task", "source", "id", "canary", "shadow", "name", "role", "tenant")
+"""Of a command's fields, what the audit log shows."""
+Noted = Mapping[str, msgspec.Raw | str]
+NOTHING: Noted = MappingProxyType({})
 ADD = ("POST", "/adapters")
 BY = "by"
 """The field that says whose key a command came with; no client can send it."""
@@ -72,7 +76,10 @@ COMMANDS = (
     Command("POST", "/tasks/{task}/reset", frozenset()),
     Command("GET", "/keys"),
     Command(
-        "POST", "/keys", frozenset({"name", "tasks", "role", "tenant", "limits", "expires_in_s"}), signed=True
+        "POST",
+        "/keys",
+        frozenset({"name", "tasks", "role", "tenant", "limits", "metrics", "expires_in_s"}),
+        signed=True,
     ),
     Command("GET", "/keys/{name}"),
     Command("DELETE", "/keys/{name}"),
@@ -85,26 +92,26 @@ COMMANDS = (
 class Administration:
     """Who may command, and the way to the control plane."""
 
-    def __init__(self, keys: Keys, bounds: GatewayConfig) -> None:
+    def __init__(self, keys: Keys, bounds: GatewayConfig, audit: AuditLog) -> None:
         self._keys = keys
+        self.audit = audit
         self.bounds = bounds
         self.control: Control | None = None
         """Set while the gateway follows a control plane."""
 
-    def principal(self, head: Head, peer: Peer, *, or_operator: bool = False) -> Principal:
-        """Whose key it is: an admin's, or an operator's where those may too.
-
-        Raises Unauthorized (401), Forbidden (403); without any keys nobody may.
-        """
+    def known(self, head: Head, peer: Peer) -> Principal:
+        """Whose key it is. Raises Unauthorized (401), Forbidden (403) where there are no keys: nobody may."""
         if not self._keys.required:
             raise Forbidden(KEYS_MEND)
-        principal = self._keys.principal(head.authorization, head.api_keys, peer)
+        return self._keys.principal(head.authorization, head.api_keys, peer)
+
+    def check_role(self, principal: Principal, *, or_operator: bool = False) -> None:
+        """Raises Forbidden (403) unless it is an admin's, or an operator's where those may too."""
         if not (principal.admin or (or_operator and principal.role == "operator")):
             raise Forbidden(
                 f"The key '{principal.name}' may not use /admin; that takes one of the role admin "
                 "(`lora-gateway keys create NAME --role admin`, or `admin: true` in the configuration)."
             )
-        return principal
 
     async def ask(self, method: str, path: str, body: bytes) -> tuple[int, msgspec.Raw]:
         """The control plane's status and JSON. Raises Unavailable (503), EngineError (502)."""
@@ -129,10 +136,12 @@ class AdminCommand:
         self._administration = administration
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        head = Head(scope["headers"])
+        head, who = Head(scope["headers"]), ""
         command, administration = self._command, self._administration
         try:
-            principal = administration.principal(head, scope.get("client"), or_operator=True)
+            principal = administration.known(head, scope.get("client"))
+            who = principal.name
+            administration.check_role(principal, or_operator=True)
             path = _path(command, scope)
             task = scope.get("path_params", {}).get("task")
             operator = principal.role == "operator"
@@ -153,11 +162,32 @@ class AdminCommand:
         except ClientLeft:
             return
         except RequestError as error:
+            if command.method != "GET" and who:  # bad keys are counted where they are refused
+                self._note(scope, head, who, error.status)
             await send_error(send, error, head.request_id)
             return
         if command.method != "GET":
-            logger.info("%s: %s /admin%s: %d", principal.name, command.method, path, status)
+            self._note(scope, head, who, status, fields)
         await send_json(send, shown, head.request_id, status, extra=NOT_KEPT)
+
+    def _note(
+        self,
+        scope: Scope,
+        head: Head,
+        who: str,
+        status: int,
+        fields: Mapping[str, msgspec.Raw | str] = NOTHING,
+    ) -> None:
+        """Who did it, done or refused; of the fields, those that say what."""
+        client = scope.get("client")
+        self._administration.audit.write(
+            f"{scope['method']} {scope['path']}",
+            who,
+            status,
+            **{name: _text_of(fields[name]) for name in NOTED if name in fields},
+            address=client[0] if client else None,
+            request_id=head.request_id.decode("latin-1"),
+        )
 
 
 class AdminStatus:
@@ -170,7 +200,7 @@ class AdminStatus:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
         try:
-            self._administration.principal(head, scope.get("client"))
+            self._administration.check_role(self._administration.known(head, scope.get("client")))
         except RequestError as error:
             await send_error(send, error, head.request_id)
             return

@@ -145,6 +145,7 @@ _KEY: Mapping[str, JsonObject] = {
     "role": {"enum": ["user", "operator", "admin", None]},
     "tenant": _TEXT,
     "limits": _LIMITS,
+    "metrics": {"type": ["boolean", "null"]},
     "expires_in_s": _NUMBER,
 }
 _ADD: Mapping[str, JsonObject] = {

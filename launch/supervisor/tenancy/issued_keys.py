@@ -21,7 +21,7 @@ from launch.supervisor.database import KeyRow, StateStore
 PREFIX = "sk-lg-"
 RANDOM_BYTES = 32
 LONGEST_S = 100 * 365 * 86400.0
-SETTINGS = ("tasks", "role", "tenant", "limits")
+SETTINGS = ("tasks", "role", "tenant", "limits", "metrics")
 FIELDS = frozenset({"name", *SETTINGS, "expires_in_s"})
 """What a command may say of a new key."""
 SHOWN_DIGITS = 12
@@ -202,6 +202,7 @@ def _common(name: str, settings: KeyConfig, now: float) -> JsonObject:
         "state": "revoked" if settings.disabled else "expired" if expired else "active",
         "role": settings.effective_role,
         "tenant": settings.tenant,
+        "metrics": settings.metrics,
         "tasks": tasks,
         "limits": None if settings.limits is None else settings.limits.model_dump(exclude_none=True),
         "digest": settings.sha256[:SHOWN_DIGITS],

@@ -11,6 +11,7 @@ from launch.setup.rooms import ROOMS, read_modules, room_of, without_detours
 
 MODULES = read_modules(Path(__file__).parents[3])
 SHARED = (
+    "gateway.audit",
     "gateway.config",
     "gateway.errors",
     "gateway.sqlite",

@@ -126,8 +126,16 @@ async def test_metrics_need_a_key_unless_public(tmp_path: Path, public: bool) ->
         assert await status(s, "/metrics", None) == (200 if public else 401)
         assert await status(s, "/metrics", "wrong") == (200 if public else 401)
         assert await status(s, "/metrics") == 200
+        assert await status(s, "/metrics", LIMITED) == (200 if public else 403)
         assert await status(s, "/health", None) == 200
         assert await status(s, "/v1/models", None) == 401
+
+
+async def test_a_key_for_metrics_alone(tmp_path: Path) -> None:
+    keys = {"scraper": {"sha256": digest(KEY), "tasks": [], "metrics": True}}
+    async with stack(tmp_path, keys=keys) as s:
+        assert await status(s, "/metrics") == 200
+        assert await status(s, "/v1/chat/completions", model="base", messages=[]) == 403
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""`lora-gateway audit`: who changed what, and who was refused."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated
+
+import typer
+
+from gateway.audit import AuditLog, Entry
+from launch.cli.keys import duration_s
+from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, state_folder
+from launch.cli.task_text import moment
+
+SHOWN = ("at", "who", "action", "status")
+
+
+def audit_command(
+    since: Annotated[str, typer.Option(help="how far back: 90m, 24h, 30d")] = "24h",
+    config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Commands and their outcome, and keys that were refused; needs no launch."""
+    log = AuditLog(state_folder(config, state_dir))
+    entries = list(log.entries(time.time() - duration_s(since, "--since")))
+    if as_json:
+        print(json.dumps({"entries": entries}, indent=2))
+        return
+    for entry in entries:
+        print(line_of(entry))
+    if not entries:
+        print(f"nothing in the last {since}")
+
+
+def line_of(entry: Entry) -> str:
+    """One entry for people."""
+    facts = " ".join(f"{name}={value}" for name, value in entry.items() if name not in SHOWN)
+    at = moment(float(str(entry["at"])))
+    return f"{at}  {entry.get('status')}  {entry.get('who')}: {entry.get('action')}  {facts}".rstrip()
