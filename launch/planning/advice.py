@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from launch.base import memory
@@ -134,31 +134,30 @@ def _mends(plan: MemoryPlan, best: float) -> Iterator[str]:
     def fits(tried: Inputs) -> bool:
         return draft(tried).cache.longest >= tried.engine.max_model_len
 
+    def first(name: str, values: Iterable[float]) -> float | None:
+        return next((value for value in values if fits(inputs.with_engine(**{name: value}))), None)
+
     steps = range(math.floor(engine.utilization * 100) + 1, math.floor(best * 100) + 1)
-    for step in steps:
-        if fits(inputs.with_engine(utilization=step / 100)):
-            yield f"raise base.gpu_memory_utilization from {engine.utilization:g} to {step / 100:g}"
-            break
+    share = first("utilization", (step / 100 for step in steps))
+    if share:
+        yield f"raise base.gpu_memory_utilization from {engine.utilization:g} to {share:g}"
     if plan.cache.longest > 0:
         yield f"lower base.max_model_len from {engine.max_model_len} to {plan.cache.longest}"
-    for slots in range(engine.slots - 1, 0, -1):
-        if fits(inputs.with_engine(slots=slots)):
-            yield f"lower base.max_loras from {engine.slots} to {slots}"
-            break
+    slots = first("slots", range(engine.slots - 1, 0, -1))
+    if slots:
+        yield f"lower base.max_loras from {engine.slots} to {slots}"
     rank = largest_rank(inputs.adapters)
-    if rank < engine.rank and fits(inputs.with_engine(rank=rank)):
+    if rank < engine.rank and first("rank", [rank]):
         yield f"lower base.max_lora_rank from {engine.rank} to {rank}"
-    seqs = engine.max_num_seqs
-    while seqs > 1:
-        seqs //= 2
-        if fits(inputs.with_engine(max_num_seqs=seqs)):
-            yield f"lower base.max_num_seqs from {engine.max_num_seqs} to {seqs}"
-            break
+    halves = [engine.max_num_seqs >> halved for halved in range(1, engine.max_num_seqs.bit_length())]
+    seqs = first("max_num_seqs", halves)
+    if seqs:
+        yield f"lower base.max_num_seqs from {engine.max_num_seqs} to {seqs}"
     now = engine.tensor_parallel
-    for cards in (cards for cards in CARDS if cards > now and inputs.shape.heads % cards == 0):
-        if fits(inputs.with_engine(tensor_parallel=cards)):
-            yield f"raise base.tensor_parallel_size from {now} to {cards}, with as many cards"
-            break
+    more = [cards for cards in CARDS if cards > now and inputs.shape.heads % cards == 0]
+    cards = first("tensor_parallel", more)
+    if cards:
+        yield f"raise base.tensor_parallel_size from {now} to {cards}, with as many cards"
     if inputs.shape.quantization is None:
         size = memory.weight_bytes(inputs.shape, engine.dtype, quantized_by("awq"))
         smaller = replace(inputs, weights=replace(inputs.weights, size_bytes=size))

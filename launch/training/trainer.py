@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, get_args
@@ -90,6 +90,11 @@ class Material:
     pad: int
     batch: int
     steps: int
+
+    def result(self, steps: int, minutes: float, loss: float) -> TrainResult:
+        """Of a training that has come so far."""
+        examples, held_out = steps * self.batch, len(self.held_out)
+        return TrainResult(self.system, steps, minutes, examples, loss, held_out, None, None, stopped=True)
 
 
 # -- before anything heavy is loaded ---------------------------------------------------------------
@@ -215,11 +220,8 @@ def train(asked: Training) -> TrainResult:
         after = None
         if not stop.asked:
             after = held_out_loss(model, material.held_out, material.batch, material.pad)
-        held_out = len(material.held_out)
-        examples = steps * material.batch
-        result = TrainResult(
-            material.system, steps, minutes, examples, loss, held_out, before, after, stop.asked
-        )
+        result = material.result(steps, minutes, loss)
+        result = replace(result, loss_before=before, loss_after=after, stopped=stop.asked)
         _save(model, asked, material, result)
     return result
 
@@ -250,12 +252,7 @@ def _learn(model: PeftModel, asked: Training, material: Material, stop: Stop) ->
                 f"loss {mean_loss:.3f}, {tokens / (now - began):.0f} tokens/s"
             )
         if now - saved >= 60 * CHECKPOINT_MINUTES:
-            so_far = steps * material.batch
-            held_out = len(material.held_out)
-            part = TrainResult(
-                material.system, steps, (now - began) / 60, so_far, mean_loss, held_out, None, None, True
-            )
-            _save(model, asked, material, part)
+            _save(model, asked, material, material.result(steps, (now - began) / 60, mean_loss))
             typer.echo(f"checkpoint after step {steps} in {asked.output}")
             saved = now
     return steps, (time.monotonic() - began) / 60, mean_loss

@@ -67,27 +67,23 @@ def measure_scale(
         with_bodies, folder, clients, plan
     )
     child.stop(3.0)
-    found["bodies"] = []
+    bodies: list[dict[str, object]] = []
     for size, count in plan.bodies:
         say(f"bodies of {size} bytes")
         # A gateway of its own for each size: what an allocator kept from the last would hide the peak.
         subject, child, _ = start_gateway(
             programs, folder / f"body-{size}", upstream, checkout, FEW_TASKS, max_body_bytes=32 * MIB
         )
-        row = {"bytes": size, **_measure_bodies(subject, ProxyUnderTest("direct", upstream), size, count)}
-        found["bodies"] = [*_list(found["bodies"]), row]
+        row = _measure_bodies(subject, ProxyUnderTest("direct", upstream), size, count)
+        bodies.append({"bytes": size, **row})
         child.stop(3.0)
+    found["bodies"] = bodies
     say(f"{plan.readers} slow readers for {plan.readers_s:.0f} s")
     mock = start_mock(programs)
     subject, child, _ = start_gateway(programs, folder / "slow", mock, checkout)
     found["slow_readers"] = measure_slow_readers(subject, mock, folder, plan.readers, plan.readers_s)
     child.stop(3.0)
     return found
-
-
-def _list(value: object) -> list[object]:
-    assert isinstance(value, list)
-    return value
 
 
 def _measure_tasks(

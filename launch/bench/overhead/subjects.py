@@ -48,18 +48,10 @@ def start_upstream(programs: Programs, folder: Path, tasks: int = 3) -> str:
     return url
 
 
-def start_mock(programs: Programs, tasks: int = 3) -> str:
+def start_mock(programs: Programs) -> str:
     """The Python engine that streams; its URL."""
     port = programs.port()
-    argv = [
-        sys.executable,
-        "-m",
-        "launch.bench.overhead.mock_engine",
-        "--port",
-        str(port),
-        "--tasks",
-        str(tasks),
-    ]
+    argv = [sys.executable, "-m", "launch.bench.overhead.mock_engine", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     child = programs.start("mock", argv, programs.cores.load)
     wait_until(child, lambda: answers(url, {}), "the mock engine")
