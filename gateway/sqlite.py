@@ -28,9 +28,10 @@ def open_database(file: Path, migrations: Sequence[str], busy_timeout_s: float =
             form = int(db.execute("PRAGMA user_version").fetchone()[0])
             if form > len(migrations):
                 raise NewerForm(f"was written by a newer lora-gateway (form {form}); use that one")
-            for statement in ";".join(migrations[form:]).split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {len(migrations)}")
+            if form < len(migrations):  # else nothing is written, which a full disk would refuse
+                for statement in ";".join(migrations[form:]).split(";"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {len(migrations)}")
     except BaseException:
         db.close()
         raise

@@ -29,6 +29,14 @@ def test_each_form_follows_on_the_one_before(tmp_path: Path) -> None:
     db.close()
 
 
+def test_a_file_of_this_form_is_opened_without_a_change(tmp_path: Path) -> None:
+    db = open_database(tmp_path / "a.sqlite", (FIRST,))
+    before = db.execute("PRAGMA data_version").fetchone()
+    open_database(tmp_path / "a.sqlite", (FIRST,)).close()
+    assert db.execute("PRAGMA data_version").fetchone() == before
+    db.close()
+
+
 def test_a_form_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     file = tmp_path / "a.sqlite"
     open_database(file, (FIRST,)).close()
