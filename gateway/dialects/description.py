@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pydantic import BaseModel, Field
@@ -45,9 +45,9 @@ class Description:
     tag: str
     summary: str
     answer: type[BaseModel]
-    required: tuple[str, ...]
+    required: tuple[str, ...] = ()
     """Parameters without which there is no answer."""
-    parameters: Mapping[str, JsonObject]
+    parameters: Mapping[str, JsonObject] = field(default_factory=dict)
     """Of this API alone, or with another meaning than elsewhere."""
     error: type[BaseModel] | None = None
     """Where its errors have an envelope that is not OpenAI's."""

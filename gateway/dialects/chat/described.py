@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, Field, JsonValue
@@ -48,19 +47,8 @@ class TextCompletion(BaseModel):
     usage: Usage
 
 
-CHAT = Description(
-    "createChatCompletion",
-    "OpenAI",
-    "Answer a chat.",
-    ChatCompletion,
-    ("model", "messages"),
-    MappingProxyType({}),
-)
+CHAT = Description("createChatCompletion", "OpenAI", "Answer a chat.", ChatCompletion, ("model", "messages"))
+_OWN = {"logprobs": maybe("integer", "gateway.max_logprobs bounds it.", minimum=0)}
 TEXT = Description(
-    "createCompletion",
-    "OpenAI",
-    "Complete a text.",
-    TextCompletion,
-    ("model", "prompt"),
-    MappingProxyType({"logprobs": maybe("integer", "gateway.max_logprobs bounds it.", minimum=0)}),
+    "createCompletion", "OpenAI", "Complete a text.", TextCompletion, ("model", "prompt"), _OWN
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, JsonValue
@@ -72,22 +71,15 @@ MESSAGES = Description(
     "Answer a chat.",
     Message,
     ("model", "messages", "max_tokens"),
-    MappingProxyType(
-        {
-            **_SHARED,
-            "max_tokens": {**TOKENS, "type": "integer"},
-            "metadata": closed(user_id=maybe("string", "Ties a user to one of a task's versions.")),
-            "service_tier": {"enum": ["auto", "standard_only", None]},
-        }
-    ),
+    {
+        **_SHARED,
+        "max_tokens": {**TOKENS, "type": "integer"},
+        "metadata": closed(user_id=maybe("string", "Ties a user to one of a task's versions.")),
+        "service_tier": {"enum": ["auto", "standard_only", None]},
+    },
     AnthropicError,
 )
+_PROMPT = ("model", "messages")
 COUNT_TOKENS = Description(
-    "countTokens",
-    "Anthropic",
-    "Count a chat's tokens.",
-    TokenCount,
-    ("model", "messages"),
-    MappingProxyType(_SHARED),
-    AnthropicError,
+    "countTokens", "Anthropic", "Count a chat's tokens.", TokenCount, _PROMPT, _SHARED, AnthropicError
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, JsonValue
@@ -34,18 +33,16 @@ RESPONSES = Description(
     "Answer; nothing is kept.",
     Response,
     ("model", "input"),
-    MappingProxyType(
-        {
-            "max_output_tokens": TOKENS,
-            "instructions": maybe("string"),
-            "include": STRINGS,
-            "text": closed(format=maybe("object"), verbosity={"enum": ["medium", None]}),
-            "reasoning": closed(
-                effort=maybe("string"), summary=maybe("string"), generate_summary=maybe("string")
-            ),
-            "truncation": maybe("string"),
-            "background": {"enum": [False, None]},
-            "stream_options": closed(include_obfuscation=UNPADDED),
-        }
-    ),
+    {
+        "max_output_tokens": TOKENS,
+        "instructions": maybe("string"),
+        "include": STRINGS,
+        "text": closed(format=maybe("object"), verbosity={"enum": ["medium", None]}),
+        "reasoning": closed(
+            effort=maybe("string"), summary=maybe("string"), generate_summary=maybe("string")
+        ),
+        "truncation": maybe("string"),
+        "background": {"enum": [False, None]},
+        "stream_options": closed(include_obfuscation=UNPADDED),
+    },
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel
 
+from gateway.config.document import JsonObject
 from gateway.dialects.description import Description, Usage, maybe
 
 
@@ -34,40 +34,16 @@ class Text(BaseModel):
     prompt: str
 
 
+_VECTORS: dict[str, JsonObject] = {
+    "encoding_format": {"enum": ["float", "base64", None]},
+    "dimensions": maybe("integer", minimum=1),
+}
+_TOKENS: dict[str, JsonObject] = {
+    "tokens": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+}
+_STRINGS = {"return_token_strs": maybe("boolean")}
 EMBEDDINGS = Description(
-    "createEmbedding",
-    "OpenAI",
-    "Embed texts, where the base can.",
-    Embeddings,
-    ("model", "input"),
-    MappingProxyType(
-        {
-            "encoding_format": {"enum": ["float", "base64", None]},
-            "dimensions": maybe("integer", minimum=1),
-        }
-    ),
+    "createEmbedding", "OpenAI", "Embed texts, where the base can.", Embeddings, ("model", "input"), _VECTORS
 )
-TOKENIZE = Description(
-    "tokenize",
-    "vLLM",
-    "The tokens of a text or a chat.",
-    Tokens,
-    (),
-    MappingProxyType(
-        {
-            "return_token_strs": maybe("boolean"),
-        }
-    ),
-)
-DETOKENIZE = Description(
-    "detokenize",
-    "vLLM",
-    "The text of tokens.",
-    Text,
-    ("tokens",),
-    MappingProxyType(
-        {
-            "tokens": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-        }
-    ),
-)
+TOKENIZE = Description("tokenize", "vLLM", "The tokens of a text or a chat.", Tokens, parameters=_STRINGS)
+DETOKENIZE = Description("detokenize", "vLLM", "The text of tokens.", Text, ("tokens",), _TOKENS)

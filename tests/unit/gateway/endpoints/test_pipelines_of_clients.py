@@ -25,7 +25,7 @@ async def test_sdk_of_anthropic_puts_a_pipelines_message_together(tmp_path: Path
             whole = await client.messages.create(**asked)
             async with client.messages.stream(**asked) as stream:
                 final = await stream.get_final_message()
-        texts = [[block.to_dict()["text"] for block in one.content] for one in (whole, final)]
+        texts = [[str(block.to_dict()["text"]) for block in one.content] for one in (whole, final)]
         assert texts[0] == texts[1]
         assert [concept_names(text) for text in texts[0]] == [NAMES]
         assert final.stop_reason == "end_turn"
