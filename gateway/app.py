@@ -91,25 +91,13 @@ class Gateway:
         self.fallbacks = Fallbacks(fallback or Provider(environment()), self.metrics)
         self.guard = DeathGuard(config.state_dir, bounds.max_cold_waiting, bounds.cold_timeout_s)
         self._audit = AuditLog(config.state_dir)
-        self._keys = Keys(
-            config.keys,
-            config.models,
-            required=bounds.keys_required,
-            bad_keys=BadKeys(bounds.max_bad_keys_per_minute, noted=self._note_bad_keys),
-        )
+        bad_keys = BadKeys(bounds.max_bad_keys_per_minute, noted=self._note_bad_keys)
+        self._keys = Keys(config.keys, config.models, required=bounds.keys_required, bad_keys=bad_keys)
         self.quotas = Quotas(config)
         self._administration = Administration(self._keys, bounds, self._audit)
         self._limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)
         relay = Relay(self.replicas, self.admission, self.guard)
-        self._pipelines = PipelineEndpoint(
-            compile_pipelines(config),
-            relay,
-            self.metrics,
-            self.shadow,
-            self.fallbacks,
-            Lobby(self.admission),
-            ByteBudget(share(bounds.max_pipeline_bytes, worker, bounds.workers)),
-        )
+        self._pipelines = self._pipeline_endpoint(relay, worker)
         self.bodies = ByteBudget(
             share(bounds.max_held_body_bytes, worker, bounds.workers), lambda: self._keys.several
         )
@@ -128,6 +116,19 @@ class Gateway:
         )
         self.starlette.router.redirect_slashes = False
         _say_unwritten(config)
+
+    def _pipeline_endpoint(self, relay: Relay, worker: int) -> PipelineEndpoint:
+        config = self.replicas.config
+        bounds = config.gateway
+        return PipelineEndpoint(
+            compile_pipelines(config),
+            relay,
+            self.metrics,
+            self.shadow,
+            self.fallbacks,
+            Lobby(self.admission),
+            ByteBudget(share(bounds.max_pipeline_bytes, worker, bounds.workers)),
+        )
 
     def _engine_endpoints(self, relay: Relay) -> dict[str, EngineEndpoint]:
         """Every route that leads to the engine, by its path."""

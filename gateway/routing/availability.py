@@ -28,7 +28,7 @@ class ControlPresence:
         self._heard = False
         self._hoped_until = now + APPEARS_WITHIN_S
 
-    def is_alive(self, alive: bool, now: float) -> bool:
+    def note(self, alive: bool, now: float) -> bool:
         """It speaks, or does so no longer; whether that is a change."""
         if alive == self.alive:
             return False

@@ -133,7 +133,7 @@ class Replicas:
 
     def control_is(self, alive: bool) -> None:
         """Whether there is a control plane that speaks."""
-        if self._control.is_alive(alive, time.monotonic()):
+        if self._control.note(alive, time.monotonic()):
             self._announce()
 
     def servable(self, name: str) -> bool:

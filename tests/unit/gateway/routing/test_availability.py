@@ -32,12 +32,12 @@ def test_control_plane_is_awaited_at_first_and_once_more_where_it_goes() -> None
     presence = ControlPresence(NOW)
     assert presence.state(NOW + APPEARS_WITHIN_S) == "awaited"
     assert presence.state(NOW + APPEARS_WITHIN_S + 0.1) == "gone"
-    assert not presence.is_alive(False, NOW)  # that nobody speaks yet is no news
+    assert not presence.note(False, NOW)  # that nobody speaks yet is no news
     assert presence.state(NOW) == "awaited"
-    assert presence.is_alive(True, NOW)
-    assert not presence.is_alive(True, NOW + 1)
+    assert presence.note(True, NOW)
+    assert not presence.note(True, NOW + 1)
     assert presence.state(NOW + 1e6) == "alive"
-    assert presence.is_alive(False, NOW)
+    assert presence.note(False, NOW)
     assert presence.state(NOW + RETURNS_WITHIN_S) == "away"
     assert presence.state(NOW + RETURNS_WITHIN_S + 0.1) == "gone"
 
