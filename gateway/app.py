@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,8 +33,8 @@ from gateway.endpoints.models import ModelsEndpoint
 from gateway.endpoints.observability import HealthEndpoint, MetricsEndpoint, ReadyEndpoint
 from gateway.endpoints.openapi.endpoint import OpenApi
 from gateway.endpoints.pipelines import PipelineEndpoint
+from gateway.endpoints.refusals import HANDLERS
 from gateway.endpoints.stored_responses import UnkeptResponse
-from gateway.endpoints.wrong_path import no_such_route
 from gateway.errors import Forbidden, internal_error
 from gateway.http.drain import Drain, shutting_down
 from gateway.http.request_cycle import CLIENT
@@ -112,7 +111,7 @@ class Gateway:
         self.cors = Cors(bounds.cors_origins) if bounds.cors_origins else None
         """For the own server, which writes what it says into every answer."""
         self.starlette = Starlette(
-            routes=self._routes(), exception_handlers={HTTPException: no_such_route}, lifespan=self._lifespan
+            routes=self._routes(), exception_handlers=HANDLERS, lifespan=self._lifespan
         )
         self.starlette.router.redirect_slashes = False
         _say_unwritten(config)

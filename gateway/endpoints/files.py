@@ -14,7 +14,7 @@ from gateway.batches.database import NoRoom
 from gateway.batches.records import FileRecord, kept_seconds, new_file_id
 from gateway.batches.runner import DAY_S
 from gateway.batches.storage import BatchStorage
-from gateway.endpoints.asgi import Head, send_error
+from gateway.endpoints.asgi import Head
 from gateway.endpoints.resource import JsonDocument, Resource, ResourceRequest, limit_of, page_of
 from gateway.endpoints.uploads import Upload, receive_upload
 from gateway.errors import (
@@ -173,14 +173,9 @@ class FileContent:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
-        try:
-            owner = self._keys.principal(head.authorization, head.api_keys, scope.get("client")).name
-            record = await self._library.file(scope["path_params"]["id"], owner)
-            file = await asyncio.to_thread(self._open, record)
-        except RequestError as error:
-            await send_error(send, error, head.request_id)
-            return
-        with file:
+        owner = self._keys.principal(head.authorization, head.api_keys, scope.get("client")).name
+        record = await self._library.file(scope["path_params"]["id"], owner)
+        with await asyncio.to_thread(self._open, record) as file:
             work = _send_file(file, record, head.request_id, send, whole=scope["method"] != "HEAD")
             await until_client_leaves(work, scope, receive)
 

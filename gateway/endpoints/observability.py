@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.admission.api_keys import Keys, Peer
 from gateway.admission.limits import Admission
 from gateway.config.snapshot import EngineStatus
-from gateway.endpoints.asgi import Head, send_error, send_json
+from gateway.endpoints.asgi import Head, send_json
 from gateway.errors import Forbidden, RequestError, Unavailable
 from gateway.http.drain import Drain, shutting_down
 from gateway.metrics.counters import Metrics
@@ -83,19 +83,16 @@ class ReadyEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
-        request_id = head.request_id
         if self._drain.begun:
-            await send_error(send, shutting_down(), request_id)
-            return
+            raise shutting_down()
         if await self._readiness.proven():
-            await send_json(send, {"status": "ready"}, request_id)
+            await send_json(send, {"status": "ready"}, head.request_id)
             return
-        error = self._replicas.unavailable(reasons=may_know(self._keys, head, scope.get("client")))
         if self._replicas.ready:
-            error = Unavailable(
+            raise Unavailable(
                 "The engine does not complete a request.", code="engine_unready", retry_after_s=5
             )
-        await send_error(send, error, request_id)
+        raise self._replicas.unavailable(reasons=may_know(self._keys, head, scope.get("client")))
 
 
 class MetricsEndpoint:
@@ -109,17 +106,13 @@ class MetricsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
-        try:
-            if not self._public:
-                principal = self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
-                if not principal.may_read_metrics:
-                    raise Forbidden(
-                        f"The key '{principal.name}' may not read /metrics, which shows every task; that "
-                        "takes `metrics: true`, the role admin, or a key for every model."
-                    )
-        except RequestError as error:
-            await send_error(send, error, head.request_id)
-            return
+        if not self._public:
+            principal = self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
+            if not principal.may_read_metrics:
+                raise Forbidden(
+                    f"The key '{principal.name}' may not read /metrics, which shows every task; that "
+                    "takes `metrics: true`, the role admin, or a key for every model."
+                )
         text, content_type = await asyncio.to_thread(self._metrics.render, self._replicas.snapshot.faults)
         headers = [
             (b"content-type", content_type.encode()),

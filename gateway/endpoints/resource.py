@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys, Principal
-from gateway.endpoints.asgi import ClientLeft, Head, send_error, send_json
-from gateway.errors import InvalidRequest, RequestError
+from gateway.endpoints.asgi import Head, send_json
+from gateway.errors import InvalidRequest
 
 JsonDocument = dict[str, object]
 
@@ -65,15 +65,9 @@ class Resource:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
-        try:
-            principal = self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
-            method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            document = await self._handlers[method](ResourceRequest(principal, head, scope, receive))
-        except ClientLeft:
-            return
-        except RequestError as error:
-            await send_error(send, error, head.request_id)
-            return
+        principal = self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        document = await self._handlers[method](ResourceRequest(principal, head, scope, receive))
         await send_json(send, document, head.request_id)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys
-from gateway.endpoints.asgi import Head, send_error
-from gateway.errors import NotFound, RequestError
+from gateway.endpoints.asgi import Head
+from gateway.errors import NotFound
 
 
 class UnkeptResponse:
@@ -17,16 +17,12 @@ class UnkeptResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
-        try:
-            self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
-            if not scope["path_params"]["rest"]:
-                raise NotFound(
-                    f"There is no route {scope['method']} {scope['path']}. Did you mean '/v1/responses'?"
-                )
-            raise NotFound(
-                f"There is no route {scope['method']} {scope['path']}: no response is kept here, so none can "
-                "be retrieved, cancelled or deleted. The answer to POST /v1/responses has all there is.",
-                code="responses_not_kept",
-            )
-        except RequestError as error:
-            await send_error(send, error, head.request_id)
+        self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
+        nowhere = f"There is no route {scope['method']} {scope['path']}"
+        if not scope["path_params"]["rest"]:
+            raise NotFound(f"{nowhere}. Did you mean '/v1/responses'?")
+        raise NotFound(
+            f"{nowhere}: no response is kept here, so none can be retrieved, cancelled or deleted. The "
+            "answer to POST /v1/responses has all there is.",
+            code="responses_not_kept",
+        )

@@ -199,11 +199,7 @@ class AdminStatus:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Head(scope["headers"])
-        try:
-            self._administration.check_role(self._administration.known(head, scope.get("client")))
-        except RequestError as error:
-            await send_error(send, error, head.request_id)
-            return
+        self._administration.check_role(self._administration.known(head, scope.get("client")))
         shown = msgspec.structs.replace(self._replicas.snapshot, keys={}, issued_keys={})
         document = {"control_plane": self._replicas.control_alive, **msgspec.to_builtins(shown)}
         await send_json(send, document, head.request_id)
