@@ -10,18 +10,19 @@ import pytest
 
 from gateway.dialects.chat.dialect import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.kinds import COUNTED_MEMBERS, ELSEWHERE, HARMLESS, STEERING
+from gateway.dialects.kinds import ELSEWHERE, STEERING
 from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
 from gateway.dialects.parameters import MOST_UNKNOWN, Limits
 from gateway.dialects.registry import DIALECTS
 from gateway.dialects.request_body import Fields, decode_body
 from gateway.dialects.responses.dialect import RESPONSES
-from gateway.dialects.spelling import misspelt
 from gateway.dialects.tokens.dialect import EMBEDDINGS, TOKENIZE
 from gateway.errors import InvalidRequest
 from tests.support.stack import config_of
 
 GENERATING = [one for one in DIALECTS if one.generates]
+
+
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
@@ -47,15 +48,6 @@ def refused(dialect: Dialect, made: Limits, **fields: object) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as raised:
         taken(dialect, made, **fields)
     return raised.value
-
-
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
-def test_each_kind_of_parameter_is_apart_from_the_others(dialect: Dialect) -> None:
-    honoured = dialect.passed | dialect.labels
-    assert not dialect.ignored.keys() & honoured
-    assert not dialect.ignored.keys() & dialect.refused.keys()
-    assert not dialect.refused.keys() & honoured
-    assert HARMLESS.keys() <= dialect.ignored.keys() | honoured | dialect.refused.keys()
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
@@ -237,15 +229,6 @@ def test_a_label_that_nobody_knows_is_taken_out_and_counted_under_one_name(
     refused(dialect, limits(tmp_path, strict=True), **{name: 1})
 
 
-def test_counted_names_are_of_the_tables() -> None:
-    assert MESSAGES.label_of("metadata.team") == "metadata"
-    assert RESPONSES.label_of("input[3]") == "input"
-    assert RESPONSES.label_of("made.up") == "other"
-    for member in COUNTED_MEMBERS:
-        assert RESPONSES.label_of(member) == member
-    assert CHAT.label_of("extra_body") == "extra_body"
-
-
 def test_labels_are_bounded(tmp_path: Path) -> None:
     many = {f"label {number}": 1 for number in range(MOST_UNKNOWN + 1)}
     assert str(MOST_UNKNOWN) in refused(CHAT, limits(tmp_path), **many).message
@@ -351,16 +334,3 @@ def test_null_asks_for_nothing_on_any_route(tmp_path: Path) -> None:
         nothing = dict.fromkeys([*(names - required), "made up"])
         assert taken(dialect, limits(tmp_path), **nothing) == ([], {})
         assert taken(dialect, limits(tmp_path, strict=True), **nothing) == ([], {})
-
-
-def test_spelling() -> None:
-    known = ["temperature", "stop", "top_p", "stream"]
-    assert misspelt("", known) is None
-    assert misspelt("stpo", known) == "stop"
-    assert misspelt("tpo_p", known) == "top_p"
-    assert misspelt("temprature", known) == "temperature"
-    assert misspelt("tmprature", known) == "temperature"
-    assert misspelt("tmpratur", known) is None
-    assert misspelt("source", known) is None
-    assert misspelt("top", known) is None
-    assert misspelt("t" * 1000, known) is None

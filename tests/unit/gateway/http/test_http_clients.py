@@ -135,23 +135,3 @@ async def test_models_answer_with_a_slash_at_the_end_too(tmp_path: Path) -> None
             plain, slash = await s.client.get(path), await s.client.get(f"{path}/")
             assert (slash.status_code, slash.json()) == (200, plain.json())
         assert (await s.client.get("/v1/models/nope/")).status_code == 404
-
-
-async def test_root_says_what_this_is(tmp_path: Path) -> None:
-    async with stack(tmp_path, keys=KEYS) as s:
-        answer = await s.client.get("/")
-        document = answer.json()
-        assert document["name"] == "lora-gateway"
-        for key in ("documentation", "health", "ready"):
-            assert (await s.client.get(document[key])).status_code == 200
-        assert CHAT in document["endpoints"]
-        assert "naming" not in answer.text
-        head = await s.client.head("/")
-        assert (head.status_code, head.content) == (200, b"")
-        assert head.headers["content-length"] == answer.headers["content-length"]
-
-
-@pytest.mark.parametrize("path", ["/healthz", "/livez"])
-async def test_health_has_the_names_that_probes_know(tmp_path: Path, path: str) -> None:
-    async with stack(tmp_path, keys=KEYS) as s:
-        assert (await s.client.get(path)).json().keys() == (await s.client.get("/health")).json().keys()

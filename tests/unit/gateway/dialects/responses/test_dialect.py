@@ -24,8 +24,14 @@ from tests.support.named_events import (
 from tests.support.stack import TASKS, Stack, stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
+
+
 PATH = "/v1/responses"
+
+
 NAMING = TASKS["naming"]
+
+
 FORMAT = {"type": "json_schema", "name": "naming", "schema": {"type": "string"}, "strict": True}
 
 
@@ -142,24 +148,6 @@ async def test_stream_that_waited_and_is_refused_ends_with_the_error_event(tmp_p
             "no",
             "invalid_request",
         )
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/v1/responses/resp_1"),
-        ("DELETE", "/v1/responses/resp_1"),
-        ("POST", "/v1/responses/resp_1/cancel"),
-        ("GET", "/v1/responses/resp_1/input_items"),
-    ],
-)
-async def test_routes_of_kept_responses_say_that_none_is(tmp_path: Path, method: str, path: str) -> None:
-    async with stack(tmp_path) as s:
-        answer = await s.client.request(method, path)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "responses_not_kept")
-        assert not s.engine.completions
-    async with stack(tmp_path, keys={"a": {"sha256": "0" * 64}}) as s:
-        assert (await s.client.request(method, path)).status_code == 401
 
 
 async def test_pipeline_answers_as_a_response(tmp_path: Path) -> None:

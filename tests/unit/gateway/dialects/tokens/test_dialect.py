@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.registry import DIALECTS
 from tests.fakes.fake_engine import recorded
 from tests.support.named_events import counted
-from tests.support.stack import TASKS, eventually, stack
+from tests.support.stack import TASKS, stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
+
+
 NAMING = TASKS["naming"]
+
+
 USER = [{"role": "user", "content": "cat"}]
 
 
@@ -71,30 +74,3 @@ async def test_each_route_needs_a_key_where_there_are_keys(tmp_path: Path, path:
     async with stack(tmp_path, keys={"a": {"sha256": "0" * 64}}) as s:
         answer = await s.client.post(path, json={"model": "base"}, headers={"x-api-key": "a"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
-
-
-async def test_models_say_what_they_take(tmp_path: Path) -> None:
-    async with stack(tmp_path) as s:
-        await eventually(lambda: s.gateway.replicas.context_tokens() == 512)
-        listed = {one["id"]: one for one in (await s.client.get("/v1/models")).json()["data"]}
-        naming, pipeline = listed["naming"], listed["concept-naming"]
-        assert (naming["root"], naming["parent"], naming["max_model_len"]) == (NAMING, "base", 512)
-        every = [one.path.decode() for one in DIALECTS if one.name != "embeddings"]
-        assert naming["endpoints"] == every
-        assert pipeline["endpoints"] == [
-            "/v1/chat/completions",
-            "/v1/completions",
-            "/v1/responses",
-            "/v1/messages",
-        ]
-        assert naming["capabilities"] == {
-            "streaming": True,
-            "structured_output": True,
-            "tools": False,
-            "reasoning": False,
-            "logprobs": True,
-            "embeddings": False,
-        }
-        assert not pipeline["capabilities"]["structured_output"]
-        for path in every:  # what is listed is there
-            assert (await s.client.get(path)).status_code == 405

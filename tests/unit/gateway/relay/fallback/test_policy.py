@@ -9,7 +9,7 @@ import pytest
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.responses.dialect import RESPONSES
-from gateway.relay.fallback.policy import ASKED, KEPT_BACK, Unable, question
+from gateway.relay.fallback.policy import KEPT_BACK, Unable, question
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 
@@ -23,102 +23,6 @@ def message(**fields: Any) -> Any:
 
 def response(**fields: Any) -> Any:
     return question(RESPONSES, {"input": "cat", "store": False, **fields})
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"system": "s"}, {"messages": [{"role": "system", "content": "s"}, *SAID]}),
-        (
-            {"system": [{"type": "text", "text": "a", "cache_control": {}}, {"type": "text", "text": "b"}]},
-            {"messages": [{"role": "system", "content": "ab"}, *SAID]},
-        ),
-        ({"system": [{"type": "text", "text": "x-anthropic-billing-header: 1"}]}, {"messages": SAID}),
-        (
-            {"messages": [{"role": "system", "content": "s"}]},
-            {"messages": [{"role": "system", "content": "s"}]},
-        ),
-        ({"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5, "top_p": 0.9, "max_tokens": 9}),
-        ({"stop_sequences": ["x"]}, {"stop": ["x"]}),
-        ({"stop_sequences": []}, {"stop": None}),
-        ({"output_config": {"effort": "low"}}, {"reasoning_effort": "low"}),
-        (
-            {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
-            {
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True},
-                }
-            },
-        ),
-        (
-            {"tools": [{"name": "f", "description": "d", "input_schema": SCHEMA, "cache_control": {}}]},
-            {
-                "tools": [
-                    {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}
-                ]
-            },
-        ),
-        (
-            {
-                "tools": [{"type": "custom", "name": "f", "input_schema": SCHEMA, "strict": True}],
-                "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
-            },
-            {
-                "tools": [
-                    {"type": "function", "function": {"name": "f", "strict": True, "parameters": SCHEMA}}
-                ],
-                "tool_choice": "required",
-                "parallel_tool_calls": False,
-            },
-        ),
-        (
-            {"tool_choice": {"type": "tool", "name": "f"}, "tools": [{"name": "f", "input_schema": SCHEMA}]},
-            {"tool_choice": {"type": "function", "function": {"name": "f"}}},
-        ),
-        ({"tool_choice": {"type": "auto"}}, {"tool_choice": None}),
-        ({"metadata": {"user_id": "u"}, "service_tier": "auto", "cache_control": {}}, {"metadata": None}),
-    ],
-)
-def test_message_is_asked_whole(fields: dict[str, Any], expected: dict[str, Any]) -> None:
-    asked = message(**fields)
-    assert {key: asked.get(key) for key in expected} == expected
-    assert asked.keys() <= ASKED | {"messages"}
-
-
-def test_messages_tools_and_their_results_are_asked() -> None:
-    asked = message(
-        messages=[
-            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
-            {
-                "role": "assistant",
-                "content": [
-                    {"type": "text", "text": "let me see"},
-                    {"type": "tool_use", "id": "t1", "name": "f", "input": {"x": 1}},
-                ],
-            },
-            {"role": "assistant", "content": [{"type": "tool_use", "id": "t2", "name": "g", "input": {}}]},
-            {
-                "role": "user",
-                "content": [
-                    {"type": "tool_result", "tool_use_id": "t1", "content": "r", "is_error": False},
-                    {"type": "tool_result", "tool_use_id": "t2", "content": [{"type": "text", "text": "q"}]},
-                    {"type": "text", "text": "and now?"},
-                ],
-            },
-        ]
-    )
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    first = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
-    second = {"id": "t2", "type": "function", "function": {"name": "g", "arguments": "{}"}}
-    assert asked["messages"] == [
-        {"role": "user", "content": parts},
-        {"role": "assistant", "content": "let me see", "tool_calls": [first]},
-        {"role": "assistant", "content": None, "tool_calls": [second]},
-        {"role": "tool", "tool_call_id": "t1", "content": "r"},
-        {"role": "tool", "tool_call_id": "t2", "content": "q"},
-        {"role": "user", "content": "and now?"},
-    ]
 
 
 @pytest.mark.parametrize(
@@ -177,103 +81,6 @@ def test_message_that_a_chat_has_no_word_for_is_not_asked(fields: dict[str, Any]
 
 
 TOOL = {"type": "function", "name": "f", "parameters": SCHEMA, "strict": True}
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"instructions": "s"}, {"messages": [{"role": "system", "content": "s"}, *SAID]}),
-        (
-            {"input": [{"role": "developer", "content": [{"type": "input_text", "text": "d"}]}]},
-            {"messages": [{"role": "developer", "content": "d"}]},
-        ),
-        ({"max_output_tokens": 5, "seed": 1, "stop": "x"}, {"max_tokens": 5, "seed": 1, "stop": "x"}),
-        (
-            {"presence_penalty": 1.0, "frequency_penalty": 0.5},
-            {"presence_penalty": 1.0, "frequency_penalty": 0.5},
-        ),
-        ({"reasoning": {"effort": "low", "summary": None}}, {"reasoning_effort": "low"}),
-        ({"text": {"format": {"type": "text"}, "verbosity": "medium"}}, {"response_format": None}),
-        ({"text": {"format": {"type": "json_object"}}}, {"response_format": {"type": "json_object"}}),
-        (
-            {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}},
-            {
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "n", "schema": SCHEMA, "strict": True},
-                }
-            },
-        ),
-        (
-            {"tools": [TOOL], "tool_choice": {"type": "function", "name": "f"}, "parallel_tool_calls": False},
-            {
-                "tools": [
-                    {"type": "function", "function": {"name": "f", "parameters": SCHEMA, "strict": True}}
-                ],
-                "tool_choice": {"type": "function", "function": {"name": "f"}},
-                "parallel_tool_calls": False,
-            },
-        ),
-        ({"tools": [TOOL], "tool_choice": "required"}, {"tool_choice": "required"}),
-        (
-            {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True},
-            {"tools": None, "tool_choice": None, "parallel_tool_calls": None},
-        ),
-        (
-            {
-                "include": ["reasoning.encrypted_content"],
-                "truncation": "disabled",
-                "background": False,
-                "max_tool_calls": 3,
-                "top_logprobs": 0,
-                "enable_response_messages": False,
-                "user": "u",
-                "metadata": {"a": "b"},
-                "session_id": "s",
-                "prompt_cache_key": "k",
-            },
-            {"messages": SAID},
-        ),
-    ],
-)
-def test_response_is_asked_whole(fields: dict[str, Any], expected: dict[str, Any]) -> None:
-    asked = response(**fields)
-    assert {key: asked.get(key) for key in expected} == expected
-    assert asked.keys() <= ASKED | {"messages"}
-
-
-def test_responses_own_items_are_asked() -> None:
-    def call(name: str) -> dict[str, Any]:
-        return {"type": "function_call", "call_id": f"c-{name}", "name": name, "arguments": "{}", "id": "fc"}
-
-    output: dict[str, Any] = {"type": "output_text", "text": "hm", "annotations": [], "logprobs": None}
-    asked = response(
-        input=[
-            {"role": "user", "content": "cat"},
-            {"type": "message", "role": "assistant", "content": [output], "id": "m", "status": "completed"},
-            call("f"),
-            call("g"),
-            {"type": "function_call_output", "call_id": "c-f", "output": "one"},
-            {
-                "type": "function_call_output",
-                "call_id": "c-g",
-                "output": [{"type": "input_text", "text": "two"}],
-            },
-            call("h"),
-            {"role": "assistant", "content": "so"},
-        ]
-    )
-    calls = {
-        name: {"id": f"c-{name}", "type": "function", "function": {"name": name, "arguments": "{}"}}
-        for name in "fgh"
-    }
-    assert asked["messages"] == [
-        {"role": "user", "content": "cat"},
-        {"role": "assistant", "content": "hm", "tool_calls": [calls["f"], calls["g"]]},
-        {"role": "tool", "tool_call_id": "c-f", "content": "one"},
-        {"role": "tool", "tool_call_id": "c-g", "content": "two"},
-        {"role": "assistant", "content": "so", "tool_calls": [calls["h"]]},
-    ]
 
 
 @pytest.mark.parametrize(

@@ -125,16 +125,6 @@ def test_a_base_of_which_nothing_is_known_is_planned_with_the_rest(tmp_path: Pat
     assert any("its size is not known" in found.text for found in plan.findings)
 
 
-def test_code_that_comes_with_a_base_is_not_run(tmp_path: Path) -> None:
-    folder = tmp_path / "base"
-    folder.mkdir()
-    config = {**MIXTURE, "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}}
-    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\n")
-    (folder / "config.json").write_text(json.dumps(config))
-    plan_of(Config.model_validate({"base": {"model": str(folder)}}), CARD, Asked())
-    assert not (tmp_path / "ran").exists()
-
-
 def test_without_transformers_a_plan_is_made_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

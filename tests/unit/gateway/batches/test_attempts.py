@@ -1,0 +1,91 @@
+"""A line that fails is asked again, within bounds; a refusal is its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.batches.attempts import MOST_ATTEMPTS
+from gateway.relay.fallback.provider import Provider
+from tests.fakes.fake_engine import Answer
+from tests.support.batch_stack import (
+    create,
+    error_of,
+    line,
+    results,
+    run,
+    until,
+)
+from tests.support.stack import Stack
+from tests.unit.gateway.endpoints.test_batches import NAMING, counts_of
+
+
+async def no_pause(seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_failing_engine_is_asked_again(tmp_path: Path, status: int) -> None:
+    async def work(made: Stack) -> None:
+        made.gateway.batches.attempts.sleep = no_pause
+        answers = [Answer(status=status), Answer(status=status), Answer()]
+        made.engine.answers[NAMING] = lambda asked: answers.pop(0)
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
+        assert len(made.engine.completions) == 3
+
+    run(tmp_path, work)
+
+
+def test_line_that_fails_each_time_is_an_error_in_the_end(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        made.gateway.batches.attempts.sleep = no_pause
+        made.engine.answers[NAMING] = Answer(status=500, body=b"/secret/path")
+        batch = await until(made, await create(made, [line(1), line(2, "base")]), "completed")
+        output, errors = await results(made, batch)
+        assert set(output) == {"r2"}
+        response = errors["r1"]["response"]
+        assert isinstance(response, dict)
+        assert response["status_code"] == 500
+        assert "secret" not in json.dumps(errors)
+        assert len(made.engine.completions) == MOST_ATTEMPTS + 1
+
+    run(tmp_path, work)
+
+
+def test_line_waits_for_the_engine_though_the_task_has_a_fallback(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        made.gateway.batches.attempts.sleep = no_pause
+        answers = [Answer(status=503), Answer()]
+        made.engine.answers[NAMING] = lambda asked: answers.pop(0)
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
+        assert not [key for key in made.samples() if key[0] == "fallback_total"]
+
+    fallback = {
+        "model": "openai/x",
+        "api_base": "http://127.0.0.1:1/v1",
+        "api_key_env": "K",
+        "when": ["overload"],
+    }
+    run(tmp_path, work, fallback=fallback, provider=Provider({"K": "sk-x"}))
+
+
+def test_engines_refusal_is_the_lines_error(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        refusal = {"error": {"message": "too long", "type": "BadRequestError", "param": None, "code": 400}}
+        made.engine.answers[NAMING] = Answer(status=400, body=json.dumps(refusal).encode())
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        _, errors = await results(made, batch)
+        assert error_of(errors["r1"]) == {
+            "message": "too long",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "invalid_request",
+        }
+        assert len(made.engine.completions) == 1
+
+    run(tmp_path, work)

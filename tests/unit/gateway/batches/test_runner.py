@@ -1,0 +1,158 @@
+"""Batches under way: beside clients, side by side, cancelled, expired, and broken off by a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from gateway.batches.results import LineResult
+from gateway.batches.writer import Writer
+from tests.fakes.fake_engine import Answer
+from tests.support.batch_stack import (
+    content,
+    create,
+    line,
+    results,
+    run,
+    shown,
+    until,
+)
+from tests.support.stack import Stack, eventually
+from tests.support.waiting import calls, turns
+from tests.unit.gateway.endpoints.test_batches import NAMING, counts_of
+
+
+def test_lines_begin_only_while_no_client_waits_and_take_no_place_of_theirs(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        held, batched = asyncio.Event(), asyncio.Event()
+        admission = made.gateway.admission
+        made.engine.answers["base"] = Answer(hold_head=held)
+        made.engine.answers[NAMING] = Answer(hold_head=batched)
+        clients = [asyncio.create_task(made.chat(model="base")) for _ in range(3)]
+        await eventually(lambda: admission.waiting == 1)  # two run, one waits
+        looks = calls(admission, "has_room")
+        batch_id = await create(made, [line(1), line(2), line(3)])
+        await until(made, batch_id, "in_progress")
+        await eventually(lambda: len(looks) > 3)
+        assert not any(looks)
+        assert not [each for each in made.engine.completions if each.json["model"] == NAMING]
+        held.set()
+        assert [answer.status_code for answer in await asyncio.gather(*clients)] == [200, 200, 200]
+        await eventually(lambda: made.engine.active == 3)  # the batch's, though two are the bound
+        assert (admission.in_flight, admission.held) == (0, 3)
+        assert (await made.chat(model="base")).status_code == 200
+        batched.set()
+        await until(made, batch_id, "completed")
+        await made.at_rest()
+        assert admission.held == 0
+
+    run(tmp_path, work, max_in_flight=2)
+
+
+def test_lines_in_flight_are_bounded(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        held = asyncio.Event()
+        made.engine.answers[NAMING] = Answer(hold_head=held)
+        batch_id = await create(made, [line(n) for n in range(9)])
+        await made.engine.until(lambda: made.engine.active == 3)
+        await turns(200)
+        assert made.engine.active == 3
+        held.set()
+        assert counts_of(await until(made, batch_id, "completed"))["completed"] == 9
+
+    run(tmp_path, work, batches={"max_in_flight": 3})
+
+
+def test_cancelled_half_way_keeps_what_is_done_and_lists_the_rest(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        held = asyncio.Event()
+        made.engine.answers["base"] = Answer(hold_head=held)
+        lines = [line(1), *(line(n, "base") for n in range(2, 5))]
+        batch_id = await create(made, lines)
+        await made.engine.until(lambda: len(made.engine.completions) == 3)  # one done, two held
+        file = await made.client.delete(f"/v1/files/{(await shown(made, batch_id))['input_file_id']}")
+        assert (file.status_code, file.json()["error"]["code"]) == (400, "file_in_use")
+        asked = await made.client.post(f"/v1/batches/{batch_id}/cancel")
+        assert asked.json()["status"] in ("cancelling", "cancelled")
+        batch = await until(made, batch_id, "cancelled")
+        await made.at_rest()  # the engine was let go
+        output, errors = await results(made, batch)
+        assert set(output) == {"r1"}
+        assert {(each["response"], str(each["error"]["code"])) for each in errors.values()} == {  # type: ignore[index]
+            (None, "batch_cancelled")
+        }
+        assert set(errors) == {"r2", "r3", "r4"}
+        assert counts_of(batch) == {"total": 4, "completed": 1, "failed": 0}
+        again = await made.client.post(f"/v1/batches/{batch_id}/cancel")
+        assert again.json()["status"] == "cancelled"
+
+    run(tmp_path, work, batches={"max_in_flight": 2})
+
+
+def test_batch_expires_by_the_clock(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        held = asyncio.Event()
+        made.engine.answers["base"] = Answer(hold_head=held)
+        batch_id = await create(made, [line(1), line(2, "base"), line(3, "base")])
+        await made.engine.until(lambda: len(made.engine.completions) == 3)
+        library, expires_at = made.gateway.batches.library, (await shown(made, batch_id))["expires_at"]
+        assert isinstance(expires_at, int)
+        library.clock = lambda: float(expires_at)
+        library.news.set()
+        batch = await until(made, batch_id, "expired")
+        assert batch["expired_at"] == expires_at
+        output, errors = await results(made, batch)
+        assert set(output) == {"r1"}
+        assert {str(each["error"]["code"]) for each in errors.values()} == {"batch_expired"}  # type: ignore[index]
+        assert set(errors) == {"r2", "r3"}
+        await made.at_rest()
+
+    run(tmp_path, work)
+
+
+def test_keys_run_side_by_side_and_one_keys_batches_in_turn(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        held = asyncio.Event()
+        made.engine.answers[NAMING] = Answer(hold_head=held)
+        made.client.headers["authorization"] = "Bearer a"
+        first = await create(made, [line(n) for n in range(4)])
+        await made.engine.until(lambda: made.engine.active == 4)
+        second = await create(made, [line(9, "base")])
+        await until(made, second, "in_progress")
+        made.client.headers["authorization"] = "Bearer b"
+        other = await create(made, [line(n, "base") for n in range(4)])
+        await until(made, other, "in_progress")
+        assert len(made.engine.completions) == 4  # all places are taken
+        held.set()
+        await until(made, other, "completed")
+        made.client.headers["authorization"] = "Bearer a"
+        batches = [await until(made, each, "completed") for each in (first, second)]
+        assert counts_of(batches[0])["completed"] == 4
+        models = [request.json["model"] for request in made.engine.completions]
+        assert models[:4] == [NAMING] * 4
+
+    keys = {f"team-{name}": {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in "ab"}
+    run(tmp_path, work, keys=keys, batches={"max_in_flight": 4})
+
+
+def test_fault_of_ours_breaks_off_the_job_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(made: Stack) -> None:
+        monkeypatch.setattr("gateway.batches.runner.AFTER_FAULT_S", 0.0)
+        put, faults = Writer.put, [RuntimeError("no good")]
+
+        async def failing(self: Writer, result: LineResult) -> None:
+            if faults:
+                raise faults.pop()
+            await put(self, result)
+
+        monkeypatch.setattr(Writer, "put", failing)
+        batch = await until(made, await create(made, [line(n) for n in range(5)]), "completed")
+        assert counts_of(batch) == {"total": 5, "completed": 5, "failed": 0}
+        assert len(await content(made, batch["output_file_id"])) == 5
+
+    run(tmp_path, work)

@@ -1,0 +1,199 @@
+"""Uploads: what is refused, what is bounded, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.batches.folder import Folder
+from gateway.endpoints.files import MOST_OF_ONE_KEY
+from tests.support.batch_stack import run
+from tests.support.stack import Stack, eventually, stack
+from tests.unit.gateway.endpoints.test_files import KEYS, A, B, contents
+
+
+@pytest.mark.parametrize(
+    ("fields", "file", "status", "param", "says"),
+    [
+        ({}, b"x", 400, "purpose", "required"),
+        ({"purpose": "assistants"}, b"x", 400, "purpose", "must be 'batch'"),
+        ({"purpose": "batch", "colour": "red"}, b"x", 400, "colour", "Unknown field"),
+        ({"purpose": "batch"}, b"", 400, "file", "empty"),
+        ({"purpose": "batch"}, None, 400, "file", "required"),
+        ({"purpose": "batch"}, b"x" * 5000, 413, "file", "batches.max_file_bytes"),
+        ({"purpose": "x" * 5000}, b"x", 400, "purpose", "longer than"),
+        (
+            {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "60"},
+            b"x",
+            400,
+            "expires_after.seconds",
+            "3600",
+        ),
+        ({"purpose": "batch", "expires_after[seconds]": "3600"}, b"x", 400, "expires_after.anchor", "anchor"),
+        (
+            {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "\u00b2"},
+            b"x",
+            400,
+            "expires_after.seconds",
+            "whole number",
+        ),
+    ],
+)
+def test_bad_upload_is_refused_and_leaves_nothing(
+    tmp_path: Path, fields: dict[str, str], file: bytes | None, status: int, param: str, says: str
+) -> None:
+    async def work(made: Stack) -> None:
+        files = {"file": ("input.jsonl", b"" if file is None else file)}
+        if file is None:
+            files = {"other": ("input.jsonl", b"x")}
+        answer = await made.client.post("/v1/files", data=fields, files=files)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"]) == (status, param), answer.text
+        assert says in error["message"]
+        assert contents(tmp_path) == []
+
+    run(tmp_path, work, batches={"max_file_bytes": 4000})
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("application/json", b"{}", 415),
+        ("multipart/form-data", b"x", 400),
+        ("multipart/form-data; boundary=b", b"not a form", 400),
+        ("multipart/form-data; boundary=b", b'--b\r\ncontent-disposition: form-data; name="file"', 400),
+        (f"multipart/form-data; boundary={'b' * 300}", b"x", 400),
+    ],
+)
+def test_what_is_no_form_is_refused(tmp_path: Path, content_type: str, body: bytes, status: int) -> None:
+    async def work(made: Stack) -> None:
+        answer = await made.client.post("/v1/files", content=body, headers={"content-type": content_type})
+        assert answer.status_code == status, answer.text
+        assert contents(tmp_path) == []
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/batches"])
+def test_forms_are_taken_for_files_alone(tmp_path: Path, path: str) -> None:
+    async def work(made: Stack) -> None:
+        answer = await made.client.post(path, data={"purpose": "batch"}, files={"file": ("a", b"x")})
+        assert answer.status_code == 415
+
+    run(tmp_path, work)
+
+
+def test_client_that_leaves_an_upload_leaves_nothing(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", made.port)
+        head = "POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+        part = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        writer.write(f"{head}content-length: 100000\r\n\r\n{part}{'x' * 5000}".encode())
+        await writer.drain()
+        await eventually(lambda: len(contents(tmp_path)) == 1)
+        writer.transport.abort()
+        await eventually(lambda: not contents(tmp_path))
+
+    run(tmp_path, work)
+
+
+def test_steady_upload_may_take_longer_than_a_request_and_a_stalled_one_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(30), stack(tmp_path) as made:
+
+            def coming() -> Any:
+                (connection,) = made.server.connections
+                return connection
+
+            def uploaded() -> int:
+                return int(coming()._uploaded_bytes) if made.server.connections else 0
+
+            reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+            head = "POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+            begin = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
+            end = '\r\n--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--b--\r\n'
+            piece = b"x" * 1024 * 1024
+            length = len(begin) + 10 * len(piece) + len(end)
+            writer.write(f"{head}content-length: {length}\r\n\r\n{begin}".encode())
+            for _ in range(10):
+                writer.write(piece)
+                await eventually(
+                    lambda: bool(made.server.connections) and coming()._uploaded_bytes >= len(piece)
+                )
+                coming()._late()  # its time is over, and so much has come within it
+            writer.write(end.encode())
+            answer = await reader.readuntil(b"}")
+            assert answer.startswith(b"HTTP/1.1 200 "), answer
+            writer.close()
+            await eventually(lambda: not made.server.connections)
+            asking = asyncio.create_task(
+                made.raw(f"{head}content-length: {length}\r\n\r\n{begin}".encode() + piece[:9])
+            )
+            await eventually(lambda: uploaded() > 0)
+            coming()._late()
+            assert (await asking).startswith(b"HTTP/1.1 408 ")
+
+    asyncio.run(main())
+
+
+def test_bytes_around_the_form_count_as_well(tmp_path: Path) -> None:
+    async def pieces(before: bytes, after: bytes) -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield before * 65536
+        yield b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n'
+        yield b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--b--\r\n'
+        for _ in range(3):
+            yield after * 65536
+
+    async def work(made: Stack) -> None:
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        for before, after in ((b"\r\n", b""), (b"", b"\r\n")):
+            answer = await made.client.post("/v1/files", content=pieces(before, after), headers=headers)
+            assert answer.status_code == 413, answer.text
+            assert contents(tmp_path) == []
+
+    run(tmp_path, work, batches={"max_file_bytes": 4000})
+
+
+def test_one_key_does_not_keep_the_others_from_uploading(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        head = "POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a\r\ncontent-length: 1000\r\n"
+        begun = f"{head}content-type: multipart/form-data; boundary=b\r\n\r\n--b\r\n".encode()
+        writers = []
+        for _ in range(MOST_OF_ONE_KEY):
+            _, writer = await asyncio.open_connection("127.0.0.1", made.port)
+            writer.write(begun)
+            writers.append(writer)
+        await eventually(lambda: len(contents(tmp_path)) == MOST_OF_ONE_KEY)
+        form = {"files": {"file": ("a", b"x")}, "data": {"purpose": "batch"}}
+        refused = await made.client.post("/v1/files", headers=A, **form)  # type: ignore[arg-type]
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        taken = await made.client.post("/v1/files", headers=B, **form)  # type: ignore[arg-type]
+        assert taken.status_code == 200, taken.text
+        for writer in writers:
+            writer.transport.abort()
+        await eventually(lambda: len(contents(tmp_path)) == 1)
+        again = await made.client.post("/v1/files", headers=A, **form)  # type: ignore[arg-type]
+        assert again.status_code == 200, again.text
+
+    run(tmp_path, work, keys=KEYS)
+
+
+def test_disk_that_fails_is_a_503_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Folder, path: Path, file_id: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def work(made: Stack) -> None:
+        form = {"files": {"file": ("a", b"x")}, "data": {"purpose": "batch"}}
+        answer = await made.client.post("/v1/files", **form)  # type: ignore[arg-type]
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "batches_unavailable")
+        assert contents(tmp_path) == []
+
+    monkeypatch.setattr(Folder, "keep_upload", full)
+    run(tmp_path, work)

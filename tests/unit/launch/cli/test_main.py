@@ -1,0 +1,49 @@
+"""What the command line says of mistakes."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch.cli import main as cli
+
+
+def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["lora-gateway", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_missing_config_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run_cli(monkeypatch, "up", "--config", str(tmp_path / "none.yaml")) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --config: ")
+    assert error.count("\n") == 1
+
+
+def test_taken_gateway_port_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        file = tmp_path / "c.yaml"
+        file.write_text(f"base: {{model: m}}\ngateway: {{port: {port}}}\n")
+        assert run_cli(monkeypatch, "up", "--config", str(file)) == 2
+    assert capsys.readouterr().err.startswith(f"error: gateway.port: {port}: is taken on 127.0.0.1")
+
+
+def test_status_of_nothing_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"base: {{model: m}}\nstate_dir: {tmp_path}\n")
+    assert run_cli(monkeypatch, "status", "--config", str(file), "--json") == 1
+    assert json.loads(capsys.readouterr().out)["state"] == "stopped"

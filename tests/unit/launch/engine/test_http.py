@@ -1,0 +1,121 @@
+"""Questions to a server beside us: answers, refusals and silence told apart, and never through a proxy."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import EngineFailure
+from launch.engine.http import (
+    EngineRefusal,
+    ask,
+    call,
+    is_healthy,
+    load_adapter,
+    served_models,
+    sleep_engine,
+    tokens_done,
+    unload_adapter,
+    wake_engine,
+)
+from launch.machine.ports import free_port
+
+METRICS = 'vllm:prompt_tokens_total{engine="0"} 3.0\nvllm:generation_tokens_total{engine="0"} 4.0\n'
+
+
+class Server:
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, str]] = {}
+        self.asked: list[tuple[str, str, Any]] = []
+        self.url = ""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """One on loopback, while the environment names a proxy that is not there."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    state = Server()
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            state.asked.append((self.command, self.path, json.loads(body) if body else None))
+            status, text = state.answers.get(self.path, (200, "{}"))
+            self.send_response(status)
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    state.url = f"http://127.0.0.1:{made.server_port}"
+    yield state
+    made.shutdown()
+    made.server_close()
+
+
+def test_answer_is_json_or_text(server: Server) -> None:
+    server.answers = {"/j": (200, '{"a": 1}'), "/t": (200, "well")}
+    assert call(f"{server.url}/j") == {"a": 1}
+    assert call(f"{server.url}/t", {"x": 1}) == "well"
+    assert server.asked == [("GET", "/j", None), ("POST", "/t", {"x": 1})]
+
+
+def test_refusal_is_told_from_silence(server: Server) -> None:
+    server.answers["/x"] = (409, "not now")
+    with pytest.raises(EngineRefusal) as refused:
+        ask(f"{server.url}/x")
+    assert (refused.value.status, refused.value.text) == (409, "not now")
+    with pytest.raises(EngineFailure, match="connection refused") as silent:
+        ask(f"http://127.0.0.1:{free_port('x', '127.0.0.1', 42000)}/x")
+    assert not isinstance(silent.value, EngineRefusal)
+
+
+def test_health_and_models(server: Server) -> None:
+    assert is_healthy(server.url)
+    server.answers["/health"] = (503, "")
+    assert not is_healthy(server.url)
+    server.answers["/v1/models"] = (200, '{"data": [{"id": "a", "root": "/a"}, {"x": 1}, 5]}')
+    assert served_models(server.url) == {"a": "/a"}
+    server.answers["/v1/models"] = (200, "[]")
+    with pytest.raises(EngineFailure, match="no list of models"):
+        served_models(server.url)
+
+
+def test_adapter_that_is_there_already_or_not_any_more_is_no_error(server: Server) -> None:
+    load_adapter(server.url, "a@1", Path("/a"))
+    assert server.asked[-1] == ("POST", "/v1/load_lora_adapter", {"lora_name": "a@1", "lora_path": "/a"})
+    server.answers["/v1/load_lora_adapter"] = (400, "has already been loaded")
+    load_adapter(server.url, "a@1", Path("/a"))
+    server.answers["/v1/load_lora_adapter"] = (400, "no such file")
+    with pytest.raises(EngineRefusal):
+        load_adapter(server.url, "a@1", Path("/a"))
+    server.answers["/v1/unload_lora_adapter"] = (404, "x")
+    unload_adapter(server.url, "a@1")
+    server.answers["/v1/unload_lora_adapter"] = (500, "x")
+    with pytest.raises(EngineRefusal):
+        unload_adapter(server.url, "a@1")
+
+
+def test_progress_is_of_both_counters_or_not_known(server: Server) -> None:
+    server.answers["/metrics"] = (200, METRICS)
+    assert tokens_done(server.url) == 7
+    server.answers["/metrics"] = (200, "nothing")
+    assert tokens_done(server.url) is None
+
+
+def test_sleep_keeps_the_weights(server: Server) -> None:
+    sleep_engine(server.url)
+    wake_engine(server.url)
+    assert [path for _, path, _ in server.asked] == ["/sleep?level=1", "/wake_up"]

@@ -1,0 +1,184 @@
+"""An engine of ours: restarts, hangs, its idle hours, and what is said of each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from launch.engine import managed
+from tests.fakes.plant import Plant, PlantOptions
+from tests.support.waiting import calls
+from tests.unit.launch.supervisor.test_supervisor import run
+
+
+def test_killed_engine_comes_back_with_every_adapter(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        assert (await made.add("later", "two")).status_code == 200
+        loaded = made.engine.loaded
+        first = made.engine.pid
+        os.kill(first, signal.SIGKILL)
+        await made.until(lambda: made.engine.state == "failed")
+        assert (made.engine.kind, made.engine.loaded) == ("crash", [])
+        assert "SIGKILL" in made.engine.reason
+        await made.until(lambda: made.engine.state == "ready")
+        assert made.engine.pid != first
+        assert made.engine.loaded == loaded
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize(("how", "blame"), [(signal.SIGSEGV, "request"), (signal.SIGKILL, "nobody")])
+def test_a_death_is_told_with_the_process_and_who_may_have_done_it(
+    tmp_path: Path, how: signal.Signals, blame: str
+) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        assert made.engine.last_death is None
+        process = made.engine.process
+        os.kill(made.engine.pid, how)
+        await made.until(lambda: made.engine.last_death is not None)
+        death = made.engine.last_death
+        assert death is not None
+        assert (death.process, death.blame) == (process, blame)
+        await made.until(lambda: made.engine.state == "ready")
+        assert made.engine.process != process
+        assert made.engine.last_death == death  # for a gateway that was away
+
+    run(tmp_path, work)
+
+
+def test_hanging_engine_is_killed_and_restarted(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        first = made.engine.pid
+        await made.fake(hang=True)
+        await made.until(lambda: made.engine.kind == "hang")
+        await made.until(lambda: made.engine.state == "ready" and made.engine.pid != first)
+
+    run(tmp_path, work, PlantOptions(engine={"hang_timeout_s": 0.4}))
+
+
+def test_stopped_process_is_a_hang(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        os.kill(made.engine.pid, signal.SIGSTOP)
+        await made.until(lambda: made.engine.kind == "hang")
+        await made.until_state("ready")
+
+    run(tmp_path, work, PlantOptions(engine={"hang_timeout_s": 0.4}))
+
+
+def test_restarts_are_bounded_and_the_control_plane_goes_on(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until(lambda: made.engine.state == "failed" and made.engine.next_try_at is None)
+        assert (made.engine.restarts, made.engine.kind) == (3, "start")
+        assert "it is broken" in made.engine.reason
+        refused = await made.add("later", "two")
+        assert refused.status_code == 503
+        assert "it is broken" in refused.json()["error"]["message"]
+        await made.client.post("/engines/start", json={})
+        assert made.engine.next_try_at is None
+        await made.client.post("/engines/start", json={"force": True})
+        await made.until(lambda: made.engine.restarts == 1)
+
+    run(
+        tmp_path,
+        work,
+        PlantOptions(arguments=("--fail", "it is broken"), engine={"max_restarts": 2}),
+    )
+
+
+def test_setting_that_cannot_work_is_not_tried_again(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until(lambda: made.engine.state == "failed")
+        assert (made.engine.kind, made.engine.next_try_at) == ("configuration", None)
+
+    run(tmp_path, work, PlantOptions(arguments=("--nonsense",)))
+
+
+def test_lazy_engine_waits_for_somebody(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await asyncio.sleep(0)
+        assert (made.engine.state, made.engine.lazy) == ("stopped", True)
+        for _ in range(2):
+            assert (await made.client.post("/engines/start", json={})).status_code == 202
+        await made.until_state("ready")
+        assert made.engine.load_s is not None
+
+    run(tmp_path, work, PlantOptions(base={"start": "lazy"}))
+
+
+def test_idle_engine_is_drained_and_stopped_and_starts_again(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        await made.until_state("stopped")
+        assert made.engine.loaded == []
+        await made.client.post("/engines/start", json={})
+        await made.until_state("ready")
+        assert made.engine.loaded
+
+    run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}))
+
+
+def test_idle_engine_that_can_sleeps_and_is_proven_when_it_wakes(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        first = made.engine.pid
+        await made.until_state("sleeping")
+        await made.client.post("/engines/start", json={})
+        await made.until_state("ready")
+        assert made.engine.pid == first
+        assert made.engine.loaded
+
+    run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}, can_sleep=True))
+
+
+def test_engine_that_slept_longer_than_a_start_may_take_wakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept_s = 0.0
+
+    class Clock:
+        time = staticmethod(time.time)
+
+        @staticmethod
+        def monotonic() -> float:
+            return time.monotonic() + slept_s
+
+    async def work(made: Plant) -> None:
+        nonlocal slept_s
+        await made.until_state("sleeping")
+        first = made.engine.pid
+        slept_s = 10 * made.supervisor.config.engine.start_timeout_s
+        await made.client.post("/engines/start", json={})
+        await made.until_state("ready")
+        assert (made.engine.pid, made.engine.restarts, made.engine.reason) == (first, 0, "")
+
+    monkeypatch.setattr(managed, "time", Clock)
+    run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}, can_sleep=True))
+
+
+def test_gateway_with_a_request_in_flight_keeps_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch.supervisor.supervisor.TICK_S", 0.02)
+
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
+            lines = events.aiter_lines()  # to be kept: with it the stream would end
+            await anext(lines)
+            report = {"gateway": "g1", "version": 1, "in_flight": 1}
+            await made.client.post("/gateways", json=report)
+            looks = calls(made.supervisor.gateways, "idle_s")
+            await made.until(lambda: len(looks) == 3)
+            assert (looks, made.engine.state) == ([0.0] * 3, "ready")
+        await made.until_state("stopped")
+
+    run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}))

@@ -1,0 +1,140 @@
+"""Adapters that come and go by command: loaded, proven, routed, or refused with nothing changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.plant import Plant, PlantOptions, adapter_folder
+from tests.support.waiting import calls
+from tests.unit.launch.supervisor.test_supervisor import run, weights
+
+
+def test_added_adapter_is_loaded_proven_and_routed(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        answer = await made.add("naming", "two")
+        assert answer.status_code == 200
+        added = answer.json()["id"]
+        old = next(id for id in weights(made) if id != added)
+        assert weights(made) == {old: 0.0, added: 100.0}
+        assert set(made.engine.loaded) == {old, added}
+        assert made.snapshot.tasks["naming"].previous == old
+        assert (await made.client.post("/adapters/naming/rollback")).status_code == 200
+        assert weights(made) == {old: 100.0, added: 0.0}
+
+    run(tmp_path, work)
+
+
+def test_new_task_by_command_carries_its_system_prompt(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        assert (await made.add("relation", "r", system="Relate.")).status_code == 200
+        status = made.snapshot.tasks["relation"]
+        assert (status.settings["system"], status.configured) == ("Relate.", False)
+
+    run(tmp_path, work)
+
+
+def test_adapter_that_acts_under_its_system_prompt_alone_can_be_added_with_it(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        assert "has no effect" in (await made.add("relation", "r")).text
+        assert (await made.add("relation", "r", system="Relate.")).status_code == 200
+
+    run(tmp_path, work, PlantOptions(arguments=("--only-under", "Relate."), tasks={}))
+
+
+def test_adapter_without_effect_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        before = made.snapshot.tasks, made.engine.loaded
+        refused = await made.add("naming", "idle")
+        assert refused.status_code == 400
+        assert "has no effect" in refused.json()["error"]["message"]
+        await made.until(lambda: not made.snapshot.retiring)
+        assert (made.snapshot.tasks, made.engine.loaded) == before
+
+    run(tmp_path, work, PlantOptions(arguments=("--effectless", "naming-idle")))
+
+
+def test_copy_of_an_adapter_that_its_task_cannot_take_is_removed(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        await made.add("naming", "two", canary=10)
+        refused = await made.add("naming", "three")
+        assert "has the candidate" in refused.json()["error"]["message"]
+        await made.until(lambda: len(made.adapters.removed) == 1)
+        assert made.adapters.removed[0] not in made.versions()
+
+    run(tmp_path, work)
+
+
+def test_old_version_is_unloaded_once_no_gateway_needs_it(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        (first,) = weights(made)
+        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
+            lines = events.aiter_lines()  # to be kept: with it the stream would end
+            await anext(lines)
+            await made.add("naming", "two")
+            await made.add("naming", "three")  # the first is not even the one before any more
+            assert made.snapshot.retiring == [first]
+            busy = {"gateway": "g1", "version": made.snapshot.version + 10, "busy": [first]}
+            looks = calls(made.supervisor.gateways, "released")
+            await made.client.post("/gateways", json=busy)
+            await made.until(lambda: bool(looks))
+            await made.client.post("/gateways", json=busy)
+            await made.until(lambda: len(looks) > 1)
+            assert not any(looks)
+            assert first in made.engine.loaded
+            await made.client.post("/gateways", json={**busy, "busy": []})
+            await made.until(lambda: not made.snapshot.retiring)
+        assert first not in made.engine.loaded
+        assert made.adapters.removed == []  # the configuration names it still
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "said"),
+    [
+        ("POST", "/adapters", b"{", 400, "is not JSON"),
+        ("POST", "/adapters", b"[]", 400, "must be a JSON object"),
+        ("POST", "/adapters", b'{"task": "../x", "source": "/x"}', 400, "letters, digits"),
+        ("POST", "/adapters", b'{"task": "x"}', 400, "name a folder"),
+        ("POST", "/adapters", b'{"task": "x", "source": "/x", "sauce": 1}', 400, "sauce: unknown field"),
+        ("POST", "/adapters", b'{"task": "x", "source": "/x", "canary": 100}', 400, "over 0 and under 100"),
+        ("POST", "/adapters", b'{"task": "base", "source": "/x"}', 400, "name of the base"),
+        ("POST", "/adapters", b'{"task": "x", "source": "/etc"}', 400, "adapters.roots"),
+        ("GET", "/adapters/nope", b"", 404, "There is no task 'nope'. Tasks: naming."),
+        ("POST", "/adapters/nope/promote", b"", 404, "There is no task"),
+        ("POST", "/adapters/naming/promote", b"", 409, "no candidate"),
+        ("POST", "/adapters/naming/rollback", b"", 409, "no earlier version"),
+        ("DELETE", "/adapters/naming?id=naming@9", b"", 404, "has no version"),
+        ("POST", "/tasks/nope/reset", b"", 404, "There is no task"),
+        ("POST", "/gateways", b'{"gateway": 1}', 400, "Expected `str`"),
+    ],
+)
+def test_what_cannot_be_done_is_named(
+    tmp_path: Path, method: str, path: str, body: bytes, status: int, said: str
+) -> None:
+    async def work(made: Plant) -> None:
+        answer = await made.client.request(method, path, content=body)
+        assert (answer.status_code, said in answer.text) == (status, True), answer.text
+
+    run(tmp_path, work, PlantOptions(base={"start": "lazy"}))
+
+
+def test_folder_that_changes_later_is_another_id(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        first = (await made.add("naming", "two")).json()["id"]
+        folder = adapter_folder(tmp_path / "adapters" / "naming-two", "other content")
+        again = await made.client.post("/adapters", json={"task": "naming", "source": str(folder)})
+        assert again.json()["id"] != first
+        assert json.loads(again.text)["previous"] == first
+
+    run(tmp_path, work)

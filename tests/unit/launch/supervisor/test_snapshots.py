@@ -1,0 +1,64 @@
+"""The snapshot that gateways get, of what is wanted and what the engines have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.config.document import KeyConfig
+from gateway.config.snapshot import EngineStatus
+from launch.adapters.versions import Version, Wanted
+from launch.supervisor.database import StateStore
+from launch.supervisor.desired_state import Ledger
+from launch.supervisor.snapshots import Observed, compose
+from tests.support.stack import config_of
+
+VERSIONS = (Version("naming@1", "/n1", weight=90.0), Version("naming@2", "/n2", weight=10.0))
+WANTED = {
+    "naming": Wanted("naming", VERSIONS, shadow="naming@3", shadow_share=0.5),
+    "concept": Wanted("concept", (Version("concept@1", "/c1", weight=100.0),)),
+}
+NOTHING = Observed([], {}, {}, (), (), {})
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(StateStore(tmp_path)) as store:
+        yield Ledger(config_of(tmp_path), WANTED, store)
+
+
+def test_versions_say_how_they_stand(ledger: Ledger) -> None:
+    observed = replace(
+        NOTHING,
+        engines=[EngineStatus("engine-0", loaded=["naming@1"])],
+        failures={"naming@1": "an old reason", "naming@2": "no effect"},
+        fingerprints={"naming@1": "abc"},
+    )
+    task = compose(5, ledger, observed).tasks["naming"]
+    assert [(one.id, one.state, one.reason, one.weight) for one in task.versions] == [
+        ("naming@1", "ready", "", 90.0),
+        ("naming@2", "failed", "no effect", 10.0),
+    ]
+    assert task.versions[0].fingerprint == "abc"
+    assert task.shadow is not None
+    assert (task.shadow.id, task.configured, task.settings["adapter"]) == ("naming@3", True, "/n1")
+    assert compose(5, ledger, NOTHING).tasks["concept"].versions[0].state == "pending"
+
+
+def test_pipeline_goes_with_its_tasks_and_keys_lose_what_is_gone(ledger: Ledger) -> None:
+    assert list(compose(1, ledger, NOTHING).pipelines) == ["concept-naming"]
+    ledger.remove("concept")
+    key = KeyConfig.model_validate({"sha256": "a" * 64, "tasks": ["concept", "naming", "acme.*"]})
+    snapshot = compose(2, ledger, NOTHING, {"made": key})
+    assert snapshot.pipelines == {}
+    assert snapshot.issued_keys["made"]["tasks"] == ["naming", "acme.*"]
+    assert (snapshot.version, snapshot.base, snapshot.keys) == (2, "base", {})
+
+
+def test_what_goes_on_is_told(ledger: Ledger) -> None:
+    snapshot = compose(1, ledger, replace(NOTHING, retiring={"b@1", "a@1"}, faults={"tick": 2}))
+    assert (snapshot.retiring, snapshot.faults) == (["a@1", "b@1"], {"tick": 2})

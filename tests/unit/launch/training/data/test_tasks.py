@@ -1,0 +1,40 @@
+"""The demo's tasks: their prompts are those that the demo serves, and their examples a command's lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gateway.config.document import load_config
+from gateway.errors import ConfigError
+from launch.training.data.tasks import HELD_OUT_EXAMPLES, SYSTEM_PROMPTS, data_command, demo_held_out
+
+ROOT = Path(__file__).parents[5]
+
+
+def test_prompts_are_those_of_the_served_demo() -> None:
+    served = {
+        name: task.system for name, task in load_config(ROOT / "configs/demo/config.yaml").tasks.items()
+    }
+    assert served
+    assert {name: SYSTEM_PROMPTS[name] for name in served} == served
+    assert SYSTEM_PROMPTS.keys() == HELD_OUT_EXAMPLES.keys()
+
+
+def test_held_out_files_have_no_more_than_are_measured_with() -> None:
+    for task, count in HELD_OUT_EXAMPLES.items():
+        lines = (ROOT / "configs/demo/heldout" / f"{task}.jsonl").read_text().splitlines()
+        assert count / 2 < len(lines) <= count, task
+
+
+def test_missing_wordnet_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="wordnet"):
+        demo_held_out("naming", tmp_path)
+    app = typer.Typer()
+    app.command()(data_command)
+    ran = CliRunner().invoke(app, ["naming", "--wordnet", str(tmp_path)])
+    assert isinstance(ran.exception, ConfigError)
+    assert CliRunner().invoke(app, ["nothing"]).exit_code == 2
