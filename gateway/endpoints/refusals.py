@@ -1,5 +1,8 @@
-"""What the router answers for an endpoint that raises, and for a path that leads nowhere: in the envelope of
-the API whose path it is. Who writes a record of what it refuses answers by itself, so that both have one id."""
+"""What the router answers for an endpoint that raises, and for a path that leads nowhere.
+
+In the envelope of the API whose path it is. Who writes a record of what it refuses answers by itself, so that
+both have one id.
+"""
 
 from __future__ import annotations
 
