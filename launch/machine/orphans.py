@@ -21,7 +21,9 @@ POLL_S = 0.1
 
 def remember(state_dir: Path, pid: int) -> None:
     """Note the engine that runs, a leader of its own process group."""
-    (state_dir / FILE).write_text(json.dumps({"pid": pid, "ticks": started_ticks(pid)}))
+    file = state_dir / FILE
+    file.touch(mode=0o600)
+    file.write_text(json.dumps({"pid": pid, "ticks": started_ticks(pid)}))
 
 
 def forget(state_dir: Path) -> None:

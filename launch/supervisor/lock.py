@@ -15,7 +15,8 @@ from gateway.errors import ConfigError
 def sole_launch(state_dir: Path) -> Iterator[None]:
     """Hold the folder for this process; the kernel lets go of it however the process ends."""
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        # One that is there keeps its rights: it may be a folder of the user's own.
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(state_dir / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError("state_dir", str(state_dir), f"cannot be written: {error.strerror}") from error

@@ -31,6 +31,7 @@ def stray() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_orphan_is_ended_though_it_is_deaf(tmp_path: Path, stray: subprocess.Popen[bytes]) -> None:
     orphans.remember(tmp_path, stray.pid)
+    assert (tmp_path / orphans.FILE).stat().st_mode & 0o777 == 0o600
     assert orphans.end_orphan(tmp_path, 0.2) == stray.pid
     assert stray.wait(5) == -9
     assert not (tmp_path / orphans.FILE).exists()

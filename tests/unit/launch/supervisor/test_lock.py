@@ -18,3 +18,11 @@ def test_second_launch_on_a_folder_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="another launch runs"), sole_launch(tmp_path):
             pass
     assert not is_running(tmp_path)
+
+
+def test_a_folder_that_it_makes_is_its_owners_alone(tmp_path: Path) -> None:
+    made, users = tmp_path / "state", tmp_path / "users"
+    users.mkdir(mode=0o755)
+    for folder, mode in ((made, 0o700), (users, 0o755)):
+        with sole_launch(folder):
+            assert folder.stat().st_mode & 0o777 == mode
