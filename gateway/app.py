@@ -17,6 +17,7 @@ from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.death_guard import DeathGuard
 from gateway.admission.limits import Admission, share
 from gateway.admission.lobby import Lobby
+from gateway.admission.quotas.new_schemas import NewSchemas
 from gateway.admission.quotas.quotas import Quotas
 from gateway.audit import AuditLog
 from gateway.config.document import Config, environment
@@ -132,6 +133,7 @@ class Gateway:
     def _engine_endpoints(self, relay: Relay) -> dict[str, EngineEndpoint]:
         """Every route that leads to the engine, by its path."""
         bounds, keys = self.replicas.config.gateway, self._keys
+        schemas = NewSchemas(max(1, bounds.max_new_schemas_per_minute // bounds.workers))
         return {
             dialect.path.decode(): EngineEndpoint(
                 dialect,
@@ -146,6 +148,7 @@ class Gateway:
                 self.shadow,
                 self.fallbacks,
                 self.bodies,
+                schemas,
             )
             for dialect in DIALECTS
         }

@@ -69,6 +69,9 @@ class GatewayConfig(Strict):
     max_schema_bytes: Positive = Field(
         64 * 1024, description="largest schema or list of tools in one request"
     )
+    max_new_schemas_per_minute: Positive = Field(
+        600, description="schemas of one key that no request had before; the same again are not counted"
+    )
     template_variables: list[str] = Field(
         default_factory=lambda: ["enable_thinking"],
         description="what a client may set in chat_template_kwargs",

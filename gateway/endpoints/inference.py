@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.admission.api_keys import CALLER, Caller, Keys, Principal
 from gateway.admission.body_lease import BodyLease
 from gateway.admission.byte_budget import ByteBudget
+from gateway.admission.quotas.new_schemas import NewSchemas
 from gateway.admission.quotas.quotas import Quotas, TooMany
 from gateway.config.document import FallbackReason, GatewayConfig
 from gateway.dialects.cost.sequences import sequences_of
@@ -41,6 +42,9 @@ logger = logging.getLogger("gateway.engine")
 LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 ANSWER_TOKENS = 1024
 """Reserved for an answer that nothing bounds; what it really took is settled at its end."""
+SCHEMAS = frozenset(("output_config", "response_format", "structured_outputs", "text"))
+"""Parameters that the engine makes a grammar of."""
+
 NOTICED_WITHIN_S = 2.0
 """The supervisor looks at its engine ten times a second."""
 
@@ -62,7 +66,9 @@ class EngineEndpoint:
         shadow: Shadow,
         fallbacks: Fallbacks,
         bodies: ByteBudget,
+        schemas: NewSchemas,
     ) -> None:
+        self._schemas = schemas
         self._bodies = bodies
         self._fallbacks = fallbacks
         self._room = room
@@ -298,6 +304,9 @@ class EngineEndpoint:
         exchange.prompt = fields.get(dialect.prompt)
         exchange.ignored = dialect.check_fields(fields, self._limits)
         exchange.length = self._length(fields)
+        if not (exchange.behind or SCHEMAS.isdisjoint(fields)):
+            for key in SCHEMAS.intersection(fields):
+                self._schemas.check(principal.name, key, bytes(fields[key]))
         defaults = route.contract.defaults
         if "n" in fields or dialect.listed in fields or "n" in defaults:
             own = defaults if "n" in dialect.passed else {}

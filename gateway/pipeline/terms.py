@@ -24,8 +24,8 @@ BULLET = re.compile(r"^\s*(?:[-*+•·–—]|\(?\d{1,3}[.)])\s+")
 GLOSS = re.compile(r":\s+|：\s*|\t+")
 COMMAS = re.compile(r"[,;](?=\s|$)\s*|[、，；]\s*")
 SENTENCE_END = (".", "!", "?", "。", "！", "？", "…")
-SLICE = 256
-"""Terms between two pauses: well under a millisecond."""
+SLICE = 64
+"""Terms between two pauses: some tenths of a millisecond."""
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
