@@ -41,8 +41,8 @@ class NewSchemas:
         if level < 1:
             raise TooManyRequests(
                 f"The key has sent {self._most} schemas within a minute that were new here, the most that it "
-                "may (gateway.max_new_schemas_per_minute). One that was sent before is not new: repeat it, or "
-                "wait.",
+                "may (gateway.max_new_schemas_per_minute). One that was sent before is not new: repeat it, "
+                "or wait.",
                 param=param,
                 code="too_many_schemas",
                 retry_after_s=math.ceil(seconds_until(level, 1, self._most)),
