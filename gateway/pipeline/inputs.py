@@ -60,7 +60,8 @@ def check_members(raw: bytes, pipeline: str, most: int) -> None:
 
 
 def _members(raw: bytes) -> int:
-    return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+    """Commas and opening brackets; `bytes.count` of what stands everywhere takes several times as long."""
+    return len(raw) - len(raw.translate(None, b",[{"))
 
 
 def read_input(body: JsonObject, pipeline: str, max_terms: int, max_members: int = 50_000) -> Steps[Input]:

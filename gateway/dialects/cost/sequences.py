@@ -45,16 +45,21 @@ def prompts_in(raw: msgspec.Raw) -> int:
     text = bytes(raw).lstrip()
     if not text.startswith(b"["):
         return 1
-    first = text[1:1024].lstrip()[:1]
+    first = (text[1:1024].lstrip() or text[1:].lstrip())[:1]
     if first == b'"':
         if b"\\" in text:
             text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-        return text.count(b'"') // 2
+        return _count(text, b'"') // 2
     if first == b"[" and b"{" not in text:
-        return max(1, text.count(b"]") - 1)
+        return max(1, _count(text, b"]") - 1)
     if first in (b"[", b"{"):
         try:
             return max(1, len(_decode_list(text)))
         except NOT_JSON:
             return 1  # the engine says what is wrong with it
     return 1  # token ids, or nothing
+
+
+def _count(text: bytes, mark: bytes) -> int:
+    """`bytes.count` of what stands everywhere takes several times as long."""
+    return len(text) - len(text.translate(None, mark))

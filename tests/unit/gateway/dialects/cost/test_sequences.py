@@ -38,6 +38,12 @@ def test_prompts_are_counted_by_their_bytes(prompt: object, prompts: int) -> Non
         assert prompts_in(msgspec.Raw(json.dumps(prompt, indent=indent).encode())) == prompts
 
 
+def test_white_space_hides_no_prompts() -> None:
+    assert prompts_in(msgspec.Raw(b"[" + b" " * 5000 + b'"a",' * 3 + b'"b"]')) == 4
+    assert prompts_in(msgspec.Raw(b" " * 100 + b'["a", "b"]')) == 2
+    assert prompts_in(msgspec.Raw(b'  "a"')) == 1
+
+
 def test_answers_are_counted_for_each_prompt_and_a_default_of_the_task_counts() -> None:
     fields = {"prompt": msgspec.Raw(b'["a", "b"]'), "n": msgspec.Raw(b"3")}
     assert sequences_of(fields, "prompt", {}, 6) == 6
