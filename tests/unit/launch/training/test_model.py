@@ -1,0 +1,58 @@
+"""The model while it trains: only answers count in its loss, and no small step is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gateway.errors import ConfigError
+from launch.training.batches import Sample
+from launch.training.model import (
+    ExactAdamW,
+    batch_loss,
+    held_out_loss,
+    load_for_training,
+    load_tokenizer,
+    quickest_dtype,
+)
+
+SAMPLES = [Sample([1, 2, 3, 4, 5], 3), Sample([1, 2, 3], 2)]
+
+
+def test_padding_changes_no_loss(base: Path) -> None:
+    model = load_for_training(str(base), 2, 1)
+    together = batch_loss(model, SAMPLES, 0).item()
+    assert together == pytest.approx(batch_loss(model, SAMPLES, 7).item(), rel=1e-3)
+    alone = [batch_loss(model, [one], 0).item() for one in SAMPLES]
+    assert together == pytest.approx((2 * alone[0] + alone[1]) / 3, rel=1e-2)
+    mean = held_out_loss(model, SAMPLES, 2, 0)
+    assert mean == pytest.approx(together, rel=1e-2)
+    assert held_out_loss(model, [], 2, 0) is None
+    assert model.training
+
+
+def test_adapter_alone_is_trained(base: Path) -> None:
+    model = load_for_training(str(base), 2, 1)
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    assert trained
+    assert all("lora_" in name for name in trained)
+
+
+def test_steps_too_small_for_bfloat16_add_up() -> None:
+    weight = torch.ones(4, dtype=torch.bfloat16, requires_grad=True)
+    adam = ExactAdamW([weight])
+    for _ in range(100):
+        weight.grad = torch.ones(4, dtype=torch.bfloat16)
+        adam.step(1e-3)  # a 256th is the least that bfloat16 can tell from one
+    assert weight[0].item() == pytest.approx(0.9, abs=0.02)
+    assert weight.grad is None
+
+
+def test_base_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="its tokenizer cannot be loaded"):
+        load_tokenizer(str(tmp_path))
+    with pytest.raises(ConfigError, match="cannot be trained on"):
+        load_for_training(str(tmp_path), 2, 1)
+    assert quickest_dtype() in (torch.float32, torch.bfloat16)
