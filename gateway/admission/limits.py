@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
+from gateway.admission.fair_turns import Claimant, Claimants
+from gateway.admission.fullness import gateway_is_full, task_is_full, who_gives_way
 from gateway.admission.lora_slots import OnResident, Slots, takes_slot
-from gateway.admission.queues import AdapterQueue, Gate, Waiter
+from gateway.admission.pace import Pace
+from gateway.admission.queues import AdapterQueue, Gate, Waiter, residency_of
 from gateway.config.document import Config
-from gateway.errors import TooManyRequests, Unavailable
+from gateway.errors import RequestError, Unavailable
 
 OnWaiting = Callable[[str, int], None]
 
@@ -27,15 +30,16 @@ def _nowhere() -> bool:
 class Admission:
     """Bounds on requests in flight and waiting, for each task and for the gateway, and the LoRA slots.
 
-    A task at its own bound is answered 429, a gateway at its own 503. Places that come free go round the
-    queues, so that one task's long queue does not starve another's short one; within a queue, first come is
-    first served, and a queue that cannot go on yet keeps its turn. A request of several sequences takes as
-    many places, at most all that its task has: where they are not free at once, one in each of its turns, and
-    only one request at a time gathers them, so that no two wait for each other. Where
-    there are more adapters than the
-    engine has slots, `lora_slots.Slots` decides which of them may be at the engine together. With several
-    workers each has its share of every bound (`share`), of the slots at least one, so that the engine may
-    meet more adapters than it has slots for a moment.
+    A task at its own bound is answered 429, a gateway at its own 503. Places that come free go round the keys
+    that wait (`fair_turns`), and round the queues of one key; within a queue, first come is first served, and
+    one that cannot go on yet keeps its turn. Where no more may wait, the newest request of the key that has
+    most waiting gives way to one of a key that has fewer: a flood refuses itself. A request of several
+    sequences takes as many places, at most all that its task has: where they are not free at once, one in
+    each of its turns, and only one request at a time gathers them, so that no two wait for each other. Where
+    there are more adapters than the engine has slots, `lora_slots.Slots` decides which of them may be at the
+    engine together. With several workers each has its share of every bound (`share`), of the slots at least
+    one, so that the engine may meet more adapters than it has slots for a moment; turns go round the keys in
+    each worker.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class Admission:
         self._gates: dict[str, Gate] = {}
         self._turns: dict[AdapterQueue, None] = {}
         """In their order; who is served goes to the end."""
+        self._owners = Claimants()
+        self._pace = Pace()
         self._slots: Slots | None = None
         self._busy: defaultdict[str | None, int] = defaultdict(int)
         """Requests in flight by the engine's model; those at 0 are dropped with the next snapshot."""
@@ -131,23 +137,7 @@ class Admission:
 
     def residency(self) -> list[dict[str, object]]:
         """The adapters that are believed to be in the engine's slots; all that are busy, without slots."""
-        waiting: dict[str | None, int] = {}
-        for lane in self._turns:
-            waiting[lane.adapter_id] = waiting.get(lane.adapter_id, 0) + len(lane.queue)
-        slots, now = self._slots, self._clock()
-        shown: list[dict[str, object]] = []
-        busy = [adapter_id for adapter_id, count in self._busy.items() if count]
-        for adapter_id in dict.fromkeys([*(slots.residents if slots else busy), *waiting]):
-            resident = slots.residents.get(adapter_id or "") if slots else None
-            entry: dict[str, object] = {
-                "adapter": adapter_id,
-                "in_flight": self._busy.get(adapter_id, 0),
-                "waiting": waiting.get(adapter_id, 0),
-            }
-            if slots is not None:
-                entry["resident_s"] = None if resident is None else round(now - resident.since, 3)
-            shown.append(entry)
-        return shown
+        return residency_of(self._turns, self._slots, self._busy, self._clock())
 
     def places(self, task: str, sequences: int) -> int:
         """How many places a request of so many sequences takes: at most all, so that alone it can run."""
@@ -192,9 +182,18 @@ class Admission:
         return waited_for, False
 
     async def enter(
-        self, task: str, adapter_id: str | None = None, places: int = 1, *, let_in: bool = False
+        self,
+        task: str,
+        adapter_id: str | None = None,
+        places: int = 1,
+        *,
+        key: str = "",
+        cost: float | None = None,
+        let_in: bool = False,
     ) -> Gate:
         """Wait for a request's places; as long as it takes, and whoever else waits, where it was `let_in`.
+
+        `cost` is what it takes of its key's turns, in tokens; without one, its places.
 
         Raises TooManyRequests (429) where the task's queue is full, Unavailable (503) where the gateway's is,
         or where they did not come free in time. Cancelling the wait leaves the queue as if the request had
@@ -205,8 +204,9 @@ class Admission:
             return gate
         gate = self._gates[task]
         if not let_in:
-            self.check_waiting(task, gate.waiting)
-        await self._queue(gate, adapter_id, places, None if let_in else self.queue_timeout_s)
+            self._make_room(gate, key)
+        waiter = Waiter(places, places if cost is None else cost, let_in)
+        await self._queue(gate, adapter_id, key, waiter)
         return gate
 
     def gate(self, task: str) -> Gate:
@@ -217,21 +217,35 @@ class Admission:
         """Raises TooManyRequests, Unavailable where one more may not wait beside so many of the same task."""
         gate = self._gates[task]
         if waiting >= gate.max_waiting:
-            flying = f"{gate.in_flight} requests in flight and " if gate.in_flight else ""
-            raise TooManyRequests(
-                f"'{task}' has {flying}{waiting} waiting, the most that may.", retry_after_s=1
-            )
+            raise task_is_full(gate, waiting, self._clock())
         if self.waiting >= self.max_waiting:
-            raise Unavailable(
-                f"{self.waiting} requests are waiting already, the most that may.",
-                code="overloaded",
-                retry_after_s=1,
-            )
+            raise gateway_is_full(self.waiting, self._pace, self._clock())
+
+    def _make_room(self, gate: Gate, key: str) -> None:
+        """As `check_waiting`, where nobody gives way either."""
+        if gate.waiting >= gate.max_waiting:
+            lanes = [lane for of_keys in gate.lanes.values() for lane in of_keys.values()]
+            self._push_out(lanes, key, task_is_full(gate, gate.waiting, self._clock()))
+        if self.waiting >= self.max_waiting:
+            self._push_out(self._turns, key, gateway_is_full(self.waiting, self._pace, self._clock()))
+
+    def _push_out(self, lanes: Iterable[AdapterQueue], key: str, refusal: RequestError) -> None:
+        """Refuse who gives way to a request of `key`, or that one: it is raised."""
+        found = who_gives_way(lanes, key)
+        if found is None:
+            raise refusal
+        lane, waiter = found
+        self._leave_queue(lane, waiter)
+        waiter.pushed_out = True
+        waiter.admitted.set_exception(refusal)
+        waiter.admitted.exception()  # its coroutine may be cancelled before it looks
 
     def too_late(self) -> Unavailable:
         """The 503 for a wait that was too long."""
         return Unavailable(
-            f"No place came free within {self.queue_timeout_s:.0f} s.", code="overloaded", retry_after_s=5
+            f"No place came free within {self.queue_timeout_s:.0f} s.",
+            code="overloaded",
+            retry_after_s=self._pace.retry_after_s(self.waiting, self._clock()),
         )
 
     def leave(self, gate: Gate, adapter_id: str | None = None, places: int = 1) -> None:
@@ -245,6 +259,10 @@ class Admission:
             self._admit_waiting()
         if self.awaited is not None:
             self.awaited()
+
+    def settle(self, key: str, unused: float) -> None:
+        """A request that had waited has ended, and took so much less than its `cost`."""
+        self._owners.settles(key, unused)
 
     def has_room(self, task: str) -> bool:
         """Whether a place is free. Raises KeyError for an unknown task."""
@@ -271,33 +289,47 @@ class Admission:
         if self._turns:
             self._admit_waiting()
 
-    async def _queue(self, gate: Gate, adapter_id: str | None, places: int, timeout_s: float | None) -> None:
-        waiter = Waiter(places)
-        lane = gate.lanes.get(adapter_id)
+    async def _queue(self, gate: Gate, adapter_id: str | None, key: str, waiter: Waiter) -> None:
+        owner = self._owners.joins(key)
+        lane = gate.lanes.get(adapter_id, {}).get(key)
         if lane is None:
-            lane = gate.lanes[adapter_id] = AdapterQueue(gate, adapter_id)
+            lane = gate.add(adapter_id, owner)
             self._turns[lane] = None
         lane.queue.append(waiter)
+        now = self._clock()
+        if not gate.waiting:
+            gate.pace.begins(now)
+        if not self.waiting:
+            self._pace.begins(now)
         self._count(gate, 1)
-        if self._slots is not None or places > 1:
+        if self._slots is not None or waiter.places > 1:
             self._admit_waiting()  # it may only have had to wait for its turn, and others could not go on
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(None if waiter.let_in else self.queue_timeout_s):
                 await waiter.admitted
         except BaseException as error:
+            if waiter.pushed_out:
+                raise
             if waiter.admitted.done() and not waiter.admitted.cancelled():
-                self.leave(gate, adapter_id, places)  # admitted and given up in the same turn of the loop
+                self.leave(
+                    gate, adapter_id, waiter.places
+                )  # admitted and given up in the same turn of the loop
             elif waiter in lane.queue:
-                lane.queue.remove(waiter)
-                self._forsake(waiter, gate)
-                if not lane.queue:
-                    self._close(lane)
-                self._count(gate, -1)
+                self._leave_queue(lane, waiter)
                 if self._turns:
                     self._admit_waiting()  # it may have been what others had to give way to
             if isinstance(error, TimeoutError):
                 raise self.too_late() from None
             raise
+
+    def _leave_queue(self, lane: AdapterQueue, waiter: Waiter) -> None:
+        """It waits no more, and was not let in."""
+        lane.queue.remove(waiter)
+        self._owners.leaves(lane.owner)
+        self._forsake(waiter, lane.gate)
+        if not lane.queue:
+            self._close(lane)
+        self._count(lane.gate, -1)
 
     def _count(self, gate: Gate, change: int) -> None:
         gate.waiting += change
@@ -309,24 +341,27 @@ class Admission:
         self._on_waiting(task, change)
 
     def _admit_waiting(self) -> None:
-        """Fill the free places, one from each queue in turn; a queue that cannot go on keeps its turn."""
+        """Fill the free places, one from each key, or from each queue of one key, in turn."""
         admitted = True
         while admitted and self._turns:
             admitted = False
             now = self._clock()  # one for all: none may find a slot that was not free yet for one before it
-            for lane in list(self._turns):
+            several, served = self._owners.are_several, set[Claimant]()
+            for lane in sorted(self._turns, key=_tag) if several else list(self._turns):
                 if self.in_flight >= self.max_in_flight:
                     return
-                if self._admit_first(lane, now):
+                if not (several and lane.owner in served) and self._admit_first(lane, now):
                     admitted = True
+                    served.add(lane.owner)
         if self._slots is not None:
             self._look_again(self._slots)
 
     def _admit_first(self, lane: AdapterQueue, now: float) -> bool:
-        """The first of a queue, where it may go on."""
+        """The first of a queue, where it may go on; one that cannot keeps its turn."""
         queue, gate = lane.queue, lane.gate
         while queue and queue[0].admitted.done():  # cancelled, and its own coroutine has yet to notice
             self._forsake(queue.popleft(), gate)
+            self._owners.leaves(lane.owner)
             self._count(gate, -1)
         if not queue:
             self._close(lane)
@@ -339,15 +374,20 @@ class Admission:
             return self._gather(lane, waiter)
         if not self._has_slot(lane.adapter_id, now):
             return False
-        del self._turns[lane]
         queue.popleft()
+        del self._turns[lane]
         if queue:
             self._turns[lane] = None
         else:
-            del gate.lanes[lane.adapter_id]
+            gate.drop(lane)
+        rest = waiter.places - waiter.taken
+        self._owners.has_had(lane.owner, waiter.cost * rest / waiter.places)
+        self._owners.leaves(lane.owner)
+        gate.pace.lets_in(now)
+        self._pace.lets_in(now)
         self._count(gate, -1)
-        gate.in_flight += waiter.places - waiter.taken
-        self.in_flight += waiter.places - waiter.taken
+        gate.in_flight += rest
+        self.in_flight += rest
         self._busy[lane.adapter_id] += 1
         if self._gathering is waiter:
             self._gathering = None
@@ -360,6 +400,7 @@ class Admission:
             return False
         self._gathering = waiter
         waiter.taken += 1
+        self._owners.has_had(lane.owner, waiter.cost / waiter.places)
         lane.gate.in_flight += 1
         self.in_flight += 1
         del self._turns[lane]
@@ -376,7 +417,7 @@ class Admission:
 
     def _close(self, lane: AdapterQueue) -> None:
         del self._turns[lane]
-        del lane.gate.lanes[lane.adapter_id]
+        lane.gate.drop(lane)
 
     def _look_again(self, slots: Slots) -> None:
         """When an idle adapter's least residency is over, nothing else may happen that wakes a waiter."""
@@ -395,6 +436,10 @@ class Admission:
         self._timer = None
         if self._turns:
             self._admit_waiting()
+
+
+def _tag(lane: AdapterQueue) -> tuple[float, int]:
+    return lane.owner.tag, lane.owner.waiting  # of two that have had as much, who asks for less
 
 
 def share(bound: int, worker: int, workers: int) -> int:

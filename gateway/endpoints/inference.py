@@ -11,7 +11,7 @@ from gateway.admission.api_keys import CALLER, Caller, Keys, Principal
 from gateway.admission.body_lease import BodyLease
 from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.quotas.new_schemas import NewSchemas
-from gateway.admission.quotas.quotas import Quotas, TooMany
+from gateway.admission.quotas.quotas import ANSWER_TOKENS, BYTES_PER_TOKEN, Quotas, TooMany
 from gateway.config.document import FallbackReason, GatewayConfig
 from gateway.dialects.cost.sequences import sequences_of
 from gateway.dialects.dialect import Dialect
@@ -40,8 +40,6 @@ from gateway.routing.table import Route
 logger = logging.getLogger("gateway.engine")
 
 LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-ANSWER_TOKENS = 1024
-"""Reserved for an answer that nothing bounds; what it really took is settled at its end."""
 SCHEMAS = frozenset(("output_config", "response_format", "structured_outputs", "text"))
 """Parameters that the engine makes a grammar of."""
 
@@ -217,6 +215,8 @@ class EngineEndpoint:
                 exchange, route, call.fields, call.streaming, sticky, send, strict=self._limits.strict
             )
             return
+        *_, prompt_bytes, answer_tokens = self._wanted(exchange, principal, call)
+        exchange.cost = prompt_bytes // BYTES_PER_TOKEN + answer_tokens
         copy = self._copy(exchange, call) if self._shadow.candidates else None
         segments, usage_wanted = call.segments(self._dialect), call.usage_wanted
         del call  # what the segments refer to is kept by them, the rest need not be
@@ -300,7 +300,7 @@ class EngineEndpoint:
         fields = decode_body(body)
         model = dialect.model_of(fields, replicas.config.base.name)
         route = permitted_route(replicas.table, principal, model)
-        exchange.route = route
+        exchange.route, exchange.key = route, principal.name
         exchange.prompt = fields.get(dialect.prompt)
         exchange.ignored = dialect.check_fields(fields, self._limits)
         exchange.length = self._length(fields)

@@ -180,7 +180,15 @@ class PipelineEndpoint:
         request_id, behind, held = exchange.request_id, exchange.behind, exchange.reservation
         part = held.part() if held is not None else None
         caller = EngineCaller(
-            self._relay, self._metrics, self._shadow, request_id, routes, seat=seat, behind=behind, part=part
+            self._relay,
+            self._metrics,
+            self._shadow,
+            request_id,
+            routes,
+            seat=seat,
+            behind=behind,
+            part=part,
+            key=exchange.key,
         )
         if behind or not any(route.contract.fallback for route in routes.values()):
             return caller

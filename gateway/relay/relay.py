@@ -12,6 +12,7 @@ from starlette.types import Send
 from gateway.admission.background import Background
 from gateway.admission.death_guard import DeathGuard, Turn
 from gateway.admission.limits import Admission
+from gateway.admission.quotas.quotas import ANSWER_TOKENS, BYTES_PER_TOKEN
 from gateway.errors import EngineError, GatewayTimeout, RequestError, internal_error
 from gateway.http.engine_connection import (
     Connection,
@@ -106,7 +107,11 @@ class Relay:
                 await self._background.enter(route.name, adapter_id, exchange.places)
                 exchange.beside = True
             else:
-                gate = await admission.enter(route.name, adapter_id, exchange.places, let_in=let_in)
+                cost = exchange.charged = exchange.cost or _cost_of(body, exchange.sequences)
+                key, places = exchange.key, exchange.places
+                gate = await admission.enter(
+                    route.name, adapter_id, places, key=key, cost=cost, let_in=let_in
+                )
             exchange.queue_s += time.perf_counter() - waited_from
             waited = True
         else:
@@ -245,6 +250,9 @@ class Relay:
         adapter_id = exchange.route.adapter_id if exchange.route else None
         if gate is not None:
             exchange.release()
+            if exchange.charged and (usage := exchange.usage) is not None:
+                used = usage.prompt_tokens + (usage.completion_tokens or 0)
+                self._admission.settle(exchange.key, exchange.charged - used)
             self._admission.leave(gate, adapter_id, exchange.places)
         elif exchange.beside:
             exchange.beside = False
@@ -331,6 +339,11 @@ class Relay:
         exchange.usage = events.usage
         await send({"type": "http.response.body", "body": last, "more_body": False})
         exchange.finished()
+
+
+def _cost_of(body: Segments, sequences: int) -> int:
+    """Tokens, where nothing says how long an answer may be: as limits of tokens count it."""
+    return sum(map(len, body)) // BYTES_PER_TOKEN + sequences * ANSWER_TOKENS
 
 
 async def read_whole(connection: Connection) -> bytes:

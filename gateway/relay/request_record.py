@@ -56,13 +56,16 @@ class Exchange:
         "beside",
         "body",
         "broken",
+        "charged",
         "cold",
+        "cost",
         "dialect",
         "engine_s",
         "events",
         "first_token_s",
         "gate",
         "ignored",
+        "key",
         "length",
         "origin",
         "places",
@@ -90,6 +93,12 @@ class Exchange:
         self.beside = False
         """It has a place beside the bounds."""
         self.arrived = time.perf_counter()
+        self.key = ""
+        """Whose turn it takes where it must wait."""
+        self.cost = 0
+        """Of its key's turns, in tokens; 0 where that was not looked at, since nothing had to wait."""
+        self.charged = 0
+        """What its key was charged for its turn, where it had to wait for one."""
         self.sequences = 1
         """What it counts as: its prompts, times the answers to each."""
         self.places = 1

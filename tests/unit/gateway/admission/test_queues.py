@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.admission.fair_turns import Claimant
 from gateway.admission.queues import AdapterQueue, Gate, Waiter
+
+NOBODY = Claimant("", 0.0)
 
 
 def test_lane_has_a_place_while_its_gate_has_one() -> None:
     gate = Gate("naming", 2, 5)
-    lane = AdapterQueue(gate, "naming@1")
+    lane = AdapterQueue(gate, "naming@1", NOBODY)
     assert lane.has_place
     gate.in_flight = 2
     assert not lane.has_place
@@ -19,16 +22,25 @@ def test_lane_has_a_place_while_its_gate_has_one() -> None:
 
 def test_adapter_takes_a_slot_and_the_base_none() -> None:
     gate = Gate("x", 1, 1)
-    assert AdapterQueue(gate, "naming@1").takes_slot
-    assert not AdapterQueue(gate, "base").takes_slot
-    assert not AdapterQueue(gate, None).takes_slot
+    assert AdapterQueue(gate, "naming@1", NOBODY).takes_slot
+    assert not AdapterQueue(gate, "base", NOBODY).takes_slot
+    assert not AdapterQueue(gate, None, NOBODY).takes_slot
 
 
 def test_waiter_waits_until_it_is_admitted() -> None:
     async def work() -> None:
-        waiter = Waiter(3)
+        waiter = Waiter(3, 3.0, False)
         assert (waiter.places, waiter.taken, waiter.admitted.done()) == (3, 0, False)
         waiter.admitted.set_result(None)
         await waiter.admitted
 
     asyncio.run(work())
+
+
+def test_lanes_of_a_gate_are_dropped_with_the_last_key() -> None:
+    gate = Gate("naming", 1, 9)
+    lanes = [gate.add("naming@1", Claimant(key, 0.0)) for key in ("a", "b")]
+    gate.drop(lanes[0])
+    assert list(gate.lanes) == ["naming@1"]
+    gate.drop(lanes[1])
+    assert not gate.lanes

@@ -1,0 +1,45 @@
+"""How quickly a queue moves, and when it is worth coming again. Pure: who calls has the clock."""
+
+from __future__ import annotations
+
+import math
+import random
+
+REMEMBERED_S = 10.0
+"""What was so long ago counts for 1/e."""
+MOST_S = 120
+SPREAD = 0.2
+"""Clients that were refused together come again within so much of the wait."""
+
+
+class Pace:
+    """One queue's. Only while somebody waits does it say anything how quickly places come free."""
+
+    __slots__ = ("_let_in", "_seen_at", "_seen_s")
+
+    def __init__(self) -> None:
+        self._let_in = 0.0
+        self._seen_s = 0.0
+        self._seen_at = 0.0
+
+    def begins(self, now: float) -> None:
+        """The first begins to wait."""
+        self._seen_at = now
+
+    def lets_in(self, now: float) -> None:
+        """One that waited has its place."""
+        passed_s = now - self._seen_at
+        kept = math.exp(-passed_s / REMEMBERED_S)
+        self._seen_at = now
+        self._seen_s = self._seen_s * kept + passed_s
+        self._let_in = self._let_in * kept + 1
+
+    def wait_s(self, waiting: int, now: float) -> float:
+        """How long until so many who wait have their places; 0 where nothing is known yet."""
+        silent_s = max(0.0, now - self._seen_at)
+        return waiting * (self._seen_s + silent_s) / max(self._let_in, 1.0)
+
+    def retry_after_s(self, waiting: int, now: float) -> int:
+        """For a client that is refused: whole seconds, from 1 to `MOST_S`."""
+        wait_s = self.wait_s(waiting, now) * random.uniform(1.0, 1.0 + SPREAD)
+        return max(1, min(MOST_S, math.ceil(wait_s)))

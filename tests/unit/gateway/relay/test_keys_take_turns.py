@@ -1,0 +1,78 @@
+"""A key that floods a task takes nothing from one that asks a little, seen at the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fakes.fake_engine import Answer
+from tests.support.stack import TASKS, Stack, stack
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.anyio
+KEYS = {name: {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in ("flood", "light")}
+
+
+class Held:
+    """The fake engine holds every request until it is told; in the order in which they began there."""
+
+    def __init__(self, s: Stack) -> None:
+        self.begun: list[str] = []
+        self.holds: list[asyncio.Event] = []
+        s.engine.answers = dict.fromkeys(("base", *TASKS.values()), self._answer)
+
+    def _answer(self, asked: dict[str, Any]) -> Answer:
+        self.begun.append(asked["messages"][-1]["content"])
+        self.holds.append(asyncio.Event())
+        return Answer(hold_head=self.holds[-1])
+
+    def have_begun(self, count: int) -> bool:
+        return len(self.begun) == count
+
+    def one_ends(self) -> None:
+        next(hold for hold in self.holds if not hold.is_set()).set()
+
+    def all_end(self) -> None:
+        for hold in self.holds:
+            hold.set()
+
+
+def ask(s: Stack, client: httpx.AsyncClient, key: str, model: str) -> asyncio.Task[httpx.Response]:
+    body = {"model": model, "messages": [{"role": "user", "content": key}]}
+    headers = {"authorization": f"Bearer {key}"}
+    url = f"http://127.0.0.1:{s.port}/v1/chat/completions"
+    return asyncio.create_task(client.post(url, json=body, headers=headers))
+
+
+@pytest.mark.parametrize("model", ["naming", "concept"], ids=["same-task", "another-task"])
+async def test_a_light_key_gets_the_next_turn_at_the_engine(tmp_path: Path, model: str) -> None:
+    async with (
+        stack(tmp_path, keys=KEYS, max_in_flight=4, max_waiting_per_task=20, max_waiting=30) as s,
+        httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=100)) as client,
+    ):
+        held, admission = Held(s), s.gateway.admission
+        flood = [ask(s, client, "flood", "naming") for _ in range(60)]
+        await eventually(lambda: admission.waiting == 20 and sum(one.done() for one in flood) == 36)
+        refused = [one.result() for one in flood if one.done()]
+        assert {one.status_code for one in refused} == {429}
+        assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
+        for number in range(10):
+            light = ask(s, client, "light", model)
+            await eventually(lambda: admission._owners.are_several)
+            began = 4 + 2 * number
+            held.one_ends()
+            await eventually(partial(held.have_begun, began + 1))
+            assert held.begun[began] == "light"  # the first turn that comes free, as on an idle gateway
+            held.holds[began].set()
+            assert (await light).status_code == 200
+            await eventually(partial(held.have_begun, began + 2))
+        while not all(one.done() for one in flood):
+            held.all_end()
+            await asyncio.sleep(0)
+        await s.at_rest()
