@@ -1,9 +1,11 @@
-"""LoRA's two matrix products on a CPU, in place of vLLM's own (`vllm.lora.ops.torch_ops.lora_ops`, 0.32).
+"""LoRA's two matrix products apart, in place of vLLM's own (`vllm.lora.ops.torch_ops.lora_ops`, 0.32).
 
-Those index the slots with -1 for a row without an adapter, which in torch is the last slot: once that slot
-holds an adapter, the base answers with its weights. They also copy an adapter's weights for every row. Here
-rows that follow each other with one slot are multiplied together, in float32, and rows of slot -1 are left
-alone. Names, order and meaning of the arguments are vLLM's:
+They serve where vLLM needs what lies between the two: in layers whose LoRA is split over processes.
+Everything else goes through `cpu_lora`. vLLM's own index the slots with -1 for a row without an adapter,
+which in torch is the last slot: once that slot holds an adapter, the base answers with its weights. They
+also copy an adapter's weights for every row. Here rows that follow each other with one slot are multiplied
+together, in float32, and rows of slot -1 are left alone. Names, order and meaning of the arguments are
+vLLM's:
 
 - weights: (slots, 1, out, in) or (slots, out, in); `inputs`: (rows, in); `output_tensor`: (rows, columns);
 - `sgmv_*`: `lora_indices_tensor` has one slot for each run of rows, `seq_len_tensor` the run's length;
@@ -12,18 +14,10 @@ alone. Names, order and meaning of the arguments are vLLM's:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
 
 import torch
-
-from launch.engine.vllm_plugin.prompt_rows import Indices, slots_of
-
-LOGIT_ROWS = 256
-"""Rows of logits that are computed at once: a long prompt's are as large as the vocabulary each."""
-log = logging.getLogger("vllm.lora_gateway")  # below vLLM's logger, so that it is printed as its lines are
 
 Run = tuple[int, int, int]
 """Slot, first row, the row after the last."""
@@ -113,34 +107,6 @@ def bgmv_expand_slice(
     _expand(inputs, lora_b_weights, columns, runs_of_rows(lora_indices_tensor), add_inputs)
 
 
-def add_lora_logits(
-    self: Indices,
-    y: torch.Tensor,
-    x: torch.Tensor,
-    lora_a_stacked: torch.Tensor,
-    lora_b_stacked: torch.Tensor,
-    scale: float,
-    *,
-    buffer: torch.Tensor | None = None,
-    **kwargs: Any,
-) -> None:
-    """In place of the wrapper's method of that name: each row by the lm_head of the request that it is of."""
-    y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
-    slots = slots_of(self, len(x))
-    if slots is None:
-        log.error("%d rows of logits belong to no known request: no adapter's lm_head is applied", len(x))
-        return
-    runs = runs_of_rows(slots)
-    if buffer is None:
-        buffer = torch.zeros((len(x), lora_b_stacked.shape[-1]), dtype=torch.float32, device=x.device)
-    _shrink(x, lora_a_stacked, buffer, runs, scale)
-    if not buffer.any():  # few adapters have an lm_head, and the vocabulary is large
-        return
-    for slot, start, end in pieces_of(runs, LOGIT_ROWS):
-        if slot >= 0:
-            _expand(buffer[start:end], lora_b_stacked, y[start:end], [(slot, 0, end - start)], True)
-
-
 KERNELS = (sgmv_shrink, bgmv_shrink, sgmv_expand, bgmv_expand, sgmv_expand_slice, bgmv_expand_slice)
 
 
@@ -157,15 +123,6 @@ def runs_of(slots_and_lengths: Iterable[tuple[int, int]]) -> list[Run]:
 def runs_of_rows(slots: torch.Tensor) -> list[Run]:
     """Neighbours of one slot together."""
     return runs_of((slot, len(list(rows))) for slot, rows in groupby(slots.tolist()))
-
-
-def pieces_of(runs: Iterable[Run], most: int) -> list[Run]:
-    """The same runs, none with more rows than `most`."""
-    return [
-        (slot, first, min(first + most, end))
-        for slot, start, end in runs
-        for first in range(start, end, most)
-    ]
 
 
 def _shrink(

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from launch.engine.vllm_plugin.lora_kernels import KERNELS
-from launch.engine.vllm_plugin.plugin import KERNEL_MODULES, deviation, logits_deviation, mended_wrapper
+from launch.engine.vllm_plugin.plugin import KERNEL_MODULES, mended_wrapper
 from launch.engine.vllm_plugin.prompt_rows import MOST_ROWS, SCORERS
+from launch.engine.vllm_plugin.self_check import deviation, logits_deviation
 
 pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # torch's own
 SIZE, RANK, VOCABULARY, SLOTS = 6, 2, 11, 3

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from launch.engine.vllm_plugin import lora_kernels, prompt_rows
+from launch.engine.vllm_plugin import lora_kernels, prompt_rows, self_check
 from launch.engine.vllm_plugin import plugin as engine_plugin
 from tests.unit.launch.engine.vllm_plugin.test_lora_kernels import sgmv
 
@@ -30,12 +30,37 @@ class FakeWrapper:
         self.token_lora_indices = torch.tensor(self.slots)
         self.sampler_indices = torch.tensor([ids.index(one) if one else -1 for one in mapping.prompt_mapping])
 
+    def add_shrink(self, y: torch.Tensor, x: torch.Tensor, a: Any, scale: float) -> None:
+        self.kernels.sgmv_shrink(x, a[0], y[0], *sgmv(self.slots), scale)
+
+    def add_expand(self, y: torch.Tensor, x: torch.Tensor, b: Any, sizes: tuple[int, ...]) -> None:
+        self.kernels.sgmv_expand_slice(x[0], b[0], y, *sgmv(self.slots), 0, sizes[0], True)
+
     def add_lora_linear(
-        self, y: torch.Tensor, x: torch.Tensor, a: Any, b: Any, scale: float, sizes: tuple[int, ...]
+        self,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        lora_a_stacked: Any,
+        lora_b_stacked: Any,
+        scale: float,
+        output_slices: tuple[int, ...],
+        *,
+        buffer: Any = None,
+        **kwargs: Any,
     ) -> None:
-        buffer = torch.zeros(len(x), a[0].shape[2])
-        self.kernels.sgmv_shrink(x, a[0], buffer, *sgmv(self.slots), scale)
-        self.kernels.sgmv_expand_slice(buffer, b[0], y, *sgmv(self.slots), 0, sizes[0], True)
+        shrunk = torch.zeros(1, len(x), lora_a_stacked[0].shape[2])
+        self.add_shrink(shrunk, x, lora_a_stacked, scale)
+        self.add_expand(y, shrunk, lora_b_stacked, output_slices)
+
+    def add_lora_embedding(
+        self,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        lora_b_stacked: torch.Tensor,
+        add_inputs: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.kernels.sgmv_expand(x, lora_b_stacked, y, *sgmv(self.slots), add_inputs)
 
     def add_lora_logits(
         self,
@@ -84,15 +109,15 @@ def old_vllm(*, without: str = "", stubborn: bool = False) -> list[types.ModuleT
 
 def test_check_finds_that_the_base_is_answered_from_the_last_slot() -> None:
     modules = old_vllm()
-    assert "row 1 (base)" in engine_plugin.deviation(getattr(modules[-1], engine_plugin.WRAPPER))
+    assert "row 1 (base)" in self_check.deviation(getattr(modules[-1], engine_plugin.WRAPPER))
 
 
 def test_check_finds_that_a_prompts_rows_have_the_slots_of_what_is_sampled() -> None:
     """vLLM's own way, on kernels that leave the base's rows alone."""
     wrapper = type("Wrapper", (FakeWrapper,), {"kernels": lora_kernels})
-    assert engine_plugin.deviation(wrapper) == ""
-    assert "of 5 of a prompt" in engine_plugin.logits_deviation(wrapper)
-    assert engine_plugin.logits_deviation(engine_plugin.mended_wrapper(wrapper)) == ""
+    assert self_check.deviation(wrapper) == ""
+    assert "of 5 of a prompt" in self_check.logits_deviation(wrapper)
+    assert self_check.logits_deviation(engine_plugin.mended_wrapper(wrapper)) == ""
 
 
 def test_mended_vllm_passes_the_check_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +126,7 @@ def test_mended_vllm_passes_the_check_twice(monkeypatch: pytest.MonkeyPatch) -> 
     for _ in range(2):
         engine_plugin.mend(modules)
     wrapper = getattr(modules[-1], engine_plugin.WRAPPER)
-    assert engine_plugin.deviation(wrapper) == engine_plugin.logits_deviation(wrapper) == ""
+    assert self_check.deviation(wrapper) == self_check.logits_deviation(wrapper) == ""
 
 
 def test_an_engine_whose_scoring_of_prompts_is_not_known_does_not_start() -> None:

@@ -9,16 +9,24 @@ from typing import Any
 import pytest
 import torch
 
-from launch.engine.vllm_plugin.lora_kernels import LOGIT_ROWS, add_lora_logits
+from launch.engine.vllm_plugin.cpu_lora import LOGIT_ROWS, StepwiseLora
+from launch.engine.vllm_plugin.products import Plain
 from launch.engine.vllm_plugin.prompt_rows import MOST_ROWS, SCORERS, follow_scorers, locating
 
 SLOTS, RANK, SIZE, VOCABULARY = 3, 2, 4, 7
 
 
-class Wrapper:
+class Indices:
+    """vLLM's wrapper."""
+
+
+class Wrapper(StepwiseLora, Indices):
     """What vLLM's wrapper knows of one step: `requests` as (slot, tokens)."""
 
+    make_product = Plain
+
     def __init__(self, requests: list[tuple[int, int]], *, heads: bool = True) -> None:
+        super().__init__()
         self.sampler_indices = torch.tensor([slot for slot, _ in requests])
         self.token_lora_indices = torch.tensor([slot for slot, length in requests for _ in range(length)])
         source = torch.Generator().manual_seed(len(requests))
@@ -29,7 +37,7 @@ class Wrapper:
     def compute_logits(self, rows: torch.Tensor) -> torch.Tensor:
         logits = torch.zeros(len(rows), VOCABULARY)
         # A copy, as a model makes one that scales its hidden states before it projects them.
-        add_lora_logits(self, logits, rows.clone(), self.a, self.b, 2.0)
+        self.add_lora_logits(logits, rows.clone(), self.a, self.b, 2.0)
         return logits
 
     def by_hand(self, rows: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,103 @@
+"""Whose rows a batch holds: looked through once for a step, used by each of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import torch
+
+ROWS_EACH = 6
+"""From so many rows an adapter on, each adapter is multiplied by itself. With fewer one product for all is
+quicker, though it is of every row with every adapter: for 8 rows of 4 adapters, not for 32."""
+
+Rows: TypeAlias = slice | torch.Tensor | None
+"""Neighbours as a slice, others by their numbers; None: all of the batch."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """All rows of one slot."""
+
+    slot: int
+    rows: Rows
+    count: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """The rows of a batch that have an adapter."""
+
+    groups: tuple[Group, ...]
+    """By slot; none where no row has one."""
+    slots: tuple[int, ...]
+    """Of `groups`."""
+    whole: Rows
+    """From the first row that has an adapter to the last; between them may be rows of the base."""
+    thin: bool
+    """One product for all slots is quicker than one for each."""
+    by_row: torch.Tensor
+    """The slot of each row of `whole`."""
+    work: dict[Hashable, Any] = field(default_factory=dict)
+    """What is found out of this step, kept with it."""
+
+    def mask(self, slots: tuple[int, ...], width: int, dtype: torch.dtype) -> torch.Tensor:
+        """(rows of `whole`, `width` columns for each slot): one where a row is the slot's, else zero."""
+        key = (slots, width, dtype)
+        if (known := self.work.get(key)) is None:
+            own = self.by_row[:, None] == torch.tensor(slots)
+            known = self.work[key] = own.to(dtype).repeat_interleave(width, 1)
+        return known
+
+    def scratch(self, name: str, rows: int, columns: int, dtype: torch.dtype) -> torch.Tensor:
+        """Room that layers use one after the other."""
+        key = (name, rows, columns, dtype)
+        if (known := self.work.get(key)) is None:
+            known = self.work[key] = torch.empty(rows, columns, dtype=dtype)
+        return known
+
+
+NOBODY = Step((), (), None, thin=False, by_row=torch.empty(0, dtype=torch.long))
+
+
+def step_of(slot_of_row: Sequence[int]) -> Step:
+    """`slot_of_row` is -1 for the base."""
+    rows_of: dict[int, list[int]] = {}
+    for row, slot in enumerate(slot_of_row):
+        if slot >= 0:
+            rows_of.setdefault(slot, []).append(row)
+    if not rows_of:
+        return NOBODY
+    slots = tuple(sorted(rows_of))
+    batch = len(slot_of_row)
+    groups = tuple(Group(slot, _rows(rows_of[slot], batch), len(rows_of[slot])) for slot in slots)
+    first, end = min(rows[0] for rows in rows_of.values()), max(rows[-1] for rows in rows_of.values()) + 1
+    thin = len(slots) > 1 and end - first < ROWS_EACH * len(slots)
+    whole = _rows(range(first, end), batch)
+    return Step(groups, slots, whole, thin, torch.tensor(slot_of_row[first:end]))
+
+
+def in_pieces(step: Step, most: int) -> list[Group]:
+    """Its groups, none with more than `most` rows."""
+    found: list[Group] = []
+    for group in step.groups:
+        rows = group.rows
+        for first in range(0, group.count, most):
+            count = min(most, group.count - first)
+            if isinstance(rows, torch.Tensor):
+                piece: Rows = rows[first : first + count]
+            else:
+                start = first + (rows.start if rows is not None else 0)
+                piece = slice(start, start + count)
+            found.append(Group(group.slot, piece, count))
+    return found
+
+
+def _rows(numbers: Sequence[int], batch: int) -> Rows:
+    if len(numbers) == batch:
+        return None
+    if all(following == one + 1 for one, following in pairwise(numbers)):
+        return slice(numbers[0], numbers[-1] + 1)
+    return torch.tensor(numbers)

@@ -1,0 +1,61 @@
+"""Whose rows a batch holds."""
+
+from __future__ import annotations
+
+import torch
+
+from launch.engine.vllm_plugin.step import NOBODY, ROWS_EACH, Group, in_pieces, step_of
+
+
+def numbers(group: Group, batch: int) -> list[int]:
+    every = torch.arange(batch)
+    return (every if group.rows is None else every[group.rows]).tolist()
+
+
+def test_a_batch_of_the_base_is_nobodys() -> None:
+    assert step_of([]) is NOBODY
+    assert step_of([-1, -1]) is NOBODY
+
+
+def test_each_slot_has_its_rows_and_the_base_is_in_none() -> None:
+    batch = [2, -1, 0, 2, -1, 0, 0]
+    step = step_of(batch)
+    assert step.slots == (0, 2)
+    assert [(group.slot, numbers(group, 7), group.count) for group in step.groups] == [
+        (0, [2, 5, 6], 3),
+        (2, [0, 3], 2),
+    ]
+    assert step.by_row.tolist() == batch
+
+
+def test_neighbours_are_taken_without_a_copy() -> None:
+    step = step_of([-1, 1, 1, 0, -1])
+    assert [group.rows for group in step.groups] == [slice(3, 4), slice(1, 3)]
+    assert step.whole == slice(1, 4)
+    assert step_of([1, 1]).groups[0].rows is None
+
+
+def test_few_rows_of_several_adapters_share_a_product_and_many_do_not() -> None:
+    assert step_of([0, 1] * (ROWS_EACH - 1)).thin
+    assert not step_of([0, 1] * ROWS_EACH).thin
+    assert not step_of([0] * 3).thin
+
+
+def test_a_mask_is_made_once() -> None:
+    step = step_of([1, -1, 0])
+    mask = step.mask((0, 1), 2, torch.float32)
+    assert mask.tolist() == [[0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]]
+    assert step.mask((0, 1), 2, torch.float32) is mask
+    assert step.mask((0, 1), 2, torch.bfloat16) is not mask
+
+
+def test_pieces_hold_every_row_once() -> None:
+    for batch in ([0] * 7, [-1, *[0] * 5, 1, 1], [0, 1] * 4):
+        step = step_of(batch)
+        pieces = in_pieces(step, 3)
+        assert max(piece.count for piece in pieces) <= 3
+        for group in step.groups:
+            found = [
+                row for piece in pieces if piece.slot == group.slot for row in numbers(piece, len(batch))
+            ]
+            assert found == numbers(group, len(batch))
