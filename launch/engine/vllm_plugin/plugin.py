@@ -70,6 +70,7 @@ def mended_wrapper(wrapper: type) -> type:
     from launch.engine.vllm_plugin.cpu_lora import StepwiseLora
     from launch.engine.vllm_plugin.products import best_product
 
+    wrapper = next(one for one in wrapper.__mro__ if not issubclass(one, StepwiseLora))  # theirs, under ours
     for name in ("add_lora_linear", "add_lora_embedding", "add_lora_logits"):
         _check_signature(wrapper, getattr(StepwiseLora, name))
     own = {"make_product": staticmethod(best_product())}

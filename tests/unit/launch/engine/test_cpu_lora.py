@@ -13,7 +13,7 @@ from launch.engine.vllm_plugin import cpu_lora
 from launch.engine.vllm_plugin.cpu_lora import StepwiseLora
 from launch.engine.vllm_plugin.packed_weights import PATIENCE
 from launch.engine.vllm_plugin.products import MakeProduct, Plain, Prepacked, best_product
-from launch.engine.vllm_plugin.step import step_of
+from launch.engine.vllm_plugin.step import Step, step_of
 
 SLOTS = 5
 TYPES = (torch.float32, torch.bfloat16)
@@ -239,7 +239,12 @@ def test_embedding_adds_what_is_shrunk_already(dtype: torch.dtype, make: MakePro
 
 def test_a_batch_is_looked_through_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[Sequence[int]] = []
-    monkeypatch.setattr(cpu_lora, "step_of", lambda slots: looked.append(slots) or step_of(slots))
+
+    def noted(slots: Sequence[int]) -> Step:
+        looked.append(slots)
+        return step_of(slots)
+
+    monkeypatch.setattr(cpu_lora, "step_of", noted)
     wrapper = wrapper_of(Plain)
     wrapper.update_metadata([0, 1])
     for seed in range(3):

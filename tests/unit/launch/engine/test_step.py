@@ -9,7 +9,8 @@ from launch.engine.vllm_plugin.step import NOBODY, ROWS_EACH, Group, in_pieces, 
 
 def numbers(group: Group, batch: int) -> list[int]:
     every = torch.arange(batch)
-    return (every if group.rows is None else every[group.rows]).tolist()
+    found: list[int] = (every if group.rows is None else every[group.rows]).tolist()
+    return found
 
 
 def test_a_batch_of_the_base_is_nobodys() -> None:
