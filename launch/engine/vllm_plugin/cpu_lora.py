@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from launch.engine.vllm_plugin.packed_weights import Layer, Layers, Pair, Stack
+from launch.engine.vllm_plugin.products import Product
 from launch.engine.vllm_plugin.prompt_rows import slots_of
 from launch.engine.vllm_plugin.step import NOBODY, Group, Rows, Step, in_pieces, step_of
 
@@ -96,13 +97,15 @@ class StepwiseLora:
 
 @dataclass(frozen=True)
 class Task:
-    """Two products for some rows."""
+    """A pair's products for some rows, and room for what they give."""
 
     rows: Rows
+    count: int
     pair: Pair
     mask: torch.Tensor | None
     shrunk: torch.Tensor
-    added: torch.Tensor
+    parts: tuple[tuple[Product, slice, slice, torch.Tensor], ...]
+    """For each second product: its columns of `shrunk`, those of the output, and what it gives."""
 
 
 def add_step(y: torch.Tensor, x: torch.Tensor, layer: Layer, step: Step, scale: float) -> None:
@@ -113,7 +116,7 @@ def add_step(y: torch.Tensor, x: torch.Tensor, layer: Layer, step: Step, scale: 
         joint = layer.joint(step.slots) if step.thin and tasks else None
         if joint is not None:
             rows = len(step.by_row)
-            mask = step.mask(joint.slots, joint.width, layer.dtype)
+            mask = step.mask(joint.slots, joint.ranks, layer.dtype)
             tasks = [_task(layer, step, joint, step.whole, rows, mask)]
         if joint is not None or not step.thin:
             step.work[layer] = tasks
@@ -133,42 +136,51 @@ def tasks_of(layer: Layer, step: Step, groups: Sequence[Group]) -> list[Task]:
 def _task(
     layer: Layer, step: Step, pair: Pair, rows: Rows, count: int, mask: torch.Tensor | None = None
 ) -> Task:
-    shrunk = step.scratch("shrunk", count, pair.width * len(pair.slots), layer.dtype)
-    return Task(rows, pair, mask, shrunk, step.scratch("added", count, layer.columns, layer.dtype))
+    shrunk = step.scratch("shrunk", count, pair.width, layer.dtype)
+    parts = tuple(
+        (one.product, one.shrunk, one.columns, step.scratch("added", count, _width(one.columns), layer.dtype))
+        for one in pair.expands
+    )
+    return Task(rows, count, pair, mask, shrunk, parts)
 
 
 def _carry_out(task: Task, y: torch.Tensor, x: torch.Tensor, dtype: torch.dtype, scale: float) -> None:
-    rows, pair, shrunk, added = task.rows, task.pair, task.shrunk, task.added
+    rows, shrunk = task.rows, task.shrunk
     if isinstance(rows, torch.Tensor):
         x = x.index_select(0, rows)
-    elif len(x) != len(added):  # its rows alone; or all, where vLLM has put others behind them
-        x = x[rows or slice(len(added))]
+    elif len(x) != task.count:  # its rows alone; or all, where vLLM has put others behind them
+        x = x[rows or slice(task.count)]
     if x.dtype != dtype:
         x = x.to(dtype)
-    if pair.shrink is None:
+    if task.pair.shrink is None:
         shrunk = x
     else:
-        pair.shrink(x, shrunk)
+        task.pair.shrink(x, shrunk)
     if task.mask is not None:
         shrunk.mul_(task.mask)
     if scale != 1.0:
         shrunk = shrunk * scale
-    pair.expand(shrunk, added)
-    _add(y, added, rows)
+    if not isinstance(rows, torch.Tensor) and len(y) != task.count:
+        y = y[rows or slice(task.count)]
+    for expand, own, columns, added in task.parts:
+        expand(shrunk if len(task.parts) == 1 else shrunk[:, own], added)
+        _add(y, added, rows, columns)
 
 
-def _add(y: torch.Tensor, added: torch.Tensor, rows: Rows) -> None:
-    width = min(added.shape[1], y.shape[1])
-    if width < max(added.shape[1], y.shape[1]):  # the model may have padded its output otherwise
-        y, added = y[:, :width], added[:, :width]
+def _add(y: torch.Tensor, added: torch.Tensor, rows: Rows, columns: slice) -> None:
+    if y.shape[1] != added.shape[1]:  # a slice; or the model has padded its output otherwise
+        y = y[:, columns]
+        added = added[:, : y.shape[1]]
     if added.dtype != y.dtype:
         added = added.to(y.dtype)
     if isinstance(rows, torch.Tensor):
         y.index_add_(0, rows, added)
-        return
-    if len(y) != len(added):
-        y = y[rows or slice(len(added))]
-    y.add_(added)
+    else:
+        y.add_(added)
+
+
+def _width(columns: slice) -> int:
+    return int(columns.stop - columns.start)
 
 
 def _rows_of(one: torch.Tensor) -> torch.Tensor:

@@ -23,14 +23,25 @@ Stack = tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True)
+class Expand:
+    """The second product, or that of one slice of the output."""
+
+    product: Product
+    shrunk: slice
+    columns: slice
+
+
+@dataclass(frozen=True)
 class Pair:
     """The two products of some slots side by side; without a `shrink` where the input is shrunk already."""
 
     slots: tuple[int, ...]
+    ranks: tuple[int, ...]
+    """Of each slice."""
     shrink: Product | None
-    expand: Product
+    expands: tuple[Expand, ...]
     width: int
-    """Columns between the two for each slot."""
+    """Columns between the two: slice by slice, in each slot by slot."""
 
 
 class Layer:
@@ -80,22 +91,32 @@ class Layer:
         return self._joint
 
     def _pair(self, slots: tuple[int, ...]) -> Pair:
-        """A of all slots and slices side by side, B as blocks of a diagonal for each slot."""
-        ranks = [_of(one, 0).shape[1] for one in self._b]
-        width = sum(ranks)
-        expand = torch.zeros(len(slots) * width, self.columns, dtype=self.dtype)
-        row = 0
-        for slot in slots:
-            column = 0
-            for one, size, rank in zip(self._b, self._sizes, ranks, strict=True):
+        """A of all slices and slots side by side; of one slot B as blocks of a diagonal.
+
+        Of several slots each slice's B is by itself: so many zeros would cost more than another product.
+        """
+        ranks = tuple(_of(one, 0).shape[1] for one in self._b)
+        width = sum(ranks) * len(slots)
+        expands: list[Expand] = []
+        blocks = torch.zeros(width, self.columns, dtype=self.dtype)
+        row, column = 0, 0
+        for one, size, rank in zip(self._b, self._sizes, ranks, strict=True):
+            first = row
+            for slot in slots:
                 weight = _of(one, slot)[:size]
-                expand[row : row + rank, column : column + len(weight)] = weight.t()
-                row, column = row + rank, column + size
+                blocks[row : row + rank, column : column + len(weight)] = weight.t()
+                row += rank
+            hidden, columns = slice(first, row), slice(column, column + size)
+            column += size
+            if len(slots) > 1:
+                expands.append(Expand(self._make(blocks[hidden, columns].contiguous()), hidden, columns))
+        if len(slots) == 1:
+            expands.append(Expand(self._make(blocks), slice(0, width), slice(0, self.columns)))
         shrink = None
         if self._a:
-            joined = torch.cat([_of(one, slot) for slot in slots for one in self._a])
+            joined = torch.cat([_of(one, slot) for one in self._a for slot in slots])
             shrink = self._make(joined.to(self.dtype).t())
-        return Pair(slots, shrink, self._make(expand), width)
+        return Pair(slots, ranks, shrink, tuple(expands), width)
 
 
 class Layers:

@@ -34,10 +34,13 @@ class Weights:
 
 
 def found(weights: Weights, pair: Pair) -> torch.Tensor:
-    shrunk = torch.empty(4, pair.width * len(pair.slots))
+    shrunk, added = torch.empty(4, pair.width), torch.full((4, sum(SIZES)), float("nan"))
     assert pair.shrink is not None
     pair.shrink(weights.x, shrunk)
-    pair.expand(shrunk, added := torch.empty(4, sum(SIZES)))
+    for one in pair.expands:
+        part = torch.empty(4, one.columns.stop - one.columns.start)
+        one.product(shrunk[:, one.shrunk], part)
+        added[:, one.columns] = part
     return added
 
 

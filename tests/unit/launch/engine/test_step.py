@@ -44,10 +44,10 @@ def test_few_rows_of_several_adapters_share_a_product_and_many_do_not() -> None:
 
 def test_a_mask_is_made_once() -> None:
     step = step_of([1, -1, 0])
-    mask = step.mask((0, 1), 2, torch.float32)
-    assert mask.tolist() == [[0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]]
-    assert step.mask((0, 1), 2, torch.float32) is mask
-    assert step.mask((0, 1), 2, torch.bfloat16) is not mask
+    mask = step.mask((0, 1), (2, 1), torch.float32)
+    assert mask.tolist() == [[0, 0, 1, 1, 0, 1], [0] * 6, [1, 1, 0, 0, 1, 0]]
+    assert step.mask((0, 1), (2, 1), torch.float32) is mask
+    assert step.mask((0, 1), (2, 1), torch.bfloat16) is not mask
 
 
 def test_pieces_hold_every_row_once() -> None:
