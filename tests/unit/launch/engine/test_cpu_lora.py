@@ -57,19 +57,19 @@ class Case:
     def random(self, *shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=self.source).to(self.dtype)
 
-    def check(self, wrapper: Any, slots: Sequence[int], visits: int = 1, scale: float = 1.0) -> torch.Tensor:
-        """Each row within what rounding allows, those of the base to the digit. Gives what was found last."""
+    def check(self, wrapper: Any, slots: Sequence[int], visits: int = 1, scale: float = 1.0) -> None:
+        """Each row within what rounding allows, those of the base to the digit."""
         x, before = self.random(len(slots), self.inputs), self.random(len(slots), sum(self.sizes))
         wrapper.update_metadata(slots)
+        unchanged = torch.zeros(before.shape[1], dtype=torch.float64)
+        sums = [
+            self.by_hand(x[row], before[row], slot, scale) if slot >= 0 else (before[row].double(), unchanged)
+            for row, slot in enumerate(slots)
+        ]
         for _ in range(visits):
             wrapper.add_lora_linear(y := before.clone(), x, self.a, self.b, scale, self.sizes)
-            for row, slot in enumerate(slots):
-                if slot < 0:
-                    assert torch.equal(y[row], before[row]), row
-                    continue
-                expected, allowed = self.by_hand(x[row], before[row], slot, scale)
-                assert ((y[row].double() - expected).abs() <= allowed).all(), (row, slot)
-        return y
+            for row, (expected, allowed) in enumerate(sums):
+                assert ((y[row].double() - expected).abs() <= allowed).all(), (row, slots[row])
 
     def by_hand(
         self, x: torch.Tensor, before: torch.Tensor, slot: int, scale: float
@@ -102,7 +102,7 @@ BATCHES = (
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_every_row_gets_its_own_adapters_sum(seed: int, dtype: torch.dtype, make: MakeProduct) -> None:
     case, wrapper = Case(seed, dtype), wrapper_of(make)
     for slots in BATCHES:
