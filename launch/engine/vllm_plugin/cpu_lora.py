@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from launch.engine.vllm_plugin.packed_weights import Layer, Layers, Pair, Stack
+from launch.engine.vllm_plugin.packed_weights import Factors, Layer, Layers, Stack
 from launch.engine.vllm_plugin.products import Product
 from launch.engine.vllm_plugin.prompt_rows import slots_of
 from launch.engine.vllm_plugin.step import NOBODY, Group, Rows, Step, in_pieces, step_of
@@ -101,7 +101,7 @@ class Task:
 
     rows: Rows
     count: int
-    pair: Pair
+    pair: Factors
     mask: torch.Tensor | None
     shrunk: torch.Tensor
     parts: tuple[tuple[Product, slice, slice, torch.Tensor], ...]
@@ -134,7 +134,7 @@ def tasks_of(layer: Layer, step: Step, groups: Sequence[Group]) -> list[Task]:
 
 
 def _task(
-    layer: Layer, step: Step, pair: Pair, rows: Rows, count: int, mask: torch.Tensor | None = None
+    layer: Layer, step: Step, pair: Factors, rows: Rows, count: int, mask: torch.Tensor | None = None
 ) -> Task:
     shrunk = step.scratch("shrunk", count, pair.width, layer.dtype)
     parts = tuple(

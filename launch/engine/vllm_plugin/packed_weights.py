@@ -32,7 +32,7 @@ class Expand:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Factors:
     """The two products of some slots side by side; without a `shrink` where the input is shrunk already."""
 
     slots: tuple[int, ...]
@@ -57,8 +57,8 @@ class Layer:
         self.acting = frozenset(slot for slot in range(len(b[0])) if _acts(a, b, slot))
         """Slots that add anything: an adapter may leave a layer as it is, and an empty slot holds zeros."""
         self._finite = all(bool(torch.isfinite(one).all()) for one in self._weights)
-        self._single: dict[int, Pair] = {}
-        self._joint: Pair | None = None
+        self._single: dict[int, Factors] = {}
+        self._joint: Factors | None = None
         self._wanted: tuple[int, ...] = ()
         self._asked = 0
 
@@ -68,12 +68,12 @@ class Layer:
             return False
         return [one._version for one in self._weights] == self._versions
 
-    def single(self, slot: int) -> Pair:
+    def single(self, slot: int) -> Factors:
         if (known := self._single.get(slot)) is None:
             known = self._single[slot] = self._pair((slot,))
         return known
 
-    def joint(self, slots: tuple[int, ...]) -> Pair | None:
+    def joint(self, slots: tuple[int, ...]) -> Factors | None:
         """A pair for `slots` and not twice as many; None while there is none.
 
         There never is while a weight is infinite or no number, since zero times that is none either.
@@ -90,7 +90,7 @@ class Layer:
         self._joint = self._pair(slots)
         return self._joint
 
-    def _pair(self, slots: tuple[int, ...]) -> Pair:
+    def _pair(self, slots: tuple[int, ...]) -> Factors:
         """A of all slices and slots side by side; of one slot B as blocks of a diagonal.
 
         Of several slots each slice's B is by itself: so many zeros would cost more than another product.
@@ -116,7 +116,7 @@ class Layer:
         if self._a:
             joined = torch.cat([_of(one, slot) for one in self._a for slot in slots])
             shrink = self._make(joined.to(self.dtype).t())
-        return Pair(slots, ranks, shrink, tuple(expands), width)
+        return Factors(slots, ranks, shrink, tuple(expands), width)
 
 
 class Layers:

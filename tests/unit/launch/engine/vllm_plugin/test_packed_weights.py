@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from launch.engine.vllm_plugin.packed_weights import PATIENCE, Layer, Layers, Pair
+from launch.engine.vllm_plugin.packed_weights import PATIENCE, Factors, Layer, Layers
 from launch.engine.vllm_plugin.products import Plain
 
 SLOTS, RANK, SIZES, INPUTS = 3, 2, (5, 3), 7
@@ -33,7 +33,7 @@ class Weights:
         return torch.cat([(self.x @ a[slot, 0].t()) @ b[slot, 0].t() for a, b in sides], 1)
 
 
-def found(weights: Weights, pair: Pair) -> torch.Tensor:
+def found(weights: Weights, pair: Factors) -> torch.Tensor:
     shrunk, added = torch.empty(4, pair.width), torch.full((4, sum(SIZES)), float("nan"))
     assert pair.shrink is not None
     pair.shrink(weights.x, shrunk)
@@ -44,7 +44,7 @@ def found(weights: Weights, pair: Pair) -> torch.Tensor:
     return added
 
 
-def settled(layer: Layer, slots: tuple[int, ...]) -> Pair:
+def settled(layer: Layer, slots: tuple[int, ...]) -> Factors:
     for _ in range(PATIENCE):
         pair = layer.joint(slots)
     assert pair is not None
