@@ -57,7 +57,7 @@ def without_engine(folder: Path, url: str, when: list[str]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def failed(real: RealStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Such a gateway for several tests: to import LiteLLM takes it ten seconds."""
+    """Such a gateway for several tests: to import LiteLLM takes it long."""
     with without_engine(tmp_path_factory.mktemp("failed"), real.url, ["failed"]) as url:
         yield url
 
