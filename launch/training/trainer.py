@@ -236,7 +236,8 @@ def _learn(model: PeftModel, asked: Training, material: Material, stop: Stop) ->
     mean_loss, steps, tokens = 0.0, 0, 0
     for batch in batches_by_length(shuffled_forever(material.train, asked.seed), material.batch):
         minutes = (time.monotonic() - began) / 60
-        progress = max(steps / material.steps, minutes / asked.max_minutes)
+        # In whole thousandths: else the first step's rate would hang on how many microseconds had gone by.
+        progress = max(steps / material.steps, int(1000 * minutes / asked.max_minutes) / 1000)
         if progress >= 1 or stop.asked:
             break
         loss = batch_loss(model, batch, material.pad)
