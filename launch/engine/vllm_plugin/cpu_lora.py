@@ -168,7 +168,7 @@ def _carry_out(task: Task, y: torch.Tensor, x: torch.Tensor, dtype: torch.dtype,
 
 
 def _add(y: torch.Tensor, added: torch.Tensor, rows: Rows, columns: slice) -> None:
-    if y.shape[1] != added.shape[1]:  # a slice; or the model has padded its output otherwise
+    if columns.start or y.shape[1] != added.shape[1]:  # a slice; or the model has padded its output otherwise
         y = y[:, columns]
         added = added[:, : y.shape[1]]
     if added.dtype != y.dtype:

@@ -1,9 +1,9 @@
 """A plugin of vLLM (entry point group `vllm.general_plugins`) that mends its LoRA on a CPU.
 
 vLLM calls `register` in each of its processes. It acts only in an engine that `launch` started, and only on
-a CPU; there it puts `cpu_lora` and `lora_kernels` in the place of vLLM's own, and holds
-the result against sums done by hand. Where it cannot, the engine must not start: it would answer requests
-for the base with an adapter's weights, and nobody would see it.
+a CPU; there it puts `cpu_lora` and `lora_kernels` in the place of vLLM's own, and holds the result against
+sums done by hand. Where it cannot, the engine must not start: it would answer requests for the base with an
+adapter's weights, and nobody would see it.
 """
 
 from __future__ import annotations

@@ -29,16 +29,6 @@ class Indices:
         self.token_lora_indices = torch.tensor(slots, dtype=torch.long)
 
 
-@pytest.fixture(params=["torch", "oneDNN"])
-def make(request: pytest.FixtureRequest) -> MakeProduct:
-    if request.param == "torch":
-        return Plain
-    pytest.importorskip("vllm._C", reason="vLLM's operators for a CPU")
-    if best_product() is not Prepacked:
-        pytest.skip("this vLLM is none for a CPU")
-    return Prepacked
-
-
 def wrapper_of(make: MakeProduct) -> Any:
     return type("Wrapper", (StepwiseLora, Indices), {"make_product": staticmethod(make)})()
 

@@ -6,17 +6,7 @@ import pytest
 import torch
 
 from launch.engine.vllm_plugin import products
-from launch.engine.vllm_plugin.products import MakeProduct, Plain, Prepacked, best_product, product_type
-
-
-@pytest.fixture(params=["torch", "oneDNN"])
-def make(request: pytest.FixtureRequest) -> MakeProduct:
-    if request.param == "torch":
-        return Plain
-    pytest.importorskip("vllm._C", reason="vLLM's operators for a CPU")
-    if best_product() is not Prepacked:
-        pytest.skip("this vLLM is none for a CPU")
-    return Prepacked
+from launch.engine.vllm_plugin.products import MakeProduct, product_type
 
 
 def test_a_weight_that_changes_later_changes_no_product(make: MakeProduct) -> None:
