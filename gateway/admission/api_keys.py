@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from gateway.admission.bad_keys import BadKeys
 from gateway.config.document import KeyConfig
 from gateway.config.key_settings import Role, permitted
@@ -64,6 +66,8 @@ class Caller:
     principal: Principal
     origin: str
     """As `request_record.Exchange` has it."""
+    fields: Mapping[str, msgspec.Raw] | None = None
+    """Of the request's body, where they are decoded already."""
 
 
 Peer = tuple[str, int] | None

@@ -68,7 +68,7 @@ class Attempts:
             # Looked up each time: a key may be revoked, or be permitted other models, meanwhile.
             principal = self._keys.named(owner)
             try:
-                answer = await self._ask(path, line.body, principal, request_id)
+                answer = await self._ask(path, line.body, principal, request_id, line.fields)
             except TooLarge:
                 raise EngineError("The answer is too large to be kept.", code="answer_too_large") from None
             except Exception:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+import msgspec
 from starlette.types import ASGIApp, Message, Scope
 
 from gateway.admission.api_keys import CALLER, Caller, Principal
@@ -25,8 +26,9 @@ class Answered:
     retry_after_s: float | None = None
 
 
-Ask = Callable[[str, bytes, Principal, str], Awaitable[Answered]]
-"""Path, body, whose it is, and the request's id."""
+Decoded = Mapping[str, msgspec.Raw]
+Ask = Callable[[str, bytes, Principal, str, Decoded | None], Awaitable[Answered]]
+"""Path, body, whose it is, the request's id, and the body's fields where they are decoded."""
 
 
 class TooLarge(Exception):
@@ -43,8 +45,13 @@ class Endpoints:
     def paths(self) -> list[str]:
         return list(self._endpoints)
 
-    async def ask(self, path: str, body: bytes, principal: Principal, request_id: str) -> Answered:
-        """Cancelling it aborts the request in the engine. Raises TooLarge."""
+    async def ask(
+        self, path: str, body: bytes, principal: Principal, request_id: str, fields: Decoded | None = None
+    ) -> Answered:
+        """`fields` are the body's, where it is decoded already.
+
+        Cancelling it aborts the request in the engine. Raises TooLarge.
+        """
         scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -59,7 +66,7 @@ class Endpoints:
                 (b"content-type", b"application/json"),
                 (b"x-request-id", request_id.encode()),
             ],
-            CALLER: Caller(principal, BATCH),
+            CALLER: Caller(principal, BATCH, fields),
         }
         collected = _Collected()
         await self._endpoints[path](scope, _Sender(body).receive, collected.send)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from gateway.dialects.parameters import unknown
@@ -43,6 +43,8 @@ class RequestLine:
     body: bytes
     streamed: bool
     """It asks for a stream, which no batch has."""
+    fields: Fields | None = field(default=None, compare=False, repr=False)
+    """The body's, for the endpoint: nothing is written into them."""
 
 
 class LineReader:
@@ -115,7 +117,7 @@ def _with_body(custom_id: str, body: bytes) -> RequestLine:
         param = "body" if error.param is None else f"body.{error.param}"
         message = error.message.replace("The body", "'body'").replace("'model'", "'body.model'")
         raise InvalidRequest(message, param=param, code=error.code) from None
-    return RequestLine(custom_id, model, body, _streamed(inner))
+    return RequestLine(custom_id, model, body, _streamed(inner), inner)
 
 
 def _streamed(body: Fields) -> bool:

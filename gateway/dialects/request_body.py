@@ -152,9 +152,10 @@ def apply_contract(fields: Fields, route: Route) -> None:
         # All of n answers would be the same, and the engine refuses to give them: the client's n counts.
         defaults = {key: value for key, value in defaults.items() if key != "temperature"}
     for key, value in defaults.items():
-        if not any(name in fields for name in _STAND_INS.get(key, (key,))):
+        stand_ins = _STAND_INS.get(key)
+        if key not in fields if stand_ins is None else fields.keys().isdisjoint(stand_ins):
             fields[key] = value
-    if contract.response_format is not None and not any(name in fields for name in _FORMATS):
+    if contract.response_format is not None and fields.keys().isdisjoint(_FORMATS):
         fields["response_format"] = contract.response_format
 
 

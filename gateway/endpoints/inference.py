@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import CALLER, Caller, Keys, Principal
-from gateway.admission.body_lease import BodyLease
+from gateway.admission.body_lease import FREE_BELOW_BYTES, BodyLease
 from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.quotas.new_schemas import NewSchemas
 from gateway.admission.quotas.quotas import ANSWER_TOKENS, BYTES_PER_TOKEN, Quotas, TooMany
@@ -22,13 +24,14 @@ from gateway.endpoints.asgi import ClientLeft, Head, check_head, check_size, rea
 from gateway.endpoints.azure import DEPLOYMENT
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.errors import EngineError, Forbidden, RequestError, internal_error
-from gateway.http.engine_connection import Segments
 from gateway.http.request_cycle import Cycle
 from gateway.metrics.counters import Metrics
 from gateway.relay.client_side import error_answer, send_last_event, until_client_leaves
 from gateway.relay.direct import DirectRelay
 from gateway.relay.fallback.fallbacks import Fallbacks
 from gateway.relay.heartbeat import Heartbeat
+from gateway.relay.in_task import TaskRelay
+from gateway.relay.incoming import CheckedCall, Incoming, found_in
 from gateway.relay.relay import UNREACHABLE, Relay
 from gateway.relay.request_record import LOW_PRIORITY, Exchange
 from gateway.relay.shadow.copies import Shadow
@@ -81,41 +84,33 @@ class EngineEndpoint:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        head = Head(scope["headers"])
-        caller: Caller | None = scope.get(CALLER)
-        origin = "client" if caller is None else caller.origin
-        exchange = Exchange(self._metrics, head.request_id, self._dialect, origin)
-        lease: BodyLease | None = None
+        request, head = found_in(scope), None
+        if request is None:
+            head = Head(scope["headers"])
+            request = self._incoming(head, scope)
+        exchange = request.exchange
         try:
-            principal = (
-                caller.principal
-                if caller
-                else self._principal(head.authorization, head.api_keys, scope.get("client"))
-            )
-            self._check_before_body(principal, scope.get(DEPLOYMENT))
-            if caller is None:
-                lease = BodyLease(self._bodies, principal.name, self._bounds.receive_timeout_s / 2)
-            body = await read_json_body(head, receive, self._bounds, lease)
-            if DEPLOYMENT in scope:
-                body = with_model(body, scope[DEPLOYMENT])
-            work = self._answer(exchange, principal, body, send)
-            if not await until_client_leaves(work, scope, receive):
+            if head is not None:
+                await self._read(request, head, scope, receive)
+            elif len(request.body) >= FREE_BELOW_BYTES:
+                await self._lease(request).take(len(request.body))
+            if not await until_client_leaves(self._answer(request, send), scope, receive):
                 exchange.cancelled()
         except ClientLeft:
             exchange.cancelled()
         except RequestError as error:
             exchange.failed(error)
             if exchange.begun:
-                error_body = self._dialect.error_body(error, head.request_id)
+                error_body = self._dialect.error_body(error, exchange.request_id)
                 await send_last_event(send, self._dialect, error_body)
             else:
-                await send_error(send, error, head.request_id, self._dialect, cold=exchange.cold)
+                await send_error(send, error, exchange.request_id, self._dialect, cold=exchange.cold)
         except Exception:
             exchange.failed(internal_error())
             raise
         finally:
-            if lease is not None:
-                lease.end()
+            if request.lease is not None:
+                request.lease.end()
 
     def _check_before_body(self, principal: Principal, model: str | None = None) -> None:
         """Raises Forbidden, ModelNotFound for what would be refused whatever the body says."""
@@ -123,6 +118,29 @@ class EngineEndpoint:
             raise Forbidden("The key may call no model.", param="model")
         if model is not None:
             permitted_route(self._relay.replicas.table, principal, model)
+
+    def _incoming(self, head: Head, scope: Scope) -> Incoming:
+        caller: Caller | None = scope.get(CALLER)
+        if caller is None:
+            return Incoming(Exchange(self._metrics, head.request_id, self._dialect))
+        exchange = Exchange(self._metrics, head.request_id, self._dialect, caller.origin)
+        return Incoming(exchange, caller.fields)
+
+    async def _read(self, request: Incoming, head: Head, scope: Scope, receive: Receive) -> None:
+        caller: Caller | None = scope.get(CALLER)
+        if caller is not None:
+            request.principal = caller.principal
+        else:
+            request.principal = self._principal(head.authorization, head.api_keys, scope.get("client"))
+        self._check_before_body(request.principal, scope.get(DEPLOYMENT))
+        lease = self._lease(request) if caller is None else None
+        body = await read_json_body(head, receive, self._bounds, lease)
+        request.body = with_model(body, scope[DEPLOYMENT]) if DEPLOYMENT in scope else body
+
+    def _lease(self, request: Incoming) -> BodyLease:
+        lease = BodyLease(self._bodies, request.principal.name, self._bounds.receive_timeout_s / 2)
+        request.lease = lease
+        return lease
 
     def refuse(self, client: Cycle) -> bool:
         """Answer a request that its head alone rules out, before its body is here; whether it was one."""
@@ -136,7 +154,10 @@ class EngineEndpoint:
         return False
 
     def serve(self, client: Cycle) -> bool:
-        """Serve a whole request without a task where it need not wait; elsewhere False, nothing done."""
+        """Serve a whole request without a task where it need not wait; elsewhere False.
+
+        Then its task finds what was found here (`Cycle.found`), and nothing is read twice.
+        """
         head = Head(client.headers)
         exchange = Exchange(self._metrics, head.request_id, self._dialect)
         try:
@@ -145,23 +166,27 @@ class EngineEndpoint:
             check_size(len(client.body), self._bounds)
             if head.content_encoding:
                 return False  # to unpack it may take a while
-            call = self._call(exchange, principal, bytes(client.body))
+            body = bytes(client.body)
+            call = self._call(exchange, principal, body)
             route = call.route
-            if route.kind == "pipeline" or route.adapter_id is None or route.contract.fallback is not None:
-                return False
-            if self._quotas.bounded:
-                exchange.reservation = self._quotas.reserve(*self._wanted(exchange, principal, call))
-            copy = self._copy(exchange, call) if self._shadow.candidates else None
-            segments = call.segments(self._dialect)
-            watched = client if copy is None else Watched(client, copy)
-            if DirectRelay(self._relay, exchange, watched, call.usage_wanted).start(call.route, segments):
-                return True
-            if exchange.reservation is not None:
-                exchange.reservation.give_back()
+            copy: Copy | None = None
+            if route.kind != "pipeline" and route.adapter_id is not None and route.contract.fallback is None:
+                try:
+                    if self._quotas.bounded:
+                        exchange.reservation = self._quotas.reserve(*self._wanted(exchange, principal, call))
+                    copy = self._copy(exchange, call) if self._shadow.candidates else None
+                    segments = call.segments(self._dialect)
+                    watched = client if copy is None else Watched(client, copy)
+                    if DirectRelay(self._relay, exchange, watched, call.usage_wanted).start(route, segments):
+                        return True
+                except TooMany as full:
+                    if not full.may_wait:
+                        raise
+            request = Incoming(exchange)
+            request.principal, request.body, request.call, request.copy = principal, body, call, copy
+            client.hand_over(request)
             return False
         except RequestError as refusal:
-            if isinstance(refusal, TooMany) and refusal.may_wait:
-                return False
             fault = refusal
         except Exception:
             logger.exception("POST %s failed", self._dialect.path.decode())
@@ -175,9 +200,10 @@ class EngineEndpoint:
         client.begin(status, headers)
         client.write(body, False)
 
-    async def _answer(self, exchange: Exchange, principal: Principal, body: Buffer, send: Send) -> None:
+    async def _answer(self, request: Incoming, send: Send) -> None:
+        exchange = request.exchange
         try:
-            await self._by_the_engine(exchange, principal, body, send)
+            await self._by_the_engine(request, send)
         except RequestError as error:
             if isinstance(error, TooMany):
                 raise  # another model would not make its key's limit any larger
@@ -185,7 +211,7 @@ class EngineEndpoint:
                 raise  # what comes behind has time to wait for the engine
             if exchange.begun:
                 raise  # the head of the answer is out, and could not say whose words follow
-            call = self._call(exchange, principal, body)
+            call = self._unwritten(request)
             usage_wanted = call.streaming and self._dialect.ask_for_usage(call.fields)
             await self._fallbacks.answer(
                 error,
@@ -197,17 +223,17 @@ class EngineEndpoint:
                 send=send,
             )
 
-    async def _by_the_engine(
-        self, exchange: Exchange, principal: Principal, body: Buffer, send: Send
-    ) -> None:
+    async def _by_the_engine(self, request: Incoming, send: Send) -> None:
         """Raises RequestError only before the first byte of an answer went out."""
-        call = self._call(exchange, principal, body)
-        if self._quotas.bounded:
-            exchange.reservation = await self._quotas.admitted(*self._wanted(exchange, principal, call))
-            call = self._call(exchange, principal, body)  # it may have waited
+        exchange = request.exchange
+        call = self._current(request)
+        if self._quotas.bounded and exchange.reservation is None:
+            wanted = self._wanted(exchange, request.principal, call)
+            exchange.reservation = await self._quotas.admitted(*wanted)
+            call = self._current(request)  # it may have waited
         if not self._relay.replicas.servable(call.asked):
-            await self._wait(exchange, principal, body, send)
-            call = self._call(exchange, principal, body)  # by the table of now
+            await self._wait(request, send)
+            call = self._anew(request)  # by the table of now
         route = call.route
         if route.kind == "pipeline":
             sticky = call.sticky or exchange.request_id
@@ -215,16 +241,19 @@ class EngineEndpoint:
                 exchange, route, call.fields, call.streaming, sticky, send, strict=self._limits.strict
             )
             return
-        *_, prompt_bytes, answer_tokens = self._wanted(exchange, principal, call)
+        *_, prompt_bytes, answer_tokens = self._wanted(exchange, request.principal, call)
         exchange.cost = prompt_bytes // BYTES_PER_TOKEN + answer_tokens
-        copy = self._copy(exchange, call) if self._shadow.candidates else None
+        copy = request.copy
+        if not call.written:
+            copy = self._copy(exchange, call) if self._shadow.candidates else None
         segments, usage_wanted = call.segments(self._dialect), call.usage_wanted
+        request.call = request.copy = None
         del call  # what the segments refer to is kept by them, the rest need not be
         out = send if copy is None else copy.passing(send)
         try:
-            await self._relay.forward(exchange, route, segments, out, usage_wanted=usage_wanted)
+            await TaskRelay(self._relay, exchange, usage_wanted).run(route, segments, out)
         except EngineError as error:
-            if error.code != UNREACHABLE or self._goes_elsewhere(exchange, principal, body, "failed"):
+            if error.code != UNREACHABLE or self._goes_elsewhere(request, "failed"):
                 raise
             if not await self._may_come_back():
                 raise
@@ -234,40 +263,55 @@ class EngineEndpoint:
             if copy is not None:
                 copy.over()
         # The engine has just died, and nothing was sent to it: this one waits for its restart like any other.
-        await self._wait(exchange, principal, body, send)
-        call = self._call(exchange, principal, body)
-        await self._relay.forward(
-            exchange, call.route, call.segments(self._dialect), send, usage_wanted=call.usage_wanted
-        )
+        await self._wait(request, send)
+        call = self._anew(request)
+        segments = call.segments(self._dialect)
+        await TaskRelay(self._relay, exchange, call.usage_wanted).run(call.route, segments, send)
 
-    def _wanted(self, exchange: Exchange, principal: Principal, call: _Call) -> tuple[str, str, int, int]:
+    def _anew(self, request: Incoming) -> CheckedCall:
+        """Decoded and checked by the table of now. Raises RequestError."""
+        call = self._call(request.exchange, request.principal, request.body, request.fields)
+        request.call = call
+        return call
+
+    def _current(self, request: Incoming) -> CheckedCall:
+        """As it was checked before, where that table is still the one of now. Raises RequestError."""
+        call = request.call
+        return call if call and call.table is self._relay.replicas.table else self._anew(request)
+
+    def _unwritten(self, request: Incoming) -> CheckedCall:
+        """The same, with the client's own fields. Raises RequestError."""
+        call = self._current(request)
+        return self._anew(request) if call.written else call
+
+    def _wanted(
+        self, exchange: Exchange, principal: Principal, call: CheckedCall
+    ) -> tuple[str, str, int, int]:
         """For `Quotas.reserve`: whose request, for what, bytes of its prompt, tokens of its answers."""
         tokens = _answer_tokens(call.fields, call.route)
         prompt = call.fields.get(self._dialect.prompt) if self._dialect.prompt else None
         prompt_bytes = call.received_bytes if prompt is None else len(memoryview(prompt))
         return principal.name, call.route.name, prompt_bytes, tokens * exchange.sequences
 
-    def _copy(self, exchange: Exchange, call: _Call) -> Copy | None:
+    def _copy(self, exchange: Exchange, call: CheckedCall) -> Copy | None:
         """For the task's candidate, where it has one and this request is among its share."""
         if self._relay.guard.is_unsure:
             return None
         return self._shadow.choose(exchange, call.route, call.fields, call.received_bytes, call.streaming)
 
-    def _goes_elsewhere(
-        self, exchange: Exchange, principal: Principal, body: Buffer, reason: FallbackReason
-    ) -> bool:
+    def _goes_elsewhere(self, request: Incoming, reason: FallbackReason) -> bool:
         """Whether the task's fallback is for this, and can take the request."""
-        call = self._call(exchange, principal, body)
+        call, exchange = self._unwritten(request), request.exchange
         fallback = call.route.contract.fallback
         if fallback is None or reason not in fallback.when or exchange.begun or exchange.behind:
             return False
         return self._fallbacks.takes(self._dialect, call.route, call.fields)
 
-    async def _wait(self, exchange: Exchange, principal: Principal, body: Buffer, send: Send) -> None:
+    async def _wait(self, request: Incoming, send: Send) -> None:
         """Until there is an engine; where a fallback would take the request, no longer than that says."""
-        call = self._call(exchange, principal, body)
+        call, exchange = self._unwritten(request), request.exchange
         name, fallback = call.asked, call.route.contract.fallback
-        if fallback is not None and self._goes_elsewhere(exchange, principal, body, "cold"):
+        if fallback is not None and self._goes_elsewhere(request, "cold"):
             # The engine is asked for all the same: the next requests are to be its own.
             try:
                 async with asyncio.timeout(fallback.after_s):
@@ -295,11 +339,18 @@ class EngineEndpoint:
         context = self._limits.context_tokens() if asked else None
         return (asked[0], context - asked[1]) if asked and context else None
 
-    def _call(self, exchange: Exchange, principal: Principal, body: Buffer) -> _Call:
+    def _call(
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        body: Buffer,
+        decoded: Mapping[str, msgspec.Raw] | None = None,
+    ) -> CheckedCall:
         dialect, replicas = self._dialect, self._relay.replicas
-        fields = decode_body(body)
+        fields = decode_body(body) if decoded is None else {**decoded}
         model = dialect.model_of(fields, replicas.config.base.name)
-        route = permitted_route(replicas.table, principal, model)
+        table = replicas.table
+        route = permitted_route(table, principal, model)
         exchange.route, exchange.key = route, principal.name
         exchange.prompt = fields.get(dialect.prompt)
         exchange.ignored = dialect.check_fields(fields, self._limits)
@@ -321,7 +372,7 @@ class EngineEndpoint:
                 raise _not_of_a_pipeline(route, dialect)
             sticky = dialect.sticky_of(fields) or principal.name.encode() or None
             route = exchange.route = route.pick(sticky)
-        return _Call(model, route, fields, flag_field(fields, "stream"), len(body), sticky)
+        return CheckedCall(model, route, fields, flag_field(fields, "stream"), len(body), sticky, table)
 
 
 def _answer_tokens(fields: Fields, route: Route) -> int:
@@ -340,34 +391,3 @@ def _not_of_a_pipeline(route: Route, dialect: Dialect) -> RequestError:
         f"'{route.name}' is a pipeline, and its stages write their own prompts: {dialect.path.decode()} "
         "takes one of its tasks, or the base.",
     )
-
-
-class _Call:
-    """A checked request."""
-
-    __slots__ = ("asked", "fields", "received_bytes", "route", "sticky", "streaming", "usage_wanted")
-
-    def __init__(
-        self,
-        asked: str,
-        route: Route,
-        fields: Fields,
-        streaming: bool,
-        received_bytes: int,
-        sticky: bytes | None,
-    ) -> None:
-        self.asked = asked
-        """The model's name or a version's id, as the client wrote it."""
-        self.sticky = sticky
-        self.route = route
-        self.fields = fields
-        self.streaming = streaming
-        self.received_bytes = received_bytes
-        self.usage_wanted = False
-
-    def segments(self, dialect: Dialect) -> Segments:
-        """The body for the engine. Raises InvalidRequest."""
-        if self.streaming:
-            self.usage_wanted = dialect.ask_for_usage(self.fields)
-        dialect.apply_contract(self.fields, self.route)
-        return dialect.encode_body(self.fields, self.route, self.received_bytes)

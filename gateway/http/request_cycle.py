@@ -70,6 +70,7 @@ class Cycle:
         "body",
         "disconnected",
         "drained",
+        "found",
         "head_checked",
         "headers",
         "keep_alive",
@@ -103,6 +104,8 @@ class Cycle:
         self.added = b""
         """Header lines that its answer has beside the application's."""
         self.head_checked = False
+        self.found: object = None
+        """What `Express.serve` has found of it, for its task."""
         self.disconnected = self.response_started = self.response_complete = False
         self.task: asyncio.Task[None] | None = None
         self.drained: Leave | None = None
@@ -184,6 +187,12 @@ class Cycle:
             transport.abort()
         else:
             transport.close()
+
+    def hand_over(self, found: object) -> None:
+        """Leave what was found to its task, the whole body with it: `receive` has none any more."""
+        self.found = found
+        self.body = bytearray()
+        self._handed_over = True
 
     def start_task(self) -> None:
         """Serve it by the application after all."""

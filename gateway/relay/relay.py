@@ -7,13 +7,11 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
-from starlette.types import Send
-
 from gateway.admission.background import Background
 from gateway.admission.death_guard import DeathGuard, Turn
 from gateway.admission.limits import Admission
 from gateway.admission.quotas.quotas import ANSWER_TOKENS, BYTES_PER_TOKEN
-from gateway.errors import EngineError, GatewayTimeout, RequestError, internal_error
+from gateway.errors import EngineError, GatewayTimeout, RequestError
 from gateway.http.engine_connection import (
     Connection,
     ConnectTimeout,
@@ -22,9 +20,7 @@ from gateway.http.engine_connection import (
     Segments,
     Unreachable,
 )
-from gateway.http.event_stream import EventStream
-from gateway.relay.client_side import send_last_event
-from gateway.relay.engine_answers import PASSED, AdapterLost, fault_in, read_failure
+from gateway.relay.engine_answers import AdapterLost, fault_in, read_failure
 from gateway.relay.request_record import Exchange
 from gateway.routing.replica import Replica
 from gateway.routing.replicas import Replicas
@@ -258,87 +254,6 @@ class Relay:
             exchange.beside = False
             exchange.release()
             self._background.leave(adapter_id, exchange.places)
-
-    async def forward(
-        self,
-        exchange: Exchange,
-        route: Route,
-        body: Segments,
-        send: Send,
-        *,
-        usage_wanted: bool = True,
-    ) -> None:
-        """Ask the engine and pass its answer on. Raises RequestError only before the first byte went out.
-
-        `usage_wanted`: a stream's usage event goes to the client too.
-        """
-        dialect = exchange.dialect
-        connection = await self.begin(exchange, route, body)
-        try:
-            passed = connection.status in PASSED
-            content_type = b"application/json"
-            for name, value in connection.headers:
-                if name == b"content-type" and connection.status == 200:
-                    content_type = value
-            if content_type.startswith(b"text/event-stream"):
-                await self._stream(exchange, connection, content_type, dialect.events(usage_wanted), send)
-                return
-            answer = await (read_whole(connection) if passed else read_failure(connection))
-            exchange.engine_s = time.perf_counter() - exchange.sent
-            if connection.status == 200:
-                exchange.usage = dialect.usage_of(answer)
-            fault = fault_in(connection, answer, exchange)
-            if fault is not None:
-                raise fault
-            if connection.status != 200:
-                exchange.status, answer = exchange.refusal(connection.status, answer)
-            if exchange.begun:  # a refusal in a stream that has begun
-                await send_last_event(send, dialect, answer)
-                exchange.finished()
-                return
-            headers = exchange.headers()
-            headers.append((b"content-type", content_type))
-            headers.append((b"content-length", b"%d" % len(answer)))
-            await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
-            await send({"type": "http.response.body", "body": answer, "more_body": False})
-            exchange.finished()
-        finally:
-            self.end(exchange, connection)
-
-    async def _stream(
-        self, exchange: Exchange, connection: Connection, content_type: bytes, events: EventStream, send: Send
-    ) -> None:
-        """Event by event; an engine that breaks off leaves an SSE error event and a proper end."""
-        if not exchange.begun:
-            headers = exchange.headers()
-            headers.append((b"content-type", content_type))
-            headers.append((b"cache-control", b"no-cache"))
-            await send({"type": "http.response.start", "status": connection.status, "headers": headers})
-        try:
-            while piece := await connection.read():
-                if exchange.first_token_s is None:
-                    exchange.first_token_s = time.perf_counter() - exchange.arrived
-                piece = events.feed(piece)
-                exchange.events = events.events
-                if piece:
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-            last = events.rest()
-            exchange.broken = events.broken
-        except RequestError as error:
-            logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
-            dialect = exchange.dialect
-            await send_last_event(send, dialect, dialect.error_body(error, exchange.request_id))
-            exchange.failed(error)
-            return
-        except Exception:
-            logger.exception("request %s: stream broken off", exchange.request_id.decode())
-            fault, dialect = internal_error(), exchange.dialect
-            await send_last_event(send, dialect, dialect.error_body(fault, exchange.request_id))
-            exchange.failed(fault)
-            return
-        exchange.usage = events.usage
-        await send({"type": "http.response.body", "body": last, "more_body": False})
-        exchange.finished()
 
 
 def _cost_of(body: Segments, sequences: int) -> int:

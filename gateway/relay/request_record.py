@@ -194,8 +194,9 @@ class Exchange:
             held.settle(held.prompt_tokens + self.events if began else 0)
 
     def _count_ignored(self) -> None:
-        for label in {self.dialect.label_of(name) for name in self.ignored}:
-            self._metrics.ignored(label)
+        if self.ignored:
+            for label in {self.dialect.label_of(name) for name in self.ignored}:
+                self._metrics.ignored(label)
 
     def refusal(self, status: int, answer: bytes) -> tuple[int, bytes]:
         """Status and body for the client where the engine refused."""

@@ -207,7 +207,7 @@ async def test_a_batchs_line_that_is_sent_no_more_is_its_own_error_at_once() -> 
         def named(self, owner: str) -> str:
             return owner
 
-    async def refuse(path: str, body: bytes, principal: object, request_id: str) -> Answered:
+    async def refuse(path: str, body: bytes, principal: object, request_id: str, fields: object) -> Answered:
         asked.append(request_id)
         return Answered(500, b'{"error":{"code":"engine_killed_by_request"}}', request_id)
 

@@ -1,0 +1,72 @@
+"""A request that may have to wait (for a place, a connection, another engine), served in a task."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.types import Send
+
+from gateway.errors import RequestError, internal_error
+from gateway.http.engine_connection import Connection, Segments
+from gateway.http.event_stream import EventStream
+from gateway.relay.engine_answers import PASSED, read_failure
+from gateway.relay.passage import Passage
+from gateway.relay.relay import read_whole
+from gateway.routing.table import Route
+
+logger = logging.getLogger("gateway.relay.in_task")
+
+
+class TaskRelay(Passage):
+    """Awaits what `DirectRelay` is called for."""
+
+    __slots__ = ()
+
+    async def run(self, route: Route, body: Segments, send: Send) -> None:
+        """Ask the engine and pass its answer on. Raises RequestError only before the first byte went out."""
+        exchange = self.exchange
+        connection = self.connection = await self.relay.begin(exchange, route, body)
+        try:
+            headers = self.head_came(connection)
+            if self.events is not None:
+                if headers is not None and not self.head_sent:
+                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    self.head_sent = True
+                await self._stream(connection, self.events, send)
+                return
+            read = read_whole if connection.status in PASSED else read_failure
+            headers, answer = self.whole(connection, await read(connection))
+            if self.head_sent:  # a refusal in a stream that has begun
+                answer = exchange.dialect.last_event(answer)
+            else:
+                await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
+            await send({"type": "http.response.body", "body": answer, "more_body": False})
+            exchange.finished()
+        finally:
+            self.give_back()
+
+    async def _stream(self, connection: Connection, events: EventStream, send: Send) -> None:
+        """Event by event; an engine that breaks off leaves an error event and a proper end."""
+        exchange = self.exchange
+        error: RequestError
+        try:
+            while piece := await connection.read():
+                if exchange.first_token_s is None:
+                    exchange.first_token_s = time.perf_counter() - exchange.arrived
+                piece = events.feed(piece)
+                exchange.events = events.events
+                if piece:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            last = self.stream_ended(events)
+        except RequestError as failure:
+            error = failure
+        except Exception:
+            logger.exception("request %s: stream broken off", exchange.request_id.decode())
+            error = internal_error()
+        else:
+            await send({"type": "http.response.body", "body": last, "more_body": False})
+            exchange.finished()
+            return
+        await send({"type": "http.response.body", "body": self.broke_off(error), "more_body": False})
+        exchange.failed(error)

@@ -1,0 +1,98 @@
+"""A request to the engine as far as it has been looked into, so that nothing of it is read twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.types import Scope
+
+from gateway.admission.api_keys import ANYBODY, Principal
+from gateway.admission.body_lease import BodyLease
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.request_body import Buffer, Fields
+from gateway.http.engine_connection import Segments
+from gateway.http.request_cycle import CLIENT, Cycle
+from gateway.relay.request_record import Exchange
+from gateway.relay.shadow.copy import Copy
+from gateway.routing.table import Route, Table
+
+
+class CheckedCall:
+    """A checked request, by one table."""
+
+    __slots__ = (
+        "_sent",
+        "asked",
+        "fields",
+        "received_bytes",
+        "route",
+        "sticky",
+        "streaming",
+        "table",
+        "usage_wanted",
+    )
+
+    def __init__(
+        self,
+        asked: str,
+        route: Route,
+        fields: Fields,
+        streaming: bool,
+        received_bytes: int,
+        sticky: bytes | None,
+        table: Table,
+    ) -> None:
+        self.asked = asked
+        """The model's name or a version's id, as the client wrote it."""
+        self.sticky = sticky
+        self.route = route
+        self.fields = fields
+        """The client's own, until `segments` writes the contract into them."""
+        self.streaming = streaming
+        self.received_bytes = received_bytes
+        self.usage_wanted = False
+        self.table = table
+        self._sent: Segments | None = None
+
+    @property
+    def written(self) -> bool:
+        """Whether its fields are the engine's by now."""
+        return self._sent is not None
+
+    def segments(self, dialect: Dialect) -> Segments:
+        """The body for the engine, made once. Raises InvalidRequest."""
+        if self._sent is not None:
+            return self._sent
+        if self.streaming:
+            self.usage_wanted = dialect.ask_for_usage(self.fields)
+        dialect.apply_contract(self.fields, self.route)
+        self._sent = sent = dialect.encode_body(self.fields, self.route, self.received_bytes)
+        return sent
+
+
+class Incoming:
+    """One request. The direct way leaves what it found to the task that goes on with it."""
+
+    __slots__ = ("body", "call", "copy", "exchange", "fields", "lease", "principal")
+
+    def __init__(self, exchange: Exchange, fields: Mapping[str, msgspec.Raw] | None = None) -> None:
+        self.exchange = exchange
+        self.fields = fields
+        """Of its body, where they were decoded before it came here."""
+        self.principal: Principal = ANYBODY
+        self.body: Buffer = b""
+        self.lease: BodyLease | None = None
+        self.call: CheckedCall | None = None
+        self.copy: Copy | None = None
+        """Chosen with the call, before the contract was written into it."""
+
+
+def found_in(scope: Scope) -> Incoming | None:
+    """What the direct way has found of an ASGI scope's request."""
+    extensions = scope.get("extensions")
+    client: Cycle | None = extensions.get(CLIENT) if extensions else None
+    if client is None:
+        return None
+    found, client.found = client.found, None
+    return found if isinstance(found, Incoming) else None

@@ -1,0 +1,122 @@
+"""One answer of an engine's on its way to the client: what is known of it, and what follows from that.
+
+Nothing here waits or writes. Two drivers bring what the connection says and put out what is decided:
+`direct.DirectRelay`, called by connections, and `in_task.TaskRelay`, which awaits them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from gateway.errors import RequestError
+from gateway.http.engine_connection import Connection, Disconnected
+from gateway.http.event_stream import EventStream
+from gateway.relay.engine_answers import AdapterLost, fault_in
+from gateway.relay.relay import Relay
+from gateway.relay.request_record import Exchange, HeaderList
+
+logger = logging.getLogger("gateway.relay.passage")
+
+
+class Passage:
+    """Its states: sent (`connection`), begun (`begun`), a stream (`events`), its head out, and over.
+
+    A base class, since an object beside the driver would be a call more for each step.
+    """
+
+    __slots__ = (
+        "begun",
+        "connection",
+        "content_type",
+        "events",
+        "exchange",
+        "head_sent",
+        "over",
+        "relay",
+        "usage_wanted",
+    )
+
+    def __init__(self, relay: Relay, exchange: Exchange, usage_wanted: bool) -> None:
+        """`usage_wanted`: a stream's usage event goes to the client too."""
+        self.relay = relay
+        self.exchange = exchange
+        self.usage_wanted = usage_wanted
+        self.connection: Connection | None = None
+        """Held, and with it the place, until `give_back`."""
+        self.content_type = b"application/json"
+        self.begun = False
+        """The head of the engine's answer has come."""
+        self.events: EventStream | None = None
+        """Set where the answer is a stream."""
+        self.head_sent = exchange.begun
+        """A stream's head went to the client: what fails now is told in an event, and nothing is retried."""
+        self.over = False
+        """It is counted, and what ends the client's answer was written or is being written."""
+
+    # What the engine has said.
+
+    def head_came(self, connection: Connection) -> HeaderList | None:
+        """The engine's head is there; a stream's headers for the client, else None until `whole`."""
+        self.begun = True
+        exchange = self.exchange
+        exchange.engine_s = time.perf_counter() - exchange.sent
+        exchange.status = connection.status
+        if connection.status != 200:
+            return None
+        for name, value in connection.headers:
+            if name == b"content-type":
+                self.content_type = value
+        if not self.content_type.startswith(b"text/event-stream"):
+            return None
+        self.events = exchange.dialect.events(self.usage_wanted)
+        headers = exchange.headers()
+        headers += ((b"content-type", self.content_type), (b"cache-control", b"no-cache"))
+        return headers
+
+    def whole(self, connection: Connection, answer: bytes) -> tuple[HeaderList, bytes]:
+        """An answer that is no stream, for the client. Raises what the client is told in its place."""
+        exchange = self.exchange
+        exchange.engine_s = time.perf_counter() - exchange.sent
+        if connection.status == 200:
+            exchange.usage = exchange.dialect.usage_of(answer)
+        if exchange.usage is None:
+            fault = fault_in(connection, answer, exchange)
+            if fault is not None:
+                raise fault
+        if connection.status != 200:
+            exchange.status, answer = exchange.refusal(connection.status, answer)
+        headers = exchange.headers()
+        headers += ((b"content-type", self.content_type), (b"content-length", b"%d" % len(answer)))
+        return headers, answer
+
+    def stream_ended(self, events: EventStream) -> bytes:
+        """The last bytes of a stream; what was read in it is counted."""
+        exchange = self.exchange
+        exchange.events = events.events
+        exchange.usage = events.usage
+        exchange.broken = events.broken
+        return events.rest()
+
+    # What failed, and who is told.
+
+    def may_go_elsewhere(self, connection: Connection, error: RequestError) -> bool:
+        """Whether the engine has done nothing for it, and it can be sent once more."""
+        if isinstance(error, Disconnected):
+            return error.race  # a kept connection was closed as the request went out
+        return isinstance(error, AdapterLost) and self.relay.lost(self.exchange, connection.owner, error)
+
+    def broke_off(self, error: RequestError) -> bytes:
+        """A stream that the client has begun to read ends: its last event."""
+        exchange = self.exchange
+        logger.warning("request %s: stream broken off: %s", exchange.request_id.decode(), error.message)
+        return exchange.dialect.last_event(exchange.dialect.error_body(error, exchange.request_id))
+
+    # The place.
+
+    def give_back(self) -> None:
+        """Connection and place, once; an answer that is not complete is aborted in the engine."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.listener = None
+            self.relay.end(self.exchange, connection)

@@ -1,0 +1,106 @@
+"""Nothing of a request is read twice: what the direct way finds, the task that goes on with it has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.http.request_cycle import Cycle
+from gateway.routing.table import Table
+from tests.support.call_trace import CHAT, CallTrace, ask, batch_of, traced_stack
+from tests.support.stack import Stack
+from tests.support.waiting import eventually
+
+Work = Callable[[Stack], Awaitable[None]]
+
+
+def run(folder: Path, work: Work) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(30), traced_stack(folder) as made:
+            await work(made)
+
+    asyncio.run(main())
+
+
+def reads_of(traced: CallTrace) -> dict[str, int]:
+    return {name: traced.of(name) for name in ("decode_body", "Keys._known", "Head.__init__")}
+
+
+def cancellations(made: Stack) -> float:
+    return sum(value for key, value in made.samples().items() if key[0] == "cancellations_total")
+
+
+ONCE = {"decode_body": 1, "Keys._known": 1, "Head.__init__": 1}
+
+
+@pytest.mark.parametrize("model", ["naming", "base", "concept-naming"])
+def test_body_is_decoded_key_hashed_and_head_parsed_once(tmp_path: Path, model: str) -> None:
+    async def work(made: Stack) -> None:
+        await ask(made, CHAT | {"model": model})
+        with CallTrace() as traced:
+            await ask(made, CHAT | {"model": model})
+        assert reads_of(traced) == ONCE
+
+    run(tmp_path, work)
+
+
+def test_request_without_a_kept_connection_is_decoded_once(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        with CallTrace() as traced:
+            await ask(made, CHAT)
+        assert traced.of("DirectRelay.start"), "the direct way was not tried"
+        assert reads_of(traced) == ONCE
+        messages = made.engine.completions[-1].json["messages"]
+        assert isinstance(messages, list)
+        assert [message["role"] for message in messages] == ["system", "user"]
+
+    run(tmp_path, work)
+
+
+def test_line_of_a_batch_and_its_body_are_decoded_once_each(tmp_path: Path) -> None:
+    async def work(made: Stack) -> None:
+        one = await batch_of(made, 1)
+        several = (await batch_of(made, 4)).less(one)
+        assert several.of("decode_body") == 2 * 3  # a line is one, its body another; others validate
+        assert several.of("Keys._known") == 0
+
+    run(tmp_path, work)
+
+
+def test_task_goes_by_the_table_of_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand_over = Cycle.hand_over
+
+    async def work(made: Stack) -> None:
+        def table_changes(cycle: Cycle, found: object) -> None:
+            hand_over(cycle, found)
+            made.gateway.replicas.table = Table({})
+
+        monkeypatch.setattr(Cycle, "hand_over", table_changes)
+        answer = await made.chat(model="concept-naming")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+
+    run(tmp_path, work)
+
+
+def test_client_that_leaves_between_the_two_is_counted_as_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over = Cycle.hand_over
+
+    async def work(made: Stack) -> None:
+        def client_leaves(cycle: Cycle, found: object) -> None:
+            hand_over(cycle, found)
+            cycle.left()
+
+        monkeypatch.setattr(Cycle, "hand_over", client_leaves)
+        _, writer = await made.open(
+            head=f"authorization: {made.client.headers['authorization']}\r\n", model="concept-naming"
+        )
+        await eventually(lambda: cancellations(made) == 1)
+        writer.close()
+        await made.at_rest()
+
+    run(tmp_path, work)
