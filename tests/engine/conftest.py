@@ -21,7 +21,7 @@ CONFIG = ROOT / "configs/demo/config.yaml"
 
 @pytest.fixture(scope="session")
 def request_models(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
-    """What `request_models.py` prints. Importing vLLM takes long, and one core: the engine starts meanwhile."""
+    """What `request_models.py` prints. Importing vLLM takes a while: the engine starts meanwhile."""
     program = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
     said: list[str] = []
 
