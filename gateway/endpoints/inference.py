@@ -242,7 +242,7 @@ class EngineEndpoint:
             )
             return
         *_, prompt_bytes, answer_tokens = self._wanted(exchange, request.principal, call)
-        exchange.cost = prompt_bytes // BYTES_PER_TOKEN + answer_tokens
+        exchange.cost = max(1, prompt_bytes // BYTES_PER_TOKEN + answer_tokens)
         copy = request.copy
         if not call.written:
             copy = self._copy(exchange, call) if self._shadow.candidates else None
@@ -288,6 +288,8 @@ class EngineEndpoint:
         self, exchange: Exchange, principal: Principal, call: CheckedCall
     ) -> tuple[str, str, int, int]:
         """For `Quotas.reserve`: whose request, for what, bytes of its prompt, tokens of its answers."""
+        if not self._dialect.generates:
+            return principal.name, call.route.name, 0, 0  # embeddings are settled by what the engine counts
         tokens = _answer_tokens(call.fields, call.route)
         prompt = call.fields.get(self._dialect.prompt) if self._dialect.prompt else None
         prompt_bytes = call.received_bytes if prompt is None else len(memoryview(prompt))

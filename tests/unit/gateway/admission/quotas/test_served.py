@@ -90,6 +90,16 @@ async def test_what_was_used_is_what_the_engine_counted(tmp_path: Path) -> None:
         assert in_flight(s) == 0
 
 
+async def test_counting_tokens_takes_a_request_and_no_tokens(tmp_path: Path) -> None:
+    async with stack(tmp_path, keys=keys(tokens_per_day=100_000, requests_per_minute=5)) as s:
+        headers = {"authorization": f"Bearer {KEY}"}
+        answer = await s.client.post(
+            "/tokenize", headers=headers, json={"model": "naming", "prompt": "x" * 999}
+        )
+        assert answer.headers["x-ratelimit-remaining-requests"] == "4"
+        assert used_today(s) == 0
+
+
 async def test_a_pipelines_tokens_are_all_its_stages(tmp_path: Path) -> None:
     found = json.dumps({"concepts": [{"definition": "a"}, {"definition": "b"}]})
     async with stack(tmp_path, keys=keys(tokens_per_day=100_000, requests_per_minute=5)) as s:
