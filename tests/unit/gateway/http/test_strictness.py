@@ -11,7 +11,7 @@ from starlette.types import Send
 
 from gateway.errors import PayloadTooLarge
 from gateway.http.strictness import ChunkSizes, decoded_path
-from gateway.relay.relay import Relay
+from gateway.relay.in_task import TaskRelay
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import stack
 from tests.support.waiting import turns
@@ -210,15 +210,13 @@ async def test_fault_of_ours_in_a_stream_is_no_proper_end(
     """With chunks the last one is missing; without them, where a close is the end, there is a reset."""
     hold = asyncio.Event()
 
-    async def failing(
-        self: Relay, exchange: object, route: object, body: object, send: Send, **_: object
-    ) -> None:
+    async def failing(self: TaskRelay, route: object, body: object, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"data: Par\n\n", "more_body": True})
         await hold.wait()
         raise AssertionError("a fault of ours")
 
-    monkeypatch.setattr(Relay, "forward", failing)
+    monkeypatch.setattr(TaskRelay, "run", failing)
     async with stack(tmp_path, express=False) as s, asyncio.timeout(5):
         body = b'{"model":"base","messages":[],"stream":true}'
         reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
