@@ -174,6 +174,10 @@ def _main_rows(inputs: Inputs) -> tuple[list[Row], list[Row]]:
         known = "allowance"
     size = sum(sorted(each)[-kept:]) if kept else 0
     rows.append(Row("adapters", size, known, f"{kept} in the engine's memory"))
+    slots = min(inputs.engine.slots, len(each))
+    packed = math.ceil(slots * slot_size(inputs) * memory.PACKED_OF_SLOT)
+    how = f"{slots} slots' weights once more, as the processor's kernels want them"
+    rows.append(Row("LoRA products", packed, "allowance", how))
     rows.append(
         Row("programs", memory.CPU_RUNTIME_BYTES, "measured", "Python, torch and vLLM in three processes")
     )

@@ -10,6 +10,12 @@ import pytest
 from tests.fakes.tiny_base import build_tiny_base
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So small a base gains nothing from more, and threads of several workers stand in each other's way."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_base(tmp_path_factory.mktemp("models") / "tiny")
