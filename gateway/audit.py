@@ -20,6 +20,9 @@ MOST_BYTES = 16 * 1024 * 1024
 KEPT_FILES = 8
 """Older ones are `audit.jsonl.1`, the youngest, to `audit.jsonl.8`."""
 
+FACTS = ("task", "source", "name", "id", "canary", "shadow", "role", "tenant")
+"""Of a command's fields, those that an entry shows."""
+
 Entry = dict[str, object]
 
 

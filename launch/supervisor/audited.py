@@ -5,13 +5,11 @@ from __future__ import annotations
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.audit import AuditLog
+from gateway.audit import FACTS, AuditLog
 from gateway.errors import NOT_JSON
 
 COMMAND_HEADER = b"x-command"
 """What `ControlClient` sends: the name of the user whose command it is."""
-FACTS = ("task", "source", "name", "id", "canary", "shadow", "role", "tenant")
-"""Of a command's fields, what the log shows."""
 MOST_BYTES = 64 * 1024
 
 

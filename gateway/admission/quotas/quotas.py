@@ -23,9 +23,9 @@ logger = logging.getLogger("gateway.admission.quotas")
 HeaderList = list[tuple[bytes, bytes]]
 
 BYTES_PER_TOKEN = 4
+"""Of a prompt, to reserve by; English text has some four characters a token."""
 ANSWER_TOKENS = 1024
 """Where nothing says how long an answer may be."""
-"""Of a prompt, to reserve by; English text has some four characters a token."""
 IN_FLIGHT_RETRY_S = 1.0
 """Nobody knows when a running request ends."""
 

@@ -16,7 +16,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys, Peer, Principal
-from gateway.audit import AuditLog
+from gateway.audit import FACTS, AuditLog
 from gateway.config.document import NAME, GatewayConfig
 from gateway.dialects.request_body import decode_body
 from gateway.endpoints.administration import operators
@@ -36,8 +36,6 @@ from gateway.routing.replicas import Replicas
 MAX_BODY_BYTES = 256 * 1024
 """A request names an adapter and perhaps a system prompt."""
 ADAPTER_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@[0-9a-f]{12}\Z")
-NOTED = ("task", "source", "id", "canary", "shadow", "name", "role", "tenant")
-"""Of a command's fields, what the audit log shows."""
 Noted = Mapping[str, msgspec.Raw | str]
 NOTHING: Noted = MappingProxyType({})
 ADD = ("POST", "/adapters")
@@ -184,7 +182,7 @@ class AdminCommand:
             f"{scope['method']} {scope['path']}",
             who,
             status,
-            **{name: _text_of(fields[name]) for name in NOTED if name in fields},
+            **{name: _text_of(fields[name]) for name in FACTS if name in fields},
             address=client[0] if client else None,
             request_id=head.request_id.decode("latin-1"),
         )
