@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gateway.errors import NOT_JSON
+from gateway.json_lines import append_lines, older_files
 
 logger = logging.getLogger("gateway.audit")
 
@@ -44,46 +43,18 @@ class AuditLog:
         entry = {"at": round(self._now(), 3), "who": who, "action": action, "status": status}
         entry |= {name: value for name, value in facts.items() if value not in (None, "")}
         try:
-            self._append(json.dumps(entry, ensure_ascii=False).encode() + b"\n", synced=status < 400)
+            line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+            # What was refused changed nothing, and whoever is refused may come back at once.
+            append_lines(self._file, line, most_bytes=MOST_BYTES, kept=KEPT_FILES, synced=status < 400)
         except OSError as error:
             logger.error("the audit log misses %s by %s: %s", action, who, error)
 
     def entries(self, since: float = 0.0) -> Iterator[Entry]:
         """Those from `since` (unix seconds) on, oldest first; a line that was cut off is left out."""
-        older = [self._file.with_name(f"{FILE}.{number}") for number in range(KEPT_FILES, 0, -1)]
-        for file in [*older, self._file]:
+        for file in [*older_files(self._file, KEPT_FILES), self._file]:
             with contextlib.suppress(FileNotFoundError), file.open("rb") as lines:
                 for line in lines:
                     with contextlib.suppress(*NOT_JSON):
                         entry = json.loads(line)
                         if isinstance(entry, dict) and float(entry.get("at", 0)) >= since:
                             yield entry
-
-    def _append(self, line: bytes, *, synced: bool) -> None:
-        while True:
-            handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
-                if not self._is_current(handle):
-                    continue  # another process has just put it aside
-                if os.fstat(handle).st_size + len(line) > MOST_BYTES:
-                    self._put_aside()
-                    continue
-                os.write(handle, line)
-                if synced:  # what was refused changed nothing, and whoever is refused may come back at once
-                    os.fsync(handle)
-                return
-            finally:
-                os.close(handle)
-
-    def _is_current(self, handle: int) -> bool:
-        try:
-            return os.fstat(handle).st_ino == self._file.stat().st_ino
-        except FileNotFoundError:
-            return False
-
-    def _put_aside(self) -> None:
-        for number in range(KEPT_FILES, 1, -1):
-            with contextlib.suppress(FileNotFoundError):
-                self._file.with_name(f"{FILE}.{number - 1}").replace(self._file.with_name(f"{FILE}.{number}"))
-        self._file.replace(self._file.with_name(f"{FILE}.1"))

@@ -11,6 +11,7 @@ ROOMS = (
     "gateway.errors",
     "gateway.sqlite",
     "gateway.upkeep",
+    "gateway.json_lines",
     "gateway.audit",
     "gateway.metrics",
     "gateway.config",

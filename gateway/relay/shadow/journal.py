@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+
+from gateway.json_lines import append_lines
 
 FOLDER = "shadow"
 MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -58,15 +58,5 @@ class Journal:
     def write(self, task: str, records: Sequence[ShadowRecord]) -> None:
         """Append; it blocks. Raises OSError."""
         data = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
-        path = self._folder / f"{task}.jsonl"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if path.exists() and path.stat().st_size + len(data) > self._max_file_bytes:
-                path.replace(path.with_name(f"{path.name}.1"))
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "ab") as file:
-                file.write(data)
-        finally:
-            os.close(lock)
+        append_lines(self._folder / f"{task}.jsonl", data, most_bytes=self._max_file_bytes, kept=1)
