@@ -227,8 +227,8 @@ class EngineEndpoint:
         """Raises RequestError only before the first byte of an answer went out."""
         exchange = request.exchange
         call = self._current(request)
+        wanted = self._wanted(exchange, request.principal, call)
         if self._quotas.bounded and exchange.reservation is None:
-            wanted = self._wanted(exchange, request.principal, call)
             exchange.reservation = await self._quotas.admitted(*wanted)
             call = self._current(request)  # it may have waited
         if not self._relay.replicas.servable(call.asked):
@@ -241,7 +241,7 @@ class EngineEndpoint:
                 exchange, route, call.fields, call.streaming, sticky, send, strict=self._limits.strict
             )
             return
-        *_, prompt_bytes, answer_tokens = self._wanted(exchange, request.principal, call)
+        *_, prompt_bytes, answer_tokens = wanted
         exchange.cost = max(1, prompt_bytes // BYTES_PER_TOKEN + answer_tokens)
         copy = request.copy
         if not call.written:
