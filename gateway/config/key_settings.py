@@ -12,6 +12,12 @@ from pydantic import AfterValidator, AwareDatetime, Field, field_validator, mode
 from gateway.config.limit_settings import LimitConfig
 from gateway.config.strict import NAME, Strict
 
+ISSUED_SETTINGS = ("tasks", "role", "tenant", "limits", "metrics")
+"""Of a key's settings, those that a command may give."""
+ISSUED_FIELDS = frozenset({"name", *ISSUED_SETTINGS, "expires_in_s"})
+"""What a command may say of a new key."""
+BY = "by"
+"""The field in which a gateway says whose key a command came with; no client can send it."""
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
 Role = Literal["user", "operator", "admin"]
 

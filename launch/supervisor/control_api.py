@@ -12,19 +12,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from gateway.config.key_settings import BY, ISSUED_FIELDS
 from gateway.config.snapshot import GatewayReport
 from gateway.errors import NOT_JSON, ConfigError, LoraGatewayError
 from launch.adapters.versions import unknown_task
 from launch.supervisor.adapter_changes import Addition
 from launch.supervisor.control_server import refused
 from launch.supervisor.supervisor import Supervisor
-from launch.supervisor.tenancy.issued_keys import FIELDS
 
 logger = logging.getLogger("launch.supervisor.control_api")
 
 MAX_BODY_BYTES = 1 << 20
-BY = "by"
-"""The field that a gateway adds: whose key the command came with."""
 COMMAND_LINE = "command line"
 
 
@@ -162,7 +160,7 @@ class _Api:
         return JSONResponse({"keys": self._supervisor.issued_keys.list()})
 
     async def create_key(self, request: Request) -> Response:
-        fields = await _fields(request, {*FIELDS, BY})
+        fields = await _fields(request, {*ISSUED_FIELDS, BY})
         key, document = self._supervisor.issued_keys.create(fields, _text(fields, BY) or COMMAND_LINE)
         return JSONResponse({"key": key, **document})
 

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.admission.api_keys import Keys, Peer, Principal
 from gateway.audit import FACTS, AuditLog
 from gateway.config.document import NAME, GatewayConfig
+from gateway.config.key_settings import BY, ISSUED_FIELDS
 from gateway.dialects.request_body import decode_body
 from gateway.endpoints.administration import operators
 from gateway.endpoints.asgi import ClientLeft, Head, read_json_body, send_error, send_json
@@ -39,8 +40,6 @@ ADAPTER_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@[0-9a-f]{12}\Z")
 Noted = Mapping[str, msgspec.Raw | str]
 NOTHING: Noted = MappingProxyType({})
 ADD = ("POST", "/adapters")
-BY = "by"
-"""The field that says whose key a command came with; no client can send it."""
 NOT_KEPT = [(b"cache-control", b"no-store")]
 """An answer may hold a new key."""
 KEYS_MEND = (
@@ -76,7 +75,7 @@ COMMANDS = (
     Command(
         "POST",
         "/keys",
-        frozenset({"name", "tasks", "role", "tenant", "limits", "metrics", "expires_in_s"}),
+        ISSUED_FIELDS,
         signed=True,
     ),
     Command("GET", "/keys/{name}"),

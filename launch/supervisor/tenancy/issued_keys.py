@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pydantic import JsonValue, ValidationError
 
 from gateway.config.document import NAME, Config, JsonObject, KeyConfig
-from gateway.config.key_settings import is_pattern
+from gateway.config.key_settings import ISSUED_SETTINGS, is_pattern
 from gateway.errors import ConfigError, NotFound, nearest
 from launch.adapters.versions import Refused
 from launch.supervisor.database import KeyRow, StateStore
@@ -21,9 +21,6 @@ from launch.supervisor.database import KeyRow, StateStore
 PREFIX = "sk-lg-"
 RANDOM_BYTES = 32
 LONGEST_S = 100 * 365 * 86400.0
-SETTINGS = ("tasks", "role", "tenant", "limits", "metrics")
-FIELDS = frozenset({"name", *SETTINGS, "expires_in_s"})
-"""What a command may say of a new key."""
 SHOWN_DIGITS = 12
 """Of a digest: enough to tell keys apart, and nothing to look one up by."""
 
@@ -81,7 +78,7 @@ class IssuedKeys:
             raise Refused(f"There is a key '{name}', or was one; choose another name, or rotate it.")
         now = time.time()
         key = new_key()
-        document = {one: fields[one] for one in SETTINGS if fields.get(one) is not None}
+        document = {one: fields[one] for one in ISSUED_SETTINGS if fields.get(one) is not None}
         expires_in_s = _seconds(fields, "expires_in_s")
         if expires_in_s is not None:
             document["expires_at"] = datetime.fromtimestamp(now + expires_in_s, UTC)
