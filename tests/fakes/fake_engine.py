@@ -12,6 +12,8 @@ from tests.fakes import fake_apis
 from tests.fakes.fake_apis import RECORDED
 
 MODELS = ("base", "concept@aaaaaaaaaaaa", "naming@bbbbbbbbbbbb")
+BACKLOG = 2048
+"""As uvicorn's: with asyncio's 100 the kernel loses some of a burst of connections, and resets a few."""
 Document = dict[str, object]
 
 
@@ -70,10 +72,10 @@ class FakeEngine:
         """Listen on a free port, or on a Unix socket; the URL."""
         self._stopped = False
         if uds is not None:
-            self._server = await asyncio.start_unix_server(self._connected, uds)
+            self._server = await asyncio.start_unix_server(self._connected, uds, backlog=BACKLOG)
             self.url = f"unix:{uds}"
             return self.url
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=BACKLOG)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self.url
 

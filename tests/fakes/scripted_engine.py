@@ -10,6 +10,7 @@ from typing import cast
 
 from gateway.http.engine_connection import Address, Timeouts
 from gateway.http.engine_pool import Upstream
+from tests.fakes.fake_engine import BACKLOG
 
 PATIENT = Timeouts(connect_s=5, first_byte_s=5, idle_s=5, total_s=5)
 Script = Callable[["Peer", int], Coroutine[None, None, None]]
@@ -68,10 +69,10 @@ async def engine(
 ) -> AsyncIterator[tuple[Engine, Upstream]]:
     made = Engine(script)
     if uds is not None:
-        server = await asyncio.start_unix_server(made.connected, uds)
+        server = await asyncio.start_unix_server(made.connected, uds, backlog=BACKLOG)
         address = Address(uds=str(uds))
     else:
-        server = await asyncio.start_server(made.connected, "127.0.0.1", 0)
+        server = await asyncio.start_server(made.connected, "127.0.0.1", 0, backlog=BACKLOG)
         address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
     upstream = Upstream(address, timeouts)
     try:

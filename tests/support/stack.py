@@ -28,7 +28,7 @@ from gateway.config.snapshot import (
 from gateway.http.server import protocol_with
 from gateway.relay.fallback.provider import Provider
 from gateway.routing.cold_start import HEARTBEAT_S
-from tests.fakes.fake_engine import FakeEngine
+from tests.fakes.fake_engine import BACKLOG, FakeEngine
 from tests.support.waiting import eventually as eventually
 
 EXPRESS = True
@@ -210,7 +210,7 @@ async def stack(
         assert isinstance(made, asyncio.Protocol)
         return made
 
-    server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", 0, backlog=BACKLOG)
     port = server.sockets[0].getsockname()[1]
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
