@@ -8,11 +8,11 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from gateway.admission.fair_turns import Claimant, Claimants
-from gateway.admission.fullness import gateway_is_full, task_is_full, who_gives_way
-from gateway.admission.lora_slots import OnResident, Slots, takes_slot
-from gateway.admission.pace import Pace
-from gateway.admission.queues import AdapterQueue, Gate, Waiter, residency_of
+from gateway.admission.turns.fair_turns import Claimant, Claimants
+from gateway.admission.turns.fullness import gateway_is_full, task_is_full, who_gives_way
+from gateway.admission.turns.lora_slots import OnResident, Slots, takes_slot
+from gateway.admission.turns.pace import Pace
+from gateway.admission.turns.queues import AdapterQueue, Gate, Waiter, residency_of
 from gateway.config.document import Config
 from gateway.errors import RequestError, Unavailable
 

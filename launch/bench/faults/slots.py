@@ -1,8 +1,8 @@
 """`bench slots`: more adapters than LoRA slots, through the gateway and with vLLM left alone.
 
 Both arms ask one engine, in turn, with the same adapters loaded and the same draws: the gateway lets in the
-adapters that fit together (`gateway.admission.lora_slots`), vLLM left alone holds back whatever finds no
-slot.
+adapters that fit together (`gateway.admission.turns.lora_slots`), vLLM left alone holds back whatever finds
+no slot.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.admission.limits import Admission, share
-from gateway.admission.queues import Gate
+from gateway.admission.turns.queues import Gate
 from gateway.errors import RequestError, TooManyRequests, Unavailable
 from gateway.metrics.counters import Metrics
 from gateway.metrics.shared_memory import Region

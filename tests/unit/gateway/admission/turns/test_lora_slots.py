@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.admission.limits import Admission
-from gateway.admission.lora_slots import QUANTUM, Slots
-from gateway.admission.queues import Gate
+from gateway.admission.turns.lora_slots import QUANTUM, Slots
+from gateway.admission.turns.queues import Gate
 from gateway.config.document import Config
 from gateway.errors import RequestError
 from tests.fakes.virtual_time import now, passed, run_virtual

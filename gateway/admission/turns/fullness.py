@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from gateway.admission.pace import Pace
-from gateway.admission.queues import AdapterQueue, Gate, Waiter
+from gateway.admission.turns.pace import Pace
+from gateway.admission.turns.queues import AdapterQueue, Gate, Waiter
 from gateway.errors import TooManyRequests, Unavailable
 
 

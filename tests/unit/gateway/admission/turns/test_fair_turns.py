@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admission.fair_turns import MOST_IDLE, Claimants
 from gateway.admission.limits import Admission
-from gateway.admission.pace import MOST_S
+from gateway.admission.turns.fair_turns import MOST_IDLE, Claimants
+from gateway.admission.turns.pace import MOST_S
 from gateway.errors import TooManyRequests, Unavailable
 from tests.support.stack import config_of
 

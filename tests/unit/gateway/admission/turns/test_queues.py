@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.admission.fair_turns import Claimant
-from gateway.admission.queues import AdapterQueue, Gate, Waiter
+from gateway.admission.turns.fair_turns import Claimant
+from gateway.admission.turns.queues import AdapterQueue, Gate, Waiter
 
 NOBODY = Claimant("", 0.0)
 

@@ -6,9 +6,9 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
-from gateway.admission.fair_turns import Claimant
-from gateway.admission.lora_slots import Slots, takes_slot
-from gateway.admission.pace import Pace
+from gateway.admission.turns.fair_turns import Claimant
+from gateway.admission.turns.lora_slots import Slots, takes_slot
+from gateway.admission.turns.pace import Pace
 
 
 class Waiter:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.admission.limits import Admission
-from gateway.admission.pace import MOST_S, SPREAD, Pace
+from gateway.admission.turns.pace import MOST_S, SPREAD, Pace
 from gateway.errors import TooManyRequests
 from tests.support.stack import config_of
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.admission.fair_turns import Claimant
-from gateway.admission.fullness import gateway_is_full, task_is_full, who_gives_way
-from gateway.admission.pace import Pace
-from gateway.admission.queues import Gate, Waiter
+from gateway.admission.turns.fair_turns import Claimant
+from gateway.admission.turns.fullness import gateway_is_full, task_is_full, who_gives_way
+from gateway.admission.turns.pace import Pace
+from gateway.admission.turns.queues import Gate, Waiter
 
 
 def test_who_gives_way_is_the_newest_of_the_key_with_the_most() -> None:
