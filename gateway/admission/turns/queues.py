@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections import deque
 
 from gateway.admission.turns.fair_turns import Claimant
-from gateway.admission.turns.lora_slots import Slots, takes_slot
+from gateway.admission.turns.lora_slots import takes_slot
 from gateway.admission.turns.pace import Pace
 
 
@@ -27,18 +26,31 @@ class Waiter:
         self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-class Gate:
-    """One task's places: how many requests are in flight and waiting, and how many may be."""
+class Bound:
+    """How many requests are in flight and waiting, and how many may be: in the gateway, or of one task."""
 
-    __slots__ = ("in_flight", "lanes", "max_in_flight", "max_waiting", "pace", "task", "waiting")
+    __slots__ = ("in_flight", "max_in_flight", "max_waiting", "pace", "waiting")
 
-    def __init__(self, task: str, max_in_flight: int, max_waiting: int) -> None:
-        self.task = task
+    def __init__(self, max_in_flight: int, max_waiting: int) -> None:
         self.max_in_flight = max_in_flight
         self.max_waiting = max_waiting
         self.in_flight = 0
         self.waiting = 0
         self.pace = Pace()
+
+    @property
+    def has_place(self) -> bool:
+        return self.in_flight < self.max_in_flight
+
+
+class Gate(Bound):
+    """One task's places."""
+
+    __slots__ = ("lanes", "task")
+
+    def __init__(self, task: str, max_in_flight: int, max_waiting: int) -> None:
+        super().__init__(max_in_flight, max_waiting)
+        self.task = task
         self.lanes: dict[str | None, dict[str, AdapterQueue]] = {}
         """By its adapters that requests wait for, and by key."""
 
@@ -67,29 +79,3 @@ class AdapterQueue:
         self.adapter_id = adapter_id
         self.takes_slot = takes_slot(adapter_id)
         self.queue: deque[Waiter] = deque()
-
-    @property
-    def has_place(self) -> bool:
-        return self.gate.in_flight < self.gate.max_in_flight
-
-
-def residency_of(
-    lanes: Iterable[AdapterQueue], slots: Slots | None, busy: Mapping[str | None, int], now: float
-) -> list[dict[str, object]]:
-    """The adapters that are believed to be in the engine's slots; all that are busy, without slots."""
-    waiting: Counter[str | None] = Counter()
-    for lane in lanes:
-        waiting[lane.adapter_id] += len(lane.queue)
-    shown: list[dict[str, object]] = []
-    at_work = [adapter_id for adapter_id, count in busy.items() if count]
-    for adapter_id in dict.fromkeys([*(slots.residents if slots else at_work), *waiting]):
-        resident = slots.residents.get(adapter_id or "") if slots else None
-        entry: dict[str, object] = {
-            "adapter": adapter_id,
-            "in_flight": busy.get(adapter_id, 0),
-            "waiting": waiting[adapter_id],
-        }
-        if slots is not None:
-            entry["resident_s"] = None if resident is None else round(now - resident.since, 3)
-        shown.append(entry)
-    return shown

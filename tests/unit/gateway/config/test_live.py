@@ -79,7 +79,7 @@ async def test_task_that_is_added_and_removed_while_requests_run(tmp_path: Path)
         assert {status for model, status in statuses if model != "extra"} == {200}
         assert {status for model, status in statuses if model == "extra"} <= {200, 404}
         await c.stack.at_rest()
-        assert not any(c.stack.gateway.admission._busy.values())
+        assert not any(c.stack.gateway.admission._residency.busy.values())
 
 
 @pytest.mark.usefixtures("both_ways")
@@ -96,7 +96,7 @@ async def test_request_of_a_task_that_is_removed_ends_as_it_began(tmp_path: Path
         await c.tell(None, TWO_TASKS)  # it is back, with its places
         assert says(await chat(c)) == TASKS["naming"]
         await c.stack.at_rest()
-        assert c.stack.gateway.admission._gates["naming"].in_flight == 0
+        assert c.stack.gateway.admission.gate("naming").in_flight == 0
 
 
 async def test_request_that_waits_while_its_task_is_removed_ends_as_it_began(tmp_path: Path) -> None:

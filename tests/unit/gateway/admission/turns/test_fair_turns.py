@@ -200,6 +200,6 @@ async def test_random_floods_leave_nothing_behind(tmp_path: Path, seed: int) -> 
             await settled()
     await asyncio.gather(*house.visits, return_exceptions=True)
     limits = house.limits
-    assert (limits.in_flight, limits.waiting, limits._owners.are_several) == (0, 0, False)
-    assert not limits._turns
+    assert (limits.in_flight, limits.waiting, limits._turns.owners.are_several) == (0, 0, False)
+    assert not limits._turns.lanes
     assert not any(limits.gate(task).lanes for task in ("base", "naming", "concept"))

@@ -154,8 +154,8 @@ class Engine:
 
     def assert_empty(self) -> None:
         limits = self.limits
-        assert (limits.in_flight, limits.waiting, limits._turns) == (0, 0, {})
-        assert not any(limits._busy.values())
+        assert (limits.in_flight, limits.waiting, limits._turns.lanes) == (0, 0, {})
+        assert not any(limits._residency.busy.values())
         assert not any(gate.in_flight or gate.waiting or gate.lanes for gate in limits._gates.values())
 
 
@@ -354,7 +354,7 @@ def test_slots_that_come_and_go_while_requests_run(tmp_path: Path) -> None:
         for gate, adapter_id in held:
             limits.leave(gate, adapter_id)
         assert sum(shown.values()) == 1
-        assert (limits.in_flight, sum(limits._busy.values())) == (0, 0)
+        assert (limits.in_flight, sum(limits._residency.busy.values())) == (0, 0)
 
     run_virtual(work())
 

@@ -1,0 +1,177 @@
+"""The turns: who waits for a place, and who of them goes on when one comes free."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from gateway.admission.turns.fair_turns import Claimant, Claimants
+from gateway.admission.turns.fullness import who_gives_way
+from gateway.admission.turns.queues import AdapterQueue, Bound, Gate, Waiter
+from gateway.admission.turns.residency import Residency
+from gateway.errors import RequestError
+
+
+class Turns:
+    """Beside the bound of the whole gateway. Nobody is awaited here: a waiter hears by its own future.
+
+    Places go round the keys that wait (`fair_turns`), and round the queues of one key; within a queue, first
+    come is first served, and one that cannot go on yet keeps its turn.
+    """
+
+    def __init__(
+        self,
+        whole: Bound,
+        residency: Residency,
+        count: Callable[[str, int], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """`count` hears of each request of a task that begins to wait (1) and no longer does (-1)."""
+        self._whole = whole
+        self._residency = residency
+        self._count_waiting = count
+        self._clock = clock
+        self.lanes: dict[AdapterQueue, None] = {}
+        """In their order; who is served goes to the end."""
+        self.owners = Claimants()
+        self._gathering: Waiter | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def join(self, gate: Gate, adapter_id: str | None, key: str, waiter: Waiter) -> AdapterQueue:
+        """A request begins to wait."""
+        owner = self.owners.joins(key)
+        lane = gate.lanes.get(adapter_id, {}).get(key)
+        if lane is None:
+            lane = gate.add(adapter_id, owner)
+            self.lanes[lane] = None
+        lane.queue.append(waiter)
+        now = self._clock()
+        for bound in (gate, self._whole):
+            if not bound.waiting:
+                bound.pace.begins(now)
+        self._count(gate, 1)
+        if self._residency.slots is not None or waiter.places > 1:
+            self.go_on()  # it may only have had to wait for its turn, and others could not go on
+        return lane
+
+    def leave(self, lane: AdapterQueue, waiter: Waiter) -> None:
+        """It waits no more, and was not let in."""
+        lane.queue.remove(waiter)
+        self.owners.leaves(lane.owner)
+        self._forsake(waiter, lane.gate)
+        if not lane.queue:
+            self._close(lane)
+        self._count(lane.gate, -1)
+
+    def push_out(self, lanes: Iterable[AdapterQueue], key: str, refusal: RequestError) -> None:
+        """Refuse who gives way in `lanes` to a request of `key`; where nobody does, raise the refusal."""
+        found = who_gives_way(lanes, key)
+        if found is None:
+            raise refusal
+        lane, waiter = found
+        self.leave(lane, waiter)
+        waiter.pushed_out = True
+        waiter.admitted.set_exception(refusal)
+        waiter.admitted.exception()  # its coroutine may be cancelled before it looks
+
+    def go_on(self) -> None:
+        """Fill the free places, one from each key, or from each queue of one key, in turn."""
+        admitted = True
+        while admitted and self.lanes:
+            admitted = False
+            now = self._clock()  # one for all: none may find a slot that was not free yet for one before it
+            several, served = self.owners.are_several, set[Claimant]()
+            for lane in sorted(self.lanes, key=_tag) if several else list(self.lanes):
+                if not self._whole.has_place:
+                    return
+                if not (several and lane.owner in served) and self._admit_first(lane, now):
+                    admitted = True
+                    served.add(lane.owner)
+        self._look_again()
+
+    def _admit_first(self, lane: AdapterQueue, now: float) -> bool:
+        """The first of a queue, where it may go on; one that cannot keeps its turn."""
+        queue, gate = lane.queue, lane.gate
+        while queue and queue[0].admitted.done():  # cancelled, and its own coroutine has yet to notice
+            self._forsake(queue.popleft(), gate)
+            self.owners.leaves(lane.owner)
+            self._count(gate, -1)
+        if not queue:
+            self._close(lane)
+            return True
+        waiter = queue[0]
+        missing = min(waiter.places, gate.max_in_flight) - waiter.taken
+        if missing > 0 and not gate.has_place:
+            return False
+        if missing > 1:
+            return self._gather(lane, waiter)
+        if not self._residency.admits(lane.adapter_id, self.lanes, now):
+            return False
+        queue.popleft()
+        del self.lanes[lane]
+        if queue:
+            self.lanes[lane] = None
+        else:
+            gate.drop(lane)
+        rest = waiter.places - waiter.taken
+        self.owners.has_had(lane.owner, waiter.cost * rest / waiter.places)
+        self.owners.leaves(lane.owner)
+        self._count(gate, -1)
+        for bound in (gate, self._whole):
+            bound.pace.lets_in(now)
+            bound.in_flight += rest
+        self._residency.busy[lane.adapter_id] += 1
+        if self._gathering is waiter:
+            self._gathering = None
+        waiter.admitted.set_result(None)
+        return True
+
+    def _gather(self, lane: AdapterQueue, waiter: Waiter) -> bool:
+        """One place more for a request of several, whose turn comes again after the others'."""
+        if self._gathering is not None and self._gathering is not waiter:
+            return False
+        self._gathering = waiter
+        waiter.taken += 1
+        self.owners.has_had(lane.owner, waiter.cost / waiter.places)
+        lane.gate.in_flight += 1
+        self._whole.in_flight += 1
+        del self.lanes[lane]
+        self.lanes[lane] = None
+        return True
+
+    def _forsake(self, waiter: Waiter, gate: Gate) -> None:
+        """Take back what a request has gathered that waits no longer."""
+        if self._gathering is waiter:
+            self._gathering = None
+        gate.in_flight -= waiter.taken
+        self._whole.in_flight -= waiter.taken
+        waiter.taken = 0
+
+    def _close(self, lane: AdapterQueue) -> None:
+        del self.lanes[lane]
+        lane.gate.drop(lane)
+
+    def _count(self, gate: Gate, change: int) -> None:
+        gate.waiting += change
+        self._count_waiting(gate.task, change)
+
+    def _look_again(self) -> None:
+        """When an idle adapter's least residency is over, nothing else may happen that wakes a waiter."""
+        due_s = self._residency.due_in(self.lanes, self._clock())
+        if due_s is None:
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + due_s + 0.001
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self.go_on()
+
+
+def _tag(lane: AdapterQueue) -> tuple[float, int]:
+    return lane.owner.tag, lane.owner.waiting  # of two that have had as much, who asks for less

@@ -1,0 +1,124 @@
+"""Turns: who goes on when places come free, and what one that leaves gives back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from gateway.admission.turns.queues import AdapterQueue, Bound, Gate, Waiter
+from gateway.admission.turns.residency import Residency
+from gateway.admission.turns.turns import Turns
+from gateway.errors import TooManyRequests
+
+pytestmark = pytest.mark.anyio
+
+
+class House:
+    """A gateway of so many places, all taken, and one task with as many."""
+
+    def __init__(self, places: int, slots: int | None = None) -> None:
+        self.now = 0.0
+        self.whole = Bound(places, 100)
+        self.gate = Gate("naming", places, 100)
+        self.whole.in_flight = self.gate.in_flight = places
+        self.residency = Residency(10.0)
+        self.residency.resize(slots, self.now)
+        self.counted: Counter[str] = Counter()
+        self.turns = Turns(self.whole, self.residency, self.count, lambda: self.now)
+
+    def count(self, task: str, change: int) -> None:
+        self.whole.waiting += change
+        self.counted[task] += change
+
+    def comes(
+        self, key: str = "", places: int = 1, cost: float = 1.0, adapter_id: str | None = None
+    ) -> tuple[AdapterQueue, Waiter]:
+        waiter = Waiter(places, cost, False)
+        return self.turns.join(self.gate, adapter_id, key, waiter), waiter
+
+    def free(self, places: int = 1) -> None:
+        self.whole.in_flight -= places
+        self.gate.in_flight -= places
+        self.turns.go_on()
+
+
+async def test_first_come_is_first_served_and_no_more_than_there_are_places() -> None:
+    house = House(2)
+    first, second, third = (house.comes()[1] for _ in range(3))
+    assert (house.gate.waiting, house.counted["naming"]) == (3, 3)
+    house.turns.go_on()
+    assert not first.admitted.done()
+    house.free(2)
+    assert [one.admitted.done() for one in (first, second, third)] == [True, True, False]
+    assert (house.whole.in_flight, house.gate.in_flight, house.counted["naming"]) == (2, 2, 1)
+    assert house.residency.busy[None] == 2
+
+
+async def test_keys_take_turns_by_what_they_have_had() -> None:
+    house = House(1)
+    heavy = [house.comes("heavy", cost=100.0)[1] for _ in range(3)]
+    light = [house.comes("light", cost=1.0)[1] for _ in range(3)]
+    waiting = {"heavy": heavy, "light": light}
+    order: list[str] = []
+    for _ in range(5):
+        house.free()
+        for name, waiters in waiting.items():
+            order += [name for one in waiters if one.admitted.done()]
+            waiters[:] = [one for one in waiters if not one.admitted.done()]
+    assert order == ["heavy", "light", "light", "light", "heavy"]
+
+
+async def test_one_of_several_places_gathers_them_and_gives_them_back_where_it_leaves() -> None:
+    house = House(3)
+    lane, large = house.comes(places=3)
+    other_lane, other = house.comes("other", places=2)
+    house.free()
+    assert (large.taken, other.taken, house.whole.in_flight) == (1, 0, 3)
+    house.turns.leave(lane, large)
+    assert (large.taken, house.whole.in_flight, house.gate.in_flight) == (0, 2, 2)
+    house.free()
+    assert other.admitted.done()
+    assert (house.whole.in_flight, house.turns.lanes, other_lane.gate.lanes) == (3, {}, {})
+
+
+async def test_a_cancelled_waiter_holds_up_nobody() -> None:
+    house = House(1)
+    _, first = house.comes()
+    _, second = house.comes()
+    first.admitted.cancel()
+    house.free()
+    assert second.admitted.done()
+    assert (house.gate.waiting, house.whole.in_flight) == (0, 1)
+
+
+async def test_who_is_pushed_out_hears_the_refusal_and_whoever_cannot_be_raises_it() -> None:
+    house = House(1)
+    refusal = TooManyRequests("full")
+    flood = [house.comes("flood")[1] for _ in range(2)]
+    house.turns.push_out(house.turns.lanes, "other", refusal)
+    assert (flood[0].admitted.done(), flood[1].pushed_out, flood[1].admitted.exception()) == (
+        False,
+        True,
+        refusal,
+    )
+    assert house.gate.waiting == 1
+    with pytest.raises(TooManyRequests, match="full"):
+        house.turns.push_out(house.turns.lanes, "other", refusal)
+
+
+async def test_a_waiter_for_a_slot_is_woken_when_a_residency_ends() -> None:
+    house = House(2, slots=1)
+    house.free(2)
+    assert house.residency.admits("a@1", (), 0.0)
+    house.residency.slots.leave("a@1")  # type: ignore[union-attr]
+    _, waiter = house.comes(adapter_id="b@1")
+    timer = house.turns._timer
+    assert timer is not None
+    assert timer.when() == pytest.approx(asyncio.get_running_loop().time() + 10.0, abs=1.0)
+    assert not waiter.admitted.done()
+    house.now = 10.0
+    house.turns._due()
+    assert waiter.admitted.done()
+    timer.cancel()
