@@ -12,6 +12,7 @@ MOST_MODULES = 15
 FOLDERS = sorted(
     {file.parent for package in ("gateway", "launch") for file in ROOT.glob(f"{package}/**/*.py")}
 )
+TEST_FOLDERS = sorted({file.parent for file in ROOT.glob("tests/**/test_*.py")})
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
@@ -20,3 +21,9 @@ def test_a_room_has_few_modules_and_says_what_it_is_for(folder: Path) -> None:
     assert len(modules) <= MOST_MODULES, f"{len(modules)} modules: which two things are they?"
     said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
     assert said, "its __init__.py says nothing"
+
+
+@pytest.mark.parametrize("folder", TEST_FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_a_folder_of_tests_has_few_files(folder: Path) -> None:
+    tests = [file.name for file in folder.glob("test_*.py")]
+    assert len(tests) <= MOST_MODULES, f"{len(tests)} files: join those of one module, or give them a folder"

@@ -1,19 +1,24 @@
-"""What a pipeline's request may hold before it is parsed: bounded in bytes, of one and of all together."""
+"""Pipelines' requests: bounded before they are parsed, and answered as the SDKs of each API take it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from anthropic import AsyncAnthropic
+from openai import AsyncOpenAI
 
 from tests.fakes.fake_engine import Answer
+from tests.support.named_events import concept_names, pipeline_answers
 from tests.support.stack import TASKS, stack
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 PIPELINE = "concept-naming"
+NAMES = ["name of one", "name of two"]
 
 
 def asked(text: str) -> dict[str, object]:
@@ -65,3 +70,91 @@ async def test_inputs_of_all_pipelines_are_bounded_together_and_given_back(tmp_p
         again = await running.chat(asked("d, e, f"))
         assert again.status_code != 503
         await running.at_rest()
+
+
+async def test_sdk_of_anthropic_puts_a_pipelines_message_together(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        pipeline_answers(s)
+        asked: Any = {"model": PIPELINE, "messages": [{"role": "user", "content": "a\nb"}], "max_tokens": 500}
+        async with AsyncAnthropic(base_url=f"http://127.0.0.1:{s.port}", api_key="none") as client:
+            whole = await client.messages.create(**asked)
+            async with client.messages.stream(**asked) as stream:
+                final = await stream.get_final_message()
+        texts = [[str(block.to_dict()["text"]) for block in one.content] for one in (whole, final)]
+        assert texts[0] == texts[1]
+        assert [concept_names(text) for text in texts[0]] == [NAMES]
+        assert final.stop_reason == "end_turn"
+        assert final.usage.output_tokens == whole.usage.output_tokens > 0
+        assert final.model == PIPELINE
+
+
+async def test_sdk_of_openai_puts_a_pipelines_response_and_text_together(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        pipeline_answers(s)
+        async with AsyncOpenAI(base_url=f"http://127.0.0.1:{s.port}/v1", api_key="none") as client:
+            whole = await client.responses.create(model=PIPELINE, input="a\nb", metadata={"k": "v"})
+            async with client.responses.stream(model=PIPELINE, input="a\nb") as stream:
+                final = await stream.get_final_response()
+            chunks = [
+                chunk
+                async for chunk in await client.completions.create(
+                    model=PIPELINE, prompt="a\nb", stream=True, stream_options={"include_usage": True}
+                )
+            ]
+        assert concept_names(final.output_text) == NAMES
+        assert (final.output_text, final.status) == (whole.output_text, "completed")
+        assert (whole.metadata, whole.tool_choice, whole.tools) == ({"k": "v"}, "auto", [])
+        assert final.usage is not None
+        assert final.usage.total_tokens == final.usage.input_tokens + final.usage.output_tokens > 0
+        text = "".join(chunk.choices[0].text for chunk in chunks if chunk.choices)
+        assert concept_names(text) == NAMES
+        assert chunks[-1].usage is not None
+        assert {chunk.id.partition("-")[0] for chunk in chunks} == {"cmpl"}
+
+
+async def test_an_agents_history_before_the_last_message_is_no_hindrance(tmp_path: Path) -> None:
+    items: list[Any] = [
+        {"type": "reasoning", "id": "rs", "summary": []},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "x"},
+        {"role": "user", "content": "a\nb"},
+    ]
+    blocks: list[Any] = [
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "t", "content": "x"},
+                {"type": "text", "text": "a\nb"},
+            ],
+        },
+    ]
+    async with stack(tmp_path) as s:
+        pipeline_answers(s)
+        response = await s.client.post("/v1/responses", json={"model": PIPELINE, "input": items})
+        assert response.status_code == 200, response.text
+        asked = {"model": PIPELINE, "messages": blocks, "max_tokens": 500}
+        message = await s.client.post("/v1/messages", json=asked)
+        assert message.status_code == 200, message.text
+        assert concept_names(message.json()["content"][0]["text"]) == NAMES
+        assert not any("tool" in one.body.decode() for one in s.engine.completions)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param", "word"),
+    [
+        ("/v1/responses", {"input": "a", "text": {"format": {"type": "x"}}}, "text.format.type", "pipeline:"),
+        ("/v1/completions", {"prompt": ["a", "b"]}, "prompt", "one prompt"),
+        ("/v1/completions", {"prompt": ""}, "prompt", "empty"),
+        ("/v1/completions", {}, "prompt", "is required"),
+    ],
+)
+async def test_a_refusal_names_the_clients_own_parameter(
+    tmp_path: Path, path: str, fields: dict[str, Any], param: str, word: str
+) -> None:
+    async with stack(tmp_path) as s:
+        answer = await s.client.post(path, json={"model": PIPELINE, **fields})
+        assert answer.status_code == 400, answer.text
+        error = answer.json()["error"]
+        assert (error["param"], word in error["message"]) == (param, True)
+        assert not s.engine.completions
