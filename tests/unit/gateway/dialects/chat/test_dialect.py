@@ -1,0 +1,78 @@
+"""OpenAI's chats and completions: what sticks to a version, and what each of the two takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.dialects.chat.dialect import CHAT, TEXT
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.parameters import Limits
+from gateway.dialects.request_body import Fields, decode_body
+from gateway.errors import InvalidRequest
+from tests.support.stack import config_of
+
+
+def fields_of(**members: object) -> Fields:
+    return decode_body(json.dumps(members).encode())
+
+
+@pytest.fixture
+def limits(tmp_path: Path) -> Limits:
+    return Limits(config_of(tmp_path), lambda: 2048)
+
+
+@pytest.mark.parametrize(
+    ("members", "sticky"),
+    [
+        ({"user": "ann"}, b'"ann"'),
+        ({"safety_identifier": "s"}, b'"s"'),
+        ({"user": "ann", "safety_identifier": "s"}, b'"ann"'),
+        ({}, None),
+    ],
+)
+def test_a_user_goes_by_either_name(members: dict[str, object], sticky: bytes | None) -> None:
+    assert CHAT.sticky_of(fields_of(**members)) == sticky
+
+
+@pytest.mark.parametrize(
+    ("dialect", "member", "meant"),
+    [(CHAT, "prompt", "messages"), (TEXT, "messages", "prompt"), (CHAT, "functions", "tools")],
+)
+def test_the_other_ones_parameter_is_refused_with_its_name_here(
+    limits: Limits, dialect: Dialect, member: str, meant: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=meant) as refused:
+        dialect.check_fields(fields_of(**{member: [{"role": "user"}]}), limits)
+    assert refused.value.param == member
+
+
+def test_what_asks_for_text_alone_is_taken_and_anything_else_refused(limits: Limits) -> None:
+    assert CHAT.check_fields(fields_of(modalities=["text"], function_call="none"), limits) == [
+        "function_call"
+    ]
+    for member, value in (("modalities", ["text", "audio"]), ("function_call", {"name": "f"})):
+        with pytest.raises(InvalidRequest) as refused:
+            CHAT.check_fields(fields_of(**{member: value}), limits)
+        assert refused.value.param == member
+
+
+def test_the_newer_name_of_a_length_counts_first() -> None:
+    both = fields_of(max_tokens=5, max_completion_tokens=7)
+    assert CHAT.length_of(both) == ("max_completion_tokens", 7)
+    assert TEXT.length_of(fields_of(max_tokens=5)) is None  # of several prompts none bounds the answer
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_stream_always_ends_with_its_usage_for_the_gateway(wanted: bool) -> None:
+    fields = fields_of(stream=True, **({"stream_options": {"include_usage": True}} if wanted else {}))
+    assert CHAT.ask_for_usage(fields) is wanted
+    assert json.loads(bytes(fields["stream_options"])) == {"include_usage": True}
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
+    events = CHAT.events(wanted)
+    shown = events.feed(usage)
+    assert (shown == usage) is wanted
+    assert events.usage is not None
+    assert events.usage.prompt_tokens == 3

@@ -1,0 +1,272 @@
+"""The request to the engine: which engine gets it, what it holds meanwhile, and that it is given back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from gateway.admission.limits import Admission
+from gateway.dialects.chat.dialect import CHAT
+from gateway.errors import EngineError, ModelNotFound, RequestError
+from gateway.http.engine_connection import ConnectTimeout, Disconnected, Unreachable
+from gateway.metrics.counters import Metrics
+from gateway.relay.engine_answers import AdapterLost
+from gateway.relay.relay import Relay, read_whole
+from gateway.relay.request_record import BATCH, Exchange
+from gateway.routing.table import Loaded, Route, Table, build_table
+from tests.support.stack import config_of
+
+pytestmark = pytest.mark.anyio
+NAMING = "naming@bbbbbbbbbbbb"
+UNKNOWN = b'{"error":{"message":"The model `naming@bbbbbbbbbbbb` does not exist.","type":"NotFoundError"}}'
+
+
+class Connection:
+    """An exchange that has an answer already."""
+
+    def __init__(self, owner: Engine, status: int = 200, *pieces: bytes) -> None:
+        self.owner, self.status = owner, status
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.pieces = list(pieces)
+        self.error: RequestError | None = None
+
+    @property
+    def complete(self) -> bool:
+        return not self.pieces
+
+    @property
+    def unread(self) -> bool:
+        return bool(self.pieces)
+
+    async def read(self) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+class Engine:
+    """As a replica and its connections at once: each request gets the next of its answers."""
+
+    def __init__(self, name: str, *answers: Connection | RequestError) -> None:
+        self.name, self.process, self.upstream = name, f"process of {name}", self
+        self.answers = list(answers)
+        self.failures = 0
+        self.kept = True
+        self.asked = self.well = 0
+        self.finished: list[Connection] = []
+
+    def answered(self) -> None:
+        self.well += 1
+
+    async def exchange(self, path: bytes, body: object, request_id: bytes) -> Connection:
+        self.asked += 1
+        answer = self.answers.pop(0) if self.answers else Connection(self)
+        if isinstance(answer, RequestError):
+            raise answer
+        answer.owner = self
+        return answer
+
+    def try_exchange(self, path: bytes, body: object, request_id: bytes) -> Connection | None:
+        self.asked += self.kept
+        return Connection(self) if self.kept else None
+
+    def finish(self, connection: Connection) -> None:
+        self.finished.append(connection)
+
+
+class Replicas:
+    """The engines in the order in which they are asked."""
+
+    def __init__(self, table: Table, *engines: Engine) -> None:
+        self.table, self.ready = table, engines
+        self.rested: list[tuple[str, bool]] = []
+
+    def pick(self, route: Route, *, begun: bool = False) -> Engine:
+        return self.ready[0]
+
+    def other(self, route: Route, tried: Sequence[Engine]) -> Engine | None:
+        return next((one for one in self.ready if one not in tried), None)
+
+    def failed(self, upstream: Engine, *, gone: bool = False) -> None:
+        self.rested.append((upstream.name, gone))
+
+
+class Guard:
+    """Notes what may have ended an engine."""
+
+    def __init__(self) -> None:
+        self.deaths: list[tuple[str, bool]] = []
+        self.suspected = False
+
+    def watches(self) -> bool:
+        return self.suspected
+
+    def verdict(self, body: object) -> str:
+        return "suspect" if self.suspected else "free"
+
+    async def admit(self, body: object) -> None:
+        return None
+
+    def fell(self, process: str, body: object, *, answered: bool) -> None:
+        self.deaths.append((process, answered))
+
+
+class House:
+    """A relay before such engines."""
+
+    def __init__(self, folder: Path, *engines: Engine, **bounds: object) -> None:
+        config = config_of(folder, **bounds)
+        table = build_table(config, {"naming": [Loaded(NAMING)]})
+        self.admission = Admission(config)
+        self.replicas, self.guard = Replicas(table, *engines), Guard()
+        self.relay = Relay(self.replicas, self.admission, self.guard)  # type: ignore[arg-type]
+        self.route = table.find("naming").pick(None)
+
+    def exchange(self, origin: str = "client") -> Exchange:
+        return Exchange(Metrics.single(), b"r-1", CHAT, origin)
+
+    async def begin(self, exchange: Exchange) -> Connection:
+        return await self.relay.begin(exchange, self.route, (b"{}",))  # type: ignore[return-value]
+
+    def end(self, exchange: Exchange, connection: Connection) -> None:
+        self.relay.end(exchange, connection)  # type: ignore[arg-type]
+
+    @property
+    def held(self) -> tuple[int, int]:
+        return self.admission.in_flight, self.admission.busy(NAMING)
+
+
+async def test_a_request_holds_its_place_until_its_end(tmp_path: Path) -> None:
+    engine = Engine("one")
+    house = House(tmp_path, engine)
+    exchange = house.exchange()
+    connection = await house.begin(exchange)
+    assert (house.held, exchange.replica, exchange.status) == ((1, 1), "one", 200)
+    assert house.admission.last_request_at == exchange.arrived
+    house.end(exchange, connection)
+    house.relay._give_back(exchange)  # as its task's own end may
+    assert (house.held, engine.finished) == ((0, 0), [connection])
+
+
+@pytest.mark.parametrize("error", [Unreachable(False), ConnectTimeout("No connection.")])
+async def test_an_engine_that_was_sent_nothing_is_passed_over(tmp_path: Path, error: RequestError) -> None:
+    first, second = Engine("one", error), Engine("two")
+    house = House(tmp_path, first, second)
+    exchange = house.exchange()
+    await house.begin(exchange)
+    assert (exchange.replica, house.replicas.rested, house.guard.deaths) == ("two", [("one", False)], [])
+
+
+async def test_what_an_engine_may_have_run_is_sent_to_no_other(tmp_path: Path) -> None:
+    first, second = Engine("one", Disconnected(True)), Engine("two")
+    house = House(tmp_path, first, second)
+    with pytest.raises(Disconnected):
+        await house.begin(house.exchange())
+    assert (second.asked, house.held) == (0, (0, 0))
+    assert house.guard.deaths == [("process of one", False)]
+
+
+async def test_an_engine_that_has_lost_the_adapter_has_done_nothing(tmp_path: Path) -> None:
+    lost = Engine("one")
+    lost.answers = [Connection(lost, 404, UNKNOWN)]
+    house = House(tmp_path, lost, Engine("two"))
+    exchange = house.exchange()
+    await house.begin(exchange)
+    assert (exchange.replica, len(lost.finished)) == ("two", 1)
+    alone = Engine("one")
+    alone.answers = [Connection(alone, 404, UNKNOWN)]
+    house = House(tmp_path, alone)
+    with pytest.raises(AdapterLost):
+        await house.begin(house.exchange())
+    assert house.held == (0, 0)
+
+
+async def test_an_engine_that_answers_again_is_well(tmp_path: Path) -> None:
+    engine = Engine("one")
+    engine.failures = 2
+    house = House(tmp_path, engine)
+    await house.begin(house.exchange())
+    assert engine.well == 1
+
+
+async def test_who_must_wait_says_how_long_and_leaves_nothing_when_it_gives_up(tmp_path: Path) -> None:
+    house = House(tmp_path, Engine("one"), max_in_flight=1)
+    first = house.exchange()
+    connection = await house.begin(first)
+    second, third = house.exchange(), house.exchange()
+    waiting, gone = (asyncio.create_task(house.begin(one)) for one in (second, third))
+    await asyncio.sleep(0)
+    assert (house.admission.waiting, second.charged > 0) == (2, True)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    house.end(first, connection)
+    house.end(second, await waiting)
+    assert second.queue_s > 0
+    assert (house.held, house.admission.waiting) == ((0, 0), 0)
+
+
+async def test_a_batchs_request_takes_no_clients_place(tmp_path: Path) -> None:
+    house = House(tmp_path, Engine("one"), max_in_flight=1)
+    behind = house.exchange(BATCH)
+    connection = await house.begin(behind)
+    assert house.held == (0, 1)
+    client = house.exchange()
+    house.end(client, await house.begin(client))
+    house.end(behind, connection)
+    assert (house.held, house.admission.held) == ((0, 0), 0)
+
+
+async def test_at_once_means_without_any_wait(tmp_path: Path) -> None:
+    engine = Engine("one")
+    house = House(tmp_path, engine, max_in_flight=1)
+
+    def tried() -> Connection | None:
+        return house.relay.try_begin(house.exchange(), house.route, (b"{}",))  # type: ignore[return-value]
+
+    engine.kept = False
+    assert tried() is None
+    engine.kept, engine.failures = True, 1
+    assert tried() is None
+    engine.failures, house.guard.suspected = 0, True
+    assert tried() is None
+    assert (house.held, engine.asked) == ((0, 0), 0)
+    house.guard.suspected = False
+    exchange = house.exchange()
+    connection = house.relay.try_begin(exchange, house.route, (b"{}",))
+    assert connection is not None
+    assert (house.held, exchange.gate is not None) == ((1, 1), True)
+    assert tried() is None
+    house.relay.end(exchange, connection)
+    assert house.held == (0, 0)
+
+
+@pytest.mark.parametrize(("status", "counts"), [(500, True), (503, False), (200, False), (400, False)])
+async def test_an_answer_that_is_a_failure_may_have_been_the_engines_end(
+    tmp_path: Path, status: int, counts: bool
+) -> None:
+    engine = Engine("one")
+    engine.answers = [Connection(engine, status)]
+    house = House(tmp_path, engine)
+    exchange = house.exchange()
+    house.end(exchange, await house.begin(exchange))
+    assert house.guard.deaths == ([("process of one", True)] if counts else [])
+
+
+async def test_routes_stay_and_adapters_are_held_while_they_are_pinned(tmp_path: Path) -> None:
+    house = House(tmp_path, Engine("one"))
+    with house.relay.pinned(["naming"], b"ann") as routes:
+        assert routes["naming"].adapter_id == NAMING
+        assert house.admission.busy(NAMING) == 1
+    assert house.admission.busy(NAMING) == 0
+    with pytest.raises(ModelNotFound), house.relay.pinned(["nobody"], b"ann"):
+        pass
+
+
+async def test_a_whole_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine("one")
+    assert await read_whole(Connection(engine, 200, b"ab", b"", b"")) == b"ab"  # type: ignore[arg-type]
+    assert await read_whole(Connection(engine, 200, b"ab", b"cd")) == b"abcd"  # type: ignore[arg-type]
+    monkeypatch.setattr("gateway.relay.relay.MAX_ANSWER_BYTES", 3)
+    with pytest.raises(EngineError, match="larger than 3 bytes"):
+        await read_whole(Connection(engine, 200, b"ab", b"cd"))  # type: ignore[arg-type]
