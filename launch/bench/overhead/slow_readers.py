@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import linear_regression
 from urllib.parse import urlsplit
@@ -51,7 +50,7 @@ def measure_slow_readers(
             client.sendall(request)
             client.setblocking(False)
             sockets.append(client)
-        filled_s = _wait_until_full(mock, sockets)
+        filled_s = _wait_until_full(mock, readers)
         read = 0
         cpu_before = proc.cpu_s(pids)
         began = time.monotonic()
@@ -91,14 +90,14 @@ def _mock_state(mock: str) -> dict[str, int]:
     return state
 
 
-def _wait_until_full(mock: str, sockets: Sequence[socket.socket]) -> float:
-    """Wait until the engine is held back on all streams; the seconds it took, at most `FULL_LIMIT_S`."""
+def _wait_until_full(mock: str, streams: int) -> float:
+    """Wait until the engine is held back on so many streams; the seconds it took, at most `FULL_LIMIT_S`."""
     began = time.monotonic()
     sent = _mock_state(mock)["chunks"]
     while (waited := time.monotonic() - began) < FULL_LIMIT_S:
         time.sleep(1.0)
         now = _mock_state(mock)["chunks"]
-        if now - sent < FULL_CHUNKS_PER_S * len(sockets):
+        if now - sent < FULL_CHUNKS_PER_S * streams:
             return waited
         sent = now
     return FULL_LIMIT_S

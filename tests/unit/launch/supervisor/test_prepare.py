@@ -1,0 +1,144 @@
+"""What is known before a start: adapters checked and copied, the engine laid out, and one launch a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.config.document import Config
+from gateway.config.launch_lock import is_running
+from gateway.errors import ConfigError
+from launch.adapters.store import AdapterStore
+from launch.supervisor import prepare as preparing
+from launch.supervisor.prepare import configured_by, prepare, run_engine
+from launch.supervisor.supervisor import Prepared
+from tests.fakes.plant import Stop, free_port
+from tests.support.adapter_folders import LAYOUT, adapter, weights
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "has_gpu", lambda: False)
+    monkeypatch.setattr(preparing, "has_slow_bfloat16", lambda: True)
+
+
+def base_folder(folder: Path) -> Path:
+    made = folder / "base"
+    made.mkdir(exist_ok=True)
+    (made / "config.json").write_text(
+        json.dumps(
+            {
+                **LAYOUT,
+                "architectures": ["LlamaForCausalLM"],
+                "max_position_embeddings": 128,
+                "vocab_size": 64,
+            }
+        )
+    )
+    (made / "model.safetensors").write_bytes(weights({}))
+    return made
+
+
+def config_of(folder: Path, **sections: Any) -> Config:
+    base = {"model": str(base_folder(folder)), **sections.pop("base", {})}
+    document = {
+        "base": base,
+        "tasks": {"naming": {"adapter": str(adapter(folder / "naming"))}},
+        "state_dir": str(folder / "state"),
+        **sections,
+    }
+    return Config.model_validate(document)
+
+
+def prepared(folder: Path, port: int | None = 9001, **sections: Any) -> Prepared:
+    return prepare(config_of(folder, **sections), AdapterStore(folder / "kept"), port)
+
+
+def test_an_engine_of_ours_is_laid_out_from_what_was_checked(tmp_path: Path) -> None:
+    made = prepared(tmp_path, engine={"host": "::1"})
+    (version,) = made.configured["naming"].versions
+    assert (tmp_path / "kept" / version.id / "adapter_model.safetensors").is_file()
+    assert (version.rank, version.path) == (8, str(tmp_path / "kept" / version.id))
+    ((status, means),) = made.engines
+    assert means is not None
+    assert (status.url, status.managed, status.slots) == ("http://[::1]:9001", True, means.command.slots)
+    assert not status.lazy
+    assert made.rank_limit == means.command.max_lora_rank
+    assert made.build.startswith(f"{tmp_path / 'base'}|float32|vllm ")
+    assert made.build.endswith("|cpu")
+
+
+@pytest.mark.parametrize("settings", [{"start": "lazy"}, {"idle_unload": "5m"}])
+def test_an_engine_that_stops_when_idle_starts_on_demand(tmp_path: Path, settings: dict[str, Any]) -> None:
+    ((status, _),) = prepared(tmp_path, base=settings).engines
+    assert status.lazy
+
+
+def test_servers_that_somebody_else_runs_are_followed(tmp_path: Path) -> None:
+    servers = [{"url": "http://a:1"}, {"url": "http://b:2", "name": "b", "slots": 3, "prompt_logprobs": True}]
+    made = prepared(tmp_path, None, engines=servers, base={"max_loras": 5})
+    assert [means for _, means in made.engines] == [None, None]
+    shown = [(one.name, one.url, one.managed, one.slots, one.prompt_logprobs) for one, _ in made.engines]
+    assert shown == [("engine-0", "http://a:1", False, 5, False), ("b", "http://b:2", False, 3, True)]
+    assert made.build.endswith("|attached")
+
+
+def test_an_adapter_that_does_not_fit_is_named_before_a_start(tmp_path: Path) -> None:
+    adapter(tmp_path / "naming", changes={"use_dora": True})
+    broken = config_of(tmp_path)
+    (tmp_path / "naming" / "adapter_config.json").write_text(
+        json.dumps(
+            {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["q_proj"], "use_dora": True}
+        )
+    )
+    with pytest.raises(ConfigError, match="DoRA") as refused:
+        prepare(broken, AdapterStore(tmp_path / "kept"), 9001)
+    assert "tasks.naming.adapter" in str(refused.value)
+
+
+def test_a_pipeline_that_does_not_compile_is_named_before_a_start(tmp_path: Path) -> None:
+    stages = [{"id": "one", "task": "naming", "prompt": "{{ nothing }}"}]
+    config = config_of(tmp_path, pipelines={"p": {"stages": stages}})
+    store = AdapterStore(tmp_path / "kept")
+    with pytest.raises(ConfigError, match="nothing"):
+        prepare(config, store, 9001)
+    sound = prepared(tmp_path)
+    with pytest.raises(ConfigError, match="nothing"):
+        configured_by(config, store, sound.base, sound.rank_limit)
+    assert configured_by(sound.config, store, sound.base, sound.rank_limit) == sound.configured
+
+
+def test_what_auto_found_for_the_base_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hermes = "{{ '<tool_call>' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tool_call>"
+    (base_folder(tmp_path) / "tokenizer_config.json").write_text(json.dumps({"chat_template": hermes}))
+    prepared(tmp_path)
+    assert "base.tool_call_parser: auto is hermes for this base" in capsys.readouterr().err
+
+
+class Supervisor:
+    """Notes what held while it ran."""
+
+    ran: list[tuple[bool, object]]
+
+    def __init__(self, prepared: Prepared, store: Any, *_: object) -> None:
+        self._prepared, self._store = prepared, store
+
+    async def run(self) -> None:
+        assert self._store.fingerprint("naming@1", "build") is None  # it is open
+        ((status, _),) = self._prepared.engines
+        self.ran.append((is_running(self._prepared.config.state_dir), status.url))
+
+
+def test_one_launch_a_folder_runs_with_a_port_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    config = config_of(tmp_path, engine={"port": port})
+    Supervisor.ran = []
+    monkeypatch.setattr(preparing, "Supervisor", Supervisor)
+    run_engine(config, Stop(), lambda: config, [])  # type: ignore[arg-type]  # the same methods, without signals
+    assert Supervisor.ran == [(True, f"http://127.0.0.1:{port}")]
+    assert not is_running(config.state_dir)
