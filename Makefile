@@ -22,7 +22,7 @@ UNUSED_CLIENTS = rouge-score sqlitedict word2number \
 CLIENTS = $(UV) pip compile --group clients $(LOCK_OPTIONS) $(addprefix --no-emit-package ,$(UNUSED_CLIENTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-unit test-engine test-clients setup-clients check format docs build lock clean \
+.PHONY: help setup demo serve test test-unit test-faults test-engine test-clients setup-clients check format docs build lock clean \
 	bench bench-peers
 
 help: ## show this list
@@ -40,10 +40,13 @@ demo: setup ## start everything on the demo configuration, name the concepts of 
 serve: setup ## serve CONFIG (default: the demo) until Ctrl-C
 	@exec $(BIN)/lora-gateway up --config $(CONFIG)
 
-test: test-unit test-engine ## run all tests
+test: test-unit test-faults test-engine ## run all tests
 
 test-unit: setup ## run the tests that need no engine
 	@$(BIN)/python -m pytest -q -n auto tests/unit
+
+test-faults: setup ## kill, stop, starve and lie to real processes, and print what was promised and seen
+	@$(BIN)/python -m pytest -q -n auto tests/faults
 
 test-engine: setup ## run the tests on a real vLLM
 	@$(BIN)/python -m launch.base.demo_base

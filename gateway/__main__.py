@@ -15,9 +15,11 @@ from typing import NoReturn
 
 import uvicorn
 
+from gateway.admission.limits import share
 from gateway.app import Gateway
 from gateway.config.document import Config, load_config, with_gateway
 from gateway.errors import ConfigError
+from gateway.http.descriptors import Descriptors, raise_limit
 from gateway.http.server import Server, protocol_with
 from gateway.http.workers import BACKLOG, listen, run_workers
 from gateway.metrics.counters import Metrics
@@ -49,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _serve(config: Config) -> int:
     gateway = config.gateway
+    raise_limit()
     Gateway(config)  # a configuration that cannot be is said here, not by each worker
     listeners = listen(gateway.host, gateway.port, gateway.workers)
     _announce(config, listeners[0])
@@ -81,6 +84,9 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
     """One process's server, until SIGTERM or SIGINT; returns the exit code."""
     gateway = config.gateway
     app = Gateway(config, metrics, worker)
+    in_flight = share(gateway.max_in_flight, worker, gateway.workers)
+    waiting = share(gateway.max_waiting + gateway.max_cold_waiting, worker, gateway.workers)
+    descriptors = Descriptors(in_flight, waiting)
     settings = uvicorn.Config(
         app,
         http=protocol_with(
@@ -90,6 +96,7 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
             max_body_bytes=gateway.max_body_bytes,
             cors=app.cors,
             drain=app.drain,
+            descriptors=descriptors,
         ),
         loop="uvloop",
         lifespan="on",
@@ -105,7 +112,7 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
     # with thousands of tasks would hold up every request.
     gc.collect()
     gc.freeze()
-    server = Server(settings, app.drain)
+    server = Server(settings, app.drain, descriptors)
     signal.signal(signal.SIGTERM, _leave)
     with contextlib.suppress(KeyboardInterrupt, SystemExit):  # uvicorn stops cleanly, then re-raises both
         server.run(sockets=[listener])

@@ -26,12 +26,13 @@ from uvicorn.server import ServerState
 from gateway.config.origins import Cors
 from gateway.errors import GatewayTimeout, HeadTooLarge, InvalidRequest, PayloadTooLarge, RequestError
 from gateway.http.deadline import Deadline
+from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain
 from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
 from gateway.http.reader_pace import ReaderPace
 from gateway.http.request_cycle import Cycle, Express, last_answer
 from gateway.http.request_head import HeadReader
-from gateway.http.strictness import MAX_HEAD_BYTES, decoded_path
+from gateway.http.strictness import MAX_HEAD_BYTES, split_target
 
 LINGER_S = 2.0
 """A client that was refused may take so long to end its own side."""
@@ -41,8 +42,6 @@ MAX_PIPELINED = 128
 
 UPLOAD_BYTES = 1024 * 1024
 """Of an upload, so much must come within each time that another request may take in all."""
-
-QUESTION_MARK, NUMBER_SIGN, PERCENT = b"?#%"
 
 
 class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
@@ -56,6 +55,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
     max_body_bytes = 10 * 1024 * 1024
     cors: Cors | None = None
     drain = Drain(lambda error: None)
+    descriptors = Descriptors(0, 0)
 
     def __init__(
         self,
@@ -77,20 +77,16 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         self.flow: FlowControl
         self.server: tuple[str, int | None] | None = None
         self.client: tuple[str, int] | None = None
-        self.cycle: Cycle | None = None
-        """The request that was read last."""
-        self._running: Cycle | None = None
-        """The request that is being answered, or was last."""
-        self._deferred: Cycle | None = None
-        """A request for `direct` that is still coming."""
+        self.cycle: Cycle | None = None  # the request that was read last
+        self._running: Cycle | None = None  # the one that is being answered, or was last
+        self._deferred: Cycle | None = None  # one for `direct` that is still coming
         self._pipelined: deque[Cycle] = deque()
         self._unmoved_bytes = 0
         self._uploaded_bytes = -1
         """Since the last look; under 0 where it is no upload that is coming."""
         self._receiving = False
         self._refused = False
-        self._pace: ReaderPace | None = None
-        """Of the client while it does not take all that is written."""
+        self._pace: ReaderPace | None = None  # while the client does not take all that is written
 
     def _late(self) -> None:
         if self.transport.is_closing() or self.flow.write_paused:
@@ -108,7 +104,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             self._uploaded_bytes = 0
             self._set_deadline(self.receive_timeout_s)
         elif self._receiving and not self._answered_early:
-            self._refuse(
+            self.refuse(
                 GatewayTimeout(f"The request was not here within {self.receive_timeout_s:.0f} s.", status=408)
             )
         else:
@@ -138,23 +134,33 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             return False
         return not running.response_complete or self.transport.get_write_buffer_size() > 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has had an answer, and no further request has begun."""
+        cycle = self.cycle
+        done = cycle is not None and cycle.response_complete and not cycle.more_body
+        return done and not (self._receiving or self._refused or self.transport.is_closing())
+
     def finish_soon(self) -> None:
         """The answer to what was read last is the connection's last."""
         if self.cycle is not None:
             self.cycle.keep_alive = False
-
-    # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self.flow = FlowControl(self.transport)
         self.server = get_local_addr(self.transport)
         self.client = get_remote_addr(self.transport)
-        self.server_state.connections.add(cast(Any, self))
+        connections = cast("set[GatewayProtocol]", self.server_state.connections)
+        connections.add(self)
         self._set_deadline(self.receive_timeout_s)
+        if len(connections) > self.descriptors.most_clients:
+            self.descriptors.make_room(connections, self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(cast(Any, self))
+        if self._refused:
+            self.descriptors.forget(self)
         self._disarm()
         for cycle in (self._running, self.cycle):
             if cycle is not None and not cycle.response_complete and not cycle.disconnected:
@@ -193,13 +199,13 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             if self._deferred is not None and not self._deferred.more_body:
                 self._start_deferred()  # it is the bytes after it that are wrong
             self._deferred = None
-            self._refuse(self._refusal or InvalidRequest("The request is not valid HTTP."))
+            self.refuse(self._refusal or InvalidRequest("The request is not valid HTTP."))
         except PayloadTooLarge as fault:
             self._deferred = None
-            self._refuse(fault)
+            self.refuse(fault)
         else:
             if self._unmoved_bytes > MAX_HEAD_BYTES:
-                self._refuse(HeadTooLarge())
+                self.refuse(HeadTooLarge())
         if self._deferred is not None and not self._refused:
             self._start_deferred()
 
@@ -234,7 +240,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         """Whether the request that is still coming has had its answer, such as a 401."""
         return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
 
-    def _refuse(self, error: RequestError) -> None:
+    def refuse(self, error: RequestError) -> None:
         """Answer and close: in its turn, after the requests before it; within its own answer, only close."""
         if self.transport.is_closing() or self._refused:
             return
@@ -292,13 +298,8 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         cycle.version = version
         cycle.keep_alive = version == "1.1" and not self.drain.begun and parser.should_keep_alive()
         cycle.waiting_for_continue = self._expects_continue
-        if not url.startswith(b"/") or QUESTION_MARK in url or NUMBER_SIGN in url:
-            parsed = httptools.parse_url(url)
-            url, cycle.query = parsed.path or b"/", parsed.query or b""
-        cycle.raw_path = url
-        cycle.path = path = url.decode("ascii")
-        if PERCENT in url:
-            cycle.path = path = decoded_path(path)
+        cycle.raw_path, cycle.query, path = split_target(url)
+        cycle.path = path
         if self.cors is not None:
             cycle.added = self.cors.lines(path, cycle.headers)
         if earlier is not None and not earlier.response_complete:
@@ -367,7 +368,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         if self._pipelined:
             self.start(self._pipelined.popleft())
         elif self._refusal is not None:
-            self._refuse(self._refusal)
+            self.refuse(self._refusal)
         else:
             self._set_deadline(self.timeout_keep_alive)
 

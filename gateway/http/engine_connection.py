@@ -177,6 +177,12 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     @property
+    def descriptor(self) -> int:
+        """The kernel's number for it; it must be connected."""
+        assert self._transport is not None
+        return int(self._transport.get_extra_info("socket").fileno())
+
+    @property
     def busy(self) -> bool:
         """Whether an exchange is under way."""
         return self._busy

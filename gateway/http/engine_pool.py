@@ -13,6 +13,7 @@ from collections import deque
 from weakref import WeakSet
 
 from gateway.errors import RequestError
+from gateway.http.descriptors import NONE_LEFT, is_spared, none_left
 from gateway.http.engine_connection import (
     Address,
     Connection,
@@ -52,7 +53,7 @@ class Upstream:
         A kept connection that the engine closed without one byte of an answer is a lost race with its
         keep-alive timer: the request goes out once more, on a fresh connection.
 
-        Raises EngineError (502) or GatewayTimeout (504).
+        Raises EngineError (502) or GatewayTimeout (504), and Unavailable (503) where no descriptor is left.
         """
         return await self._exchange(self._post_head(path, body, request_id), body)
 
@@ -150,5 +151,10 @@ class Upstream:
             waited_s = time.monotonic() - began
             raise ConnectTimeout(f"The engine could not be reached in {waited_s:.0f} s.") from None
         except OSError as error:
+            if error.errno in NONE_LEFT:
+                raise none_left() from error
             raise Unreachable(raced) from error
+        if is_spared(connection.descriptor):
+            connection.abort()
+            raise none_left()
         return connection

@@ -324,8 +324,10 @@ class Express(Protocol):
         """Whether it serves a whole request; one that must wait needs a task."""
 
 
-def last_answer(error: RequestError, added: bytes) -> bytes:
+def last_answer(error: RequestError, added: bytes = b"") -> bytes:
     """A whole answer in the usual envelope, `added` among its headers; the connection ends with it."""
     body = msgspec.json.encode(error.envelope)
+    if error.retry_after_s is not None:
+        added += b"retry-after: %d\r\n" % error.retry_after_s
     head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
     return STATUS_LINES[error.status] + added + head % len(body) + body

@@ -1,4 +1,7 @@
-"""uvicorn's server with an end of our own: nobody is refused a connection while accepted requests go on."""
+"""uvicorn's server with an end of our own: nobody is refused a connection while accepted requests go on.
+
+And with a word for those for whom there is no descriptor.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import uvicorn
 
 from gateway.config.origins import Cors
 from gateway.http.client_connection import GatewayProtocol
+from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain, shutting_down
 from gateway.http.request_cycle import Express
 
@@ -27,9 +31,16 @@ LAST_WORDS_S = 1.0
 class Server(uvicorn.Server):
     """One process's server."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, descriptors: Descriptors | None = None) -> None:
         super().__init__(config)
         self._drain = drain
+        self._descriptors = descriptors
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; from then on clients have the descriptors that are theirs."""
+        await super().startup(sockets)
+        if self._descriptors is not None:
+            self._descriptors.share_out()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then close.
@@ -97,6 +108,7 @@ def protocol_with(
     max_body_bytes: int = GatewayProtocol.max_body_bytes,
     cors: Cors | None = None,
     drain: Drain | None = None,
+    descriptors: Descriptors | None = None,
 ) -> type[GatewayProtocol]:
     """The protocol with its settings, as a class: uvicorn makes the instances."""
     settings = {
@@ -106,5 +118,6 @@ def protocol_with(
         "max_body_bytes": max_body_bytes,
         "cors": cors,
         "drain": drain or GatewayProtocol.drain,
+        "descriptors": descriptors or GatewayProtocol.descriptors,
     }
     return type("ConfiguredProtocol", (GatewayProtocol,), settings)

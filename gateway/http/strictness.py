@@ -6,6 +6,8 @@ import re
 import urllib.parse
 from collections.abc import Sequence
 
+import httptools
+
 from gateway.errors import InvalidRequest, PayloadTooLarge
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -14,8 +16,19 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_SIZE_LINE_BYTES = 1024
 """A longer line before a chunk is no longer looked at here; the parser still is."""
 
+QUESTION_MARK, NUMBER_SIGN, PERCENT = b"?#%"
 _ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 _HEX = re.compile(rb"[0-9A-Fa-f]+")
+
+
+def split_target(target: bytes) -> tuple[bytes, bytes, str]:
+    """A request's path as it came, its query, and its path decoded."""
+    raw_path, query = target, b""
+    if not target.startswith(b"/") or QUESTION_MARK in target or NUMBER_SIGN in target:
+        parsed = httptools.parse_url(target)
+        raw_path, query = parsed.path or b"/", parsed.query or b""
+    path = raw_path.decode("ascii")
+    return raw_path, query, decoded_path(path) if PERCENT in raw_path else path
 
 
 def decoded_path(path: str) -> str:

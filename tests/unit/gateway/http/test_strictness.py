@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Send
 
 from gateway.errors import PayloadTooLarge
-from gateway.http.strictness import ChunkSizes, decoded_path
+from gateway.http.strictness import ChunkSizes, decoded_path, split_target
 from gateway.relay.in_task import TaskRelay
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import stack
@@ -231,3 +231,17 @@ async def test_fault_of_ours_in_a_stream_is_no_proper_end(
                 await reader.read()
         writer.close()
         await s.at_rest()
+
+
+@pytest.mark.parametrize(
+    ("target", "raw_path", "query", "path"),
+    [
+        (b"/v1/models", b"/v1/models", b"", "/v1/models"),
+        (b"/v1/models?a=1&b", b"/v1/models", b"a=1&b", "/v1/models"),
+        (b"/v1/models/a%20b%2Fc#d", b"/v1/models/a%20b%2Fc", b"", "/v1/models/a b%2Fc"),
+        (b"http://x/health?a", b"/health", b"a", "/health"),
+        (b"http://x", b"/", b"", "/"),
+    ],
+)
+def test_a_target_is_its_path_and_its_query(target: bytes, raw_path: bytes, query: bytes, path: str) -> None:
+    assert split_target(target) == (raw_path, query, path)
