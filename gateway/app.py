@@ -48,6 +48,7 @@ from gateway.relay.relay import Relay
 from gateway.relay.shadow.copies import Shadow
 from gateway.routing.cold_start import HEARTBEAT_S, WaitingRoom
 from gateway.routing.control_socket import Control
+from gateway.routing.load_follower import LoadFollower
 from gateway.routing.readiness import Readiness
 from gateway.routing.replicas import Replicas
 from gateway.routing.retirement import Retirement
@@ -276,6 +277,8 @@ class Gateway:
         follower = Follower(control, self.replicas, self.admission, self.room, self.guard, self.upkeep)
         await follower.start()
         self.shadow.start()
+        if self.replicas.config.gateway.follow_engines:
+            self.upkeep.keep("engines' load", LoadFollower(self.replicas, self.admission).run)
         self.upkeep.keep("metrics", Retirement(self.metrics, self.replicas).run)
         self.fallbacks.configure(self.replicas.config)
         self._administration.control = control

@@ -13,9 +13,11 @@
         ├── UnsupportedMedia   415
         ├── HeadTooLarge       431
         ├── TooManyRequests    429
+        │   └── DeadlineUnreachable 429
         ├── EngineError        502
         │   └── EngineKilled   500
         ├── Unavailable        503 (engine starting, or overloaded)
+        ├── DeadlineExceeded   504 (the client's own)
         └── GatewayTimeout     504
 
 `RequestError.envelope` is OpenAI's `{"error": {"message", "type", "param", "code"}}`; only the
@@ -204,6 +206,26 @@ class TooManyRequests(RequestError):
     status = 429
     kind = "rate_limit_error"
     code = "rate_limit_exceeded"
+
+
+class DeadlineUnreachable(TooManyRequests):
+    """Its turn would come later than its client waits, so it does not wait at all."""
+
+    code = "deadline_unreachable"
+
+
+class DeadlineExceeded(RequestError):
+    """Its client waits no longer. No `GatewayTimeout`: nothing failed that was asked for it."""
+
+    status = 504
+    kind = "timeout"
+    code = "deadline_exceeded"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The answer was not there within the time that the request gave it "
+            "(x-request-timeout-ms, or what its SDK says it waits)."
+        )
 
 
 class EngineError(RequestError):

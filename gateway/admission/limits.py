@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 
-from gateway.admission.turns.fullness import gateway_is_full, task_is_full
+from gateway.admission.turns.fullness import (
+    ahead_of,
+    comes_too_late,
+    gateway_is_full,
+    task_is_full,
+    waits_too_long,
+)
 from gateway.admission.turns.lora_slots import OnResident
 from gateway.admission.turns.queues import Bound, Gate, Waiter
 from gateway.admission.turns.residency import Residency
 from gateway.admission.turns.turns import Turns
 from gateway.config.document import Config
-from gateway.errors import Unavailable
+from gateway.errors import DeadlineExceeded, RequestError, Unavailable
 
 OnWaiting = Callable[[str, int], None]
 
@@ -54,6 +61,7 @@ class Admission(Bound):
         self._worker = worker
         self._workers = bounds.workers
         super().__init__(self._share(bounds.max_in_flight), self._share(bounds.max_waiting))
+        self._most_in_flight = self.max_in_flight
         self.queue_timeout_s = bounds.queue_timeout_s
         self._on_waiting = on_waiting or _unobserved
         self._waited_elsewhere = waited_elsewhere
@@ -88,6 +96,18 @@ class Admission(Bound):
             gate.max_waiting = self._share(waiting)
         self._gates = gates
         self._turns.go_on()
+
+    def follow(self, engines_take: int | None) -> None:
+        """Bound what is in flight by what all engines take together; None: by the configuration alone."""
+        most = self._most_in_flight
+        if engines_take is not None:
+            # Who has begun to gather its places gets them: it holds up all others until it has.
+            most = min(most, max(1, self._share(engines_take), self._turns.gathered + 1))
+        raised, self.max_in_flight = most > self.max_in_flight, most
+        if raised:
+            self._turns.go_on()
+            if self.awaited is not None:
+                self.awaited()
 
     def set_slots(self, slots: int | None, adapters: int) -> None:
         """How many adapters one batch of the engine holds, and how many there are; None where unknown."""
@@ -152,25 +172,31 @@ class Admission(Bound):
         key: str = "",
         cost: float | None = None,
         let_in: bool = False,
+        left_s: float = math.inf,
+        tokens: int | None = None,
     ) -> Gate:
         """Wait for a request's places; as long as it takes, and whoever else waits, where it was `let_in`.
 
-        `cost` is what it takes of its key's turns, in tokens; without one, its places.
+        `cost` is what it takes of its key's turns, in tokens; without one, its places. `left_s`: how long its
+        client waits from now; `tokens`: of its answer, where all of it is to be there by then.
 
         Raises TooManyRequests (429) where the task's queue is full, Unavailable (503) where the gateway's is,
-        or where they did not come free in time. Cancelling the wait leaves the queue as if the request had
-        never come.
+        or where they did not come free in time; DeadlineUnreachable (429) and DeadlineExceeded (504) where
+        the client's time is too short. What cannot come in time, as quickly as the queue moves, is refused at
+        once. Cancelling the wait leaves the queue as if the request had never come.
         """
         gate = self.try_enter(task, adapter_id, places)
         if gate is not None:
             return gate
         gate = self._gates[task]
+        longest_s = left_s if tokens is None else left_s - gate.service.expected_s(tokens)
         if not let_in:
+            self._check_in_time(gate, key, longest_s, left_s)
             self._make_room(gate, key)
         waiter = Waiter(places, places if cost is None else cost, let_in)
         lane = self._turns.join(gate, adapter_id, key, waiter)
         try:
-            async with asyncio.timeout(None if let_in else self.queue_timeout_s):
+            async with asyncio.timeout(None if let_in else min(self.queue_timeout_s, longest_s)):
                 await waiter.admitted
         except BaseException as error:
             if waiter.pushed_out:
@@ -181,7 +207,7 @@ class Admission(Bound):
                 self._turns.leave(lane, waiter)
                 self._turns.go_on()  # it may have been what others had to give way to
             if isinstance(error, TimeoutError):
-                raise self.too_late() from None
+                raise self.too_late(longest_s) from None
             raise
         return gate
 
@@ -210,11 +236,18 @@ class Admission(Bound):
         if self.waiting >= self.max_waiting:
             raise gateway_is_full(self.waiting, self.pace, self._clock())
 
+    def _check_in_time(self, gate: Gate, key: str, longest_s: float, left_s: float) -> None:
+        """Raises DeadlineUnreachable, Unavailable for a wait in vain."""
+        wait_s = gate.pace.least_wait_s(ahead_of(gate.every_lane, key)) if gate.waiting else 0.0
+        if wait_s >= longest_s:
+            raise comes_too_late(gate, wait_s, longest_s, left_s)
+        if wait_s > self.queue_timeout_s:
+            raise waits_too_long(wait_s, self.queue_timeout_s)
+
     def _make_room(self, gate: Gate, key: str) -> None:
         """As `check_waiting`, where nobody gives way either."""
         if gate.waiting >= gate.max_waiting:
-            lanes = [lane for of_keys in gate.lanes.values() for lane in of_keys.values()]
-            self._turns.push_out(lanes, key, task_is_full(gate, gate.waiting, self._clock()))
+            self._turns.push_out(gate.every_lane, key, task_is_full(gate, gate.waiting, self._clock()))
         if self.waiting >= self.max_waiting:
             full = gateway_is_full(self.waiting, self.pace, self._clock())
             self._turns.push_out(self._turns.lanes, key, full)
@@ -224,8 +257,10 @@ class Admission(Bound):
         self.waiting += change
         self._on_waiting(task, change)
 
-    def too_late(self) -> Unavailable:
-        """The 503 for a wait that was too long."""
+    def too_late(self, longest_s: float = math.inf) -> RequestError:
+        """The 503 for a wait that was too long; the 504 where its client waits no longer than `longest_s`."""
+        if longest_s < self.queue_timeout_s:
+            return DeadlineExceeded()
         return Unavailable(
             f"No place came free within {self.queue_timeout_s:.0f} s.",
             code="overloaded",

@@ -25,6 +25,10 @@ class GatewayConfig(Strict):
     max_in_flight_per_task: Positive = Field(256, description="requests at the engine at once, one task")
     max_waiting: int = Field(1024, ge=0, description="requests waiting for a place, whole gateway")
     max_waiting_per_task: int = Field(256, ge=0, description="requests waiting for a place, one task")
+    follow_engines: bool = Field(
+        True,
+        description="fewer in flight where engines queue requests, as their /metrics says; then they wait",
+    )
     queue_timeout_s: Seconds = Field(60.0, description="longest wait for a place")
     connect_timeout_s: Seconds = Field(5.0, description="connecting to the engine")
     first_byte_timeout_s: Seconds = Field(600.0, description="until the engine's answer begins")

@@ -6,7 +6,7 @@ import asyncio
 import mmap
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from starlette.types import Receive, Send
@@ -19,6 +19,7 @@ from gateway.dialects.request_body import Buffer
 from gateway.endpoints.unpacking import coding_of, unpacked
 from gateway.errors import GatewayTimeout, LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
 from gateway.relay.client_side import error_answer
+from gateway.relay.patience import PATIENCE
 
 MAPPED_FROM_BYTES = 4 * 1024 * 1024
 """A body of this size or more has pages of its own; getting them took 0.9 ms per MB in a virtual machine."""
@@ -30,7 +31,7 @@ class ClientLeft(LoraGatewayError):
     """The client closed its connection; there is nobody to answer."""
 
 
-READ = frozenset(
+READ = PATIENCE | frozenset(
     (
         b"api-key",
         b"authorization",
@@ -53,6 +54,7 @@ class Head:
         "content_encoding",
         "content_length",
         "content_type",
+        "patience",
         "request_id",
     )
 
@@ -63,6 +65,8 @@ class Head:
         self.content_encoding = b""
         self.content_type: bytes | None = None
         self.content_length: int | None = None
+        self.patience: Mapping[bytes, bytes] = {}
+        """What it says of how long its client waits."""
         self.request_id = b""
         x_api_key: bytes | None = None
         api_key: bytes | None = None
@@ -81,6 +85,8 @@ class Head:
                 api_key = value if api_key is None else TWICE
             elif name == b"content-encoding":
                 self.content_encoding += b"," + value if self.content_encoding else value
+            elif name in PATIENCE:
+                self.patience = {**self.patience, name: value}
             elif name == b"x-request-id" and REQUEST_ID.match(value):
                 self.request_id = value
         if x_api_key is not None or api_key is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -13,8 +14,9 @@ from gateway.admission.api_keys import CALLER, Caller, Keys, Principal
 from gateway.admission.body_lease import FREE_BELOW_BYTES, BodyLease
 from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.quotas.new_schemas import NewSchemas
-from gateway.admission.quotas.quotas import ANSWER_TOKENS, BYTES_PER_TOKEN, Quotas, TooMany
+from gateway.admission.quotas.quotas import BYTES_PER_TOKEN, Quotas, TooMany
 from gateway.config.document import FallbackReason, GatewayConfig
+from gateway.dialects.cost.answer_length import answer_tokens
 from gateway.dialects.cost.sequences import sequences_of
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.parameters import Limits, unsupported
@@ -32,6 +34,7 @@ from gateway.relay.fallback.fallbacks import Fallbacks
 from gateway.relay.heartbeat import Heartbeat
 from gateway.relay.in_task import TaskRelay
 from gateway.relay.incoming import CheckedCall, Incoming, found_in
+from gateway.relay.patience import in_time, take_patience
 from gateway.relay.relay import UNREACHABLE, Relay
 from gateway.relay.request_record import LOW_PRIORITY, Exchange
 from gateway.relay.shadow.copies import Shadow
@@ -42,7 +45,6 @@ from gateway.routing.table import Route
 
 logger = logging.getLogger("gateway.engine")
 
-LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 SCHEMAS = frozenset(("output_config", "response_format", "structured_outputs", "text"))
 """Parameters that the engine makes a grammar of."""
 
@@ -94,7 +96,8 @@ class EngineEndpoint:
                 await self._read(request, head, scope, receive)
             elif len(request.body) >= FREE_BELOW_BYTES:
                 await self._lease(request).take(len(request.body))
-            if not await until_client_leaves(self._answer(request, send), scope, receive):
+            answer = in_time(exchange, partial(self._answer, request), send)
+            if not await until_client_leaves(answer, scope, receive):
                 exchange.cancelled()
         except ClientLeft:
             exchange.cancelled()
@@ -133,6 +136,7 @@ class EngineEndpoint:
         else:
             request.principal = self._principal(head.authorization, head.api_keys, scope.get("client"))
         self._check_before_body(request.principal, scope.get(DEPLOYMENT))
+        take_patience(request.exchange, head.patience)
         lease = self._lease(request) if caller is None else None
         body = await read_json_body(head, receive, self._bounds, lease)
         request.body = with_model(body, scope[DEPLOYMENT]) if DEPLOYMENT in scope else body
@@ -163,6 +167,7 @@ class EngineEndpoint:
         try:
             principal = self._principal(head.authorization, head.api_keys, client.peer)
             check_head(head, self._bounds)
+            take_patience(exchange, head.patience)
             check_size(len(client.body), self._bounds)
             if head.content_encoding:
                 return False  # to unpack it may take a while
@@ -241,8 +246,9 @@ class EngineEndpoint:
                 exchange, route, call.fields, call.streaming, sticky, send, strict=self._limits.strict
             )
             return
-        *_, prompt_bytes, answer_tokens = wanted
-        exchange.cost = max(1, prompt_bytes // BYTES_PER_TOKEN + answer_tokens)
+        *_, prompt_bytes, tokens = wanted
+        exchange.cost = max(1, prompt_bytes // BYTES_PER_TOKEN + tokens)
+        exchange.streaming, exchange.answer_tokens = call.streaming, tokens
         copy = request.copy
         if not call.written:
             copy = self._copy(exchange, call) if self._shadow.candidates else None
@@ -290,7 +296,7 @@ class EngineEndpoint:
         """For `Quotas.reserve`: whose request, for what, bytes of its prompt, tokens of its answers."""
         if not self._dialect.generates:
             return principal.name, call.route.name, 0, 0  # embeddings are settled by what the engine counts
-        tokens = _answer_tokens(call.fields, call.route)
+        tokens = answer_tokens(call.fields, call.route.contract.defaults)
         prompt = call.fields.get(self._dialect.prompt) if self._dialect.prompt else None
         prompt_bytes = call.received_bytes if prompt is None else len(memoryview(prompt))
         return principal.name, call.route.name, prompt_bytes, tokens * exchange.sequences
@@ -375,16 +381,6 @@ class EngineEndpoint:
             sticky = dialect.sticky_of(fields) or principal.name.encode() or None
             route = exchange.route = route.pick(sticky)
         return CheckedCall(model, route, fields, flag_field(fields, "stream"), len(body), sticky, table)
-
-
-def _answer_tokens(fields: Fields, route: Route) -> int:
-    """How long the request, else its task, lets each answer be."""
-    for given in (fields, route.contract.defaults):
-        for name in LENGTHS:
-            value = given.get(name)
-            if value is not None and bytes(value).isdigit():
-                return int(bytes(value))
-    return ANSWER_TOKENS
 
 
 def _not_of_a_pipeline(route: Route, dialect: Dialect) -> RequestError:

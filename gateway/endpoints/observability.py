@@ -47,6 +47,7 @@ class HealthEndpoint:
             "control_plane": self._replicas.control_alive,
             "waiting_cold": self._room.waiting,
             "in_flight": self._admission.in_flight,
+            "max_in_flight": self._admission.max_in_flight,
             "waiting": self._admission.waiting,
             "open_connections": self._replicas.open_connections,
         }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 import httptools
 
-from gateway.errors import EngineError, GatewayTimeout, RequestError
+from gateway.errors import DeadlineExceeded, EngineError, GatewayTimeout, RequestError
 
 HIGH_WATER_BYTES = 256 * 1024
 """Above this much unread answer the engine's socket is not read until the client has taken it."""
@@ -111,6 +112,7 @@ class Connection(asyncio.Protocol):
         self._unmoved_bytes = 0
         self._busy = False
         self._started = 0.0
+        self._ends_at = math.inf
         self._last_data = 0.0
         self._reusable = False
         self.closed = False
@@ -133,12 +135,18 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers = []
         self._started = self._last_data = self._loop.time()
+        self._ends_at = math.inf
         limits = self._timeouts
         self._arm(self._started + min(limits.first_byte_s, limits.idle_s, limits.total_s))
         if len(body) == 1 and len(body[0]) <= 16384:
             self._transport.write(head + body[0])
         else:
             self._transport.writelines((head, *body))
+
+    def end_in(self, seconds: float) -> None:
+        """The client waits no longer for this exchange: it fails then with DeadlineExceeded."""
+        self._ends_at = self._loop.time() + seconds
+        self._arm(self._ends_at)
 
     async def head(self) -> None:
         """Wait for status and headers. Raises EngineError, GatewayTimeout, Disconnected."""
@@ -252,7 +260,7 @@ class Connection(asyncio.Protocol):
             self._timer = None
 
     def _deadline(self) -> float:
-        total = self._started + self._timeouts.total_s
+        total = min(self._started + self._timeouts.total_s, self._ends_at)
         if self._paused:  # the client is slow, not the engine
             return min(total, self._loop.time() + self._timeouts.idle_s)
         if self.answered:
@@ -267,6 +275,9 @@ class Connection(asyncio.Protocol):
         if deadline > self._loop.time():
             # The first byte brings the idle limit, and does not set the timer: look again within that.
             self._arm(min(deadline, self._loop.time() + self._timeouts.idle_s))
+            return
+        if deadline == self._ends_at:
+            self.abort(DeadlineExceeded())
             return
         waited_s = self._loop.time() - self._started
         self.abort(GatewayTimeout(f"The engine did not answer in time ({waited_s:.0f} s)."))

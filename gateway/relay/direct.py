@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from gateway.errors import EngineError, RequestError, internal_error
+from gateway.errors import DeadlineExceeded, EngineError, RequestError, internal_error
 from gateway.http.engine_connection import Connection, Segments
 from gateway.relay.client_side import error_answer
 from gateway.relay.engine_answers import MAX_ERROR_BYTES, PASSED
@@ -165,7 +165,7 @@ class DirectRelay(Passage):
                 exchange.reservation.give_back()  # its task makes its own
             self._client.start_task()
             return
-        if not connection.head_complete:
+        if not (connection.head_complete or isinstance(error, DeadlineExceeded)):
             self.relay.failed(connection.owner, error, exchange)
         self._fail(error)
 

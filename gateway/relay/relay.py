@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -104,9 +105,16 @@ class Relay:
                 exchange.beside = True
             else:
                 cost = exchange.charged = exchange.cost or _cost_of(body, exchange.sequences)
-                key, places = exchange.key, exchange.places
+                left_s, tokens = exchange.haste()
                 gate = await admission.enter(
-                    route.name, adapter_id, places, key=key, cost=cost, let_in=let_in
+                    route.name,
+                    adapter_id,
+                    exchange.places,
+                    key=exchange.key,
+                    cost=cost,
+                    let_in=let_in,
+                    left_s=left_s,
+                    tokens=tokens,
                 )
             exchange.queue_s += time.perf_counter() - waited_from
             waited = True
@@ -211,6 +219,8 @@ class Relay:
             if connection is None:
                 self._give_back(exchange)
                 return None
+            if exchange.end_by < math.inf:
+                connection.end_in(exchange.end_by - time.perf_counter())
             exchange.begin(route)
         except BaseException:
             if connection is not None:
@@ -246,9 +256,12 @@ class Relay:
         adapter_id = exchange.route.adapter_id if exchange.route else None
         if gate is not None:
             exchange.release()
-            if exchange.charged and (usage := exchange.usage) is not None:
-                used = usage.prompt_tokens + (usage.completion_tokens or 0)
-                self._admission.settle(exchange.key, exchange.charged - used)
+            if (usage := exchange.usage) is not None:
+                tokens = usage.completion_tokens or 0
+                gate.service.took(time.perf_counter() - exchange.sent, tokens)
+                if exchange.charged:
+                    used = usage.prompt_tokens + tokens
+                    self._admission.settle(exchange.key, exchange.charged - used)
             self._admission.leave(gate, adapter_id, exchange.places)
         elif exchange.beside:
             exchange.beside = False

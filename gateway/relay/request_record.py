@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -50,7 +51,9 @@ class Exchange:
     __slots__ = (
         "_metrics",
         "_series",
+        "answer_tokens",
         "arrived",
+        "begin_by",
         "begun",
         "behind",
         "beside",
@@ -60,6 +63,7 @@ class Exchange:
         "cold",
         "cost",
         "dialect",
+        "end_by",
         "engine_s",
         "events",
         "first_token_s",
@@ -78,6 +82,7 @@ class Exchange:
         "sent",
         "sequences",
         "status",
+        "streaming",
         "turn",
         "usage",
     )
@@ -93,6 +98,11 @@ class Exchange:
         self.beside = False
         """It has a place beside the bounds."""
         self.arrived = time.perf_counter()
+        self.begin_by = self.end_by = math.inf
+        """Until when its client waits for its answer's first bytes, and for all of it (`patience`)."""
+        self.streaming = False
+        self.answer_tokens = 0
+        """That its answers may have together; 0 where that was not looked at, since nothing had to wait."""
         self.key = ""
         """Whose turn it takes where it must wait."""
         self.cost = 0
@@ -131,6 +141,12 @@ class Exchange:
         self.status = 0
         self.usage: TokenUsage | None = None
         self.events = 0
+
+    def haste(self) -> tuple[float, int | None]:
+        """For `Admission.enter`: how long its client waits yet, and the tokens that are to come by then."""
+        begin_by = math.inf if self.begun else self.begin_by
+        left_s = min(begin_by, self.end_by) - time.perf_counter()
+        return left_s, None if self.streaming and self.end_by == math.inf else self.answer_tokens
 
     def begin(self, route: Route) -> None:
         """It has its place, and runs from now on as far as the gauges know."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from gateway.admission.engine_bound import EngineBound
 from gateway.config.snapshot import EngineStatus
 from gateway.errors import RequestError
 from gateway.http.engine_connection import Address
@@ -42,6 +44,10 @@ class Replica:
     failures: int = 0
     """Rests in a row without an answer between them."""
     ejected_until: float = 0.0
+    bound: EngineBound = field(default_factory=lambda: EngineBound(sys.maxsize))
+    """How many requests it takes, as far as its load has been seen."""
+    load_known: bool = False
+    """Whether it tells its load."""
 
     def same(self, engine: EngineStatus) -> bool:
         """Whether it is still that process at that place."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from pydantic import ValidationError
 
+from gateway.admission.engine_bound import EngineBound
 from gateway.config.document import Config
 from gateway.config.live import with_snapshot, without_values
 from gateway.config.snapshot import EngineStatus, Snapshot
@@ -110,14 +111,14 @@ class Replicas:
         return self._choose(able) if able else None
 
     def _choose(self, able: Sequence[Replica]) -> Replica:
-        """The least in flight, by chance where several are; the ejected last.
+        """The least in flight for what it takes, by chance where several are; the ejected last.
 
         Not in turn: who asks twice for one request, or asks as several workers do, would fall into step.
         """
         now = time.monotonic()
         well = [replica for replica in able if replica.ejected_until <= now] or able
-        least = min(replica.upstream.open_connections for replica in well)
-        return random.choice([one for one in well if one.upstream.open_connections == least])
+        least = min(map(_fullness, well))
+        return random.choice([one for one in well if _fullness(one) == least])
 
     def failed(self, upstream: Owner, *, gone: bool = False) -> None:
         """An engine did not answer; `gone`: nothing listens there any more."""
@@ -242,7 +243,10 @@ class Replicas:
         except ValueError as error:
             logger.error("%s cannot be reached: %s", engine.name, error)
             return None
-        replica = Replica(engine.name, Upstream(address, timeouts, engine.process), engine, loaded)
+        upstream = Upstream(address, timeouts, engine.process)
+        seats = self._config.base.max_num_seqs if engine.managed else None
+        bound = EngineBound(gateway.max_in_flight, seats)
+        replica = Replica(engine.name, upstream, engine, loaded, bound=bound)
         self._describe(replica)
         return replica
 
@@ -257,3 +261,7 @@ class Replicas:
                 await replica.describe()
         except (RequestError, TimeoutError, *NOT_JSON, LookupError, TypeError) as error:
             logger.warning("the engine on %s does not list its models: %s", replica.upstream.address, error)
+
+
+def _fullness(replica: Replica) -> float:
+    return replica.upstream.open_connections / replica.bound.limit

@@ -62,6 +62,7 @@ class FakeEngine:
         self.received: list[Received] = []
         self.connections = self.active = self.aborts = self.sent_bytes = 0
         self.close_kept_once = False
+        self.load = b""  # what /metrics says; 404 without
         self.url = ""
         self._server: asyncio.Server | None = None
         self._stopped = False
@@ -151,6 +152,8 @@ class FakeEngine:
             await asyncio.shield(self._note())
 
     async def _answer(self, request: Received, writer: asyncio.StreamWriter) -> bool:
+        if request.path == "/metrics":
+            return await self._whole(writer, 200 if self.load else 404, self.load)
         if request.method == "GET":
             listed = {"object": "list", "data": [_model(name) for name in MODELS]}
             return await self._whole(writer, 200, json.dumps(listed).encode())

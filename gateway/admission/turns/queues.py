@@ -8,6 +8,7 @@ from collections import deque
 from gateway.admission.turns.fair_turns import Claimant
 from gateway.admission.turns.lora_slots import takes_slot
 from gateway.admission.turns.pace import Pace
+from gateway.admission.turns.service_times import ServiceTimes
 
 
 class Waiter:
@@ -46,13 +47,19 @@ class Bound:
 class Gate(Bound):
     """One task's places."""
 
-    __slots__ = ("lanes", "task")
+    __slots__ = ("lanes", "service", "task")
 
     def __init__(self, task: str, max_in_flight: int, max_waiting: int) -> None:
         super().__init__(max_in_flight, max_waiting)
         self.task = task
+        self.service = ServiceTimes()
         self.lanes: dict[str | None, dict[str, AdapterQueue]] = {}
         """By its adapters that requests wait for, and by key."""
+
+    @property
+    def every_lane(self) -> list[AdapterQueue]:
+        """All in which somebody waits."""
+        return [lane for of_keys in self.lanes.values() for lane in of_keys.values()]
 
     def add(self, adapter_id: str | None, owner: Claimant) -> AdapterQueue:
         """A lane for one of its adapters and a key."""

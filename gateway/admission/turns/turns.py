@@ -74,6 +74,11 @@ class Turns:
         waiter.admitted.set_exception(refusal)
         waiter.admitted.exception()  # its coroutine may be cancelled before it looks
 
+    @property
+    def gathered(self) -> int:
+        """Places that one of several has already, and waits for the others."""
+        return self._gathering.taken if self._gathering is not None else 0
+
     def go_on(self) -> None:
         """Fill the free places, one from each key, or from each queue of one key, in turn."""
         admitted = True
@@ -100,7 +105,7 @@ class Turns:
             self._close(lane)
             return True
         waiter = queue[0]
-        missing = min(waiter.places, gate.max_in_flight) - waiter.taken
+        missing = min(waiter.places, gate.max_in_flight, self._whole.max_in_flight) - waiter.taken
         if missing > 0 and not gate.has_place:
             return False
         if missing > 1:

@@ -3,7 +3,8 @@
 `python -m launch.bench.overhead.mock_engine --port P --tasks N`. POST /pace sets, for later streams,
 `first_ms` (until the first token) and `interval_ms` (between tokens; 0: as fast as the reader takes them).
 A stream has `max_tokens` tokens; from a million on it has no end and comes in blocks, to fill what is on
-its way.
+its way. `seats` bounds the streams that run at once (0: all of them): the others wait their turn, first come
+first served, and `/metrics` says in vLLM's names how many run and wait.
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ _STREAM = re.compile(rb'"stream"\s*:\s*true')
 _USAGE = re.compile(rb'"include_usage"\s*:\s*true')
 
 
+_LOAD = (
+    b'vllm:num_requests_running{engine="0"} %d\n'
+    b'vllm:num_requests_waiting{engine="0"} %d\n'
+    b'vllm:kv_cache_usage_perc{engine="0"} 0.0\n'
+    b'vllm:num_preemptions_total{engine="0"} 0.0\n'
+)
+
+
 def http_chunk(data: bytes) -> bytes:
     """One chunk of a chunked body."""
     return b"%x\r\n%s\r\n" % (len(data), data)
@@ -57,7 +66,7 @@ def _block() -> tuple[bytes]:
 
 
 class MockEngine:
-    """The answers, made once, and the pace."""
+    """The answers, made once, the pace, and who runs."""
 
     def __init__(self, tasks: int) -> None:
         self.first_s = 0.05
@@ -66,13 +75,42 @@ class MockEngine:
         self.models = whole(payload.models_body(payload.task_names(tasks)))
         self.chunks_sent = 0
         self.open_streams = 0
+        self.seats = 0
+        self._seated: set[Stream] = set()
+        self._queue: deque[Stream] = deque()
 
     def set_pace(self, body: bytes) -> bytes:
-        """Take `first_ms` and `interval_ms`; answers with both."""
+        """Take `first_ms`, `interval_ms` and `seats`; answers with what was sent and is open."""
         pace = json.loads(body)
         self.first_s = float(pace.get("first_ms", self.first_s * 1000)) / 1000
         self.interval_s = float(pace.get("interval_ms", self.interval_s * 1000)) / 1000
+        self.seats = int(pace.get("seats", self.seats))
         return whole(json.dumps({"chunks": self.chunks_sent, "streams": self.open_streams}).encode())
+
+    def load(self) -> bytes:
+        """As vLLM's /metrics tells what runs and what waits."""
+        return whole(_LOAD % (len(self._seated), len(self._queue)))
+
+    def came(self, stream: Stream) -> None:
+        """A stream takes a seat, or its place in the queue."""
+        self.open_streams += 1
+        self._queue.append(stream)
+        self._seat()
+
+    def left(self, stream: Stream) -> None:
+        """A stream has ended, or its client has."""
+        self.open_streams -= 1
+        if stream in self._seated:
+            self._seated.remove(stream)
+        else:
+            self._queue.remove(stream)
+        self._seat()
+
+    def _seat(self) -> None:
+        while self._queue and (not self.seats or len(self._seated) < self.seats):
+            stream = self._queue.popleft()
+            self._seated.add(stream)
+            stream.begin()
 
 
 class Stream:
@@ -91,13 +129,18 @@ class Stream:
         self._interval_s = engine.interval_s
         self._loop = asyncio.get_running_loop()
         self._waiting = False
-        engine.open_streams += 1
-        self._next: asyncio.Handle = self._loop.call_later(engine.first_s, self._first)
+        self._next: asyncio.Handle | None = None
+        engine.came(self)
+
+    def begin(self) -> None:
+        """It has its seat."""
+        self._next = self._loop.call_later(self._engine.first_s, self._first)
 
     def stop(self) -> None:
         """Write nothing more; the engine no longer counts this stream as open."""
-        self._next.cancel()
-        self._engine.open_streams -= 1
+        if self._next is not None:
+            self._next.cancel()
+        self._engine.left(self)
 
     def resume(self) -> None:
         """The reader has taken what was written."""
@@ -135,7 +178,7 @@ class Stream:
     def _finish(self) -> None:
         usage = http_chunk(payload.usage_event(self._tokens)) if self._usage else b""
         self._connection.transport.write(usage + http_chunk(payload.DONE) + END)
-        self._connection.ended()
+        self._connection.ended(self)
 
 
 class Connection(asyncio.Protocol):
@@ -171,10 +214,10 @@ class Connection(asyncio.Protocol):
         if self._stream is not None:
             self._stream.resume()
 
-    def ended(self) -> None:
+    def ended(self, stream: Stream) -> None:
         """The stream has written its last byte."""
-        self._engine.open_streams -= 1
         self._stream = None
+        self._engine.left(stream)
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -195,6 +238,8 @@ class Connection(asyncio.Protocol):
             self.transport.write(self._engine.models)
         elif url == b"/pace":
             self.transport.write(self._engine.set_pace(body))
+        elif url == b"/metrics":
+            self.transport.write(self._engine.load())
         else:
             self.transport.write(whole(b"{}"))  # health checks of every make
 

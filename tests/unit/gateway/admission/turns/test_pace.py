@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.admission.limits import Admission
-from gateway.admission.turns.pace import MOST_S, SPREAD, Pace
+from gateway.admission.turns.pace import ENOUGH, MOST_S, SPREAD, Pace
 from gateway.errors import TooManyRequests
 from tests.support.stack import config_of
 
@@ -72,3 +72,18 @@ async def test_a_refusal_says_how_long_the_queue_is(tmp_path: Path) -> None:
     for one in waiting:
         one.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def test_a_wait_is_in_vain_only_by_what_was_seen_and_one_standstill_counts_for_nothing() -> None:
+    pace, now = Pace(), 0.0
+    pace.begins(now)
+    for step in range(40):
+        assert pace.least_wait_s(100) == pytest.approx(0.0 if step < ENOUGH else 10.0)
+        now += 0.1
+        pace.lets_in(now)
+    pace.lets_in(now + 60)
+    assert pace.least_wait_s(100) == pytest.approx(10.0)
+    pace.begins(now + 70)
+    assert pace.least_wait_s(100) == pytest.approx(10.0)
+    pace.begins(now + 170)  # so long empty that it may move otherwise now
+    assert pace.least_wait_s(100) == 0.0

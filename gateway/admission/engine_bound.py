@@ -1,0 +1,91 @@
+"""How many requests one engine is given at once, as it shows what it can take. Pure and clockless.
+
+What an engine cannot run yet it queues, first come first served, where nobody's turn can be kept. So it is
+given as many as it runs, and a few more, so that none of its seats is empty while the next is on its way; the
+rest waits in the gateway. A fixed bound cannot do that: what an engine runs hangs on its settings, on its
+cache, and on how long the requests of the moment are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+LOOKS = 8
+"""Back to which the most that ran is remembered."""
+IN_A_ROW = 2
+"""Looks that must find it full: what came just now it queues until its next step."""
+CALM = 4
+"""Looks without a queue after which one that was full once is given a little more."""
+NEXT_UP = 0.1
+"""Of what runs, the share that may stand ready behind it; at least one."""
+FIRST_STEPS = 1.5
+"""Growth from look to look until it was full for the first time."""
+NEARLY = 0.8
+"""Of the bound: with less at the engine a larger one would change nothing."""
+FULL_CACHE = 0.95
+EASED = 0.9
+"""What is left of the most that ran where the engine had to take something out again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """What an engine says of itself; `waiting` for want of room, not for a grammar or a LoRA slot."""
+
+    running: int
+    waiting: int
+    cache_use: float = 0.0
+    """Of its KV cache, from 0 to 1."""
+    preemptions: float = 0.0
+    """Ever: requests that it had to stop for others' sake, to run them again from the beginning."""
+
+
+class EngineBound:
+    """One engine's; `limit` is at least 1 and at most `most`."""
+
+    def __init__(self, most: int, first: int | None = None) -> None:
+        """`first`: to begin with, such as the engine's own number of seats; without one, all."""
+        self.most = max(1, most)
+        self.limit = self.most if first is None else max(1, min(first + next_up(first), most))
+        self._ran: deque[int] = deque(maxlen=LOOKS)
+        self._full = self._calm = 0
+        self._was_full = False
+        self._preemptions = math.inf
+
+    def saw(self, load: EngineLoad) -> int:
+        """The bound after another look."""
+        self._ran.append(load.running)
+        ran, ready = max(self._ran), next_up(load.running)
+        if load.preemptions > self._preemptions:
+            self._lower(math.floor(ran * EASED))
+        elif load.waiting > ready or (load.waiting and load.cache_use >= FULL_CACHE):
+            self._calm = 0
+            self._full += 1
+            if self._full >= IN_A_ROW:
+                self._lower(ran + next_up(ran))
+        elif load.waiting:
+            self._full = self._calm = 0
+        else:
+            self._full = 0
+            if load.running >= NEARLY * self.limit:
+                self._grow()
+        self._preemptions = load.preemptions
+        return self.limit
+
+    def _lower(self, limit: int) -> None:
+        self._was_full, self._calm = True, 0
+        self.limit = max(1, min(self.limit, limit))
+
+    def _grow(self) -> None:
+        self._calm += 1
+        if not self._was_full:
+            self.limit = min(self.most, math.ceil(self.limit * FIRST_STEPS))
+        elif self._calm >= CALM:
+            self._calm = 0
+            self.limit = min(self.most, self.limit + next_up(self.limit))
+
+
+def next_up(running: int) -> int:
+    """How many may stand ready behind so many that run."""
+    return max(1, math.ceil(running * NEXT_UP))

@@ -1,0 +1,62 @@
+"""Asks engines what they run and what they queue, and bounds what they are given by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from gateway.admission.limits import Admission
+from gateway.errors import RequestError
+from gateway.routing.engine_load import read_load
+from gateway.routing.replica import Replica, fetch
+from gateway.routing.replicas import Replicas
+
+EVERY_S = 1.0
+CLOSELY_S = 0.25
+"""Between two looks while requests wait."""
+FEW = 4
+"""Requests in flight with which no engine is full. None is asked then: it costs vLLM milliseconds."""
+ASK_TIMEOUT_S = 5.0
+METRICS = b"/metrics"
+
+
+class LoadFollower:
+    """Each worker looks for itself; the engine's bound is shared out like every other."""
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        admission: Admission,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._replicas = replicas
+        self._admission = admission
+        self._sleep = sleep
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._sleep(CLOSELY_S if self._admission.waiting else EVERY_S)
+            if self._admission.waiting or self._admission.in_flight >= FEW:
+                await self.look()
+
+    async def look(self) -> None:
+        """Ask each engine that takes requests, and bound what they have together."""
+        ready = self._replicas.ready
+        known = await asyncio.gather(*map(_asked, ready))
+        bounded = bool(ready) and all(known)
+        self._admission.follow(sum(one.bound.limit for one in ready) if bounded else None)
+
+
+async def _asked(replica: Replica) -> bool:
+    """Whether it has told; what it told is in its bound then."""
+    try:
+        async with asyncio.timeout(ASK_TIMEOUT_S):
+            status, text = await fetch(replica.upstream, METRICS)
+    except (RequestError, TimeoutError):
+        return replica.load_known  # it may be too busy to answer, and is no less full for that
+    load = read_load(text) if status == 200 else None
+    replica.load_known = load is not None
+    if load is not None:
+        replica.bound.saw(load)
+    return load is not None

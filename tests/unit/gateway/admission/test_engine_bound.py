@@ -1,0 +1,73 @@
+"""The bound on what one engine is given, by what it shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.admission.engine_bound import EngineBound, EngineLoad, next_up
+
+
+class Engine:
+    """Runs as many as it has seats and queues the rest; the gateway gives it as many as the bound allows."""
+
+    def __init__(self, seats: int, bound: EngineBound, wanted: int = 10_000) -> None:
+        self.seats = seats
+        self.bound = bound
+        self.wanted = wanted
+
+    def looks(self, count: int) -> list[int]:
+        found = []
+        for _ in range(count):
+            given = min(self.wanted, self.bound.limit)
+            running = min(self.seats, given)
+            found.append(self.bound.saw(EngineLoad(running, given - running)))
+        return found
+
+
+@pytest.mark.parametrize("seats", [1, 2, 8, 32, 256])
+@pytest.mark.parametrize("first", [None, 1, 16, 64])
+def test_it_comes_to_what_the_engine_runs_and_a_few_more(seats: int, first: int | None) -> None:
+    engine = Engine(seats, EngineBound(512, first))
+    settled = engine.looks(120)[60:]
+    assert min(settled) >= seats
+    assert max(settled) <= seats + 2 * next_up(seats) + 1
+
+
+def test_an_engine_that_never_queues_has_all_that_is_configured_and_few_requests_change_nothing() -> None:
+    assert Engine(1000, EngineBound(512, 8)).looks(40)[-1] == 512
+    assert set(Engine(1000, EngineBound(512, 64), wanted=20).looks(40)) == {64 + next_up(64)}
+
+
+def test_what_has_come_just_now_is_no_queue() -> None:
+    bound = EngineBound(512)
+    assert bound.saw(EngineLoad(0, 100)) == 512  # its next step takes them
+    assert bound.saw(EngineLoad(100, 0)) == 512
+    assert bound.saw(EngineLoad(8, 100)) == 512
+    assert bound.saw(EngineLoad(8, 100)) == 100 + next_up(100)  # as many ran a moment ago
+
+
+def test_it_follows_an_engine_that_takes_less_and_more_again() -> None:
+    engine = Engine(64, EngineBound(512, 64))
+    engine.looks(20)
+    engine.seats = 8
+    assert engine.looks(40)[-1] <= 11
+    engine.seats = 64
+    assert engine.looks(200)[-1] >= 64
+
+
+def test_a_full_cache_bounds_it_and_what_had_to_be_stopped_eases_it() -> None:
+    bound = EngineBound(512)
+    for _ in range(2):
+        bound.saw(EngineLoad(40, 1, cache_use=0.99))
+    assert bound.limit == 44
+    bound.saw(EngineLoad(40, 0, cache_use=0.99, preemptions=3))
+    assert bound.limit == 36
+    assert bound.saw(EngineLoad(36, 0, cache_use=0.9, preemptions=3)) <= 36
+
+
+def test_it_is_never_under_one_nor_over_what_is_configured() -> None:
+    bound = EngineBound(4, 100)
+    assert bound.limit == 4
+    for _ in range(20):
+        bound.saw(EngineLoad(0, 50))
+    assert bound.limit == 1
