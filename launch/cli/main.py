@@ -125,7 +125,7 @@ def demo_command(
     state_dir: StateOption = None,
 ) -> None:
     """Start everything, name the concepts of the sample clusters, stop."""
-    from launch.cli.demo import run_demo
+    from launch.cli.demo.command import run_demo
 
     loaded = with_state_dir(load_config(config), state_dir)
     samples = clusters or config.parent / "clusters.jsonl"

@@ -15,7 +15,7 @@ from gateway.client.calls import Call
 from gateway.client.transport import AsyncLink, Link, Target
 from gateway.config.loopback import is_loopback, may_use_proxy, without_proxies
 from launch.bench.engine import load, stack
-from launch.cli.demo import name_cluster
+from launch.cli.demo.command import name_cluster
 from launch.cli.run.requests import Gateway
 from launch.engine.http import call, is_healthy, tokens_done
 from launch.training.evaluate import Trial, evaluate

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from gateway.errors import ConfigError
-from launch.cli.demo import ClusterOutcome, Concept, read_clusters, read_concepts, snippets, table_of
+from launch.cli.demo.command import ClusterOutcome, Concept, read_clusters, read_concepts, snippets, table_of
 
 
 def test_clusters_are_read_line_by_line(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""`lora-gateway demo`: the sample clusters, their naming, and how well it went."""
