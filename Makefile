@@ -34,8 +34,8 @@ ifeq ($(strip $(PYTHON)),)
 endif
 	@$(PYTHON) -m launch.setup.environment
 
-demo: setup ## start everything on the demo configuration, name the concepts of the sample clusters, stop
-	@$(BIN)/lora-gateway demo
+demo: setup ## start everything on the demo configuration, name the sample clusters, stop (STAY=1: go on serving)
+	@exec $(BIN)/lora-gateway demo $(if $(STAY),--stay)
 
 serve: setup ## serve CONFIG (default: the demo) until Ctrl-C
 	@exec $(BIN)/lora-gateway up --config $(CONFIG)
@@ -67,9 +67,10 @@ format: setup ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: setup ## write docs/configuration.md and docs/architecture.md anew
+docs: setup ## write docs/configuration.md, docs/architecture.md and docs/command-line.md anew
 	@$(BIN)/python -m launch.setup.configuration_page
 	@$(BIN)/python -m launch.setup.architecture_page
+	@$(BIN)/python -m launch.cli.reference
 
 build: ## make the sdist and the wheel of this version in dist/
 	@$(PYTHON) -m venv .make/build

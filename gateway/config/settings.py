@@ -171,6 +171,9 @@ class EngineConfig(Strict):
     max_restarts: int = Field(5, ge=0, description="restarts in a row before the engine counts as failed")
     restart_backoff_s: Seconds = Field(1.0, description="before the first restart; doubled each time, to 60")
     hang_timeout_s: Seconds = Field(60.0, description="a completion without an answer for so long is a hang")
+    log: Literal["errors", "all"] = Field(
+        "errors", description="what of its log is passed on; the whole is in engine.log in state_dir"
+    )
     env: dict[str, str] = Field(default_factory=dict, description="environment added to the engine's")
     extra_args: list[str] = Field(default_factory=list, description="arguments added to the engine's own")
 

@@ -25,6 +25,7 @@ from launch.bench.results.picture import draw
 from launch.bench.results.record import console, write_result
 from launch.bench.results.regression import TOLERANCE, read_result, regressions
 from launch.bench.results.summary import ratios, summarise
+from launch.commands import command_of
 
 LOG = "programs.log"
 OTHERS = {
@@ -93,7 +94,7 @@ def _hand_over(name: str, options: list[str]) -> None:
     command: Callable[..., None] = getattr(module, f"{name}_command")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(command)
-    code = app(options, prog_name=f"lora-gateway bench {name}", standalone_mode=False)
+    code = command_of(app)(options, prog_name=f"lora-gateway bench {name}", standalone_mode=False)
     if code:  # what typer.Exit said; a command that ends by itself returns nothing
         raise typer.Exit(code)
 

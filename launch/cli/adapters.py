@@ -15,13 +15,11 @@ import typer
 from gateway.config.document import NAME
 from gateway.config.snapshot import Operation, Snapshot, TaskStatus, VersionStatus
 from gateway.errors import ConfigError, nearest
-from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
+from launch.cli.options import DEMO_CONFIG, INTERRUPTED, ConfigOption, JsonOption, StateOption, control_of
 from launch.cli.shadow_report import read_report
 from launch.cli.task_text import columns, moment, role_of, share_of, size_of, what_requests_see
 from launch.supervisor.control_client import Document, path_of, read_as
 
-INTERRUPTED = 130
-"""What a shell says of a program that Ctrl-C ended."""
 PERCENT = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)\s*(%?)$")
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="the task: a public model name")]

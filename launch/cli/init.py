@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from launch.adapters.check import Adapter, check_adapter, engine_rank
 from launch.base.lookup import DEMO_NAME, find_base
 from launch.base.lora_shapes import Base, describe_base
 from launch.base.names import cached_name, same_model
+from launch.cli.options import JsonOption
 from launch.machine.files import CONFIG, open_regular, read_json
 from launch.planning.found_config import OWN
 from launch.planning.new_config import NewBase, NewTask, text_of
@@ -32,10 +34,17 @@ ForceOption = Annotated[bool, typer.Option("--force", help="overwrite the file w
 
 
 def init_command(
-    base: BaseOption = None, adapter: AdaptersOption = None, out: OutOption = OWN, force: ForceOption = False
+    base: BaseOption = None,
+    adapter: AdaptersOption = None,
+    out: OutOption = OWN,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a configuration for a base and adapters that are at hand."""
     write_config(base, adapter or [], out, force=force)
+    if as_json:
+        print(json.dumps({"written": str(out)}))
+        return
     again = "" if out == OWN else f" --config {out}"
     print(f"{out} is written; look at it, then:")
     print(f"  lora-gateway check{again}")

@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
-from gateway.config.document import load_config
+from gateway.config.document import Config, load_config
 from gateway.config.launch_lock import is_running
-from gateway.config.snapshot import FILE, EngineStateName, EngineStatus, Snapshot, read_snapshot
 from gateway.errors import LoraGatewayError
 from launch.__main__ import complain, launch, with_state_dir
 from launch.cli.adapters import build_adapters_app
 from launch.cli.audit import audit_command
+from launch.cli.banner import banner_lines, nothing_runs
+from launch.cli.chat.talk import chat_command
 from launch.cli.init import init_command
 from launch.cli.keys import build_keys_app
-from launch.cli.options import DEMO_CONFIG, ConfigOption, DemoOption, JsonOption, StateOption, state_folder
+from launch.cli.live.logs import logs_command
+from launch.cli.live.status import status_command
+from launch.cli.live.top import top_command
+from launch.cli.options import DEMO_CONFIG, ConfigOption, DemoOption, JsonOption, StateOption
 from launch.cli.plan import plan_command
-from launch.cli.task_text import shares
 from launch.cli.tasks import build_tasks_app, reload_command
+from launch.commands import run_app
+from launch.machine.gateway_address import noted_url
 from launch.machine.stack import up
+from launch.planning.found_config import default_config
 
-BEST_FIRST: tuple[EngineStateName, ...] = (
-    "ready",
-    "sleeping",
-    "starting",
-    "draining",
-    "stopped",
-    "failed",
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 it failed or is not so; 2 something to mend first (a setting, an argument); "
+    "130 ended by Ctrl-C."
 )
-"""Of several engines, the state that says most of what a request may hope for."""
+
+
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""For commands that read their own options: nothing of theirs is imported before they are asked for."""
 
 
 def build_app() -> typer.Typer:
     """The `lora-gateway` command with every one of its subcommands."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-    app.callback()(described)
+    app = typer.Typer(pretty_exceptions_enable=False, epilog=EXIT_CODES)
+    app.callback(invoke_without_command=True)(described)
     app.command("init")(init_command)
     app.command("up")(up_command)
     app.command("serve")(serve_command)
@@ -48,22 +52,31 @@ def build_app() -> typer.Typer:
     app.command("plan")(plan_command)
     app.command("check")(check_command)
     app.command("status")(status_command)
+    app.command("top")(top_command)
+    app.command("logs")(logs_command)
+    app.command("chat")(chat_command)
     app.command("reload")(reload_command)
     app.add_typer(build_adapters_app(), name="adapters")
     app.add_typer(build_tasks_app(), name="tasks")
     app.add_typer(build_keys_app(), name="keys")
     app.command("audit")(audit_command)
-    # These read their own options, so that nothing of theirs is imported before they are asked for.
-    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-    app.command("train", context_settings=passed_on)(train_proxy)
-    app.command("evaluate", context_settings=passed_on)(evaluate_proxy)
-    app.command("run", context_settings=passed_on)(run_proxy)
-    app.command("bench", context_settings=passed_on)(bench_proxy)
+    app.command("train", context_settings=PASSED_ON)(train_proxy)
+    app.command("evaluate", context_settings=PASSED_ON)(evaluate_proxy)
+    app.command("run", context_settings=PASSED_ON)(run_proxy)
+    app.command("bench", context_settings=PASSED_ON)(bench_proxy)
     return app
 
 
-def described() -> None:
+def described(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
     """One OpenAI-compatible endpoint for many LoRA adapters on one base, and for pipelines made of them."""
+    if version:
+        print(f"lora-gateway {metadata.version('lora-gateway')}")
+        raise typer.Exit()
+    if context.invoked_subcommand is None:
+        print("\n".join([*_what_runs(default_config()), "", "lora-gateway --help lists the commands"]))
 
 
 def train_proxy(context: typer.Context) -> None:
@@ -91,26 +104,31 @@ def bench_proxy(context: typer.Context) -> None:
     """Measure the gateway beside its peers, the engine and the pipeline (bench --help lists them)."""
     from launch.bench.cli import build_bench_app
 
-    build_bench_app()(context.args, prog_name="lora-gateway bench")
+    run_app(build_bench_app(), context.args, "lora-gateway bench")
 
 
 def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(command)
-    app(arguments, prog_name=f"lora-gateway {name}")
+    run_app(app, arguments, f"lora-gateway {name}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ConfigError ends with one line and exit code 2, every other of ours with 1."""
     try:
-        build_app()(arguments)
+        run_app(build_app(), arguments)
     except LoraGatewayError as error:
         sys.exit(complain(error))
 
 
 def up_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None) -> None:
     """Start engine and gateway; Ctrl-C stops both."""
-    raise typer.Exit(up(config, with_state_dir(load_config(config), state_dir)))
+    loaded = with_state_dir(load_config(config), state_dir)
+
+    def opened(url: str) -> None:
+        print("\n".join(["", *_banner(loaded, url), ""]), file=sys.stderr, flush=True)
+
+    raise typer.Exit(up(config, loaded, opened))
 
 
 def serve_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None) -> None:
@@ -121,15 +139,16 @@ def serve_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = N
 def demo_command(
     config: DemoOption = DEMO_CONFIG,
     clusters: Annotated[Path | None, typer.Option(help="lines of id and terms; default: the demo's")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="go on serving until Ctrl-C")] = False,
+    stay: Annotated[bool, typer.Option("--stay", "--keep", help="go on serving until Ctrl-C")] = False,
     state_dir: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Start everything, name the concepts of the sample clusters, stop."""
     from launch.cli.demo.command import run_demo
 
     loaded = with_state_dir(load_config(config), state_dir)
     samples = clusters or config.parent / "clusters.jsonl"
-    raise typer.Exit(run_demo(config, loaded, samples, keep=keep))
+    raise typer.Exit(run_demo(config, loaded, samples, stay=stay, as_json=as_json))
 
 
 def check_command(
@@ -141,39 +160,18 @@ def check_command(
     raise typer.Exit(print_check(config, state_dir, as_json=as_json))
 
 
-def status_command(
-    config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None, as_json: JsonOption = False
-) -> None:
-    """Say what the engines are doing; exit code 0 where one is ready, else 1."""
-    folder = state_folder(config, state_dir)
-    running = is_running(folder)
-    snapshot = read_snapshot(folder / FILE) or Snapshot()
-    engines = [engine if running else _orphaned(engine) for engine in snapshot.engines]
-    state = min((engine.state for engine in engines), key=BEST_FIRST.index, default="stopped")
-    if as_json:
-        shown = msgspec.structs.replace(snapshot, engines=engines, keys={}, issued_keys={})
-        print(json.dumps({"state": state, "running": running, **msgspec.to_builtins(shown)}, indent=2))
-    else:
-        if not engines:
-            print("stopped: never started here")
-        for engine in engines:
-            details = [text for text in (engine.stage, engine.reason, engine.url) if text]
-            print(" ".join([f"{engine.name}: {engine.state}", *details]))
-        for name, task in snapshot.tasks.items():
-            print(f"  {name}: {shares(task)}")
-            for version in task.versions:
-                if version.reason:
-                    print(f"    {version.id} failed: {version.reason}")
-        for one in snapshot.operations if running else ():
-            print(f"  on its way in: {one.task} from {one.source}: {one.stage}")
-    raise typer.Exit(0 if state == "ready" else 1)
+def _what_runs(config: Path) -> list[str]:
+    """Of this folder: where it is served, else how it could be. A broken configuration is no obstacle."""
+    try:
+        loaded = load_config(config)
+    except LoraGatewayError as error:
+        return nothing_runs(config, exists=False) if not config.exists() else [f"error: {error}"]
+    url = noted_url(loaded.state_dir) if is_running(loaded.state_dir) else None
+    return _banner(loaded, url) if url else nothing_runs(config, exists=True)
 
 
-def _orphaned(engine: EngineStatus) -> EngineStatus:
-    """An engine of ours ends with its launch, whatever the file still says."""
-    if not engine.managed or engine.state in ("failed", "stopped"):
-        return engine
-    return msgspec.structs.replace(engine, state="stopped", stage="", reason="launch was killed")
+def _banner(config: Config, url: str) -> list[str]:
+    return [f"lora-gateway {metadata.version('lora-gateway')}", *banner_lines(config, url, config.models)]
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gateway.config.document import load_config
+from gateway.config.launch_lock import is_running
+from launch.machine.gateway_address import noted_url, url_of
 from launch.planning.found_config import default_config, demo_config
 from launch.supervisor.control_client import ControlClient
 
@@ -45,6 +48,30 @@ DemoOption = Annotated[
 ]
 StateOption = Annotated[Path | None, typer.Option("--state-dir", help="over the configuration's own")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+UrlOption = Annotated[
+    str | None, typer.Option(help="the gateway's; default: the one that runs here, else by the configuration")
+]
+KEYS = ("LORA_GATEWAY_API_KEY", "OPENAI_API_KEY")
+"""Where a key for the gateway is looked for in the environment."""
+INTERRUPTED = 130
+"""A shell's exit code for a program that SIGINT ended."""
+
+
+def api_key() -> str | None:
+    """The key that the environment has for a gateway."""
+    return next((value for name in KEYS if (value := os.environ.get(name))), None)
+
+
+def gateway_url(url: str | None, config: Path, state_dir: Path | None) -> str:
+    """As given, else of the launch that runs on the state directory, else by the configuration.
+
+    Raises ConfigError.
+    """
+    if url is not None:
+        return url.rstrip("/").removesuffix("/v1")
+    folder = state_folder(config, state_dir)
+    noted = noted_url(folder) if is_running(folder) else None
+    return noted or url_of(load_config(config))
 
 
 def control_of(config: Path, state_dir: Path | None) -> ControlClient:

@@ -15,6 +15,7 @@ from gateway.errors import ConfigError, LoraGatewayError
 from launch.engine.argv import EngineCommand
 from launch.engine.engine import Keeper, say
 from launch.engine.engine_log import STAGES, stage_of
+from launch.engine.engine_output import FILE
 from launch.engine.failures import blame_of
 from launch.engine.http import call, is_healthy, sleep_engine, tokens_done, wake_engine
 from launch.engine.loaded_adapters import EngineDoor
@@ -249,6 +250,8 @@ class Managed(Keeper):
         what = {"out_of_memory": "out of memory", "configuration": "a setting"}.get(kind, kind)
         then = "it is not started again" if delay_s is None else f"the next start is in {delay_s:.0f} s"
         say(f"failed ({what}): {error}; {then}")
+        if isinstance(error, Died):
+            say(f"all that it said: {self.host.config.state_dir / FILE}")
 
     def _heard(self, line: str) -> None:
         """A line of the engine's log; called in the reader's thread, so it only sets the stage."""

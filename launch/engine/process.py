@@ -13,6 +13,7 @@ from gateway.errors import EngineFailure
 from gateway.upkeep import end_tasks
 from launch.engine.engine import say
 from launch.engine.engine_log import advice_for, reason_of
+from launch.engine.engine_output import EngineOutput
 from launch.engine.failures import blame_of, kind_of, oom_kills
 from launch.machine import orphans
 from launch.machine.child import Child
@@ -43,10 +44,12 @@ class Process:
     ) -> None:
         self._config = config
         self._kills = oom_kills()
+        self.output = EngineOutput(config.state_dir, everything=config.engine.log == "all")
         self.served = False
         """Whether it was ever ready; so that its end can be told from a start that failed."""
         try:
-            self._child = Child(argv, env, prefix="[engine] ", on_line=on_line)
+            shown = self.output.take
+            self._child = Child(argv, env, prefix="[engine] ", on_line=on_line, shown=shown)
         except OSError as error:
             raise Died(f"cannot be started: {error}", "", "start") from error
         self._noting = asyncio.create_task(self._note())
@@ -90,6 +93,7 @@ class Process:
     async def end(self, *, hard: bool, hurry: Callable[[], bool]) -> None:
         """SIGTERM and the configured time, none where `hard`, then SIGKILL; nothing of it is left."""
         await end_tasks([self._noting])
+        self.output.hush()
         await in_thread(self._child.stop, 0.0 if hard else self._config.engine.stop_timeout_s, hurry)
         orphans.forget(self._config.state_dir)
 

@@ -29,6 +29,7 @@ class Child:
 
     Start it from the main thread: the kernel's parent-death signal is tied to the thread that forked, and the
     hook that asks for it runs between fork and exec, which is safe only while no other thread holds locks.
+    Of its output those lines are passed on that `shown` says; it and `on_line` are called in a thread.
     Raises OSError where it cannot be started, or not be watched; then it does not run.
     """
 
@@ -39,11 +40,13 @@ class Child:
         *,
         prefix: str = "",
         on_line: Callable[[str], None] = lambda _line: None,
+        shown: Callable[[str], bool] = lambda _line: True,
         out: TextIO | None = None,
     ) -> None:
         self.last_lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         self._prefix = prefix
         self._on_line = on_line
+        self._shown = shown
         self._out = out
         die_with_parent = _death_signal(os.getpid())
         self._popen = subprocess.Popen(
@@ -129,8 +132,9 @@ class Child:
             for raw in lines:
                 line = raw.decode("utf-8", "replace").rstrip()
                 self.last_lines.append(line)
-                with contextlib.suppress(OSError):  # go on reading, or the child would block
-                    print(f"{self._prefix}{line}", file=self._out or sys.stderr, flush=True)
+                if self._shown(line):
+                    with contextlib.suppress(OSError):  # go on reading, or the child would block
+                        print(f"{self._prefix}{line}", file=self._out or sys.stderr, flush=True)
                 self._on_line(line)
 
 

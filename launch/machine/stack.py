@@ -7,14 +7,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from gateway.config.document import Config
+from gateway.config.launch_lock import is_running
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import ConfigError
 from launch.machine.child import Child
+from launch.machine.gateway_address import forget_url, note_url, noted_url, url_of
 from launch.machine.ports import is_free
 from launch.machine.restarts import Restarts
 from launch.machine.signals import StopSignals
@@ -108,16 +110,24 @@ class Program:
 
 
 class Stack:
-    """Both programs, started in order, looked after, and stopped in reverse. Use in the main thread."""
+    """Both programs, started in order, looked after, and stopped in reverse. Use in the main thread.
+
+    Raises ConfigError where another runs on the same state.
+    """
 
     def __init__(self, config_path: Path, config: Config, *, port: int, state_dir: Path) -> None:
+        check_alone(state_dir)
         self._config = config
+        self._state_dir = state_dir
         self._file = state_dir / FILE
         self._before = self._version()
+        port = port or unused_port(config.gateway.host)  # the same one after each restart
+        self.url = url_of(config, port)
         where = ["--config", str(config_path), "--state-dir", str(state_dir)]
-        own = ["--port", str(port or unused_port(config.gateway.host))]  # the same one after each restart
+        own = ["--port", str(port)]
         self.launch = Program("launch", [sys.executable, "-m", "launch", *where], os.environ)
         self.gateway = Program("gateway", [sys.executable, "-m", "gateway", *where, *own], os.environ)
+        note_url(state_dir, self.url)
 
     def tend(self) -> int | None:
         """Call it often. None while the stack goes on; else the exit code to end with, and why was said."""
@@ -134,6 +144,7 @@ class Stack:
     def stop(self, stop: StopSignals) -> None:
         """The gateway first, so that accepted requests finish while there is an engine to finish them."""
         settings = self._config
+        forget_url(self._state_dir)
         self.gateway.stop(settings.gateway.shutdown_timeout_s + GATEWAY_GRACE_S, stop)
         if stop.hurried():
             self.launch.signal(signal.SIGTERM)  # launch counts two signals as a hurry
@@ -164,6 +175,15 @@ def unused_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
+def check_alone(state_dir: Path) -> None:
+    """Raises ConfigError where a launch runs on the folder."""
+    if is_running(state_dir):
+        url = noted_url(state_dir)
+        where = f", on {url}" if url else ""
+        mend = f"is served from already{where}: stop that first, or give another --state-dir"
+        raise ConfigError("state_dir", str(state_dir), mend)
+
+
 def check_gateway_port(config: Config) -> None:
     """Raises ConfigError where the gateway's port is taken."""
     host, port = config.gateway.host, config.gateway.port
@@ -173,13 +193,18 @@ def check_gateway_port(config: Config) -> None:
         )
 
 
-def up(config_path: Path, config: Config) -> int:
-    """Run the stack until a signal asks for its end (0), or until a program cannot be kept running."""
+def up(config_path: Path, config: Config, opened: Callable[[str], None] = lambda url: None) -> int:
+    """Run the stack until a signal asks for its end (0), or until a program cannot be kept running.
+
+    `opened` is told the gateway's address once it is known.
+    """
+    check_alone(config.state_dir)
     check_gateway_port(config)
     stop = StopSignals()
     stop.heed_reload()
     stack = Stack(config_path, config, port=config.gateway.port, state_dir=config.state_dir)
     try:
+        opened(stack.url)
         while not stop.asked():
             if stop.reload_asked():
                 stack.launch.signal(signal.SIGHUP)

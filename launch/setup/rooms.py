@@ -26,6 +26,7 @@ ROOMS = (
     "gateway.app",
     "gateway.__main__",
     "gateway.client",
+    "launch.commands",
     "launch.machine",
     "launch.setup",
     "launch.base",

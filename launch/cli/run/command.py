@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,21 +15,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from gateway.config.document import load_config
 from gateway.errors import ConfigError
-from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption
+from launch.cli.options import (
+    DEMO_CONFIG,
+    INTERRUPTED,
+    ConfigOption,
+    JsonOption,
+    UrlOption,
+    api_key,
+    gateway_url,
+)
 from launch.cli.run.input_lines import BadLine, LineRequest, read_request
 from launch.cli.run.output import KeptResults
 from launch.cli.run.requests import Gateway
 from launch.cli.run.results import LineOutcome
 
-KEYS = ("LORA_GATEWAY_API_KEY", "OPENAI_API_KEY")
-INTERRUPTED = 130
-"""A shell's exit code for a program that SIGINT ended."""
 MOST_BAD_SHOWN = 10
 MOST_FAILED_SHOWN = 20
 MOST_FAILED_KEPT = 1000
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def run_command(
@@ -39,7 +41,7 @@ def run_command(
         Path, typer.Argument(metavar="INPUT", help="a line for each request (docs/batches.md)")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="a line for each answer, in the same order")],
-    url: Annotated[str | None, typer.Option(help="the gateway's; default: by the configuration")] = None,
+    url: UrlOption = None,
     config: ConfigOption = DEMO_CONFIG,
     concurrency: Annotated[int, typer.Option(min=1, max=1024, help="requests at once")] = 8,
     attempts: Annotated[int, typer.Option(min=1, help="of a line while the gateway is busy or gone")] = 10,
@@ -49,7 +51,6 @@ def run_command(
 
     Its key comes from LORA_GATEWAY_API_KEY or OPENAI_API_KEY.
     """
-    key = next((value for name in KEYS if (value := os.environ.get(name))), None)
     run = RunCommand(model, source, output, Console(stderr=True))
     with KeptResults(output) as kept:
         try:
@@ -57,8 +58,8 @@ def run_command(
             if not run.open_lines and not kept.in_part:
                 code = run.report(as_json=as_json)
             else:
-                where = (url or _url_of(config)).rstrip("/").removesuffix("/v1")
-                gateway = Gateway(where, key, concurrency, attempts)
+                where = gateway_url(url, config, None)
+                gateway = Gateway(where, api_key(), concurrency, attempts)
                 asyncio.run(run.ask(gateway, kept))
                 kept.finish()
                 code = run.report(as_json=as_json)
@@ -252,12 +253,3 @@ def _failed_text(failed: int) -> str:
 def _those(kept: KeptResults) -> str:
     there = [str(path) for path in (kept.output, kept.part) if path.exists() and path.stat().st_size]
     return " and ".join(there)
-
-
-def _url_of(config: Path) -> str:
-    """Where the configuration's gateway listens. Raises ConfigError."""
-    gateway = load_config(config).gateway
-    if not gateway.port:
-        raise ConfigError("gateway.port", 0, "is another one at each start; say which with --url")
-    host = EVERYWHERE.get(gateway.host, gateway.host)
-    return f"http://[{host}]:{gateway.port}" if ":" in host else f"http://{host}:{gateway.port}"

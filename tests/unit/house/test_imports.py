@@ -14,6 +14,7 @@ SHARED = (
     "gateway.audit",
     "gateway.config",
     "gateway.errors",
+    "gateway.json_lines",
     "gateway.sqlite",
     "gateway.upkeep",
     "gateway.pipeline.compile",

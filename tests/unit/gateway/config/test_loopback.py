@@ -16,6 +16,7 @@ from gateway.client.transport import AsyncLink, Link, Target
 from gateway.config.loopback import is_loopback, may_use_proxy, without_proxies
 from launch.bench.engine import load, stack
 from launch.cli.demo.command import name_cluster
+from launch.cli.demo.samples import Cluster
 from launch.cli.run.requests import Gateway
 from launch.engine.http import call, is_healthy, tokens_done
 from launch.training.evaluate import Trial, evaluate
@@ -116,7 +117,7 @@ CALLS: dict[str, tuple[Callable[[str], object], object]] = {
     "engine_http.call with a body": (lambda url: call(f"{url}/v1/completions", {"model": "base"}), ANSWER),
     "engine_http.is_healthy": (is_healthy, True),
     "engine_http.tokens_done": (tokens_done, 7.0),
-    "demo.name_cluster": (lambda url: name_cluster(url, "one", ["apple"]).error, ""),
+    "demo.name_cluster": (lambda url: name_cluster(url, Cluster("one", ["apple"])).error, ""),
     "bench.engine_stack.post": (
         lambda url: json.loads(stack.post(f"{url}/v1/completions", "key", {})[1]),
         ANSWER,

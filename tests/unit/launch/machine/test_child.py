@@ -64,6 +64,17 @@ def test_output_is_passed_on_with_its_prefix_and_bounded() -> None:
     assert len(child.last_lines) == KEPT_LINES
 
 
+def test_a_line_that_is_not_shown_is_kept_and_heard() -> None:
+    out, heard = io.StringIO(), Heard()
+    child = Child(
+        python("print('noise'); print('news')"), os.environ, on_line=heard, out=out, shown="news".__eq__
+    )
+    heard.wait_for("news")
+    child.stop(20)
+    assert out.getvalue() == "news\n"
+    assert list(child.last_lines) == heard.lines == ["noise", "news"]
+
+
 def test_exit_code_is_the_childs() -> None:
     heard = Heard()
     child = Child(

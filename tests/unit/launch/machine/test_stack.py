@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from gateway.config.snapshot import EngineStatus, Snapshot
+from gateway.errors import ConfigError
+from launch.machine.gateway_address import note_url
 from launch.machine.restarts import Restarts
-from launch.machine.stack import Program, ending_of, given_up, unused_port
+from launch.machine.stack import Program, check_alone, ending_of, given_up, unused_port
+from launch.supervisor.lock import sole_launch
 from tests.support.waiting import until
 from tests.unit.launch.machine.test_child import gone
 
@@ -129,3 +132,12 @@ def test_engine_that_is_given_up_is_told_from_one_that_may_come(
 def test_unused_port_can_be_taken() -> None:
     assert unused_port("127.0.0.1") > 0
     assert unused_port("::1") > 0
+
+
+def test_what_is_served_already_is_not_started_again(tmp_path: Path) -> None:
+    check_alone(tmp_path)
+    with sole_launch(tmp_path):
+        note_url(tmp_path, "http://127.0.0.1:8123")
+        with pytest.raises(ConfigError, match=r"served from already, on http://127\.0\.0\.1:8123"):
+            check_alone(tmp_path)
+    check_alone(tmp_path)

@@ -1,0 +1,1 @@
+"""`lora-gateway chat`: a talk with a task in the terminal."""

@@ -1,0 +1,1 @@
+"""What a running stack does, as it goes on: `status`, `top`, `logs`."""

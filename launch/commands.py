@@ -1,0 +1,67 @@
+"""typer's commands with types as people write them: INTEGER and PATH, and none for what is only named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn, get_args, get_origin
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+Command = TyperCommand | TyperGroup
+Parameter = TyperArgument | TyperOption
+
+WORDS: dict[object, str] = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH", bool: ""}
+
+
+def command_of(app: typer.Typer) -> Command:
+    """The whole tree of an app's commands."""
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperCommand | TyperGroup)
+    for _, each in walk(command, ""):
+        asks_for_help = each.get_help_option(typer.Context(each))
+        if asks_for_help is not None:
+            asks_for_help.metavar = ""
+        for parameter in parameters_of(each):
+            if isinstance(parameter, TyperArgument):
+                _hide_type(parameter)
+            elif parameter.metavar is None:
+                parameter.metavar = word_for(parameter)
+    return command
+
+
+def run_app(app: typer.Typer, arguments: Sequence[str] | None, name: str = "lora-gateway") -> NoReturn:
+    """Run the command line of `arguments`, by default the process's own; ends in SystemExit."""
+    command_of(app)(arguments, prog_name=name)
+    raise SystemExit(0)
+
+
+def walk(command: Command, name: str) -> Iterator[tuple[str, Command]]:
+    """A command and all below it, each with its words; depth first."""
+    yield name, command
+    if isinstance(command, TyperGroup):
+        for word, each in command.commands.items():
+            assert isinstance(each, TyperCommand | TyperGroup)
+            yield from walk(each, f"{name} {word}".strip())
+
+
+def parameters_of(command: Command) -> list[Parameter]:
+    """Its options and arguments; typer knows no others."""
+    return [each for each in command.params if isinstance(each, TyperArgument | TyperOption)]
+
+
+def word_for(parameter: Parameter) -> str:
+    """What to write for its value; empty where it takes none."""
+    described = parameter.type_descriptor
+    if described.is_choice:
+        return "|".join(map(str, described.choices or ()))
+    kind: object = described.annotation
+    if get_origin(kind) is list:
+        (kind,) = get_args(kind)
+    return WORDS.get(kind, "TEXT")
+
+
+def _hide_type(argument: TyperArgument) -> None:
+    """Its name says what is written there."""
+    argument.display_type_rich = lambda ctx: None  # type: ignore[method-assign]
