@@ -14,11 +14,11 @@ from gateway.config.snapshot import EngineDeath, EngineStatus, FailureKind
 from gateway.errors import ConfigError, LoraGatewayError
 from launch.engine.argv import EngineCommand
 from launch.engine.engine import Keeper, say
-from launch.engine.engine_log import STAGES, stage_of
-from launch.engine.engine_output import FILE
 from launch.engine.failures import blame_of
 from launch.engine.http import call, is_healthy, sleep_engine, tokens_done, wake_engine
 from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.log.engine_log import STAGES, stage_of
+from launch.engine.log.engine_output import FILE
 from launch.engine.process import Died, Process
 from launch.engine.supervisor_interface import SupervisorInterface
 from launch.engine.watchdog import Hang, Watchdog

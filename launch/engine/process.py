@@ -12,9 +12,9 @@ from gateway.config.snapshot import Blame, FailureKind
 from gateway.errors import EngineFailure
 from gateway.upkeep import end_tasks
 from launch.engine.engine import say
-from launch.engine.engine_log import advice_for, reason_of
-from launch.engine.engine_output import EngineOutput
 from launch.engine.failures import blame_of, kind_of, oom_kills
+from launch.engine.log.engine_log import advice_for, reason_of
+from launch.engine.log.engine_output import EngineOutput
 from launch.machine import orphans
 from launch.machine.child import Child
 from launch.machine.threads import in_thread

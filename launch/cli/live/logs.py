@@ -13,7 +13,7 @@ import typer
 
 from gateway.errors import ConfigError
 from launch.cli.options import DEMO_CONFIG, ConfigOption, StateOption, state_folder
-from launch.engine.engine_output import FILE, folded, is_telling, kept_lines, since_last_start
+from launch.engine.log.engine_output import FILE, folded, is_telling, kept_lines, since_last_start
 
 LOOK_EVERY_S = 0.3
 

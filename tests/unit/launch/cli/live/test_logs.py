@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launch.cli.live.logs import coming
-from launch.engine.engine_output import FILE, EngineOutput
+from launch.engine.log.engine_output import FILE, EngineOutput
 from tests.unit.launch.cli.conftest import run_cli
 
 INFO = "(APIServer pid=1) INFO 11-28 15:10:43 [a.py:1] fine"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.engine.engine_output import (
+from launch.engine.log.engine_output import (
     FILE,
     START,
     EngineOutput,

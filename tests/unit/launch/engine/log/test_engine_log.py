@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launch.engine.engine_log import STAGES, advice_for, reason_of, stage_of
+from launch.engine.log.engine_log import STAGES, advice_for, reason_of, stage_of
 
 # Word for word from vLLM 0.32.
 FREE = (
