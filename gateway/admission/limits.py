@@ -9,11 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 
+from gateway.admission.turns.fair_turns import Whose, path_of, weighted, whose_of
 from gateway.admission.turns.fullness import (
     ahead_of,
     comes_too_late,
     gateway_is_full,
     task_is_full,
+    waiting_by,
     waits_too_long,
 )
 from gateway.admission.turns.lora_slots import OnResident
@@ -170,6 +172,7 @@ class Admission(Bound):
         places: int = 1,
         *,
         key: str = "",
+        tenant: str = "",
         cost: float | None = None,
         let_in: bool = False,
         left_s: float = math.inf,
@@ -177,8 +180,9 @@ class Admission(Bound):
     ) -> Gate:
         """Wait for a request's places; as long as it takes, and whoever else waits, where it was `let_in`.
 
-        `cost` is what it takes of its key's turns, in tokens; without one, its places. `left_s`: how long its
-        client waits from now; `tokens`: of its answer, where all of it is to be there by then.
+        `cost` is what it takes of its key's and its tenant's turns, in tokens; without one, its places.
+        `left_s`: how long its client waits from now; `tokens`: of its answer, where all of it is to be there
+        by then.
 
         Raises TooManyRequests (429) where the task's queue is full, Unavailable (503) where the gateway's is,
         or where they did not come free in time; DeadlineUnreachable (429) and DeadlineExceeded (504) where
@@ -189,12 +193,13 @@ class Admission(Bound):
         if gate is not None:
             return gate
         gate = self._gates[task]
+        whose = whose_of(tenant, key)
         longest_s = left_s if tokens is None else left_s - gate.service.expected_s(tokens)
         if not let_in:
-            self._check_in_time(gate, key, longest_s, left_s)
-            self._make_room(gate, key)
+            self._check_in_time(gate, whose, longest_s, left_s)
+            self._make_room(gate, whose)
         waiter = Waiter(places, places if cost is None else cost, let_in)
-        lane = self._turns.join(gate, adapter_id, key, waiter)
+        lane = self._turns.join(gate, adapter_id, whose, waiter)
         try:
             async with asyncio.timeout(None if let_in else min(self.queue_timeout_s, longest_s)):
                 await waiter.admitted
@@ -224,9 +229,10 @@ class Admission(Bound):
         if self.awaited is not None:
             self.awaited()
 
-    def settle(self, key: str, unused: float) -> None:
+    def settle(self, tenant: str, key: str, task: str, unused: float, *, let_in: bool = False) -> None:
         """A request that had waited has ended, and took so much less than its `cost`."""
-        self._turns.owners.settles(key, unused)
+        path = path_of(whose_of(tenant, key), task, fan_out=let_in)
+        self._turns.owners.settles(path, unused, weighted(unused, fan_out=let_in))
 
     def check_waiting(self, task: str, waiting: int) -> None:
         """Raises TooManyRequests, Unavailable where one more may not wait beside so many of the same task."""
@@ -236,21 +242,22 @@ class Admission(Bound):
         if self.waiting >= self.max_waiting:
             raise gateway_is_full(self.waiting, self.pace, self._clock())
 
-    def _check_in_time(self, gate: Gate, key: str, longest_s: float, left_s: float) -> None:
+    def _check_in_time(self, gate: Gate, whose: Whose, longest_s: float, left_s: float) -> None:
         """Raises DeadlineUnreachable, Unavailable for a wait in vain."""
-        wait_s = gate.pace.least_wait_s(ahead_of(gate.every_lane, key)) if gate.waiting else 0.0
+        ahead = ahead_of(waiting_by(gate.every_lane), whose) if gate.waiting else 0
+        wait_s = gate.pace.least_wait_s(ahead)
         if wait_s >= longest_s:
-            raise comes_too_late(gate, wait_s, longest_s, left_s)
+            raise comes_too_late(gate.task, gate.waiting, wait_s, longest_s, left_s)
         if wait_s > self.queue_timeout_s:
             raise waits_too_long(wait_s, self.queue_timeout_s)
 
-    def _make_room(self, gate: Gate, key: str) -> None:
+    def _make_room(self, gate: Gate, whose: Whose) -> None:
         """As `check_waiting`, where nobody gives way either."""
         if gate.waiting >= gate.max_waiting:
-            self._turns.push_out(gate.every_lane, key, task_is_full(gate, gate.waiting, self._clock()))
+            self._turns.push_out(gate.every_lane, whose, task_is_full(gate, gate.waiting, self._clock()))
         if self.waiting >= self.max_waiting:
             full = gateway_is_full(self.waiting, self.pace, self._clock())
-            self._turns.push_out(self._turns.lanes, key, full)
+            self._turns.push_out(self._turns.lanes, whose, full)
 
     def count_waiting(self, task: str, change: int) -> None:
         """So many requests more wait, or no longer do."""

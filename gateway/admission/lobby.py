@@ -9,12 +9,19 @@ refused for want of room. It holds no place between its calls, so no two can hol
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.admission.limits import Admission
+from gateway.admission.turns.fair_turns import Claimant, Shares, Whose, path_of, rank_of, whose_is, whose_of
+from gateway.admission.turns.fullness import ahead_of, comes_too_late, greediest
+from gateway.errors import RequestError
+
+NOBODYS = whose_of("", "")
 
 
 class Seat:
@@ -48,16 +55,23 @@ class Seat:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     name: str
+    owner: Claimant
     wanted: Mapping[str, int]
     seat: asyncio.Future[Seat]
 
 
 class Lobby:
-    """Beside an Admission. Use it in one event loop."""
+    """Beside an Admission, with turns of its own: by tenant, key and pipeline, by the calls that they make.
 
-    def __init__(self, admission: Admission) -> None:
+    Where no more may wait, the newest of the key that has most waiting gives way. Use it in one event loop.
+    """
+
+    def __init__(self, admission: Admission, clock: Callable[[], float] = time.monotonic) -> None:
         self._admission = admission
-        self._queue: deque[_Waiting] = deque()
+        self._clock = clock
+        self._shares = Shares()
+        self._queue: list[_Waiting] = []
+        """In the order in which they came."""
         self.expected: Counter[str] = Counter()
         """By task, calls that those who have begun are yet to make."""
 
@@ -66,16 +80,26 @@ class Lobby:
         return self._admission.gate(task).max_in_flight
 
     @asynccontextmanager
-    async def seat(self, name: str, expected: Mapping[str, int]) -> AsyncIterator[Seat]:
-        """Wait until there is room for so many calls of each task; who came first goes first.
+    async def seat(
+        self,
+        name: str,
+        expected: Mapping[str, int],
+        whose: Whose = NOBODYS,
+        left_s: float = math.inf,
+    ) -> AsyncIterator[Seat]:
+        """Wait until there is room for so many calls of each task; of one key who came first goes first.
+
+        `left_s`: how long its client waits from now.
 
         Raises TooManyRequests (429) where as many pipelines wait as may, Unavailable (503) where the
-        gateway's queue is full or no room came in time. KeyError for an unknown task.
+        gateway's queue is full or no room came in time; DeadlineUnreachable (429) and DeadlineExceeded (504)
+        where the client's time is too short. KeyError for an unknown task.
         """
         wanted = {task: min(calls, self._most(task)) for task, calls in expected.items()}
-        seat = (
-            self._begun(wanted) if not self._queue and self._fits(wanted) else await self._wait(name, wanted)
-        )
+        if not self._queue and self._fits(wanted):
+            seat = self._begun(wanted)
+        else:
+            seat = await self._wait(name, wanted, whose, left_s)
         try:
             yield seat
         finally:
@@ -104,40 +128,75 @@ class Lobby:
         self.expected.update(wanted)
         return Seat(self, wanted)
 
-    async def _wait(self, name: str, wanted: Mapping[str, int]) -> Seat:
+    async def _wait(self, name: str, wanted: Mapping[str, int], whose: Whose, left_s: float) -> Seat:
         admission = self._admission
-        admission.check_waiting(name, sum(place.name == name for place in self._queue))
+        self._make_room(name, whose, left_s)
         waiter: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
-        place = _Waiting(name, wanted, waiter)
+        place = _Waiting(name, self._shares.joins(path_of(whose, name)), wanted, waiter)
+        if not self._waiting_of(name):
+            admission.gate(name).pace.begins(self._clock())
         self._queue.append(place)
         admission.awaited = self.look
         admission.count_waiting(name, 1)
         self.look()  # it may only be others that have to wait
         try:
-            async with asyncio.timeout(admission.queue_timeout_s):
+            async with asyncio.timeout(min(admission.queue_timeout_s, left_s)):
                 return await waiter
         except BaseException as error:
-            if waiter.done() and not waiter.cancelled():
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 waiter.result().all_known()  # let in and given up in the same turn of the loop
             if isinstance(error, TimeoutError):
-                raise admission.too_late() from None
+                raise admission.too_late(left_s) from None
             raise
         finally:
             if place in self._queue:
                 self._queue.remove(place)
+            self._shares.leaves(place.owner)
             admission.count_waiting(name, -1)
             self.look()
 
+    def _waiting_of(self, name: str) -> Counter[Whose]:
+        return Counter(whose_is(place.owner) for place in self._queue if place.name == name)
+
+    def _make_room(self, name: str, whose: Whose, left_s: float) -> None:
+        """Raises TooManyRequests, Unavailable, DeadlineUnreachable where it may not wait."""
+        gate, waiting = self._admission.gate(name), self._waiting_of(name)
+        wait_s = gate.pace.least_wait_s(ahead_of(waiting, whose))
+        if wait_s >= left_s:
+            raise comes_too_late(name, waiting.total(), wait_s, left_s, left_s)
+        try:
+            self._admission.check_waiting(name, waiting.total())
+        except RequestError as refusal:
+            found = greediest(waiting, whose)
+            if found is None:
+                raise
+            self._push_out(name, found, refusal)
+
+    def _push_out(self, name: str, whose: Whose, refusal: RequestError) -> None:
+        """The newest that waits of that key's."""
+        own = [each for each in self._queue if each.name == name and whose_is(each.owner) == whose]
+        place = own[-1]
+        self._queue.remove(place)
+        place.seat.set_exception(refusal)
+        place.seat.exception()  # its coroutine may be cancelled before it looks
+
     def look(self) -> None:
         """Let in whom there is room for; who has none yet is not passed by others that want the same task."""
+        while (place := self._next()) is not None:
+            self._queue.remove(place)
+            calls = sum(place.wanted.values())
+            self._shares.has_had(place.owner, calls, calls)
+            self._admission.gate(place.name).pace.lets_in(self._clock())
+            place.seat.set_result(self._begun(place.wanted))
+        if not self._queue:
+            self._admission.awaited = None
+
+    def _next(self) -> _Waiting | None:
         held: set[str] = set()
-        for place in list(self._queue):
+        for place in sorted(self._queue, key=lambda one: rank_of(one.owner)):
             if place.seat.done():
                 continue  # its own coroutine has yet to notice
             if held.isdisjoint(place.wanted) and self._fits(place.wanted):
-                self._queue.remove(place)
-                place.seat.set_result(self._begun(place.wanted))
-            else:
-                held.update(place.wanted)
-        if not self._queue:
-            self._admission.awaited = None
+                return place
+            held.update(place.wanted)
+        return None

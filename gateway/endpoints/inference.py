@@ -359,7 +359,7 @@ class EngineEndpoint:
         model = dialect.model_of(fields, replicas.config.base.name)
         table = replicas.table
         route = permitted_route(table, principal, model)
-        exchange.route, exchange.key = route, principal.name
+        exchange.route, exchange.key, exchange.tenant = route, principal.name, principal.tenant
         exchange.prompt = fields.get(dialect.prompt)
         exchange.ignored = dialect.check_fields(fields, self._limits)
         exchange.length = self._length(fields)

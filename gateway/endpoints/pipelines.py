@@ -13,6 +13,7 @@ from starlette.types import Send
 
 from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.lobby import Lobby, Seat
+from gateway.admission.turns.fair_turns import whose_of
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
 from gateway.dialects.chat.request_parts import CannotAsk
@@ -151,7 +152,9 @@ class PipelineEndpoint:
             # A call that is refused is what a fallback is for: such a task's are not let in before.
             own = [task for task, each in routes.items() if not each.contract.fallback]
             waited_from = time.perf_counter()
-            async with self._lobby.seat(pipeline.name, self._fan_outs.expected(pipeline, own)) as seat:
+            expected, left_s = self._fan_outs.expected(pipeline, own), exchange.haste()[0]
+            whose = whose_of(exchange.tenant, exchange.key)
+            async with self._lobby.seat(pipeline.name, expected, whose, left_s) as seat:
                 exchange.queue_s += time.perf_counter() - waited_from
                 await self._run(request, routes, seat)
 
@@ -189,6 +192,7 @@ class PipelineEndpoint:
             behind=behind,
             part=part,
             key=exchange.key,
+            tenant=exchange.tenant,
         )
         if behind or not any(route.contract.fallback for route in routes.values()):
             return caller

@@ -79,17 +79,17 @@ class Relay:
         Raises TooManyRequests (429), Unavailable (503), EngineError (502), GatewayTimeout (504); then all is
         given back already.
         """
-        exchange.route = route
+        exchange.route, exchange.let_in = route, let_in
         turn = await self._guard.admit(body)
         try:
-            return await self._begin(exchange, route, body, turn, begun, let_in)
+            return await self._begin(exchange, route, body, turn, begun)
         except BaseException:
             if turn is not None:
                 turn.give_back()
             raise
 
     async def _begin(
-        self, exchange: Exchange, route: Route, body: Segments, turn: Turn | None, begun: bool, let_in: bool
+        self, exchange: Exchange, route: Route, body: Segments, turn: Turn | None, begun: bool
     ) -> Connection:
         # An engine that is not there is no reason to wait for a place.
         replica = self._replicas.pick(route, begun=begun)
@@ -111,8 +111,9 @@ class Relay:
                     adapter_id,
                     exchange.places,
                     key=exchange.key,
+                    tenant=exchange.tenant,
                     cost=cost,
-                    let_in=let_in,
+                    let_in=exchange.let_in,
                     left_s=left_s,
                     tokens=tokens,
                 )
@@ -261,7 +262,10 @@ class Relay:
                 gate.service.took(time.perf_counter() - exchange.sent, tokens)
                 if exchange.charged:
                     used = usage.prompt_tokens + tokens
-                    self._admission.settle(exchange.key, exchange.charged - used)
+                    unused = exchange.charged - used
+                    self._admission.settle(
+                        exchange.tenant, exchange.key, gate.task, unused, let_in=exchange.let_in
+                    )
             self._admission.leave(gate, adapter_id, exchange.places)
         elif exchange.beside:
             exchange.beside = False

@@ -71,6 +71,7 @@ class Exchange:
         "ignored",
         "key",
         "length",
+        "let_in",
         "origin",
         "places",
         "prompt",
@@ -83,6 +84,7 @@ class Exchange:
         "sequences",
         "status",
         "streaming",
+        "tenant",
         "turn",
         "usage",
     )
@@ -103,8 +105,10 @@ class Exchange:
         self.streaming = False
         self.answer_tokens = 0
         """That its answers may have together; 0 where that was not looked at, since nothing had to wait."""
-        self.key = ""
+        self.key = self.tenant = ""
         """Whose turn it takes where it must wait."""
+        self.let_in = False
+        """It is a call of a pipeline that was let in with room for it."""
         self.cost = 0
         """Of its key's turns, in tokens; 0 where that was not looked at, since nothing had to wait."""
         self.charged = 0

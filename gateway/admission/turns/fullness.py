@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from gateway.admission.turns.fair_turns import Whose
 from gateway.admission.turns.pace import Pace
 from gateway.admission.turns.queues import AdapterQueue, Gate, Waiter
 from gateway.errors import DeadlineUnreachable, TooManyRequests, Unavailable
@@ -29,10 +30,12 @@ def gateway_is_full(waiting: int, pace: Pace, now: float) -> Unavailable:
     )
 
 
-def comes_too_late(gate: Gate, wait_s: float, longest_s: float, left_s: float) -> DeadlineUnreachable:
+def comes_too_late(
+    task: str, waiting: int, wait_s: float, longest_s: float, left_s: float
+) -> DeadlineUnreachable:
     """The 429 for a wait of `wait_s` where it may be `longest_s`, so that the answer is there in `left_s`."""
     return DeadlineUnreachable(
-        f"'{gate.task}' has {gate.waiting} waiting, and the client waits for {max(0.0, left_s):.1f} s, too "
+        f"'{task}' has {waiting} waiting, and the client waits for {max(0.0, left_s):.1f} s, too "
         "short a time for its turn and its answer.",
         retry_after_s=max(1, math.ceil(wait_s - longest_s)),
     )
@@ -48,30 +51,60 @@ def waits_too_long(wait_s: float, longest_s: float) -> Unavailable:
     )
 
 
-def ahead_of(lanes: Iterable[AdapterQueue], key: str) -> int:
-    """Of those who wait in `lanes`, how many go before a new request of `key`, where all cost the same."""
-    waiting: Counter[str] = Counter()
+def waiting_by(lanes: Iterable[AdapterQueue]) -> Counter[Whose]:
+    """How many wait in `lanes`, by whose they are."""
+    waiting: Counter[Whose] = Counter()
     for lane in lanes:
-        waiting[lane.owner.key] += len(lane.queue)
-    own = waiting.pop(key, 0)
-    return own + sum(min(count, own + 1) for count in waiting.values())
+        waiting[lane.whose] += len(lane.queue)
+    return waiting
 
 
-def who_gives_way(lanes: Iterable[AdapterQueue], key: str) -> tuple[AdapterQueue, Waiter] | None:
-    """Of those who wait in `lanes`, the newest request of the key that has most, for one of `key`.
+def ahead_of(waiting: Mapping[Whose, int], whose: Whose) -> int:
+    """Of those who wait, how many go before a new request of that key, where all cost the same."""
+    tenant, _ = whose
+    mine = waiting.get(whose, 0)
+    others: Counter[str] = Counter()
+    beside = 0
+    for (name, key), count in waiting.items():
+        if name != tenant:
+            others[name] += count
+        elif (name, key) != whose:
+            beside += min(count, mine + 1)
+    mine += beside
+    return mine + sum(min(count, mine + 1) for count in others.values())
 
-    None where no key has at least two more than this one, so that two do not push each other out in turn.
+
+def greediest(waiting: Mapping[Whose, int], whose: Whose) -> Whose | None:
+    """Whose newest request gives way to one of `whose`: of the tenant that has most waiting the key that has.
+
+    Of one's own tenant, where no other has more. None where nobody has at least two more, so that two do not
+    push each other out in turn.
+    """
+    tenants: Counter[str] = Counter()
+    for (tenant, _), count in waiting.items():
+        tenants[tenant] += count
+    own = whose[0]
+    most = max(tenants, key=lambda name: tenants[name], default=own)
+    if most == own or tenants[most] <= tenants[own] + 1:
+        most, least = own, waiting.get(whose, 0) + 1
+    else:
+        least = 0
+    keys = {one: count for one, count in waiting.items() if one[0] == most}
+    found = max(keys, key=lambda one: keys[one], default=whose)
+    return found if keys.get(found, 0) > least else None
+
+
+def who_gives_way(lanes: Iterable[AdapterQueue], whose: Whose) -> tuple[AdapterQueue, Waiter] | None:
+    """Of those who wait in `lanes`, the newest request of the greediest key; None where nobody gives way.
+
     What was let in as part of something that has begun never gives way.
     """
-    waiting: Counter[str] = Counter()
-    by_key: dict[str, list[AdapterQueue]] = {}
-    for lane in lanes:
-        waiting[lane.owner.key] += len(lane.queue)
-        by_key.setdefault(lane.owner.key, []).append(lane)
-    greediest = max(waiting, key=lambda one: waiting[one], default=key)
-    if waiting[greediest] <= waiting[key] + 1:
+    lanes = list(lanes)
+    found = greediest(waiting_by(lanes), whose)
+    if found is None:
         return None
-    for lane in sorted(by_key[greediest], key=lambda one: len(one.queue), reverse=True):
+    own = [lane for lane in lanes if lane.whose == found]
+    for lane in sorted(own, key=lambda one: len(one.queue), reverse=True):
         for waiter in reversed(lane.queue):
             if not waiter.let_in and not waiter.admitted.done():
                 return lane, waiter

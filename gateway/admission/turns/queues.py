@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from gateway.admission.turns.fair_turns import Claimant
+from gateway.admission.turns.fair_turns import Claimant, Whose, whose_is
 from gateway.admission.turns.lora_slots import takes_slot
 from gateway.admission.turns.pace import Pace
 from gateway.admission.turns.service_times import ServiceTimes
@@ -53,8 +53,8 @@ class Gate(Bound):
         super().__init__(max_in_flight, max_waiting)
         self.task = task
         self.service = ServiceTimes()
-        self.lanes: dict[str | None, dict[str, AdapterQueue]] = {}
-        """By its adapters that requests wait for, and by key."""
+        self.lanes: dict[str | None, dict[Claimant, AdapterQueue]] = {}
+        """By its adapters that requests wait for, and by whose they are."""
 
     @property
     def every_lane(self) -> list[AdapterQueue]:
@@ -64,24 +64,25 @@ class Gate(Bound):
     def add(self, adapter_id: str | None, owner: Claimant) -> AdapterQueue:
         """A lane for one of its adapters and a key."""
         lane = AdapterQueue(self, adapter_id, owner)
-        self.lanes.setdefault(adapter_id, {})[owner.key] = lane
+        self.lanes.setdefault(adapter_id, {})[owner] = lane
         return lane
 
     def drop(self, lane: AdapterQueue) -> None:
         """Nobody waits in that lane any more."""
         lanes = self.lanes[lane.adapter_id]
-        del lanes[lane.owner.key]
+        del lanes[lane.owner]
         if not lanes:
             del self.lanes[lane.adapter_id]
 
 
 class AdapterQueue:
-    """The queue of one key for one adapter of one task."""
+    """The queue of one key for one adapter of one task; its pipelines' calls have one of their own."""
 
-    __slots__ = ("adapter_id", "gate", "owner", "queue", "takes_slot")
+    __slots__ = ("adapter_id", "gate", "owner", "queue", "takes_slot", "whose")
 
     def __init__(self, gate: Gate, adapter_id: str | None, owner: Claimant) -> None:
         self.owner = owner
+        self.whose: Whose = whose_is(owner)
         self.gate = gate
         self.adapter_id = adapter_id
         self.takes_slot = takes_slot(adapter_id)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from gateway.admission.turns.fair_turns import Claimant, Claimants
+from gateway.admission.turns.fair_turns import (
+    Claimant,
+    Shares,
+    Whose,
+    contender_of,
+    path_of,
+    rank_of,
+    weighted,
+)
 from gateway.admission.turns.fullness import who_gives_way
 from gateway.admission.turns.queues import AdapterQueue, Bound, Gate, Waiter
 from gateway.admission.turns.residency import Residency
@@ -15,8 +23,8 @@ from gateway.errors import RequestError
 class Turns:
     """Beside the bound of the whole gateway. Nobody is awaited here: a waiter hears by its own future.
 
-    Places go round the keys that wait (`fair_turns`), and round the queues of one key; within a queue, first
-    come is first served, and one that cannot go on yet keeps its turn.
+    Places go round the tenants that wait, a tenant's keys, and a key's tasks (`fair_turns`); within a queue,
+    first come is first served, and one that cannot go on yet keeps its turn.
     """
 
     def __init__(
@@ -33,14 +41,14 @@ class Turns:
         self._clock = clock
         self.lanes: dict[AdapterQueue, None] = {}
         """In their order; who is served goes to the end."""
-        self.owners = Claimants()
+        self.owners = Shares()
         self._gathering: Waiter | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def join(self, gate: Gate, adapter_id: str | None, key: str, waiter: Waiter) -> AdapterQueue:
+    def join(self, gate: Gate, adapter_id: str | None, whose: Whose, waiter: Waiter) -> AdapterQueue:
         """A request begins to wait."""
-        owner = self.owners.joins(key)
-        lane = gate.lanes.get(adapter_id, {}).get(key)
+        owner = self.owners.joins(path_of(whose, gate.task, fan_out=waiter.let_in))
+        lane = gate.lanes.get(adapter_id, {}).get(owner)
         if lane is None:
             lane = gate.add(adapter_id, owner)
             self.lanes[lane] = None
@@ -63,9 +71,9 @@ class Turns:
             self._close(lane)
         self._count(lane.gate, -1)
 
-    def push_out(self, lanes: Iterable[AdapterQueue], key: str, refusal: RequestError) -> None:
-        """Refuse who gives way in `lanes` to a request of `key`; where nobody does, raise the refusal."""
-        found = who_gives_way(lanes, key)
+    def push_out(self, lanes: Iterable[AdapterQueue], whose: Whose, refusal: RequestError) -> None:
+        """Refuse who gives way in `lanes` to a request of that key; where nobody does, raise the refusal."""
+        found = who_gives_way(lanes, whose)
         if found is None:
             raise refusal
         lane, waiter = found
@@ -80,18 +88,19 @@ class Turns:
         return self._gathering.taken if self._gathering is not None else 0
 
     def go_on(self) -> None:
-        """Fill the free places, one from each key, or from each queue of one key, in turn."""
+        """Fill the free places, in turn one from each that shares them with others."""
         admitted = True
         while admitted and self.lanes:
             admitted = False
             now = self._clock()  # one for all: none may find a slot that was not free yet for one before it
-            several, served = self.owners.are_several, set[Claimant]()
-            for lane in sorted(self.lanes, key=_tag) if several else list(self.lanes):
+            served = set[Claimant]()
+            for lane in sorted(self.lanes, key=_rank):
                 if not self._whole.has_place:
                     return
-                if not (several and lane.owner in served) and self._admit_first(lane, now):
+                contender = contender_of(lane.owner)
+                if contender not in served and self._admit_first(lane, now):
                     admitted = True
-                    served.add(lane.owner)
+                    served.add(contender)
         self._look_again()
 
     def _admit_first(self, lane: AdapterQueue, now: float) -> bool:
@@ -119,7 +128,7 @@ class Turns:
         else:
             gate.drop(lane)
         rest = waiter.places - waiter.taken
-        self.owners.has_had(lane.owner, waiter.cost * rest / waiter.places)
+        self._charge(lane, waiter, rest)
         self.owners.leaves(lane.owner)
         self._count(gate, -1)
         for bound in (gate, self._whole):
@@ -137,12 +146,16 @@ class Turns:
             return False
         self._gathering = waiter
         waiter.taken += 1
-        self.owners.has_had(lane.owner, waiter.cost / waiter.places)
+        self._charge(lane, waiter, 1)
         lane.gate.in_flight += 1
         self._whole.in_flight += 1
         del self.lanes[lane]
         self.lanes[lane] = None
         return True
+
+    def _charge(self, lane: AdapterQueue, waiter: Waiter, places: int) -> None:
+        cost = waiter.cost * places / waiter.places
+        self.owners.has_had(lane.owner, cost, weighted(cost, fan_out=waiter.let_in))
 
     def _forsake(self, waiter: Waiter, gate: Gate) -> None:
         """Take back what a request has gathered that waits no longer."""
@@ -178,5 +191,5 @@ class Turns:
         self.go_on()
 
 
-def _tag(lane: AdapterQueue) -> tuple[float, int]:
-    return lane.owner.tag, lane.owner.waiting  # of two that have had as much, who asks for less
+def _rank(lane: AdapterQueue) -> tuple[float, ...]:
+    return rank_of(lane.owner)

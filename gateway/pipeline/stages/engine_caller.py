@@ -69,14 +69,16 @@ class EngineCaller:
         behind: bool = False,
         part: Part | None = None,
         key: str = "",
+        tenant: str = "",
     ) -> None:
         """`routes`: one choice between a task's versions for all calls of this request (`Relay.pinned`).
 
         `seat`: which of its calls are let in already. `behind`: as `Exchange.behind` of that request. `part`:
-        of what that request holds of its key's limits. `key`: whose turns its calls take.
+        of what that request holds of its key's limits. `key`, `tenant`: whose turns its calls take.
         """
         self._part = part
         self._key = key
+        self._tenant = tenant
         self._seat = seat
         self._behind = behind
         self._shadow = shadow
@@ -124,7 +126,7 @@ class EngineCaller:
     ) -> AsyncIterator[tuple[Exchange, Connection, Copy | None]]:
         """A stage's request at the engine, counted as its task's; leaving early aborts it there."""
         exchange = Exchange(self._metrics, self._request_id, CHAT, "pipeline")
-        exchange.reservation, exchange.key = self._part, self._key
+        exchange.reservation, exchange.key, exchange.tenant = self._part, self._key, self._tenant
         if self._behind:
             exchange.behind = True
             if self._relay.replicas.snapshot.priorities:

@@ -14,7 +14,8 @@ import pytest
 
 from gateway.admission.limits import Admission
 from gateway.admission.lobby import Lobby, Seat
-from gateway.errors import TooManyRequests, Unavailable
+from gateway.admission.turns.fair_turns import whose_of
+from gateway.errors import DeadlineExceeded, DeadlineUnreachable, TooManyRequests, Unavailable
 from tests.fakes.fake_engine import Answer
 from tests.fakes.virtual_time import run_virtual
 from tests.support.stack import TASKS, Stack, config_of, eventually, stack
@@ -192,3 +193,61 @@ async def test_the_gateways_own_bound_is_kept(tmp_path: Path) -> None:
             await enter(lobby, "naming")
     await asyncio.gather(*waiting)
     assert bounds.waiting == 0
+
+
+async def test_a_light_keys_pipeline_goes_before_a_floods(tmp_path: Path) -> None:
+    lobby, order = Lobby(admission(tmp_path)), list[str]()
+
+    async def run(key: str, tenant: str = "") -> None:
+        async with lobby.seat("concept-naming", {"naming": 2}, whose_of(tenant, key)):
+            order.append(key)
+            await turns()
+
+    async with asyncio.TaskGroup() as group, full(lobby):
+        for _ in range(3):
+            group.create_task(run("flood"))
+        await turns()
+        group.create_task(run("light"))
+        await turns()
+    assert order.index("light") <= 1
+    assert len(order) == 4
+
+
+async def test_a_flood_of_pipelines_refuses_itself(tmp_path: Path) -> None:
+    bounds = admission(tmp_path)
+    lobby, refused = Lobby(bounds), Counter[str]()
+
+    async def run(key: str) -> None:
+        try:
+            async with lobby.seat("concept-naming", {"naming": 2}, whose_of("", key)):
+                pass
+        except TooManyRequests:
+            refused[key] += 1
+
+    async with asyncio.TaskGroup() as group, full(lobby):
+        for key in ["flood"] * 6 + ["light"] * 2 + ["flood"] * 2:
+            group.create_task(run(key))
+            await turns()
+        assert (refused, bounds.waiting) == ({"flood": 6}, 4)
+    assert refused == {"flood": 6}
+    assert bounds.waiting == 0
+
+
+async def test_a_pipeline_that_cannot_begin_in_time_is_refused_at_once(tmp_path: Path) -> None:
+    now = 0.0
+    lobby = Lobby(admission(tmp_path), lambda: now)
+    pace = lobby._admission.gate("concept-naming").pace
+    async with full(lobby):
+        with pytest.raises(DeadlineExceeded):  # nothing is known yet of how long it takes
+            async with lobby.seat("concept-naming", {"naming": 2}, left_s=0.01):
+                pass
+        waiting = asyncio.create_task(enter(lobby, "naming", "naming"))
+        await turns()
+        for _ in range(10):
+            now += 2.0
+            pace.lets_in(now)  # one begins every two seconds
+        with pytest.raises(DeadlineUnreachable, match="1 waiting"):
+            async with lobby.seat("concept-naming", {"naming": 2}, left_s=1.5):
+                pass
+        assert lobby._admission.waiting == 1
+    await waiting

@@ -64,7 +64,7 @@ async def test_a_light_key_gets_the_next_turn_at_the_engine(tmp_path: Path, mode
         assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
         for number in range(10):
             light = ask(s, client, "light", model)
-            await eventually(lambda: admission._turns.owners.are_several)
+            await eventually(lambda: admission._turns.owners.tenants.are_several)
             began = 4 + 2 * number
             held.one_ends()
             await eventually(partial(held.have_begun, began + 1))

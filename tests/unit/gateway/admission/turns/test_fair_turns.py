@@ -6,12 +6,13 @@ import asyncio
 import itertools
 import random
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gateway.admission.limits import Admission
-from gateway.admission.turns.fair_turns import MOST_IDLE, Claimants
+from gateway.admission.turns.fair_turns import FAN_OUT_WEIGHT, MOST_IDLE, Claimants
 from gateway.admission.turns.pace import MOST_S
 from gateway.errors import TooManyRequests, Unavailable
 from tests.support.stack import config_of
@@ -30,21 +31,32 @@ class House:
     def __init__(self, folder: Path, **bounds: object) -> None:
         self.limits = Admission(config_of(folder, **{"max_in_flight": 1, **bounds}))
         self.order: list[str] = []
+        self.tasks: list[str] = []
         self.refused: Counter[str] = Counter()
         self.retry_after_s: set[int] = set()
         self.visits: list[asyncio.Task[None]] = []
 
-    def comes(self, key: str, task: str = "naming", cost: float | None = None, times: int = 1) -> None:
-        self.visits += [asyncio.create_task(self._visit(key, task, cost)) for _ in range(times)]
+    def comes(
+        self,
+        key: str,
+        task: str = "naming",
+        cost: float | None = None,
+        times: int = 1,
+        tenant: str = "",
+        let_in: bool = False,
+    ) -> None:
+        visit = partial(self._visit, key, task, cost, tenant, let_in)
+        self.visits += [asyncio.create_task(visit()) for _ in range(times)]
 
-    async def _visit(self, key: str, task: str, cost: float | None) -> None:
+    async def _visit(self, key: str, task: str, cost: float | None, tenant: str, let_in: bool) -> None:
         try:
-            gate = await self.limits.enter(task, key=key, cost=cost)
+            gate = await self.limits.enter(task, key=key, tenant=tenant, cost=cost, let_in=let_in)
         except (TooManyRequests, Unavailable) as error:
             self.refused[key] += 1
             self.retry_after_s.add(error.retry_after_s or 0)
             return
         self.order.append(key)
+        self.tasks.append(f"{task} of a pipeline" if let_in else task)
         try:
             await asyncio.sleep(0)
         finally:
@@ -117,6 +129,46 @@ async def test_turns_are_by_cost(tmp_path: Path, dear: float) -> None:
     for key in house.order[: house.order.index("dear", house.order.index("dear") + 1) + int(5 * dear)]:
         had[key] += dear if key == "dear" else 1.0
     assert abs(had["dear"] - had["cheap"]) <= dear + 1
+
+
+async def test_many_keys_of_one_tenant_are_one_tenants_turns(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    gate = await house.limits.enter("naming", key="first", tenant="acme")
+    for number in range(20):
+        house.comes(f"acme-{number}", times=3, tenant="acme")
+    house.comes("light", times=10, tenant="other")
+    await settled()
+    house.limits.leave(gate)
+    await house.through()
+    assert Counter(house.order[:20])["light"] == 10
+    assert len(set(house.order[:20])) == 11  # and of the tenant's own keys each has had one
+
+
+async def test_a_keys_tasks_have_as_many_tokens_each(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    gate = await house.limits.enter("naming", key="own")
+    house.comes("own", "concept", cost=100.0, times=10)
+    house.comes("own", "naming", cost=10.0, times=100)
+    await settled()
+    house.limits.leave(gate)
+    await house.through()
+    assert Counter(house.tasks[:55]) == {"concept": 5, "naming": 50}
+
+
+async def test_a_pipelines_calls_have_half_of_what_their_key_asks_for_by_itself(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    gate = await house.limits.enter("naming", key="own")
+    house.comes("own", times=60, let_in=True)
+    house.comes("own", times=20)
+    house.comes("other", times=30)
+    await settled()
+    house.limits.leave(gate)
+    await house.through()
+    assert Counter(house.order[:60]) == {"own": 30, "other": 30}  # between keys both are the same
+    own = Counter(task for key, task in zip(house.order, house.tasks, strict=True) if key == "own")
+    first = [task for key, task in zip(house.order, house.tasks, strict=True) if key == "own"][:30]
+    assert Counter(first) == {"naming": 20, "naming of a pipeline": 20 / FAN_OUT_WEIGHT}
+    assert own == {"naming": 20, "naming of a pipeline": 60}
 
 
 async def test_going_away_sheds_nothing_and_is_owed_nothing() -> None:
@@ -200,6 +252,6 @@ async def test_random_floods_leave_nothing_behind(tmp_path: Path, seed: int) -> 
             await settled()
     await asyncio.gather(*house.visits, return_exceptions=True)
     limits = house.limits
-    assert (limits.in_flight, limits.waiting, limits._turns.owners.are_several) == (0, 0, False)
+    assert (limits.in_flight, limits.waiting, limits._turns.owners.tenants.are_several) == (0, 0, False)
     assert not limits._turns.lanes
     assert not any(limits.gate(task).lanes for task in ("base", "naming", "concept"))

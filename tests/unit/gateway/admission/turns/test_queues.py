@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.admission.turns.fair_turns import Claimant
+from gateway.admission.turns.fair_turns import Claimant, Shares, path_of, whose_of
 from gateway.admission.turns.queues import AdapterQueue, Gate, Waiter
 
-NOBODY = Claimant("", 0.0)
+
+def owner(key: str, tenant: str = "") -> Claimant:
+    return Shares().joins(path_of(whose_of(tenant, key), "naming"))
+
+
+NOBODY = owner("")
 
 
 def test_there_is_a_place_while_fewer_are_in_flight_than_may_be() -> None:
@@ -38,8 +43,14 @@ def test_waiter_waits_until_it_is_admitted() -> None:
 
 def test_lanes_of_a_gate_are_dropped_with_the_last_key() -> None:
     gate = Gate("naming", 1, 9)
-    lanes = [gate.add("naming@1", Claimant(key, 0.0)) for key in ("a", "b")]
+    lanes = [gate.add("naming@1", owner(key)) for key in ("a", "b")]
     gate.drop(lanes[0])
     assert list(gate.lanes) == ["naming@1"]
     gate.drop(lanes[1])
     assert not gate.lanes
+
+
+def test_a_lane_knows_whose_it_is() -> None:
+    gate = Gate("naming", 1, 9)
+    assert AdapterQueue(gate, None, owner("a", "acme")).whose == ("acme", "a")
+    assert AdapterQueue(gate, None, owner("a")).whose == whose_of("", "a") != ("a", "a")

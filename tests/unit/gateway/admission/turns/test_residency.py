@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gateway.admission.turns.fair_turns import Claimant
+from gateway.admission.turns.fair_turns import Shares, path_of, whose_of
 from gateway.admission.turns.queues import AdapterQueue, Gate
 from gateway.admission.turns.residency import Residency
 
 
 def lane(adapter_id: str, places: int = 1) -> AdapterQueue:
-    return AdapterQueue(Gate("task", places, 9), adapter_id, Claimant("", 0.0))
+    return AdapterQueue(
+        Gate("task", places, 9), adapter_id, Shares().joins(path_of(whose_of("", ""), "task"))
+    )
 
 
 def test_where_every_adapter_has_a_slot_all_may_go() -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from gateway.admission.turns.fair_turns import whose_of
 from gateway.admission.turns.queues import AdapterQueue, Bound, Gate, Waiter
 from gateway.admission.turns.residency import Residency
 from gateway.admission.turns.turns import Turns
@@ -36,7 +37,7 @@ class House:
         self, key: str = "", places: int = 1, cost: float = 1.0, adapter_id: str | None = None
     ) -> tuple[AdapterQueue, Waiter]:
         waiter = Waiter(places, cost, False)
-        return self.turns.join(self.gate, adapter_id, key, waiter), waiter
+        return self.turns.join(self.gate, adapter_id, whose_of("", key), waiter), waiter
 
     def free(self, places: int = 1) -> None:
         self.whole.in_flight -= places
@@ -97,7 +98,7 @@ async def test_who_is_pushed_out_hears_the_refusal_and_whoever_cannot_be_raises_
     house = House(1)
     refusal = TooManyRequests("full")
     flood = [house.comes("flood")[1] for _ in range(2)]
-    house.turns.push_out(house.turns.lanes, "other", refusal)
+    house.turns.push_out(house.turns.lanes, whose_of("", "other"), refusal)
     assert (flood[0].admitted.done(), flood[1].pushed_out, flood[1].admitted.exception()) == (
         False,
         True,
@@ -105,7 +106,7 @@ async def test_who_is_pushed_out_hears_the_refusal_and_whoever_cannot_be_raises_
     )
     assert house.gate.waiting == 1
     with pytest.raises(TooManyRequests, match="full"):
-        house.turns.push_out(house.turns.lanes, "other", refusal)
+        house.turns.push_out(house.turns.lanes, whose_of("", "other"), refusal)
 
 
 async def test_a_waiter_for_a_slot_is_woken_when_a_residency_ends() -> None:
