@@ -26,6 +26,7 @@ from gateway.dialects.parameters import Limits
 from gateway.dialects.registry import DIALECTS, dialect_of_path
 from gateway.endpoints.about import About
 from gateway.endpoints.administration.commands import COMMANDS, AdminCommand, Administration, AdminStatus
+from gateway.endpoints.administration.usage import AdminUsage
 from gateway.endpoints.asgi import Head, send_error
 from gateway.endpoints.azure import azure_routes
 from gateway.endpoints.batches import BatchEndpoints
@@ -54,6 +55,7 @@ from gateway.routing.replicas import Replicas
 from gateway.routing.retirement import Retirement
 from gateway.routing.snapshot_follower import Follower
 from gateway.upkeep import Upkeep
+from gateway.usage.writer import UsageWriter
 
 logger = logging.getLogger("gateway.app")
 
@@ -181,6 +183,7 @@ class Gateway:
             *azure_routes(self.express, models),
             *self.batches.routes(),
             Route("/admin/status", endpoint=AdminStatus(admin, replicas), methods=["GET"]),
+            Route("/admin/usage", endpoint=AdminUsage(admin, replicas), methods=["GET"]),
             Route("/openapi.json", endpoint=OpenApi(), methods=["GET"]),
         ]
 
@@ -245,6 +248,10 @@ class Gateway:
     def _note_bad_keys(self, address: str, count: int) -> None:
         self._audit.write("unknown API key", address or "unknown address", 401, count=count)
 
+    def _tenant_of(self, key: str) -> str:
+        known = self.replicas.config.keys.get(key)
+        return (known and known.tenant) or ""
+
     def _waiting(self, task: str, change: int) -> None:
         """A request waits for a place, or no longer does."""
         self.metrics.waiting(task, change)
@@ -279,6 +286,8 @@ class Gateway:
         self.shadow.start()
         if self.replicas.config.gateway.follow_engines:
             self.upkeep.keep("engines' load", LoadFollower(self.replicas, self.admission).run)
+        usage = UsageWriter(self.metrics, self.replicas.config.state_dir, self._tenant_of)
+        self.upkeep.keep("usage", usage.run)
         self.upkeep.keep("metrics", Retirement(self.metrics, self.replicas).run)
         self.fallbacks.configure(self.replicas.config)
         self._administration.control = control
@@ -295,6 +304,7 @@ class Gateway:
             await self.replicas.stop()
             await self.upkeep.stop()
             self.quotas.close()
+            await usage.stop()
 
 
 def _say_unwritten(config: Config) -> None:

@@ -27,6 +27,7 @@ from gateway.config.settings import (
     FallbackReason,
     JsonObject,
     PipelineConfig,
+    PriceConfig,
     StageConfig,
     TaskConfig,
 )
@@ -264,11 +265,14 @@ def _problem(problem: ErrorDetails, path: str) -> ConfigError:
     return ConfigError(key, shown, message)
 
 
+_OF_A_TASK: Mapping[str, type[BaseModel]] = {"fallback": FallbackConfig, "price": PriceConfig}
+
+
 def _known_keys(parents: list[str]) -> list[str]:
     """The keys that the model at `parents` has, by its YAML name."""
     sections: dict[str, type[BaseModel]] = {
         "base": BaseConfig,
-        "tasks": FallbackConfig if "fallback" in parents[2:] else TaskConfig,
+        "tasks": next((_OF_A_TASK[name] for name in parents[2:] if name in _OF_A_TASK), TaskConfig),
         "keys": KeyConfig,
         "tenants": TenantConfig,
         "gateway": GatewayConfig,

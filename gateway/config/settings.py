@@ -108,6 +108,13 @@ class FallbackConfig(Strict):
         return value
 
 
+class PriceConfig(Strict):
+    """What tokens cost, in whatever currency all prices are in."""
+
+    input_per_million: float = Field(0.0, ge=0, description="of the prompts' tokens")
+    output_per_million: float = Field(0.0, ge=0, description="of the tokens that the engine makes")
+
+
 class TaskConfig(Strict):
     """A public model name: an adapter and its prompt contract."""
 
@@ -122,6 +129,7 @@ class TaskConfig(Strict):
     max_waiting: int | None = Field(None, ge=0, description="default: gateway.max_waiting_per_task")
     limits: LimitConfig | None = Field(None, description="rates and budgets of its requests; default: none")
     fallback: FallbackConfig | None = Field(None, description="another model where the engine cannot answer")
+    price: PriceConfig | None = Field(None, description="what `lora-gateway usage` reckons for its tokens")
 
 
 class StageConfig(Strict):

@@ -196,7 +196,7 @@ class PipelineEndpoint:
         )
         if behind or not any(route.contract.fallback for route in routes.values()):
             return caller
-        return FallbackCaller(caller, self._fallbacks, self._metrics, request_id, routes, part)
+        return FallbackCaller(caller, self._fallbacks, self._metrics, request_id, routes, part, exchange.key)
 
 
 @dataclass(frozen=True, slots=True)

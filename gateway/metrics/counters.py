@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 
+from gateway.metrics import ledger
 from gateway.metrics.exposition import (
     ADAPTER_AT,
     BACKGROUND,
@@ -28,14 +29,22 @@ from gateway.metrics.exposition import (
     SHADOW,
     STATUS,
     UNFINISHED_EVENTS,
+    USED,
+    USED_CELLS,
+    USED_COMPLETION_TOKENS,
+    USED_PROMPT_TOKENS,
+    USED_REQUESTS,
     WAITING,
     Buckets,
     Exposition,
 )
+from gateway.metrics.ledger import Ledger
 from gateway.metrics.shared_memory import Cells, Region, key_of, parts_of
 
 CLIENT_LEFT = 499
 """nginx's status for a client that left before its answer was whole; no client ever sees it."""
+MOST_KEYS = 1000
+"""Of those that a worker's series name; what further ones use is added up as "overflow"."""
 
 
 class Metrics:
@@ -49,12 +58,16 @@ class Metrics:
     def __init__(self, regions: Sequence[Region], index: int = 0, buckets: Buckets | None = None) -> None:
         """`regions` are all workers', `index` is this one's; `buckets` must be the same in every worker."""
         self._buckets = buckets or Buckets()
+        self._sizes = {SERIES: self._buckets.cells, USED: USED_CELLS}
         self._region = regions[index]
         self._others = [region for region in regions if region is not self._region]
         self._cells = self._region.take()
         self._series: dict[tuple[str, str, str], Series] = {}
         self._refused: dict[tuple[str, str, int, str], tuple[Cells, Cells]] = {}
         self._waiting: dict[str, Cells] = {}
+        self.ledger = Ledger()
+        """What requests have used since `take_ledger`; exchanges write to it themselves."""
+        self._users: set[tuple[str, str]] = set()
         self._exposition = Exposition(regions, self._buckets)
         self._by_adapter: dict[str, list[bytes]] = {}
         for key in self._cells:
@@ -127,6 +140,21 @@ class Metrics:
         """A parameter that was taken and has no effect, by a name of the gateway's own tables."""
         self.cells(IGNORED, key_of(IGNORED, parameter))[0] += 1.0
 
+    def take_ledger(self) -> Ledger:
+        """What was used since the last call."""
+        taken, self.ledger = self.ledger, Ledger()
+        return taken
+
+    def used(self, key: str, tenant: str, figures: Sequence[int]) -> None:
+        """A key has used so much, in the order of `ledger.FIGURES`."""
+        if len(self._users) < MOST_KEYS:
+            self._users.add((key, tenant))
+        label = key_of(USED, key, tenant) if (key, tenant) in self._users else OVERFLOW[USED]
+        cells = self.cells(USED, label)
+        cells[USED_REQUESTS] += figures[ledger.REQUESTS]
+        cells[USED_PROMPT_TOKENS] += figures[ledger.PROMPT_TOKENS]
+        cells[USED_COMPLETION_TOKENS] += figures[ledger.COMPLETION_TOKENS]
+
     def background_failure(self, task: str) -> None:
         """A task that runs beside the requests has failed."""
         self.cells(BACKGROUND, key_of(BACKGROUND, task))[0] += 1.0
@@ -143,7 +171,7 @@ class Metrics:
         """The own record of that key, made on first use; the kind's overflow record where no room is left."""
         cells = self._cells.get(key)
         if cells is None:
-            cells = self._region.append(key, self._buckets.cells if kind == SERIES else 1)
+            cells = self._region.append(key, self._sizes.get(kind, 1))
             if cells is None:
                 cells = self._cells[OVERFLOW[kind]]
             self._cells[key] = cells

@@ -15,7 +15,7 @@ from prometheus_client.utils import floatToGoString
 
 from gateway.metrics.shared_memory import Region, key_of, parts_of
 
-# Kinds of records. Each has one cell, but for SERIES.
+# Kinds of records. Each has one cell, but for SERIES and USED.
 SERIES = "series"
 STATUS = "status"
 ERROR = "error"
@@ -26,6 +26,7 @@ IGNORED = "ignored"
 RESIDENT = "resident"  # a gauge
 BATCHES = "batches"  # of "batches" or "batch_lines"; a gauge
 BACKGROUND = "background"
+USED = "used"
 GAUGED = (SERIES, WAITING, RESIDENT, BATCHES)
 
 OF_A_TASK = ("task", "adapter", "origin")
@@ -40,6 +41,7 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     RESIDENT: ("adapter",),
     BATCHES: ("what",),
     BACKGROUND: ("task",),
+    USED: ("key", "tenant"),
 }
 """By kind, what the parts of a record's key are."""
 ADAPTER_AT = {
@@ -64,6 +66,10 @@ QUEUE_SUM = 5
 FIRST_TOKEN_SUM = 6
 REQUEST_SUM = 7
 QUEUE_BUCKETS = 8  # the other histograms' buckets follow, see Buckets
+
+# Cells of a USED record.
+USED_REQUESTS, USED_PROMPT_TOKENS, USED_COMPLETION_TOKENS = range(3)
+USED_CELLS = 3
 
 PREFIX = "lora_gateway_"
 COUNTERS = (
@@ -107,6 +113,9 @@ COUNTERS = (
         "unfinished_stream_events",
         "Events of streams that had been passed on when the client left; vLLM sends about one per token.",
     ),
+    (USED, USED_REQUESTS, "key_requests", "Requests that an engine had, by key; a pipeline's is one."),
+    (USED, USED_PROMPT_TOKENS, "key_prompt_tokens", "Tokens of prompts, by key."),
+    (USED, USED_COMPLETION_TOKENS, "key_completion_tokens", "Tokens that the engine made, by key."),
 )
 GAUGES = (
     (SERIES, "requests_in_flight", "Requests at the engine now."),

@@ -173,6 +173,8 @@ class DirectRelay(Passage):
         """Answer with an error, a stream with its last event."""
         exchange = self.exchange
         self.over = True
+        if self.events is not None:
+            exchange.events = self.events.events
         exchange.failed(error)
         if self.head_sent:
             self._client.write(self.broke_off(error), False)

@@ -17,12 +17,22 @@ from gateway.errors import RequestError
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import TokenUsage
 from gateway.metrics.counters import Metrics, Series
+from gateway.metrics.ledger import (
+    COMPLETION_TOKENS,
+    CUT_OFF,
+    CUT_OFF_EVENTS,
+    PROMPT_TOKENS,
+    REQUESTS,
+    STAGE_CALLS,
+)
 from gateway.routing.table import Route
 
 HeaderList = list[tuple[bytes, bytes]]
 
 BATCH = "batch"
 """The origin of a batch's request."""
+PIPELINE = "pipeline"
+"""The origin of a stage's."""
 LOW_PRIORITY = msgspec.Raw(b"100")
 """What comes behind, in vLLM's priority scheduling: a larger number comes later; clients' requests have 0."""
 
@@ -49,6 +59,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_counted_as",
         "_metrics",
         "_series",
         "answer_tokens",
@@ -95,6 +106,7 @@ class Exchange:
         self.request_id = request_id
         self.dialect = dialect
         self.origin = origin
+        self._counted_as = STAGE_CALLS if origin == PIPELINE else REQUESTS
         self.behind = origin == BATCH
         """It comes behind every client's, at the gateway (`background`) and at the engine."""
         self.beside = False
@@ -106,7 +118,7 @@ class Exchange:
         self.answer_tokens = 0
         """That its answers may have together; 0 where that was not looked at, since nothing had to wait."""
         self.key = self.tenant = ""
-        """Whose turn it takes where it must wait."""
+        """Whose turn it takes where it must wait, and who has used what it takes."""
         self.let_in = False
         """It is a call of a pipeline that was let in with room for it."""
         self.cost = 0
@@ -168,7 +180,7 @@ class Exchange:
         assert self._series is not None
         self._count_ignored()
         usage = self.usage
-        self._settle()
+        self._settle(self.broken)
         self._series.finished(
             self.status,
             time.perf_counter() - self.arrived,
@@ -181,7 +193,7 @@ class Exchange:
     def failed(self, error: RequestError) -> None:
         """Ended with an error of ours, before or after it had its place."""
         code = error.code or error.kind
-        self._settle()
+        self._settle(True)
         if self._series is not None:
             self._count_ignored()
             self._series.failed(code, error.status, time.perf_counter() - self.arrived)
@@ -192,7 +204,7 @@ class Exchange:
     def cancelled(self) -> None:
         """The client left before the answer's end."""
         series = self._series
-        self._settle()
+        self._settle(True)
         if series is None:
             name = self.route.name if self.route else ""
             series = self._metrics.series(name, "", self.origin)
@@ -200,15 +212,25 @@ class Exchange:
             self._count_ignored()
         series.cancelled(time.perf_counter() - self.arrived, self.events)
 
-    def _settle(self) -> None:
-        """It took of its limits what its answer says; where that broke off, what is known of it."""
-        held = self.reservation
+    def _settle(self, cut_off: bool) -> None:
+        """Its key has used what its answer says; where that broke off, what is known of it."""
+        held, usage = self.reservation, self.usage
+        if self._series is not None:
+            assert self.route is not None
+            figures = self._metrics.ledger[self.key, self.route.name, self.route.adapter_id or ""]
+            figures[self._counted_as] += 1
+            if usage is not None:
+                figures[PROMPT_TOKENS] += usage.prompt_tokens
+                figures[COMPLETION_TOKENS] += usage.completion_tokens or 0
+            elif cut_off:
+                figures[CUT_OFF] += 1
+                figures[CUT_OFF_EVENTS] += self.events
         if held is None:
             return
         if self._series is None:
             held.give_back()
-        elif self.usage is not None:
-            held.settle(self.usage.prompt_tokens + (self.usage.completion_tokens or 0))
+        elif usage is not None:
+            held.settle(usage.prompt_tokens + (usage.completion_tokens or 0))
         else:
             began = self.sent and self.status < 400
             held.settle(held.prompt_tokens + self.events if began else 0)

@@ -26,6 +26,7 @@ from launch.cli.live.top import top_command
 from launch.cli.options import DEMO_CONFIG, ConfigOption, DemoOption, JsonOption, StateOption
 from launch.cli.plan import plan_command
 from launch.cli.tasks import build_tasks_app, reload_command
+from launch.cli.usage import usage_command
 from launch.commands import run_app
 from launch.machine.gateway_address import noted_url
 from launch.machine.stack import up
@@ -60,6 +61,7 @@ def build_app() -> typer.Typer:
     app.add_typer(build_tasks_app(), name="tasks")
     app.add_typer(build_keys_app(), name="keys")
     app.command("audit")(audit_command)
+    app.command("usage")(usage_command)
     app.command("train", context_settings=PASSED_ON)(train_proxy)
     app.command("evaluate", context_settings=PASSED_ON)(evaluate_proxy)
     app.command("run", context_settings=PASSED_ON)(run_proxy)

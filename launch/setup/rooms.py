@@ -15,6 +15,7 @@ ROOMS = (
     "gateway.audit",
     "gateway.metrics",
     "gateway.config",
+    "gateway.usage",
     "gateway.http",
     "gateway.admission",
     "gateway.routing",

@@ -122,6 +122,8 @@ def _admin(
     query: tuple[tuple[str, JsonObject], ...] = ()
     if method == "DELETE" and path.startswith("/adapters"):
         query = (("id", {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@[0-9a-f]{12}$"}),)
+    if path == "/usage":
+        query = (("by", {"type": "string"}), ("since", {"type": "string"}))
     return OperationObject(
         method,
         f"/admin{path}",
@@ -275,4 +277,5 @@ OPERATIONS: tuple[OperationObject, ...] = (
     _admin("POST", "/keys/{name}/rotate", "rotateKey", "Another secret for the key.", {"keep_s": _NUMBER}),
     _admin("POST", "/reload", "reload", "Read the configuration again.", {}),
     _admin("GET", "/status", "getStatus", "The snapshot that this gateway routes by."),
+    _admin("GET", "/usage", "getUsage", "Tokens and requests by key, tenant, task, adapter or day."),
 )

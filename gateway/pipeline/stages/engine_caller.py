@@ -20,7 +20,7 @@ from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.task_calls import Answer, Delta
 from gateway.relay.engine_answers import fault_in, read_failure
 from gateway.relay.relay import Relay, read_whole
-from gateway.relay.request_record import LOW_PRIORITY, Exchange
+from gateway.relay.request_record import LOW_PRIORITY, PIPELINE, Exchange
 from gateway.relay.shadow.copies import Shadow
 from gateway.relay.shadow.copy import Copy
 from gateway.routing.table import Route
@@ -125,7 +125,7 @@ class EngineCaller:
         self, route: Route, fields: Fields, streamed: bool
     ) -> AsyncIterator[tuple[Exchange, Connection, Copy | None]]:
         """A stage's request at the engine, counted as its task's; leaving early aborts it there."""
-        exchange = Exchange(self._metrics, self._request_id, CHAT, "pipeline")
+        exchange = Exchange(self._metrics, self._request_id, CHAT, PIPELINE)
         exchange.reservation, exchange.key, exchange.tenant = self._part, self._key, self._tenant
         if self._behind:
             exchange.behind = True

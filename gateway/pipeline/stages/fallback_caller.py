@@ -15,7 +15,7 @@ from gateway.http.event_stream import TokenUsage
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.task_calls import Answer, Delta, TaskCaller
 from gateway.relay.fallback.fallbacks import Fallbacks, Taken
-from gateway.relay.request_record import Exchange
+from gateway.relay.request_record import PIPELINE, Exchange
 from gateway.routing.table import Route
 
 
@@ -30,8 +30,11 @@ class FallbackCaller:
         request_id: bytes,
         routes: Mapping[str, Route],
         part: Part | None = None,
+        key: str = "",
     ) -> None:
+        """`part` and `key` as `EngineCaller` has them."""
         self._part = part
+        self._key = key
         self._engine = engine
         self._fallbacks = fallbacks
         self._metrics = metrics
@@ -76,8 +79,8 @@ class FallbackCaller:
     @contextmanager
     def _taking(self, error: RequestError, task: str, body: JsonObject) -> Iterator[tuple[Exchange, Taken]]:
         """A record of its own for what is asked elsewhere; the engine's has ended with `error`."""
-        exchange = Exchange(self._metrics, self._request_id, CHAT, "pipeline")
-        exchange.reservation = self._part
+        exchange = Exchange(self._metrics, self._request_id, CHAT, PIPELINE)
+        exchange.reservation, exchange.key = self._part, self._key
         begun = False
         try:
             with self._fallbacks.taking(error, exchange, self._routes[task], fields_of(body)) as taken:

@@ -17,6 +17,7 @@ SHARED = (
     "gateway.json_lines",
     "gateway.sqlite",
     "gateway.upkeep",
+    "gateway.usage.report",
     "gateway.pipeline.compile",
     "gateway.relay.fallback.litellm_loader",
     "gateway.relay.fallback.policy",
