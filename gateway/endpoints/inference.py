@@ -370,7 +370,7 @@ class EngineEndpoint:
         if "n" in fields or dialect.listed in fields or "n" in defaults:
             own = defaults if "n" in dialect.passed else {}
             exchange.sequences = sequences_of(fields, dialect.listed, own, self._limits.max_sequences)
-        if not replicas.snapshot.prompt_logprobs:
+        if not replicas.scores_prompts:
             check_scoring(fields, defaults)
         if exchange.behind and replicas.snapshot.priorities and route.kind != "pipeline":
             dialect.give_priority(fields, LOW_PRIORITY)

@@ -151,14 +151,14 @@ class Connection(asyncio.Protocol):
     async def head(self) -> None:
         """Wait for status and headers. Raises EngineError, GatewayTimeout, Disconnected."""
         while not self.head_complete:
-            await self._wait()
+            await self._next()
 
     async def read(self) -> bytes:
         """The next bytes of the body, all that are there; empty at its end. Raises as `head` does."""
         while not self._pieces:
             if self.complete:
                 return b""
-            await self._wait()
+            await self._next()
         return self.take()
 
     def take(self) -> bytes:
@@ -219,16 +219,14 @@ class Connection(asyncio.Protocol):
         self.idle_since = self._loop.time()
         return True
 
-    async def _wait(self) -> None:
+    def _next(self) -> asyncio.Future[None]:
+        """Done once the answer has come on. Raises how the exchange has failed."""
         if self.error is not None:
             raise self.error
         if self.closed:
             raise Disconnected(self.answered)
-        waiter = self._waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        self._waiter = self._loop.create_future()
+        return self._waiter
 
     def _wake(self) -> None:
         if self.listener is not None:

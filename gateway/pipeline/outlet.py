@@ -13,7 +13,7 @@ MOST_CHARS = 64 * 1024
 class Outlet:
     """Any number of tasks write, one reads."""
 
-    def __init__(self, most_chars: int = MOST_CHARS) -> None:
+    def __init__(self, most_chars: float = MOST_CHARS) -> None:
         self._most_chars = most_chars
         self._pieces: deque[str] = deque()
         self._size = 0
@@ -33,6 +33,10 @@ class Outlet:
                 self._pieces.append(text)
                 self._size += len(text)
                 self._news.set()
+
+    def take(self) -> str:
+        """All that was written, where nobody reads on the way."""
+        return "".join(self._pieces)
 
     def end(self) -> None:
         """Nothing more will be written."""

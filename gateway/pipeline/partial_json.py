@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
 
-STRUCTURE = re.compile(r'["{}\[\],:]')
+STRUCTURE = re.compile(r'["{}\[\],]')
 STRING_STOP = re.compile(r'["\\]')
 OBJECT, LIST = 1, 2  # depth within the document's object, and within one of its lists
 

@@ -11,16 +11,17 @@ the root and waits for it, so no call outlives its request.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
-from gateway.errors import EngineError, InvalidRequest, RequestError
+from gateway.errors import InvalidRequest, RequestError
 from gateway.pipeline.compile import Fan, Pipeline, Stage
 from gateway.pipeline.inputs import read_input
 from gateway.pipeline.outlet import Outlet
@@ -78,13 +79,12 @@ async def run(
     clock: Clock = time.perf_counter,
 ) -> PipelineResult:
     """The whole answer to one request's body. Raises RequestError."""
-    parts: list[str] = []
-    async with aclosing(stream(pipeline, body, caller, on_list=on_list, clock=clock)) as events:
-        async for event in events:
-            if isinstance(event, Done):
-                return PipelineResult("".join(parts), event.usage, event.finish_reason)
-            parts.append(event.text)
-    raise EngineError(f"pipeline '{pipeline.name}' ended without an answer")
+    outlet = Outlet(math.inf)
+    async with _running(pipeline, body, caller, outlet, on_list, clock) as (runner, root):
+        await asyncio.wait([root])  # a cancellation is not handed on to it, where an error could hide it
+        await root
+    done = runner.done()
+    return PipelineResult(outlet.take(), done.usage, done.finish_reason)
 
 
 async def stream(
@@ -102,14 +102,29 @@ async def stream(
     `on_list` is told how many elements a list had, once it is closed.
     """
     outlet = Outlet()
-    runner = _Runner(pipeline, body, caller, outlet, on_list, clock)
-    await runner.read(body)
-    root = asyncio.create_task(runner.main(), name=f"pipeline {pipeline.name}")
-    root.add_done_callback(lambda _: outlet.end())
-    try:
+    async with _running(pipeline, body, caller, outlet, on_list, clock) as (runner, root):
+        root.add_done_callback(lambda _: outlet.end())
         while (text := await outlet.read()) is not None:
             yield Piece(text)
         await root
+    yield runner.done()
+
+
+@asynccontextmanager
+async def _running(
+    pipeline: Pipeline,
+    body: JsonObject,
+    caller: TaskCaller,
+    outlet: Outlet,
+    on_list: OnList | None,
+    clock: Clock,
+) -> AsyncIterator[tuple[_Runner, asyncio.Task[None]]]:
+    """One request's run and its root, which is over at the end. Raises RequestError."""
+    runner = _Runner(pipeline, body, caller, outlet, on_list, clock)
+    await runner.read(body)
+    root = asyncio.create_task(runner.main(), name=f"pipeline {pipeline.name}")
+    try:
+        yield runner, root
     except BaseExceptionGroup as group:
         raise _first(group) from None
     finally:
@@ -118,7 +133,6 @@ async def stream(
             await asyncio.wait([root])
         if not root.cancelled():
             root.exception()  # seen, so that asyncio does not log what the client's leaving made moot
-    yield runner.done()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,7 +1,7 @@
 """The terms of an input, found step by step: a small input may list a million of them.
 
-What may be long is a generator that pauses after each slice of work and returns what it has found, so that
-whoever runs it lets others go on in between (`in_slices`), or does not (`at_once`).
+What may be long is a generator that pauses after each full slice of work and returns what it has found, so
+that whoever runs it lets others go on in between.
 """
 
 from __future__ import annotations
@@ -50,16 +50,6 @@ async def in_slices(steps: Steps[T]) -> T:
         await asyncio.sleep(0)
 
 
-def at_once(steps: Steps[T]) -> T:
-    """The same without a pause."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: T = end.value
-            return found
-
-
 def terms_of(value: JsonValue) -> Steps[list[Term]]:
     """Terms of a JSON input; none where its list is of something else. Raises InvalidRequest for both."""
     if isinstance(value, dict):
@@ -67,7 +57,7 @@ def terms_of(value: JsonValue) -> Steps[list[Term]]:
     terms: list[Term] = []
     other: int | None = None
     for index, element in enumerate(value if isinstance(value, list) else []):
-        if not index % SLICE:
+        if index % SLICE == SLICE - 1:
             yield
         term = _term(element)
         if term is not None:
@@ -98,7 +88,7 @@ def distinct(terms: Iterable[Term]) -> Steps[tuple[Term, ...]]:
     """Each term once, in the order of first mention; a later gloss serves a term that had none."""
     kept: dict[str, Term] = {}
     for index, term in enumerate(terms):
-        if not index % SLICE:
+        if index % SLICE == SLICE - 1:
             yield
         if not term.term:
             continue
@@ -112,7 +102,7 @@ def terms_in_text(text: str) -> Steps[list[Term]]:
     """Terms of plain text: one per line, or one line with commas; prose has none."""
     lines: list[str] = []
     for index, line in enumerate(text.splitlines()):
-        if not index % SLICE:
+        if index % SLICE == SLICE - 1:
             yield
         if line.strip():
             lines.append(line)
@@ -122,7 +112,7 @@ def terms_in_text(text: str) -> Steps[list[Term]]:
         del lines[0]  # a heading
     terms: list[Term] = []
     for index, line in enumerate(lines):
-        if not index % SLICE:
+        if index % SLICE == SLICE - 1:
             yield
         name, _, gloss = GLOSS.sub("\0", BULLET.sub("", line).strip(), count=1).partition("\0")
         if not _like_a_term(name.strip(), MAX_TERM_WORDS):
@@ -134,7 +124,7 @@ def terms_in_text(text: str) -> Steps[list[Term]]:
 def _listed_in(line: str) -> Steps[list[Term]]:
     terms: list[Term] = []
     for index, piece in enumerate(_between_commas(line)):
-        if not index % SLICE:
+        if index % SLICE == SLICE - 1:
             yield
         if not (name := piece.strip()):
             continue

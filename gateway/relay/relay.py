@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from gateway.admission.background import Background
-from gateway.admission.death_guard import DeathGuard, Turn
+from gateway.admission.death_guard import DeathGuard
 from gateway.admission.limits import Admission
 from gateway.admission.quotas.quotas import ANSWER_TOKENS, BYTES_PER_TOKEN
 from gateway.errors import EngineError, GatewayTimeout, RequestError
@@ -39,18 +39,10 @@ class Relay:
     """Admission, the engine, and the way back."""
 
     def __init__(self, replicas: Replicas, admission: Admission, guard: DeathGuard) -> None:
-        self._replicas = replicas
-        self._guard = guard
+        self.replicas = replicas
+        self.guard = guard
         self._admission = admission
         self._background = Background(admission)
-
-    @property
-    def replicas(self) -> Replicas:
-        return self._replicas
-
-    @property
-    def guard(self) -> DeathGuard:
-        return self._guard
 
     @contextlib.contextmanager
     def pinned(self, tasks: Iterable[str], sticky: bytes) -> Iterator[Mapping[str, Route]]:
@@ -58,7 +50,7 @@ class Relay:
 
         Raises ModelNotFound.
         """
-        table = self._replicas.table
+        table = self.replicas.table
         routes = {task: table.find(task).pick(sticky) for task in tasks}
         with self._admission.hold({route.adapter_id for route in routes.values() if route.adapter_id}):
             yield routes
@@ -80,52 +72,20 @@ class Relay:
         given back already.
         """
         exchange.route, exchange.let_in = route, let_in
-        turn = await self._guard.admit(body)
         try:
-            return await self._begin(exchange, route, body, turn, begun)
-        except BaseException:
-            if turn is not None:
-                turn.give_back()
-            raise
-
-    async def _begin(
-        self, exchange: Exchange, route: Route, body: Segments, turn: Turn | None, begun: bool
-    ) -> Connection:
-        # An engine that is not there is no reason to wait for a place.
-        replica = self._replicas.pick(route, begun=begun)
-        admission, adapter_id = self._admission, route.adapter_id
-        admission.last_request_at = exchange.arrived
-        if exchange.sequences > 1:
-            exchange.places = admission.places(route.name, exchange.sequences)
-        gate = None if exchange.behind else admission.try_enter(route.name, adapter_id, exchange.places)
-        if gate is None:
-            waited_from = time.perf_counter()
-            if exchange.behind:
-                await self._background.enter(route.name, adapter_id, exchange.places)
-                exchange.beside = True
-            else:
-                cost = exchange.charged = exchange.cost or _cost_of(body, exchange.sequences)
-                left_s, tokens = exchange.haste()
-                gate = await admission.enter(
-                    route.name,
-                    adapter_id,
-                    exchange.places,
-                    key=exchange.key,
-                    tenant=exchange.tenant,
-                    cost=cost,
-                    let_in=exchange.let_in,
-                    left_s=left_s,
-                    tokens=tokens,
-                )
-            exchange.queue_s += time.perf_counter() - waited_from
-            waited = True
-        else:
-            waited = False
-        exchange.gate, exchange.turn = gate, turn
-        try:
+            if self.guard.watches():
+                exchange.turn = await self.guard.admit(body)
+            # An engine that is not there is no reason to wait for a place.
+            replica = self.replicas.pick(route, begun=begun)
+            self._admission.last_request_at = exchange.arrived
+            if exchange.sequences > 1:
+                exchange.places = self._admission.places(route.name, exchange.sequences)
+            if not exchange.behind:
+                exchange.gate = self._admission.try_enter(route.name, route.adapter_id, exchange.places)
+            if exchange.gate is None:
+                await self._enter(exchange, route, body)
+                replica = self.replicas.pick(route, begun=True)  # the wait may have outlived the first one
             exchange.begin(route)
-            if waited:
-                replica = self._replicas.pick(route, begun=True)  # the wait may have outlived the first one
             connection = await self._send(exchange, route, replica, body)
         except BaseException:
             self._give_back(exchange)
@@ -133,6 +93,29 @@ class Relay:
         exchange.engine_s = time.perf_counter() - exchange.sent
         exchange.status = connection.status
         return connection
+
+    async def _enter(self, exchange: Exchange, route: Route, body: Segments) -> None:
+        """Wait for its places. Raises TooManyRequests, Unavailable."""
+        waited_from = time.perf_counter()
+        name, adapter_id, places = route.name, route.adapter_id, exchange.places
+        if exchange.behind:
+            await self._background.enter(name, adapter_id, places)
+            exchange.beside = True
+        else:
+            cost = exchange.charged = exchange.cost or _cost_of(body, exchange.sequences)
+            left_s, tokens = exchange.haste()
+            exchange.gate = await self._admission.enter(
+                name,
+                adapter_id,
+                places,
+                key=exchange.key,
+                tenant=exchange.tenant,
+                cost=cost,
+                let_in=exchange.let_in,
+                left_s=left_s,
+                tokens=tokens,
+            )
+        exchange.queue_s += time.perf_counter() - waited_from
 
     async def _send(self, exchange: Exchange, route: Route, replica: Replica, body: Segments) -> Connection:
         """To an engine that takes it: one that takes no connection was sent nothing, and another is asked."""
@@ -149,10 +132,10 @@ class Relay:
                 unsent = error.code == UNREACHABLE or isinstance(error, ConnectTimeout)
                 raced = isinstance(error, Unreachable) and error.raced
                 if raced or isinstance(error, Disconnected):
-                    self._guard.fell(replica.upstream.process, exchange.body, answered=False)
+                    self.guard.fell(replica.upstream.process, exchange.body, answered=False)
                 if raced and exchange.turn is None:  # it may have ended this one: no other is ended by it now
-                    exchange.turn = await self._guard.admit(body)
-                other = self._replicas.other(route, tried) if unsent else None
+                    exchange.turn = await self.guard.admit(body)
+                other = self.replicas.other(route, tried) if unsent else None
                 if other is None:
                     raise
                 replica = other
@@ -179,7 +162,7 @@ class Relay:
         if isinstance(fault, AdapterLost):
             self.failed(replica.upstream, fault, exchange)
             tried.append(replica)
-            other = self._replicas.other(route, tried)
+            other = self.replicas.other(route, tried)
             if other is not None:
                 return other
         raise fault
@@ -187,25 +170,25 @@ class Relay:
     def lost(self, exchange: Exchange, upstream: Owner, error: AdapterLost) -> bool:
         """An engine has lost a request's adapter; whether another one can be asked."""
         self.failed(upstream, error, exchange)
-        tried = [one for one in self._replicas.ready if one.upstream is upstream]
-        return exchange.route is not None and self._replicas.other(exchange.route, tried) is not None
+        tried = [one for one in self.replicas.ready if one.upstream is upstream]
+        return exchange.route is not None and self.replicas.other(exchange.route, tried) is not None
 
     def failed(self, upstream: Owner, error: RequestError, exchange: Exchange) -> None:
         """An exchange ended before its answer had begun: others are asked first for a while."""
         request_id, why = exchange.request_id.decode(), error.__cause__ or ""
         logger.warning("request %s: %s: %s %s", request_id, exchange.replica, error.message, why)
         nobody = isinstance(error.__cause__, (ConnectionRefusedError, FileNotFoundError))
-        self._replicas.failed(upstream, gone=nobody)
+        self.replicas.failed(upstream, gone=nobody)
 
     def try_begin(self, exchange: Exchange, route: Route, body: Segments) -> Connection | None:
         """As `begin`, but only where nothing has to be waited for, else None; the answer is yet to come.
 
         Raises Unavailable (503).
         """
-        replica = self._replicas.pick(route)
+        replica = self.replicas.pick(route)
         if replica.failures:
             return None  # `begin` sees whether it is well again
-        if self._guard.watches() and self._guard.verdict(body) != "free":
+        if self.guard.watches() and self.guard.verdict(body) != "free":
             return None
         if exchange.sequences > 1:
             exchange.places = self._admission.places(route.name, exchange.sequences)
@@ -245,9 +228,9 @@ class Relay:
         """What an exchange's end says of the engine: it may have died of it, or has borne it."""
         failed = exchange.broken or (connection.status >= 500 and connection.status != 503)
         if failed or isinstance(connection.error, Disconnected):
-            self._guard.fell(connection.owner.process, exchange.body, answered=failed)
+            self.guard.fell(connection.owner.process, exchange.body, answered=failed)
         elif exchange.turn is not None and connection.complete and connection.error is None:
-            self._guard.answered(exchange.turn.digest)
+            self.guard.answered(exchange.turn.digest)
 
     def _give_back(self, exchange: Exchange) -> None:
         turn, exchange.turn = exchange.turn, None

@@ -34,7 +34,8 @@ class Replicas:
 
     def __init__(self, config: Config, prepare: Callable[[Config], Callable[[], None]] | None = None) -> None:
         """`prepare` checks another configuration, and returns what puts it in force. Raises ConfigError."""
-        self._config = config
+        self.config = config
+        """With the live sections of the last snapshot; replaced whole."""
         self._prepare = prepare
         self.ready: tuple[Replica, ...] = ()
         """Those that take requests; replaced whole."""
@@ -47,11 +48,9 @@ class Replicas:
         self.news = asyncio.Event()
         """Set, and replaced by another, with each change."""
         self.snapshot = Snapshot()
+        self.scores_prompts = False
+        """Whether every engine may be asked to score a prompt."""
         self.table: Table = build_table(config, {})
-
-    @property
-    def config(self) -> Config:
-        return self._config
 
     @property
     def control_alive(self) -> bool:
@@ -75,7 +74,7 @@ class Replicas:
 
     def context_tokens(self) -> int | None:
         """How long the base's context is, where an engine has told."""
-        name, only = self._config.base.name, self._only
+        name, only = self.config.base.name, self._only
         base = self.engine_model(name) if only is None else only.models.get(name)
         return base.max_model_len if base else None
 
@@ -143,7 +142,7 @@ class Replicas:
         if route is None:
             return False
         if route.kind == "pipeline":
-            return all(self.servable(stage.task) for stage in self._config.pipelines[name].stages)
+            return all(self.servable(stage.task) for stage in self.config.pipelines[name].stages)
         return route.adapter_id is not None
 
     def unavailable(self, route: Route | None = None, *, reasons: bool | None = None) -> Unavailable:
@@ -153,10 +152,10 @@ class Replicas:
         gateway has no keys, and so is for this machine alone.
         """
         if reasons is None:
-            reasons = not (self._config.keys or self._config.gateway.keys_required)
+            reasons = not (self.config.keys or self.config.gateway.keys_required)
         if not self.ready:
             return self.availability.refusal(reasons=reasons)
-        name = route.name if route else self._config.base.name
+        name = route.name if route else self.config.base.name
         why = (route.reason if route else "") or "No engine has it."
         if not reasons:
             why = f"`lora-gateway adapters show {name}` says why."
@@ -183,13 +182,13 @@ class Replicas:
     def _adopt(self, snapshot: Snapshot, heard: bool) -> None:
         """Tasks, pipelines and keys as the control plane has them."""
         try:
-            config = with_snapshot(self._config, snapshot, heard=heard)
+            config = with_snapshot(self.config, snapshot, heard=heard)
             commit = self._prepare(config) if self._prepare else None
         except (LoraGatewayError, ValidationError) as error:
             why = without_values(error) if isinstance(error, ValidationError) else error
             logger.error("the control plane's configuration is refused, the old one goes on: %s", why)
             return
-        self._config = config
+        self.config = config
         if commit is not None:
             commit()
 
@@ -204,8 +203,8 @@ class Replicas:
         before, self.ready = self.ready, replicas
         self._leaving = tuple(replica for replica in kept if replica not in replicas)
         self._only = replicas[0] if len(replicas) == 1 else None
-        self.table = table_of(self._config, snapshot, [replica.loaded for replica in replicas])
-        self.snapshot = snapshot
+        self.table = table_of(self.config, snapshot, [replica.loaded for replica in replicas])
+        self.snapshot, self.scores_prompts = snapshot, snapshot.prompt_logprobs
         for replica in former.values():
             if replica not in kept:
                 replica.upstream.close()
@@ -222,7 +221,7 @@ class Replicas:
         """The engine, where it takes requests or ends those that it has."""
         if engine.state not in ("ready", "draining"):
             return None
-        loaded = frozenset((self._config.base.name, *engine.loaded))
+        loaded = frozenset((self.config.base.name, *engine.loaded))
         if former is not None and former.same(engine):
             former.status = engine
             if former.loaded != loaded:
@@ -231,7 +230,7 @@ class Replicas:
             return former
         if engine.state == "draining":
             return None
-        gateway = self._config.gateway
+        gateway = self.config.gateway
         timeouts = Timeouts(
             connect_s=gateway.connect_timeout_s,
             first_byte_s=gateway.first_byte_timeout_s,
@@ -244,7 +243,7 @@ class Replicas:
             logger.error("%s cannot be reached: %s", engine.name, error)
             return None
         upstream = Upstream(address, timeouts, engine.process)
-        seats = self._config.base.max_num_seqs if engine.managed else None
+        seats = self.config.base.max_num_seqs if engine.managed else None
         bound = EngineBound(gateway.max_in_flight, seats)
         replica = Replica(engine.name, upstream, engine, loaded, bound=bound)
         self._describe(replica)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import msgspec
 
@@ -131,12 +131,16 @@ class EngineCaller:
             exchange.behind = True
             if self._relay.replicas.snapshot.priorities:
                 CHAT.give_priority(fields, LOW_PRIORITY)
-        unsure = self._relay.guard.is_unsure
-        copy = None if unsure else self._shadow.choose(exchange, route, fields, 0, streamed)
+        copy = None
+        if self._shadow.candidates and not self._relay.guard.is_unsure:
+            copy = self._shadow.choose(exchange, route, fields, 0, streamed)
         CHAT.apply_contract(fields, route)
+        let_in = self._seat is not None and self._seat.covers(route.name)
         try:
             body = CHAT.encode_body(fields, route, 0)
-            async with self._turn(exchange, route.name) as let_in:
+            waited_from = time.perf_counter()
+            async with self._seat.turn(route.name) if self._seat and let_in else nullcontext():
+                exchange.queue_s += time.perf_counter() - waited_from
                 connection = await self._relay.begin(exchange, route, body, begun=True, let_in=let_in)
                 try:
                     if connection.status != 200:
@@ -154,17 +158,6 @@ class EngineCaller:
         finally:
             if copy is not None:
                 copy.over()
-
-    @asynccontextmanager
-    async def _turn(self, exchange: Exchange, task: str) -> AsyncIterator[bool]:
-        """Whether the call is let in already; where it is, in its turn."""
-        if self._seat is None or not self._seat.covers(task):
-            yield False
-            return
-        waited_from = time.perf_counter()
-        async with self._seat.turn(task):
-            exchange.queue_s += time.perf_counter() - waited_from
-            yield True
 
     async def _refusal(self, exchange: Exchange, task: str, connection: Connection) -> RequestError:
         """The engine's own refusal with its message; a failure of its in our words."""

@@ -10,8 +10,9 @@ import pytest
 from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
 from gateway.pipeline.inputs import Input, memory_bytes, read_input
-from gateway.pipeline.terms import SLICE, Term, at_once, in_slices, terms_in_text
+from gateway.pipeline.terms import SLICE, Term, in_slices, terms_in_text
 from tests.support.pipeline_script import chat
+from tests.support.steps import at_once
 
 
 def read(body: JsonObject, pipeline: str, max_terms: int) -> Input:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
@@ -30,3 +31,10 @@ async def test_text_is_not_made_faster_than_it_is_taken() -> None:
         assert [await outlet.read() for _ in range(8)] == [f"<{number}>" for number in range(8)]
     outlet.end()
     assert await outlet.read() is None
+
+
+async def test_what_nobody_reads_on_the_way_is_there_whole() -> None:
+    outlet = Outlet(most_chars=math.inf)
+    for _ in range(100):
+        await outlet.write(lambda: "x" * 1024)
+    assert outlet.take() == "x" * 102_400

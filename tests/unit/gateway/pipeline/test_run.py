@@ -12,8 +12,9 @@ import pytest
 from gateway.config.document import JsonObject
 from gateway.errors import EngineError, InvalidRequest, RequestError
 from gateway.pipeline.compile import Pipeline
+from gateway.pipeline.outlet import MOST_CHARS
 from gateway.pipeline.run import Done, Piece, run, stream
-from gateway.pipeline.stages.task_calls import Delta, TaskCaller
+from gateway.pipeline.stages.task_calls import Answer, Delta, TaskCaller
 from tests.support.pipeline_script import Script, chat, demo, pipeline, prompt_of
 
 ONE = '{"members":["a"],"definition":"first"}'
@@ -299,5 +300,35 @@ def test_an_answer_is_not_made_faster_than_it_is_taken() -> None:
                 sum(len(event.text) for event in [e async for e in events] if isinstance(event, Piece))
                 == 999_000
             )
+
+    asyncio.run(main())
+
+
+def test_a_whole_answer_may_be_longer_than_what_a_stream_makes_ahead() -> None:
+    def long(body: JsonObject) -> str | RequestError:
+        return "x" * MOST_CHARS
+
+    result = asyncio.run(asyncio.wait_for(run(demo(), chat("a\nb"), Script({"concept": [WHOLE]}, long)), 30))
+    assert len(result.text) > 2 * MOST_CHARS
+
+
+def test_a_client_that_leaves_a_whole_answer_is_told_of_no_error_in_its_place() -> None:
+    """An element fails in the same turn of the loop: it is the leave that counts."""
+
+    async def main() -> None:
+        asked, fails = asyncio.Event(), asyncio.Event()
+
+        class Failing(Script):
+            async def answer(self, task: str, body: JsonObject) -> Answer:
+                asked.set()
+                await fails.wait()
+                raise EngineError("it failed")
+
+        running = asyncio.create_task(run(demo(), chat("a\nb"), Failing({"concept": [WHOLE]}, upper)))
+        await asked.wait()
+        fails.set()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
 
     asyncio.run(main())

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.pipeline.terms import SLICE, Term, at_once, distinct, in_slices, terms_in_text, terms_of
+from gateway.pipeline.terms import SLICE, Term, distinct, in_slices, terms_in_text, terms_of
+from tests.support.steps import at_once
 
 
 def names(terms: Any) -> list[str]:
@@ -54,4 +55,5 @@ def test_long_list_gives_way_in_between() -> None:
     steps = terms_of([str(number) for number in range(count)])
     pauses = list(steps)  # what they come to is not among what they give
     assert len(pauses) == 4
+    assert not list(terms_of(["a", "b"]))  # nothing is gained by a pause there
     assert len(asyncio.run(in_slices(terms_of([str(number) for number in range(count)])))) == count

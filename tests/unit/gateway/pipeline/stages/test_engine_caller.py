@@ -108,7 +108,8 @@ class Seat:
 
 
 def caller(relay: Relay, copy: Copy | None = None, **options: Any) -> EngineCaller:
-    shadow = SimpleNamespace(choose=lambda *_: copy)
+    candidates = {} if copy is None else {"naming": "its candidate"}
+    shadow = SimpleNamespace(candidates=candidates, choose=lambda *_: copy)
     route = Route("naming", "task", Contract(None, {}, None), NAMING)
     return EngineCaller(
         relay,  # type: ignore[arg-type]
