@@ -71,10 +71,10 @@ class Attached(Keeper):
         if self.status.state == "failed":
             await in_thread(self._answers)
             self.enter("start", stage="connecting", started_at=time.time(), next_try_at=None)
-        began = time.time()
+        began = time.monotonic()
         self.residents.forget()
         await self.prove()
-        self.enter("proven", stage="", reason="", kind="", load_s=round(time.time() - began, 1))
+        self.enter("proven", stage="", reason="", kind="", load_s=round(time.monotonic() - began, 1))
         served = ", ".join(self.status.loaded) or "the base alone"
         say(f"{self.status.name} on {self.status.url}: ready ({served})")
 

@@ -107,11 +107,17 @@ class Managed(Keeper):
         """From start to end of one process; a failure is noted, not raised."""
         self._leave.clear()
         self._served_from = None
-        began = time.time()
+        began = time.monotonic()
         self._stage = STAGES[0][1]
         self.residents.forget()
         self.enter(
-            "start", stage=self._stage, reason="", kind="", started_at=began, next_try_at=None, loaded=[]
+            "start",
+            stage=self._stage,
+            reason="",
+            kind="",
+            started_at=time.time(),
+            next_try_at=None,
+            loaded=[],
         )
         command = self._means.command
         env = os.environ if self._means.env is None else self._means.env
@@ -168,7 +174,7 @@ class Managed(Keeper):
         await self.prove()
         held, where = await in_thread(engine_memory, process.pid)
         await self.catch_up()
-        load_s = round(time.time() - began, 1)
+        load_s = round(time.monotonic() - began, 1)
         self._served_from, process.served = time.monotonic(), True
         self._demand.clear()
         self.enter("proven", stage="", load_s=load_s, memory_bytes=held, memory_on=where)
@@ -215,8 +221,8 @@ class Managed(Keeper):
 
     async def _awake(self, process: Process) -> None:
         """Awake and proven. However long it slept, this has the time of a start."""
-        began = time.time()
-        self.enter("start", stage="waking", started_at=began)
+        began = time.monotonic()
+        self.enter("start", stage="waking", started_at=time.time())
         await in_thread(self._means.wake, self.status.url)
         await self._become_ready(process, began, waking=True)
 

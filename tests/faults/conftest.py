@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import Served, client_of, configured, fault_engine, gateway_program
+from tests.faults.processes import QUICK, Program, Served, asking, configured, fault_engine, gateway_program
 from tests.faults.promises import NAME, table
 
 Note = Callable[..., None]
@@ -36,19 +36,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> object:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, Program, Path]]:
     folder = tmp_path_factory.mktemp("shared")
     with fault_engine(folder) as engine:
-        configured(folder, engine.url)
+        configured(folder, engine.url, **QUICK)
         with gateway_program(folder) as gateway:
-            yield engine, gateway, folder
+            yield gateway, engine, folder
 
 
 @pytest.fixture
-async def s(programs: tuple[object, object, Path]) -> AsyncIterator[Served]:
+async def s(programs: tuple[Program, Program, Path]) -> AsyncIterator[Served]:
     """The shared ones; nothing of a test is left in them at its end."""
-    engine, gateway, folder = programs
-    async with client_of(gateway.url) as client:  # type: ignore[attr-defined]
-        made = Served(gateway, engine, client, folder)  # type: ignore[arg-type]
+    async with asking(*programs) as made:
         yield made
+        for writer in made.writers:
+            writer.transport.abort()
         await made.at_rest()

@@ -32,7 +32,6 @@ QUICK: Mapping[str, Any] = {
     "idle_timeout_s": 1.0,
     "connect_timeout_s": 1.0,
     "receive_timeout_s": 1.0,
-    "shutdown_timeout_s": 10.0,
 }
 """Bounds short enough to be met."""
 
@@ -144,7 +143,7 @@ def configured(folder: Path, engine_url: str, **settings: Any) -> Config:
     keys, batches = settings.pop("keys", None), settings.pop("batches", None)
     state = folder / "state"
     state.mkdir(exist_ok=True)
-    config = config_of(folder, keys=keys, batches=batches, **{**QUICK, **settings})
+    config = config_of(folder, keys=keys, batches=batches, **settings)
     config = config.model_copy(update={"state_dir": state})
     document = config.model_dump(mode="json", by_alias=True)
     (folder / "config.yaml").write_text(json.dumps(document), encoding="utf-8")
@@ -168,10 +167,33 @@ class Served:
     engine: Program
     client: httpx.AsyncClient
     folder: Path
-    count: int = field(default=0)
+    count: int = 0
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def chat(self, wish: str, **fields: Any) -> httpx.Response:
         return await self.client.post("/v1/chat/completions", json=asked(wish, **fields))
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A bare connection to the gateway, which is closed at the end if not before."""
+        host, _, port = self.gateway.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        self.writers.append(writer)
+        return reader, writer
+
+    async def open(self, wish: str, **fields: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A chat over a bare connection, for clients that leave or do not read."""
+        reader, writer = await self.connect()
+        body = json.dumps(asked(wish, **fields)).encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        return reader, writer
+
+    async def held(self, count: int) -> list[asyncio.StreamReader]:
+        """So many streams that have begun and go on once the engine is told so."""
+        readers = [(await self.open("held a b c", stream=True))[0] for _ in range(count)]
+        for reader in readers:
+            await reader.readuntil(b' a"')
+        return readers
 
     async def good(self, wish: str = "echo") -> float:
         """A good answer, which is this request's own; how long it took, in seconds."""
@@ -212,9 +234,17 @@ def asked(wish: str, **fields: Any) -> dict[str, Any]:
     return {"model": "naming", "messages": [{"role": "user", "content": wish}], **fields}
 
 
-def client_of(url: str, timeout_s: float = LIMIT_S) -> httpx.AsyncClient:
+@asynccontextmanager
+async def asking(gateway: Program, engine: Program, folder: Path) -> AsyncIterator[Served]:
+    """Clients of a gateway that runs; all of them have left at the end."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    return httpx.AsyncClient(base_url=url, timeout=timeout_s, limits=limits)
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=LIMIT_S, limits=limits) as client:
+        made = Served(gateway, engine, client, folder)
+        try:
+            yield made
+        finally:
+            for writer in made.writers:
+                writer.transport.abort()
 
 
 @asynccontextmanager
@@ -225,8 +255,8 @@ async def served(
     with fault_engine(folder) as engine:
         configured(folder, engine.url, **settings)
         with gateway_program(folder, **(options or {})) as gateway:
-            async with client_of(gateway.url) as client:
-                yield Served(gateway, engine, client, folder)
+            async with asking(gateway, engine, folder) as s:
+                yield s
 
 
 async def load(s: Served, clients: int, until_done: asyncio.Event) -> list[float]:
@@ -251,15 +281,3 @@ async def beside(s: Served, clients: int = 4) -> AsyncIterator[Callable[[], list
     finally:
         done.set()
         await running
-
-
-async def opened(
-    url: str, wish: str, *, limit: int = 65536, **fields: Any
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A chat over a bare socket, for clients that leave or do not read."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=limit)
-    body = json.dumps(asked(wish, **fields)).encode()
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-    writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
-    return reader, writer

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.faults.conftest import Note
-from tests.faults.processes import Served, beside, opened, soon
+from tests.faults.processes import Served, beside, soon
 from tests.faults.promises import median_ms
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +21,7 @@ MOST_UNREAD_MIB = 80
 
 async def test_a_client_that_never_reads_is_held_back_at_its_engine(s: Served, note: Note) -> None:
     before = s.gateway.resident_mib()
-    idle = [await opened(s.gateway.url, "flood", limit=1024, stream=True) for _ in range(UNREAD)]
+    idle = [await s.open("flood", stream=True) for _ in range(UNREAD)]
     sent = [-1, 0]
 
     async def stands_still() -> bool:
@@ -47,11 +47,9 @@ async def test_a_client_that_never_reads_is_held_back_at_its_engine(s: Served, n
 
 async def test_streams_that_are_dropped_together_are_aborted_at_the_engine(s: Served, note: Note) -> None:
     before = await s.told()
-    streams = [await opened(s.gateway.url, "held a b c", stream=True) for _ in range(STREAMS)]
-    for reader, _ in streams:
-        await reader.readuntil(b' a"')  # its first token
+    await s.held(STREAMS)
     async with beside(s) as times:
-        for _, writer in streams:
+        for writer in s.writers:
             writer.transport.abort()
 
         async def aborted() -> bool:
@@ -79,16 +77,13 @@ async def test_streams_that_are_dropped_together_are_aborted_at_the_engine(s: Se
 async def test_a_request_that_drips_in_has_its_time_and_no_more(
     s: Served, note: Note, what: str, begun: bytes
 ) -> None:
-    host, _, port = s.gateway.url.removeprefix("http://").partition(":")
-
     async def drip() -> bytes:
-        reader, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await s.connect()
         writer.write(begun)
         answer = asyncio.create_task(reader.read())
         while not answer.done():
             writer.write(b"x")
             await asyncio.wait((answer,), timeout=0.1)
-        writer.transport.abort()
         return answer.result()
 
     async with beside(s) as times:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Note
-from tests.faults.processes import opened, served
+from tests.faults.processes import served
 
 pytestmark = pytest.mark.anyio
 LIMIT = 64
@@ -31,8 +31,8 @@ async def outcome(reader: asyncio.StreamReader) -> str:
 
 async def test_clients_beyond_the_limit_are_told_and_the_others_go_on(tmp_path: Path, note: Note) -> None:
     async with served(tmp_path, {"descriptors": LIMIT}) as s:
-        assert f"the limit of open descriptors is {LIMIT}" in s.gateway.said()
-        clients = [await opened(s.gateway.url, "held a b c", stream=True) for _ in range(CLIENTS)]
+        s.gateway.until_said(f"the limit of open descriptors is {LIMIT}")
+        clients = [await s.open("held a b c", stream=True) for _ in range(CLIENTS)]
         outcomes = await asyncio.gather(*(outcome(reader) for reader, _ in clients))
         within = outcomes.count("served")
         assert {*outcomes} == {"served", "503"}
@@ -57,14 +57,10 @@ async def test_clients_beyond_the_limit_are_told_and_the_others_go_on(tmp_path: 
 
 async def test_idle_connections_end_for_those_who_come(tmp_path: Path, note: Note) -> None:
     async with served(tmp_path, {"descriptors": LIMIT}) as s:
-        idle = []
         for number in range(CLIENTS):
-            reader, writer = await opened(s.gateway.url, f"echo {number}")
+            reader, _ = await s.open(f"echo {number}")
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
-            idle.append(writer)
         assert "told to come again" not in s.gateway.said()
-        for writer in idle:
-            writer.transport.abort()
     note(
         "the limit of descriptors drops nobody",
         load=f"{CLIENTS} idle clients",

@@ -24,7 +24,7 @@ FIELDS = struct.Struct("=8d")
 ROW_BYTES = DIGEST_BYTES + FIELDS.size + 8 * MOST_PROCESSES
 HEADER_BYTES = 4096
 FILE_BYTES = HEADER_BYTES + MOST_ACCOUNTS * ROW_BYTES
-"""Some 10 MB, of which only touched pages take room."""
+"""Some 10 MB."""
 
 
 class AccountBook:
@@ -80,6 +80,8 @@ class AccountBook:
                     os.ftruncate(self._fd, 0)
                     os.ftruncate(self._fd, FILE_BYTES)
                     os.pwrite(self._fd, MAGIC, 0)
+                # A page of the map that no disk takes would end the process by SIGBUS.
+                os.posix_fallocate(self._fd, 0, FILE_BYTES)
                 self._map = mmap.mmap(self._fd, FILE_BYTES)
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)

@@ -8,9 +8,11 @@ WINDOW_S = 60.0
 def level_now(level: float, at: float, now: float, limit: float) -> float:
     """What is there at `now`, of at most `limit`; never touched, with `at` 0, it is full.
 
-    A clock that was set back refills nothing and takes nothing.
+    A clock that was set back refills nothing and takes nothing. Where it was set back by more than a bucket
+    takes to fill, nobody knows what has passed: it is full, or who is out of it would be so until the clock
+    is where it was.
     """
-    if not at:
+    if not at or now < at - WINDOW_S:
         return limit
     return min(limit, level + max(0.0, now - at) * limit / WINDOW_S)
 

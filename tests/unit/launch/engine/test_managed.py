@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -92,6 +93,20 @@ def test_restarts_are_bounded_and_the_control_plane_goes_on(tmp_path: Path) -> N
         work,
         PlantOptions(arguments=("--fail", "it is broken"), engine={"max_restarts": 2}),
     )
+
+
+def test_a_clock_that_is_set_back_makes_no_start_shorter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = itertools.count(500_000, -1)
+    monkeypatch.setattr(time, "time", lambda: 3600.0 * next(hours))
+
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        assert made.engine.load_s is not None
+        assert 0 <= made.engine.load_s < 600
+
+    run(tmp_path, work)
 
 
 def test_setting_that_cannot_work_is_not_tried_again(tmp_path: Path) -> None:

@@ -116,6 +116,14 @@ def test_a_file_of_another_form_is_begun_anew(tmp_path: Path, content: bytes) ->
     assert (tmp_path / FILE).read_bytes()[: len(MAGIC)] == MAGIC
 
 
+def test_all_of_it_is_on_the_disk_before_it_is_mapped(tmp_path: Path) -> None:
+    """A page that finds no room on a full disk would end the process."""
+    (tmp_path / account_book.FILE).write_bytes(account_book.MAGIC)
+    os.truncate(tmp_path / account_book.FILE, account_book.FILE_BYTES)  # as it was made before, with holes
+    AccountBook(tmp_path).close()
+    assert (tmp_path / account_book.FILE).stat().st_blocks * 512 >= account_book.FILE_BYTES
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="limits are counted there"):
         AccountBook(tmp_path / "missing")

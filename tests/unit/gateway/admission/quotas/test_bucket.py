@@ -15,7 +15,9 @@ from gateway.admission.quotas.bucket import level_now, seconds_until
         (0.0, 1000.0, 1010.0, 10.0),
         (-30.0, 1000.0, 1010.0, -20.0),
         (55.0, 1000.0, 1010.0, 60.0),
-        (5.0, 1000.0, 10.0, 5.0),  # the clock was set back
+        (5.0, 1000.0, 990.0, 5.0),  # the clock was set back
+        (5.0, 1000.0, 940.0, 5.0),
+        (-90.0, 1000.0, 939.0, 60.0),  # so far that nothing is known
     ],
 )
 def test_level(level: float, at: float, now: float, there: float) -> None:
