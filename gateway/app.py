@@ -54,6 +54,7 @@ from gateway.routing.readiness import Readiness
 from gateway.routing.replicas import Replicas
 from gateway.routing.retirement import Retirement
 from gateway.routing.snapshot_follower import Follower
+from gateway.scrape.scrape import Scrape
 from gateway.upkeep import Upkeep
 from gateway.usage.writer import UsageWriter
 
@@ -80,6 +81,7 @@ class Gateway:
         self.metrics = metrics or Metrics.single()
         self.upkeep = Upkeep(self.metrics.background_failure)
         self.replicas = Replicas(config, self._prepare)
+        self.scrape = Scrape(self.metrics, self.replicas)
         self.readiness = Readiness(self.replicas)
         self.drain = Drain(self.replicas.break_off)
         self.admission = Admission(
@@ -161,7 +163,7 @@ class Gateway:
         keys, replicas, admin = self._keys, self.replicas, self._administration
         models = ModelsEndpoint(keys, replicas, self._limits)
         health = HealthEndpoint(keys, replicas, self.admission, self.room)
-        counted = MetricsEndpoint(keys, self.metrics, replicas, replicas.config.gateway.public_metrics)
+        counted = MetricsEndpoint(keys, self.scrape, replicas.config.gateway.public_metrics)
         kept = UnkeptResponse(keys)
         return [
             *(Route(path, endpoint=endpoint, methods=["POST"]) for path, endpoint in self.express.items()),
@@ -301,6 +303,7 @@ class Gateway:
             await self.shadow.stop()
             await self.fallbacks.stop()
             await self.readiness.stop()
+            await self.scrape.stop()
             await self.replicas.stop()
             await self.upkeep.stop()
             self.quotas.close()

@@ -18,7 +18,7 @@ from gateway.admission.turns.fullness import (
     waiting_by,
     waits_too_long,
 )
-from gateway.admission.turns.lora_slots import OnResident
+from gateway.admission.turns.lora_slots import ALL_FIT, RESTART, OnResident
 from gateway.admission.turns.queues import Bound, Gate, Waiter
 from gateway.admission.turns.residency import Residency
 from gateway.admission.turns.turns import Turns
@@ -116,7 +116,7 @@ class Admission(Bound):
         own = None
         if slots is not None and adapters > slots:
             own = max(1, self._share(slots))
-        self._residency.resize(own, self._clock())
+        self._residency.resize(own, self._clock(), RESTART if slots is None else ALL_FIT)
         self._turns.go_on()
 
     def busy(self, adapter_id: str) -> int:
@@ -143,6 +143,10 @@ class Admission(Bound):
     def gate(self, task: str) -> Gate:
         """Raises KeyError for an unknown task."""
         return self._gates[task]
+
+    def lacks_slot(self, adapter_id: str | None) -> bool:
+        """Whether the adapter needs a LoRA slot and has none, as far as is known here."""
+        return self._residency.lacks_slot(adapter_id)
 
     def places(self, task: str, sequences: int) -> int:
         """How many places a request of so many sequences takes: at most all, so that alone it can run."""

@@ -71,6 +71,8 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """It is known to score a prompt beside other requests (`gateway.dialects.prompt_scores`)."""
     loaded: list[str] = []
     """Ids of the adapters that are loaded and proven on it."""
+    adapter_loads: dict[str, int] = {}
+    """How many were loaded since the control plane began, by why: first, restart, again."""
     memory_bytes: int | None = None
     """What its processes held when it became ready; None where that is not known."""
     memory_on: Literal["", "gpu", "host"] = ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys, Peer
@@ -12,11 +10,11 @@ from gateway.config.snapshot import EngineStatus
 from gateway.endpoints.asgi import Head, send_json
 from gateway.errors import Forbidden, RequestError, Unavailable
 from gateway.http.drain import Drain, shutting_down
-from gateway.metrics.counters import Metrics
 from gateway.routing.availability import open_stage
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.readiness import Readiness
 from gateway.routing.replicas import Replicas
+from gateway.scrape.scrape import Scrape
 
 
 class HealthEndpoint:
@@ -99,10 +97,9 @@ class ReadyEndpoint:
 class MetricsEndpoint:
     """In Prometheus' form. Needs a key where keys are configured, unless `gateway.public_metrics` is set."""
 
-    def __init__(self, keys: Keys, metrics: Metrics, replicas: Replicas, public: bool) -> None:
+    def __init__(self, keys: Keys, scrape: Scrape, public: bool) -> None:
         self._keys = keys
-        self._metrics = metrics
-        self._replicas = replicas
+        self._scrape = scrape
         self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,7 +111,7 @@ class MetricsEndpoint:
                     f"The key '{principal.name}' may not read /metrics, which shows every task; that "
                     "takes `metrics: true`, the role admin, or a key for every model."
                 )
-        text, content_type = await asyncio.to_thread(self._metrics.render, self._replicas.snapshot.faults)
+        text, content_type = await self._scrape.text()
         headers = [
             (b"content-type", content_type.encode()),
             (b"content-length", b"%d" % len(text)),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import ClassVar
 
 import msgspec
 
 from gateway.errors import NOT_JSON
+from gateway.metrics.exposition import INTER_TOKEN_S
 
 MAX_HELD_BYTES = 1024 * 1024
 """An event longer than this goes on in pieces, unread."""
+SAME_STEP_S = 0.001
+"""What follows within it is of the same step of the engine: a chat's role beside its first token, the end
+beside the last."""
 
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\]')
 """In JSON a quote within a string is escaped, so this cannot be a model's text."""
@@ -54,7 +60,7 @@ def data_in(events: bytes) -> Iterator[bytes]:
 class EventStream:
     """One stream. `withhold_usage`: the usage event was not asked for by the client and is kept from it."""
 
-    __slots__ = ("_held", "_withhold_usage", "broken", "events", "usage")
+    __slots__ = ("_held", "_last_step", "_withhold_usage", "broken", "events", "gap_sum_s", "gaps", "usage")
     marker: ClassVar[bytes] = b"[]"
     """Only a piece that holds it can hold the usage: to find it is cheap, and most pieces do not."""
     failure: ClassVar[bytes] = b'data: {"error"'
@@ -68,6 +74,10 @@ class EventStream:
         """The engine gave up in the middle."""
         self.events = 0
         """Events that went on; with vLLM about one per token."""
+        self.gaps = [0] * (len(INTER_TOKEN_S) + 1)
+        """How many times between two pieces there were, by the buckets of INTER_TOKEN_S."""
+        self.gap_sum_s = 0.0
+        self._last_step = 0.0
 
     def feed(self, piece: bytes) -> bytes:
         """What may go on now: the whole events there are. The rest waits for its end."""
@@ -86,6 +96,13 @@ class EventStream:
             piece = self._read(piece)
         if piece.find(self.failure) >= 0:
             self.broken = True
+        now = perf_counter()
+        gap_s = now - self._last_step
+        if gap_s > SAME_STEP_S:
+            if self.events:
+                self.gaps[bisect_left(INTER_TOKEN_S, gap_s)] += 1
+                self.gap_sum_s += gap_s
+            self._last_step = now
         self.events += piece.count(b"\n\n") or piece.count(b"\r\n\r\n")  # in JSON both are escaped
         return piece
 

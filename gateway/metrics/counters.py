@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from prometheus_client.metrics_core import Metric
 
 from gateway.metrics import ledger
 from gateway.metrics.exposition import (
@@ -18,6 +20,7 @@ from gateway.metrics.exposition import (
     GAUGE,
     GAUGED,
     IGNORED,
+    INTER_TOKEN_SUM,
     OVERFLOW,
     PROMPT_TOKENS,
     QUEUE_BUCKETS,
@@ -27,6 +30,12 @@ from gateway.metrics.exposition import (
     RETIRED,
     SERIES,
     SHADOW,
+    SLOT,
+    SLOT_CELLS,
+    SLOT_EVICTIONS,
+    SLOT_LOADS,
+    SLOT_WAIT_S,
+    SLOT_WAITS,
     STATUS,
     UNFINISHED_EVENTS,
     USED,
@@ -43,6 +52,8 @@ from gateway.metrics.shared_memory import Cells, Region, key_of, parts_of
 
 CLIENT_LEFT = 499
 """nginx's status for a client that left before its answer was whole; no client ever sees it."""
+EVICTED = "evicted"
+"""Why an adapter has left its LoRA slot: for another."""
 MOST_KEYS = 1000
 """Of those that a worker's series name; what further ones use is added up as "overflow"."""
 
@@ -58,7 +69,7 @@ class Metrics:
     def __init__(self, regions: Sequence[Region], index: int = 0, buckets: Buckets | None = None) -> None:
         """`regions` are all workers', `index` is this one's; `buckets` must be the same in every worker."""
         self._buckets = buckets or Buckets()
-        self._sizes = {SERIES: self._buckets.cells, USED: USED_CELLS}
+        self._sizes = {SERIES: self._buckets.cells, USED: USED_CELLS, SLOT: SLOT_CELLS}
         self._region = regions[index]
         self._others = [region for region in regions if region is not self._region]
         self._cells = self._region.take()
@@ -119,9 +130,19 @@ class Metrics:
         """Whether requests of clients wait for a place in another worker."""
         return any(region.clients_waiting and region.alive for region in self._others)
 
-    def resident(self, adapter: str, delta: int) -> None:
-        """An adapter takes a LoRA slot (1) or leaves it (-1)."""
+    def resident(self, adapter: str, delta: int, why: str) -> None:
+        """An adapter takes a LoRA slot (1) or leaves it (-1), with why as `lora_slots` has it."""
         self.cells(RESIDENT, key_of(RESIDENT, adapter))[GAUGE] += delta
+        if delta > 0:
+            self.cells(SLOT_LOADS, key_of(SLOT_LOADS, adapter, why))[0] += 1.0
+        elif why == EVICTED:
+            self.cells(SLOT, key_of(SLOT, adapter))[SLOT_EVICTIONS] += 1.0
+
+    def slot_wait(self, adapter: str, seconds: float) -> None:
+        """A request has waited for its place, and its adapter had no LoRA slot when it came."""
+        cells = self.cells(SLOT, key_of(SLOT, adapter))
+        cells[SLOT_WAITS] += 1.0
+        cells[SLOT_WAIT_S] += seconds
 
     def batches(self, batches: int, lines: int) -> None:
         """How many batches and lines of theirs are not at their end yet; told by who runs them."""
@@ -159,13 +180,16 @@ class Metrics:
         """A task that runs beside the requests has failed."""
         self.cells(BACKGROUND, key_of(BACKGROUND, task))[0] += 1.0
 
-    def render(self, control_faults: Mapping[str, int] | None = None) -> tuple[bytes, str]:
+    def render(
+        self, control_faults: Mapping[str, int] | None = None, others: Iterable[Metric] = ()
+    ) -> tuple[bytes, str]:
         """The Prometheus text of all workers together, and its content type.
 
-        `control_faults` are the control plane's own background failures, by task, as its snapshot has them.
+        `control_faults` are the control plane's own background failures, by task, as its snapshot has them;
+        `others` are families that somebody else has made.
         About 0.5 ms for each series, nearly all of it the library's: call it in a thread.
         """
-        return self._exposition.render(control_faults or {})
+        return self._exposition.render(control_faults or {}, others)
 
     def cells(self, kind: str, key: bytes) -> Cells:
         """The own record of that key, made on first use; the kind's overflow record where no room is left."""
@@ -238,6 +262,7 @@ class Series:
         "_cells",
         "_first_token_buckets",
         "_first_token_s",
+        "_inter_token_buckets",
         "_labels",
         "_metrics",
         "_queue_s",
@@ -256,6 +281,7 @@ class Series:
         self._request_s = buckets.request_s
         self._first_token_buckets = buckets.first_token_at
         self._request_buckets = buckets.request_at
+        self._inter_token_buckets = buckets.inter_token_at
 
     def become(self, other: Series) -> None:
         """Whoever holds this one counts in the other from now on."""
@@ -299,6 +325,14 @@ class Series:
         cells[REQUEST_SUM] += total_s
         cells[PROMPT_TOKENS] += prompt_tokens
         cells[COMPLETION_TOKENS] += completion_tokens
+
+    def streamed(self, gaps: Sequence[int], sum_s: float) -> None:
+        """Times between two pieces of a stream: how many in each bucket of INTER_TOKEN_S, and their sum."""
+        cells = self._cells
+        for at, count in enumerate(gaps, self._inter_token_buckets):
+            if count:
+                cells[at] += count
+        cells[INTER_TOKEN_SUM] += sum_s
 
     def failed(self, code: str, status: int, total_s: float) -> None:
         """An error after admission: the engine died, a timeout. `status` is what the client is told.

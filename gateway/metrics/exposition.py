@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -15,7 +15,7 @@ from prometheus_client.utils import floatToGoString
 
 from gateway.metrics.shared_memory import Region, key_of, parts_of
 
-# Kinds of records. Each has one cell, but for SERIES and USED.
+# Kinds of records. Each has one cell, but for SERIES, USED and SLOT.
 SERIES = "series"
 STATUS = "status"
 ERROR = "error"
@@ -27,6 +27,8 @@ RESIDENT = "resident"  # a gauge
 BATCHES = "batches"  # of "batches" or "batch_lines"; a gauge
 BACKGROUND = "background"
 USED = "used"
+SLOT_LOADS = "slot_loads"
+SLOT = "slot"
 GAUGED = (SERIES, WAITING, RESIDENT, BATCHES)
 
 OF_A_TASK = ("task", "adapter", "origin")
@@ -42,6 +44,8 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     BATCHES: ("what",),
     BACKGROUND: ("task",),
     USED: ("key", "tenant"),
+    SLOT_LOADS: ("adapter", "reason"),
+    SLOT: ("adapter",),
 }
 """By kind, what the parts of a record's key are."""
 ADAPTER_AT = {
@@ -65,11 +69,18 @@ COMPLETION_TOKENS = 4
 QUEUE_SUM = 5
 FIRST_TOKEN_SUM = 6
 REQUEST_SUM = 7
-QUEUE_BUCKETS = 8  # the other histograms' buckets follow, see Buckets
+INTER_TOKEN_SUM = 8
+QUEUE_BUCKETS = 9  # the other histograms' buckets follow, see Buckets
 
 # Cells of a USED record.
 USED_REQUESTS, USED_PROMPT_TOKENS, USED_COMPLETION_TOKENS = range(3)
 USED_CELLS = 3
+# Cells of a SLOT record.
+SLOT_EVICTIONS, SLOT_WAITS, SLOT_WAIT_S = range(3)
+SLOT_CELLS = 3
+
+INTER_TOKEN_S = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
+"""Upper bounds of the time between two tokens; streams count by them on their way (`http.event_stream`)."""
 
 PREFIX = "lora_gateway_"
 COUNTERS = (
@@ -116,6 +127,16 @@ COUNTERS = (
     (USED, USED_REQUESTS, "key_requests", "Requests that an engine had, by key; a pipeline's is one."),
     (USED, USED_PROMPT_TOKENS, "key_prompt_tokens", "Tokens of prompts, by key."),
     (USED, USED_COMPLETION_TOKENS, "key_completion_tokens", "Tokens that the engine made, by key."),
+    (
+        SLOT_LOADS,
+        0,
+        "slot_loads",
+        "LoRA slots that adapters took, by why they had none: first_use, evicted before, a restart of the "
+        "engine, or all_fit: for a while each had its own. Only where not all adapters fit.",
+    ),
+    (SLOT, SLOT_EVICTIONS, "slot_evictions", "LoRA slots that adapters had to give to others."),
+    (SLOT, SLOT_WAITS, "slot_waits", "Requests that waited while their adapter had no LoRA slot."),
+    (SLOT, SLOT_WAIT_S, "slot_wait_seconds", "How long these waited for their place."),
 )
 GAUGES = (
     (SERIES, "requests_in_flight", "Requests at the engine now."),
@@ -148,9 +169,13 @@ class Buckets:
         return self.first_token_at + len(self.first_token_s) + 1
 
     @property
+    def inter_token_at(self) -> int:
+        return self.request_at + len(self.request_s) + 1
+
+    @property
     def cells(self) -> int:
         """Of a whole SERIES record."""
-        return self.request_at + len(self.request_s) + 1
+        return self.inter_token_at + len(INTER_TOKEN_S) + 1
 
 
 class Exposition(Collector):
@@ -180,14 +205,23 @@ class Exposition(Collector):
                 buckets.request_at,
                 buckets.request_s,
             ),
+            (
+                "inter_token_seconds",
+                "Between two pieces of a stream on their way, with vLLM a token each; what follows within a "
+                "millisecond is of the same piece.",
+                INTER_TOKEN_SUM,
+                buckets.inter_token_at,
+                INTER_TOKEN_S,
+            ),
         )
         self._control_faults: Mapping[str, int] = {}
+        self._others: Iterable[Metric] = ()
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def render(self, control_faults: Mapping[str, int]) -> tuple[bytes, str]:
-        """The text, and the content type that Prometheus's library gives to it."""
-        self._control_faults = control_faults
+    def render(self, control_faults: Mapping[str, int], others: Iterable[Metric]) -> tuple[bytes, str]:
+        """The text, with the families of `others`, and the content type of Prometheus' library."""
+        self._control_faults, self._others = control_faults, others
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def collect(self) -> Iterator[Metric]:
@@ -212,6 +246,7 @@ class Exposition(Collector):
                 text = f"{text} that are not at their end yet."
                 yield GaugeMetricFamily(f"{PREFIX}{what}_unfinished", text, value=unfinished[what,][GAUGE])
         yield GaugeMetricFamily(PREFIX + "workers", "Worker processes that run now.", value=sum(alive))
+        yield from self._others
 
     def _observed(self, series: Records) -> Iterator[Metric]:
         for name, text, sum_at, first, bounds in self._histograms:

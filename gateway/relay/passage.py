@@ -69,7 +69,7 @@ class Passage:
                 self.content_type = value
         if not self.content_type.startswith(b"text/event-stream"):
             return None
-        self.events = exchange.dialect.events(self.usage_wanted)
+        self.events = exchange.stream = exchange.dialect.events(self.usage_wanted)
         headers = exchange.headers()
         headers += ((b"content-type", self.content_type), (b"cache-control", b"no-cache"))
         return headers

@@ -96,6 +96,7 @@ class Relay:
 
     async def _enter(self, exchange: Exchange, route: Route, body: Segments) -> None:
         """Wait for its places. Raises TooManyRequests, Unavailable."""
+        lacks_slot = self._admission.lacks_slot(route.adapter_id)
         waited_from = time.perf_counter()
         name, adapter_id, places = route.name, route.adapter_id, exchange.places
         if exchange.behind:
@@ -115,7 +116,10 @@ class Relay:
                 left_s=left_s,
                 tokens=tokens,
             )
-        exchange.queue_s += time.perf_counter() - waited_from
+        waited_s = time.perf_counter() - waited_from
+        exchange.queue_s += waited_s
+        if lacks_slot:
+            exchange.waited_for_slot(waited_s)
 
     async def _send(self, exchange: Exchange, route: Route, replica: Replica, body: Segments) -> Connection:
         """To an engine that takes it: one that takes no connection was sent nothing, and another is asked."""

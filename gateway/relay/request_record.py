@@ -15,7 +15,7 @@ from gateway.admission.turns.queues import Gate
 from gateway.dialects.dialect import Asked, Dialect
 from gateway.errors import RequestError
 from gateway.http.engine_connection import Segments
-from gateway.http.event_stream import TokenUsage
+from gateway.http.event_stream import EventStream, TokenUsage
 from gateway.metrics.counters import Metrics, Series
 from gateway.metrics.ledger import (
     COMPLETION_TOKENS,
@@ -94,6 +94,7 @@ class Exchange:
         "sent",
         "sequences",
         "status",
+        "stream",
         "streaming",
         "tenant",
         "turn",
@@ -155,6 +156,8 @@ class Exchange:
         """Until the engine's answer began, or for a whole answer ended."""
         self.first_token_s: float | None = None
         self.status = 0
+        self.stream: EventStream | None = None
+        """Where its answer is one."""
         self.usage: TokenUsage | None = None
         self.events = 0
 
@@ -173,7 +176,15 @@ class Exchange:
     def release(self) -> None:
         """Its place is free again."""
         if self._series is not None:
+            stream, self.stream = self.stream, None
+            if stream is not None:
+                self._series.streamed(stream.gaps, stream.gap_sum_s)
             self._series.leave()
+
+    def waited_for_slot(self, seconds: float) -> None:
+        """It had no place at once, and its adapter no LoRA slot."""
+        assert self.route is not None
+        self._metrics.slot_wait(self.route.adapter_id or "", seconds)
 
     def finished(self) -> None:
         """Answered to the end, whatever the status."""

@@ -143,4 +143,4 @@ class Keeper:
     def _publish_loaded(self) -> None:
         loaded = sorted(self.residents.proven)
         if loaded != self.status.loaded:
-            self.update(loaded=loaded)
+            self.update(loaded=loaded, adapter_loads=dict(self.residents.loads))

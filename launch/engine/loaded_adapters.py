@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,6 +42,11 @@ class Residents:
         self.failed: dict[str, str] = {}
         """Ids that could not be loaded or proven here, with the reason."""
         self.proved_together = False
+        self.loads: Counter[str] = Counter()
+        """How often an adapter was loaded and proven, by why: its first time here, again after a restart of
+        the engine, or again after it was unloaded."""
+        self._starts = 0
+        self._loaded_at: dict[str, int] = {}
         self._paths: dict[str, str] = {}
 
     def answers(self) -> None:
@@ -69,6 +75,9 @@ class Residents:
             self._discard(adapter_id)
             raise
         self.failed.pop(adapter_id, None)
+        before = self._loaded_at.get(adapter_id)
+        self.loads["first" if before is None else "again" if before == self._starts else "restart"] += 1
+        self._loaded_at[adapter_id] = self._starts
         self.proven[adapter_id] = answer
         self._paths[adapter_id] = version.path
         return answer
@@ -102,6 +111,7 @@ class Residents:
 
     def forget(self) -> None:
         """The engine is another one from now on."""
+        self._starts += 1
         self.proven.clear()
         self.failed.clear()
         self._paths.clear()

@@ -19,6 +19,7 @@ ROOMS = (
     "gateway.http",
     "gateway.admission",
     "gateway.routing",
+    "gateway.scrape",
     "gateway.dialects",
     "gateway.relay",
     "gateway.pipeline",

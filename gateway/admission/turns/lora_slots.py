@@ -24,8 +24,15 @@ QUANTUM = 8
 their adapter: with 32 the longest wait is three times as long for 4 % more requests/s, with 4 two thirds as
 long for 7 % fewer."""
 
-OnResident = Callable[[str, int], None]
-"""Told of an adapter that takes a slot (1) or leaves it (-1)."""
+OnResident = Callable[[str, int, str], None]
+"""Told of an adapter that takes a slot (1) or leaves it (-1), and why it had left it, or leaves it now."""
+FIRST_USE = "first_use"
+EVICTED = "evicted"
+RESTART = "restart"
+ALL_FIT = "all_fit"
+"""There are slots for all now, and nobody holds one."""
+MOST_REMEMBERED = 10_000
+"""Adapters without a slot, for why they have none."""
 
 
 def takes_slot(adapter_id: str | None) -> bool:
@@ -73,10 +80,10 @@ class Slots:
             if len(self.residents) > slots:
                 self._evict(adapter_id)
 
-    def clear(self) -> None:
+    def clear(self, why: str) -> None:
         """Nobody is resident any more."""
         for adapter_id in list(self.residents):
-            self._evict(adapter_id)
+            self._evict(adapter_id, why)
 
     def admit(self, adapter_id: str, now: float, *, waited_for: bool, contended: bool) -> bool:
         """Whether a request may begin now; then it counts as in flight.
@@ -141,13 +148,13 @@ class Slots:
 
     def _settle(self, adapter_id: str, now: float) -> Resident:
         resident = self.residents[adapter_id] = Resident(now)
-        self._on_resident(adapter_id, 1)
+        self._on_resident(adapter_id, 1, "")
         return resident
 
-    def _evict(self, adapter_id: str) -> None:
+    def _evict(self, adapter_id: str, why: str = EVICTED) -> None:
         del self.residents[adapter_id]
-        self._on_resident(adapter_id, -1)
+        self._on_resident(adapter_id, -1, why)
 
 
-def _unobserved(adapter_id: str, change: int) -> None:
+def _unobserved(adapter_id: str, change: int, why: str) -> None:
     pass

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from gateway.admission.turns.lora_slots import OnResident, Slots, takes_slot
+from gateway.admission.turns.lora_slots import (
+    ALL_FIT,
+    FIRST_USE,
+    MOST_REMEMBERED,
+    OnResident,
+    Slots,
+    takes_slot,
+)
 from gateway.admission.turns.queues import AdapterQueue
 
 
@@ -19,20 +26,37 @@ class Residency:
         """Requests in flight by the engine's model; those at 0 are dropped with the next snapshot."""
         self.slots: Slots | None = None
         """None where every adapter has a slot."""
+        self._left: dict[str, str] = {}
+        """By adapter why it lost its slot; slots come and go with engines."""
 
-    def resize(self, slots: int | None, now: float) -> None:
-        """So many slots from now on, or one for every adapter."""
+    def resize(self, slots: int | None, now: float, why: str = ALL_FIT) -> None:
+        """So many slots from now on, or one for every adapter; then `why` they hold none any more."""
         for adapter_id in [each for each, count in self.busy.items() if not count]:
             del self.busy[adapter_id]
         if slots is None:
             if self.slots is not None:
-                self.slots.clear()
+                self.slots.clear(why)
                 self.slots = None
             return
         if self.slots is None:
-            self.slots = Slots(slots, self._least_residency_s, on_resident=self._on_resident)
+            self.slots = Slots(slots, self._least_residency_s, on_resident=self._moved)
             self.slots.adopt(self.busy, now)
         self.slots.resize(slots)
+
+    def lacks_slot(self, adapter_id: str | None) -> bool:
+        """Whether the adapter needs a slot and has none."""
+        slots = self.slots
+        return slots is not None and takes_slot(adapter_id) and adapter_id not in slots.residents
+
+    def _moved(self, adapter_id: str, change: int, why: str) -> None:
+        if change > 0:
+            why = self._left.pop(adapter_id, FIRST_USE)
+        else:
+            self._left[adapter_id] = why
+            if len(self._left) > MOST_REMEMBERED:
+                del self._left[next(iter(self._left))]
+        if self._on_resident is not None:
+            self._on_resident(adapter_id, change, why)
 
     def admits(
         self, adapter_id: str | None, lanes: Iterable[AdapterQueue], now: float, *, new: bool = False

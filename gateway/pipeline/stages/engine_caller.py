@@ -108,7 +108,7 @@ class EngineCaller:
         fields["stream"] = msgspec.Raw(b"true")
         fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
         async with self._call(route, fields, True) as (exchange, connection, copy):
-            events = CHAT.events(True)
+            events = exchange.stream = CHAT.events(True)
             while piece := await connection.read():
                 piece = events.feed(piece)
                 if copy is not None:

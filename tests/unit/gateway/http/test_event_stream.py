@@ -8,7 +8,9 @@ import random
 
 import pytest
 
+from gateway.http import event_stream
 from gateway.http.event_stream import MAX_HELD_BYTES, EventStream, TokenUsage, data_in, usage_of
+from gateway.metrics.exposition import INTER_TOKEN_S
 
 DONE = b"data: [DONE]\n\n"
 TRAPS = [
@@ -154,3 +156,27 @@ def test_answer_without_usage_has_none(answer: bytes) -> None:
 def test_whole_answers_usage_is_read() -> None:
     answer = b'{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":5,"completion_tokens":2}}'
     assert usage_of(answer) == TokenUsage(5, 2)
+
+
+def test_times_between_tokens_are_counted_by_their_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chat's role comes beside its first token, the end beside the last: neither is a time between two."""
+    clock = iter([5.0, 5.0004, 5.012, 5.1, 5.1001, 5.1002])
+    monkeypatch.setattr(event_stream, "perf_counter", lambda: next(clock))
+    stream = EventStream(False)
+    for text in ("role", "a", "b", "c", "usage", "[DONE]"):
+        stream.feed(b"data: %s\n\n" % text.encode())
+    counted = {
+        bound: count for bound, count in zip((*INTER_TOKEN_S, None), stream.gaps, strict=True) if count
+    }
+    assert counted == {0.015: 1, 0.1: 1}
+    assert stream.gap_sum_s == pytest.approx(0.1)
+
+
+def test_a_piece_of_an_event_is_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([5.0, 9.0])
+    monkeypatch.setattr(event_stream, "perf_counter", lambda: next(clock))
+    stream = EventStream(False)
+    for piece in (b"data: a", b"\n\n", b"data:", b" b", b"\n\n"):
+        stream.feed(piece)
+    assert sum(stream.gaps) == 1
+    assert stream.gap_sum_s == 4.0

@@ -6,8 +6,8 @@ import subprocess
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.metrics.counters import Metrics
-from gateway.metrics.exposition import OVERFLOW, Buckets
+from gateway.metrics.counters import MOST_KEYS, Metrics
+from gateway.metrics.exposition import INTER_TOKEN_S, OVERFLOW, Buckets
 from gateway.metrics.shared_memory import OWNER, Region, parts_of
 
 SMALL = 64 * 1024
@@ -231,3 +231,42 @@ def test_ten_thousand_tasks_fit() -> None:
     kinds = [parts_of(key)[0] for key, _ in region.records()]
     spare = len(OVERFLOW)
     assert len(kinds) == 10_000 * 5 + spare
+
+
+def test_times_between_tokens_make_a_histogram() -> None:
+    metrics = Metrics.single()
+    series = metrics.series(*NAMING)
+    gaps = [0] * (len(INTER_TOKEN_S) + 1)
+    gaps[0], gaps[-1] = 3, 1
+    for _ in range(2):
+        series.streamed(gaps, 4.5)
+    text = metrics.render()[0].decode()
+    assert text.count("lora_gateway_inter_token_seconds_bucket{") == len(gaps)
+    seen = scraped(metrics)
+    assert seen["inter_token_seconds_count", *by_task()] == 8
+    assert seen["inter_token_seconds_sum", *by_task()] == 9
+    assert 'adapter="naming@3f2a9c1b04de",le="0.002",origin="client",task="naming"} 6.0' in text
+
+
+def test_slots_are_counted_by_why_and_waits_by_their_length() -> None:
+    metrics = Metrics.single()
+    for change, why in ((1, "first_use"), (-1, "evicted"), (1, "evicted"), (-1, "restart")):
+        metrics.resident("a@1", change, why)
+    metrics.slot_wait("a@1", 0.5)
+    metrics.slot_wait("a@1", 1.0)
+    text = metrics.render()[0].decode()
+    assert 'lora_gateway_slot_loads_total{adapter="a@1",reason="first_use"} 1.0' in text
+    assert 'lora_gateway_slot_loads_total{adapter="a@1",reason="evicted"} 1.0' in text
+    assert 'lora_gateway_slot_evictions_total{adapter="a@1"} 1.0' in text
+    assert 'lora_gateway_slot_waits_total{adapter="a@1"} 2.0' in text
+    assert 'lora_gateway_slot_wait_seconds_total{adapter="a@1"} 1.5' in text
+    assert 'lora_gateway_adapter_resident{adapter="a@1"} 0.0' in text
+
+
+def test_keys_beyond_a_bound_are_added_up() -> None:
+    metrics = Metrics.single()
+    for number in range(MOST_KEYS + 2):
+        metrics.used(f"key-{number}", "acme", [1, 0, 2, 3, 0, 0])
+    text = metrics.render()[0].decode()
+    assert text.count('lora_gateway_key_requests_total{key="key-') == MOST_KEYS
+    assert 'lora_gateway_key_prompt_tokens_total{key="overflow",tenant="overflow"} 4.0' in text

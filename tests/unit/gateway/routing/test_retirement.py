@@ -30,8 +30,8 @@ def count(metrics: Metrics, adapter: str, task: str = "naming") -> None:
     series.failed("engine_error", 502, 0.5)
     series.cancelled(0.1, 3)
     metrics.shadow(task, adapter, "same")
-    metrics.resident(adapter, 1)
-    metrics.resident(adapter, -1)
+    metrics.resident(adapter, 1, "first_use")
+    metrics.resident(adapter, -1, "evicted")
 
 
 def by_task(samples: Samples) -> dict[tuple[str, ...], float]:
@@ -71,7 +71,7 @@ def test_what_is_at_work_is_not_retired() -> None:
     metrics = Metrics(small())
     series = metrics.series("naming", FIRST, "client")
     series.enter()
-    metrics.resident(SECOND, 1)
+    metrics.resident(SECOND, 1, "first_use")
     assert not metrics.retire(FIRST)
     assert not metrics.retire(SECOND)
     series.leave()

@@ -87,3 +87,17 @@ def test_nothing_is_proven_together_without_adapters() -> None:
     found = residents(Engine(4, last_slot=True))
     found.prove_together(4)
     assert not found.proved_together
+
+
+def test_loads_are_counted_by_why() -> None:
+    engine = Engine(4, last_slot=False)
+    found = residents(engine, "/near", "/far")
+    assert found.loads == {"first": 2}
+    far = Version("far@1", "/far")
+    found.ensure(far, "tasks.far.adapter", "", None)
+    assert found.loads == {"first": 2}
+    found.unload("far@1")
+    found.ensure(far, "tasks.far.adapter", "", None)
+    found.forget()
+    found.ensure(far, "tasks.far.adapter", "", None)
+    assert found.loads == {"first": 2, "again": 1, "restart": 1}

@@ -44,7 +44,7 @@ class Model:
         self.slots = Slots(slots, residency_s, 3, self.changed)
         self.admitted = self.refused = self.evicted = 0
 
-    def changed(self, adapter_id: str, change: int) -> None:
+    def changed(self, adapter_id: str, change: int, why: str) -> None:
         if change > 0:
             assert adapter_id not in self.came
             self.came[adapter_id] = self.clock
@@ -131,7 +131,7 @@ class Engine:
         self.least_residency_s = config.gateway.least_residency_s
         self.done = self.gone = 0
 
-    def resident(self, adapter_id: str, change: int) -> None:
+    def resident(self, adapter_id: str, change: int, why: str) -> None:
         if change > 0:
             self.residents[adapter_id] = now()
         else:
@@ -336,9 +336,11 @@ def test_first_who_waits_for_a_slot_keeps_its_turn_while_others_are_served(tmp_p
 def test_slots_that_come_and_go_while_requests_run(tmp_path: Path) -> None:
     async def work() -> None:
         shown: Counter[str] = Counter()
-        limits = Admission(
-            many_tasks(tmp_path, 3), clock=now, on_resident=lambda name, change: shown.update({name: change})
-        )
+
+        def resident(name: str, change: int, why: str) -> None:
+            shown[name] += change
+
+        limits = Admission(many_tasks(tmp_path, 3), clock=now, on_resident=resident)
         held: list[tuple[Gate, str]] = [
             (await limits.enter(f"task{number}", adapter(number)), adapter(number)) for number in range(3)
         ]

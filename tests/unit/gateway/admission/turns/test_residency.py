@@ -43,7 +43,11 @@ def test_the_moment_to_look_again_is_the_end_of_an_idle_residency() -> None:
 
 def test_slots_that_come_hold_what_is_busy_and_go_with_the_need_for_them() -> None:
     shown: Counter[str] = Counter()
-    residency = Residency(10.0, lambda name, change: shown.update({name: change}))
+
+    def resident(name: str, change: int, why: str) -> None:
+        shown[name] += change
+
+    residency = Residency(10.0, resident)
     residency.busy.update({"a@1": 2, "b@1": 0, "base": 1})
     residency.resize(2, 0.0)
     assert (+shown, set(residency.busy)) == (Counter({"a@1": 1}), {"a@1", "base"})
@@ -59,3 +63,41 @@ def test_shown_without_slots_is_what_is_busy_or_waited_for() -> None:
         {"adapter": "a@1", "in_flight": 2, "waiting": 0},
         {"adapter": "c@1", "in_flight": 0, "waiting": 0},
     ]
+
+
+def test_why_an_adapter_takes_a_slot_is_why_it_had_none() -> None:
+    moves: list[tuple[str, int, str]] = []
+    residency = Residency(0.0, lambda *moved: moves.append(moved))
+    residency.resize(1, 0.0)
+
+    def use(adapter_id: str) -> None:
+        assert residency.admits(adapter_id, (), 0.0)
+        assert residency.slots is not None
+        residency.slots.leave(adapter_id)
+
+    use("a@1")
+    use("b@1")
+    use("a@1")
+    assert moves == [
+        ("a@1", 1, "first_use"),
+        ("a@1", -1, "evicted"),
+        ("b@1", 1, "first_use"),
+        ("b@1", -1, "evicted"),
+        ("a@1", 1, "evicted"),
+    ]
+    moves.clear()
+    for why in ("restart", "all_fit"):
+        residency.resize(None, 1.0, why)
+        assert not residency.lacks_slot("b@1")
+        residency.resize(1, 1.0)
+        assert residency.lacks_slot("b@1")
+        use("a@1")
+    assert moves == [
+        ("a@1", -1, "restart"),
+        ("a@1", 1, "restart"),
+        ("a@1", -1, "all_fit"),
+        ("a@1", 1, "all_fit"),
+    ]
+    assert not residency.lacks_slot("a@1")
+    assert not residency.lacks_slot("base")
+    assert not residency.lacks_slot(None)
