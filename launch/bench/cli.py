@@ -36,6 +36,7 @@ OTHERS = {
     "recovery": ("faults.recovery", "Engine, supervisor and gateway killed under load"),
     "slots": ("faults.slots", "More adapters than LoRA slots, beside vLLM left alone"),
     "beside": ("faults.background", "A client's requests alone and beside a batch"),
+    "overload": ("overload.overload", "More than the engine can answer: what is answered in time, and whose"),
     "bases": ("results.bases", "What is planned for many bases, beside what is true of them"),
 }
 """Command → its module below `launch.bench`, which has it as `<name>_command`; and what it measures."""

@@ -9,7 +9,7 @@ from collections import deque
 REMEMBERED_S = 10.0
 """What was so long ago counts for 1/e."""
 MOST_S = 120
-GAPS = 32
+GAPS = 64
 """Latest ones, by which it is judged whether a wait can end in time."""
 ENOUGH = 8
 FORGOTTEN_S = 30.0
@@ -50,11 +50,15 @@ class Pace:
         return waiting * (self._seen_s + silent_s) / max(self._let_in, 1.0)
 
     def least_wait_s(self, ahead: int) -> float:
-        """What so many ahead take at the least, to judge by whether a wait is in vain; 0 where too little is
-        known. The longest gap is left out: one standstill says nothing of the next.
+        """What so many ahead take, to judge by whether a wait is in vain; 0 where too little is known.
+
+        The longest gap counts as the second longest: one standstill says nothing of the next.
         """
         gaps = self._gaps
-        return ahead * (sum(gaps) - max(gaps)) / (len(gaps) - 1) if len(gaps) >= ENOUGH else 0.0
+        if len(gaps) < ENOUGH:
+            return 0.0
+        second, longest = sorted(gaps)[-2:]
+        return ahead * (sum(gaps) - longest + second) / len(gaps)
 
     def retry_after_s(self, waiting: int, now: float) -> int:
         """For a client that is refused: whole seconds, from 1 to `MOST_S`."""

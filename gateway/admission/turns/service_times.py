@@ -24,11 +24,12 @@ class ServiceTimes:
         self._tokens.append(tokens)
 
     def expected_s(self, tokens: int) -> float:
-        """For one that may have so many tokens: as long as most take, or less.
+        """For one that may have so many tokens: what three of four do not exceed, or less.
 
         0 where too little is known.
         """
         if len(self._seconds) < ENOUGH:
             return 0.0
         usual = statistics.median(self._tokens)
-        return statistics.median(self._seconds) * (min(1.0, tokens / usual) if usual else 1.0)
+        usual_s = statistics.quantiles(self._seconds, n=4)[2]
+        return usual_s * (min(1.0, tokens / usual) if usual else 1.0)

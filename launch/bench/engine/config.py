@@ -95,7 +95,8 @@ def document_of(config: Config, key: str) -> dict[str, JsonValue]:
     """What `load_config` reads back as `config`; `key` opens the gateway, where this one has keys."""
     document: dict[str, JsonValue] = config.model_dump(mode="json", by_alias=True)
     if "keys" in Config.model_fields:
-        document["keys"] = {"bench": {"sha256": hashlib.sha256(key.encode()).hexdigest()}}
+        own = {name: one.model_dump(mode="json") for name, one in config.keys.items()}
+        document["keys"] = {**own, "bench": {"sha256": hashlib.sha256(key.encode()).hexdigest()}}
     return document
 
 

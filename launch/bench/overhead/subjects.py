@@ -145,13 +145,23 @@ def start_gateway(
     upstream: str,
     checkout: Checkout,
     tasks: int = 3,
+    more_keys: Mapping[str, str] | None = None,
     **settings: object,
 ) -> tuple[ProxyUnderTest, Child, float]:
-    """This gateway, its process, and the seconds from its start to its first answer."""
+    """This gateway, its process, and the seconds from its start to its first answer.
+
+    `more_keys`: name → key, beside the one that it is asked with here.
+    """
     port = programs.port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yaml"
     document = gateway_document(port, tasks, checkout.takes_keys(), **settings)
+    keys = document.get("keys")
+    if isinstance(keys, dict):
+        keys |= {
+            name: {"sha256": hashlib.sha256(key.encode()).hexdigest()}
+            for name, key in (more_keys or {}).items()
+        }
     config.write_text(json.dumps(document), encoding="utf-8")
     (folder / "engine.json").write_text(json.dumps(engine_report(upstream, document)), encoding="utf-8")
     argv = [*checkout.argv, "-m", "gateway", "--config", str(config), "--state-dir", str(folder)]

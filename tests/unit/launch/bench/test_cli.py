@@ -18,5 +18,6 @@ def test_every_benchmark_is_a_command() -> None:
         "proof",
         "recovery",
         "beside",
+        "overload",
         "bases",
     }

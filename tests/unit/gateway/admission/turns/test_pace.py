@@ -77,7 +77,7 @@ async def test_a_refusal_says_how_long_the_queue_is(tmp_path: Path) -> None:
 def test_a_wait_is_in_vain_only_by_what_was_seen_and_one_standstill_counts_for_nothing() -> None:
     pace, now = Pace(), 0.0
     pace.begins(now)
-    for step in range(40):
+    for step in range(80):
         assert pace.least_wait_s(100) == pytest.approx(0.0 if step < ENOUGH else 10.0)
         now += 0.1
         pace.lets_in(now)
@@ -87,3 +87,9 @@ def test_a_wait_is_in_vain_only_by_what_was_seen_and_one_standstill_counts_for_n
     assert pace.least_wait_s(100) == pytest.approx(10.0)
     pace.begins(now + 170)  # so long empty that it may move otherwise now
     assert pace.least_wait_s(100) == 0.0
+
+
+@pytest.mark.parametrize("burst", [2, 8, 16])
+def test_places_that_come_free_together_are_as_quick_as_they_are_in_all(burst: int) -> None:
+    pace, _ = moving(0.1, burst=burst)
+    assert pace.least_wait_s(100) == pytest.approx(10.0)
