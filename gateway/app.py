@@ -19,6 +19,7 @@ from gateway.admission.limits import Admission, share
 from gateway.admission.lobby import Lobby
 from gateway.admission.quotas.new_schemas import NewSchemas
 from gateway.admission.quotas.quotas import Quotas
+from gateway.admission.refused_keys import RefusedKeys
 from gateway.audit import AuditLog
 from gateway.config.document import Config, environment
 from gateway.config.origins import Cors, asked_by_a_page, preflight_headers
@@ -96,6 +97,7 @@ class Gateway:
         self.fallbacks = Fallbacks(fallback or Provider(environment()), self.metrics)
         self.guard = DeathGuard(config.state_dir, bounds.max_cold_waiting, bounds.cold_timeout_s)
         self._audit = AuditLog(config.state_dir)
+        self._refused = RefusedKeys(self._note_refused)
         bad_keys = BadKeys(bounds.max_bad_keys_per_minute, noted=self._note_bad_keys)
         self._keys = Keys(config.keys, config.models, required=bounds.keys_required, bad_keys=bad_keys)
         self.quotas = Quotas(config)
@@ -154,6 +156,7 @@ class Gateway:
                 self.fallbacks,
                 self.bodies,
                 schemas,
+                self._refused,
             )
             for dialect in DIALECTS
         }
@@ -254,6 +257,9 @@ class Gateway:
         known = self.replicas.config.keys.get(key)
         return (known and known.tenant) or ""
 
+    def _note_refused(self, key: str, code: str, status: int, count: int) -> None:
+        self._audit.write("refused", key or "no key", status, code=code, count=count)
+
     def _waiting(self, task: str, change: int) -> None:
         """A request waits for a place, or no longer does."""
         self.metrics.waiting(task, change)
@@ -306,6 +312,7 @@ class Gateway:
             await self.scrape.stop()
             await self.replicas.stop()
             await self.upkeep.stop()
+            self._refused.close()
             self.quotas.close()
             await usage.stop()
 

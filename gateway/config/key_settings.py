@@ -90,6 +90,11 @@ class TenantConfig(Strict):
 
     max_adapters: int = Field(8, ge=0, description="versions of its tasks together, previous ones too")
     max_adapter_bytes: int = Field(4 * 1024**3, ge=0, description="their sizes together")
+    max_slots: int | None = Field(
+        None,
+        ge=0,
+        description="of them those that requests go to, each of which wants a LoRA slot; default: all",
+    )
     limits: LimitConfig | None = Field(None, description="rates and budgets of its keys; default: none")
     sources: list[str] = Field(
         default_factory=list,

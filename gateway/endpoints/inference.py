@@ -15,6 +15,7 @@ from gateway.admission.body_lease import FREE_BELOW_BYTES, BodyLease
 from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.quotas.new_schemas import NewSchemas
 from gateway.admission.quotas.quotas import BYTES_PER_TOKEN, Quotas, TooMany
+from gateway.admission.refused_keys import RefusedKeys
 from gateway.config.document import FallbackReason, GatewayConfig
 from gateway.dialects.cost.answer_length import answer_tokens
 from gateway.dialects.cost.sequences import sequences_of
@@ -70,9 +71,9 @@ class EngineEndpoint:
         fallbacks: Fallbacks,
         bodies: ByteBudget,
         schemas: NewSchemas,
+        refused: RefusedKeys,
     ) -> None:
-        self._schemas = schemas
-        self._bodies = bodies
+        self._bodies, self._schemas, self._refused = bodies, schemas, refused
         self._fallbacks = fallbacks
         self._room = room
         self._shadow = shadow
@@ -102,7 +103,7 @@ class EngineEndpoint:
         except ClientLeft:
             exchange.cancelled()
         except RequestError as error:
-            exchange.failed(error)
+            self._count(exchange, error)
             if exchange.begun:
                 error_body = self._dialect.error_body(error, exchange.request_id)
                 await send_last_event(send, self._dialect, error_body)
@@ -199,8 +200,15 @@ class EngineEndpoint:
         self._fail(exchange, fault, client)
         return True
 
+    def _count(self, exchange: Exchange, error: RequestError) -> None:
+        exchange.failed(error)
+        if (
+            exchange.route is not None and not exchange.behind
+        ):  # else its key is not known, or it is a batch's
+            self._refused.count(exchange.key, error)
+
     def _fail(self, exchange: Exchange, fault: RequestError, client: Cycle) -> None:
-        exchange.failed(fault)
+        self._count(exchange, fault)
         status, headers, body = error_answer(fault, exchange.request_id, self._dialect)
         client.begin(status, headers)
         client.write(body, False)

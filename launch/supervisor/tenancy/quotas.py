@@ -24,16 +24,21 @@ def check_source(quota: TenantConfig, source: str) -> None:
 
 def check_quota(quota: TenantConfig, tenant: str, after: Desired) -> None:
     """Raises Refused (409) where the tenant's tasks would have too much, as they would be."""
-    versions = [
-        version
-        for name, wanted in after.items()
-        if name.startswith(namespace_of(tenant))
-        for version in wanted.versions
-    ]
+    own = [wanted for name, wanted in after.items() if name.startswith(namespace_of(tenant))]
+    versions = [version for wanted in own for version in wanted.versions]
     if len(versions) > quota.max_adapters:
         raise Refused(
             f"'{tenant}' would have {len(versions)} versions of adapters, and may have {quota.max_adapters} "
             "(tenants.max_adapters); remove one first.",
+            code="quota_exceeded",
+        )
+    served = sum(
+        bool(version.weight) or version.id == wanted.shadow for wanted in own for version in wanted.versions
+    )
+    if quota.max_slots is not None and served > quota.max_slots:
+        raise Refused(
+            f"Requests would go to {served} adapters of '{tenant}' at once, and may go to {quota.max_slots} "
+            "(tenants.max_slots); promote or roll back a canary, or remove a task first.",
             code="quota_exceeded",
         )
     size = sum(version.size_bytes for version in versions)

@@ -32,6 +32,21 @@ def test_its_own_versions_count_and_no_others() -> None:
         check_quota(quota(max_adapter_bytes=14), "acme", after)
 
 
+def test_of_its_versions_those_want_a_slot_that_requests_go_to() -> None:
+    active, canary = Version("a@1", "/a", weight=90), Version("a@2", "/a", weight=10)
+    previous, shadow = Version("a@0", "/a", weight=0), Version("b@2", "/b", weight=0)
+    after = {
+        "acme.a": Wanted("acme.a", (previous, active, canary)),
+        "acme.b": Wanted("acme.b", (Version("b@1", "/b"), shadow), shadow="b@2"),
+        "other": wanted("other", 1),
+    }
+    check_quota(quota(max_slots=4), "acme", after)
+    check_quota(quota(), "acme", after)
+    with pytest.raises(Refused, match=r"4 adapters of 'acme'.*may go to 3") as refused:
+        check_quota(quota(max_slots=3), "acme", after)
+    assert refused.value.code == "quota_exceeded"
+
+
 @pytest.mark.parametrize(
     ("source", "good"),
     [
