@@ -29,6 +29,7 @@ class Stage:
     task_system: str | None
     sampling: JsonObject  # the stage's defaults over the task's
     schema: JsonObject | None
+    schema_is_fixed: bool  # it takes no value from the input
     source: str | None  # the stage whose list this one runs over
     field: str  # that list's name
     into: str
@@ -115,11 +116,12 @@ def _stage(
     per_item = given.for_each is not None
     prompt = compile_prompt(sandbox, f"{key}.prompt", given.prompt, earlier, per_item=per_item)
     schema = given.schema_ if given.schema_ is not None or task is None else task.schema_
-    needs = prompt.needs
+    needs, filled = prompt.needs, schema
     if schema is not None:
         needs |= check_schema(f"{key}.schema", schema, earlier, per_item=per_item)
+        filled = fill_schema(schema, {})
         try:
-            Draft202012Validator.check_schema(fill_schema(schema, {}))
+            Draft202012Validator.check_schema(filled)
         except SchemaError as error:
             raise ConfigError(f"{key}.schema", "", f"is not a valid JSON schema: {error.message}") from error
     source, _, field = (given.for_each or "").partition(".")
@@ -133,6 +135,7 @@ def _stage(
         task_system=task.system if task is not None else None,
         sampling={**(task.defaults if task is not None else {}), **given.defaults},
         schema=schema,
+        schema_is_fixed=filled == schema,
         source=source or None,
         field=field,
         into=given.into or "",

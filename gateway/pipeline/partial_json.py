@@ -51,8 +51,18 @@ class ElementScanner:
             piece, at = piece[begin:], 1
         before = self._document.tell()
         self._document.write(piece)
-        while not self._over and (stop := self._next_stop(piece, at)) is not None:
-            at, mark = stop
+        while not self._over:
+            if self._escaped and at < len(piece):
+                self._escaped, at = False, at + 1
+            found = (STRING_STOP if self._in_string else STRUCTURE).search(piece, at)
+            if found is None:
+                break
+            mark, at = found[0], found.end()
+            if mark == "\\":
+                self._escaped = True
+                continue
+            if mark == '"':
+                self._in_string = not self._in_string
             if self._depth == OBJECT:
                 self._in_object(mark, before + at)
             elif (element := self._in_value(mark, before + at)) is not None:
@@ -60,23 +70,6 @@ class ElementScanner:
         if self._over:
             self._document.truncate(before + at)
         return closed
-
-    def _next_stop(self, piece: str, at: int) -> tuple[int, str] | None:
-        """The next character that matters and the position after it; follows strings and escapes."""
-        while True:
-            if self._escaped and at < len(piece):
-                self._escaped = False
-                at += 1
-            found = (STRING_STOP if self._in_string else STRUCTURE).search(piece, at)
-            if found is None:
-                return None
-            at = found.end()
-            if found[0] != "\\":
-                break
-            self._escaped = True
-        if found[0] == '"':
-            self._in_string = not self._in_string
-        return at, found[0]
 
     def _in_object(self, mark: str, end: int) -> None:
         """One mark at the object's own level, which ends at `end` in the document."""

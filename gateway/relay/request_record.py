@@ -189,7 +189,8 @@ class Exchange:
     def finished(self) -> None:
         """Answered to the end, whatever the status."""
         assert self._series is not None
-        self._count_ignored()
+        if self.ignored:
+            self._count_ignored()
         usage = self.usage
         self._settle(self.broken)
         self._series.finished(
@@ -247,9 +248,8 @@ class Exchange:
             held.settle(held.prompt_tokens + self.events if began else 0)
 
     def _count_ignored(self) -> None:
-        if self.ignored:
-            for label in {self.dialect.label_of(name) for name in self.ignored}:
-                self._metrics.ignored(label)
+        for label in {self.dialect.label_of(name) for name in self.ignored}:
+            self._metrics.ignored(label)
 
     def refusal(self, status: int, answer: bytes) -> tuple[int, bytes]:
         """Status and body for the client where the engine refused."""

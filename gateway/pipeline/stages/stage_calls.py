@@ -49,11 +49,8 @@ def call_body(
         messages.insert(0, {"role": "system", "content": system})
     body: JsonObject = {"messages": messages, **stage_sampling(stage.sampling, shared, cap)}
     if stage.schema is not None:
-        json_schema: JsonObject = {
-            "name": stage.id,
-            "schema": fill_schema(stage.schema, values),
-            "strict": True,
-        }
+        schema = stage.schema if stage.schema_is_fixed else fill_schema(stage.schema, values)
+        json_schema: JsonObject = {"name": stage.id, "schema": schema, "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
     return body
 
