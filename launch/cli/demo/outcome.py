@@ -50,7 +50,9 @@ def read_concepts(content: str) -> tuple[Concept, ...]:
 def table_of(outcomes: Sequence[ClusterOutcome]) -> Table:
     """Cluster, name, definition, members, how many of those stand where they should, seconds."""
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("cluster", "name", "definition", "members"):
+    table.add_column("cluster", overflow="fold", min_width=12)
+    table.add_column("name", overflow="fold", min_width=9)
+    for heading in ("definition", "members"):
         table.add_column(heading, overflow="fold")
     for heading in ("in place", "s"):
         table.add_column(heading, justify="right", no_wrap=True)

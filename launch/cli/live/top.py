@@ -11,7 +11,7 @@ from typing import Annotated
 import httpx
 import typer
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -32,6 +32,17 @@ from launch.cli.options import (
 )
 from launch.cli.task_text import shares
 
+COLUMNS = (
+    ("req/s", 8),
+    ("tok/s", 16),
+    ("err/s", 24),
+    ("first token", 38),
+    ("running", 48),
+    ("waiting", 58),
+    ("total", 68),
+    ("answered by", 90),
+)
+"""Headings, and how much room beside the tasks' names there must be for each, those before it included."""
 TIMEOUT_S = 5.0
 GIB = 1024**3
 EMPTY = TaskFigures()
@@ -64,12 +75,12 @@ def top_command(
                 )
             )
         else:
-            console.print(table_of(look(folder), figures, why))
+            console.print(table_of(look(folder), figures, why, console.width))
         return
     with screen(console) as show:
         while True:
             figures, why = source.since(before)
-            show(table_of(look(folder), figures, why))
+            show(table_of(look(folder), figures, why, console.width))
             before = source.last or before
             time.sleep(every)
 
@@ -109,8 +120,8 @@ class MetricsSource:
         return (Figures() if now is None or before is None else figures_between(before, now)), self.fault
 
 
-def table_of(seen: Overview, figures: Figures, why: str) -> RenderableType:
-    """Engines above, tasks below; why there are no figures, where there are none."""
+def table_of(seen: Overview, figures: Figures, why: str, width: int) -> RenderableType:
+    """Engines above, tasks below, in `width` characters; why there are no figures, where there are none."""
     parts: list[RenderableType] = []
     if seen.url:
         parts.append(Text(f"gateway {seen.url}"))
@@ -119,7 +130,7 @@ def table_of(seen: Overview, figures: Figures, why: str) -> RenderableType:
     )
     versions = {name: shares(task) for name, task in seen.snapshot.tasks.items()}
     if versions or figures.tasks:
-        parts.append(_tasks(versions, figures))
+        parts.append(_tasks(versions, figures, width))
     if why:
         parts.append(Text(why, style="yellow"))
     return Group(*parts)
@@ -132,32 +143,39 @@ def _engines(engines: list[EngineStatus]) -> Table:
     table.add_column("memory", justify="right", no_wrap=True)
     table.add_column("what it does", overflow="fold")
     for engine in engines:
-        memory = f"{engine.memory_bytes / GIB:.1f} GiB" if engine.memory_bytes else "-"
+        held = engine.memory_bytes if engine.pid else None
+        memory = f"{held / GIB:.1f} GiB" if held else "-"
         doing = engine.stage or engine.reason or (f"{len(engine.loaded)} adapters" if engine.loaded else "")
         state = Text(engine.state, style=COLOURS.get(engine.state, ""))
         table.add_row(engine.name, state, memory, doing)
     return table
 
 
-def _tasks(versions: Mapping[str, str], figures: Figures) -> Table:
+def _tasks(versions: Mapping[str, str], figures: Figures, width: int) -> Table:
+    """As many columns as there is room for, those that say most first."""
+    rows = {name: _cells(figures.tasks.get(name, EMPTY), versions.get(name, "")) for name in versions}
+    rows |= {name: _cells(one, "") for name, one in figures.tasks.items() if name not in versions}
+    room = width - max(map(len, rows)) - 3
+    shown = [number for number, (_, needed) in enumerate(COLUMNS) if needed <= room]
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("task", no_wrap=True)
-    for heading in ("req/s", "tok/s", "err/s", "first token", "running", "waiting", "total"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("answered by", overflow="ellipsis", no_wrap=True, ratio=1)
-    for name in sorted({*versions, *figures.tasks}):
-        one = figures.tasks.get(name, EMPTY)
-        first = "-" if one.first_token_s is None else f"{one.first_token_s * 1000:.0f} ms"
-        errors = Text(f"{one.errors_per_s:.1f}", style="red" if one.errors_per_s else "")
-        table.add_row(
-            name,
-            f"{one.requests_per_s:.1f}",
-            f"{one.tokens_per_s:.0f}",
-            errors,
-            first,
-            str(one.in_flight),
-            str(one.waiting),
-            f"{one.requests:,}",
-            versions.get(name, ""),
-        )
+    for number in shown:
+        justify: JustifyMethod = "left" if number == len(COLUMNS) - 1 else "right"
+        table.add_column(COLUMNS[number][0], justify=justify, no_wrap=True, overflow="ellipsis")
+    for name in sorted(rows):
+        table.add_row(name, *(rows[name][number] for number in shown))
     return table
+
+
+def _cells(one: TaskFigures, versions: str) -> tuple[str | Text, ...]:
+    """In the order of COLUMNS."""
+    return (
+        f"{one.requests_per_s:.1f}",
+        f"{one.tokens_per_s:.0f}",
+        Text(f"{one.errors_per_s:.1f}", style="red" if one.errors_per_s else ""),
+        "-" if one.first_token_s is None else f"{one.first_token_s * 1000:.0f} ms",
+        str(one.in_flight),
+        str(one.waiting),
+        f"{one.requests:,}",
+        versions,
+    )
