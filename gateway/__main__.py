@@ -21,6 +21,7 @@ from gateway.config.document import Config, load_config, with_gateway
 from gateway.errors import ConfigError
 from gateway.http.descriptors import Descriptors, raise_limit
 from gateway.http.server import Server, protocol_with
+from gateway.http.tls.reloading import Tls
 from gateway.http.workers import BACKLOG, listen, run_workers
 from gateway.metrics.counters import Metrics
 from gateway.metrics.shared_memory import Region
@@ -53,15 +54,17 @@ def _serve(config: Config) -> int:
     gateway = config.gateway
     raise_limit()
     Gateway(config)  # a configuration that cannot be is said here, not by each worker
+    # Before the workers are forked: a session that one of them began can go on at another.
+    tls = Tls(gateway.tls) if gateway.tls is not None else None
     listeners = listen(gateway.host, gateway.port, gateway.workers)
     _announce(config, listeners[0])
     if gateway.workers == 1:
-        code = _serve_one(config, Metrics.single(), 0, listeners[0])
+        code = _serve_one(config, Metrics.single(), 0, listeners[0], tls)
     else:
         regions = [Region() for _ in listeners]
 
         def serve(worker: int, listener: socket.socket) -> int:
-            return _serve_one(config, Metrics(regions, worker), worker, listener)
+            return _serve_one(config, Metrics(regions, worker), worker, listener, tls)
 
         code = run_workers(gateway.workers, listeners, serve, gateway.shutdown_timeout_s)
     print("gateway: stopped", file=sys.stderr, flush=True)
@@ -73,14 +76,17 @@ def _announce(config: Config, listener: socket.socket) -> None:
     workers = f", {config.gateway.workers} workers" if config.gateway.workers > 1 else ""
     count = len(config.keys)
     keys = f"{count} key{'s' * (count > 1)}" if count else "no keys: this machine only"
+    scheme = "https" if config.gateway.tls is not None else "http"
     print(
-        f"gateway: listening on http://{host}:{port} ({', '.join(config.models)}; {keys}{workers})",
+        f"gateway: listening on {scheme}://{host}:{port} ({', '.join(config.models)}; {keys}{workers})",
         file=sys.stderr,
         flush=True,
     )
 
 
-def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.socket) -> int:
+def _serve_one(
+    config: Config, metrics: Metrics, worker: int, listener: socket.socket, tls: Tls | None
+) -> int:
     """One process's server, until SIGTERM or SIGINT; returns the exit code."""
     gateway = config.gateway
     app = Gateway(config, metrics, worker)
@@ -107,12 +113,13 @@ def _serve_one(config: Config, metrics: Metrics, worker: int, listener: socket.s
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(gateway.shutdown_timeout_s),
         backlog=BACKLOG,
+        ssl_context_factory=(lambda _config, _default: tls.front) if tls is not None else None,
     )
     # What was made so far lives as long as the process: no later collection looks through it again, which
     # with thousands of tasks would hold up every request.
     gc.collect()
     gc.freeze()
-    server = Server(settings, app.drain, descriptors)
+    server = Server(settings, app.drain, descriptors, tls)
     signal.signal(signal.SIGTERM, _leave)
     with contextlib.suppress(KeyboardInterrupt, SystemExit):  # uvicorn stops cleanly, then re-raises both
         server.run(sockets=[listener])

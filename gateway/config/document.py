@@ -208,6 +208,12 @@ def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError
         model = base["model"]
         if model.startswith((".", "/", "~")):
             base["model"] = str((root / Path(model).expanduser()).resolve())
+    gateway = document.get("gateway")
+    tls = gateway.get("tls") if isinstance(gateway, dict) else None
+    if isinstance(tls, dict):
+        for key, place in tls.items():
+            if isinstance(place, str):
+                tls[key] = str(root / Path(place).expanduser())
     adapters = document.setdefault("adapters", {})
     if isinstance(adapters, dict):
         roots = adapters.get("roots")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -11,11 +12,22 @@ from gateway.config.origins import tidy_origin
 from gateway.config.strict import Positive, Seconds, Strict
 
 
+class TlsConfig(Strict):
+    """HTTPS; a file that changes is taken within seconds, without a restart."""
+
+    cert: Path = Field(description="the certificate and those between it and its authority, PEM")
+    key: Path = Field(description="its private key, PEM, without a passphrase")
+    client_ca: Path | None = Field(
+        None, description="authorities whose clients alone may connect; default: any client may"
+    )
+
+
 class GatewayConfig(Strict):
     """The data plane's own settings."""
 
     host: str = Field("127.0.0.1", description="address to listen on; without keys, loopback only")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    tls: TlsConfig | None = Field(None, description="HTTPS; default: plain HTTP")
     max_body_bytes: Positive = Field(10 * 1024 * 1024, description="largest request body")
     max_held_body_bytes: Positive = Field(
         512 * 1024 * 1024, description="bodies over 64 KiB at once; of several keys each has at most half"

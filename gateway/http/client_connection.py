@@ -264,7 +264,10 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
 
         Closed with bytes of the client unread, the kernel sends a reset, and the answer may be lost.
         """
-        self.transport.write_eof()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:  # TLS has no half of a connection: closing it, what still comes is read and dropped
+            self.transport.close()
         self._refused = True
         self._receiving = False
         self.parser = cast(Any, Deaf())

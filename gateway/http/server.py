@@ -19,11 +19,14 @@ from gateway.http.client_connection import GatewayProtocol
 from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain, shutting_down
 from gateway.http.request_cycle import Express
+from gateway.http.tls.reloading import Tls
 
 logger = logging.getLogger("gateway.http.server")
 
 LOOK_EVERY_S = 0.05
 """The end of a connection has no event that would cost a request nothing."""
+TLS_TICKS = 10
+"""Between two looks at the certificates' files."""
 LAST_WORDS_S = 1.0
 """For the errors of what was not done in time to be written and taken."""
 
@@ -31,10 +34,23 @@ LAST_WORDS_S = 1.0
 class Server(uvicorn.Server):
     """One process's server."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, descriptors: Descriptors | None = None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Drain,
+        descriptors: Descriptors | None = None,
+        tls: Tls | None = None,
+    ) -> None:
         super().__init__(config)
         self._drain = drain
         self._descriptors = descriptors
+        self._tls = tls
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's, every 0.1 s."""
+        if self._tls is not None and not counter % TLS_TICKS:
+            self._tls.look()
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; from then on clients have the descriptors that are theirs."""

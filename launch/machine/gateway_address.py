@@ -19,7 +19,8 @@ def url_of(config: Config, port: int | None = None) -> str:
     if not port:
         raise ConfigError("gateway.port", 0, "is another one at each start; say which with --url")
     host = EVERYWHERE.get(gateway.host, gateway.host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if gateway.tls is not None else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def page_of(url: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import jsonschema
 from jsonschema.validators import validator_for
 
+from gateway.config.certificates import load_certificates
 from gateway.config.document import Config, read_config
 from gateway.config.launch_lock import is_running
 from gateway.errors import ConfigError
@@ -87,7 +88,7 @@ def check(
         alone = config.model_copy(update={"pipelines": {name: config.pipelines[name]}})
         report.attempt(partial(compile_pipelines, alone))
     _check_schemas(report, config)
-    report.findings += [*_key_findings(config), *fallback_findings(config, env)]
+    report.findings += [*_key_findings(config), *_tls_findings(config), *fallback_findings(config, env)]
     _check_ports(report, config, running)
     report.findings += [*_place_findings(config), *_room_findings(report, config), *_seat_findings(config)]
     _check_engine(report, config)
@@ -181,6 +182,19 @@ def _engine_findings(config: Config) -> Iterator[Finding]:
         seen.setdefault(engine.url, index)
         if engine.url.endswith(f":{config.gateway.port}") and config.gateway.host in engine.url:
             yield Finding("error", key, f"{engine.url}: is the gateway's own address")
+
+
+def _tls_findings(config: Config) -> Iterator[Finding]:
+    if config.gateway.tls is None:
+        return
+    try:
+        found = load_certificates(config.gateway.tls)
+    except ConfigError as error:
+        yield Finding.of(error)
+        return
+    if found.expired:
+        text = f"{config.gateway.tls.cert}: has expired on {found.until}; clients that check will refuse it"
+        yield Finding("warning", "gateway.tls.cert", text)
 
 
 def _place_findings(config: Config) -> Iterator[Finding]:

@@ -35,6 +35,8 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, stay: bool, a
     samples = read_samples(clusters)
     if PIPELINE not in config.pipelines:
         raise ConfigError("pipelines", "", f"the demo needs the pipeline {PIPELINE}")
+    if config.gateway.tls is not None:
+        raise ConfigError("gateway.tls", "", "leave it out: the demo speaks plain HTTP to itself")
     host = config.gateway.host
     # The engine looks for its own port at the same time, from engine.port up.
     engines = range(config.engine.port, config.engine.port + 50)

@@ -1,0 +1,1 @@
+"""TLS: certificates that change while it serves."""
