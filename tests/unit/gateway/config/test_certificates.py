@@ -16,6 +16,10 @@ from tests.support.authority import Authority, Pair
 DAY_S = 86400
 
 
+def tls_of(pair: Pair) -> TlsConfig:
+    return TlsConfig.model_validate({"cert": pair.cert, "key": pair.key})
+
+
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("tls"))
@@ -37,7 +41,7 @@ def test_a_certificate_holds_until_the_day_that_openssl_says(authority: Authorit
 
 def test_one_that_has_expired_can_still_be_shown(authority: Authority) -> None:
     old = authority.sign("old", days=-1)
-    assert load_certificates(TlsConfig(cert=old.cert, key=old.key)).expired
+    assert load_certificates(tls_of(old)).expired
 
 
 def test_what_is_no_certificate_is_said_with_its_key(
@@ -57,7 +61,7 @@ def test_what_is_no_certificate_is_said_with_its_key(
     ]
     for changed, said in cases:
         with pytest.raises(ConfigError, match=f"gateway.tls.{said}"):
-            load_certificates(TlsConfig(**{"cert": pair.cert, "key": pair.key, **changed}))
+            load_certificates(TlsConfig.model_validate({"cert": pair.cert, "key": pair.key, **changed}))
 
 
 def test_an_encrypted_key_asks_nobody_for_its_passphrase(pair: Pair, tmp_path: Path) -> None:
@@ -65,7 +69,7 @@ def test_an_encrypted_key_asks_nobody_for_its_passphrase(pair: Pair, tmp_path: P
     command = ["openssl", "pkey", "-in", str(pair.key), "-aes256", "-passout", "pass:x", "-out", str(locked)]
     subprocess.run(command, check=True, capture_output=True)
     with pytest.raises(ConfigError, match="encrypted"):
-        load_certificates(TlsConfig(cert=pair.cert, key=locked))
+        load_certificates(tls_of(Pair(pair.cert, locked)))
 
 
 @pytest.mark.parametrize("junk", [b"", b"\x30", b"\x30\x02\x30\x00", b"\x04\x01x" * 9])

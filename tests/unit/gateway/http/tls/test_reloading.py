@@ -12,7 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ class Placed:
 
 @pytest.fixture
 def placed(authority: Authority, tmp_path: Path) -> Placed:
-    trusted = shutil.copy(authority.cert, tmp_path / "clients.pem")
+    trusted = Path(shutil.copy(authority.cert, tmp_path / "clients.pem"))
     files = Placed(TlsConfig(cert=tmp_path / "cert.pem", key=tmp_path / "cert.key", client_ca=trusted))
     files.put(authority.sign("first"))
     return files
@@ -72,11 +72,12 @@ def test_what_cannot_be_used_is_said_once_and_changes_nothing(
 ) -> None:
     tls = Tls(placed.config)
     first = tls.current
-    for spoil, said in (
+    cases: list[tuple[Callable[[], object], str]] = [
         (lambda: placed.put(authority.sign("other"), key=False), "is not the key of"),
         (lambda: placed.put(authority.sign("old", days=-1)), "has expired on"),
         (placed.config.cert.unlink, "cannot be read"),
-    ):
+    ]
+    for spoil, said in cases:
         caplog.clear()
         spoil()
         assert [tls.look() for _ in range(4)] == [False] * 4
