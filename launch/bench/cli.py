@@ -105,6 +105,9 @@ def overhead_command(
     quick: QuickOption = False,
     only: Annotated[str | None, typer.Option(help="whole or streams alone")] = None,
     seed: Annotated[int, typer.Option(help="of the order within a round")] = 1,
+    limits: Annotated[
+        bool, typer.Option("--limits", help="whole: once more with limits for the key")
+    ] = False,
     output: OutputOption = RESULTS,
     gateway_from: CheckoutOption = ROOT,
     check: CheckOption = None,
@@ -123,6 +126,7 @@ def overhead_command(
         flood_s=basis.flood_s,
         warm_up_s=basis.warm_up_s,
         seed=seed,
+        limits=limits,
     )
     about = machine.describe({peer.name: peer.version for peer in peers if peer.version})
     rows: list[dict[str, object]] = []

@@ -9,11 +9,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
 
 from gateway.admission.quotas.account_book import AccountBook
 from gateway.admission.quotas.bucket import level_now, seconds_until
+from gateway.admission.quotas.in_line import InLine
+from gateway.admission.quotas.periods import day_end, day_of, month_end, month_of
 from gateway.admission.quotas.scopes import Scope, Scopes
 from gateway.config.document import Config
 from gateway.errors import LoraGatewayError, RequestError, Unavailable
@@ -26,8 +26,6 @@ BYTES_PER_TOKEN = 4
 """Of a prompt, to reserve by; English text has some four characters a token."""
 ANSWER_TOKENS = 1024
 """Where nothing says how long an answer may be."""
-IN_FLIGHT_RETRY_S = 1.0
-"""Nobody knows when a running request ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,8 @@ class _Taken:
     budget_tokens: float
     day: int
     month: int
+    at: float
+    """When it began."""
 
 
 class TooMany(RequestError):
@@ -131,8 +131,8 @@ class Quotas:
         """Opened by the first request that something bounds: a worker is forked after this is made."""
         self._now = now
         self._settled = asyncio.Event()
-        self._lines: dict[str, asyncio.Lock] = {}
-        """By an account's name: those who wait for it, in their order."""
+        self._lines: dict[str, InLine] = {}
+        """By an account's name."""
 
     def configure(self, config: Config) -> None:
         """Other limits from now on; what was used stays."""
@@ -157,7 +157,8 @@ class Quotas:
         Raises TooMany after `max_wait_s`, or at once where the room comes later than that.
         """
         ends_at = math.inf
-        held: asyncio.Lock | None = None
+        held: InLine | None = None
+        wanted = prompt_bytes // BYTES_PER_TOKEN + answer_tokens
         try:
             while True:
                 try:
@@ -168,24 +169,35 @@ class Quotas:
                     left_s = ends_at - self._now()
                     if not full.may_wait or left_s <= 0:
                         raise
-                    line = self._lines.setdefault(full.scope.account, asyncio.Lock())
-                    if full.wait_s > left_s and line is held:
+                    if full.wait_s > left_s:
                         raise
+                    line = self._line(full.scope)
                     if held is not line:
                         if held is not None:
-                            held.release()
+                            held.gives_way(wanted)
                         held = None
-                        try:
-                            async with asyncio.timeout(left_s):
-                                await line.acquire()
-                        except TimeoutError:
-                            raise full from None
+                        await self._get_in_line(line, wanted, left_s, full)
                         held = line
                     else:
                         await self._pause(min(full.wait_s, left_s))
         finally:
             if held is not None:
-                held.release()
+                held.gives_way(wanted)
+
+    def _line(self, scope: Scope) -> InLine:
+        return self._lines.setdefault(scope.account, InLine())
+
+    async def _get_in_line(self, line: InLine, wanted: float, left_s: float, full: TooMany) -> None:
+        """Until it stands in front. Raises `full` where that takes too long."""
+        line.joins(wanted)
+        try:
+            async with asyncio.timeout(left_s):
+                await line.lock.acquire()
+        except BaseException as error:
+            line.leaves(wanted)
+            if isinstance(error, TimeoutError):
+                raise full from None
+            raise
 
     async def _pause(self, seconds: float) -> None:
         """So long, or until a request of this worker has ended."""
@@ -203,21 +215,21 @@ class Quotas:
         return self._reserve(key, model, prompt_bytes, answer_tokens, None)
 
     def _reserve(
-        self, key: str, model: str, prompt_bytes: int, answer_tokens: int, held: asyncio.Lock | None
+        self, key: str, model: str, prompt_bytes: int, answer_tokens: int, held: InLine | None
     ) -> Reservation | None:
         """`held` is the line that the request stands in front of."""
         scopes = self._scopes.of(key, model)
         if not scopes:
             return None
         book = self._opened()
-        for scope in scopes:
-            line = self._lines.get(scope.account)
-            if line is not None and line is not held and line.locked():
-                raise _too_many(f"others wait for {scope.said}", "rate_limit_exceeded", 1.0, scope)
         prompt_tokens = prompt_bytes // BYTES_PER_TOKEN
         wanted = prompt_tokens + answer_tokens
         now = self._now()
         with book.locked():
+            for scope in scopes:
+                line = self._lines.get(scope.account)
+                if line is not None and line is not held and line.lock.locked():
+                    raise self._behind(line, scope, wanted, now)
             refusals = [found for scope in scopes if (found := self._refusal(scope, wanted, now))]
             if refusals:
                 raise max(refusals, key=lambda one: one.wait_s)
@@ -263,20 +275,39 @@ class Quotas:
                 found.append(_too_many(text, "tokens_per_minute", wait_s, scope))
         if limits.max_in_flight is not None and self._book.in_flight(scope.account) >= limits.max_in_flight:
             text = f"{said} may have {limits.max_in_flight:,} requests at once"
-            found.append(_too_many(text, "max_in_flight", IN_FLIGHT_RETRY_S, scope))
+            next_end_s = self._line(scope).next_end_s(limits.max_in_flight)
+            found.append(_too_many(text, "max_in_flight", next_end_s, scope))
         for bound_, used, name, ends_at in (
-            (limits.tokens_per_day, day_tokens if day == _day(now) else 0.0, "day", _day_end(now)),
+            (limits.tokens_per_day, day_tokens if day == day_of(now) else 0.0, "day", day_end(now)),
             (
                 limits.tokens_per_month,
-                month_tokens if month == _month(now) else 0.0,
+                month_tokens if month == month_of(now) else 0.0,
                 "month",
-                _month_end(now),
+                month_end(now),
             ),
         ):
             if bound_ is not None and used + min(wanted, bound_) > bound_:
                 text = f"{said} may use {bound_:,} tokens a {name}, {used:,.0f} are used or reserved"
                 found.append(_too_many(text, f"tokens_per_{name}", ends_at - now, scope))
         return max(found, key=lambda one: one.wait_s, default=None)
+
+    def _behind(self, line: InLine, scope: Scope, wanted: float, now: float) -> TooMany:
+        """Others wait for that account: until there is room for them and for this one."""
+        assert self._book is not None
+        limits = scope.limits
+        level, at, tokens, tokens_at, *_ = self._book.read(scope.account)
+        wait_s = 1.0
+        if limits.requests_per_minute is not None:
+            bound = limits.requests_per_minute
+            wait_s = line.wait_s(level_now(level, at, now, bound), 1, line.requests, bound)
+        if limits.tokens_per_minute is not None:
+            bound = limits.tokens_per_minute
+            wait_s = max(
+                wait_s, line.wait_s(level_now(tokens, tokens_at, now, bound), wanted, line.tokens, bound)
+            )
+        if limits.max_in_flight is not None:
+            wait_s = max(wait_s, (line.requests + 1) * line.next_end_s(limits.max_in_flight))
+        return _too_many(f"others wait for {scope.said}", "rate_limit_exceeded", wait_s, scope)
 
     def _take(self, scope: Scope, wanted: float, now: float) -> _Taken:
         assert self._book is not None
@@ -290,12 +321,12 @@ class Quotas:
             tokens = level_now(tokens, tokens_at, now, limits.tokens_per_minute) - minute_tokens
             tokens_at = now
         budget = min([wanted, *filter(None, (limits.tokens_per_day, limits.tokens_per_month))])
-        day_tokens = (day_tokens if day == _day(now) else 0.0) + budget
-        month_tokens = (month_tokens if month == _month(now) else 0.0) + budget
-        fields = (level, at, tokens, tokens_at, _day(now), day_tokens, _month(now), month_tokens)
+        day_tokens = (day_tokens if day == day_of(now) else 0.0) + budget
+        month_tokens = (month_tokens if month == month_of(now) else 0.0) + budget
+        fields = (level, at, tokens, tokens_at, day_of(now), day_tokens, month_of(now), month_tokens)
         self._book.write(scope.account, fields)
         self._book.add_in_flight(scope.account, 1)
-        return _Taken(scope, minute_tokens, budget, _day(now), _month(now))
+        return _Taken(scope, minute_tokens, budget, day_of(now), month_of(now), now)
 
     def _settle(self, one: _Taken, used: float, requests: int) -> None:
         assert self._book is not None
@@ -314,6 +345,8 @@ class Quotas:
         fields = (level, at, tokens, tokens_at, day, day_tokens, month, month_tokens)
         self._book.write(one.scope.account, fields)
         self._book.add_in_flight(one.scope.account, -1)
+        if limits.max_in_flight is not None and not requests:
+            self._line(one.scope).took(max(0.0, self._now() - one.at))
 
     def _headers(self, scopes: Sequence[Scope], now: float) -> HeaderList:
         """Of the narrowest account that bounds requests, and of that which bounds tokens."""
@@ -351,26 +384,3 @@ def _duration(seconds: float) -> bytes:
         return b"%dms" % math.ceil(seconds * 1000)
     whole = math.ceil(seconds)
     return b"%ds" % whole if whole < 60 else b"%dm%ds" % divmod(whole, 60)
-
-
-def _day(now: float) -> int:
-    return int(now // 86400)
-
-
-def _day_end(now: float) -> float:
-    return (_day(now) + 1) * 86400.0
-
-
-def _month(now: float) -> int:
-    return _month_of(_day(now))
-
-
-@lru_cache(maxsize=8)
-def _month_of(day: int) -> int:
-    at = datetime.fromtimestamp(day * 86400, UTC)
-    return at.year * 12 + at.month - 1
-
-
-def _month_end(now: float) -> float:
-    year, month = divmod(_month(now) + 1, 12)
-    return datetime(year, month + 1, 1, tzinfo=UTC).timestamp()

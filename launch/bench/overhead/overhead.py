@@ -29,6 +29,14 @@ from launch.bench.programs.running import Programs, ProxyUnderTest, post
 Say = Callable[[str], None]
 RowList = list[dict[str, object]]
 MIB = 2**20
+LIMITED = "gateway with limits"
+FAR_LIMITS = {
+    "requests_per_minute": 10**9,
+    "tokens_per_minute": 10**12,
+    "max_in_flight": 10**6,
+    "tokens_per_day": 10**15,
+    "tokens_per_month": 10**15,
+}
 SETTLE_S = 0.2
 SETTLE_LIMIT_S = 10.0
 IDLE_SHARE = 0.06
@@ -75,6 +83,8 @@ class OverheadPlan:
     flood_s: float = 2.0
     warm_up_s: float = 2.0
     seed: int = 1
+    limits: bool = False
+    """This gateway once more, with limits for its key that are never reached."""
     whole: tuple[WholeCell, ...] = (WholeCell(1), WholeCell(64), WholeCell(512))
     streams: tuple[StreamCell, ...] = (StreamCell(32, 20.0), StreamCell(128, 20.0), StreamCell(128, 0.0))
 
@@ -101,6 +111,11 @@ def measure_whole(
     """Whole answers from a canned nginx; the rows, and the peers that did not start."""
     upstream = start_upstream(programs, folder / "upstream")
     subjects, left_out = _start_all(programs, folder, peers, checkout, upstream, say)
+    if plan.limits:
+        subjects[LIMITED], _, _ = start_gateway(
+            programs, folder / "limited", upstream, checkout, key_limits=FAR_LIMITS
+        )
+        subjects[LIMITED].name = LIMITED
     for subject in subjects.values():
         run_wrk(subject, folder, 64, plan.warm_up_s)
     counted = instructions.supported()

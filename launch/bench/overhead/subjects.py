@@ -146,11 +146,12 @@ def start_gateway(
     checkout: Checkout,
     tasks: int = 3,
     more_keys: Mapping[str, str] | None = None,
+    key_limits: Mapping[str, int] | None = None,
     **settings: object,
 ) -> tuple[ProxyUnderTest, Child, float]:
     """This gateway, its process, and the seconds from its start to its first answer.
 
-    `more_keys`: name → key, beside the one that it is asked with here.
+    `more_keys`: name → key, beside the one that it is asked with here, which has `key_limits`.
     """
     port = programs.port()
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,6 +163,8 @@ def start_gateway(
             name: {"sha256": hashlib.sha256(key.encode()).hexdigest()}
             for name, key in (more_keys or {}).items()
         }
+    if isinstance(keys, dict) and key_limits:
+        keys["bench"]["limits"] = dict(key_limits)
     config.write_text(json.dumps(document), encoding="utf-8")
     (folder / "engine.json").write_text(json.dumps(engine_report(upstream, document)), encoding="utf-8")
     argv = [*checkout.argv, "-m", "gateway", "--config", str(config), "--state-dir", str(folder)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,3 +162,31 @@ def test_other_limits_hold_for_what_was_used_before(make) -> None:  # type: igno
     assert c.refused(0, 1).code == "tokens_per_day"
     c.quotas.configure(c.config())
     assert c.quotas.reserve("ci", "base", 4, 1) is None
+
+
+def test_retry_after_of_requests_at_once_is_when_one_of_them_ends_as_a_rule(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(max_in_flight=2)
+    first, _ = c.ask(), c.ask()
+    assert c.refused().retry_after_s == 1  # nothing is known yet
+    c.now += 20
+    first.settle(10)
+    c.ask()
+    assert c.refused().retry_after_s == 10  # two at once, of twenty seconds each
+
+
+@pytest.mark.anyio
+async def test_whoever_waits_behind_others_is_told_how_long_for_all_of_them(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(requests_per_minute=60, on_limit="wait", max_wait_s=3.5)
+    for _ in range(60):
+        c.ask()
+    waiting = [asyncio.create_task(c.quotas.admitted("ci", "base", 0, 10)) for _ in range(3)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    with pytest.raises(TooMany) as refused:
+        await c.quotas.admitted("ci", "base", 0, 10)
+    assert (refused.value.code, refused.value.retry_after_s) == ("rate_limit_exceeded", 4)
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    line = c.quotas._lines["key:ci"]
+    assert (line.requests, line.tokens, line.lock.locked()) == (0, 0, False)

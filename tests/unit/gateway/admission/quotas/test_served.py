@@ -153,7 +153,7 @@ async def test_waiting_is_in_turn(tmp_path: Path) -> None:
 def _waits(s: Stack, count: int) -> bool:
     """Whether one waits in front, and so many behind it."""
     line = s.gateway.quotas._lines.get("key:ci")
-    return line is not None and line.locked() and len(line._waiters or ()) == count
+    return line is not None and line.lock.locked() and line.requests == count + 1
 
 
 async def test_a_wait_ends(tmp_path: Path) -> None:

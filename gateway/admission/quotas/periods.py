@@ -1,0 +1,35 @@
+"""The days and months that budgets are for, in UTC, numbered from 1970; times are unix seconds. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+DAY_S = 86400
+
+
+def day_of(now: float) -> int:
+    """The day's number."""
+    return int(now // DAY_S)
+
+
+def day_end(now: float) -> float:
+    """When the next day begins."""
+    return float((day_of(now) + 1) * DAY_S)
+
+
+def month_of(now: float) -> int:
+    """The month's number, from the year 0 on."""
+    return _month_of(day_of(now))
+
+
+def month_end(now: float) -> float:
+    """When the next month begins."""
+    year, month = divmod(month_of(now) + 1, 12)
+    return datetime(year, month + 1, 1, tzinfo=UTC).timestamp()
+
+
+@lru_cache(maxsize=8)
+def _month_of(day: int) -> int:
+    at = datetime.fromtimestamp(day * DAY_S, UTC)
+    return at.year * 12 + at.month - 1
