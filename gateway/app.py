@@ -15,6 +15,7 @@ from gateway.admission.api_keys import Keys
 from gateway.admission.bad_keys import BadKeys
 from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.death_guard import DeathGuard
+from gateway.admission.isolation.cache_salts import CacheSalts
 from gateway.admission.limits import Admission, share
 from gateway.admission.lobby import Lobby
 from gateway.admission.quotas.new_schemas import NewSchemas
@@ -39,6 +40,7 @@ from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.endpoints.refusals import HANDLERS
 from gateway.endpoints.stored_responses import UnkeptResponse
 from gateway.errors import Forbidden, internal_error
+from gateway.grammar_trial.trials import GrammarTrials
 from gateway.http.drain import Drain, shutting_down
 from gateway.http.request_cycle import CLIENT
 from gateway.metrics.counters import Metrics
@@ -109,6 +111,7 @@ class Gateway:
             share(bounds.max_held_body_bytes, worker, bounds.workers), lambda: self._keys.several
         )
         """What the large bodies of all requests take."""
+        self.trials = GrammarTrials(NewSchemas(max(1, bounds.max_new_schemas_per_minute // bounds.workers)))
         self.express = self._engine_endpoints(relay)
         """For the own server: what serves requests of a path without a task, where nothing must wait."""
         self.batches = BatchEndpoints(
@@ -140,7 +143,7 @@ class Gateway:
     def _engine_endpoints(self, relay: Relay) -> dict[str, EngineEndpoint]:
         """Every route that leads to the engine, by its path."""
         bounds, keys = self.replicas.config.gateway, self._keys
-        schemas = NewSchemas(max(1, bounds.max_new_schemas_per_minute // bounds.workers))
+        salts = CacheSalts(self.replicas.config.state_dir, bounds.prefix_cache)
         return {
             dialect.path.decode(): EngineEndpoint(
                 dialect,
@@ -155,7 +158,8 @@ class Gateway:
                 self.shadow,
                 self.fallbacks,
                 self.bodies,
-                schemas,
+                self.trials,
+                salts,
                 self._refused,
             )
             for dialect in DIALECTS
@@ -312,6 +316,7 @@ class Gateway:
             await self.scrape.stop()
             await self.replicas.stop()
             await self.upkeep.stop()
+            await self.trials.stop()
             self._refused.close()
             self.quotas.close()
             await usage.stop()

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from gateway.config.limit_settings import LimitConfig
+from gateway.config.media_hosts import media_host
 from gateway.config.origins import tidy_origin
 from gateway.config.strict import Positive, Seconds, Strict
 
@@ -87,6 +88,16 @@ class GatewayConfig(Strict):
     )
     max_new_schemas_per_minute: Positive = Field(
         600, description="schemas of one key that no request had before; the same again are not counted"
+    )
+    media_hosts: list[Annotated[str, AfterValidator(media_host)]] = Field(
+        default_factory=list,
+        description="hosts that images, sounds and videos may be fetched from, such as images.example.com or "
+        "*.example.com, where the base takes them; default: none is fetched by address",
+    )
+    prefix_cache: Literal["tenant", "key", "none"] = Field(
+        "tenant",
+        description="who shares an engine's prefix cache: a tenant's keys (those without a tenant share "
+        "another); each key its own; none: everybody shares, and a client's cache_salt passes as it is",
     )
     template_variables: list[str] = Field(
         default_factory=lambda: ["enable_thinking"],

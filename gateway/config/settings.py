@@ -66,6 +66,12 @@ class BaseConfig(Strict):
         return None if value in ("", "none", "off") else value
 
 
+def _variable_name(value: str | None) -> str | None:
+    if value is not None and not VARIABLE_NAME.match(value):  # it may be a key given by mistake
+        raise ValueError("must be the name of an environment variable, not the key itself")
+    return value
+
+
 FallbackReason = Literal["cold", "overload", "failed"]
 
 
@@ -103,9 +109,7 @@ class FallbackConfig(Strict):
     @field_validator("api_key_env")
     @classmethod
     def _variable(cls, value: str | None) -> str | None:
-        if value is not None and not VARIABLE_NAME.match(value):  # it may be a key given by mistake
-            raise ValueError("must be the name of an environment variable, not the key itself")
-        return value
+        return _variable_name(value)
 
 
 class PriceConfig(Strict):
@@ -195,6 +199,14 @@ class AttachedConfig(Strict):
     prompt_logprobs: bool = Field(
         False, description="it scores prompts soundly: no adapter can act on its lm_head"
     )
+    api_key_env: str | None = Field(
+        None, description="environment variable that holds the key it asks for (its --api-key); default: none"
+    )
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable(cls, value: str | None) -> str | None:
+        return _variable_name(value)
 
     @field_validator("url")
     @classmethod

@@ -48,6 +48,7 @@ class Limits:
         "max_schema_bytes",
         "max_sequences",
         "max_stop_strings",
+        "media_hosts",
         "strict",
         "template_variables",
     )
@@ -70,6 +71,7 @@ class Limits:
         self.max_allowed_token_ids = bounds.max_allowed_token_ids
         self.max_logprobs = bounds.max_logprobs
         self.max_schema_bytes = bounds.max_schema_bytes
+        self.media_hosts = tuple(bounds.media_hosts)
         self.template_variables = frozenset(bounds.template_variables)
         self._snapshot = snapshot
         self._configured = _configured(config)

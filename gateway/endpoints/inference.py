@@ -13,11 +13,12 @@ from starlette.types import Receive, Scope, Send
 from gateway.admission.api_keys import CALLER, Caller, Keys, Principal
 from gateway.admission.body_lease import FREE_BELOW_BYTES, BodyLease
 from gateway.admission.byte_budget import ByteBudget
-from gateway.admission.quotas.new_schemas import NewSchemas
+from gateway.admission.isolation.cache_salts import CacheSalts
 from gateway.admission.quotas.quotas import BYTES_PER_TOKEN, Quotas, TooMany
 from gateway.admission.refused_keys import RefusedKeys
 from gateway.config.document import FallbackReason, GatewayConfig
 from gateway.dialects.cost.answer_length import answer_tokens
+from gateway.dialects.cost.grammars import HOLDERS
 from gateway.dialects.cost.sequences import sequences_of
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.parameters import Limits, unsupported
@@ -27,6 +28,7 @@ from gateway.endpoints.asgi import ClientLeft, Head, check_head, check_size, rea
 from gateway.endpoints.azure import DEPLOYMENT
 from gateway.endpoints.pipelines import PipelineEndpoint
 from gateway.errors import EngineError, Forbidden, RequestError, internal_error
+from gateway.grammar_trial.trials import GrammarTrials
 from gateway.http.request_cycle import Cycle
 from gateway.metrics.counters import Metrics
 from gateway.relay.client_side import error_answer, send_last_event, until_client_leaves
@@ -46,8 +48,6 @@ from gateway.routing.table import Route
 
 logger = logging.getLogger("gateway.engine")
 
-SCHEMAS = frozenset(("output_config", "response_format", "structured_outputs", "text"))
-"""Parameters that the engine makes a grammar of."""
 
 NOTICED_WITHIN_S = 2.0
 """The supervisor looks at its engine ten times a second."""
@@ -70,21 +70,15 @@ class EngineEndpoint:
         shadow: Shadow,
         fallbacks: Fallbacks,
         bodies: ByteBudget,
-        schemas: NewSchemas,
+        trials: GrammarTrials,
+        salts: CacheSalts,
         refused: RefusedKeys,
     ) -> None:
-        self._bodies, self._schemas, self._refused = bodies, schemas, refused
-        self._fallbacks = fallbacks
-        self._room = room
-        self._shadow = shadow
-        self._dialect = dialect
-        self._principal = keys.principal
-        self._quotas = quotas
-        self._relay = relay
-        self._pipelines = pipelines
-        self._bounds = bounds
-        self._limits = limits
-        self._metrics = metrics
+        self._bodies, self._trials, self._salts, self._refused = bodies, trials, salts, refused
+        self._fallbacks, self._room, self._shadow = fallbacks, room, shadow
+        self._relay, self._pipelines, self._metrics = relay, pipelines, metrics
+        self._dialect, self._principal, self._quotas = dialect, keys.principal, quotas
+        self._bounds, self._limits = bounds, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, head = found_in(scope), None
@@ -176,7 +170,8 @@ class EngineEndpoint:
             call = self._call(exchange, principal, body)
             route = call.route
             copy: Copy | None = None
-            if route.kind != "pipeline" and route.adapter_id is not None and route.contract.fallback is None:
+            at_once = route.adapter_id is not None and route.contract.fallback is None and not call.untried
+            if route.kind != "pipeline" and at_once:
                 try:
                     if self._quotas.bounded:
                         exchange.reservation = self._quotas.reserve(*self._wanted(exchange, principal, call))
@@ -254,6 +249,10 @@ class EngineEndpoint:
                 exchange, route, call.fields, call.streaming, sticky, send, strict=self._limits.strict
             )
             return
+        if call.untried:
+            await self._trials.try_all(request.principal.name, call.untried)
+            call = self._current(request)
+            route = call.route
         *_, prompt_bytes, tokens = wanted
         exchange.cost = max(1, prompt_bytes // BYTES_PER_TOKEN + tokens)
         exchange.streaming, exchange.answer_tokens = call.streaming, tokens
@@ -371,9 +370,8 @@ class EngineEndpoint:
         exchange.prompt = fields.get(dialect.prompt)
         exchange.ignored = dialect.check_fields(fields, self._limits)
         exchange.length = self._length(fields)
-        if not (exchange.behind or SCHEMAS.isdisjoint(fields)):
-            for key in SCHEMAS.intersection(fields):
-                self._schemas.check(principal.name, key, bytes(fields[key]))
+        if "cache_salt" in dialect.passed:
+            self._salts.write(principal, fields)
         defaults = route.contract.defaults
         if "n" in fields or dialect.listed in fields or "n" in defaults:
             own = defaults if "n" in dialect.passed else {}
@@ -388,7 +386,10 @@ class EngineEndpoint:
                 raise _not_of_a_pipeline(route, dialect)
             sticky = dialect.sticky_of(fields) or principal.name.encode() or None
             route = exchange.route = route.pick(sticky)
-        return CheckedCall(model, route, fields, flag_field(fields, "stream"), len(body), sticky, table)
+        call = CheckedCall(model, route, fields, flag_field(fields, "stream"), len(body), sticky, table)
+        if not HOLDERS.isdisjoint(fields):
+            call.untried = self._trials.untried(exchange, fields)
+        return call
 
 
 def _not_of_a_pipeline(route: Route, dialect: Dialect) -> RequestError:

@@ -31,16 +31,21 @@ KEEP_IDLE_S = 4.0
 class Upstream:
     """Kept connections to one engine, of the event loop that it is made in."""
 
-    def __init__(self, address: Address, timeouts: Timeouts, process: str = "") -> None:
-        """`process` names the engine's process that listens there, for as long as this is used."""
+    def __init__(self, address: Address, timeouts: Timeouts, process: str = "", key: str = "") -> None:
+        """`process` names the engine's process that listens there, for as long as this is used.
+
+        `key` is what it asks for; empty where it asks for none.
+        """
         self.address = address
         self.process = process
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         self._idle: deque[Connection] = deque()
-        host = (address.host or "localhost").encode()
-        self._post = b" HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\n" % host
-        self._get = b" HTTP/1.1\r\nhost: %b\r\n\r\n" % host
+        head = b" HTTP/1.1\r\nhost: %b\r\n" % (address.host or "localhost").encode()
+        if key:
+            head += b"authorization: Bearer %b\r\n" % key.encode()
+        self._post = head + b"content-type: application/json\r\n"
+        self._get = head + b"\r\n"
         self._closed = False
         self._made: WeakSet[Connection] = WeakSet()
         """Every connection that there still is, so that one in use costs nothing to be found."""

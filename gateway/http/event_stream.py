@@ -18,6 +18,8 @@ MAX_HELD_BYTES = 1024 * 1024
 SAME_STEP_S = 0.001
 """What follows within it is of the same step of the engine: a chat's role beside its first token, the end
 beside the last."""
+MAX_FAULT_BYTES = 2000
+"""Of the event by which a stream was given up more is not kept."""
 
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\]')
 """In JSON a quote within a string is escaped, so this cannot be a model's text."""
@@ -58,9 +60,22 @@ def data_in(events: bytes) -> Iterator[bytes]:
 
 
 class EventStream:
-    """One stream. `withhold_usage`: the usage event was not asked for by the client and is kept from it."""
+    """One stream. `withhold_usage`: the usage event was not asked for by the client and is kept from it.
 
-    __slots__ = ("_held", "_last_step", "_withhold_usage", "broken", "events", "gap_sum_s", "gaps", "usage")
+    An event by which the engine gives up, and what follows it, does not go on: its text is the engine's own.
+    """
+
+    __slots__ = (
+        "_held",
+        "_last_step",
+        "_withhold_usage",
+        "broken",
+        "events",
+        "fault",
+        "gap_sum_s",
+        "gaps",
+        "usage",
+    )
     marker: ClassVar[bytes] = b"[]"
     """Only a piece that holds it can hold the usage: to find it is cheap, and most pieces do not."""
     failure: ClassVar[bytes] = b'data: {"error"'
@@ -72,6 +87,8 @@ class EventStream:
         self.usage: TokenUsage | None = None
         self.broken = False
         """The engine gave up in the middle."""
+        self.fault = b""
+        """The beginning of the event that said so."""
         self.events = 0
         """Events that went on; with vLLM about one per token."""
         self.gaps = [0] * (len(INTER_TOKEN_S) + 1)
@@ -81,6 +98,8 @@ class EventStream:
 
     def feed(self, piece: bytes) -> bytes:
         """What may go on now: the whole events there are. The rest waits for its end."""
+        if self.broken:
+            return b""
         if self._held:
             piece = self._held + piece
             self._held = b""
@@ -94,8 +113,10 @@ class EventStream:
                 piece, self._held = piece[:end], piece[end:]
         if piece.find(self.marker) >= 0:
             piece = self._read(piece)
-        if piece.find(self.failure) >= 0:
-            self.broken = True
+        at = piece.find(self.failure)
+        if at >= 0:
+            self.broken, self.fault = True, piece[at : at + MAX_FAULT_BYTES]
+            piece, self._held = piece[:at], b""
         now = perf_counter()
         gap_s = now - self._last_step
         if gap_s > SAME_STEP_S:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from starlette.types import Scope
 
 from gateway.admission.api_keys import ANYBODY, Principal
 from gateway.admission.body_lease import BodyLease
+from gateway.dialects.cost.grammars import Grammar
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Buffer, Fields
 from gateway.http.engine_connection import Segments
@@ -30,6 +31,7 @@ class CheckedCall:
         "sticky",
         "streaming",
         "table",
+        "untried",
         "usage_wanted",
     )
 
@@ -52,6 +54,8 @@ class CheckedCall:
         self.streaming = streaming
         self.received_bytes = received_bytes
         self.usage_wanted = False
+        self.untried: Sequence[Grammar] = ()
+        """What the engine would make grammars of, whose cost is not known yet."""
         self.table = table
         self._sent: Segments | None = None
 

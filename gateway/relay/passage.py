@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 
-from gateway.errors import RequestError
+from gateway.errors import EngineError, RequestError
 from gateway.http.engine_connection import Connection, Disconnected
 from gateway.http.event_stream import EventStream
 from gateway.relay.engine_answers import AdapterLost, fault_in
@@ -91,12 +91,17 @@ class Passage:
         return headers, answer
 
     def stream_ended(self, events: EventStream) -> bytes:
-        """The last bytes of a stream; what was read in it is counted."""
+        """The last bytes of a stream, where the engine gave up in our words; what was read is counted."""
         exchange = self.exchange
         exchange.events = events.events
         exchange.usage = events.usage
         exchange.broken = events.broken
-        return events.rest()
+        if not events.broken:
+            return events.rest()
+        request_id = exchange.request_id
+        logger.error("request %s: the engine gave up: %r", request_id.decode(), events.fault)
+        error = EngineError("The engine failed on this request; its log says why.")
+        return exchange.dialect.last_event(exchange.dialect.error_body(error, request_id))
 
     # What failed, and who is told.
 

@@ -15,8 +15,9 @@ import msgspec
 from pydantic import ValidationError
 
 from gateway.admission.engine_bound import EngineBound
-from gateway.config.document import Config
+from gateway.config.document import Config, environment
 from gateway.config.live import with_snapshot, without_values
+from gateway.config.secrets.engine_keys import key_of_attached, key_of_ours
 from gateway.config.snapshot import EngineStatus, Snapshot
 from gateway.errors import NOT_JSON, LoraGatewayError, RequestError, Unavailable
 from gateway.http.engine_connection import Owner, Timeouts
@@ -242,12 +243,18 @@ class Replicas:
         except ValueError as error:
             logger.error("%s cannot be reached: %s", engine.name, error)
             return None
-        upstream = Upstream(address, timeouts, engine.process)
+        upstream = Upstream(address, timeouts, engine.process, self._key_of(engine))
         seats = self.config.base.max_num_seqs if engine.managed else None
         bound = EngineBound(gateway.max_in_flight, seats)
         replica = Replica(engine.name, upstream, engine, loaded, bound=bound)
         self._describe(replica)
         return replica
+
+    def _key_of(self, engine: EngineStatus) -> str:
+        """What it asks for; the launch has made it before the engine's start."""
+        if engine.managed:
+            return key_of_ours(self.config)
+        return key_of_attached(self.config, engine.url, environment())
 
     def _describe(self, replica: Replica) -> None:
         task = asyncio.create_task(self._ask_models(replica))

@@ -92,6 +92,8 @@ class Table:
     routes: Mapping[str, Route]
     pinned: Mapping[str, Route] = field(default_factory=lambda: MappingProxyType({}))
     """By an adapter's id, as answers name it: its task's route, to this version alone."""
+    tenants: frozenset[str] = frozenset()
+    """Those that there are; the names of their tasks are nobody else's to learn."""
 
     def get(self, name: str) -> Route | None:
         """The route of a public name or of a version."""
@@ -149,7 +151,8 @@ def build_table(
         if of is not None and of.kind == "task":
             adapter_id = version if there else None
             pinned[version] = _route(of.name, "task", of.contract, adapter_id, of.description, of.reason)
-    return Table(MappingProxyType(routes), MappingProxyType(pinned))
+    tenants = {*config.tenants, *(key.tenant for key in config.keys.values() if key.tenant)}
+    return Table(MappingProxyType(routes), MappingProxyType(pinned), frozenset(tenants))
 
 
 def _contract(name: str, task: TaskConfig) -> Contract:

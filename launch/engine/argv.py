@@ -10,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from gateway.config.document import Config
+from gateway.config.secrets.engine_keys import VARIABLE as KEY_VARIABLE
 from gateway.config.snapshot import ToolChoices
 from launch.adapters.check import Adapter, engine_rank
 from launch.base.argv_read import options_of
@@ -20,6 +21,8 @@ DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the ma
 GIB = 1024**3
 LEAST_SLOTS = 4
 PLUGIN_VARIABLE = "LORA_GATEWAY_ENGINE"
+KEY_GUARD = "launch.engine.vllm_plugin.key_guard.KeyGuard"
+"""vLLM's own check leaves /tokenize, /invocations, /pause and the rest beside /v1 open."""
 LEAST_RANK = 16
 FORCED_PARSER = "lora_gateway_forced"
 """The name that `forced_tool_parser` gives itself at vLLM."""
@@ -53,8 +56,12 @@ def engine_command(
     has_gpu: bool,
     slow_bfloat16: bool = False,
     parsers: Parsers | None = None,
+    key: str = "",
 ) -> EngineCommand:
     """vLLM's command; `base.model` is where the base was found, `parsers` are those that fit it.
+
+    `key`: whoever asks the engine must send it. It stands in the environment alone, as everybody on the
+    machine can read a command line.
 
     `slow_bfloat16`: this machine's processor has no instructions for it, which makes it some ten times slower
     than float32; `base.dtype: auto` is float32 then.
@@ -73,9 +80,11 @@ def engine_command(
     if can_sleep(config, has_gpu):
         argv.append("--enable-sleep-mode")
     argv += ["--scheduling-policy", "priority"]  # clients' requests come before those of batches
+    if key:
+        argv += ["--middleware", KEY_GUARD]
     argv += config.engine.extra_args  # last, so that they win
     options = options_of(argv)
-    env = _environment(config, base, has_gpu)
+    env = _environment(config, base, has_gpu, key)
     return EngineCommand(
         tuple(argv),
         env,
@@ -180,12 +189,14 @@ def _lora_arguments(config: Config, adapters: Sequence[Adapter], slots: int, ran
     ]
 
 
-def _environment(config: Config, base: Base, has_gpu: bool) -> dict[str, str]:
+def _environment(config: Config, base: Base, has_gpu: bool, key: str) -> dict[str, str]:
     env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
     env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     env[PLUGIN_VARIABLE] = "1"  # `engine_plugin` acts in our own engines alone
     if can_sleep(config, has_gpu):
         env["VLLM_SERVER_DEV_MODE"] = "1"  # opens /sleep and /wake_up, and worse; the engine is on loopback
+    if key:
+        env[KEY_VARIABLE] = key
     if Path(base.model).is_absolute():
         env["HF_HUB_OFFLINE"] = "1"  # all is on disk: no look-up may delay or fail the start
     return {**env, **config.engine.env}

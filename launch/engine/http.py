@@ -54,9 +54,20 @@ def ask(
     return answer
 
 
-def call(url: str, body: Mapping[str, object] | None = None, timeout_s: float = REQUEST_TIMEOUT_S) -> object:
-    """As `ask`: the answer's JSON, or its text. Raises EngineFailure."""
-    answer = ask(url, body, timeout_s)
+def with_key(key: str) -> dict[str, str]:
+    """The header by which an engine knows us; none where it asks for no key."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def call(
+    url: str,
+    body: Mapping[str, object] | None = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+    *,
+    key: str = "",
+) -> object:
+    """As `ask`, of an engine with that key: the answer's JSON, or its text. Raises EngineFailure."""
+    answer = ask(url, body, timeout_s, with_key(key))
     try:
         document: object = json.loads(answer.content)
     except NOT_JSON:
@@ -64,37 +75,37 @@ def call(url: str, body: Mapping[str, object] | None = None, timeout_s: float = 
     return document
 
 
-def is_healthy(url: str) -> bool:
+def is_healthy(url: str, *, key: str = "") -> bool:
     """Whether the engine's /health answers without an error within 5 s; blocking."""
     try:
-        call(f"{url}/health", timeout_s=5)
+        call(f"{url}/health", timeout_s=5, key=key)
     except EngineFailure:
         return False
     return True
 
 
-def served_models(url: str, timeout_s: float = 10.0) -> dict[str, str]:
+def served_models(url: str, timeout_s: float = 10.0, *, key: str = "") -> dict[str, str]:
     """The names that the engine serves, each with its root. Raises EngineFailure."""
-    answer = call(f"{url}/v1/models", timeout_s=timeout_s)
+    answer = call(f"{url}/v1/models", timeout_s=timeout_s, key=key)
     data = answer.get("data") if isinstance(answer, Mapping) else None
     if not isinstance(data, list):
         raise EngineFailure(f"{url}/v1/models: no list of models")
     return {str(one["id"]): str(one.get("root")) for one in data if isinstance(one, dict) and "id" in one}
 
 
-def load_adapter(url: str, adapter_id: str, path: Path) -> None:
+def load_adapter(url: str, adapter_id: str, path: Path, *, key: str = "") -> None:
     """Load under that id; one that is loaded already is left as it is. Raises EngineFailure."""
     try:
-        call(f"{url}/v1/load_lora_adapter", {"lora_name": adapter_id, "lora_path": str(path)})
+        call(f"{url}/v1/load_lora_adapter", {"lora_name": adapter_id, "lora_path": str(path)}, key=key)
     except EngineRefusal as refusal:
         if "already" not in refusal.text:
             raise
 
 
-def unload_adapter(url: str, adapter_id: str) -> None:
+def unload_adapter(url: str, adapter_id: str, *, key: str = "") -> None:
     """Unload; one that is not loaded is no error. Raises EngineFailure."""
     try:
-        call(f"{url}/v1/unload_lora_adapter", {"lora_name": adapter_id})
+        call(f"{url}/v1/unload_lora_adapter", {"lora_name": adapter_id}, key=key)
     except EngineRefusal as refusal:
         if (
             refusal.status != 404
@@ -104,23 +115,23 @@ def unload_adapter(url: str, adapter_id: str) -> None:
             raise
 
 
-def tokens_done(url: str) -> float | None:
+def tokens_done(url: str, *, key: str = "") -> float | None:
     """Tokens that the engine has read and written so far; None where it does not say."""
     try:
-        found = PROGRESS.findall(ask(f"{url}/metrics", timeout_s=2).text)
+        found = PROGRESS.findall(ask(f"{url}/metrics", timeout_s=2, headers=with_key(key)).text)
         return sum(map(float, found)) if found else None
     except (EngineFailure, ValueError):
         return None
 
 
-def sleep_engine(url: str) -> None:
+def sleep_engine(url: str, *, key: str = "") -> None:
     """Level 1: weights go to the machine's memory, the cache is dropped. Level 2 loses LoRA (vllm#39934)."""
-    call(f"{url}/sleep?level=1", {})
+    call(f"{url}/sleep?level=1", {}, key=key)
 
 
-def wake_engine(url: str) -> None:
+def wake_engine(url: str, *, key: str = "") -> None:
     """Have a sleeping engine wake up; blocking. Raises EngineFailure where it refuses or is not there."""
-    call(f"{url}/wake_up", {})
+    call(f"{url}/wake_up", {}, key=key)
 
 
 def _why(error: Exception) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gateway.errors import ConfigError, EngineFailure, LoraGatewayError
 from launch.adapters.versions import Version
@@ -25,6 +26,16 @@ class EngineDoor:
     load: Callable[..., None] = load_adapter
     unload: Callable[[str, str], None] = unload_adapter
     asker: Callable[[str, bool], Ask] = asker
+
+    @classmethod
+    def with_key(cls, key: str) -> EngineDoor:
+        """To an engine that asks for that key."""
+        return cls(
+            partial(served_models, key=key),
+            partial(load_adapter, key=key),
+            partial(unload_adapter, key=key),
+            partial(asker, key=key),
+        )
 
 
 class Residents:

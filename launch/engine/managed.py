@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from gateway.config.snapshot import EngineDeath, EngineStatus, FailureKind
@@ -44,6 +45,20 @@ class Means:
     probe: Callable[[str, str], object] | None = None
     sleep: Callable[[str], None] = sleep_engine
     wake: Callable[[str], None] = wake_engine
+
+    @classmethod
+    def with_key(cls, command: EngineCommand, can_sleep: bool, key: str) -> Means:
+        """Of an engine that asks for that key, as its command says."""
+        return cls(
+            command,
+            can_sleep,
+            healthy=partial(is_healthy, key=key),
+            door=EngineDoor.with_key(key),
+            progress=partial(tokens_done, key=key),
+            probe=partial(_probe, key=key),
+            sleep=partial(sleep_engine, key=key),
+            wake=partial(wake_engine, key=key),
+        )
 
 
 class Managed(Keeper):
@@ -277,6 +292,6 @@ class Managed(Keeper):
         return self._halted
 
 
-def _probe(url: str, base: str) -> object:
+def _probe(url: str, base: str, *, key: str = "") -> object:
     body = {"model": base, "prompt": "1", "max_tokens": 1, "temperature": 0}
-    return call(f"{url}/v1/completions", body)
+    return call(f"{url}/v1/completions", body, key=key)

@@ -65,14 +65,14 @@ Ask = Callable[[str, str, int], Score]
 """Model, system prompt and the number of forced tokens → its score."""
 
 
-def asker(url: str, reads: bool) -> Ask:
+def asker(url: str, reads: bool, *, key: str = "") -> Ask:
     """Asks the engine at `url`; `reads`: it may score a prompt. What it returns raises EngineFailure."""
 
     def ask(model: str, system: str, written: int) -> Score:
         body = request(model, f"{system}\n{TEXT}" if system else TEXT, written if reads else WRITTEN_ALONE)
         if reads:
             body["prompt_logprobs"] = 0
-        return read_score(model, call(f"{url}/v1/completions", body), reads=reads)
+        return read_score(model, call(f"{url}/v1/completions", body, key=key), reads=reads)
 
     return ask
 

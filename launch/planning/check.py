@@ -15,7 +15,7 @@ import jsonschema
 from jsonschema.validators import validator_for
 
 from gateway.config.certificates import load_certificates
-from gateway.config.document import Config, read_config
+from gateway.config.document import Config, environment, read_config
 from gateway.config.launch_lock import is_running
 from gateway.errors import ConfigError
 from gateway.pipeline.compile import compile_pipelines
@@ -180,6 +180,11 @@ def _engine_findings(config: Config) -> Iterator[Finding]:
                 "error", key, f"{engine.url}: is the same as engines.{seen[engine.url]}; remove one"
             )
         seen.setdefault(engine.url, index)
+        variable = engine.api_key_env
+        if variable and not environment().get(variable):
+            yield Finding(
+                "error", f"engines.{index}.api_key_env", f"set {variable} in the environment or in .env"
+            )
         if engine.url.endswith(f":{config.gateway.port}") and config.gateway.host in engine.url:
             yield Finding("error", key, f"{engine.url}: is the gateway's own address")
 

@@ -22,6 +22,7 @@ ROOMS = (
     "gateway.scrape",
     "gateway.dialects",
     "gateway.relay",
+    "gateway.grammar_trial",
     "gateway.pipeline",
     "gateway.batches",
     "gateway.endpoints",

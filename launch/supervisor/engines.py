@@ -6,11 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
+from gateway.config.document import Config, environment
+from gateway.config.secrets.engine_keys import key_of_attached
 from gateway.config.snapshot import PROVING, EngineStatus
 from gateway.errors import Unavailable
 from launch.adapters.versions import Version
 from launch.engine.attached import Attached
 from launch.engine.engine import Keeper
+from launch.engine.loaded_adapters import EngineDoor
 from launch.engine.managed import Managed, Means
 from launch.engine.supervisor_interface import SupervisorInterface
 
@@ -21,12 +24,16 @@ STARTS_WITHIN_S = 900.0
 POLL_S = 0.1
 
 
+def _door_to(config: Config, status: EngineStatus) -> EngineDoor:
+    return EngineDoor.with_key(key_of_attached(config, status.url, environment()))
+
+
 class Engines:
     """Use it in the event loop of the main thread, since engines are forked from it."""
 
     def __init__(self, supervisor: SupervisorInterface, laid: Sequence[Laid], build: str) -> None:
         self.keepers: list[Managed | Attached] = [
-            Attached(supervisor, status, build)
+            Attached(supervisor, status, build, _door_to(supervisor.config, status))
             if means is None
             else Managed(supervisor, status, build, means)
             for status, means in laid

@@ -9,6 +9,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from gateway.config.document import Config
+from gateway.config.secrets.engine_keys import configured_key
+from gateway.config.secrets.state_secrets import ENGINE_KEY, made_secret
 from gateway.config.snapshot import EngineStatus
 from gateway.pipeline.compile import compile_pipelines
 from launch.adapters.check import Adapter
@@ -85,8 +87,9 @@ def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
         build = _build(base, config.base.dtype, "attached")
         return Prepared(config, base, build, wanted_of(config, taken), attached, rank_limit)
     parsers = fitting_parsers(config.base, base.model, base.name)
+    key = configured_key(config) or made_secret(config.state_dir, ENGINE_KEY)
     command = engine_command(
-        config, base, taken, port, has_gpu=gpu, slow_bfloat16=has_slow_bfloat16(), parsers=parsers
+        config, base, taken, port, has_gpu=gpu, slow_bfloat16=has_slow_bfloat16(), parsers=parsers, key=key
     )
     for line in _parsed(config, parsers):
         say(line)
@@ -101,7 +104,7 @@ def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
         reasoning=command.reasoning,
         prompt_logprobs=command.prompt_logprobs,
     )
-    means = Means(command, can_sleep(config, gpu))
+    means = Means.with_key(command, can_sleep(config, gpu), key)
     build = _build(base, command.dtype, "gpu" if gpu else "cpu")
     return Prepared(config, base, build, wanted_of(config, taken), ((status, means),), command.max_lora_rank)
 

@@ -43,6 +43,11 @@ class RealStack:
         assert found is not None
         return found[1]
 
+    @property
+    def engine_key(self) -> str:
+        """What the engine asks of whoever comes past the gateway."""
+        return (self.state / "engine.key").read_text()
+
     def running(self) -> float:
         """Requests that the engine decodes at this moment, by its own metrics."""
         metrics = httpx.get(f"{self.engine_url}/metrics").text

@@ -13,6 +13,7 @@ from gateway.dialects.cost.lists import LIST_RULES
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.harmless import needs_reasoning, refused_but_for, stream_options, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS, LABELS, RENDERING, SAMPLING
+from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.parameters import (
     count,
     flag,
@@ -126,6 +127,7 @@ class ChatCompletions(Completions):
     rules = MappingProxyType(
         {
             **RULES,
+            "messages": no_strange_addresses(),
             "max_completion_tokens": tokens,
             "logprobs": flag,
             "top_logprobs": count("max_logprobs", 0),

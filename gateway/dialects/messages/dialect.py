@@ -14,6 +14,7 @@ from gateway.dialects.cost.lists import TEXTS
 from gateway.dialects.dialect import UNSEEN, Asked, Dialect, Entry, one_line
 from gateway.dialects.harmless import members, needs_reasoning, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
+from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.messages import described
 from gateway.dialects.messages.envelopes import envelope, model_entry, model_list
 from gateway.dialects.messages.from_chat import MessageRendering
@@ -238,7 +239,7 @@ class Messages(_Anthropic):
             "max_tokens": tokens,
             "stop_sequences": TEXTS,
             "metadata": members("user_id"),
-            "messages": readable,
+            "messages": no_strange_addresses(readable),
             "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
             "output_config": _output_config,
             "tool_choice": _tool_choice,
@@ -299,7 +300,7 @@ class CountTokens(_Anthropic):
     )
     rules = MappingProxyType(
         {
-            "messages": readable,
+            "messages": no_strange_addresses(readable),
             "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
             "output_config": _output_config,
             "tool_choice": _tool_choice,

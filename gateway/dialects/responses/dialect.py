@@ -14,6 +14,7 @@ from gateway.dialects.cost.lists import LIST_RULES
 from gateway.dialects.dialect import Dialect, one_line
 from gateway.dialects.harmless import members, only_members, stream_options, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS, LABELS
+from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.parameters import (
     Limits,
     checked,
@@ -151,7 +152,7 @@ class Responses(Dialect):
     )
     rules = MappingProxyType(
         {
-            "input": readable,
+            "input": no_strange_addresses(readable),
             "max_output_tokens": tokens,
             **{key: LIST_RULES[key] for key in ("stop", "stop_token_ids", "logit_bias")},
             "top_logprobs": count("max_logprobs", 0),

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from gateway.dialects.chat.dialect import RULES, TYPED_LABELS
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.kinds import GATEWAYS_OWN, LABELS
+from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.parameters import Limits, template_variables
 from gateway.dialects.request_body import Fields, encode_body, given
 from gateway.dialects.tokens import described
@@ -55,7 +56,7 @@ class TokenizeDialect(_Wordless):
     refused = GATEWAYS_OWN
     rules = MappingProxyType(
         {
-            "messages": _no_prompt_beside,
+            "messages": no_strange_addresses(_no_prompt_beside),
             "tools": tools(("function",), "none", "function.parameters"),
             "chat_template_kwargs": template_variables,
         }
@@ -91,6 +92,7 @@ class EmbeddingsDialect(_Wordless):
     refused = GATEWAYS_OWN
     rules = MappingProxyType(
         {
+            "messages": no_strange_addresses(),
             "chat_template_kwargs": template_variables,
             "service_tier": RULES["service_tier"],
             "store": RULES["store"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
@@ -15,7 +16,7 @@ from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.request_body import Fields, fields_of
 from gateway.errors import NOT_JSON, EngineError, InvalidRequest, RequestError
 from gateway.http.engine_connection import Connection
-from gateway.http.event_stream import TokenUsage, data_in
+from gateway.http.event_stream import MAX_FAULT_BYTES, TokenUsage, data_in
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.task_calls import Answer, Delta
 from gateway.relay.engine_answers import fault_in, read_failure
@@ -24,6 +25,8 @@ from gateway.relay.request_record import LOW_PRIORITY, PIPELINE, Exchange
 from gateway.relay.shadow.copies import Shadow
 from gateway.relay.shadow.copy import Copy
 from gateway.routing.table import Route
+
+logger = logging.getLogger("gateway.pipeline.engine_caller")
 
 
 class _Content(msgspec.Struct):
@@ -117,6 +120,9 @@ class EngineCaller:
                     delta = _delta(data, exchange, route)
                     if delta is not None:
                         yield delta
+                if events.broken:
+                    exchange.broken = True
+                    raise _broke_off(exchange, events.fault)
             if copy is not None:
                 copy.saw(events.rest(), True)
 
@@ -182,13 +188,20 @@ def _delta(data: bytes, exchange: Exchange, route: Route) -> Delta | None:
     completion = _parsed(data)
     if completion.error is not None:
         exchange.broken = True
-        raise EngineError(f"The engine broke off the answer for '{route.name}'.")
+        raise _broke_off(exchange, data)
     usage = completion.usage
     exchange.usage = usage or exchange.usage
     choice = completion.choices[0] if completion.choices else _Choice()
     if not (choice.delta.content or choice.finish_reason or usage):
         return None
     return Delta(choice.delta.content or "", choice.finish_reason, usage, route.adapter_id or "")
+
+
+def _broke_off(exchange: Exchange, said: bytes) -> EngineError:
+    """Its words stay in the log."""
+    logger.error("request %s: the engine gave up: %r", exchange.request_id.decode(), said[:MAX_FAULT_BYTES])
+    name = exchange.route.name if exchange.route is not None else ""
+    return EngineError(f"The engine broke off the answer for '{name}'.")
 
 
 def _parsed(text: bytes) -> _Completion:

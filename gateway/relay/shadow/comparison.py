@@ -72,6 +72,7 @@ class Gathered:
             self.usable = len(self._body) <= MAX_RAW_BYTES
         else:
             self._read(self._events.feed(piece))
+            self.usable = self.usable and not self._events.broken
         if not self.usable:
             self._body, self._reader = bytearray(), _reader(self._dialect)
 

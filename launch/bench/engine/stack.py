@@ -15,6 +15,7 @@ from types import FrameType
 from pydantic import JsonValue
 
 from gateway.config.document import Config
+from gateway.config.secrets.state_secrets import ENGINE_KEY
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import ConfigError, EngineFailure
 from launch.bench.engine.config import HOST, environment_of, write_config
@@ -55,6 +56,7 @@ def running_stack(config: Config, folder: Path, key: str, *, gateway: bool = Tru
     try:
         config.state_dir.mkdir(parents=True, exist_ok=True)
         write_config(config, path, key)
+        (config.state_dir / ENGINE_KEY).write_text(key)  # so that the same client can ask the engine too
         log = log_path.open("w", encoding="utf-8")
     except OSError as error:
         raise ConfigError("bench", str(folder), f"cannot be written: {error.strerror}") from error

@@ -84,7 +84,7 @@ def measure(given: Config, scratch: Path, plan: ChurnPlan) -> dict[str, object]:
     roots = config.adapters.model_copy(update={"roots": [scratch / "adapters"]})
     config = config.model_copy(update={"adapters": roots})
     with running_stack(config, scratch, KEY) as stack:
-        truth = learn(stack.engine_url, stack.base, folders, keep=set(stack.adapters.values()))
+        truth = learn(stack.engine_url, stack.base, folders, keep=set(stack.adapters.values()), key=KEY)
         told_apart, worst = truth.apart()
         say(
             f"{len(truth.alone)} models answer alone; {told_apart:.0%} of their answers can be told apart, "
@@ -163,8 +163,10 @@ def write_adapters(folder: Path, base: Base) -> dict[str, list[Path]]:
     return folders
 
 
-def learn(url: str, base: str, folders: Mapping[str, Sequence[Path]], keep: set[str]) -> ExpectedAnswers:
-    """Each adapter alone on the idle engine, past the gateway; those in `keep` stay loaded.
+def learn(
+    url: str, base: str, folders: Mapping[str, Sequence[Path]], keep: set[str], *, key: str
+) -> ExpectedAnswers:
+    """Each adapter alone on the idle engine, past the gateway, by its `key`; those in `keep` stay loaded.
 
     Raises EngineFailure, also where too few of them can be told apart.
     """
@@ -174,11 +176,11 @@ def learn(url: str, base: str, folders: Mapping[str, Sequence[Path]], keep: set[
             settings = (path / "adapter_config.json").read_bytes()
             known[adapter_id(task, settings, path / "adapter_model.safetensors")] = path
     for name, path in known.items():
-        load_adapter(url, name, path)
-    truth = learn_answers(lambda model, prompt: asked_directly(url, model, prompt), [base, *known], base)
+        load_adapter(url, name, path, key=key)
+    truth = learn_answers(lambda model, prompt: asked_directly(url, model, prompt, key), [base, *known], base)
     for name in known:
         if name not in keep:
-            unload_adapter(url, name)
+            unload_adapter(url, name, key=key)
     told = truth.apart()[0]
     if told < LEAST_TOLD:
         raise EngineFailure(f"only {told:.0%} of the answers can be told apart, by {truth.rounding}")

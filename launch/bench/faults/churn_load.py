@@ -141,6 +141,7 @@ def gathered(content: bytes) -> dict[str, object]:
     return {"model": model, "choices": [{"logprobs": {"token_logprobs": values}}]}
 
 
-def asked_directly(url: str, model: str, prompt: str) -> Score:
+def asked_directly(url: str, model: str, prompt: str, key: str) -> Score:
     """The engine's own answer, past the gateway. Raises EngineFailure."""
-    return read_score(model, call(f"{url}/v1/completions", request(model, prompt, TOKENS)), reads=False)
+    answer = call(f"{url}/v1/completions", request(model, prompt, TOKENS), key=key)
+    return read_score(model, answer, reads=False)

@@ -98,11 +98,11 @@ def measure(
         engine_port=free_port("engine.port", HOST, ENGINE_PORT),
     )
     with running_stack(config, scratch, KEY, gateway=False) as stack:
-        loaded = load_scaled(stack.engine_url, folders, scratch / "scaled", scale)
+        loaded = load_scaled(stack.engine_url, folders, scratch / "scaled", scale, KEY)
         for crowd in crowds:
-            with Traffic(stack.engine_url, [stack.base, *stack.adapters.values()], crowd):
+            with Traffic(stack.engine_url, [stack.base, *stack.adapters.values()], crowd, KEY):
                 at_once = PROOFS_AT_ONCE if crowd else 1
-                yield try_proofs(stack.engine_url, stack.base, loaded, crowd, repeats, at_once)
+                yield try_proofs(stack.engine_url, stack.base, loaded, crowd, repeats, at_once, key=KEY)
 
 
 def table_of(cells: Sequence[dict[str, object]]) -> Table:

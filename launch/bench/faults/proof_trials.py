@@ -93,21 +93,23 @@ def scaled(folder: Path, target: Path, scale: float) -> None:
     save_file(changed, target / WEIGHTS, metadata={"format": "pt"})
 
 
-def load_scaled(url: str, folders: Sequence[Path], scratch: Path, scale: float) -> Loaded:
+def load_scaled(url: str, folders: Sequence[Path], scratch: Path, scale: float, key: str) -> Loaded:
     """A weak and an untrained copy of each adapter, on the engine. Raises ConfigError and EngineFailure."""
     loaded: dict[str, list[str]] = {"weak": [], "untrained": []}
     for kind, factor in (("weak", scale), ("untrained", 0.0)):
         for folder in folders:
             name = f"{kind}-{folder.name}"
             scaled(folder, scratch / name, factor)
-            load_adapter(url, name, scratch / name)
+            load_adapter(url, name, scratch / name, key=key)
             loaded[kind].append(name)
     return Loaded(loaded["weak"], loaded["untrained"])
 
 
-def try_proofs(url: str, base: str, loaded: Loaded, in_flight: int, repeats: int, at_once: int = 1) -> Errors:
+def try_proofs(
+    url: str, base: str, loaded: Loaded, in_flight: int, repeats: int, at_once: int = 1, *, key: str
+) -> Errors:
     """`repeats` proofs of weak adapters and of untrained ones in turn. Raises EngineFailure."""
-    ask = asker(url, reads=True)
+    ask = asker(url, reads=True, key=key)
     repeating = measure_base(ask, base)
     errors = Errors(in_flight)
     known = {
@@ -187,8 +189,9 @@ def _is_mixed(ask: Ask, alone: Mapping[str, Score]) -> bool:
 class Traffic:
     """So many clients that ask all models without a pause, for the block."""
 
-    def __init__(self, url: str, models: Sequence[str], clients: int) -> None:
+    def __init__(self, url: str, models: Sequence[str], clients: int, key: str) -> None:
         self._url = url
+        self._key = key
         self._models = models
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._client, args=(seed,)) for seed in range(clients)]
@@ -220,7 +223,7 @@ class Traffic:
                 "ignore_eos": True,
             }
             try:
-                call(f"{self._url}/v1/completions", body)
+                call(f"{self._url}/v1/completions", body, key=self._key)
             except EngineFailure as failure:
                 self.failure = failure
             self.answers += 1

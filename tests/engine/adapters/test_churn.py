@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from gateway.config.document import load_config
@@ -16,19 +15,17 @@ REQUESTS = 120
 PAUSE_S = 0.5
 
 
-def until_unloaded(url: str, tasks: tuple[str, ...], limit_s: float = 60.0) -> None:
+def until_unloaded(real: RealStack, tasks: tuple[str, ...], limit_s: float = 60.0) -> None:
     """An id goes once no gateway needs it; the tests that follow look at what the engine serves."""
     deadline = time.monotonic() + limit_s
-    while any(name.startswith(tasks) for name in served_models(url)):
+    while any(name.startswith(tasks) for name in served_models(real.engine_url, key=real.engine_key)):
         assert time.monotonic() < deadline, "an adapter of a removed task is still loaded"
         time.sleep(0.05)
 
 
 def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> None:
-    engine = re.search(r'"url": ?"([^"]+)"', (real.state / "engine.json").read_text())
-    assert engine is not None
     folders = write_adapters(real.adapters, resolve_base(load_config(CONFIG).base))
-    truth = learn(engine[1], "base", folders, keep=set())
+    truth = learn(real.engine_url, "base", folders, keep=set(), key=real.engine_key)
     control = ControlClient(real.state)
     try:
         for task, found in folders.items():
@@ -38,7 +35,7 @@ def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> No
     finally:
         for task in folders:
             control.answer("DELETE", f"/adapters/{task}")
-        until_unloaded(engine[1], tuple(folders))
+        until_unloaded(real, tuple(folders))
     assert (tally.faults, operator.faults) == ([], [])
     assert tally.verdicts["own"] + tally.verdicts["untold"] == tally.answers
     assert tally.verdicts["own"] > tally.answers / 2

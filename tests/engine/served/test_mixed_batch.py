@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -36,16 +37,22 @@ IN_FLIGHT = 16
 PROOFS = 2  # of each kind; `lora-gateway bench proof` has 200
 
 
+@dataclass(frozen=True)
+class Engine:
+    url: str
+    key: str
+
+
 @pytest.fixture(scope="module", params=["served", "other type"])
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine with the demo's adapters, and others that only it knows."""
     folder = tmp_path_factory.mktemp("engine")
     if request.param == "served":
         real: RealStack = request.getfixturevalue("real")
-        yield from with_made(real.engine_url, folder)
+        yield from with_made(Engine(real.engine_url, real.engine_key), folder)
         return
     with running_stack(in_the_other_type(request, folder), folder, KEY, gateway=False) as stack:
-        yield from with_made(stack.engine_url, folder)
+        yield from with_made(Engine(stack.engine_url, KEY), folder)
 
 
 def in_the_other_type(request: pytest.FixtureRequest, folder: Path) -> Config:
@@ -66,28 +73,30 @@ def other_type(served: str) -> str:
     return {"float32": "bfloat16", "bfloat16": "float32"}[served]
 
 
-def with_made(url: str, folder: Path) -> Iterator[str]:
+def with_made(engine: Engine, folder: Path) -> Iterator[Engine]:
     base = resolve_base(load_config(CONFIG).base)
-    before = served_models(url)
+    url, key = engine.url, engine.key
+    before = served_models(url, key=key)
     try:
         for seed in range(MADE):
             write_dummy_adapter(folder / f"made-{seed}", base, SHAPE, seed, STRENGTH)
-            load_adapter(url, f"made-{seed}", folder / f"made-{seed}")
-        yield url
+            load_adapter(url, f"made-{seed}", folder / f"made-{seed}", key=key)
+        yield engine
     finally:
-        for name in served_models(url).keys() - before.keys():
-            unload_adapter(url, name)
+        for name in served_models(url, key=key).keys() - before.keys():
+            unload_adapter(url, name, key=key)
 
 
-def ask_all(url: str, models: Sequence[str], system: str) -> list[Score]:
-    ask = asker(url, reads=True)
+def ask_all(engine: Engine, models: Sequence[str], system: str) -> list[Score]:
+    ask = asker(engine.url, reads=True, key=engine.key)
     with ThreadPoolExecutor(len(models)) as threads:
         return list(threads.map(lambda model: ask(model, system, WRITTEN), models))
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_base_and_more_adapters_than_slots_in_one_batch(engine: str, system: str) -> None:
-    models = [name for name in served_models(engine) if name.startswith(("base", "made-")) or "@" in name]
+def test_base_and_more_adapters_than_slots_in_one_batch(engine: Engine, system: str) -> None:
+    served = served_models(engine.url, key=engine.key)
+    models = [name for name in served if name.startswith(("base", "made-")) or "@" in name]
     assert len(models) == MADE + 3
     alone = {model: ask_all(engine, [model] * COPIES, system)[0] for model in models}
     # The base comes last and again: by then every slot is taken, the last one too.
@@ -101,14 +110,14 @@ def test_base_and_more_adapters_than_slots_in_one_batch(engine: str, system: str
 
 
 @pytest.mark.parametrize("in_flight", [0, IN_FLIGHT])
-def test_proof_errs_neither_way(engine: str, in_flight: int, tmp_path: Path) -> None:
+def test_proof_errs_neither_way(engine: Engine, in_flight: int, tmp_path: Path) -> None:
     folders = [task.adapter for task in load_config(CONFIG).tasks.values()]
-    loaded = load_scaled(engine, folders, tmp_path, 1 / 16)
+    loaded = load_scaled(engine.url, folders, tmp_path, 1 / 16, engine.key)
     try:
-        with Traffic(engine, ["base"], in_flight):
-            errors = try_proofs(engine, "base", loaded, in_flight, PROOFS)
+        with Traffic(engine.url, ["base"], in_flight, engine.key):
+            errors = try_proofs(engine.url, "base", loaded, in_flight, PROOFS, key=engine.key)
     finally:
         for name in (*loaded.weak, *loaded.untrained):
-            unload_adapter(engine, name)
+            unload_adapter(engine.url, name, key=engine.key)
     assert errors.wrong == 0, errors
     assert (errors.proofs, errors.others_held, errors.mixed_batches) == (PROOFS, PROOFS, 1)

@@ -32,17 +32,17 @@ Scored = list[dict[str, dict[str, Any]] | None]
 
 
 @pytest.fixture(scope="module")
-def heads(real: RealStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def heads(real: RealStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
     """The engine with two adapters of lm_head alone, which the gateway does not know."""
-    folder, url = tmp_path_factory.mktemp("heads"), real.engine_url
+    folder, url, key = tmp_path_factory.mktemp("heads"), real.engine_url, real.engine_key
     try:
         for seed, name in enumerate(BOTH):
             write_head(folder / name, seed)
-            load_adapter(url, name, folder / name)
-        yield url
+            load_adapter(url, name, folder / name, key=key)
+        yield real
     finally:
         for name in BOTH:
-            unload_adapter(url, name)
+            unload_adapter(url, name, key=key)
 
 
 def write_head(folder: Path, seed: int) -> None:
@@ -102,8 +102,14 @@ async def ask(client: httpx.AsyncClient, **body: Any) -> Any:
     return response.json()
 
 
-def client_of(url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=url, timeout=240)
+def client_of(real: RealStack) -> httpx.AsyncClient:
+    """Of the engine itself."""
+    headers = {"Authorization": f"Bearer {real.engine_key}"}
+    return httpx.AsyncClient(base_url=real.engine_url, headers=headers, timeout=240)
+
+
+def client_through(real: RealStack) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=real.url, timeout=240)
 
 
 SCORING: list[dict[str, Any]] = [
@@ -123,7 +129,7 @@ SCORING: list[dict[str, Any]] = [
 )
 def test_prompts_are_scored_while_others_decode(real: RealStack, models: tuple[str, ...]) -> None:
     async def all_at_once() -> list[Any]:
-        async with client_of(real.url) as client, running(client, models, TOKENS):
+        async with client_through(real) as client, running(client, models, TOKENS):
             first = await ask(
                 client, model="base", **SCORING[0]
             )  # alone in its step, with fewer rows than requests
@@ -155,9 +161,9 @@ def off(one: list[float], other: list[float]) -> float:
     return max(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
-async def sampled_and_scored(url: str) -> None:
+async def sampled_and_scored(real: RealStack) -> None:
     prompt = [504, 3575, 2330, 335, 260]
-    async with client_of(url) as client:
+    async with client_of(real) as client:
         sampled = {name: await continuation(client, name, prompt) for name in (*BOTH, "base")}
         asked = {name: prompt + tokens for name, (tokens, _) in sampled.items()}
         async with running(client, ("base", *BOTH) * 2, TOKENS):
@@ -171,5 +177,5 @@ async def sampled_and_scored(url: str) -> None:
         assert off(by_base[name], alone[name]) > 4 * ROUNDING
 
 
-def test_a_prompts_scores_are_those_of_its_own_lm_head(heads: str) -> None:
+def test_a_prompts_scores_are_those_of_its_own_lm_head(heads: RealStack) -> None:
     asyncio.run(sampled_and_scored(heads))

@@ -133,7 +133,6 @@ def test_usage_in_every_event_is_not_the_end() -> None:
         b'data: {"choices":[],"usage":{"prompt_tokens":1},"x":"\xff"\n\n',
         b'event: x\ndata: {"choices":[],"usage":{"prompt_tokens":1}}\n\n',
         b': {"choices":[],"usage":{"prompt_tokens":1}}\n\n',
-        b'data: {"error":{"choices":[]}}\n\n',
     ],
 )
 def test_event_that_is_no_usage_goes_on(odd: bytes) -> None:
@@ -180,3 +179,17 @@ def test_a_piece_of_an_event_is_no_token(monkeypatch: pytest.MonkeyPatch) -> Non
         stream.feed(piece)
     assert sum(stream.gaps) == 1
     assert stream.gap_sum_s == 4.0
+
+
+FAULT = b'data: {"error": {"message": "/opt/engine/core.py at 10.0.0.7:5555", "code": 500}}\n\n'
+
+
+def test_the_engines_own_words_do_not_go_on_however_they_are_cut() -> None:
+    before, after = token("a") + token('data: {"error": {'), usage() + DONE
+    stream = before + FAULT + after
+    for pieces in [[stream], *(cut(stream, seed) for seed in range(100))]:
+        events = EventStream(False)
+        assert passed(events, pieces) == before
+        assert events.broken
+        assert events.events == 2
+        assert FAULT.strip().startswith(events.fault.strip()[:70])

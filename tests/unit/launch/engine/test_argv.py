@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from launch.adapters.check import Adapter
 from launch.base.lora_shapes import Base
 from launch.base.parsers.model_parsers import Parsers
 from launch.base.served_classes import ServedClass
-from launch.engine.argv import FORCED_PARSER, engine_command
+from launch.engine.argv import FORCED_PARSER, KEY_GUARD, engine_command
 from launch.engine.vllm_plugin import plugin as engine_plugin
+from launch.engine.vllm_plugin.key_guard import KeyGuard
 from launch.machine.hardware import has_slow_bfloat16
 
 LOCAL = Base("/models/base", "Base", 2, {})
@@ -214,3 +216,13 @@ def test_engine_on_our_kernels_scores_prompts_and_one_on_vllms_where_no_adapter_
     assert not engine_command(config(), headed, [CONCEPT], 1, has_gpu=True).prompt_logprobs
     assert scores(has_gpu=True, extra_args=["--lora-target-modules", "q_proj", "v_proj", "--seed", "1"])
     assert not scores(has_gpu=True, extra_args=["--lora_target_modules", "q_proj", "lm_head"])
+
+
+def test_the_engines_key_is_in_its_environment_alone() -> None:
+    command = engine_command(config(), LOCAL, [], 1, has_gpu=False, key="engines-own")
+    assert command.env["VLLM_API_KEY"] == "engines-own"
+    assert "engines-own" not in " ".join(command.argv)
+    assert value(command.argv, "--middleware") == KEY_GUARD
+    module, _, name = KEY_GUARD.rpartition(".")
+    assert getattr(importlib.import_module(module), name) is KeyGuard
+    assert "--middleware" not in engine_command(config(), LOCAL, [], 1, has_gpu=False).argv

@@ -46,7 +46,11 @@ async def test_key_of_the_environment_goes_to_no_other_address(
     ("fields", "why"),
     [
         (
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,x"}}]}
+                ]
+            },
             "text only",
         ),
         ({"logit_bias": {"5": 1}}, "'logit_bias'"),

@@ -1,0 +1,1 @@
+"""What keeps tenants apart who share an engine."""

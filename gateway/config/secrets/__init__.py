@@ -1,0 +1,1 @@
+"""Secrets that stand in the state directory, and who asks for which."""

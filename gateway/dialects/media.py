@@ -1,0 +1,99 @@
+"""Media that a conversation names by address: the engine would fetch it, from wherever it is told. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from gateway.config.media_hosts import fault_of
+from gateway.dialects.parameters import MAX_DEPTH, Limits, Rule
+from gateway.dialects.request_body import Fields
+from gateway.errors import NOT_JSON, InvalidRequest
+
+_ESCAPED = re.compile(rb"\\u00[0-7]")
+"""What may stand for a letter of a name that is looked for; few clients write one so."""
+_NOTHING = msgspec.Raw()
+
+
+class _Part(msgspec.Struct):
+    """Of a part what may hold an address, or parts of its own, as a tool's result has them."""
+
+    image_url: msgspec.Raw = _NOTHING
+    audio_url: msgspec.Raw = _NOTHING
+    video_url: msgspec.Raw = _NOTHING
+    file_url: msgspec.Raw = _NOTHING
+    source: msgspec.Raw = _NOTHING
+    content: msgspec.Raw = _NOTHING
+
+
+class _Turn(msgspec.Struct):
+    """A message, or another item."""
+
+    content: msgspec.Raw = _NOTHING
+    output: msgspec.Raw = _NOTHING
+
+
+class _Source(msgspec.Struct):
+    url: str | None = None
+
+
+_decode_turns = msgspec.json.Decoder(str | list[str | _Turn]).decode
+_decode_parts = msgspec.json.Decoder(list[str | _Part]).decode
+_decode_source = msgspec.json.Decoder(str | _Source | None).decode
+
+
+def no_strange_addresses(then: Rule | None = None) -> Rule:
+    """A rule for a conversation: media come from `gateway.media_hosts` alone, or are in the request itself.
+
+    `then` is asked first, since it may take out what the model cannot read.
+    """
+
+    def check(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+        left = (then(key, fields, limits) if then is not None else None) or ()
+        raw = bytes(fields[key])
+        if b"url" in raw or (b"\\u00" in raw and _ESCAPED.search(raw)):
+            for place, url in _addresses(key, raw):
+                if url[:5].lower() != "data:" and (why := fault_of(url, limits.media_hosts)):
+                    raise InvalidRequest(
+                        f"'{place}' is an address that nothing is fetched from: {why}. Send what it leads to "
+                        "in the request itself, as a data: URL.",
+                        param=place,
+                        code="media_address_refused",
+                    )
+        return left
+
+    return check
+
+
+def _addresses(key: str, raw: bytes) -> Iterator[tuple[str, str]]:
+    """Where a conversation names media by a URL. Raises InvalidRequest where it cannot be looked through."""
+    try:
+        turns = _decode_turns(raw)
+        for index, turn in enumerate(turns if isinstance(turns, list) else []):
+            if isinstance(turn, _Turn):
+                yield from _of_parts(f"{key}[{index}].content", turn.content, 0)
+                yield from _of_parts(f"{key}[{index}].output", turn.output, 0)
+    except NOT_JSON as error:
+        raise InvalidRequest(f"'{key}' must be text, or list messages: {error}", param=key) from None
+
+
+def _of_parts(where: str, raw: msgspec.Raw, depth: int) -> Iterator[tuple[str, str]]:
+    """Raises ValueError where a list holds anything but parts."""
+    if bytes(memoryview(raw)[:1]) != b"[" or depth == MAX_DEPTH:
+        return
+    for index, part in enumerate(_decode_parts(raw)):
+        if isinstance(part, str):
+            continue
+        place = f"{where}[{index}]"
+        for name in _PLACES:
+            held: msgspec.Raw = getattr(part, name)
+            source = _decode_source(held) if held is not _NOTHING else None
+            url = source.url if isinstance(source, _Source) else source if name != "source" else None
+            if url:
+                yield f"{place}.{name}", url
+        yield from _of_parts(f"{place}.content", part.content, depth + 1)
+
+
+_PLACES = ("image_url", "audio_url", "video_url", "file_url", "source")

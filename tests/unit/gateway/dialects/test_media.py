@@ -1,0 +1,110 @@
+"""Media that a conversation names by address are refused before the engine could fetch them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.messages.dialect import MESSAGES
+from gateway.dialects.parameters import Limits
+from gateway.dialects.request_body import decode_body
+from gateway.dialects.responses.dialect import RESPONSES
+from gateway.dialects.tokens.dialect import EMBEDDINGS, TOKENIZE
+from gateway.errors import InvalidRequest
+from tests.support.stack import config_of
+
+INNER = "http://169.254.169.254/latest/meta-data"
+DATA = "data:image/png;base64,aGk="
+
+
+def check(folder: Path, dialect: Dialect, body: bytes, hosts: Sequence[str] = ()) -> None:
+    config = config_of(folder)
+    bounds = config.gateway.model_copy(update={"media_hosts": list(hosts)})
+    dialect.check_fields(
+        decode_body(body), Limits(config.model_copy(update={"gateway": bounds}), lambda: 2048)
+    )
+
+
+def request(dialect: Dialect, key: str, value: Any) -> str:
+    required = {"max_tokens": 5} if dialect is MESSAGES else {}
+    return json.dumps({"model": "m", **required, key: value})
+
+
+def parts(*content: Any, role: str = "user") -> list[Any]:
+    return [{"role": role, "content": list(content)}]
+
+
+def chat(url: str) -> list[Any]:
+    return parts({"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": url}})
+
+
+IMAGE = {"type": "image", "source": {"type": "url", "url": INNER}}
+INPUT_IMAGE = {"type": "input_image", "image_url": INNER}
+SENT: list[tuple[Dialect, str, Any]] = [
+    (CHAT, "messages", chat(INNER)),
+    (CHAT, "messages", parts({"type": "image_url", "image_url": INNER})),
+    (CHAT, "messages", parts({"image_url": {"url": INNER}})),
+    (CHAT, "messages", parts({"type": "video_url", "video_url": {"url": INNER}})),
+    (CHAT, "messages", parts({"type": "audio_url", "audio_url": {"url": "file:///etc/passwd"}}, role="tool")),
+    (CHAT, "messages", parts({"type": "image_url", "image_url": {"url": "//x"}})),
+    (TOKENIZE, "messages", chat(INNER)),
+    (EMBEDDINGS, "messages", chat(INNER)),
+    (RESPONSES, "input", parts(INPUT_IMAGE)),
+    (RESPONSES, "input", parts({"type": "input_file", "file_url": INNER})),
+    (RESPONSES, "input", [{"type": "function_call_output", "call_id": "1", "output": [INPUT_IMAGE]}]),
+    (MESSAGES, "messages", parts(IMAGE)),
+    (MESSAGES, "messages", parts({"type": "tool_result", "tool_use_id": "1", "content": [IMAGE]})),
+]
+CALL = {"id": "1", "type": "function", "function": {"name": "get", "arguments": json.dumps({"url": INNER})}}
+USE = {"type": "tool_use", "id": "1", "name": "get", "input": {"url": INNER, "image_url": INNER}}
+FOUND = {"type": "search_result", "source": INNER, "title": "t", "content": [{"type": "text", "text": "x"}]}
+CITED = {"type": "output_text", "text": "x", "annotations": [{"type": "url_citation", "url": INNER}]}
+SAID: list[tuple[Dialect, str, Any]] = [
+    (CHAT, "messages", chat(DATA)),
+    (CHAT, "messages", [{"role": "user", "content": f"what is at {INNER}?"}]),
+    (CHAT, "messages", parts({"type": "text", "text": f'{{"image_url": "{INNER}"}}'})),
+    (CHAT, "messages", [{"role": "user", "content": ["a url", "another"]}]),
+    (CHAT, "messages", [{"role": "assistant", "content": None, "tool_calls": [CALL]}]),
+    (RESPONSES, "input", f"what is at {INNER}?"),
+    (RESPONSES, "input", [{"role": "assistant", "type": "message", "content": [CITED]}]),
+    (MESSAGES, "messages", parts(USE, role="assistant")),
+    (MESSAGES, "messages", parts(FOUND)),
+    (MESSAGES, "messages", parts({"type": "image", "source": {"type": "base64", "data": "aGk="}})),
+]
+
+
+@pytest.mark.parametrize(("dialect", "key", "value"), SENT, ids=lambda one: getattr(one, "name", None))
+def test_an_address_is_refused_with_its_place(dialect: Dialect, key: str, value: Any, tmp_path: Path) -> None:
+    body = request(dialect, key, value)
+    for text in (body, body.replace("url", "u\\u0072l")):
+        with pytest.raises(InvalidRequest, match="nothing is fetched from") as refused:
+            check(tmp_path, dialect, text.encode())
+        assert refused.value.param is not None
+        assert refused.value.param.startswith(f"{key}[0].")
+        assert "169.254" not in refused.value.message
+
+
+@pytest.mark.parametrize(("dialect", "key", "value"), SENT, ids=lambda one: getattr(one, "name", None))
+def test_a_listed_host_is_taken(dialect: Dialect, key: str, value: Any, tmp_path: Path) -> None:
+    body = request(dialect, key, value)
+    for url in (INNER, "file:///etc/passwd", "//x"):
+        body = body.replace(url, "https://images.example.com/a.png")
+    check(tmp_path, dialect, body.encode(), ["images.example.com"])
+
+
+@pytest.mark.parametrize(("dialect", "key", "value"), SAID, ids=lambda one: getattr(one, "name", None))
+def test_what_is_only_said_is_left_alone(dialect: Dialect, key: str, value: Any, tmp_path: Path) -> None:
+    check(tmp_path, dialect, request(dialect, key, value).encode())
+
+
+def test_what_cannot_be_looked_through_is_refused(tmp_path: Path) -> None:
+    for content in ('[[], "url"]', '[{"content": [5, "url"]}]'):
+        body = f'{{"model":"m","messages":[{{"role":"user","content":{content}}}]}}'
+        with pytest.raises(InvalidRequest, match="list messages"):
+            check(tmp_path, CHAT, body.encode())
