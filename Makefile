@@ -22,7 +22,7 @@ UNUSED_CLIENTS = rouge-score sqlitedict word2number \
 CLIENTS = $(UV) pip compile --group clients $(LOCK_OPTIONS) $(addprefix --no-emit-package ,$(UNUSED_CLIENTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-unit test-faults test-engine test-clients setup-clients check format docs build lock clean \
+.PHONY: help setup ui check-ui demo serve test test-unit test-faults test-engine test-clients setup-clients check format docs build lock clean \
 	bench bench-peers
 
 help: ## show this list
@@ -55,7 +55,18 @@ test-engine: setup ## run the tests on a real vLLM
 setup-clients: setup ## build ./.venv-clients, and what Node needs (test-clients does it first)
 	@$(PYTHON) -m launch.setup.environment clients
 
-test-clients: setup-clients ## run the clients' own suites on a real vLLM, in an environment of their own (needs node and npm)
+# The page's sources have their own packages, pinned with digests; nothing of them runs at their installation.
+PAGE_MODULES := ui/node_modules/.package-lock.json
+$(PAGE_MODULES): ui/package.json ui/package-lock.json
+	@cd ui && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier > /dev/null && touch node_modules/.package-lock.json
+
+ui: $(PAGE_MODULES) ## make the page's files in gateway/ui/assets of ui/src (needs node and npm)
+	@cd ui && node build.mjs
+
+check-ui: $(PAGE_MODULES) ## say whether gateway/ui/assets is what ui/src makes
+	@cd ui && node build.mjs --check
+
+test-clients: setup-clients check-ui ## run the clients' own suites on a real vLLM, in an environment of their own (needs node and npm)
 	@$(BIN)/python -m launch.base.demo_base
 	@.venv-clients/bin/python -m pytest -q -c tests/clients/pytest.ini tests/clients
 
@@ -88,10 +99,11 @@ lock: ## pin everything anew (needs uv and npm)
 	$(COMPILE) --extra gpu --extra train --extra dev -o requirements/gpu.txt --quiet > /dev/null
 	$(CLIENTS) -o requirements/clients.txt --quiet > /dev/null
 	$(UV) pip compile --group build $(LOCK_OPTIONS) -o requirements/build.txt --quiet > /dev/null
+	cd ui && npm install --package-lock-only --ignore-scripts --no-audit --no-fund > /dev/null
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts --no-audit --no-fund > /dev/null
 
 clean: ## remove what set-up built here (the model cache stays)
-	rm -rf .venv .venv-clients tests/clients/node/node_modules .make build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-clients tests/clients/node/node_modules ui/node_modules .make build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 bench: setup ## measure overhead and scale beside nginx and the installed peers (needs wrk and nginx-light)
 	@$(BIN)/python -m launch.bench $(BENCH_ARGS)

@@ -24,6 +24,7 @@ from gateway.http.server import Server, protocol_with
 from gateway.http.tls.reloading import Tls
 from gateway.http.workers import BACKLOG, listen, run_workers
 from gateway.metrics.counters import Metrics
+from gateway.metrics.recent import RecentRequests
 from gateway.metrics.shared_memory import Region
 
 KEEP_ALIVE_S = 75
@@ -61,10 +62,10 @@ def _serve(config: Config) -> int:
     if gateway.workers == 1:
         code = _serve_one(config, Metrics.single(), 0, listeners[0], tls)
     else:
-        regions = [Region() for _ in listeners]
+        regions, recent = [Region() for _ in listeners], RecentRequests(len(listeners))
 
         def serve(worker: int, listener: socket.socket) -> int:
-            return _serve_one(config, Metrics(regions, worker), worker, listener, tls)
+            return _serve_one(config, Metrics(regions, worker, recent=recent), worker, listener, tls)
 
         code = run_workers(gateway.workers, listeners, serve, gateway.shutdown_timeout_s)
     print("gateway: stopped", file=sys.stderr, flush=True)

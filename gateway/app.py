@@ -58,6 +58,7 @@ from gateway.routing.replicas import Replicas
 from gateway.routing.retirement import Retirement
 from gateway.routing.snapshot_follower import Follower
 from gateway.scrape.scrape import Scrape
+from gateway.ui.page import Page
 from gateway.upkeep import Upkeep
 from gateway.usage.writer import UsageWriter
 
@@ -117,7 +118,8 @@ class Gateway:
         self.batches = BatchEndpoints(
             self.express, self._keys, self.replicas, self.room, self.metrics, self.upkeep
         )
-        self.uploads = self.batches.uploads
+        self._page = Page(self._keys, self.replicas, self.metrics, self.quotas, self)
+        self.uploads = {**self.batches.uploads, **self._page.uploads}
         """For the own server: paths whose bodies may take long, and how many bytes they may have."""
         self.cors = Cors(bounds.cors_origins) if bounds.cors_origins else None
         """For the own server, which writes what it says into every answer."""
@@ -194,6 +196,7 @@ class Gateway:
             Route("/admin/status", endpoint=AdminStatus(admin, replicas), methods=["GET"]),
             Route("/admin/usage", endpoint=AdminUsage(admin, replicas), methods=["GET"]),
             Route("/openapi.json", endpoint=OpenApi(), methods=["GET"]),
+            *self._page.routes(),
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -249,7 +252,7 @@ class Gateway:
         shown = origin[:100].decode("latin-1")
         refusal = Forbidden(
             f"A page of {shown!r} may not call {scope['path'][:100]}; gateway.cors_origins lists those "
-            "that may, and none may call /admin.",
+            "that may, and none may call /admin or /ui.",
             code="origin_not_allowed",
         )
         await send_error(send, refusal, Head(scope["headers"]).request_id)

@@ -7,8 +7,10 @@ who learns a digest's prefix from the clock still has to find a key that hashes 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -98,6 +100,7 @@ class Keys:
         self._now = now
         self._principals: dict[bytes, Principal] = {}
         self._by_name: dict[str, Principal] = {}
+        self._tickets: dict[bytes, Principal] = {}
         self.replace(keys, models)
 
     def replace(self, keys: Mapping[str, KeyConfig], models: Iterable[str]) -> None:
@@ -120,6 +123,24 @@ class Keys:
         if principal is None:
             raise Unauthorized(f"The key '{name}' that this was left by is not known here any more.")
         return self._valid(principal)
+
+    def of_digest(self, digest: bytes) -> Principal:
+        """Whose key has that SHA-256. Raises Unauthorized where it may call no more."""
+        principal = self._principals.get(digest)
+        if principal is None:
+            raise Unauthorized("The API key is not known here any more.")
+        return self._valid(principal)
+
+    @contextmanager
+    def ticket(self, principal: Principal) -> Iterator[bytes]:
+        """A key for one request from within, for somebody who is known already; worth nothing afterwards."""
+        secret = secrets.token_hex(32).encode()
+        digest = hashlib.sha256(secret).digest()
+        self._tickets[digest] = principal
+        try:
+            yield secret
+        finally:
+            del self._tickets[digest]
 
     @property
     def several(self) -> bool:
@@ -168,7 +189,8 @@ class Keys:
         return self._valid(next(iter(known.values())))
 
     def _known(self, key: bytes) -> Principal | None:
-        return self._principals.get(hashlib.sha256(key.strip()).digest())
+        digest = hashlib.sha256(key.strip()).digest()
+        return self._principals.get(digest) or self._tickets.get(digest)
 
     def _valid(self, principal: Principal) -> Principal:
         """Raises Unauthorized for a key that was revoked or has expired."""

@@ -99,7 +99,7 @@ class TenantConfig(Strict):
     sources: list[str] = Field(
         default_factory=list,
         description="where its operators may take adapters from: patterns such as hf://acme/* or "
-        "/srv/acme/*, within adapters.roots; default: nowhere",
+        "/srv/acme/*, within adapters.roots; upload: what is dropped onto the page; default: nowhere",
     )
 
     def may_take(self, source: str) -> bool:

@@ -1,7 +1,8 @@
 """Pages of other origins that may call this gateway from a browser (CORS): pure, on headers alone.
 
 A page sends its key itself, in a header; cookies and a browser's own credentials are never asked for, so that
-`*` gives a page no more than any program has. `/admin` is for no page of another origin, whatever is allowed.
+`*` gives a page no more than any program has. `/admin` and `/ui` are for no page of another origin, whatever
+is allowed.
 """
 
 from __future__ import annotations
@@ -104,4 +105,4 @@ def _pattern(origin: str) -> str:
 
 
 def _closed(path: str) -> bool:
-    return path == "/admin" or path.startswith("/admin/")
+    return path in ("/admin", "/ui") or path.startswith(("/admin/", "/ui/"))

@@ -18,6 +18,8 @@ Document = dict[str, Any]
 
 FILE = "engine.json"
 SOCKET = "control.sock"
+UPLOADS = "uploads"
+"""The folder of archives that a gateway has received for the control plane to take adapters from."""
 
 EngineStateName = Literal["stopped", "starting", "ready", "draining", "sleeping", "failed"]
 Blame = Literal["request", "memory", "unknown", "nobody"]

@@ -1,4 +1,7 @@
-"""`/`: what answers here, for whoever opens the address. It names no model, so it needs no key."""
+"""`/`: what answers here, for whoever opens the address: a browser is led to the page.
+
+It names no model, so it needs no key.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from gateway.endpoints.asgi import Head, send_json
 from gateway.endpoints.openapi.document import project_version
 
 DOCUMENTATION = "/openapi.json"
+PAGE = b"/ui/"
 
 
 class About:
@@ -27,4 +31,9 @@ class About:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if b"text/html" in dict(scope["headers"]).get(b"accept", b""):
+            headers = [(b"location", PAGE), (b"vary", b"accept"), (b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 303, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
         await send_json(send, self._document, Head(scope["headers"]).request_id)

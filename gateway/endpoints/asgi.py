@@ -18,6 +18,7 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Buffer
 from gateway.endpoints.unpacking import coding_of, unpacked
 from gateway.errors import GatewayTimeout, LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
+from gateway.pipeline.stage_progress import WISH
 from gateway.relay.client_side import error_answer
 from gateway.relay.patience import PATIENCE
 
@@ -39,6 +40,7 @@ READ = PATIENCE | frozenset(
         b"content-length",
         b"content-type",
         b"x-api-key",
+        b"x-pipeline-progress",
         b"x-request-id",
     )
 )
@@ -55,6 +57,7 @@ class Head:
         "content_length",
         "content_type",
         "patience",
+        "progress",
         "request_id",
     )
 
@@ -67,6 +70,8 @@ class Head:
         self.content_length: int | None = None
         self.patience: Mapping[bytes, bytes] = {}
         """What it says of how long its client waits."""
+        self.progress = False
+        """Whether a pipeline's stream is to tell of its stages."""
         self.request_id = b""
         x_api_key: bytes | None = None
         api_key: bytes | None = None
@@ -87,6 +92,8 @@ class Head:
                 self.content_encoding += b"," + value if self.content_encoding else value
             elif name in PATIENCE:
                 self.patience = {**self.patience, name: value}
+            elif name == b"x-pipeline-progress":
+                self.progress = value == WISH
             elif name == b"x-request-id" and REQUEST_ID.match(value):
                 self.request_id = value
         if x_api_key is not None or api_key is not None:

@@ -120,7 +120,7 @@ class EngineEndpoint:
     def _incoming(self, head: Head, scope: Scope) -> Incoming:
         caller: Caller | None = scope.get(CALLER)
         if caller is None:
-            return Incoming(Exchange(self._metrics, head.request_id, self._dialect))
+            return Incoming(Exchange(self._metrics, head.request_id, self._dialect, progress=head.progress))
         exchange = Exchange(self._metrics, head.request_id, self._dialect, caller.origin)
         return Incoming(exchange, caller.fields)
 
@@ -158,7 +158,7 @@ class EngineEndpoint:
         Then its task finds what was found here (`Cycle.found`), and nothing is read twice.
         """
         head = Head(client.headers)
-        exchange = Exchange(self._metrics, head.request_id, self._dialect)
+        exchange = Exchange(self._metrics, head.request_id, self._dialect, progress=head.progress)
         try:
             principal = self._principal(head.authorization, head.api_keys, client.peer)
             check_head(head, self._bounds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 
 import msgspec
@@ -27,6 +27,7 @@ from gateway.pipeline.compile import Fan, Pipeline
 from gateway.pipeline.fan_outs import FanOuts
 from gateway.pipeline.inputs import check_members, memory_bytes
 from gateway.pipeline.run import Done, Piece, PipelineResult, run, stream
+from gateway.pipeline.stage_progress import StageProgress
 from gateway.pipeline.stages.engine_caller import EngineCaller
 from gateway.pipeline.stages.fallback_caller import FallbackCaller
 from gateway.pipeline.stages.sampling import take_wishes
@@ -172,8 +173,12 @@ class PipelineEndpoint:
         caller, headers = self._caller(exchange, routes, seat), _headers(exchange, pipeline, routes)
         exchange.status = 200
         if request.streaming:
-            async with aclosing(stream(pipeline, request.chat, caller, on_list=on_list)) as events:
-                await _send_stream(request, headers, events)
+            told = StageProgress() if exchange.progress else None
+            watch = told.saw if told is not None else None
+            async with aclosing(
+                stream(pipeline, request.chat, caller, on_list=on_list, watch=watch)
+            ) as events:
+                await _send_stream(request, headers, events, told)
             return
         result = await run(pipeline, request.chat, caller, on_list=on_list)
         await send_json(request.send, request.written.whole(result), exchange.request_id, extra=headers)
@@ -246,7 +251,12 @@ def _headers(exchange: Exchange, pipeline: Pipeline, routes: Mapping[str, Route]
     ]
 
 
-async def _send_stream(request: _Request, headers: HeaderList, events: AsyncIterator[Piece | Done]) -> None:
+async def _send_stream(
+    request: _Request,
+    headers: HeaderList,
+    events: AsyncIterator[Piece | Done],
+    told: StageProgress | None = None,
+) -> None:
     """Raises RequestError only before the first event."""
     exchange, written, send = request.exchange, request.written, request.send
     first = await anext(events)
@@ -261,8 +271,11 @@ async def _send_stream(request: _Request, headers: HeaderList, events: AsyncIter
         await send({"type": "http.response.start", "status": 200, "headers": headers})
     await _go_on(send, written.first(first))
     try:
-        async for event in events:
-            await _go_on(send, written.event(event))
+        async with told.telling(send) if told is not None else nullcontext():
+            async for event in events:
+                await _go_on(send, written.event(event))
+        if told is not None:
+            await _go_on(send, told.rest())
     except RequestError as error:
         logger.warning("request %s: pipeline failed midway: %s", exchange.request_id.decode(), error.message)
         dialect = exchange.dialect

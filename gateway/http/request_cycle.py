@@ -28,6 +28,7 @@ STATUS_LINES = {
 }
 
 Leave = Callable[[], None]
+NOT_MODIFIED = 304
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER without time: what is unsent is dropped, and the peer's kernel says so."""
 
@@ -267,6 +268,8 @@ class Cycle:
             self._missing_bytes = 0 if self.method == "HEAD" else length
             # Held until the body, which comes at once: each write is a system call.
             self._held_head = b"%b%bcontent-length: %d\r\n\r\n" % (STATUS_LINES[status], block, length)
+        elif status == NOT_MODIFIED:  # it never has a body, so a chunk would pass for the next answer
+            self._held_head = STATUS_LINES[status] + block + b"\r\n"
         else:
             self._unframed = self.version != "1.1"  # its end is the connection's
             self._chunked = not self._unframed

@@ -46,8 +46,10 @@ from gateway.metrics.exposition import (
     WAITING,
     Buckets,
     Exposition,
+    Records,
 )
 from gateway.metrics.ledger import Ledger
+from gateway.metrics.recent import RecentRequests
 from gateway.metrics.shared_memory import Cells, Region, key_of, parts_of
 
 CLIENT_LEFT = 499
@@ -66,10 +68,22 @@ class Metrics:
     "overflow". `render` may run in another thread; everything else belongs to the event loop's.
     """
 
-    def __init__(self, regions: Sequence[Region], index: int = 0, buckets: Buckets | None = None) -> None:
-        """`regions` are all workers', `index` is this one's; `buckets` must be the same in every worker."""
+    def __init__(
+        self,
+        regions: Sequence[Region],
+        index: int = 0,
+        buckets: Buckets | None = None,
+        recent: RecentRequests | None = None,
+    ) -> None:
+        """`regions` are all workers', `index` is this one's; `buckets` must be the same in every worker.
+
+        `recent` was made before the fork too, where several workers share it.
+        """
         self._buckets = buckets or Buckets()
         self._sizes = {SERIES: self._buckets.cells, USED: USED_CELLS, SLOT: SLOT_CELLS}
+        self.recent = recent or RecentRequests()
+        """The last requests of all workers."""
+        self.recent.take(index if recent is not None else 0)
         self._region = regions[index]
         self._others = [region for region in regions if region is not self._region]
         self._cells = self._region.take()
@@ -190,6 +204,10 @@ class Metrics:
         About 0.5 ms for each series, nearly all of it the library's: call it in a thread.
         """
         return self._exposition.render(control_faults or {}, others)
+
+    def sums(self) -> dict[str, Records]:
+        """What all workers have counted, by kind of record (`exposition.LABELS`). Call it in a thread."""
+        return self._exposition.sums()
 
     def cells(self, kind: str, key: bytes) -> Cells:
         """The own record of that key, made on first use; the kind's overflow record where no room is left."""

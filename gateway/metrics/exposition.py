@@ -227,7 +227,7 @@ class Exposition(Collector):
     def collect(self) -> Iterator[Metric]:
         """Called by the library, once for each rendering."""
         alive = [region.alive for region in self._regions]
-        sums = self._sums(alive)
+        sums = self.sums(alive)
         sums[BACKGROUND] += [((f"control.{name}",), [count]) for name, count in self._control_faults.items()]
         for kind, cell, name, text in COUNTERS:
             counter = CounterMetricFamily(PREFIX + name, text, labels=LABELS[kind])
@@ -259,8 +259,10 @@ class Exposition(Collector):
                     histogram.add_metric(labels, cumulative, cells[sum_at])
             yield histogram
 
-    def _sums(self, alive: Sequence[bool]) -> dict[str, Records]:
+    def sums(self, alive: Sequence[bool] | None = None) -> dict[str, Records]:
         """The records of all regions added up, by kind; a dead worker's requests are no longer anywhere."""
+        if alive is None:
+            alive = [region.alive for region in self._regions]
         sums: dict[bytes, list[float]] = {}
         for region, lives in zip(self._regions, alive, strict=True):
             for key, values in region.read():

@@ -40,7 +40,7 @@ from gateway.pipeline.stages.task_calls import Answer, Collected, TaskCaller
 from gateway.pipeline.stages.templates import context_of
 from gateway.pipeline.system import prepended
 from gateway.pipeline.terms import in_slices
-from gateway.pipeline.usage import Tally
+from gateway.pipeline.usage import Tally, Watch
 
 Clock = Callable[[], float]
 OnList = Callable[[Fan, int], None]
@@ -80,7 +80,7 @@ async def run(
 ) -> PipelineResult:
     """The whole answer to one request's body. Raises RequestError."""
     outlet = Outlet(math.inf)
-    async with _running(pipeline, body, caller, outlet, on_list, clock) as (runner, root):
+    async with _running(pipeline, body, caller, outlet, on_list, None, clock) as (runner, root):
         await asyncio.wait([root])  # a cancellation is not handed on to it, where an error could hide it
         await root
     done = runner.done()
@@ -93,16 +93,17 @@ async def stream(
     caller: TaskCaller,
     *,
     on_list: OnList | None = None,
+    watch: Watch | None = None,
     clock: Clock = time.perf_counter,
 ) -> AsyncGenerator[Piece | Done, None]:
     """The answer's pieces, whose texts together are what `run` gives, then one Done. Raises RequestError.
 
     Nothing is yielded before the first element is finished, so what fails before that can still be answered
     with its own status. While what is yielded is not taken, no more than `outlet.MOST_CHARS` are made.
-    `on_list` is told how many elements a list had, once it is closed.
+    `on_list` is told how many elements a list had, once it is closed, `watch` of every call.
     """
     outlet = Outlet()
-    async with _running(pipeline, body, caller, outlet, on_list, clock) as (runner, root):
+    async with _running(pipeline, body, caller, outlet, on_list, watch, clock) as (runner, root):
         root.add_done_callback(lambda _: outlet.end())
         while (text := await outlet.read()) is not None:
             yield Piece(text)
@@ -117,10 +118,11 @@ async def _running(
     caller: TaskCaller,
     outlet: Outlet,
     on_list: OnList | None,
+    watch: Watch | None,
     clock: Clock,
 ) -> AsyncIterator[tuple[_Runner, asyncio.Task[None]]]:
     """One request's run and its root, which is over at the end. Raises RequestError."""
-    runner = _Runner(pipeline, body, caller, outlet, on_list, clock)
+    runner = _Runner(pipeline, body, caller, outlet, on_list, watch, clock)
     await runner.read(body)
     root = asyncio.create_task(runner.main(), name=f"pipeline {pipeline.name}")
     try:
@@ -151,6 +153,7 @@ class _Runner:
         caller: TaskCaller,
         outlet: Outlet,
         on_list: OnList | None,
+        watch: Watch | None,
         clock: Clock,
     ) -> None:
         self._pipeline = pipeline
@@ -170,7 +173,7 @@ class _Runner:
         last = pipeline.last
         self._writer = DocumentWriter(pipeline.fans_of(last.source)) if last.source is not None else None
         self._finish_reason = "stop"
-        self._tally = Tally(pipeline.stages, clock)
+        self._tally = Tally(pipeline.stages, clock, watch)
 
     async def read(self, body: JsonObject) -> None:
         """Take the input, before anything runs; others have their turns meanwhile. Raises InvalidRequest."""

@@ -43,11 +43,18 @@ class _StageTally:
         return rendered
 
 
+Watch = Callable[[str, int, str, float], None]
+"""Told of each call of a stage: the stage, the call's number from 1, begin or end, milliseconds."""
+
+
 class Tally:
     """One request's sums; times are milliseconds since its beginning."""
 
-    def __init__(self, stages: tuple[Stage, ...], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, stages: tuple[Stage, ...], clock: Callable[[], float], watch: Watch | None = None
+    ) -> None:
         self._clock = clock
+        self._watch = watch
         self._zero_s = clock()
         self._stages = {stage.id: _StageTally(stage) for stage in stages}
 
@@ -56,12 +63,19 @@ class Tally:
         """Around each call of a stage: its time runs from the first call's begin to the last one's end."""
         tally = self._stages[stage.id]
         tally.calls += 1
+        number = tally.calls
         if tally.begin_s is None:
             tally.begin_s = self._clock()
+        self._tell(stage, number, "begin")
         try:
             yield
         finally:
             tally.end_s = self._clock()
+            self._tell(stage, number, "end")
+
+    def _tell(self, stage: Stage, number: int, what: str) -> None:
+        if self._watch is not None:
+            self._watch(stage.id, number, what, round((self._clock() - self._zero_s) * 1e3, 1))
 
     def add(self, stage: Stage, answer: Answer) -> None:
         tally = self._stages[stage.id]

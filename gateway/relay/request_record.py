@@ -16,7 +16,7 @@ from gateway.dialects.dialect import Asked, Dialect
 from gateway.errors import RequestError
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, TokenUsage
-from gateway.metrics.counters import Metrics, Series
+from gateway.metrics.counters import CLIENT_LEFT, Metrics, Series
 from gateway.metrics.ledger import (
     COMPLETION_TOKENS,
     CUT_OFF,
@@ -25,6 +25,7 @@ from gateway.metrics.ledger import (
     REQUESTS,
     STAGE_CALLS,
 )
+from gateway.metrics.recent import RecentRequest
 from gateway.routing.table import Route
 
 HeaderList = list[tuple[bytes, bytes]]
@@ -85,6 +86,7 @@ class Exchange:
         "let_in",
         "origin",
         "places",
+        "progress",
         "prompt",
         "queue_s",
         "replica",
@@ -101,7 +103,15 @@ class Exchange:
         "usage",
     )
 
-    def __init__(self, metrics: Metrics, request_id: bytes, dialect: Dialect, origin: str = "client") -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        request_id: bytes,
+        dialect: Dialect,
+        origin: str = "client",
+        *,
+        progress: bool = False,
+    ) -> None:
         self._metrics = metrics
         self._series: Series | None = None
         self.request_id = request_id
@@ -155,6 +165,8 @@ class Exchange:
         self.engine_s = 0.0
         """Until the engine's answer began, or for a whole answer ended."""
         self.first_token_s: float | None = None
+        self.progress = progress
+        """Its client wants to hear of a pipeline's stages while they run."""
         self.status = 0
         self.stream: EventStream | None = None
         """Where its answer is one."""
@@ -201,6 +213,7 @@ class Exchange:
             usage.prompt_tokens if usage else 0,
             (usage.completion_tokens or 0) if usage else 0,
         )
+        self._remember(self.status)
 
     def failed(self, error: RequestError) -> None:
         """Ended with an error of ours, before or after it had its place."""
@@ -212,6 +225,8 @@ class Exchange:
         else:
             name = self.route.name if self.route else ""
             self._metrics.refused(name, code, error.status, self.origin)
+        if error.status != 401:  # whoever has no key would push out all others
+            self._remember(error.status, code)
 
     def cancelled(self) -> None:
         """The client left before the answer's end."""
@@ -223,6 +238,31 @@ class Exchange:
         else:
             self._count_ignored()
         series.cancelled(time.perf_counter() - self.arrived, self.events)
+        self._remember(CLIENT_LEFT, "client_left")
+
+    def _remember(self, status: int, code: str = "") -> None:
+        """Among the last requests, for the page."""
+        route, usage = self.route, self.usage
+        self._metrics.recent.note(
+            RecentRequest(
+                time.time(),
+                time.perf_counter() - self.arrived,
+                self.queue_s,
+                self.engine_s or None,
+                self.first_token_s,
+                usage.prompt_tokens if usage else 0,
+                (usage.completion_tokens or 0) if usage else 0,
+                status,
+                code,
+                self.origin,
+                self.dialect.path.decode(),
+                route.name if route else "",
+                (route.adapter_id or "") if route else "",
+                self.replica,
+                self.key,
+                self.request_id.decode("latin-1"),
+            )
+        )
 
     def _settle(self, cut_off: bool) -> None:
         """Its key has used what its answer says; where that broke off, what is known of it."""

@@ -26,6 +26,7 @@ ROOMS = (
     "gateway.pipeline",
     "gateway.batches",
     "gateway.endpoints",
+    "gateway.ui",
     "gateway.app",
     "gateway.__main__",
     "gateway.client",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from gateway.config.document import NAME, JsonObject
 from gateway.config.key_settings import namespace_of
-from gateway.config.snapshot import Operation
+from gateway.config.snapshot import UPLOADS, Operation
 from gateway.errors import ConfigError
 from launch.adapters.versions import (
     Refused,
@@ -95,7 +95,7 @@ class Intake:
             raise ConfigError("task", addition.task, "is the name of the base or of a pipeline")
         async with contextlib.AsyncExitStack() as held:
             if addition.tenant is not None:  # one at a time, so that two never pass one quota together
-                check_source(config.tenant(addition.tenant), addition.source)
+                check_source(config.tenant(addition.tenant), addition.source, config.state_dir / UPLOADS)
                 await held.enter_async_context(self._alone(namespace_of(addition.tenant)))
             await held.enter_async_context(self._alone(addition.task))
             enter = await held.enter_async_context(self._operation(addition))

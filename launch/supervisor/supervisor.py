@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from gateway.audit import AuditLog
 from gateway.config.document import Config, JsonObject
-from gateway.config.snapshot import Snapshot
+from gateway.config.snapshot import UPLOADS, Snapshot
 from gateway.errors import Unavailable
 from gateway.upkeep import Upkeep
 from launch.adapters.check import Adapter
@@ -167,7 +167,8 @@ class Supervisor:
     ) -> Adapter:
         settings = self.config.adapters
         scratch = self.config.state_dir / "adapters"
-        with fetch(source, settings.roots, scratch, settings.max_bytes, on_stage) as staged:
+        roots = [*settings.roots, self.config.state_dir / UPLOADS]
+        with fetch(source, roots, scratch, settings.max_bytes, on_stage) as staged:
             on_stage("checking")
             base, rank_limit = self._prepared.base, self._prepared.rank_limit
             taken = self._adapters.take(

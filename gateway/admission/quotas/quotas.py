@@ -15,6 +15,7 @@ from gateway.admission.quotas.bucket import level_now, seconds_until
 from gateway.admission.quotas.in_line import InLine
 from gateway.admission.quotas.periods import day_end, day_of, month_end, month_of
 from gateway.admission.quotas.scopes import Scope, Scopes
+from gateway.admission.quotas.spent import Spent, spent
 from gateway.config.document import Config
 from gateway.errors import LoraGatewayError, RequestError, Unavailable
 
@@ -148,6 +149,18 @@ class Quotas:
     def bounded(self) -> bool:
         """Whether anything has a limit."""
         return self._scopes.any
+
+    def spent(self, scope: Scope) -> list[Spent]:
+        """What is used of each bound of an account (`scopes`). Raises Unavailable."""
+        book, now = self._opened(), self._now()
+        with book.locked():
+            row, in_flight = book.read(scope.account), book.in_flight(scope.account)
+        return spent(scope.limits, row, in_flight, now, day_of(now), month_of(now))
+
+    @property
+    def scopes(self) -> Scopes:
+        """Which limits are in force."""
+        return self._scopes
 
     async def admitted(
         self, key: str, model: str, prompt_bytes: int, answer_tokens: int

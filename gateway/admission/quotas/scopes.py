@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.config.document import Config
@@ -61,8 +61,37 @@ class Scopes:
             candidates.append((f"tenant:{tenant}", f"'{tenant}'", self._tenants[tenant].limits))
         candidates.append((f"task:{model}", f"'{model}'", self._tasks.get(model)))
         candidates.append(("gateway", "the whole gateway", self._whole))
-        return [
-            Scope(account, said, limits)
-            for account, said, limits in candidates
-            if limits is not None and limits.bounds_anything
+        return _bounding(candidates)
+
+    def of_key(self, name: str) -> list[Scope]:
+        """A key's own accounts, those on single models included."""
+        key = self._keys.get(name)
+        if key is None:
+            return []
+        own = [(f"key:{name}", f"the key '{name}'", key.limits)]
+        parts = [
+            (f"key:{name}/{model}", f"the key '{name}' on '{model}'", limits)
+            for model, limits in key.task_limits.items()
         ]
+        return _bounding([*own, *parts])
+
+    def of_tenant(self, name: str) -> list[Scope]:
+        """The account of a tenant's keys together."""
+        tenant = self._tenants.get(name)
+        return _bounding([(f"tenant:{name}", f"'{name}'", tenant.limits if tenant else None)])
+
+    def of_models(self, names: Iterable[str]) -> list[Scope]:
+        """Those of tasks and pipelines."""
+        return _bounding([(f"task:{name}", f"'{name}'", self._tasks.get(name)) for name in names])
+
+    def of_gateway(self) -> list[Scope]:
+        """That of all requests together."""
+        return _bounding([("gateway", "the whole gateway", self._whole)])
+
+
+def _bounding(candidates: Sequence[tuple[str, str, LimitConfig | None]]) -> list[Scope]:
+    return [
+        Scope(account, said, limits)
+        for account, said, limits in candidates
+        if limits is not None and limits.bounds_anything
+    ]

@@ -30,11 +30,11 @@ def _composed(routes: Sequence[BaseRoute]) -> msgspec.Raw:
 
 
 def served(routes: Sequence[BaseRoute]) -> set[tuple[str, str]]:
-    """Method and path of each route; HEAD goes without saying."""
+    """Method and path of each route; HEAD goes without saying, and what the page is made of is no API."""
     return {
         (method, route.path)
         for route in routes
-        if isinstance(route, Route)
+        if isinstance(route, Route) and route.include_in_schema
         for method in route.methods or ()
         if method != "HEAD"
     }

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from gateway.config.key_settings import TenantConfig, namespace_of
 from gateway.errors import Forbidden
 from launch.adapters.versions import Desired, Refused
 
+UPLOADED = "upload"
+"""What a pattern calls an archive that was dropped onto the page."""
 
-def check_source(quota: TenantConfig, source: str) -> None:
+
+def check_source(quota: TenantConfig, source: str, uploads: Path) -> None:
     """Raises Forbidden (403) where no pattern of the tenant's means it; of a path, what is behind its links.
 
+    `uploads` is the folder of what the page has received.
     It says nothing of whether something is there: that is nobody else's to learn.
     """
     place = source.partition("#sha256=")[0]
     if "://" not in place:
         place = os.path.realpath(place)
+        if os.path.dirname(place) == os.path.realpath(uploads):
+            place = UPLOADED
     if not quota.may_take(place):
         named = ", ".join(quota.sources) or "none: tenants.<tenant>.sources lists them"
         raise Forbidden(f"An adapter may not be taken from there; sources: {named}.", param="source")

@@ -157,3 +157,16 @@ gateway: {{host: 0.0.0.0, keys_required: true}}
     config = load(tmp_path, text)
     assert [key.effective_role for key in config.keys.values()] == ["operator", "admin"]
     assert load(tmp_path, "gateway: {host: 0.0.0.0, keys_required: true}").keys == {}
+
+
+def test_a_ticket_is_a_key_for_one_request_and_worth_nothing_afterwards() -> None:
+    keys = keys_of({"a": {"sha256": digest("a")}})
+    principal = keys.of_digest(hashlib.sha256(b"a").digest())
+    with keys.ticket(principal) as first, keys.ticket(principal) as second:
+        assert first != second
+        assert keys.principal(b"Bearer " + first) is principal
+    for ticket in (first, second):
+        with pytest.raises(Unauthorized):
+            keys.principal(b"Bearer " + ticket)
+    with pytest.raises(Unauthorized, match="any more"):
+        keys.of_digest(hashlib.sha256(b"b").digest())

@@ -110,6 +110,15 @@ async def test_the_answer_to_a_head_has_the_length_and_no_body() -> None:
     assert side.transport.written == OK + b"content-length: 5\r\n\r\n"
 
 
+async def test_what_was_not_modified_has_neither_length_nor_body() -> None:
+    side = Side()
+    made = cycle(side)
+    made.begin(304, [(b"etag", b"e")])
+    made.write(b"", False)
+    assert side.transport.written == b"HTTP/1.1 304 Not Modified\r\netag: e\r\n\r\n"
+    assert (made.response_complete, side.transport.ends) == (True, [])
+
+
 async def test_an_answer_without_a_length_goes_out_in_chunks() -> None:
     side = Side()
     made = cycle(side)

@@ -68,12 +68,12 @@ def test_sources_are_what_is_behind_the_name(tmp_path: Path, source: str, good: 
     (tmp_path / "acme" / "link").symlink_to(tmp_path / "other")
     allowed = quota(sources=["hf://acme/*", f"{tmp_path}/acme/*"])
     if good:
-        check_source(allowed, source.format(tmp_path))
+        check_source(allowed, source.format(tmp_path), tmp_path / "uploads")
     else:
         with pytest.raises(Forbidden, match="may not be taken"):
-            check_source(allowed, source.format(tmp_path))
+            check_source(allowed, source.format(tmp_path), tmp_path / "uploads")
 
 
 def test_without_sources_nothing_is_taken() -> None:
     with pytest.raises(Forbidden, match=r"tenants\.<tenant>\.sources"):
-        check_source(quota(), "/srv/a")
+        check_source(quota(), "/srv/a", Path("/srv/uploads"))

@@ -1,0 +1,96 @@
+"""Who is signed in at the page: one small file for each session, so that every worker knows it at once.
+
+A file's name is the digest of the session's secret, its content the key's: neither lets anybody in.
+A session is worth what its key is worth at that moment, so that a revoked one ends it at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from gateway.admission.api_keys import Keys, Principal
+from gateway.errors import NOT_JSON, Unauthorized
+
+FOLDER = "sessions"
+LASTS_S = 12 * 3600.0
+MOST = 512
+"""At once; the one that ends first makes room for another."""
+_SECRET = re.compile(r"^[A-Za-z0-9_-]{43}\Z")
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What is kept of one."""
+
+    key: str
+    """SHA-256 of the key, in hexadecimal."""
+    ends_at: float
+    """Unix seconds."""
+
+
+_decode = msgspec.json.Decoder(Session).decode
+
+
+class Sessions:
+    """Those of one state directory."""
+
+    def __init__(self, state_dir: Path, keys: Keys, now: Callable[[], float] = time.time) -> None:
+        self._folder = state_dir / FOLDER
+        self._keys = keys
+        self._now = now
+
+    def begin(self, key: bytes) -> str:
+        """A new session's secret, for a key that was looked at already. Raises OSError."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_room()
+        secret = secrets.token_urlsafe(32)
+        session = Session(hashlib.sha256(key).hexdigest(), self._now() + LASTS_S)
+        file = self._file(secret)
+        scratch = file.with_suffix(".new")
+        with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            out.write(msgspec.json.encode(session))
+        scratch.rename(file)
+        return secret
+
+    def principal(self, secret: str) -> Principal:
+        """Who is signed in. Raises Unauthorized (401) where nobody is any more."""
+        session = self._read(secret)
+        if session is None or self._now() >= session.ends_at:
+            raise Unauthorized("Nobody is signed in here; sign in with a key.", code="signed_out")
+        return self._keys.of_digest(bytes.fromhex(session.key))
+
+    def end(self, secret: str) -> None:
+        """It lets nobody in any more."""
+        if _SECRET.match(secret):
+            self._file(secret).unlink(missing_ok=True)
+
+    def _read(self, secret: str) -> Session | None:
+        if not _SECRET.match(secret):
+            return None
+        try:
+            return _decode(self._file(secret).read_bytes())
+        except (OSError, *NOT_JSON):
+            return None
+
+    def _file(self, secret: str) -> Path:
+        return self._folder / hashlib.sha256(secret.encode()).hexdigest()
+
+    def _make_room(self) -> None:
+        ends: list[tuple[float, Path]] = []
+        for file in self._folder.iterdir():
+            try:
+                ends.append((_decode(file.read_bytes()).ends_at, file))
+            except (OSError, *NOT_JSON):
+                continue  # another worker's, that is being written
+        ends.sort()
+        over = len(ends) - MOST + 1
+        for place, (ends_at, file) in enumerate(ends):
+            if place < over or ends_at <= self._now():
+                file.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""A pipeline's stages, told within its stream to whoever asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.pipeline.stage_progress import StageProgress
+from tests.support.named_events import pipeline_answers
+from tests.support.stack import Stack, stack
+
+pytestmark = pytest.mark.anyio
+
+
+async def streamed(running: Stack, **headers: str) -> str:
+    pipeline_answers(running)
+    body = {"model": "concept-naming", "messages": [{"role": "user", "content": "one, two"}], "stream": True}
+    answer = await running.client.post("/v1/chat/completions", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+async def test_every_call_of_every_stage_is_told_with_its_times(tmp_path: Path) -> None:
+    async with stack(tmp_path) as running:
+        text = await streamed(running, **{"x-pipeline-progress": "comments"})
+    told = [json.loads(line[8:]) for line in text.splitlines() if line.startswith(": stage ")]
+    calls = {(one["stage"], one["call"], one["what"]): one["ms"] for one in told}
+    assert len(calls) == len(told)
+    for stage, call in (("extract", 1), ("name", 1), ("name", 2)):
+        assert 0 <= calls[stage, call, "begin"] <= calls[stage, call, "end"]
+    assert calls["extract", 1, "begin"] == min(calls.values())
+    assert text.endswith("data: [DONE]\n\n")
+
+
+async def test_a_stream_is_the_same_but_for_the_comments(tmp_path: Path) -> None:
+    async with stack(tmp_path) as running:
+        plain = await streamed(running)
+        told = await streamed(running, **{"x-pipeline-progress": "comments"})
+        other = await streamed(running, **{"x-pipeline-progress": "1"})
+    assert ": stage" not in plain + other
+
+    def contents(text: str) -> list[object]:
+        lines = [line[6:] for line in text.splitlines() if line.startswith("data: {")]
+        return [json.loads(line)["choices"][0]["delta"] for line in lines]
+
+    assert contents(plain) == contents(told)
+
+
+async def test_nothing_is_sent_after_the_block_and_nothing_is_lost() -> None:
+    progress, sent = StageProgress(), []
+    arrived = asyncio.Event()
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message["body"])
+        arrived.set()
+
+    progress.saw("extract", 1, "begin", 0.0)
+    async with progress.telling(send):  # type: ignore[arg-type]
+        await arrived.wait()
+    progress.saw("extract", 1, "end", 5.5)
+    assert sent == [b': stage {"stage":"extract","call":1,"what":"begin","ms":0.0}\n\n']
+    assert progress.rest() == b': stage {"stage":"extract","call":1,"what":"end","ms":5.5}\n\n'
+    assert progress.rest() == b""

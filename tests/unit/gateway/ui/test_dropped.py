@@ -1,0 +1,90 @@
+"""Archives on their way in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from starlette.types import Message
+
+from gateway.endpoints.asgi import ClientLeft, Head
+from gateway.errors import InvalidRequest, PayloadTooLarge, TooManyRequests
+from gateway.ui.dropped import STRAY_AFTER_S, Dropped, wishes_of
+
+pytestmark = pytest.mark.anyio
+
+
+class Sender:
+    """A client that sends these pieces."""
+
+    def __init__(self, *pieces: bytes, leaves: bool = False) -> None:
+        self._messages: list[Message] = [
+            {"type": "http.request", "body": piece, "more_body": leaves or at < len(pieces) - 1}
+            for at, piece in enumerate(pieces)
+        ]
+        self._messages += [{"type": "http.disconnect"}] * leaves
+
+    async def __call__(self) -> Message:
+        return self._messages.pop(0)
+
+
+def head(length: int | None, **sent: str) -> Head:
+    given = {"content-length": str(length)} if length is not None else {}
+    return Head(
+        [(name.replace("_", "-").encode(), value.encode()) for name, value in {**given, **sent}.items()]
+    )
+
+
+async def test_an_archive_is_kept_whole_under_a_harmless_name(tmp_path: Path) -> None:
+    dropped = Dropped(tmp_path, 10_000_000)
+    data = bytes(range(256)) * 12_000
+    path = await dropped.receive("../a b;c.zip", head(len(data)), Sender(data[:1000], data[1000:]))
+    assert path.read_bytes() == data
+    assert path.parent == tmp_path / "uploads"
+    assert path.name.partition("-")[2] == "a-b-c.zip"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_nothing_is_left_of_what_does_not_come_whole(tmp_path: Path) -> None:
+    dropped = Dropped(tmp_path, 100)
+    with pytest.raises(ClientLeft):
+        await dropped.receive("a.tar", head(50), Sender(b"x" * 10, leaves=True))
+    with pytest.raises(InvalidRequest, match="longer"):
+        await dropped.receive("a.tar", head(5), Sender(b"x" * 10))
+    with pytest.raises(PayloadTooLarge, match=r"adapters\.max_bytes"):
+        await dropped.receive("a.tar", head(101), Sender(b""))
+    with pytest.raises(InvalidRequest, match="Content-Length"):
+        await dropped.receive("a.tar", head(None), Sender(b"x"))
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+async def test_few_at_once_and_what_a_kill_left_is_cleared(tmp_path: Path) -> None:
+    dropped = Dropped(tmp_path, 100)
+    (tmp_path / "uploads").mkdir()
+    stray = tmp_path / "uploads" / "stray.tar"
+    stray.touch()
+    os.utime(stray, (stray.stat().st_mtime - STRAY_AFTER_S - 10,) * 2)
+
+    async def meanwhile() -> Message:
+        assert not stray.exists()
+        if len(list(dropped.folder.iterdir())) == 1:
+            await dropped.receive("b.tar", head(1), meanwhile)
+        else:
+            with pytest.raises(TooManyRequests):
+                await dropped.receive("c.tar", head(1), meanwhile)
+        return {"type": "http.request", "body": b"x", "more_body": False}
+
+    await dropped.receive("a.tar", head(1), meanwhile)
+
+
+def test_wishes_are_checked() -> None:
+    wishes = wishes_of(
+        [(b"x-adapter", b"%7B%22file%22:%22a.zip%22,%22task%22:%22naming%22,%22shadow%22:0.5%7D")]
+    )
+    assert (wishes.file, wishes.task, wishes.canary, wishes.shadow) == ("a.zip", "naming", None, 0.5)
+    for value in (b"", b"{", b'{"file":"a.zip"}', b'{"file":"a.zip","task":"t","source":"/etc"}'):
+        with pytest.raises(InvalidRequest, match="x-adapter"):
+            wishes_of([(b"x-adapter", value)])
+    with pytest.raises(InvalidRequest, match="no archive"):
+        wishes_of([(b"x-adapter", b'{"file":"a.bin","task":"naming"}')])
