@@ -3,7 +3,8 @@
 What an engine cannot run yet it queues, first come first served, where nobody's turn can be kept. So it is
 given as many as it runs, and a few more, so that none of its seats is empty while the next is on its way; the
 rest waits in the gateway. A fixed bound cannot do that: what an engine runs hangs on its settings, on its
-cache, and on how long the requests of the moment are.
+cache, and on how long the requests of the moment are. And an engine may run more than it answers in time:
+where clients' deadlines pass at it, fewer at once are each answered sooner.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ FIRST_STEPS = 1.5
 NEARLY = 0.8
 """Of the bound: with less at the engine a larger one would change nothing."""
 FULL_CACHE = 0.95
+LATE_SHARE = 0.1
+"""Of the requests that ended, those whose client waited no longer: with more, fewer run at once."""
+LEAST_LEFT = 0.5
+"""Of the bound, what is left where all were late."""
 EASED = 0.9
 """What is left of the most that ran where the engine had to take something out again."""
 
@@ -51,12 +56,21 @@ class EngineBound:
         self._ran: deque[int] = deque(maxlen=LOOKS)
         self._full = self._calm = 0
         self._was_full = False
+        self._answered = self._late = 0
         self._preemptions = math.inf
 
-    def saw(self, load: EngineLoad) -> int:
-        """The bound after another look."""
+    def saw(self, load: EngineLoad, answered: int = 0, late: int = 0) -> int:
+        """The bound after another look; since the last one so many were answered, and so many too late."""
+        self._answered += answered
+        self._late += late
         self._ran.append(load.running)
         ran, ready = max(self._ran), next_up(load.running)
+        if self._answered + self._late >= self.limit:  # all that ran have ended: what is seen is this bound's
+            share, self._answered, self._late = self._late / (self._answered + self._late), 0, 0
+            if share > LATE_SHARE:
+                self._lower(math.floor(min(ran, self.limit) * (1 - share * (1 - LEAST_LEFT))))
+                self._preemptions = load.preemptions
+                return self.limit
         if load.preemptions > self._preemptions:
             self._lower(math.floor(ran * EASED))
         elif load.waiting > ready or (load.waiting and load.cache_use >= FULL_CACHE):
@@ -68,7 +82,7 @@ class EngineBound:
             self._full = self._calm = 0
         else:
             self._full = 0
-            if load.running >= NEARLY * self.limit:
+            if not self._late and load.running >= NEARLY * self.limit:
                 self._grow()
         self._preemptions = load.preemptions
         return self.limit

@@ -72,6 +72,7 @@ class Admission(Bound):
         self._residency = Residency(bounds.least_residency_s, on_resident)
         self._turns = Turns(self, self._residency, self.count_waiting, clock)
         self._held: Counter[str] = Counter()
+        self._answered = self._late = 0
         self.awaited: Callable[[], None] | None = None
         """Called whenever a place comes free, where somebody waits for room beside the queues."""
         self.held = 0
@@ -219,6 +220,19 @@ class Admission(Bound):
                 raise self.too_late(longest_s) from None
             raise
         return gate
+
+    def ended(self, gate: Gate, seconds: float, tokens: int, *, late: bool = False) -> None:
+        """A request had its answer after so long at the engine; or, `late`, its client waits no longer."""
+        gate.service.took(seconds, tokens)
+        if late:
+            self._late += 1
+        else:
+            self._answered += 1
+
+    def take_ended(self) -> tuple[int, int]:
+        """How many had their answers and how many were too late, since this was asked last."""
+        found, self._answered, self._late = (self._answered, self._late), 0, 0
+        return found
 
     def leave(self, gate: Gate, adapter_id: str | None = None, places: int = 1) -> None:
         """Give a request's places back and let the next in turn have them."""

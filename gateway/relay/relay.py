@@ -246,13 +246,16 @@ class Relay:
             exchange.release()
             if (usage := exchange.usage) is not None:
                 tokens = usage.completion_tokens or 0
-                gate.service.took(time.perf_counter() - exchange.sent, tokens)
+                self._admission.ended(gate, time.perf_counter() - exchange.sent, tokens)
                 if exchange.charged:
                     used = usage.prompt_tokens + tokens
                     unused = exchange.charged - used
                     self._admission.settle(
                         exchange.tenant, exchange.key, gate.task, unused, let_in=exchange.let_in
                     )
+            elif exchange.sent and exchange.is_late():
+                seconds = time.perf_counter() - exchange.sent
+                self._admission.ended(gate, seconds, exchange.answer_tokens, late=True)
             self._admission.leave(gate, adapter_id, exchange.places)
         elif exchange.beside:
             exchange.beside = False

@@ -28,6 +28,8 @@ from gateway.metrics.ledger import (
 from gateway.metrics.recent import RecentRequest
 from gateway.routing.table import Route
 
+LATE = 0.95
+"""Of a client's time: its clock began a little before ours."""
 HeaderList = list[tuple[bytes, bytes]]
 
 BATCH = "batch"
@@ -178,6 +180,11 @@ class Exchange:
         begin_by = math.inf if self.begun else self.begin_by
         left_s = min(begin_by, self.end_by) - time.perf_counter()
         return left_s, None if self.streaming and self.end_by == math.inf else self.answer_tokens
+
+    def is_late(self) -> bool:
+        """Whether its client waits no longer, or leaves about when its time is over."""
+        end_by = self.end_by if self.streaming or self.begun else min(self.begin_by, self.end_by)
+        return time.perf_counter() - self.arrived >= LATE * (end_by - self.arrived)
 
     def begin(self, route: Route) -> None:
         """It has its place, and runs from now on as far as the gauges know."""

@@ -43,13 +43,14 @@ class LoadFollower:
     async def look(self) -> None:
         """Ask each engine that takes requests, and bound what they have together."""
         ready = self._replicas.ready
-        known = await asyncio.gather(*map(_asked, ready))
+        answered, late = self._admission.take_ended()
+        known = await asyncio.gather(*(_asked(one, answered, late) for one in ready))
         bounded = bool(ready) and all(known)
         self._admission.follow(sum(one.bound.limit for one in ready) if bounded else None)
 
 
-async def _asked(replica: Replica) -> bool:
-    """Whether it has told; what it told is in its bound then."""
+async def _asked(replica: Replica, answered: int, late: int) -> bool:
+    """Whether it has told; what it told is in its bound then, with what ended at all engines meanwhile."""
     try:
         async with asyncio.timeout(ASK_TIMEOUT_S):
             status, text = await fetch(replica.upstream, METRICS)
@@ -58,5 +59,5 @@ async def _asked(replica: Replica) -> bool:
     load = read_load(text) if status == 200 else None
     replica.load_known = load is not None
     if load is not None:
-        replica.bound.saw(load)
+        replica.bound.saw(load, answered, late)
     return load is not None

@@ -71,3 +71,38 @@ def test_it_is_never_under_one_nor_over_what_is_configured() -> None:
     for _ in range(20):
         bound.saw(EngineLoad(0, 50))
     assert bound.limit == 1
+
+
+class Slow:
+    """Runs all that it is given at once and answers `per_s` in all, for clients that wait so long."""
+
+    def __init__(self, per_s: float, patience_s: float, first: int) -> None:
+        self.per_s = per_s
+        self.patience_s = patience_s
+        self.bound = EngineBound(512, first)
+
+    def turns(self, count: int) -> list[int]:
+        """All that run end, in each of them."""
+        found = []
+        for _ in range(count):
+            given = self.bound.limit
+            late = given if given / self.per_s > self.patience_s else 0
+            self.bound.saw(EngineLoad(given, 0), given - late, late)
+            found.append(self.bound.limit)
+        return found
+
+
+def test_an_engine_that_answers_nobody_in_time_is_given_fewer_at_once() -> None:
+    slow = Slow(per_s=4.0, patience_s=3.0, first=32)
+    assert slow.turns(3)[-1] <= 12
+    settled = slow.turns(60)
+    assert max(settled[20:]) <= 12 + 2 * next_up(12)
+    assert min(settled) >= 5
+
+
+def test_a_few_that_are_late_change_nothing_and_what_ran_before_is_no_sign_of_this_bound() -> None:
+    bound = EngineBound(512, 20)
+    limit = bound.limit
+    assert bound.saw(EngineLoad(10, 0), limit - 2, 2) == limit
+    assert bound.saw(EngineLoad(10, 0), 0, limit - 1) == limit  # not all have ended yet
+    assert bound.saw(EngineLoad(10, 0), 0, 1) == 5

@@ -203,3 +203,21 @@ async def test_an_sdks_time_counts_in_the_queue(tmp_path: Path) -> None:
         hold.set()
         assert [(await one).status_code for one in (first, second_one)] == [200, 200]
         await s.at_rest()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_what_is_late_at_the_engine_is_counted(
+    tmp_path: Path, both_ways: None, streaming: bool
+) -> None:
+    async with stack(tmp_path, follow_engines=False) as s:
+        assert (await ask(s, JSON)).status_code == 200
+        assert s.gateway.admission.take_ended() == (1, 0)
+        s.engine.answers["naming@bbbbbbbbbbbb"] = Answer(hold_token={1: asyncio.Event()})
+        await ask(s, {**JSON, "x-request-timeout-ms": "40"}, stream=streaming)
+        await s.at_rest()
+        assert s.gateway.admission.take_ended() == (0, 1)
+        leaves = asyncio.create_task(ask(s, {**JSON, "x-request-timeout-ms": "60000"}, stream=streaming))
+        await s.engine.until(lambda: s.engine.active == 1)
+        leaves.cancel()  # long before its time: that is the client's own affair
+        await s.at_rest()
+        assert s.gateway.admission.take_ended() == (0, 0)
