@@ -22,7 +22,7 @@ UNUSED_CLIENTS = rouge-score sqlitedict word2number \
 CLIENTS = $(UV) pip compile --group clients $(LOCK_OPTIONS) $(addprefix --no-emit-package ,$(UNUSED_CLIENTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ui check-ui demo serve test test-unit test-faults test-engine test-clients setup-clients check format docs build lock clean \
+.PHONY: help setup ui check-ui demo serve test test-unit test-faults test-engine soak test-clients setup-clients check format docs build lock clean \
 	bench bench-peers
 
 help: ## show this list
@@ -47,6 +47,10 @@ test-unit: setup ## run the tests that need no engine
 
 test-faults: setup ## kill, stop, starve and lie to real processes, and print what was promised and seen
 	@$(BIN)/python -m pytest -q -n auto tests/faults
+
+soak: setup ## mixed traffic with faults for MINUTES (30), and what is left of it; SOAK_ARGS=--real: on a real vLLM
+	@$(if $(SOAK_ARGS),$(BIN)/python -m launch.base.demo_base)
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(SOAK_ARGS)
 
 test-engine: setup ## run the tests on a real vLLM
 	@$(BIN)/python -m launch.base.demo_base
