@@ -55,40 +55,63 @@ class EngineBound:
         self.limit = self.most if first is None else max(1, min(first + next_up(first), most))
         self._ran: deque[int] = deque(maxlen=LOOKS)
         self._full = self._calm = 0
-        self._was_full = False
+        self._was_full = self._easing = False
+        self._step = 1
         self._answered = self._late = 0
         self._preemptions = math.inf
 
     def saw(self, load: EngineLoad, answered: int = 0, late: int = 0) -> int:
         """The bound after another look; since the last one so many were answered, and so many too late."""
-        self._answered += answered
-        self._late += late
         self._ran.append(load.running)
-        ran, ready = max(self._ran), next_up(load.running)
-        if self._answered + self._late >= self.limit:  # all that ran have ended: what is seen is this bound's
-            share, self._answered, self._late = self._late / (self._answered + self._late), 0, 0
-            if share > LATE_SHARE:
-                self._lower(math.floor(min(ran, self.limit) * (1 - share * (1 - LEAST_LEFT))))
-                self._preemptions = load.preemptions
-                return self.limit
-        if load.preemptions > self._preemptions:
-            self._lower(math.floor(ran * EASED))
-        elif load.waiting > ready or (load.waiting and load.cache_use >= FULL_CACHE):
-            self._calm = 0
-            self._full += 1
-            if self._full >= IN_A_ROW:
-                self._lower(ran + next_up(ran))
-        elif load.waiting:
-            self._full = self._calm = 0
+        self._runs(load.running)
+        stopped, self._preemptions = load.preemptions > self._preemptions, load.preemptions
+        late_share = self._late_share(answered, late)
+        if late_share > LATE_SHARE:
+            self._ease(min(max(self._ran), self.limit) * (1 - late_share * (1 - LEAST_LEFT)))
+        elif stopped:
+            self._ease(max(self._ran) * EASED)
         else:
-            self._full = 0
-            if not self._late and load.running >= NEARLY * self.limit:
-                self._grow()
-        self._preemptions = load.preemptions
+            self._queues(load)
         return self.limit
 
+    def _runs(self, running: int) -> None:
+        """Whatever was thought of it, so many it does run; but what was eased takes its time to end."""
+        if running <= self.limit:
+            self._easing = False
+        elif not self._easing:
+            self.limit = min(self.most, running)
+
+    def _late_share(self, answered: int, late: int) -> float:
+        """Of what has ended; 0 until all that ran have, since before it is another bound that is seen."""
+        self._answered += answered
+        self._late += late
+        ended = self._answered + self._late
+        if ended < self.limit:
+            return 0.0
+        share, self._answered, self._late = self._late / ended, 0, 0
+        return share
+
+    def _queues(self, load: EngineLoad) -> None:
+        ran = max(self._ran)
+        if load.waiting > next_up(load.running) or (load.waiting and load.cache_use >= FULL_CACHE):
+            self._calm = 0
+            self._full += 1
+            if self._full >= IN_A_ROW and ran:  # one that runs nothing yet has not said what it can
+                self._lower(ran + next_up(ran))
+            return
+        self._full = 0
+        if load.waiting:
+            self._calm = 0
+        elif not self._late and load.running >= NEARLY * self.limit:
+            self._grow()
+
+    def _ease(self, limit: float) -> None:
+        """Below what it runs, until what is too many has ended."""
+        self._lower(math.floor(limit))
+        self._easing = True
+
     def _lower(self, limit: int) -> None:
-        self._was_full, self._calm = True, 0
+        self._was_full, self._calm, self._step = True, 0, 1
         self.limit = max(1, min(self.limit, limit))
 
     def _grow(self) -> None:
@@ -97,7 +120,8 @@ class EngineBound:
             self.limit = min(self.most, math.ceil(self.limit * FIRST_STEPS))
         elif self._calm >= CALM:
             self._calm = 0
-            self.limit = min(self.most, self.limit + next_up(self.limit))
+            self.limit = min(self.most, self.limit + self._step * next_up(self.limit))
+            self._step *= 2
 
 
 def next_up(running: int) -> int:
