@@ -74,8 +74,8 @@ test-clients: setup-clients check-ui ## run the clients' own suites on a real vL
 	@$(BIN)/python -m launch.base.demo_base
 	@.venv-clients/bin/python -m pytest -q -c tests/clients/pytest.ini tests/clients
 
-check: setup ## lint, formatting, types
-	@failed=0; $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1; $(BIN)/mypy || failed=1; \
+check: setup ## lint, formatting, types, start-up files that no package owns
+	@failed=0; $(BIN)/python -m launch.setup.pth_files || failed=1; $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1; $(BIN)/mypy || failed=1; \
 	exit $$failed
 
 format: setup ## rewrite the code in the house's format
@@ -102,9 +102,25 @@ lock: ## pin everything anew (needs uv and npm)
 		--no-emit-package triton -o requirements/cpu.txt --quiet > /dev/null
 	$(COMPILE) --extra gpu --extra train --extra dev -o requirements/gpu.txt --quiet > /dev/null
 	$(CLIENTS) -o requirements/clients.txt --quiet > /dev/null
-	$(UV) pip compile --group build $(LOCK_OPTIONS) -o requirements/build.txt --quiet > /dev/null
+	for group in build docs audit; do \
+	$(UV) pip compile --group $$group $(LOCK_OPTIONS) -o requirements/$$group.txt --quiet > /dev/null || exit 1; done
 	cd ui && npm install --package-lock-only --ignore-scripts --no-audit --no-fund > /dev/null
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts --no-audit --no-fund > /dev/null
+
+.PHONY: audit licences sbom
+licences: setup ## write docs/licences.md anew, from the CPU environment
+	@$(BIN)/python -m launch.setup.licences_page
+
+sbom: ## list what every lock pins, in CycloneDX' form, in dist/
+	@$(PYTHON) -m launch.setup.sbom dist
+
+# A finding is for a person to judge, and its database is not within reach everywhere: no part of `make check`.
+audit: ## ask for known vulnerabilities of what the locks pin (needs the network)
+	@$(PYTHON) -m venv .make/audit
+	@.make/audit/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	@failed=0; for lock in cpu gpu clients build docs audit; do echo "requirements/$$lock.txt"; \
+	.make/audit/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements/$$lock.txt || failed=1; \
+	done; exit $$failed
 
 clean: ## remove what set-up built here (the model cache stays)
 	rm -rf .venv .venv-clients tests/clients/node/node_modules ui/node_modules .make build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
