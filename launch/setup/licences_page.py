@@ -58,7 +58,9 @@ def licence_of(package: Pinned) -> str:
         return "not installed here"
     if said["Version"] != package.version:
         return f"version {said['Version']} is installed here"
-    return stated(said.get("License-Expression"), said.get_all("Classifier") or [], said.get("License"))
+    fields = {name: said[name] for name in ("License-Expression", "License") if name in said}
+    classifiers = said.get_all("Classifier") or []
+    return stated(fields.get("License-Expression"), classifiers, fields.get("License"))
 
 
 def stated(expression: str | None, classifiers: list[str], text: str | None) -> str:
