@@ -46,5 +46,5 @@ class BodyLease:
             self._size_bytes = size_bytes
 
     def end(self) -> None:
-        """The request is over."""
+        """The request is over: all that is still taken is free. A second time does nothing."""
         self.settle(0)

@@ -227,7 +227,7 @@ class Dialect(ABC):
         return entry
 
     def model_list(self, entries: list[Entry]) -> Entry:
-        """`/v1/models` of such entries."""
+        """`/v1/models` in the API's form, of entries that `model_entry` made."""
         return {"object": "list", "data": entries}
 
     def refusal(

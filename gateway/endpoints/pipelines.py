@@ -17,7 +17,6 @@ from gateway.admission.turns.fair_turns import whose_of
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
 from gateway.dialects.chat.request_parts import CannotAsk
-from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Fields
 from gateway.endpoints.asgi import send_json
 from gateway.errors import NOT_JSON, InvalidRequest, PayloadTooLarge, RequestError, Unavailable
@@ -86,7 +85,19 @@ class PipelineEndpoint:
         pipeline = self.pipelines[route.name]
         held_bytes = await self._hold(pipeline, fields, exchange.behind)
         with self._inputs.giving_back(held_bytes):
-            await self._answer(exchange, pipeline, route, fields, streaming, sticky, send, strict)
+            asked = _document(fields)
+            exchange.begin(route)
+            try:
+                chat = _chat_of(exchange, asked, pipeline, strict)
+                usage_wanted = streaming and exchange.dialect.ask_for_usage({**fields})
+                written = _Written(exchange, pipeline, asked, usage_wanted)
+                request = _Request(exchange, pipeline, chat.document, written, streaming, send)
+                try:
+                    await self._let_in(request, sticky)
+                except InvalidRequest as error:
+                    raise chat.told(error) from None
+            finally:
+                exchange.release()
 
     async def _hold(self, pipeline: Pipeline, fields: Fields, behind: bool) -> int:
         """Take what the input will need of memory, before anything is made of it.
@@ -113,35 +124,6 @@ class PipelineEndpoint:
                 retry_after_s=1,
             )
         return held_bytes
-
-    async def _answer(
-        self,
-        exchange: Exchange,
-        pipeline: Pipeline,
-        route: Route,
-        fields: Fields,
-        streaming: bool,
-        sticky: bytes,
-        send: Send,
-        strict: bool,
-    ) -> None:
-        asked = _document(fields)
-        exchange.begin(route)
-        try:
-            if not strict:
-                exchange.ignored += take_wishes(asked)
-            chat = _as_chat(exchange.dialect, asked, pipeline.name)
-            if pipeline.system == "ignore":
-                exchange.ignored += [chat.places[index] for index, _ in places(chat.document)]
-            usage_wanted = streaming and exchange.dialect.ask_for_usage({**fields})
-            written = _Written(exchange, pipeline, asked, usage_wanted)
-            request = _Request(exchange, pipeline, chat.document, written, streaming, send)
-            try:
-                await self._let_in(request, sticky)
-            except InvalidRequest as error:
-                raise chat.told(error) from None
-        finally:
-            exchange.release()
 
     async def _let_in(self, request: _Request, sticky: bytes) -> None:
         """With room for all its calls; what comes behind brings its own."""
@@ -291,11 +273,17 @@ async def _go_on(send: Send, data: bytes) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-def _as_chat(dialect: Dialect, asked: JsonObject, pipeline: str) -> AsChat:
+def _chat_of(exchange: Exchange, asked: JsonObject, pipeline: Pipeline, strict: bool) -> AsChat:
+    """The request as a chat; what of it has no effect is named. Raises InvalidRequest."""
+    if not strict:
+        exchange.ignored += take_wishes(asked)
     try:
-        return dialect.as_chat(asked)
+        chat = exchange.dialect.as_chat(asked)
     except CannotAsk as error:
-        raise InvalidRequest(f"'{pipeline}' is a pipeline: {error}.", param=error.param) from error
+        raise InvalidRequest(f"'{pipeline.name}' is a pipeline: {error}.", param=error.param) from error
+    if pipeline.system == "ignore":
+        exchange.ignored += [chat.places[index] for index, _ in places(chat.document)]
+    return chat
 
 
 def _document(fields: Fields) -> JsonObject:

@@ -138,7 +138,7 @@ class _Form:
             raise InvalidRequest(f"The form cannot be read: {error}") from None
 
     def feed(self, data: bytes) -> None:
-        """Raises InvalidRequest."""
+        """Read on; what is the file's is in `unwritten` then. Raises InvalidRequest."""
         try:
             self._parser.write(data)
         except FormParserError as error:

@@ -32,7 +32,7 @@ LAST_WORDS_S = 1.0
 
 
 class Server(uvicorn.Server):
-    """One process's server."""
+    """uvicorn's, which on its way out first answers what it has accepted (`Drain`)."""
 
     def __init__(
         self,

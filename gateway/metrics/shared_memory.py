@@ -58,16 +58,7 @@ class Region:
     @property
     def alive(self) -> bool:
         """Whether the process that took this region last still runs."""
-        pid = self._words[OWNER]
-        if not pid:
-            return False
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        return is_alive(self._words[OWNER])
 
     @property
     def clients_waiting(self) -> int:
@@ -173,3 +164,16 @@ def _padded(length: int) -> int:
 
 def _checksum(key: bytes, count: int) -> int:
     return zlib.crc32(key, count) or 1  # untouched memory reads as 0 and must not pass
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs, whoever's it is; 0 is none."""
+    if not pid:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -34,7 +34,7 @@ class LoadFollower:
         self._sleep = sleep
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Look until it is cancelled: more often while requests wait, and not while few are in flight."""
         while True:
             await self._sleep(CLOSELY_S if self._admission.waiting else EVERY_S)
             if self._admission.waiting or self._admission.in_flight >= FEW:

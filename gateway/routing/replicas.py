@@ -55,7 +55,7 @@ class Replicas:
 
     @property
     def control_alive(self) -> bool:
-        """As `control_is` has told."""
+        """Whether there is a control plane that speaks, as `control_is` was told last."""
         return self._control.alive
 
     @property

@@ -57,7 +57,7 @@ class EngineFigures:
         return {one.name: known.text for one, known in self._known.items() if now - known.at <= STALE_S}
 
     async def stop(self) -> None:
-        """Ask nobody any more."""
+        """End the questions that are under way; their engines' figures stay as they were."""
         await end_tasks(known.task for known in self._known.values())
 
     async def _ask(self, replica: Replica, known: _Known) -> None:

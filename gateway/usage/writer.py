@@ -99,5 +99,5 @@ class UsageWriter:
 
 
 def day_of(unix_s: float) -> str:
-    """UTC's, as `2026-11-28`."""
+    """The day in UTC of a moment in Unix seconds, as `2026-11-28`."""
     return datetime.fromtimestamp(unix_s, UTC).date().isoformat()

@@ -35,7 +35,7 @@ def audit_command(
 
 
 def line_of(entry: Entry) -> str:
-    """One entry for people."""
+    """One entry as a line: when, with which status, who, what, and its facts."""
     facts = " ".join(f"{name}={value}" for name, value in entry.items() if name not in SHOWN)
     at = moment(float(str(entry["at"])))
     return f"{at}  {entry.get('status')}  {entry.get('who')}: {entry.get('action')}  {facts}".rstrip()

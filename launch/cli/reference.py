@@ -36,7 +36,7 @@ GENERAL = {"--install-completion", "--show-completion", "--help"}
 
 
 def page() -> str:
-    """The page as Markdown."""
+    """Every command with its options, as one Markdown page."""
     passed_on = dict(_passed_on())
     sections = [HEAD]
     for name, command in walk(command_of(build_app()), "lora-gateway"):

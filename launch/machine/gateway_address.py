@@ -43,5 +43,5 @@ def noted_url(state_dir: Path) -> str | None:
     """What was noted; of a launch that was killed it is of no use."""
     try:
         return (state_dir / FILE).read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # no such file, or no text
         return None

@@ -119,7 +119,7 @@ class _UnixConnection(HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Raises OSError."""
+        """To the socket, within `CONNECT_S`. Raises OSError, and then leaves no socket open."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self.sock.settimeout(CONNECT_S)

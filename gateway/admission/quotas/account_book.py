@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 
 from gateway.errors import ConfigError
+from gateway.metrics.shared_memory import is_alive
 
 FILE = "quotas.bin"
 MAGIC = b"lgquota1"
@@ -57,7 +58,7 @@ class AccountBook:
         return FIELDS.unpack_from(self._map, self._at.get(account) or self._row(account))
 
     def write(self, account: str, fields: tuple[float, ...]) -> None:
-        """Call it within `locked`."""
+        """Its levels and sums from now on, as `read` gives them. Call it within `locked`."""
         FIELDS.pack_into(self._map, self._at.get(account) or self._row(account), *fields)
 
     def in_flight(self, account: str) -> int:
@@ -147,12 +148,4 @@ class _Locked:
 
 
 def _is_alive(pid: int) -> bool:
-    if not pid or pid == os.getpid():
-        return False  # of a process before, where it is this one's own
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return pid != os.getpid() and is_alive(pid)  # one of its own number had that before it, and is gone

@@ -93,7 +93,7 @@ class Reservation:
         self._of_parts += tokens
 
     def give_back(self) -> None:
-        """It never ran."""
+        """It never ran: neither its tokens nor the request itself count as used."""
         taken, self._taken = self._taken, None
         if taken is not None:
             self._quotas.settle(taken, 0, requests=1)
@@ -115,7 +115,7 @@ class Part:
         self._whole.add(tokens)
 
     def give_back(self) -> None:
-        """It never ran."""
+        """It never ran; nothing of its own was taken."""
 
     def part(self) -> Part:
         """A part's part is the whole's."""

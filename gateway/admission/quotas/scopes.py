@@ -21,7 +21,7 @@ class Scope:
 
 
 class Scopes:
-    """Of one configuration."""
+    """Which limits a key's request to a model falls under, by one configuration; found once for each pair."""
 
     def __init__(self, config: Config) -> None:
         self._keys = config.keys

@@ -45,7 +45,7 @@ class Bound:
 
 
 class Gate(Bound):
-    """One task's places."""
+    """One task's bound, and the queues of those who wait for a place of it."""
 
     __slots__ = ("lanes", "service", "task")
 

@@ -22,7 +22,7 @@ OF_A_CHAT = OF_ANY_API | {"n", "logprobs", "top_logprobs"}
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """One API's."""
+    """What one API has for a fallback and a pipeline: requests read as chats, and chats' answers written."""
 
     read: Callable[[JsonObject], AsChat]
     """A request as a chat; of parameters that are none of a chat's, only what asks for nothing is left out.

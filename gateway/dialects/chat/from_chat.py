@@ -36,7 +36,7 @@ class Rendering(ABC):
 
 
 class ChatRendering(Rendering):
-    """OpenAI's chat completion."""
+    """OpenAI's chat completion, passed on as it is; of a stream the usage goes into one last event."""
 
     _last: JsonObject | None = None
 
@@ -58,7 +58,7 @@ class ChatRendering(Rendering):
 
 
 class TextRendering(ChatRendering):
-    """OpenAI's text completion."""
+    """OpenAI's text completion: of each choice the message's text alone."""
 
     def whole(self, document: JsonObject) -> JsonObject:
         return _as_text(document)

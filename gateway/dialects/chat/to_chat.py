@@ -11,7 +11,7 @@ from gateway.errors import InvalidRequest
 
 
 def chat_of_chat(body: JsonObject) -> AsChat:
-    """The request itself."""
+    """The request itself; where its messages are no list, that is left to be said by who needs a chat."""
     messages = body.get("messages")
     listed = messages if isinstance(messages, list) else []
     chat = AsChat({key: value for key, value in body.items() if key != "messages"}, {})

@@ -78,7 +78,7 @@ def least_length(key: str, fields: Fields, limits: Limits) -> None:
 
 
 def interval(key: str, fields: Fields, limits: Limits) -> None:
-    """A rule for `stream_interval`."""
+    """A rule: `stream_interval`, tokens between two events, is from 1 to `MAX_INTERVAL`."""
     _within(key, fields, 1, MAX_INTERVAL)
 
 

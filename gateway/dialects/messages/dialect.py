@@ -150,7 +150,7 @@ class _Anthropic(Dialect):
     form = FORM
 
     def sticky_of(self, fields: Fields) -> bytes | None:
-        """`metadata.user_id`."""
+        """The user in `metadata.user_id`, as JSON; None where none is named, or where it cannot be read."""
         try:
             user = _decode_metadata(fields["metadata"]).user_id if "metadata" in fields else None
         except NOT_JSON:

@@ -122,7 +122,7 @@ class _Budget:
         self._spent = 0
 
     def spend(self, count: int) -> None:
-        """Raises Unfit."""
+        """So many bytes more have come out. Raises Unfit where that is too many in all."""
         self._spent += count
         if self._spent > self._max_bytes:
             raise Unfit(

@@ -133,7 +133,7 @@ class Stream:
         engine.came(self)
 
     def begin(self) -> None:
-        """It has its seat."""
+        """It has its seat: the first event follows after the time to the first token."""
         self._next = self._loop.call_later(self._engine.first_s, self._first)
 
     def stop(self) -> None:

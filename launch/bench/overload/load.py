@@ -21,7 +21,7 @@ Body = Callable[[random.Random], bytes]
 
 @dataclass(frozen=True)
 class Asking:
-    """One key's requests."""
+    """What one key asks: one body at random moments, `per_s` a second, whatever becomes of the answers."""
 
     name: str
     headers: Mapping[str, str]

@@ -72,7 +72,7 @@ class OverloadPlan:
 
     @classmethod
     def quick(cls) -> OverloadPlan:
-        """A smoke run."""
+        """One round of two-second windows, to see that it runs: its figures say nothing."""
         return cls(rounds=1, window_s=2.0)
 
 

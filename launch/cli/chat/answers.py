@@ -24,7 +24,7 @@ class ChatFailed(LoraGatewayError):
 
 
 class ChatClient:
-    """One gateway."""
+    """A gateway, asked over HTTP; used by one thread, and closed at the end."""
 
     def __init__(self, url: str, key: str | None, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url

@@ -45,7 +45,7 @@ class Overview:
         return {"state": self.state, "running": self.running, "url": self.url, **document}
 
     def lines(self) -> list[str]:
-        """For a person."""
+        """For a person: gateway, engines, tasks with their versions' shares, and adapters on their way in."""
         snapshot = self.snapshot
         if not snapshot.engines:
             return ["stopped: never started here"]
@@ -62,7 +62,7 @@ class Overview:
 
 
 def look(state_dir: Path) -> Overview:
-    """What is there now."""
+    """The launch of that folder now; one that ended leaves its last snapshot, with its engines stopped."""
     running = is_running(state_dir)
     snapshot = read_snapshot(state_dir / FILE) or Snapshot()
     engines = [engine if running else _orphaned(engine) for engine in snapshot.engines]

@@ -20,7 +20,7 @@ PRIMITIVES = 32
 
 
 class Product(Protocol):
-    """One weight."""
+    """Rows times one weight, which was laid out when the product was made."""
 
     def __call__(self, inputs: torch.Tensor, output: torch.Tensor) -> None:
         """output = inputs @ weight; both have the weight's type, `inputs` at least one row."""
@@ -46,7 +46,7 @@ class Prepacked:
 
 
 class Plain:
-    """By torch."""
+    """By torch, on a copy of the weight."""
 
     def __init__(self, weight: torch.Tensor) -> None:
         self._weight = weight.clone()
