@@ -97,10 +97,10 @@ build: ## make the sdist and the wheel of this version in dist/
 # Of the clients, three of lm-eval's packages would be built from source and several of the LiteLLM proxy's are large or for
 # other clouds; nothing here runs them.
 lock: ## pin everything anew (needs uv and npm)
-	$(COMPILE) --extra cpu --extra train --extra dev --find-links $(TORCH_LINKS) --no-emit-package torch \
+	$(COMPILE) --extra cpu --extra train --extra traces --extra dev --find-links $(TORCH_LINKS) --no-emit-package torch \
 		--no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec \
 		--no-emit-package triton -o requirements/cpu.txt --quiet > /dev/null
-	$(COMPILE) --extra gpu --extra train --extra dev -o requirements/gpu.txt --quiet > /dev/null
+	$(COMPILE) --extra gpu --extra train --extra traces --extra dev -o requirements/gpu.txt --quiet > /dev/null
 	$(CLIENTS) -o requirements/clients.txt --quiet > /dev/null
 	for group in build docs audit; do \
 	$(UV) pip compile --group $$group $(LOCK_OPTIONS) -o requirements/$$group.txt --quiet > /dev/null || exit 1; done

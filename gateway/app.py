@@ -58,6 +58,7 @@ from gateway.routing.replicas import Replicas
 from gateway.routing.retirement import Retirement
 from gateway.routing.snapshot_follower import Follower
 from gateway.scrape.scrape import Scrape
+from gateway.traces.start import check_installed, tracer_of
 from gateway.ui.page import Page
 from gateway.upkeep import Upkeep
 from gateway.usage.writer import UsageWriter
@@ -106,7 +107,8 @@ class Gateway:
         self.quotas = Quotas(config)
         self._administration = Administration(self._keys, bounds, self._audit)
         self._limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)
-        relay = Relay(self.replicas, self.admission, self.guard)
+        check_installed(bounds.traces)
+        relay = self._relay = Relay(self.replicas, self.admission, self.guard)
         self._pipelines = self._pipeline_endpoint(relay, worker)
         self.bodies = ByteBudget(
             share(bounds.max_held_body_bytes, worker, bounds.workers), lambda: self._keys.several
@@ -303,6 +305,7 @@ class Gateway:
             self.upkeep.keep("engines' load", LoadFollower(self.replicas, self.admission).run)
         usage = UsageWriter(self.metrics, self.replicas.config.state_dir, self._tenant_of)
         self.upkeep.keep("usage", usage.run)
+        tracer = self._relay.tracer = tracer_of(self.replicas.config.gateway.traces)
         self.upkeep.keep("metrics", Retirement(self.metrics, self.replicas).run)
         self.fallbacks.configure(self.replicas.config)
         self._administration.control = control
@@ -323,6 +326,8 @@ class Gateway:
             self._refused.close()
             self.quotas.close()
             await usage.stop()
+            if tracer is not None:
+                await asyncio.to_thread(tracer.stop)
 
 
 def _say_unwritten(config: Config) -> None:

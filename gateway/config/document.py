@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.gateway_settings import GatewayConfig
+from gateway.config.gateway_settings import GatewayConfig, TracesConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig
 from gateway.config.settings import (
     DEMO_BASE,
@@ -281,7 +281,7 @@ def _known_keys(parents: list[str]) -> list[str]:
         "tasks": next((_OF_A_TASK[name] for name in parents[2:] if name in _OF_A_TASK), TaskConfig),
         "keys": KeyConfig,
         "tenants": TenantConfig,
-        "gateway": GatewayConfig,
+        "gateway": TracesConfig if parents[1:2] == ["traces"] else GatewayConfig,
         "engine": EngineConfig,
         "engines": AttachedConfig,
         "adapters": AdaptersConfig,

@@ -23,6 +23,17 @@ class TlsConfig(Strict):
     )
 
 
+class TracesConfig(Strict):
+    """Spans of requests, for OpenTelemetry. OTEL_EXPORTER_OTLP_HEADERS in the environment goes along."""
+
+    endpoint: str = Field(
+        pattern=r"^https?://\S+$",
+        description="the collector's whole URL for OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces",
+    )
+    sampled: float = Field(1.0, ge=0, le=1, description="share of the traces that no client has decided for")
+    engines: bool = Field(True, description="vLLM engines that are started here send their own spans there")
+
+
 class GatewayConfig(Strict):
     """The data plane's own settings."""
 
@@ -63,6 +74,7 @@ class GatewayConfig(Strict):
     max_bad_keys_per_minute: Positive = Field(
         60, description="unknown keys from one address, then 429 for them; good keys go on, in each worker"
     )
+    traces: TracesConfig | None = Field(None, description="spans for OpenTelemetry; default: none")
     public_metrics: bool = Field(False, description="/metrics without a key though keys are configured")
     max_cold_waiting: int = Field(256, ge=0, description="requests waiting for an engine that starts")
     cold_timeout_s: Seconds = Field(180.0, description="longest wait for an engine that starts")

@@ -21,12 +21,12 @@ from gateway.dialects.cost.answer_length import answer_tokens
 from gateway.dialects.cost.grammars import HOLDERS
 from gateway.dialects.cost.sequences import sequences_of
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.parameters import Limits, unsupported
+from gateway.dialects.parameters import Limits
 from gateway.dialects.prompt_scores import check_scoring
 from gateway.dialects.request_body import Buffer, Fields, decode_body, flag_field, with_model
 from gateway.endpoints.asgi import ClientLeft, Head, check_head, check_size, read_json_body, send_error
 from gateway.endpoints.azure import DEPLOYMENT
-from gateway.endpoints.pipelines import PipelineEndpoint
+from gateway.endpoints.pipelines import PipelineEndpoint, not_of_a_pipeline
 from gateway.errors import EngineError, Forbidden, RequestError, internal_error
 from gateway.grammar_trial.trials import GrammarTrials
 from gateway.http.request_cycle import Cycle
@@ -44,7 +44,6 @@ from gateway.relay.shadow.copies import Shadow
 from gateway.relay.shadow.copy import Copy, Watched
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.permission import permitted_route
-from gateway.routing.table import Route
 
 logger = logging.getLogger("gateway.engine")
 
@@ -119,10 +118,11 @@ class EngineEndpoint:
 
     def _incoming(self, head: Head, scope: Scope) -> Incoming:
         caller: Caller | None = scope.get(CALLER)
-        if caller is None:
-            return Incoming(Exchange(self._metrics, head.request_id, self._dialect, progress=head.progress))
-        exchange = Exchange(self._metrics, head.request_id, self._dialect, caller.origin)
-        return Incoming(exchange, caller.fields)
+        origin = "client" if caller is None else caller.origin
+        exchange = Exchange(self._metrics, head.request_id, self._dialect, origin, progress=head.progress)
+        if self._relay.tracer is not None:
+            exchange.trace = self._relay.tracer.begin(scope["headers"])
+        return Incoming(exchange, caller.fields if caller is not None else None)
 
     async def _read(self, request: Incoming, head: Head, scope: Scope, receive: Receive) -> None:
         caller: Caller | None = scope.get(CALLER)
@@ -159,6 +159,8 @@ class EngineEndpoint:
         """
         head = Head(client.headers)
         exchange = Exchange(self._metrics, head.request_id, self._dialect, progress=head.progress)
+        if self._relay.tracer is not None:
+            exchange.trace = self._relay.tracer.begin(client.headers)
         try:
             principal = self._principal(head.authorization, head.api_keys, client.peer)
             check_head(head, self._bounds)
@@ -383,18 +385,10 @@ class EngineEndpoint:
         sticky = None
         if route.versions or route.kind == "pipeline":
             if route.kind == "pipeline" and not dialect.generates:
-                raise _not_of_a_pipeline(route, dialect)
+                raise not_of_a_pipeline(route, dialect)
             sticky = dialect.sticky_of(fields) or principal.name.encode() or None
             route = exchange.route = route.pick(sticky)
         call = CheckedCall(model, route, fields, flag_field(fields, "stream"), len(body), sticky, table)
         if not HOLDERS.isdisjoint(fields):
             call.untried = self._trials.untried(exchange, fields)
         return call
-
-
-def _not_of_a_pipeline(route: Route, dialect: Dialect) -> RequestError:
-    return unsupported(
-        "model",
-        f"'{route.name}' is a pipeline, and its stages write their own prompts: {dialect.path.decode()} "
-        "takes one of its tasks, or the base.",
-    )

@@ -17,6 +17,8 @@ from gateway.admission.turns.fair_turns import whose_of
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
 from gateway.dialects.chat.request_parts import CannotAsk
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.parameters import unsupported
 from gateway.dialects.request_body import Fields
 from gateway.endpoints.asgi import send_json
 from gateway.errors import NOT_JSON, InvalidRequest, PayloadTooLarge, RequestError, Unavailable
@@ -179,6 +181,7 @@ class PipelineEndpoint:
             behind=behind,
             part=part,
             key=exchange.key,
+            trace=exchange.trace,
             tenant=exchange.tenant,
         )
         if behind or not any(route.contract.fallback for route in routes.values()):
@@ -291,3 +294,11 @@ def _document(fields: Fields) -> JsonObject:
         return {key: msgspec.json.decode(raw) for key, raw in fields.items()}
     except NOT_JSON as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None
+
+
+def not_of_a_pipeline(route: Route, dialect: Dialect) -> RequestError:
+    return unsupported(
+        "model",
+        f"'{route.name}' is a pipeline, and its stages write their own prompts: {dialect.path.decode()} "
+        "takes one of its tasks, or the base.",
+    )

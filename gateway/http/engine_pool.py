@@ -52,23 +52,27 @@ class Upstream:
         self.open_connections = 0
         """Connections with an exchange on them."""
 
-    async def exchange(self, path: bytes, body: Segments, request_id: bytes) -> Connection:
+    async def exchange(self, path: bytes, body: Segments, request_id: bytes, more: bytes = b"") -> Connection:
         """POST a JSON body and wait for the head of the answer; the caller must give it to `finish`.
+
+        `more` are whole lines of further headers.
 
         A kept connection that the engine closed without one byte of an answer is a lost race with its
         keep-alive timer: the request goes out once more, on a fresh connection.
 
         Raises EngineError (502) or GatewayTimeout (504), and Unavailable (503) where no descriptor is left.
         """
-        return await self._exchange(self._post_head(path, body, request_id), body)
+        return await self._exchange(self._post_head(path, body, request_id, more), body)
 
-    def try_exchange(self, path: bytes, body: Segments, request_id: bytes) -> Connection | None:
+    def try_exchange(
+        self, path: bytes, body: Segments, request_id: bytes, more: bytes = b""
+    ) -> Connection | None:
         """As `exchange`, on a kept connection and without waiting for the answer; None where none is kept."""
         connection = self._kept()
         if connection is None:
             return None
         self.open_connections += 1
-        connection.send(self._post_head(path, body, request_id), body)
+        connection.send(self._post_head(path, body, request_id, more), body)
         return connection
 
     async def get(self, path: bytes) -> Connection:
@@ -96,9 +100,9 @@ class Upstream:
             self.open_connections -= 1
         return await self._begin(connection, head, body)
 
-    def _post_head(self, path: bytes, body: Segments, request_id: bytes) -> bytes:
+    def _post_head(self, path: bytes, body: Segments, request_id: bytes, more: bytes) -> bytes:
         size = len(body[0]) if len(body) == 1 else sum(map(len, body))
-        end = b"content-length: %d\r\nx-request-id: %b\r\n\r\n" % (size, request_id)
+        end = b"content-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (size, request_id, more)
         return b"POST " + path + self._post + end
 
     def finish(self, connection: Connection) -> None:

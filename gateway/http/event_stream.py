@@ -24,6 +24,7 @@ MAX_FAULT_BYTES = 2000
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\]')
 """In JSON a quote within a string is escaped, so this cannot be a model's text."""
 
+_DONE = b"[DONE]\n\n"
 _ENDS = (b"\n\n", b"\r\n\r\n")
 _BETWEEN = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
 _DATA = re.compile(rb"^data:(.*)$", re.M)
@@ -111,6 +112,7 @@ class EventStream:
                     return b""
             else:
                 piece, self._held = piece[:end], piece[end:]
+        usage = self.usage
         if piece.find(self.marker) >= 0:
             piece = self._read(piece)
         at = piece.find(self.failure)
@@ -120,7 +122,7 @@ class EventStream:
         now = perf_counter()
         gap_s = now - self._last_step
         if gap_s > SAME_STEP_S:
-            if self.events:
+            if self.events and self.usage is usage and not piece.endswith(_DONE):  # neither is a token
                 self.gaps[bisect_left(INTER_TOKEN_S, gap_s)] += 1
                 self.gap_sum_s += gap_s
             self._last_step = now

@@ -26,6 +26,7 @@ from gateway.relay.request_record import Exchange
 from gateway.routing.replica import Replica
 from gateway.routing.replicas import Replicas
 from gateway.routing.table import Route
+from gateway.traces.trace import Tracer
 
 logger = logging.getLogger("gateway.relay.relay")
 
@@ -39,6 +40,8 @@ class Relay:
     """Admission, the engine, and the way back."""
 
     def __init__(self, replicas: Replicas, admission: Admission, guard: DeathGuard) -> None:
+        self.tracer: Tracer | None = None
+        """Set while requests are traced."""
         self.replicas = replicas
         self.guard = guard
         self._admission = admission
@@ -129,7 +132,10 @@ class Relay:
             exchange.replica = replica.name
             exchange.sent = time.perf_counter()
             try:
-                connection = await replica.upstream.exchange(exchange.dialect.path, body, exchange.request_id)
+                more = exchange.trace.sent() if exchange.trace is not None else b""
+                connection = await replica.upstream.exchange(
+                    exchange.dialect.path, body, exchange.request_id, more
+                )
             except (EngineError, GatewayTimeout) as error:
                 self.failed(replica.upstream, error, exchange)
                 tried.append(replica)
@@ -203,8 +209,11 @@ class Relay:
         exchange.route, exchange.gate = route, gate
         exchange.body = body
         try:
-            connection = replica.upstream.try_exchange(exchange.dialect.path, body, exchange.request_id)
+            more = exchange.trace.sent() if exchange.trace is not None else b""
+            connection = replica.upstream.try_exchange(exchange.dialect.path, body, exchange.request_id, more)
             if connection is None:
+                if exchange.trace is not None:
+                    exchange.trace.unsent()
                 self._give_back(exchange)
                 return None
             if exchange.end_by < math.inf:

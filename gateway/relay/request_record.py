@@ -27,6 +27,7 @@ from gateway.metrics.ledger import (
 )
 from gateway.metrics.recent import RecentRequest
 from gateway.routing.table import Route
+from gateway.traces.trace import Ended, RequestTrace, operation_of
 
 LATE = 0.95
 """Of a client's time: its clock began a little before ours."""
@@ -101,6 +102,7 @@ class Exchange:
         "stream",
         "streaming",
         "tenant",
+        "trace",
         "turn",
         "usage",
     )
@@ -170,6 +172,7 @@ class Exchange:
         self.progress = progress
         """Its client wants to hear of a pipeline's stages while they run."""
         self.status = 0
+        self.trace: RequestTrace | None = None
         self.stream: EventStream | None = None
         """Where its answer is one."""
         self.usage: TokenUsage | None = None
@@ -204,6 +207,8 @@ class Exchange:
         """It had no place at once, and its adapter no LoRA slot."""
         assert self.route is not None
         self._metrics.slot_wait(self.route.adapter_id or "", seconds)
+        if self.trace is not None:
+            self.trace.waited_for_slot(seconds)
 
     def finished(self) -> None:
         """Answered to the end, whatever the status."""
@@ -248,7 +253,7 @@ class Exchange:
         self._remember(CLIENT_LEFT, "client_left")
 
     def _remember(self, status: int, code: str = "") -> None:
-        """Among the last requests, for the page."""
+        """It is over: among the last requests, for the page, and as spans."""
         route, usage = self.route, self.usage
         self._metrics.recent.note(
             RecentRequest(
@@ -268,6 +273,35 @@ class Exchange:
                 self.replica,
                 self.key,
                 self.request_id.decode("latin-1"),
+            )
+        )
+        if self.trace is not None:
+            self._end_trace(self.trace, status, code or (str(status) if status >= 400 else ""))
+
+    def _end_trace(self, trace: RequestTrace, status: int, error: str) -> None:
+        route, usage = self.route, self.usage
+        facts: dict[str, str | bool] = {
+            "key": self.key,
+            "tenant": self.tenant,
+            "origin": self.origin,
+            "replica": self.replica,
+            "request_id": self.request_id.decode("latin-1"),
+        }
+        trace.ended(
+            Ended(
+                operation_of(self.dialect.path, self.dialect.generates),
+                route.name if route else "",
+                (route.adapter_id or "") if route and self._series is not None else "",
+                status,
+                error,
+                self.arrived,
+                self.queue_s,
+                self.sent,
+                self.engine_s,
+                self.first_token_s,
+                usage.prompt_tokens if usage else None,
+                usage.completion_tokens if usage else None,
+                {name: value for name, value in facts.items() if value} | {"cold": self.cold},
             )
         )
 

@@ -82,6 +82,7 @@ def engine_command(
     argv += ["--scheduling-policy", "priority"]  # clients' requests come before those of batches
     if key:
         argv += ["--middleware", KEY_GUARD]
+    argv += _trace_arguments(config)
     argv += config.engine.extra_args  # last, so that they win
     options = options_of(argv)
     env = _environment(config, base, has_gpu, key)
@@ -119,6 +120,12 @@ def _base_arguments(config: Config, base: Base, port: int, dtype: str) -> list[s
     # Tasks are text: a base that could see would fetch whatever address a message names.
     argv += ["--disable-uvicorn-access-log", "--language-model-only"]
     return [*argv, "--enforce-eager"] if settings.enforce_eager else argv
+
+
+def _trace_arguments(config: Config) -> list[str]:
+    """Its own spans, as children of the gateway's, whose `traceparent` comes with each request."""
+    traces = config.gateway.traces
+    return ["--otlp-traces-endpoint", traces.endpoint] if traces is not None and traces.engines else []
 
 
 def _memory_arguments(config: Config, has_gpu: bool) -> list[str]:
@@ -193,6 +200,9 @@ def _environment(config: Config, base: Base, has_gpu: bool, key: str) -> dict[st
     env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
     env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     env[PLUGIN_VARIABLE] = "1"  # `engine_plugin` acts in our own engines alone
+    if _trace_arguments(config):
+        env["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"  # vLLM's default is gRPC
+        env["OTEL_SERVICE_NAME"] = "vllm"
     if can_sleep(config, has_gpu):
         env["VLLM_SERVER_DEV_MODE"] = "1"  # opens /sleep and /wake_up, and worse; the engine is on loopback
     if key:

@@ -16,6 +16,7 @@ ROOMS = (
     "gateway.metrics",
     "gateway.config",
     "gateway.usage",
+    "gateway.traces",
     "gateway.http",
     "gateway.admission",
     "gateway.routing",

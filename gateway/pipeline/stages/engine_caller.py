@@ -25,6 +25,7 @@ from gateway.relay.request_record import LOW_PRIORITY, PIPELINE, Exchange
 from gateway.relay.shadow.copies import Shadow
 from gateway.relay.shadow.copy import Copy
 from gateway.routing.table import Route
+from gateway.traces.trace import RequestTrace
 
 logger = logging.getLogger("gateway.pipeline.engine_caller")
 
@@ -72,6 +73,7 @@ class EngineCaller:
         behind: bool = False,
         part: Part | None = None,
         key: str = "",
+        trace: RequestTrace | None = None,
         tenant: str = "",
     ) -> None:
         """`routes`: one choice between a task's versions for all calls of this request (`Relay.pinned`).
@@ -81,6 +83,7 @@ class EngineCaller:
         """
         self._part = part
         self._key = key
+        self._trace = trace
         self._tenant = tenant
         self._seat = seat
         self._behind = behind
@@ -133,6 +136,8 @@ class EngineCaller:
         """A stage's request at the engine, counted as its task's; leaving early aborts it there."""
         exchange = Exchange(self._metrics, self._request_id, CHAT, PIPELINE)
         exchange.reservation, exchange.key, exchange.tenant = self._part, self._key, self._tenant
+        if self._trace is not None:
+            exchange.trace = self._trace.child()
         if self._behind:
             exchange.behind = True
             if self._relay.replicas.snapshot.priorities:

@@ -171,6 +171,15 @@ def test_times_between_tokens_are_counted_by_their_length(monkeypatch: pytest.Mo
     assert stream.gap_sum_s == pytest.approx(0.1)
 
 
+def test_the_end_of_a_stream_is_no_token_however_late_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([5.0, 5.5, 6.5, 7.5])
+    monkeypatch.setattr(event_stream, "perf_counter", lambda: next(clock))
+    stream = EventStream(True)
+    for piece in (token("a"), token("b"), usage(), DONE):
+        stream.feed(piece)
+    assert (sum(stream.gaps), stream.gap_sum_s) == (1, 0.5)
+
+
 def test_a_piece_of_an_event_is_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([5.0, 9.0])
     monkeypatch.setattr(event_stream, "perf_counter", lambda: next(clock))

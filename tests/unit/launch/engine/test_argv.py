@@ -176,6 +176,21 @@ def test_environment_is_offline_only_for_a_local_base() -> None:
     assert (remote["VLLM_NO_USAGE_STATS"], remote["DO_NOT_TRACK"]) == ("1", "1")
 
 
+def test_an_engine_of_ours_sends_its_spans_where_the_gateway_does() -> None:
+    def traced(**more: object) -> tuple[tuple[str, ...], dict[str, str]]:
+        gateway = {"traces": {"endpoint": "http://127.0.0.1:4318/v1/traces", **more}}
+        made = Config.model_validate({"base": {"model": "m"}, "gateway": gateway})
+        command = engine_command(made, LOCAL, [], 1, has_gpu=False)
+        return command.argv, command.env
+
+    argv, env = traced()
+    assert value(argv, "--otlp-traces-endpoint") == "http://127.0.0.1:4318/v1/traces"
+    assert env["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == "http/protobuf"
+    argv, env = traced(engines=False)
+    plain = engine_command(config(), LOCAL, [], 1, has_gpu=False)
+    assert (argv, env) == (plain.argv, plain.env)
+
+
 def test_own_environment_and_arguments_come_last() -> None:
     own = Config.model_validate(
         {"base": {"model": "m"}, "engine": {"env": {"DO_NOT_TRACK": "0"}, "extra_args": ["--seed", "3"]}}
