@@ -23,6 +23,8 @@ logger = logging.getLogger("gateway.http.descriptors")
 
 SPARE = 16
 """For files, and for those who are told that there is no room."""
+USUAL = 32
+"""A gateway that listens has some 25."""
 MOST_TOLD = SPARE // 2
 """So many of them may still be taking their answer; then the oldest is closed."""
 MOST_LOOKED_AT = 4096
@@ -146,8 +148,11 @@ def limit_now() -> int:
 
 
 def open_now() -> int:
-    """How many this process has open."""
-    return len(os.listdir("/proc/self/fd")) - 1  # one of them is the look
+    """How many this process has open; `USUAL` where the kernel does not say."""
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1  # one of them is the look
+    except OSError:
+        return USUAL
 
 
 def is_spared(descriptor: int) -> bool:

@@ -158,6 +158,16 @@ def test_a_limit_under_what_the_configuration_lets_in_is_said(caplog: pytest.Log
         assert len(caplog.records) == 1
 
 
+def test_a_kernel_that_does_not_tell_is_no_reason_not_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden(_: object) -> list[str]:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "listdir", hidden)
+    made = Descriptors(1, 1)
+    made.share_out()
+    assert made.most_clients > 1
+
+
 def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with limit(open_now() + 50):
