@@ -66,7 +66,9 @@ async def soak(folder: Path, name: str, options: argparse.Namespace) -> tuple[Do
         kinds, most_at_once, per_s = REAL_KINDS, REAL_CLIENTS, 0.0
     with real_gateway(folder, keys) if options.real else fake_gateway(folder, keys) as subject:
         watched = Watched(subject.pid, subject.port, subject.tasks, next(iter(KEYS)))
-        await Load(subject.port, list(KEYS.items()), kinds, options.seed, 8).run(per_s and 100.0, WARM_UP_S)
+        warm_up = Load(subject.port, list(KEYS.items()), kinds, options.seed, 8)
+        await warm_up.run(per_s and 100.0, WARM_UP_S)
+        await warm_up.end()
         load = Load(subject.port, list(KEYS.items()), kinds, options.seed, most_at_once)
         before = await at_rest(watched, load)
         samples: list[Sample] = []
@@ -78,6 +80,7 @@ async def soak(folder: Path, name: str, options: argparse.Namespace) -> tuple[Do
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await load.end()
         after = await at_rest(watched, load)
         reserved = reservations(subject.state)
         watched.close()
@@ -133,7 +136,9 @@ async def at_rest(watched: Watched, load: Load) -> Held:
     held = await watched.held()
     for _ in range(6):
         await asyncio.sleep(IDLE_S)
-        await Load(load.port, load.keys, load.kinds[:1], 0, 1).run(10.0, 0.5)
+        last = Load(load.port, load.keys, load.kinds[:1], 0, 1)
+        await last.run(10.0, 0.5)
+        await last.end()
         await asyncio.sleep(1.0)
         held = await watched.held()
         if not held.in_flight and not held.open_connections:

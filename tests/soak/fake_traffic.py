@@ -74,8 +74,8 @@ FAULTS = (
         for fault in RAW
         if fault != "cut"
     ),
-    Kind("engine: cut", 1, CHAT, lambda _: chat("cut", stream=True), breaks_off),
-    Kind("engine: half-open", 0.5, CHAT, lambda _: chat("half-open", stream=True), breaks_off),
+    Kind("engine: cut", 1, CHAT, lambda _: chat("cut", stream=True), breaks_off, timed=False),
+    Kind("engine: half-open", 0.5, CHAT, lambda _: chat("half-open", stream=True), breaks_off, timed=False),
     Kind("engine: silent", 0.1, CHAT, lambda _: chat("silent"), never, (504,)),
     Kind(
         "client leaves",

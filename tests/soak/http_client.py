@@ -36,7 +36,7 @@ class Connections:
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        reader, writer = self._idle.pop() if self._idle else await self.connect()
+        reader, writer = self._kept() or await self.connect()
         kept = False
         try:
             writer.write(request(path, body, key))
@@ -60,6 +60,15 @@ class Connections:
                 self._idle.append((reader, writer))
             else:
                 writer.transport.abort()
+
+    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """One that the server has not closed meanwhile, as it does after 75 s without a request."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.transport.abort()
+        return None
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """One of its own. Raises BrokenOff."""

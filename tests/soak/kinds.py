@@ -32,6 +32,7 @@ class Kind:
     is_right: Judge
     statuses: Sequence[int] = (200,)
     """Of its proper answer; of another than 200, that is `told`."""
+    timed: bool = True
     leave_after: bytes = b""
     code: bytes = b""
     """Of an error that such a request may have by its nature: it is `told` too."""

@@ -32,7 +32,7 @@ class Load:
     by_key: dict[str, Counter[str]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     times_s: list[float] = field(default_factory=list)
-    """Of right answers, since they were taken last."""
+    """Of right answers, but those to faults, since they were taken last."""
     skipped: int = 0
     """Requests that were due while `most_at_once` were under way."""
     away: bool = False
@@ -64,6 +64,9 @@ class Load:
                 else:
                     self.skipped += 1
             await asyncio.sleep(TICK_S)
+
+    async def end(self) -> None:
+        """Wait for what is under way, and leave."""
         await asyncio.gather(*self._running)
         for connections in self._connections.values():
             connections.close()
@@ -87,7 +90,7 @@ class Load:
             verdict = kind.verdict(answer, words)
             if answer is not None:
                 shown = f"{answer.status} {answer.body[-300:]!r}"
-                if verdict == "right":
+                if verdict == "right" and kind.timed:
                     self.times_s.append(answer.took_s)
         except (BrokenOff, TimeoutError) as error:
             verdict, shown = "wrong", repr(error)
