@@ -132,6 +132,23 @@ class Operation(msgspec.Struct, frozen=True):
     started_at: float
 
 
+class MemoryPart(msgspec.Struct, frozen=True):
+    """What one use of an engine's memory takes."""
+
+    name: str
+    size_bytes: int
+
+
+class MemoryShares(msgspec.Struct, frozen=True):
+    """What one engine was planned to take, the adapters themselves left out."""
+
+    gpu: bool
+    total_bytes: int
+    """Of the card, or of main memory."""
+    headroom_bytes: int
+    parts: list[MemoryPart] = []
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything a gateway needs to know at one moment."""
 
@@ -146,6 +163,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     retiring: list[str] = []
     """Ids that are to be unloaded once no gateway has a request on them."""
     operations: list[Operation] = []
+    memory: MemoryShares | None = None
+    """None where that is not known."""
     faults: dict[str, int] = {}
     """Failures of the control plane's own background tasks, by their names; each was begun again."""
 

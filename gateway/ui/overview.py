@@ -59,6 +59,27 @@ def _engine(engine: EngineStatus, sight: Sight) -> Document:
     return shown
 
 
+def memory_of(snapshot: Snapshot, sight: Sight) -> Document | None:
+    """What an engine was planned to take, with each adapter that is loaded; None where that is not shown."""
+    planned = snapshot.memory
+    if planned is None or not sight.reasons:
+        return None
+    loaded = {one for engine in snapshot.engines for one in engine.loaded}
+    adapters = [
+        {"name": version.id, "bytes": version.size_bytes}
+        for task in snapshot.tasks.values()
+        for version in task.versions
+        if version.id in loaded
+    ]
+    return {
+        "gpu": planned.gpu,
+        "total_bytes": planned.total_bytes,
+        "headroom_bytes": planned.headroom_bytes,
+        "parts": [{"name": part.name, "bytes": part.size_bytes} for part in planned.parts],
+        "adapters": adapters,
+    }
+
+
 def models_of(config: Config, snapshot: Snapshot, sight: Sight, find: str) -> tuple[list[Document], int]:
     """Tasks with their versions, whose names hold `find`, and how many there are in all."""
     names = sorted(name for name in snapshot.tasks if sight.sees(name) and find in name)

@@ -22,7 +22,7 @@ from gateway.routing.replicas import Replicas
 from gateway.ui.call import Guarded, Handler, PageCall
 from gateway.ui.dropped import Dropped, wishes_of
 from gateway.ui.files import PageFiles
-from gateway.ui.overview import counts_of, engines_of, models_of, pipelines_of
+from gateway.ui.overview import counts_of, engines_of, memory_of, models_of, pipelines_of
 from gateway.ui.own_page import token_of
 from gateway.ui.passing import Passing
 from gateway.ui.sessions import LASTS_S, Sessions
@@ -143,6 +143,7 @@ class Page:
             "base_open": sight.sees(base),
             "context": replicas.context_tokens(),
             "engines": engines_of(snapshot, sight),
+            "memory": memory_of(snapshot, sight),
             "tasks": tasks,
             "tasks_in_all": count,
             "pipelines": pipelines_of(config, sight),

@@ -8,7 +8,15 @@ from types import MappingProxyType
 
 from gateway.config.document import JsonObject, KeyConfig
 from gateway.config.key_settings import is_pattern
-from gateway.config.snapshot import EngineStatus, Operation, ShadowStatus, Snapshot, TaskStatus, VersionStatus
+from gateway.config.snapshot import (
+    EngineStatus,
+    MemoryShares,
+    Operation,
+    ShadowStatus,
+    Snapshot,
+    TaskStatus,
+    VersionStatus,
+)
 from launch.adapters.versions import Version, Wanted
 from launch.supervisor.desired_state import Ledger
 
@@ -24,6 +32,7 @@ class Observed:
     retiring: Collection[str]
     operations: Sequence[Operation]
     faults: Mapping[str, int]
+    memory: MemoryShares | None = None
 
 
 def compose(
@@ -46,6 +55,7 @@ def compose(
         issued_keys=_keys(issued, models),
         retiring=sorted(observed.retiring),
         operations=list(observed.operations),
+        memory=observed.memory,
         faults=dict(observed.faults),
     )
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from gateway.audit import AuditLog
 from gateway.config.document import Config, JsonObject
-from gateway.config.snapshot import UPLOADS, Snapshot
+from gateway.config.snapshot import UPLOADS, MemoryShares, Snapshot
 from gateway.errors import Unavailable
 from gateway.upkeep import Upkeep
 from launch.adapters.check import Adapter
@@ -30,6 +30,8 @@ from launch.engine.engine import say
 from launch.engine.managed import Managed
 from launch.engine.scoring import ProofScores
 from launch.machine.signals import StopSignals
+from launch.machine.threads import in_thread
+from launch.planning.shares import planned_shares
 from launch.supervisor.adapter_changes import Intake
 from launch.supervisor.audited import Audited
 from launch.supervisor.control_server import Serving, control_socket
@@ -92,6 +94,7 @@ class Supervisor:
         self._fingerprints: dict[str, str] = {}
         self._unkept: dict[tuple[str, str], str] = {}
         self._faults: Counter[str] = Counter()
+        self._memory: MemoryShares | None = None
         self._upkeep = Upkeep(self._failed)
         self.gateways = Gateways()
         self.publisher = Publisher(prepared.config.state_dir, store.next_life(), self._compose)
@@ -216,6 +219,7 @@ class Supervisor:
         keepers = [keep(keeper.status.name, partial(self._keep, keeper)) for keeper in self.engines.keepers]
         keep("tick", self._tick)
         keep("reload", self.reloading.follow)
+        self._upkeep.once("memory", self._plan_memory)
         with control_socket(self.config.state_dir) as listener:
             app = Audited(self._control_app(self), AuditLog(self.config.state_dir))
             keep("socket", Serving(app, self.config.state_dir, listener).run)
@@ -245,6 +249,11 @@ class Supervisor:
                 next_try_at=time.time() + KEPT_AGAIN_S,
             )
             raise
+
+    async def _plan_memory(self) -> None:
+        """Once: what is planned hangs on what the engines were started with."""
+        self._memory = await in_thread(planned_shares, self.config)
+        self.publisher.changed()
 
     async def _tick(self) -> None:
         """What depends on time alone: engines that nobody uses."""
@@ -315,5 +324,6 @@ class Supervisor:
             retiring=self._retiring,
             operations=list(self.intake.operations.values()),
             faults=self._faults,
+            memory=self._memory,
         )
         return compose(version, self._ledger, observed, self.issued_keys.settings)

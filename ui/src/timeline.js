@@ -28,7 +28,7 @@ export function Timeline({ stages, state, running }) {
       <svg width="100%" height=${y + 18} aria-hidden="true">
         ${[0, 0.25, 0.5, 0.75, 1].map((part) => html`<g><line class="tick" x1=${`${part * 100}%`} x2=${`${part * 100}%`} y1="0" y2=${y} /><text class="tick-text" x=${`${part * 100}%`} y=${y + 13} text-anchor=${part === 0 ? "start" : part === 1 ? "end" : "middle"}>${seconds((end * part) / 1000)}</text></g>`)}
         ${rows.map(({ stage, each, y: top }, index) => each.map((lane, number) => lane.map((call) => html`
-          <rect class=${`call c${index + 1} ${call.end == null ? "open" : ""}`} x=${at(call.begin)} width=${`max(3px, ${at((call.end ?? end) - call.begin)})`} y=${top + number * ROW} height=${ROW - 4} rx="4" style=${{ width: `max(3px, ${at((call.end ?? end) - call.begin)})` }}><title>${`${stage.id} ${call.call}: ${seconds(call.begin / 1000)} to ${call.end == null ? "…" : seconds(call.end / 1000)}`}</title></rect>`)))}
+          <rect class=${`call c${index + 1} ${call.end == null ? "open" : ""}`} x=${at(call.begin)} y=${top + number * ROW} height=${ROW - 4} rx="4" style=${{ width: `max(3px, ${at((call.end ?? end) - call.begin)})` }}><title>${`${stage.id} ${call.call}: ${seconds(call.begin / 1000)} to ${call.end == null ? "…" : seconds(call.end / 1000)}`}</title></rect>`)))}
       </svg>
     </div>
   </figure>`;

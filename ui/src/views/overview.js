@@ -7,6 +7,7 @@ import { nowRates, series } from "../live.js";
 import { Badge, Card, Empty, Fact, Notice, Stack } from "../parts.js";
 
 const MOST_LINES = 6;
+const MOST_ADAPTERS = 8;
 
 export function Overview({ live, theme }) {
   const { now, points } = live;
@@ -69,9 +70,13 @@ function Progress({ engine, elapsed }) {
 function Memory({ engine, now }) {
   const plan = now.memory;
   if (!plan) return engine.memory_bytes ? html`<p class="note">It holds ${bytes(engine.memory_bytes)} of ${engine.memory_on === "gpu" ? "GPU" : "main"} memory.</p>` : null;
-  const parts = plan.parts.map((part, at) => ({ name: part.name, value: part.bytes, colour: part.name === "headroom" ? "0" : (at % 6) + 1 }));
-  return html`<h3>Memory <span class="note">planned, of ${bytes(plan.total_bytes)}${engine.memory_bytes ? `; the engine holds ${bytes(engine.memory_bytes)}` : ""}</span></h3>
-    <${Stack} label="Memory" parts=${parts} total=${plan.total_bytes} format=${bytes} />`;
+  const own = plan.parts.map((part, at) => ({ name: part.name, value: part.bytes, colour: (at % 6) + 1 }));
+  const adapters = plan.adapters.slice(0, MOST_ADAPTERS).map((one, at) => ({ name: one.name, value: one.bytes, colour: ((own.length + at) % 6) + 1 }));
+  const others = plan.adapters.slice(MOST_ADAPTERS).reduce((sum, one) => sum + one.bytes, 0);
+  const taken = [...own, ...adapters, ...(others ? [{ name: `${plan.adapters.length - MOST_ADAPTERS} more adapters`, value: others, colour: 6 }] : [])];
+  const sum = taken.reduce((total, part) => total + part.value, 0);
+  return html`<h3>Memory <span class="note">${engine.memory_bytes ? `holds ${bytes(engine.memory_bytes)}; ` : ""}planned ${bytes(sum)} of ${bytes(plan.total_bytes)}, headroom ${bytes(plan.headroom_bytes)}</span></h3>
+    <${Stack} label="Memory" parts=${[...taken, { name: "headroom", value: Math.max(0, plan.total_bytes - sum), colour: 0 }]} total=${plan.total_bytes} format=${bytes} />`;
 }
 
 function Charts({ now, points, theme }) {

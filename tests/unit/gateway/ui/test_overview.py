@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from gateway.admission.api_keys import ANYBODY, Principal
-from gateway.config.snapshot import ShadowStatus, TaskStatus, VersionStatus
+from gateway.config.snapshot import MemoryPart, MemoryShares, ShadowStatus, TaskStatus, VersionStatus
 from gateway.metrics.counters import Metrics
 from gateway.metrics.exposition import Buckets
-from gateway.ui.overview import MOST_TASKS, counts_of, engines_of, models_of, pipelines_of
+from gateway.ui.overview import MOST_TASKS, counts_of, engines_of, memory_of, models_of, pipelines_of
 from gateway.ui.visible import Sight
 from tests.support.stack import config_of, snapshot_of
 
@@ -54,6 +54,23 @@ def test_engines_tell_a_user_nothing_of_others_adapters(tmp_path: Path) -> None:
     (engine,) = engines_of(snapshot, USER)
     assert (engine["stage"], engine["loaded"]) == ("proving an adapter", ["naming@b"])
     assert engines_of(snapshot, ALL)[0]["stage"] == stage
+
+
+def test_memory_is_the_plan_with_each_adapter_that_is_loaded(tmp_path: Path) -> None:
+    snapshot = snapshot_of(config_of(tmp_path), state="ready")
+    assert memory_of(snapshot, ALL) is None
+    shares = MemoryShares(False, 100, 40, [MemoryPart("base weights", 50)])
+    tasks = {
+        "naming": TaskStatus(
+            {}, [VersionStatus("naming@bbbbbbbbbbbb", size_bytes=9), VersionStatus("naming@c")]
+        )
+    }
+    planned = msgspec.structs.replace(snapshot, memory=shares, tasks=tasks)
+    shown = memory_of(planned, ALL)
+    assert shown is not None
+    assert shown["parts"] == [{"name": "base weights", "bytes": 50}]
+    assert shown["adapters"] == [{"name": "naming@bbbbbbbbbbbb", "bytes": 9}]
+    assert memory_of(planned, USER) is None
 
 
 def test_pipelines_have_their_stages_for_who_may_call_them(tmp_path: Path) -> None:
