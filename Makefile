@@ -22,7 +22,7 @@ UNUSED_CLIENTS = rouge-score sqlitedict word2number \
 CLIENTS = $(UV) pip compile --group clients $(LOCK_OPTIONS) $(addprefix --no-emit-package ,$(UNUSED_CLIENTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ui check-ui demo serve test test-unit test-faults test-engine soak test-clients setup-clients check format docs build lock clean \
+.PHONY: help setup ui check-ui test-ui demo serve test test-unit test-faults test-engine soak test-clients setup-clients check format docs build lock clean \
 	bench bench-peers
 
 help: ## show this list
@@ -70,9 +70,19 @@ ui: $(PAGE_MODULES) ## make the page's files in gateway/ui/assets of ui/src (nee
 check-ui: $(PAGE_MODULES) ## say whether gateway/ui/assets is what ui/src makes
 	@cd ui && node build.mjs --check
 
+# Debian's, where it is missing and may be installed; elsewhere the page's test in a browser is left out, and says so.
+CHROMIUM_THERE = command -v chromium chromium-browser google-chrome > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+	&& (apt-get install -qq -y --no-install-recommends chromium || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; }) > /dev/null 2>&1; } || true
+
+test-ui: setup-clients check-ui ## run the page's tests in a real browser, on a real vLLM
+	@$(BIN)/python -m launch.base.demo_base
+	@$(CHROMIUM_THERE)
+	@.venv-clients/bin/python -m pytest -q -rs -c tests/clients/pytest.ini tests/clients/test_ui.py
+
 test-clients: setup-clients check-ui ## run the clients' own suites on a real vLLM, in an environment of their own (needs node and npm)
 	@$(BIN)/python -m launch.base.demo_base
-	@.venv-clients/bin/python -m pytest -q -c tests/clients/pytest.ini tests/clients
+	@$(CHROMIUM_THERE)
+	@.venv-clients/bin/python -m pytest -q -rs -c tests/clients/pytest.ini tests/clients
 
 check: setup ## lint, formatting, types, start-up files that no package owns
 	@failed=0; $(BIN)/python -m launch.setup.pth_files || failed=1; $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1; $(BIN)/mypy || failed=1; \

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.real_stack import ROOT, real_stack
+from tests.support.real_stack import ROOT, RealStack, real_stack
 
 CLIENTS = Path(__file__).parent
 PYTHON = ROOT / ".venv/bin/python"
@@ -25,15 +25,30 @@ os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HF_HUB_OFFLINE": "1", "H
 
 
 @pytest.fixture(scope="session")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The real gateway's address, without a path."""
-    running = os.environ.get("LORA_GATEWAY_TEST_URL")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
+    """The real stack; one that runs already has to be named with its state directory."""
+    config, running = CLIENTS / "config.yaml", os.environ.get("LORA_GATEWAY_TEST_URL")
     if running:
-        yield running.rstrip("/")
+        state = os.environ.get("LORA_GATEWAY_TEST_STATE")
+        if state is None:
+            pytest.skip("LORA_GATEWAY_TEST_STATE does not name the state directory of LORA_GATEWAY_TEST_URL")
+        yield RealStack(running.rstrip("/"), Path(state) / "launch.log", Path(state), config)
         return
     folder = tmp_path_factory.mktemp("real")
-    with real_stack(folder, CLIENTS / "config.yaml", PYTHON, START_S) as stack:
-        yield stack.url
+    with real_stack(folder, config, PYTHON, START_S) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def url(request: pytest.FixtureRequest) -> str:
+    """The real gateway's address, without a path."""
+    running = os.environ.get("LORA_GATEWAY_TEST_URL")
+    return running.rstrip("/") if running else str(request.getfixturevalue("real").url)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The page's test makes keys, after which nobody gets in without one: it comes last."""
+    items.sort(key=lambda item: item.path.name == "test_ui.py")
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ export function Chart({ title, unit, format, names, data, theme, empty }) {
         cursor: { y: false, points: { size: 6 } },
         scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.15 : 1] } },
         axes: [
-          { ...axis, space: 70, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("en-GB")) },
+          { ...axis, space: 70, size: 28, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("en-GB")) },
           { ...axis, size: 56, values: (_, ticks) => ticks.map(format) },
         ],
         series: [{}, ...names.map((name, at) => ({ label: name, width: 1.75, stroke: strokes[at], points: { show: false }, spanGaps: true }))],

@@ -36,7 +36,7 @@ export function Requests() {
   return html`<${Card} wide id="recent" title="Recent requests" note="without what they said" actions=${filter}>
     ${error && html`<${Notice} tone="bad">${error}<//>`}
     ${!found ? !error && html`<${Loading} what="Loading …" />` : !shown.length ? html`<${Empty} title="No requests yet">The last few hundred stand here as they end.<//>` : html`
-    <ul class="legend"><li><span class="dot c5" aria-hidden="true"></span>waiting</li><li><span class="dot c1" aria-hidden="true"></span>until the engine's answer began</li><li><span class="dot c3" aria-hidden="true"></span>the rest of the answer</li></ul>
+    <ul class="legend"><li><span class="dot c5" aria-hidden="true"></span>waiting</li><li><span class="dot c1" aria-hidden="true"></span>until the first token, or a whole answer</li><li><span class="dot c3" aria-hidden="true"></span>the rest of the answer</li></ul>
     <div class="table-frame"><table class="rows requests">
       <thead><tr><th scope="col">When</th><th scope="col">Model</th><th scope="col">Status</th><th scope="col" class="time-col">Where the time went</th><th scope="col" class="num">Total</th><th scope="col" class="num">First token</th><th scope="col" class="num">Tokens in, out</th><th scope="col">Key</th></tr></thead>
       <tbody>${shown.map((one) => html`<${Row} one=${one} longest=${longest} />`)}</tbody>
@@ -46,9 +46,10 @@ export function Requests() {
 }
 
 function Row({ one, longest }) {
-  const engine = Math.min(one.engine_s ?? 0, Math.max(0, one.total_s - one.queue_s));
+  const begun = one.first_token_s ?? one.queue_s + (one.engine_s ?? 0);
+  const engine = Math.min(Math.max(0, begun - one.queue_s), Math.max(0, one.total_s - one.queue_s));
   const rest = Math.max(0, one.total_s - one.queue_s - engine);
-  const parts = [[one.queue_s, 5, "waiting"], [engine, 1, "engine"], [rest, 3, "rest"]];
+  const parts = [[one.queue_s, 5, "waiting"], [engine, 1, "until the answer began"], [rest, 3, "rest"]];
   return html`<tr title=${one.request_id}>
     <td data-label="When">${clock(one.at)}</td>
     <th scope="row">${one.task || "–"}<span class="sub">${one.adapter || one.path}${one.origin === "client" ? "" : ` · ${one.origin}`}</span></th>
