@@ -117,7 +117,12 @@ lock: ## pin everything anew (needs uv and npm)
 	cd ui && npm install --package-lock-only --ignore-scripts --no-audit --no-fund > /dev/null
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts --no-audit --no-fund > /dev/null
 
-.PHONY: audit licences sbom
+.PHONY: audit licences sbom site
+site: ## build the documentation as a site in site/; a link that leads nowhere fails it
+	@[ -x .make/site/bin/mkdocs ] || { $(PYTHON) -m venv .make/site && .make/site/bin/pip install --quiet \
+	--disable-pip-version-check --require-hashes -r requirements/docs.txt; }
+	@NO_MKDOCS_2_WARNING=1 .make/site/bin/mkdocs build --strict --quiet
+
 licences: setup ## write docs/licences.md anew, from the CPU environment
 	@$(BIN)/python -m launch.setup.licences_page
 
