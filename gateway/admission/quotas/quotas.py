@@ -198,7 +198,10 @@ class Quotas:
                 held.gives_way(wanted)
 
     def _line(self, scope: Scope) -> InLine:
-        return self._lines.setdefault(scope.account, InLine())
+        line = self._lines.get(scope.account)
+        if line is None:
+            line = self._lines[scope.account] = InLine()
+        return line
 
     async def _get_in_line(self, line: InLine, wanted: float, left_s: float, full: TooMany) -> None:
         """Until it stands in front. Raises `full` where that takes too long."""
@@ -290,18 +293,15 @@ class Quotas:
             text = f"{said} may have {limits.max_in_flight:,} requests at once"
             next_end_s = self._line(scope).next_end_s(limits.max_in_flight)
             found.append(_too_many(text, "max_in_flight", next_end_s, scope))
-        for bound_, used, name, ends_at in (
-            (limits.tokens_per_day, day_tokens if day == day_of(now) else 0.0, "day", day_end(now)),
-            (
-                limits.tokens_per_month,
-                month_tokens if month == month_of(now) else 0.0,
-                "month",
-                month_end(now),
-            ),
+        day_used = day_tokens if day == day_of(now) else 0.0
+        month_used = month_tokens if month == month_of(now) else 0.0
+        for budget, used, name, end in (
+            (limits.tokens_per_day, day_used, "day", day_end),
+            (limits.tokens_per_month, month_used, "month", month_end),
         ):
-            if bound_ is not None and used + min(wanted, bound_) > bound_:
-                text = f"{said} may use {bound_:,} tokens a {name}, {used:,.0f} are used or reserved"
-                found.append(_too_many(text, f"tokens_per_{name}", ends_at - now, scope))
+            if budget is not None and used + min(wanted, budget) > budget:
+                text = f"{said} may use {budget:,} tokens a {name}, {used:,.0f} are used or reserved"
+                found.append(_too_many(text, f"tokens_per_{name}", end(now) - now, scope))
         return max(found, key=lambda one: one.wait_s, default=None)
 
     def _behind(self, line: InLine, scope: Scope, wanted: float, now: float) -> TooMany:
@@ -334,12 +334,13 @@ class Quotas:
             tokens = level_now(tokens, tokens_at, now, limits.tokens_per_minute) - minute_tokens
             tokens_at = now
         budget = min([wanted, *filter(None, (limits.tokens_per_day, limits.tokens_per_month))])
-        day_tokens = (day_tokens if day == day_of(now) else 0.0) + budget
-        month_tokens = (month_tokens if month == month_of(now) else 0.0) + budget
-        fields = (level, at, tokens, tokens_at, day_of(now), day_tokens, month_of(now), month_tokens)
+        today, this_month = day_of(now), month_of(now)
+        day_tokens = (day_tokens if day == today else 0.0) + budget
+        month_tokens = (month_tokens if month == this_month else 0.0) + budget
+        fields = (level, at, tokens, tokens_at, today, day_tokens, this_month, month_tokens)
         self._book.write(scope.account, fields)
         self._book.add_in_flight(scope.account, 1)
-        return _Taken(scope, minute_tokens, budget, day_of(now), month_of(now), now)
+        return _Taken(scope, minute_tokens, budget, today, this_month, now)
 
     def _settle(self, one: _Taken, used: float, requests: int) -> None:
         assert self._book is not None
