@@ -173,8 +173,14 @@ class Lobby:
             self._push_out(name, found, refusal)
 
     def _push_out(self, name: str, whose: Whose, refusal: RequestError) -> None:
-        """The newest that waits of that key's."""
-        own = [each for each in self._queue if each.name == name and whose_is(each.owner) == whose]
+        """The newest that waits of that key's; where all of them leave just now, the refusal is raised."""
+        own = [
+            each
+            for each in self._queue
+            if each.name == name and whose_is(each.owner) == whose and not each.seat.done()
+        ]
+        if not own:
+            raise refusal
         place = own[-1]
         self._queue.remove(place)
         place.seat.set_exception(refusal)

@@ -82,6 +82,13 @@ class Subjects:
 
     urls: Mapping[str, str]
     bodies: Mapping[str, Body]
+    engine_key: str = ""
+    """Opens the engine itself; empty where it asks for none."""
+
+    def asking(self, subject: str, name: str, per_s: float) -> Asking:
+        """One key's requests to one of the subjects."""
+        key = self.engine_key if subject == DIRECT and self.engine_key else KEYS[name]
+        return Asking(name, {"authorization": f"Bearer {key}"}, self.bodies[subject], per_s)
 
 
 def overload_command(
@@ -123,8 +130,7 @@ def measured(subjects: Subjects, plan: OverloadPlan) -> dict[str, object]:
     for turn in range(plan.rounds):
         for load, subject in in_order(turn):
             askings = [
-                Asking(name, {"authorization": f"Bearer {KEYS[name]}"}, subjects.bodies[subject], per_s)
-                for name, per_s in rates(load, capacity_per_s).items()
+                subjects.asking(subject, name, per_s) for name, per_s in rates(load, capacity_per_s).items()
             ]
             loop = OpenLoop(subjects.urls[subject], patience_s)
             outcomes = uvloop.run(loop.run(askings, plan.window_s, f"{turn}-{load}"))
@@ -147,7 +153,7 @@ def measured(subjects: Subjects, plan: OverloadPlan) -> dict[str, object]:
 
 def capacity(subjects: Subjects, plan: OverloadPlan) -> tuple[float, float]:
     """What the engine can answer in a second, and how long an answer takes then. Raises EngineFailure."""
-    asking = Asking(FLOOD, {}, subjects.bodies[DIRECT], 0.0)
+    asking = subjects.asking(DIRECT, FLOOD, 0.0)
     loop = OpenLoop(subjects.urls[DIRECT], 600.0)
     outcomes = uvloop.run(loop.closed(asking, plan.clients, plan.window_s, "capacity"))
     good = [one for one in outcomes if one.status == 200]
@@ -216,7 +222,7 @@ def on_engine(given: Config, scratch: Path, plan: OverloadPlan) -> Iterator[Subj
             return json.dumps({**asked, "temperature": 0, "ignore_eos": True}).encode()
 
         urls = {DIRECT: f"{stack.engine_url}/v1/completions", OURS: f"{stack.gateway_url}/v1/completions"}
-        yield Subjects(urls, dict.fromkeys(urls, body))
+        yield Subjects(urls, dict.fromkeys(urls, body), KEY)
 
 
 def figures_table(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Table:

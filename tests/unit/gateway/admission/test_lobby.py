@@ -251,3 +251,17 @@ async def test_a_pipeline_that_cannot_begin_in_time_is_refused_at_once(tmp_path:
                 pass
         assert lobby._admission.waiting == 1
     await waiting
+
+
+async def test_who_leaves_just_now_is_not_pushed_out(tmp_path: Path) -> None:
+    lobby = Lobby(admission(tmp_path))
+    async with full(lobby):
+        leaving = [asyncio.create_task(enter(lobby, "naming", "naming")) for _ in range(4)]
+        await turns()
+        for task in leaving:
+            task.cancel()  # their own coroutines have yet to notice
+        with pytest.raises(TooManyRequests):
+            async with lobby.seat("concept-naming", {"naming": 2}, whose_of("", "light")):
+                pass
+        await asyncio.wait(leaving)
+    assert lobby._admission.waiting == 0

@@ -53,3 +53,9 @@ def test_capacity_is_that_of_an_engine_that_answers_everything(
     outcomes.append(Outcome(FLOOD, 500, 0.0, 0.1, 0.4))
     with pytest.raises(EngineFailure, match="1 of 10 requests failed"):
         capacity(subjects, OverloadPlan(clients=16))
+
+
+def test_the_engine_itself_is_asked_with_its_own_key() -> None:
+    subjects = Subjects({}, {DIRECT: lambda _: b"", OURS: lambda _: b""}, "engine's")
+    assert subjects.asking(DIRECT, LIGHT, 1.0).headers == {"authorization": "Bearer engine's"}
+    assert "light" in subjects.asking(OURS, LIGHT, 1.0).headers["authorization"]
