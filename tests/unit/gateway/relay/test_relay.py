@@ -12,6 +12,7 @@ from gateway.admission.limits import Admission
 from gateway.dialects.chat.dialect import CHAT
 from gateway.errors import EngineError, ModelNotFound, RequestError
 from gateway.http.engine_connection import ConnectTimeout, Disconnected, Unreachable
+from gateway.http.event_stream import TokenUsage
 from gateway.metrics.counters import Metrics
 from gateway.relay.engine_answers import AdapterLost
 from gateway.relay.relay import Relay, read_whole
@@ -59,7 +60,7 @@ class Engine:
     def answered(self) -> None:
         self.well += 1
 
-    async def exchange(self, path: bytes, body: object, request_id: bytes) -> Connection:
+    async def exchange(self, path: bytes, body: object, request_id: bytes, more: bytes = b"") -> Connection:
         self.asked += 1
         answer = self.answers.pop(0) if self.answers else Connection(self)
         if isinstance(answer, RequestError):
@@ -67,7 +68,9 @@ class Engine:
         answer.owner = self
         return answer
 
-    def try_exchange(self, path: bytes, body: object, request_id: bytes) -> Connection | None:
+    def try_exchange(
+        self, path: bytes, body: object, request_id: bytes, more: bytes = b""
+    ) -> Connection | None:
         self.asked += self.kept
         return Connection(self) if self.kept else None
 
@@ -201,7 +204,12 @@ async def test_who_must_wait_says_how_long_and_leaves_nothing_when_it_gives_up(t
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
     house.end(first, connection)
-    house.end(second, await waiting)
+    connection = await waiting
+    second.usage = TokenUsage(3, 2)
+    settled: list[float] = []
+    house.admission.settle = lambda *said, **_: settled.append(said[-1])  # type: ignore[method-assign]
+    house.end(second, connection)
+    assert settled == [second.charged - 5]  # it was charged a guess
     assert second.queue_s > 0
     assert (house.held, house.admission.waiting) == ((0, 0), 0)
 

@@ -115,7 +115,9 @@ def test_what_auto_found_for_the_base_is_said(tmp_path: Path, capsys: pytest.Cap
     hermes = "{{ '<tool_call>' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tool_call>"
     (base_folder(tmp_path) / "tokenizer_config.json").write_text(json.dumps({"chat_template": hermes}))
     prepared(tmp_path)
-    assert "base.tool_call_parser: auto is hermes for this base" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "base.tool_call_parser: auto is hermes for this base" in said
+    assert "reasoning_parser" not in said
 
 
 class Supervisor:
@@ -133,7 +135,7 @@ class Supervisor:
 
 
 def test_one_launch_a_folder_runs_with_a_port_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = free_port()
     config = config_of(tmp_path, engine={"port": port})
@@ -141,4 +143,5 @@ def test_one_launch_a_folder_runs_with_a_port_of_its_own(
     monkeypatch.setattr(preparing, "Supervisor", Supervisor)
     run_engine(config, Stop(), lambda: config, [])  # type: ignore[arg-type]  # the same methods, without signals
     assert Supervisor.ran == [(True, f"http://127.0.0.1:{port}")]
+    assert "left behind" not in capsys.readouterr().err
     assert not is_running(config.state_dir)

@@ -82,6 +82,9 @@ async def test_one_of_several_places_gathers_them_and_gives_them_back_where_it_l
     house.free()
     assert other.admitted.done()
     assert (house.whole.in_flight, house.turns.lanes, other_lane.gate.lanes) == (3, {}, {})
+    _, third = house.comes("third", places=2)
+    house.free()
+    assert third.taken == 1  # nobody gathers before it any more
 
 
 async def test_a_cancelled_waiter_holds_up_nobody() -> None:
