@@ -5,6 +5,7 @@ vLLM ignores what it does not know without a word, so that is found here; `kinds
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -20,6 +21,8 @@ MAX_DEPTH = 32
 MAX_MEMBERS = 512
 """Of one object in a schema: xgrammar took 0.6 s for 500 optional properties and 24 s for 2,000."""
 MAX_REGEX_CHARS = 4096
+MAX_VALUE_BYTES = 64 * 1024
+"""Of a parameter that is looked into: a megabyte of `[],` held everybody up for 1.5 s."""
 
 MOST_UNKNOWN = 32
 """Names that nobody knows, in one object: each is compared with all that are known."""
@@ -118,14 +121,26 @@ def asks_nothing(raw: msgspec.Raw) -> bool:
     return len(memoryview(raw)) <= 16 and b"".join(value.split()) in (b"[]", b"{}", b'""')
 
 
-def value_of(key: str, fields: Fields) -> JsonValue:
-    """A parameter's value. Raises InvalidRequest where its JSON cannot be read."""
+def value_of(key: str, fields: Fields, most_bytes: int | None = MAX_VALUE_BYTES) -> JsonValue:
+    """A parameter's value. Raises InvalidRequest where it is too large, or its JSON cannot be read.
+
+    Without a bound, for conversations, the collector is held back: it would go over all again and again.
+    """
+    size = len(memoryview(fields[key]))
+    if most_bytes is not None and size > most_bytes:
+        raise InvalidRequest(f"'{key}' has {size} bytes; it may have {most_bytes}.", param=key)
+    collects = size > MAX_VALUE_BYTES and gc.isenabled()
+    if collects:
+        gc.disable()
     try:
         value: JsonValue = msgspec.json.decode(fields[key])
     except RecursionError:
         raise InvalidRequest(f"'{key}' is nested too deeply.", param=key) from None
     except NOT_JSON:
         raise InvalidRequest(f"'{key}' is not valid JSON.", param=key) from None
+    finally:
+        if collects:
+            gc.enable()
     return value
 
 
@@ -165,8 +180,9 @@ def text(key: str, fields: Fields, limits: Limits) -> None:
 
 
 def labelled(key: str, fields: Fields, limits: Limits) -> None:
-    """An object of whatever members, or null."""
-    object_of(key, value_of(key, fields))
+    """An object of whatever members, or null; it is passed on or left out, and nobody looks into it."""
+    if bytes(memoryview(fields[key])[:4]).lstrip()[:1] not in (b"{", b"n"):
+        raise InvalidRequest(f"'{key}' must be an object.", param=key)
 
 
 def tokens(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
@@ -220,7 +236,7 @@ def checked(key: str, fields: Fields, limits: Limits) -> JsonValue:
             f"'{key}' has {size} bytes; it may have {limits.max_schema_bytes} (gateway.max_schema_bytes).",
             param=key,
         )
-    value = value_of(key, fields)
+    value = value_of(key, fields, None)
     level: list[JsonValue] = [value]
     for _ in range(MAX_DEPTH + 1):
         below: list[JsonValue] = []

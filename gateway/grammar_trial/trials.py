@@ -15,6 +15,8 @@ from gateway.grammar_trial.process import TrialProcess
 from gateway.relay.request_record import Exchange
 
 MOST_REMEMBERED = 8192
+COSTLY = 30
+"""Of a key's new schemas in a minute one that was refused for its cost counts as so many: it took as long."""
 MOST_WAITING = 64
 """Requests of one key whose grammars wait for their trial."""
 
@@ -74,6 +76,8 @@ class GrammarTrials:
                     fault = self._known(grammar)
                     if fault is None:
                         fault = self._remember(grammar, await self._process.ask(grammar.kind, grammar.text))
+                        if fault == TOO_COSTLY:
+                            self._new.charge(owner, COSTLY)
                 if fault:
                     raise refusal(grammar, fault)
         finally:

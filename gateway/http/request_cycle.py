@@ -202,7 +202,7 @@ class Cycle:
     async def receive(self) -> Message:
         """ASGI's: the next part of the body, or the client's leave."""
         protocol = self._protocol
-        if self.waiting_for_continue and not protocol.transport.is_closing():
+        if self.waiting_for_continue and not (protocol.transport.is_closing() or self.disconnected):
             protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_continue = False
         # An empty body is handed over once too: until then nothing was waited for.

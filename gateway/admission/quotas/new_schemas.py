@@ -29,6 +29,12 @@ class NewSchemas:
         """By what Python makes of their bytes with a secret of this process, which nobody can aim at."""
         self._left: dict[str, tuple[float, float]] = {}
 
+    def charge(self, owner: str, count: int) -> None:
+        """A schema of the key's was as dear as so many."""
+        now = self._clock()
+        level, at = self._left.get(owner, (0.0, 0.0))
+        self._left[owner] = (level_now(level, at, now, self._most) - count, now)
+
     def check(self, owner: str, param: str, schema: bytes) -> None:
         """Raises TooManyRequests (429) where it is new and the key has sent too many that were."""
         digest = hash(schema)

@@ -46,7 +46,7 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     """Rewrite what the engine cannot read; the places of what is left out. Raises InvalidRequest."""
     if limits.strict or not _MARKS.search(fields[key]):
         return ()
-    value = value_of(key, fields)
+    value = value_of(key, fields, None)
     messages: list[JsonValue] = []
     left: list[str] = []
     for index, message in enumerate(value if isinstance(value, list) else []):

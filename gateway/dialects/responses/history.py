@@ -86,7 +86,7 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     """
     if not _MARKS.search(fields[key]):
         return ()
-    value = value_of(key, fields)
+    value = value_of(key, fields, None)
     items: list[JsonValue] = []
     left: list[str] = []
     for index, item in enumerate(value if isinstance(value, list) else []):

@@ -3,10 +3,13 @@ by name with the mend. What is lenient stands in `test_harmless`."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.app import Gateway
@@ -15,7 +18,7 @@ from gateway.config.snapshot import EngineStatus, Snapshot, ToolChoices
 from gateway.dialects.chat.dialect import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
-from gateway.dialects.parameters import MAX_DEPTH, MAX_MEMBERS, Limits
+from gateway.dialects.parameters import MAX_DEPTH, MAX_MEMBERS, Limits, value_of
 from gateway.dialects.registry import DIALECTS
 from gateway.dialects.request_body import decode_body
 from gateway.dialects.responses.dialect import RESPONSES
@@ -508,3 +511,32 @@ def test_a_tasks_defaults_are_written_by_their_own_names(tmp_path: Path) -> None
     assert written["messages"]["output_config"]["effort"] == "low"
     assert written["messages"]["stop_sequences"] == ["x"]
     assert "seed" not in written["messages"]
+
+
+MANY = json.dumps([[]] * 30_000)
+LOOKED_INTO = [
+    *("tool_choice", "chat_template_kwargs", "best_of", "modalities", "web_search_options", "service_tier"),
+    *("stream_options", "function_call", "thinking_token_budget"),
+]
+
+
+@pytest.mark.parametrize("key", LOOKED_INTO)
+def test_no_large_value_is_made_of_a_parameter(key: str, tmp_path: Path) -> None:
+    fields = decode_body(f'{{"{key}":{MANY}}}'.encode())
+    with pytest.raises(InvalidRequest, match=r"bytes; it may have 65536\."):
+        CHAT.check_fields(fields, Limits(config_of(tmp_path), lambda: 2048))
+
+
+def test_large_metadata_are_nobodys_to_look_into(tmp_path: Path) -> None:
+    limits = Limits(config_of(tmp_path), lambda: 2048)
+    assert CHAT.check_fields(decode_body(f'{{"metadata":{{"a":{MANY}}}}}'.encode()), limits) == []
+    for wrong in ("[]", "5", '"{}"', "true"):
+        with pytest.raises(InvalidRequest, match="must be an object"):
+            CHAT.check_fields(decode_body(f'{{"metadata":{wrong}}}'.encode()), limits)
+
+
+def test_the_collector_goes_on_after_a_large_conversation() -> None:
+    for text in (MANY, "[" * 70_000):
+        with contextlib.suppress(InvalidRequest):
+            value_of("messages", {"messages": msgspec.Raw(text.encode())}, None)
+        assert gc.isenabled()

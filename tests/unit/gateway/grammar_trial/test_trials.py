@@ -169,3 +169,13 @@ async def test_a_pipelines_schema_is_for_no_engine(tmp_path: Path) -> None:
         wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "#"}}}
         await s.chat(model="concept-naming", response_format=wanted)
         assert process.asked == []
+
+
+async def test_a_key_that_sends_costly_ones_has_soon_sent_enough(tmp_path: Path) -> None:
+    async with stack(tmp_path, max_new_schemas_per_minute=40) as s:
+        process = scripted(s)
+        process.ends = {f"bomb {number}": "cpu" for number in range(9)}
+        answers = [await s.chat(structured_outputs={"regex": f"bomb {number}"}) for number in range(4)]
+        assert [one.json()["error"]["code"] for one in answers[:2]] == ["grammar_too_costly"] * 2
+        assert [one.json()["error"]["code"] for one in answers[2:]] == ["too_many_schemas"] * 2
+        assert len(process.asked) == 2

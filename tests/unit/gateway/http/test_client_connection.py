@@ -319,3 +319,13 @@ async def test_client_that_sends_but_never_reads_is_cut_off(tmp_path: Path) -> N
         await s.engine.until(lambda: s.engine.aborts == 1)
         await s.at_rest()
         writer.transport.abort()
+
+
+async def test_who_is_refused_at_once_is_not_asked_to_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stack(tmp_path, express=False) as s:
+        head = CHAT + b"expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n"
+        assert statuses(await s.raw(head + b"{}")) == [400]
+        await eventually(lambda: not s.server.tasks)
+    assert not caplog.records
