@@ -57,8 +57,8 @@ def no_strange_addresses(then: Rule | None = None) -> Rule:
             for place, url in _addresses(key, raw):
                 if url[:5].lower() != "data:" and (why := fault_of(url, limits.media_hosts)):
                     raise InvalidRequest(
-                        f"'{place}' is an address that nothing is fetched from: {why}. Send what it leads to "
-                        "in the request itself, as a data: URL.",
+                        f"'{place}' names an address that nothing is fetched from: {why}. Send what it "
+                        "leads to in the request itself, as a data: URL.",
                         param=place,
                         code="media_address_refused",
                     )
@@ -92,7 +92,7 @@ def _of_parts(where: str, raw: msgspec.Raw, depth: int) -> Iterator[tuple[str, s
             source = _decode_source(held) if held is not _NOTHING else None
             url = source.url if isinstance(source, _Source) else source if name != "source" else None
             if url:
-                yield f"{place}.{name}", url
+                yield place, url
         yield from _of_parts(f"{place}.content", part.content, depth + 1)
 
 

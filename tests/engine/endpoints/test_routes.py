@@ -141,4 +141,4 @@ def test_media_are_refused_and_never_fetched(real: RealStack) -> None:
     messages = [{"role": "user", "content": [part]}]
     answer = post(real, "/v1/chat/completions", model="base", messages=messages, max_tokens=1)
     assert answer.status_code == 400
-    assert "reads text alone" in answer.json()["error"]["message"]
+    assert answer.json()["error"]["code"] == "media_address_refused"
