@@ -28,12 +28,12 @@ LIMIT_S = 30.0
 LEAST_BESIDE = 40
 """Answers of others, however quickly a fault is over."""
 QUICK: Mapping[str, Any] = {
-    "first_byte_timeout_s": 1.0,
-    "idle_timeout_s": 1.0,
-    "connect_timeout_s": 1.0,
-    "receive_timeout_s": 1.0,
+    "first_byte_timeout_s": 3.0,
+    "idle_timeout_s": 3.0,
+    "connect_timeout_s": LIMIT_S,
+    "receive_timeout_s": 3.0,
 }
-"""Bounds short enough to be met."""
+"""Bounds short enough to be met, and long enough for good requests on a busy machine."""
 
 
 async def soon(condition: Callable[[], bool | Awaitable[bool]]) -> None:

@@ -69,7 +69,7 @@ def up_stack(folder: Path, **engine: object) -> Iterator[Stack]:
 
 
 def test_a_stopped_engine_is_told_from_a_busy_one_and_replaced(tmp_path: Path, note: Note) -> None:
-    with up_stack(tmp_path, hang_timeout_s=1.0) as stack:
+    with up_stack(tmp_path, hang_timeout_s=3.0) as stack:
         stopped, now = stack.engine().pid, time.monotonic()
         os.kill(stopped, signal.SIGSTOP)
         until(lambda: not is_alive(stopped), LIMIT_S)
@@ -84,7 +84,7 @@ def test_a_stopped_engine_is_told_from_a_busy_one_and_replaced(tmp_path: Path, n
     note(
         "a stopped engine is replaced",
         load=f"{CLIENTS} clients",
-        fault="engine SIGSTOP, hang_timeout_s 1",
+        fault="engine SIGSTOP, hang_timeout_s 3",
         outcome="its requests 502, the others wait",
         figure=f"{outage_s:.1f} s without an answer",
     )

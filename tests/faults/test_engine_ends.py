@@ -64,7 +64,7 @@ async def test_a_stopped_engine_costs_its_requests_their_time_and_no_more(tmp_pa
     note(
         "a stopped engine costs its requests their time",
         load=f"{STREAMS} requests",
-        fault="engine SIGSTOP, first_byte_timeout_s 1",
+        fault="engine SIGSTOP, first_byte_timeout_s 3",
         outcome="504 for each, then answered",
         figure=f"told after {took_s:.1f} s",
     )
