@@ -72,6 +72,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         self.app_state = app_state
         self.server_state = server_state
         self.timeout_keep_alive = config.timeout_keep_alive
+        self.scheme = "https" if config.is_ssl else "http"
         self.parser = request_parser(self)
         self.transport: asyncio.Transport
         self.flow: FlowControl

@@ -129,7 +129,7 @@ class Cycle:
             "http_version": self.version,
             "server": protocol.server,
             "client": protocol.client,
-            "scheme": "http",
+            "scheme": protocol.scheme,
             "method": self.method,
             "root_path": "",
             "path": self.path,

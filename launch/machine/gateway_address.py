@@ -31,6 +31,7 @@ def page_of(url: str) -> str:
 def note_url(state_dir: Path, url: str) -> None:
     """For commands that look for the gateway; that they do not find it is no reason not to serve."""
     with contextlib.suppress(OSError):
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         (state_dir / FILE).write_text(f"{url}\n", encoding="utf-8")
 
 

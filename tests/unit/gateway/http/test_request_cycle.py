@@ -66,6 +66,7 @@ class Side:
     """The client's connection."""
 
     server, client = ("127.0.0.1", 8000), ("127.0.0.1", 50000)
+    scheme = "https"
 
     def __init__(self) -> None:
         self.transport, self.flow = Transport(), Flow()
@@ -183,6 +184,7 @@ async def test_the_scope_holds_the_request_and_the_way_to_it() -> None:
         ("127.0.0.1", 50000),
         [(b"host", b"x")],
     )
+    assert scope["scheme"] == "https"
     assert scope["extensions"][CLIENT] is made
     scope["state"]["shared"] = 2
     assert made.scope()["state"] == {"shared": 1}

@@ -39,6 +39,7 @@ def test_a_port_that_changes_has_to_be_named() -> None:
 
 
 def test_an_address_is_noted_until_it_is_forgotten(tmp_path: Path) -> None:
+    tmp_path /= "new"  # at a first start there is no folder yet
     assert noted_url(tmp_path) is None
     note_url(tmp_path, "http://127.0.0.1:1")
     assert noted_url(tmp_path) == "http://127.0.0.1:1"
@@ -48,8 +49,9 @@ def test_an_address_is_noted_until_it_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_state_that_cannot_be_written_does_not_matter(tmp_path: Path) -> None:
-    note_url(tmp_path / "none", "http://127.0.0.1:1")
-    assert noted_url(tmp_path / "none") is None
+    (tmp_path / "file").touch()
+    note_url(tmp_path / "file", "http://127.0.0.1:1")
+    assert noted_url(tmp_path / "file") is None
 
 
 def test_the_page_stands_beside_the_api() -> None:
