@@ -41,6 +41,7 @@ class ServerSide(Protocol):
     server: tuple[str, int | None] | None
     client: tuple[str, int] | None
     app_state: dict[str, Any]
+    scheme: str
 
     def start(self, cycle: Cycle, /) -> None:
         """Serve it in a task."""
