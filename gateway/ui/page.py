@@ -13,9 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.admission.api_keys import ANYBODY, Keys, Principal
 from gateway.admission.quotas.quotas import Quotas
 from gateway.config.document import NAME
+from gateway.endpoints.administration import operators
 from gateway.endpoints.asgi import read_json_body
 from gateway.endpoints.openapi.document import project_version
-from gateway.errors import NOT_JSON, InvalidRequest, NotFound, RequestError, Unavailable
+from gateway.errors import NOT_JSON, Forbidden, InvalidRequest, NotFound, RequestError, Unavailable
 from gateway.metrics.counters import Metrics
 from gateway.metrics.exposition import Buckets
 from gateway.routing.replicas import Replicas
@@ -174,6 +175,10 @@ class Page:
     async def _add(self, call: PageCall) -> None:
         """The archive is taken, handed to the control plane, and gone again whatever comes of it."""
         principal, wishes = self._who(call), wishes_of(call.scope["headers"])
+        if principal.role == "operator":
+            operators.check_new(principal, wishes.task)
+        elif not principal.admin:  # before anything of it is kept, which /admin would refuse afterwards
+            raise Forbidden("Adapters are added with a key of the role admin, or of an operator.")
         file = await self._dropped.receive(wishes.file, call.head, call.receive)
         fields = {"task": wishes.task, "source": str(file), "canary": wishes.canary, "shadow": wishes.shadow}
         body = msgspec.json.encode({name: value for name, value in fields.items() if value is not None})

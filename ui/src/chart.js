@@ -26,7 +26,7 @@ export function Chart({ title, unit, format, names, data, theme, empty }) {
       {
         width: width(),
         height: 150,
-        padding: [8, 8, 0, 0],
+        padding: [8, 26, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 } },
         scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.15 : 1] } },

@@ -75,8 +75,8 @@ function Memory({ engine, now }) {
   const others = plan.adapters.slice(MOST_ADAPTERS).reduce((sum, one) => sum + one.bytes, 0);
   const taken = [...own, ...adapters, ...(others ? [{ name: `${plan.adapters.length - MOST_ADAPTERS} more adapters`, value: others, colour: 6 }] : [])];
   const sum = taken.reduce((total, part) => total + part.value, 0);
-  return html`<h3>Memory <span class="note">${engine.memory_bytes ? `holds ${bytes(engine.memory_bytes)}; ` : ""}planned ${bytes(sum)} of ${bytes(plan.total_bytes)}, headroom ${bytes(plan.headroom_bytes)}</span></h3>
-    <${Stack} label="Memory" parts=${[...taken, { name: "headroom", value: Math.max(0, plan.total_bytes - sum), colour: 0 }]} total=${plan.total_bytes} format=${bytes} />`;
+  return html`<h3>Memory <span class="note">${engine.memory_bytes ? `holds ${bytes(engine.memory_bytes)}; ` : ""}planned ${bytes(sum)} of ${bytes(plan.total_bytes)}</span></h3>
+    <${Stack} label="Memory" parts=${[...taken, { name: "headroom", value: Math.max(0, Math.min(plan.headroom_bytes, plan.total_bytes - sum)), colour: 0 }]} total=${plan.total_bytes} format=${bytes} />`;
 }
 
 function Charts({ now, points, theme }) {

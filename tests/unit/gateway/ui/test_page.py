@@ -210,6 +210,18 @@ async def test_a_dropped_archive_goes_to_the_control_plane_and_is_gone_afterward
         assert len([one for one in control.asked if one.path == "/adapters"]) == 1
 
 
+async def test_an_archive_that_would_be_refused_is_not_even_kept(tmp_path: Path) -> None:
+    wishes = {"x-adapter": '{"file":"a.tar","task":"naming"}'}
+    async with stack(tmp_path, keys=KEYS) as s:
+        for name in ("user", "op"):
+            browser = await sign_in(s, name)
+            assert (await browser.ask("POST", "/adapters", content=b"x", headers=wishes)).status_code == 403
+    async with stack(tmp_path) as s:
+        headers = {**wishes, "x-csrf-token": (await s.client.get("/ui/api/session")).json()["token"]}
+        assert (await s.client.post("/ui/api/adapters", content=b"x", headers=headers)).status_code == 403
+    assert not (tmp_path / "uploads").exists()
+
+
 def test_the_server_lets_archives_take_their_time(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     assert Gateway(config).uploads["/ui/api/adapters"] == config.adapters.max_bytes
