@@ -67,7 +67,9 @@ async function serious(page) {
 }
 
 async function picture(page, name) {
-  if (SCREENSHOTS) await page.screenshot({ path: `${SCREENSHOTS}/${name}.png` });
+  if (!SCREENSHOTS) return;
+  await page.waitForFunction(() => document.querySelector(".stages li.on") || document.getAnimations().every((one) => one.playState === "finished"));
+  await page.screenshot({ path: `${SCREENSHOTS}/${name}.png` });
 }
 
 test("a wrong key is refused, a good one enters, and its cookie is out of reach", async () => {
