@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from tests.support.waiting import eventually, until
 ROOT = Path(__file__).parents[2]
 LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:(\d+))")
 LIMIT_S = 30.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LEAST_BESIDE = 40
 """Answers of others, however quickly a fault is over."""
 QUICK: Mapping[str, Any] = {
@@ -97,7 +99,10 @@ def program(
     `descriptors`: its `ulimit -n`, soft and hard. `before`: a command that runs it.
     """
 
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
+
     def limited() -> None:
+        prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # a run that is killed leaves nothing behind
         if descriptors is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
@@ -111,7 +116,7 @@ def program(
             env={**os.environ, **(env or {})},
             user=user,
             start_new_session=True,
-            preexec_fn=limited if descriptors is not None else None,
+            preexec_fn=limited,
         )
     made = Program(process, log)
     try:
