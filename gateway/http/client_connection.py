@@ -105,9 +105,8 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             self._uploaded_bytes = 0
             self._set_deadline(self.receive_timeout_s)
         elif self._receiving and not self._answered_early:
-            self.refuse(
-                GatewayTimeout(f"The request was not here within {self.receive_timeout_s:.0f} s.", status=408)
-            )
+            late = f"The request was not here within {self.receive_timeout_s:.0f} s."
+            self.refuse(GatewayTimeout(late, status=408))
         else:
             self._close()
 
@@ -378,20 +377,17 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
 
     def _start_deferred(self) -> None:
         """Serve a request that is whole now, without a task if it need not wait, or one that is large."""
-        cycle = self._deferred
+        cycle, self._deferred = self._deferred, None
         assert cycle is not None
         if self.drain.begun:
-            self._deferred = None
             self.start(cycle)
             return
         express = self.express[cycle.path]
         if cycle.more_body and len(cycle.body) <= HIGH_WATER_LIMIT:
-            if not cycle.head_checked:
+            if cycle.head_checked or not express.refuse(cycle):
                 cycle.head_checked = True
-                if express.refuse(cycle):
-                    self._deferred = None
+                self._deferred = cycle  # the rest of its body is yet to come
             return
-        self._deferred = None
         if cycle.more_body or not express.serve(cycle):
             self.start(cycle)
 
