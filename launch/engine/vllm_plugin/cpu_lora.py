@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from launch.engine.vllm_plugin.packed_weights import Factors, Layer, Layers, Stack
+from launch.engine.vllm_plugin.packed_weights import Factors, Layer, Layers
 from launch.engine.vllm_plugin.products import Product
 from launch.engine.vllm_plugin.prompt_rows import slots_of
+from launch.engine.vllm_plugin.slot_weights import Stack
 from launch.engine.vllm_plugin.step import NOBODY, Group, Rows, Step, in_pieces, step_of
 
 LOGIT_ROWS = 256
@@ -83,12 +84,11 @@ class StepwiseLora:
     ) -> None:
         """Each row by the lm_head of the request that it is of."""
         layer = self.lora_layers.of((lora_a_stacked,), (lora_b_stacked,), (lora_b_stacked.shape[-2],))
-        if not layer.acting:  # few adapters have an lm_head, and the vocabulary is large
-            return
         y, x = _rows_of(y), _rows_of(x)
         slots = slots_of(self, len(x))
         if slots is None:
-            log.error("%d rows of logits belong to no known request: no adapter's lm_head is applied", len(x))
+            if any(map(layer.acts, range(len(lora_b_stacked)))):
+                log.error("%d rows of logits belong to no known request: no lm_head is applied", len(x))
             return
         step = step_of(slots.tolist())
         for task in tasks_of(layer, step, in_pieces(step, LOGIT_ROWS)):
@@ -129,7 +129,7 @@ def tasks_of(layer: Layer, step: Step, groups: Sequence[Group]) -> list[Task]:
     return [
         _task(layer, step, layer.single(group.slot), group.rows, group.count)
         for group in groups
-        if group.slot in layer.acting
+        if layer.acts(group.slot)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -69,7 +69,7 @@ def a_single_weight(weights: Weights, slot: int) -> None:
 
 
 @pytest.mark.parametrize("change", [load, unload, a_single_weight])
-def test_what_is_written_into_a_slot_is_what_is_multiplied(change: object) -> None:
+def test_what_is_written_into_a_slot_is_what_is_multiplied(change: Callable[[Weights, int], None]) -> None:
     weights, layers = Weights(), Layers(Plain)
     for _ in range(2):
         for slot in range(SLOTS):
@@ -77,7 +77,7 @@ def test_what_is_written_into_a_slot_is_what_is_multiplied(change: object) -> No
             torch.testing.assert_close(found(weights, layer.single(slot)), weights.by_hand(slot))
             joined = sum(weights.by_hand(one) for one in range(SLOTS))
             torch.testing.assert_close(found(weights, settled(layer, (0, 1, 2))), joined)
-            change(weights, slot)  # type: ignore[operator]
+            change(weights, slot)
 
 
 def test_nothing_is_made_twice_while_nothing_changes() -> None:
@@ -109,7 +109,8 @@ def test_a_slot_that_adds_nothing_is_known() -> None:
     unload(weights, 0)
     for one in weights.b:
         one[2] = 0
-    assert Layers(Plain).of(weights.a, weights.b, SIZES).acting == {1}
+    layer = Layers(Plain).of(weights.a, weights.b, SIZES)
+    assert [layer.acts(slot) for slot in range(SLOTS)] == [False, True, False]
 
 
 def test_slots_that_nobody_uses_are_left_out_of_a_joint_product() -> None:
@@ -136,4 +137,45 @@ def test_weights_that_are_no_number_share_no_product() -> None:
     weights = Weights()
     weights.b[0][2, 0, 0, 0] = float("nan")
     layer = Layers(Plain).of(weights.a, weights.b, SIZES)
-    assert [layer.joint((0, 1)) for _ in range(2 * PATIENCE)] == [None] * 2 * PATIENCE
+    assert [layer.joint((1, 2)) for _ in range(2 * PATIENCE)] == [None] * 2 * PATIENCE
+    assert settled(layer, (0, 1)).slots == (0, 1)  # which it does not touch
+
+
+@pytest.mark.parametrize("change", [load, unload, a_single_weight])
+def test_other_slots_are_not_laid_out_again(change: Callable[[Weights, int], None]) -> None:
+    weights, layers = Weights(), Layers(Plain)
+    before = layers.of(weights.a, weights.b, SIZES)
+    kept, changed, shared = before.single(0), before.single(2), settled(before, (0, 1))
+    change(weights, 2)
+    after = layers.of(weights.a, weights.b, SIZES)
+    assert after is not before
+    assert after.single(0) is kept
+    assert after.joint((0, 1)) is shared
+    assert after.single(2) is not changed
+
+
+def test_products_that_a_changed_slot_shares_are_given_up() -> None:
+    weights, layers = Weights(), Layers(Plain)
+    settled(layers.of(weights.a, weights.b, SIZES), (0, 1))
+    load(weights, 1)
+    layer = layers.of(weights.a, weights.b, SIZES)
+    assert layer.joint((0, 1)) is None
+    joined = weights.by_hand(0) + weights.by_hand(1)
+    torch.testing.assert_close(found(weights, settled(layer, (0, 1))), joined)
+
+
+def test_a_slot_that_changes_twice_before_it_is_used_is_seen() -> None:
+    weights, layers = Weights(), Layers(Plain)
+    layers.of(weights.a, weights.b, SIZES).single(0)
+    for slot in (1, 0, 2):
+        load(weights, slot)
+        layer = layers.of(weights.a, weights.b, SIZES)
+    torch.testing.assert_close(found(weights, layer.single(0)), weights.by_hand(0))
+
+
+def test_a_slot_that_holds_again_what_it_held_needs_no_new_products() -> None:
+    weights, layers = Weights(), Layers(Plain)
+    held, pair = weights.b[0][0].clone(), layers.of(weights.a, weights.b, SIZES).single(0)
+    weights.b[0][0] = 0
+    weights.b[0][0].copy_(held)
+    assert layers.of(weights.a, weights.b, SIZES).single(0) is pair
