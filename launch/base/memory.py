@@ -23,9 +23,10 @@ CONTEXT_BYTES = GIB // 2  # the CUDA context, taken before vLLM looks at what is
 NCCL_BYTES = GIB  # buffers between cards, taken then too
 GRAPHS_BYTES = GIB
 SAMPLER_BYTES = 40  # for one logit: fp32, a copy, the sorted values and places, probabilities, the sort's own
-PACKED_OF_SLOT = 2.5
+PACKED_OF_SLOT = 3.5
 """On a CPU, of a used slot's size, what its products take that keep their weights laid out: A, B as blocks of
-a diagonal (half as much again where a layer has several slices), and once more for those that share one."""
+a diagonal (half as much again where a layer has several slices), once more for those that share one, and once
+for the copy that a change is told by."""
 CPU_RUNTIME_BYTES = int(1.65 * GIB)  # Python, torch and vLLM in its three processes, measured: docs/memory.md
 DRIVER_SHARE = 0.01  # of a card's memory, which its driver keeps: a 48 GB card shows 47.5 GiB
 HEADROOM = (0.10, 0.15)
