@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from launch.engine.vllm_plugin import lora_kernels, packed_weights, plugin, self_check
-from launch.engine.vllm_plugin.packed_weights import Layer, Stack
+from launch.engine.vllm_plugin.packed_weights import Layer
+from launch.engine.vllm_plugin.slot_weights import Stack
 from tests.unit.launch.engine.vllm_plugin.test_plugin import FakeWrapper
 
 
