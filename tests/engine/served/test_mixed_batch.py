@@ -109,6 +109,28 @@ def test_base_and_more_adapters_than_slots_in_one_batch(engine: Engine, system: 
             assert CLEAR * own < min(others), (model, part)
 
 
+def test_a_slot_that_is_loaded_again_answers_by_what_it_holds_now(engine: Engine, tmp_path: Path) -> None:
+    """All other slots are taken, so that each load goes into the one that was left just before."""
+    base, url, key = resolve_base(load_config(CONFIG).base), engine.url, engine.key
+    ask = asker(url, reads=True, key=key)
+    folders = [tmp_path / f"again-{seed}" for seed in range(2)]
+    for seed, folder in enumerate(folders):
+        write_dummy_adapter(folder, base, SHAPE, MADE + seed, STRENGTH)
+    others = [name for name in served_models(url, key=key) if name.startswith("made-")][:3]
+    scores: list[list[Score]] = [[], []]
+    try:
+        for turn in range(4):
+            load_adapter(url, "again", folders[turn % 2], key=key)
+            together = ask_all(engine, [*others, "again"], "")
+            scores[turn % 2] += [together[-1], ask("again", "", 1)]
+            unload_adapter(url, "again", key=key)
+    finally:
+        unload_adapter(url, "again", key=key)
+    within = max(one.distance(other) for same in scores for one in same for other in same)
+    between = min(one.distance(other) for one in scores[0] for other in scores[1])
+    assert CLEAR * within < between
+
+
 @pytest.mark.parametrize("in_flight", [0, IN_FLIGHT])
 def test_proof_errs_neither_way(engine: Engine, in_flight: int, tmp_path: Path) -> None:
     folders = [task.adapter for task in load_config(CONFIG).tasks.values()]
