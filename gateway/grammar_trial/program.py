@@ -94,9 +94,8 @@ def bounded(attempt: Try, kind: str, text: str) -> int:
 
 def loaded() -> Try:
     """xgrammar's compiler and matcher, as one function. Raises ImportError where there is none."""
-    import numpy
-
     compiler, info, matcher = _modules()
+    numpy = importlib.import_module("numpy")  # xgrammar's own dependency, and so there where it is
     tokens = [bytes([byte]) for byte in range(256)]
     size = len(tokens) // 32
     known = info.TokenizerInfo(

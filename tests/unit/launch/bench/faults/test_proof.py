@@ -85,7 +85,8 @@ def test_one_engine_without_a_gateway_serves_all_crowds_and_only_a_crowd_is_prov
         log.append("stopped")
 
     class Traffic:
-        def __init__(self, url: str, models: list[str], crowd: int) -> None:
+        def __init__(self, url: str, models: list[str], crowd: int, key: str) -> None:
+            assert key == proof.KEY  # the engine asks for it
             self._shown = (models, crowd)
 
         def __enter__(self) -> None:
@@ -94,14 +95,17 @@ def test_one_engine_without_a_gateway_serves_all_crowds_and_only_a_crowd_is_prov
         def __exit__(self, *_: object) -> None:
             log.append("quiet")
 
-    def tried(url: str, base: str, loaded: object, crowd: int, repeats: int, at_once: int) -> Errors:
+    def tried(
+        url: str, base: str, loaded: object, crowd: int, repeats: int, at_once: int, *, key: str
+    ) -> Errors:
+        assert key == proof.KEY
         log.append(("proofs at once", at_once))
         return Errors(crowd)
 
     monkeypatch.setattr(proof, "running_stack", running)
     monkeypatch.setattr(proof, "Traffic", Traffic)
     monkeypatch.setattr(proof, "try_proofs", tried)
-    monkeypatch.setattr(proof, "load_scaled", lambda url, folders, into, scale: log.append(scale))
+    monkeypatch.setattr(proof, "load_scaled", lambda url, folders, into, scale, key: log.append(scale))
     given = load_config(DEMO)
     found = list(proof.measure(given, tmp_path, "float32", [], [0, 16], 5, 0.25))
     assert [one.in_flight for one in found] == [0, 16]
