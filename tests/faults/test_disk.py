@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import sqlite3
@@ -55,9 +56,16 @@ class Disk:
         if not may_mount():
             resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (leave_bytes, self._growth[1]))
             return
-        room = os.statvfs(self._folder)
         with self._filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - leave_bytes)
+            while True:
+                room = os.statvfs(self._folder)
+                try:
+                    os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - leave_bytes)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    continue  # the gateway has written since it was looked at
+                return
 
     def free(self) -> None:
         resource.prlimit(self._pid, resource.RLIMIT_FSIZE, self._growth)
