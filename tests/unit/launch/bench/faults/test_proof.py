@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from gateway.config.document import Config, load_config
+from launch.bench.engine.config import KEY
 from launch.bench.faults import proof
 from launch.bench.faults.proof_trials import Errors
 
@@ -86,7 +87,7 @@ def test_one_engine_without_a_gateway_serves_all_crowds_and_only_a_crowd_is_prov
 
     class Traffic:
         def __init__(self, url: str, models: list[str], crowd: int, key: str) -> None:
-            assert key == proof.KEY  # the engine asks for it
+            assert key == KEY  # the engine asks for it
             self._shown = (models, crowd)
 
         def __enter__(self) -> None:
@@ -98,7 +99,7 @@ def test_one_engine_without_a_gateway_serves_all_crowds_and_only_a_crowd_is_prov
     def tried(
         url: str, base: str, loaded: object, crowd: int, repeats: int, at_once: int, *, key: str
     ) -> Errors:
-        assert key == proof.KEY
+        assert key == KEY
         log.append(("proofs at once", at_once))
         return Errors(crowd)
 
