@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.gateway_settings import GatewayConfig, TracesConfig
+from gateway.config.gateway_settings import GatewayConfig, TlsConfig, TracesConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig
 from gateway.config.settings import (
     DEMO_BASE,
@@ -272,16 +272,17 @@ def _problem(problem: ErrorDetails, path: str) -> ConfigError:
 
 
 _OF_A_TASK: Mapping[str, type[BaseModel]] = {"fallback": FallbackConfig, "price": PriceConfig}
+_OF_THE_GATEWAY: Mapping[str, type[BaseModel]] = {"tls": TlsConfig, "traces": TracesConfig}
 
 
 def _known_keys(parents: list[str]) -> list[str]:
     """The keys that the model at `parents` has, by its YAML name."""
     sections: dict[str, type[BaseModel]] = {
         "base": BaseConfig,
-        "tasks": next((_OF_A_TASK[name] for name in parents[2:] if name in _OF_A_TASK), TaskConfig),
+        "tasks": _OF_A_TASK.get(next(iter(parents[2:]), ""), TaskConfig),
         "keys": KeyConfig,
         "tenants": TenantConfig,
-        "gateway": TracesConfig if parents[1:2] == ["traces"] else GatewayConfig,
+        "gateway": _OF_THE_GATEWAY.get(next(iter(parents[1:]), ""), GatewayConfig),
         "engine": EngineConfig,
         "engines": AttachedConfig,
         "adapters": AdaptersConfig,

@@ -57,6 +57,8 @@ def test_dotenv_beside_the_shell_is_read(tmp_path: Path, monkeypatch: pytest.Mon
         ("tasks: {}", "base", "required"),
         ("base: {modle: x}", "base.modle", "did you mean 'model'"),
         (BASE + "gatway: {}", "gatway", "did you mean 'gateway'"),
+        (BASE + "gateway: {tls: {crt: a, key: b}}", "gateway.tls.crt", "did you mean 'cert'"),
+        (BASE + "gateway: {traces: {endpont: x}}", "gateway.traces.endpont", "did you mean 'endpoint'"),
         (BASE + "gateway: {port: 99999}", "gateway.port", "65535"),
         (BASE + "tasks: {n: {adapter: '${UNSET_HERE}'}}", "tasks.n.adapter", "set UNSET_HERE"),
         (BASE + "tasks: {n: {adapter: a, schema: nowhere.json}}", "tasks.n.schema", "cannot be read"),
