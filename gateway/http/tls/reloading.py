@@ -31,7 +31,7 @@ class Tls:
             logger.warning(
                 "%s has expired on %s: clients that check will refuse it", config.cert, self._now.until
             )
-        self.front = self._fronting(self._now.context)
+        self.front = self._fronting()
 
     @property
     def current(self) -> Certificates:
@@ -60,15 +60,10 @@ class Tls:
         logger.info("%s is shown from now on, until %s", self._config.cert, new.until)
         return True
 
-    def _fronting(self, first: ssl.SSLContext) -> ssl.SSLContext:
+    def _fronting(self) -> ssl.SSLContext:
         """A context of its own, as uvicorn and uvloop keep the one that they listen with."""
-        front = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        front.minimum_version = first.minimum_version
-        front.set_alpn_protocols(["http/1.1"])
-        front.load_cert_chain(self._config.cert, self._config.key)
+        front = load_certificates(self._config).context
         if self._config.client_ca is not None:
-            front.verify_mode = ssl.CERT_REQUIRED
-            front.load_verify_locations(self._config.client_ca)
             # A session that is taken up again asks for no certificate, and would outlive its authority.
             front.options |= ssl.OP_NO_TICKET
             front.num_tickets = 0
