@@ -80,7 +80,8 @@ async def run(
 ) -> PipelineResult:
     """The whole answer to one request's body. Raises RequestError."""
     outlet = Outlet(math.inf)
-    async with _running(pipeline, body, caller, outlet, on_list, None, clock) as (runner, root):
+    runner = _Runner(pipeline, body, caller, outlet, on_list, None, clock)
+    async with _running(runner, body) as root:
         await asyncio.wait([root])  # a cancellation is not handed on to it, where an error could hide it
         await root
     done = runner.done()
@@ -103,7 +104,8 @@ async def stream(
     `on_list` is told how many elements a list had, once it is closed, `watch` of every call.
     """
     outlet = Outlet()
-    async with _running(pipeline, body, caller, outlet, on_list, watch, clock) as (runner, root):
+    runner = _Runner(pipeline, body, caller, outlet, on_list, watch, clock)
+    async with _running(runner, body) as root:
         root.add_done_callback(lambda _: outlet.end())
         while (text := await outlet.read()) is not None:
             yield Piece(text)
@@ -112,21 +114,12 @@ async def stream(
 
 
 @asynccontextmanager
-async def _running(
-    pipeline: Pipeline,
-    body: JsonObject,
-    caller: TaskCaller,
-    outlet: Outlet,
-    on_list: OnList | None,
-    watch: Watch | None,
-    clock: Clock,
-) -> AsyncIterator[tuple[_Runner, asyncio.Task[None]]]:
-    """One request's run and its root, which is over at the end. Raises RequestError."""
-    runner = _Runner(pipeline, body, caller, outlet, on_list, watch, clock)
+async def _running(runner: _Runner, body: JsonObject) -> AsyncIterator[asyncio.Task[None]]:
+    """The root of one request's run, which is over at the end. Raises RequestError."""
     await runner.read(body)
-    root = asyncio.create_task(runner.main(), name=f"pipeline {pipeline.name}")
+    root = asyncio.create_task(runner.main(), name=f"pipeline {runner.name}")
     try:
-        yield runner, root
+        yield root
     except BaseExceptionGroup as group:
         raise _first(group) from None
     finally:
@@ -156,6 +149,7 @@ class _Runner:
         watch: Watch | None,
         clock: Clock,
     ) -> None:
+        self.name = pipeline.name
         self._pipeline = pipeline
         self._caller = caller
         self._outlet = outlet
