@@ -8,7 +8,7 @@ from __future__ import annotations
 from starlette.types import Receive, Scope, Send
 
 from gateway.endpoints.asgi import Head, send_json
-from gateway.endpoints.openapi.document import project_version
+from gateway.scrape.engine_states import release
 
 DOCUMENTATION = "/openapi.json"
 PAGE = b"/ui/"
@@ -21,7 +21,7 @@ class About:
         """`generating`: the paths that a model answers on."""
         self._document = {
             "name": "lora-gateway",
-            "version": project_version(),
+            "version": release(),
             "about": "LoRA adapters on one base model, behind APIs of OpenAI's and Anthropic's form.",
             "documentation": DOCUMENTATION,
             "models": "/v1/models",

@@ -26,6 +26,7 @@ def build_info() -> Metric:
 
 
 def release() -> str:
+    """The version of the installed package; `unknown` in a checkout that is not installed."""
     try:
         return version("lora-gateway")
     except PackageNotFoundError:

@@ -15,11 +15,11 @@ from gateway.admission.quotas.quotas import Quotas
 from gateway.config.document import NAME
 from gateway.endpoints.administration import operators
 from gateway.endpoints.asgi import read_json_body
-from gateway.endpoints.openapi.document import project_version
 from gateway.errors import NOT_JSON, Forbidden, InvalidRequest, NotFound, RequestError, Unavailable
 from gateway.metrics.counters import Metrics
 from gateway.metrics.exposition import Buckets
 from gateway.routing.replicas import Replicas
+from gateway.scrape.engine_states import release
 from gateway.ui.call import Guarded, Handler, PageCall
 from gateway.ui.dropped import Dropped, wishes_of
 from gateway.ui.files import PageFiles
@@ -90,7 +90,7 @@ class Page:
 
     async def _session(self, call: PageCall) -> object:
         """Who is signed in, if anybody is; it is asked first."""
-        document: dict[str, object] = {"keys": self._keys.required, "version": project_version()}
+        document: dict[str, object] = {"keys": self._keys.required, "version": release()}
         try:
             principal = self._who(call)
         except RequestError as error:

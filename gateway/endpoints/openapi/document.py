@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 from collections.abc import Collection
 
@@ -11,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from gateway.config.document import JsonObject
 from gateway.endpoints.openapi.operation import HEADERS, OperationObject
 from gateway.endpoints.openapi.operation_list import OPERATIONS
+from gateway.scrape.engine_states import release
 
 DESCRIPTION = (
     "Many LoRA adapters on one base model, and pipelines made of them, as one endpoint. A parameter that is "
@@ -37,7 +37,7 @@ def document_of(routes: Collection[tuple[str, str]]) -> JsonObject:
         "openapi": "3.1.0",
         "info": {
             "title": "lora-gateway",
-            "version": project_version(),
+            "version": release(),
             "description": DESCRIPTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -53,14 +53,6 @@ def document_of(routes: Collection[tuple[str, str]]) -> JsonObject:
             },
         },
     }
-
-
-def project_version() -> str:
-    """The version of the installed package; `unknown` in a checkout that is not installed."""
-    try:
-        return importlib.metadata.version("lora-gateway")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "unknown"
 
 
 def _schemas(operations: Collection[OperationObject]) -> JsonObject:
