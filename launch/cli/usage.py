@@ -16,6 +16,7 @@ from rich.table import Table
 from gateway.config.document import load_config
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.usage.report import BY, NUMBERS, SINCE, question, usage_report
+from launch.__main__ import with_state_dir
 from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption
 
 Row = Mapping[str, object]
@@ -30,9 +31,7 @@ def usage_command(
     as_json: JsonOption = False,
 ) -> None:
     """Tokens and requests by key, task and so on, and what they cost; needs no launch."""
-    settings = load_config(config)
-    if state_dir is not None:
-        settings = settings.model_copy(update={"state_dir": state_dir.expanduser().absolute()})
+    settings = with_state_dir(load_config(config), state_dir)
     try:
         asked = question(by, since, time.time())
     except InvalidRequest as error:
