@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import msgspec
@@ -116,12 +116,18 @@ class EngineEndpoint:
         if model is not None:
             permitted_route(self._relay.replicas.table, principal, model)
 
+    def _exchange(
+        self, head: Head, headers: Iterable[tuple[bytes, bytes]], origin: str = "client"
+    ) -> Exchange:
+        exchange = Exchange(self._metrics, head.request_id, self._dialect, origin, progress=head.progress)
+        if self._relay.tracer is not None:
+            exchange.trace = self._relay.tracer.begin(headers)
+        return exchange
+
     def _incoming(self, head: Head, scope: Scope) -> Incoming:
         caller: Caller | None = scope.get(CALLER)
         origin = "client" if caller is None else caller.origin
-        exchange = Exchange(self._metrics, head.request_id, self._dialect, origin, progress=head.progress)
-        if self._relay.tracer is not None:
-            exchange.trace = self._relay.tracer.begin(scope["headers"])
+        exchange = self._exchange(head, scope["headers"], origin)
         return Incoming(exchange, caller.fields if caller is not None else None)
 
     async def _read(self, request: Incoming, head: Head, scope: Scope, receive: Receive) -> None:
@@ -158,9 +164,7 @@ class EngineEndpoint:
         Then its task finds what was found here (`Cycle.found`), and nothing is read twice.
         """
         head = Head(client.headers)
-        exchange = Exchange(self._metrics, head.request_id, self._dialect, progress=head.progress)
-        if self._relay.tracer is not None:
-            exchange.trace = self._relay.tracer.begin(client.headers)
+        exchange = self._exchange(head, client.headers)
         try:
             principal = self._principal(head.authorization, head.api_keys, client.peer)
             check_head(head, self._bounds)
@@ -199,9 +203,7 @@ class EngineEndpoint:
 
     def _count(self, exchange: Exchange, error: RequestError) -> None:
         exchange.failed(error)
-        if (
-            exchange.route is not None and not exchange.behind
-        ):  # else its key is not known, or it is a batch's
+        if exchange.route is not None and not exchange.behind:  # else nobody's that is known, or a batch's
             self._refused.count(exchange.key, error)
 
     def _fail(self, exchange: Exchange, fault: RequestError, client: Cycle) -> None:
