@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOMS = (
     "gateway.errors",
+    "gateway.placement",
     "gateway.sqlite",
     "gateway.upkeep",
     "gateway.json_lines",

@@ -15,6 +15,7 @@ SHARED = (
     "gateway.config",
     "gateway.errors",
     "gateway.json_lines",
+    "gateway.placement",
     "gateway.sqlite",
     "gateway.upkeep",
     "gateway.usage.report",
