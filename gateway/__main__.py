@@ -18,7 +18,7 @@ import uvicorn
 from gateway.admission.limits import share
 from gateway.app import Gateway
 from gateway.config.document import Config, load_config, with_gateway
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, told
 from gateway.http.descriptors import Descriptors, raise_limit
 from gateway.http.server import Server, protocol_with
 from gateway.http.tls.reloading import Tls
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             config = config.model_copy(update={"state_dir": options.state_dir.absolute()})
         return _serve(config)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(told(error), file=sys.stderr)
         return 2
 
 

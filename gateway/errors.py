@@ -56,8 +56,58 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     return known[found[0]] if found else None
 
 
+TROUBLESHOOTING = "docs/troubleshooting.md"
+"""The page that says what to do; each code is an anchor of it."""
+
+SETTING_CODES = {
+    "--config": "config_file",
+    "--data": "training_data",
+    "--url": "gateway_unreachable",
+    "LORA_GATEWAY_API_KEY": "invalid_api_key",
+    "LORA_GATEWAY_CACHE": "folder",
+    "--out": "folder",
+    "--output": "folder",
+    "state_dir": "folder",
+    "gateway.port": "port",
+    "gateway.tls": "tls",
+    "tasks": "adapter",
+    "SOURCE": "adapter",
+    "--adapter": "adapter",
+    "base": "base_model",
+    "--base": "base_model",
+    "pipelines": "pipeline",
+    "train": "missing_package",
+    "evaluate": "missing_package",
+}
+"""The code of a ConfigError, by its key or what the key begins with."""
+
+
 class LoraGatewayError(Exception):
     """Everything this project raises on purpose."""
+
+    code: str | None = None
+    """Where the page on troubleshooting has it."""
+
+
+def see(code: str | None) -> str:
+    """Where to read on about an error, to stand behind it; empty without a code."""
+    return f"see {TROUBLESHOOTING}#{code}" if code else ""
+
+
+def told(error: LoraGatewayError) -> str:
+    """An error as a command says it: one line, which ends with where to read on."""
+    line = f"error: {' '.join(str(error).split())}"
+    return f"{line} ({see(error.code)})" if error.code else line
+
+
+def code_of_setting(key: str) -> str:
+    """The code of a ConfigError about `key`: a setting, an option or an argument of a command."""
+    parts = key.split(".")
+    for length in range(len(parts), 0, -1):
+        code = SETTING_CODES.get(".".join(parts[:length]).partition("[")[0])
+        if code is not None:
+            return code
+    return "argument" if key.startswith("-") or key.isupper() else "setting"
 
 
 class ConfigError(LoraGatewayError):
@@ -66,6 +116,7 @@ class ConfigError(LoraGatewayError):
     def __init__(self, key: str, value: object, mend: str) -> None:
         shown = value if isinstance(value, str) else repr(value)
         super().__init__(f"{key}: {shown}: {mend}" if shown else f"{key}: {mend}")
+        self.code = code_of_setting(key)
         self.key = key
         self.value = value
         self.mend = mend
@@ -73,6 +124,8 @@ class ConfigError(LoraGatewayError):
 
 class EngineFailure(LoraGatewayError):
     """The engine died or never became ready; `advice` is what to try, or empty."""
+
+    code = "engine_failed"
 
     def __init__(self, reason: str, advice: str = "") -> None:
         super().__init__(f"{reason} ({advice})" if advice else reason)
@@ -93,7 +146,6 @@ class RequestError(LoraGatewayError):
 
     status = 500
     kind = "internal_error"
-    code: str | None = None
     headers: Sequence[tuple[bytes, bytes]] = ()
     """Of the answer, beside the usual ones."""
 

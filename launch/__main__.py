@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.config.document import Config, load_config
-from gateway.errors import ConfigError, LoraGatewayError
+from gateway.errors import ConfigError, LoraGatewayError, told
 from launch.machine.signals import StopSignals
 
 
@@ -50,8 +50,8 @@ def with_state_dir(config: Config, state_dir: Path | None) -> Config:
 
 
 def complain(error: LoraGatewayError) -> int:
-    """One line on stderr, and the exit code that goes with the error."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    """Says it on stderr, and where to read on; returns the exit code that goes with the error."""
+    print(told(error), file=sys.stderr, flush=True)
     return 2 if isinstance(error, ConfigError) else 1
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config.document import DEMO_BASE
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, told
 from launch.base.progress import Report, console_progress, part, silent
 from launch.setup.pip_errors import explain
 
@@ -299,7 +299,7 @@ def main() -> int:
         with console_progress() as report:
             path = ensure_demo_base(report)
     except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"{told(error)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; what was fetched is kept for the next start\n")

@@ -6,11 +6,16 @@ import json
 import sys
 from pathlib import Path
 
+from gateway.errors import code_of_setting, see
 from launch.planning.check import check, facts, lines
+from launch.planning.findings import errors
 
 
 def print_check(file: Path, state_dir: Path | None, *, as_json: bool) -> int:
-    """Exit code 0 where a start may be tried, else 2; errors and warnings go to stderr, one line each."""
+    """Exit code 0 where a start may be tried, else 2; errors and warnings go to stderr, one line each.
+
+    Behind them stands where to read on, once for all errors of a kind.
+    """
     report = check(file, state_dir)
     if as_json:
         print(json.dumps(facts(report), indent=2))
@@ -20,6 +25,8 @@ def print_check(file: Path, state_dir: Path | None, *, as_json: bool) -> int:
     sys.stdout.flush()
     for finding in report.findings:
         print(finding, file=sys.stdout if finding.level == "note" else sys.stderr)
+    for code in dict.fromkeys(code_of_setting(finding.key) for finding in errors(report.findings)):
+        print(f"  {see(code)}", file=sys.stderr)
     if report.ok:
         print("all is well" if not report.findings else "nothing prevents a start")
     return 0 if report.ok else 2

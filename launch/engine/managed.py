@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from gateway.config.snapshot import EngineDeath, EngineStatus, FailureKind
-from gateway.errors import ConfigError, LoraGatewayError
+from gateway.errors import ConfigError, LoraGatewayError, see
 from launch.engine.argv import EngineCommand
 from launch.engine.engine import Keeper, say
 from launch.engine.failures import blame_of
@@ -273,6 +273,7 @@ class Managed(Keeper):
         say(f"failed ({what}): {error}; {then}")
         if isinstance(error, Died):
             say(f"all that it said: {self.host.config.state_dir / FILE}")
+        say(see("out_of_memory" if kind == "out_of_memory" else error.code))
 
     def _heard(self, line: str) -> None:
         """A line of the engine's log; called in the reader's thread, so it only sets the stage."""

@@ -29,6 +29,8 @@ from launch.machine.hardware import has_gpu
 from launch.setup.pip_errors import explain, is_unoffered
 from launch.setup.steps import CLIENTS, CPU, GPU, EnvironmentPlan
 
+SEE = "see docs/troubleshooting.md#setup_failed"
+"""Behind each error, as commands have it; nothing but the standard library is there to take it from."""
 OLDEST_PYTHON = (3, 11)
 # Holds the CPU builds for every Python, where no source that pip is configured with has one.
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -284,10 +286,10 @@ def main(arguments: Sequence[str]) -> int:
         plan = CLIENTS if "clients" in arguments else GPU if has_gpu() else CPU
         Setup(root, plan, console).run()
     except SetupError as error:
-        console.say(f"error: {error}")
+        console.say(f"error: {error} ({SEE})")
         return 2
     except OSError as error:
-        console.say(f"error: set-up could not write: {error}")
+        console.say(f"error: set-up could not write: {error} ({SEE})")
         return 2
     except KeyboardInterrupt:
         console.say("\nset-up was interrupted; run the same command to start it over")

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, told
 from launch.training.data.tasks import DEFAULT_SEED
 from launch.training.data.wordnet import DEFAULT_FOLDER
 from launch.training.trainer import Training, TrainResult, train
@@ -118,7 +118,7 @@ def main() -> None:
     try:
         typer.run(train_command)
     except ConfigError as error:
-        sys.exit(str(error))
+        sys.exit(told(error))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.config.loopback import may_use_proxy
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, told
 from launch.training.data.tasks import SYSTEM_PROMPTS
 from launch.training.examples import Example, read_examples
 from launch.training.scores import (
@@ -323,4 +323,4 @@ if __name__ == "__main__":
     try:
         typer.run(evaluate_command)
     except ConfigError as error:
-        sys.exit(str(error))
+        sys.exit(told(error))

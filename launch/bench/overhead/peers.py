@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, told
 from launch.bench.programs.machine import npm_version
 from launch.bench.programs.places import ENVIRONMENTS, PEERS, check_checkout
 
@@ -108,7 +108,7 @@ def main() -> int:
     try:
         peers = read_peers()
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(told(error), file=sys.stderr)
         return 2
     for peer in peers:
         if peer.version and (peer.pip or peer.npm).endswith(peer.version):

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, told
 from launch.training.data.attributes import attribute_held_out, attribute_split, attribute_training
 from launch.training.data.nouns import held_out_examples, split_task, training_examples
 from launch.training.data.relations import relation_held_out, relation_split, relation_training
@@ -78,4 +78,4 @@ if __name__ == "__main__":
     try:
         typer.run(data_command)
     except ConfigError as error:
-        sys.exit(str(error))
+        sys.exit(told(error))

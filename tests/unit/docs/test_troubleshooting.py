@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import SETTING_CODES, code_of_setting
+
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 CODE = re.compile(r"[a-z]+(?:_[a-z]+)*")
-LISTED = {
-    code for row in re.findall(r"^\| (`.*?) \|", TEXT, re.M) for code in re.findall(r"`([a-z_]+)`", row)
-}
+ANCHORS = re.findall(r'<a id="([a-z_]+)"></a>', TEXT)
 
 
 def codes_in(tree: ast.AST) -> Iterator[str]:
@@ -53,13 +53,32 @@ def test_codes_are_found_where_they_are_given() -> None:
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_every_code_has_its_line(code: str) -> None:
-    assert code in LISTED, f"say in docs/troubleshooting.md what to do about {code}"
+def test_every_code_has_its_anchor(code: str) -> None:
+    assert code in ANCHORS, f"say in docs/troubleshooting.md what to do about {code}"
 
 
-def test_no_line_is_of_a_code_that_nothing_gives() -> None:
+def test_every_anchor_is_of_a_code_that_something_gives() -> None:
     source = "\n".join(file.read_text(encoding="utf-8") for file in FILES)
-    settings = re.compile(r"^\| `(?:gateway|state|engine|error|tasks)")
-    rows = [row for row in TEXT.splitlines() if row.startswith("| `") and not settings.match(row)]
-    named = {code for row in rows for code in re.findall(r"`([a-z_]+)`", row.split("|")[1])}
-    assert {code for code in named if f'"{code}"' not in source} == set()
+    assert {code for code in ANCHORS if f'"{code}"' not in source and f"#{code}" not in source} == set()
+
+
+def test_an_anchor_stands_once_in_the_row_that_names_its_code() -> None:
+    assert len(set(ANCHORS)) == len(ANCHORS) > 60
+    for row in TEXT.splitlines():
+        if row.startswith("| <a"):
+            cell = row.split("|")[1]
+            assert re.findall(r"`([a-z_]+)`", cell) == re.findall(r'id="([a-z_]+)"', cell), row
+
+
+def test_what_is_said_of_a_setting_leads_to_a_row_of_its_kind() -> None:
+    keys = {key for file in FILES for key in _complained_of(ast.parse(file.read_text(encoding="utf-8")))}
+    assert {"gateway.port", "--config", "state_dir"} <= keys
+    assert {key for key in keys if code_of_setting(key) not in ANCHORS} == set()
+    assert set(SETTING_CODES.values()) <= set(ANCHORS)
+
+
+def _complained_of(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "ConfigError" and node.args:
+            key = node.args[0]
+            yield from [str(key.value)] if isinstance(key, ast.Constant) else []

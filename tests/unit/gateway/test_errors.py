@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import ConfigError, EngineFailure, ModelNotFound, RequestError, Unavailable, nearest
+from gateway.errors import (
+    ConfigError,
+    EngineFailure,
+    InvalidRequest,
+    LoraGatewayError,
+    ModelNotFound,
+    RequestError,
+    Unavailable,
+    nearest,
+    told,
+)
 
 
 def test_envelope_is_openais() -> None:
@@ -33,6 +43,27 @@ def test_config_error_names_key_value_and_mend() -> None:
     assert str(ConfigError("gateway.port", 80, "is taken")) == "gateway.port: 80: is taken"
     assert str(ConfigError("base", "", "is required")) == "base: is required"
     assert str(EngineFailure("died", "lower it")) == "died (lower it)"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConfigError("gateway.port", 80, "is\ntaken"), "error: gateway.port: 80: is taken (see {}#port)"),
+        (ConfigError("gateway.tls.key", "", "no"), "error: gateway.tls.key: no (see {}#tls)"),
+        (ConfigError("tasks.a.adapter", "x", "no"), "error: tasks.a.adapter: x: no (see {}#adapter)"),
+        (
+            ConfigError("pipelines.a.stages[0]", "", "no"),
+            "error: pipelines.a.stages[0]: no (see {}#pipeline)",
+        ),
+        (ConfigError("gateway.max", 0, "no"), "error: gateway.max: 0: no (see {}#setting)"),
+        (ConfigError("--canary", "x", "no"), "error: --canary: x: no (see {}#argument)"),
+        (EngineFailure("died"), "error: died (see {}#engine_failed)"),
+        (InvalidRequest("no"), "error: no (see {}#invalid_request)"),
+        (LoraGatewayError("no"), "error: no"),
+    ],
+)
+def test_a_command_says_the_error_and_where_to_read_on(error: LoraGatewayError, said: str) -> None:
+    assert told(error) == said.format("docs/troubleshooting.md")
 
 
 def test_thousands_of_models_are_neither_compared_nor_listed_one_by_one() -> None:

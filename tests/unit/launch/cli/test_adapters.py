@@ -310,10 +310,8 @@ def test_without_a_launch_the_mend_is_named(
     said = run_cli(capsys, *arguments, "--state-dir", str(tmp_path))
     assert said.code == 1
     error = said.err.splitlines()[-1]
-    assert (
-        error
-        == f"error: No launch runs on {tmp_path}; start one with `lora-gateway up`, or give its --state-dir."
-    )
+    mend = f"No launch runs on {tmp_path}; start one with `lora-gateway up`, or give its --state-dir."
+    assert error == f"error: {mend} (see docs/troubleshooting.md#control_plane_gone)"
 
 
 def test_control_plane_that_goes_in_the_middle_is_said(

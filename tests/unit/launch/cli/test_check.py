@@ -15,4 +15,6 @@ def test_check_names_the_missing_base(
     file = tmp_path / "c.yaml"
     file.write_text("base: {model: ./none}\n")
     assert run_cli(monkeypatch, "check", "--config", str(file)) == 2
-    assert "error: base.model: " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "error: base.model: " in error
+    assert error.splitlines()[-1] == "  see docs/troubleshooting.md#base_model"
