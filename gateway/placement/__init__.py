@@ -1,4 +1,5 @@
-"""Where adapters are, and where a request for one goes: decisions alone, without clock or I/O.
+"""Where each adapter is at home, and where a request for one goes: decisions alone, without clock or I/O.
 
-It imports errors alone; gateway, control plane and simulator decide by it alike.
+The control plane carries plans out, the gateway routes, and the simulator tries both, by this one code. It
+imports nothing of ours.
 """

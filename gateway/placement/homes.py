@@ -1,0 +1,108 @@
+"""Which engine an adapter's next home is: rendezvous hashing with bounds, and a way where all seem full."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+
+from gateway.placement.layout import Layout
+from gateway.placement.rendezvous import Heights, weighed
+
+EVENNESS = 1.25
+"""Of the mean engine's load, what a new home may bring an engine to; beyond it the next choice is asked."""
+
+
+class Finder:
+    """Finds homes in one layout; `quota` is how many adapters each engine may have."""
+
+    def __init__(self, layout: Layout, quota: Mapping[str, int]) -> None:
+        self._layout = layout
+        self._quota = quota
+        total = sum(layout.demand.values())
+        slots = max(sum(layout.slots.values()), 1)
+        self._bound = {name: EVENNESS * total * count / slots for name, count in layout.slots.items()}
+        self._open: dict[int, Heights] = {}
+        """Slots → the engines of so many that have room."""
+        for count in set(layout.slots.values()):
+            self._look_again(count)
+
+    def room(self, engine: str) -> int:
+        """How many more it may have."""
+        return self._quota[engine] - len(self._layout.on[engine])
+
+    def find(self, adapter_id: str) -> str | None:
+        """Where it is to be loaded; None where every engine that is not its home already is full.
+
+        The first of its ranking that has room and is not loaded beyond the others; where all are, the one
+        with the least load.
+        """
+        loads, homes = self._layout.tokens_per_s, self._layout.homes[adapter_id]
+        share, bound = self._layout.share(adapter_id, 1), self._bound
+        scores = {count: (one.names, one.of(adapter_id)) for count, one in self._open.items() if one.names}
+        first = _first(scores)
+        if first is None or (first not in homes and loads[first] + share <= bound[first]):
+            return first
+        able = {name for names, _ in scores.values() for name in names}.difference(homes)
+        within = {name for name in able if loads[name] + share <= bound[name]}
+        if within:
+            return _first({count: _of(within, *one) for count, one in scores.items()})
+        return min(able, key=lambda name: (loads[name] / self._layout.slots[name], name), default=None)
+
+    def changed(self, engine: str) -> None:
+        """A home was made or given up there."""
+        count = self._layout.slots[engine]
+        if (self.room(engine) > 0) is not (engine in self._open[count].names):
+            self._look_again(count)
+
+    def _look_again(self, count: int) -> None:
+        slots = self._layout.slots
+        self._open[count] = Heights([name for name in slots if slots[name] == count and self.room(name) > 0])
+
+    def way(self, adapter_id: str) -> list[tuple[str, str, str]] | None:
+        """Moves (adapter, from, to) after which there is room for another home: at the last one's `from`.
+
+        Each engine that is full may give something to one that has not got it, until one with room is
+        reached (an augmenting path, the shortest). None where there is none.
+        """
+        layout = self._layout
+        starts = [name for name in layout.on if name not in layout.homes[adapter_id]]
+        came: dict[str, tuple[str, str] | None] = dict.fromkeys(starts)
+        queue = deque(starts)
+        while queue:
+            full = queue.popleft()
+            for other in layout.on:
+                spare = layout.on[full] - layout.on[other] - {adapter_id} if other not in came else ()
+                if not spare:
+                    continue
+                came[other] = (full, min(spare, key=lambda each: (layout.demand[each], each)))
+                if self.room(other) > 0:
+                    return _path(came, other)
+                queue.append(other)
+        return None
+
+
+def _first(scores: Mapping[int, tuple[Sequence[str], Sequence[int]]]) -> str | None:
+    """`ranking`'s first, where `scores` are by weight: among those of one weight the highest is first,
+    so that no other need be weighed."""
+    best: tuple[float, str] | None = None
+    for weight, (names, heights) in scores.items():
+        if names:
+            top = max(heights)
+            name = names[heights.index(top)]
+            best = max(best or (-1.0, ""), (weighed(top, weight), name))
+    return best[1] if best else None
+
+
+def _of(some: Collection[str], names: Sequence[str], heights: Sequence[int]) -> tuple[list[str], list[int]]:
+    kept = [place for place, name in enumerate(names) if name in some]
+    return [names[place] for place in kept], [heights[place] for place in kept]
+
+
+def _path(came: Mapping[str, tuple[str, str] | None], end: str) -> list[tuple[str, str, str]]:
+    path: list[tuple[str, str, str]] = []
+    step = came[end]
+    while step is not None:
+        start, adapter_id = step
+        path.append((adapter_id, start, end))
+        end, step = start, came[start]
+    return path

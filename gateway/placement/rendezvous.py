@@ -1,0 +1,70 @@
+"""Weighted rendezvous hashing: in which order engines are an adapter's, without anybody to agree with.
+
+Whoever asks gets the same order. An engine that goes or comes changes the first place of those adapters alone
+that it was or becomes first for, which is its share by weight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from struct import Struct
+
+WORD = (1 << 64) - 1
+FIELD = 128
+"""Bits that a product of two words takes, and the sum with a third."""
+
+
+def ranking(
+    adapter_id: str, engine_names: Sequence[str], weights: Mapping[str, float] | None = None
+) -> list[str]:
+    """The engines, an adapter's first choice first; without `weights` all count alike.
+
+    An engine of twice the weight is the first choice of twice as many adapters; one of weight 0 comes last.
+    """
+    multiplier, offset = _line_of(adapter_id)
+    scores: dict[str, float] = {name: (multiplier * _seed_of(name) + offset) & WORD for name in engine_names}
+    if weights is not None:
+        scores = {name: weighed(int(height), weights.get(name, 1.0)) for name, height in scores.items()}
+    return sorted(scores, key=lambda name: (-scores[name], name))
+
+
+class Heights:
+    """The scores of many adapters on the same engines: what `ranking` orders by where all count alike.
+
+    Each adapter has a line, each engine a point, and a score is the line's height there, modulo 2^64: a hash
+    of each pair would cost many times as much. All of an adapter's come out of one multiplication, by a
+    number in which every engine's point has a field: 20,000 adapters on 200 engines are 4,000,000 scores.
+    """
+
+    def __init__(self, engine_names: Sequence[str]) -> None:
+        self.names = tuple(engine_names)
+        self._points = sum(_seed_of(name) << (FIELD * place) for place, name in enumerate(self.names))
+        self._ones = sum(1 << (FIELD * place) for place in range(len(self.names)))
+        self._fields = Struct("<" + "Q8x" * len(self.names))
+
+    def of(self, adapter_id: str) -> tuple[int, ...]:
+        """A score for each of `names`; the highest is the adapter's first choice."""
+        multiplier, offset = _line_of(adapter_id)
+        products = multiplier * self._points + offset * self._ones
+        found: tuple[int, ...] = self._fields.unpack(products.to_bytes(self._fields.size, "little"))
+        return found
+
+
+def weighed(height: int, weight: float) -> float:
+    """The height as a chance in (0, 1), raised for the heavy: -weight / ln(chance) (logarithmic method)."""
+    return -weight / math.log(((height >> 12) + 0.5) * 2.0**-52) if weight > 0 else 0.0
+
+
+@lru_cache(maxsize=4096)
+def _seed_of(engine_name: str) -> int:
+    """An engine's point: 64 bits of its name, in every process the same."""
+    return int.from_bytes(hashlib.blake2b(engine_name.encode(), digest_size=8).digest())
+
+
+def _line_of(adapter_id: str) -> tuple[int, int]:
+    """An adapter's slope, which is odd so that no two engines share a height, and its offset."""
+    digest = hashlib.blake2b(adapter_id.encode(), digest_size=16).digest()
+    return int.from_bytes(digest[:8]) | 1, int.from_bytes(digest[8:])
