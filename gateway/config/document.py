@@ -13,16 +13,15 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.config.engine_settings import AttachedConfig, BackendConfig, EngineConfig
 from gateway.config.gateway_settings import GatewayConfig, TlsConfig, TracesConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig
 from gateway.config.settings import (
     DEMO_BASE,
     AdaptersConfig,
-    AttachedConfig,
     BaseConfig,
     BatchesConfig,
     Config,
-    EngineConfig,
     FallbackConfig,
     FallbackReason,
     JsonObject,
@@ -60,7 +59,7 @@ __all__ = [
 
 ADAPTER_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_ADAPTER_PATH$")
 KEY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_KEY_SHA256$")
-_UNION_BRANCH = re.compile(r"^(constrained-|literal\[|function-)")
+_UNION_BRANCH = re.compile(r"^(constrained-|literal\[|function-|list\[|mapping\[)")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -284,7 +283,7 @@ def _known_keys(parents: list[str]) -> list[str]:
         "tenants": TenantConfig,
         "gateway": _OF_THE_GATEWAY.get(next(iter(parents[1:]), ""), GatewayConfig),
         "engine": EngineConfig,
-        "engines": AttachedConfig,
+        "engines": AttachedConfig if parents[1:] else BackendConfig,
         "adapters": AdaptersConfig,
         "batches": BatchesConfig,
         "pipelines": StageConfig if "stages" in parents else PipelineConfig,

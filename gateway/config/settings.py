@@ -14,6 +14,13 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.config.engine_settings import (
+    AttachedConfig,
+    BackendConfig,
+    EngineConfig,
+    EnginesConfig,
+    variable_name,
+)
 from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig, is_pattern, tenant_name
 from gateway.config.limit_settings import LimitConfig
@@ -22,7 +29,6 @@ from gateway.errors import nearest
 
 DEMO_BASE = "demo:smollm2-135m-instruct"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-VARIABLE_NAME = re.compile(r"^[A-Z][A-Z0-9_]*\Z")
 JsonObject = dict[str, JsonValue]
 
 
@@ -66,12 +72,6 @@ class BaseConfig(Strict):
         return None if value in ("", "none", "off") else value
 
 
-def _variable_name(value: str | None) -> str | None:
-    if value is not None and not VARIABLE_NAME.match(value):  # it may be a key given by mistake
-        raise ValueError("must be the name of an environment variable, not the key itself")
-    return value
-
-
 FallbackReason = Literal["cold", "overload", "failed"]
 
 
@@ -109,7 +109,7 @@ class FallbackConfig(Strict):
     @field_validator("api_key_env")
     @classmethod
     def _variable(cls, value: str | None) -> str | None:
-        return _variable_name(value)
+        return variable_name(value)
 
 
 class PriceConfig(Strict):
@@ -173,49 +173,6 @@ class PipelineConfig(Strict):
     )
 
 
-class EngineConfig(Strict):
-    """How the engine is run."""
-
-    host: Literal["127.0.0.1", "::1"] = Field("127.0.0.1", description="loopback only")
-    port: int = Field(8101, ge=1, le=65535, description="first port that is tried, then upwards")
-    start_timeout_s: Seconds = Field(900.0, description="until a real completion has worked")
-    stop_timeout_s: Seconds = Field(20.0, description="between SIGTERM and SIGKILL")
-    max_restarts: int = Field(5, ge=0, description="restarts in a row before the engine counts as failed")
-    restart_backoff_s: Seconds = Field(1.0, description="before the first restart; doubled each time, to 60")
-    hang_timeout_s: Seconds = Field(60.0, description="a completion without an answer for so long is a hang")
-    log: Literal["errors", "all"] = Field(
-        "errors", description="what of its log is passed on; the whole is in engine.log in state_dir"
-    )
-    env: dict[str, str] = Field(default_factory=dict, description="environment added to the engine's")
-    extra_args: list[str] = Field(default_factory=list, description="arguments added to the engine's own")
-
-
-class AttachedConfig(Strict):
-    """A vLLM server that somebody else runs; it must see the adapters' folders under the same paths."""
-
-    url: str = Field(description="http://host:port of the server")
-    name: str | None = Field(None, description="shown in x-gateway-replica; default: engine-<number>")
-    slots: Positive | None = Field(None, description="its --max-loras; default: base.max_loras")
-    prompt_logprobs: bool = Field(
-        False, description="it scores prompts soundly: no adapter can act on its lm_head"
-    )
-    api_key_env: str | None = Field(
-        None, description="environment variable that holds the key it asks for (its --api-key); default: none"
-    )
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _variable(cls, value: str | None) -> str | None:
-        return _variable_name(value)
-
-    @field_validator("url")
-    @classmethod
-    def _plain_http(cls, value: str) -> str:
-        if not re.match(r"^http://[^/@\s]+/?$", value):
-            raise ValueError("write http://host:port, without a path")
-        return value.rstrip("/")
-
-
 class AdaptersConfig(Strict):
     """Where adapters may come from while the engine runs."""
 
@@ -261,8 +218,10 @@ class Config(Strict):
     )
     gateway: GatewayConfig = Field(default_factory=GatewayConfig)  # type: ignore[arg-type]  # all defaulted
     engine: EngineConfig = Field(default_factory=EngineConfig)  # type: ignore[arg-type]  # all defaulted
-    engines: list[AttachedConfig] = Field(
-        default_factory=list, description="servers that somebody else runs; then none is started here"
+    engines: EnginesConfig = Field(
+        default_factory=list,
+        description="several engines of ours, as a mapping; or a list of servers that somebody else runs, "
+        "and then none is started here",
     )
     adapters: AdaptersConfig = Field(default_factory=AdaptersConfig)  # type: ignore[arg-type]  # all defaulted
     batches: BatchesConfig = Field(default_factory=BatchesConfig)  # type: ignore[arg-type]  # all defaulted
@@ -289,6 +248,18 @@ class Config(Strict):
         _check_keys(self)
         _check_workers(self)
         return self
+
+    @property
+    def attached(self) -> list[AttachedConfig]:
+        """Servers that somebody else runs; with any, no engine is ours."""
+        return self.engines if isinstance(self.engines, list) else []
+
+    @property
+    def backend(self) -> BackendConfig:
+        """Where engines of ours run, and how many; one here, where nothing is said."""
+        if isinstance(self.engines, list):
+            return BackendConfig.model_validate({})
+        return self.engines
 
     def tenant(self, name: str) -> TenantConfig:
         """What its operators may do; the defaults where nothing is configured."""

@@ -208,6 +208,8 @@ class GatewayReport(msgspec.Struct, frozen=True):
     """Seconds since its last request came; None for never."""
     waiting: int = 0
     """Requests that wait for an engine to start."""
+    draining: dict[str, int] = {}
+    """Requests in flight at engines that drain, by their names; none where they have none."""
 
 
 _encode = msgspec.json.Encoder().encode

@@ -94,7 +94,7 @@ class Limits:
 def _configured(config: Config) -> tuple[ToolChoices, bool]:
     """Before an engine of ours has told; somebody else's servers say themselves what they cannot do."""
     base, arguments = config.base, " ".join(config.engine.extra_args)
-    if config.engines:
+    if config.attached:
         return "", True
     tools: ToolChoices = "" if base.tool_call_parser == "auto" else "all" if base.tool_call_parser else "none"
     if "--tool-call-parser" in arguments:

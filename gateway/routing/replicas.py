@@ -69,6 +69,15 @@ class Replicas:
         """Connections with an exchange on them."""
         return sum(replica.upstream.open_connections for replica in (*self.ready, *self._leaving))
 
+    @property
+    def draining(self) -> dict[str, int]:
+        """Exchanges under way at engines that drain, by their names."""
+        return {
+            one.name: count
+            for one in self._leaving
+            if one.status.state == "draining" and (count := one.upstream.open_connections)
+        }
+
     def engine_model(self, name: str | None) -> EngineModel | None:
         """What some engine's own list says of a model."""
         return next((one.models[name] for one in self.ready if name and name in one.models), None)

@@ -148,6 +148,7 @@ class Follower:
             busy=[one for one in snapshot.retiring if admission.busy(one)],
             last_request_s=None if last is None else max(0.0, time.perf_counter() - last),
             waiting=self._room.waiting,
+            draining=self._replicas.draining,
         )
 
     async def _demand(self) -> None:

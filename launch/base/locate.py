@@ -32,7 +32,7 @@ def resolve_base(settings: BaseConfig) -> Base:
 def as_run(base: Base, config: Config) -> Base:
     """Without what is known of the engine's class for it, where another one may serve it, or serves more."""
     asked = options_of(config.engine.extra_args)
-    if config.engines or asked.get("model-impl", "auto") not in ("auto", "vllm"):
+    if config.attached or asked.get("model-impl", "auto") not in ("auto", "vllm"):
         return dataclasses.replace(base, served=None)
     if base.served is not None and "enable-tower-connector-lora" in asked:
         return dataclasses.replace(base, served=dataclasses.replace(base.served, language=None))

@@ -46,6 +46,7 @@ class Residents:
         self.url = url
         self._base = base
         self._door = door or EngineDoor()
+        self._reads = reads
         self._ask = self._door.asker(url, reads)
         self.repeats: Repeats | None = None
         """How the base repeats itself here, from the engine's start on."""
@@ -59,6 +60,11 @@ class Residents:
         self._starts = 0
         self._loaded_at: dict[str, int] = {}
         self._paths: dict[str, str] = {}
+
+    def move(self, url: str) -> None:
+        """The engine is at another place from now on."""
+        self.url = url
+        self._ask = self._door.asker(url, self._reads)
 
     def answers(self) -> None:
         """The base completes. Raises EngineFailure."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from gateway.config.snapshot import EngineDeath, EngineStatus, FailureKind
@@ -19,14 +20,14 @@ from launch.engine.failures import blame_of
 from launch.engine.http import call, is_healthy, sleep_engine, tokens_done, wake_engine
 from launch.engine.loaded_adapters import EngineDoor
 from launch.engine.log.engine_log import STAGES, stage_of
-from launch.engine.log.engine_output import FILE
-from launch.engine.process import Died, Process
+from launch.engine.process import Begin, Died, Process, child_of
 from launch.engine.supervisor_interface import SupervisorInterface
 from launch.engine.watchdog import Hang, Watchdog
-from launch.machine.memory import engine_memory
 from launch.machine.restarts import Restarts
 from launch.machine.threads import in_thread
 
+ONE = "engine"
+"""What the only engine is called where people read of it."""
 POLL_S = 0.1
 REPORT_EVERY_S = 5.0
 Result = TypeVar("Result")
@@ -39,12 +40,25 @@ class Means:
     command: EngineCommand
     can_sleep: bool = False
     env: Mapping[str, str] | None = None
+    label: str = ONE
+    """What stands before the lines of its log that are shown."""
+    elsewhere: Begin | None = None
+    """How it is begun where it is no child of ours."""
+    first_stage: str = STAGES[0][1]
     healthy: Callable[[str], bool] = is_healthy
     door: EngineDoor | None = None
     progress: Callable[[str], float | None] = tokens_done
     probe: Callable[[str, str], object] | None = None
     sleep: Callable[[str], None] = sleep_engine
     wake: Callable[[str], None] = wake_engine
+
+    @property
+    def begin(self) -> Begin:
+        """How it is begun: as a child of ours, unless `elsewhere`."""
+        if self.elsewhere is not None:
+            return self.elsewhere
+        env = os.environ if self.env is None else self.env
+        return child_of(self.command.argv, {**env, **self.command.env}, self.label)
 
     @classmethod
     def with_key(cls, command: EngineCommand, can_sleep: bool, key: str) -> Means:
@@ -64,7 +78,16 @@ class Means:
 class Managed(Keeper):
     """Runs in the event loop of the main thread: the parent-death signal is tied to the thread that forks."""
 
-    def __init__(self, host: SupervisorInterface, status: EngineStatus, build: str, means: Means) -> None:
+    def __init__(
+        self,
+        host: SupervisorInterface,
+        status: EngineStatus,
+        build: str,
+        means: Means,
+        *,
+        spare: bool = False,
+    ) -> None:
+        """`spare`: it is not started before somebody asks for it, whatever `base.start` says."""
         super().__init__(host, status, build, means.door)
         settings = host.config.engine
         self._means = means
@@ -75,7 +98,8 @@ class Managed(Keeper):
         self._stage = ""
         self._reported_s = 0.0
         self._served_from: float | None = None
-        if host.config.base.start == "eager":
+        self._log: Path | None = None
+        if host.config.base.start == "eager" and not spare:
             self._demand.set()
 
     def start(self, *, force: bool = False) -> None:
@@ -111,7 +135,7 @@ class Managed(Keeper):
                 break
             await self._life()
         self.enter("halt", stage="", reason="stopped on request", pid=0, next_try_at=None)
-        say("stopped")
+        self._say("stopped")
 
     async def _back_off(self, until: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -123,7 +147,7 @@ class Managed(Keeper):
         self._leave.clear()
         self._served_from = None
         began = time.monotonic()
-        self._stage = STAGES[0][1]
+        self._stage = self._means.first_stage
         self.residents.forget()
         self.enter(
             "start",
@@ -134,16 +158,15 @@ class Managed(Keeper):
             next_try_at=None,
             loaded=[],
         )
-        command = self._means.command
-        env = os.environ if self._means.env is None else self._means.env
         try:
-            process = Process(self.host.config, command.argv, {**env, **command.env}, self._heard)
+            process = Process(self.host.config, self.status.name, self._means.begin, self._heard)
         except Died as died:
             self._note_failure(died)
             return
+        self._log = process.log
         failure: LoraGatewayError | None = None
         try:
-            self.update(pid=process.pid)
+            self._locate(process)
             await self._serve(process, began)
         except LoraGatewayError as error:
             failure = error
@@ -151,9 +174,13 @@ class Managed(Keeper):
             await process.end(hard=isinstance(failure, Hang), hurry=self.host.hurried)
         if failure is not None:
             self._note_failure(failure)
-        elif not self._halted:
+        if self.status.next_try_at is None:
+            await process.release()
+        if failure is not None:
+            return
+        if not self._halted:
             self.enter("emptied", stage="", pid=0, loaded=[])
-            say("stopped: it was idle; the next request starts it again")
+            self._say("stopped: it was idle; the next request starts it again")
 
     async def _serve(self, process: Process, began: float) -> None:
         limit_s = self.host.config.engine.start_timeout_s
@@ -169,7 +196,7 @@ class Managed(Keeper):
         while not self._halted:
             await lasting(self._until_leaving())
             if self._halted:
-                say("stopping")
+                self._say("stopping")
                 self.update(stage="stopping")
                 return
             if not await lasting(self._drained()):
@@ -181,20 +208,27 @@ class Managed(Keeper):
                 await starting(self._awake(process))
 
     async def _become_ready(self, process: Process, began: float, *, waking: bool) -> None:
-        url = self.status.url
-        while not await in_thread(self._means.healthy, url):  # noqa: ASYNC110  it has no word for it
-            await asyncio.sleep(POLL_S)
+        while not self.status.pid or not await in_thread(self._means.healthy, self.status.url):
+            await asyncio.sleep(POLL_S)  # it has no word for it
+            self._locate(process)
         if waking:
             self.residents.forget()  # what it held is proven again before anybody is answered
         await self.prove()
-        held, where = await in_thread(engine_memory, process.pid)
+        held, where = await process.memory()
         await self.catch_up()
         load_s = round(time.monotonic() - began, 1)
         self._served_from, process.served = time.monotonic(), True
         self._demand.clear()
         self.enter("proven", stage="", load_s=load_s, memory_bytes=held, memory_on=where)
         served = ", ".join([self.host.config.base.name, *self.status.loaded])
-        say(f"ready in {load_s} s on {url.removeprefix('http://')} ({served})")
+        self._say(f"ready in {load_s} s on {self.status.url.removeprefix('http://')} ({served})")
+
+    def _locate(self, process: Process) -> None:
+        """What runs elsewhere tells later where that is, and may be at another place than before."""
+        pid, url = process.pid, process.url or self.status.url
+        if (pid, url) != (self.status.pid, self.status.url):
+            self.residents.move(url)
+            self.update(pid=pid, url=url)
 
     async def _until_leaving(self) -> None:
         url, base = self.status.url, self.host.config.base.name
@@ -213,7 +247,7 @@ class Managed(Keeper):
         self._leave.clear()
         self.enter("drain", stage="draining")
         timeout_s = self.host.config.engine.stop_timeout_s
-        quiet = asyncio.create_task(self.host.quiet(timeout_s))
+        quiet = asyncio.create_task(self.host.quiet(timeout_s, self.status.name))
         wanted = asyncio.create_task(self._demand.wait())
         try:
             await asyncio.wait((quiet, wanted), return_when=asyncio.FIRST_COMPLETED)
@@ -231,7 +265,7 @@ class Managed(Keeper):
         """Level 1 until somebody asks."""
         await in_thread(self._means.sleep, self.status.url)
         self.enter("slept", stage="", loaded=[])
-        say("asleep: it was idle; the next request wakes it")
+        self._say("asleep: it was idle; the next request wakes it")
         await self._demand.wait()
 
     async def _awake(self, process: Process) -> None:
@@ -270,10 +304,10 @@ class Managed(Keeper):
         )
         what = {"out_of_memory": "out of memory", "configuration": "a setting"}.get(kind, kind)
         then = "it is not started again" if delay_s is None else f"the next start is in {delay_s:.0f} s"
-        say(f"failed ({what}): {error}; {then}")
-        if isinstance(error, Died):
-            say(f"all that it said: {self.host.config.state_dir / FILE}")
-        say(see("out_of_memory" if kind == "out_of_memory" else error.code))
+        self._say(f"failed ({what}): {error}; {then}")
+        if isinstance(error, Died) and self._log is not None:
+            self._say(f"all that it said: {self._log}")
+        self._say(see("out_of_memory" if kind == "out_of_memory" else error.code))
 
     def _heard(self, line: str) -> None:
         """A line of the engine's log; called in the reader's thread, so it only sets the stage."""
@@ -286,8 +320,12 @@ class Managed(Keeper):
         if changed:
             self.update(stage=self._stage)
         if changed or took_s - self._reported_s >= REPORT_EVERY_S:
-            say(f"starting ({self.status.stage}) {took_s:.0f} s")
+            self._say(f"starting ({self.status.stage}) {took_s:.0f} s")
             self._reported_s = took_s
+
+    def _say(self, text: str) -> None:
+        label = self._means.label
+        say(text if label == ONE else f"{label}: {text}")
 
     def _is_halted(self) -> bool:
         return self._halted

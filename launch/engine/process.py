@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
 
 from gateway.config.document import Config
 from gateway.config.snapshot import Blame, FailureKind
@@ -17,6 +18,7 @@ from launch.engine.log.engine_log import advice_for, reason_of
 from launch.engine.log.engine_output import EngineOutput
 from launch.machine import orphans
 from launch.machine.child import Child
+from launch.machine.memory import engine_memory
 from launch.machine.threads import in_thread
 
 POLL_S = 0.1
@@ -33,30 +35,127 @@ class Died(EngineFailure):
         self.blame = blame
 
 
+class EngineChild(Protocol):
+    """What runs an engine: a child of ours here, or one on another machine."""
+
+    here: bool
+    """Whether it is a process of this machine, and a child of ours."""
+
+    @property
+    def pid(self) -> int:
+        """0 while it has none yet."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens; empty while that is not known, or where it is as it was laid out."""
+
+    @property
+    def last_lines(self) -> Sequence[str]:
+        """The last that it said."""
+
+    def exit_code(self) -> int | None:
+        """None while it runs, or may yet run; negative where a signal ended it."""
+
+    def kills(self) -> int:
+        """Processes that its kernel has killed for want of memory since it began."""
+
+    def memory(self) -> tuple[int | None, Literal["", "gpu", "host"]]:
+        """As `launch.machine.memory.engine_memory`; blocking."""
+
+    def stop(self, timeout_s: float, hurry: Callable[[], bool]) -> None:
+        """SIGTERM, then SIGKILL after `timeout_s` or once `hurry()`; blocking, and idempotent."""
+
+    def release(self) -> None:
+        """It is stopped and not to be started again soon: what was kept for it is free; blocking."""
+
+
+Begin = Callable[[Callable[[str], None], Callable[[str], bool]], EngineChild]
+"""Starts one, with a function for each line that it says, and one that says whether a line is shown.
+Raises OSError where it cannot be started."""
+
+
+class Here:
+    """A child of ours."""
+
+    here = True
+    url = ""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._kills = oom_kills()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def last_lines(self) -> Sequence[str]:
+        return list(self._child.last_lines)
+
+    def exit_code(self) -> int | None:
+        return self._child.exit_code()
+
+    def kills(self) -> int:
+        return oom_kills() - self._kills
+
+    def memory(self) -> tuple[int | None, Literal["", "gpu", "host"]]:
+        return engine_memory(self.pid)
+
+    def stop(self, timeout_s: float, hurry: Callable[[], bool]) -> None:
+        self._child.stop(timeout_s, hurry)
+
+    def release(self) -> None:
+        """Nothing is kept."""
+
+
+def child_of(argv: Sequence[str], env: Mapping[str, str], label: str) -> Begin:
+    """How a process of this machine is begun; call it in the main thread, which the child is tied to.
+
+    `label` stands before each line of it that is shown.
+    """
+
+    def begin(on_line: Callable[[str], None], shown: Callable[[str], bool]) -> EngineChild:
+        return Here(Child(argv, env, prefix=f"[{label}] ", on_line=on_line, shown=shown))
+
+    return begin
+
+
 class Process:
     """Make it in the event loop of the main thread: the parent-death signal is tied to the thread that forks.
 
     Raises Died where it cannot be started. Its pid is noted for the next launch, until it has ended.
     """
 
-    def __init__(
-        self, config: Config, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None]
-    ) -> None:
+    def __init__(self, config: Config, name: str, begin: Begin, on_line: Callable[[str], None]) -> None:
+        """`name` is the engine's."""
         self._config = config
-        self._kills = oom_kills()
-        self.output = EngineOutput(config.state_dir, everything=config.engine.log == "all")
+        self._name = name
+        self.output = EngineOutput(config.state_dir, name, everything=config.engine.log == "all")
         self.served = False
         """Whether it was ever ready; so that its end can be told from a start that failed."""
         try:
-            shown = self.output.take
-            self._child = Child(argv, env, prefix="[engine] ", on_line=on_line, shown=shown)
+            self._running = begin(on_line, self.output.take)
         except OSError as error:
             raise Died(f"cannot be started: {error}", "", "start") from error
         self._noting = asyncio.create_task(self._note())
 
     @property
     def pid(self) -> int:
-        return self._child.pid
+        return self._running.pid
+
+    @property
+    def url(self) -> str:
+        """Where it listens, once that is known; empty where it is as it was laid out."""
+        return self._running.url
+
+    @property
+    def log(self) -> Path:
+        """The file that all it says is in."""
+        return self.output.file
+
+    async def memory(self) -> tuple[int | None, Literal["", "gpu", "host"]]:
+        """What it holds now, and where."""
+        return await in_thread(self._running.memory)
 
     async def while_it_lives(
         self,
@@ -75,7 +174,7 @@ class Process:
         try:
             while True:
                 await asyncio.wait((task,), timeout=POLL_S)
-                code = self._child.exit_code()
+                code = self._running.exit_code()
                 if code is not None:
                     raise await self._post_mortem(code)
                 if task.done():
@@ -94,15 +193,22 @@ class Process:
         """SIGTERM and the configured time, none where `hard`, then SIGKILL; nothing of it is left."""
         await end_tasks([self._noting])
         self.output.hush()
-        await in_thread(self._child.stop, 0.0 if hard else self._config.engine.stop_timeout_s, hurry)
-        orphans.forget(self._config.state_dir)
+        await in_thread(self._running.stop, 0.0 if hard else self._config.engine.stop_timeout_s, hurry)
+        if self._running.here:
+            orphans.forget(self._config.state_dir, self._name)
+
+    async def release(self) -> None:
+        """After `end`, where it is not to be started again soon."""
+        await in_thread(self._running.release)
 
     async def _note(self) -> None:
         """An engine serves though the disk is full, and is noted later."""
+        if not self._running.here:
+            return
         told = False
         while True:
             try:
-                orphans.remember(self._config.state_dir, self.pid)
+                orphans.remember(self._config.state_dir, self._name, self.pid)
             except OSError as error:
                 if not told:
                     say(f"its pid cannot be noted and is tried again: {error}")
@@ -112,10 +218,11 @@ class Process:
                 return
 
     async def _post_mortem(self, code: int) -> Died:
-        await in_thread(self._child.stop, 0)  # what it left behind, and the rest of its log
-        lines = list(self._child.last_lines)
+        # What it left behind, and the rest of its log.
+        await in_thread(self._running.stop, 0, lambda: False)
+        lines = self._running.last_lines
         reason, text = reason_of(lines, code), "\n".join(lines)
-        kind = kind_of(code, text, oom_kills() - self._kills, self.served)
+        kind = kind_of(code, text, self._running.kills(), self.served)
         advice = advice_for(reason, self._config.base.gpu_memory_utilization)
         if kind == "out_of_memory" and not advice:
             advice = "lower base.kv_cache_gib or base.max_num_seqs, or free memory"

@@ -35,8 +35,11 @@ class SupervisorInterface(Protocol):
     def hurried(self) -> bool:
         """A person asked twice for the end."""
 
-    async def quiet(self, timeout_s: float) -> bool:
-        """Wait until no gateway has a request in flight; False where some had after `timeout_s`."""
+    async def quiet(self, timeout_s: float, engine: str) -> bool:
+        """Wait until no gateway has a request in flight; False where some had after `timeout_s`.
+
+        Where other engines serve on, those on this one are meant, and they have all of their time.
+        """
 
     def system_of(self, version: Version) -> str:
         """The system prompt of the version's task, or empty."""

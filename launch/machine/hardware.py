@@ -20,6 +20,24 @@ def has_gpu(env: Mapping[str, str] | None = None) -> bool:
     return listed.returncode == 0 and "GPU " in listed.stdout
 
 
+def cards(env: Mapping[str, str] | None = None) -> list[str]:
+    """The cards that a program started here may use, as CUDA_VISIBLE_DEVICES names them."""
+    allowed = (os.environ if env is None else env).get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return [each.strip() for each in allowed.split(",") if each.strip()]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    found = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    return [str(index) for index in range(found)]
+
+
+def cores() -> list[int]:
+    """The processor's cores that this process may run on, by their numbers."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
 def has_slow_bfloat16(cpuinfo: str | None = None) -> bool:
     """Whether this processor multiplies bfloat16 in software: an x86 without AVX-512, AVX-NE-CONVERT and AMX.
 

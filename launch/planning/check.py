@@ -92,7 +92,7 @@ def check(
     _check_ports(report, config, running)
     report.findings += [*_place_findings(config), *_room_findings(report, config), *_seat_findings(config)]
     _check_engine(report, config)
-    if not config.engines:
+    if not config.attached:
         report.attempt(lambda: _check_memory(report, config, running, device))
     order = ("error", "warning", "note")
     report.findings.sort(key=lambda finding: order.index(finding.level))
@@ -159,7 +159,7 @@ def _check_ports(report: Report, config: Config, running: bool) -> None:
     """A stack of ours that serves has its ports by right."""
     if not running:
         report.attempt(lambda: check_gateway_port(config))
-    if config.engines:
+    if config.attached:
         report.findings += _engine_findings(config)
         return
 
@@ -173,7 +173,7 @@ def _check_ports(report: Report, config: Config, running: bool) -> None:
 def _engine_findings(config: Config) -> Iterator[Finding]:
     """The URLs' form is checked as they are read."""
     seen: dict[str, int] = {}
-    for index, engine in enumerate(config.engines):
+    for index, engine in enumerate(config.attached):
         key = f"engines.{index}.url"
         if engine.url in seen:
             yield Finding(
@@ -246,7 +246,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _check_engine(report: Report, config: Config) -> None:
-    if config.engines:
+    if config.attached:
         return
     if importlib.util.find_spec("vllm") is None:
         text = (
@@ -318,7 +318,7 @@ def lines(report: Report) -> Iterator[str]:
         yield f"task {one.task}: {one.id}, rank {one.rank}, {one.size_bytes / 1e6:.1f} MB, {one.path}"
     for name in config.pipelines:
         yield f"pipeline {name}"
-    for engine in config.engines:
+    for engine in config.attached:
         yield f"engine {engine.url}"
     if report.port is not None:
         yield f"engine port {report.port}"

@@ -20,7 +20,7 @@ OF_ADAPTERS = "adapters"
 
 def planned_shares(config: Config) -> MemoryShares | None:
     """For this machine; None where there is no engine of ours, or nothing can be planned. It blocks."""
-    if config.engines:
+    if config.attached:
         return None
     try:
         # What is taken now may be the engine's own, which is planned here.

@@ -49,8 +49,7 @@ def section_models(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, t
     """The models within `model`, each with its dotted path, depth first."""
     for name, field in model.model_fields.items():
         key = field.alias or name
-        inner, shape = _model_in(field.annotation)
-        if inner is not None:
+        for inner, shape in _models_in(field.annotation):
             placed = {"dict": f"{key}.{NAMED.get(key, '<name>')}", "list": f"{key}[]"}
             path = f"{prefix}{placed.get(shape, key)}"
             yield path, inner
@@ -66,7 +65,7 @@ def _section(path: str, model: type[BaseModel]) -> str:
     rows = [
         _row(field.alias or name, field)
         for name, field in model.model_fields.items()
-        if path or _model_in(field.annotation)[1] or _model_in(field.annotation)[0] is None
+        if path or not any(not shape for _, shape in _models_in(field.annotation)) or _is_choice(field)
     ]
     return "\n".join([head, "", "| key | type | default | what it is |", "|---|---|---|---|", *rows, ""])
 
@@ -77,20 +76,23 @@ def _row(key: str, field: FieldInfo) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _model_in(annotation: object) -> tuple[type[BaseModel] | None, str]:
-    """The model that a key holds, if any, and whether in a `dict`, in a `list` or as it is."""
+def _models_in(annotation: object) -> list[tuple[type[BaseModel], str]]:
+    """The models that a key may hold, and whether each in a `dict`, in a `list` or as it is."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, ""
+        return [(annotation, "")]
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (dict, list):
-        inner, _ = _model_in(arguments[-1])
-        return inner, origin.__name__ if inner else ""
+        return [(inner, origin.__name__) for inner, _ in _models_in(arguments[-1])]
+    if origin is typing.Annotated:
+        return _models_in(arguments[0])
     if origin in (typing.Union, types.UnionType):
-        for argument in arguments:
-            inner, shape = _model_in(argument)
-            if inner is not None:
-                return inner, shape
-    return None, ""
+        return [found for argument in arguments for found in _models_in(argument)]
+    return []
+
+
+def _is_choice(field: FieldInfo) -> bool:
+    """Whether the key has more than one form, so that a row says which."""
+    return len(_models_in(field.annotation)) > 1
 
 
 def _type(field: FieldInfo) -> str:

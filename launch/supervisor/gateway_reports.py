@@ -76,6 +76,17 @@ class Gateways:
 
         return await self._until(at_rest, timeout_s)
 
+    async def left_alone(self, engine: str, version: int, timeout_s: float) -> bool:
+        """Wait until all route by `version` and have nothing in flight there; False after `timeout_s`."""
+
+        def at_rest() -> bool:
+            return all(
+                one.report.version >= version and not one.report.draining.get(engine)
+                for one in self._heard.values()
+            )
+
+        return await self._until(at_rest, timeout_s)
+
     async def until_released(self, adapter_id: str, version: int, timeout_s: float) -> bool:
         """Wait for `released`; False after `timeout_s`."""
         return await self._until(lambda: self.released(adapter_id, version), timeout_s)

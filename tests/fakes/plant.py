@@ -74,6 +74,7 @@ class PlantOptions:
     arguments: tuple[str, ...] = ()
     attached: tuple[str, ...] = ()
     can_sleep: bool = False
+    replicas: int = 1
     tasks: dict[str, str] = field(default_factory=lambda: {"naming": "one"})
     """Task → its adapter's content."""
     keys: dict[str, object] = field(default_factory=dict)
@@ -131,7 +132,8 @@ async def plant(
     options = options or PlantOptions()
     state = folder / "state"
     state.mkdir(exist_ok=True)
-    port = free_port()
+    ports = [free_port() for _ in range(options.replicas)]
+    port = ports[0]
 
     def read() -> Config:
         return config_of(folder, options)
@@ -140,11 +142,14 @@ async def plant(
         return {name: Wanted(name, (version_of(name, task.adapter),)) for name, task in config.tasks.items()}
 
     config = read()
-    command = EngineCommand((sys.executable, str(FAKE), "--port", str(port), *options.arguments), {}, 4, 64)
-    means = Means(command, options.can_sleep)
     lazy = config.base.start == "lazy" or config.base.idle_unload != "never"
-    status = EngineStatus("engine-0", f"http://127.0.0.1:{port}", lazy=lazy, slots=4)
-    engines: tuple[tuple[EngineStatus, Means | None], ...] = ((status, means),)
+    engines: tuple[tuple[EngineStatus, Means | None], ...] = tuple(
+        (
+            EngineStatus(f"engine-{index}", f"http://127.0.0.1:{each}", lazy=lazy, slots=4),
+            Means(command_of(each, options), options.can_sleep),
+        )
+        for index, each in enumerate(ports)
+    )
     if options.attached:
         engines = tuple(
             (EngineStatus(f"engine-{index}", url, managed=False), None)
@@ -174,6 +179,12 @@ async def plant(
         with contextlib.suppress(asyncio.CancelledError):
             await running
         store.close()
+
+
+def command_of(port: int, options: PlantOptions) -> EngineCommand:
+    """The fake engine's."""
+    argv = (sys.executable, str(FAKE), "--port", str(port), *options.arguments)
+    return EngineCommand(argv, {}, 4, 64)
 
 
 class Unchecked(AdapterStore):
@@ -228,6 +239,7 @@ def config_of(folder: Path, options: PlantOptions) -> Config:
         "base": {"model": "some/model", **options.base},
         "tasks": tasks,
         "engine": {"stop_timeout_s": 2, "restart_backoff_s": 0.05, **options.engine},
+        "engines": {"replicas": options.replicas} if options.replicas > 1 else [],
         "keys": options.keys,
         "tenants": options.tenants,
         "adapters": {"roots": [str(folder)]},

@@ -26,7 +26,7 @@ def key_of_ours(config: Config) -> str:
 
 def key_of_attached(config: Config, url: str, env: Mapping[str, str]) -> str:
     """What the server at `url`, which somebody else runs, asks for; empty where nothing is said of it."""
-    one = next((one for one in config.engines if one.url == url), None)
+    one = next((one for one in config.attached if one.url == url), None)
     return env.get(one.api_key_env, "") if one is not None and one.api_key_env else ""
 
 

@@ -13,7 +13,7 @@ import typer
 
 from gateway.errors import ConfigError
 from launch.cli.options import DEMO_CONFIG, ConfigOption, StateOption, state_folder
-from launch.engine.log.engine_output import FILE, folded, is_telling, kept_lines, since_last_start
+from launch.engine.log.engine_output import FIRST, folded, is_telling, kept_lines, log_of, since_last_start
 
 LOOK_EVERY_S = 0.3
 
@@ -25,14 +25,17 @@ def logs_command(
         bool, typer.Option("--follow", "-f", help="go on with what comes, until Ctrl-C")
     ] = False,
     before: Annotated[bool, typer.Option("--before", help="earlier starts too, not the last alone")] = False,
+    engine: Annotated[str, typer.Option("--engine", help="which engine, where there are several")] = FIRST,
     config: ConfigOption = DEMO_CONFIG,
     state_dir: StateOption = None,
 ) -> None:
     """What the engine said since its last start: errors, and how many other lines there are."""
     folder = state_folder(config, state_dir)
-    said = list(kept_lines(folder))
+    file = log_of(folder, engine)
+    said = list(kept_lines(file))
     if not said and not follow:
-        raise ConfigError("state_dir", str(folder), f"has no {FILE}: no engine of ours was started from it")
+        mend = f"has no {file.name}: no such engine of ours was started from it"
+        raise ConfigError("state_dir", str(folder), mend)
     if not before:
         said = list(since_last_start(said))
     shown = said if everything else folded(said)
@@ -40,7 +43,7 @@ def logs_command(
         print(line)
     if follow:
         with suppress(KeyboardInterrupt):
-            for line in coming(folder / FILE, LOOK_EVERY_S):
+            for line in coming(file, LOOK_EVERY_S):
                 if everything or is_telling(line):
                     print(line, flush=True)
 

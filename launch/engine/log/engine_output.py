@@ -14,7 +14,9 @@ from pathlib import Path
 
 from gateway.json_lines import append_lines, older_files
 
+FIRST = "engine-0"
 FILE = "engine.log"
+"""Of the first engine, which is the only one as a rule."""
 MOST_BYTES = 16 * 1024 * 1024
 KEPT = 1
 START = "==== started "
@@ -25,8 +27,9 @@ _TELLING = frozenset({"ERROR", "CRITICAL", "FATAL"})
 class EngineOutput:
     """One process's lines. They come from one thread; `hush` may be called from another."""
 
-    def __init__(self, state_dir: Path, *, everything: bool = False) -> None:
-        self.file = state_dir / FILE
+    def __init__(self, state_dir: Path, name: str = FIRST, *, everything: bool = False) -> None:
+        """`name` is the engine's; each has a file of its own."""
+        self.file = log_of(state_dir, name)
         self._everything = everything
         self._hushed = False
         self._append(f"{START}{time.strftime('%Y-%m-%d %H:%M:%S')} ====")
@@ -46,15 +49,19 @@ class EngineOutput:
             append_lines(self.file, data, most_bytes=MOST_BYTES, kept=KEPT)
 
 
+def log_of(state_dir: Path, name: str) -> Path:
+    """The file of what the engine of that name says."""
+    return state_dir / (FILE if name == FIRST else f"{name}.log")
+
+
 def is_telling(line: str) -> bool:
     """Whether a line is one of an error, in the form that vLLM and uvicorn log in."""
     head = _HEAD.match(line)
     return head is not None and head["level"] in _TELLING
 
 
-def kept_lines(state_dir: Path) -> Iterator[str]:
-    """Everything that was kept, the oldest first; nothing where no engine of ours ever ran."""
-    file = state_dir / FILE
+def kept_lines(file: Path) -> Iterator[str]:
+    """Everything that was kept of one engine, the oldest first; nothing where it never ran."""
     for each in (*older_files(file, KEPT), file):
         with contextlib.suppress(FileNotFoundError), each.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:

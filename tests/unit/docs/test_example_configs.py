@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from gateway.config import document as settings
 from gateway.config.document import load_config
+from gateway.config.engine_settings import EngineConfig
 from gateway.config.limit_settings import LimitConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -37,7 +38,7 @@ def keys_of(model: type[BaseModel]) -> set[str]:
         (LimitConfig, EXAMPLE["keys"]["team-a"]["limits"]),
         (settings.TenantConfig, EXAMPLE["tenants"]["acme"]),
         (settings.GatewayConfig, EXAMPLE["gateway"]),
-        (settings.EngineConfig, EXAMPLE["engine"]),
+        (EngineConfig, EXAMPLE["engine"]),
         (settings.AdaptersConfig, EXAMPLE["adapters"]),
         (settings.BatchesConfig, EXAMPLE["batches"]),
     ],
@@ -54,7 +55,7 @@ def test_config_loads_without_environment(name: str) -> None:
 def test_example_shows_the_defaults() -> None:
     example = load_config(CONFIGS / "example.yaml", {})
     assert example.gateway == settings.GatewayConfig.model_validate({})
-    assert example.engine == settings.EngineConfig.model_validate({})
+    assert example.engine == EngineConfig.model_validate({})
     assert example.batches == settings.BatchesConfig.model_validate({})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.config.settings import AttachedConfig, BaseConfig, Config, FallbackConfig
+from gateway.config.settings import BaseConfig, Config, FallbackConfig
 
 BASE = {"model": "some/model"}
 TASK = {"t": {"adapter": "/x"}}
@@ -77,10 +77,3 @@ def test_fallback_has_reasons_and_never_a_key() -> None:
     for wrong in ({"when": "sometimes"}, {"model": "gpt-4o"}, {"api_key_env": "sk-secret"}):
         with pytest.raises(ValidationError):
             fallback(**wrong)
-
-
-def test_attached_server_is_a_plain_address() -> None:
-    assert AttachedConfig.model_validate({"url": "http://x:1/"}).url == "http://x:1"
-    for wrong in ("https://x", "http://x/v1", "http://user@x", "x:1"):
-        with pytest.raises(ValidationError):
-            AttachedConfig.model_validate({"url": wrong})

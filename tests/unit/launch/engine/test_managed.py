@@ -197,3 +197,26 @@ def test_gateway_with_a_request_in_flight_keeps_the_engine(
         await made.until_state("stopped")
 
     run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}))
+
+
+def test_one_of_several_drains_when_its_own_requests_have_ended(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        first, second = made.supervisor.engines.keepers
+        await made.until(lambda: first.ready and second.ready)
+        assert (tmp_path / "state" / "engine-1.pid").exists()
+        assert (tmp_path / "state" / "engine-1.log").exists()
+        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
+            lines = events.aiter_lines()  # to be kept: with it the stream would end
+            await anext(lines)
+            busy = {"gateway": "g1", "version": made.snapshot.version + 99, "in_flight": 5}
+            await made.client.post("/gateways", json={**busy, "draining": {"engine-1": 1}})
+            second.idle()
+            await made.until(lambda: second.status.state == "draining")
+            assert second.status.pid
+            await made.client.post("/gateways", json=busy)
+            await made.until(lambda: second.status.state == "stopped")
+            assert first.ready
+            await made.client.post("/engines/start", json={})
+            await made.until(lambda: second.ready)
+
+    run(tmp_path, work, PlantOptions(replicas=2))

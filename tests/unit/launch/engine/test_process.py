@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config.document import Config
-from launch.engine.process import Died, Process
-from launch.machine.orphans import FILE
+from launch.engine.process import Died, Process, child_of
+from launch.machine.orphans import SUFFIX
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,8 @@ async def running(folder: Path, program: str) -> AsyncIterator[tuple[Process, as
     def heard(_: str) -> None:
         loop.call_soon_threadsafe(up.set)
 
-    process = Process(config_of(folder), [sys.executable, "-c", program], os.environ, heard)
+    begin = child_of([sys.executable, "-c", program], os.environ, "engine")
+    process = Process(config_of(folder), "engine-0", begin, heard)
     try:
         yield process, up
     finally:
@@ -47,9 +48,9 @@ def never() -> bool:
 async def test_what_is_awaited_comes_and_nothing_is_left_at_the_end(tmp_path: Path) -> None:
     async with running(tmp_path, WAITS) as (process, up):
         assert await process.while_it_lives(up.wait(), never) is True
-        assert (tmp_path / FILE).exists()
+        assert (tmp_path / f"engine-0{SUFFIX}").exists()
         pid = process.pid
-    assert not (tmp_path / FILE).exists()
+    assert not (tmp_path / f"engine-0{SUFFIX}").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -80,5 +81,5 @@ async def test_an_end_of_its_own_is_told_with_its_last_words(tmp_path: Path, ser
 
 async def test_a_program_that_is_not_there_is_a_failed_start(tmp_path: Path) -> None:
     with pytest.raises(Died, match="cannot be started") as died:
-        Process(config_of(tmp_path), [str(tmp_path / "none")], {}, print)
+        Process(config_of(tmp_path), "engine-0", child_of([str(tmp_path / "none")], {}, ""), print)
     assert died.value.kind == "start"

@@ -14,6 +14,8 @@ import pytest
 from gateway.config.process_start import started_ticks
 from launch.machine import orphans
 
+FILE = f"engine-1{orphans.SUFFIX}"
+
 
 @pytest.fixture
 def stray() -> Iterator[subprocess.Popen[bytes]]:
@@ -30,11 +32,11 @@ def stray() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_orphan_is_ended_though_it_is_deaf(tmp_path: Path, stray: subprocess.Popen[bytes]) -> None:
-    orphans.remember(tmp_path, stray.pid)
-    assert (tmp_path / orphans.FILE).stat().st_mode & 0o777 == 0o600
-    assert orphans.end_orphan(tmp_path, 0.2) == stray.pid
+    orphans.remember(tmp_path, "engine-1", stray.pid)
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+    assert orphans.end_orphans(tmp_path, 0.2) == [stray.pid]
     assert stray.wait(5) == -9
-    assert not (tmp_path / orphans.FILE).exists()
+    assert not (tmp_path / FILE).exists()
 
 
 def test_other_process_under_the_same_pid_is_left_alone(
@@ -42,15 +44,15 @@ def test_other_process_under_the_same_pid_is_left_alone(
 ) -> None:
     ticks = started_ticks(stray.pid)
     assert ticks is not None
-    (tmp_path / orphans.FILE).write_text(json.dumps({"pid": stray.pid, "ticks": ticks - 1}))
-    assert orphans.end_orphan(tmp_path, 0.2) is None
+    (tmp_path / FILE).write_text(json.dumps({"pid": stray.pid, "ticks": ticks - 1}))
+    assert orphans.end_orphans(tmp_path, 0.2) == []
     assert stray.poll() is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"pid": 1}', '{"pid": "x", "ticks": 1}'])
 def test_damaged_note_is_no_orphan(tmp_path: Path, text: str) -> None:
-    (tmp_path / orphans.FILE).write_text(text)
-    assert orphans.end_orphan(tmp_path, 0.2) is None
+    (tmp_path / FILE).write_text(text)
+    assert orphans.end_orphans(tmp_path, 0.2) == []
 
 
 def test_own_start_is_known_and_a_gone_process_is_not() -> None:

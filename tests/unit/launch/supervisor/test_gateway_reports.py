@@ -63,3 +63,18 @@ def test_quiet_waits_for_requests_in_flight_and_gives_up() -> None:
         assert await waiting
 
     asyncio.run(run())
+
+
+def test_an_engine_is_left_alone_once_nobody_has_requests_there() -> None:
+    async def run() -> None:
+        gateways = Gateways()
+        await gateways.joined("g1")
+        await gateways.report(GatewayReport("g1", 7, in_flight=9, draining={"engine-1": 2}))
+        assert await gateways.left_alone("engine-0", 7, 0.01)
+        assert not await gateways.left_alone("engine-0", 8, 0.01)
+        waiting = asyncio.create_task(gateways.left_alone("engine-1", 7, 5))
+        await asyncio.sleep(0)
+        await gateways.report(GatewayReport("g1", 7, in_flight=9))
+        assert await waiting
+
+    asyncio.run(run())

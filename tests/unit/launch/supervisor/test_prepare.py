@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def config_of(folder: Path, **sections: Any) -> Config:
     return Config.model_validate(document)
 
 
-def prepared(folder: Path, port: int | None = 9001, **sections: Any) -> Prepared:
-    return prepare(config_of(folder, **sections), AdapterStore(folder / "kept"), port)
+def prepared(folder: Path, ports: Sequence[int] = (9001,), **sections: Any) -> Prepared:
+    return prepare(config_of(folder, **sections), AdapterStore(folder / "kept"), ports)
 
 
 def test_an_engine_of_ours_is_laid_out_from_what_was_checked(tmp_path: Path) -> None:
@@ -77,9 +78,22 @@ def test_an_engine_that_stops_when_idle_starts_on_demand(tmp_path: Path, setting
     assert status.lazy
 
 
+def test_several_engines_here_have_a_name_and_a_port_each(tmp_path: Path) -> None:
+    engines = {"backend": "local", "replicas": 2}
+    made = prepared(tmp_path, (9001, 9002), engines=engines)
+    shown = [(status.name, status.url, means and means.label) for status, means in made.engines]
+    assert shown == [
+        ("engine-0", "http://127.0.0.1:9001", "engine-0"),
+        ("engine-1", "http://127.0.0.1:9002", "engine-1"),
+    ]
+    commands = [means.command.argv for _, means in made.engines if means]
+    differing = [(one, other) for one, other in zip(*commands, strict=True) if one != other]
+    assert differing == [("9001", "9002")]
+
+
 def test_servers_that_somebody_else_runs_are_followed(tmp_path: Path) -> None:
     servers = [{"url": "http://a:1"}, {"url": "http://b:2", "name": "b", "slots": 3, "prompt_logprobs": True}]
-    made = prepared(tmp_path, None, engines=servers, base={"max_loras": 5})
+    made = prepared(tmp_path, (), engines=servers, base={"max_loras": 5})
     assert [means for _, means in made.engines] == [None, None]
     shown = [(one.name, one.url, one.managed, one.slots, one.prompt_logprobs) for one, _ in made.engines]
     assert shown == [("engine-0", "http://a:1", False, 5, False), ("b", "http://b:2", False, 3, True)]
@@ -95,7 +109,7 @@ def test_an_adapter_that_does_not_fit_is_named_before_a_start(tmp_path: Path) ->
         )
     )
     with pytest.raises(ConfigError, match="DoRA") as refused:
-        prepare(broken, AdapterStore(tmp_path / "kept"), 9001)
+        prepare(broken, AdapterStore(tmp_path / "kept"), [9001])
     assert "tasks.naming.adapter" in str(refused.value)
 
 
@@ -104,7 +118,7 @@ def test_a_pipeline_that_does_not_compile_is_named_before_a_start(tmp_path: Path
     config = config_of(tmp_path, pipelines={"p": {"stages": stages}})
     store = AdapterStore(tmp_path / "kept")
     with pytest.raises(ConfigError, match="nothing"):
-        prepare(config, store, 9001)
+        prepare(config, store, [9001])
     sound = prepared(tmp_path)
     with pytest.raises(ConfigError, match="nothing"):
         configured_by(config, store, sound.base, sound.rank_limit)

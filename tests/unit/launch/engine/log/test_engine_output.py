@@ -43,7 +43,7 @@ def test_all_is_kept_and_errors_are_shown_until_it_is_told_to_end(tmp_path: Path
     assert [output.take(line) for line in (NOISE[0], ERROR)] == [False, True]
     output.hush()
     assert not output.take(ERROR)
-    assert list(kept_lines(tmp_path))[1:] == [NOISE[0], ERROR, ERROR]
+    assert list(kept_lines(tmp_path / FILE))[1:] == [NOISE[0], ERROR, ERROR]
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
 
 
@@ -55,7 +55,7 @@ def test_whoever_wants_all_of_it_gets_it(tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_written_the_engine_goes_on(tmp_path: Path) -> None:
     assert EngineOutput(tmp_path / "none").take(ERROR)
-    assert list(kept_lines(tmp_path / "none")) == []
+    assert list(kept_lines(tmp_path / "none" / FILE)) == []
 
 
 def test_lines_are_folded_and_counted() -> None:

@@ -75,7 +75,7 @@ def test_engine_whose_pid_cannot_be_noted_is_looked_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "NOTE_AGAIN_S", 0.02)
-    note = tmp_path / "state" / orphans.FILE
+    note = tmp_path / "state" / f"engine-0{orphans.SUFFIX}"
     note.mkdir(parents=True)
 
     async def work(made: Plant) -> None:

@@ -1,0 +1,81 @@
+"""The configuration's keys of engines: how one of ours is run, how many of them, or whose are followed."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Discriminator, Field, Tag, field_validator
+
+from gateway.config.strict import Positive, Seconds, Strict
+
+VARIABLE_NAME = re.compile(r"^[A-Z][A-Z0-9_]*\Z")
+MOST_REPLICAS = 64
+
+
+def variable_name(value: str | None) -> str | None:
+    """Raises ValueError for what names no variable: it may be a key given by mistake."""
+    if value is not None and not VARIABLE_NAME.match(value):
+        raise ValueError("must be the name of an environment variable, not the key itself")
+    return value
+
+
+class EngineConfig(Strict):
+    """How the engine is run."""
+
+    host: Literal["127.0.0.1", "::1"] = Field("127.0.0.1", description="loopback only")
+    port: int = Field(8101, ge=1, le=65535, description="first port that is tried, then upwards")
+    start_timeout_s: Seconds = Field(900.0, description="until a real completion has worked")
+    stop_timeout_s: Seconds = Field(20.0, description="between SIGTERM and SIGKILL")
+    max_restarts: int = Field(5, ge=0, description="restarts in a row before the engine counts as failed")
+    restart_backoff_s: Seconds = Field(1.0, description="before the first restart; doubled each time, to 60")
+    hang_timeout_s: Seconds = Field(60.0, description="a completion without an answer for so long is a hang")
+    log: Literal["errors", "all"] = Field(
+        "errors", description="what of its log is passed on; the whole is in engine.log in state_dir"
+    )
+    env: dict[str, str] = Field(default_factory=dict, description="environment added to the engine's")
+    extra_args: list[str] = Field(default_factory=list, description="arguments added to the engine's own")
+
+
+class AttachedConfig(Strict):
+    """A vLLM server that somebody else runs; it must see the adapters' folders under the same paths."""
+
+    url: str = Field(description="http://host:port of the server")
+    name: str | None = Field(None, description="shown in x-gateway-replica; default: engine-<number>")
+    slots: Positive | None = Field(None, description="its --max-loras; default: base.max_loras")
+    prompt_logprobs: bool = Field(
+        False, description="it scores prompts soundly: no adapter can act on its lm_head"
+    )
+    api_key_env: str | None = Field(
+        None, description="environment variable that holds the key it asks for (its --api-key); default: none"
+    )
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable(cls, value: str | None) -> str | None:
+        return variable_name(value)
+
+    @field_validator("url")
+    @classmethod
+    def _plain_http(cls, value: str) -> str:
+        if not re.match(r"^http://[^/@\s]+/?$", value):
+            raise ValueError("write http://host:port, without a path")
+        return value.rstrip("/")
+
+
+class BackendConfig(Strict):
+    """Several engines of ours, in place of the one that is started without this section."""
+
+    backend: Literal["local"] = Field("local", description="local: processes on this machine")
+    replicas: int = Field(1, ge=1, le=MOST_REPLICAS, description="how many engines")
+
+
+def _form_of(value: object) -> str:
+    return "mapping[]" if isinstance(value, (dict, BaseModel)) else "list[]"
+
+
+EnginesConfig = Annotated[
+    Annotated[list[AttachedConfig], Tag("list[]")] | Annotated[BackendConfig, Tag("mapping[]")],
+    Discriminator(_form_of),
+]
+"""Servers that somebody else runs, or how many of ours; told apart by form, so that an error is of one."""

@@ -1,0 +1,76 @@
+"""The engines of a launch, each with its place on this machine, as they are before any is started. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from gateway.config.document import Config
+from gateway.config.snapshot import EngineStatus
+from gateway.errors import ConfigError
+from launch.engine.argv import EngineCommand
+
+CARDS = "CUDA_VISIBLE_DEVICES"
+BINDING = "VLLM_CPU_OMP_THREADS_BIND"
+
+
+def name_of(index: int) -> str:
+    """Of the engine with that number, from 0."""
+    return f"engine-{index}"
+
+
+def status_of(config: Config, index: int, url: str, command: EngineCommand) -> EngineStatus:
+    """An engine of ours as it is before its start."""
+    return EngineStatus(
+        name=name_of(index),
+        url=url,
+        lazy=config.base.start == "lazy" or config.base.idle_unload != "never",
+        slots=command.slots,
+        priorities=command.priorities,
+        tools=command.tools,
+        reasoning=command.reasoning,
+        prompt_logprobs=command.prompt_logprobs,
+    )
+
+
+def attached_to(config: Config) -> Iterator[EngineStatus]:
+    """The servers that somebody else runs."""
+    slots = config.base.max_loras
+    for index, one in enumerate(config.attached):
+        yield EngineStatus(
+            name=one.name or name_of(index),
+            url=one.url,
+            managed=False,
+            slots=one.slots or (None if slots == "auto" else slots),
+            prompt_logprobs=one.prompt_logprobs,
+        )
+
+
+def places(
+    config: Config, cards: Sequence[str] | None, cores: Sequence[int], env: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """What is laid over each engine's environment, so that no two share what only one can have.
+
+    `cards`: those that may be used here, None for a machine without any; `cores`: the processor's. Nothing is
+    said for one engine, nor where `engine.env` says it, or for cores `env`, the launch's own. Raises
+    ConfigError where there are fewer cards than the engines take.
+    """
+    count = config.backend.replicas
+    if count == 1:
+        return [{}]
+    if cards is not None:
+        return [{}] * count if CARDS in config.engine.env else _shared_cards(config, cards, count)
+    if BINDING in {**env, **config.engine.env} or len(cores) < count or config.base.tensor_parallel_size > 1:
+        return [{}] * count
+    share = len(cores) // count
+    return [
+        {BINDING: ",".join(map(str, cores[share * index : share * (index + 1)]))} for index in range(count)
+    ]
+
+
+def _shared_cards(config: Config, cards: Sequence[str], count: int) -> list[dict[str, str]]:
+    each = config.base.tensor_parallel_size
+    if len(cards) < count * each:
+        per_engine = f"{each} cards each" if each > 1 else "a card each"
+        mend = f"of {per_engine} need {count * each}, and there are {len(cards)}; have fewer"
+        raise ConfigError("engines.replicas", count, mend)
+    return [{CARDS: ",".join(cards[each * index : each * (index + 1)])} for index in range(count)]

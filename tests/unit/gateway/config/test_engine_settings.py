@@ -1,0 +1,51 @@
+"""Whose engines there are: one of ours, several, or servers that somebody else runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.config.document import Config, read_config
+from gateway.config.engine_settings import AttachedConfig
+
+
+def config(engines: object) -> Config:
+    return Config.model_validate({"base": {"model": "m"}, "engines": engines})
+
+
+def problem(folder: Path, engines: object) -> str:
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump({"base": {"model": "some/model"}, "engines": engines}))
+    _, problems = read_config(file, {})
+    return str(problems[0])
+
+
+def test_attached_servers_urls_are_plain_http() -> None:
+    assert AttachedConfig.model_validate({"url": "http://x:1/"}).url == "http://x:1"
+    for wrong in ("https://x", "x:1", "http://x/v1", "http://user@x"):
+        with pytest.raises(ValueError, match="http://host:port"):
+            AttachedConfig.model_validate({"url": wrong})
+
+
+def test_a_list_is_somebody_elses_and_a_mapping_is_how_many_of_ours() -> None:
+    one, several, others = config([]), config({"replicas": 3}), config([{"url": "http://a:1"}])
+    assert (one.attached, one.backend.replicas) == ([], 1)
+    assert (several.attached, several.backend.replicas) == ([], 3)
+    assert [each.url for each in others.attached] == ["http://a:1"]
+
+
+@pytest.mark.parametrize(
+    ("engines", "said"),
+    [
+        ({"replica": 2}, "engines.replica: unknown key; did you mean 'replicas'?"),
+        ({"replicas": 0}, "engines.replicas: 0: Input should be greater than or equal to 1"),
+        ([{"ur": "http://a:1"}], "engines.0.ur: unknown key; did you mean 'url'?"),
+    ],
+)
+def test_a_mistake_names_the_key_of_the_form_that_was_written(
+    tmp_path: Path, engines: Any, said: str
+) -> None:
+    assert said in problem(tmp_path, engines)

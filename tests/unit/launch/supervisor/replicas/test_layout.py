@@ -1,0 +1,44 @@
+"""Engines of one launch beside each other: none takes what another has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.config.document import Config
+from gateway.errors import ConfigError
+from launch.supervisor.replicas.layout import BINDING, CARDS, places
+
+
+def config_of(replicas: int, **sections: Any) -> Config:
+    base = {"model": "m", **sections.pop("base", {})}
+    return Config.model_validate({"base": base, "engines": {"replicas": replicas}, **sections})
+
+
+def test_one_engine_has_everything() -> None:
+    assert places(config_of(1), ["0", "1"], [0, 1], {}) == [{}]
+
+
+def test_cards_are_shared_out_in_the_order_that_they_have() -> None:
+    pairs = config_of(2, base={"tensor_parallel_size": 2})
+    assert places(pairs, ["4", "5", "6", "7", "8"], [], {}) == [{CARDS: "4,5"}, {CARDS: "6,7"}]
+
+
+def test_too_few_cards_are_an_error_before_the_start() -> None:
+    with pytest.raises(ConfigError, match="a card each need 3, and there are 2") as refused:
+        places(config_of(3), ["0", "1"], [], {})
+    assert refused.value.key == "engines.replicas"
+
+
+def test_cores_are_shared_out_where_there_are_enough() -> None:
+    split = config_of(2, base={"tensor_parallel_size": 2})
+    assert places(split, None, [0, 1, 2, 3], {}) == [{}, {}]
+    assert places(config_of(2), None, [0, 1, 2, 3, 4], {}) == [{BINDING: "0,1"}, {BINDING: "2,3"}]
+    assert places(config_of(3), None, [0, 1], {}) == [{}, {}, {}]
+
+
+@pytest.mark.parametrize(("env", "own"), [({BINDING: "0"}, {}), ({}, {BINDING: "0"}), ({}, {CARDS: "1"})])
+def test_what_somebody_has_set_goes_before(env: dict[str, str], own: dict[str, str]) -> None:
+    config = config_of(2, engine={"env": own})
+    assert places(config, ["0", "1"] if CARDS in own else None, [0, 1], env) == [{}, {}]
