@@ -34,8 +34,8 @@ class Background:
         self._places += places
         admission.held += 1
 
-    def leave(self, adapter_id: str | None, places: int = 1) -> None:
-        """Give back what one `enter` took, with what it was entered with."""
+    def leave(self, adapter_id: str | None, places: int = 1, seat: str | None = None) -> None:
+        """Give back what one `enter` took, with what it was entered with, and its `Admission.seat`."""
         self._places -= places
         self._admission.held -= 1
-        self._admission.leave_beside(adapter_id)
+        self._admission.leave_beside(adapter_id, seat)

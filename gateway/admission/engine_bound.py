@@ -44,6 +44,8 @@ class EngineLoad:
     """Of its KV cache, from 0 to 1."""
     preemptions: float = 0.0
     """Ever: requests that it had to stop for others' sake, to run them again from the beginning."""
+    tokens: float = 0.0
+    """Ever: of prompts that it has read and answers that it has made."""
 
 
 class EngineBound:

@@ -7,8 +7,10 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 
+from gateway.admission.turns.engine_slots import Choose, EngineRoom
 from gateway.admission.turns.fair_turns import Whose, path_of, weighted, whose_of
 from gateway.admission.turns.fullness import (
     ahead_of,
@@ -120,6 +122,26 @@ class Admission(Bound):
         self._residency.resize(own, self._clock(), RESTART if slots is None else ALL_FIT)
         self._turns.go_on()
 
+    def follow_slots(self, rooms: Mapping[str, EngineRoom]) -> None:
+        """As `set_slots`, of several engines: an adapter has its turns on each that has loaded it."""
+        own = {name: replace(room, slots=max(1, self._share(room.slots))) for name, room in rooms.items()}
+        if any(len(room.loaded) > room.slots for room in rooms.values()):
+            self._residency.follow(own)
+        else:
+            self._residency.resize(None, self._clock())
+        self._turns.go_on()
+
+    def choose_engine(self, choose: Choose) -> None:
+        """Have `choose` say where an adapter goes that takes a slot, or may wait for one that it has."""
+        self._residency.choose = choose
+
+    def seat(self, adapter_id: str | None) -> str | None:
+        """The engine that a request goes to which was let in just now; None where any does that has it.
+
+        To be asked once for each, and given back with `leave`.
+        """
+        return self._residency.seat(adapter_id)
+
     def busy(self, adapter_id: str) -> int:
         """Requests in flight and waiting on that adapter, and pipelines that will come back to it."""
         waiting = sum(len(lane.queue) for lane in self._turns.lanes if lane.adapter_id == adapter_id)
@@ -161,9 +183,7 @@ class Admission(Bound):
         if gate.waiting and adapter_id in gate.lanes:
             return None
         residency = self._residency
-        if residency.slots is not None and not residency.admits(
-            adapter_id, self._turns.lanes, self._clock(), new=True
-        ):
+        if residency.bounded and not residency.admits(adapter_id, self._turns.lanes, self._clock(), new=True):
             return None
         gate.in_flight += places
         self.in_flight += places
@@ -212,7 +232,8 @@ class Admission(Bound):
             if waiter.pushed_out:
                 raise
             if waiter.admitted.done() and not waiter.admitted.cancelled():
-                self.leave(gate, adapter_id, places)  # admitted and given up in the same turn of the loop
+                # admitted and given up in the same turn of the loop
+                self.leave(gate, adapter_id, places, self.seat(adapter_id))
             elif waiter in lane.queue:
                 self._turns.leave(lane, waiter)
                 self._turns.go_on()  # it may have been what others had to give way to
@@ -234,14 +255,13 @@ class Admission(Bound):
         found, self._answered, self._late = (self._answered, self._late), 0, 0
         return found
 
-    def leave(self, gate: Gate, adapter_id: str | None = None, places: int = 1) -> None:
-        """Give a request's places back and let the next in turn have them."""
+    def leave(
+        self, gate: Gate, adapter_id: str | None = None, places: int = 1, seat: str | None = None
+    ) -> None:
+        """Give a request's places back, and its `seat`, and let the next in turn have them."""
         self.in_flight -= places
         gate.in_flight -= places
-        residency = self._residency
-        residency.busy[adapter_id] -= 1
-        if residency.slots is not None and adapter_id is not None:
-            residency.slots.leave(adapter_id)
+        self._residency.leave(adapter_id, seat)
         if self._turns.lanes:
             self._turns.go_on()
         if self.awaited is not None:
@@ -310,13 +330,10 @@ class Admission(Bound):
         residency.busy[adapter_id] += 1
         return True
 
-    def leave_beside(self, adapter_id: str | None) -> None:
+    def leave_beside(self, adapter_id: str | None, seat: str | None = None) -> None:
         """Give a place of `try_beside` back."""
-        residency = self._residency
-        residency.busy[adapter_id] -= 1
-        if residency.slots is not None and adapter_id is not None:
-            residency.slots.leave(adapter_id)
-            residency.slots.vacate(adapter_id)
+        self._residency.leave(adapter_id, seat)
+        self._residency.vacate(adapter_id, seat)
         self._turns.go_on()
 
 

@@ -212,6 +212,11 @@ class GatewayReport(msgspec.Struct, frozen=True):
     """Requests in flight at engines that drain, by their names; none where they have none."""
 
 
+def proving_on(engine: str) -> str:
+    """The stage of an operation that has an adapter at that engine."""
+    return f"{PROVING} on {engine}"
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Snapshot).decode
 

@@ -132,7 +132,8 @@ COUNTERS = (
         0,
         "slot_loads",
         "LoRA slots that adapters took, by why they had none: first_use, evicted before, a restart of the "
-        "engine, or all_fit: for a while each had its own. Only where not all adapters fit.",
+        "engine, moved: another one had it, or all_fit: for a while each had its own. Only where not all "
+        "adapters fit.",
     ),
     (SLOT, SLOT_EVICTIONS, "slot_evictions", "LoRA slots that adapters had to give to others."),
     (SLOT, SLOT_WAITS, "slot_waits", "Requests that waited while their adapter had no LoRA slot."),

@@ -79,7 +79,7 @@ class Relay:
             if self.guard.watches():
                 exchange.turn = await self.guard.admit(body)
             # An engine that is not there is no reason to wait for a place.
-            replica = self.replicas.pick(route, begun=begun)
+            replica = self.replicas.pick(route, exchange.prompt, begun=begun)
             self._admission.last_request_at = exchange.arrived
             if exchange.sequences > 1:
                 exchange.places = self._admission.places(route.name, exchange.sequences)
@@ -87,7 +87,9 @@ class Relay:
                 exchange.gate = self._admission.try_enter(route.name, route.adapter_id, exchange.places)
             if exchange.gate is None:
                 await self._enter(exchange, route, body)
-                replica = self.replicas.pick(route, begun=True)  # the wait may have outlived the first one
+                replica = self.replicas.pick(route, exchange.prompt, begun=True)  # the first may be gone
+            if self.replicas.are_several:
+                replica = self._seated(exchange, route, replica)
             exchange.begin(route)
             connection = await self._send(exchange, route, replica, body)
         except BaseException:
@@ -96,6 +98,18 @@ class Relay:
         exchange.engine_s = time.perf_counter() - exchange.sent
         exchange.status = connection.status
         return connection
+
+    def _seated(self, exchange: Exchange, route: Route, picked: Replica) -> Replica:
+        """To be called right after it was let in: the engine where it has a slot, where that matters."""
+        exchange.seat = seat = self._admission.seat(route.adapter_id)
+        return picked if seat is None else self.replicas.seated(route, seat, exchange.prompt)
+
+    def _visits(self, exchange: Exchange, route: Route, replica: Replica, body: Segments) -> None:
+        """It goes there, of several engines."""
+        if exchange.visit is not None:
+            exchange.visit.end()
+        tokens = exchange.cost or _cost_of(body, exchange.sequences)
+        exchange.visit = replica.visits.begin(route.adapter_id or "", tokens)
 
     async def _enter(self, exchange: Exchange, route: Route, body: Segments) -> None:
         """Wait for its places. Raises TooManyRequests, Unavailable."""
@@ -130,6 +144,8 @@ class Relay:
         exchange.body = body
         while True:
             exchange.replica = replica.name
+            if self.replicas.are_several:
+                self._visits(exchange, route, replica, body)
             exchange.sent = time.perf_counter()
             try:
                 more = exchange.trace.sent() if exchange.trace is not None else b""
@@ -195,7 +211,7 @@ class Relay:
 
         Raises Unavailable (503).
         """
-        replica = self.replicas.pick(route)
+        replica = self.replicas.pick(route, exchange.prompt)
         if replica.failures:
             return None  # `begin` sees whether it is well again
         if self.guard.watches() and self.guard.verdict(body) != "free":
@@ -209,6 +225,12 @@ class Relay:
         exchange.route, exchange.gate = route, gate
         exchange.body = body
         try:
+            if self.replicas.are_several:
+                replica = self._seated(exchange, route, replica)
+                if replica.failures:
+                    self._give_back(exchange)
+                    return None
+                self._visits(exchange, route, replica, body)
             more = exchange.trace.sent() if exchange.trace is not None else b""
             connection = replica.upstream.try_exchange(exchange.dialect.path, body, exchange.request_id, more)
             if connection is None:
@@ -251,6 +273,10 @@ class Relay:
             turn.give_back()
         gate, exchange.gate = exchange.gate, None
         adapter_id = exchange.route.adapter_id if exchange.route else None
+        seat, exchange.seat = exchange.seat, None
+        if exchange.visit is not None:
+            exchange.visit.end()
+            exchange.visit = None
         if gate is not None:
             exchange.release()
             if (usage := exchange.usage) is not None:
@@ -265,11 +291,11 @@ class Relay:
             elif exchange.sent and exchange.is_late():
                 seconds = time.perf_counter() - exchange.sent
                 self._admission.ended(gate, seconds, exchange.answer_tokens, late=True)
-            self._admission.leave(gate, adapter_id, exchange.places)
+            self._admission.leave(gate, adapter_id, exchange.places, seat)
         elif exchange.beside:
             exchange.beside = False
             exchange.release()
-            self._background.leave(adapter_id, exchange.places)
+            self._background.leave(adapter_id, exchange.places, seat)
 
 
 def _cost_of(body: Segments, sequences: int) -> int:

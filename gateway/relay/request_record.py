@@ -26,6 +26,7 @@ from gateway.metrics.ledger import (
     STAGE_CALLS,
 )
 from gateway.metrics.recent import RecentRequest
+from gateway.routing.selection.visits import Visit
 from gateway.routing.table import Route
 from gateway.traces.trace import Ended, RequestTrace, operation_of
 
@@ -96,6 +97,7 @@ class Exchange:
         "request_id",
         "reservation",
         "route",
+        "seat",
         "sent",
         "sequences",
         "status",
@@ -105,6 +107,7 @@ class Exchange:
         "trace",
         "turn",
         "usage",
+        "visit",
     )
 
     def __init__(
@@ -147,6 +150,10 @@ class Exchange:
         self.route: Route | None = None
         self.gate: Gate | None = None
         self.replica = ""
+        self.seat: str | None = None
+        """The engine at which it holds a slot of its adapter's, where that is one of several."""
+        self.visit: Visit | None = None
+        """At one of several engines."""
         self.reservation: Reservation | Part | None = None
         """What it holds of its key's limits, where there are any."""
         self.body: Segments = ()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.config.snapshot import PROVING, EngineStatus, Snapshot
+from gateway.admission.turns.engine_slots import EngineRoom
+from gateway.config.snapshot import PROVING, EngineStatus, Snapshot, proving_on
 from gateway.errors import Unavailable
 
 APPEARS_WITHIN_S = 15.0
@@ -134,13 +135,36 @@ def slots_of(snapshot: Snapshot) -> tuple[int | None, int]:
     """
     sizes = [engine.slots for engine in snapshot.engines if engine.state == "ready"]
     known = [size for size in sizes if size is not None]
-    asked = {
-        version.id
-        for task in snapshot.tasks.values()
-        for version in task.versions
-        if version.weight or (task.shadow and task.shadow.id == version.id)
-    }
+    asked = _asked(snapshot)
     if not known or len(known) < len(sizes):
         return None, len(asked)
     proving = any(one.stage.startswith(PROVING) for one in snapshot.operations)
     return max(1, min(known) - proving), len(asked)
+
+
+def rooms_of(snapshot: Snapshot) -> dict[str, EngineRoom] | None:
+    """Of several engines what each holds, with a slot less where an adapter is proven; None of fewer.
+
+    One that does not say how many slots it has is taken to have enough.
+    """
+    ready = [engine for engine in snapshot.engines if engine.state == "ready"]
+    if len(ready) < 2:
+        return None
+    asked = _asked(snapshot)
+    proving = {one.stage for one in snapshot.operations}
+    rooms: dict[str, EngineRoom] = {}
+    for engine in ready:
+        loaded = asked.intersection(engine.loaded)
+        slots = len(loaded) if engine.slots is None else engine.slots - (proving_on(engine.name) in proving)
+        rooms[engine.name] = EngineRoom(max(1, slots), loaded)
+    return rooms
+
+
+def _asked(snapshot: Snapshot) -> frozenset[str]:
+    """Adapters that requests or copies of them go to."""
+    return frozenset(
+        version.id
+        for task in snapshot.tasks.values()
+        for version in task.versions
+        if version.weight or (task.shadow and task.shadow.id == version.id)
+    )

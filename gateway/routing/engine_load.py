@@ -13,11 +13,12 @@ RUNNING, WAITING, BY_REASON = (
     b"num_requests_waiting_by_reason",
 )
 CACHE, PREEMPTIONS = b"kv_cache_usage_perc", b"num_preemptions_total"
+TOKENS = b"prompt_tokens_total", b"generation_tokens_total"
 CAPACITY = b'reason="capacity"'
 """Of the reasons to wait: those for which another request would wait too."""
 SAMPLE = re.compile(
     rb"^vllm:("
-    + rb"|".join((RUNNING, BY_REASON, WAITING, CACHE, PREEMPTIONS))
+    + rb"|".join((RUNNING, BY_REASON, WAITING, CACHE, PREEMPTIONS, *TOKENS))
     + rb")(\{.*\})? ([0-9.eE+-]+)$",
     re.M,
 )
@@ -37,4 +38,5 @@ def read_load(text: bytes) -> EngineLoad | None:
         waiting=int(sum(waiting)),
         cache_use=max(found[CACHE], default=0.0),
         preemptions=sum(found[PREEMPTIONS]),
+        tokens=sum(sum(found[name]) for name in TOKENS),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from gateway.admission.limits import Admission
@@ -60,4 +61,5 @@ async def _asked(replica: Replica, answered: int, late: int) -> bool:
     replica.load_known = load is not None
     if load is not None:
         replica.bound.saw(load, answered, late)
+        replica.speed.saw(load, replica.upstream.open_connections, time.monotonic())
     return load is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,6 +16,8 @@ from gateway.config.snapshot import EngineStatus
 from gateway.errors import RequestError
 from gateway.http.engine_connection import Address
 from gateway.http.engine_pool import Upstream
+from gateway.routing.selection.speed import Speed
+from gateway.routing.selection.visits import Visits
 
 EJECTED_S = 1.0
 LONGEST_EJECTED_S = 30.0
@@ -48,6 +51,22 @@ class Replica:
     """How many requests it takes, as far as its load has been seen."""
     load_known: bool = False
     """Whether it tells its load."""
+    visits: Visits = field(default_factory=Visits)
+    speed: Speed = field(default_factory=Speed)
+    seed: int = 0
+    """For `candidates.home_of`; it hangs on the name alone."""
+
+    def __post_init__(self) -> None:
+        self.seed = zlib.crc32(self.name.encode())
+
+    @property
+    def tokens_per_s(self) -> float:
+        """What it has been seen to do; 0 where that is not known."""
+        return self.speed.tokens_per_s
+
+    def in_flight(self, now: float) -> int:
+        """Its requests, with those of other gateways that it had when it was asked last."""
+        return self.upstream.open_connections + self.speed.others(now)
 
     def same(self, engine: EngineStatus) -> bool:
         """Whether it is still that process at that place."""

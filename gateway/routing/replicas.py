@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,6 +14,7 @@ import msgspec
 from pydantic import ValidationError
 
 from gateway.admission.engine_bound import EngineBound
+from gateway.admission.turns.engine_slots import Able
 from gateway.config.document import Config, environment
 from gateway.config.live import with_snapshot, without_values
 from gateway.config.secrets.engine_keys import key_of_attached, key_of_ours
@@ -24,6 +24,7 @@ from gateway.http.engine_connection import Owner, Timeouts
 from gateway.http.engine_pool import Upstream
 from gateway.routing.availability import GONE, Availability, ControlPresence
 from gateway.routing.replica import EngineModel, Replica, address_of
+from gateway.routing.selection import candidates
 from gateway.routing.table import Route, Table, build_table, table_of
 from gateway.upkeep import end_tasks
 
@@ -99,10 +100,16 @@ class Replicas:
         for replica in (*self.ready, *self._leaving):
             replica.upstream.close()
 
-    def pick(self, route: Route, *, begun: bool = False) -> Replica:
+    @property
+    def are_several(self) -> bool:
+        """Whether there is a choice."""
+        return self._only is None
+
+    def pick(self, route: Route, prompt: msgspec.Raw | None = None, *, begun: bool = False) -> Replica:
         """An engine for a route. Raises Unavailable where none can serve it now.
 
-        `begun`: the request was let in before, so that an engine that drains may be the one it is for.
+        `prompt`: what it begins with may be known at one of them. `begun`: the request was let in before, so
+        that an engine that drains may be the one it is for.
         """
         replica = self._only
         if replica is not None and route.adapter_id in replica.loaded:
@@ -112,22 +119,25 @@ class Replicas:
             able = [one for one in self._leaving if route.adapter_id in one.loaded]
         if not able:
             raise self.unavailable(route)
-        return self._choose(able)
+        return candidates.pick(able, candidates.prefix_of(prompt))
+
+    def seated(self, route: Route, engine: str, prompt: msgspec.Raw | None = None) -> Replica:
+        """That engine, where a request has its `Admission.seat`; else as `pick` of what has begun."""
+        for one in self.ready:
+            if one.name == engine and route.adapter_id in one.loaded:
+                return one
+        return self.pick(route, prompt, begun=True)
+
+    def choose_seat(self, able: Sequence[Able]) -> str:
+        """Where an adapter goes that takes a slot, as `gateway.placement.choice` says."""
+        known = {one.name: one for one in self.ready}
+        found = [(known[one.name], one) for one in able if one.name in known]
+        return candidates.seat(found).name if found else able[0].name
 
     def other(self, route: Route, tried: Sequence[Replica]) -> Replica | None:
         """An engine for a route that was not tried yet."""
         able = [one for one in self.ready if route.adapter_id in one.loaded and one not in tried]
-        return self._choose(able) if able else None
-
-    def _choose(self, able: Sequence[Replica]) -> Replica:
-        """The least in flight for what it takes, by chance where several are; the ejected last.
-
-        Not in turn: who asks twice for one request, or asks as several workers do, would fall into step.
-        """
-        now = time.monotonic()
-        well = [replica for replica in able if replica.ejected_until <= now] or able
-        least = min(map(_fullness, well))
-        return random.choice([one for one in well if _fullness(one) == least])
+        return candidates.pick(able) if able else None
 
     def failed(self, upstream: Owner, *, gone: bool = False) -> None:
         """An engine did not answer; `gone`: nothing listens there any more."""
@@ -216,6 +226,7 @@ class Replicas:
         self.table = table_of(self.config, snapshot, [replica.loaded for replica in replicas])
         self.snapshot, self.scores_prompts = snapshot, snapshot.prompt_logprobs
         for replica in former.values():
+            replica.visits.tidy()
             if replica not in kept:
                 replica.upstream.close()
         if before != replicas:
@@ -276,7 +287,3 @@ class Replicas:
                 await replica.describe()
         except (RequestError, TimeoutError, *NOT_JSON, LookupError, TypeError) as error:
             logger.warning("the engine on %s does not list its models: %s", replica.upstream.address, error)
-
-
-def _fullness(replica: Replica) -> float:
-    return replica.upstream.open_connections / replica.bound.limit

@@ -15,7 +15,7 @@ from gateway.admission.death_guard import DeathGuard
 from gateway.admission.limits import Admission
 from gateway.config.snapshot import FILE, GatewayReport, Snapshot, read_snapshot
 from gateway.errors import RequestError
-from gateway.routing.availability import slots_of
+from gateway.routing.availability import rooms_of, slots_of
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.control_socket import Control
 from gateway.routing.replicas import Replicas
@@ -98,8 +98,11 @@ class Follower:
     def _apply(self, snapshot: Snapshot, *, heard: bool = True) -> None:
         self._guard.heard(snapshot)
         self._replicas.apply(snapshot, heard=heard)
-        slots, adapters = slots_of(snapshot)
-        self._admission.set_slots(slots, adapters)
+        rooms = rooms_of(snapshot)
+        if rooms is None:
+            self._admission.set_slots(*slots_of(snapshot))
+        else:
+            self._admission.follow_slots(rooms)
 
     def _look(self) -> None:
         """The file, where it has changed: there may be no control plane, or not yet."""

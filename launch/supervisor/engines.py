@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.config.document import Config, environment
 from gateway.config.secrets.engine_keys import key_of_attached
-from gateway.config.snapshot import PROVING, EngineStatus
+from gateway.config.snapshot import EngineStatus, proving_on
 from gateway.errors import Unavailable
 from launch.adapters.versions import Version
 from launch.engine.attached import Attached
@@ -85,7 +85,7 @@ class Engines:
         try:
             for keeper in self.keepers:
                 if keeper.ready:
-                    enter(f"{PROVING} on {keeper.status.name}")
+                    enter(proving_on(keeper.status.name))
                     await keeper.ensure(version, key, system)
         except BaseException:
             if new:

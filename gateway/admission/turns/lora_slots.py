@@ -29,6 +29,8 @@ OnResident = Callable[[str, int, str], None]
 FIRST_USE = "first_use"
 EVICTED = "evicted"
 RESTART = "restart"
+MOVED = "moved"
+"""It was unloaded from that engine, and others have it."""
 ALL_FIT = "all_fit"
 """There are slots for all now, and nobody holds one."""
 MOST_REMEMBERED = 10_000
@@ -85,6 +87,24 @@ class Slots:
         for adapter_id in list(self.residents):
             self._evict(adapter_id, why)
 
+    @property
+    def in_flight(self) -> int:
+        """Of all residents together."""
+        return sum(one.in_flight for one in self.residents.values())
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a slot is, without an eviction."""
+        return len(self.residents) < self.slots
+
+    def may_evict(self, now: float) -> bool:
+        """Whether a slot could be made free; none can be while there are more residents than slots."""
+        return len(self.residents) == self.slots and self._evictable(now) is not None
+
+    def goes_on(self, adapter_id: str, now: float, *, contended: bool) -> bool:
+        """Whether a resident adapter's next request may begin, where `contended` is as for `admit`."""
+        return not (contended and self._had_its_turn(self.residents[adapter_id], now))
+
     def admit(self, adapter_id: str, now: float, *, waited_for: bool, contended: bool) -> bool:
         """Whether a request may begin now; then it counts as in flight.
 
@@ -96,7 +116,7 @@ class Slots:
             if not self._make_room(now):
                 return False
             resident = self._settle(adapter_id, now)
-        elif contended and self._had_its_turn(resident, now):
+        elif not self.goes_on(adapter_id, now, contended=contended):
             return False
         else:
             self.residents[adapter_id] = self.residents.pop(adapter_id)
@@ -113,11 +133,16 @@ class Slots:
         if not resident.in_flight and len(self.residents) > self.slots:
             self._evict(adapter_id)
 
-    def vacate(self, adapter_id: str) -> None:
+    def vacate(self, adapter_id: str, why: str = EVICTED) -> None:
         """Give the slot back before its least residency is over, where nothing is in flight."""
         resident = self.residents.get(adapter_id)
         if resident is not None and not resident.in_flight:
-            self._evict(adapter_id)
+            self._evict(adapter_id, why)
+
+    def since(self, adapter_id: str) -> float | None:
+        """When it took its slot; None where it has none."""
+        resident = self.residents.get(adapter_id)
+        return None if resident is None else resident.since
 
     def due_in(self, now: float) -> float | None:
         """Seconds until an idle adapter may be evicted; None where none is idle."""

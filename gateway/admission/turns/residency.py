@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 
+from gateway.admission.turns.engine_slots import Choose, EngineRoom, EngineSlots, Rival, first_of
 from gateway.admission.turns.lora_slots import (
     ALL_FIT,
     FIRST_USE,
     MOST_REMEMBERED,
+    RESTART,
     OnResident,
     Slots,
     takes_slot,
@@ -24,35 +27,69 @@ class Residency:
         self._on_resident = on_resident
         self.busy: defaultdict[str | None, int] = defaultdict(int)
         """Requests in flight by the engine's model; those at 0 are dropped with the next snapshot."""
+        self.choose: Choose = first_of
+        """Which of several engines, where adapters are more than their slots."""
         self.slots: Slots | None = None
-        """None where every adapter has a slot."""
-        self._left: dict[str, str] = {}
-        """By adapter why it lost its slot; slots come and go with engines."""
+        """Of the only engine; None where every adapter has a slot."""
+        self._engines: EngineSlots | None = None
+        """Of several, where they are too few on one."""
+        self.bounded = False
+        """Whether some adapters have no slot."""
+        self._left: dict[tuple[str, str], str] = {}
+        """By engine and adapter why it lost its slot; slots come and go with engines."""
 
     def resize(self, slots: int | None, now: float, why: str = ALL_FIT) -> None:
         """So many slots from now on, or one for every adapter; then `why` they hold none any more."""
-        for adapter_id in [each for each, count in self.busy.items() if not count]:
-            del self.busy[adapter_id]
+        self._forget_idle()
+        if self._engines is not None:
+            self._engines.clear(why)
+            self._engines = None
+        self.bounded = slots is not None
         if slots is None:
             if self.slots is not None:
                 self.slots.clear(why)
                 self.slots = None
             return
         if self.slots is None:
-            self.slots = Slots(slots, self._least_residency_s, on_resident=self._moved)
+            self.slots = Slots(slots, self._least_residency_s, on_resident=partial(self._moved, ""))
             self.slots.adopt(self.busy, now)
         self.slots.resize(slots)
 
+    def follow(self, rooms: Mapping[str, EngineRoom]) -> None:
+        """Several engines, by name, of which one has fewer slots than adapters.
+
+        What came before does not say at which engine it is, and is not counted there.
+        """
+        self._forget_idle()
+        if self.slots is not None:
+            self.slots.clear(RESTART)
+            self.slots = None
+        if self._engines is None:
+            self._engines = EngineSlots(
+                self._least_residency_s,
+                self._moved,
+                lambda able: self.choose(able),
+            )
+        self._engines.follow(rooms)
+        self.bounded = True
+
+    def _forget_idle(self) -> None:
+        for adapter_id in [each for each, count in self.busy.items() if not count]:
+            del self.busy[adapter_id]
+
     def lacks_slot(self, adapter_id: str | None) -> bool:
         """Whether the adapter needs a slot and has none."""
-        slots = self.slots
-        return slots is not None and takes_slot(adapter_id) and adapter_id not in slots.residents
+        if adapter_id is None or not takes_slot(adapter_id):
+            return False
+        if self._engines is not None:
+            return not self._engines.where(adapter_id)
+        return self.slots is not None and adapter_id not in self.slots.residents
 
-    def _moved(self, adapter_id: str, change: int, why: str) -> None:
+    def _moved(self, engine: str, adapter_id: str, change: int, why: str) -> None:
         if change > 0:
-            why = self._left.pop(adapter_id, FIRST_USE)
+            why = self._left.pop((engine, adapter_id), FIRST_USE)
         else:
-            self._left[adapter_id] = why
+            self._left[engine, adapter_id] = why
             if len(self._left) > MOST_REMEMBERED:
                 del self._left[next(iter(self._left))]
         if self._on_resident is not None:
@@ -65,16 +102,47 @@ class Residency:
 
         A new request takes no free slot before those who wait for one.
         """
+        if adapter_id is None or not takes_slot(adapter_id):
+            return True
+        if self._engines is not None:
+            return self._engines.admit(adapter_id, _waited_for(lanes, adapter_id), now, new=new)
         slots = self.slots
-        if slots is None or adapter_id is None or not takes_slot(adapter_id):
+        if slots is None:
             return True
         waited_for, contended = _rivals(slots, lanes, adapter_id)
         if new and contended and adapter_id not in slots.residents:
             return False
         return slots.admit(adapter_id, now, waited_for=waited_for, contended=contended)
 
+    def seat(self, adapter_id: str | None) -> str | None:
+        """Where one that was admitted goes, to be asked once for each; None: to any that has it."""
+        if self._engines is None or adapter_id is None:
+            return None
+        return self._engines.take(adapter_id)
+
+    def leave(self, adapter_id: str | None, engine: str | None = None) -> None:
+        """A request has ended that had this `seat`."""
+        self.busy[adapter_id] -= 1
+        if adapter_id is None:
+            return
+        if self.slots is not None:
+            self.slots.leave(adapter_id)
+        elif self._engines is not None and engine is not None:
+            self._engines.leave(adapter_id, engine)
+
+    def vacate(self, adapter_id: str | None, engine: str | None = None) -> None:
+        """Its slot is free again right away, where nothing is in flight."""
+        if adapter_id is None:
+            return
+        if self.slots is not None:
+            self.slots.vacate(adapter_id)
+        elif self._engines is not None and engine is not None:
+            self._engines.vacate(adapter_id, engine)
+
     def due_in(self, lanes: Iterable[AdapterQueue], now: float) -> float | None:
         """Seconds until an idle adapter gives its slot to one that lacks only that; None where none does."""
+        if self._engines is not None:
+            return self._engines.due_in(_waited_for(lanes), now)
         slots = self.slots
         return slots.due_in(now) if slots is not None and _rivals(slots, lanes)[1] else None
 
@@ -84,18 +152,30 @@ class Residency:
         for lane in lanes:
             waiting[lane.adapter_id] += len(lane.queue)
         shown: list[dict[str, object]] = []
-        slots, at_work = self.slots, [adapter_id for adapter_id, count in self.busy.items() if count]
-        for adapter_id in dict.fromkeys([*(slots.residents if slots else at_work), *waiting]):
-            resident = slots.residents.get(adapter_id or "") if slots else None
+        at_work: Iterable[str | None] = [adapter_id for adapter_id, count in self.busy.items() if count]
+        held = self._engines or self.slots
+        for adapter_id in dict.fromkeys([*(held.residents if held else at_work), *waiting]):
             entry: dict[str, object] = {
                 "adapter": adapter_id,
                 "in_flight": self.busy.get(adapter_id, 0),
                 "waiting": waiting[adapter_id],
             }
-            if slots is not None:
-                entry["resident_s"] = None if resident is None else round(now - resident.since, 3)
+            if held is not None:
+                since = held.since(adapter_id or "")
+                entry["resident_s"] = None if since is None else round(now - since, 3)
+            if self._engines is not None:
+                entry["engines"] = self._engines.where(adapter_id or "")
             shown.append(entry)
         return shown
+
+
+def _waited_for(lanes: Iterable[AdapterQueue], adapter_id: str | None = None) -> list[Rival]:
+    """Adapters but this one that requests wait for."""
+    found: dict[str, bool] = {}
+    for lane in lanes:
+        if lane.takes_slot and lane.adapter_id is not None and lane.adapter_id != adapter_id:
+            found[lane.adapter_id] = lane.gate.has_place or found.get(lane.adapter_id, False)
+    return [Rival(one, has_place) for one, has_place in found.items()]
 
 
 def _rivals(slots: Slots, lanes: Iterable[AdapterQueue], adapter_id: str | None = None) -> tuple[bool, bool]:

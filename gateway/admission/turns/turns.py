@@ -58,7 +58,7 @@ class Turns:
             if not bound.waiting:
                 bound.pace.begins(now)
         self._count(gate, 1)
-        if self._residency.slots is not None or waiter.places > 1:
+        if self._residency.bounded or waiter.places > 1:
             self.go_on()  # it may only have had to wait for its turn, and others could not go on
         return lane
 

@@ -162,18 +162,19 @@ class Shadow:
         if not self._admission.try_beside(copy.candidate):
             self.count(copy.route.name, copy.candidate, "dropped")
             return
+        seat = self._admission.seat(copy.candidate)
         body = self._body(copy)
         other: Said | None = None
         reason = ""
         try:
             async with asyncio.timeout(COPY_WITHIN_S):
-                other = await self._ask(copy, body)
+                other = await self._ask(copy, body, seat)
         except RequestError as error:
             reason = error.code or error.kind
         except TimeoutError:
             reason = "timeout"
         finally:
-            self._admission.leave_beside(copy.candidate)
+            self._admission.leave_beside(copy.candidate, seat)
         own = await copy.own
         if own is None:
             self.count(copy.route.name, copy.candidate, "dropped")
@@ -205,10 +206,10 @@ class Shadow:
             dialect.give_priority(fields, LOW_PRIORITY)
         return dialect.encode_body(fields, route, copy.size_bytes)
 
-    async def _ask(self, copy: Copy, body: Segments) -> Said | None:
+    async def _ask(self, copy: Copy, body: Segments, seat: str | None) -> Said | None:
         """The candidate's answer; None where it is none that can be compared. Raises RequestError."""
         route = replace(copy.route, adapter_id=copy.candidate, versions=())
-        replica = self._replicas.pick(route)
+        replica = self._replicas.pick(route) if seat is None else self._replicas.seated(route, seat)
         began = time.perf_counter()
         connection = await replica.upstream.exchange(
             copy.exchange.dialect.path, body, copy.exchange.request_id + b"-shadow"

@@ -11,9 +11,10 @@ import pytest
 
 from gateway.admission.death_guard import DeathGuard
 from gateway.admission.limits import Admission
-from gateway.config.snapshot import FILE, PROVING, SOCKET, Operation, encode_snapshot
+from gateway.admission.turns.engine_slots import EngineRoom
+from gateway.config.snapshot import FILE, PROVING, SOCKET, Operation, encode_snapshot, proving_on
 from gateway.http.engine_connection import Connection
-from gateway.routing.availability import slots_of
+from gateway.routing.availability import rooms_of, slots_of
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.control_socket import Control
 from gateway.routing.replicas import Replicas
@@ -372,6 +373,25 @@ async def test_control_plane_that_refuses_reports_harms_nothing(tmp_path: Path) 
         del c.control.statuses["/gateways"]
         await c.tell()
         await c.control.until_reported(lambda report: report.version == c.version)
+
+
+async def test_of_several_engines_each_has_its_own_room(tmp_path: Path) -> None:
+    async with controlled(tmp_path) as c:
+        naming, concept = TASKS["naming"], TASKS["concept"]
+        engines = [
+            c.status(slots=2),
+            engine_of("http://127.0.0.1:9", "ready", naming, name="engine-1", slots=4),
+            engine_of("http://127.0.0.1:9", "ready", naming, "old@1", name="engine-2"),
+        ]
+        operation = Operation("later", "/later", proving_on("engine-0"), 0.0)
+        await c.tell(engines, operations=[operation])
+        assert rooms_of(c.replicas.snapshot) == {
+            "engine-0": EngineRoom(1, frozenset({naming, concept})),
+            "engine-1": EngineRoom(4, frozenset({naming})),
+            "engine-2": EngineRoom(1, frozenset({naming})),
+        }
+        await c.tell(engines[:1])
+        assert rooms_of(c.replicas.snapshot) is None
 
 
 async def test_adapter_that_is_proven_has_a_slot_of_its_own(tmp_path: Path) -> None:

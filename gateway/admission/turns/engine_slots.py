@@ -1,0 +1,179 @@
+"""The slots of several engines, each with its own adapters in them: where a request may go. Clockless.
+
+On each engine adapters take turns as `lora_slots` says. Here is what comes on top: a request goes where its
+adapter has a slot, and to another engine as `choose` decides between a wait and a load; there it takes no
+slot that somebody waits for who has none anywhere. Every admission is one seat at one engine: `take` hands
+it out, and as those of one adapter are alike, to whoever of its requests asks first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gateway.admission.turns.lora_slots import MOVED, RESTART, Slots
+
+OnEngine = Callable[[str, str, int, str], None]
+"""Engine, adapter, and then as `lora_slots.OnResident`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRoom:
+    """What one engine holds."""
+
+    slots: int
+    loaded: frozenset[str]
+    """Adapters that it may be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """An adapter that is waited for."""
+
+    adapter_id: str
+    has_place: bool
+    """It could go on, had it a slot."""
+
+
+class Able(NamedTuple):
+    """An engine that may take a request for an adapter."""
+
+    name: str
+    resident: bool
+    """It is in a slot there."""
+    in_flight: int
+    """With those that were admitted a moment ago, and are yet to be sent."""
+
+
+Choose = Callable[[Sequence[Able]], str]
+"""One of them, by its name."""
+
+
+def first_of(able: Sequence[Able]) -> str:
+    """Where nobody decides: the first that has it, else the first."""
+    return next((one.name for one in able if one.resident), able[0].name)
+
+
+class EngineSlots:
+    """By engine; what the gateway believes, as no engine tells."""
+
+    def __init__(self, least_residency_s: float, on_engine: OnEngine, choose: Choose = first_of) -> None:
+        self._least_residency_s = least_residency_s
+        self._on_engine = on_engine
+        self._choose = choose
+        self._slots: dict[str, Slots] = {}
+        self._loaded: dict[str, frozenset[str]] = {}
+        self._seats: defaultdict[str, list[str]] = defaultdict(list)
+        """By adapter: where those may go that were admitted and have not asked where."""
+
+    def follow(self, rooms: Mapping[str, EngineRoom]) -> None:
+        """The engines of now. What is in flight at one that is gone, or came before this, is not counted."""
+        for name in self._slots.keys() - rooms.keys():
+            self._slots.pop(name).clear(RESTART)
+        self._loaded = {name: room.loaded for name, room in rooms.items()}
+        for name, room in rooms.items():
+            if name not in self._slots:
+                self._slots[name] = self._made(name, room.slots)
+                continue
+            slots = self._slots[name]
+            for adapter_id in slots.residents.keys() - room.loaded:
+                slots.vacate(adapter_id, MOVED)
+            slots.resize(room.slots)
+
+    def clear(self, why: str) -> None:
+        """Nobody is resident any more."""
+        for slots in self._slots.values():
+            slots.clear(why)
+
+    def where(self, adapter_id: str) -> list[str]:
+        """The engines that have it in a slot."""
+        return [name for name, slots in self._slots.items() if adapter_id in slots.residents]
+
+    def since(self, adapter_id: str) -> float | None:
+        """When it took the first of its slots; None where it has none."""
+        found = (slots.since(adapter_id) for slots in self._slots.values())
+        return min((since for since in found if since is not None), default=None)
+
+    @property
+    def residents(self) -> list[str]:
+        """Every adapter that has a slot."""
+        return list(dict.fromkeys(one for slots in self._slots.values() for one in slots.residents))
+
+    def admit(self, adapter_id: str, rivals: Iterable[Rival], now: float, *, new: bool) -> bool:
+        """Whether a request may begin now; then a seat is its own, which `take` tells.
+
+        `rivals`: other adapters that are waited for. A `new` one takes no slot before those.
+        """
+        nowhere = [one for one in rivals if not self.where(one.adapter_id)]
+        resident = bool(self.where(adapter_id))
+        able: list[Able] = []
+        tight: list[Able] = []
+        for name, slots in self._slots.items():
+            if adapter_id not in self._loaded[name]:
+                continue
+            _, contended = self._sought(name, nowhere)
+            if adapter_id in slots.residents:
+                if slots.goes_on(adapter_id, now, contended=contended):
+                    able.append(Able(name, True, slots.in_flight))
+            elif not (contended and (new or resident)):
+                if slots.is_free:
+                    able.append(Able(name, False, slots.in_flight))
+                elif slots.may_evict(now):
+                    tight.append(Able(name, False, slots.in_flight))
+        if all(one.resident for one in able):
+            able += tight  # where a slot is free nobody has to leave one
+        if not able:
+            return False
+        name = able[0].name if len(able) == 1 else self._choose(able)
+        waited_for, contended = self._sought(name, nowhere)
+        self._slots[name].admit(adapter_id, now, waited_for=waited_for, contended=contended)
+        self._seats[adapter_id].append(name)
+        return True
+
+    def take(self, adapter_id: str) -> str | None:
+        """The engine of one that was admitted; None where it may go anywhere."""
+        seats = self._seats.get(adapter_id)
+        if not seats:
+            return None
+        name = seats.pop(0)
+        if not seats:
+            del self._seats[adapter_id]
+        return name
+
+    def leave(self, adapter_id: str, engine: str) -> None:
+        """One of its requests has ended there."""
+        slots = self._slots.get(engine)
+        if slots is None:
+            return
+        slots.leave(adapter_id)
+        if adapter_id not in self._loaded[engine]:
+            slots.vacate(adapter_id, MOVED)
+
+    def vacate(self, adapter_id: str, engine: str) -> None:
+        """As `Slots.vacate`."""
+        if engine in self._slots:
+            self._slots[engine].vacate(adapter_id)
+
+    def due_in(self, rivals: Iterable[Rival], now: float) -> float | None:
+        """Seconds until an idle adapter gives its slot to one that lacks only that; None where none does."""
+        nowhere = [one for one in rivals if not self.where(one.adapter_id)]
+        rests = [
+            rest_s
+            for name, slots in self._slots.items()
+            if self._sought(name, nowhere)[1] and (rest_s := slots.due_in(now)) is not None
+        ]
+        return min(rests, default=None)
+
+    def _sought(self, engine: str, nowhere: Collection[Rival]) -> tuple[bool, bool]:
+        """Whether a slot of it is waited for by who has none, and whether one lacks only that."""
+        loaded = self._loaded[engine]
+        here = [one for one in nowhere if one.adapter_id in loaded]
+        return bool(here), any(one.has_place for one in here)
+
+    def _made(self, engine: str, slots: int) -> Slots:
+        def moved(adapter_id: str, change: int, why: str) -> None:
+            self._on_engine(engine, adapter_id, change, why)
+
+        return Slots(slots, self._least_residency_s, on_resident=moved)
