@@ -65,6 +65,10 @@ class EngineSlots:
         self._choose = choose
         self._slots: dict[str, Slots] = {}
         self._loaded: dict[str, frozenset[str]] = {}
+        self._homes: dict[str, list[str]] = {}
+        """By adapter the engines that have loaded it: a request asks those alone, however many there are."""
+        self._where: dict[str, dict[str, None]] = {}
+        """By adapter the engines that have it in a slot."""
         self._seats: defaultdict[str, list[str]] = defaultdict(list)
         """By adapter: where those may go that were admitted and have not asked where."""
 
@@ -73,6 +77,10 @@ class EngineSlots:
         for name in self._slots.keys() - rooms.keys():
             self._slots.pop(name).clear(RESTART)
         self._loaded = {name: room.loaded for name, room in rooms.items()}
+        self._homes = {}
+        for name, room in rooms.items():
+            for adapter_id in room.loaded:
+                self._homes.setdefault(adapter_id, []).append(name)
         for name, room in rooms.items():
             if name not in self._slots:
                 self._slots[name] = self._made(name, room.slots)
@@ -89,11 +97,11 @@ class EngineSlots:
 
     def where(self, adapter_id: str) -> list[str]:
         """The engines that have it in a slot."""
-        return [name for name, slots in self._slots.items() if adapter_id in slots.residents]
+        return list(self._where.get(adapter_id, ()))
 
     def since(self, adapter_id: str) -> float | None:
         """When it took the first of its slots; None where it has none."""
-        found = (slots.since(adapter_id) for slots in self._slots.values())
+        found = (self._slots[name].since(adapter_id) for name in self._where.get(adapter_id, ()))
         return min((since for since in found if since is not None), default=None)
 
     @property
@@ -106,13 +114,12 @@ class EngineSlots:
 
         `rivals`: other adapters that are waited for. A `new` one takes no slot before those.
         """
-        nowhere = [one for one in rivals if not self.where(one.adapter_id)]
-        resident = bool(self.where(adapter_id))
+        nowhere = [one for one in rivals if one.adapter_id not in self._where]
+        resident = adapter_id in self._where
         able: list[Able] = []
         tight: list[Able] = []
-        for name, slots in self._slots.items():
-            if adapter_id not in self._loaded[name]:
-                continue
+        for name in self._homes.get(adapter_id, ()):
+            slots = self._slots[name]
             _, contended = self._sought(name, nowhere)
             if adapter_id in slots.residents:
                 if slots.goes_on(adapter_id, now, contended=contended):
@@ -158,7 +165,7 @@ class EngineSlots:
 
     def due_in(self, rivals: Iterable[Rival], now: float) -> float | None:
         """Seconds until an idle adapter gives its slot to one that lacks only that; None where none does."""
-        nowhere = [one for one in rivals if not self.where(one.adapter_id)]
+        nowhere = [one for one in rivals if one.adapter_id not in self._where]
         rests = [
             rest_s
             for name, slots in self._slots.items()
@@ -174,6 +181,13 @@ class EngineSlots:
 
     def _made(self, engine: str, slots: int) -> Slots:
         def moved(adapter_id: str, change: int, why: str) -> None:
+            if change > 0:
+                self._where.setdefault(adapter_id, {})[engine] = None
+            else:
+                there = self._where[adapter_id]
+                del there[engine]
+                if not there:
+                    del self._where[adapter_id]
             self._on_engine(engine, adapter_id, change, why)
 
         return Slots(slots, self._least_residency_s, on_resident=moved)
