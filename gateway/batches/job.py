@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from gateway.admission.api_keys import Keys
+from gateway.admission.turns.fair_turns import Whose, whose_of
 from gateway.batches.attempts import Attempts
 from gateway.batches.concurrency import Concurrency
 from gateway.batches.database import Store
@@ -23,7 +24,7 @@ from gateway.batches.results import LineResult, Results, answered, not_asked
 from gateway.batches.storage import BatchStorage
 from gateway.batches.validation import Verdict, validate
 from gateway.batches.writer import TRY_AGAIN_S, Writer
-from gateway.errors import Unavailable
+from gateway.errors import Unauthorized, Unavailable
 from gateway.routing.permission import permitted_route
 from gateway.routing.replicas import Replicas
 from gateway.upkeep import end_tasks
@@ -160,30 +161,38 @@ class Job:
 
     async def _feed(self, results: Results, writer: Writer) -> None:
         """Run every line that is not done yet, each once there is a place."""
-        async with self._means.places.turn(self.batch.owner):
+        whose = self._whose()
+        async with self._means.places.turn(whose):
             try:
                 with self._input.open("rb") as file:
                     reader = LineReader(file, self._means.most_line_bytes)
                     while lines := await asyncio.to_thread(reader.slice):
                         for number, line in lines:
                             if line is not None and not results.done(number):
-                                await self._begin(number, line, writer)
+                                await self._begin(number, line, writer, whose)
                 while self._running:
                     await asyncio.wait(tuple(self._running), return_when=asyncio.FIRST_COMPLETED)
                 self._look_for_fault()
             finally:
                 await end_tasks(self._running)
 
-    async def _begin(self, number: int, line: bytes, writer: Writer) -> None:
+    def _whose(self) -> Whose:
+        """The tenant and the key that its places are counted to; a key that is gone has no tenant."""
+        owner, tenant = self.batch.owner, ""
+        with contextlib.suppress(Unauthorized):
+            tenant = self._means.keys.named(owner).tenant
+        return whose_of(tenant, owner)
+
+    async def _begin(self, number: int, line: bytes, writer: Writer, whose: Whose) -> None:
         self._look_for_fault()
-        await self._means.places.take(self.batch.owner)
+        await self._means.places.take(whose)
         task = asyncio.create_task(self._line(number, line, writer))
         self._running.add(task)
-        task.add_done_callback(self._over)
+        task.add_done_callback(functools.partial(self._over, whose))
 
-    def _over(self, task: asyncio.Task[None]) -> None:
+    def _over(self, whose: Whose, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._means.places.give_back(self.batch.owner)
+        self._means.places.give_back(whose)
         if not task.cancelled() and (fault := task.exception()) is not None:
             self._fault = fault
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
 
+import pytest
+
+from gateway.admission.turns.fair_turns import Whose, whose_of
 from gateway.batches.concurrency import Concurrency
 from tests.fakes.virtual_time import run_virtual
 from tests.support.waiting import turns
+
+A, B, C = (whose_of("", key) for key in "abc")
+ONE, *OTHERS = whose_of("small", "one"), *(whose_of("large", f"key-{number}") for number in range(8))
 
 
 def test_places_are_bounded_and_given_on() -> None:
     async def work() -> None:
         places = Concurrency(2)
-        async with places.turn("a"):
-            await places.take("a")
-            await places.take("a")
-            third = asyncio.create_task(places.take("a"))
+        async with places.turn(A):
+            await places.take(A)
+            await places.take(A)
+            third = asyncio.create_task(places.take(A))
             await turns()
             assert not third.done()
-            places.give_back("a")
+            places.give_back(A)
             await third
 
     run_virtual(work())
@@ -27,15 +35,68 @@ def test_places_are_bounded_and_given_on() -> None:
 def test_two_keys_share_the_places_and_one_alone_has_all() -> None:
     async def work() -> None:
         places = Concurrency(4)
-        async with places.turn("a"), places.turn("b"):
-            taken = [asyncio.create_task(places.take("a")) for _ in range(4)]
+        async with places.turn(A), places.turn(B):
+            taken = [asyncio.create_task(places.take(A)) for _ in range(4)]
             await turns()
             assert sum(one.done() for one in taken) == 2  # the rest is the other's part
-            await places.take("b")
-            await places.take("b")
-        async with places.turn("c"):
+            await places.take(B)
+            await places.take(B)
+        async with places.turn(C):
             for _ in range(4):
-                await places.take("c")
+                await places.take(C)
+
+    run_virtual(work())
+
+
+def test_a_tenant_with_many_keys_has_no_more_than_one_with_a_single_key() -> None:
+    async def work() -> None:
+        places, taken = Concurrency(8), Counter[str]()
+
+        async def take(whose: Whose) -> None:
+            await places.take(whose)
+            taken[whose[0]] += 1
+
+        async with AsyncExitStack() as held:
+            for whose in (*OTHERS, ONE):
+                await held.enter_async_context(places.turn(whose))
+            tasks = [asyncio.create_task(take(whose)) for whose in (*OTHERS, ONE) for _ in range(8)]
+            await turns()
+            assert taken == {"large": 4, "small": 4}
+            assert sum(task.done() for task in tasks) == 8
+            places.give_back(ONE)
+            places.give_back(OTHERS[0])
+            await turns()
+            assert taken == {"large": 5, "small": 5}  # each to whoever of them has fewest
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    run_virtual(work())
+
+
+@pytest.mark.parametrize("neighbours", [1, 8])
+def test_ten_lines_end_soon_beside_a_hundred_thousand(neighbours: int) -> None:
+    async def work() -> None:
+        places, loop = Concurrency(4), asyncio.get_running_loop()
+
+        async def line(whose: Whose) -> None:
+            await asyncio.sleep(1)
+            places.give_back(whose)
+
+        async def batch(whose: Whose, lines: int) -> float:
+            async with places.turn(whose), asyncio.TaskGroup() as group:
+                for _ in range(lines):
+                    await places.take(whose)
+                    group.create_task(line(whose))
+            return loop.time()
+
+        large = [asyncio.create_task(batch(whose, 100_000)) for whose in OTHERS[:neighbours]]
+        await asyncio.sleep(10)
+        began = loop.time()
+        assert await batch(ONE, 10) - began <= 10 / 2 + 1
+        for task in large:
+            task.cancel()
+        await asyncio.gather(*large, return_exceptions=True)
 
     run_virtual(work())
 
@@ -45,7 +106,7 @@ def test_one_keys_batches_come_one_after_another() -> None:
         places, order = Concurrency(4), []
 
         async def batch(name: str) -> None:
-            async with places.turn("a"):
+            async with places.turn(A):
                 order.append(f"{name} begins")
                 await turns()
                 order.append(f"{name} ends")
@@ -59,16 +120,16 @@ def test_one_keys_batches_come_one_after_another() -> None:
 def test_wait_that_is_given_up_takes_no_place() -> None:
     async def work() -> None:
         places = Concurrency(1)
-        async with places.turn("a"):
-            await places.take("a")
-            leaving = asyncio.create_task(places.take("a"))
-            staying = asyncio.create_task(places.take("a"))
+        async with places.turn(A):
+            await places.take(A)
+            leaving = asyncio.create_task(places.take(A))
+            staying = asyncio.create_task(places.take(A))
             await turns()
             leaving.cancel()
-            places.give_back("a")  # in the same turn of the loop
+            places.give_back(A)  # in the same turn of the loop
             await staying
             assert leaving.cancelled()
-            places.give_back("a")
-            await places.take("a")
+            places.give_back(A)
+            await places.take(A)
 
     run_virtual(work())
