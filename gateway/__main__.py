@@ -21,6 +21,7 @@ from gateway.config.document import Config, load_config, with_gateway
 from gateway.errors import ConfigError, told
 from gateway.http.descriptors import Descriptors, raise_limit
 from gateway.http.server import Server, protocol_with
+from gateway.http.tls.hang_up import HangUp
 from gateway.http.tls.reloading import Tls
 from gateway.http.workers import BACKLOG, listen, run_workers
 from gateway.metrics.counters import Metrics
@@ -57,17 +58,18 @@ def _serve(config: Config) -> int:
     Gateway(config)  # a configuration that cannot be is said here, not by each worker
     # Before the workers are forked: a session that one of them began can go on at another.
     tls = Tls(gateway.tls) if gateway.tls is not None else None
+    hang_up = HangUp()
     listeners = listen(gateway.host, gateway.port, gateway.workers)
     _announce(config, listeners[0])
     if gateway.workers == 1:
-        code = _serve_one(config, Metrics.single(), 0, listeners[0], tls)
+        code = _serve_one(config, Metrics.single(), 0, listeners[0], tls, hang_up)
     else:
         regions, recent = [Region() for _ in listeners], RecentRequests(len(listeners))
 
         def serve(worker: int, listener: socket.socket) -> int:
-            return _serve_one(config, Metrics(regions, worker, recent=recent), worker, listener, tls)
+            return _serve_one(config, Metrics(regions, worker, recent=recent), worker, listener, tls, hang_up)
 
-        code = run_workers(gateway.workers, listeners, serve, gateway.shutdown_timeout_s)
+        code = run_workers(gateway.workers, listeners, serve, gateway.shutdown_timeout_s, hang_up)
     print("gateway: stopped", file=sys.stderr, flush=True)
     return code
 
@@ -86,7 +88,12 @@ def _announce(config: Config, listener: socket.socket) -> None:
 
 
 def _serve_one(
-    config: Config, metrics: Metrics, worker: int, listener: socket.socket, tls: Tls | None
+    config: Config,
+    metrics: Metrics,
+    worker: int,
+    listener: socket.socket,
+    tls: Tls | None,
+    hang_up: HangUp,
 ) -> int:
     """One process's server, until SIGTERM or SIGINT; returns the exit code."""
     gateway = config.gateway
@@ -120,7 +127,7 @@ def _serve_one(
     # with thousands of tasks would hold up every request.
     gc.collect()
     gc.freeze()
-    server = Server(settings, app.drain, descriptors, tls)
+    server = Server(settings, app.drain, descriptors, tls, hang_up)
     signal.signal(signal.SIGTERM, _leave)
     with contextlib.suppress(KeyboardInterrupt, SystemExit):  # uvicorn stops cleanly, then re-raises both
         server.run(sockets=[listener])

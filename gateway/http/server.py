@@ -19,6 +19,7 @@ from gateway.http.client_connection import GatewayProtocol
 from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain, shutting_down
 from gateway.http.request_cycle import Express
+from gateway.http.tls.hang_up import HangUp
 from gateway.http.tls.reloading import Tls
 
 logger = logging.getLogger("gateway.http.server")
@@ -40,8 +41,10 @@ class Server(uvicorn.Server):
         drain: Drain,
         descriptors: Descriptors | None = None,
         tls: Tls | None = None,
+        hang_up: HangUp | None = None,
     ) -> None:
         super().__init__(config)
+        self._hang_up = hang_up
         self._drain = drain
         self._descriptors = descriptors
         self._tls = tls
@@ -50,7 +53,20 @@ class Server(uvicorn.Server):
         """uvicorn's, every 0.1 s."""
         if self._tls is not None and not counter % TLS_TICKS:
             self._tls.look()
+        wish = self._hang_up.wish() if self._hang_up is not None else ""
+        if wish == "end":
+            self.should_exit = True
+        elif wish == "reload":
+            self._reload()
         return await super().on_tick(counter)
+
+    def _reload(self) -> None:
+        if self._tls is None:
+            logger.info(
+                "SIGHUP: there are no certificates to take; the control plane reloads the configuration"
+            )
+        elif self._tls.take():
+            logger.info("SIGHUP: the certificates were taken anew")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; from then on clients have the descriptors that are theirs."""

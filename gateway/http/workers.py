@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from gateway.errors import ConfigError
+from gateway.http.tls.hang_up import HangUp
 
 logger = logging.getLogger("gateway.workers")
 
 BACKLOG = 2048
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-HEEDED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+HEEDED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +66,22 @@ def run_workers(
     sockets: Sequence[socket.socket],
     serve: Callable[[int, socket.socket], int],
     shutdown_timeout_s: float,
+    hang_up: HangUp,
     patience: Patience | None = None,
 ) -> int:
     """Keep `count` worker processes running until SIGTERM or SIGINT; returns the exit code.
 
     Worker i calls `serve(i, sockets[i])`, which returns its exit code and heeds SIGTERM within
     `shutdown_timeout_s`. One that ends before it is told to is replaced; where its replacements fail at their
-    start, all end and the code is 1. A second SIGINT kills. Call this in the main thread of a process without
-    other threads and without an event loop, since the workers are forks of it. The sockets are closed.
+    start, all end and the code is 1. A second SIGINT kills. SIGHUP is handed on, unless it means the end.
+    Call this in the main thread of a process without other threads and without an event loop, since the
+    workers are forks of it. The sockets are closed.
     """
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
     # Inherited as "ignore", it would let the kernel take our children's exit codes away.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     workers = [Worker(index, listener) for index, listener in zip(range(count), sockets, strict=True)]
-    parent = _Parent(workers, serve, shutdown_timeout_s, patience or Patience(), previous)
+    parent = _Parent(workers, serve, shutdown_timeout_s, hang_up, patience or Patience(), previous)
     try:
         return parent.run()
     finally:
@@ -118,12 +121,14 @@ class _Parent:
         workers: Sequence[Worker],
         serve: Callable[[int, socket.socket], int],
         shutdown_timeout_s: float,
+        hang_up: HangUp,
         patience: Patience,
         workers_mask: Collection[int],
     ) -> None:
         self._workers = workers
         self._serve = serve
         self._shutdown_timeout_s = shutdown_timeout_s
+        self._hang_up = hang_up
         self._patience = patience
         self._workers_mask = workers_mask
         self._pid = os.getpid()
@@ -138,8 +143,13 @@ class _Parent:
                     if not worker.pid and worker.due_s <= time.monotonic():
                         self._start(worker)
                 waiting = [worker.due_s for worker in self._workers if not worker.pid]
-                if self._heed(min(waiting, default=None)) in (signal.SIGTERM, signal.SIGINT):
+                number = self._heed(min(waiting, default=None))
+                if number in (signal.SIGTERM, signal.SIGINT):
                     return 0
+                if number == signal.SIGHUP:
+                    if self._hang_up.meant() == "end":
+                        return 0
+                    self._signal_all(signal.SIGHUP)
                 for worker, how in self._reaped():
                     worker.ended(time.monotonic(), self._patience)
                     if worker.failed_starts >= self._patience.failed_starts:

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from types import FrameType
 
-
-def has_terminal() -> bool:
-    """Whether this process belongs to a terminal that is still there."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
+from gateway.config.terminal import has_terminal
 
 
 class StopSignals:

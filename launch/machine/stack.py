@@ -208,6 +208,7 @@ def up(config_path: Path, config: Config, opened: Callable[[str], None] = lambda
         while not stop.asked():
             if stop.reload_asked():
                 stack.launch.signal(signal.SIGHUP)
+                stack.gateway.signal(signal.SIGHUP)
             code = stack.tend()
             if code is not None:
                 return code

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 
+from gateway.http.tls.hang_up import HangUp
 from gateway.http.workers import Patience, listen, run_workers
 from gateway.metrics.counters import Metrics
 from gateway.metrics.shared_memory import Region
@@ -36,7 +37,7 @@ def main(behaviour: str, shutdown_timeout_s: float) -> int:
                 answer(connection, metrics)
 
     patience = Patience(backoff_s=0.01, most_backoff_s=0.02, margin_s=0.01)
-    return run_workers(2, sockets, serve, shutdown_timeout_s, patience)
+    return run_workers(2, sockets, serve, shutdown_timeout_s, HangUp(), patience)
 
 
 def linger(listener: socket.socket) -> None:

@@ -46,7 +46,11 @@ class Tls:
         seen, self._seen = self._seen, self._look()
         if self._seen == self._marks or self._seen != seen:
             return False
-        self._marks = self._seen
+        return self.take()
+
+    def take(self) -> bool:
+        """Take the files as they are now, changed or not; whether they were taken."""
+        self._marks = self._seen = self._look()
         try:
             new = load_certificates(self._config)
         except ConfigError as error:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -37,31 +34,3 @@ def test_hang_up_is_an_end_where_the_terminal_was_closed(terminal: bool, still: 
     signal.raise_signal(signal.SIGHUP)
     assert (stop.reload_asked(), stop.asked()) == (reload, not reload)
     assert not stop.reload_asked()
-
-
-CHILD = """
-import fcntl, signal, sys, termios
-from launch.machine.signals import has_terminal
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
-fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
-print(has_terminal(), flush=True)
-sys.stdin.read()
-print(has_terminal(), flush=True)
-"""
-
-
-def test_terminal_that_is_closed_is_none() -> None:
-    ours, theirs = os.openpty()
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(theirs)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=(theirs,),
-        start_new_session=True,
-        text=True,
-    )
-    os.close(theirs)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "True\n"
-    os.close(ours)
-    assert child.communicate(timeout=30)[0] == "False\n"

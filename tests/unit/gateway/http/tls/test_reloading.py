@@ -100,6 +100,8 @@ def test_one_that_has_expired_serves_with_a_warning(
 class Served:
     port: int
     authority: Authority
+    process: subprocess.Popen[bytes]
+    log: Path
 
     def context(self, pair: Pair | None = None, authority: Authority | None = None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=(authority or self.authority).cert)
@@ -157,7 +159,7 @@ def served(folder: Path, authority: Authority, config: TlsConfig, workers: int) 
 
         until(listening, 60)
         assert found, log.read_text()
-        yield Served(int(found[0]), authority)
+        yield Served(int(found[0]), authority, process, log)
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, log.read_text()
@@ -214,3 +216,32 @@ def test_only_clients_of_the_authority_come_in(authority: Authority, placed: Pla
         until(exchanged, 30, look_every_s=0.2)
         with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
             gateway.ask(ours)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_takes_the_certificates_anew_and_says_so(
+    authority: Authority, placed: Placed, tmp_path: Path, workers: int
+) -> None:
+    config = placed.config.model_copy(update={"client_ca": None})
+    with served(tmp_path, authority, config, workers) as gateway:
+        plain = gateway.context()
+
+        def said() -> int:
+            return gateway.log.read_text().count("SIGHUP: the certificates were taken anew")
+
+        gateway.process.send_signal(signal.SIGHUP)
+        until(lambda: said() == workers, 30)
+        assert "first" in gateway.shown(plain)
+        assert gateway.ask(plain) == 200
+
+
+def test_sighup_says_what_will_not_do_and_the_one_before_goes_on(
+    authority: Authority, placed: Placed, tmp_path: Path
+) -> None:
+    config = placed.config.model_copy(update={"client_ca": None})
+    with served(tmp_path, authority, config, workers=1) as gateway:
+        placed.put(authority.sign("other"), key=False)
+        gateway.process.send_signal(signal.SIGHUP)
+        until(lambda: "is not the key of" in gateway.log.read_text(), 30)
+        assert "first" in gateway.shown(gateway.context())
+        assert "SIGHUP" not in gateway.log.read_text()
