@@ -29,9 +29,27 @@ def console_progress(console: Console | None = None) -> Iterator[Report]:
     if not console.is_terminal:
         yield _lines(console)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with terminal_progress(console) as report:
+        yield report
+
+
+@contextlib.contextmanager
+def terminal_progress(
+    console: Console | None = None, *, quiet: bool = False, measured: bool = True
+) -> Iterator[Report]:
+    """A report that draws a bar with the seconds elapsed, below what is printed meanwhile.
+
+    Silent without a terminal, and where `quiet`. `measured`: it is known how far the work has come; else the
+    bar only says that it goes on.
+    """
+    console = console or Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield silent
+        return
+    share = (TaskProgressColumn(),) if measured else ()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *share, TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("preparing the base model", total=1.0, visible=False)
+        task = progress.add_task("", total=1.0 if measured else None, visible=False)
 
         def report(stage: str, fraction: float) -> None:
             progress.update(task, description=stage, completed=fraction, visible=True)

@@ -15,6 +15,7 @@ import typer
 from gateway.config.document import NAME
 from gateway.config.snapshot import Operation, Snapshot, TaskStatus, VersionStatus
 from gateway.errors import ConfigError, nearest
+from launch.base.progress import Report, terminal_progress
 from launch.cli.options import DEMO_CONFIG, INTERRUPTED, ConfigOption, JsonOption, StateOption, control_of
 from launch.cli.shadow_report import read_report
 from launch.cli.task_text import columns, moment, role_of, share_of, size_of, what_requests_see
@@ -68,7 +69,10 @@ def add_command(
     _note_new_task(task, list(control.ask("GET", "/adapters")["tasks"]))
     began = time.monotonic()
     try:
-        with control.watched(_Stages(task, fields["source"]).heed):
+        with (
+            terminal_progress(quiet=as_json, measured=False) as report,
+            control.watched(_Stages(task, fields["source"], report).heed),
+        ):
             answer = control.ask("POST", "/adapters", fields)
     except KeyboardInterrupt:
         _said_as_it_goes_on(task)
@@ -244,10 +248,10 @@ def _note_new_task(task: str, known: list[str]) -> None:
 
 
 class _Stages:
-    """Prints how far an adapter has come, one line for each stage."""
+    """Prints how far an adapter has come, one line for each stage, and reports the one that goes on."""
 
-    def __init__(self, task: str, source: str) -> None:
-        self._task, self._source = task, source
+    def __init__(self, task: str, source: str, report: Report) -> None:
+        self._task, self._source, self._report = task, source, report
         self._began = time.monotonic()
         self._last = ""
         self._begun = False
@@ -266,6 +270,7 @@ class _Stages:
     def _say(self, stage: str) -> None:
         if stage != self._last:
             self._last = stage
+            self._report(stage, 0.0)
             print(f"{time.monotonic() - self._began:6.1f} s  {stage}", file=sys.stderr, flush=True)
 
 

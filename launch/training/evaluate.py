@@ -24,6 +24,7 @@ from rich.table import Table
 
 from gateway.config.loopback import may_use_proxy
 from gateway.errors import ConfigError, told
+from launch.base.progress import Report, silent, terminal_progress
 from launch.training.data.tasks import SYSTEM_PROMPTS
 from launch.training.examples import Example, read_examples
 from launch.training.scores import (
@@ -187,13 +188,15 @@ def form_of(trial: Trial, example: Example, constrained: bool) -> dict[str, obje
     return {"structured_outputs": {"choice": trial.choices()}}
 
 
-async def ask_all(client: AsyncOpenAI, trial: Trial, model: str, constrained: bool) -> Answers:
+async def ask_all(
+    client: AsyncOpenAI, trial: Trial, model: str, constrained: bool, report: Report = silent
+) -> Answers:
     """Every answer, `CONCURRENCY` at a time; the first error of the service ends the run."""
     gate = asyncio.Semaphore(CONCURRENCY)
-    tokens = 0
+    tokens = answered = 0
 
     async def ask(example: Example) -> str:
-        nonlocal tokens
+        nonlocal tokens, answered
         messages = [{"role": "system", "content": trial.system}] if trial.system else []
         messages.append({"role": "user", "content": example.prompt})
         async with gate:
@@ -204,6 +207,8 @@ async def ask_all(client: AsyncOpenAI, trial: Trial, model: str, constrained: bo
                 max_tokens=trial.max_tokens,
                 extra_body=form_of(trial, example, constrained),
             )
+        answered += 1
+        report(f"{trial.task}: {model}", answered / len(trial.examples))
         if response.usage is not None:
             tokens += response.usage.completion_tokens
         return response.choices[0].message.content or ""
@@ -227,8 +232,11 @@ async def evaluate(
     unconstrained: bool = False,
     choices: bool = False,
     samples: Path | None = None,
+    report: Report = silent,
 ) -> tuple[list[Measure], list[dict[str, object]]]:
     """Asks the base and each task's adapter every example. `samples` gets the answers, for reading.
+
+    `report` is told how far each of them has come with the examples.
 
     Raises ConfigError where the service cannot be reached or refuses a request.
     """
@@ -246,7 +254,7 @@ async def evaluate(
             for constrained in conditions_of(trial.task, unconstrained=unconstrained, choices=choices):
                 for model in (BASE_MODEL, trial.task):
                     try:
-                        answers = await ask_all(client, trial, model, constrained)
+                        answers = await ask_all(client, trial, model, constrained, report)
                     except APIConnectionError as error:
                         raise ConfigError("--url", url, "nothing answers there; is it served?") from error
                     except APIStatusError as error:
@@ -303,9 +311,12 @@ def evaluate_command(
     if task is None and (data is not None or system is not None):
         raise ConfigError("--task", "", "say whose --data and --system these are")
     trials = [trial_of(each, data, system, limit) for each in ([task] if task else DEFAULT_TASKS)]
-    measures, runs = asyncio.run(
-        evaluate(url, trials, unconstrained=unconstrained, choices=choices, samples=samples)
-    )
+    with terminal_progress(quiet=as_json) as progress:
+        measures, runs = asyncio.run(
+            evaluate(
+                url, trials, unconstrained=unconstrained, choices=choices, samples=samples, report=progress
+            )
+        )
     if output is not None:
         for trial in trials:
             own = [measure for measure in measures if measure.task == trial.task]

@@ -17,6 +17,7 @@ import typer
 from gateway.config.document import NAME
 from gateway.errors import ConfigError
 from launch.base.demo_base import demo_base_path
+from launch.base.progress import Report, terminal_progress
 from launch.training.batches import (
     Sample,
     batches_by_length,
@@ -214,7 +215,8 @@ def train(asked: Training) -> TrainResult:
     stop = Stop()
     with stop.heard():
         before = held_out_loss(model, material.held_out, material.batch, material.pad)
-        steps, minutes, loss = _learn(model, asked, material, stop)
+        with terminal_progress() as report:
+            steps, minutes, loss = _learn(model, asked, material, stop, report)
         if steps == 0:
             raise KeyboardInterrupt
         after = None
@@ -226,7 +228,9 @@ def train(asked: Training) -> TrainResult:
     return result
 
 
-def _learn(model: PeftModel, asked: Training, material: Material, stop: Stop) -> tuple[int, float, float]:
+def _learn(
+    model: PeftModel, asked: Training, material: Material, stop: Stop, report: Report
+) -> tuple[int, float, float]:
     """Steps, minutes, and the loss at the end, smoothed; saves the adapter every few minutes."""
     from launch.training.model import ExactAdamW, batch_loss
 
@@ -240,6 +244,7 @@ def _learn(model: PeftModel, asked: Training, material: Material, stop: Stop) ->
         progress = max(steps / material.steps, int(1000 * minutes / asked.max_minutes) / 1000)
         if progress >= 1 or stop.asked:
             break
+        report(f"step {steps + 1} of {material.steps}", progress)
         loss = batch_loss(model, batch, material.pad)
         loss.backward()
         optimizer.step(learning_rate(progress, asked.peak_rate))

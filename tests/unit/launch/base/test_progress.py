@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from launch.base.progress import console_progress, part
+from launch.base.progress import console_progress, part, terminal_progress
 
 
 def test_part_covers_its_share_of_the_whole() -> None:
@@ -25,3 +25,24 @@ def test_without_a_terminal_each_stage_is_one_line() -> None:
     lines = out.getvalue().splitlines()
     assert [line.split(" (")[0] for line in lines] == ["base model: fetching", "base model: writing"]
     assert "(10%, 0 s)" in lines[0]
+
+
+def test_a_terminal_has_a_bar_and_nothing_else_hears_of_it() -> None:
+    said: list[str] = []
+    for terminal, quiet, measured in (
+        (True, False, True),
+        (True, False, False),
+        (True, True, True),
+        (False, False, True),
+    ):
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=terminal, width=80)
+        with terminal_progress(console, quiet=quiet, measured=measured) as report:
+            report("step 3 of [12]", 0.25)
+        said.append(out.getvalue())
+    with_share, without, *silent = said
+    assert "step 3 of [12]" in with_share
+    assert "25%" in with_share
+    assert "step 3 of [12]" in without
+    assert "%" not in without
+    assert silent == ["", ""]
