@@ -23,6 +23,8 @@ FOLDER = "sessions"
 LASTS_S = 12 * 3600.0
 MOST = 512
 """At once; the one that ends first makes room for another."""
+MOST_OF_KEY = 32
+"""Of these one key's, so that nobody signs the others out by signing in."""
 _SECRET = re.compile(r"^[A-Za-z0-9_-]{43}\Z")
 
 
@@ -49,9 +51,9 @@ class Sessions:
     def begin(self, key: bytes) -> str:
         """A new session's secret, for a key that was looked at already. Raises OSError."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._make_room()
-        secret = secrets.token_urlsafe(32)
         session = Session(hashlib.sha256(key).hexdigest(), self._now() + LASTS_S)
+        self._make_room(session.key)
+        secret = secrets.token_urlsafe(32)
         file = self._file(secret)
         scratch = file.with_suffix(".new")
         with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
@@ -82,15 +84,21 @@ class Sessions:
     def _file(self, secret: str) -> Path:
         return self._folder / hashlib.sha256(secret.encode()).hexdigest()
 
-    def _make_room(self) -> None:
-        ends: list[tuple[float, Path]] = []
+    def _make_room(self, key: str) -> None:
+        """For one more session of the key with this digest."""
+        held: list[tuple[float, Path, str]] = []
         for file in self._folder.iterdir():
             try:
-                ends.append((_decode(file.read_bytes()).ends_at, file))
+                session = _decode(file.read_bytes())
             except (OSError, *NOT_JSON):
                 continue  # another worker's, that is being written
-        ends.sort()
-        over = len(ends) - MOST + 1
-        for place, (ends_at, file) in enumerate(ends):
-            if place < over or ends_at <= self._now():
-                file.unlink(missing_ok=True)
+            held.append((session.ends_at, file, session.key))
+        held.sort()
+        alive = [one for one in held if one[0] > self._now()]
+        own = [one for one in alive if one[2] == key]
+        too_many = own[: max(0, len(own) - MOST_OF_KEY + 1)]
+        rest = [one for one in alive if one not in too_many]
+        kept = rest[max(0, len(rest) - MOST + 1) :]
+        for one in held:
+            if one not in kept:
+                one[1].unlink(missing_ok=True)

@@ -63,6 +63,18 @@ def agents_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield from _fake_stack(tmp_path_factory.mktemp("agents"), "agents")
 
 
+@pytest.fixture(scope="session")
+def cold_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a gateway whose engine nobody has started."""
+    yield from _fake_stack(tmp_path_factory.mktemp("cold"), "cold")
+
+
+@pytest.fixture(scope="session")
+def failed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a gateway whose engine could not be started."""
+    yield from _fake_stack(tmp_path_factory.mktemp("failed"), "failed")
+
+
 def _fake_stack(folder: Path, *purpose: str) -> Iterator[str]:
     command = [str(PYTHON), "-m", "tests.clients.fake_stack", str(folder), *purpose]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:

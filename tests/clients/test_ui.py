@@ -42,7 +42,7 @@ def key_of(real: RealStack, **settings: object) -> str:
     return str(answer.json()["key"])
 
 
-def test_the_page_works_in_a_browser(real: RealStack, tmp_path: Path) -> None:
+def test_the_page_works_in_a_browser(real: RealStack, cold_url: str, failed_url: str, tmp_path: Path) -> None:
     chromium = browser()
     archive = tmp_path / "relationship.tar"
     with tarfile.open(archive, "w") as packed:
@@ -54,9 +54,13 @@ def test_the_page_works_in_a_browser(real: RealStack, tmp_path: Path) -> None:
         "ADMIN_KEY": key_of(real, name="boss", role="admin"),
         "USER_KEY": key_of(real, name="reader", tasks=["naming"]),
         "ARCHIVE": str(archive),
+        "COLD_URL": cold_url,
+        "FAILED_URL": failed_url,
         "CHROMIUM": chromium,
     }
-    command = ["node", "--test", "--test-reporter=spec", "test/page.test.mjs"]
+    files = sorted(str(file.relative_to(UI)) for file in UI.glob("test/*.test.mjs"))
+    # One after another: they change the same stack.
+    command = ["node", "--test", "--test-reporter=spec", "--test-concurrency=1", *files]
     done = subprocess.run(command, cwd=UI, env=env, capture_output=True, text=True, timeout=900)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,10 +5,36 @@ import { ask } from "./api.js";
 const EVERY_MS = 1500;
 const KEPT = 240; // points, six minutes
 const SPAN_S = 10;
+const HELD = "points";
+
+// What a tab has seen outlasts its reload, and nobody else's signing in.
+export const forgetPoints = () => sessionStorage.removeItem(HELD);
+
+function heldPoints() {
+  try {
+    return JSON.parse(sessionStorage.getItem(HELD)) ?? [];
+  } catch {
+    return [];
+  }
+}
+
+function holdPoints(points) {
+  try {
+    sessionStorage.setItem(HELD, JSON.stringify(points));
+  } catch {
+    forgetPoints(); // more than a browser takes
+  }
+}
 
 export function useLive(find, onSignedOut) {
   const [live, setLive] = useState({ now: null, points: [], lost: null });
-  const points = useRef([]);
+  const points = useRef(null);
+  points.current ??= heldPoints();
+  useEffect(() => {
+    const hold = () => holdPoints(points.current);
+    addEventListener("pagehide", hold);
+    return () => removeEventListener("pagehide", hold);
+  }, []);
   useEffect(() => {
     let timer;
     let over = false;
@@ -51,7 +77,8 @@ function withPoint(points, now) {
   const last = points.at(-1);
   // Counters that fall are those of another process: what came before says nothing of it.
   const begunAnew = last && Object.keys(last.models).some((name) => (models[name]?.requests ?? 0) < (last.models[name].requests ?? 0));
-  return [...(begunAnew ? [] : points), { at: now.at, models }].slice(-KEPT);
+  const before = begunAnew ? [] : points.filter(({ at }) => at < now.at && now.at - at < (KEPT * EVERY_MS) / 1000);
+  return [...before, { at: now.at, models }].slice(-KEPT);
 }
 
 const difference = (newer, older, name, field) => (newer.models[name]?.[field] ?? 0) - (older.models[name]?.[field] ?? 0);

@@ -1,12 +1,14 @@
 // Signing in with a key. The key goes to the gateway once; what stays is a cookie that no script can read.
 import { html } from "htm/preact";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { ask } from "./api.js";
+import { forgetPoints } from "./live.js";
 import { Notice } from "./parts.js";
 
 export function SignIn({ why, onDone }) {
   const [key, setKey] = useState("");
   const [state, setState] = useState({ busy: false, error: "" });
+  useEffect(forgetPoints, []);
   const submit = async (event) => {
     event.preventDefault();
     setState({ busy: true, error: "" });

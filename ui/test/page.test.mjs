@@ -1,76 +1,7 @@
-// The page in a real browser, on a real stack: `node --test test/page.test.mjs` with GATEWAY_URL, ADMIN_KEY, USER_KEY, ARCHIVE and CHROMIUM.
-// SCREENSHOTS names a folder that pictures are written to.
+// The page in a real browser, on a real stack.
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
-
-const { GATEWAY_URL, ADMIN_KEY, USER_KEY, ARCHIVE, CHROMIUM, SCREENSHOTS } = process.env;
-const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
-const DESK = { width: 1440, height: 900 };
-const PHONE = { width: 390, height: 844 };
-const PATIENCE_MS = 90_000;
-
-let browser;
-before(async () => {
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
-});
-after(() => browser?.close());
-
-// A tab that fails the test for whatever a browser complains of, and for a request to anywhere else.
-async function open(options = {}) {
-  const context = await browser.newContext({ viewport: DESK, colorScheme: "light", bypassCSP: false, ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(PATIENCE_MS);
-  const complaints = [];
-  page.on("pageerror", (error) => complaints.push(`error: ${error.message}`));
-  page.on("console", (said) => said.type() === "error" && !/Failed to load resource/.test(said.text()) && complaints.push(said.text()));
-  page.on("request", (asked) => !asked.url().startsWith(GATEWAY_URL) && complaints.push(`asked ${asked.url()}`));
-  page.complaints = complaints;
-  return page;
-}
-
-async function signIn(page, key) {
-  await page.goto(`${GATEWAY_URL}/`);
-  await page.getByLabel("API key").fill(key);
-  await page.getByRole("button", { name: "Sign in" }).click();
-  await page.getByRole("navigation").waitFor();
-}
-
-async function signedIn(key = ADMIN_KEY, options = {}) {
-  const page = await open(options);
-  await signIn(page, key);
-  return page;
-}
-
-const go = (page, label) => page.getByRole("navigation").getByRole("link", { name: label }).click();
-
-async function close(page) {
-  assert.deepEqual(page.complaints, []);
-  await page.context().close();
-}
-
-// The policy holds for scripts of a test too, so axe comes in past it, in a world of its own.
-async function serious(page) {
-  const { readFileSync } = await import("node:fs");
-  const session = await page.context().newCDPSession(page);
-  const { frameTree } = await session.send("Page.getFrameTree");
-  const { executionContextId } = await session.send("Page.createIsolatedWorld", { frameId: frameTree.frame.id });
-  await session.send("Runtime.evaluate", { expression: readFileSync(AXE, "utf8"), contextId: executionContextId });
-  const { result } = await session.send("Runtime.evaluate", {
-    expression: "axe.run().then((found) => JSON.stringify(found.violations.filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => ({ id: one.id, where: one.nodes.map((node) => node.target.join(' ') + ' ' + (node.any[0]?.message ?? '')) }))))",
-    contextId: executionContextId,
-    awaitPromise: true,
-    returnByValue: true,
-  });
-  return JSON.parse(result.value);
-}
-
-async function picture(page, name) {
-  if (!SCREENSHOTS) return;
-  await page.waitForFunction(() => document.querySelector(".stages li.on") || document.getAnimations().every((one) => one.playState === "finished"));
-  await page.screenshot({ path: `${SCREENSHOTS}/${name}.png` });
-}
+import { test } from "node:test";
+import { ADMIN_KEY, ARCHIVE, close, DESK, GATEWAY_URL, go, open, PHONE, picture, SCREENSHOTS, serious, signedIn, signIn, USER_KEY } from "./browser.mjs";
 
 test("a wrong key is refused, a good one enters, and its cookie is out of reach", async () => {
   const page = await open();
@@ -212,21 +143,6 @@ test("it says that it is disconnected, and comes back by itself", async () => {
   await page.getByRole("alert").getByText("does not answer").waitFor();
   await page.unroute("**/ui/api/overview*");
   await page.getByRole("alert").waitFor({ state: "detached" });
-  await close(page);
-});
-
-test("it can be used by keyboard alone", async () => {
-  const page = await signedIn();
-  await page.evaluate(() => document.activeElement.blur());
-  await page.keyboard.press("Tab");
-  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to the content");
-  for (let at = 0; at < 3; at += 1) await page.keyboard.press("Tab");
-  await page.keyboard.press("Enter");
-  await page.getByRole("heading", { name: "Playground", level: 1 }).waitFor();
-  await page.getByLabel("Input").focus();
-  await page.keyboard.press("Control+Enter");
-  await page.locator(".side").waitFor();
-  await page.getByRole("button", { name: "Run" }).waitFor();
   await close(page);
 });
 

@@ -10,7 +10,7 @@ import pytest
 from gateway.admission.api_keys import Keys
 from gateway.config.document import KeyConfig
 from gateway.errors import Unauthorized
-from gateway.ui.sessions import LASTS_S, MOST, Sessions
+from gateway.ui.sessions import LASTS_S, MOST, MOST_OF_KEY, Sessions
 from tests.unit.gateway.ui.signing_in import key_of
 
 
@@ -62,16 +62,31 @@ def test_what_is_no_session_is_none(tmp_path: Path, secret: str) -> None:
     sessions.end(secret)
 
 
+def test_a_keys_own_oldest_gives_way_before_anybody_elses(tmp_path: Path) -> None:
+    now = [0.0]
+    sessions = Sessions(tmp_path, keys_with("team-a", "team-b"), lambda: now[0])
+    other = sessions.begin(b"team-b")
+    now[0] = 1.0
+    first = sessions.begin(b"team-a")
+    now[0] = 2.0
+    last = [sessions.begin(b"team-a") for _ in range(MOST_OF_KEY)][-1]
+    assert len(list((tmp_path / "sessions").iterdir())) == MOST_OF_KEY + 1
+    with pytest.raises(Unauthorized):
+        sessions.principal(first)
+    assert (sessions.principal(last).name, sessions.principal(other).name) == ("team-a", "team-b")
+
+
 def test_the_oldest_gives_way_and_what_is_over_is_cleared(tmp_path: Path) -> None:
     now = [0.0]
-    sessions = Sessions(tmp_path, keys_with("team-a"), lambda: now[0])
+    names = [f"team-{number}" for number in range(MOST // MOST_OF_KEY)]
+    sessions = Sessions(tmp_path, keys_with("team-a", *names), lambda: now[0])
     first = sessions.begin(b"team-a")
     now[0] = 1.0
-    last = [sessions.begin(b"team-a") for _ in range(MOST)][-1]
+    last = [sessions.begin(name.encode()) for name in names for _ in range(MOST_OF_KEY)][-1]
     assert len(list((tmp_path / "sessions").iterdir())) == MOST
     with pytest.raises(Unauthorized):
         sessions.principal(first)
-    assert sessions.principal(last).name == "team-a"
+    assert sessions.principal(last).name == names[-1]
     now[0] += LASTS_S
     sessions.begin(b"team-a")
     assert len(list((tmp_path / "sessions").iterdir())) == 1
