@@ -80,7 +80,9 @@ def test_demo_ends_where_the_engine_is_given_up(tmp_path: Path) -> None:
     demo.stop(0)
     assert demo.exit_code() == 1
     lines = out.getvalue().splitlines()
-    assert "error: the engine died: exit code 1: it is broken" in lines
+    see = "see docs/troubleshooting.md#engine_failed"
+    assert f"error: the engine died: exit code 1: it is broken ({see})" in lines
+    assert f"engine: {see}" in lines
     given_up = "engine: failed (start): the engine died: exit code 1: it is broken; it is not started again"
     # The gateway may be ended before it has come to say so itself; it is never said to stop first.
     assert "gateway: stopped" not in lines[: lines.index(given_up)]
