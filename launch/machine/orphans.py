@@ -13,7 +13,7 @@ import signal
 import time
 from pathlib import Path
 
-from gateway.config.process_start import started_ticks
+from gateway.config.process import started_ticks
 
 SUFFIX = ".pid"
 POLL_S = 0.1

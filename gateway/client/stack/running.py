@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.config.process_start import started_ticks
+from gateway.config.process import started_ticks
 
 FILE = "running.json"
 

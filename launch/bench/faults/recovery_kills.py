@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from gateway.config.process_start import started_ticks
+from gateway.config.process import started_ticks
 from gateway.config.snapshot import FILE, EngineStatus, read_snapshot
 from gateway.errors import EngineFailure
 

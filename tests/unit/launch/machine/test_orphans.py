@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.process_start import started_ticks
+from gateway.config.process import started_ticks
 from launch.machine import orphans
 
 FILE = f"engine-1{orphans.SUFFIX}"

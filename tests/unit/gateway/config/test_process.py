@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from gateway.config.process_start import started_ticks
+from gateway.config.process import started_ticks
 
 
 def test_a_process_has_one_and_a_child_a_later_one() -> None:
