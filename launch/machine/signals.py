@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
-from gateway.config.terminal import has_terminal
+from gateway.config.process import has_terminal
 
 
 class StopSignals:

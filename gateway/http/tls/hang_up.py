@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Literal
 
-from gateway.config.terminal import has_terminal
+from gateway.config.process import has_terminal
 
 Wish = Literal["", "reload", "end"]
 
