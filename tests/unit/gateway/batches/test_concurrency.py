@@ -77,26 +77,34 @@ def test_a_tenant_with_many_keys_has_no_more_than_one_with_a_single_key() -> Non
 @pytest.mark.parametrize("neighbours", [1, 8])
 def test_ten_lines_end_soon_beside_a_hundred_thousand(neighbours: int) -> None:
     async def work() -> None:
-        places, loop = Concurrency(4), asyncio.get_running_loop()
+        places, running, ended = Concurrency(4), list[Whose](), Counter[Whose]()
+        over = asyncio.Event()
 
-        async def line(whose: Whose) -> None:
-            await asyncio.sleep(1)
-            places.give_back(whose)
-
-        async def batch(whose: Whose, lines: int) -> float:
-            async with places.turn(whose), asyncio.TaskGroup() as group:
+        async def batch(whose: Whose, lines: int) -> None:
+            async with places.turn(whose):
                 for _ in range(lines):
                     await places.take(whose)
-                    group.create_task(line(whose))
-            return loop.time()
+                    running.append(whose)
+                await over.wait()
 
-        large = [asyncio.create_task(batch(whose, 100_000)) for whose in OTHERS[:neighbours]]
-        await asyncio.sleep(10)
-        began = loop.time()
-        assert await batch(ONE, 10) - began <= 10 / 2 + 1
-        for task in large:
+        async def round_of_lines() -> None:
+            """Those that run come to their end together."""
+            await turns()
+            assert len(running) == 4
+            for whose in running[:]:
+                running.remove(whose)
+                ended[whose] += 1
+                places.give_back(whose)
+
+        tasks = [asyncio.create_task(batch(whose, 100_000)) for whose in OTHERS[:neighbours]]
+        await round_of_lines()
+        tasks.append(asyncio.create_task(batch(ONE, 10)))
+        for _ in range(1 + 10 // 2):  # the first finds all places taken
+            await round_of_lines()
+        assert ended[ONE] == 10
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*large, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     run_virtual(work())
 
