@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
-from gateway.config.strict import Positive, Seconds, Strict
+from gateway.config.strict import NAME, Positive, Seconds, Strict
 
 VARIABLE_NAME = re.compile(r"^[A-Z][A-Z0-9_]*\Z")
 MOST_REPLICAS = 64
@@ -63,11 +63,54 @@ class AttachedConfig(Strict):
         return value.rstrip("/")
 
 
+class RayConfig(Strict):
+    """Where in a Ray cluster engines run, and what each has there."""
+
+    address: str = Field("auto", description="host:port of the cluster's head; auto: that of this node")
+    namespace: str = Field(
+        "lora-gateway", description="of this launch alone: what others have there is ended"
+    )
+    cpus: float = Field(1.0, gt=0, description="processors reserved for each engine on its node")
+    gpus: int | None = Field(
+        None,
+        ge=0,
+        description="cards reserved for each engine on its node; default: base.tensor_parallel_size where "
+        "this machine has a card, else none",
+    )
+    resources: dict[str, float] = Field(
+        default_factory=dict, description="further resources that its node must have, by their names"
+    )
+    nodes: Positive = Field(
+        1, description="nodes that one engine is split over: the engine's --pipeline-parallel-size"
+    )
+
+    @field_validator("namespace")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not NAME.match(value):
+            raise ValueError("must be letters, digits, '.', '_' or '-', at most 63")
+        return value
+
+
 class BackendConfig(Strict):
     """Several engines of ours, in place of the one that is started without this section."""
 
-    backend: Literal["local"] = Field("local", description="local: processes on this machine")
+    backend: Literal["local", "ray"] = Field(
+        "local", description="local: processes on this machine; ray: on the nodes of a Ray cluster"
+    )
     replicas: int = Field(1, ge=1, le=MOST_REPLICAS, description="how many engines")
+    ray: RayConfig = Field(default_factory=RayConfig)  # type: ignore[arg-type]  # all defaulted
+
+    @model_validator(mode="after")
+    def _of_ray(self) -> BackendConfig:
+        if self.backend != "ray" and "ray" in self.model_fields_set:
+            raise ValueError("engines.ray: is for engines.backend: ray")
+        return self
+
+    @property
+    def local(self) -> bool:
+        """Whether they run on this machine."""
+        return self.backend == "local"
 
 
 def _form_of(value: object) -> str:

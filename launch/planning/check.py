@@ -92,7 +92,7 @@ def check(
     _check_ports(report, config, running)
     report.findings += [*_place_findings(config), *_room_findings(report, config), *_seat_findings(config)]
     _check_engine(report, config)
-    if not config.attached:
+    if not config.attached and config.backend.local:
         report.attempt(lambda: _check_memory(report, config, running, device))
     order = ("error", "warning", "note")
     report.findings.sort(key=lambda finding: order.index(finding.level))
@@ -161,6 +161,9 @@ def _check_ports(report: Report, config: Config, running: bool) -> None:
         report.attempt(lambda: check_gateway_port(config))
     if config.attached:
         report.findings += _engine_findings(config)
+        return
+
+    if not config.backend.local:
         return
 
     def find() -> None:
@@ -248,6 +251,11 @@ def _existing(folder: Path) -> Path:
 def _check_engine(report: Report, config: Config) -> None:
     if config.attached:
         return
+    if not config.backend.local:
+        if importlib.util.find_spec("ray") is None:
+            text = "ray: is not installed here, nor perhaps on the nodes: pip install 'lora-gateway[ray]'"
+            report.findings.append(Finding("error", "engines.backend", text))
+        return  # vLLM and memory are the nodes' own
     if importlib.util.find_spec("vllm") is None:
         text = (
             "vLLM is not installed here; run make setup in a checkout, or pip install 'lora-gateway[gpu]' "

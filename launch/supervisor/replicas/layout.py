@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from gateway.config.document import Config
 from gateway.config.snapshot import EngineStatus
 from gateway.errors import ConfigError
 from launch.engine.argv import EngineCommand
+from launch.engine.managed import Means
 
 CARDS = "CUDA_VISIBLE_DEVICES"
 BINDING = "VLLM_CPU_OMP_THREADS_BIND"
@@ -30,6 +32,23 @@ def status_of(config: Config, index: int, url: str, command: EngineCommand) -> E
         reasoning=command.reasoning,
         prompt_logprobs=command.prompt_logprobs,
     )
+
+
+def laid_here(
+    config: Config,
+    commands: Sequence[EngineCommand],
+    laid_over: Sequence[Mapping[str, str]],
+    sleeps: bool,
+    key: str,
+) -> list[tuple[EngineStatus, Means]]:
+    """The engines of this machine, each by its command with what is laid over its environment."""
+    host = f"[{config.engine.host}]" if ":" in config.engine.host else config.engine.host
+    laid: list[tuple[EngineStatus, Means]] = []
+    for index, (command, env) in enumerate(zip(commands, laid_over, strict=True)):
+        means = Means.with_key(replace(command, env={**command.env, **env}), sleeps, key)
+        status = status_of(config, index, f"http://{host}:{command.port}", command)
+        laid.append((status, replace(means, label=status.name) if len(commands) > 1 else means))
+    return laid
 
 
 def attached_to(config: Config) -> Iterator[EngineStatus]:

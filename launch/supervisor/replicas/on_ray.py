@@ -1,0 +1,61 @@
+"""The engines of a launch on the nodes of a Ray cluster, as they are before any is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gateway.config.document import Config
+from gateway.config.snapshot import EngineStatus
+from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.managed import Means
+from launch.engine.on_ray.adapter_courier import door_to
+from launch.engine.on_ray.cluster import Cluster
+from launch.engine.on_ray.node_engine import EngineOrder
+from launch.engine.on_ray.remote_engine import on_seat
+from launch.supervisor.replicas.layout import name_of, status_of
+
+PLACING = "waiting for a node with room"
+
+
+def cards_each(config: Config, has_gpu: bool) -> int:
+    """Cards that are reserved for each engine on its node."""
+    asked = config.backend.ray.gpus
+    if asked is None:
+        return config.base.tensor_parallel_size if has_gpu else 0
+    return asked
+
+
+def bundle_of(config: Config, cards: int) -> dict[str, float]:
+    """What one node reserves for an engine, all of it on that node.
+
+    One that is split over several nodes has vLLM reserve the cards itself, beside its server's processors.
+    """
+    settings = config.backend.ray
+    bundle = {"CPU": settings.cpus, **settings.resources}
+    return {**bundle, "GPU": float(cards)} if cards and settings.nodes == 1 else bundle
+
+
+def laid_on_ray(
+    config: Config, cluster: Cluster, means: Means, key: str, bundle: Mapping[str, float]
+) -> list[tuple[EngineStatus, Means]]:
+    """Each engine with its seat; what an earlier launch left of others is ended."""
+    names = [name_of(index) for index in range(config.backend.replicas)]
+    cluster.sweep(names)
+    head = cluster.head if config.backend.ray.nodes > 1 else ""
+    command = means.command
+    laid: list[tuple[EngineStatus, Means]] = []
+    for index, name in enumerate(names):
+        order = EngineOrder(
+            name, command.argv, command.env, config.engine.port, cluster.address, ray_address=head
+        )
+        seat = cluster.seat(order, bundle)
+        own = replace(
+            means,
+            label=name,
+            elsewhere=on_seat(seat),
+            first_stage=PLACING,
+            door=door_to(seat, EngineDoor.with_key(key)),
+        )
+        laid.append((status_of(config, index, "", command), own))
+    return laid

@@ -1,0 +1,184 @@
+"""The connection to Ray, with a module in its place: what is asked of it, and what its errors mean."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.config.engine_settings import RayConfig
+from gateway.errors import ConfigError, EngineFailure
+from launch.engine.on_ray.cluster import Cluster, RaySeat
+from launch.engine.on_ray.node_engine import EngineOrder, Sight
+from launch.engine.on_ray.remote_engine import Gone, Silent
+
+SETTINGS = RayConfig.model_validate({})
+ORDER = EngineOrder("engine-0", ("python", "-m", "vllm"), {"VLLM_API_KEY": "secret"}, 8101, "10.0.0.1")
+
+
+class RayError(Exception): ...
+
+
+class GetTimeoutError(RayError): ...
+
+
+class ActorUnavailableError(RayError): ...
+
+
+class FakeRay:
+    """What of Ray is used; `answer` is what the next `get` gives or raises."""
+
+    def __init__(self) -> None:
+        self.answer: Any = None
+        self.actors = ["engine-0.old", "engine-7.x", "someone"]
+        self.ended: list[str] = []
+        self.options: dict[str, Any] = {}
+        self.asked: list[tuple[Any, ...]] = []
+        self.exceptions = SimpleNamespace(
+            RayError=RayError, GetTimeoutError=GetTimeoutError, ActorUnavailableError=ActorUnavailableError
+        )
+        self.util = SimpleNamespace(
+            list_named_actors=lambda: list(self.actors),
+            get_placement_group=self._no_group,
+            placement_group=lambda bundles, **given: (bundles, given),
+            remove_placement_group=lambda _: None,
+            get_node_ip_address=lambda: "10.0.0.1",
+            scheduling_strategies=SimpleNamespace(PlacementGroupSchedulingStrategy=SimpleNamespace),
+        )
+
+    def init(self, **given: Any) -> Any:
+        self.options = given
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return SimpleNamespace(address_info={"gcs_address": "10.0.0.1:6379"})
+
+    def shutdown(self) -> None:
+        self.ended.append("driver")
+
+    def remote(self, _: object) -> Any:
+        return SimpleNamespace(options=self._options)
+
+    def _options(self, **given: Any) -> Any:
+        self.options = given
+        return SimpleNamespace(
+            remote=lambda *order: SimpleNamespace(claim=self._method("claim"), stop=self._method("stop"))
+        )
+
+    def _method(self, name: str) -> Any:
+        def remote(*given: object) -> int:
+            self.asked.append((name, *given))
+            return len(self.asked)
+
+        return SimpleNamespace(remote=remote)
+
+    def get(self, ref: object, timeout: float) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def get_actor(self, name: str, namespace: str) -> str:
+        return name
+
+    def kill(self, actor: str, no_restart: bool) -> None:
+        self.ended.append(actor)
+
+    def _no_group(self, name: str) -> None:
+        raise ValueError(name)
+
+
+def seat(ray: FakeRay, bundle: dict[str, float] | None = None) -> RaySeat:
+    return RaySeat(ray, "lora-gateway", ORDER, bundle or {"CPU": 2, "GPU": 1, "rack": 1})
+
+
+def test_without_this_backend_nothing_of_ray_is_imported() -> None:
+    program = "import sys, launch.supervisor.prepare; print('ray' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "False"
+
+
+def test_without_ray_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'lora-gateway\[ray\]'"):
+        Cluster(SETTINGS)
+
+
+def test_without_a_cluster_the_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    ray.answer = ConnectionError("no GCS")
+    with pytest.raises(ConfigError, match="no cluster is reached from here") as refused:
+        Cluster(SETTINGS)
+    assert refused.value.key == "engines.ray.address"
+
+
+def test_what_an_earlier_launch_left_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    cluster = Cluster(SETTINGS)
+    assert (cluster.address, cluster.head) == ("10.0.0.1", "10.0.0.1:6379")
+    assert cluster.sweep(["engine-0"]) == ["engine-7.x", "someone"]
+    assert ray.ended == ["engine-7.x", "someone"]
+    cluster.close()
+    assert ray.ended[-1] == "driver"
+
+
+def test_an_actor_has_its_own_group_outlives_us_and_is_started_again() -> None:
+    ray = FakeRay()
+    made = seat(ray)
+    made.occupy()
+    assert ray.ended == ["engine-0.old"]  # made by another order
+    given = ray.options
+    assert (given["name"], given["lifetime"], given["max_restarts"]) == (made.name, "detached", -1)
+    assert (given["num_cpus"], given["num_gpus"], given["resources"]) == (2, 1, {"rack": 1})
+    bundles, group = given["scheduling_strategy"].placement_group
+    assert bundles == [{"CPU": 2, "GPU": 1, "rack": 1}]
+    assert (group["strategy"], group["lifetime"], group["name"]) == ("STRICT_PACK", "detached", made.name)
+
+
+def test_another_order_or_place_is_another_name() -> None:
+    ray = FakeRay()
+    assert seat(ray).name == seat(ray).name
+    assert seat(ray).name != seat(ray, {"CPU": 1}).name
+    assert "secret" not in seat(ray).name
+
+
+@pytest.mark.parametrize(
+    ("raised", "meant"),
+    [(GetTimeoutError(), Silent), (ActorUnavailableError(), Gone), (RayError("it died"), EngineFailure)],
+)
+def test_errors_of_ray_are_ours(raised: Exception, meant: type[Exception]) -> None:
+    ray = FakeRay()
+    made = seat(ray)
+    with pytest.raises(Gone, match="not occupied"):
+        made.claim()
+    made.occupy()
+    ray.answer = raised
+    with pytest.raises(meant) as found:
+        made.claim()
+    assert type(found.value) is meant
+
+
+def test_a_question_without_an_answer_is_waited_for_and_not_asked_twice() -> None:
+    ray = FakeRay()
+    made = seat(ray)
+    made.occupy()
+    ray.answer = GetTimeoutError()
+    for _ in range(3):
+        with pytest.raises(Silent):
+            made.claim()
+    ray.answer = Sight("a", 1)
+    assert made.claim() == Sight("a", 1)
+    assert ray.asked == [("claim",)]
+
+
+def test_a_seat_that_is_vacated_ends_its_actor() -> None:
+    ray = FakeRay()
+    made = seat(ray)
+    made.occupy()
+    made.vacate()
+    assert ray.ended[-1] == made.name
+    with pytest.raises(Gone):
+        made.stop(1)
