@@ -25,7 +25,7 @@ from launch.base.parsers.model_parsers import Parsers
 from launch.engine.argv import can_sleep, engine_command
 from launch.engine.engine import say
 from launch.engine.managed import Means
-from launch.engine.on_ray.cluster import Cluster
+from launch.engine.on_ray.cluster import RayCluster
 from launch.machine import orphans
 from launch.machine.hardware import cards, cores, has_gpu, has_slow_bfloat16
 from launch.machine.ports import claimed_port
@@ -56,7 +56,7 @@ def run_engine(
         ports: list[int] = []
         cluster = None
         if not config.backend.local:
-            cluster = held.enter_context(closing(Cluster(config.backend.ray)))
+            cluster = held.enter_context(closing(RayCluster(config.backend.ray)))
         elif not config.attached:
             engine, taken = config.engine, {config.gateway.port}  # the gateway may not listen yet
             for _ in range(config.backend.replicas):
@@ -81,7 +81,7 @@ async def _run(
 
 
 def prepare(
-    config: Config, store: AdapterStore, ports: Sequence[int], cluster: Cluster | None = None
+    config: Config, store: AdapterStore, ports: Sequence[int], cluster: RayCluster | None = None
 ) -> Prepared:
     """Check everything, copy the configuration's adapters, and lay the engines out. Raises ConfigError.
 

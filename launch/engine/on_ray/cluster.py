@@ -29,7 +29,7 @@ class _Actor(NodeEngine):
         super().__init__(order, ray.util.get_node_ip_address())
 
 
-class Cluster:
+class RayCluster:
     """The connection to it. Make it in the main thread: Ray takes SIGTERM there, which is given back.
 
     Raises ConfigError where Ray is not installed, or no cluster is there.

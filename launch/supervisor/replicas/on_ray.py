@@ -10,7 +10,7 @@ from gateway.config.snapshot import EngineStatus
 from launch.engine.loaded_adapters import EngineDoor
 from launch.engine.managed import Means
 from launch.engine.on_ray.adapter_courier import door_to
-from launch.engine.on_ray.cluster import Cluster
+from launch.engine.on_ray.cluster import RayCluster
 from launch.engine.on_ray.node_engine import EngineOrder
 from launch.engine.on_ray.remote_engine import on_seat
 from launch.supervisor.replicas.layout import name_of, status_of
@@ -37,7 +37,7 @@ def bundle_of(config: Config, cards: int) -> dict[str, float]:
 
 
 def laid_on_ray(
-    config: Config, cluster: Cluster, means: Means, key: str, bundle: Mapping[str, float]
+    config: Config, cluster: RayCluster, means: Means, key: str, bundle: Mapping[str, float]
 ) -> list[tuple[EngineStatus, Means]]:
     """Each engine with its seat; what an earlier launch left of others is ended."""
     names = [name_of(index) for index in range(config.backend.replicas)]

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config.engine_settings import RayConfig
 from gateway.errors import ConfigError, EngineFailure
-from launch.engine.on_ray.cluster import Cluster, RaySeat
+from launch.engine.on_ray.cluster import RayCluster, RaySeat
 from launch.engine.on_ray.node_engine import EngineOrder, Sight
 from launch.engine.on_ray.remote_engine import Gone, Silent
 
@@ -102,7 +102,7 @@ def test_without_this_backend_nothing_of_ray_is_imported() -> None:
 def test_without_ray_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'lora-gateway\[ray\]'"):
-        Cluster(SETTINGS)
+        RayCluster(SETTINGS)
 
 
 def test_without_a_cluster_the_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,14 +110,14 @@ def test_without_a_cluster_the_key_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "ray", ray)
     ray.answer = ConnectionError("no GCS")
     with pytest.raises(ConfigError, match="no cluster is reached from here") as refused:
-        Cluster(SETTINGS)
+        RayCluster(SETTINGS)
     assert refused.value.key == "engines.ray.address"
 
 
 def test_what_an_earlier_launch_left_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", ray)
-    cluster = Cluster(SETTINGS)
+    cluster = RayCluster(SETTINGS)
     assert (cluster.address, cluster.head) == ("10.0.0.1", "10.0.0.1:6379")
     assert cluster.sweep(["engine-0"]) == ["engine-7.x", "someone"]
     assert ray.ended == ["engine-7.x", "someone"]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from gateway.config.document import Config
 from launch.engine.argv import EngineCommand
 from launch.engine.managed import Means
-from launch.engine.on_ray.cluster import Cluster
+from launch.engine.on_ray.cluster import RayCluster
 from launch.supervisor.replicas.on_ray import PLACING, bundle_of, cards_each, laid_on_ray
 
 
@@ -51,7 +51,7 @@ def test_over_several_nodes_vllm_reserves_the_cards_itself() -> None:
 def test_each_engine_has_a_seat_and_its_command(nodes: int, head: str) -> None:
     cluster = FakeCluster()
     command = EngineCommand(("python", "-m", "vllm"), {"A": "1"}, slots=3)
-    laid = laid_on_ray(config_of(nodes=nodes), cast(Cluster, cluster), Means(command), "key", {"CPU": 1.0})
+    laid = laid_on_ray(config_of(nodes=nodes), cast(RayCluster, cluster), Means(command), "key", {"CPU": 1.0})
     assert cluster.swept == ["engine-0", "engine-1"]
     shown = [(status.name, status.url, status.slots, means.label) for status, means in laid]
     assert shown == [("engine-0", "", 3, "engine-0"), ("engine-1", "", 3, "engine-1")]
