@@ -21,7 +21,7 @@ import typer
 from gateway.errors import ConfigError, told
 from launch.training.data.tasks import DEFAULT_SEED
 from launch.training.data.wordnet import DEFAULT_FOLDER
-from launch.training.trainer import Training, TrainResult, train
+from launch.training.trainer import PATIENCE, Training, TrainResult, train
 
 INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C ended."""
@@ -35,6 +35,8 @@ def report_of(asked: Training, result: TrainResult) -> str:
     ]
     if result.stopped:
         lines[0] = f"stopped; the adapter as it was then is kept in {lines[0]}"
+    if result.paid_until is not None:
+        lines.append(f"kept is the adapter as it was after {result.paid_until:.1f} min, with the lowest loss")
     if result.loss_before is not None and result.loss_after is not None:
         lines.append(
             f"held out, {result.held_out} examples: loss {result.loss_before:.3f} before, "
@@ -82,6 +84,12 @@ def train_command(
     wordnet: Annotated[
         Path, typer.Option(help="WordNet's files, for a demo task's own data")
     ] = DEFAULT_FOLDER,
+    start: Annotated[
+        Path | None, typer.Option(help="folder of an adapter to go on from; default: a fresh one")
+    ] = None,
+    patience: Annotated[
+        int, typer.Option(min=1, help="checkpoints (4 minutes) without a lower held-out loss, then it ends")
+    ] = PATIENCE,
 ) -> None:
     """Train a LoRA adapter for one task. Ctrl-C stops early and keeps what was learned."""
     asked = Training(
@@ -100,6 +108,8 @@ def train_command(
         hold_out,
         max_tokens,
         wordnet,
+        start,
+        patience,
     )
     try:
         result = train(asked)

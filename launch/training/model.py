@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError
@@ -59,8 +60,12 @@ def quickest_dtype() -> torch.dtype:
     return min(took, key=took.__getitem__)
 
 
-def load_for_training(base: str, rank: int, seed: int, last_layers: int | None = None) -> PeftModel:
-    """The base, frozen, with a fresh adapter on the linear layers of its last blocks, or of all.
+def load_for_training(
+    base: str, rank: int, seed: int, last_layers: int | None = None, start: Path | None = None
+) -> PeftModel:
+    """The base, frozen, with an adapter on the linear layers of its last blocks, or of all.
+
+    It is fresh, or goes on from `start`.
 
     Nothing is computed backwards through blocks below the first one that has an adapter.
     """
@@ -87,7 +92,26 @@ def load_for_training(base: str, rank: int, seed: int, last_layers: int | None =
     except (OSError, ValueError) as error:
         raise ConfigError("--base", base, f"cannot be trained on: {_first_line(error)}") from error
     assert isinstance(model, PeftModel)
+    if start is not None:
+        load_weights(model, start)
     return model
+
+
+def load_weights(model: PeftModel, folder: Path) -> None:
+    """Give the model's adapter the weights of a saved one. Raises ConfigError where they do not fit."""
+    from peft import load_peft_weights, set_peft_model_state_dict
+    from safetensors import SafetensorError
+
+    try:
+        weights = load_peft_weights(str(folder), device="cpu")
+        own = {name.replace(".default.", "."): value for name, value in model.state_dict().items()}
+        wanted = {name: value.shape for name, value in own.items() if "lora_" in name}
+        if wanted != {name: value.shape for name, value in weights.items()}:
+            mend = "is an adapter of another rank, other layers or another base; give --rank as it has it"
+            raise ConfigError("--start", str(folder), mend)
+        set_peft_model_state_dict(model, weights)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ConfigError("--start", str(folder), f"cannot be read: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

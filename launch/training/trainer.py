@@ -26,6 +26,7 @@ from launch.training.batches import (
     learning_rate,
     shuffled_forever,
 )
+from launch.training.curve import Curve, Point
 from launch.training.data.tasks import DEFAULT_SEED, SYSTEM_PROMPTS, DemoTask, demo_training
 from launch.training.data.wordnet import DEFAULT_FOLDER
 from launch.training.examples import ExampleFile, read_examples
@@ -40,6 +41,9 @@ DEFAULT_BATCH = 16
 EPOCHS = 3
 LEAST_STEPS = 60
 CHECKPOINT_MINUTES = 4.0
+LOOKED_AT = 24
+"""Held-out examples that a checkpoint is measured with; the loss before and after is of all."""
+PATIENCE = 4
 STEPS_BETWEEN_LINES = 10
 
 
@@ -62,6 +66,10 @@ class Training:
     hold_out: float = 0.05
     max_tokens: int = 1024
     wordnet: Path = DEFAULT_FOLDER
+    start: Path | None = None
+    """An adapter to go on from, of the same rank and layers."""
+    patience: int = PATIENCE
+    """Checkpoints without a lower loss after which it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,9 @@ class TrainResult:
     loss_before: float | None
     loss_after: float | None
     stopped: bool
+    paid_until: float | None = None
+    """Minutes after which the loss on what was held out fell no more: the adapter is the one of then."""
+    curve: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,29 +220,44 @@ def train(asked: Training) -> TrainResult:
         f"{material.steps} steps of {material.batch}, {asked.max_minutes:g} min at most; "
         f"base {material.base_name}"
     )
-    from launch.training.model import held_out_loss, load_for_training
+    from launch.training.model import held_out_loss, load_for_training, load_weights
 
-    model = load_for_training(material.base, asked.rank, asked.seed, asked.last_layers)
-    stop = Stop()
+    model = load_for_training(material.base, asked.rank, asked.seed, asked.last_layers, asked.start)
+    stop, curve = Stop(), Curve()
     with stop.heard():
         before = held_out_loss(model, material.held_out, material.batch, material.pad)
         with terminal_progress() as report:
-            steps, minutes, loss = _learn(model, asked, material, stop, report)
+            steps, minutes, loss = _learn(model, asked, material, stop, curve, report)
         if steps == 0:
             raise KeyboardInterrupt
-        after = None
+        result = replace(material.result(steps, minutes, loss), stopped=stop.asked, loss_before=before)
+        best = stop.asked or _is_best(model, material, curve, steps, minutes)
+        if not best:  # what lies in the folder is better than what training ended with
+            assert curve.best is not None
+            result = replace(result, paid_until=curve.best.minutes)
+            load_weights(model, asked.output)
         if not stop.asked:
             after = held_out_loss(model, material.held_out, material.batch, material.pad)
-        result = material.result(steps, minutes, loss)
-        result = replace(result, loss_before=before, loss_after=after, stopped=stop.asked)
+            result = replace(result, loss_after=after)
+        result = replace(result, curve=tuple(curve.points))
         _save(model, asked, material, result)
     return result
 
 
+def _is_best(model: PeftModel, material: Material, curve: Curve, steps: int, minutes: float) -> bool:
+    """Look at the adapter on its way; whether it was never better. Without anything held out it is."""
+    from launch.training.model import held_out_loss
+
+    loss = held_out_loss(model, material.held_out[:LOOKED_AT], material.batch, material.pad)
+    return loss is None or curve.add(Point(minutes, steps, loss))
+
+
 def _learn(
-    model: PeftModel, asked: Training, material: Material, stop: Stop, report: Report
+    model: PeftModel, asked: Training, material: Material, stop: Stop, curve: Curve, report: Report
 ) -> tuple[int, float, float]:
-    """Steps, minutes, and the loss at the end, smoothed; saves the adapter every few minutes."""
+    """Steps, minutes, and the loss at the end, smoothed; saves the adapter every few minutes where it is
+    better than before, and ends once that has happened no more for a while.
+    """
     from launch.training.model import ExactAdamW, batch_loss
 
     model.train()
@@ -242,7 +268,7 @@ def _learn(
         minutes = (time.monotonic() - began) / 60
         # In whole thousandths: else the first step's rate would hang on how many microseconds had gone by.
         progress = max(steps / material.steps, int(1000 * minutes / asked.max_minutes) / 1000)
-        if progress >= 1 or stop.asked:
+        if progress >= 1 or stop.asked or not curve.pays(asked.patience):
             break
         report(f"step {steps + 1} of {material.steps}", progress)
         loss = batch_loss(model, batch, material.pad)
@@ -258,10 +284,19 @@ def _learn(
                 f"loss {mean_loss:.3f}, {tokens / (now - began):.0f} tokens/s"
             )
         if now - saved >= 60 * CHECKPOINT_MINUTES:
-            _save(model, asked, material, material.result(steps, (now - began) / 60, mean_loss))
-            typer.echo(f"checkpoint after step {steps} in {asked.output}")
-            saved = now
+            minutes = (now - began) / 60
+            if _is_best(model, material, curve, steps, minutes):
+                result = replace(material.result(steps, minutes, mean_loss), curve=tuple(curve.points))
+                _save(model, asked, material, result)
+                typer.echo(f"checkpoint after step {steps} in {asked.output}{_held_out_said(curve)}")
+            else:
+                typer.echo(f"no better after step {steps}{_held_out_said(curve)}")
+            saved = time.monotonic()
     return steps, (time.monotonic() - began) / 60, mean_loss
+
+
+def _held_out_said(curve: Curve) -> str:
+    return f", held out loss {curve.points[-1].loss:.4f}" if curve.points else ""
 
 
 def _save(model: PeftModel, asked: Training, material: Material, result: TrainResult) -> None:
@@ -273,9 +308,11 @@ def _save(model: PeftModel, asked: Training, material: Material, result: TrainRe
         "learning_rate": asked.peak_rate,
         "batch": material.batch,
         "data": asked.data.name if asked.data is not None else None,
+        "started_from": asked.start.name if asked.start is not None else None,
         **{
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in asdict(result).items()
         },
+        "curve": [point.rendered() for point in result.curve],
     }
     save_adapter(model, asked.output, material.base_name, record)

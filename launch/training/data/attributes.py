@@ -16,7 +16,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from launch.training.data.nouns import in_percent, leaks, shorten
+from launch.training.data.definitions import shorten
+from launch.training.data.nouns import in_percent, leaks
 from launch.training.data.wordnet import Synset, WordNet
 from launch.training.examples import Example
 

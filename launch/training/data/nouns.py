@@ -6,20 +6,26 @@ concept  shuffled terms of two to four hidden groups in, the groups with a defin
 What is held out is decided by a hash, not by the seed, so no run can train on what another is measured
 with: for naming a fifth of the common nouns, with every other synset that bears one of their names; for
 concept 8 % of the group synsets and every term that such a group may use. The synsets of the sample
-clusters are in neither.
+clusters are in neither, nor is a term of the everyday clusters that the pipeline is measured with.
+
+What is trained on is weighed by how often people mean it, by WordNet's counts of tagged senses, and defines
+in whole sentences. What is held out stays as it was first drawn, so that scores compare over the years.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from launch.training.data.definitions import FUNCTION_WORDS, sentence, shorten
 from launch.training.data.wordnet import Synset, WordNet
 from launch.training.examples import Example
 
@@ -28,13 +34,11 @@ HELD_OUT_PERCENT: dict[Task, int] = {"concept": 8, "naming": 22}
 DEFINITION_WORDS = 8
 TERM_GLOSS_WORDS = 7
 GLOSSED_TERMS = 0.8
-_FUNCTION_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        "a an the of or and in on to for with by as at from that which who whose is are be used "
-        "especially usually",
-    )
-)
+SENTENCES = 0.6
+PLAIN_CLUSTERS = 0.4
+"""Of those trained on, where no term has a gloss, as people mostly write them."""
+MOST_REPEATS = 4
+_SLUR = re.compile(r"\b(?:slur|offensive)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,20 @@ class NounGroup:
 class Split:
     train: list[NounGroup]
     held_out: list[NounGroup]
-    common: frozenset[str] = field(default=frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an example of `concept` is written and drawn."""
+
+    define: Callable[[str], str]
+    plain_clusters: float = 0.0
+    """Share of clusters whose terms have no gloss."""
+    cumulative: tuple[float, ...] | None = None
+    """Weights of the groups, added up; without them all are drawn alike."""
+
+
+MEASURED = Manner(lambda text: shorten(text, DEFINITION_WORDS))
 
 
 def in_percent(key: str, percent: int) -> bool:
@@ -59,20 +76,10 @@ def held_out(task: Task, key: str) -> bool:
     return in_percent(key, HELD_OUT_PERCENT[task])
 
 
-def shorten(text: str, words: int) -> str:
-    """The first clause in at most `words` words, not ending in a word that promises more."""
-    kept = re.split(r"[;:,]", text, maxsplit=1)[0].split()
-    if len(kept) > words:
-        kept = kept[:words]
-        while len(kept) > 2 and kept[-1].lower() in _FUNCTION_WORDS:
-            kept.pop()
-    return " ".join(kept)
-
-
 def word_stems(text: str) -> set[str]:
     """Content words without their last letters, so that `swimmer` also finds `swims`."""
     words = re.findall(r"[a-z]+", text.lower())
-    return {word[: max(4, len(word) - 3)] for word in words if len(word) > 2 and word not in _FUNCTION_WORDS}
+    return {word[: max(4, len(word) - 3)] for word in words if len(word) > 2 and word not in FUNCTION_WORDS}
 
 
 def leaks(names: Iterable[str], text: str) -> bool:
@@ -107,10 +114,26 @@ def cluster_synsets(net: WordNet, terms: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def without(everyday: frozenset[str], groups: Iterable[NounGroup]) -> list[NounGroup]:
+    """Groups to train on without these members, nor any that is a slur; of two members at least."""
+    kept: list[NounGroup] = []
+    for group in groups:
+        members = tuple(
+            member
+            for member in group.members
+            if member.name not in everyday and not _SLUR.search(member.gloss)
+        )
+        if len(members) >= 2 and not _SLUR.search(group.synset.gloss):
+            kept.append(NounGroup(group.synset, members))
+    return kept
+
+
 # -- naming ----------------------------------------------------------------------------------------
 
 
-def naming_split(net: WordNet, reserved: frozenset[str] = frozenset()) -> Split:
+def naming_split(
+    net: WordNet, reserved: frozenset[str] = frozenset(), everyday: frozenset[str] = frozenset()
+) -> Split:
     """Nouns with two or more kinds. Held-out nouns are common; no name of theirs is a name in training."""
     groups: list[NounGroup] = []
     for synset in net.synsets.values():
@@ -128,9 +151,8 @@ def naming_split(net: WordNet, reserved: frozenset[str] = frozenset()) -> Split:
         group for group in groups if is_common_name(net, group) and held_out("naming", group.synset.name)
     ]
     names = {lemma for group in tested for lemma in group.synset.lemmas}
-    train = [group for group in groups if names.isdisjoint(group.synset.lemmas)]
-    common = frozenset(group.synset.offset for group in train if group.synset.counts[0] > 0)
-    return Split(train, tested, common)
+    train = without(everyday, [group for group in groups if names.isdisjoint(group.synset.lemmas)])
+    return Split(train, tested)
 
 
 def is_common_name(net: WordNet, group: NounGroup) -> bool:
@@ -138,22 +160,32 @@ def is_common_name(net: WordNet, group: NounGroup) -> bool:
     return len(group.members) >= 3 and synset.counts[0] > 1 and net.sense_share(synset.name, synset) > 0.5
 
 
-def naming_example(net: WordNet, group: NounGroup, rng: random.Random) -> Example:
-    """Two to four members, the better known more often; the definition whole, or cut as `concept` cuts it."""
+def naming_example(net: WordNet, group: NounGroup, rng: random.Random, sentences: float = 0.0) -> Example:
+    """Two to four members, the better known more often; the definition whole or cut.
+
+    `sentences`: the share whose definition is a sentence, as `concept` writes it.
+    """
     synset = group.synset
     ranked = sorted(group.members, key=lambda kind: rng.random() / (1 + commonness(net, kind)))
     members = list(dict.fromkeys(kind.name for kind in ranked))[: rng.choice((2, 3, 3, 4, 4))]
     definition = shorten(synset.definition, DEFINITION_WORDS if rng.random() < 0.3 else 24)
+    if sentences and rng.random() < sentences:
+        definition = sentence(synset.definition)
     prompt = f"Definition: {definition}\nMembers: {', '.join(members)}"
     return Example(prompt, synset.name, (synset.offset,), lemmas=synset.lemmas)
 
 
 def naming_epoch(net: WordNet, split: Split, rng: random.Random) -> Iterator[Example]:
-    """Every noun once with fresh members, and those that were tagged as common a second time."""
-    order = split.train + [group for group in split.train if group.synset.offset in split.common]
+    """Every noun with fresh members, once and again for each time that its sense count has doubled twice."""
+    order = [group for group in split.train for _ in range(repeats(group.synset))]
     rng.shuffle(order)
     for group in order:
-        yield naming_example(net, group, rng)
+        yield naming_example(net, group, rng, SENTENCES)
+
+
+def repeats(synset: Synset) -> int:
+    """How often an epoch has it: 1 for what was never tagged, 2 to 4 for 1, 4 and 16 times and more."""
+    return min(MOST_REPEATS, 1 + (synset.counts[0].bit_length() + 1) // 2)
 
 
 # -- concept ---------------------------------------------------------------------------------------
@@ -173,7 +205,9 @@ def is_common_term(net: WordNet, synset: Synset) -> bool:
     )
 
 
-def concept_split(net: WordNet, reserved: frozenset[str] = frozenset()) -> Split:
+def concept_split(
+    net: WordNet, reserved: frozenset[str] = frozenset(), everyday: frozenset[str] = frozenset()
+) -> Split:
     """Groups of common terms, kinds or kinds of kinds; no held-out group's term is a term in training."""
     groups: list[NounGroup] = []
     for synset in net.synsets.values():
@@ -198,17 +232,34 @@ def concept_split(net: WordNet, reserved: frozenset[str] = frozenset()) -> Split
         members_left = tuple(member for member in group.members if member.name not in terms)
         if not held_out("concept", group.synset.offset) and len(members_left) >= 2:
             train.append(NounGroup(group.synset, members_left))
-    return Split(train, tested)
+    return Split(without(everyday, train), tested)
 
 
-def concept_example(net: WordNet, groups: Sequence[NounGroup], rng: random.Random) -> Example:
+def group_weight(net: WordNet, group: NounGroup) -> float:
+    """By its three best known members; a logarithm, so that no group drowns the others."""
+    known = sorted((commonness(net, member) for member in group.members), reverse=True)[:3]
+    return math.log2(2 + sum(known) / len(known))
+
+
+def training_manner(net: WordNet, groups: Sequence[NounGroup]) -> Manner:
+    """Sentences for definitions, fewer glosses, and the groups by their weights."""
+    weights = itertools.accumulate(group_weight(net, group) for group in groups)
+    return Manner(sentence, PLAIN_CLUSTERS, tuple(weights))
+
+
+def concept_example(
+    net: WordNet, groups: Sequence[NounGroup], rng: random.Random, manner: Manner = MEASURED
+) -> Example:
     """Two to four groups of two to four terms; their lexicographer files differ, so they lie far apart."""
     wanted = rng.choice((2, 2, 2, 3, 3, 4))
     chosen: list[tuple[NounGroup, list[Synset]]] = []
     seen_files: set[int] = set()
     seen_names: set[str] = set()
     while len(chosen) < wanted:
-        group = rng.choice(groups)
+        if manner.cumulative is None:
+            group = rng.choice(groups)
+        else:
+            group = rng.choices(groups, cum_weights=manner.cumulative)[0]
         if group.synset.lexicographer_file in seen_files:
             continue
         free = [member for member in group.members if member.name not in seen_names]
@@ -221,17 +272,16 @@ def concept_example(net: WordNet, groups: Sequence[NounGroup], rng: random.Rando
         chosen.append((group, members))
     terms = [member for _, members in chosen for member in members]
     rng.shuffle(terms)
+    glossed = 0.0 if manner.plain_clusters and rng.random() < manner.plain_clusters else GLOSSED_TERMS
     lines = [
-        f"{term.name}: {shorten(term.definition, TERM_GLOSS_WORDS)}"
-        if rng.random() < GLOSSED_TERMS
-        else term.name
+        f"{term.name}: {shorten(term.definition, TERM_GLOSS_WORDS)}" if rng.random() < glossed else term.name
         for term in terms
     ]
     place = {term.name: at for at, term in enumerate(terms)}
     answer: list[tuple[list[str], str]] = []
     for group, members in chosen:
         names = sorted((member.name for member in members), key=place.__getitem__)
-        answer.append((names, shorten(group.synset.definition, DEFINITION_WORDS)))
+        answer.append((names, manner.define(group.synset.definition)))
     answer.sort(key=lambda item: place[item[0][0]])
     return Example(
         "\n".join(lines),
@@ -250,19 +300,24 @@ def concept_answer(groups: Iterable[tuple[Sequence[str], str]]) -> str:
 # -- both ------------------------------------------------------------------------------------------
 
 
-def split_task(task: Task, net: WordNet, clusters: Path | None = None) -> Split:
+def split_task(task: Task, net: WordNet, clusters: Path | None = None, everyday: Path | None = None) -> Split:
+    """`clusters`: the samples', none of whose synsets is in either part; `everyday`: those of whose terms
+    none is a member in training.
+    """
     reserved = cluster_synsets(net, cluster_terms(clusters)) if clusters else frozenset()
-    return naming_split(net, reserved) if task == "naming" else concept_split(net, reserved)
+    terms = cluster_terms(everyday) if everyday else frozenset()
+    return naming_split(net, reserved, terms) if task == "naming" else concept_split(net, reserved, terms)
 
 
 def training_examples(task: Task, net: WordNet, split: Split, seed: int) -> Iterator[Example]:
     """Without end: naming epoch by epoch, concept a fresh cluster each time."""
     rng = random.Random(seed)
+    manner = training_manner(net, split.train)
     while True:
         if task == "naming":
             yield from naming_epoch(net, split, rng)
         else:
-            yield concept_example(net, split.train, rng)
+            yield concept_example(net, split.train, rng, manner)
 
 
 def held_out_examples(task: Task, net: WordNet, split: Split, count: int) -> list[Example]:

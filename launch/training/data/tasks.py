@@ -33,7 +33,9 @@ SYSTEM_PROMPTS: Mapping[str, str] = {
 HELD_OUT_EXAMPLES: Mapping[str, int] = {"concept": 60, "naming": 150, "relationship": 225, "attribute": 200}
 DRAWN_EXAMPLES = 12_000
 """Of `concept` and `naming`, whose examples are drawn without end."""
-CLUSTERS = Path(__file__).parents[3] / "configs" / "demo" / "clusters.jsonl"
+DEMO = Path(__file__).parents[3] / "configs" / "demo"
+CLUSTERS = DEMO / "clusters.jsonl"
+EVERYDAY = DEMO / "heldout" / "everyday.jsonl"
 DEFAULT_SEED = 7
 
 
@@ -44,7 +46,7 @@ def demo_training(task: DemoTask, wordnet: Path = DEFAULT_FOLDER, seed: int = DE
         return relation_training(relation_split(nouns, read_adjectives(wordnet)), seed)
     if task == "attribute":
         return attribute_training(attribute_split(nouns, read_adjectives(wordnet)), seed)
-    drawn = training_examples(task, nouns, split_task(task, nouns, CLUSTERS), seed)
+    drawn = training_examples(task, nouns, split_task(task, nouns, CLUSTERS, EVERYDAY), seed)
     return list(itertools.islice(drawn, DRAWN_EXAMPLES))
 
 

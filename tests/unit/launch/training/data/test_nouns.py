@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.training.data.definitions import shorten
 from launch.training.data.nouns import (
     Split,
     Task,
@@ -18,7 +19,6 @@ from launch.training.data.nouns import (
     held_out_examples,
     leaks,
     naming_example,
-    shorten,
     split_task,
     training_examples,
 )
