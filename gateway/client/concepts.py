@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from gateway.client.calls import JsonObject
 from gateway.client.errors import InvalidArgument
+from gateway.pipeline.settling.partition import Partition
 
 PIPELINE = "concept-naming"
 EXTRACTING = "concept"
@@ -22,6 +23,11 @@ NAMING_PROMPT = """\
 Definition: {{ item.definition }}
 Members: {{ item.members | join(', ') }}"""
 """The pipeline's prompts, and what `concept_prompt` and `naming_prompt` write by hand."""
+
+MOST_GROUPS = 16
+SENTENCE = r'^[^\x00-\x1f".\\]{2,158}\.$'
+"""A definition ends with a full stop, within 159 characters. The engine has this in 14 ms of CPU, and
+`maxLength: 200` in two seconds (xgrammar 0.2.8, 12 terms); 128 repeated characters and fewer are slow too."""
 
 Term = str | Mapping[str, Any]
 """A term, or an object with `term` and perhaps `gloss`."""
@@ -82,26 +88,56 @@ def concept_schema(cluster: Cluster) -> JsonObject:
 def pipeline() -> JsonObject:
     """`concept-naming` as a configuration has it."""
     schema = _schema({"enum": {"$from": "terms"}}, {"maxItems": {"$count": "terms"}})
-    extract = {"id": "extract", "task": EXTRACTING, "schema": schema, "prompt": CONCEPT_PROMPT}
+    extract = {
+        "id": "extract",
+        "task": EXTRACTING,
+        "schema": schema,
+        "prompt": CONCEPT_PROMPT,
+        "partition": "concepts.members",
+    }
     name = {
         "id": "name",
         "task": NAMING,
         "for_each": "extract.concepts",
         "prompt": NAMING_PROMPT,
         "into": "name",
+        "distinct": True,
     }
     return {"description": "groups terms into concepts, then names each one", "stages": [extract, name]}
+
+
+class Groups:
+    """The groups of a cluster written by hand: every term in exactly one, as the pipeline settles it."""
+
+    def __init__(self, cluster: Cluster, groups: Sequence[JsonObject]) -> None:
+        terms = [] if isinstance(cluster, str) else _terms(cluster)
+        self._cluster = cluster
+        self._partition = Partition(dict.fromkeys(_name(term) for term in terms), "members", MOST_GROUPS)
+        taken = (self._partition.take(group) for group in groups)
+        self._groups = [group for group in taken if group is not None]
+
+    @property
+    def rest(self) -> Cluster | None:
+        """What is to be asked for once more; None where nothing is."""
+        if not self._partition.asks:
+            return None
+        left = set(self._partition.left)
+        return [term for term in _terms(self._cluster) if _name(term) in left]
+
+    def whole(self, more: Sequence[JsonObject] = ()) -> list[JsonObject]:
+        """All of them, once the rest has been asked for."""
+        return [*self._groups, *self._partition.close(more)]
 
 
 def _schema(member: JsonObject, most: JsonObject) -> JsonObject:
     members = {"type": "array", "minItems": 1, **most, "items": member}
     group = {
         "type": "object",
-        "properties": {"members": members, "definition": {"type": "string", "maxLength": 200}},
+        "properties": {"members": members, "definition": {"type": "string", "pattern": SENTENCE}},
         "required": ["members", "definition"],
         "additionalProperties": False,
     }
-    groups = {"type": "array", "minItems": 1, "maxItems": 16, "items": group}
+    groups = {"type": "array", "minItems": 1, "maxItems": MOST_GROUPS, "items": group}
     return {
         "type": "object",
         "properties": {"concepts": groups},
@@ -119,8 +155,13 @@ def named(group: Mapping[str, Any], name: str) -> Concept:
     return Concept(name=name.strip(), definition=group["definition"], members=group["members"])
 
 
-def _terms(cluster: Sequence[Term]) -> Sequence[Term]:
-    if not isinstance(cluster, Sequence) or not cluster or not all(_name(term) for term in cluster):
+def _terms(cluster: Cluster) -> Sequence[Term]:
+    if (
+        isinstance(cluster, str)
+        or not isinstance(cluster, Sequence)
+        or not cluster
+        or not all(_name(term) for term in cluster)
+    ):
         raise InvalidArgument("cluster", 'give a list of terms, each a text or {"term": …, "gloss": …}')
     return cluster
 

@@ -179,9 +179,16 @@ class ModelManager(_Manager):
             return concepts_read(model.generate_text(concepts.cluster_text(cluster)))
         model = Model(link, concepts.EXTRACTING)
         prompt, schema = concepts.concept_prompt(cluster), concepts.concept_schema(cluster)
-        groups = model.generate_modeling(prompt, schema=schema)["concepts"]
+        groups = concepts.Groups(cluster, model.generate_modeling(prompt, schema=schema)["concepts"])
+        more = []
+        if (rest := groups.rest) is not None:
+            prompt, schema = concepts.concept_prompt(rest), concepts.concept_schema(rest)
+            more = model.generate_modeling(prompt, schema=schema)["concepts"]
         model.set_lora_adapter(concepts.NAMING)
-        return [concepts.named(one, model.generate_text(concepts.naming_prompt(one))) for one in groups]
+        return [
+            concepts.named(one, model.generate_text(concepts.naming_prompt(one)))
+            for one in groups.whole(more)
+        ]
 
     def get_model_status_sync(self, name: str) -> ModelStatus:
         """`get_model_status` for plain code: blocks until the gateway has answered."""
@@ -214,10 +221,17 @@ class AsyncModelManager(_Manager):
             model = AsyncModel(link, catalogue, concepts.EXTRACTING)
             naming = AsyncModel(link, catalogue, concepts.NAMING)
             prompt, schema = concepts.concept_prompt(cluster), concepts.concept_schema(cluster)
-            groups = (await model.generate_modeling(prompt, schema=schema))["concepts"]
-            asked = (naming.generate_text(concepts.naming_prompt(one)) for one in groups)
+            groups = concepts.Groups(
+                cluster, (await model.generate_modeling(prompt, schema=schema))["concepts"]
+            )
+            more = []
+            if (rest := groups.rest) is not None:
+                prompt, schema = concepts.concept_prompt(rest), concepts.concept_schema(rest)
+                more = (await model.generate_modeling(prompt, schema=schema))["concepts"]
+            whole = groups.whole(more)
+            asked = (naming.generate_text(concepts.naming_prompt(one)) for one in whole)
             names = await asyncio.gather(*asked)
-            return [concepts.named(one, name) for one, name in zip(groups, names, strict=True)]
+            return [concepts.named(one, name) for one, name in zip(whole, names, strict=True)]
 
     async def close(self) -> None:
         """As `ModelManager.close`, in a thread, so that the event loop is not held up."""

@@ -149,6 +149,11 @@ class StageConfig(Strict):
     )
     for_each: str | None = Field(None, description="<stage>.<field>: run once per element of that list")
     into: str | None = Field(None, description="field of the element that takes this stage's answer")
+    partition: str | None = Field(
+        None,
+        description="<list>.<members> of its answer: every term of the input stands in exactly one element",
+    )
+    distinct: bool = Field(False, description="no two elements get the same answer; with for_each, of text")
 
 
 class PipelineConfig(Strict):

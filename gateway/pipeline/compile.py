@@ -11,6 +11,7 @@ from jsonschema.exceptions import SchemaError
 
 from gateway.config.document import Config, JsonObject, PipelineConfig, StageConfig
 from gateway.errors import ConfigError
+from gateway.pipeline.settling.declared import Terms, check_distinct, terms_of
 from gateway.pipeline.stages.schemas import check_schema, fill_schema
 from gateway.pipeline.stages.templates import Prompt, compile_prompt, environment
 
@@ -34,6 +35,9 @@ class Stage:
     field: str  # that list's name
     into: str
     needs: frozenset[str]  # earlier stages that the prompt or the schema reads
+    partition: Terms | None = None
+    distinct: bool = False
+    """No two elements get the same answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,8 @@ def _pipeline(
 ) -> Pipeline:
     stages: list[Stage] = []
     for stage_config in given.stages:
-        stages.append(
-            _stage(sandbox, config, f"pipelines.{name}.stages.{stage_config.id}", stage_config, stages)
-        )
+        key = f"pipelines.{name}.stages.{stage_config.id}"
+        stages.append(_stage(sandbox, config, key, stage_config, stages, given.max_items))
     lists: dict[tuple[str, str], list[Stage]] = {}
     for stage in stages:
         if stage.source is None:
@@ -93,6 +96,11 @@ def _pipeline(
             key = f"pipelines.{name}.stages.{stage.id}.into"
             raise ConfigError(key, stage.into, "is filled by an earlier stage over the same list")
         group.append(stage)
+    for stage in stages:
+        if stage.partition is not None and (stage.id, stage.partition.field) not in lists:
+            key = f"pipelines.{name}.stages.{stage.id}.partition"
+            field = stage.partition.field
+            raise ConfigError(key, field, f"needs a later stage with for_each: {stage.id}.{field}")
     return Pipeline(
         name=name,
         stages=tuple(stages),
@@ -107,7 +115,12 @@ def _pipeline(
 
 
 def _stage(
-    sandbox: ImmutableSandboxedEnvironment, config: Config, key: str, given: StageConfig, before: list[Stage]
+    sandbox: ImmutableSandboxedEnvironment,
+    config: Config,
+    key: str,
+    given: StageConfig,
+    before: list[Stage],
+    max_items: int,
 ) -> Stage:
     if not STAGE_ID.match(given.id):
         raise ConfigError(f"{key}.id", given.id, "use letters, digits, '_' or '-', a letter first")
@@ -124,6 +137,7 @@ def _stage(
             Draft202012Validator.check_schema(filled)
         except SchemaError as error:
             raise ConfigError(f"{key}.schema", "", f"is not a valid JSON schema: {error.message}") from error
+    check_distinct(key, given, schema)
     source, _, field = (given.for_each or "").partition(".")
     if per_item:
         _check_source(key, next(stage for stage in before if stage.id == source), field)
@@ -140,6 +154,8 @@ def _stage(
         field=field,
         into=given.into or "",
         needs=needs,
+        partition=terms_of(key, given, schema, max_items),
+        distinct=given.distinct,
     )
 
 

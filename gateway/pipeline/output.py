@@ -7,6 +7,7 @@ from pydantic import JsonValue
 from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
 from gateway.pipeline.compile import Fan, Pipeline, Stage
+from gateway.pipeline.settling.declared import Terms
 from gateway.pipeline.stages.schemas import COUNT, FROM
 from gateway.pipeline.subsumption import misfit
 
@@ -48,9 +49,35 @@ def output_schema(pipeline: Pipeline) -> JsonObject | None:
         return None
     properties = schema.get("properties")
     named = dict(properties) if isinstance(properties, dict) else {}
+    if source.partition is not None:
+        named[source.partition.field] = _settled_list(named.get(source.partition.field), source.partition)
     for fan in pipeline.fans_of(source.id):
         named[fan.field] = _filled_list(named.get(fan.field), fan, null=pipeline.null_on_error)
     return {**schema, "type": "object", "properties": named}
+
+
+def _settled_list(schema: JsonValue, terms: Terms) -> JsonObject:
+    """A list whose elements have lost what an earlier one has, or gained what none has."""
+    held = schema if isinstance(schema, dict) else {}
+    items = held.get("items")
+    item = items if isinstance(items, dict) else {}
+    properties = item.get("properties")
+    fields = properties if isinstance(properties, dict) else {}
+    members = fields.get(terms.members)
+    listed = (
+        {key: value for key, value in members.items() if key != "maxItems"}
+        if isinstance(members, dict)
+        else {}
+    )
+    some = isinstance(listed.get("minItems"), int) and listed["minItems"] != 0
+    settled: JsonObject = {
+        **held,
+        "items": {**item, "properties": {**fields, terms.members: {**listed, "minItems": 1}}},
+        "maxItems": terms.most,
+    }
+    if "minItems" in held:  # the first element has lost nothing
+        settled["minItems"] = 1 if some and held["minItems"] else 0
+    return settled
 
 
 def _filled_list(schema: JsonValue, fan: Fan, *, null: bool) -> JsonObject:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,6 +28,8 @@ from gateway.pipeline.outlet import Outlet
 from gateway.pipeline.output import check_format
 from gateway.pipeline.output_document import DocumentWriter
 from gateway.pipeline.partial_json import ElementScanner
+from gateway.pipeline.settling.names import Names, is_free, numbered, unwanted
+from gateway.pipeline.settling.partition import Partition
 from gateway.pipeline.stages.sampling import shared_sampling
 from gateway.pipeline.stages.stage_calls import (
     call_body,
@@ -39,7 +41,7 @@ from gateway.pipeline.stages.stage_calls import (
 from gateway.pipeline.stages.task_calls import Answer, Collected, TaskCaller
 from gateway.pipeline.stages.templates import context_of
 from gateway.pipeline.system import prepended
-from gateway.pipeline.terms import in_slices
+from gateway.pipeline.terms import in_slices, only
 from gateway.pipeline.usage import Tally, Watch
 
 Clock = Callable[[], float]
@@ -164,6 +166,8 @@ class _Runner:
         self._elements: dict[tuple[str, str], list[JsonObject]] = {
             (f.source, f.field): [] for f in pipeline.fans
         }
+        self._partitions: dict[tuple[str, str], Partition] = {}
+        self._names = {stage.id: Names() for stage in pipeline.stages if stage.distinct}
         last = pipeline.last
         self._writer = DocumentWriter(pipeline.fans_of(last.source)) if last.source is not None else None
         self._finish_reason = "stop"
@@ -173,9 +177,17 @@ class _Runner:
         """Take the input, before anything runs; others have their turns meanwhile. Raises InvalidRequest."""
         pipeline = self._pipeline
         steps = read_input(body, pipeline.name, pipeline.max_input_terms, pipeline.max_input_members)
-        self._given = (await in_slices(steps)).context()
+        given = await in_slices(steps)
+        self._given = given.context()
+        for stage in pipeline.stages:
+            if (terms := stage.partition) is not None:
+                words = [term.term for term in given.terms]
+                self._partitions[stage.id, terms.field] = Partition(words, terms.members, terms.most)
 
     def done(self) -> Done:
+        for stage in self._pipeline.stages:
+            if stage.distinct:
+                self._tally.settled(stage, self._names[stage.id].settled)
         return Done(self._tally.usage(), self._finish_reason)
 
     async def main(self) -> None:
@@ -208,6 +220,8 @@ class _Runner:
                 self._pipeline, stage, answer.finish_reason, body, self._cap, str(error)
             ) from error
         check_against_schema(self._pipeline, stage, document, body)
+        if stage.partition is not None:
+            document = await self._settled(stage, document, group)
         self._finish(stage, document)
         for fan in fans:
             if self._on_list is not None:
@@ -242,16 +256,52 @@ class _Runner:
                 await self._outlet.write(partial(str, delta.text))
         return collected.answer()
 
+    async def _settled(self, stage: Stage, document: JsonObject, group: asyncio.TaskGroup) -> JsonObject:
+        """A whole answer as it counts; what no element has is asked for once more, and started too."""
+        terms = stage.partition
+        assert terms is not None
+        partition = self._partitions[stage.id, terms.field]
+        fan = next(fan for fan in self._pipeline.fans_of(stage.id) if fan.field == terms.field)
+        more = await self._of_the_rest(stage, fan, partition.left) if partition.asks else []
+        for item in partition.close(more):
+            self._begin(fan, item, group)
+        if partition.left:
+            reason = f"{len(partition.left)} terms stand in no element of '{terms.field}'"
+            raise invalid_output(self._pipeline, stage, reason)
+        self._tally.settled(stage, partition.settled)
+        return {**document, terms.field: partition.elements}
+
+    async def _of_the_rest(self, stage: Stage, fan: Fan, left: Sequence[str]) -> list[JsonObject]:
+        """The same stage's answer to the terms that are left over, as if there were no others."""
+        body = await self._body(stage, None, {**self._given, "terms": only(self._given["terms"], left)})
+        with self._tally.call(stage):
+            answer = await self._caller.answer(stage.task, body)
+        self._tally.add(stage, answer)
+        document = parsed_answer(self._pipeline, stage, answer, body, self._cap)
+        elements = document.get(fan.field) if isinstance(document, dict) else None
+        listed = elements if isinstance(elements, list) else []
+        return [element for element in listed if isinstance(element, dict)]
+
     def _start(self, fan: Fan, element: JsonValue, group: asyncio.TaskGroup) -> None:
+        """An element is closed; what counts of it goes on its way."""
         elements = self._elements[fan.source, fan.field]
         bound = self._pipeline.max_items
-        if len(elements) == bound:
+        partition = self._partitions.get((fan.source, fan.field))
+        if (len(elements) if partition is None else partition.seen) == bound:
             raise InvalidRequest(
                 f"stage '{fan.source}' gave more than {bound} elements in '{fan.field}'; send a smaller "
                 f"input or raise pipelines.{self._pipeline.name}.max_items",
                 code="fan_out_exceeded",
             )
-        item: JsonObject = dict(element) if isinstance(element, dict) else {"value": element}
+        item: JsonObject | None = dict(element) if isinstance(element, dict) else {"value": element}
+        if partition is not None and item is not None:
+            item = partition.take(item)
+        if item is not None:
+            self._begin(fan, item, group)
+
+    def _begin(self, fan: Fan, item: JsonObject, group: asyncio.TaskGroup) -> None:
+        """Run the stages over one element, which has its place now."""
+        elements = self._elements[fan.source, fan.field]
         elements.append(item)
         group.create_task(self._element(fan, len(elements) - 1, item))
 
@@ -263,30 +313,50 @@ class _Runner:
             if not failed:
                 try:
                     value = await self._item_answer(stage, item)
+                    if stage.distinct:
+                        value = await self._distinct(stage, index, item, str(value))
                 except RequestError:
                     if not self._pipeline.null_on_error:
                         raise
                     failed = True
             if failed:  # later stages would read the null
                 self._tally.error(stage)
+            if stage.distinct:
+                self._names[stage.id].know(index, value if isinstance(value, str) else None)
             item[stage.into] = value
             self._fields[stage.id][index] = value
             self._finish_lists(fan)
         if self._writer is not None and fan.source == self._pipeline.last.source:
             await self._outlet.write(partial(self._writer.element, fan, index, item))
 
-    async def _item_answer(self, stage: Stage, item: JsonObject) -> JsonValue:
-        body = await self._body(stage, item)
+    async def _distinct(self, stage: Stage, index: int, item: JsonObject, name: str) -> str:
+        """The name where none before it is the same; else another, for which it is asked once more."""
+        names = self._names[stage.id]
+        taken = await names.before(index)
+        if is_free(name, taken):
+            return name
+        became = name
+        with suppress(RequestError):  # who answers instead of the engine may not know the parameter
+            became = str(await self._item_answer(stage, item, {"bad_words": unwanted(taken)}))
+        if not became or not is_free(became, taken):
+            became = numbered(name, taken)
+        names.say(name, became)
+        return became
+
+    async def _item_answer(self, stage: Stage, item: JsonObject, more: JsonObject | None = None) -> JsonValue:
+        body = {**await self._body(stage, item), **(more or {})}
         with self._tally.call(stage):
             answer = await self._caller.answer(stage.task, body)
         self._tally.add(stage, answer)
         return parsed_answer(self._pipeline, stage, answer, body, self._cap)
 
-    async def _body(self, stage: Stage, item: JsonObject | None) -> JsonObject:
-        """A stage's body, once the stages that it reads are finished."""
+    async def _body(
+        self, stage: Stage, item: JsonObject | None, given: JsonObject | None = None
+    ) -> JsonObject:
+        """A stage's body, once the stages that it reads are finished; `given` instead of the input."""
         for earlier in stage.needs:
             await self._done[earlier].wait()
-        values = context_of(self._given, {name: self._answers[name] for name in stage.needs}, item)
+        values = context_of(given or self._given, {name: self._answers[name] for name in stage.needs}, item)
         lead = self._lead if stage is self._pipeline.stages[0] else ""
         return call_body(self._pipeline, stage, values, self._shared, self._cap, lead)
 

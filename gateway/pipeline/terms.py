@@ -98,6 +98,13 @@ def distinct(terms: Iterable[Term]) -> Steps[tuple[Term, ...]]:
     return tuple(kept.values())
 
 
+def only(terms: JsonValue, names: Iterable[str]) -> list[JsonValue]:
+    """Of the terms that prompts see, those of these names."""
+    wanted = set(names)
+    listed = terms if isinstance(terms, list) else []
+    return [one for one in listed if isinstance(one, dict) and one.get("term") in wanted]
+
+
 def terms_in_text(text: str) -> Steps[list[Term]]:
     """Terms of plain text: one per line, or one line with commas; prose has none."""
     lines: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
@@ -22,6 +22,7 @@ class _StageTally:
     calls: int = 0
     errors: int = 0
     fallbacks: int = 0
+    settled: list[JsonValue] = field(default_factory=list)
     begin_s: float | None = None
     end_s: float = 0.0
 
@@ -40,6 +41,8 @@ class _StageTally:
         }
         if self.fallbacks:
             rendered["fallbacks"] = self.fallbacks
+        if self.settled:
+            rendered["settled"] = self.settled
         return rendered
 
 
@@ -87,6 +90,10 @@ class Tally:
     def error(self, stage: Stage) -> None:
         """An element has no answer from this stage."""
         self._stages[stage.id].errors += 1
+
+    def settled(self, stage: Stage, what: list[JsonValue]) -> None:
+        """What of the stage's answers was changed, so that it keeps to what the stage promises."""
+        self._stages[stage.id].settled.extend(what)
 
     def usage(self) -> JsonObject:
         """OpenAI's usage, summed, with `stages` added."""

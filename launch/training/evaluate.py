@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -47,7 +47,7 @@ MOST_CHOICES = 256
 CONCURRENCY = 8
 BASE_MODEL = "base"
 COMMONEST = "(the commonest answer)"
-Schema = dict[str, object]
+Schema = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,26 +108,10 @@ def trial_of(task: str, data: Path | None, system: str | None, limit: int | None
 
 def concept_schema(terms: Sequence[str]) -> Schema:
     """The demo's schema with the given terms as the only members there can be."""
-    definition: Schema = {"type": "string", "maxLength": 200}
-    members: Schema = {
-        "type": "array",
-        "minItems": 1,
-        "maxItems": len(terms),
-        "items": {"enum": list(terms)},
-    }
-    concept: Schema = {
-        "type": "object",
-        "properties": {"members": members, "definition": definition},
-        "required": ["members", "definition"],
-        "additionalProperties": False,
-    }
-    concepts: Schema = {"type": "array", "minItems": 1, "maxItems": 16, "items": concept}
-    return {
-        "type": "object",
-        "properties": {"concepts": concepts},
-        "required": ["concepts"],
-        "additionalProperties": False,
-    }
+    schema: Schema = json.loads((DEMO / "concepts.schema.json").read_bytes())
+    bounds = {"maxItems": len(terms), "items": {"enum": list(terms)}}
+    schema["properties"]["concepts"]["items"]["properties"]["members"] |= bounds
+    return schema
 
 
 def score(

@@ -63,11 +63,13 @@ def held_to(stages: TwoStages, config: Config, count: int) -> TwoStages:
     wanted = TOKENS_PER_ELEMENT * count
     given = defaults.get("max_tokens")
     defaults["max_tokens"] = max(wanted, given) if isinstance(given, int) else wanted
-    first = stages.first.model_copy(update={"schema_": schema, "defaults": defaults})
+    # Written by hand nothing is settled; with it the gateway would make other calls.
+    first = stages.first.model_copy(update={"schema_": schema, "defaults": defaults, "partition": None})
+    each = stages.each.model_copy(update={"distinct": False})
     pipeline = stages.pipeline.model_copy(
-        update={"stages": [first, stages.each], "max_items": max(count, stages.pipeline.max_items)}
+        update={"stages": [first, each], "max_items": max(count, stages.pipeline.max_items)}
     )
-    return TwoStages(f"{stages.name}-{count}", pipeline, first, stages.each, stages.field)
+    return TwoStages(f"{stages.name}-{count}", pipeline, first, each, stages.field)
 
 
 def sampling_of(stage: StageConfig, config: Config) -> JsonObject:

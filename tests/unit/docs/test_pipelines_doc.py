@@ -24,10 +24,13 @@ TEXT = (root() / "docs/pipelines.md").read_text(encoding="utf-8")
 (EXAMPLE,) = (one for one in re.findall(r"```yaml\n(.*?)```", TEXT, re.S) if "relate" in one)
 (SNIPPET,) = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 GROUPS = (
-    '{"concepts":[{"members":["apple","banana"],"definition":"eaten"},'
-    '{"members":["bus"],"definition":"driven"}]}'
+    '{"concepts":[{"members":["apple","banana"],"definition":"eaten."},'
+    '{"members":["bus"],"definition":"driven."}]}'
 )
-NAMES = {"Definition: eaten\nMembers: apple, banana": "fruit", "Definition: driven\nMembers: bus": "vehicle"}
+NAMES = {
+    "Definition: eaten.\nMembers: apple, banana": "fruit",
+    "Definition: driven.\nMembers: bus": "vehicle",
+}
 
 
 @pytest.fixture
@@ -54,8 +57,8 @@ def test_third_stage_sees_the_name_and_its_answer_stands_beside_it(example: Pipe
     script = Script({"concept": [GROUPS[:70], GROUPS[70:]]}, answer)
     result = asyncio.run(run(example, chat('["apple", "banana", "bus"]'), script))
     assert json.loads(result.text)["concepts"] == [
-        {"name": "fruit", "relation": "is a kind of", "definition": "eaten", "members": ["apple", "banana"]},
-        {"name": "vehicle", "relation": "is a kind of", "definition": "driven", "members": ["bus"]},
+        {"name": "fruit", "relation": "is a kind of", "definition": "eaten.", "members": ["apple", "banana"]},
+        {"name": "vehicle", "relation": "is a kind of", "definition": "driven.", "members": ["bus"]},
     ]
     assert [*json.loads(result.text)["concepts"][0]] == ["name", "relation", "definition", "members"]
     asked = [prompt_of(body) for task, body in script.calls if task == "relationship"]

@@ -25,8 +25,9 @@ SHARED = (
 )
 """What the control plane may know of the gateway: the configuration, the snapshot and what stands in a state
 directory, whether pipelines compile, what a fallback can be asked and how its library is imported."""
-BESIDE = ("gateway.errors", "gateway.config", "gateway.client")
-"""What the Python API may know of the gateway: it speaks HTTP to the rest."""
+BESIDE = ("gateway.errors", "gateway.config", "gateway.client", "gateway.pipeline.settling")
+"""What the Python API may know of the gateway: it speaks HTTP to the rest. Without the pipeline it groups by
+hand, and settles that as the pipeline does."""
 
 
 def within(module: str, rooms: tuple[str, ...]) -> bool:

@@ -28,8 +28,8 @@ CLUSTER: list[str | dict[str, str]] = [{"term": "apple", "gloss": "round"}, "pea
 
 
 NAMED = [
-    Concept(name="fruit", definition="eaten", members=["apple", "pear"]),
-    Concept(name="vehicle", definition="d", members=["bus"]),
+    Concept(name="fruit", definition="eaten.", members=["apple", "pear"]),
+    Concept(name="vehicle", definition="driven.", members=["bus"]),
 ]
 
 

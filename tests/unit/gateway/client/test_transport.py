@@ -76,12 +76,12 @@ def by_hand(request: httpx.Request) -> httpx.Response:
     if body_of(request)["model"] == "concept":
         assert prompt_of(request) == "apple: round\npear\nbus"
         groups = [
-            {"members": ["apple", "pear"], "definition": "eaten"},
-            {"members": ["bus"], "definition": "d"},
+            {"members": ["apple", "pear"], "definition": "eaten."},
+            {"members": ["bus"], "definition": "driven."},
         ]
         return said(json.dumps({"concepts": groups}))
     assert body_of(request)["model"] == "naming"
-    return said({"Definition: eaten\nMembers: apple, pear": " fruit\n"}.get(prompt_of(request), "vehicle"))
+    return said({"Definition: eaten.\nMembers: apple, pear": " fruit\n"}.get(prompt_of(request), "vehicle"))
 
 
 def test_answer_of_something_else_is_told() -> None:

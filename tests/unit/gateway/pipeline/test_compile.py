@@ -29,7 +29,7 @@ def test_the_demos_pipeline_compiles_and_holds_members_to_the_terms() -> None:
     body = call_body(pipe, pipe.stages[0], values, {}, None)
     text = json.dumps(body["response_format"], ensure_ascii=False)
     assert json.dumps(terms, ensure_ascii=False) in text
-    assert "$" not in text
+    assert '"$' not in text
 
 
 @pytest.mark.parametrize(

@@ -145,3 +145,17 @@ def test_the_format_of_other_apis_is_the_same() -> None:
         check_format(chat_of.document, shipped())
         named = {"name": "x", "schema": CONCEPTS, "strict": True}
         assert chat_of.document["response_format"] == {"type": "json_schema", "json_schema": named}
+
+
+def test_a_partition_promises_no_more_members_and_elements_than_it_keeps() -> None:
+    pipe = shipped()
+    own = output_schema(pipe)
+    assert own is not None
+    listed = own["properties"]["concepts"]  # type: ignore[index, call-overload]
+    assert (listed["minItems"], listed["maxItems"]) == (1, 16)  # type: ignore[index, call-overload]
+    assert listed["items"]["properties"]["members"]["minItems"] == 1  # type: ignore[index, call-overload]
+    two = {**CONCEPTS, "properties": {"concepts": {"type": "array", "items": ELEMENT, "minItems": 2}}}
+    with pytest.raises(InvalidRequest, match="concepts"):  # a second may lose all its members to the first
+        check_format(asked(two), pipe)
+    one = {**CONCEPTS, "properties": {"concepts": {"type": "array", "items": ELEMENT, "minItems": 1}}}
+    check_format(asked(one), pipe)

@@ -332,3 +332,136 @@ def test_a_client_that_leaves_a_whole_answer_is_told_of_no_error_in_its_place() 
             await running
 
     asyncio.run(main())
+
+
+SETTLED = """
+base: {model: b}
+tasks:
+  concept: {adapter: a}
+  naming: {adapter: a}
+pipelines:
+  p:
+    on_error: "null"
+    stages:
+      - id: extract
+        task: concept
+        partition: concepts.members
+        prompt: "{% for term in terms %}{{ term.term }}\\n{% endfor %}"
+        schema:
+          type: object
+          properties:
+            concepts:
+              type: array
+              maxItems: 4
+              items:
+                type: object
+                properties:
+                  members: {type: array, items: {enum: {$from: terms}}}
+                  definition: {type: string}
+                required: [members, definition]
+          required: [concepts]
+      - id: name
+        task: naming
+        for_each: extract.concepts
+        into: name
+        distinct: true
+        prompt: "{{ item.definition }}"
+"""
+
+
+def concepts(*groups: tuple[list[str], str]) -> str:
+    listed = [{"members": members, "definition": definition} for members, definition in groups]
+    return json.dumps({"concepts": listed}, separators=(",", ":"))
+
+
+def stages_of(usage: JsonObject) -> list[JsonObject]:
+    stages = usage["stages"]
+    assert isinstance(stages, list)
+    return [stage for stage in stages if isinstance(stage, dict)]
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_a_term_stands_in_one_element_and_what_is_left_out_is_asked_for_among_itself(size: int) -> None:
+    text = concepts((["a", "b"], "first"), (["b", "a"], "nothing new"), (["b", "c"], "second"))
+    pieces: list[str | asyncio.Event] = [text[at : at + size] for at in range(0, len(text), size)]
+
+    def reply(body: JsonObject) -> str | RequestError:
+        if prompt_of(body) != "d\ne":
+            return upper(body)
+        assert '{"enum": ["d", "e"]}' in json.dumps(body["response_format"])
+        return concepts((["e"], "third"))
+
+    script = Script({"concept": pieces}, reply)
+    texts, done = asyncio.run(collect(pipeline(SETTLED), chat('["a","b","c","d","e"]'), script))
+    assert json.loads("".join(texts))["concepts"] == [
+        {"name": "FIRST", "definition": "first", "members": ["a", "b"]},
+        {"name": "SECOND", "definition": "second", "members": ["c"]},
+        {"name": "THIRD", "definition": "third", "members": ["e", "d"]},
+    ]
+    extract, name = stages_of(done.usage)
+    assert extract["calls"] == 2
+    assert extract["settled"] == [
+        {"term": "b", "was": "repeated"},
+        {"term": "a", "was": "repeated"},
+        {"term": "d", "was": "left out"},
+        {"term": "e", "was": "left out"},
+    ]
+    assert "settled" not in name
+
+
+def test_an_element_is_named_before_it_is_known_what_is_left_out() -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+        pieces: list[str | asyncio.Event] = ['{"concepts":[' + ONE, gate, "]}"]
+        script = Script(
+            {"concept": pieces},
+            lambda body: concepts((["b"], "rest")) if prompt_of(body) == "b" else upper(body),
+        )
+        async with aclosing(stream(pipeline(SETTLED), chat('["a","b"]'), script)) as events:
+            first = await anext(events)
+            assert first == Piece('{"concepts":[' + '{"name":"FIRST","definition":"first","members":["a"]}')
+            gate.set()
+            rest = "".join([event.text async for event in events if isinstance(event, Piece)])
+        assert rest == ',{"name":"REST","definition":"rest","members":["b"]}]}'
+
+    asyncio.run(main())
+
+
+def test_terms_that_no_element_takes_are_an_error() -> None:
+    script = Script({"concept": ['{"concepts":[]}']}, lambda body: '{"concepts":[]}')
+    with pytest.raises(EngineError, match="2 terms stand in no element of 'concepts'"):
+        asyncio.run(run(pipeline(SETTLED), chat('["a","b"]'), script))
+
+
+def test_a_name_that_a_sibling_has_is_asked_for_once_more_without_it() -> None:
+    text = concepts((["a"], "one"), (["b"], "two"), (["c"], "three"))
+    asked: list[object] = []
+
+    def reply(body: JsonObject) -> str | RequestError:
+        if "bad_words" in body:
+            asked.append((prompt_of(body), body["bad_words"]))
+            return "other" if prompt_of(body) == "two" else " FRUIT"
+        return "Fruit" if prompt_of(body) == "one" else "fruit"
+
+    script = Script({"concept": [text]}, reply)
+    result = asyncio.run(run(pipeline(SETTLED), chat('["a","b","c"]'), script))
+    names = [element["name"] for element in json.loads(result.text)["concepts"]]
+    assert names == ["Fruit", "other", "fruit (2)"]
+    assert len(asked) == 2
+    assert asked[0] == ("two", ["Fruit", "fruit", "FRUIT"])
+    assert stages_of(result.usage)[1]["settled"] == [
+        {"name": "fruit", "was": "taken", "became": "other"},
+        {"name": "fruit", "was": "taken", "became": "fruit (2)"},
+    ]
+
+
+def test_an_element_without_a_name_holds_up_nobody_and_a_refused_second_question_neither() -> None:
+    text = concepts((["a"], "one"), (["b"], "two"), (["c"], "three"))
+
+    def reply(body: JsonObject) -> str | RequestError:
+        if prompt_of(body) == "one":
+            return EngineError("down")
+        return InvalidRequest("unknown parameter") if "bad_words" in body else "x"
+
+    result = asyncio.run(run(pipeline(SETTLED), chat('["a","b","c"]'), Script({"concept": [text]}, reply)))
+    assert [one["name"] for one in json.loads(result.text)["concepts"]] == [None, "x", "x (2)"]

@@ -60,7 +60,7 @@ def test_own_data_has_a_floor_choices_and_room_for_its_longest_answer(tmp_path: 
 
 
 def test_a_task_without_data_is_named_with_those_that_have_some() -> None:
-    with pytest.raises(ConfigError, match="attribute, concept, naming, relationship"):
+    with pytest.raises(ConfigError, match="attribute, concept, everyday, naming, relationship"):
         trial_of("mine", None, None, None)
 
 

@@ -10,7 +10,7 @@ from launch.training.scores import bootstrap, name_exact, name_in_lemmas, pairwi
 
 
 def answer(*groups: list[str]) -> str:
-    return json.dumps({"concepts": [{"members": group, "definition": "d"} for group in groups]})
+    return json.dumps({"concepts": [{"members": group, "definition": "One d."} for group in groups]})
 
 
 def test_pairwise_f1_is_one_for_the_same_groups_in_another_order() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from launch.training.data.definitions import shorten
 from launch.training.data.nouns import (
     Split,
     Task,
@@ -42,11 +41,6 @@ def net() -> WordNet:
 @pytest.fixture(scope="module")
 def splits(net: WordNet) -> dict[Task, Split]:
     return {task: split_task(task, net, CLUSTERS) for task in TASKS}
-
-
-def test_shorten_keeps_the_first_clause_and_no_hanging_word() -> None:
-    assert shorten("a small fruit; red", 8) == "a small fruit"
-    assert shorten("a member of the family of cats", 6) == "a member of the family"
 
 
 def test_leaks_finds_a_name_by_its_stem() -> None:

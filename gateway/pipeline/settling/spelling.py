@@ -1,0 +1,10 @@
+"""When two words are the same word."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def folded(text: str) -> str:
+    """What is the same for any case, form of Unicode, and white space between words."""
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
