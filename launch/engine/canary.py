@@ -10,21 +10,20 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.errors import ConfigError, EngineFailure
-from launch.engine.repeats import MOST_ROUNDS, Repeats, spread, usual
-from launch.engine.scoring import WRITTEN, Ask, ProofScores, Score, distance
+from launch.engine.repeats import Remembered, Repeats
+from launch.engine.rounds import CLEAR, Rounds
+from launch.engine.scoring import READ, WRITTEN, Ask, ProofScores, Score, distance
 
 COMPANIES = (2, 4, 8)
 """How many copies of the base are asked at once, to see whether that moves a score."""
 COPIES = 2
 """Of each model in a mixed batch."""
 MOST_IN_BATCH = 16
-CLEAR = 4.0
-"""What two scores of one model never differ by: so many times what others of its scores do."""
-
-LONGEST = 3 * MOST_ROUNDS
+FILLING = 2
+"""Tokens that are forced where only the slot matters."""
 
 
 @dataclass(frozen=True)
@@ -37,53 +36,17 @@ class Subject:
     system: str
 
 
-@dataclass(frozen=True)
-class Rounds:
-    """Scores of base and adapter, one of each from every round."""
+def measure_base(ask: Ask, base: str, before: Remembered | None = None) -> Repeats:
+    """How the engine repeats itself; a base that scores as is remembered need not be asked often.
 
-    base: tuple[Score, ...]
-    own: tuple[Score, ...]
-
-    @property
-    def same(self) -> bool:
-        """A score of the adapter's is one of the base's, to the digit: it acts on none of the text."""
-        return not {score.values for score in self.base}.isdisjoint(score.values for score in self.own)
-
-    @property
-    def between(self) -> float:
-        return min(mine.distance(theirs) for mine in self.own for theirs in self.base)
-
-    @property
-    def within(self) -> float:
-        return max(spread(self.base), spread(self.own))
-
-    def acts(self, needed: int) -> bool:
-        """Whether the adapter acts, `needed` being the rounds that this takes where the base repeats itself.
-
-        On an engine that does not, each of the adapter's scores must be further from each of the base's than
-        any two of one model are: clearly, or in so many rounds that chance cannot have dealt them out so.
-        """
-        if self.same:
-            return False
-        if usual(self.base)[1] >= needed:
-            return True
-        least = self.within if len(self.base) >= MOST_ROUNDS else CLEAR * self.within
-        return len(self.base) >= needed and self.between > least
-
-    @property
-    def go_on(self) -> bool:
-        """Whether more rounds may tell: longer where the base repeats itself, though not each time."""
-        asked = len(self.base)
-        return asked < MOST_ROUNDS or (asked < LONGEST and 4 * usual(self.base)[1] > asked)
-
-    def kept(self) -> ProofScores:
-        score, times = usual(self.own)
-        return ProofScores(score, usual(self.base)[0], 0.0 if times > 1 else spread(self.own))
-
-
-def measure_base(ask: Ask, base: str) -> Repeats:
-    """How the engine repeats itself. Raises EngineFailure."""
-    return Repeats([score for count in COMPANIES for score in _at_once(ask, [base] * count, "", WRITTEN)])
+    Raises EngineFailure.
+    """
+    scores = _at_once(ask, [base] * COMPANIES[0], "", READ)
+    if before is not None and all(score.values == before.usual for score in scores):
+        return Repeats(scores, before)
+    return Repeats(
+        [*scores, *(one for count in COMPANIES[1:] for one in _at_once(ask, [base] * count, "", READ))]
+    )
 
 
 def prove_adapter(
@@ -92,24 +55,26 @@ def prove_adapter(
     """What the adapter scores. Raises ConfigError where it has no effect, EngineFailure where it does not
     score what is `known` of it.
     """
+    plain = rounds = compare(ask, base, subject.id, "", repeats, known)
+    if plain.acts or plain.is_again(known):
+        repeats.note_adapter(plain.own)  # not before: what is to be proven is no evidence for itself
+    if known is not None and plain.is_again(known):
+        return known
     # One adapter may act only under the system prompt that it was trained with.
-    needed = repeats.rounds
-    plain = rounds = compare(ask, base, subject.id, "", needed)
-    repeats.note(plain.base)
-    if not plain.acts(needed) and subject.system:
-        rounds = compare(ask, base, subject.id, subject.system, needed)
+    if not plain.acts and subject.system:
+        rounds = compare(ask, base, subject.id, subject.system, repeats)
     if rounds.same:
         mend = "has no effect: it scores a text exactly as the base does; was it trained and saved?"
         raise ConfigError(subject.key, subject.path, mend)
-    if not rounds.acts(needed):
+    if not rounds.acts:
         mend = (
             "has an effect that cannot be told from this engine's own rounding: in log-probability it is "
             f"{rounds.between:.4f} from the base, and one model's answers differ by {rounds.within:.4f}"
         )
         raise ConfigError(subject.key, subject.path, mend)
     if known is not None and not is_known(plain, known):
-        again = compare(ask, base, subject.id, "", needed)
-        plain = Rounds(plain.base + again.base, plain.own + again.own)
+        again = compare(ask, base, subject.id, "", repeats)
+        plain = replace(plain, base=plain.base + again.base, own=plain.own + again.own)
         if not is_known(plain, known):
             raise EngineFailure(
                 f"{subject.id} does not answer as it did when it was proven first",
@@ -118,17 +83,63 @@ def prove_adapter(
     return plain.kept()
 
 
-def compare(ask: Ask, base: str, adapter_id: str, system: str, needed: int) -> Rounds:
+def prove_together(
+    ask: Ask, base: str, known: Mapping[str, ProofScores | None], repeats: Repeats
+) -> dict[str, ProofScores]:
+    """Of the adapters, each with what is known of it, those that are proven in rounds that they share.
+
+    Such rounds only confirm: an adapter of which anything in them is not as it should be is to be proven by
+    itself, for what was wrong may be another's. Raises EngineFailure.
+    """
+    proven: dict[str, ProofScores] = {}
+    kept = {name: scores for name, scores in known.items() if scores is not None}
+    if kept:
+        found = _round(ask, base, dict.fromkeys(kept), "", repeats)
+        proven = {name: kept[name] for name, rounds in found.items() if rounds.is_again(kept[name])}
+    # What nothing is known of is asked once with no other adapter in the batch: if the engine took one for
+    # another in all shared rounds, they would agree with each other.
+    found = {}
+    for name in [one for one in known if one not in proven]:
+        found |= _round(ask, base, {name: None}, "", repeats)
+    while going := {name: one for name, one in found.items() if one.steady and not (one.same or one.acts)}:
+        found |= _round(ask, base, going, "", repeats)
+    for name, rounds in found.items():
+        if rounds.steady and rounds.acts and (name not in kept or is_known(rounds, kept[name])):
+            proven[name] = rounds.kept()
+            repeats.note_adapter(rounds.own)
+    return proven
+
+
+def compare(
+    ask: Ask, base: str, adapter_id: str, system: str, repeats: Repeats, known: ProofScores | None = None
+) -> Rounds:
     """Rounds until it is known whether the adapter acts. Raises EngineFailure."""
-    rounds = Rounds((), ())
-    while rounds.go_on:
-        order = [base, adapter_id]
-        random.shuffle(order)  # so that neither has the better place in the engine's queue
-        found = dict(zip(order, _at_once(ask, order, system, 1), strict=True))
-        rounds = Rounds((*rounds.base, found[base]), (*rounds.own, found[adapter_id]))
-        if rounds.same or rounds.acts(needed):
-            break
+    rounds = None
+    while rounds is None or (rounds.go_on and not (rounds.same or rounds.acts or rounds.is_again(known))):
+        rounds = _round(ask, base, {adapter_id: rounds}, system, repeats)[adapter_id]
     return rounds
+
+
+def _round(
+    ask: Ask, base: str, so_far: Mapping[str, Rounds | None], system: str, repeats: Repeats
+) -> dict[str, Rounds]:
+    """One round more of base and adapters, or of two or three of the one adapter where all is steady."""
+    models = [base, *so_far]
+    (first, *others) = so_far.values()
+    if first is not None and not others and first.missing > 1 and not system:
+        models = [*so_far] * (3 if first.missing == 3 else 2)
+    random.shuffle(models)  # so that none has the better place in the engine's queue
+    scores = _at_once(ask, models, system, READ)
+    found = {
+        name: tuple(s for m, s in zip(models, scores, strict=True) if m == name) for name in {base, *so_far}
+    }
+    before = {name: ((), ()) if one is None else (one.base, one.own) for name, one in so_far.items()}
+    if not system:
+        repeats.note(found[base])
+    return {
+        name: Rounds(theirs + found[base], own + found[name], repeats.rounds, repeats.usual)
+        for name, (theirs, own) in before.items()
+    }
 
 
 def is_known(rounds: Rounds, known: ProofScores) -> bool:
@@ -144,25 +155,34 @@ def is_known(rounds: Rounds, known: ProofScores) -> bool:
     return now.own.distance(known.own) <= CLEAR * moved
 
 
-def prove_mixed(ask: Ask, alone: Mapping[str, Score], fillers: Sequence[str] = ()) -> None:
-    """Ask every model at once; each must answer as it did in its own company. Raises EngineFailure.
-
-    `fillers` are asked first, so that they hold the slots that the others leave free.
-    """
+def fill_slots(ask: Ask, fillers: Sequence[str]) -> None:
+    """Ask each for a little, so that they hold the slots that others leave free. Raises EngineFailure."""
     for batch in _batches(fillers):
-        _at_once(ask, batch, "", 1)
-    for batch in _batches([model for model in alone for _ in range(COPIES)]):
-        for model, answer in zip(batch, _at_once(ask, batch, "", WRITTEN), strict=True):
-            like = mistaken_for(answer, model, alone)
-            if like:
-                raise EngineFailure(
-                    f"in a mixed batch {model} answers as {like} does",
-                    "this build of vLLM mixes adapters up; nothing that it answers could be trusted",
-                )
+        _at_once(ask, batch, "", FILLING)
+
+
+def prove_mixed(ask: Ask, read: Mapping[str, Score], wrote: Mapping[str, Score]) -> dict[str, list[Score]]:
+    """Ask every model at once; each must read, then write, as it did in its own company. What they read.
+
+    `read` is empty where the engine may not be asked for that. Raises EngineFailure.
+    """
+    found: dict[str, list[Score]] = {model: [] for model in read}
+    for alone, written in ((read, READ), (wrote, WRITTEN)):
+        for batch in _batches([model for model in alone for _ in range(COPIES)]):
+            for model, answer in zip(batch, _at_once(ask, batch, "", written), strict=True):
+                like = mistaken_for(answer, model, alone)
+                if like:
+                    raise EngineFailure(
+                        f"in a mixed batch {model} answers as {like} does",
+                        "this build of vLLM mixes adapters up; nothing that it answers could be trusted",
+                    )
+                if written == READ:
+                    found[model].append(answer)
+    return found
 
 
 def in_company(ask: Ask, model: str) -> Score:
-    """A model's answer beside copies of its own request, with what it writes. Raises EngineFailure."""
+    """What a model writes beside a copy of its own request. Raises EngineFailure."""
     return _at_once(ask, [model] * COPIES, "", WRITTEN)[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
@@ -12,7 +13,8 @@ import msgspec
 from gateway.config.snapshot import EngineStatus
 from gateway.errors import EngineFailure, LoraGatewayError
 from launch.adapters.versions import Version
-from launch.engine.loaded_adapters import EngineDoor, Residents
+from launch.engine.loaded_adapters import EngineDoor, Residents, Wanting
+from launch.engine.repeats import Remembered
 from launch.engine.scoring import ProofScores
 from launch.engine.states import Event, after
 from launch.engine.supervisor_interface import SupervisorInterface
@@ -32,11 +34,18 @@ class Keeper:
     """One engine: its state, its adapters. Subclasses run it, or follow one that somebody else runs."""
 
     def __init__(
-        self, host: SupervisorInterface, status: EngineStatus, build: str, door: EngineDoor | None = None
+        self,
+        host: SupervisorInterface,
+        status: EngineStatus,
+        build: str,
+        door: EngineDoor | None = None,
+        setup: str = "",
     ) -> None:
+        """`setup`: all that its rounding may hang on, which what is seen of it is kept by; or empty."""
         self.host = host
         self.status = status
         self._build = build
+        self._setup = setup
         self.residents = Residents(status.url, host.config.base.name, door, reads=status.prompt_logprobs)
         self._one_at_a_time = asyncio.Lock()
 
@@ -67,13 +76,11 @@ class Keeper:
         `system` is the prompt that its task will have, where that is not what the task has now.
         """
         async with self._one_at_a_time:
-            known = self.host.fingerprint(version.id, self._build)
-            system = self.host.system_of(version) if system is None else system
-            kept = await in_thread(self.residents.ensure, version, key, system, known)
-            if self.ready and not self.residents.proved_together:
-                await self._prove_together_late(version)
-            if known is None or ProofScores.from_json(known) is None:
-                self.host.keep_fingerprint(version.id, self._build, kept.to_json())
+            wanting = self._wanting(version, key, system)
+            kept = await in_thread(self.residents.ensure, wanting)
+            if self.ready and not self.residents.proved_mixed:
+                await self._prove_mixed_late(version)
+            self._keep(wanting)
         self._publish_loaded()
         return kept
 
@@ -99,7 +106,10 @@ class Keeper:
         """
         base = self.host.config.base.name
         self.update(stage=f"proving {base}")
-        await in_thread(self.residents.begin)
+        kept = self.host.repeats(self._setup) if self._setup else None
+        before = None if kept is None else Remembered.from_json(kept)
+        await in_thread(self.residents.begin, before)
+        self._keep_repeats()
         await self.catch_up()
 
     async def catch_up(self) -> None:
@@ -119,22 +129,51 @@ class Keeper:
             for adapter_id in gone:
                 await self.unload(adapter_id)
             stuck |= gone & proven.keys()
-            for adapter_id in [one for one in wanted if one in fresh]:
-                self.update(stage=f"proving {adapter_id}")
-                try:
-                    key = f"tasks.{adapter_id.rpartition('@')[0]}.adapter"
-                    await self.ensure(wanted[adapter_id], key)
-                except LoraGatewayError as error:
-                    say(f"{adapter_id} failed: {error}")
             if fresh:
+                await self._ensure_all([version for version in wanted.values() if version.id in fresh])
                 self.update(stage="proving a mixed batch")
                 async with self._one_at_a_time:
-                    await in_thread(self.residents.prove_together, self.status.slots)
+                    await in_thread(self.residents.prove_mixed, self.status.slots)
+                    self._keep_repeats()
 
-    async def _prove_together_late(self, first: Version) -> None:
+    async def _ensure_all(self, fresh: Sequence[Version]) -> None:
+        """In rounds that they share, then one by one what those did not prove."""
+        wanted = [self._wanting(one, f"tasks.{one.id.rpartition('@')[0]}.adapter") for one in fresh]
+        if len(wanted) > 1:
+            self.update(stage=f"proving {', '.join(one.id for one in fresh)}")
+            async with self._one_at_a_time:
+                await in_thread(self.residents.ensure_together, wanted, self.status.slots)
+                for one in wanted:
+                    self._keep(one)
+        for one in wanted:
+            if one.version.id in self.residents.proven:
+                continue
+            self.update(stage=f"proving {one.version.id}")
+            try:
+                await self.ensure(one.version, one.key, one.system)
+            except LoraGatewayError as error:
+                say(f"{one.version.id} failed: {error}")
+        self._publish_loaded()
+
+    def _wanting(self, version: Version, key: str, system: str | None = None) -> Wanting:
+        known = self.host.fingerprint(version.id, self._build)
+        return Wanting(version, key, self.host.system_of(version) if system is None else system, known)
+
+    def _keep(self, wanting: Wanting) -> None:
+        """What its proof showed, where that is new."""
+        scores = self.residents.proven.get(wanting.version.id)
+        if scores is not None and wanting.expected is None:
+            self.host.keep_fingerprint(wanting.version.id, self._build, scores.to_json())
+        self._keep_repeats()
+
+    def _keep_repeats(self) -> None:
+        if self._setup and self.residents.repeats is not None:
+            self.host.keep_repeats(self._setup, self.residents.repeats.remembered().to_json())
+
+    async def _prove_mixed_late(self, first: Version) -> None:
         """An engine that started without adapters could not be proven with them then."""
         try:
-            await in_thread(self.residents.prove_together, self.status.slots)
+            await in_thread(self.residents.prove_mixed, self.status.slots)
         except EngineFailure:
             with suppress(EngineFailure):
                 await in_thread(self.residents.unload, first.id)

@@ -3,19 +3,49 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 
 from gateway.errors import ConfigError, EngineFailure, LoraGatewayError
 from launch.adapters.versions import Version
-from launch.engine.canary import Subject, in_company, measure_base, prove_adapter, prove_mixed
+from launch.engine.canary import (
+    FILLING,
+    Subject,
+    fill_slots,
+    in_company,
+    measure_base,
+    prove_adapter,
+    prove_mixed,
+    prove_together,
+)
 from launch.engine.http import load_adapter, served_models, unload_adapter
-from launch.engine.repeats import Repeats
+from launch.engine.repeats import Remembered, Repeats
 from launch.engine.scoring import Ask, ProofScores, asker
 
 LOAD_TRIES = 3
+MOST_TOGETHER = 7
+"""Adapters in one round, beside the base."""
+
+
+@dataclass(frozen=True)
+class Wanting:
+    """An adapter that is to be there, and what its proof takes."""
+
+    version: Version
+    key: str
+    system: str
+    known: str | None
+    """How it was proven before, as JSON."""
+
+    @property
+    def expected(self) -> ProofScores | None:
+        return None if self.known is None else ProofScores.from_json(self.known)
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(self.key, self.version.path, self.version.id, self.system)
 
 
 @dataclass(frozen=True)
@@ -53,7 +83,7 @@ class Residents:
         self.proven: dict[str, ProofScores] = {}
         self.failed: dict[str, str] = {}
         """Ids that could not be loaded or proven here, with the reason."""
-        self.proved_together = False
+        self.proved_mixed = False
         self.loads: Counter[str] = Counter()
         """How often an adapter was loaded and proven, by why: its first time here, again after a restart of
         the engine, or again after it was unloaded."""
@@ -68,38 +98,52 @@ class Residents:
 
     def answers(self) -> None:
         """The base completes. Raises EngineFailure."""
-        if self._base not in self._door.models(self.url):
-            raise EngineFailure(f"the engine does not serve {self._base}")
-        self._ask(self._base, "", 1)
+        self._served()
+        self._ask(self._base, "", FILLING)
 
-    def begin(self) -> None:
-        """The base completes, and how it repeats itself is known. Raises EngineFailure."""
-        self.answers()
-        self._known_repeats()
+    def begin(self, before: Remembered | None = None) -> None:
+        """The base completes, and how it repeats itself is known. Raises EngineFailure.
 
-    def ensure(self, version: Version, key: str, system: str, known: str | None) -> ProofScores:
+        `before`: what engines of the same set-up did.
+        """
+        self._served()
+        self.repeats = measure_base(self._ask, self._base, before)
+
+    def ensure(self, wanting: Wanting) -> ProofScores:
         """Load and prove one adapter. Raises ConfigError or EngineFailure; then it is not there."""
-        adapter_id = version.id
+        adapter_id = wanting.version.id
         if adapter_id in self.proven:
             return self.proven[adapter_id]
         try:
-            self._load(version)
-            subject = Subject(key, version.path, adapter_id, system)
-            expected = None if known is None else ProofScores.from_json(known)
-            answer = prove_adapter(self._ask, self._base, subject, self._known_repeats(), expected)
+            self._load(wanting.version)
+            repeats, expected = self._known_repeats(), wanting.expected
+            scores = prove_adapter(self._ask, self._base, wanting.subject, repeats, expected)
         except LoraGatewayError as error:
             self.failed[adapter_id] = str(error)
             self._discard(adapter_id)
             raise
-        self.failed.pop(adapter_id, None)
-        before = self._loaded_at.get(adapter_id)
-        self.loads["first" if before is None else "again" if before == self._starts else "restart"] += 1
-        self._loaded_at[adapter_id] = self._starts
-        self.proven[adapter_id] = answer
-        self._paths[adapter_id] = version.path
-        return answer
+        self._proved(wanting.version, scores)
+        return scores
 
-    def prove_together(self, slots: int | None) -> None:
+    def ensure_together(self, wanted: Sequence[Wanting], slots: int | None) -> None:
+        """Load adapters and prove in shared rounds those for which that is enough; the others are left to
+        `ensure`, which also says what is wrong with one.
+        """
+        size = min(slots or MOST_TOGETHER, MOST_TOGETHER)
+        fresh = [one for one in wanted if one.version.id not in self.proven]
+        for start in range(0, len(fresh), size):
+            some: dict[str, Wanting] = {}
+            for one in fresh[start : start + size]:
+                with suppress(EngineFailure):  # it comes again where this adapter is tried by itself
+                    self._load(one.version)
+                    some[one.version.id] = one
+            known = {adapter_id: one.expected for adapter_id, one in some.items()}
+            with suppress(EngineFailure):  # as well
+                found = prove_together(self._ask, self._base, known, self._known_repeats())
+                for adapter_id, scores in found.items():
+                    self._proved(some[adapter_id].version, scores)
+
+    def prove_mixed(self, slots: int | None) -> None:
         """Everything that is loaded in one batch, while none of the engine's slots is free.
 
         vLLM's own CPU kernels answer the base from the last slot, which shows only once that is taken; the
@@ -107,13 +151,20 @@ class Residents:
         """
         if not self.proven:
             return
-        alone = {self._base: self._known_repeats().usual}
-        for adapter_id, kept in self.proven.items():
-            # What it reads is held against what was proven, what it writes against copies of itself.
-            alone[adapter_id] = replace(in_company(self._ask, adapter_id), read=kept.own.read)
+        # What one reads is held against what was proven, what it writes against copies of itself.
+        repeats = self._known_repeats()
+        read = {self._base: repeats.usual}
+        read |= {adapter_id: kept.own for adapter_id, kept in self.proven.items()}
+        wrote = {model: in_company(self._ask, model) for model in read}
         with self._copies(max(0, (slots or 0) - len(self.proven))) as copies:
-            prove_mixed(self._ask, alone, copies)
-        self.proved_together = True
+            fill_slots(self._ask, copies)
+            found = prove_mixed(self._ask, read if self._reads else {}, wrote)
+        for model, scores in found.items():
+            if model == self._base:
+                repeats.note(scores)
+            else:
+                repeats.note_adapter([read[model], *scores])
+        self.proved_mixed = True
 
     def unload(self, adapter_id: str) -> None:
         """Unload an adapter, then forget its proof or failure. Raises EngineFailure and forgets nothing."""
@@ -133,7 +184,7 @@ class Residents:
         self.failed.clear()
         self._paths.clear()
         self.repeats = None
-        self.proved_together = False
+        self.proved_mixed = False
 
     @contextmanager
     def _copies(self, count: int) -> Iterator[list[str]]:
@@ -147,6 +198,19 @@ class Residents:
         finally:
             for name in names:
                 self._discard(name)
+
+    def _served(self) -> None:
+        if self._base not in self._door.models(self.url):
+            raise EngineFailure(f"the engine does not serve {self._base}")
+
+    def _proved(self, version: Version, scores: ProofScores) -> None:
+        adapter_id = version.id
+        self.failed.pop(adapter_id, None)
+        before = self._loaded_at.get(adapter_id)
+        self.loads["first" if before is None else "again" if before == self._starts else "restart"] += 1
+        self._loaded_at[adapter_id] = self._starts
+        self.proven[adapter_id] = scores
+        self._paths[adapter_id] = version.path
 
     def _known_repeats(self) -> Repeats:
         if self.repeats is None:

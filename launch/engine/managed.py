@@ -39,6 +39,8 @@ class Means:
 
     command: EngineCommand
     can_sleep: bool = False
+    setup: str = ""
+    """All that its rounding may hang on."""
     env: Mapping[str, str] | None = None
     label: str = ONE
     """What stands before the lines of its log that are shown."""
@@ -61,11 +63,12 @@ class Means:
         return child_of(self.command.argv, {**env, **self.command.env}, self.label)
 
     @classmethod
-    def with_key(cls, command: EngineCommand, can_sleep: bool, key: str) -> Means:
+    def with_key(cls, command: EngineCommand, can_sleep: bool, key: str, setup: str = "") -> Means:
         """Of an engine that asks for that key, as its command says."""
         return cls(
             command,
             can_sleep,
+            setup,
             healthy=partial(is_healthy, key=key),
             door=EngineDoor.with_key(key),
             progress=partial(tokens_done, key=key),
@@ -88,7 +91,8 @@ class Managed(Keeper):
         spare: bool = False,
     ) -> None:
         """`spare`: it is not started before somebody asks for it, whatever `base.start` says."""
-        super().__init__(host, status, build, means.door)
+        setup = "" if means.elsewhere else means.setup  # of another machine nothing is known here
+        super().__init__(host, status, build, means.door, setup)
         settings = host.config.engine
         self._means = means
         self._restarts = Restarts(settings.max_restarts, settings.restart_backoff_s)

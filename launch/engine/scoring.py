@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.errors import EngineFailure
 from launch.engine.http import call
@@ -27,6 +27,10 @@ def area(width: float) -> float:
 """Some of each: lists, prose, JSON, a question, code. Some 80 tokens; not one may act on none of them."""
 FORCED_TOKEN = 200
 """Any that each vocabulary has."""
+OPENING = "A"
+"""What a model writes behind where nothing is to be read."""
+READ = 1
+"""The least that vLLM writes: the text is read then, and what is written is left out of account."""
 WRITTEN = 8
 WRITTEN_ALONE = 24
 """Tokens that are forced where the engine may not be asked to score a prompt."""
@@ -37,7 +41,7 @@ class Score:
     """Log-probabilities that a model gives to what it reads and to what it writes."""
 
     read: tuple[float, ...]
-    """Of the text's tokens behind the first; empty where the engine may not be asked for them."""
+    """Of the text's tokens behind the first; empty where it was not asked for them, or may not be."""
     written: tuple[float, ...]
     """Of the forced token, each time; it rounds by how many requests decode with it."""
 
@@ -62,17 +66,24 @@ def distance(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 Ask = Callable[[str, str, int], Score]
-"""Model, system prompt and the number of forced tokens → its score."""
+"""Model, system prompt and the number of forced tokens → its score: of what it reads for READ, else of what
+it writes behind a prompt of one token."""
 
 
 def asker(url: str, reads: bool, *, key: str = "") -> Ask:
     """Asks the engine at `url`; `reads`: it may score a prompt. What it returns raises EngineFailure."""
 
     def ask(model: str, system: str, written: int) -> Score:
-        body = request(model, f"{system}\n{TEXT}" if system else TEXT, written if reads else WRITTEN_ALONE)
-        if reads:
-            body["prompt_logprobs"] = 0
-        return read_score(model, call(f"{url}/v1/completions", body, key=key), reads=reads)
+        text = f"{system}\n{TEXT}" if system else TEXT
+        if not reads:
+            body = request(model, text, WRITTEN_ALONE)
+        elif written > READ:
+            body = request(model, OPENING, written)
+        else:
+            body = request(model, text, READ) | {"prompt_logprobs": 0}
+        read = "prompt_logprobs" in body
+        score = read_score(model, call(f"{url}/v1/completions", body, key=key), reads=read)
+        return replace(score, written=()) if read else score
 
     return ask
 

@@ -50,6 +50,12 @@ class SupervisorInterface(Protocol):
     def keep_fingerprint(self, adapter_id: str, build: str, canary: str) -> None:
         """For later starts; on a full disk it is kept once there is room."""
 
+    def repeats(self, setup: str) -> str | None:
+        """How engines of that set-up repeated themselves, as JSON; None where none was seen."""
+
+    def keep_repeats(self, setup: str, repeats: str) -> None:
+        """For later starts; on a full disk it is left out."""
+
     def take(
         self,
         task: str,

@@ -63,6 +63,9 @@ MIGRATIONS = (
         revoked_at REAL
     ) STRICT;
     """,
+    """
+    CREATE TABLE repeats (setup TEXT PRIMARY KEY, counts TEXT NOT NULL) STRICT;
+    """,
 )
 
 
@@ -190,6 +193,15 @@ class StateStore:
             self._db.execute(
                 "INSERT OR REPLACE INTO fingerprint VALUES (?, ?, ?)", (adapter_id, base, canary)
             )
+
+    def repeats(self, setup: str) -> str | None:
+        """How engines of that set-up repeated themselves, as JSON."""
+        row = self._db.execute("SELECT counts FROM repeats WHERE setup = ?", (setup,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def keep_repeats(self, setup: str, counts: str) -> None:
+        with self._change():
+            self._db.execute("INSERT OR REPLACE INTO repeats VALUES (?, ?)", (setup, counts))
 
     def api_keys(self) -> list[KeyRow]:
         """Those that commands made, the revoked ones too."""

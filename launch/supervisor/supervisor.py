@@ -145,6 +145,13 @@ class Supervisor:
             logger.error("the proof of %s is kept later: %s", adapter_id, error)
         self._show(adapter_id, canary)
 
+    def repeats(self, setup: str) -> str | None:
+        return self._store.repeats(setup)
+
+    def keep_repeats(self, setup: str, repeats: str) -> None:
+        with suppress(Unavailable):  # later proofs take longer, and that is all
+            self._store.keep_repeats(setup, repeats)
+
     def _show(self, adapter_id: str, known: str | None) -> None:
         kept = None if known is None else ProofScores.from_json(known)
         if kept is not None:

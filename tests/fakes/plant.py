@@ -33,6 +33,8 @@ ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "fakes" / "fake_vllm.py"
 BASE = Base("/base", "Base", None, {})
 BUILD = "test"
+SETUP = "test"
+"""Of the engine, by which it is remembered how that repeats itself."""
 
 
 class Stop:
@@ -146,7 +148,7 @@ async def plant(
     engines: tuple[tuple[EngineStatus, Means | None], ...] = tuple(
         (
             EngineStatus(f"engine-{index}", f"http://127.0.0.1:{each}", lazy=lazy, slots=4),
-            Means(command_of(each, options), options.can_sleep),
+            Means(command_of(each, options), options.can_sleep, SETUP),
         )
         for index, each in enumerate(ports)
     )

@@ -14,7 +14,6 @@ from types import TracebackType
 
 from gateway.errors import ConfigError, EngineFailure, LoraGatewayError
 from launch.engine.canary import (
-    Rounds,
     Subject,
     compare,
     in_company,
@@ -25,6 +24,7 @@ from launch.engine.canary import (
 )
 from launch.engine.http import call, load_adapter
 from launch.engine.repeats import Repeats
+from launch.engine.rounds import Rounds
 from launch.engine.scoring import Ask, ProofScores, Score, asker
 
 MIXED_EVERY = 10
@@ -59,7 +59,7 @@ class Errors:
     mixups_seen_without: int = 0
     asked: int = 0
     odd: int = 0
-    rounds: list[int] = field(default_factory=list)
+    scores: list[int] = field(default_factory=list)
     took_s: list[float] = field(default_factory=list)
 
     @property
@@ -70,10 +70,10 @@ class Errors:
     @property
     def figures(self) -> dict[str, object]:
         ordered = sorted(self.took_s)
-        counts = {name: value for name, value in asdict(self).items() if name not in ("rounds", "took_s")}
+        counts = {name: value for name, value in asdict(self).items() if name not in ("scores", "took_s")}
         last = len(ordered) - 1
         quantiles = {f"proof_p{share}_s": round(ordered[last * share // 100], 2) for share in (50, 99)}
-        return {**counts, "rounds": sum(self.rounds) / len(self.rounds), **quantiles}
+        return {**counts, "scores": sum(self.scores) / len(self.scores), **quantiles}
 
 
 def scaled(folder: Path, target: Path, scale: float) -> None:
@@ -116,7 +116,10 @@ def try_proofs(
         name: prove_adapter(ask, base, Subject("bench", "", name, ""), repeating, None)
         for name in loaded.weak
     }
-    alone = {base: repeating.usual, **{name: in_company(ask, name) for name in loaded.weak}}
+    alone = Alone(
+        {base: repeating.usual, **{name: scores.own for name, scores in known.items()}},
+        {name: in_company(ask, name) for name in (base, *loaded.weak)},
+    )
     trials = Trials(ask, base, loaded, known, repeating, errors)
     with ThreadPoolExecutor(at_once) as threads:
         list(threads.map(trials.run, range(repeats)))
@@ -143,32 +146,38 @@ class Trials:
         weak = self.loaded.weak[number % len(self.loaded.weak)]
         untrained = self.loaded.untrained[number % len(self.loaded.untrained)]
         began = time.perf_counter()
-        needed = self.repeating.rounds
-        rounds = compare(self.ask, self.base, weak, "", needed)
+        rounds = compare(self.ask, self.base, weak, "", self.repeating)
         took_s = time.perf_counter() - began
-        nothing = compare(self.ask, self.base, untrained, "", needed)
+        nothing = compare(self.ask, self.base, untrained, "", self.repeating)
         with self.lock:
-            self._count(weak, rounds, nothing, needed, took_s)
+            self._count(weak, rounds, nothing, took_s)
 
-    def _count(self, weak: str, rounds: Rounds, nothing: Rounds, needed: int, took_s: float) -> None:
+    def _count(self, weak: str, rounds: Rounds, nothing: Rounds, took_s: float) -> None:
         errors = self.errors
         errors.proofs += 1
         errors.took_s.append(took_s)
-        errors.rounds.append(len(rounds.base))
-        errors.weak_refused += not rounds.acts(needed)
-        errors.untrained_accepted += nothing.acts(needed)
+        errors.scores.append(len(rounds.base) + len(rounds.own))
+        errors.weak_refused += not rounds.acts
+        errors.untrained_accepted += nothing.acts
         errors.known_refused += not is_known(rounds, self.known[weak])
         others = [kept for name, kept in self.known.items() if name != weak]
         errors.others_held += len(others)
         errors.others_accepted += sum(is_known(rounds, kept) for kept in others)
-        self.repeating.note(rounds.base)
 
 
-def _try_mixed(ask: Ask, alone: Mapping[str, Score], errors: Errors, chance: random.Random) -> None:
+@dataclass(frozen=True)
+class Alone:
+    """What each model read and wrote in its own company."""
+
+    read: Mapping[str, Score]
+    wrote: Mapping[str, Score]
+
+
+def _try_mixed(ask: Ask, alone: Alone, errors: Errors, chance: random.Random) -> None:
     """A batch as it is, and one in which one model is answered by another's weights."""
     errors.mixed_batches += 1
     errors.mixups_seen_without += _is_mixed(ask, alone)
-    victim, instead = chance.sample(list(alone), 2)
+    victim, instead = chance.sample(list(alone.read), 2)
 
     def mixed(model: str, system: str, written: int) -> Score:
         return ask(instead if model == victim else model, system, written)
@@ -176,9 +185,9 @@ def _try_mixed(ask: Ask, alone: Mapping[str, Score], errors: Errors, chance: ran
     errors.mixups_missed += not _is_mixed(mixed, alone)
 
 
-def _is_mixed(ask: Ask, alone: Mapping[str, Score]) -> bool:
+def _is_mixed(ask: Ask, alone: Alone) -> bool:
     try:
-        prove_mixed(ask, alone)
+        prove_mixed(ask, alone.read, alone.wrote)
     except EngineFailure as failure:
         if "in a mixed batch" not in str(failure):
             raise

@@ -20,9 +20,10 @@ from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, und
 from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.proof_trials import Traffic, load_scaled, try_proofs
-from launch.engine.canary import CLEAR, mistaken_for
+from launch.engine.canary import mistaken_for
 from launch.engine.http import load_adapter, served_models, unload_adapter
-from launch.engine.scoring import WRITTEN, Score, asker, distance
+from launch.engine.rounds import CLEAR
+from launch.engine.scoring import READ, WRITTEN, Score, asker
 from launch.machine.hardware import has_slow_bfloat16
 from launch.machine.ports import free_port
 from tests.engine.conftest import CONFIG, RealStack
@@ -87,26 +88,25 @@ def with_made(engine: Engine, folder: Path) -> Iterator[Engine]:
             unload_adapter(url, name, key=key)
 
 
-def ask_all(engine: Engine, models: Sequence[str], system: str) -> list[Score]:
+def ask_all(engine: Engine, models: Sequence[str], system: str, written: int) -> list[Score]:
     ask = asker(engine.url, reads=True, key=engine.key)
     with ThreadPoolExecutor(len(models)) as threads:
-        return list(threads.map(lambda model: ask(model, system, WRITTEN), models))
+        return list(threads.map(lambda model: ask(model, system, written), models))
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_base_and_more_adapters_than_slots_in_one_batch(engine: Engine, system: str) -> None:
+@pytest.mark.parametrize(("system", "written"), [*((system, READ) for system in SYSTEMS), ("", WRITTEN)])
+def test_base_and_more_adapters_than_slots_in_one_batch(engine: Engine, system: str, written: int) -> None:
     served = served_models(engine.url, key=engine.key)
     models = [name for name in served if name.startswith(("base", "made-")) or "@" in name]
     assert len(models) == MADE + 3
-    alone = {model: ask_all(engine, [model] * COPIES, system)[0] for model in models}
+    alone = {model: ask_all(engine, [model] * COPIES, system, written)[0] for model in models}
     # The base comes last and again: by then every slot is taken, the last one too.
     mixed = [*(model for model in models for _ in range(COPIES)), *["base"] * COPIES]
-    for model, answer in zip(mixed, ask_all(engine, mixed, system), strict=True):
+    for model, answer in zip(mixed, ask_all(engine, mixed, system, written), strict=True):
         assert mistaken_for(answer, model, alone) == ""
-        for part in (0, 1):  # what it read, and what it wrote
-            own = distance(answer.parts[part], alone[model].parts[part])
-            others = [distance(answer.parts[part], alone[one].parts[part]) for one in models if one != model]
-            assert CLEAR * own < min(others), (model, part)
+        own = answer.distance(alone[model])
+        others = [answer.distance(alone[one]) for one in models if one != model]
+        assert CLEAR * own < min(others), model
 
 
 def test_a_slot_that_is_loaded_again_answers_by_what_it_holds_now(engine: Engine, tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_a_slot_that_is_loaded_again_answers_by_what_it_holds_now(engine: Engine
     try:
         for turn in range(4):
             load_adapter(url, "again", folders[turn % 2], key=key)
-            together = ask_all(engine, [*others, "again"], "")
-            scores[turn % 2] += [together[-1], ask("again", "", 1)]
+            together = ask_all(engine, [*others, "again"], "", READ)
+            scores[turn % 2] += [together[-1], ask("again", "", READ)]
             unload_adapter(url, "again", key=key)
     finally:
         unload_adapter(url, "again", key=key)

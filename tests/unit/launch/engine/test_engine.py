@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from launch.engine.repeats import Remembered
 from launch.engine.scoring import ProofScores
 from launch.supervisor.database import StateStore
-from tests.fakes.plant import BUILD, Plant, PlantOptions
+from tests.fakes.plant import BUILD, SETUP, Plant, PlantOptions
 from tests.unit.launch.supervisor.test_supervisor import run
 
 
@@ -49,3 +50,24 @@ def test_one_bad_adapter_does_not_keep_the_others_from_being_served(tmp_path: Pa
 
     tasks = {"idle": "x", "naming": "one"}
     run(tmp_path, work, PlantOptions(arguments=("--effectless", "idle-x"), tasks=tasks))
+
+
+def test_how_the_engine_repeats_itself_is_remembered_for_its_next_start(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        repeats = made.supervisor.engines.keepers[0].residents.repeats
+        assert repeats is not None
+        asked.append(repeats.asked)
+
+    def remembered() -> Remembered:
+        with closing(StateStore(tmp_path / "state")) as store:
+            found = Remembered.from_json(store.repeats(SETUP) or "{}")
+        assert found is not None
+        return found
+
+    asked: list[int] = []
+    run(tmp_path, work)
+    first = remembered()
+    run(tmp_path, work)
+    assert asked[1] < asked[0] <= first.asked < remembered().asked
+    assert first.odd == 0

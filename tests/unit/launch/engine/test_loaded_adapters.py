@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.errors import EngineFailure
 from launch.adapters.versions import Version
-from launch.engine.loaded_adapters import EngineDoor, Residents
-from launch.engine.scoring import Ask, Score
+from launch.engine.loaded_adapters import EngineDoor, Residents, Wanting
+from launch.engine.repeats import Remembered, Repeats
+from launch.engine.scoring import Ask, ProofScores, Score
 
 BASE = Score((-0.5, -1.0, -2.0), (-0.5, -1.0))
 OWN = {"/near": Score((-0.5, -1.3, -2.0), (-0.5, -1.3)), "/far": Score((-3.0, -4.0, -1.0), (-3.0, -4.0))}
@@ -49,11 +52,15 @@ class Engine:
         return ask
 
 
+def wanting(path: str, known: str | None = None) -> Wanting:
+    return Wanting(Version(f"{path[1:]}@1", path), f"tasks.{path[1:]}.adapter", "", known)
+
+
 def residents(engine: Engine, *paths: str) -> Residents:
     found = Residents("http://engine", "base", engine.door())
     found.begin()
     for path in paths:
-        found.ensure(Version(f"{path[1:]}@1", path), "tasks", "", None)
+        found.ensure(wanting(path))
     return found
 
 
@@ -61,16 +68,16 @@ def test_engine_that_answers_the_base_from_its_last_slot_is_refused_though_slots
     engine = Engine(4, last_slot=True)
     found = residents(engine, "/near", "/far")
     with pytest.raises(EngineFailure, match="in a mixed batch base answers as far@1 does"):
-        found.prove_together(4)
-    assert not found.proved_together
+        found.prove_mixed(4)
+    assert not found.proved_mixed
     assert set(engine.paths) == {"near@1", "far@1"}
 
 
 def test_copies_hold_the_free_slots_and_are_unloaded() -> None:
     engine = Engine(4, last_slot=False)
     found = residents(engine, "/near", "/far")
-    found.prove_together(4)
-    assert found.proved_together
+    found.prove_mixed(4)
+    assert found.proved_mixed
     assert [name for name in engine.asked if "proof" in name] == ["far@1-proof-0", "far@1-proof-1"]
     assert set(engine.paths) == {"near@1", "far@1"}
 
@@ -79,25 +86,108 @@ def test_copies_hold_the_free_slots_and_are_unloaded() -> None:
 def test_full_or_unknown_slots_need_no_copies(slots: int | None) -> None:
     engine = Engine(2, last_slot=False)
     found = residents(engine, "/near", "/far")
-    found.prove_together(slots)
+    found.prove_mixed(slots)
     assert not any("proof" in name for name in engine.asked)
 
 
 def test_nothing_is_proven_together_without_adapters() -> None:
     found = residents(Engine(4, last_slot=True))
-    found.prove_together(4)
-    assert not found.proved_together
+    found.prove_mixed(4)
+    assert not found.proved_mixed
 
 
 def test_loads_are_counted_by_why() -> None:
     engine = Engine(4, last_slot=False)
     found = residents(engine, "/near", "/far")
     assert found.loads == {"first": 2}
-    far = Version("far@1", "/far")
-    found.ensure(far, "tasks.far.adapter", "", None)
+    found.ensure(wanting("/far"))
     assert found.loads == {"first": 2}
     found.unload("far@1")
-    found.ensure(far, "tasks.far.adapter", "", None)
+    found.ensure(wanting("/far"))
     found.forget()
-    found.ensure(far, "tasks.far.adapter", "", None)
+    found.ensure(wanting("/far"))
     assert found.loads == {"first": 2, "again": 1, "restart": 1}
+
+
+def test_adapters_are_proven_together_and_what_that_does_not_prove_is_left() -> None:
+    engine = Engine(4, last_slot=False)
+    found = residents(engine)
+    found.ensure_together([wanting("/near"), wanting("/far")], 4)
+    assert set(found.proven) == {"near@1", "far@1"}
+    assert found.loads == {"first": 2}
+
+
+def test_adapter_that_cannot_be_loaded_or_asked_leaves_the_others_to_be_proven() -> None:
+    class Refusing(Engine):
+        def door(self) -> EngineDoor:
+            return replace(super().door(), load=self._load_it)
+
+        def _load_it(self, url: str, name: str, path: str) -> None:
+            if name.startswith("broken"):
+                raise EngineFailure("no such file")
+            self.paths[name] = path
+
+    found = residents(Refusing(4, last_slot=False))
+    found.ensure_together([wanting("/broken"), wanting("/near"), wanting("/far")], 4)
+    assert set(found.proven) == {"near@1", "far@1"}
+    assert found.failed == {}  # who tries it by itself says why
+    with pytest.raises(EngineFailure, match="no such file"):
+        found.ensure(wanting("/broken"))
+    assert found.failed == {"broken@1": "no such file"}
+
+
+def test_round_that_an_adapter_breaks_proves_nobody_and_fails_nobody() -> None:
+    class Breaking(Engine):
+        def _asker(self) -> Ask:
+            ask = super()._asker()
+
+            def broken(model: str, system: str, written: int) -> Score:
+                if model == "far@1":
+                    raise EngineFailure("500")
+                return ask(model, system, written)
+
+            return broken
+
+    found = residents(Breaking(4, last_slot=False))
+    found.ensure_together([wanting("/near"), wanting("/far")], 4)
+    assert (set(found.proven), found.failed) == (set(), {})
+    found.ensure(wanting("/near"))
+    assert set(found.proven) == {"near@1"}
+
+
+def test_more_adapters_than_slots_are_proven_in_rounds_of_as_many_as_there_are_slots(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[str]] = []
+
+    def prove(
+        ask: Ask, base: str, known: dict[str, ProofScores | None], _: Repeats
+    ) -> dict[str, ProofScores]:
+        asked.append(list(known))
+        return {}
+
+    monkeypatch.setattr("launch.engine.loaded_adapters.prove_together", prove)
+    found = residents(Engine(2, last_slot=False))
+    found.ensure_together([wanting("/near"), wanting("/far"), wanting("/third")], 2)
+    assert asked == [["near@1", "far@1"], ["third@1"]]
+
+
+def test_what_is_remembered_spares_scores_and_what_the_mixed_batch_read_is_counted() -> None:
+    engine = Engine(4, last_slot=False)
+    found = Residents("http://engine", "base", engine.door())
+    found.begin(Remembered(BASE.values, 100, 0))
+    assert engine.asked == ["base"] * 2
+    found.ensure(wanting("/near"))
+    assert found.repeats is not None
+    assert found.repeats.counted[0] == 100 + 2 + 1 + 3  # base beside it; its own four came again three times
+    found.prove_mixed(4)
+    assert found.repeats.counted[0] == 106 + 2 + 2
+
+
+def test_engine_that_does_not_serve_the_base_does_not_begin() -> None:
+    engine = Engine(4, last_slot=False)
+    found = Residents("http://engine", "other", engine.door())
+    with pytest.raises(EngineFailure, match="does not serve other"):
+        found.begin()
+    with pytest.raises(EngineFailure, match="does not serve other"):
+        found.answers()

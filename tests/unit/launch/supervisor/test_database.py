@@ -100,3 +100,13 @@ def test_newer_form_and_damage_are_refused_by_name(tmp_path: Path) -> None:
 def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     StateStore(tmp_path)
     assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
+
+
+def test_repeats_are_kept_by_set_up_and_the_later_replace_the_earlier(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    assert store.repeats("one") is None
+    store.keep_repeats("one", "1")
+    store.keep_repeats("other", "2")
+    store.keep_repeats("one", "3")
+    store = reopened(tmp_path, store)
+    assert (store.repeats("one"), store.repeats("other")) == ("3", "2")

@@ -52,7 +52,7 @@ def test_each_type_is_tried_beside_each_crowd_and_an_error_is_the_commands(
         asked.append((dtype, crowds, repeats, scale))
         for crowd in crowds:
             yield Errors(
-                crowd, proofs=2, weak_refused=refused * (crowd == 3), asked=1, rounds=[5], took_s=[1.0, 2.0]
+                crowd, proofs=2, weak_refused=refused * (crowd == 3), asked=1, scores=[5], took_s=[1.0, 2.0]
             )
             kept.append(len(written(tmp_path)["cells"]))
 

@@ -34,7 +34,7 @@ def errors_of(**answers: Score) -> Errors:
 def test_nothing_is_counted_of_a_proof_that_does_not_err() -> None:
     errors = errors_of()
     assert (errors.proofs, errors.others_held, errors.wrong) == (4, 4, 0)
-    assert errors.figures["rounds"] == 5
+    assert errors.figures["scores"] == 9
 
 
 def test_every_error_is_counted() -> None:

@@ -24,7 +24,7 @@ from tests.fakes.plant import Plant, PlantOptions
 from tests.support.batch_stack import create, line, until
 from tests.support.controlled import controlled
 from tests.support.stack import TASKS, eventually, stack
-from tests.unit.launch.engine.test_loaded_adapters import Engine
+from tests.unit.launch.engine.test_loaded_adapters import Engine, wanting
 from tests.unit.launch.supervisor.test_supervisor import run
 
 
@@ -209,7 +209,7 @@ async def test_unloading_does_not_take_an_attached_engine_out_of_service() -> No
     status = EngineStatus("engine-0", "http://engine", state="ready", managed=False)
     keeper = Attached(host, status, "build", door)
     keeper.residents.begin()
-    keeper.residents.ensure(Version("near@1", "/near"), "tasks", "", None)
+    keeper.residents.ensure(wanting("/near"))
     removing = asyncio.create_task(keeper.unload("near@1"))
     await asyncio.to_thread(unloading.wait, 10)
     looking = asyncio.create_task(keeper._look())
