@@ -80,7 +80,7 @@ class Keeper:
             kept = await in_thread(self.residents.ensure, wanting)
             if self.ready and not self.residents.proved_mixed:
                 await self._prove_mixed_late(version)
-            self._keep(wanting)
+            self._keep([wanting])
         self._publish_loaded()
         return kept
 
@@ -109,7 +109,6 @@ class Keeper:
         kept = self.host.repeats(self._setup) if self._setup else None
         before = None if kept is None else Remembered.from_json(kept)
         await in_thread(self.residents.begin, before)
-        self._keep_repeats()
         await self.catch_up()
 
     async def catch_up(self) -> None:
@@ -130,21 +129,24 @@ class Keeper:
                 await self.unload(adapter_id)
             stuck |= gone & proven.keys()
             if fresh:
-                await self._ensure_all([version for version in wanted.values() if version.id in fresh])
+                wanting = [
+                    self._wanting(version, f"tasks.{adapter_id.rpartition('@')[0]}.adapter")
+                    for adapter_id, version in wanted.items()
+                    if adapter_id in fresh
+                ]
+                await self._ensure_all(wanting)
                 self.update(stage="proving a mixed batch")
                 async with self._one_at_a_time:
                     await in_thread(self.residents.prove_mixed, self.status.slots)
-                    self._keep_repeats()
+                    self._keep(wanting)
 
-    async def _ensure_all(self, fresh: Sequence[Version]) -> None:
+    async def _ensure_all(self, wanted: Sequence[Wanting]) -> None:
         """In rounds that they share, then one by one what those did not prove."""
-        wanted = [self._wanting(one, f"tasks.{one.id.rpartition('@')[0]}.adapter") for one in fresh]
         if len(wanted) > 1:
-            self.update(stage=f"proving {', '.join(one.id for one in fresh)}")
+            self.update(stage=f"proving {', '.join(one.version.id for one in wanted)}")
             async with self._one_at_a_time:
                 await in_thread(self.residents.ensure_together, wanted, self.status.slots)
-                for one in wanted:
-                    self._keep(one)
+                self._keep(wanted)
         for one in wanted:
             if one.version.id in self.residents.proven:
                 continue
@@ -159,14 +161,15 @@ class Keeper:
         known = self.host.fingerprint(version.id, self._build)
         return Wanting(version, key, self.host.system_of(version) if system is None else system, known)
 
-    def _keep(self, wanting: Wanting) -> None:
-        """What its proof showed, where that is new."""
-        scores = self.residents.proven.get(wanting.version.id)
-        if scores is not None and wanting.expected is None:
-            self.host.keep_fingerprint(wanting.version.id, self._build, scores.to_json())
-        self._keep_repeats()
-
-    def _keep_repeats(self) -> None:
+    def _keep(self, wanted: Sequence[Wanting]) -> None:
+        """What their proofs showed, where that is new, and how the engine repeated itself in them."""
+        for wanting in wanted:
+            adapter_id, expected = wanting.version.id, wanting.expected
+            scores = self.residents.proven.get(adapter_id)
+            if scores is None:
+                continue
+            if expected is None or expected == scores.unwritten():
+                self.host.keep_fingerprint(adapter_id, self._build, scores.to_json())
         if self._setup and self.residents.repeats is not None:
             self.host.keep_repeats(self._setup, self.residents.repeats.remembered().to_json())
 

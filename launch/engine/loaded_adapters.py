@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gateway.errors import ConfigError, EngineFailure, LoraGatewayError
@@ -22,7 +22,7 @@ from launch.engine.canary import (
 )
 from launch.engine.http import load_adapter, served_models, unload_adapter
 from launch.engine.repeats import Remembered, Repeats
-from launch.engine.scoring import Ask, ProofScores, asker
+from launch.engine.scoring import Ask, ProofScores, Score, asker
 
 LOAD_TRIES = 3
 MOST_TOGETHER = 7
@@ -155,15 +155,15 @@ class Residents:
         repeats = self._known_repeats()
         read = {self._base: repeats.usual}
         read |= {adapter_id: kept.own for adapter_id, kept in self.proven.items()}
-        wrote = {model: in_company(self._ask, model) for model in read}
+        wrote = {model: self._written(model) for model in read}
         with self._copies(max(0, (slots or 0) - len(self.proven))) as copies:
             fill_slots(self._ask, copies)
             found = prove_mixed(self._ask, read if self._reads else {}, wrote)
-        for model, scores in found.items():
-            if model == self._base:
-                repeats.note(scores)
-            else:
-                repeats.note_adapter([read[model], *scores])
+        repeats.note(found.pop(self._base, []))
+        for adapter_id, scores in found.items():
+            repeats.note_adapter([read[adapter_id], *scores])
+            own = replace(read[adapter_id], written=wrote[adapter_id].written)
+            self.proven[adapter_id] = replace(self.proven[adapter_id], own=own)
         self.proved_mixed = True
 
     def unload(self, adapter_id: str) -> None:
@@ -211,6 +211,13 @@ class Residents:
         self._loaded_at[adapter_id] = self._starts
         self.proven[adapter_id] = scores
         self._paths[adapter_id] = version.path
+
+    def _written(self, model: str) -> Score:
+        """What it wrote in its own company, now or when it was proven first."""
+        kept = self.proven.get(model)
+        if kept is not None and self._reads and kept.own.written:
+            return replace(kept.own, read=())
+        return in_company(self._ask, model)
 
     def _known_repeats(self) -> Repeats:
         if self.repeats is None:

@@ -150,7 +150,11 @@ class ProofScores:
 
     def to_json(self) -> str:
         scores = {"own": [self.own.read, self.own.written], "base": [self.base.read, self.base.written]}
-        return json.dumps({"form": FORM, "moved": self.moved, **scores})
+        return json.dumps({"form": FORM, "behind": BEHIND, "moved": self.moved, **scores})
+
+    def unwritten(self) -> ProofScores:
+        """As before the adapter was asked to write."""
+        return replace(self, own=replace(self.own, written=()))
 
     @classmethod
     def from_json(cls, text: str) -> ProofScores | None:
@@ -159,8 +163,12 @@ class ProofScores:
         if document.get("form") != FORM:
             return None
         own, base = (Score(*(tuple(part) for part in document[name])) for name in ("own", "base"))
-        return cls(own, base, document["moved"])
+        found = cls(own, base, document["moved"])
+        # Where the text is read, what was written behind another prompt compares with nothing.
+        return found.unwritten() if own.read and document.get("behind") != BEHIND else found
 
 
 FORM = hashlib.sha256(f"{TEXT}|{FORCED_TOKEN}|{WRITTEN_ALONE}".encode()).hexdigest()[:12]
 """Scores are comparable within one."""
+BEHIND = f"{OPENING}|{WRITTEN}"
+"""And what was written where the text was read too, within one of these."""

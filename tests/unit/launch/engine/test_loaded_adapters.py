@@ -10,7 +10,7 @@ from gateway.errors import EngineFailure
 from launch.adapters.versions import Version
 from launch.engine.loaded_adapters import EngineDoor, Residents, Wanting
 from launch.engine.repeats import Remembered, Repeats
-from launch.engine.scoring import Ask, ProofScores, Score
+from launch.engine.scoring import READ, Ask, ProofScores, Score
 
 BASE = Score((-0.5, -1.0, -2.0), (-0.5, -1.0))
 OWN = {"/near": Score((-0.5, -1.3, -2.0), (-0.5, -1.3)), "/far": Score((-3.0, -4.0, -1.0), (-3.0, -4.0))}
@@ -42,14 +42,18 @@ class Engine:
     def _asker(self) -> Ask:
         def ask(model: str, system: str, written: int) -> Score:
             self.asked.append(model)
-            if model == "base":
-                full = len(self.in_slots) == self.slots
-                return OWN[self.paths[self.in_slots[-1]]] if self.last_slot and full else BASE
-            if model not in self.in_slots:
-                self.in_slots = [*self.in_slots[-(self.slots - 1) :], model]
-            return OWN[self.paths[model]]
+            found = self._score(model)
+            return replace(found, written=()) if written == READ else replace(found, read=())
 
         return ask
+
+    def _score(self, model: str) -> Score:
+        if model == "base":
+            full = len(self.in_slots) == self.slots
+            return OWN[self.paths[self.in_slots[-1]]] if self.last_slot and full else BASE
+        if model not in self.in_slots:
+            self.in_slots = [*self.in_slots[-(self.slots - 1) :], model]
+        return OWN[self.paths[model]]
 
 
 def wanting(path: str, known: str | None = None) -> Wanting:
@@ -175,7 +179,7 @@ def test_more_adapters_than_slots_are_proven_in_rounds_of_as_many_as_there_are_s
 def test_what_is_remembered_spares_scores_and_what_the_mixed_batch_read_is_counted() -> None:
     engine = Engine(4, last_slot=False)
     found = Residents("http://engine", "base", engine.door())
-    found.begin(Remembered(BASE.values, 100, 0))
+    found.begin(Remembered(BASE.read, 100, 0))
     assert engine.asked == ["base"] * 2
     found.ensure(wanting("/near"))
     assert found.repeats is not None
@@ -191,3 +195,24 @@ def test_engine_that_does_not_serve_the_base_does_not_begin() -> None:
         found.begin()
     with pytest.raises(EngineFailure, match="does not serve other"):
         found.answers()
+
+
+def test_what_an_adapter_wrote_first_is_held_against_what_it_writes_after_a_restart() -> None:
+    engine = Engine(4, last_slot=False)
+    found = residents(engine, "/near", "/far")
+    found.prove_mixed(4)
+    kept = {adapter_id: scores.to_json() for adapter_id, scores in found.proven.items()}
+    assert all(scores.own.written for scores in found.proven.values())
+    again = Engine(4, last_slot=False)
+    later = residents(again)
+    later.ensure_together([wanting("/near", kept["near@1"]), wanting("/far", kept["far@1"])], 4)
+    asked = len(again.asked)
+    later.prove_mixed(4)
+    # The base in its own company, two copies that hold slots, and two of each model that read and write.
+    assert len(again.asked) - asked == 2 + 2 + 2 * 6
+    engine = Engine(4, last_slot=False)
+    swapped = residents(engine)
+    swapped.ensure_together([wanting("/near", kept["near@1"]), wanting("/far", kept["far@1"])], 4)
+    engine.paths |= {"near@1": "/far", "far@1": "/near"}
+    with pytest.raises(EngineFailure, match="in a mixed batch"):
+        swapped.prove_mixed(4)

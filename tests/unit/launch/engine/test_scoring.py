@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
 from gateway.errors import EngineFailure
-from launch.engine.scoring import ProofScores, Score, distance, read_score
+from launch.engine.scoring import (
+    OPENING,
+    READ,
+    TEXT,
+    WRITTEN_ALONE,
+    ProofScores,
+    Score,
+    asker,
+    distance,
+    read_score,
+)
+from launch.engine.scoring import WRITTEN as WRITTEN_TOKENS
 
 WRITTEN = {"token_logprobs": [-0.5, -1.0]}
 PROMPT = [None, {"17": {"logprob": -2.0, "rank": 3}}, {"9": {"logprob": -4.5, "rank": 1}}]
@@ -62,3 +74,48 @@ def test_what_is_kept_comes_back_to_the_digit() -> None:
 
 def test_answers_that_an_earlier_release_kept_are_unknown() -> None:
     assert ProofScores.from_json('{"tokens": [" a"], "logprobs": [-0.5]}') is None
+
+
+def test_what_was_written_behind_another_prompt_is_left_out() -> None:
+    kept = ProofScores(Score((-2.0,), (-0.1,)), Score((-3.0,), ()), 0.0)
+    earlier = json.dumps(
+        {name: value for name, value in json.loads(kept.to_json()).items() if name != "behind"}
+    )
+    assert ProofScores.from_json(earlier) == kept.unwritten()
+    alone = ProofScores(Score((), (-0.1,)), Score((), (-0.2,)), 0.0)  # no text was read
+    earlier = json.dumps(
+        {name: value for name, value in json.loads(alone.to_json()).items() if name != "behind"}
+    )
+    assert ProofScores.from_json(earlier) == alone
+
+
+class Asked:
+    """Whatever is asked, kept; each answer has a text of two tokens where that is scored."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bodies: list[dict[str, object]] = []
+        monkeypatch.setattr("launch.engine.scoring.call", self._call)
+
+    def _call(self, url: str, body: dict[str, object], *, key: str) -> object:
+        self.bodies.append(body)
+        return answer(prompt_logprobs=PROMPT if "prompt_logprobs" in body else None)
+
+
+def test_a_model_reads_the_text_or_writes_behind_a_short_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(monkeypatch)
+    ask = asker("http://engine", reads=True)
+    assert ask("base", "Name it.", READ) == Score((-2.0, -4.5), ())
+    assert ask("base", "", WRITTEN_TOKENS) == Score((), (-0.5, -1.0))
+    reads, writes = asked.bodies
+    assert reads["prompt"] == f"Name it.\n{TEXT}"
+    assert (reads["max_tokens"], writes["max_tokens"]) == (READ, WRITTEN_TOKENS)
+    assert writes["prompt"] == OPENING
+
+
+def test_where_nothing_may_be_read_a_model_always_writes_behind_the_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = Asked(monkeypatch)
+    ask = asker("http://engine", reads=False)
+    assert {ask("base", "", written) for written in (READ, WRITTEN_TOKENS)} == {Score((), (-0.5, -1.0))}
+    assert {(body["prompt"], body["max_tokens"]) for body in asked.bodies} == {(TEXT, WRITTEN_ALONE)}
