@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from gateway.config.document import load_config
+from tests.engine.own_stack import own_stack
 from tests.engine.request_models import PROGRAM
 from tests.support.real_stack import ROOT, RealStack, real_stack
 
-__all__ = ["CONFIG", "ROOT", "RealStack", "real"]
+__all__ = ["CONFIG", "ROOT", "RealStack", "own_stack", "real"]
 
 CONFIG = ROOT / "configs/demo/config.yaml"
 

@@ -17,6 +17,9 @@ from tests.engine.conftest import ROOT, RealStack
 
 pytestmark = pytest.mark.engine
 MODELS = ["base", "naming", "concept", "concept-naming"]
+LIMIT_S = 1800
+"""What SDKs say of their patience; the gateway refuses what a busy machine could not do within it."""
+STORY_TOKENS = 1500
 GREEDY = {"temperature": 0, "max_tokens": 16}
 
 
@@ -31,7 +34,7 @@ def asked(model: str, text: str | None = None, **more: object) -> dict[str, obje
 
 
 def post(real: RealStack, body: dict[str, object]) -> httpx.Response:
-    return httpx.post(f"{real.url}/v1/chat/completions", json=body, timeout=240)
+    return httpx.post(f"{real.url}/v1/chat/completions", json=body, timeout=LIMIT_S)
 
 
 async def first_logprob(client: httpx.AsyncClient, model: str) -> tuple[str, float]:
@@ -41,7 +44,7 @@ async def first_logprob(client: httpx.AsyncClient, model: str) -> tuple[str, flo
 
 
 async def in_one_batch(real: RealStack, models: list[str]) -> list[tuple[str, float]]:
-    async with httpx.AsyncClient(base_url=real.url, timeout=240) as client:
+    async with httpx.AsyncClient(base_url=real.url, timeout=LIMIT_S) as client:
         return await asyncio.gather(*(first_logprob(client, model) for model in models))
 
 
@@ -64,14 +67,14 @@ def text_of(response: httpx.Response) -> str:
 def test_openai_sdk_sync_stream_and_async(real: RealStack, model: str) -> None:
     messages: list[dict[str, str]] = [{"role": "user", "content": PROMPTS[model]}]
     caps = caps_of(model)
-    with OpenAI(base_url=f"{real.url}/v1", api_key="none", max_retries=0, timeout=240) as client:
+    with OpenAI(base_url=f"{real.url}/v1", api_key="none", max_retries=0, timeout=LIMIT_S) as client:
         create = client.chat.completions.create
         whole = create(model=model, messages=messages, **caps).choices[0].message.content  # type: ignore[call-overload]
         stream = create(model=model, messages=messages, stream=True, **caps)  # type: ignore[call-overload]
         parts = [choice.delta.content or "" for chunk in stream for choice in chunk.choices]
 
     async def once() -> str | None:
-        async with AsyncOpenAI(base_url=f"{real.url}/v1", api_key="none", timeout=240) as client:
+        async with AsyncOpenAI(base_url=f"{real.url}/v1", api_key="none", timeout=LIMIT_S) as client:
             create = client.chat.completions.create
             answer = await create(model=model, messages=messages, **caps)  # type: ignore[call-overload]
             content = answer.choices[0].message.content
@@ -87,7 +90,7 @@ def test_openai_sdk_sync_stream_and_async(real: RealStack, model: str) -> None:
 def test_curl(real: RealStack, model: str) -> None:
     url = f"{real.url}/v1/chat/completions"
     head = "content-type: application/json"
-    command = ["curl", "-sS", "-m", "240", url, "-H", head, "-d", json.dumps(asked(model))]
+    command = ["curl", "-sS", "-m", str(LIMIT_S), url, "-H", head, "-d", json.dumps(asked(model))]
     answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     assert answer["choices"][0]["message"]["content"], answer
 
@@ -97,7 +100,7 @@ def test_langchain(real: RealStack, model: str) -> None:
     from langchain_openai import ChatOpenAI
     from pydantic import SecretStr
 
-    chat = ChatOpenAI(model=model, base_url=f"{real.url}/v1", api_key=SecretStr("none"), timeout=240)
+    chat = ChatOpenAI(model=model, base_url=f"{real.url}/v1", api_key=SecretStr("none"), timeout=LIMIT_S)
     assert chat.bind(**caps_of(model)).invoke(PROMPTS[model]).content
 
 
@@ -106,7 +109,7 @@ def test_litellm(real: RealStack, model: str) -> None:
     import litellm
 
     messages = [{"role": "user", "content": PROMPTS[model]}]
-    where = {"api_base": f"{real.url}/v1", "api_key": "none", "timeout": 240}
+    where = {"api_base": f"{real.url}/v1", "api_key": "none", "timeout": LIMIT_S}
     answer = litellm.completion(model=f"openai/{model}", messages=messages, **caps_of(model), **where)
     assert answer.choices[0].message.content
 
@@ -149,12 +152,14 @@ def test_cluster_file_in_names_out(real: RealStack) -> None:
 
 @pytest.mark.parametrize("model", ["naming", "concept-naming"])
 def test_client_that_leaves_frees_the_engine(real: RealStack, model: str) -> None:
-    long = {} if model == "concept-naming" else {"max_tokens": 1500, "ignore_eos": True}
+    long = {} if model == "concept-naming" else {"max_tokens": STORY_TOKENS, "ignore_eos": True}
     body = asked(model, stream=True) | long
-    with httpx.stream("POST", f"{real.url}/v1/chat/completions", json=body, timeout=240) as response:
+    before = real.written()
+    with httpx.stream("POST", f"{real.url}/v1/chat/completions", json=body, timeout=LIMIT_S) as response:
         assert response.status_code == 200
         next(response.iter_raw())
     real.until_idle()
+    assert real.written() - before < STORY_TOKENS
 
 
 def test_cluster_of_200_terms_is_answered_or_refused_cleanly(real: RealStack) -> None:

@@ -50,8 +50,16 @@ class RealStack:
 
     def running(self) -> float:
         """Requests that the engine decodes at this moment, by its own metrics."""
-        metrics = httpx.get(f"{self.engine_url}/metrics").text
-        found = re.search(r"^vllm:num_requests_running\S* (\S+)", metrics, re.M)
+        return self._metric("vllm:num_requests_running")
+
+    def written(self) -> float:
+        """Tokens that the engine has written since it started."""
+        return self._metric("vllm:generation_tokens_total")
+
+    def _metric(self, name: str) -> float:
+        found = re.search(
+            rf"^{name}\S* (\S+)", httpx.get(f"{self.engine_url}/metrics", timeout=60).text, re.M
+        )
         assert found is not None
         return float(found[1])
 

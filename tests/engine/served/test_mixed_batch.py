@@ -14,19 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.document import Config, load_config
+from gateway.config.document import load_config
 from launch.base.locate import resolve_base
-from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
-from launch.bench.engine.stack import running_stack
 from launch.bench.faults.proof_trials import Traffic, load_scaled, try_proofs
 from launch.engine.canary import mistaken_for
 from launch.engine.http import load_adapter, served_models, unload_adapter
 from launch.engine.rounds import CLEAR
 from launch.engine.scoring import READ, WRITTEN, Score, asker
-from launch.machine.hardware import has_slow_bfloat16
-from launch.machine.ports import free_port
-from tests.engine.conftest import CONFIG, RealStack
+from tests.engine.conftest import CONFIG
 
 pytestmark = pytest.mark.engine
 MADE = 6  # beside the demo's two, on four slots
@@ -47,31 +43,8 @@ class Engine:
 @pytest.fixture(scope="module", params=["served", "other type"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine with the demo's adapters, and others that only it knows."""
-    folder = tmp_path_factory.mktemp("engine")
-    if request.param == "served":
-        real: RealStack = request.getfixturevalue("real")
-        yield from with_made(Engine(real.engine_url, real.engine_key), folder)
-        return
-    with running_stack(in_the_other_type(request, folder), folder, KEY, gateway=False) as stack:
-        yield from with_made(Engine(stack.engine_url, KEY), folder)
-
-
-def in_the_other_type(request: pytest.FixtureRequest, folder: Path) -> Config:
-    given = load_config(CONFIG)
-    base = given.base.model_copy(update={"dtype": other_type(request.config.getoption("--dtype"))})
-    return under_test(
-        given.model_copy(update={"base": base}),
-        {name: task.adapter for name, task in given.tasks.items()},
-        state_dir=folder / "state",
-        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
-        engine_port=free_port("engine.port", HOST, ENGINE_PORT),
-    )
-
-
-def other_type(served: str) -> str:
-    if served == "auto":
-        served = "float32" if has_slow_bfloat16() else "bfloat16"
-    return {"float32": "bfloat16", "bfloat16": "float32"}[served]
+    stack = request.getfixturevalue("real" if request.param == "served" else "own_stack")
+    yield from with_made(Engine(stack.engine_url, stack.engine_key), tmp_path_factory.mktemp("engine"))
 
 
 def with_made(engine: Engine, folder: Path) -> Iterator[Engine]:
@@ -98,7 +71,7 @@ def ask_all(engine: Engine, models: Sequence[str], system: str, written: int) ->
 def test_base_and_more_adapters_than_slots_in_one_batch(engine: Engine, system: str, written: int) -> None:
     served = served_models(engine.url, key=engine.key)
     models = [name for name in served if name.startswith(("base", "made-")) or "@" in name]
-    assert len(models) == MADE + 3
+    assert len(models) >= MADE + 3
     alone = {model: ask_all(engine, [model] * COPIES, system, written)[0] for model in models}
     # The base comes last and again: by then every slot is taken, the last one too.
     mixed = [*(model for model in models for _ in range(COPIES)), *["base"] * COPIES]
