@@ -56,8 +56,10 @@ class Rounds:
             return False
         if (self.steady and len(self.own) >= self.needed) or usual(self.base)[1] >= self.needed:
             return True
+        if len(self.base) < self.needed:
+            return False
         least = self.within if len(self.base) >= MOST_ROUNDS else CLEAR * self.within
-        return len(self.base) >= self.needed and self.between > least
+        return self.between > least
 
     @property
     def go_on(self) -> bool:

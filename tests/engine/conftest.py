@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from gateway.config.document import load_config
-from tests.engine.own_stack import own_stack
+from tests.engine.own_stack import own_stack, own_start
 from tests.engine.request_models import PROGRAM
 from tests.support.real_stack import ROOT, RealStack, real_stack
 
-__all__ = ["CONFIG", "ROOT", "RealStack", "own_stack", "real"]
+__all__ = ["CONFIG", "ROOT", "RealStack", "own_stack", "own_start", "real"]
 
 CONFIG = ROOT / "configs/demo/config.yaml"
 
@@ -45,8 +45,11 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     dtype = request.config.getoption("--dtype")
     config = _configuration(folder / "config.json", dtype, [CONFIG.parent, adapters])
     limit_s = load_config(CONFIG).engine.start_timeout_s
-    if any("request_models" in getattr(item, "fixturenames", ()) for item in request.session.items):
+    wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    if "request_models" in wanted:
         request.getfixturevalue("request_models")
+    if {"own_stack", "engine"} & wanted:
+        request.getfixturevalue("own_start")
     with real_stack(folder, config, Path(sys.executable), limit_s) as stack:
         yield stack
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
-from contextlib import chdir
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from launch.machine.hardware import has_slow_bfloat16
 from tests.support.real_stack import ROOT
 
 SMALL: dict[str, Any] = {"max_model_len": 2048, "max_num_seqs": 32, "enforce_eager": True, "kv_cache_gib": 1}
-STATE = Path(".state/python")
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def other_type(served: str) -> str:
     return {"float32": "bfloat16", "bfloat16": "float32"}[served]
 
 
-async def configured(model_manager: ModelManager, dtype: str) -> list[str]:
-    """The quick reference's call; the last line is for a small machine without a card."""
+async def configured(model_manager: ModelManager, dtype: str, state: Path) -> list[str]:
+    """The quick reference's call; the last lines are for a small machine without a card."""
     adapters = ROOT / "configs/demo/adapters"
     await model_manager.configure_models(
         base_model_path=DEMO_BASE,
@@ -57,6 +57,7 @@ async def configured(model_manager: ModelManager, dtype: str) -> list[str]:
         gpu_memory_utilization=0.75,
         tensor_parallel_size=1,
         dtype=dtype,
+        state_dir=state,
         **SMALL,
     )
     async with model_manager.use_model("base") as base:
@@ -65,14 +66,25 @@ async def configured(model_manager: ModelManager, dtype: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def own_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
-    """Whoever is last closes it; it is closed at the end of the run in any case."""
-    folder = tmp_path_factory.mktemp("own")
-    manager = ModelManager()
-    try:
-        with chdir(folder):  # its state is below the folder that Python was started in
-            dtype = other_type(request.config.getoption("--dtype"))
-            listed = asyncio.run(configured(manager, dtype))
-        yield OwnStack(manager, listed, folder / STATE)
-    finally:
+def own_start(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Future[OwnStack]]:
+    """Under way from now on. A start is imports on one core for the most part: the other has room for one."""
+    state, manager = tmp_path_factory.mktemp("own"), ModelManager()
+    dtype = other_type(request.config.getoption("--dtype"))
+
+    def start() -> OwnStack:
+        return OwnStack(manager, asyncio.run(configured(manager, dtype, state)), state)
+
+    with ThreadPoolExecutor(1) as threads:
+        starting = threads.submit(start)
+        yield starting
+        with suppress(Exception):  # whoever wanted it has heard of it
+            starting.result()
         manager.close()
+
+
+@pytest.fixture(scope="session")
+def own_stack(own_start: Future[OwnStack]) -> OwnStack:
+    """Whoever is last closes it; it is closed at the end of the run in any case."""
+    return own_start.result()

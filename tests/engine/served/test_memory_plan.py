@@ -41,12 +41,17 @@ def family(pid: int) -> list[int]:
     return [pid, *(each for child in children for each in family(int(child)))]
 
 
-def proportional_bytes(pid: int) -> int:
-    """A process's own memory, and its part of what it shares."""
+def resident_bytes(pids: list[int]) -> int:
+    """What these processes hold together: their own memory, and the files that they share, which another
+    engine on this machine may share too.
+    """
+    told = [rollup(pid) for pid in pids]
+    return sum(one["Pss_Anon"] for one in told) + max(one["Rss"] - one["Anonymous"] for one in told)
+
+
+def rollup(pid: int) -> dict[str, int]:
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    found = re.search(r"^Pss:\s+(\d+) kB", text, re.M)
-    assert found is not None
-    return int(found[1]) * 1024
+    return {name: int(kilobytes) * 1024 for name, kilobytes in re.findall(r"^(\w+):\s+(\d+) kB", text, re.M)}
 
 
 def test_cache_has_the_tokens_and_blocks_that_were_planned(real: RealStack, plan: MemoryPlan) -> None:
@@ -62,7 +67,7 @@ def test_cache_has_the_tokens_and_blocks_that_were_planned(real: RealStack, plan
 
 def test_resident_memory_is_near_what_was_planned(real: RealStack, plan: MemoryPlan) -> None:
     pid = int(json.loads((real.state / "engine.pid").read_text())["pid"])
-    resident = sum(map(proportional_bytes, family(pid)))
+    resident = resident_bytes(family(pid))
     print(f"planned {plan.budget_bytes / 1e6:.0f} MB, resident {resident / 1e6:.0f} MB")
     for row in plan.rows:
         print(f"  {row.name}: {row.size_bytes / 1e6:.1f} MB ({row.known})")
