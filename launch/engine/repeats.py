@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from launch.engine.scoring import FORM, Score
 
@@ -123,4 +124,4 @@ def usual(scores: Sequence[Score]) -> tuple[Score, int]:
 
 def spread(scores: Sequence[Score]) -> float:
     """The largest distance between two."""
-    return max((one.distance(other) for one in scores for other in scores if one is not other), default=0.0)
+    return max((one.distance(other) for one, other in combinations(scores, 2)), default=0.0)

@@ -79,8 +79,8 @@ class Rounds:
         """
         if known is None or known.own.values == known.base.values:
             return False
-        found = {(mine.values, theirs.values) for mine in self.own for theirs in self.base}
-        return found == {(known.own.values, known.base.values)}
+        own, base = ({score.values for score in scores} for scores in (self.own, self.base))
+        return (own, base) == ({known.own.values}, {known.base.values})
 
     def kept(self) -> ProofScores:
         score, times = usual(self.own)
