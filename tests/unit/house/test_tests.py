@@ -18,7 +18,6 @@ NOTHING_TO_TEST = {
     "launch/train_lora.py": "one call, kept for the path; test_command.py of launch/training starts it",
 }
 ON_A_REAL_ENGINE = {
-    "launch/bench/engine/stack.py": "starts a real stack and waits for it",
     "launch/bench/faults/churn.py": "asks a real engine what each adapter answers alone",
 }
 """A test in tests/engine names each of them."""
