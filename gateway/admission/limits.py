@@ -142,6 +142,11 @@ class Admission(Bound):
         """
         return self._residency.seat(adapter_id)
 
+    @property
+    def queue_s(self) -> float:
+        """Until all that wait have their places, as quickly as the queue moves; 0 where nobody waits."""
+        return self.pace.wait_s(self.waiting, self._clock()) if self.waiting else 0.0
+
     def busy(self, adapter_id: str) -> int:
         """Requests in flight and waiting on that adapter, and pipelines that will come back to it."""
         waiting = sum(len(lane.queue) for lane in self._turns.lanes if lane.adapter_id == adapter_id)

@@ -92,13 +92,34 @@ class RayConfig(Strict):
         return value
 
 
+class BoundsConfig(Strict):
+    """Between how many engines their number follows what clients wait for."""
+
+    min: int = Field(1, ge=0, le=MOST_REPLICAS, description="0: none while nobody asks")
+    max: int = Field(ge=1, le=MOST_REPLICAS, description="the most")
+    wait_s: Seconds = Field(2.0, description="one more where a queue takes longer than this to pass")
+    in_flight: Positive | None = Field(
+        None, description="requests that one engine bears; default: base.max_num_seqs, else 64"
+    )
+    add_every_s: Seconds = Field(30.0, description="between two that are added")
+    remove_after_s: Seconds = Field(300.0, description="one fewer after so long without need of as many")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BoundsConfig:
+        if self.min > self.max:
+            raise ValueError(f"min: {self.min} is over max ({self.max})")
+        return self
+
+
 class BackendConfig(Strict):
     """Several engines of ours, in place of the one that is started without this section."""
 
     backend: Literal["local", "ray"] = Field(
         "local", description="local: processes on this machine; ray: on the nodes of a Ray cluster"
     )
-    replicas: int = Field(1, ge=1, le=MOST_REPLICAS, description="how many engines")
+    replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] | BoundsConfig = Field(
+        1, description="how many engines, or between how many, as a mapping"
+    )
     ray: RayConfig = Field(default_factory=RayConfig)  # type: ignore[arg-type]  # all defaulted
 
     @model_validator(mode="after")
@@ -106,6 +127,16 @@ class BackendConfig(Strict):
         if self.backend != "ray" and "ray" in self.model_fields_set:
             raise ValueError("engines.ray: is for engines.backend: ray")
         return self
+
+    @property
+    def bounds(self) -> BoundsConfig | None:
+        """Between how many their number follows the load; None where there are always as many."""
+        return None if isinstance(self.replicas, int) else self.replicas
+
+    @property
+    def most(self) -> int:
+        """How many engines there can be."""
+        return self.replicas if isinstance(self.replicas, int) else self.replicas.max
 
     @property
     def local(self) -> bool:

@@ -252,6 +252,8 @@ class Config(Strict):
             _check_stages(name, pipeline, models)
         _check_keys(self)
         _check_workers(self)
+        if self.backend.bounds is not None and self.base.idle_unload != "never":
+            raise ValueError("base.idle_unload: is for a fixed number; set engines.replicas.min: 0")
         return self
 
     @property

@@ -208,6 +208,8 @@ class GatewayReport(msgspec.Struct, frozen=True):
     """Seconds since its last request came; None for never."""
     waiting: int = 0
     """Requests that wait for an engine to start."""
+    queue_s: float = 0.0
+    """Until all that wait for a place at an engine have one, as quickly as the queue moves."""
     draining: dict[str, int] = {}
     """Requests in flight at engines that drain, by their names; none where they have none."""
 

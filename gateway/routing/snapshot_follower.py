@@ -151,6 +151,7 @@ class Follower:
             busy=[one for one in snapshot.retiring if admission.busy(one)],
             last_request_s=None if last is None else max(0.0, time.perf_counter() - last),
             waiting=self._room.waiting,
+            queue_s=round(admission.queue_s, 1),
             draining=self._replicas.draining,
         )
 

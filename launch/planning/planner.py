@@ -25,7 +25,7 @@ def plan_of(
 
     `checked` are adapters that were looked at already, by task: then no folder is read again.
     """
-    count = config.backend.replicas
+    count = config.backend.most
     if not device.gpu and count > 1:
         free = None if device.free_bytes is None else device.free_bytes // count
         device = dataclasses.replace(device, total_bytes=device.total_bytes // count, free_bytes=free)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.config.document import Config, environment
 from gateway.config.secrets.engine_keys import key_of_attached
-from gateway.config.snapshot import EngineStatus, proving_on
+from gateway.config.snapshot import EngineStateName, EngineStatus, proving_on
 from gateway.errors import Unavailable
 from launch.adapters.versions import Version
 from launch.engine.attached import Attached
@@ -20,6 +20,8 @@ from launch.engine.supervisor_interface import SupervisorInterface
 Laid = tuple[EngineStatus, Means | None]
 """An engine as it will be, and how it is run; None for one that somebody else runs."""
 
+IDLE: tuple[EngineStateName, ...] = ("draining", "sleeping", "stopped")
+"""The sooner there again, the earlier."""
 STARTS_WITHIN_S = 900.0
 POLL_S = 0.1
 
@@ -31,13 +33,19 @@ def _door_to(config: Config, status: EngineStatus) -> EngineDoor:
 class Engines:
     """Use it in the event loop of the main thread, since engines are forked from it."""
 
-    def __init__(self, supervisor: SupervisorInterface, laid: Sequence[Laid], build: str) -> None:
+    def __init__(
+        self, supervisor: SupervisorInterface, laid: Sequence[Laid], build: str, first: int | None = None
+    ) -> None:
+        """`first`: so many are started at once, and the others once they are wanted; all where it is None."""
         self.keepers: list[Managed | Attached] = [
             Attached(supervisor, status, build, _door_to(supervisor.config, status))
             if means is None
-            else Managed(supervisor, status, build, means)
-            for status, means in laid
+            else Managed(supervisor, status, build, means, spare=first is not None and index >= first)
+            for index, (status, means) in enumerate(laid)
         ]
+        self._wanted = first
+        """How many there are to be, where their number changes."""
+        self._asked = False
 
     @property
     def ready(self) -> Sequence[Keeper]:
@@ -50,9 +58,35 @@ class Engines:
         return {adapter_id: why for one in self.keepers for adapter_id, why in one.residents.failed.items()}
 
     def start(self, *, force: bool = False) -> None:
-        """Ask for each; `force` has those that failed for good start too."""
+        """Ask for each, or for as many as are wanted; `force` has those that failed for good start too."""
+        if self._wanted is not None and not force:
+            self._asked = True
+            self.scale(max(1, self._wanted))
+            return
         for keeper in self.keepers:
             keeper.start(force=force and keeper.status.state == "failed")
+
+    @property
+    def coming(self) -> int:
+        """Those that start, or will be tried again."""
+        return sum(map(_comes, self.keepers))
+
+    def take_asked(self) -> bool:
+        """Whether somebody has asked for an engine since this was asked last."""
+        asked, self._asked = self._asked, False
+        return asked
+
+    def scale(self, wanted: int) -> None:
+        """Have so many serve, the first that can; of the others the last drain, and end."""
+        self._wanted = wanted
+        serving = [one for one in self.keepers if one.ready or _comes(one)]
+        idle = [one for one in self.keepers if one.status.state in IDLE]
+        idle.sort(key=lambda one: IDLE.index(one.status.state))
+        for keeper in idle[: max(0, wanted - len(serving))]:
+            keeper.start()
+        ready = [one for one in reversed(self.keepers) if one.ready]
+        for keeper in ready[: max(0, len(ready) - wanted)]:
+            keeper.idle()
 
     def retry_failed(self) -> None:
         """Start engines that have failed anew; one that is stopped still waits for somebody."""
@@ -110,3 +144,8 @@ class Engines:
                     f"No engine is ready to prove the adapter on ({why}).", code="engine_not_ready"
                 )
             await asyncio.sleep(POLL_S)
+
+
+def _comes(keeper: Managed | Attached) -> bool:
+    """Whether it will serve without being asked again."""
+    return keeper.status.state == "starting" or keeper.status.next_try_at is not None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.config.snapshot import GatewayReport
+from launch.supervisor.replicas.autoscale import QueueLoad
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ class Gateways:
         return all(
             one.report.version >= version and adapter_id not in one.report.busy
             for one in self._heard.values()
+        )
+
+    def load(self, coming: int) -> QueueLoad:
+        """What all have together, with so many engines on their way."""
+        reports = [one.report for one in self._heard.values()]
+        return QueueLoad(
+            in_flight=sum(one.in_flight for one in reports),
+            wait_s=max((one.queue_s for one in reports), default=0.0),
+            cold=sum(one.waiting for one in reports),
+            coming=coming,
         )
 
     def idle_s(self, since: float) -> float:

@@ -63,7 +63,7 @@ def run_engine(
             cluster = held.enter_context(closing(RayCluster(config.backend.ray)))
         elif not config.attached:
             engine, taken = config.engine, {config.gateway.port}  # the gateway may not listen yet
-            for _ in range(config.backend.replicas):
+            for _ in range(config.backend.most):
                 claim = claimed_port("engine.port", engine.host, engine.port, {*taken, *ports})
                 ports.append(held.enter_context(claim))
         prepared = prepare(config, adapters, ports, cluster)

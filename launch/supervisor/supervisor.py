@@ -41,6 +41,7 @@ from launch.supervisor.engines import Engines, Laid
 from launch.supervisor.gateway_reports import Gateways
 from launch.supervisor.publisher import Publisher
 from launch.supervisor.reload import Reloading
+from launch.supervisor.replicas.autoscaler import Autoscaler, rules_of
 from launch.supervisor.snapshots import Observed, compose
 from launch.supervisor.tenancy.issued_keys import IssuedKeys
 
@@ -99,7 +100,9 @@ class Supervisor:
         self.gateways = Gateways()
         self.publisher = Publisher(prepared.config.state_dir, store.next_life(), self._compose)
         self.issued_keys = IssuedKeys(store, lambda: self.config, self.publisher.publish)
-        self.engines = Engines(self, prepared.engines, prepared.build)
+        rules = rules_of(prepared.config)
+        self.engines = Engines(self, prepared.engines, prepared.build, rules.least if rules else None)
+        self._scaler = None if rules is None else Autoscaler(rules, self.engines, self.gateways.load)
         self.intake = Intake(self, self.engines)
         self.reloading = Reloading(self, self.engines, read_config, configured_by, config_files)
         self._verify_kept()
@@ -273,6 +276,8 @@ class Supervisor:
             await asyncio.sleep(TICK_S)
             with suppress(Unavailable):  # it was said when it came
                 self._keep_fingerprints()
+            if self._scaler is not None:
+                self._scaler.look()
             for keeper in self.engines.keepers:
                 name = keeper.status.name
                 if not keeper.ready:

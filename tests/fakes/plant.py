@@ -76,7 +76,7 @@ class PlantOptions:
     arguments: tuple[str, ...] = ()
     attached: tuple[str, ...] = ()
     can_sleep: bool = False
-    replicas: int = 1
+    replicas: int | dict[str, object] = 1
     tasks: dict[str, str] = field(default_factory=lambda: {"naming": "one"})
     """Task → its adapter's content."""
     keys: dict[str, object] = field(default_factory=dict)
@@ -134,8 +134,6 @@ async def plant(
     options = options or PlantOptions()
     state = folder / "state"
     state.mkdir(exist_ok=True)
-    ports = [free_port() for _ in range(options.replicas)]
-    port = ports[0]
 
     def read() -> Config:
         return config_of(folder, options)
@@ -144,6 +142,8 @@ async def plant(
         return {name: Wanted(name, (version_of(name, task.adapter),)) for name, task in config.tasks.items()}
 
     config = read()
+    ports = [free_port() for _ in range(config.backend.most)]
+    port = ports[0]
     lazy = config.base.start == "lazy" or config.base.idle_unload != "never"
     engines: tuple[tuple[EngineStatus, Means | None], ...] = tuple(
         (
@@ -241,7 +241,7 @@ def config_of(folder: Path, options: PlantOptions) -> Config:
         "base": {"model": "some/model", **options.base},
         "tasks": tasks,
         "engine": {"stop_timeout_s": 2, "restart_backoff_s": 0.05, **options.engine},
-        "engines": {"replicas": options.replicas} if options.replicas > 1 else [],
+        "engines": {"replicas": options.replicas} if options.replicas != 1 else [],
         "keys": options.keys,
         "tenants": options.tenants,
         "adapters": {"roots": [str(folder)]},

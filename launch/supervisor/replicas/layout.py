@@ -25,7 +25,9 @@ def status_of(config: Config, index: int, url: str, command: EngineCommand) -> E
     return EngineStatus(
         name=name_of(index),
         url=url,
-        lazy=config.base.start == "lazy" or config.base.idle_unload != "never",
+        lazy=config.base.start == "lazy"
+        or config.base.idle_unload != "never"
+        or config.backend.bounds is not None,
         slots=command.slots,
         priorities=command.priorities,
         tools=command.tools,
@@ -73,7 +75,7 @@ def places(
     said for one engine, nor where `engine.env` says it, or for cores `env`, the launch's own. Raises
     ConfigError where there are fewer cards than the engines take.
     """
-    count = config.backend.replicas
+    count = config.backend.most
     if count == 1:
         return [{}]
     if cards is not None:

@@ -40,7 +40,7 @@ def laid_on_ray(
     config: Config, cluster: RayCluster, means: Means, key: str, bundle: Mapping[str, float]
 ) -> list[tuple[EngineStatus, Means]]:
     """Each engine with its seat; what an earlier launch left of others is ended."""
-    names = [name_of(index) for index in range(config.backend.replicas)]
+    names = [name_of(index) for index in range(config.backend.most)]
     cluster.sweep(names)
     head = cluster.head if config.backend.ray.nodes > 1 else ""
     command = means.command

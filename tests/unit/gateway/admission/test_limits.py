@@ -45,6 +45,24 @@ async def test_task_at_its_bound_waits_and_goes_on_when_one_leaves(tmp_path: Pat
     assert (limits.in_flight, limits.waiting) == (2, 0)
 
 
+async def test_the_wait_that_is_ahead_is_told_while_somebody_waits(tmp_path: Path) -> None:
+    now = [100.0]
+    limits = Admission(config_of(tmp_path, max_in_flight=1), clock=lambda: now[0])
+    assert limits.queue_s == 0
+    gate = await limits.enter("naming")
+    waiting = [asyncio.ensure_future(limits.enter("naming")) for _ in range(4)]
+    await settled()
+    for _ in range(2):
+        now[0] += 3.0
+        limits.leave(gate)
+        await settled()
+    assert limits.queue_s == pytest.approx(6.0)  # two more, three seconds each
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert limits.queue_s == 0
+
+
 async def test_full_queue_of_a_task_is_429_and_of_the_gateway_503(tmp_path: Path) -> None:
     limits = admission(tmp_path, max_in_flight=1, max_waiting=2, max_waiting_per_task=1)
     await limits.enter("base")

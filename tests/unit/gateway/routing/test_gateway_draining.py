@@ -29,6 +29,7 @@ async def test_draining_engine_ends_what_it_has_and_gets_nothing_new(tmp_path: P
         await t.c.control.until_reported(
             lambda report: report.in_flight == 4 and report.version == t.c.version
         )
+        assert t.c.control.reports[-1].draining == {"engine-0": 2}
         hold.set()
         answers = [await each for each in begun]
         assert Counter(each.headers["x-gateway-replica"] for each in answers) == {
@@ -36,7 +37,7 @@ async def test_draining_engine_ends_what_it_has_and_gets_nothing_new(tmp_path: P
             "engine-1": 2,
         }
         assert all(answer.text.endswith("data: [DONE]\n\n") for answer in answers)
-        await t.c.control.until_reported(lambda report: report.in_flight == 0)
+        await t.c.control.until_reported(lambda report: report.in_flight == 0 and not report.draining)
         await t.c.tell(t.engines("stopped", "ready"))
         assert t.c.engine.active == 0
 

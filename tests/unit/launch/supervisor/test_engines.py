@@ -27,7 +27,7 @@ class Keeper:
     def __init__(
         self, name: str, state: str = "ready", *, may_start: bool = True, fails: bool = False
     ) -> None:
-        self.status = SimpleNamespace(name=name, state=state, reason="it died")
+        self.status = SimpleNamespace(name=name, state=state, reason="it died", next_try_at=None)
         self.may_start, self._fails = may_start, fails
         self.residents = SimpleNamespace(proven={}, failed={})
         self.calls: list[str] = []
@@ -41,6 +41,9 @@ class Keeper:
 
     def halt(self) -> None:
         self.calls.append("halt")
+
+    def idle(self) -> None:
+        self.calls.append("idle")
 
     async def ensure(self, version: Version, key: str, system: str | None) -> None:
         self.calls.append(f"ensure {key} {system}")
@@ -147,3 +150,31 @@ def test_an_engine_without_means_is_somebody_elses(tmp_path: Path) -> None:
     host = SimpleNamespace(config=config_of(tmp_path))
     made = Engines(host, [(EngineStatus("engine-0", "http://e", managed=False), None)], "build")
     assert [type(one) for one in made.keepers] == [Attached]
+
+
+def scaled(*states: str, wanted: int) -> list[list[str]]:
+    keepers = [Keeper(str(number), state) for number, state in enumerate(states)]
+    together(*keepers).scale(wanted)
+    return [one.calls for one in keepers]
+
+
+def test_as_many_serve_as_are_wanted_and_what_comes_counts() -> None:
+    assert scaled("stopped", "stopped", "stopped", wanted=2) == [["start"], ["start"], []]
+    assert scaled("starting", "stopped", wanted=1) == [[], []]
+    assert scaled("stopped", "draining", wanted=1) == [[], ["start"]]
+    assert scaled("failed", "stopped", wanted=1) == [[], ["start"]]
+
+
+def test_the_last_that_serve_go_first_and_none_that_starts() -> None:
+    assert scaled("ready", "ready", "ready", wanted=1) == [[], ["idle"], ["idle"]]
+    assert scaled("ready", "starting", wanted=1) == [[], []]
+    assert scaled("starting", "stopped", wanted=0) == [[], []]
+
+
+def test_somebody_who_asks_is_heard_and_gets_one() -> None:
+    keepers = [Keeper("one", "stopped"), Keeper("two", "stopped")]
+    made = together(*keepers)
+    made.scale(0)
+    made.start()
+    assert [one.calls for one in keepers] == [["start"], []]
+    assert (made.take_asked(), made.take_asked()) == (True, False)

@@ -6,6 +6,7 @@ import asyncio
 
 from gateway.config.snapshot import GatewayReport
 from launch.supervisor.gateway_reports import Gateways
+from launch.supervisor.replicas.autoscale import QueueLoad
 
 
 class Clock:
@@ -76,5 +77,17 @@ def test_an_engine_is_left_alone_once_nobody_has_requests_there() -> None:
         await asyncio.sleep(0)
         await gateways.report(GatewayReport("g1", 7, in_flight=9))
         assert await waiting
+
+    asyncio.run(run())
+
+
+def test_load_is_all_requests_and_the_longest_queue() -> None:
+    async def run() -> None:
+        gateways = Gateways()
+        assert gateways.load(2) == QueueLoad(0, 0.0, 0, 2)
+        for name, queue_s in (("g1", 3.0), ("g2", 1.0)):
+            await gateways.joined(name)
+            await gateways.report(GatewayReport(name, 7, in_flight=4, waiting=1, queue_s=queue_s))
+        assert gateways.load(0) == QueueLoad(8, 3.0, 2, 0)
 
     asyncio.run(run())
