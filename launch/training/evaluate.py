@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +25,8 @@ from rich.table import Table
 from gateway.config.loopback import may_use_proxy
 from gateway.errors import ConfigError, told
 from launch.base.progress import Report, silent, terminal_progress
-from launch.training.data.tasks import SYSTEM_PROMPTS
+from launch.training.concept_scores import named_groups, pipeline_scores
+from launch.training.data.tasks import EVERYDAY, SYSTEM_PROMPTS
 from launch.training.examples import Example, read_examples
 from launch.training.scores import (
     Interval,
@@ -58,6 +59,8 @@ class Trial:
     examples: list[Example]
     system: str | None
     max_tokens: int
+    data: str = ""
+    """Of a pipeline's trial, what its clusters are called: it has no adapter or base to be compared with."""
 
     def choices(self) -> list[str]:
         """The different answers, for a choice among them. Raises ConfigError for too many."""
@@ -106,6 +109,33 @@ def trial_of(task: str, data: Path | None, system: str | None, limit: int | None
     return Trial(task, examples, prompt or None, MAX_TOKENS.get(task, 16 + longest // 2))
 
 
+def pipeline_trials(pipeline: str, limit: int | None) -> list[Trial]:
+    """A pipeline on the clusters held out of `concept`, and on those of everyday words."""
+    files = {"concept": DEMO / "heldout" / "concept.jsonl", "everyday": EVERYDAY}
+    return [
+        Trial(pipeline, [as_asked(one) for one in read_examples(path).examples[:limit]], None, 512, name)
+        for name, path in files.items()
+    ]
+
+
+def as_asked(example: Example) -> Example:
+    """The same cluster as a client writes it to a pipeline."""
+    pairs = [line.partition(": ")[::2] for line in example.prompt.splitlines()]
+    terms = [{"term": term, "gloss": gloss or None} for term, gloss in pairs]
+    return replace(example, prompt=json.dumps(terms, ensure_ascii=False))
+
+
+def score_pipeline(trial: Trial, texts: Sequence[str]) -> list[Measure]:
+    """Every metric of a pipeline's documents; one that is none counts 0 in each."""
+    metrics: dict[str, list[float]] = {}
+    for example, text in zip(trial.examples, texts, strict=True):
+        for metric, value in pipeline_scores(example, named_groups(text) or []).items():
+            metrics.setdefault(metric, []).append(value)
+    return [
+        Measure(trial.task, trial.data, True, name, bootstrap(values)) for name, values in metrics.items()
+    ]
+
+
 def concept_schema(terms: Sequence[str]) -> Schema:
     """The demo's schema with the given terms as the only members there can be."""
     schema: Schema = json.loads((DEMO / "concepts.schema.json").read_bytes())
@@ -138,7 +168,7 @@ def score(
 
 def floor_of(trial: Trial) -> list[Measure]:
     """What it would give to say the commonest answer each time; nothing for `concept`."""
-    if trial.task == "concept":
+    if trial.task == "concept" or trial.data:
         return []
     values = most_common_share([example.answer for example in trial.examples])
     return [Measure(trial.task, COMMONEST, False, "exact match", bootstrap(values))]
@@ -164,7 +194,7 @@ def report_of(measures: Sequence[Measure], timings: Sequence[dict[str, object]])
 
 def form_of(trial: Trial, example: Example, constrained: bool) -> dict[str, object]:
     """What a request is held to: the concepts' schema, or the answers there are."""
-    if not constrained:
+    if not constrained or trial.data:
         return {}
     if trial.task == "concept":
         schema = {"name": trial.task, "schema": concept_schema(example.terms)}
@@ -235,8 +265,9 @@ async def evaluate(
     async with AsyncOpenAI(base_url=url, api_key=key, timeout=600, max_retries=2, http_client=http) as client:
         for trial in trials:
             measures += floor_of(trial)
-            for constrained in conditions_of(trial.task, unconstrained=unconstrained, choices=choices):
-                for model in (BASE_MODEL, trial.task):
+            ways = conditions_of(trial.task, unconstrained=unconstrained, choices=choices)
+            for constrained in [True] if trial.data else ways:
+                for model in (trial.task,) if trial.data else (BASE_MODEL, trial.task):
                     try:
                         answers = await ask_all(client, trial, model, constrained, report)
                     except APIConnectionError as error:
@@ -245,7 +276,10 @@ async def evaluate(
                         raise ConfigError(
                             f"model {model}", url, f"HTTP {error.status_code}: {error.message}"
                         ) from error
-                    measures += score(trial.task, model, constrained, trial.examples, answers.texts)
+                    if trial.data:
+                        measures += score_pipeline(trial, answers.texts)
+                    else:
+                        measures += score(trial.task, model, constrained, trial.examples, answers.texts)
                     runs.append(
                         {
                             "task": trial.task,
@@ -256,7 +290,7 @@ async def evaluate(
                         }
                     )
                     if samples is not None:
-                        form = "schema" if constrained else "free"
+                        form = trial.data or ("schema" if constrained else "free")
                         path = samples / f"{trial.task}-{model}-{form}.jsonl"
                         write_samples(path, trial.examples, answers)
     return measures, runs
@@ -289,12 +323,22 @@ def evaluate_command(
         Path | None, typer.Option(help="folder in which TASK/evaluation.json is written")
     ] = None,
     samples: Annotated[Path | None, typer.Option(help="folder for the answers themselves")] = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(
+            help="a pipeline that groups and names, on held-out and everyday clusters; no task then"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
 ) -> None:
     """Measure an adapter against the base on examples it was not trained on."""
     if task is None and (data is not None or system is not None):
         raise ConfigError("--task", "", "say whose --data and --system these are")
+    if pipeline is not None and (task is not None or data is not None):
+        raise ConfigError("--pipeline", pipeline, "is measured by itself; leave --task and --data out")
     trials = [trial_of(each, data, system, limit) for each in ([task] if task else DEFAULT_TASKS)]
+    if pipeline is not None:
+        trials = pipeline_trials(pipeline, limit)
     with terminal_progress(quiet=as_json) as progress:
         measures, runs = asyncio.run(
             evaluate(

@@ -22,6 +22,8 @@ class Example:
     terms: tuple[str, ...] = ()
     groups: tuple[tuple[str, ...], ...] = ()
     lemmas: tuple[str, ...] = ()
+    names: tuple[tuple[str, ...], ...] = ()
+    """For each group the names that are right, the likeliest first."""
 
     def as_json(self) -> str:
         """One line of a data file, without its end."""
@@ -31,6 +33,7 @@ class Example:
             "terms": self.terms,
             "groups": self.groups,
             "lemmas": self.lemmas,
+            "names": self.names,
         }
         return json.dumps(fields | {key: value for key, value in extra.items() if value}, ensure_ascii=False)
 
@@ -105,8 +108,8 @@ def _example_of(line: str) -> tuple[str | None, Example]:
     prompt = _text_of(fields, "prompt")
     answer = _text_of(fields, "answer" if "answer" in fields or "completion" not in fields else "completion")
     extra = {name: _tuple_of(fields, name) for name in ("synsets", "terms", "lemmas")}
-    groups = tuple(tuple(str(term) for term in group) for group in fields.get("groups", ()))
-    return None, Example(prompt, answer, groups=groups, **extra)
+    lists = {name: _tuples_of(fields, name) for name in ("groups", "names")}
+    return None, Example(prompt, answer, **lists, **extra)  # type: ignore[arg-type]  # each of its own kind
 
 
 def _text_of(fields: dict[str, object], name: str) -> str:
@@ -123,6 +126,12 @@ def _text_of(fields: dict[str, object], name: str) -> str:
 def _tuple_of(fields: dict[str, object], name: str) -> tuple[str, ...]:
     value = fields.get(name)
     return tuple(str(item) for item in value) if isinstance(value, list) else ()
+
+
+def _tuples_of(fields: dict[str, object], name: str) -> tuple[tuple[str, ...], ...]:
+    value = fields.get(name)
+    lists = value if isinstance(value, list) else []
+    return tuple(tuple(str(item) for item in inner) for inner in lists)
 
 
 def _turns_of(messages: object) -> tuple[str | None, Example]:

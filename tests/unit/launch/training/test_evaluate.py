@@ -12,15 +12,19 @@ from typer.testing import CliRunner
 
 from gateway.errors import ConfigError
 from launch.training.command import train_command
+from launch.training.data.nouns import cluster_terms
+from launch.training.data.tasks import CLUSTERS
 from launch.training.evaluate import (
     concept_schema,
     conditions_of,
     evaluate_command,
     floor_of,
     form_of,
+    pipeline_trials,
     read_held_out,
     report_of,
     score,
+    score_pipeline,
     trial_of,
 )
 from launch.training.examples import Example
@@ -83,3 +87,30 @@ def test_train_and_evaluate_are_commands_with_help() -> None:
     app.command("evaluate")(evaluate_command)
     for name in ("train", "evaluate"):
         assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+
+
+def test_a_pipeline_is_asked_as_clients_ask_it_and_a_failed_answer_counts_nothing() -> None:
+    held, everyday = pipeline_trials("concept-naming", 2)
+    assert (held.data, everyday.data, len(held.examples)) == ("concept", "everyday", 2)
+    first = json.loads(held.examples[0].prompt)
+    assert {"term", "gloss"} == first[0].keys()
+    assert [one["term"] for one in first] == list(held.examples[0].terms)
+    groups = [
+        {"name": names[0], "definition": "A thing.", "members": group}
+        for names, group in zip(everyday.examples[0].names, everyday.examples[0].groups, strict=True)
+    ]
+    measures = score_pipeline(everyday, [json.dumps({"concepts": groups}), "no"])
+    assert {measure.value.mean for measure in measures} == {0.5}
+    assert {measure.model for measure in measures} == {"everyday"}
+
+
+def test_the_everyday_clusters_are_whole_and_apart_from_the_samples() -> None:
+    examples = read_held_out("everyday", None)
+    assert len(examples) == 24
+    terms = [term for example in examples for term in example.terms]
+    assert len(set(terms)) == len(terms)
+    assert set(terms).isdisjoint(cluster_terms(CLUSTERS))
+    for example in examples:
+        assert sorted(term for group in example.groups for term in group) == sorted(example.terms)
+        assert len(example.names) == len(example.groups)
+        assert example.prompt.splitlines() == list(example.terms)
