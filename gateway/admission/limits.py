@@ -147,6 +147,10 @@ class Admission(Bound):
         """Until all that wait have their places, as quickly as the queue moves; 0 where nobody waits."""
         return self.pace.wait_s(self.waiting, self._clock()) if self.waiting else 0.0
 
+    def in_flight_for(self, adapter_id: str) -> int:
+        """Requests in flight on that adapter."""
+        return self._residency.busy.get(adapter_id, 0)
+
     def busy(self, adapter_id: str) -> int:
         """Requests in flight and waiting on that adapter, and pipelines that will come back to it."""
         waiting = sum(len(lane.queue) for lane in self._turns.lanes if lane.adapter_id == adapter_id)

@@ -144,6 +144,26 @@ class BackendConfig(Strict):
         return self.backend == "local"
 
 
+class PlacementConfig(Strict):
+    """Which of several engines each adapter is loaded on."""
+
+    policy: Literal["auto", "everywhere", "planned"] = Field(
+        "auto",
+        description="everywhere: each on every engine; planned: on as few as its traffic needs; "
+        "auto: everywhere while every engine has slots for all",
+    )
+    min_replicas: Positive = Field(1, description="planned: engines that each adapter is on at least")
+    max_moves_per_minute: Positive = Field(
+        12, description="planned: adapters loaded elsewhere in a minute, beside those that no engine has"
+    )
+    engine_tokens_per_s: float | None = Field(
+        None,
+        gt=0,
+        description="planned: what one engine reads and makes when it is full, as `bench engine` measures; "
+        "an adapter that needs over half of it gets another engine; default: none is spread by its traffic",
+    )
+
+
 def _form_of(value: object) -> str:
     return "mapping[]" if isinstance(value, (dict, BaseModel)) else "list[]"
 

@@ -19,6 +19,7 @@ from gateway.config.engine_settings import (
     BackendConfig,
     EngineConfig,
     EnginesConfig,
+    PlacementConfig,
     variable_name,
 )
 from gateway.config.gateway_settings import GatewayConfig
@@ -228,6 +229,7 @@ class Config(Strict):
         description="several engines of ours, as a mapping; or a list of servers that somebody else runs, "
         "and then none is started here",
     )
+    placement: PlacementConfig = Field(default_factory=PlacementConfig)  # type: ignore[arg-type]  # all defaulted
     adapters: AdaptersConfig = Field(default_factory=AdaptersConfig)  # type: ignore[arg-type]  # all defaulted
     batches: BatchesConfig = Field(default_factory=BatchesConfig)  # type: ignore[arg-type]  # all defaulted
     state_dir: Path = Field(Path(".state"), description="what the control plane keeps is there")

@@ -73,6 +73,8 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """It is known to score a prompt beside other requests (`gateway.dialects.prompt_scores`)."""
     loaded: list[str] = []
     """Ids of the adapters that are loaded and proven on it."""
+    leaving: list[str] = []
+    """Ids that are loaded on it yet, and for which no more requests are to go there."""
     adapter_loads: dict[str, int] = {}
     """How many were loaded since the control plane began, by why: first, restart, again."""
     memory_bytes: int | None = None
@@ -212,6 +214,15 @@ class GatewayReport(msgspec.Struct, frozen=True):
     """Until all that wait for a place at an engine have one, as quickly as the queue moves."""
     draining: dict[str, int] = {}
     """Requests in flight at engines that drain, by their names; none where they have none."""
+    leaving: list[str] = []
+    """Of what leaves engines, in the form of `on_engine`: that with requests in flight there."""
+    tokens: dict[str, int] = {}
+    """Read and made for each adapter since the gateway's start, where there are several engines."""
+
+
+def on_engine(engine: str, adapter_id: str) -> str:
+    """An adapter's being on an engine, for reports."""
+    return f"{engine}/{adapter_id}"
 
 
 def proving_on(engine: str) -> str:

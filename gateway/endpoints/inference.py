@@ -272,7 +272,7 @@ class EngineEndpoint:
         except EngineError as error:
             if error.code != UNREACHABLE or self._goes_elsewhere(request, "failed"):
                 raise
-            if not await self._may_come_back():
+            if not await self._may_come_back(self._current(request).asked):
                 raise
         else:
             return
@@ -341,16 +341,16 @@ class EngineEndpoint:
         beat = Heartbeat(self._relay.replicas, exchange, send) if call.streaming else None
         await self._room.wait(exchange, name, beat)
 
-    async def _may_come_back(self) -> bool:
-        """Whether the control plane notices too that the engine is gone; it takes a moment."""
+    async def _may_come_back(self, name: str) -> bool:
+        """Whether the control plane notices too that the model's engine is gone; it takes a moment."""
         replicas = self._relay.replicas
         try:
             async with asyncio.timeout(NOTICED_WITHIN_S):
-                while replicas.ready:
+                while replicas.servable(name):
                     await replicas.news.wait()
         except TimeoutError:
             return False
-        return replicas.availability.may_come()
+        return replicas.may_come(name)
 
     def _length(self, fields: Fields) -> tuple[str, int] | None:
         """As `Exchange.length`."""

@@ -277,6 +277,8 @@ class Relay:
         if exchange.visit is not None:
             exchange.visit.end()
             exchange.visit = None
+            if (usage := exchange.usage) is not None:
+                self.replicas.tokens[adapter_id or ""] += usage.prompt_tokens + (usage.completion_tokens or 0)
         if gate is not None:
             exchange.release()
             if (usage := exchange.usage) is not None:

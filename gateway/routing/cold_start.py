@@ -47,7 +47,7 @@ class WaitingRoom:
         replicas = self._replicas
         if replicas.servable(name):
             return
-        if not replicas.availability.may_come():
+        if not replicas.may_come(name):
             raise replicas.unavailable(replicas.table.get(name))
         if self.waiting >= self._most:
             raise Unavailable(
@@ -72,7 +72,7 @@ class WaitingRoom:
         while not replicas.servable(name) and replicas.table.get(name) is not None:
             now = time.perf_counter()
             rest_s = began + self._timeout_s - now
-            if rest_s <= 0 or not replicas.availability.may_come():
+            if rest_s <= 0 or not replicas.may_come(name):
                 raise replicas.unavailable(replicas.table.get(name))
             if beat is not None and now >= next_beat:
                 await beat()

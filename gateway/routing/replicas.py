@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -18,14 +19,14 @@ from gateway.admission.turns.engine_slots import Able
 from gateway.config.document import Config, environment
 from gateway.config.live import with_snapshot, without_values
 from gateway.config.secrets.engine_keys import key_of_attached, key_of_ours
-from gateway.config.snapshot import EngineStatus, Snapshot
+from gateway.config.snapshot import EngineStatus, Snapshot, on_engine
 from gateway.errors import NOT_JSON, LoraGatewayError, RequestError, Unavailable
 from gateway.http.engine_connection import Owner, Timeouts
 from gateway.http.engine_pool import Upstream
 from gateway.routing.availability import GONE, Availability, ControlPresence
 from gateway.routing.replica import EngineModel, Replica, address_of
 from gateway.routing.selection import candidates
-from gateway.routing.table import Route, Table, build_table, table_of
+from gateway.routing.table import Route, Table, build_table, table_of, task_of
 from gateway.upkeep import end_tasks
 
 logger = logging.getLogger("gateway.routing.replicas")
@@ -46,6 +47,8 @@ class Replicas:
         self._only: Replica | None = None
         self._live: object = None
         self._asking: set[asyncio.Task[None]] = set()
+        self.tokens: Counter[str] = Counter()
+        """Read and made for each adapter, while there are several engines."""
         self._control = ControlPresence(time.monotonic())
         self.news = asyncio.Event()
         """Set, and replaced by another, with each change."""
@@ -164,6 +167,38 @@ class Replicas:
         if route.kind == "pipeline":
             return all(self.servable(stage.task) for stage in self.config.pipelines[name].stages)
         return route.adapter_id is not None
+
+    def may_come(self, name: str) -> bool:
+        """Whether it makes sense to wait for a model that is not `servable`."""
+        return self.availability.may_come() or (
+            self.control_alive and bool(self.ready) and self._is_to_come(name)
+        )
+
+    def _is_to_come(self, name: str) -> bool:
+        """Whether an engine that takes requests is to load what the model lacks."""
+        if name in self.config.pipelines:
+            stages = [stage.task for stage in self.config.pipelines[name].stages]
+            return all(self.servable(one) or self._is_to_come(one) for one in stages)
+        task = self.snapshot.tasks.get(task_of(name))
+        versions = task.versions if task else ()
+        return any(
+            one.state == "loading" and (one.id == name or (name == task_of(name) and one.weight > 0))
+            for one in versions
+        )
+
+    def on_leaving(self, in_flight: Callable[[str], int]) -> list[str]:
+        """What leaves engines and has requests there, in reports' form; `in_flight` has an adapter's in all.
+
+        Those that began while there was one engine are not known to be at it, and taken to be at each.
+        """
+        replicas = (*self.ready, *self._leaving)
+        return [
+            on_engine(one.name, adapter_id)
+            for one in replicas
+            for adapter_id in one.status.leaving
+            if one.visits.by_adapter[adapter_id]
+            or in_flight(adapter_id) > sum(other.visits.by_adapter[adapter_id] for other in replicas)
+        ]
 
     def unavailable(self, route: Route | None = None, *, reasons: bool | None = None) -> Unavailable:
         """The 503 that says what the engines are doing, or why none of them has the route's adapter.

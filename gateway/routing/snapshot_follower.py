@@ -124,13 +124,15 @@ class Follower:
         while True:
             news = self._replicas.news  # from before the report: what comes while it is sent is told next
             report = self._now()
-            gist = msgspec.structs.replace(report, last_request_s=None)
+            gist = msgspec.structs.replace(report, last_request_s=None, tokens={})
             due = gist != self._told or time.monotonic() - told_at >= REPORT_EVERY_S
             if due and self._replicas.control_alive and await self._posted("/gateways", report):
                 self._told = gist
                 told_at = time.monotonic()
             snapshot = self._replicas.snapshot
-            closely = snapshot.retiring or any(one.state == "draining" for one in snapshot.engines)
+            closely = snapshot.retiring or any(
+                one.state == "draining" or one.leaving for one in snapshot.engines
+            )
             await _either(news, CLOSELY_S if closely else REPORT_EVERY_S)
 
     async def _posted(self, path: str, document: object) -> bool:
@@ -153,6 +155,8 @@ class Follower:
             waiting=self._room.waiting,
             queue_s=round(admission.queue_s, 1),
             draining=self._replicas.draining,
+            leaving=self._replicas.on_leaving(admission.in_flight_for),
+            tokens=dict(self._replicas.tokens),
         )
 
     async def _demand(self) -> None:

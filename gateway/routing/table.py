@@ -210,12 +210,15 @@ def table_of(config: Config, snapshot: Snapshot, ready: Sequence[frozenset[str]]
 def _versions(snapshot: Snapshot, loaded: frozenset[str], running: bool) -> dict[str, bool]:
     """The versions that may be asked for by their ids, and whether an engine has them.
 
-    None that is to be unloaded: it would never be at rest. While no engine runs, those that one would load.
+    None that is to be unloaded: it would never be at rest. Also what an engine is to load, or would if one
+    ran.
     """
     return {
         version.id: version.id in loaded
         for task in snapshot.tasks.values()
         for version in task.versions
         if version.id not in snapshot.retiring
-        and (version.id in loaded or (not running and version.state != "failed"))
+        and (
+            version.id in loaded or version.state == "loading" or (not running and version.state != "failed")
+        )
     }

@@ -21,6 +21,7 @@ from launch.cli.chat.talk import chat_command
 from launch.cli.init import init_command
 from launch.cli.keys import build_keys_app
 from launch.cli.live.logs import logs_command
+from launch.cli.live.placement import placement_command
 from launch.cli.live.status import status_command
 from launch.cli.live.top import top_command
 from launch.cli.options import DEMO_CONFIG, ConfigOption, DemoOption, JsonOption, StateOption
@@ -54,6 +55,7 @@ def build_app() -> typer.Typer:
     app.command("check")(check_command)
     app.command("status")(status_command)
     app.command("top")(top_command)
+    app.command("placement")(placement_command)
     app.command("logs")(logs_command)
     app.command("chat")(chat_command)
     app.command("reload")(reload_command)

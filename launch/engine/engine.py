@@ -120,7 +120,7 @@ class Keeper:
         proven, failed = self.residents.proven, self.residents.failed
         stuck: set[str] = set()
         while True:
-            wanted = {version.id: version for version in self.host.wanted_versions}
+            wanted = {version.id: version for version in self.host.wanted_on(self.status.name)}
             gone = proven.keys() - wanted.keys() - stuck
             fresh = wanted.keys() - proven.keys() - failed.keys()
             if not gone and not fresh:

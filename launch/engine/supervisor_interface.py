@@ -29,6 +29,9 @@ class SupervisorInterface(Protocol):
     def wanted_versions(self) -> list[Version]:
         """Every adapter that is to be loaded now."""
 
+    def wanted_on(self, engine: str) -> list[Version]:
+        """Of those, what that engine is to have."""
+
     def changed(self) -> None:
         """Something that the gateways should know is different."""
 

@@ -50,6 +50,7 @@ def control_app(supervisor: Supervisor) -> Starlette:
             Route("/keys/{name}", api.revoke_key, methods=["DELETE"]),
             Route("/keys/{name}/limits", api.limit_key, methods=["PUT"]),
             Route("/keys/{name}/rotate", api.rotate_key, methods=["POST"]),
+            Route("/placement", api.placement, methods=["GET"]),
             Route("/reload", api.reload, methods=["POST"]),
         ],
         exception_handlers={LoraGatewayError: refused, Exception: _broken},
@@ -178,6 +179,9 @@ class _Api:
         fields = await _fields(request, {"keep_s", BY})
         key, document = self._supervisor.issued_keys.rotate(request.path_params["name"], fields)
         return JSONResponse({"key": key, **document})
+
+    async def placement(self, _: Request) -> Response:
+        return JSONResponse(self._supervisor.mover.shown())
 
     async def reload(self, _: Request) -> Response:
         return JSONResponse(await self._supervisor.reloading.reload())

@@ -10,7 +10,7 @@ from gateway.config.document import Config, JsonObject
 from launch.adapters.versions import Desired, Version, Wanted, overlaid
 from launch.supervisor.database import StateStore
 
-LIVE = ("tasks", "pipelines", "keys", "tenants", "adapters")
+LIVE = ("tasks", "pipelines", "keys", "tenants", "adapters", "placement")
 """Sections of the configuration that take effect at once; a change of any other waits for the next start."""
 
 

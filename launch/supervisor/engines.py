@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from gateway.config.document import Config, environment
 from gateway.config.secrets.engine_keys import key_of_attached
@@ -34,9 +34,18 @@ class Engines:
     """Use it in the event loop of the main thread, since engines are forked from it."""
 
     def __init__(
-        self, supervisor: SupervisorInterface, laid: Sequence[Laid], build: str, first: int | None = None
+        self,
+        supervisor: SupervisorInterface,
+        laid: Sequence[Laid],
+        build: str,
+        first: int | None = None,
+        homes_of: Callable[[str], Collection[str] | None] = lambda _: None,
     ) -> None:
-        """`first`: so many are started at once, and the others once they are wanted; all where it is None."""
+        """`first`: so many are started at once, and the others once they are wanted; all where it is None.
+
+        `homes_of` has the engines that an adapter is loaded on; None for each.
+        """
+        self._homes_of = homes_of
         self.keepers: list[Managed | Attached] = [
             Attached(supervisor, status, build, _door_to(supervisor.config, status))
             if means is None
@@ -106,7 +115,7 @@ class Engines:
         enter: Callable[[str], None] = lambda _: None,
         system: str | None = None,
     ) -> None:
-        """Load and prove it on each engine that runs; where none does, one is started.
+        """Load and prove it on each engine that runs and is to have it; where none runs, one is started.
 
         `enter` is told what it is at. Raises ConfigError, EngineFailure, and Unavailable where no engine
         will be ready; what fails on one is undone on all.
@@ -117,8 +126,8 @@ class Engines:
             await self._until_ready()
         new = not any(version.id in keeper.residents.proven for keeper in self.keepers)
         try:
-            for keeper in self.keepers:
-                if keeper.ready:
+            for keeper in self._at_home(version.id):
+                if keeper.ready:  # those before it took their time
                     enter(proving_on(keeper.status.name))
                     await keeper.ensure(version, key, system)
         except BaseException:
@@ -126,6 +135,13 @@ class Engines:
                 for keeper in self.keepers:
                     await keeper.unload(version.id)
             raise
+
+    def _at_home(self, adapter_id: str) -> list[Managed | Attached]:
+        homes = self._homes_of(adapter_id)
+        ready = [keeper for keeper in self.keepers if keeper.ready]
+        if homes is None:
+            return list(self.keepers)
+        return [keeper for keeper in ready if keeper.status.name in homes] or ready
 
     async def unload(self, adapter_id: str) -> None:
         """From each engine that runs."""

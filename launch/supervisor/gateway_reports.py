@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.config.snapshot import GatewayReport
+from gateway.config.snapshot import GatewayReport, on_engine
+from launch.supervisor.placement.demand import Demand
 from launch.supervisor.replicas.autoscale import QueueLoad
 
 
@@ -27,6 +28,7 @@ class Gateways:
         self._heard: dict[str, Heard] = {}
         self._listening: dict[str, int] = {}
         self._news = asyncio.Condition()
+        self.demand = Demand()
 
     async def joined(self, gateway: str) -> None:
         self._listening[gateway] = self._listening.get(gateway, 0) + 1
@@ -38,11 +40,14 @@ class Gateways:
         if self._listening[gateway] <= 0:
             del self._listening[gateway]
             self._heard.pop(gateway, None)
+            self.demand.left(gateway)
         await self._tell()
 
     async def report(self, report: GatewayReport) -> None:
         if report.gateway in self._listening:
-            self._heard[report.gateway] = Heard(report, self._clock())
+            now = self._clock()
+            self._heard[report.gateway] = Heard(report, now)
+            self.demand.told(report.gateway, report.tokens, now)
             await self._tell()
 
     async def _tell(self) -> None:
@@ -101,6 +106,18 @@ class Gateways:
     async def until_released(self, adapter_id: str, version: int, timeout_s: float) -> bool:
         """Wait for `released`; False after `timeout_s`."""
         return await self._until(lambda: self.released(adapter_id, version), timeout_s)
+
+    async def until_left(self, engine: str, adapter_id: str, version: int, timeout_s: float) -> bool:
+        """Wait until all route by `version` and have no request for that adapter there; False after that."""
+        pair = on_engine(engine, adapter_id)
+
+        def at_rest() -> bool:
+            return all(
+                one.report.version >= version and pair not in one.report.leaving
+                for one in self._heard.values()
+            )
+
+        return await self._until(at_rest, timeout_s)
 
     async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         try:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import msgspec
+
 from gateway.config.document import JsonObject, KeyConfig
 from gateway.config.key_settings import is_pattern
 from gateway.config.snapshot import (
@@ -15,6 +17,7 @@ from gateway.config.snapshot import (
     ShadowStatus,
     Snapshot,
     TaskStatus,
+    VersionStateName,
     VersionStatus,
 )
 from launch.adapters.versions import Version, Wanted
@@ -32,6 +35,8 @@ class Observed:
     retiring: Collection[str]
     operations: Sequence[Operation]
     faults: Mapping[str, int]
+    to_come: Collection[str] = ()
+    """Ids that no engine has, and one is to have."""
     memory: MemoryShares | None = None
 
 
@@ -91,11 +96,29 @@ def _version(version: Version, observed: Observed) -> VersionStatus:
     return VersionStatus(
         id=version.id,
         weight=version.weight,
-        state="failed" if reason else "ready" if loaded else "pending",
+        state=_state(version.id, loaded, reason, observed),
         reason=reason,
         rank=version.rank,
         size_bytes=version.size_bytes,
         source=version.source,
         added_at=version.added_at,
         fingerprint=observed.fingerprints.get(version.id, ""),
+    )
+
+
+def _state(adapter_id: str, loaded: bool, reason: str, observed: Observed) -> VersionStateName:
+    if reason:
+        return "failed"
+    if loaded:
+        return "ready"
+    return "loading" if adapter_id in observed.to_come else "pending"
+
+
+def without_leaving(status: EngineStatus, leaving: Collection[str]) -> EngineStatus:
+    """An engine, with what is about to be unloaded from it told apart from what it may be asked for."""
+    gone = [one for one in status.loaded if one in leaving]
+    if not gone:
+        return status
+    return msgspec.structs.replace(
+        status, loaded=[one for one in status.loaded if one not in gone], leaving=gone
     )

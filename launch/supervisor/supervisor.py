@@ -39,10 +39,11 @@ from launch.supervisor.database import StateStore
 from launch.supervisor.desired_state import Ledger
 from launch.supervisor.engines import Engines, Laid
 from launch.supervisor.gateway_reports import Gateways
+from launch.supervisor.placement.mover import Mover
 from launch.supervisor.publisher import Publisher
 from launch.supervisor.reload import Reloading
 from launch.supervisor.replicas.autoscaler import Autoscaler, rules_of
-from launch.supervisor.snapshots import Observed, compose
+from launch.supervisor.snapshots import Observed, compose, without_leaving
 from launch.supervisor.tenancy.issued_keys import IssuedKeys
 
 logger = logging.getLogger("launch.supervisor.supervisor")
@@ -101,8 +102,10 @@ class Supervisor:
         self.publisher = Publisher(prepared.config.state_dir, store.next_life(), self._compose)
         self.issued_keys = IssuedKeys(store, lambda: self.config, self.publisher.publish)
         rules = rules_of(prepared.config)
-        self.engines = Engines(self, prepared.engines, prepared.build, rules.least if rules else None)
+        first = rules.least if rules else None
+        self.engines = Engines(self, prepared.engines, prepared.build, first, self._homes_of)
         self._scaler = None if rules is None else Autoscaler(rules, self.engines, self.gateways.load)
+        self.mover = Mover(self, self.engines.keepers, self.gateways, self._upkeep, self._published)
         self.intake = Intake(self, self.engines)
         self.reloading = Reloading(self, self.engines, read_config, configured_by, config_files)
         self._verify_kept()
@@ -129,6 +132,16 @@ class Supervisor:
             for version in wanted.versions
             if version.id not in self._broken
         ]
+
+    def wanted_on(self, engine: str) -> list[Version]:
+        return self.mover.wanted_on(engine)
+
+    def _homes_of(self, adapter_id: str) -> Collection[str] | None:
+        return self.mover.homes_of(adapter_id)
+
+    def _published(self) -> int:
+        self.publisher.publish()
+        return self.publisher.snapshot.version
 
     def system_of(self, version: Version) -> str:
         system = self._ledger.settings(version.id.rpartition("@")[0]).get("system")
@@ -232,6 +245,7 @@ class Supervisor:
         keepers = [keep(keeper.status.name, partial(self._keep, keeper)) for keeper in self.engines.keepers]
         keep("tick", self._tick)
         keep("reload", self.reloading.follow)
+        keep("placement", self.mover.run)
         self._upkeep.once("memory", self._plan_memory)
         with control_socket(self.config.state_dir) as listener:
             app = Audited(self._control_app(self), AuditLog(self.config.state_dir))
@@ -333,11 +347,15 @@ class Supervisor:
 
     def _compose(self, version: int) -> Snapshot:
         observed = Observed(
-            engines=[keeper.status for keeper in self.engines.keepers],
+            engines=[
+                without_leaving(keeper.status, self.mover.leaving(keeper.status.name))
+                for keeper in self.engines.keepers
+            ],
             failures={**self.engines.failures, **self._broken},
             fingerprints=self._fingerprints,
             retiring=self._retiring,
-            operations=list(self.intake.operations.values()),
+            operations=[*self.intake.operations.values(), *self.mover.operations.values()],
+            to_come=self.mover.to_come(),
             faults=self._faults,
             memory=self._memory,
         )

@@ -81,6 +81,7 @@ class PlantOptions:
     """Task → its adapter's content."""
     keys: dict[str, object] = field(default_factory=dict)
     tenants: dict[str, object] = field(default_factory=dict)
+    placement: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass
@@ -244,6 +245,7 @@ def config_of(folder: Path, options: PlantOptions) -> Config:
         "engines": {"replicas": options.replicas} if options.replicas != 1 else [],
         "keys": options.keys,
         "tenants": options.tenants,
+        "placement": options.placement,
         "adapters": {"roots": [str(folder)]},
         "state_dir": str(folder / "state"),
     }

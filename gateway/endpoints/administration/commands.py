@@ -82,6 +82,7 @@ COMMANDS = (
     Command("DELETE", "/keys/{name}"),
     Command("PUT", "/keys/{name}/limits", frozenset({"limits"}), signed=True),
     Command("POST", "/keys/{name}/rotate", frozenset({"keep_s"}), signed=True),
+    Command("GET", "/placement"),
     Command("POST", "/reload", frozenset()),
 )
 

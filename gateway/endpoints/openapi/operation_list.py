@@ -275,6 +275,7 @@ OPERATIONS: tuple[OperationObject, ...] = (
     _admin("DELETE", "/keys/{name}", "revokeKey", "Refuse a key from now on."),
     _admin("PUT", "/keys/{name}/limits", "limitKey", "Other rates and budgets.", {"limits": _LIMITS}),
     _admin("POST", "/keys/{name}/rotate", "rotateKey", "Another secret for the key.", {"keep_s": _NUMBER}),
+    _admin("GET", "/placement", "getPlacement", "Which engine has which adapters, why, and what was moved."),
     _admin("POST", "/reload", "reload", "Read the configuration again.", {}),
     _admin("GET", "/status", "getStatus", "The snapshot that this gateway routes by."),
     _admin("GET", "/usage", "getUsage", "Tokens and requests by key, tenant, task, adapter or day."),

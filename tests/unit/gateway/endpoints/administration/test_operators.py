@@ -100,6 +100,7 @@ async def test_what_is_the_admins_alone(tmp_path: Path) -> None:
             ("POST", "/admin/keys"),
             ("DELETE", "/admin/keys/team"),
             ("GET", "/admin/tasks/diff"),
+            ("GET", "/admin/placement"),
             ("POST", "/admin/reload"),
         ):
             answer = await client.ask(method, path, key=OPERATOR)

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from gateway.config.snapshot import EngineStatus
-from tests.fakes.fake_control import engine_of
+from gateway.config.snapshot import EngineStatus, Snapshot, on_engine
+from tests.fakes.fake_control import engine_of, snapshot_with
 from tests.fakes.fake_engine import Answer
 from tests.support.controlled import Two, held, says, two
 from tests.support.stack import TASKS, eventually
@@ -22,6 +23,14 @@ def slotted(t: Two, first: Sequence[str] = (), second: Sequence[str] = ()) -> li
     return [
         engine_of(t.c.engine.url, "ready", *(first or TASKS.values()), slots=1),
         engine_of(t.other.url, "ready", *(second or TASKS.values()), name="engine-1", slots=1),
+    ]
+
+
+def placed(t: Two, first: Sequence[str], second: Sequence[str]) -> list[EngineStatus]:
+    """Each with what it has, and slots for all."""
+    return [
+        engine_of(t.c.engine.url, "ready", *first),
+        engine_of(t.other.url, "ready", *second, name="engine-1"),
     ]
 
 
@@ -123,3 +132,94 @@ async def test_a_replica_that_breaks_off_gives_its_seat_back(tmp_path: Path) -> 
         t.c.engine.answers[NAMING] = Answer(raw=b"HTTP/1.1 200 OK\r\n")
         assert (await t.c.stack.chat()).status_code == 502
         assert says(await t.c.stack.chat(model="concept")) == CONCEPT
+
+
+def to_come(snapshot: Snapshot, task: str) -> Snapshot:
+    """The task's versions are on their way to an engine that takes requests."""
+    status = snapshot.tasks[task]
+    versions = [msgspec.structs.replace(version, state="loading") for version in status.versions]
+    return msgspec.structs.replace(
+        snapshot,
+        version=snapshot.version + 1,
+        tasks={**snapshot.tasks, task: msgspec.structs.replace(status, versions=versions)},
+    )
+
+
+@pytest.mark.parametrize("model", ["naming", NAMING])
+async def test_an_adapter_between_two_homes_is_waited_for(tmp_path: Path, model: str) -> None:
+    async with two(tmp_path) as t:
+        await t.c.tell(placed(t, first=[CONCEPT], second=[]))
+        assert t.c.control.snapshot is not None
+        t.c.control.publish(to_come(t.c.control.snapshot, "naming"))
+        await eventually(lambda: t.c.replicas.may_come("naming"))
+        asking = asyncio.create_task(t.c.stack.chat(model=model))
+        await eventually(lambda: t.c.stack.gateway.room.waiting == 1)
+        t.c.version += 1
+        await t.c.tell(placed(t, first=[CONCEPT], second=[NAMING]))
+        answer = await asking
+        assert says(answer) == NAMING
+        assert (answer.headers["x-gateway-replica"], answer.headers["x-gateway-cold"]) == ("engine-1", "true")
+
+
+async def test_one_that_nobody_is_to_load_is_refused_at_once(tmp_path: Path) -> None:
+    async with two(tmp_path) as t:
+        await t.c.tell(placed(t, first=[CONCEPT], second=[]))
+        refused = await t.c.stack.chat()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "adapter_not_loaded")
+
+
+async def test_the_only_home_that_dies_is_waited_for_elsewhere(tmp_path: Path) -> None:
+    async with two(tmp_path) as t:
+        await t.c.tell(placed(t, first=[CONCEPT], second=[NAMING]))
+        await t.other.stop()
+        asking = asyncio.create_task(t.c.stack.chat())
+        await eventually(lambda: bool(t.c.replica("engine-1").failures))
+        left = placed(t, first=[CONCEPT], second=[])[:1]
+        snapshot = snapshot_with(t.c.replicas.config, left, t.c.tasks, t.c.version)
+        t.c.control.publish(to_come(snapshot, "naming"))
+        await eventually(lambda: t.c.stack.gateway.room.waiting == 1)
+        t.c.version += 1
+        await t.c.tell(placed(t, first=[CONCEPT, NAMING], second=[])[:1])
+        assert says(await asking) == NAMING
+
+
+async def test_what_leaves_an_engine_is_not_asked_there_and_told_of_until_its_requests_end(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as t:
+        hold, answer = held()
+        t.c.engine.answers[NAMING] = answer
+        await t.c.tell(placed(t, first=[NAMING], second=[]))
+        asking = asyncio.create_task(t.c.stack.chat())
+        await t.active(1)
+        leaving = [
+            engine_of(t.c.engine.url, "ready", leaving=[NAMING]),
+            engine_of(t.other.url, "ready", NAMING, name="engine-1"),
+        ]
+        await t.c.tell(leaving)
+        await t.c.control.until_reported(lambda one: one.version == t.c.version)
+        assert t.c.control.reports[-1].leaving == [on_engine("engine-0", NAMING)]
+        assert (await t.c.stack.chat()).headers["x-gateway-replica"] == "engine-1"
+        hold.set()
+        assert says(await asking) == NAMING
+        await t.c.control.until_reported(lambda one: not one.leaving)
+        await t.c.control.until_reported(lambda one: one.tokens == {NAMING: 18})
+
+
+async def test_requests_from_before_there_was_a_choice_keep_what_leaves(tmp_path: Path) -> None:
+    async with two(tmp_path) as t:
+        hold, answer = held()
+        t.c.engine.answers[NAMING] = answer
+        await t.c.tell(placed(t, first=[NAMING], second=[])[:1])
+        asking = asyncio.create_task(t.c.stack.chat())
+        await t.active(1)
+        await t.c.tell(
+            [
+                engine_of(t.c.engine.url, "ready", leaving=[NAMING]),
+                engine_of(t.other.url, "ready", NAMING, name="engine-1"),
+            ]
+        )
+        await t.c.control.until_reported(lambda one: one.leaving == [on_engine("engine-0", NAMING)])
+        hold.set()
+        says(await asking)
+        await t.c.control.until_reported(lambda one: not one.leaving)

@@ -1,0 +1,81 @@
+"""Which engines an adapter is to be on: every one, or those that the plan gives it. Pure and clockless."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gateway.config.engine_settings import PlacementConfig
+from gateway.placement.engine_place import EnginePlace
+from gateway.placement.layout import Move
+from gateway.placement.plan import plan
+from gateway.placement.rules import Rules
+
+
+@dataclass(frozen=True)
+class EngineSight:
+    """One engine as it is now."""
+
+    name: str
+    slots: int | None
+    ready: bool
+    """It takes requests; else it is about to, for the first time."""
+    holds: frozenset[str] = frozenset()
+    """What is loaded and proven on it, and is not about to leave it."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Homes as they are to be, what leads there, and why."""
+
+    planned: bool
+    homes: Mapping[str, tuple[str, ...]]
+    moves: tuple[Move, ...] = ()
+    why: Mapping[str, str] = field(default_factory=dict)
+
+    def on(self, engine: str) -> frozenset[str]:
+        """The adapters that are to be there."""
+        return frozenset(adapter_id for adapter_id, names in self.homes.items() if engine in names)
+
+
+def is_planned(settings: PlacementConfig, engines: Sequence[EngineSight], asked: Collection[str]) -> bool:
+    """Whether adapters are on some engines alone; `asked` are those that requests go to."""
+    if len(engines) < 2 or settings.policy == "everywhere":
+        return False
+    return settings.policy == "planned" or any(
+        one.slots is not None and len(asked) > one.slots for one in engines
+    )
+
+
+def look_ahead(
+    settings: PlacementConfig,
+    engines: Sequence[EngineSight],
+    demand: Mapping[str, float],
+    asked: Collection[str],
+    moves_left: int,
+) -> Outlook:
+    """`demand`: tokens/s of every adapter that is wanted, 0 of one that is only kept."""
+    names = tuple(one.name for one in engines)
+    if not is_planned(settings, engines, asked):
+        return Outlook(False, dict.fromkeys(demand, names), tuple(_everywhere(engines, demand)))
+    rules = Rules(
+        min_replicas=settings.min_replicas,
+        max_moves=max(0, moves_left),
+        engine_tokens_per_s=settings.engine_tokens_per_s or math.inf,
+    )
+    places = [
+        EnginePlace(one.name, len(demand) if one.slots is None else one.slots, one.holds & demand.keys())
+        for one in engines
+    ]
+    found = plan(demand, places, rules)
+    return Outlook(True, found.homes, found.moves, found.why)
+
+
+def _everywhere(engines: Sequence[EngineSight], demand: Mapping[str, float]) -> list[Move]:
+    return [
+        Move(adapter_id, one.name, True, "all adapters have slots everywhere")
+        for one in engines
+        if one.ready
+        for adapter_id in sorted(demand.keys() - one.holds)
+    ]

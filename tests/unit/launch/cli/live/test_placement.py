@@ -1,0 +1,34 @@
+"""`lora-gateway placement` against a control plane of two engines."""
+
+from __future__ import annotations
+
+from tests.fakes.plant import PlantOptions
+from tests.unit.launch.cli.conftest import Run, Shell
+
+
+def test_who_is_where_and_why(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        plant = shell.plant
+        await plant.until(lambda: all(one.state == "ready" for one in plant.snapshot.engines), 30.0)
+        lines = (await shell.type("placement")).out.splitlines()
+        assert lines[0].startswith("policy planned: each adapter on 1 or more engines")
+        homes = {one: engine.name for engine in plant.snapshot.engines for one in engine.loaded}
+        for adapter_id, engine in homes.items():
+            (line,) = [one for one in lines if one.startswith(adapter_id)]
+            assert f" {engine} " in line
+            assert "Nobody asks for it now" in line
+        document = (await shell.type("placement", "--json")).document
+        assert {one["id"]: one["loaded_on"] for one in document["adapters"]} == {
+            one: [engine] for one, engine in homes.items()
+        }
+
+    options = {"naming": "one", "other": "o"}
+    run(work, PlantOptions(replicas=2, tasks=options, placement={"policy": "planned"}))
+
+
+def test_one_engine_has_everything(run: Run) -> None:
+    async def work(shell: Shell) -> None:
+        lines = (await shell.type("placement")).out.splitlines()
+        assert lines[0] == "policy auto: every adapter on every engine"
+
+    run(work)

@@ -1,0 +1,41 @@
+"""Tokens a second of each adapter, from what gateways count since their start."""
+
+from __future__ import annotations
+
+import pytest
+
+from launch.supervisor.placement.demand import FORGOTTEN_S, Demand
+
+
+def test_what_is_asked_for_steadily_is_its_rate() -> None:
+    demand = Demand()
+    for second in range(600):
+        demand.told("g1", {"a@1": 50 * second}, float(second))
+        demand.told("g2", {"a@1": 10 * second, "b@1": second}, float(second))
+    rates = demand.tokens_per_s(600.0)
+    assert rates["a@1"] == pytest.approx(60.0, rel=0.05)
+    assert rates["b@1"] == pytest.approx(1.0, rel=0.05)
+
+
+def test_what_is_asked_for_no_more_fades_and_is_forgotten() -> None:
+    demand = Demand()
+    demand.told("g1", {"a@1": 6000}, 0.0)
+    assert demand.tokens_per_s(0.0) == {"a@1": 100.0}
+    assert demand.tokens_per_s(FORGOTTEN_S)["a@1"] == pytest.approx(36.8, abs=0.1)
+    assert demand.tokens_per_s(20 * FORGOTTEN_S) == {}
+
+
+def test_a_gateway_that_goes_leaves_nothing_behind_and_one_that_begins_anew_counts_anew() -> None:
+    demand = Demand()
+    demand.told("g1", {"a@1": 6000}, 0.0)
+    demand.left("g1")
+    assert demand._counted == {}
+    demand.told("g1", {"a@1": 60}, 0.0)  # another process of that name
+    assert demand.tokens_per_s(0.0) == {"a@1": 101.0}
+
+
+def test_a_count_that_falls_is_no_demand() -> None:
+    demand = Demand()
+    demand.told("g1", {"a@1": 600}, 0.0)
+    demand.told("g1", {"a@1": 60}, 0.0)
+    assert demand.tokens_per_s(0.0) == {"a@1": 10.0}
