@@ -229,9 +229,7 @@ class Connection(asyncio.Protocol):
         return self._waiter
 
     def _wake(self) -> None:
-        if self.listener is not None:
-            self.listener()
-        elif self._waiter is not None and not self._waiter.done():
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _fail(self, error: RequestError) -> None:
@@ -303,7 +301,10 @@ class Connection(asyncio.Protocol):
         if self._unread_bytes > HIGH_WATER_BYTES:
             self.pause()
         if self._pieces or self.complete or self.head_complete:
-            self._wake()
+            if self.listener is not None:  # as `_wake`, without a call more for each piece
+                self.listener()
+            else:
+                self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True

@@ -24,6 +24,9 @@ MAX_FAULT_BYTES = 2000
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\]')
 """In JSON a quote within a string is escaped, so this cannot be a model's text."""
 
+_CHOICE = b'"choices":[{'
+_NEVER = b"\0"
+"""No event begins so."""
 _DONE = b"[DONE]\n\n"
 _ENDS = (b"\n\n", b"\r\n\r\n")
 _BETWEEN = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
@@ -69,6 +72,7 @@ class EventStream:
     __slots__ = (
         "_held",
         "_last_step",
+        "_usual",
         "_withhold_usage",
         "broken",
         "events",
@@ -96,11 +100,41 @@ class EventStream:
         """How many times between two pieces there were, by the buckets of INTER_TOKEN_S."""
         self.gap_sum_s = 0.0
         self._last_step = 0.0
+        self._usual = _NEVER
+        """What a token's event begins with, up to its first choice: id, time and model are a stream's own. A piece
+        of such events, which nearly all are, holds neither usage nor failure, and is not searched for them."""
 
     def feed(self, piece: bytes) -> bytes:
         """What may go on now: the whole events there are. The rest waits for its end."""
+        count, usage = 0, self.usage
+        if not self._held and piece.startswith(self._usual) and piece[-2:] == b"\n\n":
+            count = 1 if piece.find(b"\n") == len(piece) - 2 else self._tokens_in(piece)
+        if count:
+            token = True
+        else:
+            piece, count = self._looked_through(piece)
+            if not count and self.usage is usage:
+                return piece
+            token = self.usage is usage and not piece.endswith(_DONE)  # neither is one
+        now = perf_counter()
+        gap_s = now - self._last_step
+        if gap_s > SAME_STEP_S:
+            if token and self.events:
+                self.gaps[bisect_left(INTER_TOKEN_S, gap_s)] += 1
+                self.gap_sum_s += gap_s
+            self._last_step = now
+        self.events += count
+        return piece
+
+    def _tokens_in(self, piece: bytes) -> int:
+        """How many events these are, where each of them is a token's, on one line; else 0."""
+        count = piece.count(self._usual)
+        return count if 2 * count == piece.count(b"\n") else 0
+
+    def _looked_through(self, piece: bytes) -> tuple[bytes, int]:
+        """The whole events there are, without what is kept back, and how many they are."""
         if self.broken:
-            return b""
+            return b"", 0
         if self._held:
             piece = self._held + piece
             self._held = b""
@@ -109,25 +143,24 @@ class EventStream:
             if end < 4:  # neither was found
                 if len(piece) <= MAX_HELD_BYTES:
                     self._held = piece
-                    return b""
+                    return b"", 0
             else:
                 piece, self._held = piece[:end], piece[end:]
-        usage = self.usage
         if piece.find(self.marker) >= 0:
             piece = self._read(piece)
         at = piece.find(self.failure)
         if at >= 0:
-            self.broken, self.fault = True, piece[at : at + MAX_FAULT_BYTES]
+            self.broken, self.fault, self._usual = True, piece[at : at + MAX_FAULT_BYTES], _NEVER
             piece, self._held = piece[:at], b""
-        now = perf_counter()
-        gap_s = now - self._last_step
-        if gap_s > SAME_STEP_S:
-            if self.events and self.usage is usage and not piece.endswith(_DONE):  # neither is a token
-                self.gaps[bisect_left(INTER_TOKEN_S, gap_s)] += 1
-                self.gap_sum_s += gap_s
-            self._last_step = now
-        self.events += piece.count(b"\n\n") or piece.count(b"\r\n\r\n")  # in JSON both are escaped
-        return piece
+        elif not self.events:
+            self._learn(piece)
+        return piece, piece.count(b"\n\n") or piece.count(b"\r\n\r\n")  # in JSON both are escaped
+
+    def _learn(self, piece: bytes) -> None:
+        """How this stream's tokens begin. With one brace before it, the key is the event's own."""
+        begin, choice, _ = piece.partition(_CHOICE)
+        if choice and begin.startswith(b"data: {") and begin.count(b"{") == 1:
+            self._usual = begin + choice
 
     def rest(self) -> bytes:
         """What the stream ended with, when that was no whole event."""

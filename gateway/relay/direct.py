@@ -105,24 +105,26 @@ class DirectRelay(Passage):
             else:
                 self._collect(connection)
 
-    @_with_last_resort
     def _pass_on(self) -> None:
         """A stream has come on: this is what each of its chunks costs."""
-        connection, events = self.connection, self.events
-        if connection is None or events is None:
-            return
-        if connection.error is not None:
-            self._broken(connection.error)
-            return
-        piece = connection.take()
-        if piece:
-            if not events.events:
-                self.exchange.first_token_s = time.perf_counter() - self.exchange.arrived
-            piece = events.feed(piece)
-            if piece and not self._client.write_chunk(piece) and not connection.complete:
-                connection.pause()
-        if connection.complete:
-            self._finish(self.stream_ended(events))
+        try:  # as `_with_last_resort`, without a call more for each piece
+            connection, events = self.connection, self.events
+            if connection is None or events is None:
+                return
+            if connection.error is not None:
+                self._broken(connection.error)
+                return
+            piece = connection.take()
+            if piece:
+                if not events.events:
+                    self.exchange.first_token_s = time.perf_counter() - self.exchange.arrived
+                piece = events.feed(piece)
+                if piece and not self._client.write_chunk(piece) and not connection.complete:
+                    connection.pause()
+            if connection.complete:
+                self._finish(self.stream_ended(events))
+        except Exception:
+            self._fault()
 
     @_with_last_resort
     def _drained(self) -> None:

@@ -202,3 +202,29 @@ def test_the_engines_own_words_do_not_go_on_however_they_are_cut() -> None:
         assert events.broken
         assert events.events == 2
         assert FAULT.strip().startswith(events.fault.strip()[:70])
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        token("b") + FAULT,
+        token("b") + usage(),
+        token("b").replace(b"\n\n", b"\nevent: x\ndata: y\n\n") + usage(),
+        token("b").replace(b"\n\n", b"\r\n\r\n") + usage(),
+    ],
+)
+def test_a_piece_that_begins_as_a_token_is_looked_through_where_more_is_in_it(tail: bytes) -> None:
+    for pieces in ([token("a"), tail], [token("a"), *cut(tail, 1)]):
+        events = EventStream(True)
+        assert passed(events, pieces) == token("a") + tail.replace(FAULT, b"").replace(usage(), b"")
+        assert (events.broken, events.usage) == ((True, None) if FAULT in tail else (False, TokenUsage(7, 3)))
+        assert events.events == 2
+
+
+def test_a_choice_within_another_member_is_no_choice_of_the_events_own() -> None:
+    inner = [{"index": 0}]
+    events = EventStream(True)
+    assert passed(events, [event(x={"choices": inner}, choices=inner)]) != b""
+    counted = event(x={"choices": inner}, choices=[], usage={"prompt_tokens": 7, "completion_tokens": 3})
+    assert passed(events, [counted]) == b""
+    assert events.usage == TokenUsage(7, 3)
