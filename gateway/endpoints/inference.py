@@ -14,7 +14,8 @@ from gateway.admission.api_keys import CALLER, Caller, Keys, Principal
 from gateway.admission.body_lease import FREE_BELOW_BYTES, BodyLease
 from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.isolation.cache_salts import CacheSalts
-from gateway.admission.quotas.quotas import BYTES_PER_TOKEN, Quotas, TooMany
+from gateway.admission.quotas.quotas import BYTES_PER_TOKEN, Quotas
+from gateway.admission.quotas.refusals import TooMany
 from gateway.admission.refused_keys import RefusedKeys
 from gateway.config.document import FallbackReason, GatewayConfig
 from gateway.dialects.cost.answer_length import answer_tokens

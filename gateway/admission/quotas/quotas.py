@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from gateway.admission.quotas.account_book import AccountBook
 from gateway.admission.quotas.bucket import level_now, seconds_until
 from gateway.admission.quotas.in_line import InLine
-from gateway.admission.quotas.periods import day_end, day_of, month_end, month_of
+from gateway.admission.quotas.periods import day_of, month_of
+from gateway.admission.quotas.refusals import TooMany, refusal, too_many
 from gateway.admission.quotas.scopes import Scope, Scopes
 from gateway.admission.quotas.spent import Spent, spent
 from gateway.config.document import Config
-from gateway.errors import LoraGatewayError, RequestError, Unavailable
+from gateway.errors import LoraGatewayError, Unavailable
 
 logger = logging.getLogger("gateway.admission.quotas")
 
@@ -40,26 +41,6 @@ class _Taken:
     month: int
     at: float
     """When it began."""
-
-
-class TooMany(RequestError):
-    """A limit is reached; `wait_s` until there is room again, as far as that is known.
-
-    It is no `TooManyRequests`: that says that the engine is full, where a task's fallback may answer.
-    """
-
-    status = 429
-    kind = "rate_limit_error"
-
-    def __init__(self, message: str, code: str, wait_s: float, scope: Scope) -> None:
-        super().__init__(message, code=code, retry_after_s=max(1, math.ceil(wait_s)))
-        self.wait_s = wait_s
-        self.scope = scope
-
-    @property
-    def may_wait(self) -> bool:
-        """Whether whoever meets the limit waits for room instead of being refused."""
-        return self.scope.limits.on_limit == "wait"
 
 
 class Reservation:
@@ -274,35 +255,10 @@ class Quotas:
 
     def _refusal(self, scope: Scope, wanted: float, now: float) -> TooMany | None:
         assert self._book is not None
-        limits, said = scope.limits, scope.said
-        level, at, tokens, tokens_at, day, day_tokens, month, month_tokens = self._book.read(scope.account)
-        found: list[TooMany] = []
-        if limits.requests_per_minute is not None:
-            bound = limits.requests_per_minute
-            wait_s = seconds_until(level_now(level, at, now, bound), 1, bound)
-            if wait_s > 0:
-                text = f"{said} may send {bound:,} requests a minute"
-                found.append(_too_many(text, "requests_per_minute", wait_s, scope))
-        if limits.tokens_per_minute is not None:
-            bound = limits.tokens_per_minute
-            wait_s = seconds_until(level_now(tokens, tokens_at, now, bound), min(wanted, bound), bound)
-            if wait_s > 0:
-                text = f"{said} may use {bound:,} tokens a minute, and this may take {wanted:,.0f}"
-                found.append(_too_many(text, "tokens_per_minute", wait_s, scope))
-        if limits.max_in_flight is not None and self._book.in_flight(scope.account) >= limits.max_in_flight:
-            text = f"{said} may have {limits.max_in_flight:,} requests at once"
-            next_end_s = self._line(scope).next_end_s(limits.max_in_flight)
-            found.append(_too_many(text, "max_in_flight", next_end_s, scope))
-        day_used = day_tokens if day == day_of(now) else 0.0
-        month_used = month_tokens if month == month_of(now) else 0.0
-        for budget, used, name, end in (
-            (limits.tokens_per_day, day_used, "day", day_end),
-            (limits.tokens_per_month, month_used, "month", month_end),
-        ):
-            if budget is not None and used + min(wanted, budget) > budget:
-                text = f"{said} may use {budget:,} tokens a {name}, {used:,.0f} are used or reserved"
-                found.append(_too_many(text, f"tokens_per_{name}", end(now) - now, scope))
-        return max(found, key=lambda one: one.wait_s, default=None)
+        row, in_flight = self._book.read(scope.account), 0
+        if scope.limits.max_in_flight is not None:
+            in_flight = self._book.in_flight(scope.account)
+        return refusal(scope, row, in_flight, wanted, now, self._line(scope).next_end_s)
 
     def _behind(self, line: InLine, scope: Scope, wanted: float, now: float) -> TooMany:
         """Others wait for that account: until there is room for them and for this one."""
@@ -320,7 +276,7 @@ class Quotas:
             )
         if limits.max_in_flight is not None:
             wait_s = max(wait_s, (line.requests + 1) * line.next_end_s(limits.max_in_flight))
-        return _too_many(f"others wait for {scope.said}", "rate_limit_exceeded", wait_s, scope)
+        return too_many(f"others wait for {scope.said}", "rate_limit_exceeded", wait_s, scope)
 
     def _take(self, scope: Scope, wanted: float, now: float) -> _Taken:
         assert self._book is not None
@@ -385,11 +341,6 @@ class Quotas:
                 (b"x-ratelimit-reset-" + what, _duration(seconds_until(left, bound, bound))),
             ]
         return headers
-
-
-def _too_many(text: str, code: str, wait_s: float, scope: Scope) -> TooMany:
-    said = text[0].upper() + text[1:]
-    return TooMany(f"{said}; try again in {max(1, math.ceil(wait_s)):,} s.", code, wait_s, scope)
 
 
 def _duration(seconds: float) -> bytes:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admission.quotas.quotas import Quotas, TooMany
+from gateway.admission.quotas.quotas import Quotas
+from gateway.admission.quotas.refusals import TooMany
 from gateway.config.document import Config
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
