@@ -101,8 +101,10 @@ class EventStream:
         self.gap_sum_s = 0.0
         self._last_step = 0.0
         self._usual = _NEVER
-        """What a token's event begins with, up to its first choice: id, time and model are a stream's own. A piece
-        of such events, which nearly all are, holds neither usage nor failure, and is not searched for them."""
+        """What a token's event begins with, up to its first choice: id, time and model are a stream's own.
+
+        A piece of such events, which nearly all are, holds neither usage nor failure, and is not searched.
+        """
 
     def feed(self, piece: bytes) -> bytes:
         """What may go on now: the whole events there are. The rest waits for its end."""

@@ -9,6 +9,7 @@ import os
 import struct
 from pathlib import Path
 
+from gateway.admission.quotas.account import Row
 from gateway.errors import ConfigError
 from gateway.metrics.shared_memory import is_alive
 
@@ -18,6 +19,8 @@ MOST_ACCOUNTS = 16_384
 MOST_PROCESSES = 64
 PIDS = struct.Struct(f"={MOST_PROCESSES}q")
 COUNT = struct.Struct("=q")
+PLACES_AT = 56
+"""How many columns are in use, the last one and those before it."""
 PIDS_AT = 64
 DIGEST_BYTES = 16
 FIELDS = struct.Struct("=8d")
@@ -39,6 +42,7 @@ class AccountBook:
         """Opens or makes it in `folder`. Raises ConfigError."""
         self._fd = -1
         self._at: dict[str, int] = {}
+        self._columns = COUNT
         self._open(folder / FILE)
         self._lock = _Locked(self._fd)
         with self.locked():
@@ -53,23 +57,29 @@ class AccountBook:
         """No other process changes anything in the block."""
         return self._lock
 
-    def read(self, account: str) -> tuple[float, ...]:
+    def read(self, account: str) -> Row:
         """The row's fields, zeros where it is new. Call it within `locked`."""
         return FIELDS.unpack_from(self._map, self._at.get(account) or self._row(account))
 
-    def write(self, account: str, fields: tuple[float, ...]) -> None:
-        """Its levels and sums from now on, as `read` gives them. Call it within `locked`."""
-        FIELDS.pack_into(self._map, self._at.get(account) or self._row(account), *fields)
+    def write(self, account: str, fields: Row, more_in_flight: int = 0) -> None:
+        """Its levels and sums from now on, as `read` gives them. Call it within `locked`.
+
+        `more_in_flight`: requests that this process has at once more, or fewer, than before.
+        """
+        at = self._at.get(account) or self._row(account)
+        FIELDS.pack_into(self._map, at, *fields)
+        if more_in_flight:
+            at += FIELDS.size + 8 * self._place
+            (count,) = COUNT.unpack_from(self._map, at)
+            COUNT.pack_into(self._map, at, max(0, count + more_in_flight))
 
     def in_flight(self, account: str) -> int:
         """Requests of every process together. Call it within `locked`."""
-        return sum(PIDS.unpack_from(self._map, self._row(account) + FIELDS.size))
-
-    def add_in_flight(self, account: str, change: int) -> None:
-        """Of this process. Call it within `locked`."""
-        at = (self._at.get(account) or self._row(account)) + FIELDS.size + 8 * self._place
-        (count,) = COUNT.unpack_from(self._map, at)
-        COUNT.pack_into(self._map, at, max(0, count + change))
+        (places,) = COUNT.unpack_from(self._map, PLACES_AT)
+        columns = self._columns
+        if columns.size != 8 * places:
+            columns = self._columns = struct.Struct(f"={places}q")
+        return sum(columns.unpack_from(self._map, self._row(account) + FIELDS.size))
 
     def _open(self, file: Path) -> None:
         try:
@@ -129,6 +139,7 @@ class AccountBook:
         place = pids.index(0)
         pids[place] = os.getpid()
         PIDS.pack_into(self._map, PIDS_AT, *pids)
+        COUNT.pack_into(self._map, PLACES_AT, max(at for at, pid in enumerate(pids) if pid) + 1)
         return place
 
 

@@ -14,7 +14,9 @@ def level_now(level: float, at: float, now: float, limit: float) -> float:
     """
     if not at or now < at - WINDOW_S:
         return limit
-    return min(limit, level + max(0.0, now - at) * limit / WINDOW_S)
+    if now > at:
+        level += (now - at) * limit / WINDOW_S
+    return level if level < limit else limit
 
 
 def seconds_until(level: float, wanted: float, limit: float) -> float:

@@ -8,10 +8,11 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 
+from gateway.admission.quotas.account import Holding, Row, settled, with_request
 from gateway.admission.quotas.account_book import AccountBook
-from gateway.admission.quotas.bucket import level_now, seconds_until
+from gateway.admission.quotas.bucket import WINDOW_S, level_now
 from gateway.admission.quotas.in_line import InLine
 from gateway.admission.quotas.periods import day_of, month_of
 from gateway.admission.quotas.refusals import TooMany, refusal, too_many
@@ -24,23 +25,15 @@ logger = logging.getLogger("gateway.admission.quotas")
 
 HeaderList = list[tuple[bytes, bytes]]
 
+REQUESTS, TOKENS = (
+    (b"x-ratelimit-limit-" + what, b"x-ratelimit-remaining-" + what, b"x-ratelimit-reset-" + what)
+    for what in (b"requests", b"tokens")
+)
+
 BYTES_PER_TOKEN = 4
 """Of a prompt, to reserve by; English text has some four characters a token."""
 ANSWER_TOKENS = 1024
 """Where nothing says how long an answer may be."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """Of one account, what a request holds."""
-
-    scope: Scope
-    minute_tokens: float
-    budget_tokens: float
-    day: int
-    month: int
-    at: float
-    """When it began."""
 
 
 class Reservation:
@@ -49,10 +42,10 @@ class Reservation:
     __slots__ = ("_of_parts", "_quotas", "_taken", "headers", "prompt_tokens")
 
     def __init__(
-        self, quotas: Quotas, taken: Sequence[_Taken], headers: HeaderList, prompt_tokens: int
+        self, quotas: Quotas, taken: Sequence[Holding], headers: HeaderList, prompt_tokens: int
     ) -> None:
         self._quotas = quotas
-        self._taken: Sequence[_Taken] | None = taken
+        self._taken: Sequence[Holding] | None = taken
         self._of_parts = 0
         self.headers = headers
         """OpenAI's `x-ratelimit-…`, as they stand after this request."""
@@ -222,26 +215,39 @@ class Quotas:
         prompt_tokens = prompt_bytes // BYTES_PER_TOKEN
         wanted = prompt_tokens + answer_tokens
         now = self._now()
+        day, month = day_of(now), month_of(now)
+        taken: list[Holding] = []
+        rows: list[Row] = []
         with book.locked():
             for scope in scopes:
-                line = self._lines.get(scope.account)
-                if line is not None and line is not held and line.lock.locked():
-                    raise self._behind(line, scope, wanted, now)
-            refusals = [found for scope in scopes if (found := self._refusal(scope, wanted, now))]
-            if refusals:
-                raise max(refusals, key=lambda one: one.wait_s)
-            taken = [self._take(scope, wanted, now) for scope in scopes]
-            headers = self._headers(scopes, now)
-        return Reservation(self, taken, headers, prompt_tokens)
+                at_once, line = scope.limits.max_in_flight, self._lines.get(scope.account)
+                full = at_once is not None and book.in_flight(scope.account) >= at_once
+                if full or (line is not None and line is not held and line.lock.locked()):
+                    raise self._full(scopes, held, wanted, now)
+                found = with_request(scope, book.read(scope.account), wanted, now, day, month)
+                if found is None:
+                    raise self._full(scopes, held, wanted, now)
+                rows.append(found[0])
+                taken.append(found[1])
+            for scope, row in zip(scopes, rows, strict=True):
+                book.write(scope.account, row, 1)
+        return Reservation(self, taken, self._headers(scopes, rows), prompt_tokens)
 
-    def settle(self, taken: Sequence[_Taken], tokens: int, requests: int = 0) -> None:
+    def settle(self, taken: Sequence[Holding], tokens: int, requests: int = 0) -> None:
         """Put right what was reserved: `tokens` were used, and `requests` are given back."""
         self._settled.set()
-        if self._book is None:  # the gateway has ended
+        book = self._book
+        if book is None:  # the gateway has ended
             return
-        with self._book.locked():
+        with book.locked():
             for one in taken:
-                self._settle(one, tokens, requests)
+                account = one.scope.account
+                book.write(account, settled(one, book.read(account), tokens, requests), -1)
+        if not requests:
+            now = self._now()
+            for one in taken:
+                if one.scope.limits.max_in_flight is not None:
+                    self._line(one.scope).took(max(0.0, now - one.at))
 
     def _opened(self) -> AccountBook:
         if self._book is None:
@@ -252,6 +258,15 @@ class Quotas:
                 text = "Limits cannot be counted; the gateway's log says why."
                 raise Unavailable(text, code="limits_not_counted", retry_after_s=10) from error
         return self._book
+
+    def _full(self, scopes: Sequence[Scope], held: InLine | None, wanted: float, now: float) -> TooMany:
+        """Of accounts that have no room together, who is told. Call it within `locked`."""
+        for scope in scopes:
+            line = self._lines.get(scope.account)
+            if line is not None and line is not held and line.lock.locked():
+                return self._behind(line, scope, wanted, now)
+        refusals = [found for scope in scopes if (found := self._refusal(scope, wanted, now))]
+        return max(refusals, key=lambda one: one.wait_s)
 
     def _refusal(self, scope: Scope, wanted: float, now: float) -> TooMany | None:
         assert self._book is not None
@@ -278,74 +293,32 @@ class Quotas:
             wait_s = max(wait_s, (line.requests + 1) * line.next_end_s(limits.max_in_flight))
         return too_many(f"others wait for {scope.said}", "rate_limit_exceeded", wait_s, scope)
 
-    def _take(self, scope: Scope, wanted: float, now: float) -> _Taken:
-        assert self._book is not None
-        limits = scope.limits
-        level, at, tokens, tokens_at, day, day_tokens, month, month_tokens = self._book.read(scope.account)
-        minute_tokens = 0.0
-        if limits.requests_per_minute is not None:
-            level, at = level_now(level, at, now, limits.requests_per_minute) - 1, now
-        if limits.tokens_per_minute is not None:
-            minute_tokens = min(wanted, limits.tokens_per_minute)
-            tokens = level_now(tokens, tokens_at, now, limits.tokens_per_minute) - minute_tokens
-            tokens_at = now
-        budget = min([wanted, *filter(None, (limits.tokens_per_day, limits.tokens_per_month))])
-        today, this_month = day_of(now), month_of(now)
-        day_tokens = (day_tokens if day == today else 0.0) + budget
-        month_tokens = (month_tokens if month == this_month else 0.0) + budget
-        fields = (level, at, tokens, tokens_at, today, day_tokens, this_month, month_tokens)
-        self._book.write(scope.account, fields)
-        self._book.add_in_flight(scope.account, 1)
-        return _Taken(scope, minute_tokens, budget, today, this_month, now)
-
-    def _settle(self, one: _Taken, used: float, requests: int) -> None:
-        assert self._book is not None
-        level, at, tokens, tokens_at, day, day_tokens, month, month_tokens = self._book.read(
-            one.scope.account
-        )
-        limits = one.scope.limits
-        if requests and limits.requests_per_minute is not None:
-            level = min(limits.requests_per_minute, level + requests)
-        if limits.tokens_per_minute is not None:
-            tokens += one.minute_tokens - used
-        if day == one.day:
-            day_tokens = max(0.0, day_tokens + used - one.budget_tokens)
-        if month == one.month:
-            month_tokens = max(0.0, month_tokens + used - one.budget_tokens)
-        fields = (level, at, tokens, tokens_at, day, day_tokens, month, month_tokens)
-        self._book.write(one.scope.account, fields)
-        self._book.add_in_flight(one.scope.account, -1)
-        if limits.max_in_flight is not None and not requests:
-            self._line(one.scope).took(max(0.0, self._now() - one.at))
-
-    def _headers(self, scopes: Sequence[Scope], now: float) -> HeaderList:
+    def _headers(self, scopes: Sequence[Scope], rows: Sequence[Row]) -> HeaderList:
         """Of the narrowest account that bounds requests, and of that which bounds tokens."""
-        assert self._book is not None
         headers: HeaderList = []
-        for what, bounds in (
-            (b"requests", [(one, one.limits.requests_per_minute) for one in scopes]),
-            (b"tokens", [(one, one.limits.tokens_per_minute) for one in scopes]),
-        ):
-            scope, bound = next(((one, limit) for one, limit in bounds if limit), (None, None))
-            if scope is None or bound is None:
-                continue
-            level, at, tokens, tokens_at, *_ = self._book.read(scope.account)
-            left = (
-                level_now(level, at, now, bound)
-                if what == b"requests"
-                else level_now(tokens, tokens_at, now, bound)
-            )
-            headers += [
-                (b"x-ratelimit-limit-" + what, b"%d" % bound),
-                (b"x-ratelimit-remaining-" + what, b"%d" % max(0, math.floor(left))),
-                (b"x-ratelimit-reset-" + what, _duration(seconds_until(left, bound, bound))),
-            ]
+        for scope, row in zip(scopes, rows, strict=True):
+            bound = scope.limits.requests_per_minute
+            if bound is not None:
+                headers += _lines(REQUESTS, bound, row[0])
+                break
+        for scope, row in zip(scopes, rows, strict=True):
+            bound = scope.limits.tokens_per_minute
+            if bound is not None:
+                headers += _lines(TOKENS, bound, row[2])
+                break
         return headers
 
 
-def _duration(seconds: float) -> bytes:
+def _lines(names: tuple[bytes, bytes, bytes], bound: int, left: float) -> HeaderList:
+    limit, remaining, reset = names
+    full_ms = math.ceil((bound - left) * WINDOW_S * 1000 / bound)
+    return [(limit, b"%d" % bound), (remaining, b"%d" % left), (reset, _duration(full_ms))]
+
+
+@lru_cache(1024)
+def _duration(ms: int) -> bytes:
     """As OpenAI writes it: `850ms`, `7s`, `6m0s`."""
-    if seconds < 1:
-        return b"%dms" % math.ceil(seconds * 1000)
-    whole = math.ceil(seconds)
+    if ms < 1000:
+        return b"%dms" % ms
+    whole = math.ceil(ms / 1000)
     return b"%ds" % whole if whole < 60 else b"%dm%ds" % divmod(whole, 60)

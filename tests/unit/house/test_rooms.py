@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 MOST_MODULES = 15
+MOST_LINES = 400
 FOLDERS = sorted(
     {file.parent for package in ("gateway", "launch") for file in ROOT.glob(f"{package}/**/*.py")}
 )
@@ -27,3 +28,11 @@ def test_a_room_has_few_modules_and_says_what_it_is_for(folder: Path) -> None:
 def test_a_folder_of_tests_has_few_files(folder: Path) -> None:
     tests = [file.name for file in folder.glob("test_*.py")]
     assert len(tests) <= MOST_MODULES, f"{len(tests)} files: join those of one module, or give them a folder"
+
+
+def test_no_module_is_long() -> None:
+    modules = [file for folder in FOLDERS for file in folder.glob("*.py")]
+    lines = {str(file.relative_to(ROOT)): file.read_bytes().count(b"\n") for file in modules}
+    long = {file: count for file, count in lines.items() if count > MOST_LINES}
+    assert len(lines) > 100
+    assert not long, "which two things are they?"
