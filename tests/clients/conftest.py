@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.real_stack import ROOT, RealStack, real_stack
+from tests.support.real_stack import ROOT, Ready, RealStack, starting_stack
 
 CLIENTS = Path(__file__).parent
 PYTHON = ROOT / ".venv/bin/python"
@@ -24,19 +24,27 @@ LEFT_OUT = pytest.StashKey[dict[str, set[str]]]()
 os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
-@pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
-    """The real stack; one that runs already has to be named with its state directory."""
-    config, running = CLIENTS / "config.yaml", os.environ.get("LORA_GATEWAY_TEST_URL")
-    if running:
-        state = os.environ.get("LORA_GATEWAY_TEST_STATE")
-        if state is None:
-            pytest.skip("LORA_GATEWAY_TEST_STATE does not name the state directory of LORA_GATEWAY_TEST_URL")
-        yield RealStack(running.rstrip("/"), Path(state) / "launch.log", Path(state), config)
+@pytest.fixture(scope="session", autouse=True)
+def starting(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ready | None]:
+    """The real stack, under way from the first test on: those that ask a fake engine run meanwhile."""
+    if os.environ.get("LORA_GATEWAY_TEST_URL") or not any(map(asks_a_real_engine, request.session.items)):
+        yield None
         return
-    folder = tmp_path_factory.mktemp("real")
-    with real_stack(folder, config, PYTHON, START_S) as stack:
-        yield stack
+    with starting_stack(tmp_path_factory.mktemp("real"), CLIENTS / "config.yaml", PYTHON) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="session")
+def real(starting: Ready | None) -> RealStack:
+    """The real stack; one that runs already has to be named with its state directory."""
+    if starting is not None:
+        return starting(START_S)
+    running, state = os.environ["LORA_GATEWAY_TEST_URL"], os.environ.get("LORA_GATEWAY_TEST_STATE")
+    if state is None:
+        pytest.skip("LORA_GATEWAY_TEST_STATE does not name the state directory of LORA_GATEWAY_TEST_URL")
+    return RealStack(running.rstrip("/"), Path(state) / "launch.log", Path(state), CLIENTS / "config.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +54,16 @@ def url(request: pytest.FixtureRequest) -> str:
     return running.rstrip("/") if running else str(request.getfixturevalue("real").url)
 
 
+def asks_a_real_engine(item: pytest.Item) -> bool:
+    return not {"real", "url"}.isdisjoint(getattr(item, "fixturenames", ()))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The page's test makes keys, after which nobody gets in without one: it comes last."""
-    items.sort(key=lambda item: item.path.name == "test_ui.py")
+    """Files that ask no real engine come first, while that starts. The page's test makes keys, after which
+    nobody gets in without one: it comes last.
+    """
+    real_ones = {item.path for item in items if asks_a_real_engine(item)}
+    items.sort(key=lambda item: (item.path.name == "test_ui.py", item.path in real_ones))
 
 
 @pytest.fixture(scope="session")

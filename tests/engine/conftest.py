@@ -13,7 +13,7 @@ import pytest
 from gateway.config.document import load_config
 from tests.engine.own_stack import own_stack, own_start
 from tests.engine.request_models import PROGRAM
-from tests.support.real_stack import ROOT, RealStack, real_stack
+from tests.support.real_stack import ROOT, Ready, RealStack, starting_stack
 
 __all__ = ["CONFIG", "ROOT", "RealStack", "own_stack", "own_start", "real"]
 
@@ -37,21 +37,29 @@ def request_models(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]
     program.wait()
 
 
-@pytest.fixture(scope="session")
-def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
+@pytest.fixture(scope="session", autouse=True)
+def starting(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ready | None]:
+    """What takes long to start, under way from the first test on: what needs none of it runs meanwhile."""
+    wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    if "real" not in wanted:
+        yield None
+        return
     folder = tmp_path_factory.mktemp("real")
     adapters = folder / "adapters-to-add"
     adapters.mkdir()
     dtype = request.config.getoption("--dtype")
     config = _configuration(folder / "config.json", dtype, [CONFIG.parent, adapters])
-    limit_s = load_config(CONFIG).engine.start_timeout_s
-    wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
-    if "request_models" in wanted:
-        request.getfixturevalue("request_models")
-    if {"own_stack", "engine"} & wanted:
-        request.getfixturevalue("own_start")
-    with real_stack(folder, config, Path(sys.executable), limit_s) as stack:
-        yield stack
+    for late in {"request_models", "own_start"} & wanted:
+        request.getfixturevalue(late)
+    with starting_stack(folder, config, Path(sys.executable)) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="session")
+def real(starting: Ready) -> RealStack:
+    return starting(load_config(CONFIG).engine.start_timeout_s)
 
 
 def _configuration(file: Path, dtype: str, roots: list[Path]) -> Path:

@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +68,12 @@ class RealStack:
         until(lambda: not self.running(), limit_s)
 
 
+Ready = Callable[[float], RealStack]
+"""Waits until the stack answers, for so many seconds at most."""
+
+
 @contextmanager
-def real_stack(folder: Path, config: Path, python: Path, limit_s: float) -> Iterator[RealStack]:
+def starting_stack(folder: Path, config: Path, python: Path) -> Iterator[Ready]:
     """Start both programs with their state and logs in `folder`, and stop them at the end."""
     logs = {name: folder / f"{name}.log" for name in ("launch", "gateway")}
     children: list[subprocess.Popen[bytes]] = []
@@ -81,13 +85,19 @@ def real_stack(folder: Path, config: Path, python: Path, limit_s: float) -> Iter
                 children.append(
                     subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ.copy())
                 )
-        url = _ready(children, logs, limit_s)
-        yield RealStack(url, logs["launch"], folder, config)
+        yield lambda limit_s: RealStack(_ready(children, logs, limit_s), logs["launch"], folder, config)
     finally:
         for child in reversed(children):
             child.send_signal(signal.SIGTERM)
         for child in reversed(children):
             child.wait(STOP_S)
+
+
+@contextmanager
+def real_stack(folder: Path, config: Path, python: Path, limit_s: float) -> Iterator[RealStack]:
+    """As `starting_stack`, once it answers."""
+    with starting_stack(folder, config, python) as ready:
+        yield ready(limit_s)
 
 
 def _ready(children: list[subprocess.Popen[bytes]], logs: dict[str, Path], limit_s: float) -> str:

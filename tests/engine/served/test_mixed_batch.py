@@ -8,7 +8,7 @@ is held against a fixed distance.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from launch.engine.canary import mistaken_for
 from launch.engine.http import load_adapter, served_models, unload_adapter
 from launch.engine.rounds import CLEAR
 from launch.engine.scoring import READ, WRITTEN, Score, asker
-from tests.engine.conftest import CONFIG
+from tests.engine.conftest import CONFIG, RealStack
+from tests.engine.own_stack import OwnStack
 
 pytestmark = pytest.mark.engine
 MADE = 6  # beside the demo's two, on four slots
@@ -41,9 +42,14 @@ class Engine:
 
 
 @pytest.fixture(scope="module", params=["served", "other type"])
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(
+    request: pytest.FixtureRequest,
+    real: RealStack,
+    own_start: Future[OwnStack],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Engine]:
     """An engine with the demo's adapters, and others that only it knows."""
-    stack = request.getfixturevalue("real" if request.param == "served" else "own_stack")
+    stack = real if request.param == "served" else own_start.result()
     yield from with_made(Engine(stack.engine_url, stack.engine_key), tmp_path_factory.mktemp("engine"))
 
 
