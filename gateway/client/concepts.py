@@ -25,9 +25,8 @@ Members: {{ item.members | join(', ') }}"""
 """The pipeline's prompts, and what `concept_prompt` and `naming_prompt` write by hand."""
 
 MOST_GROUPS = 16
-SENTENCE = r'^[^\x00-\x1f".\\]{2,158}\.$'
-"""A definition ends with a full stop, within 159 characters. The engine has this in 14 ms of CPU, and
-`maxLength: 200` in two seconds (xgrammar 0.2.8, 12 terms); 128 repeated characters and fewer are slow too."""
+SENTENCE = r'^[^\x00-\x20".\\]+( [^\x00-\x20".\\]+){0,19}\.$'
+"""A definition has at most twenty words and ends with a full stop behind the last."""
 
 Term = str | Mapping[str, Any]
 """A term, or an object with `term` and perhaps `gloss`."""

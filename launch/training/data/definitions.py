@@ -6,8 +6,6 @@ import re
 
 SENTENCE_WORDS = 16
 """The longest sentence; 94 of 100 of WordNet's first clauses have no more."""
-SENTENCE_CHARS = 159
-"""With the full stop; what the demo's schema takes."""
 _OPENS_CLAUSE = frozenset(
     re.findall(
         r"\w+",
@@ -49,7 +47,7 @@ def sentence(text: str, words: int = SENTENCE_WORDS) -> str:
     if len(kept) > words:
         ends = [at for at in range(3, words + 1) if kept[at].lower() in _OPENS_CLAUSE]
         kept = kept[: ends[-1] if ends else words]
-    while len(kept) > 2 and (kept[-1].lower() in FUNCTION_WORDS or len(" ".join(kept)) >= SENTENCE_CHARS):
+    while len(kept) > 2 and kept[-1].lower() in FUNCTION_WORDS:
         kept.pop()
     said = " ".join(kept).strip(" .")
     return f"{said[:1].upper()}{said[1:]}."
