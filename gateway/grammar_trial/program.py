@@ -21,6 +21,7 @@ import re
 import resource
 import signal
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,6 +29,8 @@ from typing import Any
 COMPILE_CPU_S = 6.0
 WALK_CPU_S = 1.0
 """Sound ones take 0.002 to 0.05 s, of 20 kinds; what explodes took from 1.2 s to more than 20."""
+PARTS_CPU_S = 1.0
+"""Once its parts have taken so long, no further one is tried by itself."""
 MEMORY_BYTES = 1024**3
 """Beside what the process has when a trial begins."""
 STEPS = 400
@@ -41,10 +44,12 @@ FINE, REFUSED, NOTHING, MEMORY = 0, 1, 2, 3
 ENDS = {FINE: "fine", REFUSED: "refused", NOTHING: "nothing", MEMORY: "memory"}
 """`refused`: the library takes it for no grammar; the engine says that better. `nothing`: no text fits it."""
 
-MOST_GROUPS = 32
+MOST_PARTS = 32
 MARKS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()]", re.S)
 """What is escaped, a class of characters, or a bracket of a group."""
 REPEATED = re.compile(r"[*+]|\{\d*,?\d*\}")
+RULE = re.compile(r"^\s*([\w-]+)\s*::=", re.M)
+"""Of a grammar in EBNF, its name."""
 
 Try = Callable[[str, str], int]
 
@@ -102,7 +107,8 @@ def loaded() -> Try:
         tokens, info.VocabType.RAW, vocab_size=len(tokens), stop_token_ids=[STOP_TOKEN]
     )
 
-    def compiled(kind: str, text: str) -> Any:
+    def compiled(kind: str, text: str, root: str = "root") -> Any:
+        signal.setitimer(signal.ITIMER_PROF, COMPILE_CPU_S)
         made = compiler.GrammarCompiler(known, max_threads=1, cache_enabled=False)
         if kind == "json":
             return made.compile_json_schema(text, any_whitespace=False, separators=(",", ":"))
@@ -111,11 +117,12 @@ def loaded() -> Try:
         if kind == "structural_tag":
             return made.compile_structural_tag(text)
         try:
-            return made.compile_grammar(text)
+            return made.compile_grammar(text, root_rule_name=root)
         except RuntimeError:
             return made.compile_lark(text)
 
     def walked(ready: Any, walks: int) -> int:
+        signal.setitimer(signal.ITIMER_PROF, WALK_CPU_S)
         chance, mask = random.Random(0), numpy.zeros((1, size), dtype=numpy.int32)
         for number in range(walks):
             walk = matcher.GrammarMatcher(ready)
@@ -133,25 +140,32 @@ def loaded() -> Try:
         return FINE
 
     def attempt(kind: str, text: str) -> int:
-        ready = compiled(kind, text)
-        signal.setitimer(signal.ITIMER_PROF, WALK_CPU_S)
-        end = walked(ready, WALKS)
-        for group in itertools.islice(hidden(kind, text), MOST_GROUPS) if end == FINE else ():
+        end = walked(compiled(kind, text), WALKS)
+        began = time.process_time()
+        for part in itertools.islice(parts(kind, text), MOST_PARTS) if end == FINE else ():
+            if time.process_time() - began > PARTS_CPU_S:
+                break
             try:
-                part = compiled("regex", group)
+                walked(compiled(*part), 1)
             except RuntimeError:
                 continue  # of the whole it is a part of something else
-            walked(part, 1)
         return end
 
     return attempt
 
 
-def hidden(kind: str, text: str) -> Iterator[str]:
-    """Groups of a pattern that are repeated and hold repetitions, each from its own beginning.
+def parts(kind: str, text: str) -> Iterator[tuple[str, str, str]]:
+    """What may explode by itself, each as kind, text and root rule: it is tried from its own beginning.
 
     A walk through the whole may not get there: what stands before may be long, or seldom come.
     """
+    if kind == "grammar":
+        yield from ((kind, text, rule) for rule in dict.fromkeys(RULE.findall(text)) if rule != "root")
+    yield from (("regex", group, "") for group in hidden(kind, text))
+
+
+def hidden(kind: str, text: str) -> Iterator[str]:
+    """Groups of a pattern that are repeated and hold repetitions."""
     patterns = [text] if kind == "regex" else []
     pending = [json.loads(text)] if kind in ("json", "structural_tag") else []
     while pending:

@@ -68,6 +68,8 @@ COSTLY: list[tuple[str, Any]] = [
     ("json", an_object(a={"type": "string", "pattern": f"^{BOMB}$"})),
     ("json", {"type": "object", "patternProperties": {f"^z{{500}}{BOMB}$": {}}}),
     ("grammar", 'root ::= x\nx ::= "a" | x x'),
+    ("grammar", f'root ::= "{"z" * 500}" x\nx ::= "a" | x x'),
+    ("grammar", 'root ::= y{500} x\ny ::= [0-9]\nx ::= "a" | x x'),
     ("structural_tag", {"type": "structural_tag", "format": {"type": "regex", "pattern": BOMB}}),
 ]
 
@@ -107,6 +109,50 @@ CHAIN: dict[str, Any] = {
     for one in range(20)
 }
 CHAIN["a20"] = {"type": "null"}
+GRAMMARS = [
+    r"""root ::= object
+value ::= object | array | string | number | ("true" | "false" | "null") ws
+object ::= "{" ws (string ":" ws value ("," ws string ":" ws value)*)? "}" ws
+array ::= "[" ws (value ("," ws value)*)? "]" ws
+string ::= "\"" ([^"\\\x7F\x00-\x1F] | "\\" (["\\bfnrt] | "u" [0-9a-fA-F]{4}))* "\"" ws
+number ::= ("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]+)? ([eE] [-+]? [0-9] [1-9]{0,15})? ws
+ws ::= "" | " " | "\n" [ \t]{0,20}
+""",
+    r"""root ::= (expr "=" ws term "\n")+
+expr ::= term ([-+*/] term)*
+term ::= ident | num | "(" ws expr ")" ws
+ident ::= [a-z] [a-z0-9_]* ws
+num ::= [0-9]+ ws
+ws ::= [ \t\n]*
+""",
+    r"""root ::= item+
+item ::= "- " [^\r\n]+ "\n"
+""",
+    r"""root ::= "SELECT " columns " FROM " name (" WHERE " condition)? (" ORDER BY " name)? ";"
+columns ::= "*" | name (", " name)*
+name ::= [a-z] [a-z_]{0,30}
+condition ::= comparison ((" AND " | " OR ") comparison)*
+comparison ::= name " " ("=" | "<" | ">" | "LIKE") " " literal | "(" condition ")"
+literal ::= "'" [^']* "'" | [0-9]+
+""",
+    r"""root ::= "1. " move " " move "\n" ([1-9] [0-9]? ". " move " " move "\n")+
+move ::= (pawn | nonpawn | castle) [+#]?
+nonpawn ::= [NBKQR] [a-h]? [1-8]? "x"? [a-h] [1-8]
+pawn ::= ([a-h] "x")? [a-h] [1-8] ("=" [NBKQR])?
+castle ::= "O-O" "-O"?
+""",
+    r"""root ::= sentence (" " sentence){0,9}
+sentence ::= subject " " verb (" " object)? "."
+subject ::= article " " adjective* noun | pronoun
+object ::= article " " adjective* noun
+adjective ::= ("old" | "green" | "quick") " "
+article ::= "the" | "a"
+noun ::= "fox" | "dog" | "tree" | noun " of " article " " noun
+pronoun ::= "she" | "it"
+verb ::= "sees" | "likes" | "runs"
+""",
+]
+"""As people write them: JSON, sums, a list, a query, chess, sentences."""
 SOUND: list[tuple[str, Any]] = [
     ("json", an_object(steps={"type": "array", "items": STEP}, final_answer={"type": "string"})),
     ("json", Order.model_json_schema()),
@@ -128,6 +174,7 @@ SOUND: list[tuple[str, Any]] = [
     ("regex", "a{100000}"),
     ("grammar", 'root ::= e\ne ::= t | e "+" t\nt ::= f | t "*" f\nf ::= "(" e ")" | [0-9]+'),
     ("grammar", "start: NAME\nNAME: /[a-z]+/"),
+    *(("grammar", text) for text in GRAMMARS),
     ("structural_tag", {"type": "structural_tag", "format": {"type": "json_schema", "json_schema": STEP}}),
 ]  # fmt: skip
 
