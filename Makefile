@@ -104,6 +104,7 @@ build: ## make the sdist and the wheel of this version in dist/
 
 # torchvision, torchaudio and torchcodec from PyPI break at import beside a CPU torch, and text models need none of them.
 # triton is for GPUs only.
+# s3fs wants older files of AWS' own packages than the newest, which litellm takes as well: all else is as cpu.txt has it.
 # Of the clients, three of lm-eval's packages would be built from source and several of the LiteLLM proxy's are large or for
 # other clouds; nothing here runs them.
 lock: ## pin everything anew (needs uv and npm)
@@ -111,6 +112,8 @@ lock: ## pin everything anew (needs uv and npm)
 		--no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec \
 		--no-emit-package triton -o requirements/cpu.txt --quiet > /dev/null
 	$(COMPILE) --extra gpu --extra train --extra traces --extra dev -o requirements/gpu.txt --quiet > /dev/null
+	@mkdir -p .make; sed -nE '/^(boto3|botocore|s3transfer)==/d; s/^([A-Za-z0-9_.-]+==[^ ;]+).*/\1/p' requirements/cpu.txt > .make/pinned.txt
+	$(COMPILE) --extra s3 --extra fallback --constraint .make/pinned.txt -o requirements/s3.txt --quiet > /dev/null
 	$(CLIENTS) -o requirements/clients.txt --quiet > /dev/null
 	for group in build docs audit; do \
 	$(UV) pip compile --group $$group $(LOCK_OPTIONS) -o requirements/$$group.txt --quiet > /dev/null || exit 1; done
@@ -133,7 +136,7 @@ sbom: ## list what every lock pins, in CycloneDX' form, in dist/
 audit: ## ask for known vulnerabilities of what the locks pin (needs the network)
 	@$(PYTHON) -m venv .make/audit
 	@.make/audit/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
-	@failed=0; for lock in cpu gpu clients build docs audit; do echo "requirements/$$lock.txt"; \
+	@failed=0; for lock in cpu gpu s3 clients build docs audit; do echo "requirements/$$lock.txt"; \
 	.make/audit/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements/$$lock.txt || failed=1; \
 	done; exit $$failed
 

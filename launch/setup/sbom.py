@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WAYS = {
     "cpu": ("torch-cpu.txt", "cpu.txt"),
     "gpu": ("gpu.txt",),
+    "s3": ("s3.txt",),
     "clients": ("clients.txt",),
     "build": ("build.txt",),
     "docs": ("docs.txt",),
