@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from gateway.config.document import (
     TaskConfig,
     load_config,
 )
+from launch.bench.programs.keys import key_settings
 
 HOST = "127.0.0.1"
 ENGINE_PORT = 8140
@@ -96,7 +96,7 @@ def document_of(config: Config, key: str) -> dict[str, JsonValue]:
     document: dict[str, JsonValue] = config.model_dump(mode="json", by_alias=True)
     if "keys" in Config.model_fields:
         own = {name: one.model_dump(mode="json") for name, one in config.keys.items()}
-        document["keys"] = {**own, "bench": {"sha256": hashlib.sha256(key.encode()).hexdigest()}}
+        document["keys"] = {**own, "bench": {**key_settings(key)}}
     return document
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from gateway.errors import EngineFailure
 from launch.bench.overhead import payload
 from launch.bench.overhead.peers import Peer
+from launch.bench.programs.keys import key_settings
 from launch.bench.programs.places import PEERS, ROOT
 from launch.bench.programs.running import Programs, ProxyUnderTest, answers, wait_until, write_nginx
 from launch.machine.child import Child
@@ -116,7 +116,7 @@ def gateway_document(port: int, tasks: int, keys: bool, **settings: object) -> d
         },
     }
     if keys:
-        document["keys"] = {"bench": {"sha256": hashlib.sha256(payload.KEY.encode()).hexdigest()}}
+        document["keys"] = {"bench": key_settings(payload.KEY)}
     return document
 
 
@@ -159,10 +159,7 @@ def start_gateway(
     document = gateway_document(port, tasks, checkout.takes_keys(), **settings)
     keys = document.get("keys")
     if isinstance(keys, dict):
-        keys |= {
-            name: {"sha256": hashlib.sha256(key.encode()).hexdigest()}
-            for name, key in (more_keys or {}).items()
-        }
+        keys |= {name: key_settings(key) for name, key in (more_keys or {}).items()}
     if isinstance(keys, dict) and key_limits:
         keys["bench"]["limits"] = dict(key_limits)
     config.write_text(json.dumps(document), encoding="utf-8")

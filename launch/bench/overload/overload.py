@@ -8,7 +8,6 @@ so that its rate is known, or with `--config` a real one.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -31,6 +30,7 @@ from launch.bench.overhead import payload
 from launch.bench.overhead.subjects import Checkout, start_gateway, start_mock
 from launch.bench.overload.figures import figures_of
 from launch.bench.overload.load import Asking, Body, OpenLoop
+from launch.bench.programs.keys import key_settings
 from launch.bench.programs.places import RESULTS
 from launch.bench.programs.running import Programs, choose_cores, post
 from launch.bench.results.record import OutputOption, console, recorded
@@ -203,10 +203,7 @@ def on_mock(scratch: Path, plan: OverloadPlan) -> Iterator[Subjects]:
 @contextlib.contextmanager
 def on_engine(given: Config, scratch: Path, plan: OverloadPlan) -> Iterator[Subjects]:
     """A real engine with its base alone, and a gateway before it."""
-    keys = {
-        name: KeyConfig.model_validate({"sha256": hashlib.sha256(key.encode()).hexdigest()})
-        for name, key in KEYS.items()
-    }
+    keys = {name: KeyConfig.model_validate(key_settings(key)) for name, key in KEYS.items()}
     config = under_test(
         given.model_copy(update={"keys": keys}),
         {},
