@@ -160,8 +160,15 @@ def is_spared(descriptor: int) -> bool:
     return descriptor >= limit_now() - SPARE
 
 
-def none_left() -> Unavailable:
-    """The 503 that names the limit and the mend."""
+def none_left(number: int = errno.EMFILE) -> Unavailable:
+    """The 503 that names the limit and the mend: this process's, or for ENFILE the whole machine's."""
+    if number == errno.ENFILE:
+        return Unavailable(
+            "The gateway's machine has as many files open as it may (fs.file-max). Send the request again; "
+            "who runs the machine can raise that with sysctl, or look which program holds so many.",
+            code="overloaded",
+            retry_after_s=COME_AGAIN_S,
+        )
     return Unavailable(
         f"The gateway has as many connections as its limit of open descriptors allows ({limit_now()}). Send "
         f"the request again; who runs the gateway can {MEND}.",

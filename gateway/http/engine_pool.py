@@ -161,7 +161,7 @@ class Upstream:
             raise ConnectTimeout(f"The engine could not be reached in {waited_s:.0f} s.") from None
         except OSError as error:
             if error.errno in NONE_LEFT:
-                raise none_left() from error
+                raise none_left(error.errno) from error
             raise Unreachable(raced) from error
         if is_spared(connection.descriptor):
             connection.abort()

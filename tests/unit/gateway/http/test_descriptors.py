@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import resource
@@ -212,6 +213,22 @@ async def test_no_descriptor_at_all_is_a_503_and_no_fault_of_the_engines() -> No
         for one in filler:
             os.close(one)
         assert not made.connections
+        assert await ask(upstream, b"x") == (200, b"x")
+
+
+@pytest.mark.anyio
+async def test_a_machine_that_has_none_is_a_503_that_names_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def none(*_: object) -> None:
+        raise OSError(errno.ENFILE, "Too many open files in system")
+
+    async with engine(echo) as (_, upstream):
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio.get_running_loop(), "create_connection", none)
+            with pytest.raises(Unavailable, match=r"fs\.file-max") as told:
+                await ask(upstream, b"x")
+        assert (told.value.status, told.value.code, told.value.retry_after_s) == (503, "overloaded", 1)
         assert await ask(upstream, b"x") == (200, b"x")
 
 
