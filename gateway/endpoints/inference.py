@@ -50,6 +50,8 @@ logger = logging.getLogger("gateway.engine")
 
 
 NOTICED_WITHIN_S = 2.0
+ONE_OF_SEVERAL_NOTICED_WITHIN_S = 5.0
+"""Somebody else's server is looked at every 2 s, and is gone when it has not answered twice."""
 """The supervisor looks at its engine ten times a second."""
 
 
@@ -346,7 +348,8 @@ class EngineEndpoint:
         """Whether the control plane notices too that the model's engine is gone; it takes a moment."""
         replicas = self._relay.replicas
         try:
-            async with asyncio.timeout(NOTICED_WITHIN_S):
+            within_s = ONE_OF_SEVERAL_NOTICED_WITHIN_S if replicas.are_several else NOTICED_WITHIN_S
+            async with asyncio.timeout(within_s):
                 while replicas.servable(name):
                     await replicas.news.wait()
         except TimeoutError:

@@ -171,7 +171,7 @@ class Replicas:
     def may_come(self, name: str) -> bool:
         """Whether it makes sense to wait for a model that is not `servable`."""
         return self.availability.may_come() or (
-            self.control_alive and bool(self.ready) and self._is_to_come(name)
+            self._control.state(time.monotonic()) != "gone" and bool(self.ready) and self._is_to_come(name)
         )
 
     def _is_to_come(self, name: str) -> bool:

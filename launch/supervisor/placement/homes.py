@@ -33,6 +33,8 @@ class Outlook:
     homes: Mapping[str, tuple[str, ...]]
     moves: tuple[Move, ...] = ()
     why: Mapping[str, str] = field(default_factory=dict)
+    demand: Mapping[str, float] = field(default_factory=dict)
+    """Tokens/s of each adapter, by which it was planned."""
 
     def on(self, engine: str) -> frozenset[str]:
         """The adapters that are to be there."""
@@ -58,7 +60,7 @@ def look_ahead(
     """`demand`: tokens/s of every adapter that is wanted, 0 of one that is only kept."""
     names = tuple(one.name for one in engines)
     if not is_planned(settings, engines, asked):
-        return Outlook(False, dict.fromkeys(demand, names), tuple(_everywhere(engines, demand)))
+        return Outlook(False, dict.fromkeys(demand, names), tuple(_everywhere(engines, demand)), {}, demand)
     rules = Rules(
         min_replicas=settings.min_replicas,
         max_moves=max(0, moves_left),
@@ -69,7 +71,7 @@ def look_ahead(
         for one in engines
     ]
     found = plan(demand, places, rules)
-    return Outlook(True, found.homes, found.moves, found.why)
+    return Outlook(True, found.homes, found.moves, found.why, demand)
 
 
 def _everywhere(engines: Sequence[EngineSight], demand: Mapping[str, float]) -> list[Move]:

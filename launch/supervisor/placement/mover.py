@@ -167,7 +167,7 @@ class Mover:
 
     def shown(self) -> dict[str, object]:
         """For `/placement`: who is where, what for, and what was moved."""
-        demand, outlook = self._demand(), self.outlook
+        outlook = self.outlook
         settings = self._host.config.placement
         engines = [
             {
@@ -188,7 +188,7 @@ class Mover:
                 "loaded_on": [one.status.name for one in self._ready() if adapter_id in one.residents.proven],
                 "why": outlook.why.get(adapter_id, ""),
             }
-            for adapter_id, tokens_per_s in sorted(demand.items())
+            for adapter_id, tokens_per_s in sorted(outlook.demand.items())
         ]
         return {
             "policy": settings.policy,

@@ -223,3 +223,14 @@ async def test_requests_from_before_there_was_a_choice_keep_what_leaves(tmp_path
         hold.set()
         says(await asking)
         await t.c.control.until_reported(lambda one: not one.leaving)
+
+
+async def test_a_gateway_that_has_not_heard_its_control_plane_yet_waits_too(tmp_path: Path) -> None:
+    """It begins with the file of before, and hears the rest a moment later."""
+    async with two(tmp_path) as t:
+        left = placed(t, first=[CONCEPT], second=[])
+        t.c.replicas.control_is(False)
+        t.c.replicas.apply(
+            to_come(snapshot_with(t.c.replicas.config, left, t.c.tasks, t.c.version), "naming")
+        )
+        assert t.c.replicas.may_come("naming")
