@@ -21,6 +21,7 @@ from gateway.admission.lobby import Lobby
 from gateway.admission.quotas.new_schemas import NewSchemas
 from gateway.admission.quotas.quotas import Quotas
 from gateway.admission.refused_keys import RefusedKeys
+from gateway.agreement.link import Link, check_client_installed
 from gateway.audit import AuditLog
 from gateway.config.document import Config, environment
 from gateway.config.origins import Cors, asked_by_a_page, preflight_headers
@@ -105,7 +106,9 @@ class Gateway:
         self._refused = RefusedKeys(self._note_refused)
         bad_keys = BadKeys(bounds.max_bad_keys_per_minute, noted=self._note_bad_keys)
         self._keys = Keys(config.keys, config.models, required=bounds.keys_required, bad_keys=bad_keys)
-        self.quotas = Quotas(config)
+        check_client_installed(config.shared)
+        self._link = Link(config.shared) if config.shared is not None else None
+        self.quotas = Quotas(config, link=self._link)
         self._administration = Administration(self._keys, bounds, self._audit)
         self._limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)
         check_installed(bounds.traces)
@@ -304,6 +307,8 @@ class Gateway:
         self.shadow.start()
         if self.replicas.config.gateway.follow_engines:
             self.upkeep.keep("engines' load", LoadFollower(self.replicas, self.admission).run)
+        if self.quotas.shares is not None:
+            self.upkeep.keep("shares", self.quotas.shares.run)
         usage = UsageWriter(self.metrics, self.replicas.config.state_dir, self._tenant_of)
         self.upkeep.keep("usage", usage.run)
         tracer = self._relay.tracer = tracer_of(self.replicas.config.gateway.traces)
@@ -325,7 +330,9 @@ class Gateway:
             await self.upkeep.stop()
             await self.trials.stop()
             self._refused.close()
-            self.quotas.close()
+            await self.quotas.leave()
+            if self._link is not None:
+                await self._link.close()
             await usage.stop()
             if tracer is not None:
                 await asyncio.to_thread(tracer.stop)

@@ -30,6 +30,7 @@ from gateway.config.settings import (
     StageConfig,
     TaskConfig,
 )
+from gateway.config.shared_settings import SharedConfig
 from gateway.config.strict import NAME
 from gateway.errors import ConfigError, nearest
 
@@ -265,7 +266,7 @@ def _problem(problem: ErrorDetails, path: str) -> ConfigError:
         return ConfigError(key, "", "is required")
     message = problem["msg"].removeprefix("Value error, ")
     value = problem.get("input")
-    secret = location[:1] == ["keys"] or location[-1:] == ["api_key_env"]
+    secret = location[:1] == ["keys"] or location[-1:] in (["api_key_env"], ["redis"])
     shown = "" if secret or isinstance(value, (dict, list, BaseModel)) else value
     return ConfigError(key, shown, message)
 
@@ -286,6 +287,7 @@ def _known_keys(parents: list[str]) -> list[str]:
         "engines": AttachedConfig if parents[1:] else BackendConfig,
         "adapters": AdaptersConfig,
         "batches": BatchesConfig,
+        "shared": SharedConfig,
         "pipelines": StageConfig if "stages" in parents else PipelineConfig,
     }
     model = sections.get(parents[0], Config) if parents else Config

@@ -25,6 +25,7 @@ from gateway.config.engine_settings import (
 from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig, is_pattern, tenant_name
 from gateway.config.limit_settings import LimitConfig
+from gateway.config.shared_settings import SharedConfig
 from gateway.config.strict import NAME, Duration, Positive, Seconds, Strict
 from gateway.errors import nearest
 
@@ -232,6 +233,9 @@ class Config(Strict):
     placement: PlacementConfig = Field(default_factory=PlacementConfig)  # type: ignore[arg-type]  # all defaulted
     adapters: AdaptersConfig = Field(default_factory=AdaptersConfig)  # type: ignore[arg-type]  # all defaulted
     batches: BatchesConfig = Field(default_factory=BatchesConfig)  # type: ignore[arg-type]  # all defaulted
+    shared: SharedConfig | None = Field(
+        None, description="what several gateways agree on, through Redis; default: this machine is all"
+    )
     state_dir: Path = Field(Path(".state"), description="what the control plane keeps is there")
 
     @field_validator("tasks", "pipelines", "keys")

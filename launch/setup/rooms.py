@@ -16,6 +16,7 @@ ROOMS = (
     "gateway.audit",
     "gateway.metrics",
     "gateway.config",
+    "gateway.agreement",
     "gateway.usage",
     "gateway.traces",
     "gateway.http",

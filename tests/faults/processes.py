@@ -145,10 +145,9 @@ def fault_engine(folder: Path, port: int = 0) -> Iterator[Program]:
 
 def configured(folder: Path, engine_url: str, **settings: Any) -> Config:
     """A configuration file and the control plane's last word, that there is such an engine."""
-    keys, batches = settings.pop("keys", None), settings.pop("batches", None)
     state = folder / "state"
     state.mkdir(exist_ok=True)
-    config = config_of(folder, keys=keys, batches=batches, **settings)
+    config = config_of(folder, **settings)
     config = config.model_copy(update={"state_dir": state})
     document = config.model_dump(mode="json", by_alias=True)
     (folder / "config.yaml").write_text(json.dumps(document), encoding="utf-8")

@@ -52,7 +52,13 @@ STAGES = [
 
 
 def config_of(
-    folder: Path, *, keys: object = None, batches: object = None, fallback: object = None, **gateway: object
+    folder: Path,
+    *,
+    keys: object = None,
+    batches: object = None,
+    fallback: object = None,
+    shared: object = None,
+    **gateway: object,
 ) -> Config:
     """base, two tasks and a pipeline; `naming` has a whole prompt contract, and perhaps a fallback."""
     naming = {
@@ -69,6 +75,7 @@ def config_of(
         "keys": keys or {},
         "gateway": gateway,
         "batches": batches or {},
+        "shared": shared,
         "state_dir": str(folder),
     }
     return Config.model_validate(document)

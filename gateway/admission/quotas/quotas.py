@@ -17,7 +17,9 @@ from gateway.admission.quotas.in_line import InLine
 from gateway.admission.quotas.periods import day_of, month_of
 from gateway.admission.quotas.refusals import TooMany, refusal, too_many
 from gateway.admission.quotas.scopes import Scope, Scopes
+from gateway.admission.quotas.share_exchange import ShareLacking, Shares
 from gateway.admission.quotas.spent import Spent, spent
+from gateway.agreement.link import Link
 from gateway.config.document import Config
 from gateway.errors import LoraGatewayError, Unavailable
 
@@ -99,7 +101,10 @@ class Part:
 class Quotas:
     """Every account of a gateway; used in the event loop's thread alone."""
 
-    def __init__(self, config: Config, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, config: Config, now: Callable[[], float] = time.time, link: Link | None = None
+    ) -> None:
+        """`link`: to what other gateways count as well."""
         self._folder = config.state_dir
         self._scopes = Scopes(config)
         self._book: AccountBook | None = None
@@ -108,6 +113,8 @@ class Quotas:
         self._settled = asyncio.Event()
         self._lines: dict[str, InLine] = {}
         """By an account's name."""
+        self.shares = None if link is None else Shares(link, self._counted, self._next_end_s, now)
+        """Of what several gateways have together; without them None."""
 
     def configure(self, config: Config) -> None:
         """Other limits from now on; what was used stays."""
@@ -118,6 +125,12 @@ class Quotas:
         if self._book is not None:
             self._book.close()
             self._book = None
+
+    async def leave(self) -> None:
+        """Give back what is held for no request, then `close`."""
+        if self.shares is not None:
+            await self.shares.leave()
+        self.close()
 
     @property
     def bounded(self) -> bool:
@@ -149,7 +162,10 @@ class Quotas:
         try:
             while True:
                 try:
-                    return self._reserve(key, model, prompt_bytes, answer_tokens, held)
+                    try:
+                        return self._reserve(key, model, prompt_bytes, answer_tokens, held)
+                    except ShareLacking as lacking:
+                        await lacking.fetched()
                 except TooMany as full:
                     limits = full.scope.limits
                     ends_at = min(ends_at, self._now() + limits.max_wait_s)
@@ -218,6 +234,8 @@ class Quotas:
         day, month = day_of(now), month_of(now)
         taken: list[Holding] = []
         rows: list[Row] = []
+        if self.shares is not None:
+            self.shares.check(scopes, wanted)
         with book.locked():
             for scope in scopes:
                 at_once, line = scope.limits.max_in_flight, self._lines.get(scope.account)
@@ -231,6 +249,9 @@ class Quotas:
                 taken.append(found[1])
             for scope, row in zip(scopes, rows, strict=True):
                 book.write(scope.account, row, 1)
+        if self.shares is not None:
+            for scope in scopes:
+                self.shares.take(scope, wanted)
         return Reservation(self, taken, self._headers(scopes, rows), prompt_tokens)
 
     def settle(self, taken: Sequence[Holding], tokens: int, requests: int = 0) -> None:
@@ -243,8 +264,12 @@ class Quotas:
             for one in taken:
                 account = one.scope.account
                 book.write(account, settled(one, book.read(account), tokens, requests), -1)
+        now = self._now()
+        if self.shares is not None:
+            for one in taken:
+                budget = one.budget_tokens - tokens if one.day == day_of(now) else 0.0
+                self.shares.settle(one.scope, one.minute_tokens - tokens, budget, requests)
         if not requests:
-            now = self._now()
             for one in taken:
                 if one.scope.limits.max_in_flight is not None:
                     self._line(one.scope).took(max(0.0, now - one.at))
@@ -267,6 +292,22 @@ class Quotas:
                 return self._behind(line, scope, wanted, now)
         refusals = [found for scope in scopes if (found := self._refusal(scope, wanted, now))]
         return max(refusals, key=lambda one: one.wait_s)
+
+    def _counted(self, account: str) -> tuple[int, float, int, float]:
+        book = self._opened()
+        with book.locked():
+            *_, day, day_tokens, month, month_tokens = book.read(account)
+        return int(day), day_tokens, int(month), month_tokens
+
+    def _next_end_s(self, scope: Scope) -> float:
+        return self._line(scope).next_end_s(scope.limits.max_in_flight or 1)
+
+    def _left(self, scope: Scope, row: Row) -> tuple[float, float]:
+        """Requests and tokens of a minute's: here, or where that is less, everywhere."""
+        everywhere = None if self.shares is None else self.shares.left(scope)
+        if everywhere is None:
+            return row[0], row[2]
+        return max(0.0, min(row[0], everywhere[0])), max(0.0, min(row[2], everywhere[1]))
 
     def _refusal(self, scope: Scope, wanted: float, now: float) -> TooMany | None:
         assert self._book is not None
@@ -299,12 +340,12 @@ class Quotas:
         for scope, row in zip(scopes, rows, strict=True):
             bound = scope.limits.requests_per_minute
             if bound is not None:
-                headers += _lines(REQUESTS, bound, row[0])
+                headers += _lines(REQUESTS, bound, self._left(scope, row)[0])
                 break
         for scope, row in zip(scopes, rows, strict=True):
             bound = scope.limits.tokens_per_minute
             if bound is not None:
-                headers += _lines(TOKENS, bound, row[2])
+                headers += _lines(TOKENS, bound, self._left(scope, row)[1])
                 break
         return headers
 

@@ -1,0 +1,33 @@
+"""What gateways agree on through Redis, and what holds for each of it while Redis is not there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MEMBER_ALIVE_S = 5.0
+"""After so long without a word from a gateway the requests that it had at once count no more."""
+SAY_AGAIN_S = 1.0
+"""A gateway says that it lives, and what it has at once, as often as that."""
+PROBE_S = 0.5
+"""Between two tries to reach Redis while it is away."""
+LOOK_S = 1.0
+"""Between two looks at the table's version, so that a message that was lost mends itself."""
+LEASE_S = 8.0
+"""A lease that its holder does not renew is another's after that."""
+RENEW_S = 2.0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One row of the table in docs/several-gateways.md."""
+
+    what: str
+    there: str
+    """While Redis answers within `timeout_ms`."""
+    away: str
+    """While it is slower than that, gone, frozen or cut off."""
+    back: str
+    """Once it answers again; restarted empty too."""
+
+
+POLICIES: tuple[Policy, ...] = ()

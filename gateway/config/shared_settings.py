@@ -1,0 +1,40 @@
+"""The configuration's section `shared`: the server through which several gateways agree."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field, field_validator
+
+from gateway.config.strict import NAME, Seconds, Strict
+
+_ADDRESS = re.compile(r"^(rediss?://[^/\s]|unix://.*/)\S*\Z")
+
+
+class SharedConfig(Strict):
+    """What several gateways agree on, through one Redis or Valkey (`pip install lora-gateway[redis]`)."""
+
+    redis: str = Field(
+        description="its address, redis://, rediss:// or unix://, with user and password where it wants them"
+    )
+    prefix: str = Field("lora-gateway", description="how its keys begin there; the same in all that agree")
+    timeout_ms: Seconds = Field(
+        50.0, description="longest wait for it that a request takes; slower, it counts as away"
+    )
+    follow: bool = Field(
+        False, description="true: no control plane runs on this machine, its table comes from Redis"
+    )
+
+    @field_validator("redis")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not _ADDRESS.match(value):  # it may hold a password, and is not repeated
+            raise ValueError("write redis://host:6379/0, rediss://… for TLS, or unix:///path/of/its/socket")
+        return value
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        if not NAME.match(value):
+            raise ValueError("must be letters, digits, '.', '_' or '-', at most 63")
+        return value

@@ -1,0 +1,158 @@
+"""Redis as gateways use it, in this process: what the scripts do, written down a second time, with hooks.
+
+`tests/faults/test_redis_scripts.py` holds it against the scripts themselves on a real server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgspec
+
+from gateway.admission.quotas.bucket import level_now
+from gateway.admission.quotas.periods import day_of, month_of
+from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Answer, Ask, Exchange, Given
+from gateway.agreement.link import Away, Link, Script
+
+
+@dataclass
+class _Account:
+    level: float
+    tokens: float
+    at: float
+    day: int
+    day_tokens: float
+    month: int
+    month_tokens: float
+    places: dict[str, int] = field(default_factory=dict)
+
+
+class FakeRedis:
+    """One server; `link` gives as many ways to it as are wanted."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+        self.away = False
+        """Nobody is answered."""
+        self.unanswered = False
+        """What is asked is done, and the answer lost."""
+        self.asked = 0
+        """Exchanges that came through."""
+        self._accounts: dict[str, _Account] = {}
+        self._alive: dict[str, float] = {}
+        self._turns: dict[str, int] = {}
+
+    def emptied(self) -> None:
+        """It was restarted, and kept nothing."""
+        self._accounts, self._alive, self._turns = {}, {}, {}
+
+    def link(self, on_asked: Callable[[], None] = lambda: None) -> Link:
+        return cast(Link, FakeLink(self, on_asked))
+
+    def exchange(self, keys: Sequence[str], asked: Exchange) -> Answer:
+        self._alive = {one: until for one, until in self._alive.items() if until > self.now}
+        self._alive[asked.member] = self.now + asked.alive_s
+        fresh = asked.turn > self._turns.get(keys[1], 0)
+        if fresh:
+            self._turns[keys[1]] = asked.turn
+        return Answer(len(self._alive), [self._one(asked.member, one, fresh) for one in asked.accounts])
+
+    def _one(self, member: str, ask: Ask, fresh: bool) -> Given:
+        per_minute, tokens_per_minute, per_day, per_month, most = ask.bounds
+        day, month = day_of(self.now), month_of(self.now)
+        row = self._accounts.get(ask.account)
+        if row is None:
+            row = self._accounts[ask.account] = _Account(per_minute, tokens_per_minute, self.now, *ask.known)
+        level = level_now(row.level, row.at, self.now, per_minute)
+        tokens = level_now(row.tokens, row.at, self.now, tokens_per_minute)
+        day_tokens = row.day_tokens if row.day == day else 0.0
+        month_tokens = row.month_tokens if row.month == month else 0.0
+        back, need = ask.back, ask.need
+        if fresh:
+            level = max(min(per_minute, level + back.requests), min(level, -per_minute))
+            tokens = max(min(tokens_per_minute, tokens + back.tokens), min(tokens, -tokens_per_minute))
+            day_tokens = max(0.0, day_tokens - back.budget)
+            month_tokens = max(0.0, month_tokens - back.budget)
+        budget = min(
+            per_day - day_tokens if per_day else math.inf, per_month - month_tokens if per_month else math.inf
+        )
+        row.places = {one: count for one, count in row.places.items() if one in self._alive and one != member}
+        others = sum(row.places.values())
+        room = most - others - back.places
+        enough = all(
+            not bounded or not wanted or left >= wanted - 1e-6
+            for bounded, wanted, left in (
+                (per_minute, need.requests, level),
+                (tokens_per_minute, need.tokens, tokens),
+                (True, need.budget, budget),
+                (most, need.places, room),
+            )
+        )
+        got = Amounts()
+        if enough:
+            got = Amounts(
+                self._part(level, need.requests, ask.queued.requests, ask.ahead.requests)
+                if per_minute
+                else 0.0,
+                self._part(tokens, need.tokens, ask.queued.tokens, ask.ahead.tokens)
+                if tokens_per_minute
+                else 0.0,
+                self._part(budget, need.budget, ask.queued.budget, ask.ahead.budget)
+                if budget < math.inf
+                else 0.0,
+                int(self._part(room, need.places, ask.queued.places, ask.ahead.places)) if most else 0,
+            )
+        mine = back.places + got.places
+        if most and mine:
+            row.places[member] = mine
+        row.level, row.tokens, row.at = level - got.requests, tokens - got.tokens, self.now
+        row.day, row.day_tokens = day, day_tokens + got.budget
+        row.month, row.month_tokens = month, month_tokens + got.budget
+        return Given(
+            enough, got, row.level, row.tokens, day, row.day_tokens, month, row.month_tokens, others + mine
+        )
+
+    def _part(self, left: float, need: float, queued: float, ahead: float) -> float:
+        rest = left - need
+        second = max(0.0, min(queued, rest))
+        rest -= second
+        return need + second + max(0.0, min(ahead, math.floor(rest / (4 * len(self._alive)))))
+
+
+class FakeLink:
+    """As `Link`."""
+
+    timeout_s = 5.0
+
+    def __init__(self, server: FakeRedis, on_asked: Callable[[], None]) -> None:
+        self._server = server
+        self._on_asked = on_asked
+        self.up = False
+
+    def key(self, *parts: str) -> str:
+        return ":".join(parts)
+
+    def lost(self, why: str) -> None:
+        self.up = False
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> bytes:
+        assert script is EXCHANGE
+        self._on_asked()
+        for _ in range(3):  # others go on meanwhile
+            await asyncio.sleep(0)
+        if self._server.away:
+            self.up = False
+            raise Away("away")
+        self._server.asked += 1
+        answer = self._server.exchange(keys, msgspec.json.decode(arguments[0], type=Exchange))
+        self.up = not self._server.unanswered
+        if self._server.unanswered:
+            raise Away("the answer is lost")
+        return msgspec.json.encode(answer)
+
+    async def close(self) -> None:
+        pass
