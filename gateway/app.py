@@ -21,7 +21,7 @@ from gateway.admission.lobby import Lobby
 from gateway.admission.quotas.new_schemas import NewSchemas
 from gateway.admission.quotas.quotas import Quotas
 from gateway.admission.refused_keys import RefusedKeys
-from gateway.agreement.link import Link, check_client_installed
+from gateway.agreement.link import RedisLink, check_client_installed
 from gateway.audit import AuditLog
 from gateway.config.document import Config, environment
 from gateway.config.origins import Cors, asked_by_a_page, preflight_headers
@@ -107,7 +107,7 @@ class Gateway:
         bad_keys = BadKeys(bounds.max_bad_keys_per_minute, noted=self._note_bad_keys)
         self._keys = Keys(config.keys, config.models, required=bounds.keys_required, bad_keys=bad_keys)
         check_client_installed(config.shared)
-        self._link = Link(config.shared) if config.shared is not None else None
+        self._link = RedisLink(config.shared) if config.shared is not None else None
         self.quotas = Quotas(config, link=self._link)
         self._administration = Administration(self._keys, bounds, self._audit)
         self._limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)

@@ -50,7 +50,7 @@ def check_client_installed(settings: SharedConfig | None) -> None:
         raise ConfigError("shared.redis", "", mend) from error
 
 
-class Link:
+class RedisLink:
     """One process's connections to Redis. Use it in one event loop; it connects when it is first asked."""
 
     def __init__(self, settings: SharedConfig, clock: Callable[[], float] = time.monotonic) -> None:

@@ -30,4 +30,23 @@ class Policy:
     """Once it answers again; restarted empty too."""
 
 
-POLICIES: tuple[Policy, ...] = ()
+POLICIES: tuple[Policy, ...] = (
+    Policy(
+        "requests and tokens a minute",
+        "never more than the limit: what a gateway takes for its next requests is gone for the others",
+        "each machine by itself, up to the limit: nobody who keeps to it is refused",
+        "what each has used is told, and taken from the minute, at most once a whole limit",
+    ),
+    Policy(
+        "requests at once",
+        "never more than the limit; a gateway that dies, or stands still for 5 s, holds none after that",
+        "each machine by itself, up to the limit",
+        "within 1 s all say what they have",
+    ),
+    Policy(
+        "tokens of a day and a month",
+        "never more than the budget, but for answers longer than what was reserved for them",
+        "each machine by itself: it refuses when it has used the whole budget alone",
+        "what each has used is added; an emptied server learns what gateways knew last",
+    ),
+)

@@ -15,8 +15,8 @@ import msgspec
 
 from gateway.admission.quotas.bucket import level_now
 from gateway.admission.quotas.periods import day_of, month_of
-from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Answer, Ask, Exchange, Given
-from gateway.agreement.link import Away, Link, Script
+from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Ask, Given, ShareAnswer, ShareRequest
+from gateway.agreement.link import Away, RedisLink, Script
 
 
 @dataclass
@@ -50,16 +50,16 @@ class FakeRedis:
         """It was restarted, and kept nothing."""
         self._accounts, self._alive, self._turns = {}, {}, {}
 
-    def link(self, on_asked: Callable[[], None] = lambda: None) -> Link:
-        return cast(Link, FakeLink(self, on_asked))
+    def link(self, on_asked: Callable[[], None] = lambda: None) -> RedisLink:
+        return cast(RedisLink, FakeLink(self, on_asked))
 
-    def exchange(self, keys: Sequence[str], asked: Exchange) -> Answer:
+    def exchange(self, keys: Sequence[str], asked: ShareRequest) -> ShareAnswer:
         self._alive = {one: until for one, until in self._alive.items() if until > self.now}
         self._alive[asked.member] = self.now + asked.alive_s
         fresh = asked.turn > self._turns.get(keys[1], 0)
         if fresh:
             self._turns[keys[1]] = asked.turn
-        return Answer(len(self._alive), [self._one(asked.member, one, fresh) for one in asked.accounts])
+        return ShareAnswer(len(self._alive), [self._one(asked.member, one, fresh) for one in asked.accounts])
 
     def _one(self, member: str, ask: Ask, fresh: bool) -> Given:
         per_minute, tokens_per_minute, per_day, per_month, most = ask.bounds
@@ -124,7 +124,7 @@ class FakeRedis:
 
 
 class FakeLink:
-    """As `Link`."""
+    """As `RedisLink`."""
 
     timeout_s = 5.0
 
@@ -148,7 +148,7 @@ class FakeLink:
             self.up = False
             raise Away("away")
         self._server.asked += 1
-        answer = self._server.exchange(keys, msgspec.json.decode(arguments[0], type=Exchange))
+        answer = self._server.exchange(keys, msgspec.json.decode(arguments[0], type=ShareRequest))
         self.up = not self._server.unanswered
         if self._server.unanswered:
             raise Away("the answer is lost")

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from gateway.admission.quotas.periods import day_of, month_of
-from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Answer, Ask, Exchange
-from gateway.agreement.link import Link, Script
+from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Ask, ShareAnswer, ShareRequest
+from gateway.agreement.link import RedisLink, Script
 from gateway.config.shared_settings import SharedConfig
 from tests.fakes.fake_redis import FakeRedis
 from tests.faults.several import needs_redis
@@ -29,9 +29,9 @@ BOUNDS = [
 
 
 @pytest.fixture
-async def link(tmp_path: Path) -> AsyncIterator[Link]:
+async def link(tmp_path: Path) -> AsyncIterator[RedisLink]:
     with redis_server(tmp_path) as server:
-        made = Link(SharedConfig.model_validate({"redis": server.url}))
+        made = RedisLink(SharedConfig.model_validate({"redis": server.url}))
         yield made
         await made.close()
         await made.close()
@@ -42,7 +42,7 @@ def amounts(chance: random.Random, places: bool = True) -> Amounts:
     return Amounts(float(whole), whole * 12.0, whole * 12.0, chance.choice((0, 1)) if places else 0)
 
 
-def numbers(answer: Answer) -> list[float]:
+def numbers(answer: ShareAnswer) -> list[float]:
     found = [float(answer.members)]
     for given in answer.accounts:
         whole = (*msgspec.structs.astuple(given), *msgspec.structs.astuple(given.amounts))
@@ -50,7 +50,7 @@ def numbers(answer: Answer) -> list[float]:
     return found
 
 
-async def test_shares_are_taken_and_given_back_alike(link: Link) -> None:
+async def test_shares_are_taken_and_given_back_alike(link: RedisLink) -> None:
     chance = random.Random(7)
     fake = FakeRedis()
     turns = {"a": 0, "b": 0, "c": 0}
@@ -69,12 +69,12 @@ async def test_shares_are_taken_and_given_back_alike(link: Link) -> None:
             known = (day_of(fake.now), 12.0, month_of(fake.now), 24.0)
             need, queued, ahead = amounts(chance), amounts(chance), amounts(chance)
             asks.append(Ask(f"account {number}", BOUNDS[number], back, need, queued, ahead, known))
-        asked = Exchange(member, 5.0, turns[member], asks)
+        asked = ShareRequest(member, 5.0, turns[member], asks)
         keys = ["members", f"turn:{member}"]
         for ask in asks:
             keys += [f"account:{ask.account}", f"places:{ask.account}"]
         said = await link.run(BY_OUR_CLOCK, keys, [msgspec.json.encode(asked), f"{fake.now:.6f}"])
-        answer = msgspec.json.decode(said, type=Answer)
+        answer = msgspec.json.decode(said, type=ShareAnswer)
         for ask, given in zip(asks, answer.accounts, strict=True):
             held[member, int(ask.account.split()[1])] = ask.back.places + given.amounts.places
             refused += not given.enough
@@ -83,18 +83,18 @@ async def test_shares_are_taken_and_given_back_alike(link: Link) -> None:
     assert refused > 50
 
 
-async def test_a_month_begins_where_the_calendar_has_it(link: Link) -> None:
+async def test_a_month_begins_where_the_calendar_has_it(link: RedisLink) -> None:
     for day in (0, 58, 59, 11_016, 11_017, 19_782, 19_783, 20_786, 21_244, 47_540, 47_541):
         for number in range(32):
             now = (day + number) * 86_400.0 + 1
             ask = Ask(f"{day}", BOUNDS[3], Amounts(), Amounts(), Amounts(), Amounts(), (0, 0.0, 0, 0.0))
-            asked = msgspec.json.encode(Exchange("a", 5.0, 1, [ask]))
+            asked = msgspec.json.encode(ShareRequest("a", 5.0, 1, [ask]))
             said = await link.run(BY_OUR_CLOCK, ["m", "t", f"a{now}", f"p{now}"], [asked, f"{now:.6f}"])
-            (given,) = msgspec.json.decode(said, type=Answer).accounts
+            (given,) = msgspec.json.decode(said, type=ShareAnswer).accounts
             assert (given.day, given.month) == (day_of(now), month_of(now))
 
 
-async def test_the_server_runs_the_script_by_its_own_clock(link: Link) -> None:
+async def test_the_server_runs_the_script_by_its_own_clock(link: RedisLink) -> None:
     keys = ["members", "turn", "account", "places"]
     ask = Ask(
         "a",
@@ -107,8 +107,8 @@ async def test_the_server_runs_the_script_by_its_own_clock(link: Link) -> None:
     )
     answers = [
         msgspec.json.decode(
-            await link.run(EXCHANGE, keys, [msgspec.json.encode(Exchange(member, 5.0, 1, [ask]))]),
-            type=Answer,
+            await link.run(EXCHANGE, keys, [msgspec.json.encode(ShareRequest(member, 5.0, 1, [ask]))]),
+            type=ShareAnswer,
         )
         for member in ("a", "b")
     ]

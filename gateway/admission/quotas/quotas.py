@@ -17,9 +17,9 @@ from gateway.admission.quotas.in_line import InLine
 from gateway.admission.quotas.periods import day_of, month_of
 from gateway.admission.quotas.refusals import TooMany, refusal, too_many
 from gateway.admission.quotas.scopes import Scope, Scopes
-from gateway.admission.quotas.share_exchange import ShareLacking, Shares
+from gateway.admission.quotas.share_exchange import ShareLacking, SharesOfAll
 from gateway.admission.quotas.spent import Spent, spent
-from gateway.agreement.link import Link
+from gateway.agreement.link import RedisLink
 from gateway.config.document import Config
 from gateway.errors import LoraGatewayError, Unavailable
 
@@ -102,7 +102,7 @@ class Quotas:
     """Every account of a gateway; used in the event loop's thread alone."""
 
     def __init__(
-        self, config: Config, now: Callable[[], float] = time.time, link: Link | None = None
+        self, config: Config, now: Callable[[], float] = time.time, link: RedisLink | None = None
     ) -> None:
         """`link`: to what other gateways count as well."""
         self._folder = config.state_dir
@@ -113,7 +113,7 @@ class Quotas:
         self._settled = asyncio.Event()
         self._lines: dict[str, InLine] = {}
         """By an account's name."""
-        self.shares = None if link is None else Shares(link, self._counted, self._next_end_s, now)
+        self.shares = None if link is None else SharesOfAll(link, self._counted, self._next_end_s, now)
         """Of what several gateways have together; without them None."""
 
     def configure(self, config: Config) -> None:

@@ -18,9 +18,9 @@ import msgspec
 
 from gateway.admission.quotas.refusals import TooMany, refusal, too_many
 from gateway.admission.quotas.scopes import Scope
-from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Answer, Ask, Exchange, Given
+from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Ask, Given, ShareAnswer, ShareRequest
 from gateway.admission.quotas.shares import Share, needed
-from gateway.agreement.link import Away, Link
+from gateway.agreement.link import Away, RedisLink
 from gateway.agreement.policies import MEMBER_ALIVE_S, PROBE_S, SAY_AGAIN_S
 
 TICK_S = 0.1
@@ -33,7 +33,7 @@ REFUSED_FOR_S = 0.1
 """What was refused is refused again so long without asking."""
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Answer).decode
+_decode = msgspec.json.Decoder(ShareAnswer).decode
 
 Counted = Callable[[str], tuple[int, float, int, float]]
 """Day, its tokens, month and its tokens, as this machine has counted them of an account."""
@@ -42,7 +42,7 @@ Counted = Callable[[str], tuple[int, float, int, float]]
 class ShareLacking(TooMany):
     """The share does not hold what a request needs: Redis is asked, and the request waits for that."""
 
-    def __init__(self, shares: Shares, wants: Sequence[tuple[Scope, Amounts]], wanted: float) -> None:
+    def __init__(self, shares: SharesOfAll, wants: Sequence[tuple[Scope, Amounts]], wanted: float) -> None:
         scope = wants[0][0]
         super().__init__(f"{scope.said}: the share is empty", "share_lacking", 0.0, scope)
         self._shares = shares
@@ -71,12 +71,12 @@ _Waiting = Mapping[str, Sequence[_Waiter]]
 """By account."""
 
 
-class Shares:
+class SharesOfAll:
     """Use it in one event loop; `run` must run beside."""
 
     def __init__(
         self,
-        link: Link,
+        link: RedisLink,
         counted: Counted,
         next_end_s: Callable[[Scope], float],
         now: Callable[[], float] = time.time,
@@ -240,7 +240,7 @@ class Shares:
             keys = [self._link.key("members"), self._link.key("turn", self._member, str(first))]
             for ask in part:
                 keys += [self._link.key("account", ask.account), self._link.key("places", ask.account)]
-            asked = Exchange(self._member, MEMBER_ALIVE_S, self._turn, part)
+            asked = ShareRequest(self._member, MEMBER_ALIVE_S, self._turn, part)
             answer = _decode(await self._link.run(EXCHANGE, keys, [_encode(asked)]))
             self._members = answer.members
             for ask, given in zip(part, answer.accounts, strict=True):

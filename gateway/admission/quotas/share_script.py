@@ -40,7 +40,7 @@ class Ask(msgspec.Struct):
     """Day, its tokens, month, its tokens: where Redis knows nothing, as after it lost what it had."""
 
 
-class Exchange(msgspec.Struct):
+class ShareRequest(msgspec.Struct):
     """What a process asks for at once."""
 
     member: str
@@ -68,7 +68,7 @@ class Given(msgspec.Struct):
     """Places of all together."""
 
 
-class Answer(msgspec.Struct):
+class ShareAnswer(msgspec.Struct):
     members: int
     accounts: list[Given]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError, NoScriptError, ResponseError
 
-from gateway.agreement.link import Away, Link, Script, check_client_installed, shown
+from gateway.agreement.link import Away, RedisLink, Script, check_client_installed, shown
 from gateway.config.shared_settings import SharedConfig
 from gateway.errors import ConfigError
 
@@ -38,8 +38,8 @@ class Client:
         return command
 
 
-def linked(clock: Any = None, **does: Any) -> tuple[Link, Client]:
-    link, client = Link(SETTINGS, clock or (lambda: 0.0)), Client(**does)
+def linked(clock: Any = None, **does: Any) -> tuple[RedisLink, Client]:
+    link, client = RedisLink(SETTINGS, clock or (lambda: 0.0)), Client(**does)
     link._opened = client
     return link, client
 
@@ -96,7 +96,7 @@ def test_an_address_is_shown_without_secrets() -> None:
 
 
 def test_keys_begin_with_the_prefix() -> None:
-    assert Link(SETTINGS).key("a", "b") == "p:a:b"
+    assert RedisLink(SETTINGS).key("a", "b") == "p:a:b"
 
 
 def test_without_the_client_library_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Answer, Ask, Exchange
+from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Ask, ShareAnswer, ShareRequest
 
 
 def test_the_script_reads_amounts_by_their_place() -> None:
     ask = Ask("key:ci", (1, 0, 0, 0, 2), Amounts(), Amounts(1, 2, 3, 4), Amounts(), Amounts(), (0, 0, 0, 0))
-    document = msgspec.json.decode(msgspec.json.encode(Exchange("m", 5.0, 1, [ask])))
+    document = msgspec.json.decode(msgspec.json.encode(ShareRequest("m", 5.0, 1, [ask])))
     assert document["accounts"][0]["need"] == [1, 2, 3, 4]
     assert document["accounts"][0]["bounds"] == [1, 0, 0, 0, 2]
 
@@ -19,7 +19,7 @@ def test_what_lua_writes_is_read() -> None:
         b'{"enough":true,"amounts":[1,0.5,0,2],"level":-1e-07,"token_level":3,"day":20786,'
         b'"day_tokens":1,"month":24322,"month_tokens":1e+15,"in_flight":2}'
     )
-    answer = msgspec.json.decode(b'{"members":2,"accounts":[' + given + b"]}", type=Answer)
+    answer = msgspec.json.decode(b'{"members":2,"accounts":[' + given + b"]}", type=ShareAnswer)
     assert answer.accounts[0].amounts == Amounts(1, 0.5, 0, 2)
 
 
