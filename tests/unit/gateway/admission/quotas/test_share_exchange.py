@@ -219,9 +219,12 @@ async def test_what_was_given_is_not_given_back_before_it_is_taken(make: Any) ->
     first = asyncio.create_task(quotas.admitted("ci", "base", 0, 10))
     await asyncio.sleep(0)
     second: list[asyncio.Task[Reservation | None]] = []
-    quotas.shares._link._on_asked = lambda: (
-        second or second.append(asyncio.create_task(quotas.admitted("ci", "base", 0, 10)))
-    )
+
+    def another() -> None:
+        if not second:
+            second.append(asyncio.create_task(quotas.admitted("ci", "base", 0, 10)))
+
+    quotas.shares._link._on_asked = another
     await quotas.shares.exchange()
     await quotas.shares.exchange()  # at once, since the second waits
     assert first.done(), "else both would have given back what the other was given, for ever"

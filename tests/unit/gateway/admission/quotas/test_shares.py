@@ -26,8 +26,10 @@ def asked(share: Share, waiting: list[Amounts] | None = None, members: int = 1) 
 
 
 def test_a_request_needs_what_is_bounded() -> None:
-    assert needed(LimitConfig(max_in_flight=3), 50) == Amounts(0, 0, 0, 1)
-    whole = LimitConfig(requests_per_minute=1, tokens_per_minute=40, tokens_per_day=30, tokens_per_month=60)
+    assert needed(LimitConfig.model_validate({"max_in_flight": 3}), 50) == Amounts(0, 0, 0, 1)
+    whole = LimitConfig.model_validate(
+        {"requests_per_minute": 1, "tokens_per_minute": 40, "tokens_per_day": 30, "tokens_per_month": 60}
+    )
     assert needed(whole, 50) == Amounts(1, 40, 30, 0)
 
 
