@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from gateway.config.shared_settings import SharedConfig
+from gateway.config.sections.shared_settings import SharedConfig
 from gateway.errors import ConfigError, LoraGatewayError
 
 logger = logging.getLogger("gateway.agreement")

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from gateway.config.engine_settings import AttachedConfig, BackendConfig, EngineConfig
 from gateway.config.gateway_settings import GatewayConfig, TlsConfig, TracesConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig
+from gateway.config.sections.shared_settings import SharedConfig
 from gateway.config.settings import (
     DEMO_BASE,
     AdaptersConfig,
@@ -30,7 +31,6 @@ from gateway.config.settings import (
     StageConfig,
     TaskConfig,
 )
-from gateway.config.shared_settings import SharedConfig
 from gateway.config.strict import NAME
 from gateway.errors import ConfigError, nearest
 

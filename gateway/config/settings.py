@@ -25,7 +25,7 @@ from gateway.config.engine_settings import (
 from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig, is_pattern, tenant_name
 from gateway.config.limit_settings import LimitConfig
-from gateway.config.shared_settings import SharedConfig
+from gateway.config.sections.shared_settings import SharedConfig
 from gateway.config.strict import NAME, Duration, Positive, Seconds, Strict
 from gateway.errors import nearest
 

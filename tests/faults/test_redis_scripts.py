@@ -12,7 +12,7 @@ import pytest
 from gateway.admission.quotas.periods import day_of, month_of
 from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Ask, ShareAnswer, ShareRequest
 from gateway.agreement.link import RedisLink, Script
-from gateway.config.shared_settings import SharedConfig
+from gateway.config.sections.shared_settings import SharedConfig
 from tests.fakes.fake_redis import FakeRedis
 from tests.faults.several import needs_redis
 from tests.support.redis_server import redis_server

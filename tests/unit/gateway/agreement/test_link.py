@@ -11,7 +11,7 @@ import pytest
 from redis.exceptions import ConnectionError, NoScriptError, ResponseError
 
 from gateway.agreement.link import Away, RedisLink, Script, check_client_installed, shown
-from gateway.config.shared_settings import SharedConfig
+from gateway.config.sections.shared_settings import SharedConfig
 from gateway.errors import ConfigError
 
 pytestmark = pytest.mark.anyio

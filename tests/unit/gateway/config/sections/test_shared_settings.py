@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.config.document import load_config
-from gateway.config.shared_settings import SharedConfig
+from gateway.config.sections.shared_settings import SharedConfig
 from gateway.errors import ConfigError
 
 
