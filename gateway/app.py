@@ -52,9 +52,10 @@ from gateway.relay.fallback.provider import Provider
 from gateway.relay.relay import Relay
 from gateway.relay.shadow.copies import Shadow
 from gateway.routing.cold_start import HEARTBEAT_S, WaitingRoom
-from gateway.routing.control_socket import Control
+from gateway.routing.control_socket import Control, ControlPlane
 from gateway.routing.load_follower import LoadFollower
 from gateway.routing.readiness import Readiness
+from gateway.routing.redis_control import RedisControl
 from gateway.routing.replicas import Replicas
 from gateway.routing.retirement import Retirement
 from gateway.routing.snapshot_follower import Follower
@@ -301,7 +302,9 @@ class Gateway:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Follow the control plane in this event loop."""
-        control = Control(self.replicas.config.state_dir)
+        control: ControlPlane = Control(self.replicas.config.state_dir)
+        if self._link is not None and self._link.follows:
+            control = RedisControl(self._link)
         follower = Follower(control, self.replicas, self.admission, self.room, self.guard, self.upkeep)
         await follower.start()
         self.shadow.start()

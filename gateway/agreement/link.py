@@ -66,6 +66,11 @@ class RedisLink:
         """The longest that a request waits for it."""
         return self._settings.timeout_ms / 1000
 
+    @property
+    def follows(self) -> bool:
+        """Whether the table comes this way."""
+        return self._settings.follow
+
     def key(self, *parts: str) -> str:
         """A name of a key there."""
         return ":".join((self._settings.prefix, *parts))

@@ -49,4 +49,22 @@ POLICIES: tuple[Policy, ...] = (
         "each machine by itself: it refuses when it has used the whole budget alone",
         "what each has used is added; an emptied server learns what gateways knew last",
     ),
+    Policy(
+        "revoked keys, where the table comes through Redis",
+        "refused at once; where the message is lost, within a second",
+        "a key that was good stays good: a gateway that is cut off cannot know",
+        "refused within 2 s",
+    ),
+    Policy(
+        "the table, where it comes through Redis",
+        "each change at once, or within a second; never an older one",
+        "the last one goes on; a gateway that is started meanwhile has none and is not ready",
+        "within 2 s; the control plane writes it anew into an empty server",
+    ),
+    Policy(
+        "adapters to be unloaded",
+        "when every gateway has said that nothing of it is in flight",
+        "the control plane waits for gateways it cannot hear, 120 s at most",
+        "who reports within 5 s counts as having been there",
+    ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Protocol
 
 from gateway.config.snapshot import SOCKET, Snapshot, decode_snapshot
 from gateway.errors import NOT_JSON, EngineError, GatewayTimeout, Unavailable
@@ -17,6 +18,16 @@ SILENT_S = 10.0
 ANSWER_S = 1800.0
 """An adapter may have to be downloaded and proven before its request is answered."""
 MAX_LINE_BYTES = 256 * 1024 * 1024
+
+
+class ControlPlane(Protocol):
+    """A gateway's way to it: a socket on the same machine, or Redis."""
+
+    async def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]: ...
+
+    def snapshots(self, gateway: str) -> AsyncGenerator[Snapshot, None]: ...
+
+    def close(self) -> None: ...
 
 
 class Control:

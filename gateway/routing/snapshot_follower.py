@@ -17,7 +17,7 @@ from gateway.config.snapshot import FILE, GatewayReport, Snapshot, read_snapshot
 from gateway.errors import RequestError
 from gateway.routing.availability import rooms_of, slots_of
 from gateway.routing.cold_start import WaitingRoom
-from gateway.routing.control_socket import Control
+from gateway.routing.control_socket import ControlPlane
 from gateway.routing.replicas import Replicas
 from gateway.upkeep import Upkeep, end_tasks
 
@@ -36,7 +36,7 @@ class Follower:
 
     def __init__(
         self,
-        control: Control,
+        control: ControlPlane,
         replicas: Replicas,
         admission: Admission,
         room: WaitingRoom,

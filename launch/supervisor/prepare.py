@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from gateway.agreement.link import check_client_installed
 from gateway.config.document import Config
 from gateway.config.secrets.engine_keys import configured_key
 from gateway.config.secrets.state_secrets import ENGINE_KEY, made_secret
@@ -51,6 +52,7 @@ def run_engine(
 
     Raises ConfigError before a start; an engine that fails is said, and does not end this.
     """
+    check_client_installed(config.shared)
     with ExitStack() as held:
         held.enter_context(sole_launch(config.state_dir))
         for orphan in orphans.end_orphans(config.state_dir, config.engine.stop_timeout_s):

@@ -27,6 +27,7 @@ class Publisher:
     def __init__(self, state_dir: Path, life: int, compose: Callable[[int], Snapshot]) -> None:
         """`life` grows with each start of the supervisor, so that a version is never given twice."""
         self._file = state_dir / FILE
+        self.life = life
         self._version = life * VERSIONS_PER_LIFE
         self._compose = compose
         self._due = False
@@ -86,9 +87,7 @@ class Publisher:
 
     async def lines(self) -> AsyncIterator[bytes]:
         """The current snapshot, then each change, only the newest where several came; empty ones between."""
-        news = asyncio.Event()
-        news.set()
-        self._listeners.add(news)
+        news = self.listener()
         try:
             while True:
                 try:
@@ -100,4 +99,15 @@ class Publisher:
                 news.clear()
                 yield self.line + b"\n"
         finally:
-            self._listeners.discard(news)
+            self.forget(news)
+
+    def listener(self) -> asyncio.Event:
+        """Set now and at each change; `forget` must follow."""
+        news = asyncio.Event()
+        news.set()
+        self._listeners.add(news)
+        return news
+
+    def forget(self, news: asyncio.Event) -> None:
+        """It listens no more."""
+        self._listeners.discard(news)

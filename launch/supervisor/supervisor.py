@@ -15,6 +15,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from gateway.agreement.link import RedisLink
 from gateway.audit import AuditLog
 from gateway.config.document import Config, JsonObject
 from gateway.config.snapshot import UPLOADS, MemoryShares, Snapshot
@@ -43,6 +44,7 @@ from launch.supervisor.placement.mover import Mover
 from launch.supervisor.publisher import Publisher
 from launch.supervisor.reload import Reloading
 from launch.supervisor.replicas.autoscaler import Autoscaler, rules_of
+from launch.supervisor.several.shared_table import SharedTable
 from launch.supervisor.snapshots import Observed, compose, without_leaving
 from launch.supervisor.tenancy.issued_keys import IssuedKeys
 
@@ -98,6 +100,7 @@ class Supervisor:
         self._faults: Counter[str] = Counter()
         self._memory: MemoryShares | None = None
         self._upkeep = Upkeep(self._failed)
+        self._is_outlived = False
         self.gateways = Gateways()
         self.publisher = Publisher(prepared.config.state_dir, store.next_life(), self._compose)
         self.issued_keys = IssuedKeys(store, lambda: self.config, self.publisher.publish)
@@ -247,6 +250,11 @@ class Supervisor:
         keep("reload", self.reloading.follow)
         keep("placement", self.mover.run)
         self._upkeep.once("memory", self._plan_memory)
+        link = RedisLink(self.config.shared) if self.config.shared is not None else None
+        if link is not None:
+            table = SharedTable(link, self.publisher, self.gateways, self.engines.start, self._outlived)
+            keep("table", table.write)
+            keep("reports", table.collect)
         with control_socket(self.config.state_dir) as listener:
             app = Audited(self._control_app(self), AuditLog(self.config.state_dir))
             keep("socket", Serving(app, self.config.state_dir, listener).run)
@@ -257,9 +265,11 @@ class Supervisor:
                 await asyncio.gather(*keepers, return_exceptions=True)
                 self.publisher.publish()
                 await self._upkeep.stop()
+                if link is not None:
+                    await link.close()
 
     async def _until_asked(self) -> None:
-        while not self._stop.asked():
+        while not self._stop.asked() and not self._is_outlived:
             if self._stop.reload_asked():
                 await self.reloading.try_reload()
             await asyncio.sleep(0.05)
@@ -300,6 +310,11 @@ class Supervisor:
                 since = ready_at.setdefault(name, time.monotonic())
                 if limit != "never" and not self.intake.operations and self.gateways.idle_s(since) >= limit:
                     keeper.idle()
+
+    def _outlived(self) -> None:
+        if not self._is_outlived:
+            self._is_outlived = True
+            say("another control plane has taken over; this one ends")
 
     def _failed(self, name: str) -> None:
         self._faults[name] += 1

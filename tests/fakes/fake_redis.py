@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from gateway.admission.quotas.bucket import level_now
 from gateway.admission.quotas.periods import day_of, month_of
 from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Ask, Given, ShareAnswer, ShareRequest
 from gateway.agreement.link import Away, RedisLink, Script
+from gateway.agreement.table_scripts import COLLECT, MISSING, OUTLIVED, REPORT, WRITE, WRITTEN
 
 
 @dataclass
@@ -45,10 +47,28 @@ class FakeRedis:
         self._accounts: dict[str, _Account] = {}
         self._alive: dict[str, float] = {}
         self._turns: dict[str, int] = {}
+        self.values: dict[str, bytes] = {}
+        self.reports: dict[str, bytes] = {}
+        self.listeners: list[asyncio.Event] = []
+        self.told = True
+        """Whether messages come through."""
 
     def emptied(self) -> None:
         """It was restarted, and kept nothing."""
         self._accounts, self._alive, self._turns = {}, {}, {}
+        self.values, self.reports = {}, {}
+
+    def write(self, keys: Sequence[str], life: str, version: str, line: bytes) -> int:
+        table, of_version, of_life, control = keys
+        if int(life) < int(self.values.get(of_life, b"0")):
+            return OUTLIVED
+        self.values[control] = life.encode()
+        if not line:
+            return WRITTEN if self.values.get(of_version) == version.encode() else MISSING
+        self.values |= {of_life: life.encode(), table: line, of_version: version.encode()}
+        for one in self.listeners if self.told else ():
+            one.set()
+        return WRITTEN
 
     def link(self, on_asked: Callable[[], None] = lambda: None) -> RedisLink:
         return cast(RedisLink, FakeLink(self, on_asked))
@@ -139,20 +159,62 @@ class FakeLink:
     def lost(self, why: str) -> None:
         self.up = False
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> bytes:
-        assert script is EXCHANGE
+    async def _reached(self) -> None:
         self._on_asked()
         for _ in range(3):  # others go on meanwhile
             await asyncio.sleep(0)
         if self._server.away:
             self.up = False
             raise Away("away")
-        self._server.asked += 1
-        answer = self._server.exchange(keys, msgspec.json.decode(arguments[0], type=ShareRequest))
-        self.up = not self._server.unanswered
-        if self._server.unanswered:
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        await self._reached()
+        server = self._server
+        self.up = not server.unanswered
+        answer: Any = 1
+        if script is EXCHANGE:
+            server.asked += 1
+            given = server.exchange(keys, msgspec.json.decode(arguments[0], type=ShareRequest))
+            answer = msgspec.json.encode(given)
+        elif script is WRITE:
+            answer = server.write(keys, *arguments[:3])
+        elif script is REPORT:
+            server.reports[arguments[0]] = arguments[1]
+        else:
+            assert script is COLLECT
+            answer = [list(server.reports.values()), server.values.pop(keys[2], b"")]
+        if server.unanswered:
             raise Away("the answer is lost")
-        return msgspec.json.encode(answer)
+        return answer
+
+    async def get(self, key: str) -> bytes | None:
+        await self._reached()
+        return self._server.values.get(key)
+
+    async def many(self, *keys: str) -> list[bytes | None]:
+        await self._reached()
+        return [self._server.values.get(key) for key in keys]
+
+    async def put(self, key: str, value: str, most_s: float) -> None:
+        await self._reached()
+        self._server.values[key] = value.encode()
+
+    @asynccontextmanager
+    async def heard(self, channel: str) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
+        await self._reached()
+        news = asyncio.Event()
+        self._server.listeners.append(news)
+
+        async def message(most_s: float) -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(most_s):
+                    await news.wait()
+            news.clear()
+
+        try:
+            yield message
+        finally:
+            self._server.listeners.remove(news)
 
     async def close(self) -> None:
         pass

@@ -31,7 +31,7 @@ from gateway.errors import (
     RequestError,
     Unavailable,
 )
-from gateway.routing.control_socket import Control
+from gateway.routing.control_socket import ControlPlane
 from gateway.routing.replicas import Replicas
 
 MAX_BODY_BYTES = 256 * 1024
@@ -94,7 +94,7 @@ class Administration:
         self._keys = keys
         self.audit = audit
         self.bounds = bounds
-        self.control: Control | None = None
+        self.control: ControlPlane | None = None
         """Set while the gateway follows a control plane."""
 
     def known(self, head: Head, peer: Peer) -> Principal:

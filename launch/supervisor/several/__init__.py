@@ -1,0 +1,1 @@
+"""The control plane where gateways run on other machines too."""
