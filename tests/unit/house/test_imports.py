@@ -11,6 +11,7 @@ from launch.setup.rooms import ROOMS, read_modules, room_of, without_detours
 
 MODULES = read_modules(Path(__file__).parents[3])
 SHARED = (
+    "gateway.agreement",
     "gateway.audit",
     "gateway.config",
     "gateway.errors",
@@ -23,7 +24,7 @@ SHARED = (
     "gateway.relay.fallback.litellm_loader",
     "gateway.relay.fallback.policy",
 )
-"""What the control plane may know of the gateway: the configuration, the snapshot and what stands in a state
+"""What the control plane may know of the gateway: how gateways agree, the configuration, the snapshot and what stands in a state
 directory, whether pipelines compile, what a fallback can be asked and how its library is imported."""
 BESIDE = ("gateway.errors", "gateway.config", "gateway.client", "gateway.pipeline.settling")
 """What the Python API may know of the gateway: it speaks HTTP to the rest. Without the pipeline it groups by
