@@ -24,8 +24,8 @@ SHARED = (
     "gateway.relay.fallback.litellm_loader",
     "gateway.relay.fallback.policy",
 )
-"""What the control plane may know of the gateway: how gateways agree, the configuration, the snapshot and what stands in a state
-directory, whether pipelines compile, what a fallback can be asked and how its library is imported."""
+"""What the control plane may know of the gateway: how gateways agree, the configuration, the snapshot, what
+stands in a state directory, whether pipelines compile, what a fallback can be asked, and its library."""
 BESIDE = ("gateway.errors", "gateway.config", "gateway.client", "gateway.pipeline.settling")
 """What the Python API may know of the gateway: it speaks HTTP to the rest. Without the pipeline it groups by
 hand, and settles that as the pipeline does."""
