@@ -45,8 +45,13 @@ test: test-unit test-faults test-engine ## run all tests
 test-unit: setup ## run the tests that need no engine
 	@$(BIN)/python -m pytest -q -n auto tests/unit
 
+# Debian's, where it is missing and may be installed; elsewhere the tests that need it are left out, and say so.
+REDIS_THERE = command -v redis-server valkey-server > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+	&& (apt-get install -qq -y --no-install-recommends redis-server || { apt-get update -qq && apt-get install -qq -y --no-install-recommends redis-server; }) > /dev/null 2>&1; } || true
+
 test-faults: setup ## kill, stop, starve and lie to real processes, and print what was promised and seen
-	@$(BIN)/python -m pytest -q -n auto tests/faults
+	@$(REDIS_THERE)
+	@$(BIN)/python -m pytest -q -rs -n auto tests/faults
 
 soak: setup ## mixed traffic with faults for MINUTES (30), and what is left of it; SOAK_ARGS=--real: on a real vLLM
 	@$(if $(SOAK_ARGS),$(BIN)/python -m launch.base.demo_base)
