@@ -68,6 +68,7 @@ def build_app() -> typer.Typer:
     app.command("evaluate", context_settings=PASSED_ON)(evaluate_proxy)
     app.command("run", context_settings=PASSED_ON)(run_proxy)
     app.command("bench", context_settings=PASSED_ON)(bench_proxy)
+    app.command("simulate", context_settings=PASSED_ON)(simulate_proxy)
     return app
 
 
@@ -109,6 +110,13 @@ def bench_proxy(context: typer.Context) -> None:
     from launch.bench.cli import build_bench_app
 
     run_app(build_bench_app(), context.args, "lora-gateway bench")
+
+
+def simulate_proxy(context: typer.Context) -> None:
+    """Try many engines and adapters in simulated time (simulate --help lists its options)."""
+    from launch.simulation.command import simulate_command
+
+    _hand_over("simulate", simulate_command, context.args)
 
 
 def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:

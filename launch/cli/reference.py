@@ -14,6 +14,7 @@ from launch.bench.cli import build_bench_app
 from launch.cli.main import build_app
 from launch.cli.run.command import run_command
 from launch.commands import Command, Parameter, command_of, parameters_of, walk
+from launch.simulation.command import simulate_command
 from launch.training.command import train_command
 from launch.training.evaluate import evaluate_command
 
@@ -50,7 +51,12 @@ def page() -> str:
 
 def _passed_on() -> Iterator[tuple[str, Command]]:
     """The commands that read their own options."""
-    for word, function in (("run", run_command), ("train", train_command), ("evaluate", evaluate_command)):
+    for word, function in (
+        ("run", run_command),
+        ("train", train_command),
+        ("evaluate", evaluate_command),
+        ("simulate", simulate_command),
+    ):
         app = typer.Typer(add_completion=False)
         app.command(word)(function)
         yield f"lora-gateway {word}", command_of(app)

@@ -44,6 +44,7 @@ ROOMS = (
     "launch.__main__",
     "launch.training",
     "launch.train_lora",
+    "launch.simulation",
     "launch.bench",
     "launch.cli",
 )

@@ -11,6 +11,7 @@ from launch.setup.rooms import ROOMS, read_modules, room_of, without_detours
 
 MODULES = read_modules(Path(__file__).parents[3])
 SHARED = (
+    "gateway.admission.turns.engine_slots",
     "gateway.agreement",
     "gateway.audit",
     "gateway.config",
@@ -25,7 +26,8 @@ SHARED = (
     "gateway.relay.fallback.policy",
 )
 """What the control plane may know of the gateway: how gateways agree, the configuration, the snapshot, what
-stands in a state directory, whether pipelines compile, what a fallback can be asked, and its library."""
+stands in a state directory, whether pipelines compile, what a fallback can be asked, and its library; and the
+rules for slots and places, which the simulator tries."""
 BESIDE = ("gateway.errors", "gateway.config", "gateway.client", "gateway.pipeline.settling")
 """What the Python API may know of the gateway: it speaks HTTP to the rest. Without the pipeline it groups by
 hand, and settles that as the pipeline does."""

@@ -1,0 +1,159 @@
+"""One engine in simulated time: a batch that decodes in steps, prompts that stretch one, slots that change.
+
+A step that takes up new requests is an event of its own. Between two of these all that run get a token a
+step, so that only their ends are events: a request costs two or three, however long its answer is.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import OrderedDict
+
+from launch.simulation.engine_speed import EngineSpeed
+from launch.simulation.request import Request
+from launch.simulation.waiting import InOrder
+
+NEVER = math.inf
+ROUNDING = 1e-6
+"""Of a step."""
+
+
+class SimulatedEngine:
+    """`event_at` says when `happens` is to be called next; it changes with every call."""
+
+    def __init__(self, name: str, speed: EngineSpeed) -> None:
+        self.name = name
+        self.speed = speed
+        self.waiting = InOrder(speed.slots)
+        self.resident: OrderedDict[str, None] = OrderedDict()
+        """The adapters in its slots, by when they were used last."""
+        self.loads = 0
+        self.event_at = NEVER
+        self.in_flight = 0
+        """Requests that wait here or run."""
+        self.queued_work = 0.0
+        """Of all of them, in tokens."""
+        self._now = 0.0
+        self._step = 0.0
+        """Steps made, with the part of the one under way."""
+        self._step_s = 0.0
+        self._running: list[tuple[float, int, Request]] = []
+        """By the step after which they have ended."""
+        self._busy: dict[str, int] = {}
+        self._joining: list[Request] = []
+        self._taken = 0
+        self._steps_with_prompt = 0
+        self._loading = 0
+        self._blocked = False
+        """Those who wait could not begin when they were asked last."""
+
+    def arrives(self, request: Request, now: float) -> None:
+        """A request comes to this replica."""
+        self.in_flight += 1
+        request.work = self.speed.work(request.prompt_tokens, request.output_tokens)
+        self.queued_work += request.work
+        self.waiting.add(request)
+        self._blocked = False
+        if not self._joining:
+            self._advance(now)
+            self._plan()
+
+    def abandon(self, request: Request) -> bool:
+        """Its client leaves; whether it had not begun, and so is here no longer."""
+        if not self.waiting.remove(request):
+            return False
+        self.in_flight -= 1
+        self.queued_work -= request.work
+        return True
+
+    def load(self, adapter: str) -> None:
+        """Bring an adapter into a slot ahead of its requests: the next step with a prompt takes longer."""
+        self._use(adapter)
+
+    def happens(self, now: float) -> list[Request]:
+        """What was due now; those that have ended."""
+        if self._joining:
+            ended = self._joined(now)
+        else:
+            self._advance(now)
+            ended = self._ended(now)
+        if not self._begin(now):
+            self._plan()
+        return ended
+
+    def _advance(self, now: float) -> None:
+        if self._running and self._step_s:
+            self._step += (now - self._now) / self._step_s
+        self._now = now
+
+    def _plan(self) -> None:
+        """When the next step with a prompt may begin, or a request ends, or a slot may change hands."""
+        count = len(self._running)
+        self._step_s = self.speed.decode_s(count, len(self._busy)) if count else 0.0
+        at = self._now + max(0.0, self._running[0][0] - self._step) * self._step_s if count else NEVER
+        if len(self.waiting) and count < self.speed.seats and not self._blocked:
+            to_boundary = (math.ceil(self._step - ROUNDING) - self._step) * self._step_s
+            at = min(at, self._now + max(0.0, to_boundary))
+        self.event_at = at
+
+    def _begin(self, now: float) -> bool:
+        """A step that takes up whoever may begin, as many prompt tokens as it takes."""
+        seats, prompt_tokens = self.speed.seats - len(self._running), 0
+        while len(self._joining) < seats and len(self.waiting) and prompt_tokens < self.speed.tokens_in_step:
+            request = self.waiting.next(self._busy)
+            if request is None:
+                break
+            self._busy[request.adapter] = self._busy.get(request.adapter, 0) + 1
+            self._use(request.adapter)
+            self._joining.append(request)
+            prompt_tokens += request.prompt_tokens
+        self._blocked = not self._joining and len(self.waiting) > 0
+        if not self._joining:
+            return False
+        steps = max(1, math.ceil(prompt_tokens / self.speed.tokens_in_step))
+        batch = len(self._running) + len(self._joining)
+        took_s = steps * self.speed.decode_s(batch, len(self._busy))
+        took_s += prompt_tokens / self.speed.prompt_tokens_per_s + self._loading * self.speed.load_s
+        self._loading, self._steps_with_prompt = 0, steps
+        self._now, self.event_at = now, now + took_s
+        return True
+
+    def _joined(self, now: float) -> list[Request]:
+        """The step is over: each that it took up has its first token, each that ran `steps` more."""
+        self._step = math.floor(self._step + ROUNDING) + self._steps_with_prompt
+        self._now = now
+        for request in self._joining:
+            request.first_s = now
+            self._taken += 1
+            heapq.heappush(self._running, (self._step + request.output_tokens - 1, self._taken, request))
+        self._joining = []
+        return self._ended(now)
+
+    def _ended(self, now: float) -> list[Request]:
+        ended: list[Request] = []
+        while self._running and self._running[0][0] <= self._step + ROUNDING:
+            request = heapq.heappop(self._running)[2]
+            request.end_s = now
+            self.in_flight -= 1
+            self.queued_work -= request.work
+            count = self._busy[request.adapter] - 1
+            if count:
+                self._busy[request.adapter] = count
+            else:
+                del self._busy[request.adapter]
+            ended.append(request)
+        return ended
+
+    def _use(self, adapter: str) -> None:
+        if adapter in self.resident:
+            self.resident.move_to_end(adapter)
+            return
+        self.loads += 1
+        self._loading += 1
+        if len(self.resident) >= self.speed.slots:
+            idle = next((each for each in self.resident if each not in self._busy), None)
+            if idle is None:
+                return  # loaded ahead, into memory alone
+            del self.resident[idle]
+        self.resident[adapter] = None

@@ -1,0 +1,66 @@
+"""What a simulation comes to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from launch.simulation.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of the requests that came after the warm-up."""
+
+    policy: str
+    requests: int
+    answered: int
+    """Whose first token came before the end."""
+    first_token_p50_s: float
+    first_token_p99_s: float
+    """Over all requests: one whose client left counts with its patience, and one that waits at the end with
+    what it has waited."""
+    goodput_per_s: float
+    """Requests a second whose first token came within the bound."""
+    good_share: float
+    output_tokens_per_s: float
+    """Of those that ended."""
+    loads_per_minute: float
+    """Of adapters into slots, on all replicas together."""
+
+
+def figures_of(
+    policy: str,
+    requests: Sequence[Request],
+    from_s: float,
+    until_s: float,
+    loads: int,
+    slo_s: float,
+    patience_s: float,
+) -> Figures:
+    """Of the requests from `from_s` on. Raises ValueError where there is none."""
+    counted = [one for one in requests if one.at_s >= from_s]
+    if not counted:
+        raise ValueError("no request came after the warm-up")
+    waits = sorted(
+        one.first_s - one.at_s if one.first_s >= 0 else min(patience_s, until_s - one.at_s) for one in counted
+    )
+    good = sum(0 <= one.first_s <= one.at_s + slo_s for one in counted)
+    window_s = until_s - from_s
+    return Figures(
+        policy=policy,
+        requests=len(counted),
+        answered=sum(one.first_s >= 0 for one in counted),
+        first_token_p50_s=nearest_rank(waits, 0.5),
+        first_token_p99_s=nearest_rank(waits, 0.99),
+        goodput_per_s=good / window_s,
+        good_share=good / len(counted),
+        output_tokens_per_s=sum(one.output_tokens for one in counted if one.end_s >= 0) / window_s,
+        loads_per_minute=loads / window_s * 60,
+    )
+
+
+def nearest_rank(ordered: Sequence[float], share: float) -> float:
+    """The percentile of values in order, by nearest rank."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

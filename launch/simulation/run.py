@@ -1,0 +1,78 @@
+"""The simulation itself: arrivals, engines and the control plane, in the order of their times."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.placement.rules import Rules
+from launch.simulation.arrivals import Load, Zipf, requests_of
+from launch.simulation.engine import SimulatedEngine
+from launch.simulation.engine_speed import EngineSpeed
+from launch.simulation.figures import Figures, figures_of
+from launch.simulation.gateway_turns import GatewayTurns
+from launch.simulation.placer import Placer
+from launch.simulation.policies import OURS, policy_of
+from launch.simulation.world import AtOnce, Router, World
+
+WARM_UP = 0.2
+"""Of the duration, what comes before anything is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything but the policy."""
+
+    speed: EngineSpeed
+    replicas: int
+    adapters: int
+    zipf: float
+    load: Load
+    slo_s: float
+    """A request counts as good if its first token comes within this."""
+    patience_s: float = 10.0
+    """A client that has had no token by then leaves, where its request has not begun."""
+    min_replicas: int = 2
+    """Homes of each adapter, so that a request has a choice."""
+    moves_per_minute: float = 6.0
+    """Loads that plans may bring, for each replica."""
+    replan_s: float = 10.0
+    least_residency_s: float = 0.5
+    seed: int = 1
+
+
+def simulate(scenario: Scenario, policy: str) -> Figures:
+    """One policy under one load. Raises ConfigError for a policy or a pattern that there is not."""
+    popularity = Zipf(scenario.adapters, scenario.zipf)
+    requests = requests_of(scenario.load, popularity, scenario.seed)
+    engines = [SimulatedEngine(f"engine-{number}", scenario.speed) for number in range(scenario.replicas)]
+    router = _router(scenario, policy, engines, popularity.names)
+    counted_from_s = WARM_UP * scenario.load.duration_s
+    world = World(engines, router, scenario.patience_s)
+    loads = 0
+    for request in requests:
+        world.until(request.at_s)
+        if request.at_s < counted_from_s:
+            loads = sum(one.loads for one in engines)
+        world.arrives(request)
+    world.until(scenario.load.duration_s)
+    loads = sum(one.loads for one in engines) - loads
+    return figures_of(
+        policy, requests, counted_from_s, scenario.load.duration_s, loads, scenario.slo_s, scenario.patience_s
+    )
+
+
+def _router(
+    scenario: Scenario, named: str, engines: Sequence[SimulatedEngine], adapters: Sequence[str]
+) -> Router:
+    chance = random.Random(f"{named}-{scenario.seed}")
+    if named != OURS:
+        return AtOnce(policy_of(named, engines, adapters, chance))
+    rules = Rules(
+        min_replicas=scenario.min_replicas,
+        max_moves=max(1, round(scenario.moves_per_minute * scenario.replicas * scenario.replan_s / 60)),
+        engine_tokens_per_s=scenario.speed.tokens_per_s,
+    )
+    placer = Placer(engines, adapters, rules, scenario.replan_s)
+    return GatewayTurns(engines, placer, scenario.least_residency_s, chance)

@@ -1,0 +1,68 @@
+"""`lora-gateway simulate`, the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gateway.errors import ConfigError
+from launch.cli.main import build_app
+from launch.simulation.command import rate_of, shares, simulate_command
+from launch.simulation.engine_speed import GPU_8B
+
+SMALL = ("--replicas", "2", "--adapters", "6", "--load", "0.2", "--duration-s", "10")
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(build_app(), ["simulate", *arguments])
+    if isinstance(result.exception, ConfigError):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def test_it_prints_a_row_for_each_policy_and_load() -> None:
+    code, text = run(*SMALL, "--policy", "lora-gateway,affinity", "--arrivals", "poisson,recorded")
+    assert code == 0, text
+    assert text.count("lora-gateway") == text.count("affinity") == 2
+    assert "recorded, 0.2 of what 2 engines can do" in text
+
+
+def test_it_prints_json_and_draws(tmp_path: Path) -> None:
+    picture = tmp_path / "found.svg"
+    code, text = run(*SMALL, "--policy", "lora-gateway", "--json", "--svg", str(picture))
+    assert code == 0, text
+    found = json.loads(text[text.index("{") :])
+    assert found["settings"]["engine"]["seats"] == GPU_8B.seats
+    assert found["rows"][0]["policy"] == "lora-gateway"
+    assert picture.read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--policy", "best"), "--policy"),
+        (("--arrivals", "steady"), "--arrivals"),
+        (("--load", "much"), "--load"),
+        (("--load", "0"), "--load"),
+        (("--engine", "no-such-file"), "--engine"),
+    ],
+)
+def test_what_it_does_not_know_is_said(arguments: tuple[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run(*arguments)
+
+
+def test_a_load_of_one_keeps_an_engine_busy() -> None:
+    assert rate_of(GPU_8B, "poisson", 500, 150) * GPU_8B.work(500, 150) == pytest.approx(GPU_8B.tokens_per_s)
+    assert 0 < rate_of(GPU_8B, "recorded", 1, 1) < rate_of(GPU_8B, "poisson", 500, 150)
+    assert shares("0.2, 1") == [0.2, 1.0]
+
+
+def test_the_command_describes_itself() -> None:
+    app = typer.Typer()
+    app.command("simulate")(simulate_command)
+    assert "simulated time" in CliRunner().invoke(app, ["--help"]).output

@@ -1,0 +1,82 @@
+"""An engine in simulated time, held against times that were reckoned by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from launch.simulation.engine import NEVER, SimulatedEngine
+from launch.simulation.request import Request
+from tests.unit.launch.simulation.test_engine_speed import speed
+
+
+def run(engine: SimulatedEngine, *requests: Request) -> None:
+    """All of them, to their ends."""
+    for request in requests:
+        while engine.event_at <= request.at_s:
+            engine.happens(engine.event_at)
+        engine.arrives(request, request.at_s)
+    while engine.event_at < NEVER:
+        engine.happens(engine.event_at)
+
+
+def test_one_request_waits_for_its_load_its_prompt_and_a_step_a_token() -> None:
+    engine, one = SimulatedEngine("e", speed()), Request(1.0, "a", 100, 11)
+    run(engine, one)
+    assert one.first_s == pytest.approx(1.0 + 0.5 + 0.1 + 0.01)
+    assert one.end_s == pytest.approx(one.first_s + 10 * 0.01)
+    assert (engine.loads, engine.in_flight, engine.queued_work) == (1, 0, pytest.approx(0.0))
+
+
+def test_a_second_request_stretches_a_step_of_the_first() -> None:
+    one, other = Request(0.0, "a", 0, 101), Request(0.7051, "a", 50, 1)
+    run(SimulatedEngine("e", speed()), one, other)
+    assert one.first_s == pytest.approx(0.51)
+    assert other.first_s == pytest.approx(0.71 + 0.06)  # from the next step on
+    assert one.end_s == pytest.approx(0.51 + 100 * 0.01 + 0.05)
+
+
+def test_without_a_seat_a_request_waits_for_an_end() -> None:
+    some = [Request(0.0, "a", 0, 11), Request(0.0, "a", 0, 21), Request(0.0, "a", 0, 1)]
+    run(SimulatedEngine("e", speed(load_s=0.0)), *some)
+    assert some[2].first_s == pytest.approx(some[0].end_s + 0.01)
+
+
+def test_without_a_slot_an_adapter_waits_for_the_others_end_and_is_loaded() -> None:
+    engine = SimulatedEngine("e", speed())
+    one, other, again = Request(0.0, "a", 0, 11), Request(0.0, "b", 0, 1), Request(5.0, "b", 0, 1)
+    run(engine, one, other, again)
+    assert other.first_s == pytest.approx(one.end_s + 0.5 + 0.01)
+    assert again.first_s == pytest.approx(5.01)
+    assert engine.loads == 2
+    assert list(engine.resident) == ["b"]
+
+
+def test_the_longest_unused_adapter_leaves() -> None:
+    engine = SimulatedEngine("e", speed(slots=2))
+    run(engine, *(Request(float(number), adapter, 0, 1) for number, adapter in enumerate("abac")))
+    assert list(engine.resident) == ["a", "c"]
+
+
+def test_an_adapter_loaded_ahead_is_there_when_it_is_asked_for() -> None:
+    engine, one = SimulatedEngine("e", speed(slots=2)), Request(9.0, "a", 0, 1)
+    engine.load("a")
+    run(engine, Request(0.0, "b", 0, 1), one)
+    assert one.first_s == pytest.approx(9.01)
+    assert engine.loads == 2
+
+
+def test_a_long_prompt_takes_several_steps() -> None:
+    one = Request(0.0, "a", 300, 1)
+    run(SimulatedEngine("e", speed(load_s=0.0, tokens_in_step=100)), one)
+    assert one.first_s == pytest.approx(0.3 + 3 * 0.01)
+
+
+def test_a_client_may_leave_until_its_request_has_begun() -> None:
+    engine = SimulatedEngine("e", speed(seats=1))
+    one, other = Request(0.0, "a", 0, 11), Request(0.0, "a", 0, 11)
+    engine.arrives(one, 0.0)
+    engine.happens(engine.event_at)
+    engine.arrives(other, 0.0)
+    assert engine.abandon(other)
+    assert not engine.abandon(one)
+    assert engine.in_flight == 1
