@@ -34,7 +34,7 @@ class Zipf:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class OfferedLoad:
     """What is asked."""
 
     pattern: str
@@ -45,7 +45,7 @@ class Load:
     """On average; lengths are drawn by an exponential law, and at least 1. A recorded load has its own."""
 
 
-def requests_of(load: Load, popularity: Zipf, seed: int) -> list[Request]:
+def requests_of(load: OfferedLoad, popularity: Zipf, seed: int) -> list[Request]:
     """Everything that comes, in order; the same for one seed. Raises ConfigError for an unknown pattern."""
     if load.pattern not in PATTERNS:
         raise ConfigError("--arrivals", load.pattern, f"must be one of {', '.join(PATTERNS)}")
@@ -59,14 +59,14 @@ def requests_of(load: Load, popularity: Zipf, seed: int) -> list[Request]:
 Arrival = tuple[float, int, int]
 
 
-def _poisson(load: Load, chance: random.Random) -> Iterator[Arrival]:
+def _poisson(load: OfferedLoad, chance: random.Random) -> Iterator[Arrival]:
     at_s = chance.expovariate(load.requests_per_s)
     while at_s < load.duration_s:
         yield at_s, *_lengths(load, chance)
         at_s += chance.expovariate(load.requests_per_s)
 
 
-def _bursty(load: Load, chance: random.Random) -> Iterator[Arrival]:
+def _bursty(load: OfferedLoad, chance: random.Random) -> Iterator[Arrival]:
     """A Poisson process that switches between two rates at random (Markov-modulated)."""
     calm = (1 - BURST_FACTOR * BURST_SHARE) / (1 - BURST_SHARE)
     calm_s = BURST_MEAN_S * (1 - BURST_SHARE) / BURST_SHARE
@@ -82,7 +82,7 @@ def _bursty(load: Load, chance: random.Random) -> Iterator[Arrival]:
         begins_s, burst = ends_s, not burst
 
 
-def _recorded(load: Load, chance: random.Random) -> Iterator[Arrival]:
+def _recorded(load: OfferedLoad, chance: random.Random) -> Iterator[Arrival]:
     """The trace's gaps and lengths, over and over, faster or slower so that the rate is the one asked for."""
     rows = recorded_rows()
     mean_s = sum(gap_s for gap_s, _, _ in rows) / len(rows)
@@ -108,14 +108,14 @@ def recorded_rows() -> Sequence[tuple[float, int, int]]:
     ]
 
 
-def _lengths(load: Load, chance: random.Random) -> tuple[int, int]:
+def _lengths(load: OfferedLoad, chance: random.Random) -> tuple[int, int]:
     return (
         1 + int(chance.expovariate(1 / load.prompt_tokens)),
         1 + int(chance.expovariate(1 / load.output_tokens)),
     )
 
 
-PATTERNS: dict[str, Callable[[Load, random.Random], Iterator[Arrival]]] = {
+PATTERNS: dict[str, Callable[[OfferedLoad, random.Random], Iterator[Arrival]]] = {
     "poisson": _poisson,
     "bursty": _bursty,
     "recorded": _recorded,

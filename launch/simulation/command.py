@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.errors import ConfigError
-from launch.simulation.arrivals import PATTERNS, Load, recorded_rows
+from launch.simulation.arrivals import PATTERNS, OfferedLoad, recorded_rows
 from launch.simulation.engine_speed import EngineSpeed, read_speed
-from launch.simulation.figures import Figures
+from launch.simulation.figures import PolicyFigures
 from launch.simulation.picture import draw
 from launch.simulation.policies import NAMES
 from launch.simulation.run import Scenario, simulate
@@ -67,7 +67,7 @@ def simulate_command(
     rows: list[dict[str, object]] = []
     for pattern in patterns:
         for share in shares(load):
-            asked = Load(
+            asked = OfferedLoad(
                 pattern,
                 share * replicas * rate_of(speed, pattern, prompt_tokens, output_tokens),
                 duration_s,
@@ -137,7 +137,7 @@ def rate_of(speed: EngineSpeed, pattern: str, prompt_tokens: int, output_tokens:
     return speed.tokens_per_s / work
 
 
-def table_of(title: str, found: Sequence[Figures]) -> Table:
+def table_of(title: str, found: Sequence[PolicyFigures]) -> Table:
     """One row a policy."""
     table = Table(box=box.SIMPLE_HEAD, title=title)
     table.add_column("policy")

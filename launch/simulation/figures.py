@@ -10,7 +10,7 @@ from launch.simulation.request import Request
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class PolicyFigures:
     """Of the requests that came after the warm-up."""
 
     policy: str
@@ -38,7 +38,7 @@ def figures_of(
     loads: int,
     slo_s: float,
     patience_s: float,
-) -> Figures:
+) -> PolicyFigures:
     """Of the requests from `from_s` on. Raises ValueError where there is none."""
     counted = [one for one in requests if one.at_s >= from_s]
     if not counted:
@@ -48,7 +48,7 @@ def figures_of(
     )
     good = sum(0 <= one.first_s <= one.at_s + slo_s for one in counted)
     window_s = until_s - from_s
-    return Figures(
+    return PolicyFigures(
         policy=policy,
         requests=len(counted),
         answered=sum(one.first_s >= 0 for one in counted),

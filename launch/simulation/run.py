@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.placement.rules import Rules
-from launch.simulation.arrivals import Load, Zipf, requests_of
+from launch.simulation.arrivals import OfferedLoad, Zipf, requests_of
 from launch.simulation.engine import SimulatedEngine
 from launch.simulation.engine_speed import EngineSpeed
-from launch.simulation.figures import Figures, figures_of
+from launch.simulation.figures import PolicyFigures, figures_of
 from launch.simulation.gateway_turns import GatewayTurns
 from launch.simulation.placer import Placer
 from launch.simulation.policies import OURS, policy_of
@@ -28,7 +28,7 @@ class Scenario:
     replicas: int
     adapters: int
     zipf: float
-    load: Load
+    load: OfferedLoad
     slo_s: float
     """A request counts as good if its first token comes within this."""
     patience_s: float = 10.0
@@ -42,7 +42,7 @@ class Scenario:
     seed: int = 1
 
 
-def simulate(scenario: Scenario, policy: str) -> Figures:
+def simulate(scenario: Scenario, policy: str) -> PolicyFigures:
     """One policy under one load. Raises ConfigError for a policy or a pattern that there is not."""
     popularity = Zipf(scenario.adapters, scenario.zipf)
     requests = requests_of(scenario.load, popularity, scenario.seed)

@@ -10,9 +10,9 @@ from itertools import pairwise
 import pytest
 
 from gateway.errors import ConfigError
-from launch.simulation.arrivals import Load, Zipf, recorded_rows, requests_of
+from launch.simulation.arrivals import OfferedLoad, Zipf, recorded_rows, requests_of
 
-LOAD = Load("poisson", 20.0, 500.0, 100, 30)
+LOAD = OfferedLoad("poisson", 20.0, 500.0, 100, 30)
 
 
 @pytest.mark.parametrize("pattern", ["poisson", "bursty", "recorded"])

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from launch.simulation.arrivals import Load
+from launch.simulation.arrivals import OfferedLoad
 from launch.simulation.engine_speed import GPU_8B
 from launch.simulation.policies import NAMES, OURS
 from launch.simulation.run import Scenario, simulate
 
-SMALL = Scenario(GPU_8B, 8, 100, 1.0, Load("poisson", 25.0, 60.0, 500, 150), slo_s=2.0)
+SMALL = Scenario(GPU_8B, 8, 100, 1.0, OfferedLoad("poisson", 25.0, 60.0, 500, 150), slo_s=2.0)
 
 
 def test_one_seed_gives_one_answer() -> None:
