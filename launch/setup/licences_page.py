@@ -19,6 +19,11 @@ lora-gateway itself is under Apache-2.0. This is what the packages of the CPU en
 (`requirements/cpu.txt`) say of themselves in their metadata, written by `make licences`; the tests' and
 checks' packages are among them. `make sbom` lists every lock in CycloneDX' form. What is not installed on the
 machine that wrote this (a package for another system or Python) is said to be so.
+
+The package carries `launch/simulation/azure_2023_conversation.csv`: times, prompt and answer lengths of 2,000
+requests (numbers 4,001 to 6,000, times from the first of them on) of the conversation trace in Azure's public
+dataset of LLM inference 2023 (github.com/Azure/AzurePublicDataset; Patel et al., Splitwise,
+ISCA 2024), under CC-BY-4.0.
 """
 MARK = "License :: OSI Approved :: "
 LONGEST = 60
