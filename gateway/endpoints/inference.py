@@ -50,9 +50,9 @@ logger = logging.getLogger("gateway.engine")
 
 
 NOTICED_WITHIN_S = 2.0
+"""The supervisor looks at its engine ten times a second."""
 ONE_OF_SEVERAL_NOTICED_WITHIN_S = 5.0
 """Somebody else's server is looked at every 2 s, and is gone when it has not answered twice."""
-"""The supervisor looks at its engine ten times a second."""
 
 
 class EngineEndpoint:

@@ -109,9 +109,9 @@ def _version(version: Version, observed: Observed) -> VersionStatus:
 def _state(adapter_id: str, loaded: bool, reason: str, observed: Observed) -> VersionStateName:
     if reason:
         return "failed"
-    if loaded:
-        return "ready"
-    return "loading" if adapter_id in observed.to_come else "pending"
+    if adapter_id in observed.to_come:  # an engine that has it may still be starting
+        return "loading"
+    return "ready" if loaded else "pending"
 
 
 def without_leaving(status: EngineStatus, leaving: Collection[str]) -> EngineStatus:

@@ -14,7 +14,7 @@ from gateway.config.snapshot import EngineStatus
 from launch.adapters.versions import Version, Wanted
 from launch.supervisor.database import StateStore
 from launch.supervisor.desired_state import Ledger
-from launch.supervisor.snapshots import Observed, compose
+from launch.supervisor.snapshots import Observed, compose, without_leaving
 from tests.support.stack import config_of
 
 VERSIONS = (Version("naming@1", "/n1", weight=90.0), Version("naming@2", "/n2", weight=10.0))
@@ -62,3 +62,17 @@ def test_pipeline_goes_with_its_tasks_and_keys_lose_what_is_gone(ledger: Ledger)
 def test_what_goes_on_is_told(ledger: Ledger) -> None:
     snapshot = compose(1, ledger, replace(NOTHING, retiring={"b@1", "a@1"}, faults={"tick": 2}))
     assert (snapshot.retiring, snapshot.faults) == (["a@1", "b@1"], {"tick": 2})
+
+
+def test_what_only_an_engine_that_starts_has_is_on_its_way(ledger: Ledger) -> None:
+    starting = EngineStatus("engine-1", state="starting", loaded=["concept@1"])
+    observed = replace(NOTHING, engines=[starting], to_come={"concept@1"})
+    assert compose(1, ledger, observed).tasks["concept"].versions[0].state == "loading"
+    assert compose(1, ledger, replace(observed, to_come=())).tasks["concept"].versions[0].state == "ready"
+
+
+def test_what_is_about_to_leave_an_engine_is_told_apart() -> None:
+    status = EngineStatus("engine-0", loaded=["a@1", "b@1"])
+    assert without_leaving(status, {"c@1"}) is status
+    told = without_leaving(status, {"a@1"})
+    assert (told.loaded, told.leaving) == (["b@1"], ["a@1"])
