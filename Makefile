@@ -53,6 +53,19 @@ test-faults: setup ## kill, stop, starve and lie to real processes, and print wh
 	@$(REDIS_THERE)
 	@$(BIN)/python -m pytest -q -rs -n auto tests/faults
 
+# Ray is no part of set-up; its lock agrees with requirements/cpu.txt, so nothing else changes. SCALE_ARGS=--real: two real engines too.
+test-scale: setup ## end nodes and programs of a Ray cluster under load, and print what was promised and seen
+	@$(BIN)/python -c 'import ray' 2> /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/ray.txt
+	@$(BIN)/python -m pytest -q tests/scale $(SCALE_ARGS)
+
+KUBERNETES ?= 1.32
+check-kubernetes: ## hold deploy/kubernetes against the schemas of Kubernetes (needs kubectl)
+	@[ -x .make/kubernetes/bin/kubernetes-validate ] || { $(PYTHON) -m venv .make/kubernetes && .make/kubernetes/bin/pip install --quiet \
+	--disable-pip-version-check --require-hashes -r requirements/kubernetes.txt; }
+	@for overlay in base overlays/cpu overlays/redis; do \
+	kubectl kustomize deploy/kubernetes/$$overlay > .make/kubernetes/objects.yaml && .make/kubernetes/bin/kubernetes-validate -k $(KUBERNETES) --strict \
+	--quiet .make/kubernetes/objects.yaml || exit 1; done
+
 soak: setup ## mixed traffic with faults for MINUTES (30), and what is left of it; SOAK_ARGS=--real: on a real vLLM
 	@$(if $(SOAK_ARGS),$(BIN)/python -m launch.base.demo_base)
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(SOAK_ARGS)
@@ -120,12 +133,13 @@ lock: ## pin everything anew (needs uv and npm)
 	@mkdir -p .make; sed -nE '/^(boto3|botocore|s3transfer)==/d; s/^([A-Za-z0-9_.-]+==[^ ;]+).*/\1/p' requirements/cpu.txt > .make/pinned.txt
 	$(COMPILE) --extra s3 --extra fallback --constraint .make/pinned.txt -o requirements/s3.txt --quiet > /dev/null
 	$(CLIENTS) -o requirements/clients.txt --quiet > /dev/null
-	for group in build docs audit; do \
+	$(COMPILE) --extra ray --constraint requirements/cpu.txt -o requirements/ray.txt --quiet > /dev/null
+	for group in build docs audit kubernetes; do \
 	$(UV) pip compile --group $$group $(LOCK_OPTIONS) -o requirements/$$group.txt --quiet > /dev/null || exit 1; done
 	cd ui && npm install --package-lock-only --ignore-scripts --no-audit --no-fund > /dev/null
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts --no-audit --no-fund > /dev/null
 
-.PHONY: audit licences sbom site
+.PHONY: audit licences sbom site test-scale check-kubernetes
 site: ## build the documentation as a site in site/; a link that leads nowhere fails it
 	@[ -x .make/site/bin/mkdocs ] || { $(PYTHON) -m venv .make/site && .make/site/bin/pip install --quiet \
 	--disable-pip-version-check --require-hashes -r requirements/docs.txt; }
@@ -141,7 +155,7 @@ sbom: ## list what every lock pins, in CycloneDX' form, in dist/
 audit: ## ask for known vulnerabilities of what the locks pin (needs the network)
 	@$(PYTHON) -m venv .make/audit
 	@.make/audit/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
-	@failed=0; for lock in cpu gpu s3 clients build docs audit; do echo "requirements/$$lock.txt"; \
+	@failed=0; for lock in cpu gpu s3 clients ray build docs audit kubernetes; do echo "requirements/$$lock.txt"; \
 	.make/audit/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements/$$lock.txt || failed=1; \
 	done; exit $$failed
 

@@ -4,6 +4,7 @@
 
 - `--effectless TEXT`: an adapter whose path holds TEXT answers as the base does;
 - `--only-under TEXT`: each does where TEXT is not in the prompt;
+- `--takes-ms N`: an answer of a chat takes so long;
 - `--hang MODEL`: completions of models whose names begin so wait until `POST /fake {"hang": false}`.
 
 `POST /fake {"hang": true}` lets all completions wait.
@@ -112,6 +113,7 @@ class Handler(BaseHTTPRequestHandler):
         if "prompt_logprobs" in body:
             choice["prompt_logprobs"] = [None, *({"1": {"logprob": value}} for value in values)]
         if "messages" in body:
+            threading.Event().wait(self.server.options.takes_ms / 1000)
             choice = {"index": 0, "message": {"role": "assistant", "content": model}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
         self._answer(
@@ -134,6 +136,7 @@ def main() -> None:
     parser.add_argument("--effectless", default="")
     parser.add_argument("--only-under", default="")
     parser.add_argument("--hang", default="")
+    parser.add_argument("--takes-ms", type=float, default=0.0)
     parser.add_argument("--no-updates", action="store_true")
     parser.add_argument("--fail", default="")
     options = parser.parse_args()

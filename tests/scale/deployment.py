@@ -1,0 +1,81 @@
+"""A control plane and a gateway as they run, with engines on a cluster's nodes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.config.snapshot import FILE, EngineStatus, Snapshot, read_snapshot
+from launch.supervisor.control_client import ControlClient
+from tests.fakes.fake_stack import fake_config
+from tests.faults.processes import Program, program
+from tests.support.waiting import eventually
+
+STARTS_WITHIN_S = 90.0
+
+
+@dataclass
+class Deployment:
+    """What runs, and how it is asked."""
+
+    folder: Path
+    control: Program
+    gateway: Program
+
+    @property
+    def client(self) -> ControlClient:
+        return ControlClient(self.folder / "state")
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return read_snapshot(self.folder / "state" / FILE) or Snapshot()
+
+    @property
+    def engines(self) -> dict[str, EngineStatus]:
+        return {one.name: one for one in self.snapshot.engines}
+
+    def ids(self, task: str = "naming") -> set[str]:
+        """Of the adapters that the task has now."""
+        return {version.id for version in self.snapshot.tasks[task].versions}
+
+    def ready(self) -> int:
+        """How many engines serve."""
+        return sum(one.state == "ready" for one in self.engines.values())
+
+    async def until_ready(self, count: int) -> None:
+        """Raises TimeoutError, AssertionError where a program has ended."""
+
+        def so() -> bool:
+            for one in (self.control, self.gateway):
+                assert one.process.poll() is None, one.said()[-3000:]
+            return self.ready() == count
+
+        await eventually(so, STARTS_WITHIN_S)
+
+
+def written(folder: Path, address: str, engines: dict[str, Any], arguments: Sequence[str] = ()) -> None:
+    """A configuration with the fake engine in vLLM's place, on that cluster."""
+    document = fake_config(folder, arguments).model_dump(mode="json", by_alias=True)
+    document["engines"] = {"backend": "ray", "ray": {"address": address}, **engines}
+    document["adapters"]["roots"] = [str(folder)]
+    (folder / "config.yaml").write_text(json.dumps(document), encoding="utf-8")
+
+
+@contextmanager
+def deployed(folder: Path) -> Iterator[Deployment]:
+    """Both programs on the folder's configuration; the control plane ends in order, its engines too."""
+    where = ["--config", str(folder / "config.yaml")]
+    with ExitStack() as held:
+        control = held.enter_context(program(["launch", *where], folder / "launch.log", wait=False))
+        gateway = held.enter_context(program(["gateway", *where, "--port", "0"], folder / "gateway.log"))
+        try:
+            yield Deployment(folder, control, gateway)
+        finally:
+            control.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                control.process.wait(30)

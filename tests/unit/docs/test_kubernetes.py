@@ -1,0 +1,177 @@
+"""The manifests of deploy/kubernetes fit one another, the gateway's configuration and what it measures."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.config.document import load_config
+from gateway.metrics.exposition import PREFIX
+from launch.planning.check import check
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "deploy" / "kubernetes"
+PAGE = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+EXPOSITION = (ROOT / "gateway" / "metrics" / "exposition.py").read_text(encoding="utf-8")
+CONFIG = FOLDER / "base" / "config.yaml"
+OVERLAYS = sorted(f"overlays/{one.name}" for one in (FOLDER / "overlays").iterdir())
+KEYS = {"OPERATOR_KEY_SHA256": "1" * 64, "VLLM_API_KEY": "k"}
+
+
+def objects(folder: str) -> Iterator[dict[str, Any]]:
+    """Every object in the files of a folder, as they are written."""
+    for file in sorted((FOLDER / folder).glob("*.yaml")):
+        if file.name not in ("kustomization.yaml", "config.yaml"):
+            yield from (one for one in yaml.safe_load_all(file.read_text(encoding="utf-8")) if one)
+
+
+BASE = {(one["kind"], one["metadata"]["name"]): one for one in objects("base")}
+REDIS = {(one["kind"], one["metadata"]["name"]): one for one in objects("components/redis")}
+PODS = {
+    name: one["spec"]["template"]["spec"]
+    for (kind, name), one in {**BASE, **REDIS}.items()
+    if kind in ("Deployment", "StatefulSet")
+}
+
+
+def container(name: str) -> Mapping[str, Any]:
+    (only,) = PODS[name]["containers"]
+    found: Mapping[str, Any] = only
+    return found
+
+
+def test_the_configuration_is_one_that_the_gateway_takes(tmp_path: Path) -> None:
+    config = load_config(CONFIG, KEYS)
+    assert config.gateway.port == container("gateway")["ports"][0]["containerPort"]
+    found = [one for one in check(CONFIG, tmp_path, env=KEYS).findings if one.level == "error"]
+    # The key of the engines is looked for in this process's own environment, and the base on the hub.
+    assert {one.key for one in found} <= {"base.model", *(f"engines.{n}.api_key_env" for n in range(4))}
+
+
+def test_each_engine_is_a_pod_of_the_set_and_none_more_are_made_than_are_known() -> None:
+    config, engine = load_config(CONFIG, KEYS), BASE["StatefulSet", "engine"]
+    (port,) = container("engine")["ports"]
+    service = engine["spec"]["serviceName"]
+    expected = [f"http://engine-{index}.{service}:{port['containerPort']}" for index in range(4)]
+    assert [one.url for one in config.attached] == expected
+    assert BASE["HorizontalPodAutoscaler", "engine"]["spec"]["maxReplicas"] == len(expected)
+    (scaled,) = [one for one in objects("overlays/keda") if one["kind"] == "ScaledObject"]
+    assert scaled["spec"]["maxReplicaCount"] == len(expected)
+
+
+def test_the_engine_is_started_as_the_configuration_says() -> None:
+    config, args = load_config(CONFIG, KEYS), container("engine")["args"]
+    assert f"--model={config.base.model}" in args
+    assert f"--served-model-name={config.base.name}" in args
+    assert f"--max-loras={config.base.max_loras}" in args
+    assert f"--max-lora-rank={config.base.max_lora_rank}" in args
+    env = {one["name"]: one["value"] for one in container("engine")["env"]}
+    assert env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+
+
+def test_engines_see_adapters_where_the_control_plane_keeps_them() -> None:
+    config = load_config(CONFIG, KEYS)
+    for name in ("gateway", "engine"):
+        mounts = {one["name"]: one for one in container(name)["volumeMounts"]}
+        assert Path(mounts["adapters"]["mountPath"]) == config.state_dir / "adapters"
+    assert mounts["adapters"]["readOnly"] is True
+    assert BASE["PersistentVolumeClaim", "adapters"]["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_probes_ask_routes_that_there_are() -> None:
+    routes = set(re.findall(r'"(/\w+)"', (ROOT / "gateway" / "app.py").read_text(encoding="utf-8")))
+    probes = [
+        container("gateway")[f"{kind}Probe"]["httpGet"]["path"]
+        for kind in ("startup", "liveness", "readiness")
+    ]
+    assert probes == ["/livez", "/livez", "/ready"]
+    assert set(probes) <= routes
+
+
+def test_what_is_scaled_by_is_measured() -> None:
+    told = {PREFIX + name for name in re.findall(r'"(requests_\w+)"', EXPOSITION)}
+    metrics = [
+        one["external"]["metric"]["name"]
+        for one in BASE["HorizontalPodAutoscaler", "engine"]["spec"]["metrics"]
+    ]
+    assert set(metrics) <= told
+    (rule,) = yaml.safe_load((FOLDER / "prometheus-adapter.yaml").read_text())["rules"]["external"]
+    (pattern,) = re.findall(r'__name__=~"([^"]+)"', rule["seriesQuery"])
+    assert all(re.fullmatch(pattern, name) for name in metrics)
+    (scaled,) = [one for one in objects("overlays/keda") if one["kind"] == "ScaledObject"]
+    (asked,) = re.findall(rf"{PREFIX}\w+", scaled["spec"]["triggers"][0]["metadata"]["query"])
+    assert asked in told
+
+
+@pytest.mark.parametrize("name", sorted(PODS))
+def test_no_pod_has_more_rights_than_it_needs(name: str) -> None:
+    pod, own = PODS[name], container(name)["securityContext"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert own == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {"requests", "limits"} <= set(container(name)["resources"])
+
+
+def allowed_from(policy: Mapping[str, Any]) -> list[Any]:
+    return [peer for rule in policy["spec"]["ingress"] for peer in rule["from"]]
+
+
+def test_only_the_gateway_reaches_engines_and_redis() -> None:
+    gateway = [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "gateway"}}}]
+    assert BASE["NetworkPolicy", "default-deny"]["spec"] == {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+    }
+    for name, found in (("engine", BASE), ("redis", REDIS)):
+        policy = found["NetworkPolicy", name]
+        assert policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == name
+        assert allowed_from(policy) == gateway
+    opened = BASE["NetworkPolicy", "gateway"]["spec"]["egress"][0]
+    assert opened["ports"][0]["port"] == container("engine")["ports"][0]["containerPort"]
+
+
+def test_every_program_has_a_budget_for_disruptions_that_is_its_own() -> None:
+    for name in PODS:
+        found = {**BASE, **REDIS}["PodDisruptionBudget", name]["spec"]["selector"]["matchLabels"]
+        assert found == {"app.kubernetes.io/name": name}
+
+
+def test_what_was_accepted_has_time_to_end() -> None:
+    config = load_config(CONFIG, KEYS)
+    assert PODS["gateway"]["terminationGracePeriodSeconds"] > config.gateway.shutdown_timeout_s
+
+
+def test_no_secret_stands_in_the_files() -> None:
+    for file in FOLDER.rglob("kustomization.yaml"):
+        for made in yaml.safe_load(file.read_text(encoding="utf-8")).get("secretGenerator", ()):
+            assert all(
+                one.endswith("=replace-me") or one.endswith(f"={'0' * 64}") for one in made["literals"]
+            )
+    assert "replace-me" in PAGE
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_overlay_can_be_built_and_is_told_of(overlay: str) -> None:
+    assert overlay in PAGE
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("needs kubectl")
+    built = subprocess.run(
+        [kubectl, "kustomize", FOLDER / overlay], capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    kinds = [one["kind"] for one in yaml.safe_load_all(built.stdout)]
+    assert {"Deployment", "StatefulSet", "NetworkPolicy", "PodDisruptionBudget"} <= set(kinds)
+    assert ("HorizontalPodAutoscaler" in kinds) != ("ScaledObject" in kinds)
