@@ -124,7 +124,7 @@ class BackendConfig(Strict):
 
     @model_validator(mode="after")
     def _of_ray(self) -> BackendConfig:
-        if self.backend != "ray" and "ray" in self.model_fields_set:
+        if self.backend != "ray" and self.ray != RayConfig.model_validate({}):
             raise ValueError("engines.ray: is for engines.backend: ray")
         return self
 

@@ -231,6 +231,8 @@ class Managed(Keeper):
         """What runs elsewhere tells later where that is, and may be at another place than before."""
         pid, url = process.pid, process.url or self.status.url
         if (pid, url) != (self.status.pid, self.status.url):
+            if pid and self._stage == self._means.first_stage:
+                self._stage = STAGES[0][1]
             self.residents.move(url)
             self.update(pid=pid, url=url)
 

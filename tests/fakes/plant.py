@@ -23,6 +23,7 @@ from launch.adapters.versions import Desired, Version, Wanted
 from launch.base.lora_shapes import Base
 from launch.engine.argv import EngineCommand
 from launch.engine.managed import Means
+from launch.engine.process import Begin
 from launch.machine.files import Origin
 from launch.supervisor.control_api import control_app
 from launch.supervisor.database import StateStore
@@ -77,6 +78,8 @@ class PlantOptions:
     attached: tuple[str, ...] = ()
     can_sleep: bool = False
     replicas: int | dict[str, object] = 1
+    elsewhere: Callable[[EngineCommand], Begin] | None = None
+    """How an engine is begun that is no child of the plant's."""
     tasks: dict[str, str] = field(default_factory=lambda: {"naming": "one"})
     """Task → its adapter's content."""
     keys: dict[str, object] = field(default_factory=dict)
@@ -149,7 +152,7 @@ async def plant(
     engines: tuple[tuple[EngineStatus, Means | None], ...] = tuple(
         (
             EngineStatus(f"engine-{index}", f"http://127.0.0.1:{each}", lazy=lazy, slots=4),
-            Means(command_of(each, options), options.can_sleep, SETUP),
+            means_of(command_of(each, options), options),
         )
         for index, each in enumerate(ports)
     )
@@ -182,6 +185,14 @@ async def plant(
         with contextlib.suppress(asyncio.CancelledError):
             await running
         store.close()
+
+
+def means_of(command: EngineCommand, options: PlantOptions) -> Means:
+    """As a child of ours, or elsewhere."""
+    if options.elsewhere is None:
+        return Means(command, options.can_sleep, SETUP)
+    place = "waiting for a place"
+    return Means(command, False, SETUP, elsewhere=options.elsewhere(command), first_stage=place)
 
 
 def command_of(port: int, options: PlantOptions) -> EngineCommand:

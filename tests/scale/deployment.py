@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.config.document import load_config
 from gateway.config.snapshot import FILE, EngineStatus, Snapshot, read_snapshot
 from launch.supervisor.control_client import ControlClient
 from tests.fakes.fake_stack import fake_config
 from tests.faults.processes import Program, program
+from tests.scale.nodes import PLACE, ROOT
 from tests.support.waiting import eventually
 
 STARTS_WITHIN_S = 90.0
@@ -47,7 +49,7 @@ class Deployment:
         """How many engines serve."""
         return sum(one.state == "ready" for one in self.engines.values())
 
-    async def until_ready(self, count: int) -> None:
+    async def until_ready(self, count: int, within_s: float = STARTS_WITHIN_S) -> None:
         """Raises TimeoutError, AssertionError where a program has ended."""
 
         def so() -> bool:
@@ -55,7 +57,7 @@ class Deployment:
                 assert one.process.poll() is None, one.said()[-3000:]
             return self.ready() == count
 
-        await eventually(so, STARTS_WITHIN_S)
+        await eventually(so, within_s)
 
 
 def written(folder: Path, address: str, engines: dict[str, Any], arguments: Sequence[str] = ()) -> None:
@@ -63,6 +65,16 @@ def written(folder: Path, address: str, engines: dict[str, Any], arguments: Sequ
     document = fake_config(folder, arguments).model_dump(mode="json", by_alias=True)
     document["engines"] = {"backend": "ray", "ray": {"address": address}, **engines}
     document["adapters"]["roots"] = [str(folder)]
+    (folder / "config.yaml").write_text(json.dumps(document), encoding="utf-8")
+
+
+def written_real(folder: Path, address: str) -> None:
+    """The demo, with its one real engine on a node beside the head."""
+    document = load_config(ROOT / "configs" / "demo" / "config.yaml", {}).model_dump(
+        mode="json", by_alias=True
+    )
+    document["engines"] = {"backend": "ray", "ray": {"address": address, "resources": {PLACE: 1}}}
+    document["state_dir"] = str(folder / "state")
     (folder / "config.yaml").write_text(json.dumps(document), encoding="utf-8")
 
 

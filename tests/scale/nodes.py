@@ -19,6 +19,8 @@ OBJECT_STORE_BYTES = 80 * 1024 * 1024
 HEAD = "127.0.0.2"
 OTHER = "127.0.0.3"
 """Both loopback, and told apart as two machines are; for 127.0.0.1 Ray would take the outer address."""
+PLACE = "other"
+"""A resource that the nodes beside the head have."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -76,7 +78,7 @@ def _run(scratch: str) -> None:
     for line in sys.stdin:
         what = line.strip()
         if what == "add":
-            others.append(cluster.add_node(num_cpus=1, **_of_each(OTHER)))
+            others.append(cluster.add_node(num_cpus=1, resources={PLACE: 1}, **_of_each(OTHER)))
         else:
             cluster.remove_node(others.pop(0), allow_graceful=False)
         print(what, flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.config.document import Config, read_config
+from gateway.config.document import Config, read_config, with_gateway
 from gateway.config.engine_settings import AttachedConfig
 
 
@@ -35,6 +35,14 @@ def test_a_list_is_somebody_elses_and_a_mapping_is_how_many_of_ours() -> None:
     assert (one.attached, one.backend.replicas) == ([], 1)
     assert (several.attached, several.backend.replicas) == ([], 3)
     assert [each.url for each in others.attached] == ["http://a:1"]
+
+
+@pytest.mark.parametrize(
+    "engines", [[], {"replicas": 2}, {"backend": "ray", "replicas": {"max": 2}}, [{"url": "http://a:1"}]]
+)
+def test_what_is_written_out_is_read_again(engines: object) -> None:
+    made = config(engines)
+    assert with_gateway(made, {"port": 1}).engines == made.engines
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,15 @@ import itertools
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from launch.engine import managed
+from launch.engine.argv import EngineCommand
+from launch.engine.process import Begin, EngineChild, Here
+from launch.machine.child import Child
 from tests.fakes.plant import Plant, PlantOptions
 from tests.support.waiting import calls
 from tests.unit.launch.supervisor.test_supervisor import run
@@ -220,3 +224,39 @@ def test_one_of_several_drains_when_its_own_requests_have_ended(tmp_path: Path) 
             await made.until(lambda: second.ready)
 
     run(tmp_path, work, PlantOptions(replicas=2))
+
+
+class Late(Here):
+    """It has no place before `there`."""
+
+    here = False
+    there = False
+    released = False
+
+    @property
+    def pid(self) -> int:
+        return super().pid if Late.there else 0
+
+    def release(self) -> None:
+        Late.released = True
+
+
+def late(command: EngineCommand) -> Begin:
+    def begin(on_line: Callable[[str], None], shown: Callable[[str], bool]) -> EngineChild:
+        return Late(Child(command.argv, os.environ, on_line=on_line, shown=shown))
+
+    return begin
+
+
+def test_an_engine_elsewhere_is_served_once_it_has_a_place_and_released_at_its_end(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until(lambda: made.engine.stage == "waiting for a place")
+        assert (made.engine.state, made.engine.pid) == ("starting", 0)
+        Late.there = True
+        await made.until_state("ready")
+        assert made.engine.pid
+        assert not (tmp_path / "state" / "engine-0.pid").exists()
+        assert not Late.released
+
+    run(tmp_path, work, PlantOptions(elsewhere=late))
+    assert Late.released
