@@ -25,6 +25,8 @@ WAYS = {
     "build": ("build.txt",),
     "docs": ("docs.txt",),
     "audit": ("audit.txt",),
+    "ray": ("ray.txt",),
+    "kubernetes": ("kubernetes.txt",),
 }
 """Each way to install something of this project, and the locks under requirements/ that it takes."""
 NODE_LOCKS = {"clients-node": "tests/clients/node/package-lock.json", "page": "ui/package-lock.json"}
