@@ -25,8 +25,6 @@ Members: {{ item.members | join(', ') }}"""
 """The pipeline's prompts, and what `concept_prompt` and `naming_prompt` write by hand."""
 
 MOST_GROUPS = 16
-SENTENCE = r'^[^\x00-\x20".\\]+( [^\x00-\x20".\\]+){0,19}\.$'
-"""A definition has at most twenty words and ends with a full stop behind the last."""
 
 Term = str | Mapping[str, Any]
 """A term, or an object with `term` and perhaps `gloss`."""
@@ -132,7 +130,7 @@ def _schema(member: JsonObject, most: JsonObject) -> JsonObject:
     members = {"type": "array", "minItems": 1, **most, "items": member}
     group = {
         "type": "object",
-        "properties": {"members": members, "definition": {"type": "string", "pattern": SENTENCE}},
+        "properties": {"members": members, "definition": {"type": "string", "maxLength": 200}},
         "required": ["members", "definition"],
         "additionalProperties": False,
     }

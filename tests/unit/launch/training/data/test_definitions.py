@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from gateway.client.concepts import SENTENCE
 from launch.training.data.definitions import SENTENCE_WORDS, sentence, shorten
 
 
@@ -37,7 +34,7 @@ def test_without_a_clause_it_ends_at_its_bound() -> None:
     assert sentence("one two three four five six", 4) == "One two three four."
 
 
-def test_sentences_are_what_the_schema_takes() -> None:
+def test_a_sentence_keeps_to_its_words() -> None:
     longest = sentence(" ".join(["abcdefghi"] * 40))
     assert len(longest.split()) == SENTENCE_WORDS
-    assert re.search(SENTENCE, longest)
+    assert longest.endswith("i.")
