@@ -54,9 +54,10 @@ test-faults: setup ## kill, stop, starve and lie to real processes, and print wh
 	@$(BIN)/python -m pytest -q -rs -n auto tests/faults
 
 # Ray is no part of set-up; its lock agrees with requirements/cpu.txt, so nothing else changes. SCALE_ARGS=--real: two real engines too.
-test-scale: setup ## end nodes and programs of a Ray cluster under load, and print what was promised and seen
+test-scale: setup ## end nodes and programs of a Ray cluster, and Redis, under load, and print what was promised and seen
+	@$(REDIS_THERE)
 	@$(BIN)/python -c 'import ray' 2> /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/ray.txt
-	@$(BIN)/python -m pytest -q tests/scale $(SCALE_ARGS)
+	@$(BIN)/python -m pytest -q -rs tests/scale $(SCALE_ARGS)
 
 KUBERNETES ?= 1.32
 check-kubernetes: ## hold deploy/kubernetes against the schemas of Kubernetes (needs kubectl)

@@ -12,13 +12,17 @@ from typing import Any
 
 from gateway.config.document import load_config
 from gateway.config.snapshot import FILE, EngineStatus, Snapshot, read_snapshot
+from launch.base.lora_shapes import describe_base
+from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
 from launch.supervisor.control_client import ControlClient
-from tests.fakes.fake_stack import fake_config
+from tests.fakes.fake_stack import LAYOUT, fake_config
 from tests.faults.processes import Program, program
 from tests.scale.nodes import PLACE, ROOT
 from tests.support.waiting import eventually
 
 STARTS_WITHIN_S = 90.0
+PATIENT_MS = 1000.0
+"""Long enough that a busy machine does not count as a Redis that is away."""
 
 
 @dataclass
@@ -66,6 +70,29 @@ def written(folder: Path, address: str, engines: dict[str, Any], arguments: Sequ
     document["engines"] = {"backend": "ray", "ray": {"address": address}, **engines}
     document["adapters"]["roots"] = [str(folder)]
     (folder / "config.yaml").write_text(json.dumps(document), encoding="utf-8")
+
+
+def written_for_two(
+    folder: Path, tasks: Sequence[str], engines: Sequence[str], keys: dict[str, Any], redis: str
+) -> Path:
+    """Both agree through that Redis; the folder of the second gateway, which has a state of its own.
+
+    Of `tasks` the first is the fake configuration's own.
+    """
+    document = fake_config(folder).model_dump(mode="json", by_alias=True)
+    base = describe_base(str(folder / "base"), "base", LAYOUT)
+    for seed, task in enumerate(tasks[1:], 2):
+        write_dummy_adapter(folder / task, base, AdapterShape(4, ()), seed=seed)
+    document["tasks"] = {task: {"adapter": str(folder / task)} for task in tasks}
+    document["engines"] = [{"name": f"engine-{index}", "url": url} for index, url in enumerate(engines)]
+    document["keys"] = keys
+    second = folder / "second"
+    second.mkdir()
+    for place, follow in ((folder, False), (second, True)):
+        document["state_dir"] = str(place / "state")
+        document["shared"] = {"redis": redis, "timeout_ms": PATIENT_MS, "follow": follow}
+        (place / "config.yaml").write_text(json.dumps(document), encoding="utf-8")
+    return second
 
 
 def written_real(folder: Path, address: str) -> None:

@@ -14,6 +14,8 @@ import httpx
 
 AGAIN_S = 0.05
 """After a refusal; a client that knows its manners waits longer."""
+LOST = "lost connection"
+"""In a refusal's place, where the gateway itself has ended."""
 
 
 @dataclass
@@ -21,7 +23,7 @@ class Seen:
     """What came of the requests; times are of `time.monotonic`."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    """`right`, `wrong`, or a refusal's code."""
+    """`right`, `wrong`, a refusal's code, or LOST."""
     right_at: list[float] = field(default_factory=list)
     took_s: list[float] = field(default_factory=list)
     replicas: Counter[str] = field(default_factory=Counter)
@@ -40,12 +42,13 @@ class Seen:
 
 @asynccontextmanager
 async def traffic(
-    url: str, task: str, right: Callable[[str], bool], *, clients: int = 8
+    url: str, task: str, right: Callable[[str], bool], *, clients: int = 8, key: str = ""
 ) -> AsyncIterator[Seen]:
     """Chats with that task meanwhile; `right` judges an answer's text. They end with the block."""
     seen, done = Seen(), asyncio.Event()
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits, headers=headers) as client:
         running = [asyncio.create_task(_ask(client, task, right, seen, done)) for _ in range(clients)]
         try:
             yield seen
@@ -60,7 +63,12 @@ async def _ask(
     body = {"model": task, "messages": [{"role": "user", "content": "Name it."}], "max_tokens": 8}
     while not done.is_set():
         began = time.monotonic()
-        answer = await client.post("/v1/chat/completions", json=body)
+        try:
+            answer = await client.post("/v1/chat/completions", json=body)
+        except httpx.TransportError:
+            seen.outcomes[LOST] += 1
+            await asyncio.sleep(AGAIN_S)
+            continue
         if answer.status_code != 200:
             seen.outcomes[f"{answer.status_code} {answer.json()['error']['code']}"] += 1
             await asyncio.sleep(AGAIN_S)

@@ -33,7 +33,11 @@ def objects(folder: str) -> Iterator[dict[str, Any]]:
 
 
 BASE = {(one["kind"], one["metadata"]["name"]): one for one in objects("base")}
-REDIS = {(one["kind"], one["metadata"]["name"]): one for one in objects("components/redis")}
+REDIS = {
+    (one["kind"], one["metadata"]["name"]): one
+    for folder in ("components/redis", "overlays/redis")
+    for one in objects(folder)
+}
 PODS = {
     name: one["spec"]["template"]["spec"]
     for (kind, name), one in {**BASE, **REDIS}.items()
@@ -135,6 +139,11 @@ def test_only_the_gateway_reaches_engines_and_redis() -> None:
         "policyTypes": ["Ingress", "Egress"],
     }
     for name, found in (("engine", BASE), ("redis", REDIS)):
+        more = REDIS["NetworkPolicy", f"follower-to-{name}"]
+        assert more["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == name
+        assert allowed_from(more) == [
+            {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "follower"}}}
+        ]
         policy = found["NetworkPolicy", name]
         assert policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == name
         assert allowed_from(policy) == gateway
@@ -151,6 +160,24 @@ def test_every_program_has_a_budget_for_disruptions_that_is_its_own() -> None:
 def test_what_was_accepted_has_time_to_end() -> None:
     config = load_config(CONFIG, KEYS)
     assert PODS["gateway"]["terminationGracePeriodSeconds"] > config.gateway.shutdown_timeout_s
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_gateways_beside_redis_differ_from_the_base_by_what_they_share(follows: bool) -> None:
+    """One file for both; who follows has no control plane and no batches."""
+    (changed,) = yaml.safe_load((FOLDER / "overlays/redis/kustomization.yaml").read_text())["patches"]
+    added = [one["value"] for one in yaml.safe_load(changed["patch"])]
+    env = container("follower")["env"] if follows else [one for one in added if "name" in one]
+    own = {one["name"]: one["value"] for one in env}
+    config = load_config(FOLDER / "overlays/redis/config.yaml", {**KEYS, **own, "REDIS_PASSWORD": "p"})
+    (port,) = REDIS["Service", "redis"]["spec"]["ports"]
+    assert config.shared is not None
+    assert config.shared.redis == f"redis://:p@redis:{port['port']}/0"
+    assert (config.shared.follow, config.batches.enabled) == (follows, not follows)
+    assert {"secretRef": {"name": "redis-password"}} in [*added, *container("follower")["envFrom"]]
+    own_parts = {"shared", "batches", "adapters"}  # of adapters, the default is the file's own folder
+    rest = load_config(CONFIG, KEYS).model_dump(exclude=own_parts)
+    assert config.model_dump(exclude=own_parts) == rest
 
 
 def test_no_secret_stands_in_the_files() -> None:
