@@ -147,7 +147,12 @@ def test_ctrl_c_is_an_abort_at_the_engine(real: RealStack) -> None:
     before = real.written()
     env = os.environ | {"LORA_GATEWAY_URL": real.url, "PYTHONPATH": str(ROOT)}
     program = subprocess.Popen(
-        [sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
+        [sys.executable, "-c", LONG],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=env,
+        # A shell has what it runs in the background ignore it, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert program.stdout is not None
     assert program.stdout.readline() == b"asks\n"

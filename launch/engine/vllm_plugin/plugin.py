@@ -1,9 +1,9 @@
 """A plugin of vLLM (entry point group `vllm.general_plugins`) that mends its LoRA on a CPU.
 
-vLLM calls `register` in each of its processes. It acts only in an engine that `launch` started, and only on
-a CPU; there it puts `cpu_lora` and `lora_kernels` in the place of vLLM's own, and holds the result against
-sums done by hand. Where it cannot, the engine must not start: it would answer requests for the base with an
-adapter's weights, and nobody would see it.
+vLLM calls `register` in each of its processes. It acts only in an engine that `launch` started. There long
+patterns get a second way (`long_patterns`), and on a CPU it puts `cpu_lora` and `lora_kernels` in the place
+of vLLM's own, and holds the result against sums done by hand. Where it cannot, the engine must not start: it
+would answer requests for the base with an adapter's weights, and nobody would see it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from launch.engine.vllm_plugin.long_patterns import BACKEND, CLASS, mend_backend
 from launch.engine.vllm_plugin.self_check import deviation, logits_deviation
 
 VARIABLE = "LORA_GATEWAY_ENGINE"
@@ -41,6 +42,7 @@ def register() -> None:
         return
     from vllm.platforms import current_platform
 
+    mend_backend(getattr(importlib.import_module(BACKEND), CLASS, None))
     if current_platform.is_cpu():
         importlib.import_module(OPERATORS)
         mend([importlib.import_module(name) for name in KERNEL_MODULES])

@@ -66,7 +66,7 @@ def test_cache_has_the_tokens_and_blocks_that_were_planned(real: RealStack, plan
 
 
 def test_resident_memory_is_near_what_was_planned(real: RealStack, plan: MemoryPlan) -> None:
-    pid = int(json.loads((real.state / "engine.pid").read_text())["pid"])
+    pid = int(json.loads((real.state / "engine-0.pid").read_text())["pid"])
     resident = resident_bytes(family(pid))
     print(f"planned {plan.budget_bytes / 1e6:.0f} MB, resident {resident / 1e6:.0f} MB")
     for row in plan.rows:
