@@ -34,7 +34,7 @@ COLUMNS = {
 
 def simulate_command(
     engine: Annotated[
-        str, typer.Option(help="its speed: cpu-demo (measured), gpu-8b (assumed), or a JSON file")
+        str, typer.Option(help="its speed: cpu-demo (its steps measured), gpu-8b (assumed), or a JSON file")
     ] = "gpu-8b",
     replicas: Annotated[int, typer.Option(min=1, max=1000, help="engines")] = 64,
     adapters: Annotated[int, typer.Option(min=1, max=10_000, help="how many there are")] = 1000,

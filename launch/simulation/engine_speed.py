@@ -50,7 +50,7 @@ CPU_DEMO = EngineSpeed(
     load_s=0.067,
     seats=16,
     slots=4,
-    about="the demo's 135M base on two cores, from the steps of docs/benchmark.md: LoRA on a CPU",
+    about="the demo's 135M base on two cores: steps by docs/benchmark.md, prompts and loads assumed",
 )
 GPU_8B = EngineSpeed(
     step_s=0.012,
