@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.errors import ConfigError
+from gateway.errors import NOT_JSON, ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def read_speed(named: str) -> EngineSpeed:
         found = msgspec.json.decode(Path(named).read_bytes(), type=EngineSpeed)
     except OSError as error:
         raise ConfigError("--engine", named, f"is neither {', '.join(KNOWN)} nor a file to read") from error
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         wanted = json.dumps({one.name: getattr(CPU_DEMO, one.name) for one in fields(CPU_DEMO)})
         raise ConfigError("--engine", named, f"does not fit ({error}); an example: {wanted}") from error
     least = min(found.step_s, found.prompt_tokens_per_s, found.seats, found.slots, found.tokens_in_step)

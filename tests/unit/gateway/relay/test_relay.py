@@ -17,6 +17,7 @@ from gateway.metrics.counters import Metrics
 from gateway.relay.engine_answers import AdapterLost
 from gateway.relay.relay import Relay, read_whole
 from gateway.relay.request_record import BATCH, Exchange
+from gateway.routing.selection.visits import Visits
 from gateway.routing.table import Loaded, Route, Table, build_table
 from tests.support.stack import config_of
 
@@ -56,6 +57,7 @@ class Engine:
         self.kept = True
         self.asked = self.well = 0
         self.finished: list[Connection] = []
+        self.visits = Visits()
 
     def answered(self) -> None:
         self.well += 1
@@ -85,7 +87,14 @@ class Replicas:
         self.table, self.ready = table, engines
         self.rested: list[tuple[str, bool]] = []
 
-    def pick(self, route: Route, *, begun: bool = False) -> Engine:
+    @property
+    def are_several(self) -> bool:
+        return len(self.ready) > 1
+
+    def seated(self, route: Route, engine: str, prompt: object = None) -> Engine:
+        return next(one for one in self.ready if one.name == engine)
+
+    def pick(self, route: Route, prompt: object = None, *, begun: bool = False) -> Engine:
         return self.ready[0]
 
     def other(self, route: Route, tried: Sequence[Engine]) -> Engine | None:
@@ -157,8 +166,11 @@ async def test_an_engine_that_was_sent_nothing_is_passed_over(tmp_path: Path, er
     first, second = Engine("one", error), Engine("two")
     house = House(tmp_path, first, second)
     exchange = house.exchange()
-    await house.begin(exchange)
+    connection = await house.begin(exchange)
     assert (exchange.replica, house.replicas.rested, house.guard.deaths) == ("two", [("one", False)], [])
+    assert (first.visits.count, second.visits.count) == (0, 1)
+    house.end(exchange, connection)
+    assert second.visits.count == 0
 
 
 async def test_what_an_engine_may_have_run_is_sent_to_no_other(tmp_path: Path) -> None:
@@ -167,6 +179,7 @@ async def test_what_an_engine_may_have_run_is_sent_to_no_other(tmp_path: Path) -
     with pytest.raises(Disconnected):
         await house.begin(house.exchange())
     assert (second.asked, house.held) == (0, (0, 0))
+    assert first.visits.count == 0
     assert house.guard.deaths == [("process of one", False)]
 
 

@@ -203,8 +203,9 @@ def test_command_prints_each_line_and_exit_codes(
     file.write_text(yaml.safe_dump(sound))
     bad = CliRunner().invoke(build_app(), ["check", "-c", str(file)])
     assert bad.exit_code == 2
-    lines = bad.stderr.splitlines()
+    *lines, page = bad.stderr.splitlines()
     assert [line.split(": ")[1] for line in lines] == ["tasks.naming.adapter", "tasks.other.adapter"]
+    assert page.strip() == "see docs/troubleshooting.md#adapter"
     asked = CliRunner().invoke(build_app(), ["check", "-c", str(file), "--json"])
     told = json.loads(asked.stdout)
     assert asked.exit_code == 2

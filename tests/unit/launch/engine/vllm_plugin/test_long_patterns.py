@@ -29,10 +29,12 @@ class Backend:
 
 @pytest.fixture(name="backend")
 def _backend() -> Backend:
-    kind = type("Mended", (Backend,), {"compile_grammar": Backend.compile_grammar})
-    mend_backend(kind)
-    mend_backend(kind)
-    return kind()
+    class Mended(Backend):
+        compile_grammar = Backend.compile_grammar
+
+    mend_backend(Mended)
+    mend_backend(Mended)
+    return Mended()
 
 
 def admits(grammar: Any, text: str) -> bool:
