@@ -255,7 +255,9 @@ class Cycle:
         block = b"".join(lines)
         count = len(lines) // 4
         if block.count(b"\n") != count or block.count(b"\r") != count:  # two looks for all of them together
-            raise RuntimeError(f"line break in a header of {block[:200]!r}")
+            pairs = zip(lines[::4], lines[2::4], strict=True)
+            broken = [name for name, value in pairs if not {*b"\r\n"}.isdisjoint(name + value)]
+            raise RuntimeError(f"line break in the header {broken[0]!r}")  # a value may be secret
         self.begin_block(status, block, length)
 
     def begin_block(self, status: int, block: bytes, length: int | None) -> None:
