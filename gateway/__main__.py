@@ -18,10 +18,10 @@ import uvicorn
 from gateway.admission.limits import share
 from gateway.app import Gateway
 from gateway.config.document import Config, load_config, with_gateway
+from gateway.config.process import HangUp
 from gateway.errors import ConfigError, told
 from gateway.http.descriptors import Descriptors, raise_limit
 from gateway.http.server import Server, protocol_with
-from gateway.http.tls.hang_up import HangUp
 from gateway.http.tls.reloading import Tls
 from gateway.http.workers import BACKLOG, listen, run_workers
 from gateway.metrics.counters import Metrics

@@ -1,9 +1,15 @@
-"""A process as the system tells of it: when it started, and whether this one has a terminal."""
+"""A process as the system tells of it: when it started, whether it has a terminal, what SIGHUP asks of it."""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+Wish = Literal["", "reload", "end"]
 
 
 def started_ticks(pid: int) -> int | None:
@@ -26,3 +32,29 @@ def has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+class HangUp:
+    """From its making on SIGHUP is no end by itself; make it in the main thread, before workers are forked.
+
+    Started under nohup, a closed terminal is no end either.
+    """
+
+    def __init__(self, has_terminal: Callable[[], bool] = has_terminal) -> None:
+        self._asked = False
+        self._has_terminal = has_terminal
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        self._terminal = not ignored and has_terminal()
+        signal.signal(signal.SIGHUP, self._heard)
+
+    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
+
+    def wish(self) -> Wish:
+        """What was asked for since the last look, once for any number of signals."""
+        asked, self._asked = self._asked, False
+        return self.meant() if asked else ""
+
+    def meant(self) -> Wish:
+        """What a SIGHUP means that has come now."""
+        return "end" if self._terminal and not self._has_terminal() else "reload"

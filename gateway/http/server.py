@@ -15,11 +15,11 @@ from typing import cast
 import uvicorn
 
 from gateway.config.origins import Cors
+from gateway.config.process import HangUp
 from gateway.http.client_connection import GatewayProtocol
 from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain, shutting_down
 from gateway.http.request_cycle import Express
-from gateway.http.tls.hang_up import HangUp
 from gateway.http.tls.reloading import Tls
 
 logger = logging.getLogger("gateway.http.server")

@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from gateway.config.process import HangUp
 from gateway.errors import ConfigError
-from gateway.http.tls.hang_up import HangUp
 
 logger = logging.getLogger("gateway.workers")
 

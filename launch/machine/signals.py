@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
-from gateway.config.process import has_terminal
+from gateway.config.process import HangUp, has_terminal
 
 
 class StopSignals:
@@ -14,9 +14,8 @@ class StopSignals:
 
     def __init__(self, has_terminal: Callable[[], bool] = has_terminal) -> None:
         self._count = 0
-        self._reloads = 0
         self._has_terminal = has_terminal
-        self._terminal = False
+        self._hang_up: HangUp | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._counted)
 
@@ -25,19 +24,14 @@ class StopSignals:
 
     def heed_reload(self) -> None:
         """From now on SIGHUP is no end but a wish, unless it says that our terminal was closed."""
-        self._terminal = self._has_terminal()
-        signal.signal(signal.SIGHUP, self._reload_counted)
-
-    def _reload_counted(self, _number: int, _frame: FrameType | None) -> None:
-        self._reloads += 1
+        self._hang_up = HangUp(self._has_terminal)
 
     def reload_asked(self) -> bool:
         """True once for any number of SIGHUPs since the last look."""
-        asked, self._reloads = self._reloads > 0, 0
-        if asked and self._terminal and not self._has_terminal():
+        wish = self._hang_up.wish() if self._hang_up is not None else ""
+        if wish == "end":
             self._count += 1
-            return False
-        return asked
+        return wish == "reload"
 
     def asked(self) -> bool:
         return self._count > 0

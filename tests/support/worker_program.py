@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 
-from gateway.http.tls.hang_up import HangUp
+from gateway.config.process import HangUp
 from gateway.http.workers import Patience, listen, run_workers
 from gateway.metrics.counters import Metrics
 from gateway.metrics.shared_memory import Region

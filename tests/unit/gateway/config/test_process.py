@@ -1,12 +1,16 @@
-"""When a process started, a number of its own as long as the machine runs; a terminal that is closed."""
+"""When a process started; whether its terminal is there still; what SIGHUP asks of it."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
-from gateway.config.process import started_ticks
+import pytest
+
+from gateway.config.process import HangUp, started_ticks
 
 
 def test_a_process_has_one_and_a_child_a_later_one() -> None:
@@ -49,3 +53,31 @@ def test_terminal_that_is_closed_is_none() -> None:
     assert child.stdout.readline() == "True\n"
     os.close(ours)
     assert child.communicate(timeout=30)[0] == "False\n"
+
+
+@pytest.fixture
+def _handler() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_handler")
+@pytest.mark.parametrize(
+    ("terminal", "still", "nohup", "wish"),
+    [
+        (False, False, False, "reload"),
+        (True, True, False, "reload"),
+        (True, False, False, "end"),
+        (True, False, True, "reload"),
+    ],
+)
+def test_what_it_means_hangs_on_the_terminal(terminal: bool, still: bool, nohup: bool, wish: str) -> None:
+    there = terminal
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+    hang_up = HangUp(lambda: there)
+    there = still
+    assert hang_up.wish() == ""
+    signal.raise_signal(signal.SIGHUP)
+    signal.raise_signal(signal.SIGHUP)
+    assert (hang_up.wish(), hang_up.wish()) == (wish, "")

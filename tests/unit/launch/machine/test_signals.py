@@ -22,12 +22,20 @@ def handlers() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("terminal", "still", "reload"),
-    [(False, False, True), (True, True, True), (True, False, False)],
-    ids=["no terminal", "terminal", "closed terminal"],
+    ("terminal", "still", "nohup", "reload"),
+    [
+        (False, False, False, True),
+        (True, True, False, True),
+        (True, False, False, False),
+        (True, False, True, True),
+    ],
+    ids=["no terminal", "terminal", "closed terminal", "closed terminal under nohup"],
 )
-def test_hang_up_is_an_end_where_the_terminal_was_closed(terminal: bool, still: bool, reload: bool) -> None:
+def test_hang_up_is_an_end_where_the_terminal_was_closed(
+    terminal: bool, still: bool, nohup: bool, reload: bool
+) -> None:
     there = terminal
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
     stop = StopSignals(lambda: there)
     stop.heed_reload()
     there = still
