@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from gateway.admission.turns.engine_slots import Able, EngineRoom, EngineSlots, Rival
+from gateway.admission.turns.engine_slots import Able, EngineRoom, EngineSlots
 from gateway.placement.choice import Candidate, choose
 from launch.simulation.engine import NEVER, SimulatedEngine
 from launch.simulation.placer import Placer
@@ -14,6 +15,13 @@ from launch.simulation.request import Request
 
 Sent = Iterator[tuple[int, Request]]
 """The number of an engine, and what goes there now."""
+
+
+class Waits(NamedTuple):
+    """An adapter that is waited for; a slot is all that it lacks."""
+
+    adapter_id: str
+    has_place: bool = True
 
 
 class GatewayTurns:
@@ -32,7 +40,6 @@ class GatewayTurns:
         self._chance = chance
         self._least_residency_s = least_residency_s
         self._slots = EngineSlots(least_residency_s, _unobserved, self._choose)
-        self._rivals: dict[str, Rival] = {}
         self._lanes: dict[str, deque[Request]] = {}
         self._at: dict[str, dict[str, None]] = {one.name: {} for one in engines}
         """By engine the adapters that are waited for and at home there, in turn."""
@@ -109,14 +116,7 @@ class GatewayTurns:
 
     def _admits(self, adapter: str, now: float, *, new: bool) -> bool:
         waiting = {other for home in self._placer.homes[adapter] for other in self._at[home]}
-        waiting.discard(adapter)
-        return self._slots.admit(adapter, [self._rival(other) for other in waiting], now, new=new)
-
-    def _rival(self, adapter: str) -> Rival:
-        found = self._rivals.get(adapter)
-        if found is None:
-            found = self._rivals[adapter] = Rival(adapter, True)
-        return found
+        return self._slots.admit(adapter, [Waits(other) for other in waiting], now, new=new)
 
     def _seat(self, adapter: str) -> int:
         name = self._slots.take(adapter)

@@ -9,9 +9,9 @@ it out, and as those of one adapter are alike, to whoever of its requests asks f
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gateway.admission.turns.lora_slots import MOVED, RESTART, Slots
 
@@ -28,13 +28,15 @@ class EngineRoom:
     """Adapters that it may be asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rival:
-    """An adapter that is waited for."""
+class Rival(Protocol):
+    """What waits for an adapter, or for the base."""
 
-    adapter_id: str
-    has_place: bool
-    """It could go on, had it a slot."""
+    @property
+    def adapter_id(self) -> str | None: ...
+
+    @property
+    def has_place(self) -> bool:
+        """It could go on, had its adapter a slot."""
 
 
 class Able(NamedTuple):
@@ -109,18 +111,17 @@ class EngineSlots:
         """Every adapter that has a slot."""
         return list(dict.fromkeys(one for slots in self._slots.values() for one in slots.residents))
 
-    def admit(self, adapter_id: str, rivals: Iterable[Rival], now: float, *, new: bool) -> bool:
+    def admit(self, adapter_id: str, waiting: Collection[Rival], now: float, *, new: bool) -> bool:
         """Whether a request may begin now; then a seat is its own, which `take` tells.
 
-        `rivals`: other adapters that are waited for. A `new` one takes no slot before those.
+        `waiting`: all that wait. A `new` one takes no slot before other adapters among them.
         """
-        nowhere = [one for one in rivals if one.adapter_id not in self._where]
         resident = adapter_id in self._where
         able: list[Able] = []
         tight: list[Able] = []
-        for name in self._homes.get(adapter_id, ()):
+        sought = {name: self._sought(name, waiting, adapter_id) for name in self._homes.get(adapter_id, ())}
+        for name, (_, contended) in sought.items():
             slots = self._slots[name]
-            _, contended = self._sought(name, nowhere)
             if adapter_id in slots.residents:
                 if slots.goes_on(adapter_id, now, contended=contended):
                     able.append(Able(name, True, slots.in_flight))
@@ -134,7 +135,7 @@ class EngineSlots:
         if not able:
             return False
         name = able[0].name if len(able) == 1 else self._choose(able)
-        waited_for, contended = self._sought(name, nowhere)
+        waited_for, contended = sought[name]
         self._slots[name].admit(adapter_id, now, waited_for=waited_for, contended=contended)
         self._seats[adapter_id].append(name)
         return True
@@ -163,21 +164,30 @@ class EngineSlots:
         if engine in self._slots:
             self._slots[engine].vacate(adapter_id)
 
-    def due_in(self, rivals: Iterable[Rival], now: float) -> float | None:
+    def due_in(self, waiting: Collection[Rival], now: float) -> float | None:
         """Seconds until an idle adapter gives its slot to one that lacks only that; None where none does."""
-        nowhere = [one for one in rivals if one.adapter_id not in self._where]
         rests = [
             rest_s
             for name, slots in self._slots.items()
-            if self._sought(name, nowhere)[1] and (rest_s := slots.due_in(now)) is not None
+            if self._sought(name, waiting)[1] and (rest_s := slots.due_in(now)) is not None
         ]
         return min(rests, default=None)
 
-    def _sought(self, engine: str, nowhere: Collection[Rival]) -> tuple[bool, bool]:
-        """Whether a slot of it is waited for by who has none, and whether one lacks only that."""
-        loaded = self._loaded[engine]
-        here = [one for one in nowhere if one.adapter_id in loaded]
-        return bool(here), any(one.has_place for one in here)
+    def _sought(
+        self, engine: str, waiting: Collection[Rival], adapter_id: str | None = None
+    ) -> tuple[bool, bool]:
+        """Whether others wait for a slot of it that have none anywhere, and whether one lacks only that.
+
+        Asked at every turn of each that waits: it looks no further than it must.
+        """
+        loaded, where, waited_for = self._loaded[engine], self._where, False
+        for one in waiting:
+            other = one.adapter_id
+            if other in loaded and other not in where and other != adapter_id:
+                if one.has_place:
+                    return True, True
+                waited_for = True
+        return waited_for, False
 
     def _made(self, engine: str, slots: int) -> Slots:
         def moved(adapter_id: str, change: int, why: str) -> None:

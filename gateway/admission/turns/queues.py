@@ -87,3 +87,8 @@ class AdapterQueue:
         self.adapter_id = adapter_id
         self.takes_slot = takes_slot(adapter_id)
         self.queue: deque[Waiter] = deque()
+
+    @property
+    def has_place(self) -> bool:
+        """Of the task's, for its first."""
+        return self.gate.has_place

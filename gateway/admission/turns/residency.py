@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
-from gateway.admission.turns.engine_slots import Choose, EngineRoom, EngineSlots, Rival, first_of
+from gateway.admission.turns.engine_slots import Choose, EngineRoom, EngineSlots, first_of
 from gateway.admission.turns.lora_slots import (
     ALL_FIT,
     FIRST_USE,
@@ -96,7 +96,7 @@ class Residency:
             self._on_resident(adapter_id, change, why)
 
     def admits(
-        self, adapter_id: str | None, lanes: Iterable[AdapterQueue], now: float, *, new: bool = False
+        self, adapter_id: str | None, lanes: Collection[AdapterQueue], now: float, *, new: bool = False
     ) -> bool:
         """Whether the adapter may go to the engine now, and then it has a slot.
 
@@ -105,7 +105,7 @@ class Residency:
         if adapter_id is None or not takes_slot(adapter_id):
             return True
         if self._engines is not None:
-            return self._engines.admit(adapter_id, _waited_for(lanes, adapter_id), now, new=new)
+            return self._engines.admit(adapter_id, lanes, now, new=new)
         slots = self.slots
         if slots is None:
             return True
@@ -139,10 +139,10 @@ class Residency:
         elif self._engines is not None and engine is not None:
             self._engines.vacate(adapter_id, engine)
 
-    def due_in(self, lanes: Iterable[AdapterQueue], now: float) -> float | None:
+    def due_in(self, lanes: Collection[AdapterQueue], now: float) -> float | None:
         """Seconds until an idle adapter gives its slot to one that lacks only that; None where none does."""
         if self._engines is not None:
-            return self._engines.due_in(_waited_for(lanes), now)
+            return self._engines.due_in(lanes, now)
         slots = self.slots
         return slots.due_in(now) if slots is not None and _rivals(slots, lanes)[1] else None
 
@@ -167,15 +167,6 @@ class Residency:
                 entry["engines"] = self._engines.where(adapter_id or "")
             shown.append(entry)
         return shown
-
-
-def _waited_for(lanes: Iterable[AdapterQueue], adapter_id: str | None = None) -> list[Rival]:
-    """Adapters but this one that requests wait for."""
-    found: dict[str, bool] = {}
-    for lane in lanes:
-        if lane.takes_slot and lane.adapter_id is not None and lane.adapter_id != adapter_id:
-            found[lane.adapter_id] = lane.gate.has_place or found.get(lane.adapter_id, False)
-    return [Rival(one, has_place) for one, has_place in found.items()]
 
 
 def _rivals(slots: Slots, lanes: Iterable[AdapterQueue], adapter_id: str | None = None) -> tuple[bool, bool]:

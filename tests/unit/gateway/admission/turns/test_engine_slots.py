@@ -5,12 +5,18 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 
-from gateway.admission.turns.engine_slots import Able, EngineRoom, EngineSlots, Rival, first_of
+from gateway.admission.turns.engine_slots import Able, EngineRoom, EngineSlots, first_of
 
 ALL = frozenset({"a@1", "b@1", "c@1", "d@1"})
+
+
+class Rival(NamedTuple):
+    adapter_id: str
+    has_place: bool
 
 
 class House:

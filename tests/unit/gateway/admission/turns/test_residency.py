@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
+import pytest
+
+from gateway.admission.turns.engine_slots import EngineRoom
 from gateway.admission.turns.fair_turns import Shares, path_of, whose_of
 from gateway.admission.turns.queues import AdapterQueue, Gate
 from gateway.admission.turns.residency import Residency
@@ -101,3 +105,29 @@ def test_why_an_adapter_takes_a_slot_is_why_it_had_none() -> None:
     assert not residency.lacks_slot("a@1")
     assert not residency.lacks_slot("base")
     assert not residency.lacks_slot(None)
+
+
+class Walked(list[AdapterQueue]):
+    """Counts how many were looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[AdapterQueue]:
+        for each in super().__iter__():
+            self.looks += 1
+            yield each
+
+
+@pytest.mark.parametrize("engines", [1, 2])
+def test_a_look_at_who_waits_ends_with_the_first_that_lacks_a_slot(engines: int) -> None:
+    """Each that waits is asked at each end of a request: whoever looked at all others would take n x n."""
+    residency = Residency(10.0)
+    ids = [f"{number}@1" for number in range(200)]
+    lanes = Walked(lane(one) for one in ids)
+    if engines == 1:
+        residency.resize(1, 0.0)
+    else:
+        residency.follow({name: EngineRoom(1, frozenset(ids)) for name in "xy"})
+    for one in ids:
+        residency.admits(one, lanes, 0.0)
+    assert lanes.looks < 200 * engines * 5
