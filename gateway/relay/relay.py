@@ -79,7 +79,7 @@ class Relay:
             if self.guard.watches():
                 exchange.turn = await self.guard.admit(body)
             # An engine that is not there is no reason to wait for a place.
-            replica = self.replicas.pick(route, exchange.prompt, begun=begun)
+            replica: Replica | None = self.replicas.pick(route, exchange.prompt, begun=begun)
             self._admission.last_request_at = exchange.arrived
             if exchange.sequences > 1:
                 exchange.places = self._admission.places(route.name, exchange.sequences)
@@ -87,9 +87,11 @@ class Relay:
                 exchange.gate = self._admission.try_enter(route.name, route.adapter_id, exchange.places)
             if exchange.gate is None:
                 await self._enter(exchange, route, body)
-                replica = self.replicas.pick(route, exchange.prompt, begun=True)  # the first may be gone
+                replica = None  # the wait may have outlived it
             if self.replicas.are_several:
-                replica = self._seated(exchange, route, replica)
+                replica = self._seated(exchange, route) or replica
+            if replica is None:
+                replica = self.replicas.pick(route, exchange.prompt, begun=True)
             exchange.begin(route)
             connection = await self._send(exchange, route, replica, body)
         except BaseException:
@@ -99,10 +101,10 @@ class Relay:
         exchange.status = connection.status
         return connection
 
-    def _seated(self, exchange: Exchange, route: Route, picked: Replica) -> Replica:
-        """To be called right after it was let in: the engine where it has a slot, where that matters."""
+    def _seated(self, exchange: Exchange, route: Route) -> Replica | None:
+        """The engine where it has a slot, where that matters; before all else once it is let in."""
         exchange.seat = seat = self._admission.seat(route.adapter_id)
-        return picked if seat is None else self.replicas.seated(route, seat, exchange.prompt)
+        return None if seat is None else self.replicas.seated(route, seat, exchange.prompt)
 
     def _visits(self, exchange: Exchange, route: Route, replica: Replica, body: Segments) -> None:
         """It goes there, of several engines."""
@@ -226,7 +228,7 @@ class Relay:
         exchange.body = body
         try:
             if self.replicas.are_several:
-                replica = self._seated(exchange, route, replica)
+                replica = self._seated(exchange, route) or replica
                 if replica.failures:
                     self._give_back(exchange)
                     return None

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from gateway.admission.limits import Admission
+from gateway.admission.turns.engine_slots import EngineRoom
 from gateway.dialects.chat.dialect import CHAT
-from gateway.errors import EngineError, ModelNotFound, RequestError
+from gateway.errors import EngineError, ModelNotFound, RequestError, Unavailable
 from gateway.http.engine_connection import ConnectTimeout, Disconnected, Unreachable
 from gateway.http.event_stream import TokenUsage
 from gateway.metrics.counters import Metrics
@@ -171,6 +172,33 @@ async def test_an_engine_that_was_sent_nothing_is_passed_over(tmp_path: Path, er
     assert (first.visits.count, second.visits.count) == (0, 1)
     house.end(exchange, connection)
     assert second.visits.count == 0
+
+
+async def test_one_whose_engines_went_while_it_waited_leaves_no_slot_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, Engine("one"), Engine("two"), max_in_flight=1, least_residency_s=1e-9)
+    admission = house.admission
+    both = frozenset({NAMING, "concept@1"})
+    admission.follow_slots({name: EngineRoom(1, both) for name in ("one", "two")})
+    gate = admission.try_enter("naming", NAMING)
+    assert gate is not None
+    seat = admission.seat(NAMING)
+    waits = asyncio.ensure_future(house.begin(house.exchange()))
+    await asyncio.sleep(0)
+    assert admission.waiting == 1
+
+    def nobody(*_: object, **__: object) -> Engine:
+        raise Unavailable("No engine has it.")
+
+    monkeypatch.setattr(house.replicas, "pick", nobody)
+    monkeypatch.setattr(house.replicas, "seated", nobody)
+    admission.leave(gate, NAMING, 1, seat)
+    with pytest.raises(Unavailable):
+        await waits
+    assert admission.seat(NAMING) is None
+    admission.follow_slots({"one": EngineRoom(1, both), "two": EngineRoom(1, frozenset({NAMING}))})
+    assert admission.try_enter("concept", "concept@1") is not None
 
 
 async def test_what_an_engine_may_have_run_is_sent_to_no_other(tmp_path: Path) -> None:
