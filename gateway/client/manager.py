@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from gateway.client import concepts
-from gateway.client.calls import Call
+from gateway.client.calls import Call, JsonObject
 from gateway.client.concepts import Cluster, Concept
 from gateway.client.connections import Core, Network, to_stderr
 from gateway.client.errors import OutputInvalid
@@ -178,17 +178,16 @@ class ModelManager(_Manager):
             model = Model(link, concepts.PIPELINE)
             return concepts_read(model.generate_text(concepts.cluster_text(cluster)))
         model = Model(link, concepts.EXTRACTING)
-        prompt, schema = concepts.concept_prompt(cluster), concepts.concept_schema(cluster)
-        groups = concepts.Groups(cluster, model.generate_modeling(prompt, schema=schema)["concepts"])
-        more = []
-        if (rest := groups.rest) is not None:
-            prompt, schema = concepts.concept_prompt(rest), concepts.concept_schema(rest)
-            more = model.generate_modeling(prompt, schema=schema)["concepts"]
+
+        def grouped(terms: Cluster) -> list[JsonObject]:
+            prompt, schema = concepts.concept_prompt(terms), concepts.concept_schema(terms)
+            return list(model.generate_modeling(prompt, schema=schema)["concepts"])
+
+        groups = concepts.Groups(cluster, grouped(cluster))
+        rest = groups.rest
+        whole = groups.whole(grouped(rest) if rest is not None else ())
         model.set_lora_adapter(concepts.NAMING)
-        return [
-            concepts.named(one, model.generate_text(concepts.naming_prompt(one)))
-            for one in groups.whole(more)
-        ]
+        return [concepts.named(one, model.generate_text(concepts.naming_prompt(one))) for one in whole]
 
     def get_model_status_sync(self, name: str) -> ModelStatus:
         """`get_model_status` for plain code: blocks until the gateway has answered."""
@@ -220,15 +219,14 @@ class AsyncModelManager(_Manager):
                 return concepts_read(await model.generate_text(concepts.cluster_text(cluster)))
             model = AsyncModel(link, catalogue, concepts.EXTRACTING)
             naming = AsyncModel(link, catalogue, concepts.NAMING)
-            prompt, schema = concepts.concept_prompt(cluster), concepts.concept_schema(cluster)
-            groups = concepts.Groups(
-                cluster, (await model.generate_modeling(prompt, schema=schema))["concepts"]
-            )
-            more = []
-            if (rest := groups.rest) is not None:
-                prompt, schema = concepts.concept_prompt(rest), concepts.concept_schema(rest)
-                more = (await model.generate_modeling(prompt, schema=schema))["concepts"]
-            whole = groups.whole(more)
+
+            async def grouped(terms: Cluster) -> list[JsonObject]:
+                prompt, schema = concepts.concept_prompt(terms), concepts.concept_schema(terms)
+                return list((await model.generate_modeling(prompt, schema=schema))["concepts"])
+
+            groups = concepts.Groups(cluster, await grouped(cluster))
+            rest = groups.rest
+            whole = groups.whole(await grouped(rest) if rest is not None else ())
             asked = (naming.generate_text(concepts.naming_prompt(one)) for one in whole)
             names = await asyncio.gather(*asked)
             return [concepts.named(one, name) for one, name in zip(whole, names, strict=True)]
