@@ -239,6 +239,14 @@ def conditions_of(task: str, *, unconstrained: bool, choices: bool) -> list[bool
     return [False, True] if choices else [False]
 
 
+def rounds_of(trial: Trial, *, unconstrained: bool, choices: bool) -> list[tuple[bool, str]]:
+    """Whether it is held to a form, and which model is asked; a pipeline has its own form, and no base."""
+    if trial.data:
+        return [(True, trial.task)]
+    held = conditions_of(trial.task, unconstrained=unconstrained, choices=choices)
+    return [(constrained, model) for constrained in held for model in (BASE_MODEL, trial.task)]
+
+
 async def evaluate(
     url: str,
     trials: Sequence[Trial],
@@ -265,34 +273,32 @@ async def evaluate(
     async with AsyncOpenAI(base_url=url, api_key=key, timeout=600, max_retries=2, http_client=http) as client:
         for trial in trials:
             measures += floor_of(trial)
-            ways = conditions_of(trial.task, unconstrained=unconstrained, choices=choices)
-            for constrained in [True] if trial.data else ways:
-                for model in (trial.task,) if trial.data else (BASE_MODEL, trial.task):
-                    try:
-                        answers = await ask_all(client, trial, model, constrained, report)
-                    except APIConnectionError as error:
-                        raise ConfigError("--url", url, "nothing answers there; is it served?") from error
-                    except APIStatusError as error:
-                        raise ConfigError(
-                            f"model {model}", url, f"HTTP {error.status_code}: {error.message}"
-                        ) from error
-                    if trial.data:
-                        measures += score_pipeline(trial, answers.texts)
-                    else:
-                        measures += score(trial.task, model, constrained, trial.examples, answers.texts)
-                    runs.append(
-                        {
-                            "task": trial.task,
-                            "model": model,
-                            "schema": constrained,
-                            "seconds": round(answers.seconds, 1),
-                            "completion_tokens": answers.tokens,
-                        }
-                    )
-                    if samples is not None:
-                        form = trial.data or ("schema" if constrained else "free")
-                        path = samples / f"{trial.task}-{model}-{form}.jsonl"
-                        write_samples(path, trial.examples, answers)
+            for constrained, model in rounds_of(trial, unconstrained=unconstrained, choices=choices):
+                try:
+                    answers = await ask_all(client, trial, model, constrained, report)
+                except APIConnectionError as error:
+                    raise ConfigError("--url", url, "nothing answers there; is it served?") from error
+                except APIStatusError as error:
+                    raise ConfigError(
+                        f"model {model}", url, f"HTTP {error.status_code}: {error.message}"
+                    ) from error
+                if trial.data:
+                    measures += score_pipeline(trial, answers.texts)
+                else:
+                    measures += score(trial.task, model, constrained, trial.examples, answers.texts)
+                runs.append(
+                    {
+                        "task": trial.task,
+                        "model": trial.data or model,
+                        "schema": constrained,
+                        "seconds": round(answers.seconds, 1),
+                        "completion_tokens": answers.tokens,
+                    }
+                )
+                if samples is not None:
+                    form = trial.data or ("schema" if constrained else "free")
+                    path = samples / f"{trial.task}-{model}-{form}.jsonl"
+                    write_samples(path, trial.examples, answers)
     return measures, runs
 
 
@@ -336,9 +342,10 @@ def evaluate_command(
         raise ConfigError("--task", "", "say whose --data and --system these are")
     if pipeline is not None and (task is not None or data is not None):
         raise ConfigError("--pipeline", pipeline, "is measured by itself; leave --task and --data out")
-    trials = [trial_of(each, data, system, limit) for each in ([task] if task else DEFAULT_TASKS)]
     if pipeline is not None:
         trials = pipeline_trials(pipeline, limit)
+    else:
+        trials = [trial_of(each, data, system, limit) for each in ([task] if task else DEFAULT_TASKS)]
     with terminal_progress(quiet=as_json) as progress:
         measures, runs = asyncio.run(
             evaluate(
@@ -346,10 +353,10 @@ def evaluate_command(
             )
         )
     if output is not None:
-        for trial in trials:
-            own = [measure for measure in measures if measure.task == trial.task]
-            report = report_of(own, [run for run in runs if run["task"] == trial.task])
-            path = output / trial.task / "evaluation.json"
+        for name in dict.fromkeys(trial.task for trial in trials):
+            own = [measure for measure in measures if measure.task == name]
+            report = report_of(own, [run for run in runs if run["task"] == name])
+            path = output / name / "evaluation.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -15,14 +16,18 @@ from launch.training.command import train_command
 from launch.training.data.nouns import cluster_terms
 from launch.training.data.tasks import CLUSTERS
 from launch.training.evaluate import (
+    Answers,
+    Trial,
     concept_schema,
     conditions_of,
+    evaluate,
     evaluate_command,
     floor_of,
     form_of,
     pipeline_trials,
     read_held_out,
     report_of,
+    rounds_of,
     score,
     score_pipeline,
     trial_of,
@@ -72,6 +77,25 @@ def test_what_is_measured_under_which_condition() -> None:
     assert conditions_of("concept", unconstrained=True, choices=False) == [True, False]
     assert conditions_of("naming", unconstrained=True, choices=False) == [False]
     assert conditions_of("mine", unconstrained=False, choices=True) == [False, True]
+
+
+def test_the_base_is_asked_beside_a_task_and_a_pipeline_by_itself() -> None:
+    task = trial_of("naming", None, None, 1)
+    assert rounds_of(task, unconstrained=False, choices=False) == [(False, "base"), (False, "naming")]
+    pipeline, _ = pipeline_trials("concept-naming", 1)
+    assert rounds_of(pipeline, unconstrained=True, choices=True) == [(True, "concept-naming")]
+
+
+def test_each_run_of_a_pipeline_says_which_clusters_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def asked(_client: object, trial: Trial, *_: object) -> Answers:
+        return Answers(["no"] * len(trial.examples), 1.0, 3)
+
+    monkeypatch.setattr("launch.training.evaluate.ask_all", asked)
+    _, runs = asyncio.run(evaluate("http://127.0.0.1:9/v1", pipeline_trials("concept-naming", 1)))
+    assert [(run["task"], run["model"]) for run in runs] == [
+        ("concept-naming", "concept"),
+        ("concept-naming", "everyday"),
+    ]
 
 
 def test_held_out_files_hold_the_default_number_of_examples() -> None:
