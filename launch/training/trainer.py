@@ -248,6 +248,8 @@ def _is_best(model: PeftModel, material: Material, curve: Curve, steps: int, min
     """Look at the adapter on its way; whether it was never better. Without anything held out it is."""
     from launch.training.model import held_out_loss
 
+    if curve.points and curve.points[-1].steps == steps:  # training ended with a checkpoint
+        return curve.best == curve.points[-1]
     loss = held_out_loss(model, material.held_out[:LOOKED_AT], material.batch, material.pad)
     return loss is None or curve.add(Point(minutes, steps, loss))
 

@@ -109,6 +109,14 @@ def test_training_is_the_same_for_the_same_seed(base: Path, data: Path, tmp_path
     assert weights[0] == weights[1] != weights[2]
 
 
+def test_no_step_is_looked_at_twice(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch.training.trainer.CHECKPOINT_MINUTES", 0.0)
+    result = train(asked(base, data, tmp_path / "out", steps=3))
+    assert [point.steps for point in result.curve] == [1, 2, 3]
+
+
 def test_the_last_layers_alone_may_be_trained(base: Path, data: Path, tmp_path: Path) -> None:
     from safetensors import safe_open
 
