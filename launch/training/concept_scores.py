@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from launch.training.data.definitions import FUNCTION_WORDS
 from launch.training.examples import Example
-from launch.training.scores import normal_name, pairwise_f1
+from launch.training.scores import name_exact, name_in_lemmas, normal_name, pairwise_f1
 
 LEAST_OVERLAP = 0.5
 """A group that shares no more of its terms with an expected one stands for none."""
@@ -42,12 +42,10 @@ def pipeline_scores(example: Example, groups: Sequence[NamedGroup]) -> Mapping[s
         "definitions that end as a sentence": share([is_sentence(group.definition) for group in groups]),
     }
     if example.names:
-        named = [name_given(groups, expected) for expected in example.groups]
+        named = [name_given(groups, expected) or "" for expected in example.groups]
         pairs = list(zip(named, example.names, strict=True))
-        found["exact names"] = share([name == normal_name(ways[0]) for name, ways in pairs])
-        found["acceptable names"] = share(
-            [name in {normal_name(way) for way in ways} for name, ways in pairs]
-        )
+        found["exact names"] = share([name_exact(ways[0], name) for name, ways in pairs])
+        found["acceptable names"] = share([name_in_lemmas(ways, name) for name, ways in pairs])
     return found
 
 
