@@ -66,7 +66,7 @@ class Partition:
             self._put_back(members)
             return None
         item: JsonObject = {**element, self._members: members}
-        self._told(item)
+        self.elements.append(dict(item))
         if len(self.elements) == self._most and self._left:
             self._held = item  # the last that there may be: it takes what no other has
             return None
@@ -84,7 +84,7 @@ class Partition:
             return [self._filled(self._held)]
         last: list[JsonObject] = []
         for element in more:
-            item = self.take(dict(element))
+            item = self.take(element)
             if self._held is not None:
                 return [*last, self._filled(self._held)]
             if item is not None:
@@ -93,7 +93,7 @@ class Partition:
             return last
         if not last and more and len(self.elements) < self._most:  # it named nothing that was asked for
             last.append({**more[0], self._members: []})
-            self._told(last[0])
+            self.elements.append(dict(last[0]))
         return [*last[:-1], self._filled(last[-1])] if last else []
 
     def _new(self, members: JsonValue) -> list[JsonValue]:
@@ -146,9 +146,6 @@ class Partition:
         item[self._members] = whole
         self.elements[-1] = dict(item)
         return item
-
-    def _told(self, item: JsonObject) -> None:
-        self.elements.append(dict(item))
 
     def _say(self, term: str, was: Was) -> None:
         self._said.setdefault((term, was), {"term": term, "was": was})
