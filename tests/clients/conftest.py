@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.real_stack import ROOT, Ready, RealStack, starting_stack
+from tests.support.real.real_stack import ROOT, Ready, RealStack, starting_stack
 
 CLIENTS = Path(__file__).parent
 PYTHON = ROOT / ".venv/bin/python"

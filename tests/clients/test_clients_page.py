@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import CLIENTS
-from tests.support.real_stack import ROOT
+from tests.support.real.real_stack import ROOT
 
 PAGE = (ROOT / "docs/clients.md").read_text(encoding="utf-8")
 SECTION = re.compile(r"^## (.+)\n((?:(?!^## ).*\n)*)", re.M)

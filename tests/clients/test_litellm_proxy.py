@@ -18,7 +18,7 @@ import openai
 import pytest
 import yaml
 
-from tests.support.real_stack import ROOT
+from tests.support.real.real_stack import ROOT
 
 CONFIG = ROOT / "configs/litellm-proxy.yaml"
 MODELS = [entry["model_name"] for entry in yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["model_list"]]

@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 
 from tests.clients.conftest import CLIENTS
-from tests.support.real_stack import ROOT
+from tests.support.real.real_stack import ROOT
 
 TASK = "lora-gateway-naming"
 ITEMS = 5

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.real_stack import ROOT, RealStack
+from tests.support.real.real_stack import ROOT, RealStack
 
 UI = ROOT / "ui"
 NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -13,7 +13,7 @@ import pytest
 from gateway.config.document import load_config
 from tests.engine.own_stack import own_stack, own_start
 from tests.engine.request_models import PROGRAM
-from tests.support.real_stack import ROOT, Ready, RealStack, starting_stack
+from tests.support.real.real_stack import ROOT, Ready, RealStack, starting_stack
 
 __all__ = ["CONFIG", "ROOT", "RealStack", "own_stack", "own_start", "real"]
 

@@ -16,7 +16,7 @@ import pytest
 from gateway.client import ModelManager
 from gateway.config.settings import DEMO_BASE
 from launch.machine.hardware import has_slow_bfloat16
-from tests.support.real_stack import ROOT
+from tests.support.real.real_stack import ROOT
 
 SMALL: dict[str, Any] = {"max_model_len": 2048, "max_num_seqs": 32, "enforce_eager": True, "kv_cache_gib": 1}
 

@@ -1,6 +1,6 @@
 """Redis as gateways use it, in this process: what the scripts do, written down a second time, with hooks.
 
-`tests/faults/test_redis_scripts.py` holds it against the scripts themselves on a real server.
+`tests/faults/redis/test_scripts.py` holds it against the scripts themselves on a real server.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from tests.fakes.plant import free_port
 from tests.faults.conftest import Note
 from tests.faults.processes import Program, gateway_program, program, soon
 from tests.faults.promises import median_ms
-from tests.faults.several import needs_redis
+from tests.faults.redis.several import needs_redis
 from tests.scale.deployment import Deployment, deployed, written_for_two
 from tests.scale.traffic import LOST, Seen, one_of, traffic
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.real.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.anyio, needs_redis]

@@ -14,7 +14,7 @@ from gateway.config.document import load_config
 from tests.soak.http_client import Answer
 from tests.soak.kinds import Kind, events
 from tests.soak.subject import Subject
-from tests.support.real_stack import ROOT, real_stack
+from tests.support.real.real_stack import ROOT, real_stack
 
 DEMO = ROOT / "configs/demo/config.yaml"
 CHAT = "/v1/chat/completions"

@@ -20,7 +20,7 @@ from typing import Self
 import gateway
 from tests.fakes.fake_engine import Answer
 from tests.fakes.plant import plant
-from tests.support.batch_stack import create, line, until
+from tests.support.batches.batch_stack import create, line, until
 from tests.support.stack import Stack, stack
 from tests.support.waiting import eventually
 

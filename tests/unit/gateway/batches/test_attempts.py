@@ -11,7 +11,7 @@ import pytest
 from gateway.batches.attempts import MOST_ATTEMPTS
 from gateway.relay.fallback.provider import Provider
 from tests.fakes.fake_engine import Answer
-from tests.support.batch_stack import (
+from tests.support.batches.batch_stack import (
     create,
     error_of,
     line,

@@ -19,9 +19,9 @@ from gateway.batches.in_process import Answered
 from gateway.batches.records import BatchRecord, FileRecord
 from gateway.batches.results import Results, answered
 from tests.fakes.fake_engine import Answer, FakeEngine
-from tests.support import batch_program
-from tests.support.batch_program import MOMENTS
-from tests.support.batch_stack import CHAT, create, jsonl, line, results, until
+from tests.support.batches import batch_program
+from tests.support.batches.batch_program import MOMENTS
+from tests.support.batches.batch_stack import CHAT, create, jsonl, line, results, until
 from tests.support.stack import eventually, stack
 
 ROOT = Path(__file__).parents[4]

@@ -11,7 +11,7 @@ import pytest
 from gateway.batches.results import LineResult
 from gateway.batches.writer import Writer
 from tests.fakes.fake_engine import Answer
-from tests.support.batch_stack import (
+from tests.support.batches.batch_stack import (
     content,
     create,
     line,

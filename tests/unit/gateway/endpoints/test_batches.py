@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.fakes.fake_engine import Answer
-from tests.support.batch_stack import (
+from tests.support.batches.batch_stack import (
     CHAT,
     Document,
     create,

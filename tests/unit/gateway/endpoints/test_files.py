@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.batch_stack import line, run, upload
+from tests.support.batches.batch_stack import line, run, upload
 from tests.support.stack import Stack
 
 KEYS = {

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.batches.folder import Folder
 from gateway.endpoints.files import MOST_OF_ONE_KEY
-from tests.support.batch_stack import run
+from tests.support.batches.batch_stack import run
 from tests.support.stack import Stack, eventually, stack
 from tests.unit.gateway.endpoints.test_files import KEYS, A, B, contents
 

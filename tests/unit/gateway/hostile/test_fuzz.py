@@ -1,6 +1,7 @@
 """Mutated input: bodies, requests, engines' answers, streams and documents that are still being written.
 
-Bounded by the number of inputs, and by one seed always the same; `python -m tests.support.fuzz` goes on.
+Bounded by the number of inputs, and by one seed always the same;
+`python -m tests.support.fuzzing.fuzz` goes on.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fuzz import targets
-from tests.support.mutations import Mutator
+from tests.support.fuzzing.fuzz import targets
+from tests.support.fuzzing.mutations import Mutator
 
 NAMES = ("shallow", "engine", "client", "streams", "elements")
 BLOCKS = 4

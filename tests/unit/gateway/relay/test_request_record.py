@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway.relay.request_record import MOST_NAMED, ignored_header
-from tests.support.batch_stack import create, line, run, until
+from tests.support.batches.batch_stack import create, line, run, until
 from tests.support.controlled import controlled
 from tests.support.named_events import concept_names, pipeline_answers
 from tests.support.stack import TASKS, Stack, eventually, stack

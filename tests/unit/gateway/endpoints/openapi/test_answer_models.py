@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.endpoints.openapi import answer_models as described
-from tests.support.batch_stack import create, line, until
+from tests.support.batches.batch_stack import create, line, until
 from tests.support.stack import stack
 
 pytestmark = pytest.mark.anyio

@@ -21,7 +21,7 @@ from launch.engine.attached import Attached
 from launch.engine.managed import Managed
 from launch.supervisor.control_server import ControlServer
 from tests.fakes.plant import Plant, PlantOptions
-from tests.support.batch_stack import create, line, until
+from tests.support.batches.batch_stack import create, line, until
 from tests.support.controlled import controlled
 from tests.support.stack import TASKS, eventually, stack
 from tests.unit.launch.engine.test_loaded_adapters import Engine, wanting

@@ -16,8 +16,8 @@ from gateway.agreement.policies import MEMBER_ALIVE_S
 from tests.faults.conftest import Note
 from tests.faults.processes import Program, Served, beside, fault_engine, soon
 from tests.faults.promises import median_ms
-from tests.faults.several import needs_redis, several
-from tests.support.redis_server import RedisServer, cut, redis_server
+from tests.faults.redis.several import needs_redis, several
+from tests.support.real.redis_server import RedisServer, cut, redis_server
 
 pytestmark = [pytest.mark.anyio, needs_redis]
 

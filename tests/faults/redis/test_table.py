@@ -20,8 +20,8 @@ from launch.supervisor.publisher import Publisher
 from launch.supervisor.several.shared_table import SharedTable
 from tests.faults.conftest import Note
 from tests.faults.processes import Served, asking, configured, fault_engine, gateway_program, soon
-from tests.faults.several import PATIENT_MS, needs_redis
-from tests.support.redis_server import RedisServer, redis_server
+from tests.faults.redis.several import PATIENT_MS, needs_redis
+from tests.support.real.redis_server import RedisServer, redis_server
 from tests.support.stack import snapshot_of
 
 pytestmark = [pytest.mark.anyio, needs_redis]

@@ -20,7 +20,7 @@ import httpx
 
 from tests.support.waiting import until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STOP_S = 60
 
 

@@ -1,6 +1,6 @@
 """A gateway that runs batches and kills itself at a moment that its arguments name.
 
-    python -m tests.support.batch_program FOLDER URL [MOMENT:COUNT]
+    python -m tests.support.batches.batch_program FOLDER URL [MOMENT:COUNT]
 
 FOLDER is the state directory, URL the engine's; MOMENT is one of `MOMENTS`, and COUNT how often it must come.
 """

@@ -14,8 +14,8 @@ from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Ask, ShareA
 from gateway.agreement.link import RedisLink, Script
 from gateway.config.sections.shared_settings import SharedConfig
 from tests.fakes.fake_redis import FakeRedis
-from tests.faults.several import needs_redis
-from tests.support.redis_server import redis_server
+from tests.faults.redis.several import needs_redis
+from tests.support.real.redis_server import redis_server
 
 pytestmark = [pytest.mark.anyio, needs_redis]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.faults.processes import Program, Served, asking, configured, gateway_program
-from tests.support.redis_server import installed
+from tests.support.real.redis_server import installed
 
 needs_redis = pytest.mark.skipif(
     installed() is None, reason="needs redis-server or valkey-server (Debian: apt-get install redis-server)"

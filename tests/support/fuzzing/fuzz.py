@@ -1,6 +1,6 @@
 """What is fed with mutated input, and what must hold whatever comes; a longer run from the command line.
 
-    python -m tests.support.fuzz --seconds 1500
+    python -m tests.support.fuzzing.fuzz --seconds 1500
 
 prints for each target how many inputs it had, and the seed of the first that broke a promise.
 """
@@ -36,7 +36,7 @@ from gateway.http.event_stream import EventStream, data_in
 from gateway.http.server import protocol_with
 from gateway.pipeline.partial_json import ElementScanner
 from gateway.routing.table import build_table
-from tests.support.mutations import Mutator
+from tests.support.fuzzing.mutations import Mutator
 from tests.support.stack import config_of
 
 Target = Callable[[Mutator], None]

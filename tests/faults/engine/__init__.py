@@ -1,0 +1,1 @@
+"""An engine that answers wrongly, stands still or ends."""

@@ -1,0 +1,1 @@
+"""Mutated input, what it is fed to, and what must hold whatever comes."""
