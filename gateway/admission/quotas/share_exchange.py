@@ -92,6 +92,8 @@ class SharesOfAll:
         self._members = 1
         self._turn = 0
         self._shares: dict[str, Share] = {}
+        self._in_use: dict[str, Share] = {}
+        """Those of them that an exchange may have to speak of: there may be many more accounts."""
         self._waiting: dict[str, list[_Waiter]] = {}
         self._refused: dict[str, tuple[float, Amounts, Given]] = {}
         """Until when, from what need on, and by what answer."""
@@ -153,6 +155,7 @@ class SharesOfAll:
         loop = asyncio.get_running_loop()
         answers = [loop.create_future() for _ in lacking.wants]
         for (scope, need), answer in zip(lacking.wants, answers, strict=True):
+            self._share(scope)  # which an exchange may have put aside since it was looked at
             waiter = _Waiter(scope, lacking.wanted, need, answer)
             self._waiting.setdefault(scope.account, []).append(waiter)
         self._kick.set()
@@ -217,11 +220,13 @@ class SharesOfAll:
         since_s = now - self._breathed_at
         repeats = now - self._said_at >= SAY_AGAIN_S
         asks: list[Ask] = []
-        for account, share in self._shares.items():
+        for account, share in list(self._in_use.items()):
             if since_s >= TICK_S:
                 share.breathe(since_s)
             needs = [one.need for one in waiting.get(account, ()) if not one.answer.done()]
             if not needs and share.quiet:
+                share.forget()
+                del self._in_use[account]
                 continue
             ask = share.ask(account, self._members, needs)
             if ask is None and repeats:
@@ -268,6 +273,7 @@ class SharesOfAll:
         share = self._shares.get(scope.account)
         if share is None:
             share = self._shares[scope.account] = Share(scope.limits, self._counted(scope.account))
+        self._in_use[scope.account] = share
         share.limits = scope.limits
         return share
 

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.admission.quotas.quotas import Quotas, Reservation
 from gateway.admission.quotas.refusals import TooMany
+from gateway.admission.quotas.shares import Share
 from gateway.config.document import Config
 from tests.fakes.fake_redis import FakeRedis
 
@@ -134,6 +135,32 @@ async def test_what_is_used_often_is_taken_ahead_and_asks_nobody(make: Any) -> N
     await t.passes(10)  # nobody asks any more: all of it is given back
     assert t.gateways[0].shares._shares["key:ci"].requests == 0
     assert t.server._accounts["key:ci"].level == 60_000
+
+
+async def test_an_account_that_nobody_uses_costs_an_exchange_nothing(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t = await make(1, requests_per_minute=60_000, max_in_flight=4)
+    for _ in range(3):
+        (await t.ask(0)).settle(10)
+        await t.passes(0.1)
+    looked: list[Share] = []
+    breathe = Share.breathe
+
+    def noted(share: Share, seconds: float) -> None:
+        looked.append(share)
+        breathe(share, seconds)
+
+    monkeypatch.setattr(Share, "breathe", noted)
+    await t.passes(0.1)
+    assert looked, "its rate goes down yet"
+    await t.passes(10)
+    looked.clear()
+    await t.passes(1)
+    assert looked == []
+    (await t.ask(0)).settle(10)
+    await t.passes(0.1)
+    assert len(looked) == 1
 
 
 async def test_what_a_dead_gateway_held_is_free_after_its_time(make: Any) -> None:
