@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.conftest import note, pytest_terminal_summary
+from tests.faults.redis.conftest import redis
 
-__all__ = ["note", "pytest_terminal_summary"]
+__all__ = ["note", "pytest_terminal_summary", "redis"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -20,7 +20,7 @@ from tests.faults.promises import median_ms
 from tests.faults.redis.several import needs_redis
 from tests.scale.deployment import Deployment, deployed, written_for_two
 from tests.scale.traffic import LOST, Seen, one_of, traffic
-from tests.support.real.redis_server import RedisServer, redis_server
+from tests.support.real.redis_server import RedisServer
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.anyio, needs_redis]
@@ -39,12 +39,6 @@ CLIENTS = 3
 GREEDY = 2
 """At each gateway, beside those of each task; enough that both would have more than one limit allows."""
 ENOUGH = 100
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

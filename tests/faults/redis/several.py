@@ -34,7 +34,7 @@ async def several(
         for number, address in enumerate(addresses):
             own = folder / f"gateway-{number}"
             own.mkdir()
-            shared = {"redis": address, "timeout_ms": timeout_ms, **settings.pop("shared", {})}
+            shared = {"redis": address, "timeout_ms": timeout_ms}
             configured(own, engine.url, shared=shared, **settings)
             gateway = held.enter_context(gateway_program(own))
             gateway.until_said("shared: redis://")

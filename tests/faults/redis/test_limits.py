@@ -17,18 +17,12 @@ from tests.faults.conftest import Note
 from tests.faults.processes import Program, Served, beside, fault_engine, soon
 from tests.faults.promises import median_ms
 from tests.faults.redis.several import needs_redis, several
-from tests.support.real.redis_server import RedisServer, cut, redis_server
+from tests.support.real.redis_server import RedisServer, cut
 
 pytestmark = [pytest.mark.anyio, needs_redis]
 
 FROZEN_S = 10.0
 QUICK_MS = 200.0
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,7 +14,7 @@ from gateway.agreement.link import RedisLink, Script
 from gateway.config.sections.shared_settings import SharedConfig
 from tests.fakes.fake_redis import FakeRedis
 from tests.faults.redis.several import needs_redis
-from tests.support.real.redis_server import redis_server
+from tests.support.real.redis_server import RedisServer
 
 pytestmark = [pytest.mark.anyio, needs_redis]
 
@@ -29,12 +28,11 @@ BOUNDS = [
 
 
 @pytest.fixture
-async def link(tmp_path: Path) -> AsyncIterator[RedisLink]:
-    with redis_server(tmp_path) as server:
-        made = RedisLink(SharedConfig.model_validate({"redis": server.url}))
-        yield made
-        await made.close()
-        await made.close()
+async def link(redis: RedisServer) -> AsyncIterator[RedisLink]:
+    made = RedisLink(SharedConfig.model_validate({"redis": redis.url}))
+    yield made
+    await made.close()
+    await made.close()
 
 
 def amounts(chance: random.Random, places: bool = True) -> Amounts:

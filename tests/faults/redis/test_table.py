@@ -21,7 +21,7 @@ from launch.supervisor.several.shared_table import SharedTable
 from tests.faults.conftest import Note
 from tests.faults.processes import Served, asking, configured, fault_engine, gateway_program, soon
 from tests.faults.redis.several import PATIENT_MS, needs_redis
-from tests.support.real.redis_server import RedisServer, redis_server
+from tests.support.real.redis_server import RedisServer
 from tests.support.stack import snapshot_of
 
 pytestmark = [pytest.mark.anyio, needs_redis]
@@ -88,24 +88,23 @@ async def until_status(s: Served, status: int) -> float:
 
 
 async def test_a_key_is_revoked_at_a_gateway_elsewhere(
-    tmp_path: Path, note: Note, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, redis: RedisServer, note: Note, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with redis_server(tmp_path) as redis:
-        async with elsewhere(tmp_path, redis) as (s, said):
-            version = said.publisher.snapshot.version
-            await soon(lambda: said.gateways.released("none", version))  # it has reported
-            said.revoke()
-            told_s = await until_status(s, 401)
-            said.revoke(False)
-            await until_status(s, 200)
-            monkeypatch.setattr("launch.supervisor.several.shared_table.NEWS", "nobody listens")
-            said.revoke()
-            looked_s = await until_status(s, 401)
-            assert looked_s < LOOK_S + 3
-            redis.kill()
-            redis.start()
-            said.revoke(False)
-            await until_status(s, 200)
+    async with elsewhere(tmp_path, redis) as (s, said):
+        version = said.publisher.snapshot.version
+        await soon(lambda: said.gateways.released("none", version))  # it has reported
+        said.revoke()
+        told_s = await until_status(s, 401)
+        said.revoke(False)
+        await until_status(s, 200)
+        monkeypatch.setattr("launch.supervisor.several.shared_table.NEWS", "nobody listens")
+        said.revoke()
+        looked_s = await until_status(s, 401)
+        assert looked_s < LOOK_S + 3
+        redis.kill()
+        redis.start()
+        said.revoke(False)
+        await until_status(s, 200)
     note(
         "a revoked key is refused at every gateway",
         load="one client",
@@ -115,15 +114,14 @@ async def test_a_key_is_revoked_at_a_gateway_elsewhere(
     )
 
 
-async def test_without_redis_the_last_table_goes_on(tmp_path: Path, note: Note) -> None:
-    with redis_server(tmp_path) as redis:
-        async with elsewhere(tmp_path, redis) as (s, _):
-            redis.kill()
-            await soon(lambda: "the last table goes on" in s.gateway.said())
-            for _ in range(10):
-                assert (await s.chat("echo 1")).status_code == 200
-            answer = await s.client.get("/ready")
-            assert answer.status_code == 200
+async def test_without_redis_the_last_table_goes_on(tmp_path: Path, redis: RedisServer, note: Note) -> None:
+    async with elsewhere(tmp_path, redis) as (s, _):
+        redis.kill()
+        await soon(lambda: "the last table goes on" in s.gateway.said())
+        for _ in range(10):
+            assert (await s.chat("echo 1")).status_code == 200
+        answer = await s.client.get("/ready")
+        assert answer.status_code == 200
     note(
         "a gateway elsewhere serves by its last table",
         load="one client",

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.fakes.plant import free_port
 from tests.support.waiting import until
 
 PROGRAMS = ("redis-server", "valkey-server")
@@ -84,10 +85,7 @@ def redis_server(folder: Path) -> Iterator[RedisServer]:
     """One on a free port, ended with the block."""
     program = installed()
     assert program is not None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = RedisServer(program, folder, port)
+    server = RedisServer(program, folder, free_port())
     try:
         server.start()
         yield server
