@@ -56,10 +56,7 @@ class Gateways:
 
     def released(self, adapter_id: str, version: int) -> bool:
         """Whether every gateway routes by `version` or a later one and has no request on that id."""
-        return all(
-            one.report.version >= version and adapter_id not in one.report.busy
-            for one in self._heard.values()
-        )
+        return self._all(version, lambda report: adapter_id not in report.busy)
 
     def load(self, coming: int) -> QueueLoad:
         """What all have together, with so many engines on their way."""
@@ -84,24 +81,13 @@ class Gateways:
 
     async def quiet(self, version: int, timeout_s: float) -> bool:
         """Wait until all route by `version` and have nothing in flight; False after `timeout_s`."""
-
-        def at_rest() -> bool:
-            return all(
-                one.report.version >= version and not one.report.in_flight for one in self._heard.values()
-            )
-
-        return await self._until(at_rest, timeout_s)
+        return await self._until(lambda: self._all(version, lambda report: not report.in_flight), timeout_s)
 
     async def left_alone(self, engine: str, version: int, timeout_s: float) -> bool:
         """Wait until all route by `version` and have nothing in flight there; False after `timeout_s`."""
-
-        def at_rest() -> bool:
-            return all(
-                one.report.version >= version and not one.report.draining.get(engine)
-                for one in self._heard.values()
-            )
-
-        return await self._until(at_rest, timeout_s)
+        return await self._until(
+            lambda: self._all(version, lambda report: not report.draining.get(engine)), timeout_s
+        )
 
     async def until_released(self, adapter_id: str, version: int, timeout_s: float) -> bool:
         """Wait for `released`; False after `timeout_s`."""
@@ -110,14 +96,14 @@ class Gateways:
     async def until_left(self, engine: str, adapter_id: str, version: int, timeout_s: float) -> bool:
         """Wait until all route by `version` and have no request for that adapter there; False after that."""
         pair = on_engine(engine, adapter_id)
+        return await self._until(
+            lambda: self._all(version, lambda report: pair not in report.leaving), timeout_s
+        )
 
-        def at_rest() -> bool:
-            return all(
-                one.report.version >= version and pair not in one.report.leaving
-                for one in self._heard.values()
-            )
-
-        return await self._until(at_rest, timeout_s)
+    def _all(self, version: int, at_rest: Callable[[GatewayReport], bool]) -> bool:
+        """Whether every gateway routes by `version` or a later one, and is at rest by what it reports."""
+        reports = (one.report for one in self._heard.values())
+        return all(report.version >= version and at_rest(report) for report in reports)
 
     async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         try:

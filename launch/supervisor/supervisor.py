@@ -177,8 +177,7 @@ class Supervisor:
             self._fingerprints[adapter_id] = kept.fingerprint
 
     async def quiet(self, timeout_s: float, engine: str) -> bool:
-        self.publisher.publish()
-        version = self.publisher.snapshot.version
+        version = self._published()
         if any(keeper.status.name != engine for keeper in self.engines.ready):
             return await self.gateways.left_alone(engine, version, self.config.gateway.total_timeout_s)
         return await self.gateways.quiet(version, timeout_s)
@@ -337,8 +336,7 @@ class Supervisor:
         self.publisher.publish()
 
     async def _unload_when_free(self, adapter_id: str) -> None:
-        self.publisher.publish()
-        version = self.publisher.snapshot.version
+        version = self._published()
         await asyncio.sleep(NO_GATEWAY_GRACE_S)
         if not await self.gateways.until_released(adapter_id, version, RETIRE_WITHIN_S):
             say(f"{adapter_id} is unloaded though it still has requests after {RETIRE_WITHIN_S:.0f} s")
