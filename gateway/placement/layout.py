@@ -45,10 +45,6 @@ class Layout:
         homes = len(self.homes[adapter_id]) + more
         return self.demand[adapter_id] / homes if homes else 0.0
 
-    def room(self, engine: str) -> int:
-        """Slots that no adapter at home there needs; less than none where they share them."""
-        return self.slots[engine] - len(self.on[engine])
-
     def fullness(self, engine: str) -> float:
         """Adapters for each slot."""
         return len(self.on[engine]) / max(self.slots[engine], 1)

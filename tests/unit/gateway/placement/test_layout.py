@@ -17,7 +17,7 @@ def test_an_adapters_traffic_is_shared_by_its_homes() -> None:
     found = layout()
     assert found.homes == {"a": ["one", "two"], "b": ["two"]}
     assert found.tokens_per_s == {"one": 5.0, "two": 9.0}
-    assert (found.room("one"), found.room("two"), found.fullness("two")) == (1, 0, 1.0)
+    assert (found.fullness("one"), found.fullness("two")) == (0.5, 1.0)
 
 
 def test_a_move_changes_homes_and_load() -> None:
