@@ -12,7 +12,11 @@ LEAST_TOKENS = 0.01
 
 
 class Demand:
-    """Every gateway tells what it has counted since its start; only what is new counts."""
+    """Every gateway tells what it has counted since its start; only what is new since its last word counts.
+
+    Its first word here counts nothing: it may have run for days before this control plane, or the way to it,
+    began anew.
+    """
 
     def __init__(self) -> None:
         self._counted: dict[str, Mapping[str, int]] = {}
@@ -22,7 +26,7 @@ class Demand:
     def told(self, gateway: str, counted: Mapping[str, int], now: float) -> None:
         """A gateway's tokens by adapter; `now` in seconds of one clock."""
         self._age(now)
-        before = self._counted.get(gateway, {})
+        before = self._counted.get(gateway, counted)
         for adapter_id, tokens in counted.items():
             more = tokens - before.get(adapter_id, 0)
             if more > 0:

@@ -19,6 +19,7 @@ def test_what_is_asked_for_steadily_is_its_rate() -> None:
 
 def test_what_is_asked_for_no_more_fades_and_is_forgotten() -> None:
     demand = Demand()
+    demand.told("g1", {}, 0.0)
     demand.told("g1", {"a@1": 6000}, 0.0)
     assert demand.tokens_per_s(0.0) == {"a@1": 100.0}
     assert demand.tokens_per_s(FORGOTTEN_S)["a@1"] == pytest.approx(36.8, abs=0.1)
@@ -27,15 +28,29 @@ def test_what_is_asked_for_no_more_fades_and_is_forgotten() -> None:
 
 def test_a_gateway_that_goes_leaves_nothing_behind_and_one_that_begins_anew_counts_anew() -> None:
     demand = Demand()
+    demand.told("g1", {}, 0.0)
     demand.told("g1", {"a@1": 6000}, 0.0)
     demand.left("g1")
     assert demand._counted == {}
+    demand.told("g1", {}, 0.0)
     demand.told("g1", {"a@1": 60}, 0.0)  # another process of that name
     assert demand.tokens_per_s(0.0) == {"a@1": 101.0}
 
 
 def test_a_count_that_falls_is_no_demand() -> None:
     demand = Demand()
+    demand.told("g1", {}, 0.0)
     demand.told("g1", {"a@1": 600}, 0.0)
     demand.told("g1", {"a@1": 60}, 0.0)
     assert demand.tokens_per_s(0.0) == {"a@1": 10.0}
+
+
+def test_what_was_counted_before_a_gateway_was_heard_is_no_demand_of_now() -> None:
+    """A control plane that starts anew beside gateways that have run for days."""
+    demand = Demand()
+    demand.told("g1", {"a@1": 1_000_000_000}, 0.0)
+    demand.told("g1", {"a@1": 1_000_000_060, "b@1": 60}, 0.0)
+    assert demand.tokens_per_s(0.0) == {"a@1": 1.0, "b@1": 1.0}
+    demand.left("g1")  # its connection broke off
+    demand.told("g1", {"a@1": 1_000_000_060, "b@1": 60}, 0.0)
+    assert demand.tokens_per_s(0.0) == {"a@1": 1.0, "b@1": 1.0}

@@ -243,6 +243,7 @@ async def test_where_all_are_everywhere_again_what_is_missing_is_loaded() -> Non
 async def test_what_it_shows() -> None:
     house = House([Keeper("e0", *ids(0, 1)), Keeper("e1", *ids(2))], 3, policy="planned")
     await house.gateways.joined("g1")
+    await house.gateways.report(GatewayReport("g1", 1))
     await house.gateways.report(GatewayReport("g1", 1, tokens={"t0@1": 600}))
     await house.settle(1)
     shown: Any = house.mover.shown()
