@@ -72,11 +72,12 @@ def test_an_engine_that_dies_while_adapters_come_leaves_none_unanswered(tmp_path
         added = await adding
         if added.status_code != 200:  # it was being proven on the engine that died
             assert (await made.add("t6", "content-6")).status_code == 200
+        made.supervisor.engines.start(force=True)
         await made.until(lambda: made.snapshot.engines[1].state == "ready", 30.0)
         await made.until(lambda: on_one_each(made), 40.0)
         assert "t6" in made.snapshot.tasks
 
-    run(tmp_path, work)
+    run(tmp_path, work, engine={"restart_backoff_s": 600})  # else it may be back before it is missed
 
 
 def test_another_policy_is_taken_with_a_reload(tmp_path: Path) -> None:
