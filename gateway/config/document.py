@@ -7,16 +7,17 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.engine_settings import AttachedConfig, BackendConfig, EngineConfig
-from gateway.config.gateway_settings import GatewayConfig, TlsConfig, TracesConfig
+from gateway.config.engine_settings import AttachedConfig, EngineConfig
+from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig
-from gateway.config.sections.shared_settings import SharedConfig
 from gateway.config.settings import (
     DEMO_BASE,
     AdaptersConfig,
@@ -27,7 +28,6 @@ from gateway.config.settings import (
     FallbackReason,
     JsonObject,
     PipelineConfig,
-    PriceConfig,
     StageConfig,
     TaskConfig,
 )
@@ -271,27 +271,38 @@ def _problem(problem: ErrorDetails, path: str) -> ConfigError:
     return ConfigError(key, shown, message)
 
 
-_OF_A_TASK: Mapping[str, type[BaseModel]] = {"fallback": FallbackConfig, "price": PriceConfig}
-_OF_THE_GATEWAY: Mapping[str, type[BaseModel]] = {"tls": TlsConfig, "traces": TracesConfig}
-
-
 def _known_keys(parents: list[str]) -> list[str]:
-    """The keys that the model at `parents` has, by its YAML name."""
-    sections: dict[str, type[BaseModel]] = {
-        "base": BaseConfig,
-        "tasks": _OF_A_TASK.get(next(iter(parents[2:]), ""), TaskConfig),
-        "keys": KeyConfig,
-        "tenants": TenantConfig,
-        "gateway": _OF_THE_GATEWAY.get(next(iter(parents[1:]), ""), GatewayConfig),
-        "engine": EngineConfig,
-        "engines": AttachedConfig if parents[1:] else BackendConfig,
-        "adapters": AdaptersConfig,
-        "batches": BatchesConfig,
-        "shared": SharedConfig,
-        "pipelines": StageConfig if "stages" in parents else PipelineConfig,
-    }
-    model = sections.get(parents[0], Config) if parents else Config
-    return [field.alias or name for name, field in model.model_fields.items()]
+    """The keys that the section at `parents` has, by their YAML names."""
+    kinds = _plain_kinds(Config)
+    for part in parents:
+        kinds = [inner for kind in kinds for inner in _kinds_inside(kind, part)]
+    return [name for model in kinds for name in _fields(model)]
+
+
+def _kinds_inside(kind: Any, part: str) -> list[Any]:
+    """What may stand under the key or the number `part` of a `kind`."""
+    arguments = get_args(kind)
+    if get_origin(kind) is dict:
+        return _plain_kinds(arguments[1])
+    if get_origin(kind) is list:
+        return _plain_kinds(arguments[0]) if part.isdigit() else []
+    return _plain_kinds(_fields(kind).get(part))
+
+
+def _plain_kinds(kind: Any) -> list[Any]:
+    """Of a union each, without what is annotated."""
+    if get_origin(kind) is Annotated:
+        return _plain_kinds(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return [plain for one in get_args(kind) for plain in _plain_kinds(one)]
+    return [kind]
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """A section's keys, and what each may hold; none of what is no section."""
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return {}
+    return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
 
 
 def _one_line(text: str) -> str:
