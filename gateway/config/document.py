@@ -60,7 +60,7 @@ __all__ = [
 
 ADAPTER_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_ADAPTER_PATH$")
 KEY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_KEY_SHA256$")
-_UNION_BRANCH = re.compile(r"^(constrained-|literal\[|function-|list\[|mapping\[)")
+_UNION_BRANCH = re.compile(r"^(constrained-|literal\[|function-|list\[|plain\[|mapping\[)")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 

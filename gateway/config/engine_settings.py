@@ -111,15 +111,21 @@ class BoundsConfig(Strict):
         return self
 
 
+def _form_of(value: object) -> str:
+    return "mapping[]" if isinstance(value, (dict, BaseModel)) else "plain[]"
+
+
 class BackendConfig(Strict):
     """Several engines of ours, in place of the one that is started without this section."""
 
     backend: Literal["local", "ray"] = Field(
         "local", description="local: processes on this machine; ray: on the nodes of a Ray cluster"
     )
-    replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] | BoundsConfig = Field(
-        1, description="how many engines, or between how many, as a mapping"
-    )
+    replicas: Annotated[
+        Annotated[int, Field(ge=1, le=MOST_REPLICAS), Tag("plain[]")]
+        | Annotated[BoundsConfig, Tag("mapping[]")],
+        Discriminator(_form_of),
+    ] = Field(1, description="how many engines, or between how many, as a mapping")
     ray: RayConfig = Field(default_factory=RayConfig)  # type: ignore[arg-type]  # all defaulted
 
     @model_validator(mode="after")
@@ -164,12 +170,8 @@ class PlacementConfig(Strict):
     )
 
 
-def _form_of(value: object) -> str:
-    return "mapping[]" if isinstance(value, (dict, BaseModel)) else "list[]"
-
-
 EnginesConfig = Annotated[
-    Annotated[list[AttachedConfig], Tag("list[]")] | Annotated[BackendConfig, Tag("mapping[]")],
+    Annotated[list[AttachedConfig], Tag("plain[]")] | Annotated[BackendConfig, Tag("mapping[]")],
     Discriminator(_form_of),
 ]
 """Servers that somebody else runs, or how many of ours; told apart by form, so that an error is of one."""

@@ -48,6 +48,10 @@ def test_what_is_written_out_is_read_again(engines: object) -> None:
 @pytest.mark.parametrize(
     ("engines", "said"),
     [
+        ({"replicas": {"min": 3, "max": 1}}, "engines.replicas: min: 3 is over max (1)"),
+        ({"replicas": {"min": 1}}, "engines.replicas.max: is required"),
+        ({"replicas": {"max": 65}}, "engines.replicas.max: 65: Input should be less than or equal to 64"),
+        ({"replicas": {"mim": 1, "max": 2}}, "engines.replicas.mim: unknown key; did you mean 'min'?"),
         ({"replica": 2}, "engines.replica: unknown key; did you mean 'replicas'?"),
         ({"replicas": 0}, "engines.replicas: 0: Input should be greater than or equal to 1"),
         ([{"ur": "http://a:1"}], "engines.0.ur: unknown key; did you mean 'url'?"),
