@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
-from gateway.config.strict import NAME, Positive, Seconds, Strict
+from gateway.config.strict import Name, Positive, Seconds, Strict
 
 VARIABLE_NAME = re.compile(r"^[A-Z][A-Z0-9_]*\Z")
 MOST_REPLICAS = 64
@@ -67,7 +67,7 @@ class RayConfig(Strict):
     """Where in a Ray cluster engines run, and what each has there."""
 
     address: str = Field("auto", description="host:port of the cluster's head; auto: that of this node")
-    namespace: str = Field(
+    namespace: Name = Field(
         "lora-gateway", description="of this launch alone: what others have there is ended"
     )
     cpus: float = Field(1.0, gt=0, description="processors reserved for each engine on its node")
@@ -83,13 +83,6 @@ class RayConfig(Strict):
     nodes: Positive = Field(
         1, description="nodes that one engine is split over: the engine's --pipeline-parallel-size"
     )
-
-    @field_validator("namespace")
-    @classmethod
-    def _plain(cls, value: str) -> str:
-        if not NAME.match(value):
-            raise ValueError("must be letters, digits, '.', '_' or '-', at most 63")
-        return value
 
 
 class BoundsConfig(Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 """Of a task, a pipeline and a key."""
@@ -19,6 +19,14 @@ def _seconds(value: object) -> object:
     return float(match[1]) * _UNIT_S[match[2]] if match else value
 
 
+def _named(value: str) -> str:
+    if not NAME.match(value):
+        raise ValueError("must be letters, digits, '.', '_' or '-', at most 63")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_named)]
+"""What may stand in a key or a path."""
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Duration = Annotated[Annotated[float, Field(gt=0)], BeforeValidator(_seconds)]

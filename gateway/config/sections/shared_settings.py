@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, field_validator
 
-from gateway.config.strict import NAME, Seconds, Strict
+from gateway.config.strict import Name, Seconds, Strict
 
 _ADDRESS = re.compile(r"^(rediss?://[^/\s]|unix://.*/)\S*\Z")
 
@@ -17,7 +17,7 @@ class SharedConfig(Strict):
     redis: str = Field(
         description="its address, redis://, rediss:// or unix://, with user and password where it wants them"
     )
-    prefix: str = Field("lora-gateway", description="how its keys begin there; the same in all that agree")
+    prefix: Name = Field("lora-gateway", description="how its keys begin there; the same in all that agree")
     timeout_ms: Seconds = Field(
         50.0, description="longest wait for it that a request takes; slower, it counts as away"
     )
@@ -30,11 +30,4 @@ class SharedConfig(Strict):
     def _address(cls, value: str) -> str:
         if not _ADDRESS.match(value):  # it may hold a password, and is not repeated
             raise ValueError("write redis://host:6379/0, rediss://… for TLS, or unix:///path/of/its/socket")
-        return value
-
-    @field_validator("prefix")
-    @classmethod
-    def _prefix(cls, value: str) -> str:
-        if not NAME.match(value):
-            raise ValueError("must be letters, digits, '.', '_' or '-', at most 63")
         return value
