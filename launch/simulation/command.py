@@ -19,6 +19,10 @@ from launch.simulation.engine_speed import EngineSpeed, read_speed
 from launch.simulation.figures import PolicyFigures
 from launch.simulation.picture import draw
 from launch.simulation.policies import NAMES
+from launch.simulation.replay.fit import fitted
+from launch.simulation.replay.measured import SlotsResult, read_result
+from launch.simulation.replay.report import rows_of
+from launch.simulation.replay.report import table_of as seen_table
 from launch.simulation.run import Scenario, simulate
 
 LEAST_WIDTH = 110
@@ -54,11 +58,22 @@ def simulate_command(
     min_replicas: Annotated[int, typer.Option(min=1, help="homes of each adapter")] = 2,
     moves_per_minute: Annotated[float, typer.Option(min=0, help="loads by plan, for each replica")] = 6.0,
     seed: Annotated[int, typer.Option(help="the same seed, the same requests")] = 1,
+    fit: Annotated[
+        str, typer.Option(help="a result of bench engine or bench slots, which the engine's speed fits")
+    ] = "",
+    replay: Annotated[
+        str, typer.Option(help="a result of bench slots, simulated beside what was seen; nothing else is run")
+    ] = "",
     svg: Annotated[Path | None, typer.Option(help="write a picture there")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Try many engines and adapters in simulated time, beside other ways to route."""
     speed = read_speed(engine)
+    if fit:
+        speed = fitted(read_result("--fit", fit), speed, f"fitted to {Path(fit).name}")
+    if replay:
+        _replay(replay, speed, as_json=as_json)
+        return
     chosen = _words("--policy", policy, list(NAMES))
     patterns = _words("--arrivals", arrivals, list(PATTERNS))
     console = Console(highlight=False, stderr=as_json)
@@ -114,6 +129,19 @@ def simulate_command(
             f"{replicas} engines of {speed.slots} slots, {adapters:,} adapters; simulated, engine: {engine}"
         )
         svg.write_text(draw(rows, foot), encoding="utf-8")
+
+
+def _replay(named: str, speed: EngineSpeed, *, as_json: bool) -> None:
+    result = read_result("--replay", named)
+    if not isinstance(result, SlotsResult):
+        raise ConfigError("--replay", named, "must be a result of bench slots")
+    rows = rows_of(result, speed)
+    if as_json:
+        print(json.dumps({"engine": asdict(speed), "rows": rows}, indent=2))
+        return
+    console = Console(width=LEAST_WIDTH, highlight=False, soft_wrap=True)
+    console.print(seen_table(rows))
+    console.print(f"engine: {json.dumps(asdict(speed))}", markup=False)
 
 
 def shares(text: str) -> list[float]:

@@ -15,7 +15,8 @@ from launch.simulation.request import Request
 class Router(Protocol):
     """Sends requests to engines by number, when they come, when others end, or at a time of its own."""
 
-    due_s: float
+    @property
+    def due_s(self) -> float: ...
 
     def arrives(self, request: Request, now: float) -> Iterator[tuple[int, Request]]: ...
 

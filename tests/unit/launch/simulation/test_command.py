@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from gateway.errors import ConfigError
 from launch.cli.main import build_app
 from launch.simulation.command import rate_of, shares, simulate_command
-from launch.simulation.engine_speed import GPU_8B
+from launch.simulation.engine_speed import CPU_DEMO, GPU_8B
+from tests.unit.launch.simulation.replay.results import engine_result, slots_result
 
 SMALL = ("--replicas", "2", "--adapters", "6", "--load", "0.2", "--duration-s", "10")
 
@@ -66,3 +67,24 @@ def test_the_command_describes_itself() -> None:
     app = typer.Typer()
     app.command("simulate")(simulate_command)
     assert "simulated time" in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_what_was_measured_is_fitted_and_simulated_beside_it(tmp_path: Path) -> None:
+    file = str(slots_result(tmp_path, "zipf, 4 adapters"))
+    code, text = run("--engine", "cpu-demo", "--fit", file, "--replay", file)
+    assert code == 0, text
+    assert text.count("zipf, 4 adapters") == 2
+    assert "fitted to slots.json" in text
+    code, text = run("--engine", "cpu-demo", "--replay", file, "--json")
+    found = json.loads(text)
+    assert found["engine"]["step_s"] == CPU_DEMO.step_s
+    assert [row["arm"] for row in found["rows"]] == ["direct", "gateway"]
+
+
+def test_what_the_engine_bench_wrote_is_not_replayed(tmp_path: Path) -> None:
+    file = str(engine_result(tmp_path, {"direct": 50.0, "direct-single": 40.0}))
+    with pytest.raises(ConfigError, match="bench slots"):
+        run("--replay", file)
+    code, text = run(*SMALL, "--fit", file, "--policy", "affinity", "--json")
+    assert code == 0, text
+    assert json.loads(text[text.index("{") :])["settings"]["engine"]["about"] == "fitted to engine.json"
