@@ -62,6 +62,7 @@ class Programs:
         self.cores = cores
         self._log = log
         self._stack = ExitStack()
+        self._children: list[Child] = []
         self._taken: set[int] = set()
         self._before: set[int] = set()
 
@@ -89,7 +90,12 @@ class Programs:
         pinned = [program("taskset"), "-c", str(core), *argv]
         child = Child(pinned, env or os.environ, prefix=f"{name}: ", out=self._log)
         self._stack.callback(child.stop, 3.0)
+        self._children.append(child)
         return child
+
+    def pids(self) -> set[int]:
+        """Of all that was started and runs, with what it started."""
+        return {pid for child in self._children if child.exit_code() is None for pid in tree(child.pid)}
 
 
 def wait_until(child: Child, ready: Callable[[], bool], name: str, limit_s: float = 90.0) -> None:

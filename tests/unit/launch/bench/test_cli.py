@@ -20,4 +20,5 @@ def test_every_benchmark_is_a_command() -> None:
         "beside",
         "overload",
         "bases",
+        "workers",
     }
