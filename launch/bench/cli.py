@@ -30,6 +30,8 @@ from launch.commands import command_of
 LOG = "programs.log"
 OTHERS = {
     "workers": ("overhead.workers", "1, 2 and 4 worker processes of the gateway"),
+    "replicas": ("replicas.replicas", "Two real engines against one"),
+    "replacement": ("replicas.replacement", "An adapter replaced on two replicas under load"),
     "engine": ("engine.engine", "A real vLLM, direct and through the gateway"),
     "pipeline": ("pipeline.pipeline", "A pipeline against the same stages by hand"),
     "churn": ("faults.churn", "Adapters exchanged under traffic, and whose answers come"),

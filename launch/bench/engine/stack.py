@@ -40,6 +40,8 @@ class Running:
     adapters: dict[str, str]  # task → adapter id
     load_s: float
     log: Path
+    engine_urls: tuple[str, ...] = ()
+    """Of all engines, where there are several."""
 
 
 @contextlib.contextmanager
@@ -70,7 +72,7 @@ def running_stack(config: Config, folder: Path, key: str, *, gateway: bool = Tru
             state = _wait_for_engine(config, [child for child, _ in children])
             url = f"http://{HOST}:{config.gateway.port}" if gateway else ""
             if url:
-                _wait_for_gateway(url, [child for child, _ in children])
+                wait_for_gateway(url, [child for child, _ in children])
             yield Running(
                 engine_url=state.engines[0].url,
                 gateway_url=url,
@@ -79,6 +81,7 @@ def running_stack(config: Config, folder: Path, key: str, *, gateway: bool = Tru
                 adapters={name: task.versions[0].id for name, task in state.tasks.items()},
                 load_s=state.engines[0].load_s or 0.0,
                 log=log_path,
+                engine_urls=tuple(one.url for one in state.engines),
             )
         finally:
             for child, grace_s in reversed(children):
@@ -96,14 +99,16 @@ def _wait_for_engine(config: Config, children: list[Child]) -> Snapshot:
     while True:  # the launcher bounds its own start
         _fail_if_ended(children)
         state = read_snapshot(config.state_dir / FILE)
-        if state is not None and state.engines and state.engines[0].state == "ready":
+        engines = [] if state is None else state.engines
+        if state is not None and engines and all(one.state == "ready" for one in engines):
             return state
-        if state is not None and state.engines and state.engines[0].state == "failed":
-            raise EngineFailure(state.engines[0].reason)
+        failed = next((one for one in engines if one.state == "failed"), None)
+        if failed is not None:
+            raise EngineFailure(failed.reason)
         time.sleep(POLL_S)
 
 
-def _wait_for_gateway(url: str, children: list[Child]) -> None:
+def wait_for_gateway(url: str, children: list[Child]) -> None:
     deadline = time.monotonic() + READY_AFTER_ENGINE_S
     while time.monotonic() < deadline:
         _fail_if_ended(children)

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.errors import EngineFailure
@@ -25,6 +26,18 @@ DOCUMENTED = frozenset({"404 model_not_found", "503 adapter_not_loaded", "429 ra
 """What a client may meet while a task is removed and comes back; anything else is a fault."""
 
 
+class Seen(NamedTuple):
+    """One request; times are of `time.monotonic`."""
+
+    began_s: float
+    ended_s: float
+    task: str
+    status: str
+    verdict: str
+    """Empty where there was no answer."""
+    adapter_id: str
+
+
 @dataclass
 class ChurnTally:
     """What all clients saw; one lock guards it."""
@@ -36,19 +49,30 @@ class ChurnTally:
     faults: list[str] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     own_distances: list[float] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
 
 
 class ChurnClients:
-    """`count` threads; each keeps one connection. Every third request is a stream."""
+    """`count` threads; each keeps one connection. Every third request is a stream, where `streams`."""
 
     def __init__(
-        self, url: str, key: str, tasks: Sequence[str], truth: ExpectedAnswers, requests: int
+        self,
+        url: str,
+        key: str,
+        tasks: Sequence[str],
+        truth: ExpectedAnswers,
+        requests: int,
+        *,
+        pause_s: float = 0.0,
+        streams: bool = True,
     ) -> None:
         self._address = urlsplit(url)
         self._key = key
         self._tasks = tasks
         self._truth = truth
         self._left = requests
+        self._pause_s = pause_s
+        self._streams = streams
         self._end = math.inf
         self._lock = threading.Lock()
         self.tally = ChurnTally()
@@ -62,28 +86,37 @@ class ChurnClients:
         for thread in threads:
             thread.join()
 
+    def stop(self) -> None:
+        """No client asks again."""
+        with self._lock:
+            self._left = 0
+
     def _client(self, number: int) -> None:
         chance = random.Random(number)
         connection = self._connect()
         while True:
             with self._lock:
-                if self._left == 0 or time.monotonic() > self._end:
+                if self._left <= 0 or time.monotonic() > self._end:
                     connection.close()
                     return
                 self._left -= 1
                 turn = self._left
             task, prompt = chance.choice(self._tasks), chance.randrange(len(PROMPTS))
-            began = time.perf_counter()
+            began = time.monotonic()
+            stream = self._streams and turn % 3 == 0
             try:
-                status, verdict, adapter_id = self._ask(connection, task, prompt, stream=turn % 3 == 0)
+                status, verdict, adapter_id = self._ask(connection, task, prompt, stream=stream)
             except (OSError, http.client.HTTPException, EngineFailure, ValueError) as error:
                 status, verdict, adapter_id = f"broken {type(error).__name__}: {error}", None, ""
                 connection.close()
                 connection = self._connect()
-            took_ms = (time.perf_counter() - began) * 1000
-            self._note(task, status, verdict, adapter_id, took_ms)
-            if status != "200":
-                time.sleep(0.05)  # as a client that was told to come again
+            ended = time.monotonic()
+            self._note(task, status, verdict, adapter_id, (ended - began) * 1000)
+            with self._lock:
+                what = "" if verdict is None else verdict.what
+                self.tally.seen.append(Seen(began, ended, task, status, what, adapter_id))
+            # After a refusal as a client that was told to come again.
+            time.sleep(self._pause_s if status == "200" else 0.05)
 
     def _note(self, task: str, status: str, verdict: Verdict | None, adapter_id: str, took_ms: float) -> None:
         with self._lock:

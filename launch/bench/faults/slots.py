@@ -133,8 +133,10 @@ def measure(
     }
 
 
-def configured(given: Config, scratch: Path, slots: int, adapters: int) -> Config:
-    """The given base with so many slots and random adapters."""
+def configured(
+    given: Config, scratch: Path, slots: int, adapters: int, first_port: int = ENGINE_PORT
+) -> Config:
+    """The given base with so many slots and random adapters; its engine's port is the first free one."""
     base = resolve_base(given.base)
     folders: dict[str, Path] = {}
     for seed in range(adapters):
@@ -147,7 +149,7 @@ def configured(given: Config, scratch: Path, slots: int, adapters: int) -> Confi
         folders,
         state_dir=scratch / "state",
         gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
-        engine_port=free_port("engine.port", HOST, ENGINE_PORT),
+        engine_port=free_port("engine.port", HOST, first_port),
     )
 
 

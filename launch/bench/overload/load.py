@@ -62,7 +62,6 @@ class OpenLoop:
 
     async def run(self, askings: Sequence[Asking], window_s: float, seed: str) -> list[Outcome]:
         """What became of every request that was due within the window."""
-        began = self._began = time.perf_counter()
         due = [
             (at_s, asking, random.Random(f"{seed}-{asking.name}-{number}"))
             for asking in askings
@@ -70,8 +69,13 @@ class OpenLoop:
                 arrivals(random.Random(f"{seed}-{asking.name}"), asking.per_s, window_s)
             )
         ]
+        return await self.replay(sorted(due, key=lambda one: one[0]))
+
+    async def replay(self, due: Sequence[tuple[float, Asking, random.Random]]) -> list[Outcome]:
+        """What became of each request, in the order of their ends; `due` in seconds from now, in order."""
+        began = self._began = time.perf_counter()
         async with asyncio.TaskGroup() as tasks:
-            for at_s, asking, chance in sorted(due, key=lambda one: one[0]):
+            for at_s, asking, chance in due:
                 await asyncio.sleep(began + at_s - time.perf_counter())
                 tasks.create_task(self._ask(asking, chance, began + at_s))
         self.close()

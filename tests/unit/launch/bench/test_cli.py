@@ -21,4 +21,6 @@ def test_every_benchmark_is_a_command() -> None:
         "overload",
         "bases",
         "workers",
+        "replicas",
+        "replacement",
     }

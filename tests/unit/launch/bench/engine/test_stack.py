@@ -73,9 +73,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     return under_test(given, adapters, state_dir=tmp_path / "state", gateway_port=free_port())
 
 
-def says(folder: Path, engine: EngineStatus) -> None:
+def says(folder: Path, *engines: EngineStatus) -> None:
     tasks = {"naming": TaskStatus(versions=[VersionStatus("naming@1")])}
-    (folder / "said").write_bytes(msgspec.json.encode(Snapshot(engines=[engine], tasks=tasks)))
+    (folder / "said").write_bytes(msgspec.json.encode(Snapshot(engines=[*engines], tasks=tasks)))
 
 
 READY = EngineStatus("engine-0", "http://engine", state="ready", pid=7, load_s=1.5)
@@ -111,6 +111,21 @@ def test_an_engine_that_fails_says_why(config: Config, tmp_path: Path) -> None:
     with pytest.raises(EngineFailure, match="no memory"), running_stack(config, tmp_path, KEY):
         pass
     assert "launch" in ended(config)
+
+
+OTHER = EngineStatus("engine-1", "http://other", state="ready")
+
+
+def test_of_several_engines_all_are_given(config: Config, tmp_path: Path) -> None:
+    says(tmp_path, READY, OTHER)
+    with running_stack(config, tmp_path, KEY, gateway=False) as stack:
+        assert stack.engine_urls == ("http://engine", "http://other")
+
+
+def test_of_several_engines_one_that_fails_is_enough(config: Config, tmp_path: Path) -> None:
+    says(tmp_path, READY, msgspec.structs.replace(OTHER, state="failed", reason="no card"))
+    with pytest.raises(EngineFailure, match="no card"), running_stack(config, tmp_path, KEY):
+        pass
 
 
 def test_a_program_that_ends_says_its_error(config: Config, tmp_path: Path) -> None:

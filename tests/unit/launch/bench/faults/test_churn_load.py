@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
 from gateway.errors import EngineFailure
-from launch.bench.faults.churn_load import gathered
+from launch.bench.faults.churn_load import ChurnClients, gathered
+from launch.bench.faults.churn_truth import PROMPTS, ExpectedAnswers
+from launch.engine.scoring import Score
 
 CHUNK = b'data: {"model": "red@1", "choices": [{"logprobs": {"token_logprobs": [%b]}}]}\n\n'
 
@@ -27,3 +34,51 @@ def test_chunks_add_up() -> None:
 def test_stream_without_its_end_is_no_answer(stream: bytes) -> None:
     with pytest.raises(EngineFailure, match="without its end"):
         gathered(stream)
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """Red is answered by its adapter, blue refused."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        served = body["model"] == "red"
+        choice = {"index": 0, "text": "", "logprobs": {"token_logprobs": [-1.0]}}
+        error = {"error": {"code": "rate_limit_exceeded", "message": "no"}}
+        data = json.dumps({"model": "red@1", "choices": [choice]} if served else error).encode()
+        self.send_response(200 if served else 429)
+        self.send_header("x-gateway-adapter", "red@1")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_each_request_is_seen_with_its_times_and_what_became_of_it(url: str) -> None:
+    alone = {"red@1": (Score((), (-1.0,)),) * len(PROMPTS), "base": (Score((), (-9.0,)),) * len(PROMPTS)}
+    truth = ExpectedAnswers(alone, "base", {"red@1": 0.1, "base": 0.1})
+    clients = ChurnClients(url, "key", ["red", "blue"], truth, 12, streams=False)
+    clients.run(2, 60.0)
+    seen = clients.tally.seen
+    assert len(seen) == 12
+    assert all(one.began_s <= one.ended_s for one in seen)
+    found = {(one.task, one.status, one.verdict, one.adapter_id) for one in seen}
+    assert found == {("red", "200", "own", "red@1"), ("blue", "429 rate_limit_exceeded", "", "")}
+
+
+def test_told_to_stop_nobody_asks_again(url: str) -> None:
+    clients = ChurnClients(url, "key", ["red"], ExpectedAnswers({}, "base", {}), 12)
+    clients.stop()
+    clients.run(2, 60.0)
+    assert clients.tally.seen == []

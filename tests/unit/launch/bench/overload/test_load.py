@@ -82,3 +82,11 @@ def test_a_refusal_is_its_status(status: int) -> None:
         return found
 
     assert {one.status for one in asyncio.run(ask())} == {status}
+
+
+def test_requests_are_sent_again_at_the_times_they_had() -> None:
+    quick = b'{"first_ms": 0, "interval_ms": 1, "seats": 8}'
+    due = [(at_s, asking(name, 0), random.Random(1)) for at_s, name in ((0.0, "a"), (0.02, "b"), (0.03, "a"))]
+    found = asyncio.run(on_mock(quick, lambda url: OpenLoop(url, 60.0).replay(due)))
+    assert sorted((round(one.due_s, 3), one.name) for one in found) == [(0.0, "a"), (0.02, "b"), (0.03, "a")]
+    assert {one.status for one in found} == {200}
