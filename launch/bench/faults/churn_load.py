@@ -26,7 +26,7 @@ DOCUMENTED = frozenset({"404 model_not_found", "503 adapter_not_loaded", "429 ra
 """What a client may meet while a task is removed and comes back; anything else is a fault."""
 
 
-class Seen(NamedTuple):
+class ChurnRequest(NamedTuple):
     """One request; times are of `time.monotonic`."""
 
     began_s: float
@@ -49,7 +49,7 @@ class ChurnTally:
     faults: list[str] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     own_distances: list[float] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ChurnRequest] = field(default_factory=list)
 
 
 class ChurnClients:
@@ -114,7 +114,7 @@ class ChurnClients:
             self._note(task, status, verdict, adapter_id, (ended - began) * 1000)
             with self._lock:
                 what = "" if verdict is None else verdict.what
-                self.tally.seen.append(Seen(began, ended, task, status, what, adapter_id))
+                self.tally.seen.append(ChurnRequest(began, ended, task, status, what, adapter_id))
             # After a refusal as a client that was told to come again.
             time.sleep(self._pause_s if status == "200" else 0.05)
 

@@ -86,7 +86,7 @@ def measure(scratch: Path, plan: WorkersPlan) -> Document:
                 programs, scratch / name.replace(" ", "-"), upstream, Checkout(), workers=count
             )
             subjects[name].name = name
-        visits = Visits(programs, subjects, scratch)
+        visits = WorkerVisits(programs, subjects, scratch)
         for subject in subjects.values():
             run_wrk(subject, scratch, 64, plan.warm_up_s)
         for number in range(plan.rounds):
@@ -112,19 +112,19 @@ def measure(scratch: Path, plan: WorkersPlan) -> Document:
 
 
 @dataclass(frozen=True)
-class Cores:
+class CoreShares:
     """Where the gateway runs, and where wrk and the canned engine."""
 
     gateway: frozenset[int]
     load: frozenset[int]
 
 
-def placements(cores: Sequence[int]) -> dict[str, Cores]:
+def placements(cores: Sequence[int]) -> dict[str, CoreShares]:
     """With one core there is only the one where all share it."""
-    shared = {SHARED: Cores(frozenset(cores), frozenset(cores))}
+    shared = {SHARED: CoreShares(frozenset(cores), frozenset(cores))}
     if len(cores) == 1:
         return shared
-    return {APART: Cores(frozenset(cores[:1]), frozenset(cores[1:2])), **shared}
+    return {APART: CoreShares(frozenset(cores[:1]), frozenset(cores[1:2])), **shared}
 
 
 def named(workers: int) -> str:
@@ -132,7 +132,7 @@ def named(workers: int) -> str:
     return f"{workers} worker" if workers == 1 else f"{workers} workers"
 
 
-class Visits:
+class WorkerVisits:
     """One subject at a time, on the cores that a visit says."""
 
     def __init__(self, programs: Programs, subjects: Mapping[str, ProxyUnderTest], folder: Path) -> None:
@@ -140,7 +140,7 @@ class Visits:
         self._subjects = subjects
         self._folder = folder
 
-    def visit(self, name: str, connections: int, on: Cores, seconds: float) -> dict[str, float]:
+    def visit(self, name: str, connections: int, on: CoreShares, seconds: float) -> dict[str, float]:
         """The figures of one. Raises EngineFailure where nothing was answered."""
         subject = self._subjects[name]
         engine = self._programs.pids() - {pid for one in self._subjects.values() for pid in one.pids}
@@ -159,7 +159,7 @@ class Visits:
         return row | {"of_most": figures.per_s / most_per_s(row["cpu_us"], row["load_cpu_us"], on)}
 
 
-def most_per_s(gateway_us: float, load_us: float, on: Cores) -> float:
+def most_per_s(gateway_us: float, load_us: float, on: CoreShares) -> float:
     """Requests a second, if every core were busy all the time with what a request costs here."""
     if on.gateway & on.load:
         return len(on.gateway | on.load) * 1e6 / (gateway_us + load_us)

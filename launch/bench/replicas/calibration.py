@@ -34,7 +34,7 @@ class Probes:
     prompts: tuple[int, ...] = (8, 64, 192)
     """Tokens, of a request that is alone."""
     times: int = 4
-    """How often each of the prompts, and a load, is asked for."""
+    """How often each of the prompts is asked for."""
 
 
 @dataclass(frozen=True)
@@ -102,27 +102,46 @@ class EngineProbe:
         return Timed(asked_s, client.first_at, ended_s)
 
 
-async def calibrate(probes: Sequence[EngineProbe], asked: Probes, slots: int, adapters: int) -> Calibration:
-    """Everything, on all engines at once. Raises EngineFailure."""
+class Calibrator:
+    """Asks all engines the same at once, several times if told so; `result` is of all that was seen."""
 
-    async def all_of(what: str, *args: int) -> list[float]:
-        return list(await asyncio.gather(*(getattr(one, what)(*args) for one in probes)))
+    def __init__(self, probes: Sequence[EngineProbe], asked: Probes, slots: int, adapters: int) -> None:
+        self._probes = probes
+        self._asked = asked
+        self._slots = slots
+        self._adapters = adapters
+        self._steps: dict[tuple[int, int], list[float]] = {batch: [] for batch in asked.batches}
+        self._firsts: dict[int, list[float]] = {tokens: [] for tokens in asked.prompts}
+        self._loads: list[float] = []
 
-    for adapter in range(slots):  # the first ones into the slots
-        await all_of("first_s", 8, adapter)
-    steps = {
-        (requests, of): statistics.median(await all_of("step_s", requests, of, asked.tokens))
-        for requests, of in asked.batches
-    }
-    firsts: dict[int, list[float]] = {tokens: [] for tokens in asked.prompts}
-    for _ in range(asked.times):
-        for tokens in asked.prompts:
-            firsts[tokens] += await all_of("first_s", tokens, 0)
-    loads: list[float] = []
-    if adapters > slots:
-        for turn in range(asked.times * 2):
-            # One after the other through all of them: each has left its slot when its turn comes again.
-            loads += await all_of("first_s", asked.prompts[0], turn % adapters)
-    first_s = {tokens: statistics.median(found) for tokens, found in firsts.items()}
-    load_s = max(0.0, statistics.median(loads) - first_s[asked.prompts[0]]) if loads else 0.0
-    return Calibration(steps, first_s, load_s)
+    async def run(self) -> None:
+        """Everything once. Raises EngineFailure."""
+        asked = self._asked
+        for adapter in range(self._slots):  # the first ones into the slots
+            await self._first_s(8, adapter)
+        for requests, adapters in asked.batches:
+            took_s = await asyncio.gather(
+                *(one.step_s(requests, adapters, asked.tokens) for one in self._probes)
+            )
+            self._steps[requests, adapters] += took_s
+        for _ in range(asked.times):
+            for tokens in asked.prompts:
+                self._firsts[tokens] += await self._first_s(tokens, 0)
+        if self._adapters > self._slots:
+            for number in range(self._adapters):
+                # One after the other through all of them: each has lost its slot when its turn comes.
+                self._loads += await self._first_s(asked.prompts[0], (self._slots + number) % self._adapters)
+
+    @property
+    def result(self) -> Calibration:
+        """Of the runs so far, of which there must be one."""
+        first_s = {tokens: statistics.median(found) for tokens, found in self._firsts.items()}
+        loaded_s = statistics.median(self._loads) if self._loads else 0.0
+        return Calibration(
+            {batch: statistics.median(found) for batch, found in self._steps.items()},
+            first_s,
+            max(0.0, loaded_s - first_s[self._asked.prompts[0]]),
+        )
+
+    async def _first_s(self, prompt_tokens: int, adapter: int) -> list[float]:
+        return await asyncio.gather(*(one.first_s(prompt_tokens, adapter) for one in self._probes))

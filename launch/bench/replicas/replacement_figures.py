@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from launch.bench.faults.churn_load import DOCUMENTED, WELL, Seen
+from launch.bench.faults.churn_load import DOCUMENTED, WELL, ChurnRequest
 from launch.bench.overhead.stream_load import percentile
 
 PHASES = ("before", "meanwhile", "after")
@@ -23,14 +23,14 @@ class Replacement:
     """When the command was answered: loaded and proven on every replica, and routed to."""
 
 
-def phase_of(one: Seen, replacements: Sequence[Replacement]) -> str:
+def phase_of(one: ChurnRequest, replacements: Sequence[Replacement]) -> str:
     """`before` the first; `meanwhile` with any; `after` one, and with none."""
     if any(one.began_s < each.ended_s and one.ended_s > each.began_s for each in replacements):
         return "meanwhile"
     return "before" if one.ended_s <= replacements[0].began_s else "after"
 
 
-def is_stale(one: Seen, replacements: Sequence[Replacement]) -> bool:
+def is_stale(one: ChurnRequest, replacements: Sequence[Replacement]) -> bool:
     """Answered by another adapter than the task had when it was asked, and had until the end."""
     own = [each for each in replacements if each.task == one.task]
     last = next((each for each in reversed(own) if each.ended_s <= one.began_s), None)
@@ -41,7 +41,7 @@ def is_stale(one: Seen, replacements: Sequence[Replacement]) -> bool:
     return one.adapter_id != last.adapter_id
 
 
-def figures_of(seen: Sequence[Seen], replacements: Sequence[Replacement]) -> dict[str, float]:
+def figures_of(seen: Sequence[ChurnRequest], replacements: Sequence[Replacement]) -> dict[str, float]:
     """Of one run. `wrong`: not what the adapter answers alone, another's, or a stale adapter's."""
     answered = [one for one in seen if one.status == "200"]
     found = {

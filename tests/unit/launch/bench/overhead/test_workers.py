@@ -11,7 +11,7 @@ import pytest
 from launch.bench.overhead.workers import (
     APART,
     SHARED,
-    Cores,
+    CoreShares,
     WorkersPlan,
     most_per_s,
     pin,
@@ -24,17 +24,17 @@ from launch.bench.results.summary import summarise
 
 def test_the_gateway_is_alone_on_a_core_and_then_shares_all() -> None:
     found = placements([0, 1, 2])
-    assert found[APART] == Cores(frozenset({0}), frozenset({1}))
-    assert found[SHARED] == Cores(frozenset({0, 1, 2}), frozenset({0, 1, 2}))
+    assert found[APART] == CoreShares(frozenset({0}), frozenset({1}))
+    assert found[SHARED] == CoreShares(frozenset({0, 1, 2}), frozenset({0, 1, 2}))
     assert [*placements([3])] == [SHARED]
 
 
 def test_the_most_is_bound_by_the_fuller_core_or_by_all_together() -> None:
-    apart = Cores(frozenset({0}), frozenset({1}))
+    apart = CoreShares(frozenset({0}), frozenset({1}))
     assert most_per_s(50.0, 20.0, apart) == pytest.approx(20_000)
     assert most_per_s(10.0, 20.0, apart) == pytest.approx(50_000)
     both = frozenset({0, 1})
-    assert most_per_s(30.0, 20.0, Cores(both, both)) == pytest.approx(40_000)
+    assert most_per_s(30.0, 20.0, CoreShares(both, both)) == pytest.approx(40_000)
 
 
 def test_every_thread_of_a_process_is_pinned() -> None:

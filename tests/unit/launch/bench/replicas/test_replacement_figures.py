@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launch.bench.faults.churn_load import Seen
+from launch.bench.faults.churn_load import ChurnRequest
 from launch.bench.replicas.replacement_figures import Replacement, figures_of, is_stale, phase_of
 
 DONE = [Replacement("red", "red@2", 10.0, 11.0), Replacement("red", "red@3", 20.0, 22.0)]
@@ -12,9 +12,9 @@ DONE = [Replacement("red", "red@2", 10.0, 11.0), Replacement("red", "red@3", 20.
 
 def seen(
     began_s: float, ended_s: float, adapter_id: str = "red@3", status: str = "200", verdict: str = "own"
-) -> Seen:
+) -> ChurnRequest:
     task = adapter_id.partition("@")[0] or "red"
-    return Seen(began_s, ended_s, task, status, verdict if status == "200" else "", adapter_id)
+    return ChurnRequest(began_s, ended_s, task, status, verdict if status == "200" else "", adapter_id)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,98 @@
+"""An engine asked for its speed: what is sent, and what is made of the times."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.errors import EngineFailure
+from launch.bench.replicas.calibration import (
+    Calibrator,
+    EngineProbe,
+    Probes,
+    completion_body,
+)
+from tests.fakes.fake_engine import Answer, FakeEngine
+
+pytestmark = pytest.mark.anyio
+
+
+def test_a_body_asks_for_a_stream_of_so_many_tokens_after_a_prompt_of_its_own() -> None:
+    chance = random.Random(1)
+    one, other = (json.loads(completion_body("a@1", chance, 30, 12)) for _ in range(2))
+    assert (one["model"], one["max_tokens"], one["stream"], one["ignore_eos"]) == ("a@1", 12, True, True)
+    assert len(one["prompt"]) == 30
+    assert one["prompt"] != other["prompt"]
+
+
+class Engine(EngineProbe):
+    """Whose times are known: a slot for each of the last four adapters, 0.1 s a load, 1 ms a prompt token."""
+
+    def __init__(self) -> None:
+        super().__init__("http://nowhere", "", [], "")
+        self.slots: list[int] = []
+
+    async def step_s(self, requests: int, adapters: int, tokens: int) -> float:
+        return 0.02 + 0.001 * requests + 0.002 * adapters
+
+    async def first_s(self, prompt_tokens: int, adapter: int = 0) -> float:
+        loaded = adapter in self.slots
+        self.slots = [*(one for one in self.slots if one != adapter), adapter][-4:]
+        return 0.03 + 0.001 * prompt_tokens + (0.0 if loaded else 0.1)
+
+
+@pytest.mark.parametrize("engines", [1, 2])
+async def test_steps_prompts_and_loads_are_told_apart(engines: int) -> None:
+    asked = Probes(batches=((1, 1), (4, 4)), prompts=(8, 64), times=2)
+    calibrator = Calibrator([Engine() for _ in range(engines)], asked, slots=4, adapters=8)
+    await calibrator.run()
+    await calibrator.run()
+    found = calibrator.result
+    assert found.step_s == {(1, 1): pytest.approx(0.023), (4, 4): pytest.approx(0.032)}
+    assert found.first_s == {8: pytest.approx(0.038), 64: pytest.approx(0.094)}
+    assert found.load_s == pytest.approx(0.1)
+
+
+async def test_without_more_adapters_than_slots_nothing_is_loaded() -> None:
+    calibrator = Calibrator([Engine()], Probes(batches=((1, 1),), prompts=(8,), times=1), 4, 4)
+    await calibrator.run()
+    assert calibrator.result.load_s == 0.0
+
+
+async def asked_of(engine: FakeEngine, adapters: Sequence[str]) -> EngineProbe:
+    return EngineProbe(await engine.start(), "the key", adapters, "seed")
+
+
+async def test_a_batch_is_asked_at_once_on_so_many_adapters() -> None:
+    engine = FakeEngine()
+    try:
+        hold = asyncio.Event()
+        tokens = [str(number) for number in range(24)]
+        names = ["a@1", "b@1", "c@1"]
+        engine.answers = {name: Answer(tokens=tokens, hold_token={0: hold}) for name in names}
+        probe = await asked_of(engine, names)
+        asking = asyncio.create_task(probe.step_s(5, 2, 24))
+        await engine.until(lambda: len(engine.completions) == 5)
+        hold.set()
+        assert await asking > 0
+        asked = Counter(request.json["model"] for request in engine.completions)
+        assert asked == {"a@1": 3, "b@1": 2}
+        assert {request.headers["authorization"] for request in engine.completions} == {"Bearer the key"}
+    finally:
+        await engine.stop()
+
+
+async def test_a_refusal_says_where_and_why() -> None:
+    engine = FakeEngine()
+    try:
+        engine.answers = {"a@1": Answer(status=404, body=b'{"error": "no such model"}')}
+        probe = await asked_of(engine, ["a@1"])
+        with pytest.raises(EngineFailure, match=r"status 404, .*no such model"):
+            await probe.first_s(8)
+    finally:
+        await engine.stop()
