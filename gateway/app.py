@@ -102,7 +102,7 @@ class Gateway:
         self.shadow = Shadow(self.replicas, self.admission, self.metrics, self.upkeep, worker)
         self.room = WaitingRoom(self.replicas, worker, heartbeat_s=heartbeat_s)
         self.fallbacks = Fallbacks(fallback or Provider(environment()), self.metrics)
-        self.guard = DeathGuard(config.state_dir, bounds.max_cold_waiting, bounds.cold_timeout_s)
+        self.guard = DeathGuard(config.state_dir, bounds.max_cold_waiting, bounds.queue_timeout_s)
         self._audit = AuditLog(config.state_dir)
         self._refused = RefusedKeys(self._note_refused)
         bad_keys = BadKeys(bounds.max_bad_keys_per_minute, noted=self._note_bad_keys)

@@ -98,10 +98,15 @@ class Suspects:
         self.records |= new
         return new
 
-    def verdict(self, digest: str, now: float) -> Verdict:
+    def verdict(self, digest: str, now: float, came: float | None = None) -> Verdict:
+        """`came`: since when it waits. What fell again since then are its equals; had an engine died of one,
+        that would have been told of meanwhile.
+        """
         record = self.records.get(digest)
         if record is not None and now - record.at < FORGET_S:
             return "condemned" if record.condemned else "suspect"
+        if came is not None and now - came >= RESTS_S:
+            return "free"
         falls = (one[digest] for one in self._fallen.values() if digest in one)
         return "suspect" if any(now - fall.at < RESTS_S for fall in falls) else "free"
 

@@ -77,7 +77,7 @@ class Relay:
         exchange.route, exchange.let_in = route, let_in
         try:
             if self.guard.watches():
-                exchange.turn = await self.guard.admit(body)
+                exchange.turn = await self.guard.admit(body, exchange.haste()[0])
             # An engine that is not there is no reason to wait for a place.
             replica: Replica | None = self.replicas.pick(route, exchange.prompt, begun=begun)
             self._admission.last_request_at = exchange.arrived
@@ -162,7 +162,7 @@ class Relay:
                 if raced or isinstance(error, Disconnected):
                     self.guard.fell(replica.upstream.process, exchange.body, answered=False)
                 if raced and exchange.turn is None:  # it may have ended this one: no other is ended by it now
-                    exchange.turn = await self.guard.admit(body)
+                    exchange.turn = await self.guard.admit(body, exchange.haste()[0])
                 other = self.replicas.other(route, tried) if unsent else None
                 if other is None:
                     raise

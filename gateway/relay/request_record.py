@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.admission.death_guard import Turn
 from gateway.admission.quotas.quotas import Part, Reservation
+from gateway.admission.suspect_line import Turn
 from gateway.admission.turns.queues import Gate
 from gateway.dialects.dialect import Asked, Dialect
 from gateway.errors import RequestError

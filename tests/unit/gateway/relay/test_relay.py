@@ -118,7 +118,7 @@ class Guard:
     def verdict(self, body: object) -> str:
         return "suspect" if self.suspected else "free"
 
-    async def admit(self, body: object) -> None:
+    async def admit(self, body: object, left_s: float) -> None:
         return None
 
     def fell(self, process: str, body: object, *, answered: bool) -> None:
