@@ -125,7 +125,9 @@ class Gateway:
         self.batches = BatchEndpoints(
             self.express, self._keys, self.replicas, self.room, self.metrics, self.upkeep
         )
-        self._page = Page(self._keys, self.replicas, self.metrics, self.quotas, self)
+        self._page = Page(
+            self._keys, self.replicas, self.metrics, self.quotas, self, self._administration.ask
+        )
         self.uploads = {**self.batches.uploads, **self._page.uploads}
         """For the own server: paths whose bodies may take long, and how many bytes they may have."""
         self.cors = Cors(bounds.cors_origins) if bounds.cors_origins else None

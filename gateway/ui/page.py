@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from starlette.routing import Route
@@ -39,6 +39,10 @@ SESSION = f"{API}/session"
 SIGN_IN = ("POST", SESSION)
 
 
+AskControl = Callable[[str, str, bytes], Awaitable[tuple[int, msgspec.Raw]]]
+"""Method, path and body for the control plane; its status and JSON. Raises RequestError."""
+
+
 class _SignIn(msgspec.Struct, forbid_unknown_fields=True):
     key: str
 
@@ -47,12 +51,19 @@ class Page:
     """What the page asks and does; it decides nothing that another route of the gateway decides."""
 
     def __init__(
-        self, keys: Keys, replicas: Replicas, metrics: Metrics, quotas: Quotas, app: ASGIApp
+        self,
+        keys: Keys,
+        replicas: Replicas,
+        metrics: Metrics,
+        quotas: Quotas,
+        app: ASGIApp,
+        ask_control: AskControl,
     ) -> None:
         self._keys = keys
         self._replicas = replicas
         self._metrics = metrics
         self._quotas = quotas
+        self._ask_control = ask_control
         self._passing = Passing(keys, app)
         config = replicas.config
         self._sessions = Sessions(config.state_dir, keys)
@@ -70,6 +81,7 @@ class Page:
             ("GET", f"{API}/overview", self._overview),
             ("GET", f"{API}/requests", self._requests),
             ("GET", f"{API}/usage", self._usage),
+            ("GET", f"{API}/placement", self._placement),
             ("GET", f"{API}/shadow/{{task}}", self._shadow),
             ("POST", UPLOAD, self._add),
             *((method, f"{PASS}/{{path:path}}", self._pass) for method in ("GET", "POST", "PUT", "DELETE")),
@@ -164,6 +176,15 @@ class Page:
     async def _usage(self, call: PageCall) -> object:
         sight, config = Sight(self._who(call)), self._replicas.config
         return {"keys": keys_of(config, sight), "limits": limits_of(self._quotas, config, sight)}
+
+    async def _placement(self, call: PageCall) -> object:
+        """As `/admin/placement`, and for anybody where there are no keys, as the rest of the page."""
+        if not Sight(self._who(call)).everything:
+            raise Forbidden("Why adapters are where they are is shown to keys of the role admin.")
+        status, answer = await self._ask_control("GET", "/placement", b"")
+        if status != 200:
+            raise Unavailable(f"The control plane does not say who is where: it answered {status}.")
+        return answer
 
     async def _shadow(self, call: PageCall) -> object:
         sight, task = Sight(self._who(call)), call.scope["path_params"]["task"]

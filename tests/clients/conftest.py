@@ -90,6 +90,12 @@ def failed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield from _fake_stack(tmp_path_factory.mktemp("failed"), "failed")
 
 
+@pytest.fixture(scope="session")
+def several_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a gateway with several engines, each with some of the adapters."""
+    yield from _fake_stack(tmp_path_factory.mktemp("several"), "several")
+
+
 def _fake_stack(folder: Path, *purpose: str) -> Iterator[str]:
     command = [str(PYTHON), "-m", "tests.clients.fake_stack", str(folder), *purpose]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:

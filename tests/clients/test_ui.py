@@ -42,7 +42,9 @@ def key_of(real: RealStack, **settings: object) -> str:
     return str(answer.json()["key"])
 
 
-def test_the_page_works_in_a_browser(real: RealStack, cold_url: str, failed_url: str, tmp_path: Path) -> None:
+def test_the_page_works_in_a_browser(
+    real: RealStack, cold_url: str, failed_url: str, several_url: str, tmp_path: Path
+) -> None:
     chromium = browser()
     archive = tmp_path / "relationship.tar"
     with tarfile.open(archive, "w") as packed:
@@ -56,6 +58,7 @@ def test_the_page_works_in_a_browser(real: RealStack, cold_url: str, failed_url:
         "ARCHIVE": str(archive),
         "COLD_URL": cold_url,
         "FAILED_URL": failed_url,
+        "SEVERAL_URL": several_url,
         "CHROMIUM": chromium,
     }
     files = sorted(str(file.relative_to(UI)) for file in UI.glob("test/*.test.mjs"))

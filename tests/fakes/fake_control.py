@@ -85,6 +85,8 @@ class FakeControl:
         self.reports: list[GatewayReport] = []
         self.statuses: dict[str, int] = {}
         """Path → the status that it is answered with, other than 204."""
+        self.answers: dict[str, bytes] = {}
+        """Path → JSON that it is answered with."""
         self.hold: asyncio.Event | None = None
         """What every request but that for events waits for."""
         self.joined = 0
@@ -171,9 +173,10 @@ class FakeControl:
                 await self._note()
                 if self.hold is not None:
                     await self.hold.wait()
-                status = self.statuses.get(asked.path, 204)
-                length = b"" if status == 204 else b"content-length: 0\r\n"
-                writer.write(b"HTTP/1.1 %d X\r\n%s\r\n" % (status, length))
+                answer = self.answers.get(asked.path, b"")
+                status = self.statuses.get(asked.path, 200 if answer else 204)
+                length = b"" if status == 204 else b"content-length: %d\r\n" % len(answer)
+                writer.write(b"HTTP/1.1 %d X\r\n%s\r\n%s" % (status, length, answer))
         except (ConnectionError, asyncio.CancelledError):
             pass
         finally:

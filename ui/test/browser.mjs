@@ -1,12 +1,12 @@
-// A browser for the page's tests: `make test-ui` names what they need in GATEWAY_URL, ADMIN_KEY, USER_KEY, ARCHIVE, COLD_URL, FAILED_URL and
-// CHROMIUM. SCREENSHOTS names a folder that pictures are written to.
+// A browser for the page's tests: `make test-ui` names what they need in GATEWAY_URL, ADMIN_KEY, USER_KEY, ARCHIVE, COLD_URL, FAILED_URL,
+// SEVERAL_URL and CHROMIUM. SCREENSHOTS names a folder that pictures are written to.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 
-export const { GATEWAY_URL, ADMIN_KEY, USER_KEY, ARCHIVE, COLD_URL, FAILED_URL, SCREENSHOTS } = process.env;
+export const { GATEWAY_URL, ADMIN_KEY, USER_KEY, ARCHIVE, COLD_URL, FAILED_URL, SEVERAL_URL, SCREENSHOTS } = process.env;
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 export const DESK = { width: 1440, height: 900 };
 export const PHONE = { width: 390, height: 844 };

@@ -5,15 +5,17 @@ import { Chart } from "../chart.js";
 import { bytes, count, rate, seconds } from "../format.js";
 import { nowRates, series } from "../live.js";
 import { Badge, Card, Empty, Fact, Notice, Stack } from "../parts.js";
+import { Placement } from "./placement.js";
 
 const MOST_LINES = 6;
 const MOST_ADAPTERS = 8;
 
-export function Overview({ live, theme }) {
+export function Overview({ live, session, theme }) {
   const { now, points } = live;
   return html`<div class="grid">
     ${now.operations.map((one) => html`<${Coming} one=${one} at=${now.at} />`)}
     <${Engines} now=${now} />
+    <${Placement} now=${now} session=${session} />
     <${Charts} now=${now} points=${points} theme=${theme} />
     <${Traffic} now=${now} points=${points} />
   </div>`;
@@ -24,7 +26,7 @@ const Coming = ({ one, at }) => html`<div class="wide"><${Notice} tone="busy" ti
 function Engines({ now }) {
   if (!now.engines.length)
     return html`<${Card} wide id="engines" title="Engines"><${Empty} title="No engine yet">Start the control plane with <code>lora-gateway up</code>.<//><//>`;
-  return html`${now.engines.map((engine) => html`<${Engine} engine=${engine} now=${now} wide=${now.engines.length === 1} />`)}`;
+  return html`${now.engines.map((engine) => html`<${Engine} engine=${engine} now=${now} alone=${now.engines.length === 1} />`)}`;
 }
 
 const WORDS = {
@@ -34,21 +36,25 @@ const WORDS = {
   failed: "It ended. A failed engine is tried again by itself, or with lora-gateway reload.",
 };
 
-function Engine({ engine, now, wide }) {
+// One of several that nobody needs now, while others answer.
+const SPARE = "It is started when those that run have too much to do.";
+const wordsOf = (engine, now) => (engine.state === "stopped" && now.engines.some((one) => one.state === "ready") ? SPARE : WORDS[engine.state]);
+
+function Engine({ engine, now, alone }) {
   const loading = engine.state === "starting";
   const elapsed = loading ? Math.max(0, now.at - engine.started_at) : 0;
   const requests = now.counts.models;
   const flying = Object.values(requests).reduce((sum, one) => sum + (one.in_flight ?? 0), 0);
   const waiting = Object.values(requests).reduce((sum, one) => sum + (one.waiting ?? 0), 0);
-  return html`<${Card} wide=${wide} id=${`engine-${engine.name}`} title=${engine.name} note=${now.base.model || now.base.name} actions=${html`<${Badge} state=${engine.state} />`}>
-    ${WORDS[engine.state] && html`<p class="note">${WORDS[engine.state]}</p>`}
+  const words = wordsOf(engine, now);
+  return html`<${Card} wide=${alone} id=${`engine-${engine.name}`} title=${engine.name} note=${now.base.model || now.base.name} actions=${html`<${Badge} state=${engine.state} />`}>
+    ${words && html`<p class="note">${words}</p>`}
     ${engine.reason && engine.state !== "ready" && html`<${Notice} tone="bad" title="Why:">${engine.reason}${engine.next_try_at ? ` Next try in ${seconds(engine.next_try_at - now.at)}.` : ""}<//>`}
     ${loading && html`<${Progress} engine=${engine} elapsed=${elapsed} />`}
     <dl class="facts">
       <${Fact} label="Adapters loaded">${engine.loaded.length}<//>
       <${Fact} label="LoRA slots" title="Adapters that may be in one batch">${engine.slots ?? "–"}<//>
-      <${Fact} label="Running now">${count(flying)}<//>
-      <${Fact} label="Waiting">${count(waiting)}<//>
+      ${alone && html`<${Fact} label="Running now">${count(flying)}<//><${Fact} label="Waiting">${count(waiting)}<//>`}
       <${Fact} label="Last start">${seconds(engine.load_s)}<//>
       ${engine.restarts != null && html`<${Fact} label="Restarts in a row">${engine.restarts}<//>`}
     </dl>

@@ -225,3 +225,34 @@ async def test_an_archive_that_would_be_refused_is_not_even_kept(tmp_path: Path)
 def test_the_server_lets_archives_take_their_time(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     assert Gateway(config).uploads["/ui/api/adapters"] == config.adapters.max_bytes
+
+
+PLACED = b'{"policy":"auto","planned":true,"engines":[],"adapters":[],"moves":[]}'
+
+
+async def test_why_adapters_are_where_they_are_is_for_those_who_see_everything(tmp_path: Path) -> None:
+    snapshot = snapshot_of(config_of(tmp_path, keys=KEYS), 1)
+    async with FakeControl(tmp_path, snapshot) as control, stack(tmp_path, keys=KEYS, ready=False) as s:
+        control.answers["/placement"] = PLACED
+        boss, user, operator = [await sign_in(s, name) for name in ("boss", "user", "op")]
+        answer = await boss.ask("GET", "/placement")
+        assert (answer.status_code, answer.content) == (200, PLACED)
+        for other in (user, operator):
+            assert (await other.ask("GET", "/placement")).status_code == 403
+        control.statuses["/placement"] = 404  # one of another version
+        assert (await boss.ask("GET", "/placement")).status_code == 503
+
+
+async def test_without_keys_anybody_on_this_machine_sees_why_adapters_are_where_they_are(
+    tmp_path: Path,
+) -> None:
+    async with FakeControl(tmp_path, snapshot_of(config_of(tmp_path), 1)) as control:
+        control.answers["/placement"] = PLACED
+        async with stack(tmp_path, ready=False) as s:
+            assert (await s.client.get("/ui/api/placement")).content == PLACED
+
+
+async def test_without_a_control_plane_nobody_says_who_is_where(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        answer = await s.client.get("/ui/api/placement")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "control_plane_gone")

@@ -15,6 +15,7 @@ from gateway.upkeep import Upkeep
 from launch.adapters.versions import Version, Wanted
 from launch.supervisor.gateway_reports import Gateways
 from launch.supervisor.placement.mover import LOOK_EVERY_S, PLAN_EVERY_S, Mover
+from tests.clients.fake_stack import PLACEMENT
 from tests.support.waiting import turns
 
 pytestmark = pytest.mark.anyio
@@ -253,6 +254,10 @@ async def test_what_it_shows() -> None:
     assert (first["id"], first["homes"], first["loaded_on"]) == ("t0@1", ["e0"], ["e0"])
     assert first["tokens_per_s"] > 9
     assert "tokens/s" in first["why"]
+    page: Any = PLACEMENT  # what the page is tested with
+    assert page.keys() == shown.keys()
+    for name in ("engines", "adapters"):
+        assert page[name][0].keys() == shown[name][0].keys()
 
 
 async def test_it_looks_at_once_when_an_adapter_comes_and_else_now_and_then() -> None:
