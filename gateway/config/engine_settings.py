@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -18,6 +19,15 @@ def variable_name(value: str | None) -> str | None:
     if value is not None and not VARIABLE_NAME.match(value):
         raise ValueError("must be the name of an environment variable, not the key itself")
     return value
+
+
+def server_of(url: str) -> tuple[str, int]:
+    """Host and port of `http://host:port`. Raises ValueError where it names none."""
+    parts = urlsplit(url)
+    port = 80 if parts.port is None else parts.port
+    if not parts.hostname or not port:
+        raise ValueError(f"{url!r} names no host and port")
+    return parts.hostname, port
 
 
 class EngineConfig(Strict):
@@ -58,8 +68,13 @@ class AttachedConfig(Strict):
     @field_validator("url")
     @classmethod
     def _plain_http(cls, value: str) -> str:
-        if not re.match(r"^http://[^/@\s]+/?$", value):
-            raise ValueError("write http://host:port, without a path")
+        mend = "write http://host:port, without a path"
+        if not re.match(r"^http://[^/@?#\s]+/?\Z", value):
+            raise ValueError(mend)
+        try:
+            server_of(value)
+        except ValueError as error:
+            raise ValueError(f"{mend} ({error})") from error
         return value.rstrip("/")
 
 

@@ -9,9 +9,9 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from gateway.admission.engine_bound import EngineBound
+from gateway.config.engine_settings import server_of
 from gateway.config.snapshot import EngineStatus
 from gateway.errors import RequestError
 from gateway.http.engine_connection import Address
@@ -108,10 +108,8 @@ def address_of(url: str) -> Address:
     """`http://host:port` or `unix:/path`. Raises ValueError where it is neither."""
     if url.startswith("unix:"):
         return Address(uds=url.removeprefix("unix:"))
-    parts = urlsplit(url)
-    if not parts.hostname:
-        raise ValueError(f"{url!r} names no host")
-    return Address(host=parts.hostname, port=parts.port or 80)
+    host, port = server_of(url)
+    return Address(host=host, port=port)
 
 
 def _models(status: int, body: bytes) -> dict[str, EngineModel]:

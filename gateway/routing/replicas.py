@@ -218,6 +218,15 @@ class Replicas:
             f"The adapter of '{name}' is not loaded. {why}", code="adapter_not_loaded", retry_after_s=5
         )
 
+    @property
+    def reached(self) -> Snapshot:
+        """The snapshot without engines that are ready and have no address: whoever gives out their slots
+        would have requests for the other engines in them.
+        """
+        names = {replica.name for replica in self.ready}
+        known = [one for one in self.snapshot.engines if one.state != "ready" or one.name in names]
+        return msgspec.structs.replace(self.snapshot, engines=known)
+
     def apply(self, snapshot: Snapshot, *, heard: bool = True) -> None:
         """Route by this snapshot from now on; a configuration in it that cannot be is refused whole.
 

@@ -98,9 +98,10 @@ class Follower:
     def _apply(self, snapshot: Snapshot, *, heard: bool = True) -> None:
         self._guard.heard(snapshot)
         self._replicas.apply(snapshot, heard=heard)
-        rooms = rooms_of(snapshot)
+        reached = self._replicas.reached
+        rooms = rooms_of(reached)
         if rooms is None:
-            self._admission.set_slots(*slots_of(snapshot))
+            self._admission.set_slots(*slots_of(reached))
         else:
             self._admission.follow_slots(rooms)
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gateway.config.document import Config, read_config, with_gateway
-from gateway.config.engine_settings import AttachedConfig
+from gateway.config.engine_settings import AttachedConfig, server_of
 
 
 def config(engines: object) -> Config:
@@ -25,9 +25,18 @@ def problem(folder: Path, engines: object) -> str:
 
 def test_attached_servers_urls_are_plain_http() -> None:
     assert AttachedConfig.model_validate({"url": "http://x:1/"}).url == "http://x:1"
-    for wrong in ("https://x", "x:1", "http://x/v1", "http://user@x"):
+    assert AttachedConfig.model_validate({"url": "http://[::1]:8000"}).url == "http://[::1]:8000"
+    for wrong in ("https://x", "x:1", "http://x/v1", "http://user@x", "http://x?y", "http://x#y"):
         with pytest.raises(ValueError, match="http://host:port"):
             AttachedConfig.model_validate({"url": wrong})
+
+
+def test_what_no_gateway_could_connect_to_is_refused() -> None:
+    for wrong in ("http://:80", "http://h:99999", "http://h:eighty", "http://[::1", "http://h:0"):
+        with pytest.raises(ValueError, match="http://host:port"):
+            AttachedConfig.model_validate({"url": wrong})
+    assert server_of("http://h") == ("h", 80)
+    assert server_of("http://[::1]:8000") == ("::1", 8000)
 
 
 def test_a_list_is_somebody_elses_and_a_mapping_is_how_many_of_ours() -> None:

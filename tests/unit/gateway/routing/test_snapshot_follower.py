@@ -238,6 +238,23 @@ async def test_engine_that_cannot_be_addressed_is_left_out(tmp_path: Path) -> No
         assert says(await c.stack.chat()) == TASKS["naming"]
 
 
+async def test_engine_that_cannot_be_addressed_has_no_seats_either(tmp_path: Path) -> None:
+    async with controlled(tmp_path) as c:
+        naming, concept = TASKS["naming"], TASKS["concept"]
+        odd = engine_of("http://x:y", "ready", naming, concept, name="odd", slots=1)
+        await c.tell([c.status(slots=1), odd])
+        hold = asyncio.Event()
+        c.engine.answers[naming] = Answer(["a", "b"], hold_token={1: hold})
+        first = asyncio.create_task(c.stack.chat(model="naming"))
+        await c.engine.until(lambda: c.engine.active == 1)
+        second = asyncio.create_task(c.stack.chat(model="concept"))
+        admission = c.stack.gateway.admission
+        await eventually(lambda: admission.waiting == 1 or c.engine.active == 2)
+        assert c.engine.active == 1, "the one slot that there is has been given out twice"
+        hold.set()
+        assert [one.status_code for one in await asyncio.gather(first, second)] == [200, 200]
+
+
 async def test_control_plane_that_falls_silent_counts_as_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
