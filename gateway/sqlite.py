@@ -12,17 +12,25 @@ class NewerForm(sqlite3.DatabaseError):
     """A later release wrote the file."""
 
 
-def open_database(file: Path, migrations: Sequence[str], busy_timeout_s: float = 5.0) -> sqlite3.Connection:
+def open_database(
+    file: Path, migrations: Sequence[str], busy_timeout_s: float = 5.0, *, across: bool = False
+) -> sqlite3.Connection:
     """A connection for one thread; the file is made where there is none, for its owner alone.
 
     `migrations` are scripts, each from one form to the next and without a ';' but between its statements. A
     change is on the disk once it is committed; it waits `busy_timeout_s` at most for another process's.
+    `across`: of several machines, which share no memory, as a write-ahead log wants it.
     Raises NewerForm, sqlite3.Error, OSError.
     """
     db = sqlite3.connect(file, timeout=busy_timeout_s, isolation_level=None)
     try:
         file.chmod(0o600)
-        for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        journal = "DELETE" if across else "WAL"
+        for setting in (
+            f"journal_mode = {journal}",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+        ):
             db.execute(f"PRAGMA {setting}")
         with transaction(db):  # of several that start together the second finds it done
             form = int(db.execute("PRAGMA user_version").fetchone()[0])

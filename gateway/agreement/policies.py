@@ -12,9 +12,6 @@ PROBE_S = 0.5
 """Between two tries to reach Redis while it is away."""
 LOOK_S = 1.0
 """Between two looks at the table's version, so that a message that was lost mends itself."""
-LEASE_S = 8.0
-"""A lease that its holder does not renew is another's after that."""
-RENEW_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -66,5 +63,12 @@ POLICIES: tuple[Policy, ...] = (
         "when every gateway has said that nothing of it is in flight",
         "the control plane waits for gateways it cannot hear, 120 s at most",
         "who reports within 5 s counts as having been there",
+    ),
+    Policy(
+        "batches, with `shared.folder`",
+        "one gateway runs them; another goes on within 2 s of its end, 10 s where it stands still or its "
+        "machine is gone",
+        "the same: who runs them stands beside them in the folder",
+        "nothing to make good",
     ),
 )

@@ -64,6 +64,14 @@ MIGRATIONS = (
     CREATE INDEX batch_owner ON batch (owner, seq);
     CREATE INDEX batch_status ON batch (status, seq);
     """,
+    """
+    CREATE TABLE runner (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        holder TEXT NOT NULL,
+        beat INTEGER NOT NULL
+    ) STRICT;
+    ALTER TABLE batch ADD COLUMN runner TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 _FILE_COLUMNS = ", ".join(field.name for field in fields(FileRecord))
@@ -83,9 +91,12 @@ class NoRoom(Exception):
 class Store:
     """One connection; use it in one thread."""
 
-    def __init__(self, folder: Path) -> None:
-        """Opens or makes it, and brings it to this version's form. Raises sqlite3.Error, OSError."""
-        self._db = open_database(folder / FILE, MIGRATIONS, BUSY_TIMEOUT_S)
+    def __init__(self, folder: Path, *, across: bool = False) -> None:
+        """Opens or makes it, and brings it to this version's form. Raises sqlite3.Error, OSError.
+
+        `across`: processes of several machines have it open.
+        """
+        self._db = open_database(folder / FILE, MIGRATIONS, BUSY_TIMEOUT_S, across=across)
 
     def close(self) -> None:
         self._db.close()
@@ -242,16 +253,25 @@ class Store:
         return [BatchRecord(*row) for row in rows]
 
     def move(
-        self, batch_id: str, expected: Sequence[Status], status: Status, now: int, **more: object
+        self,
+        batch_id: str,
+        expected: Sequence[Status],
+        status: Status,
+        now: int,
+        runner: str | None = None,
+        **more: object,
     ) -> bool:
-        """To another status, where it has one of `expected` still; `more` are other columns."""
+        """To another status, where it has one of `expected` still, and is `runner`'s where one is given;
+        `more` are other columns.
+        """
         columns = {"status": status, f"{status}_at": now, **more}
         assignments = ", ".join(f"{name} = ?" for name in columns)
         places = ", ".join("?" * len(expected))
         with transaction(self._db):
             moved = self._db.execute(
-                f"UPDATE batch SET {assignments} WHERE id = ? AND status IN ({places})",
-                (*columns.values(), batch_id, *expected),
+                f"UPDATE batch SET {assignments} WHERE id = ? AND status IN ({places}) "
+                "AND runner = COALESCE(?, runner)",
+                (*columns.values(), batch_id, *expected, runner),
             )
         return bool(moved.rowcount)
 
@@ -259,24 +279,31 @@ class Store:
         """False where it has come too far for that."""
         return self.move(batch_id, CANCELLABLE, "cancelling", now)
 
-    def count(self, batch_id: str, counts: Counts) -> None:
+    def count(self, batch: BatchRecord, counts: Counts) -> None:
         """How far it is, for whoever asks meanwhile."""
         self._db.execute(
-            "UPDATE batch SET completed = ?, failed = ?, input_tokens = ?, output_tokens = ? WHERE id = ?",
-            (counts.completed, counts.failed, counts.input_tokens, counts.output_tokens, batch_id),
+            "UPDATE batch SET completed = ?, failed = ?, input_tokens = ?, output_tokens = ? "
+            "WHERE id = ? AND runner = ?",
+            (
+                counts.completed,
+                counts.failed,
+                counts.input_tokens,
+                counts.output_tokens,
+                batch.id,
+                batch.runner,
+            ),
         )
 
     def end(
         self, batch: BatchRecord, status: Status, now: int, counts: Counts, results: Sequence[FileRecord]
-    ) -> None:
-        """Its end and the files of its results, together."""
+    ) -> bool:
+        """Its end and the files of its results, together; False where it is not that runner's any more."""
         ids = {result.id for result in results}
         with transaction(self._db):
-            for result in results:
-                self._insert("file", result)
-            self._db.execute(
+            ended = self._db.execute(
                 f"UPDATE batch SET status = ?, {status}_at = ?, has_output = ?, has_errors = ?, "
-                "completed = ?, failed = ?, input_tokens = ?, output_tokens = ? WHERE id = ?",
+                "completed = ?, failed = ?, input_tokens = ?, output_tokens = ? "
+                f"WHERE id = ? AND runner = ? AND status IN ({_OPEN})",
                 (
                     status,
                     now,
@@ -287,5 +314,49 @@ class Store:
                     counts.input_tokens,
                     counts.output_tokens,
                     batch.id,
+                    batch.runner,
                 ),
             )
+            if not ended.rowcount:
+                return False
+            for result in results:
+                self._insert("file", result)
+        return True
+
+    def take_over(self, before: BatchRecord, now: BatchRecord) -> bool:
+        """From the runner that had it to another, and to files of its own; False where it was another's, or
+        has ended, meanwhile. From here on nothing that the former does with it counts.
+        """
+        with transaction(self._db):
+            moved = self._db.execute(
+                "UPDATE batch SET runner = ?, output_file = ?, error_file = ? "
+                f"WHERE id = ? AND runner = ? AND status IN ({_OPEN})",
+                (now.runner, now.output_file, now.error_file, before.id, before.runner),
+            )
+        return bool(moved.rowcount)
+
+    # Who runs them.
+
+    def runner(self) -> tuple[str, int] | None:
+        """Who does, and how often it has said so."""
+        row = self._db.execute("SELECT holder, beat FROM runner").fetchone()
+        return None if row is None else (str(row[0]), int(row[1]))
+
+    def claim(self, holder: str, found: tuple[str, int] | None) -> bool:
+        """Have `holder` run them, where it still is as it was found."""
+        with transaction(self._db):
+            if self.runner() != found:
+                return False
+            self._db.execute("INSERT OR REPLACE INTO runner VALUES (1, ?, 0)", (holder,))
+        return True
+
+    def still_runs(self, holder: str) -> bool:
+        """Say so once more; False where it is another by now."""
+        with transaction(self._db):
+            said = self._db.execute("UPDATE runner SET beat = beat + 1 WHERE holder = ?", (holder,))
+        return bool(said.rowcount)
+
+    def leave(self, holder: str) -> None:
+        """Nobody runs them, where that one did."""
+        with transaction(self._db):
+            self._db.execute("DELETE FROM runner WHERE holder = ?", (holder,))

@@ -1,22 +1,23 @@
-"""Where the contents of files stand, and who may run the batches in them.
+"""Where the contents of files stand.
 
-    <state_dir>/batches/batches.sqlite    what is known of them
+    <state_dir>/batches/batches.sqlite    what is known of them, and who runs them
                         files/<id>        contents, and the results of a batch while it runs
                         uploads/<name>    what is still coming
-                        runner.lock       held by the one process that runs batches
 
 All of it is readable by its owner alone.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Set
+from contextlib import suppress
 from pathlib import Path
 
 FOLDER = "batches"
+COPY_BYTES = 1 << 20
 STRAY_AFTER_S = 3600.0
 """A content that nothing knows of was left by a kill. Younger ones may be on their way in."""
 
@@ -24,8 +25,9 @@ STRAY_AFTER_S = 3600.0
 class Folder:
     """Its paths; everything here blocks."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self.root = state_dir / FOLDER
+    def __init__(self, where: Path) -> None:
+        """`where`: the state directory, or the folder that several machines share."""
+        self.root = where / FOLDER
         self._files = self.root / "files"
         self._uploads = self.root / "uploads"
 
@@ -55,6 +57,21 @@ class Folder:
         finally:
             os.close(handle)
 
+    def copy(self, file_id: str, other_id: str) -> None:
+        """On the disk when it returns; of a content that there is none of, none is made. Raises OSError."""
+        with suppress(FileNotFoundError), self.content(file_id).open("rb") as source:
+            handle = os.open(
+                self.content(other_id), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+            )
+            try:
+                with os.fdopen(handle, "wb") as target:
+                    shutil.copyfileobj(source, target, COPY_BYTES)
+                    target.flush()
+                    os.fsync(target.fileno())
+            except OSError:
+                self.remove(other_id)
+                raise
+
     def remove(self, file_id: str) -> None:
         self.content(file_id).unlink(missing_ok=True)
 
@@ -72,16 +89,3 @@ class Folder:
                 except FileNotFoundError:
                     continue
         return removed
-
-    def try_lock(self) -> int | None:
-        """The descriptor of the runner's lock; None while another process has it.
-
-        The kernel gives it back when its holder ends, however that comes.
-        """
-        handle = os.open(self.root / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        return handle

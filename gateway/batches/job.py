@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from gateway.batches.attempts import Attempts
 from gateway.batches.concurrency import Concurrency
 from gateway.batches.database import Store
 from gateway.batches.input_lines import LINE_OVERHEAD_BYTES, LineReader, read_line
-from gateway.batches.records import OPEN, BatchRecord, Counts, FileRecord, Status
+from gateway.batches.records import OPEN, BatchRecord, Counts, FileRecord, Status, new_file_id
 from gateway.batches.results import LineResult, Results, answered, not_asked
 from gateway.batches.storage import BatchStorage
 from gateway.batches.validation import Verdict, validate
@@ -63,8 +64,9 @@ class JobServices:
 class Job:
     """`run` it in a task; cancelling that breaks it off, `end` brings it to another end."""
 
-    def __init__(self, batch: BatchRecord, means: JobServices) -> None:
+    def __init__(self, batch: BatchRecord, means: JobServices, runner: str) -> None:
         self.batch = batch
+        self._runner = runner
         self._means = means
         self._input = means.library.folder.content(batch.input_file)
         self._ending: Ending | None = None
@@ -79,6 +81,9 @@ class Job:
             self._ended.set()
 
     async def run(self) -> None:
+        if not await self._taken_over():
+            logger.info("batch %s is another process's by now, or at its end", self.batch.id)
+            return
         if self.batch.status == "cancelling":
             self.end("cancelled")
         try:
@@ -88,6 +93,30 @@ class Job:
         except FileNotFoundError as error:
             logger.error("batch %s: its input is gone: %s", self.batch.id, error)
             await self._fail([{"code": "input_lost", "message": "The input file is gone.", "line": None}])
+
+    async def _taken_over(self) -> bool:
+        """Have the batch be this runner's, with copies of the results that another left.
+
+        Files that the other may still have open are written to by nobody else: it may only be slow, or have
+        been stopped, and go on where it was.
+        """
+        library, before = self._means.library, self.batch
+        folder = library.folder
+        if before.runner == self._runner:
+            return True
+        fresh = dataclasses.replace(before, runner=self._runner)
+        if before.runner:
+            fresh = dataclasses.replace(fresh, output_file=new_file_id(), error_file=new_file_id())
+        pairs = [(before.output_file, fresh.output_file), (before.error_file, fresh.error_file)]
+        pairs = [(old, new) for old, new in pairs if old != new]
+        for old, new in pairs:
+            await asyncio.to_thread(folder.copy, old, new)
+        await asyncio.to_thread(folder.sync_names)
+        taken = await library.ask(lambda store: store.take_over(before, fresh))
+        for old, new in pairs:
+            await asyncio.to_thread(folder.remove, old if taken else new)
+        self.batch = fresh
+        return taken
 
     # Its validation.
 
@@ -127,7 +156,8 @@ class Job:
     async def _move(self, expected: Sequence[Status], status: Status, **more: object) -> bool:
         library = self._means.library
         now = library.now
-        return await library.ask(lambda store: store.move(self.batch.id, expected, status, now, **more))
+        batch_id, runner = self.batch.id, self._runner
+        return await library.ask(lambda store: store.move(batch_id, expected, status, now, runner, **more))
 
     async def _until_done(self, work: asyncio.Task[object]) -> bool:
         """Whether `work` came to its end before the batch was brought to another."""
@@ -228,7 +258,7 @@ class Job:
             counts = results.counts
             if counts != told:
                 with contextlib.suppress(Unavailable):
-                    await library.ask(functools.partial(_count, batch_id=self.batch.id, counts=counts))
+                    await library.ask(functools.partial(_count, batch=self.batch, counts=counts))
                     told = counts
             await asyncio.sleep(COUNT_EVERY_S)
 
@@ -258,9 +288,9 @@ class Job:
             if (now := await library.ask(lambda store: store.batch(batch.id))) is not None:
                 self._ending = "cancelled" if now.status == "cancelling" else None
         status: Status = self._ending or "completed"
-        await library.ask(lambda store: store.end(batch, status, library.now, counts, made))
-        logger.info("batch %s of %r is %s: %s", batch.id, batch.owner, status, counts)
+        if await library.ask(lambda store: store.end(batch, status, library.now, counts, made)):
+            logger.info("batch %s of %r is %s: %s", batch.id, batch.owner, status, counts)
 
 
-def _count(store: Store, batch_id: str, counts: Counts) -> None:
-    store.count(batch_id, counts)
+def _count(store: Store, batch: BatchRecord, counts: Counts) -> None:
+    store.count(batch, counts)

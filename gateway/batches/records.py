@@ -88,7 +88,7 @@ class BatchRecord:
     endpoint: str
     input_file: str
     output_file: str
-    """The id that its results are written under from the start; shown once it is at its end."""
+    """The id that its runner writes results under; shown once it is at its end."""
     error_file: str
     status: Status
     created_at: int
@@ -105,6 +105,8 @@ class BatchRecord:
     failed: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    runner: str = ""
+    """Who runs it, or did last, as `lease.new_holder` names it."""
     in_progress_at: int | None = None
     finalizing_at: int | None = None
     completed_at: int | None = None

@@ -1,14 +1,14 @@
-"""Runs batches, in that process of a state directory that has the lock; another takes over when it ends."""
+"""Runs batches, in that process of a store that has the lease; another takes over when it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import os
 import time
 
 from gateway.batches.job import Job, JobServices
+from gateway.batches.lease import Lease
 from gateway.batches.records import BatchRecord
 from gateway.errors import RequestError
 from gateway.metrics.counters import Metrics
@@ -18,7 +18,7 @@ logger = logging.getLogger("gateway.batches")
 
 LOOK_EVERY_S = 0.5
 """For batches that another worker made or cancelled, and those whose time is over."""
-LOCK_EVERY_S = 2.0
+TAKE_EVERY_S = 2.0
 SWEEP_EVERY_S = 600.0
 AFTER_FAULT_S = 30.0
 """A job that failed by a fault of ours, or of the disk, is begun again after so long."""
@@ -38,7 +38,12 @@ class Runner:
         self._jobs: dict[str, tuple[Job, asyncio.Task[None]]] = {}
         self._not_before: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
-        self.has_lock = False
+        self._lease = Lease(means.library)
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether it is this process that runs them."""
+        return bool(self._lease.holder)
 
     @property
     def running(self) -> int:
@@ -54,25 +59,31 @@ class Runner:
         await end_tasks([task])
 
     async def _run(self) -> None:
-        folder = self._means.library.folder
         while True:
             try:
-                await asyncio.to_thread(folder.make)
-                lock = folder.try_lock()
-                if lock is not None:
+                if await self._lease.take():
                     try:
-                        await self._work()
+                        await self._until_lost()
                     finally:
                         await self._break_off()
-                        os.close(lock)
+                        await self._lease.give_back()
             except (OSError, RequestError) as error:
                 logger.error("batches do not run for now: %s", error)
-            await asyncio.sleep(min(LOCK_EVERY_S, 4 * self._look_every_s))
+            await asyncio.sleep(min(TAKE_EVERY_S, 4 * self._look_every_s))
+
+    async def _until_lost(self) -> None:
+        """Work as long as the lease is ours."""
+        both = [asyncio.create_task(one) for one in (self._work(), self._lease.keep())]
+        try:
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                one.result()
+        finally:
+            await end_tasks(both)
 
     async def _work(self) -> None:
         library = self._means.library
         swept = float("-inf")
-        self.has_lock = True
         while True:
             library.news.clear()
             self._heed(await library.ask(lambda store: store.open_batches()))
@@ -100,7 +111,7 @@ class Runner:
         if self._not_before.get(batch.id, 0.0) > time.monotonic():
             return None, None
         self._not_before.pop(batch.id, None)
-        job = Job(batch, self._means)
+        job = Job(batch, self._means, self._lease.holder)
         task = asyncio.create_task(job.run())
         self._jobs[batch.id] = job, task
         task.add_done_callback(lambda ended: self._ended(batch.id, ended))
@@ -114,7 +125,6 @@ class Runner:
         self._means.library.news.set()
 
     async def _break_off(self) -> None:
-        self.has_lock = False
         await end_tasks([task for _, task in self._jobs.values()])
         self._metrics.batches(0, 0)
 

@@ -27,7 +27,8 @@ class BatchStorage:
     def __init__(self, config: Config, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives unix seconds."""
         self.settings: BatchesConfig = config.batches
-        self.folder = Folder(config.state_dir)
+        self.folder = Folder(config.common_dir)
+        self._across = config.common_dir != config.state_dir
         self.clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
         self._store: Store | None = None
@@ -61,7 +62,7 @@ class BatchStorage:
     def _asked(self, question: Callable[[Store], T]) -> T:
         if self._store is None:
             self.folder.make()
-            self._store = Store(self.folder.root)
+            self._store = Store(self.folder.root, across=self._across)
         return question(self._store)
 
     async def file(self, file_id: str, owner: str, param: str = "id") -> FileRecord:

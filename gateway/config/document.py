@@ -214,6 +214,9 @@ def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError
         for key, place in tls.items():
             if isinstance(place, str):
                 tls[key] = str(root / Path(place).expanduser())
+    shared = document.get("shared")
+    if isinstance(shared, dict) and isinstance(shared.get("folder"), str):
+        shared["folder"] = str(root / Path(shared["folder"]).expanduser())
     adapters = document.setdefault("adapters", {})
     if isinstance(adapters, dict):
         roots = adapters.get("roots")

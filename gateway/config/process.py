@@ -25,6 +25,15 @@ def started_ticks(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def machine_id() -> str:
+    """The same for all processes that can look each other up by pid; empty where that cannot be known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}.{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
+
+
 def has_terminal() -> bool:
     """Whether this process belongs to a terminal that is still there; SIGHUP says that one was closed."""
     try:

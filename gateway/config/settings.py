@@ -274,6 +274,12 @@ class Config(Strict):
             return BackendConfig.model_validate({})
         return self.engines
 
+    @property
+    def common_dir(self) -> Path:
+        """Where that stands which several machines have together, where they do: else the state directory."""
+        shared = self.shared
+        return self.state_dir if shared is None or shared.folder is None else shared.folder
+
     def tenant(self, name: str) -> TenantConfig:
         """What its operators may do; the defaults where nothing is configured."""
         return self.tenants.get(name) or TenantConfig.model_validate({})

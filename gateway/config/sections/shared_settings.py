@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
@@ -20,6 +21,12 @@ class SharedConfig(Strict):
     prefix: Name = Field("lora-gateway", description="how its keys begin there; the same in all that agree")
     timeout_ms: Seconds = Field(
         50.0, description="longest wait for it that a request takes; slower, it counts as away"
+    )
+    folder: Path | None = Field(
+        None,
+        description="a folder that all machines have, with locks that hold between them (NFS 4): files and "
+        "batches stand there, and a gateway that ends has its batches finished by another; default: each "
+        "machine's own state_dir",
     )
     follow: bool = Field(
         False, description="true: no control plane runs on this machine, its table comes from Redis"

@@ -26,15 +26,16 @@ async def several(
     addresses: Sequence[str],
     *,
     timeout_ms: float = PATIENT_MS,
+    common: Path | None = None,
     **settings: Any,
 ) -> AsyncIterator[list[Served]]:
-    """A gateway for each of Redis's addresses, each with a state directory of its own."""
+    """A gateway for each of Redis's addresses, with a state directory of its own; `common` is for all."""
     async with AsyncExitStack() as held:
         made: list[Served] = []
         for number, address in enumerate(addresses):
             own = folder / f"gateway-{number}"
             own.mkdir()
-            shared = {"redis": address, "timeout_ms": timeout_ms}
+            shared = {"redis": address, "timeout_ms": timeout_ms, "folder": common and str(common)}
             configured(own, engine.url, shared=shared, **settings)
             gateway = held.enter_context(gateway_program(own))
             gateway.until_said("shared: redis://")

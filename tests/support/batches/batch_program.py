@@ -47,7 +47,7 @@ async def serve(folder: Path, url: str) -> None:
         runner, library = gateway.batches.runner, gateway.batches.library
 
         async def nothing_to_do() -> bool:
-            return runner.has_lock and not await library.ask(lambda store: store.open_batches())
+            return runner.has_lease and not await library.ask(lambda store: store.open_batches())
 
         await eventually(nothing_to_do, 600)
 

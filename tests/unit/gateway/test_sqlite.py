@@ -29,6 +29,13 @@ def test_each_form_follows_on_the_one_before(tmp_path: Path) -> None:
     db.close()
 
 
+def test_what_several_machines_open_needs_no_memory_that_they_share(tmp_path: Path) -> None:
+    for across, journal in ((False, "wal"), (True, "delete")):
+        db = open_database(tmp_path / f"{journal}.sqlite", (FIRST,), across=across)
+        assert db.execute("PRAGMA journal_mode").fetchone() == (journal,)
+        db.close()
+
+
 def test_a_file_of_this_form_is_opened_without_a_change(tmp_path: Path) -> None:
     db = open_database(tmp_path / "a.sqlite", (FIRST,))
     before = db.execute("PRAGMA data_version").fetchone()

@@ -1,4 +1,4 @@
-"""Where contents stand: for their owner alone, swept of what a kill left, and one runner at a time."""
+"""Where contents stand: for their owner alone, copied whole, and swept of what a kill left."""
 
 from __future__ import annotations
 
@@ -52,11 +52,21 @@ def test_sweep_takes_old_strays_alone(folder: Folder) -> None:
     assert folder.content("young").exists()
 
 
-def test_one_runner_at_a_time(folder: Folder) -> None:
-    first = folder.try_lock()
-    assert first is not None
-    assert folder.try_lock() is None
-    os.close(first)
-    second = folder.try_lock()
-    assert second is not None
-    os.close(second)
+def test_a_copy_is_whole_and_of_nothing_there_is_none(folder: Folder) -> None:
+    folder.content("one").write_bytes(b"x" * 3_000_000)
+    folder.copy("one", "other")
+    assert folder.content("other").read_bytes() == folder.content("one").read_bytes()
+    assert folder.content("other").stat().st_mode & 0o777 == 0o600
+    folder.copy("nothing", "none")
+    assert not folder.content("none").exists()
+
+
+def test_a_copy_that_has_no_room_leaves_nothing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder.content("one").touch()
+    monkeypatch.setattr("gateway.batches.folder.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        folder.copy("one", "other")
+    assert not folder.content("other").exists()

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from gateway.batches.results import Results, answered
 from tests.fakes.fake_engine import Answer, FakeEngine
 from tests.support.batches import batch_program
 from tests.support.batches.batch_program import MOMENTS
-from tests.support.batches.batch_stack import CHAT, create, jsonl, line, results, until
+from tests.support.batches.batch_stack import CHAT, create, jsonl, line, results, shown, until
 from tests.support.stack import eventually, stack
 
 ROOT = Path(__file__).parents[4]
@@ -67,7 +67,7 @@ def test_batch_killed_at_a_moment_is_finished_by_the_next(tmp_path: Path, moment
         await engine.start()
         try:
             assert await run_program(tmp_path, engine, moment) == -signal.SIGKILL
-            done = whole_results(tmp_path)
+            done = whole_results(tmp_path, batch.id)
             before = asked(engine)
             assert await run_program(tmp_path, engine) == 0
             after = asked(engine) - before
@@ -88,9 +88,9 @@ def test_batch_killed_at_a_moment_is_finished_by_the_next(tmp_path: Path, moment
         )
         files = store.files("", 10)
         assert files is not None
-        assert {file.id for file in files} == {"file-in", "file-out", "file-err"}
+        assert {file.id for file in files} == {"file-in", ended.output_file, ended.error_file}
         store.close()
-        output, errors = records_of(tmp_path, "file-out"), records_of(tmp_path, "file-err")
+        output, errors = records_of(tmp_path, ended.output_file), records_of(tmp_path, ended.error_file)
         assert sorted(str(each["custom_id"]) for each in output) == sorted(f"r{n}" for n in range(LINES))
         assert [each["custom_id"] for each in errors] == ["r99"]
         assert ended.output_tokens == 2 * LINES
@@ -98,10 +98,13 @@ def test_batch_killed_at_a_moment_is_finished_by_the_next(tmp_path: Path, moment
     asyncio.run(main())
 
 
-def whole_results(folder: Path) -> set[int]:
+def whole_results(folder: Path, batch_id: str) -> set[int]:
     """The numbers in the custom ids of the results that are whole."""
+    with closing(Store(Folder(folder).root)) as store:
+        batch = store.batch(batch_id)
+    assert batch is not None
     found: set[int] = set()
-    for name in ("file-out", "file-err"):
+    for name in (batch.output_file, batch.error_file):
         path = Folder(folder).content(name)
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         found |= {int(json.loads(each)["custom_id"][1:]) for each in lines}
@@ -177,12 +180,12 @@ def test_of_two_gateways_one_runs_batches_and_the_other_takes_over(tmp_path: Pat
         async with asyncio.timeout(30), AsyncExitStack() as end_of_both:
             end_of_first = AsyncExitStack()
             first = await end_of_first.enter_async_context(stack(tmp_path))
-            await eventually(lambda: first.gateway.batches.runner.has_lock)
+            await eventually(lambda: first.gateway.batches.runner.has_lease)
             second = await end_of_both.enter_async_context(stack(tmp_path))
             await end_of_both.enter_async_context(end_of_first)
             batch_id = await create(second, [line(n) for n in range(3)])  # by the one that does not run it
             await until(second, batch_id, "completed")
-            assert not second.gateway.batches.runner.has_lock
+            assert not second.gateway.batches.runner.has_lease
             held = asyncio.Event()
             for made in (first, second):
                 made.engine.answers["naming@bbbbbbbbbbbb"] = Answer(hold_head=held)
@@ -192,6 +195,47 @@ def test_of_two_gateways_one_runs_batches_and_the_other_takes_over(tmp_path: Pat
             held.set()
             output, _ = await results(second, await until(second, batch_id, "completed"))
             assert len(output) == 3
-            assert second.gateway.batches.runner.has_lock
+            assert second.gateway.batches.runner.has_lease
+
+    asyncio.run(main())
+
+
+def test_a_runner_that_was_only_slow_harms_no_batch_that_another_has(tmp_path: Path) -> None:
+    """It goes on where it stood, as a process that was stopped does; its batch is another's by then."""
+
+    async def main() -> None:
+        async with asyncio.timeout(60), stack(tmp_path) as first, stack(tmp_path) as second:
+            slow = first.gateway.batches.runner
+            await eventually(lambda: slow.has_lease)
+            held = asyncio.Event()
+            engines = (first.engine, second.engine)  # both gateways ask the one that was told of last
+            for engine in engines:
+                engine.answers["base"] = Answer(hold_head=held)
+            batch_id = await create(first, [line(1), line(2), line(3, "base"), line(4, "base")])
+            await eventually(lambda: sum(len(one.completions) for one in engines) == 4, 100)
+            for engine in engines:
+                engine.answers["base"] = Answer()
+            library = second.gateway.batches.library
+
+            async def two_done() -> bool:
+                batch = await library.ask(lambda store: store.batch(batch_id))
+                return batch is not None and batch.completed == 2
+
+            await eventually(two_done, 100)
+            found = await library.ask(lambda store: store.runner())
+            assert found is not None
+            stopped = asyncio.Event()
+            slow._lease.keep = stopped.wait  # type: ignore[assignment]  # it hears of nothing
+            lease = second.gateway.batches.runner._lease
+            lease._is_gone = lambda holder: holder == found[0]
+            batch = await until(second, batch_id, "completed")
+            asked = sum(len(one.completions) for one in engines)
+            held.set()  # the slow one has its answers, writes them and brings the batch to its end
+            await eventually(lambda: not slow.running)
+            output, errors = await results(second, batch)
+            assert set(output) == {"r1", "r2", "r3", "r4"}
+            assert not errors
+            assert asked == 6, "what was written is not asked again, what was at the engine is"
+            assert await shown(second, batch_id) == batch
 
     asyncio.run(main())

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.config.process import HangUp, started_ticks
+from gateway.config.process import HangUp, machine_id, started_ticks
 
 
 def test_a_process_has_one_and_a_child_a_later_one() -> None:
@@ -25,6 +25,12 @@ def test_a_process_has_one_and_a_child_a_later_one() -> None:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert started_ticks(child.pid) is None  # a zombie
     assert started_ticks(2**22 + 1) is None
+
+
+def test_a_machine_is_the_same_for_a_child() -> None:
+    program = "from gateway.config.process import machine_id; print(machine_id())"
+    assert machine_id()
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == machine_id()
 
 
 CHILD = """

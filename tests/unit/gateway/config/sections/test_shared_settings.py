@@ -41,6 +41,16 @@ def test_an_error_never_shows_the_address(tmp_path: Path) -> None:
     assert "redis://host:6379/0" in str(wrong.value)
 
 
+def test_a_common_folder_stands_beside_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("base: {model: some/model}\nshared: {redis: 'redis://h', folder: common}\n")
+    config = load_config(file, {})
+    assert config.common_dir == tmp_path / "common"
+    file.write_text("base: {model: some/model}\nshared: {redis: 'redis://h'}\n")
+    config = load_config(file, {})
+    assert config.common_dir == config.state_dir
+
+
 def test_a_misspelt_key_is_named(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("base: {model: some/model}\nshared: {redis: 'redis://h', timout_ms: 5}\n")

@@ -95,7 +95,7 @@ async def test_shadows_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 async def test_batches_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with stack(tmp_path) as s:
         runner = s.gateway.batches.runner
-        await eventually(lambda: runner.has_lock)
+        await eventually(lambda: runner.has_lease)
         failing_once(monkeypatch, runner, "_heed")
         batch = await create(s, [line(1)])
         assert (await until(s, batch, "completed"))["status"] == "completed"
