@@ -9,8 +9,9 @@ which are in no training file whatever its seed.
 from __future__ import annotations
 
 import itertools
+import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,9 +19,11 @@ import typer
 
 from gateway.errors import ConfigError, told
 from launch.training.data.attributes import attribute_held_out, attribute_split, attribute_training
-from launch.training.data.nouns import held_out_examples, split_task, training_examples
+from launch.training.data.concept import concept_example, concept_split, training_manner
+from launch.training.data.naming import naming_epoch, naming_example, naming_split
+from launch.training.data.nouns import Split, Task, cluster_synsets, cluster_terms
 from launch.training.data.relations import relation_held_out, relation_split, relation_training
-from launch.training.data.wordnet import DEFAULT_FOLDER, read_adjectives, read_wordnet
+from launch.training.data.wordnet import DEFAULT_FOLDER, WordNet, read_adjectives, read_wordnet
 from launch.training.examples import Example
 
 DemoTask = Literal["concept", "naming", "relationship", "attribute"]
@@ -59,6 +62,35 @@ def demo_held_out(task: DemoTask, wordnet: Path = DEFAULT_FOLDER) -> list[Exampl
     if task == "attribute":
         return attribute_held_out(attribute_split(nouns, read_adjectives(wordnet)), count)
     return held_out_examples(task, nouns, split_task(task, nouns, CLUSTERS), count)
+
+
+def split_task(task: Task, net: WordNet, clusters: Path | None = None, everyday: Path | None = None) -> Split:
+    """`clusters`: the samples', none of whose synsets is in either part; `everyday`: those of whose terms
+    none is a member in training.
+    """
+    reserved = cluster_synsets(net, cluster_terms(clusters)) if clusters else frozenset()
+    terms = cluster_terms(everyday) if everyday else frozenset()
+    return naming_split(net, reserved, terms) if task == "naming" else concept_split(net, reserved, terms)
+
+
+def training_examples(task: Task, net: WordNet, split: Split, seed: int) -> Iterator[Example]:
+    """Without end: naming epoch by epoch, concept a fresh cluster each time."""
+    rng = random.Random(seed)
+    manner = training_manner(net, split.train)
+    while True:
+        if task == "naming":
+            yield from naming_epoch(net, split, rng)
+        else:
+            yield concept_example(net, split.train, rng, manner)
+
+
+def held_out_examples(task: Task, net: WordNet, split: Split, count: int) -> list[Example]:
+    """The measured examples; their seed is fixed, for they are part of the project."""
+    rng = random.Random(20_03)
+    if task == "concept":
+        return [concept_example(net, split.held_out, rng) for _ in range(count)]
+    groups = rng.sample(split.held_out, min(count, len(split.held_out)))
+    return [naming_example(net, group, rng) for group in groups]
 
 
 def data_command(

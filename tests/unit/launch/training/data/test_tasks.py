@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,20 @@ from typer.testing import CliRunner
 
 from gateway.config.document import load_config
 from gateway.errors import ConfigError
-from launch.training.data.tasks import HELD_OUT_EXAMPLES, SYSTEM_PROMPTS, data_command, demo_held_out
+from launch.training.data.nouns import Split, Task
+from launch.training.data.tasks import (
+    HELD_OUT_EXAMPLES,
+    SYSTEM_PROMPTS,
+    data_command,
+    demo_held_out,
+    held_out_examples,
+    training_examples,
+)
+from launch.training.data.wordnet import WordNet
+from launch.training.evaluate import read_held_out
 
 ROOT = Path(__file__).parents[5]
+TASKS: tuple[Task, ...] = ("concept", "naming")
 
 
 def test_prompts_are_those_of_the_served_demo() -> None:
@@ -38,3 +50,21 @@ def test_missing_wordnet_is_named(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["naming", "--wordnet", str(tmp_path)])
     assert isinstance(ran.exception, ConfigError)
     assert CliRunner().invoke(app, ["nothing"]).exit_code == 2
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_training_data_is_the_same_for_the_same_seed(
+    net: WordNet, splits: dict[Task, Split], task: Task
+) -> None:
+    first, second, other = (
+        list(itertools.islice(training_examples(task, net, splits[task], seed), 20)) for seed in (1, 1, 2)
+    )
+    assert first == second != other
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_held_out_files_are_those_the_code_builds(
+    net: WordNet, splits: dict[Task, Split], task: Task
+) -> None:
+    held = read_held_out(task, None)
+    assert held == held_out_examples(task, net, splits[task], len(held))
