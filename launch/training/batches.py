@@ -21,6 +21,10 @@ WARM_UP = 0.04
 FINAL_RATE = 0.03
 LEAST_TO_HOLD_OUT = 20
 MOST_HELD_OUT = 100
+OPEN_WEIGHT = 0.25
+"""What a token of an open part counts. A definition can be said in many ways, so its tokens make most of a
+cluster's loss and little of what is to be learned; they still have to be learned.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,11 @@ class Sample:
 
     ids: list[int]
     answer_at: int
+    weights: tuple[float, ...] = ()
+    """How much each token of the answer counts in the loss; empty where all count alike."""
+
+    def counts(self) -> tuple[float, ...]:
+        return self.weights or (1.0,) * (len(self.ids) - self.answer_at)
 
 
 def learning_rate(progress: float, peak: float) -> float:
@@ -58,7 +67,21 @@ def encode(tokenizer: PreTrainedTokenizerBase, system: str | None, example: Exam
     prompt = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     head: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     answer: list[int] = tokenizer(example.answer, add_special_tokens=False)["input_ids"]
-    return Sample([*head, *answer, int(tokenizer.eos_token_id)], len(head))
+    weights = _weights(tokenizer, example) if example.open else ()
+    return Sample([*head, *answer, int(tokenizer.eos_token_id)], len(head), weights)
+
+
+def _weights(tokenizer: PreTrainedTokenizerBase, example: Example) -> tuple[float, ...]:
+    """Of each token of the answer, and of the end of the turn."""
+    spans: list[tuple[int, int]] = []
+    for part in example.open:
+        at = example.answer.find(part, spans[-1][1] if spans else 0)
+        spans += [(at, at + len(part))] if at >= 0 else []
+    places = tokenizer(example.answer, add_special_tokens=False, return_offsets_mapping=True)[
+        "offset_mapping"
+    ]
+    inside = [any(first <= begin and end <= last for first, last in spans) for begin, end in places]
+    return (*(OPEN_WEIGHT if one else 1.0 for one in inside), 1.0)
 
 
 def encode_all(

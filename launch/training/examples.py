@@ -14,7 +14,7 @@ LINE_SHAPE = 'write {"prompt": "…", "answer": "…"}'
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One prompt with its answer; the rest serves the evaluation alone."""
+    """One prompt with its answer; the rest, but for `open`, serves the evaluation alone."""
 
     prompt: str
     answer: str
@@ -24,6 +24,8 @@ class Example:
     lemmas: tuple[str, ...] = ()
     names: tuple[tuple[str, ...], ...] = ()
     """For each group the names that are right, the likeliest first."""
+    open: tuple[str, ...] = ()
+    """Parts of the answer that could as well be said in other words: training minds them less."""
 
     def as_json(self) -> str:
         """One line of a data file, without its end."""
@@ -34,6 +36,7 @@ class Example:
             "groups": self.groups,
             "lemmas": self.lemmas,
             "names": self.names,
+            "open": self.open,
         }
         return json.dumps(fields | {key: value for key, value in extra.items() if value}, ensure_ascii=False)
 
@@ -107,7 +110,7 @@ def _example_of(line: str) -> tuple[str | None, Example]:
         return _turns_of(fields["messages"])
     prompt = _text_of(fields, "prompt")
     answer = _text_of(fields, "answer" if "answer" in fields or "completion" not in fields else "completion")
-    extra = {name: _tuple_of(fields, name) for name in ("synsets", "terms", "lemmas")}
+    extra = {name: _tuple_of(fields, name) for name in ("synsets", "terms", "lemmas", "open")}
     lists = {name: _tuples_of(fields, name) for name in ("groups", "names")}
     return None, Example(prompt, answer, **lists, **extra)  # type: ignore[arg-type]  # each of its own kind
 

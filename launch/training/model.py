@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
+MOST_SCORES = 2**19
+"""Pairs of tokens in a batch up to which attention keeps its scores: a hundred MiB a layer at most in small
+models. torch's fused attention keeps none, but on a CPU its backward pass took a fifth of a step.
+"""
 LINEAR_LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -60,12 +64,23 @@ def quickest_dtype() -> torch.dtype:
     return min(took, key=took.__getitem__)
 
 
+def attention_for(samples: Sequence[Sample], batch: int) -> str:
+    """Which of transformers' implementations is the quickest for batches of these that fits in memory."""
+    longest = max((len(sample.ids) for sample in samples), default=0)
+    return "eager" if batch * longest**2 <= MOST_SCORES else "sdpa"
+
+
 def load_for_training(
-    base: str, rank: int, seed: int, last_layers: int | None = None, start: Path | None = None
+    base: str,
+    rank: int,
+    seed: int,
+    last_layers: int | None = None,
+    start: Path | None = None,
+    attention: str = "sdpa",
 ) -> PeftModel:
     """The base, frozen, with an adapter on the linear layers of its last blocks, or of all.
 
-    It is fresh, or goes on from `start`.
+    It is fresh, or goes on from `start`. `attention`: see `attention_for`.
 
     Nothing is computed backwards through blocks below the first one that has an adapter.
     """
@@ -79,7 +94,7 @@ def load_for_training(
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
     try:
         dtype = quickest_dtype()
-        plain = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa")
+        plain = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation=attention)
         blocks = int(plain.config.num_hidden_layers)
         settings = LoraConfig(
             r=rank,
@@ -119,24 +134,28 @@ def _first_line(error: Exception) -> str:
 
 
 def batch_loss(model: PeftModel, batch: Sequence[Sample], pad: int) -> torch.Tensor:
-    """Mean cross-entropy over the answer tokens; the head, a fifth of the weights, sees those alone."""
+    """Mean cross-entropy over the answer tokens, by their weights; the head, a fifth of the model's, sees
+    those alone.
+    """
     import torch
 
     longest = max(len(sample.ids) for sample in batch)
     ids = torch.full((len(batch), longest), pad)
-    chosen = torch.zeros((len(batch), longest), dtype=torch.bool)
+    counts = torch.zeros((len(batch), longest))
     for row, sample in enumerate(batch):
         ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
-        chosen[row, sample.answer_at - 1 : len(sample.ids) - 1] = True
+        counts[row, sample.answer_at - 1 : len(sample.ids) - 1] = torch.tensor(sample.counts())
+    chosen = counts > 0
     # Padding is on the right and attention causal, so no mask is needed: nothing that counts sees a pad.
     language_model = model.get_base_model()
     hidden = language_model.model(input_ids=ids, use_cache=False).last_hidden_state
     logits = language_model.lm_head(hidden[:, :-1][chosen[:, :-1]])
-    return torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][chosen[:, :-1]])
+    losses = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][chosen[:, :-1]], reduction="none")
+    return losses @ counts[chosen] / counts.sum()
 
 
 def held_out_loss(model: PeftModel, samples: Sequence[Sample], size: int, pad: int) -> float | None:
-    """Mean loss of an answer token over all samples; None where there are none."""
+    """Mean loss of an answer token over all samples, by their weights; None where there are none."""
     import torch
 
     if not samples:
@@ -145,7 +164,7 @@ def held_out_loss(model: PeftModel, samples: Sequence[Sample], size: int, pad: i
     total = tokens = 0.0
     with torch.no_grad():
         for batch in batches_by_length(iter(samples), size):
-            count = sum(len(sample.ids) - sample.answer_at for sample in batch)
+            count = sum(sum(sample.counts()) for sample in batch)
             total += batch_loss(model, batch, pad).item() * count
             tokens += count
     model.train()

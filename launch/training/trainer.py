@@ -220,9 +220,12 @@ def train(asked: Training) -> TrainResult:
         f"{material.steps} steps of {material.batch}, {asked.max_minutes:g} min at most; "
         f"base {material.base_name}"
     )
-    from launch.training.model import held_out_loss, load_for_training, load_weights
+    from launch.training.model import attention_for, held_out_loss, load_for_training, load_weights
 
-    model = load_for_training(material.base, asked.rank, asked.seed, asked.last_layers, asked.start)
+    attention = attention_for([*material.train, *material.held_out], material.batch)
+    model = load_for_training(
+        material.base, asked.rank, asked.seed, asked.last_layers, asked.start, attention
+    )
     stop, curve = Stop(), Curve()
     with stop.heard():
         before = held_out_loss(model, material.held_out, material.batch, material.pad)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
-from launch.training.batches import Sample, batches_by_length, learning_rate
+from launch.training.batches import OPEN_WEIGHT, Sample, batches_by_length, encode, learning_rate
+from launch.training.examples import Example
+from launch.training.model import load_tokenizer
 
 
 def test_learning_rate_warms_up_and_ends_low() -> None:
@@ -25,3 +28,14 @@ def test_batches_hold_samples_of_like_length_and_each_once() -> None:
     assert all(len(batch) == 4 for batch in batches)
     spread = [max(len(s.ids) for s in batch) - min(len(s.ids) for s in batch) for batch in batches]
     assert sum(spread) / len(spread) < 25
+
+
+def test_tokens_of_an_open_part_count_less_and_no_other(base: Path) -> None:
+    tokenizer = load_tokenizer(str(base))
+    answer = "red say red of red"
+    plain = encode(tokenizer, None, Example("say", answer))
+    opened = encode(tokenizer, None, Example("say", answer, open=("say red", "not there")))
+    assert plain.weights == ()
+    assert plain.ids == opened.ids
+    assert opened.weights == (1.0, OPEN_WEIGHT, OPEN_WEIGHT, 1.0, 1.0, 1.0)  # the last is the turn's end
+    assert plain.counts() == (1.0,) * 6

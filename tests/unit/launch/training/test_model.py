@@ -11,6 +11,7 @@ from gateway.errors import ConfigError
 from launch.training.batches import Sample
 from launch.training.model import (
     ExactAdamW,
+    attention_for,
     batch_loss,
     held_out_loss,
     load_for_training,
@@ -31,6 +32,25 @@ def test_padding_changes_no_loss(base: Path) -> None:
     assert mean == pytest.approx(together, rel=1e-2)
     assert held_out_loss(model, [], 2, 0) is None
     assert model.training
+
+
+def test_a_token_counts_as_much_as_its_weight_says(base: Path) -> None:
+    model = load_for_training(str(base), 2, 1)
+    answers = [batch_loss(model, [Sample([1, 2, 3, 4][: at + 1], at)], 0).item() for at in (2, 3)]
+    both = batch_loss(model, [Sample([1, 2, 3, 4], 2, (1.0, 0.25))], 0).item()
+    assert both == pytest.approx((answers[0] + 0.25 * answers[1]) / 1.25, rel=1e-2)
+    assert held_out_loss(model, [Sample([1, 2, 3, 4], 2, (1.0, 0.25))], 1, 0) == pytest.approx(both, rel=1e-2)
+
+
+def test_attention_keeps_its_scores_only_where_they_are_few(base: Path) -> None:
+    short, long = Sample([1] * 256, 1), Sample([1] * 1024, 1)
+    assert attention_for([short], 8) == "eager"
+    assert attention_for([short, long], 8) == attention_for([short], 9) == "sdpa"
+    losses = [
+        batch_loss(load_for_training(str(base), 2, 1, attention=way), SAMPLES, 0).item()
+        for way in ("eager", "sdpa")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
 def test_adapter_alone_is_trained(base: Path) -> None:

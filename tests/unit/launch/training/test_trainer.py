@@ -131,7 +131,7 @@ def test_peft_reads_the_adapter(base: Path, data: Path, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    train(asked(base, data, tmp_path / "out"))
+    train(asked(base, data, tmp_path / "out", steps=240))  # what 80 teach is not every answer
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(tmp_path / "out"))
     tokenizer = AutoTokenizer.from_pretrained(base)
     ids = tokenizer("[user] colour of thing3 [assistant]", return_tensors="pt")
