@@ -23,14 +23,18 @@ from launch.training.data.nouns import (
     Split,
     commonness,
     held_out,
+    is_slur,
     leaks,
-    without,
 )
 from launch.training.data.wordnet import Synset, WordNet
 from launch.training.examples import Example
 
 TERM_GLOSS_WORDS = 7
 GLOSSED_TERMS = 0.8
+TRAINED_LEVELS = 3
+MOST_TRAINED_MEMBERS = 150
+LEAST_TRAINED_COMMONNESS = 0.5
+"""A third of what a measured term needs: twice as many terms are trained on, the better known more often."""
 PLAIN_CLUSTERS = 0.4
 """Of those trained on, where no term has a gloss, as people mostly write them."""
 
@@ -44,17 +48,19 @@ class Manner:
     """Share of clusters whose terms have no gloss."""
     cumulative: tuple[float, ...] | None = None
     """Weights of the groups, added up; without them all are drawn alike."""
+    open: bool = False
+    """Whether a definition may be said in other words."""
 
 
 MEASURED = Manner(lambda text: shorten(text, DEFINITION_WORDS))
 
 
-def is_common_term(net: WordNet, synset: Synset) -> bool:
+def is_common_term(net: WordNet, synset: Synset, least: float = 1.5) -> bool:
     """One plain word, known well enough, and most often meant in this sense."""
     name = synset.name
     return (
         re.fullmatch(r"[a-z]{3,12}", name) is not None
-        and commonness(net, synset) >= 1.5
+        and commonness(net, synset) >= least
         and net.sense_share(name, synset) >= 0.5
     )
 
@@ -62,10 +68,19 @@ def is_common_term(net: WordNet, synset: Synset) -> bool:
 def concept_split(
     net: WordNet, reserved: frozenset[str] = frozenset(), everyday: frozenset[str] = frozenset()
 ) -> Split:
-    """Groups of common terms, kinds or kinds of kinds; no held-out group's term is a term in training."""
+    """Groups of common terms. No term that a held-out group may use is a term in training.
+
+    Those held out, kinds or kinds of kinds, stay as they were first drawn; training reaches further.
+    """
+    tested = measured_groups(net, reserved)
+    terms = {member.name for group in tested for member in group.members}
+    return Split(trained_groups(net, reserved, everyday | terms), tested)
+
+
+def measured_groups(net: WordNet, reserved: frozenset[str]) -> list[NounGroup]:
     groups: list[NounGroup] = []
     for synset in net.synsets.values():
-        if synset.offset in reserved or len(synset.definition.split()) < 3:
+        if not held_out("concept", synset.offset) or not _may_be_group(synset, reserved):
             continue
         kinds = list(net.hyponyms(synset))
         if len(kinds) <= 60:
@@ -79,14 +94,39 @@ def concept_split(
         }
         if 3 <= len(members) <= 60:
             groups.append(NounGroup(synset, tuple(members.values())))
-    tested = [group for group in groups if held_out("concept", group.synset.offset)]
-    terms = {member.name for group in tested for member in group.members}
-    train: list[NounGroup] = []
-    for group in groups:
-        members_left = tuple(member for member in group.members if member.name not in terms)
-        if not held_out("concept", group.synset.offset) and len(members_left) >= 2:
-            train.append(NounGroup(group.synset, members_left))
-    return Split(without(everyday, train), tested)
+    return groups
+
+
+def trained_groups(net: WordNet, reserved: frozenset[str], barred: frozenset[str]) -> list[NounGroup]:
+    """Kinds to three levels below, none of them by a barred name."""
+    known = {
+        synset.offset
+        for synset in net.synsets.values()
+        if synset.offset not in reserved
+        and synset.name not in barred
+        and is_common_term(net, synset, LEAST_TRAINED_COMMONNESS)
+        and not is_slur(synset)
+    }
+    groups: list[NounGroup] = []
+    for synset in net.synsets.values():
+        if held_out("concept", synset.offset) or not _may_be_group(synset, reserved) or is_slur(synset):
+            continue
+        members: dict[str, Synset] = {}
+        level = [synset]
+        for _ in range(TRAINED_LEVELS):
+            level = [kind for one in level for kind in net.hyponyms(one)]
+            for kind in level:
+                if kind.offset in known and not leaks((kind.name,), synset.name):
+                    members.setdefault(kind.name, kind)
+            if len(members) > MOST_TRAINED_MEMBERS:
+                break
+        if 3 <= len(members) <= MOST_TRAINED_MEMBERS:
+            groups.append(NounGroup(synset, tuple(members.values())))
+    return groups
+
+
+def _may_be_group(synset: Synset, reserved: frozenset[str]) -> bool:
+    return synset.offset not in reserved and len(synset.definition.split()) >= 3
 
 
 def group_weight(net: WordNet, group: NounGroup) -> float:
@@ -98,7 +138,7 @@ def group_weight(net: WordNet, group: NounGroup) -> float:
 def training_manner(net: WordNet, groups: Sequence[NounGroup]) -> Manner:
     """Sentences for definitions, fewer glosses, and the groups by their weights."""
     weights = itertools.accumulate(group_weight(net, group) for group in groups)
-    return Manner(sentence, PLAIN_CLUSTERS, tuple(weights))
+    return Manner(sentence, PLAIN_CLUSTERS, tuple(weights), open=True)
 
 
 def concept_example(
@@ -143,6 +183,7 @@ def concept_example(
         tuple(group.synset.offset for group, _ in chosen),
         terms=tuple(term.name for term in terms),
         groups=tuple(tuple(names) for names, _ in answer),
+        open=tuple(definition for _, definition in answer) if manner.open else (),
     )
 
 

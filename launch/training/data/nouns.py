@@ -83,6 +83,10 @@ def cluster_synsets(net: WordNet, terms: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def is_slur(synset: Synset) -> bool:
+    return _SLUR.search(synset.gloss) is not None
+
+
 def without(everyday: frozenset[str], groups: Iterable[NounGroup]) -> list[NounGroup]:
     """Groups to train on without these members, nor any that is a slur; of two members at least."""
     kept: list[NounGroup] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 from launch.training.data.concept import concept_answer
 from launch.training.data.nouns import Split, Task
@@ -35,3 +36,12 @@ def test_a_concept_answer_groups_every_term_in_the_order_given(
         assert [line.split(":")[0] for line in example.prompt.splitlines()] == list(example.terms)
         assert all(group == sorted(group, key=place.__getitem__) for group in groups)
         assert groups == sorted(groups, key=lambda group: place[group[0]])
+
+
+def test_a_definition_is_open_in_training_and_in_nothing_that_is_measured(
+    net: WordNet, splits: dict[Task, Split]
+) -> None:
+    for example in itertools.islice(training_examples("concept", net, splits["concept"], 5), 20):
+        concepts = json.loads(example.answer)["concepts"]
+        assert example.open == tuple(concept["definition"] for concept in concepts)
+    assert not any(example.open for example in read_held_out("concept", None))
