@@ -72,16 +72,23 @@ def held_to(stages: TwoStages, config: Config, count: int) -> TwoStages:
     return TwoStages(f"{stages.name}-{count}", pipeline, first, each, stages.field)
 
 
+def varied(stages: TwoStages, name: str, defaults: JsonObject) -> TwoStages:
+    """The same pipeline under another name, whose calls of each element have these defaults too."""
+    each = stages.each.model_copy(update={"defaults": {**stages.each.defaults, **defaults}})
+    pipeline = stages.pipeline.model_copy(update={"stages": [stages.first, each]})
+    return TwoStages(f"{stages.name}-{name}", pipeline, stages.first, each, stages.field)
+
+
 def sampling_of(stage: StageConfig, config: Config) -> JsonObject:
     """The stage's defaults over its task's."""
     task = config.tasks.get(stage.task)
     return {**(task.defaults if task is not None else {}), **stage.defaults}
 
 
-def terms_for(examples: Sequence[Example], count: int) -> list[Term]:
+def terms_for(examples: Sequence[Example], count: int, skip: int = 0) -> list[Term]:
     """Members of `count` groups, so that as many concepts are there to be found; the groups are mixed.
 
-    Raises ConfigError where the data has too few groups.
+    `skip`: so many groups are left for others. Raises ConfigError where the data has too few.
     """
     taken: list[list[Term]] = []
     used: set[str] = set()
@@ -90,12 +97,13 @@ def terms_for(examples: Sequence[Example], count: int) -> list[Term]:
         for group in example.groups:
             members = [Term(term, glosses.get(term) or None) for term in group[:MEMBERS]]
             names = {one.term for one in members}
-            if len(taken) < count and len(names) == MEMBERS and not names & used:
+            if len(taken) < skip + count and len(names) == MEMBERS and not names & used:
                 taken.append(members)
                 used |= names
-    if len(taken) < count:
-        raise ConfigError("--count", count, f"the held-out data has only {len(taken)} groups that fit")
-    return [group[index] for index in range(MEMBERS) for group in taken]
+    if len(taken) < skip + count:
+        reason = f"the held-out data has only {len(taken)} groups that fit, and each round takes others"
+        raise ConfigError("--count", count, reason)
+    return [group[index] for index in range(MEMBERS) for group in taken[skip:]]
 
 
 def request_text(terms: Sequence[Term]) -> str:

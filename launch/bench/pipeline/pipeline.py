@@ -16,7 +16,16 @@ from gateway.errors import ConfigError, EngineFailure
 from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.pipeline.by_hand import ByHand, Timing
-from launch.bench.pipeline.inputs import Term, TwoStages, held_to, request_text, terms_for, two_stages
+from launch.bench.pipeline.inputs import (
+    Term,
+    TwoStages,
+    held_to,
+    request_text,
+    terms_for,
+    two_stages,
+    varied,
+)
+from launch.bench.pipeline.prefix_cache import read
 from launch.bench.pipeline.report import PipelineRun, summary, table_of
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
@@ -28,7 +37,13 @@ if TYPE_CHECKING:
 
 COUNTS = (3, 8, 16)
 QUICK_COUNTS = (3,)
-ARMS = ("gateway", "sequential", "fan-out")
+BY_HAND = ("sequential", "fan-out")
+ARMS = ("gateway", "behind", *BY_HAND)
+"""Through the gateway as it is, and with calls of each element that the engine schedules behind the first
+stage; then by hand.
+"""
+LATER = 50
+"""A priority of vLLM's: a larger number comes later, and the first stage has 0."""
 TIMEOUT_S = 600.0
 
 
@@ -51,36 +66,47 @@ def pipeline_command(
 def measure(given: Config, name: str, counts: Sequence[int], rounds: int, scratch: Path) -> dict[str, object]:
     """Everything, as a document. Raises ConfigError and EngineFailure."""
     stages = two_stages(given, name)
-    held = {count: held_to(stages, given, count) for count in counts}
+    ways = {count: ways_of(held_to(stages, given, count)) for count in counts}
     examples = read_held_out("concept", None)
-    terms = {count: terms_for(examples, count) for count in counts}
+    terms = {
+        count: [terms_for(examples, count, count * number) for number in range(rounds)] for count in counts
+    }
     config = under_test(
         given,
         {task: settings.adapter for task, settings in given.tasks.items()},
         state_dir=scratch / "state",
         gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
-        pipelines={one.name: one.pipeline for one in held.values()},
+        pipelines={one.name: one.pipeline for of_count in ways.values() for one in of_count.values()},
     )
     with running_stack(config, scratch, KEY) as stack:
-        runs = asyncio.run(run_rounds(stack, config, held, terms, rounds))
+        runs = asyncio.run(run_rounds(stack, config, ways, terms, rounds))
     console().print(table_of(runs))
     return {
         "base": given.base.model,
         "pipeline": name,
-        "terms": {str(n): [one.term for one in of_count] for n, of_count in terms.items()},
+        "terms": {str(n): [[one.term for one in of_round] for of_round in own] for n, own in terms.items()},
         "summary": summary(runs),
         "rounds": [asdict(run) for run in runs],
     }
 
 
+def ways_of(stages: TwoStages) -> dict[str, TwoStages]:
+    """One pipeline for each arm through the gateway."""
+    return {"gateway": stages, "behind": varied(stages, "behind", {"priority": LATER})}
+
+
 async def run_rounds(
     stack: Running,
     config: Config,
-    held: dict[int, TwoStages],
-    terms: dict[int, list[Term]],
+    ways: dict[int, dict[str, TwoStages]],
+    terms: dict[int, list[list[Term]]],
     rounds: int,
 ) -> list[PipelineRun]:
-    """Every way of asking once a round and number of concepts, each in turn the first."""
+    """Every way of asking once a round and number of concepts, each in turn the first.
+
+    Each round has other terms. A way of asking has one cache salt over all of them, so that the engine knows
+    of a prompt again what all requests have alike, and no more.
+    """
     try:
         from openai import APIError, AsyncOpenAI, DefaultAsyncHttpxClient
     except ImportError as error:
@@ -98,32 +124,34 @@ async def run_rounds(
             for url in (stack.engine_url, stack.gateway_url)
         )
         async with engine, ours:
-            hands = {}
-            for count, stages in held.items():
-                tasks = (stages.first.task, stages.each.task)
-                models = (stack.adapters.get(tasks[0], tasks[0]), stack.adapters.get(tasks[1], tasks[1]))
-                hands[count] = ByHand(engine, config, stages, terms[count], models)
-                await hands[count].warm_up("warm-up")
-            smallest = min(held)
-            await through_gateway(ours, held[smallest], terms[smallest], "warm-up")
+            smallest = min(ways)
+            await through_gateway(ours, ways[smallest]["gateway"], terms[smallest][0], "warm-up")
             for number in range(rounds):
-                for count, stages in held.items():
+                for count, by_arm in ways.items():
+                    given = terms[count][number]
+                    hand = ByHand(engine, config, by_arm["gateway"], given, _models(stack, by_arm["gateway"]))
+                    await hand.warm_up("warm-up")
                     turn = number % len(ARMS)
                     for arm in (*ARMS[turn:], *ARMS[:turn]):
-                        salt = f"{number}-{count}-{arm}"
-                        if arm == "gateway":
-                            taken = await through_gateway(ours, stages, terms[count], salt)
-                        elif arm == "sequential":
-                            taken = await hands[count].sequential(salt)
+                        salt, before = f"{arm}-{count}", await asyncio.to_thread(read, stack.engine_url, KEY)
+                        if arm in by_arm:
+                            taken = await through_gateway(ours, by_arm[arm], given, salt)
                         else:
-                            taken = await hands[count].fan_out(salt)
-                        runs.append(PipelineRun(number, count, arm, taken))
+                            taken = await (hand.sequential if arm == "sequential" else hand.fan_out)(salt)
+                        cache = (await asyncio.to_thread(read, stack.engine_url, KEY)).since(before)
+                        runs.append(PipelineRun(number, count, arm, taken, cache))
                         console().print(
                             f"round {number + 1} of {rounds}, {count} concepts, {arm}: {taken.total_s:.2f} s"
                         )
     except APIError as error:
         raise EngineFailure(f"a request failed: {error.message}") from error
     return runs
+
+
+def _models(stack: Running, stages: TwoStages) -> tuple[str, str]:
+    """The engine's names for both stages' adapters; a stage without one asks the base by its own."""
+    first, each = stages.first.task, stages.each.task
+    return stack.adapters.get(first, first), stack.adapters.get(each, each)
 
 
 async def through_gateway(client: AsyncOpenAI, stages: TwoStages, terms: Sequence[Term], salt: str) -> Timing:

@@ -33,5 +33,8 @@ def test_inputs_have_two_terms_a_concept_and_too_many_concepts_are_an_error() ->
     terms = terms_for(examples, 16)
     assert len({one.term for one in terms}) == 32
     assert terms[0].gloss
+    others = terms_for(examples, 16, 32)
+    assert not {one.term for one in others} & {one.term for one in terms_for(examples, 16, 16)}
+    assert not {one.term for one in others} & {one.term for one in terms}
     with pytest.raises(ConfigError, match="groups that fit"):
         terms_for(examples[:2], 16)

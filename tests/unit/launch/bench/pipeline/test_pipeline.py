@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from gateway.errors import EngineFailure
 from launch.bench.pipeline import pipeline
 from launch.bench.pipeline.by_hand import Timing
 from launch.bench.pipeline.inputs import held_to, terms_for, two_stages
+from launch.bench.pipeline.prefix_cache import PrefixCache
 from launch.bench.pipeline.report import PipelineRun
 from launch.training.evaluate import read_held_out
 from tests.unit.launch.bench.engine.test_config import demo_config
@@ -69,16 +71,16 @@ def test_an_answer_that_does_not_say_what_its_stages_took_is_no_measurement(
 class ByHand:
     """Both stages on the engine, noted."""
 
-    asked: list[tuple[tuple[str, str], str]]
+    asked: list[tuple[tuple[str, str], str, str]]
 
     def __init__(self, client: object, config: object, stages: object, terms: object, models: Any) -> None:
-        self._models = models
+        self._models, self._terms = models, str(terms)
 
     async def warm_up(self, salt: str) -> None:
-        self.asked.append((self._models, salt))
+        self.asked.append((self._models, self._terms, salt))
 
     async def sequential(self, salt: str) -> Timing:
-        self.asked.append((self._models, salt))
+        self.asked.append((self._models, self._terms, salt))
         return TOOK
 
     fan_out = sequential
@@ -91,23 +93,46 @@ def test_each_way_is_visited_once_a_round_and_each_begins_in_turn(monkeypatch: p
     ByHand.asked = []
     monkeypatch.setattr(pipeline, "through_gateway", gateway)
     monkeypatch.setattr(pipeline, "ByHand", ByHand)
+    looks = count()
+
+    def read(url: str, key: str) -> PrefixCache:
+        assert url == "http://e"
+        seen = next(looks)
+        return PrefixCache(10.0 * seen, 2.0 * seen)
+
+    monkeypatch.setattr(pipeline, "read", read)
     given = demo_config()
     stages = two_stages(given, "concept-naming")
     stack: Any = SimpleNamespace(
         engine_url="http://e", gateway_url="http://g", adapters={stages.first.task: f"{stages.first.task}@1"}
     )
-    held = {count: held_to(stages, given, count) for count in (3, 8)}
-    terms = {count: terms_for(read_held_out("concept", None), count) for count in held}
-    runs = asyncio.run(pipeline.run_rounds(stack, given, held, terms, 3))
+    ways = {count: pipeline.ways_of(held_to(stages, given, count)) for count in (3, 8)}
+    terms: Any = {count: [f"terms {count} {number}" for number in range(3)] for count in ways}
+    runs = asyncio.run(pipeline.run_rounds(stack, given, ways, terms, 3))
     order = [[run.arm for run in runs if (run.round, run.wanted) == (number, 8)] for number in range(3)]
     assert order == [
-        ["gateway", "sequential", "fan-out"],
-        ["sequential", "fan-out", "gateway"],
-        ["fan-out", "gateway", "sequential"],
+        ["gateway", "behind", "sequential", "fan-out"],
+        ["behind", "sequential", "fan-out", "gateway"],
+        ["sequential", "fan-out", "gateway", "behind"],
     ]
     assert {run.wanted for run in runs} == {3, 8}
-    assert len({salt for _, salt in ByHand.asked if salt != "warm-up"}) == 12  # none is answered from a cache
-    assert {models for models, _ in ByHand.asked} == {(f"{stages.first.task}@1", stages.each.task)}
+    assert all(run.cache == PrefixCache(10.0, 2.0) for run in runs)
+    by_hand = [one for one in ByHand.asked if one[2] != "warm-up"]
+    # No two calls share both a salt and their terms: none is answered from a cache.
+    assert len({(terms, salt) for _, terms, salt in by_hand}) == len(by_hand) == 12
+    assert {salt for *_, salt in by_hand} == {"sequential-3", "fan-out-3", "sequential-8", "fan-out-8"}
+    assert {models for models, *_ in ByHand.asked} == {(f"{stages.first.task}@1", stages.each.task)}
+
+
+def test_the_ways_through_the_gateway_differ_in_one_default() -> None:
+    given = demo_config()
+    held = held_to(two_stages(given, "concept-naming"), given, 3)
+    ways = pipeline.ways_of(held)
+    assert ways["gateway"] is held
+    behind = ways["behind"].pipeline.stages
+    assert behind[0] is held.first
+    assert behind[1].defaults == {**held.each.defaults, "priority": pipeline.LATER}
+    assert ways["behind"].name != held.name
 
 
 def test_everything_is_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,13 +144,14 @@ def test_everything_is_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield "the stack"
 
     async def rounds(stack: str, config: object, held: object, terms: object, count: int) -> list[Any]:
-        return [PipelineRun(0, 3, arm, TOOK) for arm in pipeline.ARMS]
+        return [PipelineRun(0, 3, arm, TOOK, PrefixCache(9, 3)) for arm in pipeline.ARMS]
 
     monkeypatch.setattr(pipeline, "running_stack", running)
     monkeypatch.setattr(pipeline, "run_rounds", rounds)
     document: Any = pipeline.measure(demo_config(), "concept-naming", [3], 1, tmp_path)
     assert seen[0].state_dir == tmp_path / "state"
     assert [run["arm"] for run in document["rounds"]] == list(pipeline.ARMS)
-    assert len(document["terms"]["3"]) == len(terms_for(read_held_out("concept", None), 3))
+    assert [len(of_round) for of_round in document["terms"]["3"]] == [6]
+    assert set(seen[0].pipelines) >= {f"concept-naming-3{way}" for way in ("", "-behind")}
     assert document["pipeline"] == "concept-naming"
     assert set(document["summary"]) == {"3"}
