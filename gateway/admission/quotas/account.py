@@ -6,16 +6,20 @@ which bound has no room, and for how long, is `refusals`' to find out.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+import msgspec
 
 from gateway.admission.quotas.bucket import level_now
 from gateway.admission.quotas.scopes import Scope
 
 Row: TypeAlias = "tuple[float, float, float, float, float, float, float, float]"
 """As `AccountBook` keeps it."""
+Entry: TypeAlias = "tuple[float, ...]"
+"""A row, and behind it how many requests each process has in flight."""
 
 
-class Holding(NamedTuple):
+class Holding(msgspec.Struct, frozen=True, gc=False):
     """Of one account, what a request holds."""
 
     scope: Scope
@@ -28,39 +32,41 @@ class Holding(NamedTuple):
 
 
 def with_request(
-    scope: Scope, row: Row, wanted: float, now: float, day: int, month: int
+    scope: Scope, entry: Entry, wanted: float, now: float, day: int, month: int
 ) -> tuple[Row, Holding] | None:
-    """The row with a request of so many tokens in it; None where a rate or a budget has no room for it.
+    """The row with a request of so many tokens in it; None where one of its bounds has no room for it.
 
     One that wants more than a whole minute, day or month allows takes all of it. `day` and `month` are now's.
-    Requests at once are not in the row.
     """
-    level, at, tokens, tokens_at, of_day, day_tokens, of_month, month_tokens = row
-    limits = scope.limits
-    bound = limits.requests_per_minute
-    if bound is not None:
-        level, at = level_now(level, at, now, bound) - 1, now
+    level, at, tokens, tokens_at, of_day, day_tokens, of_month, month_tokens, *in_flight = entry
+    most_requests, most_tokens, most_at_once, most_of_day, most_of_month = scope.bounds
+    if most_at_once is not None and sum(in_flight) >= most_at_once:
+        return None
+    if most_requests is not None:
+        level, at = level_now(level, at, now, most_requests) - 1, now
         if level < 0:
             return None
     minute_tokens = 0.0
-    bound = limits.tokens_per_minute
-    if bound is not None:
-        minute_tokens = wanted if wanted < bound else bound
-        tokens, tokens_at = level_now(tokens, tokens_at, now, bound) - minute_tokens, now
+    if most_tokens is not None:
+        minute_tokens = wanted if wanted < most_tokens else most_tokens
+        tokens, tokens_at = level_now(tokens, tokens_at, now, most_tokens) - minute_tokens, now
         if tokens < 0:
             return None
+    budget = wanted
     if of_day != day:
         day_tokens = 0.0
+    if most_of_day is not None:
+        if budget > most_of_day:
+            budget = most_of_day
+        if day_tokens + (wanted if wanted < most_of_day else most_of_day) > most_of_day:
+            return None
     if of_month != month:
         month_tokens = 0.0
-    budget = wanted
-    for bound, used in ((limits.tokens_per_day, day_tokens), (limits.tokens_per_month, month_tokens)):
-        if bound is not None:
-            most = wanted if wanted < bound else bound
-            if used + most > bound:
-                return None
-            if most < budget:
-                budget = most
+    if most_of_month is not None:
+        if budget > most_of_month:
+            budget = most_of_month
+        if month_tokens + (wanted if wanted < most_of_month else most_of_month) > most_of_month:
+            return None
     after = (level, at, tokens, tokens_at, day, day_tokens + budget, month, month_tokens + budget)
     return after, Holding(scope, minute_tokens, budget, day, month, now)
 
@@ -68,14 +74,14 @@ def with_request(
 def settled(one: Holding, row: Row, used: float, requests: int) -> Row:
     """The row once `used` tokens were; `requests`: given back, since they never ran."""
     level, at, tokens, tokens_at, day, day_tokens, month, month_tokens = row
-    limits = one.scope.limits
-    if requests and limits.requests_per_minute is not None:
-        level = min(limits.requests_per_minute, level + requests)
-    if limits.tokens_per_minute is not None:
+    bounds = one.scope.bounds
+    if requests and bounds.requests_per_minute is not None:
+        level = min(bounds.requests_per_minute, level + requests)
+    if bounds.tokens_per_minute is not None:
         tokens += one.minute_tokens - used
     more = used - one.budget_tokens
     if day == one.day:
-        day_tokens = max(0.0, day_tokens + more)
+        day_tokens = day_tokens + more if day_tokens > -more else 0.0
     if month == one.month:
-        month_tokens = max(0.0, month_tokens + more)
+        month_tokens = month_tokens + more if month_tokens > -more else 0.0
     return level, at, tokens, tokens_at, day, day_tokens, month, month_tokens

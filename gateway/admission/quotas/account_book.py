@@ -9,7 +9,8 @@ import os
 import struct
 from pathlib import Path
 
-from gateway.admission.quotas.account import Row
+from gateway.admission.quotas.account import Entry, Row
+from gateway.admission.quotas.shared_lock import SharedLock
 from gateway.errors import ConfigError
 from gateway.metrics.shared_memory import is_alive
 
@@ -21,10 +22,13 @@ PIDS = struct.Struct(f"={MOST_PROCESSES}q")
 COUNT = struct.Struct("=q")
 PLACES_AT = 56
 """How many columns are in use, the last one and those before it."""
+WORD_BYTES = 8
 PIDS_AT = 64
+LOCK_AT = 1024
 DIGEST_BYTES = 16
 FIELDS = struct.Struct("=8d")
 """requests' level, its time, tokens' level, its time, day, tokens of the day, month, tokens of the month."""
+FIELDS_COUNT = 8
 ROW_BYTES = DIGEST_BYTES + FIELDS.size + 8 * MOST_PROCESSES
 HEADER_BYTES = 4096
 FILE_BYTES = HEADER_BYTES + MOST_ACCOUNTS * ROW_BYTES
@@ -42,24 +46,35 @@ class AccountBook:
         """Opens or makes it in `folder`. Raises ConfigError."""
         self._fd = -1
         self._at: dict[str, int] = {}
-        self._columns = COUNT
+        self._entry = FIELDS
         self._open(folder / FILE)
-        self._lock = _Locked(self._fd)
-        with self.locked():
-            self._place = self._claimed_place()
 
     def close(self) -> None:
         """Nothing of it is used any more."""
+        self._words.release()
+        self._lock.close()
         self._map.close()
         os.close(self._fd)
 
-    def locked(self) -> _Locked:
+    def locked(self) -> SharedLock:
         """No other process changes anything in the block."""
         return self._lock
 
     def read(self, account: str) -> Row:
         """The row's fields, zeros where it is new. Call it within `locked`."""
         return FIELDS.unpack_from(self._map, self._at.get(account) or self._row(account))
+
+    def in_flight(self, account: str) -> int:
+        """Requests of every process together. Call it within `locked`."""
+        return int(sum(self.entry(account)[FIELDS_COUNT:]))
+
+    def entry(self, account: str) -> Entry:
+        """As `read`, and behind it the requests in flight of each process. Call it within `locked`."""
+        places = self._words[PLACES_AT // WORD_BYTES]
+        entry = self._entry
+        if entry.size != FIELDS.size + WORD_BYTES * places:
+            entry = self._entry = struct.Struct(f"{FIELDS.format}{places}q")
+        return entry.unpack_from(self._map, self._at.get(account) or self._row(account))
 
     def write(self, account: str, fields: Row, more_in_flight: int = 0) -> None:
         """Its levels and sums from now on, as `read` gives them. Call it within `locked`.
@@ -69,17 +84,9 @@ class AccountBook:
         at = self._at.get(account) or self._row(account)
         FIELDS.pack_into(self._map, at, *fields)
         if more_in_flight:
-            at += FIELDS.size + 8 * self._place
-            (count,) = COUNT.unpack_from(self._map, at)
-            COUNT.pack_into(self._map, at, max(0, count + more_in_flight))
-
-    def in_flight(self, account: str) -> int:
-        """Requests of every process together. Call it within `locked`."""
-        (places,) = COUNT.unpack_from(self._map, PLACES_AT)
-        columns = self._columns
-        if columns.size != 8 * places:
-            columns = self._columns = struct.Struct(f"={places}q")
-        return sum(columns.unpack_from(self._map, self._row(account) + FIELDS.size))
+            own = (at + self._own_at) // WORD_BYTES
+            count = self._words[own] + more_in_flight
+            self._words[own] = count if count > 0 else 0
 
     def _open(self, file: Path) -> None:
         try:
@@ -94,6 +101,10 @@ class AccountBook:
                 # A page of the map that no disk takes would end the process by SIGBUS.
                 os.posix_fallocate(self._fd, 0, FILE_BYTES)
                 self._map = mmap.mmap(self._fd, FILE_BYTES)
+                self._words = memoryview(self._map).cast("q")
+                self._lock = SharedLock(self._map, LOCK_AT)
+                with self._lock:
+                    self._own_at = FIELDS.size + WORD_BYTES * self._claimed_place()
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
         except OSError as error:
@@ -141,21 +152,6 @@ class AccountBook:
         PIDS.pack_into(self._map, PIDS_AT, *pids)
         COUNT.pack_into(self._map, PLACES_AT, max(at for at, pid in enumerate(pids) if pid) + 1)
         return place
-
-
-class _Locked:
-    """A lock on the file; as a class it costs a third of a generator."""
-
-    __slots__ = ("_fd",)
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def __enter__(self) -> None:
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
 
 
 def _is_alive(pid: int) -> bool:

@@ -33,3 +33,20 @@ def month_end(now: float) -> float:
 def _month_of(day: int) -> int:
     at = datetime.fromtimestamp(day * DAY_S, UTC)
     return at.year * 12 + at.month - 1
+
+
+class Calendar:
+    """Day and month of a time, worked out once for each day."""
+
+    __slots__ = ("_begins", "_day", "_ends", "_month")
+
+    def __init__(self) -> None:
+        self._begins = self._ends = 0.0
+        self._day = self._month = 0
+
+    def of(self, now: float) -> tuple[int, int]:
+        """The numbers of its day and its month."""
+        if not self._begins <= now < self._ends:
+            self._day, self._month = day_of(now), month_of(now)
+            self._begins, self._ends = day_end(now) - DAY_S, day_end(now)
+        return self._day, self._month

@@ -14,7 +14,7 @@ from gateway.admission.quotas.account import Holding, Row, settled, with_request
 from gateway.admission.quotas.account_book import AccountBook
 from gateway.admission.quotas.bucket import WINDOW_S, level_now
 from gateway.admission.quotas.in_line import InLine
-from gateway.admission.quotas.periods import day_of, month_of
+from gateway.admission.quotas.periods import Calendar, day_of, month_of
 from gateway.admission.quotas.refusals import TooMany, refusal, too_many
 from gateway.admission.quotas.scopes import Scope, Scopes
 from gateway.admission.quotas.share_exchange import ShareLacking, SharesOfAll
@@ -110,7 +110,10 @@ class Quotas:
         self._book: AccountBook | None = None
         """Opened by the first request that something bounds: a worker is forked after this is made."""
         self._now = now
+        self._calendar = Calendar()
         self._settled = asyncio.Event()
+        self._pausing = 0
+        """Requests that wait for `_settled`."""
         self._lines: dict[str, InLine] = {}
         """By an account's name."""
         self.shares = None if link is None else SharesOfAll(link, self._counted, self._next_end_s, now)
@@ -208,9 +211,13 @@ class Quotas:
     async def _pause(self, seconds: float) -> None:
         """So long, or until a request of this worker has ended."""
         self._settled.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._settled.wait()
+        self._pausing += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._settled.wait()
+        finally:
+            self._pausing -= 1
 
     def reserve(self, key: str, model: str, prompt_bytes: int, answer_tokens: int) -> Reservation | None:
         """Take a request and its tokens from every account; None where nothing bounds it.
@@ -229,20 +236,19 @@ class Quotas:
             return None
         book = self._opened()
         prompt_tokens = prompt_bytes // BYTES_PER_TOKEN
-        wanted = prompt_tokens + answer_tokens
+        wanted = float(prompt_tokens + answer_tokens)
         now = self._now()
-        day, month = day_of(now), month_of(now)
+        day, month = self._calendar.of(now)
         taken: list[Holding] = []
         rows: list[Row] = []
         if self.shares is not None:
             self.shares.check(scopes, wanted)
         with book.locked():
             for scope in scopes:
-                at_once, line = scope.limits.max_in_flight, self._lines.get(scope.account)
-                full = at_once is not None and book.in_flight(scope.account) >= at_once
-                if full or (line is not None and line is not held and line.lock.locked()):
+                line = self._lines.get(scope.account)
+                if line is not None and line is not held and line.lock.locked():
                     raise self._full(scopes, held, wanted, now)
-                found = with_request(scope, book.read(scope.account), wanted, now, day, month)
+                found = with_request(scope, book.entry(scope.account), wanted, now, day, month)
                 if found is None:
                     raise self._full(scopes, held, wanted, now)
                 rows.append(found[0])
@@ -256,7 +262,8 @@ class Quotas:
 
     def settle(self, taken: Sequence[Holding], tokens: int, requests: int = 0) -> None:
         """Put right what was reserved: `tokens` were used, and `requests` are given back."""
-        self._settled.set()
+        if self._pausing:
+            self._settled.set()
         book = self._book
         if book is None:  # the gateway has ended
             return
@@ -271,7 +278,7 @@ class Quotas:
                 self.shares.settle(one.scope, one.minute_tokens - tokens, budget, requests)
         if not requests:
             for one in taken:
-                if one.scope.limits.max_in_flight is not None:
+                if one.scope.bounds.max_in_flight is not None:
                     self._line(one.scope).took(max(0.0, now - one.at))
 
     def _opened(self) -> AccountBook:
@@ -336,24 +343,28 @@ class Quotas:
 
     def _headers(self, scopes: Sequence[Scope], rows: Sequence[Row]) -> HeaderList:
         """Of the narrowest account that bounds requests, and of that which bounds tokens."""
-        headers: HeaderList = []
+        requests: HeaderList = []
+        tokens: HeaderList = []
         for scope, row in zip(scopes, rows, strict=True):
-            bound = scope.limits.requests_per_minute
-            if bound is not None:
-                headers += _lines(REQUESTS, bound, self._left(scope, row)[0])
-                break
-        for scope, row in zip(scopes, rows, strict=True):
-            bound = scope.limits.tokens_per_minute
-            if bound is not None:
-                headers += _lines(TOKENS, bound, self._left(scope, row)[1])
-                break
-        return headers
+            most_requests, most_tokens, *_ = scope.bounds
+            if most_requests is not None and not requests:
+                left = row[0] if self.shares is None else self._left(scope, row)[0]
+                requests = _lines(REQUESTS, most_requests, left)
+            if most_tokens is not None and not tokens:
+                left = row[2] if self.shares is None else self._left(scope, row)[1]
+                tokens = _lines(TOKENS, most_tokens, left)
+        return requests + tokens
 
 
-def _lines(names: tuple[bytes, bytes, bytes], bound: int, left: float) -> HeaderList:
+def _lines(names: tuple[bytes, bytes, bytes], bound: float, left: float) -> HeaderList:
     limit, remaining, reset = names
     full_ms = math.ceil((bound - left) * WINDOW_S * 1000 / bound)
-    return [(limit, b"%d" % bound), (remaining, b"%d" % left), (reset, _duration(full_ms))]
+    return [(limit, _whole(bound)), (remaining, b"%d" % left), (reset, _duration(full_ms))]
+
+
+@lru_cache(1024)
+def _whole(bound: float) -> bytes:
+    return b"%d" % bound
 
 
 @lru_cache(1024)

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.config.document import Config
 from gateway.config.limit_settings import LimitConfig
+
+
+class Bounds(NamedTuple):
+    """Of `LimitConfig` what every request is held against.
+
+    As floats, which is what is counted: CPython compares an integer with one some digits at a time.
+    """
+
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    max_in_flight: float | None
+    tokens_per_day: float | None
+    tokens_per_month: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +32,11 @@ class Scope:
     said: str
     """How an error calls it."""
     limits: LimitConfig
+    bounds: Bounds = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = (getattr(self.limits, name) for name in Bounds._fields)
+        object.__setattr__(self, "bounds", Bounds(*(None if one is None else float(one) for one in found)))
 
 
 class Scopes:

@@ -54,6 +54,13 @@ def test_each_bound_has_room_or_not(row: Row, wanted: int, fits: bool) -> None:
     assert (with_request(ALL, row, wanted, NOW, DAY, MONTH) is not None) == fits
 
 
+def test_requests_at_once_are_those_of_all_processes() -> None:
+    bounded = scope(max_in_flight=3)
+    assert with_request(bounded, (*NEW, 1, 0, 1), 10, NOW, DAY, MONTH) is not None
+    assert with_request(bounded, (*NEW, 1, 0, 2), 10, NOW, DAY, MONTH) is None
+    assert with_request(ALL, (*NEW, 1, 0, 2), 10, NOW, DAY, MONTH) is not None, "nothing bounds them there"
+
+
 def test_what_has_no_room_is_what_is_refused() -> None:
     """Both say the same of any row: what every request goes through, and what tells why."""
     chance = random.Random(4)

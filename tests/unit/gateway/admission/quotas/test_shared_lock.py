@@ -1,0 +1,90 @@
+"""A lock that processes share: one holds it, and who dies with it takes it to no grave."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.admission.quotas import shared_lock
+from gateway.admission.quotas.shared_lock import BOOT_BYTES, LOCK_BYTES, SharedLock
+
+AT = 64
+
+
+@pytest.fixture
+def memory() -> Iterator[mmap.mmap]:
+    made = mmap.mmap(-1, 4096)
+    yield made
+    made.close()  # which fails while anything refers to it
+
+
+def test_processes_take_turns(memory: mmap.mmap) -> None:
+    lock = SharedLock(memory, AT)
+
+    def add() -> None:
+        own = SharedLock(memory, AT)
+        for _ in range(2000):
+            with own:
+                memory[:8] = (int.from_bytes(memory[:8]) + 1).to_bytes(8)
+
+    pids = []
+    for _ in range(3):
+        pid = os.fork()
+        if not pid:
+            try:
+                add()
+            finally:
+                os._exit(0)
+        pids.append(pid)
+    for pid in pids:
+        os.waitpid(pid, 0)
+    with lock:
+        assert int.from_bytes(memory[:8]) == 6000
+    lock.close()
+
+
+def test_who_is_killed_holds_it_no_more(memory: mmap.mmap) -> None:
+    lock = SharedLock(memory, AT)
+    for _ in range(3):
+        pid = os.fork()
+        if not pid:
+            lock.__enter__()
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(pid, 0)
+        with lock:
+            pass
+    lock.close()
+
+
+def test_whoever_holds_it_is_told_instead_of_waiting_for_itself(memory: mmap.mmap) -> None:
+    lock, same = SharedLock(memory, AT), SharedLock(memory, AT)
+    with lock, pytest.raises(OSError, match="deadlock"), same:
+        pass
+    with same:
+        pass
+    lock.close()
+    same.close()
+
+
+def test_one_of_a_start_before_is_made_anew(
+    memory: mmap.mmap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that stops at once may leave it held in a file, by nobody that there is."""
+    held = SharedLock(memory, AT)
+    held.__enter__()
+    kept = memory[AT : AT + LOCK_BYTES]
+    held.__exit__()
+    held.close()
+    memory[AT : AT + LOCK_BYTES] = kept
+    (tmp_path / "boot_id").write_text("11111111-2222-3333-4444-555555555555\n")
+    monkeypatch.setattr(shared_lock, "BOOT", tmp_path / "boot_id")
+    later = SharedLock(memory, AT)
+    assert memory[AT : AT + BOOT_BYTES].startswith(b"11111111-")
+    with later:
+        pass
+    later.close()
