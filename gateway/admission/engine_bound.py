@@ -13,6 +13,12 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+EVERY_S = 1.0
+"""Between two looks."""
+CLOSELY_S = 0.25
+"""While requests wait."""
+FEW = 4
+"""Requests in flight with which no engine is full. None is asked then: it costs vLLM milliseconds."""
 LOOKS = 8
 """Back to which the most that ran is remembered."""
 IN_A_ROW = 2

@@ -6,17 +6,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from gateway.admission.engine_bound import CLOSELY_S, EVERY_S, FEW
 from gateway.admission.limits import Admission
 from gateway.errors import RequestError
 from gateway.routing.engine_load import read_load
 from gateway.routing.replica import Replica, fetch
 from gateway.routing.replicas import Replicas
 
-EVERY_S = 1.0
-CLOSELY_S = 0.25
-"""Between two looks while requests wait."""
-FEW = 4
-"""Requests in flight with which no engine is full. None is asked then: it costs vLLM milliseconds."""
 ASK_TIMEOUT_S = 5.0
 METRICS = b"/metrics"
 

@@ -32,6 +32,7 @@ OTHERS = {
     "workers": ("overhead.workers", "1, 2 and 4 worker processes of the gateway"),
     "replicas": ("replicas.replicas", "Two real engines against one"),
     "replacement": ("replicas.replacement", "An adapter replaced on two replicas under load"),
+    "simulator": ("replicas.simulator", "The simulator held against one and two real engines"),
     "engine": ("engine.engine", "A real vLLM, direct and through the gateway"),
     "pipeline": ("pipeline.pipeline", "A pipeline against the same stages by hand"),
     "churn": ("faults.churn", "Adapters exchanged under traffic, and whose answers come"),

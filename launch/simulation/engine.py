@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from launch.simulation.engine_speed import EngineSpeed
 from launch.simulation.request import Request
@@ -34,6 +35,8 @@ class SimulatedEngine:
         """Requests that wait here or run."""
         self.queued_work = 0.0
         """Of all of them, in tokens."""
+        self.beside: Sequence[SimulatedEngine] = ()
+        """The other engines of its machine, where they slow it down while they work."""
         self._now = 0.0
         self._step = 0.0
         """Steps made, with the part of the one under way."""
@@ -47,6 +50,16 @@ class SimulatedEngine:
         self._loading = 0
         self._blocked = False
         """Those who wait could not begin when they were asked last."""
+
+    @property
+    def running(self) -> int:
+        """Requests in its batch."""
+        return len(self._running) + len(self._joining)
+
+    @property
+    def without_seat(self) -> int:
+        """Requests that wait here, where a seat is what they lack."""
+        return len(self.waiting) if self.running >= self.speed.seats else 0
 
     def arrives(self, request: Request, now: float) -> None:
         """A request comes to this replica."""
@@ -90,12 +103,21 @@ class SimulatedEngine:
     def _plan(self) -> None:
         """When the next step with a prompt may begin, or a request ends, or a slot may change hands."""
         count = len(self._running)
-        self._step_s = self.speed.decode_s(count, len(self._busy)) if count else 0.0
+        self._step_s = self._pace() * self.speed.decode_s(count, len(self._busy)) if count else 0.0
         at = self._now + max(0.0, self._running[0][0] - self._step) * self._step_s if count else NEVER
         if len(self.waiting) and count < self.speed.seats and not self._blocked:
             to_boundary = (math.ceil(self._step - ROUNDING) - self._step) * self._step_s
             at = min(at, self._now + max(0.0, to_boundary))
+        if count and self.beside:  # step by step, since the others begin and end meanwhile
+            at = min(at, self._now + (math.floor(self._step + ROUNDING) + 1 - self._step) * self._step_s)
         self.event_at = at
+
+    def _pace(self) -> float:
+        """How many times longer a step is, by how many of the others are at work."""
+        if not self.beside:
+            return 1.0
+        share = sum(one.in_flight > 0 for one in self.beside) / len(self.beside)
+        return 1.0 + (self.speed.together - 1.0) * share
 
     def _begin(self, now: float) -> bool:
         """A step that takes up whoever may begin, as many prompt tokens as it takes."""
@@ -116,7 +138,7 @@ class SimulatedEngine:
         took_s = steps * self.speed.decode_s(batch, len(self._busy))
         took_s += prompt_tokens / self.speed.prompt_tokens_per_s + self._loading * self.speed.load_s
         self._loading, self._steps_with_prompt = 0, steps
-        self._now, self.event_at = now, now + took_s
+        self._now, self.event_at = now, now + self._pace() * took_s
         return True
 
     def _joined(self, now: float) -> list[Request]:
@@ -124,7 +146,7 @@ class SimulatedEngine:
         self._step = math.floor(self._step + ROUNDING) + self._steps_with_prompt
         self._now = now
         for request in self._joining:
-            request.first_s = now
+            request.first_s = now + self.speed.answer_s
             self._taken += 1
             heapq.heappush(self._running, (self._step + request.output_tokens - 1, self._taken, request))
         self._joining = []
@@ -134,7 +156,7 @@ class SimulatedEngine:
         ended: list[Request] = []
         while self._running and self._running[0][0] <= self._step + ROUNDING:
             request = heapq.heappop(self._running)[2]
-            request.end_s = now
+            request.end_s = now + self.speed.answer_s
             self.in_flight -= 1
             self.queued_work -= request.work
             count = self._busy[request.adapter] - 1

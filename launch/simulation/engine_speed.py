@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -25,11 +27,20 @@ class EngineSpeed:
     slots: int
     tokens_in_step: int = 2048
     """Prompt tokens that one step takes at the most."""
+    curve: tuple[tuple[int, float], ...] = ()
+    """(requests, seconds) of steps that were measured, in place of `step_s` and what each request adds: a
+    batch grows dearer by no straight line. Between two the step lies between theirs."""
+    answer_s: float = 0.0
+    """To a first token beyond the steps: the way there and back, which keeps nobody else waiting."""
+    together: float = 1.0
+    """How many times longer a step is while all other engines of the same machine are at work too."""
     about: str = ""
     """Where the figures come from."""
 
     def decode_s(self, requests: int, adapters: int) -> float:
         """One step with so many in its batch."""
+        if self.curve:
+            return between(self.curve, requests) + self.step_s_per_adapter * adapters
         return self.step_s + self.step_s_per_request * requests + self.step_s_per_adapter * adapters
 
     @property
@@ -40,6 +51,15 @@ class EngineSpeed:
     def work(self, prompt_tokens: int, output_tokens: int) -> float:
         """What a request takes of the engine, in tokens: its prompt's are counted by their time."""
         return output_tokens + prompt_tokens * self.tokens_per_s / self.prompt_tokens_per_s
+
+
+def between(curve: Sequence[tuple[int, float]], at: int) -> float:
+    """The value of a curve that goes straight from point to point, and on as its last piece does."""
+    if len(curve) == 1 or at <= curve[0][0]:
+        return curve[0][1]
+    place = min(bisect_left(curve, (at, 0.0)), len(curve) - 1)
+    (left, before), (right, after) = curve[place - 1 : place + 1]
+    return before + (after - before) * (at - left) / (right - left)
 
 
 CPU_DEMO = EngineSpeed(
@@ -76,8 +96,20 @@ def read_speed(named: str) -> EngineSpeed:
     except NOT_JSON as error:
         wanted = json.dumps({one.name: getattr(CPU_DEMO, one.name) for one in fields(CPU_DEMO)})
         raise ConfigError("--engine", named, f"does not fit ({error}); an example: {wanted}") from error
-    least = min(found.step_s, found.prompt_tokens_per_s, found.seats, found.slots, found.tokens_in_step)
-    if least <= 0 or min(found.step_s_per_request, found.step_s_per_adapter, found.load_s) < 0:
+    sizes = [size for size, _ in found.curve]
+    if sizes != sorted(set(sizes)):
+        raise ConfigError("--engine", named, "has a curve whose batches do not become larger")
+    least = min(
+        found.step_s,
+        found.prompt_tokens_per_s,
+        found.together,
+        *(step_s for _, step_s in found.curve),
+        found.seats,
+        found.slots,
+        found.tokens_in_step,
+    )
+    others = (found.step_s_per_request, found.step_s_per_adapter, found.load_s, found.answer_s)
+    if least <= 0 or min(others) < 0:
         raise ConfigError(
             "--engine", named, "has a speed, seats or slots of nothing, or a time below nothing"
         )

@@ -27,7 +27,7 @@ LEAST_TOKEN, MOST_TOKEN = 1000, 20_000
 class Probes:
     """What is asked."""
 
-    batches: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (4, 1), (4, 4), (8, 4), (12, 4), (16, 4))
+    batches: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (4, 1), (4, 4), (8, 4), (16, 4))
     """Requests at once, and the adapters that they are for."""
     tokens: int = 24
     """Of each of their answers."""

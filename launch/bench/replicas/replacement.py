@@ -61,8 +61,8 @@ SHOWN = {
 class ReplacementPlan:
     """How often, under how many clients."""
 
-    rounds: int = 3
-    replacements: int = 6
+    rounds: int = 2
+    replacements: int = 5
     """In each round, of one task."""
     clients: int = 8
     calm_s: float = 3.0
@@ -74,8 +74,8 @@ class ReplacementPlan:
 def replacement_command(
     config: ConfigOption = DEMO,
     engines: Annotated[str, typer.Option(help="fake, real, or both with a comma")] = ",".join(WAYS),
-    rounds: Annotated[int, typer.Option(min=1, help="of a number of replacements each")] = 3,
-    replacements: Annotated[int, typer.Option(min=1, help="in one round")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="of a number of replacements each")] = 2,
+    replacements: Annotated[int, typer.Option(min=1, help="in one round")] = 5,
     clients: Annotated[int, typer.Option(min=1, help="at once")] = 8,
     calm_s: Annotated[float, typer.Option(min=0.1, help="before the first and after each")] = 3.0,
     quick: Annotated[bool, typer.Option("--quick", help="one round of two, fake engines alone")] = False,

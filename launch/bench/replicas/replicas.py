@@ -48,8 +48,8 @@ class ReplicasPlan:
 
     rounds: int = 2
     window_s: float = 10.0
-    clients: tuple[int, ...] = (2, 8, 24)
-    tokens: int = 32
+    clients: tuple[int, ...] = (2, 8, 16)
+    tokens: int = 16
     whole: bool = True
     """A third engine too, on all cores."""
 
@@ -58,12 +58,12 @@ def replicas_command(
     config: ConfigOption = DEMO,
     rounds: Annotated[int, typer.Option(min=1, help="visits to each way")] = 2,
     window_s: Annotated[float, typer.Option(min=1, help="of one visit")] = 10.0,
-    tokens: Annotated[int, typer.Option(min=1, help="of one answer")] = 32,
+    tokens: Annotated[int, typer.Option(min=1, help="of one answer")] = 16,
     whole: Annotated[bool, typer.Option(help="an engine on all cores too, a third one to start")] = True,
     quick: Annotated[bool, typer.Option("--quick", help="a smoke run: once, 8 clients, no third")] = False,
     output: OutputOption = RESULTS,
 ) -> None:
-    """Tokens/s and first tokens of two engines beside one, at 2, 8 and 24 clients on four adapters."""
+    """Tokens/s and first tokens of two engines beside one, at 2, 8 and 16 clients on four adapters."""
     plan = ReplicasPlan(rounds, window_s, tokens=tokens, whole=whole)
     if quick:
         plan = ReplicasPlan(1, window_s, (8,), tokens, whole=False)

@@ -11,6 +11,8 @@ from launch.setup.rooms import ROOMS, read_modules, room_of, without_detours
 
 MODULES = read_modules(Path(__file__).parents[3])
 SHARED = (
+    "gateway.admission.engine_bound",
+    "gateway.admission.limits",
     "gateway.admission.turns.engine_slots",
     "gateway.agreement",
     "gateway.audit",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.routing.load_follower import FEW, LoadFollower
+from gateway.admission.engine_bound import FEW
+from gateway.routing.load_follower import LoadFollower
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import stack
 from tests.support.waiting import eventually

@@ -23,4 +23,5 @@ def test_every_benchmark_is_a_command() -> None:
         "workers",
         "replicas",
         "replacement",
+        "simulator",
     }

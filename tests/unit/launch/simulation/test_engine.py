@@ -81,3 +81,28 @@ def test_a_client_may_leave_until_its_request_has_begun() -> None:
     assert engine.abandon(other)
     assert not engine.abandon(one)
     assert engine.in_flight == 1
+
+
+def test_the_way_of_an_answer_keeps_nobody_waiting() -> None:
+    one, other = Request(0.0, "a", 0, 11), Request(0.0, "a", 0, 1)
+    run(SimulatedEngine("e", speed(load_s=0.0, seats=1, answer_s=0.2)), one, other)
+    assert one.first_s == pytest.approx(0.01 + 0.2)
+    assert one.end_s == pytest.approx(0.11 + 0.2)
+    assert other.first_s == pytest.approx(0.12 + 0.2)
+
+
+def test_engines_of_one_machine_slow_each_other_while_both_work() -> None:
+    engines = [SimulatedEngine(name, speed(load_s=0.0, together=2.0)) for name in "ef"]
+    engines[0].beside, engines[1].beside = [engines[1]], [engines[0]]
+    long, short = Request(0.0, "a", 0, 101), Request(0.0, "a", 0, 51)
+    for engine, request in zip(engines, (long, short), strict=True):
+        engine.arrives(request, 0.0)
+    while (engine := min(engines, key=lambda one: one.event_at)).event_at < NEVER:
+        engine.happens(engine.event_at)
+    assert short.end_s == pytest.approx(51 * 0.02, abs=0.02)
+    assert long.end_s == pytest.approx(51 * 0.02 + 50 * 0.01, abs=0.03)
+    alone = Request(9.0, "a", 0, 101)
+    engines[0].arrives(alone, 9.0)
+    while engines[0].event_at < NEVER:
+        engines[0].happens(engines[0].event_at)
+    assert alone.end_s == pytest.approx(9.0 + 101 * 0.01)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch.simulation.engine_speed import CPU_DEMO, GPU_8B, EngineSpeed, read_speed
+from launch.simulation.engine_speed import CPU_DEMO, GPU_8B, EngineSpeed, between, read_speed
 
 
 def speed(**changes: float) -> EngineSpeed:
@@ -23,6 +23,17 @@ def test_a_step_is_longer_for_each_request_and_adapter() -> None:
     one = speed(step_s_per_request=0.001, step_s_per_adapter=0.002, seats=4, slots=2)
     assert one.decode_s(3, 2) == pytest.approx(0.01 + 0.003 + 0.004)
     assert one.tokens_per_s == pytest.approx(4 / 0.018)
+
+
+def test_a_measured_curve_takes_the_place_of_a_straight_line() -> None:
+    one = speed(curve=((1, 0.02), (4, 0.03), (8, 0.07)), step_s_per_adapter=0.001, seats=12, slots=2)  # type: ignore[arg-type]
+    assert one.decode_s(1, 1) == pytest.approx(0.021)
+    assert one.decode_s(2, 0) == pytest.approx(0.02 + 0.01 / 3)
+    assert one.decode_s(4, 0) == pytest.approx(0.03)
+    assert one.decode_s(8, 0) == pytest.approx(0.07)
+    assert one.decode_s(12, 2) == pytest.approx(0.11 + 0.002)  # on as its last piece goes
+    assert one.tokens_per_s == pytest.approx(12 / 0.112)
+    assert between(((3, 0.5),), 9) == 0.5
 
 
 def test_a_requests_work_counts_its_prompt_by_its_time() -> None:
@@ -43,6 +54,10 @@ def test_a_file_holds_its_fields(tmp_path: Path) -> None:
         ("{}", "an example"),
         (json.dumps(asdict(GPU_8B) | {"seats": 0}), "seats"),
         (json.dumps(asdict(GPU_8B) | {"load_s": -1}), "below nothing"),
+        (json.dumps(asdict(GPU_8B) | {"answer_s": -1}), "below nothing"),
+        (json.dumps(asdict(GPU_8B) | {"together": 0}), "of nothing"),
+        (json.dumps(asdict(GPU_8B) | {"curve": [[1, 0.02], [4, 0]]}), "of nothing"),
+        (json.dumps(asdict(GPU_8B) | {"curve": [[4, 0.02], [1, 0.03]]}), "do not become larger"),
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, text: str | None, said: str) -> None:

@@ -18,8 +18,8 @@ from tests.fakes.fake_stack import LAYOUT
 
 def test_each_way_is_first_as_often_as_another() -> None:
     ways = (ONE, TWO, WHOLE)
-    order = [in_order((2, 8, 24), ways, turn) for turn in range(3)]
-    assert Counter(order[0]) == Counter((clients, way) for clients in (2, 8, 24) for way in ways)
+    order = [in_order((2, 8, 16), ways, turn) for turn in range(3)]
+    assert Counter(order[0]) == Counter((clients, way) for clients in (2, 8, 16) for way in ways)
     firsts = Counter(turn[place][1] for turn in order for place in range(0, 9, 3))
     assert set(firsts.values()) == {3}
 

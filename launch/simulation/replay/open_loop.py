@@ -1,0 +1,37 @@
+"""Requests that came at their own times, played again through the gateway by an engine's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from launch.simulation.engine import SimulatedEngine
+from launch.simulation.engine_speed import EngineSpeed
+from launch.simulation.replay.admission import AdmittedEngines
+from launch.simulation.replay.jumping_loop import run_jumping
+from launch.simulation.request import Request
+
+
+def play(
+    requests: Sequence[Request],
+    adapters: Sequence[str],
+    speed: EngineSpeed,
+    engines: int,
+    *,
+    least_residency_s: float,
+    seed: int = 1,
+) -> int:
+    """Until each was answered: `first_s` and `end_s` are set; how many loads into slots there were.
+
+    Every adapter is on every engine. The engines share one machine, and their slots hold the first adapters
+    when it begins. One that the gateway refuses has no first token.
+    """
+    made = [SimulatedEngine(f"engine-{number}", speed) for number in range(engines)]
+    for engine in made:
+        engine.beside = [other for other in made if other is not engine]
+        engine.resident.update(dict.fromkeys(adapters[: speed.slots]))
+
+    async def served() -> None:
+        await AdmittedEngines(made, adapters, least_residency_s, seed).serve(requests)
+
+    run_jumping(served())
+    return sum(engine.loads for engine in made)
