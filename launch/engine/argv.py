@@ -16,11 +16,11 @@ from launch.adapters.check import Adapter, engine_rank
 from launch.base.argv_read import options_of
 from launch.base.lora_shapes import HEAD, Base
 from launch.base.parsers.model_parsers import Parsers
+from launch.machine.orphans import MARK
 
 DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the machine's memory
 GIB = 1024**3
 LEAST_SLOTS = 4
-PLUGIN_VARIABLE = "LORA_GATEWAY_ENGINE"
 KEY_GUARD = "launch.engine.vllm_plugin.key_guard.KeyGuard"
 """vLLM's own check leaves /tokenize, /invocations, /pause and the rest beside /v1 open."""
 LEAST_RANK = 16
@@ -173,7 +173,7 @@ def _tool_choices(parser: str | None) -> ToolChoices:
 
 def _scores_prompts(argv: Sequence[str], env: Mapping[str, str], base: Base, has_gpu: bool) -> bool:
     """On a CPU by kernels of our own; with vLLM's where no adapter can act on the lm_head."""
-    if not has_gpu and env.get(PLUGIN_VARIABLE) == "1":
+    if not has_gpu and env.get(MARK) == "1":
         return True  # the plugin lets no engine start that it does not mend
     vocabulary = base.served.vocabulary if base.served is not None else None
     if vocabulary is not None and HEAD not in vocabulary:
@@ -210,7 +210,7 @@ def _lora_arguments(config: Config, adapters: Sequence[Adapter], slots: int, ran
 def _environment(config: Config, base: Base, has_gpu: bool, key: str) -> dict[str, str]:
     env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
     env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
-    env[PLUGIN_VARIABLE] = "1"  # `engine_plugin` acts in our own engines alone
+    env[MARK] = "1"  # `engine_plugin` acts in our own engines alone
     if _trace_arguments(config):
         env["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"  # vLLM's default is gRPC
         env["OTEL_SERVICE_NAME"] = "vllm"

@@ -89,6 +89,7 @@ class Child:
 
     def exit_code(self) -> int | None:
         """None while it runs; negative where a signal ended it."""
+        self._watcher.poll()  # what was started as such has left its parent, and is reaped here
         return self._popen.poll()
 
     def signal(self, number: int) -> None:
@@ -110,8 +111,15 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):  # dead by now, and perhaps not yet reaped
             self._popen.wait(timeout=2)
         self._reader.join(timeout=2)
-        if self._watcher.poll() is None:
-            self._watcher.communicate(b".")
+        self._all_is_well()
+
+    def _all_is_well(self) -> None:
+        """Let the watcher go."""
+        pipe = self._watcher.stdin
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError, ValueError), pipe:
+            pipe.write(b".")
+        self._watcher.wait()
 
     def _group_lives(self) -> bool:
         self._popen.poll()  # reaps the leader, which would else count as alive
@@ -140,15 +148,22 @@ class Child:
 
 def lives(group: int) -> bool:
     """Whether a process group has a member that runs: a zombie keeps it, and may never be reaped."""
+    found = members(group)
+    return found is None or bool(found)  # where nothing is seen, the kernel's own answer counts
+
+
+def members(group: int) -> list[int] | None:
+    """Those of a process group that run; None where that cannot be seen."""
     stats = list(Path("/proc").glob("[0-9]*/stat"))
+    found: list[int] = []
     for stat in stats:
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[2]) == group and fields[0] not in "ZX":
-            return True
-    return not stats  # where there is no such folder, the kernel's own answer counts
+            found.append(int(stat.parent.name))
+    return found if stats else None
 
 
 def _death_signal(parent: int) -> Callable[[], None]:

@@ -2,7 +2,9 @@
 
 A program of its own, since nothing in a killed process can clean up, and the engine may be deaf to the
 kernel's parent-death signal while it starts. Its stdin ends with the process that holds the other side,
-however that ends; a byte there means that the group was ended in good order. Standard library only.
+however that ends; a byte there means that the group was ended in good order. It leaves its parent at once:
+Ray kills the children of an actor that it ends, and of an engine only the first process would go with them.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -29,5 +31,7 @@ def end_group(group: int, grace_s: float) -> None:
 
 
 if __name__ == "__main__":
+    if os.fork():
+        os._exit(0)
     if not os.read(0, 1):
         end_group(int(sys.argv[1]), float(sys.argv[2]))

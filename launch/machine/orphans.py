@@ -1,7 +1,8 @@
 """Engines that outlived their supervisor are found by pid and start time, and ended before another starts.
 
 The kernel's parent-death signal and the watcher (`launch.machine.group_guard`) end it as a rule; this is
-for the case that both were lost too.
+for the case that both were lost too. Where the leader was killed with them, what is left of its group is
+ended: vLLM's engine core keeps the memory without its server.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import time
 from pathlib import Path
 
 from gateway.config.process import started_ticks
+from launch.machine.child import members
 
+MARK = "LORA_GATEWAY_ENGINE"
+"""In the environment of every engine of ours, and of all that it starts."""
 SUFFIX = ".pid"
 POLL_S = 0.1
 
@@ -44,7 +48,10 @@ def end_orphans(state_dir: Path, grace_s: float) -> list[int]:
 
 
 def _noted(file: Path) -> int | None:
-    """A pid alone proves nothing, since the kernel gives it out again: the start time must be the same."""
+    """A pid alone proves nothing, since the kernel gives it out again: the start time must be the same.
+
+    While a group has members, the kernel gives its number to no other process.
+    """
     try:
         known = json.loads(file.read_text())
         pid, ticks = int(known["pid"]), known["ticks"]
@@ -52,7 +59,22 @@ def _noted(file: Path) -> int | None:
         return None
     with contextlib.suppress(OSError):
         file.unlink()
-    return None if ticks is None or started_ticks(pid) != ticks else pid
+    now = started_ticks(pid)
+    ours = _left_behind(pid) if now is None else now == ticks
+    return pid if ticks is not None and ours else None
+
+
+def _left_behind(group: int) -> bool:
+    """Whether a group without its leader is an engine's: its number may have been another's since."""
+    return any(_is_marked(pid) for pid in members(group) or ())
+
+
+def _is_marked(pid: int) -> bool:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return f"{MARK}=1".encode() in environment.split(b"\0")
 
 
 def _end_group(pid: int, end: float) -> None:

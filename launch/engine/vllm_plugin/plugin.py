@@ -1,9 +1,10 @@
 """A plugin of vLLM (entry point group `vllm.general_plugins`) that mends its LoRA on a CPU.
 
-vLLM calls `register` in each of its processes. It acts only in an engine that `launch` started. There long
-patterns get a second way (`long_patterns`), and on a CPU it puts `cpu_lora` and `lora_kernels` in the place
-of vLLM's own, and holds the result against sums done by hand. Where it cannot, the engine must not start: it
-would answer requests for the base with an adapter's weights, and nobody would see it.
+vLLM calls `register` in each of its processes. It acts only in an engine that `launch` started. There each
+process ends with the one that made it (`parent`), and long patterns get a second way (`long_patterns`). On a
+CPU it puts `cpu_lora` and `lora_kernels` in the place of vLLM's own, and holds the result against sums done
+by hand. Where it cannot, the engine must not start: it would answer requests for the base with an adapter's
+weights, and nobody would see it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from launch.engine.vllm_plugin.long_patterns import BACKEND, CLASS, mend_backend
+from launch.engine.vllm_plugin.parent import end_with_parent
 from launch.engine.vllm_plugin.self_check import deviation, logits_deviation
 
 VARIABLE = "LORA_GATEWAY_ENGINE"
@@ -40,6 +42,7 @@ def register() -> None:
     """
     if os.environ.get(VARIABLE) != "1":
         return
+    end_with_parent()
     from vllm.platforms import current_platform
 
     mend_backend(getattr(importlib.import_module(BACKEND), CLASS, None))

@@ -19,6 +19,7 @@ import pytest
 
 from launch.machine import group_guard
 from launch.machine.child import KEPT_LINES, Child
+from tests.support.waiting import until
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -187,3 +188,34 @@ def test_child_dies_with_a_parent_that_is_killed() -> None:
         assert select.select([watch], [], [], 20)[0]
     finally:
         os.close(watch)
+
+
+def test_what_a_child_started_ends_though_child_and_parent_are_killed_together() -> None:
+    """As Ray does with an actor and its own children: it leaves what these have started."""
+    code = """
+        import os, signal, sys
+        from launch.machine.child import Child
+        pauses = "import signal; signal.pause()"
+        starts = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', '{pauses}']).pid)"
+        tell = lambda line: print(line, flush=True)
+        child = Child([sys.executable, "-uc", f"{starts}; {pauses}"], os.environ, on_line=tell)
+        signal.pause()
+    """
+    parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4])
+    assert parent.stdout is not None
+    with parent.stdout:
+        grandchild = os.pidfd_open(int(parent.stdout.readline()))
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+
+        def running() -> list[int]:
+            return [pid for pid in map(int, children.read_text().split()) if not gone(pid)]
+
+        until(lambda: len(running()) == 1)  # the watcher has left
+        (child,) = running()
+        os.kill(child, signal.SIGKILL)
+        parent.kill()
+        parent.wait()
+    try:
+        assert select.select([grandchild], [], [], 20)[0]
+    finally:
+        os.close(grandchild)

@@ -32,8 +32,8 @@ def test_group_is_asked_to_end_and_one_that_is_deaf_is_killed() -> None:
         with group(code) as made, guard(made.pid, grace_s) as watching:
             assert watching.stdin is not None
             watching.stdin.close()
+            assert watching.wait(60) == 0  # it has left, and is nobody's child
             assert made.wait(60) == -ended
-            watching.wait(60)
 
 
 def test_byte_before_the_end_says_that_all_is_well() -> None:

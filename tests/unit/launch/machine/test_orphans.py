@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,39 @@ def test_other_process_under_the_same_pid_is_left_alone(
     (tmp_path / FILE).write_text(json.dumps({"pid": stray.pid, "ticks": ticks - 1}))
     assert orphans.end_orphans(tmp_path, 0.2) == []
     assert stray.poll() is None
+
+
+LEADER = """
+import subprocess, sys
+inner = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], stdout=subprocess.DEVNULL)
+print(inner.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_what_a_killed_engine_left_is_ended_and_a_strangers_group_is_not(
+    tmp_path: Path, marked: bool
+) -> None:
+    leader = subprocess.Popen(
+        [sys.executable, "-c", LEADER],
+        start_new_session=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, orphans.MARK: "1" if marked else "0"},
+    )
+    with leader:
+        assert leader.stdout is not None
+        inner = os.pidfd_open(int(leader.stdout.readline()))
+        orphans.remember(tmp_path, "engine-1", leader.pid)
+        leader.kill()
+    try:
+        assert orphans.end_orphans(tmp_path, 0.2) == ([leader.pid] if marked else [])
+        assert bool(select.select([inner], [], [], 20 if marked else 0)[0]) is marked
+    finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(inner, signal.SIGKILL)
+        os.close(inner)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"pid": 1}', '{"pid": "x", "ticks": 1}'])
