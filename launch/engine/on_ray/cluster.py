@@ -35,20 +35,21 @@ class RayCluster:
     Raises ConfigError where Ray is not installed, or no cluster is there.
     """
 
-    def __init__(self, settings: RayConfig) -> None:
+    def __init__(self, settings: RayConfig, namespace: str) -> None:
+        """`namespace` is where the engines' names are, and no other launch's."""
         try:
             import ray
         except ImportError as error:
             mend = "needs Ray on this machine and on every node: pip install 'lora-gateway[ray]'"
             raise ConfigError("engines.backend", "ray", mend) from error
-        self._settings = settings
+        self._namespace = namespace
         self._ray: Any = ray
         here = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGTERM) if here else None
         try:
             context = ray.init(
                 address=settings.address,
-                namespace=settings.namespace,
+                namespace=namespace,
                 log_to_driver=False,
                 configure_logging=False,
                 ignore_reinit_error=True,
@@ -65,17 +66,14 @@ class RayCluster:
 
     def seat(self, order: EngineOrder, bundle: Mapping[str, float]) -> RaySeat:
         """For one engine; nothing is made before `occupy`."""
-        return RaySeat(self._ray, self._settings.namespace, order, bundle)
+        return RaySeat(self._ray, self._namespace, order, bundle)
 
     def sweep(self, engines: Collection[str]) -> list[str]:
         """End what an earlier launch had beside these engines; the names of what was ended."""
-        stale = [name for name in self._names() if name.partition(".")[0] not in engines]
+        stale = [name for name in _names(self._ray) if name.partition(".")[0] not in engines]
         for name in stale:
-            _end(self._ray, self._settings.namespace, name)
+            _end(self._ray, self._namespace, name)
         return stale
-
-    def _names(self) -> list[str]:
-        return [str(name) for name in self._ray.util.list_named_actors()]
 
     def close(self) -> None:
         """What was not vacated goes on without us, and is found again by its name."""
@@ -103,7 +101,7 @@ class RaySeat:
         ray = self._ray
         self._asked.clear()
         try:
-            for name in ray.util.list_named_actors():
+            for name in _names(ray):
                 if name.partition(".")[0] == self._order.name and name != self.name:
                     _end(ray, self._namespace, name)
             cpus, cards = self._bundle.get("CPU", 0), self._bundle.get("GPU", 0)
@@ -165,9 +163,7 @@ class RaySeat:
         _end(self._ray, self._namespace, self.name)
 
     def _group(self) -> Any:
-        with suppress(ValueError):
-            return self._ray.util.get_placement_group(self.name)
-        return self._ray.util.placement_group(
+        return _group_of(self._ray, self.name) or self._ray.util.placement_group(
             [self._bundle], strategy="STRICT_PACK", name=self.name, lifetime="detached"
         )
 
@@ -189,12 +185,27 @@ class RaySeat:
             raise EngineFailure(f"{self.name}: {_line(error)}") from error
 
 
+def _names(ray: Any) -> list[str]:
+    """Of actors and of placement groups; a launch that was killed may have left one without the other."""
+    groups = [one["name"] for one in ray.util.placement_group_table().values() if one["state"] != "REMOVED"]
+    ours = [name for name in groups if _group_of(ray, name) is not None]
+    return sorted({*ray.util.list_named_actors(), *ours})
+
+
+def _group_of(ray: Any, name: str) -> Any:
+    """The placement group of that name in our namespace: the cluster's table has everybody's."""
+    with suppress(ValueError):
+        return ray.util.get_placement_group(name) if name else None
+    return None
+
+
 def _end(ray: Any, namespace: str, name: str) -> None:
     """An actor and its placement group, whether they are there or not."""
     with suppress(ValueError, ray.exceptions.RayError):
         ray.kill(ray.get_actor(name, namespace=namespace), no_restart=True)
-    with suppress(ValueError, ray.exceptions.RayError):
-        ray.util.remove_placement_group(ray.util.get_placement_group(name))
+    with suppress(ray.exceptions.RayError):
+        if (group := _group_of(ray, name)) is not None:
+            ray.util.remove_placement_group(group)
 
 
 def _line(error: BaseException) -> str:

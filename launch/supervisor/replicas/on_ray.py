@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 
 from gateway.config.document import Config
+from gateway.config.secrets.state_secrets import made_secret
 from gateway.config.snapshot import EngineStatus
 from launch.engine.loaded_adapters import EngineDoor
 from launch.engine.managed import Means
@@ -15,7 +17,17 @@ from launch.engine.on_ray.node_engine import EngineOrder
 from launch.engine.on_ray.remote_engine import on_seat
 from launch.supervisor.replicas.layout import name_of, status_of
 
+LAUNCH = "ray.launch"
+"""A word of the state directory's own."""
 PLACING = "waiting for a node with room"
+
+
+def namespace_of(config: Config) -> str:
+    """Of this launch alone: two that share one would end each other's engines."""
+    if given := config.backend.ray.namespace:
+        return given
+    own = made_secret(config.state_dir, LAUNCH)
+    return f"lora-gateway-{hashlib.sha256(own.encode()).hexdigest()[:8]}"
 
 
 def cards_each(config: Config, has_gpu: bool) -> int:

@@ -33,7 +33,10 @@ class FakeRay:
 
     def __init__(self) -> None:
         self.answer: Any = None
-        self.actors = ["engine-0.old", "engine-7.x", "someone"]
+        self.actors = ["engine-0.old", "engine-7.x"]
+        self.groups = {"engine-0.old": "CREATED", "engine-8.x": "PENDING", "engine-9.x": "REMOVED"}
+        self.others = ["someone's"]
+        self.removed: list[str] = []
         self.ended: list[str] = []
         self.options: dict[str, Any] = {}
         self.asked: list[tuple[Any, ...]] = []
@@ -42,9 +45,10 @@ class FakeRay:
         )
         self.util = SimpleNamespace(
             list_named_actors=lambda: list(self.actors),
-            get_placement_group=self._no_group,
+            get_placement_group=self._group,
+            placement_group_table=self._table,
             placement_group=lambda bundles, **given: (bundles, given),
-            remove_placement_group=lambda _: None,
+            remove_placement_group=self.removed.append,
             get_node_ip_address=lambda: "10.0.0.1",
             scheduling_strategies=SimpleNamespace(PlacementGroupSchedulingStrategy=SimpleNamespace),
         )
@@ -85,8 +89,15 @@ class FakeRay:
     def kill(self, actor: str, no_restart: bool) -> None:
         self.ended.append(actor)
 
-    def _no_group(self, name: str) -> None:
-        raise ValueError(name)
+    def _group(self, name: str) -> str:
+        if self.groups.get(name, "REMOVED") == "REMOVED":
+            raise ValueError(name)
+        return name
+
+    def _table(self) -> dict[str, dict[str, str]]:
+        """Of all namespaces."""
+        groups = {**self.groups, **dict.fromkeys(self.others, "CREATED"), "": "CREATED"}
+        return {str(at): {"name": name, "state": state} for at, (name, state) in enumerate(groups.items())}
 
 
 def seat(ray: FakeRay, bundle: dict[str, float] | None = None) -> RaySeat:
@@ -102,7 +113,7 @@ def test_without_this_backend_nothing_of_ray_is_imported() -> None:
 def test_without_ray_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'lora-gateway\[ray\]'"):
-        RayCluster(SETTINGS)
+        RayCluster(SETTINGS, "ours")
 
 
 def test_without_a_cluster_the_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,17 +121,19 @@ def test_without_a_cluster_the_key_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "ray", ray)
     ray.answer = ConnectionError("no GCS")
     with pytest.raises(ConfigError, match="no cluster is reached from here") as refused:
-        RayCluster(SETTINGS)
+        RayCluster(SETTINGS, "ours")
     assert refused.value.key == "engines.ray.address"
 
 
 def test_what_an_earlier_launch_left_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", ray)
-    cluster = RayCluster(SETTINGS)
+    cluster = RayCluster(SETTINGS, "ours")
     assert (cluster.address, cluster.head) == ("10.0.0.1", "10.0.0.1:6379")
-    assert cluster.sweep(["engine-0"]) == ["engine-7.x", "someone"]
-    assert ray.ended == ["engine-7.x", "someone"]
+    assert ray.options["namespace"] == "ours"
+    assert cluster.sweep(["engine-0"]) == ["engine-7.x", "engine-8.x"]
+    assert ray.ended == ["engine-7.x", "engine-8.x"]
+    assert ray.removed == ["engine-8.x"]
     cluster.close()
     assert ray.ended[-1] == "driver"
 
@@ -129,7 +142,7 @@ def test_an_actor_has_its_own_group_outlives_us_and_is_started_again() -> None:
     ray = FakeRay()
     made = seat(ray)
     made.occupy()
-    assert ray.ended == ["engine-0.old"]  # made by another order
+    assert (ray.ended, ray.removed) == (["engine-0.old"], ["engine-0.old"])  # made by another order
     given = ray.options
     assert (given["name"], given["lifetime"], given["max_restarts"]) == (made.name, "detached", -1)
     assert (given["num_cpus"], given["num_gpus"], given["resources"]) == (2, 1, {"rack": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,7 @@ from gateway.config.document import Config
 from launch.engine.argv import EngineCommand
 from launch.engine.managed import Means
 from launch.engine.on_ray.cluster import RayCluster
-from launch.supervisor.replicas.on_ray import PLACING, bundle_of, cards_each, laid_on_ray
+from launch.supervisor.replicas.on_ray import PLACING, bundle_of, cards_each, laid_on_ray, namespace_of
 
 
 def config_of(tensor_parallel_size: int = 1, **ray: Any) -> Config:
@@ -32,6 +33,15 @@ class FakeCluster:
     def seat(self, order: Any, bundle: Any) -> Any:
         self.orders.append((order, bundle))
         return object()
+
+
+def test_two_launches_on_one_cluster_have_a_namespace_each_that_stays(tmp_path: Path) -> None:
+    first, second = (
+        config_of().model_copy(update={"state_dir": tmp_path / name}) for name in ("first", "second")
+    )
+    assert namespace_of(first) == namespace_of(first) != namespace_of(second)
+    assert namespace_of(first).startswith("lora-gateway-")
+    assert namespace_of(config_of(namespace="mine")) == "mine"
 
 
 def test_an_engine_has_as_many_cards_as_it_is_split_over() -> None:
