@@ -71,7 +71,13 @@ def nodes() -> Iterator[Nodes]:
 def _run(scratch: str) -> None:
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": scratch, **_of_each(HEAD)}
+    head = {
+        "num_cpus": 1,
+        "include_dashboard": False,
+        "no_monitor": True,
+        "temp_dir": scratch,
+        **_of_each(HEAD),
+    }
     cluster = Cluster(initialize_head=True, connect=False, head_node_args=head)
     print(cluster.address, flush=True)
     others: list[Any] = []
@@ -86,7 +92,12 @@ def _run(scratch: str) -> None:
 
 
 def _of_each(address: str) -> dict[str, Any]:
-    return {"object_store_memory": OBJECT_STORE_BYTES, "node_ip_address": address}
+    """Without what nobody reads here: of a node's programs Ray waits 30 s, on a busy machine too."""
+    return {
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "node_ip_address": address,
+        "include_log_monitor": False,
+    }
 
 
 if __name__ == "__main__":

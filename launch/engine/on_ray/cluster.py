@@ -13,9 +13,11 @@ from typing import Any, Literal
 
 from gateway.config.engine_settings import RayConfig
 from gateway.errors import ConfigError, EngineFailure
-from launch.engine.on_ray.node_engine import EngineOrder, NodeEngine, Sight
+from launch.engine.on_ray.node_engine import EngineOrder, NodeEngine, Sight, scratch_of
 from launch.engine.on_ray.remote_engine import Gone, Silent
 
+OTHER_VERSIONS = "Version mismatch"
+"""How Ray begins to say so."""
 ANSWER_S = 5.0
 COPY_S = 120.0
 STOP_S = 20.0
@@ -26,7 +28,8 @@ class _Actor(NodeEngine):
     def __init__(self, order: EngineOrder) -> None:
         import ray
 
-        super().__init__(order, ray.util.get_node_ip_address())
+        scratch = scratch_of(ray.get_runtime_context().namespace, order.name)
+        super().__init__(order, ray.util.get_node_ip_address(), scratch)
 
 
 class RayCluster:
@@ -55,8 +58,7 @@ class RayCluster:
                 ignore_reinit_error=True,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            mend = f"no cluster is reached from here ({_line(error)}); a node of it must run on this machine"
-            raise ConfigError("engines.ray.address", settings.address, mend) from error
+            raise ConfigError("engines.ray.address", settings.address, _mend_of(error)) from error
         finally:
             if before is not None:
                 signal.signal(signal.SIGTERM, before)
@@ -206,6 +208,12 @@ def _end(ray: Any, namespace: str, name: str) -> None:
     with suppress(ray.exceptions.RayError):
         if (group := _group_of(ray, name)) is not None:
             ray.util.remove_placement_group(group)
+
+
+def _mend_of(error: BaseException) -> str:
+    if OTHER_VERSIONS in str(error):
+        return f"the cluster has other versions: {_line(error)}; install the same here and on every node"
+    return f"no cluster is reached from here ({_line(error)}); a node of it must run on this machine"
 
 
 def _line(error: BaseException) -> str:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 import sys
 import tempfile
 from collections import deque
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from gateway.errors import EngineFailure
 from launch.engine.failures import oom_kills
 from launch.engine.on_ray.node_adapters import NodeAdapters
 from launch.machine.child import Child
 from launch.machine.memory import engine_memory
-from launch.machine.ports import free_port
+from launch.machine.ports import claimed_port
 
 KEPT_LINES = 2000
 """Between two looks; of more, the first are lost."""
@@ -67,11 +70,14 @@ class NodeEngine:
     """It starts its engine as it is made, so that one comes back with its actor, unasked."""
 
     def __init__(self, order: EngineOrder, address: str = LOOPBACK, folder: Path | None = None) -> None:
-        """`address` is the node's; copies of adapters are kept in `folder`, by default in its scratch."""
+        """`address` is the node's; copies of adapters are kept in `folder`, by default in its scratch.
+
+        Raises EngineFailure where the scratch is not its user's alone.
+        """
         self._order = order
         self._address = LOOPBACK if address == order.reached_from else address
-        scratch = Path(tempfile.gettempdir()) / f"lora-gateway-{os.getuid()}" / order.name
-        self.adapters = NodeAdapters(folder or scratch)
+        self.adapters = NodeAdapters(folder or scratch_of("", order.name))
+        self._claim = ExitStack()
         self._boot = secrets.token_hex(8)
         self._run = 0
         self._child: Child | None = None
@@ -138,8 +144,9 @@ class NodeEngine:
         if self._child is not None:
             self._child.stop(0)  # what it may have left behind
         self._child = None
+        self._claim.close()
         try:
-            port = free_port("engine.port", host, order.first_port)
+            port = self._claim.enter_context(claimed_port("engine.port", host, order.first_port))
             shown = f"[{host}]" if ":" in host else host
             self._url = f"http://{shown}:{port}"
             self._kills = oom_kills()
@@ -157,6 +164,20 @@ class NodeEngine:
     def _heard(self, line: str) -> None:
         self._lines.append(line)
         self._said += 1
+
+
+def scratch_of(namespace: str, engine: str, root: Path | None = None) -> Path:
+    """Where a node keeps what that engine of that launch needs: below the user's own part of `root`.
+
+    Raises EngineFailure where somebody else made that part, or may write there: an adapter would be changed
+    after it was checked.
+    """
+    own = (root or Path(tempfile.gettempdir())) / f"lora-gateway-{os.getuid()}"
+    own.mkdir(mode=0o700, exist_ok=True)
+    found = own.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise EngineFailure(f"{own} may be written by others than this user; remove it on this node")
+    return own / (namespace or "alone") / engine
 
 
 def _placed(words: tuple[str, ...], host: str, port: int) -> list[str]:

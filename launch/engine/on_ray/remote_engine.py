@@ -87,6 +87,7 @@ class RemoteEngine:
         self._lost = False
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._stopping = threading.Event()
+        self._released = threading.Event()
         self._follower = threading.Thread(target=self._follow, name=f"{seat.name} on Ray", daemon=True)
         self._follower.start()
 
@@ -127,6 +128,7 @@ class RemoteEngine:
 
     def release(self) -> None:
         self._stopping.set()
+        self._released.set()
         with suppress(LoraGatewayError):
             self._seat.vacate()
 
@@ -149,6 +151,9 @@ class RemoteEngine:
                 logger.exception("%s cannot be followed", self._seat.name)
             self._note(f"RayError: {' '.join(str(error).split())}")
             self._lost = True
+        finally:
+            if self._released.is_set():  # what it asked for last may have been made since
+                self.release()
 
     @property
     def _said(self) -> int:

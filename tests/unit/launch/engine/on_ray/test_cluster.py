@@ -116,11 +116,20 @@ def test_without_ray_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         RayCluster(SETTINGS, "ours")
 
 
-def test_without_a_cluster_the_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("raised", "mend"),
+    [
+        (ConnectionError("no GCS"), "no cluster is reached from here"),
+        (RuntimeError("Version mismatch: The cluster was started with:\n Ray: 1"), "install the same here"),
+    ],
+)
+def test_without_a_cluster_the_key_is_named(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, mend: str
+) -> None:
     ray = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", ray)
-    ray.answer = ConnectionError("no GCS")
-    with pytest.raises(ConfigError, match="no cluster is reached from here") as refused:
+    ray.answer = raised
+    with pytest.raises(ConfigError, match=mend) as refused:
         RayCluster(SETTINGS, "ours")
     assert refused.value.key == "engines.ray.address"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.engine.on_ray.node_engine import CANNOT_START, EngineOrder, NodeEngine, Sight
+from gateway.errors import EngineFailure
+from launch.engine.on_ray.node_engine import CANNOT_START, EngineOrder, NodeEngine, Sight, scratch_of
 from tests.support.waiting import until
 
 PROGRAM = """
@@ -53,6 +54,29 @@ def test_on_the_control_planes_machine_it_listens_on_loopback(tmp_path: Path) ->
         assert engine.look(0).url.startswith("http://127.0.0.1:")
     finally:
         engine.stop(0)
+
+
+def test_two_that_start_at_once_on_a_node_have_a_port_each(made: NodeEngine, tmp_path: Path) -> None:
+    """An engine listens long after its port was chosen; with one port, one is proven as the other."""
+    second = NodeEngine(order(), "127.0.0.1", tmp_path / "second")
+    try:
+        assert second.look(0).url != made.look(0).url
+    finally:
+        second.stop(0)
+
+
+def test_a_scratch_is_each_launchs_and_nobody_elses(tmp_path: Path) -> None:
+    places = {scratch_of(space, name, tmp_path) for space in ("a", "b") for name in ("engine-0", "engine-1")}
+    assert len(places) == 4
+    (own,) = tmp_path.iterdir()
+    assert own.stat().st_mode & 0o777 == 0o700
+    own.chmod(0o777)
+    with pytest.raises(EngineFailure, match="remove it on this node"):
+        scratch_of("a", "engine-0", tmp_path)
+    own.rename(tmp_path / "elsewhere")
+    own.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EngineFailure, match="may be written by others"):
+        scratch_of("a", "engine-0", tmp_path)
 
 
 def test_an_engine_over_several_nodes_is_told_where_the_cluster_is(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -146,3 +147,23 @@ def test_an_actor_that_cannot_be_made_is_a_failed_start() -> None:
     engine, _ = following(FakeSeat(occupied=EngineFailure("no module named launch")))
     until_true(lambda: engine.exit_code() == KILLED)
     assert "no module named launch" in " ".join(engine.last_lines)
+
+
+def test_an_actor_that_is_made_after_the_release_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray may take long to make one; whoever stops the engine meanwhile does not wait for that."""
+    monkeypatch.setattr(remote_engine, "LOST_AFTER_S", 0.001)
+    seat, asked, going_on = FakeSeat(), threading.Event(), threading.Event()
+
+    def occupy() -> None:
+        asked.set()
+        going_on.wait(20)
+        seat.calls.append("made")
+
+    monkeypatch.setattr(seat, "occupy", occupy)
+    engine, _ = following(seat)
+    assert asked.wait(20)
+    engine.stop(1, lambda: False)
+    engine.release()
+    assert seat.calls == ["vacate"]
+    going_on.set()
+    until_true(lambda: seat.calls == ["vacate", "made", "vacate"])
