@@ -305,9 +305,13 @@ class Gateway:
     async def following(self) -> AsyncIterator[None]:
         """Follow the control plane in this event loop."""
         control: ControlPlane = Control(self.replicas.config.state_dir)
+        by_file = True
         if self._link is not None and self._link.follows:
-            control = RedisControl(self._link)
-        follower = Follower(control, self.replicas, self.admission, self.room, self.guard, self.upkeep)
+            control = RedisControl(self._link, None if self._link.alone else control)
+            by_file = False
+        follower = Follower(
+            control, self.replicas, self.admission, self.room, self.guard, self.upkeep, by_file=by_file
+        )
         await follower.start()
         self.shadow.start()
         if self.replicas.config.gateway.follow_engines:

@@ -69,6 +69,11 @@ class RedisLink:
     @property
     def follows(self) -> bool:
         """Whether the table comes this way."""
+        return self._settings.follow or self._settings.folder is not None
+
+    @property
+    def alone(self) -> bool:
+        """Whether no control plane runs on this machine."""
         return self._settings.follow
 
     def key(self, *parts: str) -> str:

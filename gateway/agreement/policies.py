@@ -65,6 +65,12 @@ POLICIES: tuple[Policy, ...] = (
         "who reports within 5 s counts as having been there",
     ),
     Policy(
+        "who leads of several control planes, with `shared.folder`",
+        "one; where it has said nothing for 4 s another takes over, and it changes nothing more",
+        "who leads goes on, and what it changes is kept; nobody takes over",
+        "within 1 s as before; an emptied server hears of the leader before another may begin",
+    ),
+    Policy(
         "batches, with `shared.folder`",
         "one gateway runs them; another goes on within 2 s of its end, 10 s where it stands still or its "
         "machine is gone",

@@ -169,6 +169,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """None where that is not known."""
     faults: dict[str, int] = {}
     """Failures of the control plane's own background tasks, by their names; each was begun again."""
+    leader: str = ""
+    """Where the control plane is that wrote this; empty where no other stands by for it."""
 
     @property
     def tools(self) -> ToolChoices:

@@ -11,6 +11,7 @@ from gateway.agreement.policies import LOOK_S, MEMBER_ALIVE_S
 from gateway.agreement.table_scripts import CONTROL, DEMAND, NEWS, REPORT, TABLE, VERSION, report_keys
 from gateway.config.snapshot import GatewayReport, Snapshot, decode_snapshot
 from gateway.errors import NOT_JSON, EngineError, Unavailable
+from gateway.routing.control_socket import ControlPlane
 
 DEMAND_S = 30.0
 """A wish for an engine that no control plane has heard by then is forgotten."""
@@ -19,13 +20,15 @@ DEMAND_S = 30.0
 class RedisControl:
     """As `control_socket.Control`. A message says that there is a new table; a look each second, too."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, beside: ControlPlane | None = None) -> None:
+        """`beside`: a control plane on this machine, which leads or says where the one is that does."""
         self._link = link
+        self._beside = beside
         self._newest = 0
 
     async def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        """Reports and the wish for an engine. Raises Unavailable (503) for everything else, which a gateway
-        beside the control plane takes.
+        """Reports and the wish for an engine; everything else is for a control plane on this machine. Raises
+        Unavailable (503), also where there is none.
         """
         try:
             if (method, path) == ("POST", "/gateways"):
@@ -37,6 +40,8 @@ class RedisControl:
                 return 202, b""
         except Away as error:
             raise Unavailable("Redis does not answer.", code="control_plane_gone", retry_after_s=5) from error
+        if self._beside is not None:
+            return await self._beside.request(method, path, body)
         raise Unavailable(
             "The control plane runs on another machine (shared.follow): ask the gateway there.",
             code="control_plane_elsewhere",
@@ -66,6 +71,8 @@ class RedisControl:
 
     def close(self) -> None:
         """The link is another's to close."""
+        if self._beside is not None:
+            self._beside.close()
 
 
 def _read(line: bytes | None) -> Snapshot:

@@ -42,7 +42,13 @@ class Follower:
         room: WaitingRoom,
         guard: DeathGuard,
         upkeep: Upkeep,
+        *,
+        by_file: bool = True,
     ) -> None:
+        """`by_file`: while nobody is heard the file is looked at for changes, and not at the start alone; it
+        may be another control plane's than the one that is followed.
+        """
+        self._by_file = by_file
         self._guard = guard
         self._control = control
         self._replicas = replicas
@@ -86,7 +92,8 @@ class Follower:
                 )
             self._told = None
             self._replicas.control_is(False)
-            self._look()
+            if self._by_file:
+                self._look()
             await asyncio.sleep(POLL_S)
 
     async def _listen(self) -> None:

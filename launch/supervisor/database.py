@@ -19,6 +19,7 @@ from gateway.sqlite import NewerForm, open_database, transaction
 from launch.adapters.versions import Version, Wanted
 
 FILE = "desired.sqlite"
+OUTLIVED = "Nothing was changed: another control plane has taken over and leads now; ask there."
 
 MIGRATIONS = (
     """
@@ -92,14 +93,23 @@ class KeyRow:
 class StateStore:
     """The supervisor's own file; use it in one thread. What writes raises Unavailable on a full disk."""
 
-    def __init__(self, folder: Path) -> None:
-        """Opens or makes it, and brings it to this version's form. Raises ConfigError."""
+    def __init__(self, folder: Path, *, across: bool = False) -> None:
+        """Opens or makes it, and brings it to this version's form. Raises ConfigError, and Unavailable where
+        another process does not let go of it.
+
+        `across`: control planes of several machines have it open.
+        """
         file = self._file = folder / FILE
+        self._life: int | None = None
         try:
-            self._db = open_database(file, MIGRATIONS)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._db = open_database(file, MIGRATIONS, across=across)
         except NewerForm as error:
             raise ConfigError("state_dir", str(file), str(error)) from error
         except (sqlite3.DatabaseError, OSError) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                text = f"{file} is held by another process, which may stand still; end that one, or wait."
+                raise Unavailable(text, code="state_not_kept") from error
             mend = f"cannot be used ({error}); move it away to begin from the configuration"
             raise ConfigError("state_dir", str(file), mend) from error
 
@@ -150,10 +160,20 @@ class StateStore:
             self._db.execute("DELETE FROM task WHERE name = ?", (name,))
 
     @contextmanager
+    def only_ours(self) -> Iterator[None]:
+        """Within the block no other control plane begins. Raises Unavailable (503) where one has, and where
+        the file cannot be written.
+        """
+        with self._change():
+            yield
+
+    @contextmanager
     def _change(self) -> Iterator[None]:
-        """Raises Unavailable (503) where the file cannot be written."""
+        """Raises Unavailable (503) where a later life has begun, or the file cannot be written."""
         try:
             with transaction(self._db):
+                if self.outlived():
+                    raise Unavailable(OUTLIVED, code="control_plane_elsewhere", retry_after_s=5)
                 yield
         except sqlite3.OperationalError as error:
             raise Unavailable(
@@ -217,11 +237,20 @@ class StateStore:
                 "INSERT OR REPLACE INTO api_key VALUES (?, ?, ?, ?, ?, ?)", dataclasses.astuple(row)
             )
 
+    def outlived(self) -> bool:
+        """Whether another supervisor has begun since this one did. Raises sqlite3.Error."""
+        if self._life is None:
+            return False
+        row = self._db.execute("SELECT value FROM counter WHERE name = 'life'").fetchone()
+        return row is not None and int(row[0]) != self._life
+
     def next_life(self) -> int:
-        """A number that grows with each start of the supervisor."""
+        """A number that grows with each start of a supervisor; none before it changes anything any more."""
+        self._life = None
         with self._change():
             row = self._db.execute(
                 "INSERT INTO counter VALUES ('life', 1) ON CONFLICT(name) DO UPDATE SET value = value + 1 "
                 "RETURNING value"
             ).fetchone()
-        return int(row[0])
+        self._life = int(row[0])
+        return self._life

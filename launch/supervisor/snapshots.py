@@ -38,6 +38,7 @@ class Observed:
     to_come: Collection[str] = ()
     """Ids that no engine has, and one is to have."""
     memory: MemoryShares | None = None
+    leader: str = ""
 
 
 def compose(
@@ -61,6 +62,7 @@ def compose(
         retiring=sorted(observed.retiring),
         operations=list(observed.operations),
         memory=observed.memory,
+        leader=observed.leader,
         faults=dict(observed.faults),
     )
 

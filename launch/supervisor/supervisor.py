@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -85,12 +86,15 @@ class Supervisor:
         config_files: Sequence[Path],
         configured_by: Callable[[Config], Desired],
         control_app: Callable[[Supervisor], ASGIApp],
+        leader: str = "",
     ) -> None:
+        """`leader`: where this is, where others stand by for it."""
         self._prepared = prepared
         self._store = store
         self._adapters = adapters
         self._stop = stop
         self._control_app = control_app
+        self._leader = leader
         self._ledger = Ledger(prepared.config, prepared.configured, store)
         self._retiring: dict[str, float] = {}
         self._expected: set[str] = set()
@@ -100,7 +104,7 @@ class Supervisor:
         self._faults: Counter[str] = Counter()
         self._memory: MemoryShares | None = None
         self._upkeep = Upkeep(self._failed)
-        self._is_outlived = False
+        self.is_outlived = False
         self.gateways = Gateways()
         self.publisher = Publisher(prepared.config.state_dir, store.next_life(), self._compose)
         self.issued_keys = IssuedKeys(store, lambda: self.config, self.publisher.publish)
@@ -197,7 +201,7 @@ class Supervisor:
         expect: Callable[[str], None],
     ) -> Adapter:
         settings = self.config.adapters
-        scratch = self.config.state_dir / "adapters"
+        scratch = self._adapters.folder
         roots = [*settings.roots, self.config.state_dir / UPLOADS]
         with fetch(source, roots, scratch, settings.max_bytes, on_stage) as staged:
             on_stage("checking")
@@ -251,7 +255,10 @@ class Supervisor:
         self._upkeep.once("memory", self._plan_memory)
         link = RedisLink(self.config.shared) if self.config.shared is not None else None
         if link is not None:
-            table = SharedTable(link, self.publisher, self.gateways, self.engines.start, self._outlived)
+            settled = self._settled if self._leader else lambda: True
+            table = SharedTable(
+                link, self.publisher, self.gateways, self.engines.start, self._outlived, settled=settled
+            )
             keep("table", table.write)
             keep("reports", table.collect)
         with control_socket(self.config.state_dir) as listener:
@@ -268,7 +275,7 @@ class Supervisor:
                     await link.close()
 
     async def _until_asked(self) -> None:
-        while not self._stop.asked() and not self._is_outlived:
+        while not self._stop.asked() and not self.is_outlived:
             if self._stop.reload_asked():
                 await self.reloading.try_reload()
             await asyncio.sleep(0.05)
@@ -297,6 +304,9 @@ class Supervisor:
         ready_at: dict[str, float] = {}
         while True:
             await asyncio.sleep(TICK_S)
+            with suppress(sqlite3.Error):  # locked, or its folder is away: then nothing can be changed either
+                if self._store.outlived():
+                    self._outlived()
             with suppress(Unavailable):  # it was said when it came
                 self._keep_fingerprints()
             if self._scaler is not None:
@@ -311,9 +321,13 @@ class Supervisor:
                     keeper.idle()
 
     def _outlived(self) -> None:
-        if not self._is_outlived:
-            self._is_outlived = True
+        if not self.is_outlived:
+            self.is_outlived = True
             say("another control plane has taken over; this one ends")
+
+    def _settled(self) -> bool:
+        """Whether each engine has been looked at: it serves, or it is known why not."""
+        return all(one.ready or one.status.state != "starting" for one in self.engines.keepers)
 
     def _failed(self, name: str) -> None:
         self._faults[name] += 1
@@ -346,7 +360,8 @@ class Supervisor:
         await self.engines.unload(adapter_id)
         kept = ids_of(self.desired) | ids_of(self.configured) | self._expected  # `reset` needs the second
         if adapter_id not in kept:
-            self._adapters.remove(adapter_id, self._expected)
+            with suppress(Unavailable), self._store.only_ours():
+                self._adapters.remove(adapter_id, self._expected)
         self.changed()
 
     def _verify_kept(self) -> None:
@@ -371,5 +386,6 @@ class Supervisor:
             to_come=self.mover.to_come(),
             faults=self._faults,
             memory=self._memory,
+            leader=self._leader,
         )
         return compose(version, self._ledger, observed, self.issued_keys.settings)

@@ -19,6 +19,7 @@ from gateway.admission.quotas.periods import day_of, month_of
 from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Ask, Given, ShareAnswer, ShareRequest
 from gateway.agreement.link import Away, RedisLink, Script
 from gateway.agreement.table_scripts import COLLECT, MISSING, OUTLIVED, REPORT, WRITE, WRITTEN
+from launch.supervisor.several.leadership import LEAD, LEAVE
 
 
 @dataclass
@@ -48,6 +49,7 @@ class FakeRedis:
         self._alive: dict[str, float] = {}
         self._turns: dict[str, int] = {}
         self.values: dict[str, bytes] = {}
+        self.expires: dict[str, float] = {}
         self.reports: dict[str, bytes] = {}
         self.listeners: list[asyncio.Event] = []
         self.told = True
@@ -56,7 +58,23 @@ class FakeRedis:
     def emptied(self) -> None:
         """It was restarted, and kept nothing."""
         self._accounts, self._alive, self._turns = {}, {}, {}
-        self.values, self.reports = {}, {}
+        self.values, self.reports, self.expires = {}, {}, {}
+
+    def value(self, key: str) -> bytes | None:
+        if self.expires.get(key, math.inf) <= self.now:
+            del self.values[key], self.expires[key]
+        return self.values.get(key)
+
+    def lead(self, key: str, word: bytes, alive_ms: str) -> bytes:
+        there = self.value(key)
+        if there is not None and there != word:
+            return there
+        self.values[key], self.expires[key] = word, self.now + float(alive_ms) / 1000
+        return b""
+
+    def leave(self, key: str, word: bytes) -> None:
+        if self.value(key) == word:
+            del self.values[key], self.expires[key]
 
     def write(self, keys: Sequence[str], life: str, version: str, line: bytes) -> int:
         table, of_version, of_life, control = keys
@@ -178,6 +196,10 @@ class FakeLink:
             answer = msgspec.json.encode(given)
         elif script is WRITE:
             answer = server.write(keys, *arguments[:3])
+        elif script is LEAD:
+            answer = server.lead(keys[0], *arguments)
+        elif script is LEAVE:
+            server.leave(keys[0], *arguments)
         elif script is REPORT:
             server.reports[arguments[0]] = arguments[1]
         else:
@@ -189,11 +211,11 @@ class FakeLink:
 
     async def get(self, key: str) -> bytes | None:
         await self._reached()
-        return self._server.values.get(key)
+        return self._server.value(key)
 
     async def many(self, *keys: str) -> list[bytes | None]:
         await self._reached()
-        return [self._server.values.get(key) for key in keys]
+        return [self._server.value(key) for key in keys]
 
     async def put(self, key: str, value: str, most_s: float) -> None:
         await self._reached()

@@ -21,7 +21,7 @@ def configured_key(config: Config) -> str:
 
 def key_of_ours(config: Config) -> str:
     """What an engine of ours asks for now; empty where the launch has made no key."""
-    return configured_key(config) or kept_secret(config.state_dir, ENGINE_KEY)
+    return configured_key(config) or kept_secret(config.common_dir, ENGINE_KEY)
 
 
 def key_of_attached(config: Config, url: str, env: Mapping[str, str]) -> str:

@@ -24,9 +24,9 @@ class SharedConfig(Strict):
     )
     folder: Path | None = Field(
         None,
-        description="a folder that all machines have, with locks that hold between them (NFS 4): files and "
-        "batches stand there, and a gateway that ends has its batches finished by another; default: each "
-        "machine's own state_dir",
+        description="a folder that all machines have under this path, with locks that hold between them "
+        "(NFS 4): what commands change, adapters, files and batches stand there, so that another gateway "
+        "finishes batches, and another control plane leads, when one ends; default: each machine's state_dir",
     )
     follow: bool = Field(
         False, description="true: no control plane runs on this machine, its table comes from Redis"

@@ -50,6 +50,8 @@ class Overview:
         if not snapshot.engines:
             return ["stopped: never started here"]
         lines = [f"gateway: {self.url}"] if self.url else []
+        if snapshot.leader:
+            lines.append(f"control plane: {snapshot.leader} leads")
         for engine in snapshot.engines:
             details = [text for text in (engine.stage, engine.reason, engine.url) if text]
             lines.append(" ".join([f"{engine.name}: {engine.state}", *details]))

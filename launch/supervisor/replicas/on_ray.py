@@ -23,10 +23,10 @@ PLACING = "waiting for a node with room"
 
 
 def namespace_of(config: Config) -> str:
-    """Of this launch alone: two that share one would end each other's engines."""
+    """Of this launch, and of those that stand by for it: others who shared it would end its engines."""
     if given := config.backend.ray.namespace:
         return given
-    own = made_secret(config.state_dir, LAUNCH)
+    own = made_secret(config.common_dir, LAUNCH)
     return f"lora-gateway-{hashlib.sha256(own.encode()).hexdigest()[:8]}"
 
 

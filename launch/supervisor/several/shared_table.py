@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -28,6 +29,8 @@ from launch.supervisor.publisher import Publisher
 logger = logging.getLogger("launch.supervisor.several.shared_table")
 
 COLLECT_EVERY_S = 0.25
+SETTLES_WITHIN_S = 15.0
+"""So long at most the last leader's table goes on while this one's engines are not known yet."""
 
 
 class SharedTable:
@@ -41,8 +44,12 @@ class SharedTable:
         wanted: Callable[[], None],
         outlived: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        settled: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`wanted`: somebody waits for an engine; `outlived`: a later control plane has taken over."""
+        """`wanted`: somebody waits for an engine; `outlived`: a later control plane has taken over;
+        `settled`: it is known how each engine stands.
+        """
+        self._settled = settled
         self._link = link
         self._publisher = publisher
         self._gateways = gateways
@@ -56,7 +63,13 @@ class SharedTable:
     async def write(self) -> None:
         """Each snapshot, and each second a word that it is still the one; until cancelled."""
         news = self._publisher.listener()
+        began = self._clock()
         try:
+            while not self._settled() and self._clock() - began < SETTLES_WITHIN_S:
+                news.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(COLLECT_EVERY_S):
+                        await news.wait()
             while True:
                 try:
                     await self.write_once()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from gateway.agreement.table_scripts import DEMAND, table_keys
 from gateway.config.snapshot import GatewayReport, Snapshot, encode_snapshot
 from gateway.errors import EngineError, Unavailable
+from gateway.routing.control_socket import ControlPlane
 from gateway.routing.redis_control import RedisControl
 from tests.fakes.fake_redis import FakeRedis
 from tests.support.waiting import eventually, turns
@@ -89,3 +91,24 @@ async def test_reports_and_wishes_go_there_and_nothing_else() -> None:
     with pytest.raises(Unavailable) as gone:
         await control.request("POST", "/gateways", report)
     assert gone.value.code == "control_plane_gone"
+
+
+async def test_commands_go_to_the_control_plane_beside_it_where_there_is_one() -> None:
+    asked: list[tuple[str, str, bytes]] = []
+
+    class Beside:
+        async def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+            asked.append((method, path, body))
+            return 200, b"{}"
+
+        def close(self) -> None:
+            asked.append(("", "closed", b""))
+
+    server = FakeRedis()
+    control = RedisControl(server.link(), cast(ControlPlane, Beside()))
+    report = msgspec.json.encode(GatewayReport("g", 7))
+    assert (await control.request("POST", "/gateways", report))[0] == 204
+    assert server.reports == {"g": report}, "who leads may be on another machine, and hears all this way"
+    assert await control.request("POST", "/keys", b"{}") == (200, b"{}")
+    control.close()
+    assert asked == [("POST", "/keys", b"{}"), ("", "closed", b"")]

@@ -17,11 +17,13 @@ from gateway.http.engine_connection import Connection
 from gateway.routing.availability import rooms_of, slots_of
 from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.control_socket import Control
+from gateway.routing.redis_control import RedisControl
 from gateway.routing.replicas import Replicas
 from gateway.routing.snapshot_follower import Follower
 from gateway.upkeep import Upkeep
 from tests.fakes.fake_control import FakeControl, engine_of, snapshot_with
 from tests.fakes.fake_engine import Answer
+from tests.fakes.fake_redis import FakeRedis
 from tests.support.controlled import TWO_TASKS, controlled, says
 from tests.support.stack import TASKS, config_of, eventually, stack
 from tests.support.waiting import turns
@@ -301,6 +303,22 @@ async def test_without_a_control_plane_the_file_is_followed(tmp_path: Path) -> N
         file.write_bytes(encode_snapshot(newer))
         await eventually(lambda: s.gateway.replicas.snapshot.version == 4)
         assert generation_of(says(await s.chat())) == 4
+
+
+async def test_file_of_a_control_plane_that_is_not_followed_is_looked_at_once(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    replicas, file = Replicas(config), tmp_path / FILE
+    file.write_bytes(encode_snapshot(snapshot_with(config, [], generation(3), 3)))
+    guard, admission = DeathGuard(tmp_path, 1, 1.0), Admission(config)
+    control = RedisControl(FakeRedis().link())
+    room, upkeep = WaitingRoom(replicas), Upkeep(print)
+    follower = Follower(control, replicas, admission, room, guard, upkeep, by_file=False)
+    await follower.start()
+    assert replicas.snapshot.version == 3
+    file.write_bytes(encode_snapshot(snapshot_with(config, [], generation(4), 4)))
+    await turns(200)
+    assert replicas.snapshot.version == 3
+    await follower.stop()
 
 
 async def test_file_that_is_gone_or_no_snapshot_leaves_the_last_table(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Unavailable
+from gateway.sqlite import open_database
 from launch.adapters.versions import Version, Wanted
 from launch.supervisor.database import FILE, MIGRATIONS, StateStore
 
@@ -72,6 +75,48 @@ def test_lives_are_counted_over_restarts(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     first = store.next_life()
     assert reopened(tmp_path, store).next_life() == first + 1
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_an_earlier_life_changes_nothing_any_more(tmp_path: Path, across: bool) -> None:
+    first, second = (StateStore(tmp_path, across=across) for _ in range(2))
+    assert not first.outlived(), "it has not begun"
+    first.next_life()
+    first.keep(NAMING)
+    second.next_life()
+    assert (first.outlived(), second.outlived()) == (True, False)
+    changes: list[Callable[[], object]] = [
+        lambda: first.forget("naming"),
+        lambda: first.keep(NAMING),
+        first.only_ours().__enter__,
+    ]
+    for change in changes:
+        with pytest.raises(Unavailable, match="another control plane has taken over") as refused:
+            change()
+        assert refused.value.code == "control_plane_elsewhere"
+    assert second.changes().tasks == {"naming": NAMING}
+    second.forget("naming")
+    first.next_life()
+    assert second.outlived(), "who begins again is the last again"
+
+
+def test_one_that_another_holds_is_no_reason_to_move_it_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = partial(open_database, busy_timeout_s=0.0)
+    monkeypatch.setattr("launch.supervisor.database.open_database", at_once)
+    first = StateStore(tmp_path, across=True)
+    with first.only_ours(), pytest.raises(Unavailable, match="held by another process"):
+        StateStore(tmp_path, across=True)
+
+
+def test_while_one_removes_what_is_its_own_no_other_begins(tmp_path: Path) -> None:
+    first, second = StateStore(tmp_path), StateStore(tmp_path)
+    second._db.execute("PRAGMA busy_timeout = 0")
+    first.next_life()
+    with first.only_ours(), pytest.raises(Unavailable, match="locked"):
+        second.next_life()
+    assert second.next_life() == 2
 
 
 def test_older_form_is_brought_up(tmp_path: Path) -> None:

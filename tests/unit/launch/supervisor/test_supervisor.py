@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
+from launch.supervisor.database import StateStore
 from tests.fakes.plant import Plant, PlantOptions, plant
 
 Work = Callable[[Plant], Awaitable[None]]
@@ -61,6 +63,21 @@ def test_version_numbers_grow_over_lives(tmp_path: Path) -> None:
     run(tmp_path, work)
     run(tmp_path, work)
     assert versions[1] > versions[0]
+
+
+def test_one_that_another_has_followed_changes_nothing_and_ends(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        with closing(StateStore(made.folder / "state")) as later:
+            later.next_life()
+            before = later.changes()
+            refused = await made.client.post("/keys", json={"name": "late"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "control_plane_elsewhere")
+            await made.until(lambda: made.supervisor.is_outlived)
+            assert later.changes() == before
+            assert later.api_keys() == []
+
+    run(tmp_path, work)
 
 
 def test_reload_loads_what_is_new_and_says_what_waits(tmp_path: Path) -> None:

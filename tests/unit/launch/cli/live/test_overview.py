@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from gateway.config.snapshot import (
     FILE,
     EngineStatus,
@@ -48,6 +50,15 @@ def test_what_runs_is_told_with_its_address(tmp_path: Path) -> None:
     ]
     assert seen.facts()["url"] == "http://127.0.0.1:8080"
     assert "secret" not in str(seen.facts())
+
+
+def test_of_several_control_planes_it_is_said_which_leads(tmp_path: Path) -> None:
+    led = msgspec.structs.replace(SNAPSHOT, leader="host-a (http://10.0.0.1:8080)")
+    with sole_launch(tmp_path):
+        (tmp_path / FILE).write_bytes(encode_snapshot(led))
+        seen = look(tmp_path)
+    assert "control plane: host-a (http://10.0.0.1:8080) leads" in seen.lines()
+    assert seen.facts()["leader"] == led.leader
 
 
 def test_what_a_killed_launch_left_is_not_taken_for_running(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from gateway.agreement.table_scripts import DEMAND, TABLE, VERSION
 from gateway.config.snapshot import GatewayReport, Snapshot, decode_snapshot
 from launch.supervisor.gateway_reports import Gateways
 from launch.supervisor.publisher import Publisher
-from launch.supervisor.several.shared_table import SharedTable
+from launch.supervisor.several.shared_table import SETTLES_WITHIN_S, SharedTable
 from tests.fakes.fake_redis import FakeRedis
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -68,6 +68,30 @@ async def test_a_change_is_written_at_once(tmp_path: Path) -> None:
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
     assert not c.publisher._listeners
+
+
+async def test_the_last_table_goes_on_until_it_is_known_how_the_engines_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch.supervisor.several.shared_table.COLLECT_EVERY_S", 0.001)
+    server, known = FakeRedis(), [False]
+    c = Controlled(server, tmp_path)
+    c.table._settled = lambda: known[0]
+    writing = asyncio.create_task(c.table.write())
+    await turns(200)
+    assert not server.values
+    known[0] = True
+    await eventually(lambda: bool(server.values))
+    assert held(server) == c.publisher.snapshot
+    writing.cancel()
+    late = Controlled(server, tmp_path, 2)
+    late.table._settled = lambda: False
+    writing = asyncio.create_task(late.table.write())
+    await turns(200)
+    late.now = SETTLES_WITHIN_S
+    await eventually(lambda: held(server) == late.publisher.snapshot)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
 
 
 async def test_an_earlier_life_writes_no_more(tmp_path: Path) -> None:
