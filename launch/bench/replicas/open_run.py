@@ -20,6 +20,8 @@ from launch.simulation.arrivals import OfferedLoad, Zipf, requests_of
 from launch.simulation.request import Request
 
 PATIENCE_S = 60.0
+MAY_FAIL = 0.05
+"""Of a window's requests; one that did counts as if its first token had come after the patience."""
 SLOT_LOADS = "lora_gateway_slot_loads_total"
 
 
@@ -89,9 +91,9 @@ def seen(stack: Running, plan: SimulatorPlan, requests: Sequence[Request]) -> tu
         due.append((one.at_s, Asking(str(number), _headers(), _always(body), 0.0), chance))
     before = loads_of(stack)
     outcomes = uvloop.run(OpenLoop(stack.gateway_url + PATH, PATIENCE_S).replay(due))
-    check(outcomes)
-    by_number = {int(one.name): one for one in outcomes}
-    return [by_number[number].first_s for number in range(len(requests))], loads_of(stack) - before
+    check(outcomes, MAY_FAIL)
+    waits = {int(one.name): one.first_s if one.status == 200 else PATIENCE_S for one in outcomes}
+    return [waits[number] for number in range(len(requests))], loads_of(stack) - before
 
 
 def loads_of(stack: Running) -> float:
@@ -105,10 +107,10 @@ def loads_of(stack: Running) -> float:
     )
 
 
-def check(outcomes: Sequence[Outcome]) -> None:
-    """Raises EngineFailure where a request was refused, broke or waited too long: such a run says nothing."""
+def check(outcomes: Sequence[Outcome], allowed: float = 0.0) -> None:
+    """Raises EngineFailure where a larger share was refused, broke or waited too long: it says nothing."""
     statuses = [one.status for one in outcomes if one.status != 200]
-    if statuses or not outcomes:
+    if len(statuses) > allowed * len(outcomes) or not outcomes:
         raise EngineFailure(f"{len(statuses)} of {len(outcomes)} requests failed, by {set(statuses)}")
 
 

@@ -53,7 +53,8 @@ def rows_of(
     """What was seen of one visit, and what the simulator makes of it; with every request's first token.
 
     The gateway draws among engines that are equally good, and what comes of a draw grows: so the simulator
-    plays each visit `DRAWS` times, and the median counts.
+    plays each visit `DRAWS` times, and the median counts; each time after the same requests once before,
+    since the real gateway and its engines were in use too.
     """
     cell = {"round": visit.round, "engines": visit.engines, "load": visit.load}
 
@@ -65,9 +66,11 @@ def rows_of(
     real |= {"requests": drawn, "first_s": [round(one, 4) for one in visit.first_s]}
     played: list[TwinFigures] = []
     for seed in range(DRAWS if visit.engines > 1 else 1):
-        again = [Request(*one) for one in drawn]
+        before, again = ([Request(*one) for one in drawn] for _ in range(2))
         names = Zipf(plan.adapters).names
-        loads = play(again, names, speed, visit.engines, least_residency_s=least_residency_s, seed=seed)
+        loads = play(
+            again, names, speed, visit.engines, least_residency_s=least_residency_s, seed=seed, before=before
+        )
         waits = [one.first_s - one.at_s if one.first_s >= 0 else PATIENCE_S for one in again]
         played.append(counted(waits, float(loads)))
     spreads = {key: spread([one[key] for one in played]) for key in played[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from launch.simulation.engine import SimulatedEngine
@@ -19,19 +20,30 @@ def play(
     *,
     least_residency_s: float,
     seed: int = 1,
+    before: Sequence[Request] = (),
 ) -> int:
     """Until each was answered: `first_s` and `end_s` are set; how many loads into slots there were.
 
-    Every adapter is on every engine. The engines share one machine, and their slots hold the first adapters
-    when it begins. One that the gateway refuses has no first token.
+    `before` are played first, and what they loaded is not counted; then the times of `requests` are moved
+    behind their end. Every adapter is on every engine. The engines share one machine, and their slots hold
+    the first adapters when it begins. One that the gateway refuses has no first token.
     """
     made = [SimulatedEngine(f"engine-{number}", speed) for number in range(engines)]
     for engine in made:
         engine.beside = [other for other in made if other is not engine]
         engine.resident.update(dict.fromkeys(adapters[: speed.slots]))
 
+    loads = 0
+
     async def served() -> None:
-        await AdmittedEngines(made, adapters, least_residency_s, seed).serve(requests)
+        nonlocal loads
+        gateway = AdmittedEngines(made, adapters, least_residency_s, seed)
+        await gateway.serve(before)
+        loads = -sum(engine.loads for engine in made)
+        ended_s = asyncio.get_running_loop().time()
+        for request in requests:
+            request.at_s += ended_s
+        await gateway.serve(requests)
 
     run_jumping(served())
-    return sum(engine.loads for engine in made)
+    return loads + sum(engine.loads for engine in made)

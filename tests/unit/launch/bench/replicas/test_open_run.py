@@ -46,6 +46,7 @@ def test_the_same_seed_asks_the_same() -> None:
 def test_a_run_with_a_failure_says_nothing() -> None:
     good, left = Outcome("0", 200, 0.0, 0.1, 0.2), Outcome("1", LEFT, 0.0, 0.0, 60.0)
     check([good])
+    check([good, good, left], allowed=0.4)
     for outcomes in ([good, left], []):
         with pytest.raises(EngineFailure, match="requests failed"):
             check(outcomes)

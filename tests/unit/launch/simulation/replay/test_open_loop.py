@@ -37,6 +37,15 @@ def test_with_two_engines_a_third_adapter_finds_a_slot() -> None:
     assert some[2].first_s == pytest.approx(10.1 + 0.5 + 0.01)
 
 
+def test_what_came_before_has_loaded_what_it_needed() -> None:
+    before, one = Request(3.0, "c", 0, 11), Request(10.0, "c", 0, 1)
+    own = speed(slots=2, seats=4)
+    assert play([one], NAMES, own, 1, least_residency_s=0.5, before=[before]) == 0
+    assert one.at_s == pytest.approx(before.end_s + 10.0)
+    assert one.first_s == pytest.approx(one.at_s + 0.01)
+    assert before.first_s == pytest.approx(3.0 + 0.5 + 0.01)
+
+
 def test_the_same_requests_are_played_alike() -> None:
     def once() -> list[float]:
         some = [Request(0.05 * number, NAMES[number % 3], 20, 10) for number in range(200)]
