@@ -6,8 +6,8 @@ import hashlib
 import json
 import signal
 import threading
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ from launch.engine.on_ray.remote_engine import Gone, Silent
 
 OTHER_VERSIONS = "Version mismatch"
 """How Ray begins to say so."""
+CONNECT_S = 60.0
+"""Ray itself goes on for minutes where nobody answers."""
 ANSWER_S = 5.0
 COPY_S = 120.0
 STOP_S = 20.0
@@ -50,13 +52,14 @@ class RayCluster:
         here = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGTERM) if here else None
         try:
-            context = ray.init(
-                address=settings.address,
-                namespace=namespace,
-                log_to_driver=False,
-                configure_logging=False,
-                ignore_reinit_error=True,
-            )
+            with _within(CONNECT_S) if here else nullcontext():
+                context = ray.init(
+                    address=settings.address,
+                    namespace=namespace,
+                    log_to_driver=False,
+                    configure_logging=False,
+                    ignore_reinit_error=True,
+                )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError("engines.ray.address", settings.address, _mend_of(error)) from error
         finally:
@@ -208,6 +211,22 @@ def _end(ray: Any, namespace: str, name: str) -> None:
     with suppress(ray.exceptions.RayError):
         if (group := _group_of(ray, name)) is not None:
             ray.util.remove_placement_group(group)
+
+
+@contextmanager
+def _within(limit_s: float) -> Iterator[None]:
+    """Raises ConnectionError once it has taken so long, and Ray lets Python run; for the main thread."""
+
+    def give_up(*_: object) -> None:
+        raise ConnectionError(f"nobody has answered within {limit_s:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _mend_of(error: BaseException) -> str:

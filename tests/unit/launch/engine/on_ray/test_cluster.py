@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.config.engine_settings import RayConfig
 from gateway.errors import ConfigError, EngineFailure
+from launch.engine.on_ray import cluster
 from launch.engine.on_ray.cluster import RayCluster, RaySeat
 from launch.engine.on_ray.node_engine import EngineOrder, Sight
 from launch.engine.on_ray.remote_engine import Gone, Silent
@@ -134,16 +136,34 @@ def test_without_a_cluster_the_key_is_named(
     assert refused.value.key == "engines.ray.address"
 
 
+def test_a_cluster_that_does_not_answer_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray, before = FakeRay(), signal.getsignal(signal.SIGALRM)
+
+    def answers_never(**_: object) -> None:
+        while True:
+            signal.pause()
+
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(ray, "init", answers_never)
+    monkeypatch.setattr(cluster, "CONNECT_S", 0.01)
+    with pytest.raises(ConfigError, match="nobody has answered within 0 s"):
+        RayCluster(SETTINGS, "ours")
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
 def test_what_an_earlier_launch_left_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", ray)
-    cluster = RayCluster(SETTINGS, "ours")
-    assert (cluster.address, cluster.head) == ("10.0.0.1", "10.0.0.1:6379")
+    made = RayCluster(SETTINGS, "ours")
+    assert (made.address, made.head) == ("10.0.0.1", "10.0.0.1:6379")
     assert ray.options["namespace"] == "ours"
-    assert cluster.sweep(["engine-0"]) == ["engine-7.x", "engine-8.x"]
+    assert made.sweep(["engine-0"]) == ["engine-7.x", "engine-8.x"]
     assert ray.ended == ["engine-7.x", "engine-8.x"]
     assert ray.removed == ["engine-8.x"]
-    cluster.close()
+    made.close()
     assert ray.ended[-1] == "driver"
 
 
