@@ -21,7 +21,7 @@ from gateway.batches.results import Results, answered
 from tests.fakes.fake_engine import Answer, FakeEngine
 from tests.support.batches import batch_program
 from tests.support.batches.batch_program import MOMENTS
-from tests.support.batches.batch_stack import CHAT, create, jsonl, line, results, shown, until
+from tests.support.batches.batch_stack import CHAT, content, create, jsonl, line, results, shown, until
 from tests.support.stack import eventually, stack
 
 ROOT = Path(__file__).parents[4]
@@ -213,7 +213,7 @@ def test_a_runner_that_was_only_slow_harms_no_batch_that_another_has(
             held = asyncio.Event()
             engines = (first.engine, second.engine)  # both gateways ask the one that was told of last
             for engine in engines:
-                engine.answers["base"] = Answer(hold_head=held)
+                engine.answers["base"] = Answer(["what", " is", " late"], hold_head=held)
             batch_id = await create(first, [line(1), line(2), line(3, "base"), line(4, "base")])
             await eventually(lambda: sum(len(one.completions) for one in engines) == 4, 100)
             for engine in engines:
@@ -231,11 +231,13 @@ def test_a_runner_that_was_only_slow_harms_no_batch_that_another_has(
             lease._is_gone = lambda holder: holder == found[0]
             batch = await until(second, batch_id, "completed")
             asked = sum(len(one.completions) for one in engines)
+            before = await content(second, batch["output_file_id"])
             held.set()  # the slow one has its answers, writes them and brings the batch to its end
             await eventually(lambda: not slow.running)
             output, errors = await results(second, batch)
             assert set(output) == {"r1", "r2", "r3", "r4"}
             assert not errors
+            assert await content(second, batch["output_file_id"]) == before
             assert asked == 6, "what was written is not asked again, what was at the engine is"
             assert await shown(second, batch_id) == batch
 
