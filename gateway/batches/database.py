@@ -8,7 +8,7 @@ its result files hold, and are counted anew from these after a restart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import astuple, fields
 from pathlib import Path
 
 from gateway.batches.records import CANCELLABLE, OPEN, BatchRecord, Counts, FileRecord, Status
@@ -284,14 +284,7 @@ class Store:
         self._db.execute(
             "UPDATE batch SET completed = ?, failed = ?, input_tokens = ?, output_tokens = ? "
             "WHERE id = ? AND runner = ?",
-            (
-                counts.completed,
-                counts.failed,
-                counts.input_tokens,
-                counts.output_tokens,
-                batch.id,
-                batch.runner,
-            ),
+            (*astuple(counts), batch.id, batch.runner),
         )
 
     def end(
@@ -309,10 +302,7 @@ class Store:
                     now,
                     int(batch.output_file in ids),
                     int(batch.error_file in ids),
-                    counts.completed,
-                    counts.failed,
-                    counts.input_tokens,
-                    counts.output_tokens,
+                    *astuple(counts),
                     batch.id,
                     batch.runner,
                 ),
