@@ -98,7 +98,7 @@ class Gateway:
             on_resident=self.metrics.resident,
             waited_elsewhere=self.metrics.any_wait_elsewhere,
         )
-        self.admission.choose_engine(self.replicas.choose_seat)
+        self.admission.choose_engine(self.replicas.choose_seat, self.replicas.seats)
         self.shadow = Shadow(self.replicas, self.admission, self.metrics, self.upkeep, worker)
         self.room = WaitingRoom(self.replicas, worker, heartbeat_s=heartbeat_s)
         self.fallbacks = Fallbacks(fallback or Provider(environment()), self.metrics)

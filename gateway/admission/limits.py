@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
-from gateway.admission.turns.engine_slots import Choose, EngineRoom
+from gateway.admission.turns.engine_slots import Choose, EngineRoom, Seats
 from gateway.admission.turns.fair_turns import Whose, path_of, weighted, whose_of
 from gateway.admission.turns.fullness import (
     ahead_of,
@@ -131,9 +131,13 @@ class Admission(Bound):
             self._residency.resize(None, self._clock())
         self._turns.go_on()
 
-    def choose_engine(self, choose: Choose) -> None:
-        """Have `choose` say where an adapter goes that takes a slot, or may wait for one that it has."""
+    def choose_engine(self, choose: Choose, seats: Seats) -> None:
+        """Have `choose` say where an adapter goes that takes a slot, or may wait for one that it has.
+
+        `seats`: how many requests an engine runs at once, by its name.
+        """
         self._residency.choose = choose
+        self._residency.seats = lambda engine: max(1, self._share(seats(engine)))
 
     def seat(self, adapter_id: str | None) -> str | None:
         """The engine that a request goes to which was let in just now; None where any does that has it.

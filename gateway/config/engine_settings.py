@@ -176,7 +176,7 @@ class PlacementConfig(Strict):
         None,
         gt=0,
         description="planned: what one engine reads and makes when it is full, as `bench engine` measures; "
-        "an adapter that needs over half of it gets another engine; default: none is spread by its traffic",
+        "an adapter that needs over an eighth of it gets another engine; default: none is spread by traffic",
     )
 
 

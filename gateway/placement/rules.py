@@ -17,9 +17,10 @@ class Rules:
     nobody could answer it, and the unload of what is no longer wanted."""
     engine_tokens_per_s: float = math.inf
     """What one engine gives with a full batch."""
-    fullest_share: float = 0.5
-    """Of an engine's tokens/s, what one adapter may need of each of its engines; above it, it is spread."""
-    spare_share: float = 0.3
+    fullest_share: float = 0.125
+    """Of an engine's tokens/s, what one adapter may need of each of its engines; above it, it is spread. So
+    little that a burst of four times what it was planned for finds room before the next plan."""
+    spare_share: float = 0.075
     """Of an engine's tokens/s: a replica is given up only where those that stay need less than this."""
     full_engine: float = 0.85
     """Of an engine's tokens/s: with more on it something moves to an engine with less."""

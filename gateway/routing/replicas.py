@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -136,6 +137,10 @@ class Replicas:
         known = {one.name: one for one in self.ready}
         found = [(known[one.name], one) for one in able if one.name in known]
         return candidates.seat(found).name if found else able[0].name
+
+    def seats(self, engine: str) -> int:
+        """Requests that it is given at once; of one that is not known, any number."""
+        return next((one.bound.limit for one in self.ready if one.name == engine), sys.maxsize)
 
     def other(self, route: Route, tried: Sequence[Replica]) -> Replica | None:
         """An engine for a route that was not tried yet."""

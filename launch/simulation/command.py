@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from gateway.admission.turns.lora_slots import QUANTUM
 from gateway.errors import ConfigError
 from launch.simulation.arrivals import PATTERNS, OfferedLoad, recorded_rows
 from launch.simulation.engine_speed import EngineSpeed, read_speed
@@ -57,6 +58,9 @@ def simulate_command(
     policy: Annotated[str, typer.Option(help=f"with commas: {', '.join(NAMES)}")] = ",".join(NAMES),
     min_replicas: Annotated[int, typer.Option(min=1, help="homes of each adapter")] = 2,
     moves_per_minute: Annotated[float, typer.Option(min=0, help="loads by plan, for each replica")] = 6.0,
+    quantum: Annotated[
+        int, typer.Option(min=1, help="of an adapter's turn at a slot: requests one after the other")
+    ] = QUANTUM,
     seed: Annotated[int, typer.Option(help="the same seed, the same requests")] = 1,
     fit: Annotated[
         str, typer.Option(help="a result of bench engine or bench slots, which the engine's speed fits")
@@ -100,6 +104,7 @@ def simulate_command(
                 min_replicas,
                 moves_per_minute,
                 seed=seed,
+                quantum=quantum,
             )
             with console.status(f"{pattern}, load {share:g}"):
                 found = [simulate(scenario, one) for one in chosen]
@@ -118,6 +123,7 @@ def simulate_command(
     }
     settings |= {
         "min_replicas": min_replicas,
+        "quantum": quantum,
         "duration_s": duration_s,
         "patience_s": patience_s,
         "engine": asdict(speed),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gateway.admission.turns.engine_slots import Able, EngineRoom, EngineSlots
+from gateway.admission.turns.lora_slots import QUANTUM
 from gateway.placement.choice import Candidate, choose
 from launch.simulation.engine import NEVER, SimulatedEngine
 from launch.simulation.placer import Placer
@@ -33,13 +34,16 @@ class GatewayTurns:
         placer: Placer,
         least_residency_s: float,
         chance: random.Random,
+        quantum: int = QUANTUM,
     ) -> None:
         self._engines = engines
         self._numbers = {one.name: number for number, one in enumerate(engines)}
         self._placer = placer
         self._chance = chance
         self._least_residency_s = least_residency_s
-        self._slots = EngineSlots(least_residency_s, _unobserved, self._choose)
+        self._slots = EngineSlots(
+            least_residency_s, _unobserved, self._choose, self._seats if len(engines) > 1 else None, quantum
+        )
         self._lanes: dict[str, deque[Request]] = {}
         self._at: dict[str, dict[str, None]] = {one.name: {} for one in engines}
         """By engine the adapters that are waited for and at home there, in turn."""
@@ -93,6 +97,8 @@ class GatewayTurns:
         while admitted:
             admitted = full = False
             for adapter in list(self._at[name]):
+                if self._slots.is_full(name):
+                    return  # it has no seat for anybody, and nothing has changed elsewhere
                 resident = name in self._slots.where(adapter)
                 if full and not resident:
                     continue  # it finds no slot here either, and nothing has changed elsewhere
@@ -134,6 +140,9 @@ class GatewayTurns:
                 Candidate(at.name, at.resident, in_flight, one.queued_work, speed.tokens_per_s, speed.seats)
             )
         return choose(candidates, self._chance).name
+
+    def _seats(self, name: str) -> int:
+        return self._engines[self._numbers[name]].speed.seats
 
     def _follow(self) -> None:
         """The homes of now; who waits is heard at those."""

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.admission.turns.lora_slots import QUANTUM
 from gateway.placement.rules import Rules
 from launch.simulation.arrivals import OfferedLoad, Zipf, requests_of
 from launch.simulation.engine import SimulatedEngine
@@ -40,6 +41,8 @@ class Scenario:
     replan_s: float = 10.0
     least_residency_s: float = 0.5
     seed: int = 1
+    quantum: int = QUANTUM
+    """Of a turn at a slot: requests one after the other."""
 
 
 def simulate(scenario: Scenario, policy: str) -> PolicyFigures:
@@ -75,4 +78,4 @@ def _router(
         engine_tokens_per_s=scenario.speed.tokens_per_s,
     )
     placer = Placer(engines, adapters, rules, scenario.replan_s)
-    return GatewayTurns(engines, placer, scenario.least_residency_s, chance)
+    return GatewayTurns(engines, placer, scenario.least_residency_s, chance, scenario.quantum)

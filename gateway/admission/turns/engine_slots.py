@@ -1,19 +1,22 @@
 """The slots of several engines, each with its own adapters in them: where a request may go. Clockless.
 
-On each engine adapters take turns as `lora_slots` says. Here is what comes on top: a request goes where its
-adapter has a slot, and to another engine as `choose` decides between a wait and a load; there it takes no
-slot that somebody waits for who has none anywhere. Every admission is one seat at one engine: `take` hands
-it out, and as those of one adapter are alike, to whoever of its requests asks first.
+On each engine adapters take turns as `lora_slots` says. Here is what comes on top: nobody goes to an engine
+whose seats are all taken, and an adapter that has slots at such alone waits for another one as those do that
+have none; a request goes where its adapter has a slot, and to another engine as `choose` decides between a
+wait and a load; there it takes no slot that somebody waits for who has none anywhere. Every admission is one
+seat at one engine: `take` hands it out, and as those of one adapter are alike, to whoever of its requests
+asks first.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from gateway.admission.turns.lora_slots import MOVED, RESTART, Slots
+from gateway.admission.turns.lora_slots import MOVED, QUANTUM, RESTART, Slots
 
 OnEngine = Callable[[str, str, int, str], None]
 """Engine, adapter, and then as `lora_slots.OnResident`."""
@@ -53,6 +56,10 @@ Choose = Callable[[Sequence[Able]], str]
 """One of them, by its name."""
 
 
+Seats = Callable[[str], int]
+"""Requests that an engine, by its name, runs at once."""
+
+
 def first_of(able: Sequence[Able]) -> str:
     """Where nobody decides: the first that has it, else the first."""
     return next((one.name for one in able if one.resident), able[0].name)
@@ -61,10 +68,20 @@ def first_of(able: Sequence[Able]) -> str:
 class EngineSlots:
     """By engine; what the gateway believes, as no engine tells."""
 
-    def __init__(self, least_residency_s: float, on_engine: OnEngine, choose: Choose = first_of) -> None:
+    def __init__(
+        self,
+        least_residency_s: float,
+        on_engine: OnEngine,
+        choose: Choose = first_of,
+        seats: Seats | None = None,
+        quantum: int = QUANTUM,
+    ) -> None:
+        """Without `seats` no engine is ever full, and a turn's quantum is of requests, not of rounds."""
         self._least_residency_s = least_residency_s
         self._on_engine = on_engine
         self._choose = choose
+        self._seats_of = seats
+        self._quantum = quantum
         self._slots: dict[str, Slots] = {}
         self._loaded: dict[str, frozenset[str]] = {}
         self._homes: dict[str, list[str]] = {}
@@ -116,16 +133,18 @@ class EngineSlots:
 
         `waiting`: all that wait. A `new` one takes no slot before other adapters among them.
         """
-        resident = adapter_id in self._where
+        served = self._is_served(adapter_id)
         able: list[Able] = []
         tight: list[Able] = []
         sought = {name: self._sought(name, waiting, adapter_id) for name in self._homes.get(adapter_id, ())}
         for name, (_, contended) in sought.items():
             slots = self._slots[name]
+            if self.is_full(name):
+                continue
             if adapter_id in slots.residents:
                 if slots.goes_on(adapter_id, now, contended=contended):
                     able.append(Able(name, True, slots.in_flight))
-            elif not (contended and (new or resident)):
+            elif not (contended and (new or served)):
                 if slots.is_free:
                     able.append(Able(name, False, slots.in_flight))
                 elif slots.may_evict(now):
@@ -169,25 +188,47 @@ class EngineSlots:
         rests = [
             rest_s
             for name, slots in self._slots.items()
-            if self._sought(name, waiting)[1] and (rest_s := slots.due_in(now)) is not None
+            if not self.is_full(name)
+            and self._sought(name, waiting)[1]
+            and (rest_s := slots.due_in(now)) is not None
         ]
         return min(rests, default=None)
 
     def _sought(
         self, engine: str, waiting: Collection[Rival], adapter_id: str | None = None
-    ) -> tuple[bool, bool]:
-        """Whether others wait for a slot of it that have none anywhere, and whether one lacks only that.
+    ) -> tuple[bool, int]:
+        """Whether others wait for a slot of it that are served nowhere, and how many slots these lack here.
 
-        Asked at every turn of each that waits: it looks no further than it must.
+        One that has several homes wants its part of a slot of each. Asked at every turn of each that waits:
+        it looks no further than it must.
         """
-        loaded, where, waited_for = self._loaded[engine], self._where, False
+        loaded, slots = self._loaded[engine], self._slots[engine]
+        waited_for, rivals = False, set[str]()
         for one in waiting:
             other = one.adapter_id
-            if other in loaded and other not in where and other != adapter_id:
-                if one.has_place:
-                    return True, True
-                waited_for = True
-        return waited_for, False
+            if (
+                other is None
+                or other not in loaded
+                or other == adapter_id
+                or other in slots.residents
+                or other in rivals
+                or self._is_served(other)
+            ):
+                continue
+            waited_for = True
+            if one.has_place:
+                rivals.add(other)
+                if len(rivals) == slots.slots:
+                    break
+        return waited_for, math.ceil(sum(1 / len(self._homes[one]) for one in rivals))
+
+    def _is_served(self, adapter_id: str) -> bool:
+        """Whether it has a slot at an engine with a seat; where those are full it lacks one as others do."""
+        return any(not self.is_full(name) for name in self._where.get(adapter_id, ()))
+
+    def is_full(self, engine: str) -> bool:
+        """Whether every seat of it is taken."""
+        return self._seats_of is not None and self._slots[engine].in_flight >= self._seats_of(engine)
 
     def _made(self, engine: str, slots: int) -> Slots:
         def moved(adapter_id: str, change: int, why: str) -> None:
@@ -200,4 +241,5 @@ class EngineSlots:
                     del self._where[adapter_id]
             self._on_engine(engine, adapter_id, change, why)
 
-        return Slots(slots, self._least_residency_s, on_resident=moved)
+        rounds = self._seats_of is not None
+        return Slots(slots, self._least_residency_s, self._quantum, moved, by_rounds=rounds)

@@ -6,12 +6,15 @@ adapters are swapped at nearly every step. Here an adapter is *resident* while i
 - a resident adapter's requests enter at once, until it has had both its least residency and its quantum
   while another adapter, which could go on, waits for a slot;
 - then it admits no more, drains, and gives its slot to the next in turn (deficit round robin, where every
-  request costs 1);
+  request costs 1); of several only as many as slots are waited for, those first that have least in flight;
 - an adapter with work in flight is never evicted, and an idle one not before its least residency is over.
 
 So with W adapters waiting, a quantum of Q requests, a longest request of t seconds and a least residency of R
 seconds, the first request of a waiting adapter enters within ceil(W / S) * (max(R, Q * t) + t) seconds; the
 p-th of its queue within 1 + floor(p / Q) times that. Places that its task or the gateway lacks come on top.
+By rounds a quantum is Q times what is in flight, which takes as long as Q requests one after the other: Q * t
+at the most as well. So an adapter with fifty at once need not drain, for as long as its longest takes, after
+a second.
 """
 
 from __future__ import annotations
@@ -61,11 +64,17 @@ class Slots:
         least_residency_s: float,
         quantum: int = QUANTUM,
         on_resident: OnResident | None = None,
+        *,
+        by_rounds: bool = False,
     ) -> None:
+        """`by_rounds`: the quantum is of requests one after the other, each beside all that are in flight."""
         self.slots = slots
         self.least_residency_s = least_residency_s
         self.quantum = quantum
+        self.by_rounds = by_rounds
         self._on_resident = on_resident or _unobserved
+        self.in_flight = 0
+        """Of all residents together."""
         self.residents: dict[str, Resident] = {}
         """By when they were used last; the first has been left alone the longest."""
 
@@ -74,6 +83,7 @@ class Slots:
         for adapter_id, count in in_flight.items():
             if adapter_id is not None and takes_slot(adapter_id):
                 self._settle(adapter_id, now).in_flight = count
+                self.in_flight += count
 
     def resize(self, slots: int) -> None:
         """Another number of slots; of fewer, those in use stay until they are idle."""
@@ -88,11 +98,6 @@ class Slots:
             self._evict(adapter_id, why)
 
     @property
-    def in_flight(self) -> int:
-        """Of all residents together."""
-        return sum(one.in_flight for one in self.residents.values())
-
-    @property
     def is_free(self) -> bool:
         """Whether a slot is, without an eviction."""
         return len(self.residents) < self.slots
@@ -101,15 +106,23 @@ class Slots:
         """Whether a slot could be made free; none can be while there are more residents than slots."""
         return len(self.residents) == self.slots and self._evictable(now) is not None
 
-    def goes_on(self, adapter_id: str, now: float, *, contended: bool) -> bool:
+    def goes_on(self, adapter_id: str, now: float, *, contended: int) -> bool:
         """Whether a resident adapter's next request may begin, where `contended` is as for `admit`."""
-        return not (contended and self._had_its_turn(self.residents[adapter_id], now))
+        return not (contended and adapter_id in self._giving_way(contended, now))
 
-    def admit(self, adapter_id: str, now: float, *, waited_for: bool, contended: bool) -> bool:
+    def _giving_way(self, contended: int, now: float) -> list[str]:
+        """Of those that had their turn as many as slots are wanted: whose last request may end first."""
+        over = [each for each, one in self.residents.items() if self._had_its_turn(one, now)]
+        if len(over) > contended:
+            over.sort(key=lambda each: self.residents[each].in_flight)
+            del over[contended:]
+        return over
+
+    def admit(self, adapter_id: str, now: float, *, waited_for: bool, contended: int) -> bool:
         """Whether a request may begin now; then it counts as in flight.
 
-        `waited_for`: another adapter without a slot has requests waiting. `contended`: and these lack
-        nothing but the slot.
+        `waited_for`: another adapter without a slot has requests waiting. `contended`: so many adapters
+        lack nothing but the slot.
         """
         resident = self.residents.get(adapter_id)
         if resident is None:
@@ -121,6 +134,7 @@ class Slots:
         else:
             self.residents[adapter_id] = self.residents.pop(adapter_id)
         resident.in_flight += 1
+        self.in_flight += 1
         resident.spent = resident.spent + 1 if waited_for else 0
         return True
 
@@ -130,6 +144,7 @@ class Slots:
         if resident is None or not resident.in_flight:
             return
         resident.in_flight -= 1
+        self.in_flight -= 1
         if not resident.in_flight and len(self.residents) > self.slots:
             self._evict(adapter_id)
 
@@ -154,7 +169,8 @@ class Slots:
         return max(0.0, min(rests)) if rests else None
 
     def _had_its_turn(self, resident: Resident, now: float) -> bool:
-        return resident.spent >= self.quantum and now - resident.since >= self.least_residency_s
+        begun = self.quantum * max(1, resident.in_flight) if self.by_rounds else self.quantum
+        return resident.spent >= begun and now - resident.since >= self.least_residency_s
 
     def _make_room(self, now: float) -> bool:
         while len(self.residents) >= self.slots:
@@ -177,7 +193,7 @@ class Slots:
         return resident
 
     def _evict(self, adapter_id: str, why: str = EVICTED) -> None:
-        del self.residents[adapter_id]
+        self.in_flight -= self.residents.pop(adapter_id).in_flight
         self._on_resident(adapter_id, -1, why)
 
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
-from gateway.admission.turns.engine_slots import Choose, EngineRoom, EngineSlots, first_of
+from gateway.admission.turns.engine_slots import Choose, EngineRoom, EngineSlots, Seats, first_of
 from gateway.admission.turns.lora_slots import (
     ALL_FIT,
     FIRST_USE,
@@ -29,6 +29,8 @@ class Residency:
         """Requests in flight by the engine's model; those at 0 are dropped with the next snapshot."""
         self.choose: Choose = first_of
         """Which of several engines, where adapters are more than their slots."""
+        self.seats: Seats | None = None
+        """Requests that each of several engines runs at once."""
         self.slots: Slots | None = None
         """Of the only engine; None where every adapter has a slot."""
         self._engines: EngineSlots | None = None
@@ -69,6 +71,7 @@ class Residency:
                 self._least_residency_s,
                 self._moved,
                 lambda able: self.choose(able),
+                self.seats,
             )
         self._engines.follow(rooms)
         self.bounded = True
@@ -169,12 +172,15 @@ class Residency:
         return shown
 
 
-def _rivals(slots: Slots, lanes: Iterable[AdapterQueue], adapter_id: str | None = None) -> tuple[bool, bool]:
-    """Whether other adapters are waited for that have no slot, and whether one lacks only that."""
-    waited_for = False
+def _rivals(slots: Slots, lanes: Iterable[AdapterQueue], adapter_id: str | None = None) -> tuple[bool, int]:
+    """Whether other adapters are waited for that have no slot, and how many of them, up to all slots, lack
+    only that."""
+    waited_for, rivals = False, set[str | None]()
     for lane in lanes:
         if lane.takes_slot and lane.adapter_id != adapter_id and lane.adapter_id not in slots.residents:
-            if lane.gate.has_place:
-                return True, True
             waited_for = True
-    return waited_for, False
+            if lane.gate.has_place:
+                rivals.add(lane.adapter_id)
+                if len(rivals) >= slots.slots:
+                    break
+    return waited_for, len(rivals)

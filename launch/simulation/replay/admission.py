@@ -43,7 +43,7 @@ class AdmittedEngines:
         else:
             loaded = frozenset(map(adapter_id, adapters))
             rooms = {name: EngineRoom(one.speed.slots, loaded) for name, one in self._engines.items()}
-            self._admission.choose_engine(self._choose)
+            self._admission.choose_engine(self._choose, lambda name: self._bounds[name].limit)
             self._admission.follow_slots(rooms)
         self._bound()
         self._wakes: dict[str, asyncio.Event] = {}

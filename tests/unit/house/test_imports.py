@@ -14,6 +14,7 @@ SHARED = (
     "gateway.admission.engine_bound",
     "gateway.admission.limits",
     "gateway.admission.turns.engine_slots",
+    "gateway.admission.turns.lora_slots",
     "gateway.agreement",
     "gateway.audit",
     "gateway.config",

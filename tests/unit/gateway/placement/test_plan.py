@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -191,7 +192,8 @@ def test_a_new_engine_takes_nothing_that_need_not_move() -> None:
 def test_a_new_engine_relieves_the_full_ones() -> None:
     demand = {f"task-{number}": 40.0 for number in range(4)}
     places = carried_out(engines(1), plan(demand, engines(1), RULES))
-    made = plan(demand, [*places, EnginePlace("engine-new", 4)], RULES)
+    rules = replace(RULES, fullest_share=0.5, spare_share=0.3)  # one home each is enough
+    made = plan(demand, [*places, EnginePlace("engine-new", 4)], rules)
     after = carried_out([*places, EnginePlace("engine-new", 4)], made)
     assert [len(one.holds) for one in after] == [2, 2]
     assert "more traffic than it can take" in made.moves[0].why

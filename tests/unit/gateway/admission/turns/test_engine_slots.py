@@ -22,11 +22,14 @@ class Rival(NamedTuple):
 class House:
     """Engines `x` and `y`, or others, and what was said of their slots."""
 
-    def __init__(self, least_s: float = 0.0, **rooms: EngineRoom) -> None:
+    def __init__(
+        self, least_s: float = 0.0, seats: dict[str, int] | None = None, **rooms: EngineRoom
+    ) -> None:
         self.moves: list[tuple[str, str, int, str]] = []
         self.asked: list[Sequence[Able]] = []
         self.wanted: str | None = None
-        self.slots = EngineSlots(least_s, lambda *moved: self.moves.append(moved), self.choose)
+        seats_of = seats.__getitem__ if seats else None
+        self.slots = EngineSlots(least_s, lambda *moved: self.moves.append(moved), self.choose, seats_of)
         self.slots.follow(rooms or {"x": EngineRoom(1, ALL), "y": EngineRoom(1, ALL)})
 
     def choose(self, able: Sequence[Able]) -> str:
@@ -90,6 +93,27 @@ def test_where_a_slot_is_free_nobody_is_evicted() -> None:
     assert house.slots.where("a@1") == ["x"]
 
 
+def test_nobody_goes_to_an_engine_without_a_seat() -> None:
+    house = House(seats={"x": 2}, x=EngineRoom(2, ALL))
+    assert [house.goes("a@1"), house.goes("a@1"), house.goes("a@1"), house.goes("b@1")] == [
+        "x",
+        "x",
+        None,
+        None,
+    ]
+    house.slots.leave("a@1", "x")
+    assert house.goes("b@1") == "x"
+    assert house.slots.due_in([Rival("c@1", True)], 99.0) is None  # the end of a request wakes who waits
+
+
+def test_whose_engines_are_full_takes_another_slot_as_who_has_none() -> None:
+    house = House(least_s=1.0, seats={"x": 1, "y": 9})
+    assert [house.goes("b@1"), house.goes("a@1")] == ["x", "y"]
+    house.slots.leave("a@1", "y")
+    assert house.goes("b@1", "c@1", new=False, now=5.0) == "y"  # in its turn, though `c` waits too
+    assert house.slots.where("b@1") == ["x", "y"]
+
+
 def test_who_waits_elsewhere_ends_no_turn_here() -> None:
     """`c` is loaded on `y` alone: that it waits is no reason for `a` to leave `x`."""
     house = House(x=EngineRoom(1, frozenset({"a@1"})), y=EngineRoom(1, frozenset({"b@1", "c@1"})))
@@ -148,7 +172,7 @@ def test_with_any_traffic_slots_hold_and_everybody_has_a_turn(seed: int) -> None
         f"e{number}": EngineRoom(draw.randint(1, 3), frozenset(draw.sample(ids, 7)) | set(ids[number::3]))
         for number in range(3)
     }
-    house = House(1.0, **rooms)
+    house = House(1.0, None, **rooms)
     queues = {one: deque[int]() for one in ids}
     flying: list[tuple[float, str, str]] = []
     now, served, longest = 0.0, Counter[str](), 0.0

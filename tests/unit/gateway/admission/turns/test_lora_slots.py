@@ -98,6 +98,31 @@ def test_adapter_that_had_its_turn_gives_way_and_only_then() -> None:
     assert slots.admit(second, 1.3, waited_for=False, contended=False)
 
 
+def test_only_as_many_give_way_as_slots_are_waited_for_and_those_who_are_done_first() -> None:
+    slots = Slots(3, 0.0, quantum=2)
+    for number, requests in ((1, 6), (2, 3), (3, 4)):
+        for _ in range(requests):
+            assert slots.admit(adapter(number), 0.0, waited_for=True, contended=0)
+
+    def goes_on(contended: int) -> list[int]:
+        return [each for each in (1, 2, 3) if slots.goes_on(adapter(each), 1.0, contended=contended)]
+
+    assert [goes_on(count) for count in range(4)] == [[1, 2, 3], [1, 3], [1], []]
+
+
+def test_by_rounds_many_at_once_have_as_long_a_turn_as_one_after_the_other() -> None:
+    slots = Slots(1, 0.0, quantum=3, by_rounds=True)
+    one = adapter(1)
+    for _ in range(4):
+        assert slots.admit(one, 0.0, waited_for=True, contended=1)
+    for _ in range(5):
+        slots.leave(one)
+        assert slots.admit(one, 1.0, waited_for=True, contended=1)
+    slots.leave(one)
+    assert not slots.goes_on(one, 1.0, contended=1)  # nine begun, three beside it at a time
+    assert slots.in_flight == 3
+
+
 def test_fewer_slots_are_reached_as_work_ends() -> None:
     slots = Slots(4, 10.0)
     for number in range(4):
