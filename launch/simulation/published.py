@@ -3,13 +3,14 @@
 NVIDIA's Dynamo publishes (March 2026) how many adapters its placements load and unload in all: 35,658 at
 random, about 250 by rendezvous hashing, about 98 by min-cost flow. Requests come by Zipf's law and Poisson's,
 40 a tick of 3 s; what counts is what was asked for in the last 90 s. Its draws cannot be had here, its laws
-can.
+can. `python -m launch.simulation.published 42 1 2` prints ours for these seeds.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -17,16 +18,21 @@ from gateway.placement.engine_place import EnginePlace
 from gateway.placement.plan import plan
 from gateway.placement.rendezvous import ranking
 from gateway.placement.rules import Rules
+from launch.simulation.min_cost_flow import FlowProblem, least_cost
 
 ADAPTERS = [f"lora-{number:03}" for number in range(100)]
 ENGINES = [f"engine-{number}" for number in range(8)]
 SLOTS = 4
+ALL_SLOTS = len(ENGINES) * SLOTS
 TICKS = 200
 ASKED_IN_TICK = 40.0
 WINDOW = 30
 """Ticks for which a request counts."""
 LOYALTY = 4.0
 """Where only as many adapters have a place as there are slots: how much more a newcomer must be asked for."""
+LOAD_COST, KEEP_COST = 1000, -250
+"""Of a replica in a min-cost flow, as in the published solver's code; to it comes an engine's place in the
+adapter's order by rendezvous hashing."""
 
 Homes = Mapping[str, Sequence[str]]
 Counts = Mapping[str, int]
@@ -54,8 +60,10 @@ def compare(seed: int) -> list[Churn]:
     return [
         _churn("random", asked, [_at_random(window, chance) for window in windows]),
         _churn("rendezvous hashing", asked, [_hashed(window) for window in windows]),
+        _churn("min-cost flow, replicas by traffic", asked, _flowed(windows)),
+        _churn("min-cost flow, as many adapters as slots", asked, _flowed(windows, keep=ALL_SLOTS)),
         _churn("the plan, every adapter kept", asked, _planned(windows)),
-        _churn("the plan, as many adapters as slots", asked, _planned(windows, keep=len(ENGINES) * SLOTS)),
+        _churn("the plan, as many adapters as slots", asked, _planned(windows, keep=ALL_SLOTS)),
     ]
 
 
@@ -82,11 +90,10 @@ def _window(asked: Sequence[Counts], tick: int) -> dict[str, int]:
 
 def _replicas(window: Counts) -> dict[str, int]:
     """As published: in proportion to what is asked, as many as there are slots, one at the least."""
-    slots = len(ENGINES) * SLOTS
-    hottest = sorted(window, key=lambda name: (-window[name], name))[:slots]
+    hottest = sorted(window, key=lambda name: (-window[name], name))[:ALL_SLOTS]
     whole = sum(window[name] for name in hottest)
-    raw = {name: min(max(math.ceil(window[name] / whole * slots), 1), len(ENGINES)) for name in hottest}
-    scale = min(1.0, slots / sum(raw.values()))
+    raw = {name: min(max(math.ceil(window[name] / whole * ALL_SLOTS), 1), len(ENGINES)) for name in hottest}
+    scale = min(1.0, ALL_SLOTS / sum(raw.values()))
     counts = {name: max(1, math.floor(count * scale)) for name, count in raw.items()}
     return counts | {name: 1 for name in window if name not in counts}
 
@@ -99,6 +106,30 @@ def _at_random(window: Counts, chance: random.Random) -> Homes:
 
 def _hashed(window: Counts) -> Homes:
     return {name: ranking(name, ENGINES)[:count] for name, count in _replicas(window).items()}
+
+
+def _flowed(windows: Sequence[Counts], keep: int | None = None) -> Iterator[Homes]:
+    """By min-cost flow from the homes before: replicas by traffic, or one of the `keep` asked for most.
+
+    Whoever finds no slot has no home; of equals the one asked for most goes first.
+    """
+    homes: dict[str, list[str]] = {}
+    for window in windows:
+        kept = homes.keys()
+        counts = _replicas(window) if keep is None else dict.fromkeys(most_asked(window, kept, keep), 1)
+        costs = {
+            name: {
+                engine: place + (KEEP_COST if engine in homes.get(name, ()) else LOAD_COST)
+                for place, engine in enumerate(ranking(name, ENGINES))
+            }
+            for name in counts
+        }
+        hottest_first = {
+            name: counts[name] for name in sorted(counts, key=lambda name: (-window[name], name))
+        }
+        flow = least_cost(FlowProblem(hottest_first, dict.fromkeys(ENGINES, SLOTS), costs, crowding=1))
+        homes = {name: sorted(found) for name, found in flow.items() if found}
+        yield homes
 
 
 def _planned(windows: Sequence[Counts], keep: int | None = None) -> Iterator[Homes]:
@@ -161,3 +192,14 @@ class _Slots:
                 elif len(held) >= SLOTS:
                     held.pop(0)
                 held.append(name)
+
+
+def main() -> None:
+    """One line for each placement under each seed."""
+    for seed in [int(word) for word in sys.argv[1:]] or [42]:
+        for one in compare(seed):
+            print(seed, one)
+
+
+if __name__ == "__main__":
+    main()
