@@ -117,8 +117,9 @@ class Crowd:
 
 
 def tasks() -> set[asyncio.Task[object]]:
-    """All but the engine's, which has one for each connection that is kept."""
-    return {task for task in asyncio.all_tasks() if "FakeEngine" not in repr(task.get_coro())}
+    """All but the engine's, one for each connection that is kept, and those that a lease of the batches begins."""
+    others = ("FakeEngine", "Runner.", "Lease.")
+    return {task for task in asyncio.all_tasks() if not any(name in repr(task.get_coro()) for name in others)}
 
 
 def total(samples: dict[tuple[str, ...], float], *parts: str) -> float:
