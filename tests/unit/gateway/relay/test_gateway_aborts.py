@@ -117,7 +117,7 @@ class Crowd:
 
 
 def tasks() -> set[asyncio.Task[object]]:
-    """All but the engine's, one for each connection that is kept, and those that a lease of the batches begins."""
+    """All but the engine's, one for each connection that is kept, and those that batches begin."""
     others = ("FakeEngine", "Runner.", "Lease.")
     return {task for task in asyncio.all_tasks() if not any(name in repr(task.get_coro()) for name in others)}
 
