@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gateway.placement.engine_place import EnginePlace
+from gateway.placement.fading import FadingRate
 from gateway.placement.plan import plan
 from gateway.placement.rules import Rules
 from launch.simulation.engine import SimulatedEngine
 from launch.simulation.request import Request
-
-HALF_LIFE_S = 60.0
-"""Of what was asked for, when it counts half."""
 
 
 class Placer:
@@ -25,36 +23,33 @@ class Placer:
         self.holds: dict[str, set[str]] = {one.name: set() for one in engines}
         self._rules = rules
         self._every_s = every_s
-        self._asked = dict.fromkeys(adapters, 0.0)
-        self._recent = dict.fromkeys(adapters, 0.0)
-        self._since_s = 0.0
+        self._adapters = adapters
+        self._rate = FadingRate()
+        self._rate.begin(0.0)
         self.due_s = every_s
         self.moves = 0
         """Loads that plans have brought, the first homes left out."""
         self.homes: Mapping[str, tuple[str, ...]] = {}
-        self._carry_out()
+        self._carry_out(0.0)
         self.moves = 0
 
     def asked(self, request: Request) -> None:
         """A request has come."""
-        self._recent[request.adapter] += self._speed.work(request.prompt_tokens, request.output_tokens)
+        work = self._speed.work(request.prompt_tokens, request.output_tokens)
+        self._rate.add(request.adapter, work, request.at_s)
 
     def replan(self, now: float) -> None:
-        """Look at what was asked for since the last time, and move what the plan says."""
-        passed_s = now - self._since_s
-        kept = 0.5 ** (passed_s / HALF_LIFE_S) if self._since_s else 0.0
-        for adapter, work in self._recent.items():
-            self._asked[adapter] = kept * self._asked[adapter] + (1 - kept) * work / passed_s
-            self._recent[adapter] = 0.0
-        self._since_s, self.due_s = now, now + self._every_s
-        self._carry_out(loading=True)
+        """Look at what was asked for of late, and move what the plan says."""
+        self.due_s = now + self._every_s
+        self._carry_out(now, loading=True)
 
-    def _carry_out(self, *, loading: bool = False) -> None:
+    def _carry_out(self, now: float, *, loading: bool = False) -> None:
         places = [
             EnginePlace(name, one.speed.slots, frozenset(self.holds[name]))
             for name, one in self._engines.items()
         ]
-        made = plan(self._asked, places, self._rules)
+        asked = self._rate.tokens_per_s(now)
+        made = plan({each: asked.get(each, 0.0) for each in self._adapters}, places, self._rules)
         self.homes = made.homes
         for move in made.moves:
             if not move.load:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from launch.supervisor.placement.demand import FORGOTTEN_S, Demand
+from gateway.placement.fading import FORGOTTEN_S
+from launch.supervisor.placement.demand import Demand
+
+
+def long_begun() -> Demand:
+    demand = Demand()
+    demand.told("another", {}, -1e6)
+    return demand
 
 
 def test_what_is_asked_for_steadily_is_its_rate() -> None:
@@ -17,8 +24,15 @@ def test_what_is_asked_for_steadily_is_its_rate() -> None:
     assert rates["b@1"] == pytest.approx(1.0, rel=0.05)
 
 
-def test_what_is_asked_for_no_more_fades_and_is_forgotten() -> None:
+def test_in_its_first_minute_too() -> None:
     demand = Demand()
+    for second in range(21):
+        demand.told("g1", {"a@1": 60 * second}, 1000.0 + second)
+    assert demand.tokens_per_s(1020.0)["a@1"] == pytest.approx(60.0, rel=0.05)
+
+
+def test_what_is_asked_for_no_more_fades_and_is_forgotten() -> None:
+    demand = long_begun()
     demand.told("g1", {}, 0.0)
     demand.told("g1", {"a@1": 6000}, 0.0)
     assert demand.tokens_per_s(0.0) == {"a@1": 100.0}
@@ -27,18 +41,18 @@ def test_what_is_asked_for_no_more_fades_and_is_forgotten() -> None:
 
 
 def test_a_gateway_that_goes_leaves_nothing_behind_and_one_that_begins_anew_counts_anew() -> None:
-    demand = Demand()
+    demand = long_begun()
     demand.told("g1", {}, 0.0)
     demand.told("g1", {"a@1": 6000}, 0.0)
     demand.left("g1")
-    assert demand._counted == {}
+    assert "g1" not in demand._counted
     demand.told("g1", {}, 0.0)
     demand.told("g1", {"a@1": 60}, 0.0)  # another process of that name
     assert demand.tokens_per_s(0.0) == {"a@1": 101.0}
 
 
 def test_a_count_that_falls_is_no_demand() -> None:
-    demand = Demand()
+    demand = long_begun()
     demand.told("g1", {}, 0.0)
     demand.told("g1", {"a@1": 600}, 0.0)
     demand.told("g1", {"a@1": 60}, 0.0)
@@ -47,7 +61,7 @@ def test_a_count_that_falls_is_no_demand() -> None:
 
 def test_what_was_counted_before_a_gateway_was_heard_is_no_demand_of_now() -> None:
     """A control plane that starts anew beside gateways that have run for days."""
-    demand = Demand()
+    demand = long_begun()
     demand.told("g1", {"a@1": 1_000_000_000}, 0.0)
     demand.told("g1", {"a@1": 1_000_000_060, "b@1": 60}, 0.0)
     assert demand.tokens_per_s(0.0) == {"a@1": 1.0, "b@1": 1.0}
