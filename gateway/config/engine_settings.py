@@ -168,7 +168,7 @@ class PlacementConfig(Strict):
         description="everywhere: each on every engine; planned: on as few as its traffic needs; "
         "auto: everywhere while every engine has slots for all",
     )
-    min_replicas: Positive = Field(1, description="planned: engines that each adapter is on at least")
+    min_replicas: Positive = Field(2, description="planned: engines that each adapter is on at least")
     max_moves_per_minute: Positive = Field(
         12, description="planned: adapters loaded elsewhere in a minute, beside those that no engine has"
     )

@@ -23,7 +23,7 @@ def test_who_is_where_and_why(run: Run) -> None:
         }
 
     options = {"naming": "one", "other": "o"}
-    run(work, PlantOptions(replicas=2, tasks=options, placement={"policy": "planned"}))
+    run(work, PlantOptions(replicas=2, tasks=options, placement={"policy": "planned", "min_replicas": 1}))
 
 
 def test_one_engine_has_everything(run: Run) -> None:

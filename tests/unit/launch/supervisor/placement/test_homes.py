@@ -11,7 +11,7 @@ NONE: dict[str, float] = {}
 
 
 def settings(**fields: object) -> PlacementConfig:
-    return PlacementConfig.model_validate(fields)
+    return PlacementConfig.model_validate({"min_replicas": 1, **fields})
 
 
 def sights(count: int = 2, slots: int | None = 2, *held: frozenset[str]) -> list[EngineSight]:
@@ -58,6 +58,12 @@ def test_planned_gives_each_one_home_and_shares_them_out() -> None:
 
 def test_more_replicas_are_kept_to() -> None:
     outlook = look_ahead(settings(policy="planned", min_replicas=2), sights(3, 4), kept(4), kept(4), 100)
+    assert {len(names) for names in outlook.homes.values()} == {2}
+
+
+def test_every_adapter_outlives_one_engine_unless_told_otherwise() -> None:
+    config = PlacementConfig.model_validate({"policy": "planned"})
+    outlook = look_ahead(config, sights(3, 4), kept(4), kept(4), 100)
     assert {len(names) for names in outlook.homes.values()} == {2}
 
 

@@ -61,7 +61,9 @@ class House:
         self.gateways = Gateways(lambda: self.now)
         self.failures: list[str] = []
         self.upkeep = Upkeep(self.failures.append)
-        self.config = SimpleNamespace(placement=PlacementConfig.model_validate(settings))
+        self.config = SimpleNamespace(
+            placement=PlacementConfig.model_validate({"min_replicas": 1, **settings})
+        )
         self.want(adapters)
         self.mover = Mover(
             self,  # type: ignore[arg-type]

@@ -11,13 +11,15 @@ from pathlib import Path
 from tests.fakes.plant import Plant, PlantOptions, plant
 
 Work = Callable[[Plant], Awaitable[None]]
+ONE_HOME: dict[str, object] = {"min_replicas": 1}
 SIX = {f"t{number}": f"content-{number}" for number in range(6)}
 """More than an engine's four slots, and less than both have."""
 
 
 def run(folder: Path, work: Work, **options: object) -> None:
     async def main() -> None:
-        async with asyncio.timeout(90), plant(folder, PlantOptions(replicas=2, tasks=SIX, **options)) as made:  # type: ignore[arg-type]
+        given = PlantOptions(replicas=2, tasks=SIX, placement=ONE_HOME, **options)  # type: ignore[arg-type]
+        async with asyncio.timeout(90), plant(folder, given) as made:
             await made.until(lambda: all(one.state == "ready" for one in made.snapshot.engines), 30.0)
             await work(made)
 
@@ -82,10 +84,10 @@ def test_an_engine_that_dies_while_adapters_come_leaves_none_unanswered(tmp_path
 
 def test_another_policy_is_taken_with_a_reload(tmp_path: Path) -> None:
     async def work(made: Plant) -> None:
-        made.options.placement = {"policy": "everywhere"}
+        made.options.placement = {**ONE_HOME, "policy": "everywhere"}
         assert (await made.client.post("/reload")).json()["changed"] == ["placement.policy"]
         await made.until(lambda: loaded(made) == [wanted(made), wanted(made)], 30.0)
-        made.options.placement = {"policy": "planned", "max_moves_per_minute": 100}
+        made.options.placement = {**ONE_HOME, "policy": "planned", "max_moves_per_minute": 100}
         await made.client.post("/reload")
         await made.until(lambda: on_one_each(made), 40.0)
 
