@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from launch.engine.vllm_plugin.long_patterns import BACKEND, CLASS, mend_backend
-from launch.engine.vllm_plugin.parent import end_with_parent
+from launch.engine.vllm_plugin.processes.parent import end_with_parent
 from launch.engine.vllm_plugin.self_check import deviation, logits_deviation
 
 VARIABLE = "LORA_GATEWAY_ENGINE"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from launch.engine.vllm_plugin.parent import NAME, end_with_parent
+from launch.engine.vllm_plugin.processes.parent import NAME, end_with_parent
 
 PROGRAM = """
 import multiprocessing, os, signal, sys
-from launch.engine.vllm_plugin.parent import end_with_parent
+from launch.engine.vllm_plugin.processes.parent import end_with_parent
 
 def core(late, deaf, there):
     if deaf:
@@ -49,7 +49,7 @@ def test_a_core_ends_with_its_server_however_that_was_ended(
 ) -> None:
     program = tmp_path / "server.py"
     program.write_text(PROGRAM)
-    root = Path(__file__).parents[5]
+    root = Path(__file__).parents[6]
     server = subprocess.Popen(
         [sys.executable, str(program), way, when, hears],
         stdout=subprocess.PIPE,
