@@ -2,9 +2,9 @@
 
 vLLM calls `register` in each of its processes. It acts only in an engine that `launch` started. There each
 process ends with the one that made it (`parent`), and long patterns get a second way (`long_patterns`). On a
-CPU it puts `cpu_lora` and `lora_kernels` in the place of vLLM's own, and holds the result against sums done
-by hand. Where it cannot, the engine must not start: it would answer requests for the base with an adapter's
-weights, and nobody would see it.
+CPU all come from one import (`fork_server`), `cpu_lora` and `lora_kernels` are put in the place of vLLM's
+own, and the result is held against sums done by hand. Where that cannot be, the engine must not start: it
+would answer requests for the base with an adapter's weights, and nobody would see it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from launch.engine.vllm_plugin.long_patterns import BACKEND, CLASS, mend_backend
+from launch.engine.vllm_plugin.processes import fork_server
 from launch.engine.vllm_plugin.processes.parent import end_with_parent
 from launch.engine.vllm_plugin.self_check import deviation, logits_deviation
 
@@ -45,6 +46,8 @@ def register() -> None:
     end_with_parent()
     from vllm.platforms import current_platform
 
+    if current_platform.is_cpu():
+        fork_server.begin()
     mend_backend(getattr(importlib.import_module(BACKEND), CLASS, None))
     if current_platform.is_cpu():
         importlib.import_module(OPERATORS)
