@@ -36,7 +36,7 @@ CPU_FACTS = ("vendor_id", "cpu family", "model", "model name", "stepping", "micr
 
 
 def engine_setup(build: str, argv: Sequence[str], env: Mapping[str, str], kernels: Path) -> str:
-    """A digest of all that; `build` names base, type and engine, `kernels` is a folder with sources of ours.
+    """A digest of all that; `build` names base, type and engine, `kernels` is a folder with sources of ours, all below it included.
 
     `env`: what the engine will run under. Its key is left out: who may ask it changes no sum.
     """
@@ -50,7 +50,7 @@ def engine_setup(build: str, argv: Sequence[str], env: Mapping[str, str], kernel
         _processor(),
         sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         [_version(name) for name in PACKAGES],
-        [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(kernels.glob("*.py"))],
+        [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(kernels.rglob("*.py"))],
     ]
     return hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogateescape")).hexdigest()
 

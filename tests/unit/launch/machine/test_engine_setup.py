@@ -56,13 +56,16 @@ def test_other_kernels_versions_processors_and_cores_make_it_another(
     found = {engine_setup(**setup)}
     (setup["kernels"] / "kernels.py").write_text("a = 2")
     found.add(engine_setup(**setup))
+    (setup["kernels"] / "threads").mkdir()
+    (setup["kernels"] / "threads" / "bound.py").write_text("")
+    found.add(engine_setup(**setup))
     monkeypatch.setattr(module, "_processor", lambda: ["model name: another"])
     found.add(engine_setup(**setup))
     monkeypatch.setattr(module, "_version", lambda package: "9.9")
     found.add(engine_setup(**setup))
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
     found.add(engine_setup(**setup))
-    assert len(found) == 5
+    assert len(found) == 6
 
 
 def test_processor_is_told_by_the_first_ones_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
