@@ -36,7 +36,7 @@ CPU_FACTS = ("vendor_id", "cpu family", "model", "model name", "stepping", "micr
 
 
 def engine_setup(build: str, argv: Sequence[str], env: Mapping[str, str], kernels: Path) -> str:
-    """A digest of all that; `build` names base, type and engine, `kernels` is a folder with sources of ours, all below it included.
+    """A digest of all that; `build` names base, type and engine, `kernels` a folder with sources of ours.
 
     `env`: what the engine will run under. Its key is left out: who may ask it changes no sum.
     """
