@@ -36,7 +36,7 @@ ENGINES = (1, 2)
 
 def simulator_command(
     config: ConfigOption = DEMO,
-    rounds: Annotated[int, typer.Option(min=1, help="windows of each load, whose requests are pooled")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="windows of each load; each stands by itself")] = 1,
     window_s: Annotated[float, typer.Option(min=5, help="in which requests come")] = 28.0,
     adapters: Annotated[int, typer.Option(min=5, help="on four slots")] = 6,
     slo_s: Annotated[float, typer.Option(min=0, help="a first token within it is good")] = 1.0,
