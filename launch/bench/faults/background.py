@@ -29,6 +29,7 @@ from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
 from launch.bench.results.summary import Figures, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, spread_table
+from launch.bench.results.turns import rotated
 from launch.machine.ports import free_port
 
 POLICIES = ("priority", "fcfs")
@@ -127,9 +128,7 @@ def configured(given: Config, folder: Path, policy: str) -> Config:
 
 def in_order(turn: int) -> list[tuple[str, bool]]:
     """Every arm once; who is first changes with the round."""
-    arms = list(itertools.product(POLICIES, (False, True)))
-    first = turn % len(arms)
-    return arms[first:] + arms[:first]
+    return rotated(list(itertools.product(POLICIES, (False, True))), turn)
 
 
 def arm_of(policy: str, beside: bool) -> str:

@@ -26,6 +26,7 @@ from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
 from launch.bench.results.summary import DIRECT, OURS, Figures, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, spread_table
+from launch.bench.results.turns import in_order
 from launch.machine.ports import free_port
 
 SHAPE = AdapterShape(4, ("q_proj", "v_proj", "o_proj", "down_proj"))
@@ -107,7 +108,7 @@ def measure(
             ask(stack, arm, cells[0], WARM_UP, "warm-up")
         rows: list[dict[str, object]] = []
         for turn in range(rounds):
-            for cell, arm in in_order(cells, turn):
+            for cell, arm in in_order(cells, (OURS, DIRECT), turn):
                 figures = figures_of(ask(stack, arm, cell, load, f"{turn}-{cell.name}"), load)
                 rows.append({"round": turn, "cell": cell.name, "subject": arm, **figures})
                 said = f"{figures['requests_per_s']:.2f} requests/s"
@@ -151,15 +152,6 @@ def configured(
         gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
         engine_port=free_port("engine.port", HOST, first_port),
     )
-
-
-def in_order(cells: Sequence[Cell], turn: int) -> list[tuple[Cell, str]]:
-    """Every cell's two arms one after the other; who is first changes with cell and round."""
-    order: list[tuple[Cell, str]] = []
-    for place, cell in enumerate(cells):
-        arms = (OURS, DIRECT) if (place + turn) % 2 == 0 else (DIRECT, OURS)
-        order += [(cell, arm) for arm in arms]
-    return order
 
 
 def ask(stack: Running, arm: str, cell: Cell, load: SlotsLoad, seed: str) -> list[Answer]:

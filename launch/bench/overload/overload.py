@@ -36,6 +36,7 @@ from launch.bench.programs.running import Programs, choose_cores, post
 from launch.bench.results.record import OutputOption, console, recorded
 from launch.bench.results.summary import DIRECT, OURS, Figures, summarise
 from launch.bench.results.tables import MEDIANS, spread_table
+from launch.bench.results.turns import rotated
 from launch.machine.ports import free_port
 
 LIGHT, FLOOD = "light", "flood"
@@ -173,8 +174,7 @@ def rates(load: float, capacity_per_s: float) -> dict[str, float]:
 
 def in_order(turn: int) -> list[tuple[float, str]]:
     """Every arm once; who is asked first changes with the round."""
-    first, second = (OURS, DIRECT) if turn % 2 else (DIRECT, OURS)
-    return [(load, subject) for load in LOADS for subject in (first, second)]
+    return [(load, subject) for load in LOADS for subject in rotated((DIRECT, OURS), turn)]
 
 
 @contextlib.contextmanager

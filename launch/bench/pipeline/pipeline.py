@@ -29,6 +29,7 @@ from launch.bench.pipeline.prefix_cache import read
 from launch.bench.pipeline.report import PipelineRun, summary, table_of
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
+from launch.bench.results.turns import rotated
 from launch.machine.ports import free_port
 from launch.training.evaluate import read_held_out
 
@@ -131,8 +132,7 @@ async def run_rounds(
                     given = terms[count][number]
                     hand = ByHand(engine, config, by_arm["gateway"], given, _models(stack, by_arm["gateway"]))
                     await hand.warm_up("warm-up")
-                    turn = number % len(ARMS)
-                    for arm in (*ARMS[turn:], *ARMS[:turn]):
+                    for arm in rotated(ARMS, number):
                         salt, before = f"{arm}-{count}", await asyncio.to_thread(read, stack.engine_url, KEY)
                         if arm in by_arm:
                             taken = await through_gateway(ours, by_arm[arm], given, salt)

@@ -26,6 +26,7 @@ from launch.bench.replicas.narrow import narrow_gateway
 from launch.bench.results.markdown import markdown_table, rows_of
 from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
 from launch.bench.results.summary import Figures, ratios_within, summarise
+from launch.bench.results.turns import in_order
 
 ONE, TWO, WHOLE = "one engine, half the cores", "two engines, half each", "one engine, all cores"
 ENGINES = 2
@@ -128,15 +129,6 @@ def with_engines(
     return configured(
         given.model_copy(update=changes), folder, slots, adapters, first_port=ENGINE_PORT + first_port
     )
-
-
-def in_order(clients: Sequence[int], ways: Sequence[str], turn: int) -> list[tuple[int, str]]:
-    """Every load's ways one after the other; who is first changes with load and round."""
-    order: list[tuple[int, str]] = []
-    for place, count in enumerate(clients):
-        first = (place + turn) % len(ways)
-        order += [(count, name) for name in (*ways[first:], *ways[:first])]
-    return order
 
 
 def ask(stack: Running, load: SlotsLoad, seed: str) -> list[Answer]:

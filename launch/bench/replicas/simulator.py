@@ -8,7 +8,7 @@ plays the same requests at the same times.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from launch.bench.replicas.open_run import SimulatorPlan, TwinVisit, asked, capa
 from launch.bench.replicas.replicas import with_engines
 from launch.bench.replicas.twin import report, rows_of
 from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
+from launch.bench.results.turns import in_order
 
 SLOTS = 4
 ENGINES = (1, 2)
@@ -78,7 +79,7 @@ def measure(given: Config, scratch: Path, plan: SimulatorPlan) -> Document:
         console().print(f"answered where clients wait for one another, by engines: {said}", highlight=False)
         visits: list[TwinVisit] = []
         for turn in range(plan.rounds):
-            for engines, load in in_order(plan.loads, turn):
+            for load, engines in in_order(plan.loads, ENGINES, turn):
                 requests = asked(plan, load * capacity[engines], f"{turn}-{engines}-{load}")
                 visit = TwinVisit(turn, engines, load, requests, *seen(stacks[engines], plan, requests))
                 visits.append(visit)
@@ -111,15 +112,6 @@ def _calibrate(speeds: Mapping[int, Calibrator]) -> None:
             f"steps by requests x adapters, ms: {steps}",
             highlight=False,
         )
-
-
-def in_order(loads: Sequence[float], turn: int) -> list[tuple[int, float]]:
-    """One engine and two at each load; who is first changes with load and round."""
-    order: list[tuple[int, float]] = []
-    for place, load in enumerate(loads):
-        ways = ENGINES if (place + turn) % 2 == 0 else ENGINES[::-1]
-        order += [(engines, load) for engines in ways]
-    return order
 
 
 def told(found: Calibration) -> dict[str, object]:

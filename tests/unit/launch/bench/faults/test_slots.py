@@ -1,9 +1,8 @@
-"""`bench slots`: the order of visits, the ratios, the tables."""
+"""`bench slots`: the cells, the ratios, the tables."""
 
 from __future__ import annotations
 
 import io
-from collections import Counter
 
 import pytest
 from rich.console import Console
@@ -11,25 +10,8 @@ from typer.testing import CliRunner
 
 from gateway.errors import ConfigError
 from launch.bench.cli import build_bench_app
-from launch.bench.faults.slots import (
-    CELLS,
-    Cell,
-    figures_table,
-    in_order,
-    ratios,
-    ratios_table,
-    read_cells,
-)
+from launch.bench.faults.slots import CELLS, Cell, figures_table, ratios, ratios_table, read_cells
 from launch.bench.results.summary import DIRECT, OURS, summarise
-
-
-def test_each_arm_is_first_in_half_of_the_visits() -> None:
-    cells = read_cells(CELLS)
-    order = [in_order(cells, turn) for turn in range(2)]
-    for turn in order:
-        assert Counter(turn) == Counter((cell, arm) for cell in cells for arm in (OURS, DIRECT))
-    firsts = Counter(turn[place][1] for turn in order for place in range(0, len(turn), 2))
-    assert firsts == {OURS: len(cells), DIRECT: len(cells)}
 
 
 def row(turn: int, subject: str, rate: float) -> dict[str, object]:
@@ -47,6 +29,10 @@ def test_ratios_are_formed_within_a_round_and_shown_with_their_spread() -> None:
     console.print(figures_table(summarise(rows)), ratios_table(ratios(rows)))
     assert "3.50 (3.00 to 4.00)" in console.export_text(clear=False)
     assert "1.25 (1.00 to 1.50)" in console.export_text()
+
+
+def test_the_usual_cells_are_read() -> None:
+    assert read_cells(CELLS) == [Cell("zipf", 8), Cell("zipf", 16), Cell("zipf", 64), Cell("own", 8)]
 
 
 @pytest.mark.parametrize("text", ["zipf", "zipf:x", "zipf:0", "best:8", "zipf:8,"])

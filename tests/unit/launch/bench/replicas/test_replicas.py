@@ -1,8 +1,7 @@
-"""Two engines beside one: the order of visits, the configuration, the ratios."""
+"""Two engines beside one: the configuration, the ratios."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,10 @@ import pytest
 from launch.base.lora_shapes import describe_base
 from launch.bench.engine.config import ENGINE_PORT, load_given
 from launch.bench.faults import slots
-from launch.bench.replicas.replicas import FAR, ONE, TWO, WHOLE, in_order, ratios, report, with_engines
+from launch.bench.replicas.replicas import FAR, ONE, TWO, ratios, report, with_engines
 from launch.bench.results.record import DEMO
 from launch.bench.results.summary import summarise
 from tests.fakes.fake_stack import LAYOUT
-
-
-def test_each_way_is_first_as_often_as_another() -> None:
-    ways = (ONE, TWO, WHOLE)
-    order = [in_order((2, 8, 16), ways, turn) for turn in range(3)]
-    assert Counter(order[0]) == Counter((clients, way) for clients in (2, 8, 16) for way in ways)
-    firsts = Counter(turn[place][1] for turn in order for place in range(0, 9, 3))
-    assert set(firsts.values()) == {3}
 
 
 def row(turn: int, subject: str, rate: float, wait_ms: float) -> dict[str, object]:

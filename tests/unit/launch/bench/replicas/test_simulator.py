@@ -1,4 +1,4 @@
-"""One engine and two in turn, and what stands in the results."""
+"""What stands in the results of one engine and two."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ from typer.testing import CliRunner
 
 from launch.bench.cli import build_bench_app
 from launch.bench.replicas.calibration import Calibration
-from launch.bench.replicas.simulator import in_order, told
-
-
-def test_one_and_two_engines_are_first_in_turn() -> None:
-    assert in_order((0.3, 0.6), 0) == [(1, 0.3), (2, 0.3), (2, 0.6), (1, 0.6)]
-    assert in_order((0.3, 0.6), 1) == [(2, 0.3), (1, 0.3), (1, 0.6), (2, 0.6)]
+from launch.bench.replicas.simulator import told
 
 
 def test_a_calibration_is_told_in_words() -> None:
