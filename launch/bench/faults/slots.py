@@ -25,7 +25,7 @@ from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad,
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
 from launch.bench.results.summary import DIRECT, OURS, Figures, ratios_within, summarise
-from launch.bench.results.tables import MEDIANS, ratios_of, spread_table
+from launch.bench.results.tables import MEDIANS, ratios_of, rows_of, spread_table
 from launch.bench.results.turns import in_order
 from launch.machine.ports import free_port
 
@@ -171,12 +171,7 @@ def ratios(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, Figures]
 
 def figures_table(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Table:
     """One row for each cell and subject, with the spread of its figures."""
-    rows = (
-        ([cell, subject], figures)
-        for cell, subjects in summary.items()
-        for subject, figures in subjects.items()
-    )
-    return spread_table(MEDIANS, ["adapters", "through"], SHOWN, rows)
+    return spread_table(MEDIANS, ["adapters", "through"], SHOWN, rows_of(summary))
 
 
 def ratios_table(found: Mapping[str, Mapping[str, Figures]]) -> Table:

@@ -10,7 +10,7 @@ import os
 import resource
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +23,10 @@ from launch.bench.overhead.wrk import run_wrk
 from launch.bench.programs import proc
 from launch.bench.programs.places import RESULTS
 from launch.bench.programs.running import Programs, ProxyUnderTest, choose_cores
-from launch.bench.results.markdown import markdown_table, rows_of
+from launch.bench.results.markdown import markdown_ratios, markdown_table
 from launch.bench.results.record import Document, OutputOption, console, recorded
 from launch.bench.results.summary import Figures, ratios_within, summarise
+from launch.bench.results.tables import rows_of
 from launch.machine.memory import PROC
 
 APART, SHARED = "apart", "shared"
@@ -66,7 +67,7 @@ def workers_command(
 ) -> None:
     """Requests/s and CPU per request by the number of worker processes."""
     basis = WorkersPlan.quick() if quick else WorkersPlan()
-    plan = basis if rounds is None else WorkersPlan(rounds, basis.load_s, basis.warm_up_s)
+    plan = basis if rounds is None else replace(basis, rounds=rounds)
     recorded(output, "workers", lambda scratch: measure(scratch, plan), quick=quick)
 
 
@@ -191,12 +192,10 @@ def report(
     found: Mapping[str, Mapping[str, Figures]],
 ) -> str:
     """The figures, and what several workers are to one."""
-    two = {key: (heading, 2) for key, (heading, _) in RATIOS.items()}
-    ratio_rows = (([name], figures) for name, figures in found.items())
     return "\n".join(
         (
             markdown_table(["on the cores", "gateway"], SHOWN, rows_of(summary)),
-            markdown_table(["to one worker, within a round"], two, ratio_rows),
+            markdown_ratios("to one worker, within a round", RATIOS, found),
         )
     )
 

@@ -12,7 +12,7 @@ import json
 import os
 import random
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +35,7 @@ from launch.bench.programs.places import RESULTS
 from launch.bench.programs.running import Programs, choose_cores, post
 from launch.bench.results.record import OutputOption, console, recorded
 from launch.bench.results.summary import DIRECT, OURS, Figures, summarise
-from launch.bench.results.tables import MEDIANS, spread_table
+from launch.bench.results.tables import MEDIANS, rows_of, spread_table
 from launch.bench.results.turns import rotated
 from launch.machine.ports import free_port
 
@@ -225,9 +225,5 @@ def on_engine(given: Config, scratch: Path, plan: OverloadPlan) -> Iterator[Subj
 def figures_table(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Table:
     """One row for each load and whom it is put on."""
     nothing: Figures = dict.fromkeys(("median", "least", "most"), float("nan"))
-    rows: list[tuple[Sequence[str], dict[str, Figures]]] = [
-        ([load, subject], {key: figures.get(key, nothing) for key in SHOWN})
-        for load, subjects in summary.items()
-        for subject, figures in subjects.items()
-    ]
+    rows = ((names, {key: figures.get(key, nothing) for key in SHOWN}) for names, figures in rows_of(summary))
     return spread_table(MEDIANS, ["load", "asked"], SHOWN, rows)

@@ -32,9 +32,10 @@ from launch.bench.faults.churn_load import ChurnClients
 from launch.bench.programs.places import RESULTS, ROOT
 from launch.bench.programs.running import wait_until
 from launch.bench.replicas.replacement_figures import PHASES, Replacement, figures_of
-from launch.bench.results.markdown import markdown_table, rows_of
+from launch.bench.results.markdown import markdown_table
 from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
 from launch.bench.results.summary import Figures, summarise
+from launch.bench.results.tables import rows_of
 from launch.engine.http import ask
 from launch.machine.child import Child
 from launch.machine.ports import free_port

@@ -23,9 +23,10 @@ from launch.bench.faults.slots import configured
 from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad, figures_of
 from launch.bench.programs.places import RESULTS
 from launch.bench.replicas.narrow import narrow_gateway
-from launch.bench.results.markdown import markdown_table, rows_of
+from launch.bench.results.markdown import markdown_ratios, markdown_table
 from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
 from launch.bench.results.summary import Figures, ratios_within, summarise
+from launch.bench.results.tables import rows_of
 from launch.bench.results.turns import in_order
 
 ONE, TWO, WHOLE = "one engine, half the cores", "two engines, half each", "one engine, all cores"
@@ -150,14 +151,10 @@ def report(
     summary: Mapping[str, Mapping[str, Mapping[str, Figures]]], found: Mapping[str, Mapping[str, Figures]]
 ) -> str:
     """The figures, and what two engines, or all cores, are to the one."""
-    two = {key: (SHOWN[key][0], 2) for key in RATIOS}
+    compared = {key: SHOWN[key] for key in RATIOS}
     return "\n".join(
         (
             markdown_table(["load", "engines"], SHOWN, rows_of(summary)),
-            markdown_table(
-                ["to one engine on half the cores"],
-                two,
-                (([name], figures) for name, figures in found.items()),
-            ),
+            markdown_ratios("to one engine on half the cores", compared, found),
         )
     )

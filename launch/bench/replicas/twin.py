@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from launch.bench.replicas.open_run import PATIENCE_S, SimulatorPlan, TwinVisit
+from launch.bench.results.markdown import markdown
 from launch.bench.results.summary import number, spread
 from launch.simulation.arrivals import Zipf
 from launch.simulation.engine_speed import EngineSpeed
@@ -82,13 +83,13 @@ def rows_of(
 def report(rows: Sequence[Mapping[str, object]]) -> str:
     """A line of Markdown for each visit: measured, simulated, and the second over the first."""
     heads = ["engines", "load", "asked/s", *(heading for heading, _ in SHOWN.values()), "within 15 %"]
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    lines: list[list[str]] = []
     for seen, simulated in pairs_of(rows):
         close = [abs(ratio_of(seen, simulated, key) - 1) <= WITHIN for key in SHOWN]
         cells = [f"{seen['engines']}", f"{seen['load']}", f"{number(seen['asked_per_s']):.2f}"]
         cells += [_cell(seen, simulated, key, digits) for key, (_, digits) in SHOWN.items()]
-        lines.append(f"| {' | '.join([*cells, f'{sum(close)} of {len(close)}'])} |")
-    return "\n".join(lines) + "\n"
+        lines.append([*cells, f"{sum(close)} of {len(close)}"])
+    return markdown(heads, lines)
 
 
 def pairs_of(

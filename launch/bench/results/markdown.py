@@ -5,27 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from launch.bench.results.summary import Figures
-from launch.bench.results.tables import Shown
-
-Row = tuple[Sequence[str], Mapping[str, Figures]]
-"""What stands in the first columns, and the figures."""
+from launch.bench.results.tables import Row, Shown, as_ratios
 
 
-def markdown_table(heads: Sequence[str], columns: Shown, rows: Iterable[Row]) -> str:
-    """One line a row: median, and least to most where they differ; a figure that is missing is left empty."""
-    lines = [_line([*heads, *(heading for heading, _ in columns.values())])]
-    lines.append("|" + "---|" * (len(heads) + len(columns)))
-    for names, figures in rows:
-        cells = [_cell(figures.get(key), digits) for key, (_, digits) in columns.items()]
-        lines.append(_line([*names, *cells]))
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """One line a row."""
+    lines = [_line(heads), "|" + "---|" * len(heads), *map(_line, rows)]
     return "\n".join(lines) + "\n"
 
 
-def rows_of(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Iterable[Row]:
-    """Of `summarise`: a row for each cell and subject, cell by cell."""
-    for cell, subjects in summary.items():
-        for subject, figures in subjects.items():
-            yield [cell, subject], figures
+def markdown_table(heads: Sequence[str], columns: Shown, rows: Iterable[Row]) -> str:
+    """Median, and least to most where they differ; a figure that is missing is left empty."""
+    return markdown(
+        [*heads, *(heading for heading, _ in columns.values())],
+        (
+            [*names, *(_cell(figures.get(key), digits) for key, (_, digits) in columns.items())]
+            for names, figures in rows
+        ),
+    )
+
+
+def markdown_ratios(head: str, columns: Shown, found: Mapping[str, Mapping[str, Figures]]) -> str:
+    """One line a comparison, two digits each."""
+    return markdown_table([head], *as_ratios(found, columns))
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich import box
 from rich.table import Table
@@ -12,15 +12,20 @@ from launch.bench.results.summary import Figures
 Shown = Mapping[str, tuple[str, int]]
 """figure → its heading and digits"""
 
+Row = tuple[Sequence[str], Mapping[str, Figures]]
+"""What stands in the first columns, and the figures."""
+
 MEDIANS = "Medians over the rounds (least to most)"
 
 
-def spread_table(
-    title: str,
-    heads: Sequence[str],
-    columns: Shown,
-    rows: Iterable[tuple[Sequence[str], Mapping[str, Figures]]],
-) -> Table:
+def rows_of(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Iterator[Row]:
+    """Of `summarise`: a row for each cell and subject, cell by cell."""
+    for cell, subjects in summary.items():
+        for subject, figures in subjects.items():
+            yield [cell, subject], figures
+
+
+def spread_table(title: str, heads: Sequence[str], columns: Shown, rows: Iterable[Row]) -> Table:
     """One row for each of `rows`: what stands under `heads`, then a figure for each column."""
     table = Table(box=box.SIMPLE_HEAD, title=title)
     for head in heads:
@@ -34,8 +39,13 @@ def spread_table(
 
 def ratios_of(found: Mapping[str, Mapping[str, Figures]], title: str, head: str, columns: Shown) -> Table:
     """One row a comparison, two digits each."""
+    return spread_table(title, [head], *as_ratios(found, columns))
+
+
+def as_ratios(found: Mapping[str, Mapping[str, Figures]], columns: Shown) -> tuple[Shown, Iterator[Row]]:
+    """The same columns with two digits, and a row for each comparison."""
     two = {key: (heading, 2) for key, (heading, _) in columns.items()}
-    return spread_table(title, [head], two, (([name], figures) for name, figures in found.items()))
+    return two, (([name], figures) for name, figures in found.items())
 
 
 def _shown(one: Figures, digits: int) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from launch.bench.results.markdown import markdown_table, rows_of
+from launch.bench.results.markdown import markdown_ratios, markdown_table
 from launch.bench.results.summary import spread
+from launch.bench.results.tables import rows_of
 
 
 def test_a_row_has_its_names_and_each_figure_with_its_spread() -> None:
@@ -23,3 +24,13 @@ def test_what_was_not_measured_stays_empty() -> None:
         ["who"], {"p50_ms": ("p50, ms", 1)}, [(["one"], {}), (["two"], {"p50_ms": spread([2.25])})]
     )
     assert text.splitlines()[2:] == ["| one |  |", "| two | 2.2 |"]
+
+
+def test_ratios_have_two_digits_whatever_the_figure_has() -> None:
+    found = {"two to one": {"per_s": spread([0.9, 0.987, 1.0])}}
+    text = markdown_ratios("compared", {"per_s": ("requests/s", 0)}, found)
+    assert text.splitlines() == [
+        "| compared | requests/s |",
+        "|---|---|",
+        "| two to one | 0.99 (0.90 to 1.00) |",
+    ]
