@@ -110,29 +110,27 @@ class ChurnClients:
                 status, verdict, adapter_id = f"broken {type(error).__name__}: {error}", None, ""
                 connection.close()
                 connection = self._connect()
-            ended = time.monotonic()
-            self._note(task, status, verdict, adapter_id, (ended - began) * 1000)
-            with self._lock:
-                what = "" if verdict is None else verdict.what
-                self.tally.seen.append(ChurnRequest(began, ended, task, status, what, adapter_id))
+            what = "" if verdict is None else verdict.what
+            self._note(ChurnRequest(began, time.monotonic(), task, status, what, adapter_id), verdict)
             # After a refusal as a client that was told to come again.
             time.sleep(self._pause_s if status == "200" else 0.05)
 
-    def _note(self, task: str, status: str, verdict: Verdict | None, adapter_id: str, took_ms: float) -> None:
+    def _note(self, one: ChurnRequest, verdict: Verdict | None) -> None:
         with self._lock:
             tally = self.tally
-            tally.statuses[status] += 1
+            tally.seen.append(one)
+            tally.statuses[one.status] += 1
             if verdict is None:
-                if status not in DOCUMENTED:
-                    tally.faults.append(f"{task}: {status}")
+                if one.status not in DOCUMENTED:
+                    tally.faults.append(f"{one.task}: {one.status}")
                 return
             tally.answers += 1
-            tally.latencies_ms.append(took_ms)
-            tally.by_id[adapter_id] += 1
+            tally.latencies_ms.append((one.ended_s - one.began_s) * 1000)
+            tally.by_id[one.adapter_id] += 1
             tally.verdicts[verdict.what] += 1
             tally.own_distances.append(verdict.own_distance)
             if verdict.what not in WELL:
-                tally.faults.append(f"{adapter_id}: an answer is {verdict}")
+                tally.faults.append(f"{one.adapter_id}: an answer is {verdict}")
 
     def _ask(
         self, connection: http.client.HTTPConnection, task: str, prompt: int, *, stream: bool

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from gateway.errors import EngineFailure
 from launch.bench.overhead import payload
 from launch.bench.overhead.stream_load import connect, request_bytes
+from launch.engine.http import with_key
 
 PATH = "/v1/completions"
 LEAST_TOKEN, MOST_TOKEN = 1000, 20_000
@@ -70,7 +71,7 @@ class EngineProbe:
 
     def __init__(self, url: str, key: str, adapters: Sequence[str], seed: str) -> None:
         self._url = url + PATH
-        self._headers = {"authorization": f"Bearer {key}"}
+        self._headers = with_key(key)
         self._adapters = adapters
         self._chance = random.Random(seed)
 

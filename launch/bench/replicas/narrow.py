@@ -1,4 +1,4 @@
-"""A gateway of a running stack that knows fewer of its engines, so that one and two are asked in turn."""
+"""A gateway of a running stack that knows one of its engines alone, so that one and two are asked in turn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.config.document import Config
 from gateway.config.secrets.state_secrets import ENGINE_KEY
-from gateway.config.snapshot import FILE, Snapshot, encode_snapshot, read_snapshot
+from gateway.config.snapshot import FILE, encode_snapshot, read_snapshot
 from gateway.errors import ConfigError
 from launch.bench.engine.config import HOST, environment_of, write_config
 from launch.bench.engine.stack import Running, wait_for_gateway
@@ -24,9 +24,7 @@ from launch.machine.stack import GATEWAY_GRACE_S
 
 
 @contextlib.contextmanager
-def narrow_gateway(
-    config: Config, stack: Running, folder: Path, key: str, engines: int = 1
-) -> Iterator[Running]:
+def narrow_gateway(config: Config, stack: Running, folder: Path, key: str) -> Iterator[Running]:
     """Another gateway before the first of the stack's engines alone; the engines themselves are shared.
 
     It follows a copy of the snapshot of now: no adapter may be replaced meanwhile. Call it in the main
@@ -37,7 +35,7 @@ def narrow_gateway(
         raise ConfigError("bench", str(config.state_dir), "has no snapshot of a running control plane")
     state = folder / "state"
     state.mkdir(parents=True)
-    (state / FILE).write_bytes(encode_snapshot(narrowed(known, engines)))
+    (state / FILE).write_bytes(encode_snapshot(msgspec.structs.replace(known, engines=known.engines[:1])))
     shutil.copy(config.state_dir / ENGINE_KEY, state / ENGINE_KEY)
     port = free_port("gateway.port", HOST, config.gateway.port + 1)
     gateway = config.gateway.model_copy(update={"port": port})
@@ -49,11 +47,6 @@ def narrow_gateway(
         try:
             url = f"http://{HOST}:{port}"
             wait_for_gateway(url, [child])
-            yield replace(stack, gateway_url=url, engine_urls=stack.engine_urls[:engines])
+            yield replace(stack, gateway_url=url, engine_urls=stack.engine_urls[:1])
         finally:
             child.stop(config.gateway.shutdown_timeout_s + GATEWAY_GRACE_S)
-
-
-def narrowed(known: Snapshot, engines: int) -> Snapshot:
-    """The same with its first engines alone."""
-    return msgspec.structs.replace(known, engines=known.engines[:engines])

@@ -15,7 +15,7 @@ from launch.bench.engine.stack import Running
 from launch.bench.faults.slots import MOST_SEQUENCES
 from launch.bench.overload.load import Asking, Body, OpenLoop, Outcome
 from launch.bench.replicas.calibration import PATH, Probes, completion_body
-from launch.engine.http import ask
+from launch.engine.http import ask, with_key
 from launch.simulation.arrivals import OfferedLoad, Zipf, requests_of
 from launch.simulation.request import Request
 
@@ -75,7 +75,7 @@ def capacity_per_s(stack: Running, plan: SimulatorPlan, engines: int) -> float:
     loop = OpenLoop(stack.gateway_url + PATH, PATIENCE_S)
     clients = MOST_SEQUENCES * engines
     outcomes = uvloop.run(
-        loop.closed(Asking("all", _headers(), body, 0.0), clients, plan.capacity_s, f"capacity-{engines}")
+        loop.closed(Asking("all", with_key(KEY), body, 0.0), clients, plan.capacity_s, f"capacity-{engines}")
     )
     check(outcomes)
     return sum(one.due_s + one.ended_s <= plan.capacity_s for one in outcomes) / plan.capacity_s
@@ -88,7 +88,7 @@ def seen(stack: Running, plan: SimulatorPlan, requests: Sequence[Request]) -> tu
     due = []
     for number, one in enumerate(requests):
         body = completion_body(names[one.adapter], chance, one.prompt_tokens, one.output_tokens)
-        due.append((one.at_s, Asking(str(number), _headers(), _always(body), 0.0), chance))
+        due.append((one.at_s, Asking(str(number), with_key(KEY), _always(body), 0.0), chance))
     before = loads_of(stack)
     outcomes = uvloop.run(OpenLoop(stack.gateway_url + PATH, PATIENCE_S).replay(due))
     check(outcomes, MAY_FAIL)
@@ -98,7 +98,7 @@ def seen(stack: Running, plan: SimulatorPlan, requests: Sequence[Request]) -> tu
 
 def loads_of(stack: Running) -> float:
     """Adapters that took a slot, as far as the gateway has counted. Raises EngineFailure."""
-    text = ask(f"{stack.gateway_url}/metrics", headers=_headers()).text
+    text = ask(f"{stack.gateway_url}/metrics", headers=with_key(KEY)).text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
@@ -112,10 +112,6 @@ def check(outcomes: Sequence[Outcome], allowed: float = 0.0) -> None:
     statuses = [one.status for one in outcomes if one.status != 200]
     if len(statuses) > allowed * len(outcomes) or not outcomes:
         raise EngineFailure(f"{len(statuses)} of {len(outcomes)} requests failed, by {set(statuses)}")
-
-
-def _headers() -> dict[str, str]:
-    return {"authorization": f"Bearer {KEY}"}
 
 
 def _always(body: bytes) -> Body:

@@ -6,7 +6,6 @@ programs in their place, which answer at once: there what is seen is the gateway
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
@@ -21,7 +20,7 @@ import typer
 
 from gateway.config.document import Config, load_config
 from gateway.config.engine_settings import AttachedConfig, BackendConfig, PlacementConfig
-from gateway.errors import ConfigError, EngineFailure
+from gateway.errors import ConfigError
 from launch.base.locate import resolve_base
 from launch.base.lora_shapes import Base
 from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
@@ -36,7 +35,7 @@ from launch.bench.results.markdown import markdown_table
 from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
 from launch.bench.results.summary import Figures, summarise
 from launch.bench.results.tables import rows_of
-from launch.engine.http import ask
+from launch.engine.http import is_healthy
 from launch.machine.child import Child
 from launch.machine.ports import free_port
 from launch.supervisor.control_client import ControlClient
@@ -181,16 +180,10 @@ def fake_engine(folder: Path, number: int) -> Iterator[str]:
         child = Child([sys.executable, str(FAKE_ENGINE), "--port", str(port)], os.environ, out=log)
         try:
             url = f"http://{HOST}:{port}"
-            wait_until(child, lambda: _answers(url), "the fake engine")
+            wait_until(child, lambda: is_healthy(url), "the fake engine")
             yield url
         finally:
             child.stop(1.0)
-
-
-def _answers(url: str) -> bool:
-    with contextlib.suppress(EngineFailure):
-        return ask(f"{url}/health", timeout_s=1.0).status_code == 200
-    return False
 
 
 def replaced_under_load(

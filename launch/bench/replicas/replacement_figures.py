@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from launch.bench.faults.churn_load import DOCUMENTED, WELL, ChurnRequest
+from launch.bench.faults.churn_load import WELL, ChurnRequest
 from launch.bench.overhead.stream_load import percentile
 
 PHASES = ("before", "meanwhile", "after")
@@ -47,7 +47,7 @@ def figures_of(seen: Sequence[ChurnRequest], replacements: Sequence[Replacement]
     found = {
         "requests": float(len(seen)),
         "wrong": float(sum(one.verdict not in WELL or is_stale(one, replacements) for one in answered)),
-        "refused": float(sum(one.status in DOCUMENTED or one.status[:1] in "45" for one in seen)),
+        "refused": float(sum(one.status[0] in "45" for one in seen)),
         "broken": float(sum(one.status.startswith("broken") for one in seen)),
         "untold": float(sum(one.verdict == "untold" for one in answered)),
         "replaced_s": percentile([one.ended_s - one.began_s for one in replacements], 0.5),

@@ -19,7 +19,7 @@ from gateway.config.document import Config
 from gateway.config.engine_settings import BackendConfig, PlacementConfig
 from launch.bench.engine.config import ENGINE_PORT, KEY, load_given
 from launch.bench.engine.stack import Running, running_stack
-from launch.bench.faults.slots import configured
+from launch.bench.faults.slots import WARM_UP, configured
 from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad, figures_of
 from launch.bench.programs.places import RESULTS
 from launch.bench.replicas.narrow import narrow_gateway
@@ -34,7 +34,6 @@ ENGINES = 2
 ADAPTERS = 4
 FAR = 20
 """Ports between the two stacks' first ones."""
-WARM_UP = SlotsLoad(clients=4, window_s=2.0, least_tokens=4, most_tokens=4)
 SHOWN = {
     "tokens_per_s": ("tokens/s", 1),
     "requests_per_s": ("requests/s", 2),
