@@ -77,6 +77,9 @@ class OpenLoop:
         async with asyncio.TaskGroup() as tasks:
             for at_s, asking, chance in due:
                 await asyncio.sleep(began + at_s - time.perf_counter())
+                # uvloop counts in whole milliseconds, and wakes up to half of one early.
+                while time.perf_counter() < began + at_s:  # noqa: ASYNC110 - time is waited for, no event
+                    await asyncio.sleep(0)
                 tasks.create_task(self._ask(asking, chance, began + at_s))
         self.close()
         return self._outcomes

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
+import uvloop
 
 from launch.bench.overhead import payload
 from launch.bench.overhead.mock_engine import Connection, MockEngine
@@ -90,3 +92,17 @@ def test_requests_are_sent_again_at_the_times_they_had() -> None:
     found = asyncio.run(on_mock(quick, lambda url: OpenLoop(url, 60.0).replay(due)))
     assert sorted((round(one.due_s, 3), one.name) for one in found) == [(0.0, "a"), (0.02, "b"), (0.03, "a")]
     assert {one.status for one in found} == {200}
+
+
+def test_no_request_is_sent_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop counts whole milliseconds, and rounds them."""
+    early_s: list[float] = []
+
+    async def ask(_loop: OpenLoop, _asking: Asking, _chance: random.Random, due: float) -> None:
+        early_s.append(due - time.perf_counter())
+
+    monkeypatch.setattr(OpenLoop, "_ask", ask)
+    due = [(0.0003 * number, asking("a", 0), random.Random(1)) for number in range(1, 50)]
+    uvloop.run(OpenLoop("http://127.0.0.1:1/v1", 60.0).replay(due))
+    assert len(early_s) == 49
+    assert max(early_s) <= 0
