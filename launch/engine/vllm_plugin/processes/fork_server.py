@@ -12,16 +12,16 @@ import importlib
 import logging
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import context, forkserver, popen_forkserver, popen_spawn_posix, resource_tracker, util
+from multiprocessing import context, forkserver, popen_forkserver, popen_spawn_posix, resource_tracker
 from multiprocessing.popen_fork import Popen
 from multiprocessing.process import BaseProcess
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from launch.engine.vllm_plugin.processes.forked import bind, differing, enter
@@ -58,17 +58,31 @@ def _begin(preloaded: Sequence[str]) -> None:
     server: Any = forkserver._forkserver
     spawned: Any = context.SpawnProcess
     resource_tracker.ensure_running()
-    server.ensure_running = resource_tracker.ensure_running  # and never another fork server
     with socket.socket(socket.AF_UNIX) as listener:
-        server._forkserver_address = f"{util.get_temp_dir()}/fork_server"
-        listener.bind(server._forkserver_address)
-        listener.listen()
+        address = _listening(listener)
+
+        def ensure_running() -> None:
+            """And never another fork server."""
+            resource_tracker.ensure_running()
+            server._forkserver_address = address  # in what is forked the name stands that is gone
+
+        server.ensure_running = ensure_running
         alive, server._forkserver_alive_fd = os.pipe()
         spawned._Popen = staticmethod(_popen(dict(os.environ)))
         if not os.fork():
             os.close(server._forkserver_alive_fd)
             _serve(listener, alive, preloaded)
         os.close(alive)
+
+
+def _listening(listener: socket.socket) -> str:
+    """Where this process, and those that are forked from it, reach it. No file is left to be removed: after
+    a SIGKILL to all of an engine nobody would.
+    """
+    with TemporaryDirectory() as folder:
+        listener.bind(f"{folder}/fork_server")
+        listener.listen()
+        return f"/proc/self/fd/{os.open(listener.getsockname(), os.O_PATH)}"
 
 
 def _serve(listener: socket.socket, alive: int, preloaded: Sequence[str]) -> None:
@@ -85,7 +99,6 @@ def _serve(listener: socket.socket, alive: int, preloaded: Sequence[str]) -> Non
         if _computes():
             forkserver.main(listener.detach(), alive, [])
     finally:
-        shutil.rmtree(util.get_temp_dir(), ignore_errors=True)  # nobody else does if the server was killed
         os._exit(0)
 
 

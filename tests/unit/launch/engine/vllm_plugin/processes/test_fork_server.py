@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from launch.engine.vllm_plugin.processes.fork_server import SWITCH
 from launch.engine.vllm_plugin.processes.forked import READ_ONCE
 
@@ -153,17 +155,23 @@ def test_core_and_worker_come_from_one_import_each_as_if_it_had_been_spawned(tmp
         assert one.told() == {"code": -signal.SIGTERM}
 
 
-def test_all_end_with_the_server_however_that_was_ended(tmp_path: Path) -> None:
-    with server(tmp_path) as one:
+@pytest.mark.parametrize("all_at_once", [False, True])
+def test_all_end_with_the_server_and_leave_no_file_however_that_was_ended(
+    tmp_path: Path, all_at_once: bool
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with server(tmp_path, TMPDIR=str(scratch)) as one:
         one.ask("core", WORKERS)
         pids = [one.told()["pid"], one.told()["pid"], *one.children()]
-        assert list(tmp_path.glob("pymp-*"))
         held = [os.pidfd_open(pid) for pid in pids]
+        for pid in pids if all_at_once else ():
+            os.kill(pid, signal.SIGKILL)
         one.process.kill()
     try:
         for pid in held:
             assert select.select([pid], [], [], 20)[0]
-        assert not list(tmp_path.glob("pymp-*"))
+        assert not list(scratch.iterdir())
     finally:
         for pid in held:
             os.close(pid)
