@@ -19,7 +19,7 @@ from gateway.config.sections.shared_settings import SharedConfig
 from gateway.config.snapshot import FILE
 from gateway.errors import ConfigError, Unavailable
 from gateway.pipeline.compile import compile_pipelines
-from gateway.upkeep import end_tasks
+from gateway.upkeep import Upkeep
 from launch.adapters.check import Adapter
 from launch.adapters.settings import fixed_rank
 from launch.adapters.store import AdapterStore
@@ -83,24 +83,25 @@ async def _in_turn(
     """Stand by until this one is to lead, then lead until another does, or `stop` asks."""
     link = RedisLink(shared)
     leadership = Leadership(link, this_one(noted_url(config.state_dir)))
+    upkeep = Upkeep(lambda _: None)
     try:
         with control_socket(config.state_dir) as listener:
             app = standing_by_app(lambda: leadership.known)
-            refusing = asyncio.create_task(Serving(app, config.state_dir, listener).run())
-            mirroring = asyncio.create_task(mirror(link, config.state_dir / FILE))
+            upkeep.keep("socket", Serving(app, config.state_dir, listener).run)
+            upkeep.keep("mirror", partial(mirror, link, config.state_dir / FILE))
             try:
                 begins = await leadership.wait(stop.asked)
             finally:
-                await end_tasks([refusing, mirroring])
+                await upkeep.stop()
         if begins:
-            keeping = asyncio.create_task(leadership.keep())
+            upkeep.keep("leadership", leadership.keep)
             try:
                 current = _as_it_stands(config, read_config)
                 await _lead(current, stop, read_config, files, leadership.me.where)
             except Unavailable as error:
                 say(f"cannot lead for now: {error}")
             finally:
-                await end_tasks([keeping])
+                await upkeep.stop()
                 await leadership.leave()
     finally:
         await link.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from gateway.errors import ConfigError
 from launch.adapters.store import AdapterStore
 from launch.supervisor import prepare as preparing
 from launch.supervisor.prepare import configured_by, prepare, run_engine
+from launch.supervisor.several.leadership import Leadership
 from launch.supervisor.supervisor import Prepared
 from tests.fakes.plant import Stop, free_port
 from tests.support.adapter_folders import LAYOUT, adapter, weights
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -159,3 +161,28 @@ def test_one_launch_a_folder_runs_with_a_port_of_its_own(
     assert Supervisor.ran == [(True, f"http://127.0.0.1:{port}")]
     assert "left behind" not in capsys.readouterr().err
     assert not is_running(config.state_dir)
+
+
+def test_a_leader_goes_on_saying_so_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, said = Stop(), list[str]()
+
+    class Failing(Leadership):
+        async def wait(self, over: Callable[[], bool]) -> bool:
+            return True
+
+        async def keep(self) -> None:
+            said.append("once" if not said else "again")
+            if len(said) == 1:
+                raise ValueError("not foreseen")
+
+    async def lead(*_: object) -> None:
+        await eventually(lambda: said == ["once", "again"])
+        stop.count = 1
+
+    monkeypatch.setattr(preparing, "Leadership", Failing)
+    monkeypatch.setattr(preparing, "_lead", lead)
+    shared = {"redis": "redis://127.0.0.1:1", "folder": str(tmp_path / "all")}
+    config = config_of(tmp_path, shared=shared)
+    config.state_dir.mkdir()
+    run_engine(config, stop, lambda: config, [])  # type: ignore[arg-type]  # the same methods, without signals
+    assert said == ["once", "again"]
