@@ -17,10 +17,9 @@ import pytest
 from gateway.errors import ConfigError
 from gateway.http.workers import Patience, Worker, listen
 from tests.support import worker_program
+from tests.support.process_ends import LONG_S, wait_for_end, watched
 
 ROOT = Path(__file__).parents[4]
-LONG_S = 30.0
-"""No wait lasts so long unless something is broken."""
 
 
 class Program:
@@ -90,22 +89,6 @@ def read_answer(connection: socket.socket, question: bytes) -> tuple[int, dict[s
     pid, *lines = answer.decode().splitlines()
     samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     return int(pid), {name: float(value) for name, value in samples}
-
-
-@contextmanager
-def watched(pids: set[int]) -> Iterator[list[int]]:
-    """Descriptors that become readable when the processes end."""
-    descriptors = [os.pidfd_open(pid) for pid in pids]
-    try:
-        yield descriptors
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-
-def wait_for_end(descriptors: list[int]) -> None:
-    for descriptor in descriptors:
-        assert select.select([descriptor], [], [], LONG_S)[0], "a worker still runs"
 
 
 def requests_of(samples: dict[str, float]) -> float:
