@@ -22,6 +22,7 @@ def watched(pids: Collection[int]) -> Iterator[list[int]]:
             os.close(descriptor)
 
 
-def wait_for_end(descriptors: list[int]) -> None:
+def wait_for_end(descriptors: list[int], limit_s: float = LONG_S) -> None:
+    """Of each one for so long at most."""
     for descriptor in descriptors:
-        assert select.select([descriptor], [], [], LONG_S)[0], "a process still runs"
+        assert select.select([descriptor], [], [], limit_s)[0], "a process still runs"

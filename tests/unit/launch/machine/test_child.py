@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import io
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import pytest
 
 from launch.machine import group_guard
 from launch.machine.child import KEPT_LINES, Child
+from tests.support.process_ends import wait_for_end, watched
 from tests.support.waiting import until
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -178,16 +178,10 @@ def test_child_dies_with_a_parent_that_is_killed() -> None:
     """
     parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4])
     assert parent.stdout is not None
-    with parent.stdout:
-        child = int(parent.stdout.readline())
-        watch = os.pidfd_open(child)
+    with parent.stdout, watched([int(parent.stdout.readline())]) as ends:
         parent.kill()
         parent.wait()
-    try:
-        # A pidfd becomes readable when its process ends.
-        assert select.select([watch], [], [], 20)[0]
-    finally:
-        os.close(watch)
+        wait_for_end(ends, 20)
 
 
 def test_what_a_child_started_ends_though_child_and_parent_are_killed_together() -> None:
@@ -204,18 +198,16 @@ def test_what_a_child_started_ends_though_child_and_parent_are_killed_together()
     parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4])
     assert parent.stdout is not None
     with parent.stdout:
-        grandchild = os.pidfd_open(int(parent.stdout.readline()))
+        grandchild = int(parent.stdout.readline())
         children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
 
         def running() -> list[int]:
             return [pid for pid in map(int, children.read_text().split()) if not gone(pid)]
 
-        until(lambda: len(running()) == 1)  # the watcher has left
-        (child,) = running()
-        os.kill(child, signal.SIGKILL)
-        parent.kill()
-        parent.wait()
-    try:
-        assert select.select([grandchild], [], [], 20)[0]
-    finally:
-        os.close(grandchild)
+        with watched([grandchild]) as ends:
+            until(lambda: len(running()) == 1)  # the watcher has left
+            (child,) = running()
+            os.kill(child, signal.SIGKILL)
+            parent.kill()
+            parent.wait()
+            wait_for_end(ends, 20)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 from launch.engine.vllm_plugin.processes.fork_server import SWITCH
 from launch.engine.vllm_plugin.processes.forked import READ_ONCE
+from tests.support.process_ends import wait_for_end, watched
 
 TORCH = """
 threads = 0
@@ -164,17 +164,12 @@ def test_all_end_with_the_server_and_leave_no_file_however_that_was_ended(
     with server(tmp_path, TMPDIR=str(scratch)) as one:
         one.ask("core", WORKERS)
         pids = [one.told()["pid"], one.told()["pid"], *one.children()]
-        held = [os.pidfd_open(pid) for pid in pids]
-        for pid in pids if all_at_once else ():
-            os.kill(pid, signal.SIGKILL)
-        one.process.kill()
-    try:
-        for pid in held:
-            assert select.select([pid], [], [], 20)[0]
+        with watched(pids) as ends:
+            for pid in pids if all_at_once else ():
+                os.kill(pid, signal.SIGKILL)
+            one.process.kill()
+            wait_for_end(ends, 20)
         assert not list(scratch.iterdir())
-    finally:
-        for pid in held:
-            os.close(pid)
 
 
 def test_the_switch_has_all_spawned(tmp_path: Path) -> None:
@@ -200,10 +195,9 @@ def test_a_fork_server_that_was_killed_is_done_without(tmp_path: Path) -> None:
         one.told()
         forking = int(Path(f"/proc/{core['pid']}/stat").read_text().rpartition(")")[2].split()[1])
         assert forking in one.children()
-        ended = os.pidfd_open(forking)
-        os.kill(forking, signal.SIGKILL)
-        assert select.select([ended], [], [], 20)[0]
-        os.close(ended)
+        with watched([forking]) as ends:
+            os.kill(forking, signal.SIGKILL)
+            wait_for_end(ends, 20)
         one.ask("core", WORKERS)
         again = one.told()
         assert again["imported"] == again["pid"]

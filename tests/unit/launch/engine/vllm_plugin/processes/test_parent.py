@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from launch.engine.vllm_plugin.processes.parent import NAME, end_with_parent
+from tests.support.process_ends import wait_for_end, watched
 
 PROGRAM = """
 import multiprocessing, os, signal, sys
@@ -58,12 +58,9 @@ def test_a_core_ends_with_its_server_however_that_was_ended(
     )
     with server:
         assert server.stdout is not None
-        core = os.pidfd_open(int(server.stdout.readline()))
-        server.kill()
-    try:
-        assert select.select([core], [], [], 20)[0]
-    finally:
-        os.close(core)
+        with watched([int(server.stdout.readline())]) as ends:
+            server.kill()
+            wait_for_end(ends, 20)
 
 
 def test_a_first_process_follows_nobody() -> None:
