@@ -69,14 +69,11 @@ class Sight:
 class NodeEngine:
     """It starts its engine as it is made, so that one comes back with its actor, unasked."""
 
-    def __init__(self, order: EngineOrder, address: str = LOOPBACK, folder: Path | None = None) -> None:
-        """`address` is the node's; copies of adapters are kept in `folder`, by default in its scratch.
-
-        Raises EngineFailure where the scratch is not its user's alone.
-        """
+    def __init__(self, order: EngineOrder, address: str, folder: Path) -> None:
+        """`address` is the node's; copies of adapters are kept in `folder`."""
         self._order = order
         self._address = LOOPBACK if address == order.reached_from else address
-        self.adapters = NodeAdapters(folder or scratch_of("", order.name))
+        self.adapters = NodeAdapters(folder)
         self._claim = ExitStack()
         self._boot = secrets.token_hex(8)
         self._run = 0
@@ -177,7 +174,7 @@ def scratch_of(namespace: str, engine: str, root: Path | None = None) -> Path:
     found = own.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise EngineFailure(f"{own} may be written by others than this user; remove it on this node")
-    return own / (namespace or "alone") / engine
+    return own / namespace / engine
 
 
 def _placed(words: tuple[str, ...], host: str, port: int) -> list[str]:

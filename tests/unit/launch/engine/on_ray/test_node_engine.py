@@ -80,7 +80,7 @@ def test_a_scratch_is_each_launchs_and_nobody_elses(tmp_path: Path) -> None:
 
 
 def test_an_engine_over_several_nodes_is_told_where_the_cluster_is(tmp_path: Path) -> None:
-    engine = NodeEngine(order(ray_address="10.0.0.1:6379"), folder=tmp_path)
+    engine = NodeEngine(order(ray_address="10.0.0.1:6379"), "127.0.0.1", tmp_path)
     try:
         assert said(engine, 2)[1] == "RAY_ADDRESS OWN"
     finally:
@@ -113,7 +113,7 @@ def test_a_stop_leaves_no_process_and_the_actor_able_to_start(made: NodeEngine) 
 
 def test_one_that_cannot_be_started_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
-    seen: Sight = NodeEngine(order(), folder=tmp_path).look(0)
+    seen: Sight = NodeEngine(order(), "127.0.0.1", tmp_path).look(0)
     assert (seen.exit_code, seen.pid) == (CANNOT_START, 0)
     assert "cannot be started here" in seen.lines[0]
 
