@@ -50,8 +50,7 @@ async def mirror(link: RedisLink, place: Path) -> None:
     while True:
         with suppress(Away, OSError):  # tried again soon
             (version,) = await link.many(link.key(*VERSION))
-            if version is not None and version != seen:
-                line = await link.get(link.key(*TABLE))
-                write_snapshot(place, line or b"")
+            if version != seen and (line := await link.get(link.key(*TABLE))) is not None:
+                write_snapshot(place, line)
                 seen = version
         await asyncio.sleep(LOOK_S)

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.agreement.table_scripts import table_keys
+from gateway.agreement.table_scripts import TABLE, VERSION, table_keys
 from gateway.config.snapshot import FILE, Snapshot, encode_snapshot, read_snapshot
 from launch.supervisor.several.leadership import Leader
 from launch.supervisor.several.standing_by import mirror, standing_by_app
@@ -42,6 +42,11 @@ def test_the_leaders_table_is_kept_as_it_changes(tmp_path: Path) -> None:
             server.write(table_keys(server.link()), "1", str(version), encode_snapshot(written))
             await passed(5)
             assert read_snapshot(tmp_path / FILE) == written
+        link = server.link()
+        server.values[link.key(*VERSION)] = b"3"  # written anew between two looks at an emptied Redis
+        del server.values[link.key(*TABLE)]
+        await passed(5)
+        assert read_snapshot(tmp_path / FILE) == written
         server.away = True
         await passed(5)
         keeping.cancel()
