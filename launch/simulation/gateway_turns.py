@@ -130,15 +130,8 @@ class GatewayTurns:
         return self._numbers[name]
 
     def _choose(self, able: Sequence[Able]) -> str:
-        """As `gateway.routing.selection.candidates` asks."""
-        candidates = []
-        for at in able:
-            one = self._engines[self._numbers[at.name]]
-            in_flight = max(one.in_flight, at.in_flight)
-            speed = one.speed
-            candidates.append(
-                Candidate(at.name, at.resident, in_flight, one.queued_work, speed.tokens_per_s, speed.seats)
-            )
+        engines = [self._engines[self._numbers[at.name]] for at in able]
+        candidates = [candidate_of(one, at, one.speed.seats) for one, at in zip(engines, able, strict=True)]
         return choose(candidates, self._chance).name
 
     def _seats(self, name: str) -> int:
@@ -164,6 +157,12 @@ class GatewayTurns:
 
     def _next_due(self) -> None:
         self.due_s = min(self._placer.due_s, min(self._again.values(), default=NEVER))
+
+
+def candidate_of(engine: SimulatedEngine, at: Able, limit: int) -> Candidate:
+    """As `gateway.routing.selection.candidates` makes them."""
+    in_flight, per_s = max(engine.in_flight, at.in_flight), engine.speed.tokens_per_s
+    return Candidate(at.name, at.resident, in_flight, engine.queued_work, per_s, limit)
 
 
 def _unobserved(engine: str, adapter: str, change: int, why: str) -> None:

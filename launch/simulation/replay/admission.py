@@ -12,8 +12,9 @@ from gateway.admission.limits import Admission
 from gateway.admission.turns.engine_slots import Able, EngineRoom
 from gateway.config.document import Config
 from gateway.errors import RequestError
-from gateway.placement.choice import Candidate, choose
+from gateway.placement.choice import choose
 from launch.simulation.engine import NEVER, SimulatedEngine
+from launch.simulation.gateway_turns import candidate_of
 from launch.simulation.request import Request
 
 EARLY_S = 1e-9
@@ -102,13 +103,7 @@ class AdmittedEngines:
         self._admission.follow(sum(bound.limit for bound in self._bounds.values()))
 
     def _choose(self, able: Sequence[Able]) -> str:
-        """As `gateway.routing.selection.candidates` asks."""
-        candidates = []
-        for at in able:
-            engine = self._engines[at.name]
-            in_flight = max(engine.in_flight, at.in_flight)
-            speed, limit = engine.speed.tokens_per_s, self._bounds[at.name].limit
-            candidates.append(Candidate(at.name, at.resident, in_flight, engine.queued_work, speed, limit))
+        candidates = [candidate_of(self._engines[at.name], at, self._bounds[at.name].limit) for at in able]
         return choose(candidates, self._chance).name
 
 

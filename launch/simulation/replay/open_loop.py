@@ -33,17 +33,15 @@ def play(
         engine.beside = [other for other in made if other is not engine]
         engine.resident.update(dict.fromkeys(adapters[: speed.slots]))
 
-    loads = 0
-
     async def served() -> None:
-        nonlocal loads
         gateway = AdmittedEngines(made, adapters, least_residency_s, seed)
         await gateway.serve(before)
-        loads = -sum(engine.loads for engine in made)
+        for engine in made:
+            engine.loads = 0
         ended_s = asyncio.get_running_loop().time()
         for request in requests:
             request.at_s += ended_s
         await gateway.serve(requests)
 
     run_jumping(served())
-    return loads + sum(engine.loads for engine in made)
+    return sum(engine.loads for engine in made)
