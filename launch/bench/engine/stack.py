@@ -41,7 +41,7 @@ class Running:
     load_s: float
     log: Path
     engine_urls: tuple[str, ...] = ()
-    """Of all engines, where there are several."""
+    """Of all engines, the first of which is `engine_url`."""
 
 
 @contextlib.contextmanager

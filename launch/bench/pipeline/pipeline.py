@@ -26,7 +26,7 @@ from launch.bench.pipeline.inputs import (
     varied,
 )
 from launch.bench.pipeline.prefix_cache import read
-from launch.bench.pipeline.report import PipelineRun, summary, table_of
+from launch.bench.pipeline.report import ARMS, PipelineRun, summary, table_of
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
 from launch.bench.results.turns import rotated
@@ -38,11 +38,6 @@ if TYPE_CHECKING:
 
 COUNTS = (3, 8, 16)
 QUICK_COUNTS = (3,)
-BY_HAND = ("sequential", "fan-out")
-ARMS = ("gateway", "behind", *BY_HAND)
-"""Through the gateway as it is, and with calls of each element that the engine schedules behind the first
-stage; then by hand.
-"""
 LATER = 50
 """A priority of vLLM's: a larger number comes later, and the first stage has 0."""
 TIMEOUT_S = 600.0

@@ -32,8 +32,8 @@ from launch.bench.results.turns import in_order
 ONE, TWO, WHOLE = "one engine, half the cores", "two engines, half each", "one engine, all cores"
 ENGINES = 2
 ADAPTERS = 4
-FAR = 20
-"""Ports between the two stacks' first ones."""
+WHOLE_PORT = ENGINE_PORT + 20
+"""The first of the engine on all cores, far from the others'."""
 SHOWN = {
     "tokens_per_s": ("tokens/s", 1),
     "requests_per_s": ("requests/s", 2),
@@ -112,13 +112,13 @@ def running_ways(given: Config, scratch: Path, plan: ReplicasPlan) -> Iterator[d
         one = held.enter_context(narrow_gateway(config, two, scratch / "one", KEY))
         ways = {ONE: one, TWO: two}
         if plan.whole:
-            apart = with_engines(given, scratch / "whole", 1, ADAPTERS, ADAPTERS, first_port=FAR)
+            apart = with_engines(given, scratch / "whole", 1, ADAPTERS, ADAPTERS, first_port=WHOLE_PORT)
             ways[WHOLE] = held.enter_context(running_stack(apart, scratch / "whole", KEY))
         yield ways
 
 
 def with_engines(
-    given: Config, folder: Path, engines: int, slots: int, adapters: int, first_port: int = 0
+    given: Config, folder: Path, engines: int, slots: int, adapters: int, first_port: int = ENGINE_PORT
 ) -> Config:
     """The given base on so many engines, with random adapters, each on every engine."""
     changes = {
@@ -126,9 +126,7 @@ def with_engines(
         "placement": PlacementConfig.model_validate({"policy": "everywhere"}),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    return configured(
-        given.model_copy(update=changes), folder, slots, adapters, first_port=ENGINE_PORT + first_port
-    )
+    return configured(given.model_copy(update=changes), folder, slots, adapters, first_port=first_port)
 
 
 def ask(stack: Running, load: SlotsLoad, seed: str) -> list[Answer]:

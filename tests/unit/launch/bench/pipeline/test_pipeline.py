@@ -18,7 +18,7 @@ from launch.bench.pipeline import pipeline
 from launch.bench.pipeline.by_hand import Timing
 from launch.bench.pipeline.inputs import held_to, terms_for, two_stages
 from launch.bench.pipeline.prefix_cache import PrefixCache
-from launch.bench.pipeline.report import PipelineRun
+from launch.bench.pipeline.report import ARMS, PipelineRun
 from launch.training.evaluate import read_held_out
 from tests.unit.launch.bench.engine.test_config import demo_config
 
@@ -144,13 +144,13 @@ def test_everything_is_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield "the stack"
 
     async def rounds(stack: str, config: object, held: object, terms: object, count: int) -> list[Any]:
-        return [PipelineRun(0, 3, arm, TOOK, PrefixCache(9, 3)) for arm in pipeline.ARMS]
+        return [PipelineRun(0, 3, arm, TOOK, PrefixCache(9, 3)) for arm in ARMS]
 
     monkeypatch.setattr(pipeline, "running_stack", running)
     monkeypatch.setattr(pipeline, "run_rounds", rounds)
     document: Any = pipeline.measure(demo_config(), "concept-naming", [3], 1, tmp_path)
     assert seen[0].state_dir == tmp_path / "state"
-    assert [run["arm"] for run in document["rounds"]] == list(pipeline.ARMS)
+    assert [run["arm"] for run in document["rounds"]] == list(ARMS)
     assert [len(of_round) for of_round in document["terms"]["3"]] == [6]
     assert set(seen[0].pipelines) >= {f"concept-naming-3{way}" for way in ("", "-behind")}
     assert document["pipeline"] == "concept-naming"
