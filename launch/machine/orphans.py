@@ -19,6 +19,10 @@ from launch.machine.child import members
 
 MARK = "LORA_GATEWAY_ENGINE"
 """In the environment of every engine of ours, and of all that it starts."""
+MARKED = {MARK: "1", "SPT_NOENV": "1"}
+"""What such an engine is started with. vLLM gives its core and workers titles by setproctitle, which writes
+them over the environment that others see unless the second forbids that.
+"""
 SUFFIX = ".pid"
 POLL_S = 0.1
 

@@ -54,8 +54,8 @@ def test_other_process_under_the_same_pid_is_left_alone(
 
 LEADER = """
 import subprocess, sys
-inner = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], stdout=subprocess.DEVNULL)
-print(inner.pid, flush=True)
+core = "import os, setproctitle, signal; setproctitle.setproctitle('VLLM::EngineCore');"
+inner = subprocess.Popen([sys.executable, "-c", core + "print(os.getpid(), flush=True); signal.pause()"])
 sys.stdin.read()
 """
 
@@ -69,7 +69,7 @@ def test_what_a_killed_engine_left_is_ended_and_a_strangers_group_is_not(
         start_new_session=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, orphans.MARK: "1" if marked else "0"},
+        env={**os.environ, **orphans.MARKED, orphans.MARK: "1" if marked else "0"},
     )
     with leader:
         assert leader.stdout is not None
