@@ -136,11 +136,10 @@ class EngineSlots:
         served = self._is_served(adapter_id)
         able: list[Able] = []
         tight: list[Able] = []
-        sought = {name: self._sought(name, waiting, adapter_id) for name in self._homes.get(adapter_id, ())}
+        homes = [name for name in self._homes.get(adapter_id, ()) if not self.is_full(name)]
+        sought = {name: self._sought(name, waiting, adapter_id) for name in homes}
         for name, (_, contended) in sought.items():
             slots = self._slots[name]
-            if self.is_full(name):
-                continue
             if adapter_id in slots.residents:
                 if slots.goes_on(adapter_id, now, contended=contended):
                     able.append(Able(name, True, slots.in_flight))
