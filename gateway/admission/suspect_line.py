@@ -29,7 +29,7 @@ LEAST_RETRY_S = 5
 class Turn:
     """A suspect's, from before it is sent until it is answered or `TURN_S` are over."""
 
-    def __init__(self, digest: str, descriptor: int | None, over: Callable[[Turn], None]) -> None:
+    def __init__(self, digest: str, descriptor: int | None, over: Callable[[], None]) -> None:
         self.digest = digest
         self._descriptor = descriptor
         self._over = over
@@ -43,7 +43,7 @@ class Turn:
             self._timer.cancel()
             if self._descriptor is not None:
                 os.close(self._descriptor)
-            self._over(self)
+            self._over()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +134,7 @@ class SuspectLine:
             return Turn(digest, None, self._is_over)
         return None if descriptor is None else Turn(digest, descriptor, self._is_over)
 
-    def _is_over(self, turn: Turn) -> None:
+    def _is_over(self) -> None:
         self._turn = None
         self.go_on()
 

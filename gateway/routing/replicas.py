@@ -225,12 +225,10 @@ class Replicas:
 
     @property
     def reached(self) -> Snapshot:
-        """The snapshot without engines that are ready and have no address: whoever gives out their slots
-        would have requests for the other engines in them.
+        """The snapshot with those engines alone that take requests: whoever gave out the slots of one that is
+        ready and has no address would have requests for the other engines in them.
         """
-        names = {replica.name for replica in self.ready}
-        known = [one for one in self.snapshot.engines if one.state != "ready" or one.name in names]
-        return msgspec.structs.replace(self.snapshot, engines=known)
+        return msgspec.structs.replace(self.snapshot, engines=[one.status for one in self.ready])
 
     def apply(self, snapshot: Snapshot, *, heard: bool = True) -> None:
         """Route by this snapshot from now on; a configuration in it that cannot be is refused whole.
