@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+LOOK_S = 0.005
+"""Between two tries of what SQLite does not wait for by itself."""
 
 
 class NewerForm(sqlite3.DatabaseError):
@@ -25,12 +29,8 @@ def open_database(
     db = sqlite3.connect(file, timeout=busy_timeout_s, isolation_level=None)
     try:
         file.chmod(0o600)
-        journal = "DELETE" if across else "WAL"
-        for setting in (
-            f"journal_mode = {journal}",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-        ):
+        _set_journal(db, "DELETE" if across else "WAL", busy_timeout_s)
+        for setting in ("synchronous = FULL", "foreign_keys = ON"):
             db.execute(f"PRAGMA {setting}")
         with transaction(db):  # of several that start together the second finds it done
             form = int(db.execute("PRAGMA user_version").fetchone()[0])
@@ -44,6 +44,21 @@ def open_database(
         db.close()
         raise
     return db
+
+
+def _set_journal(db: sqlite3.Connection, mode: str, wait_s: float) -> None:
+    """SQLite refuses another mode at once while somebody writes, whatever its own time to wait is: of several
+    that make a file together those would fail that come second.
+    """
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            db.execute(f"PRAGMA journal_mode = {mode}")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        time.sleep(LOOK_S)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,20 @@ def test_of_those_who_start_together_one_makes_it(tmp_path: Path) -> None:
     db = open_database(tmp_path / "a.sqlite", (FIRST, SECOND))
     assert (failed, db.execute("SELECT n FROM one").fetchall()) == ([], [(1,)])
     db.close()
+
+
+def test_who_makes_it_a_moment_before_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite by itself waits for nobody with its journal's mode."""
+    other = sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        open_database(tmp_path / "a.sqlite", (FIRST,), busy_timeout_s=0.0)
+    monkeypatch.setattr(time, "sleep", lambda _: other.execute("COMMIT"))
+    db = open_database(tmp_path / "a.sqlite", (FIRST,))
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert tables(db) == {"one"}
+    db.close()
+    other.close()
 
 
 def test_a_change_that_fails_is_none(tmp_path: Path) -> None:
