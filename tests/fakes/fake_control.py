@@ -25,6 +25,7 @@ from gateway.config.snapshot import (
     VersionStatus,
     encode_snapshot,
 )
+from tests.support.waiting import turns
 
 Weights = Mapping[str, float]
 """Adapter id → weight."""
@@ -111,12 +112,17 @@ class FakeControl:
 
     async def stop(self) -> None:
         """Gone at once, as a killed one is; its file stays."""
-        if self._server is not None:
-            self._server.close()
+        server, self._server = self._server, None
+        loop = asyncio.get_running_loop()
+        for listening in server.sockets if server is not None else ():
+            loop.remove_reader(listening)
         self.break_off()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await turns()  # what was accepted a moment ago comes to `_connected`, which nobody waits for then
+        if server is not None:
+            server.close()
 
     def publish(self, snapshot: Snapshot, *, file: bool = False) -> None:
         """To every gateway, and into the file where asked."""
@@ -161,6 +167,9 @@ class FakeControl:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if self._server is None:
+            writer.transport.abort()
+            return
         self._tasks.add(task)
         try:
             while (asked := await _read(reader)) is not None:

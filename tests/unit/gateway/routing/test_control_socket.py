@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
-from gateway.config.snapshot import Snapshot, encode_snapshot
+from gateway.config.snapshot import SOCKET, Snapshot, encode_snapshot
 from gateway.errors import EngineError, Unavailable
 from gateway.routing.control_socket import Control
 from tests.fakes.fake_control import FakeControl
+from tests.support.waiting import turns
 
 pytestmark = pytest.mark.anyio
 
@@ -58,3 +60,17 @@ async def test_request_is_answered_or_names_the_mend(tmp_path: Path) -> None:
         await control.request("GET", "/x")
     assert gone.value.code == "control_plane_gone"
     control.close()
+
+
+@pytest.mark.parametrize("after", range(7))
+async def test_the_fake_that_stops_leaves_no_connection_however_young(tmp_path: Path, after: int) -> None:
+    """One that was left would have every later report, and the control plane that comes next none."""
+    async with FakeControl(tmp_path) as fake:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / SOCKET))
+            client.setblocking(False)
+            await turns(after)
+            await fake.stop()
+            await turns()
+            with pytest.raises(BrokenPipeError):
+                client.send(b"POST /gateways HTTP/1.1\r\n\r\n")
