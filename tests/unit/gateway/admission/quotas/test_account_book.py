@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from gateway.admission.quotas import account_book
 from gateway.admission.quotas.account_book import FILE, MAGIC, AccountBook
 from gateway.errors import ConfigError
+from tests.support.forked import child
 
 NEW = (0.0,) * 8
 
@@ -21,17 +22,6 @@ def book(tmp_path: Path) -> Iterator[AccountBook]:
     made = AccountBook(tmp_path)
     yield made
     made.close()
-
-
-def child(work: Callable[[], None]) -> int:
-    """A forked process that does `work` and ends; its pid."""
-    pid = os.fork()
-    if not pid:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return pid
 
 
 def test_rows_are_kept_over_a_restart(tmp_path: Path, book: AccountBook) -> None:

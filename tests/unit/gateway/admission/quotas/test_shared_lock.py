@@ -12,6 +12,7 @@ import pytest
 
 from gateway.admission.quotas import shared_lock
 from gateway.admission.quotas.shared_lock import BOOT_BYTES, LOCK_BYTES, SharedLock
+from tests.support.forked import child
 
 AT = 64
 
@@ -32,16 +33,7 @@ def test_processes_take_turns(memory: mmap.mmap) -> None:
             with own:
                 memory[:8] = (int.from_bytes(memory[:8]) + 1).to_bytes(8)
 
-    pids = []
-    for _ in range(3):
-        pid = os.fork()
-        if not pid:
-            try:
-                add()
-            finally:
-                os._exit(0)
-        pids.append(pid)
-    for pid in pids:
+    for pid in [child(add) for _ in range(3)]:
         os.waitpid(pid, 0)
     with lock:
         assert int.from_bytes(memory[:8]) == 6000
