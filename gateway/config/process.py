@@ -25,11 +25,15 @@ def started_ticks(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def boot_id() -> str:
+    """Of the machine's last start; never the same again. Raises OSError."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def machine_id() -> str:
     """The same for all processes that can look each other up by pid; empty where that cannot be known."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}.{os.stat('/proc/self/ns/pid').st_ino}"
+        return f"{boot_id()}.{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
         return ""
 

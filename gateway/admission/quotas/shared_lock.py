@@ -6,9 +6,9 @@ import ctypes
 import errno
 import mmap
 import os
-from pathlib import Path
 
-BOOT = Path("/proc/sys/kernel/random/boot_id")
+from gateway.config.process import boot_id
+
 BOOT_BYTES = 40
 LOCK_BYTES = BOOT_BYTES + 64
 """Since which start of the machine there is one, and a mutex of POSIX threads, which has 40 or 48 bytes."""
@@ -34,7 +34,7 @@ class SharedLock:
         Raises OSError.
         """
         end = at + BOOT_BYTES
-        boot = BOOT.read_bytes().strip().ljust(BOOT_BYTES, b"\0")
+        boot = boot_id().encode().ljust(BOOT_BYTES, b"\0")
         self._mutex = (ctypes.c_char * (LOCK_BYTES - BOOT_BYTES)).from_buffer(memory, end)
         self._lock, self._unlock = _C.pthread_mutex_lock, _C.pthread_mutex_unlock
         if memory[at:end] != boot:

@@ -6,7 +6,6 @@ import mmap
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -63,9 +62,7 @@ def test_whoever_holds_it_is_told_instead_of_waiting_for_itself(memory: mmap.mma
     same.close()
 
 
-def test_one_of_a_start_before_is_made_anew(
-    memory: mmap.mmap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_of_a_start_before_is_made_anew(memory: mmap.mmap, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stops at once may leave it held in a file, by nobody that there is."""
     held = SharedLock(memory, AT)
     held.__enter__()
@@ -73,8 +70,7 @@ def test_one_of_a_start_before_is_made_anew(
     held.__exit__()
     held.close()
     memory[AT : AT + LOCK_BYTES] = kept
-    (tmp_path / "boot_id").write_text("11111111-2222-3333-4444-555555555555\n")
-    monkeypatch.setattr(shared_lock, "BOOT", tmp_path / "boot_id")
+    monkeypatch.setattr(shared_lock, "boot_id", lambda: "11111111-2222-3333-4444-555555555555")
     later = SharedLock(memory, AT)
     assert memory[AT : AT + BOOT_BYTES].startswith(b"11111111-")
     with later:
