@@ -112,8 +112,6 @@ class Quotas:
         self._now = now
         self._calendar = Calendar()
         self._settled = asyncio.Event()
-        self._pausing = 0
-        """Requests that wait for `_settled`."""
         self._lines: dict[str, InLine] = {}
         """By an account's name."""
         self.shares = None if link is None else SharesOfAll(link, self._counted, self._next_end_s, now)
@@ -211,13 +209,9 @@ class Quotas:
     async def _pause(self, seconds: float) -> None:
         """So long, or until a request of this worker has ended."""
         self._settled.clear()
-        self._pausing += 1
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._settled.wait()
-        finally:
-            self._pausing -= 1
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
 
     def reserve(self, key: str, model: str, prompt_bytes: int, answer_tokens: int) -> Reservation | None:
         """Take a request and its tokens from every account; None where nothing bounds it.
@@ -262,8 +256,7 @@ class Quotas:
 
     def settle(self, taken: Sequence[Holding], tokens: int, requests: int = 0) -> None:
         """Put right what was reserved: `tokens` were used, and `requests` are given back."""
-        if self._pausing:
-            self._settled.set()
+        self._settled.set()
         book = self._book
         if book is None:  # the gateway has ended
             return
