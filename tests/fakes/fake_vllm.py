@@ -37,6 +37,7 @@ class Engine(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer is sent whole: a body after its head waits 40 ms for an acknowledgement
     server: Engine
 
     def log_message(self, format: str, *args: Any) -> None:

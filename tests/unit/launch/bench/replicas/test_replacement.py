@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,17 @@ def test_a_program_in_an_engines_place_loads_and_answers(tmp_path: Path) -> None
         answer = call(f"{url}/v1/completions", asked)
         assert isinstance(answer, dict)
         assert answer["model"] == "red@1"
+
+
+def test_a_program_in_an_engines_place_sends_an_answer_whole(tmp_path: Path) -> None:
+    """A body that comes after its head waits for the other side's acknowledgement: 40 ms in each answer."""
+    with fake_engine(tmp_path, 0) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(b"GET /v1/models HTTP/1.1\r\nhost: fake\r\n\r\n")
+            head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert json.loads(body)["data"] == [{"id": "base", "root": "base"}]
 
 
 class Clients:
