@@ -26,8 +26,8 @@ def server(answers: int) -> Iterator[tuple[str, list[socket.socket]]]:
                     return
                 client.recv(4096)
                 if len(held) < answers:
+                    held.append(client)  # before the answer: who has that may count them
                     client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-                    held.append(client)
                 else:
                     client.close()
 
