@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Note
+from tests.faults.traffic import one_of, traffic
 from tests.scale.deployment import Deployment, deployed, written
 from tests.scale.nodes import nodes
-from tests.scale.traffic import one_of, traffic
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio

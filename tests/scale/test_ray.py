@@ -16,9 +16,9 @@ from launch.machine.threads import in_thread
 from tests.fakes.fake_stack import LAYOUT
 from tests.faults.conftest import Note
 from tests.faults.promises import median_ms
+from tests.faults.traffic import one_of, traffic
 from tests.scale.deployment import Deployment, deployed, written
 from tests.scale.nodes import Nodes, nodes
-from tests.scale.traffic import one_of, traffic
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio

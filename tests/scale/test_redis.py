@@ -18,8 +18,8 @@ from tests.faults.conftest import Note
 from tests.faults.processes import Program, gateway_program, program, soon
 from tests.faults.promises import median_ms
 from tests.faults.redis.several import needs_redis
+from tests.faults.traffic import LOST, Seen, one_of, traffic
 from tests.scale.deployment import Deployment, deployed, written_for_two
-from tests.scale.traffic import LOST, Seen, one_of, traffic
 from tests.support.real.redis_server import RedisServer
 from tests.support.waiting import eventually
 
