@@ -92,11 +92,9 @@ def without(everyday: frozenset[str], groups: Iterable[NounGroup]) -> list[NounG
     kept: list[NounGroup] = []
     for group in groups:
         members = tuple(
-            member
-            for member in group.members
-            if member.name not in everyday and not _SLUR.search(member.gloss)
+            member for member in group.members if member.name not in everyday and not is_slur(member)
         )
-        if len(members) >= 2 and not _SLUR.search(group.synset.gloss):
+        if len(members) >= 2 and not is_slur(group.synset):
             kept.append(NounGroup(group.synset, members))
     return kept
 

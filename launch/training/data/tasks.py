@@ -76,12 +76,12 @@ def split_task(task: Task, net: WordNet, clusters: Path | None = None, everyday:
 def training_examples(task: Task, net: WordNet, split: Split, seed: int) -> Iterator[Example]:
     """Without end: naming epoch by epoch, concept a fresh cluster each time."""
     rng = random.Random(seed)
+    if task == "naming":
+        while True:
+            yield from naming_epoch(net, split, rng)
     manner = training_manner(net, split.train)
     while True:
-        if task == "naming":
-            yield from naming_epoch(net, split, rng)
-        else:
-            yield concept_example(net, split.train, rng, manner)
+        yield concept_example(net, split.train, rng, manner)
 
 
 def held_out_examples(task: Task, net: WordNet, split: Split, count: int) -> list[Example]:
