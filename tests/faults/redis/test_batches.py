@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,7 +12,7 @@ import pytest
 
 from gateway.batches.lease import SILENT_S
 from tests.faults.conftest import Note
-from tests.faults.processes import Program, Served, fault_engine, soon
+from tests.faults.processes import Program, Served, soon
 from tests.faults.redis.several import needs_redis, several
 from tests.support.batches.batch_stack import CHAT, jsonl, line
 from tests.support.real.redis_server import RedisServer
@@ -23,12 +22,6 @@ pytestmark = [pytest.mark.anyio, needs_redis]
 LINES = 80
 AT_ONCE = 4
 FAULTS = {"killed": signal.SIGKILL, "stopped": signal.SIGSTOP}
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Program]:
-    with fault_engine(tmp_path) as made:
-        yield made
 
 
 async def begun(client: httpx.AsyncClient) -> str:

@@ -7,14 +7,13 @@ import itertools
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.agreement.policies import MEMBER_ALIVE_S
 from tests.faults.conftest import Note
-from tests.faults.processes import Program, Served, beside, fault_engine, soon
+from tests.faults.processes import Program, Served, beside, soon
 from tests.faults.promises import median_ms
 from tests.faults.redis.several import needs_redis, several
 from tests.support.real.redis_server import RedisServer, cut
@@ -23,12 +22,6 @@ pytestmark = [pytest.mark.anyio, needs_redis]
 
 FROZEN_S = 10.0
 QUICK_MS = 200.0
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Program]:
-    with fault_engine(tmp_path) as made:
-        yield made
 
 
 async def statuses(gateways: list[Served], count: int) -> Counter[int]:
