@@ -8,11 +8,10 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from gateway.config.snapshot import Snapshot
@@ -27,6 +26,7 @@ from tests.fakes.plant import free_port
 from tests.faults.conftest import Note
 from tests.faults.processes import Program, gateway_program, program, soon
 from tests.faults.redis.several import PATIENT_MS, needs_redis
+from tests.faults.traffic import traffic
 from tests.support.real.redis_server import RedisServer, cut
 from tests.support.waiting import eventually
 
@@ -35,6 +35,7 @@ pytestmark = [pytest.mark.anyio, needs_redis]
 STARTS_WITHIN_S = 90.0
 FROZEN_S = 10.0
 TAKES_OVER_WITHIN_S = 10.0
+ANSWER_MS = 20
 BUSY_S = 10.0
 """What a machine with other work may add."""
 
@@ -74,48 +75,17 @@ class Side:
         return versions, (await self.ask("GET", "/keys"))["keys"]
 
 
-@dataclass
-class Answers:
-    """What a client of a gateway that stays heard, and the longest time between two good answers."""
-
-    good: int = 0
-    other: list[str] = field(default_factory=list)
-    longest_s: float = 0.0
-
-
-@asynccontextmanager
-async def asking(url: str, key: str) -> AsyncIterator[Answers]:
-    seen, last = Answers(), time.monotonic()
-
-    async def ask(client: httpx.AsyncClient) -> None:
-        nonlocal last
-        while True:
-            answer = await client.post("/v1/completions", json={"model": "naming", "prompt": "x"})
-            now = time.monotonic()
-            if answer.status_code == 200:
-                seen.good += 1
-                seen.longest_s = max(seen.longest_s, now - last)
-                last = now
-            else:
-                seen.other.append(f"{answer.status_code} {answer.text[:200]}")
-            await asyncio.sleep(0.02)
-
-    headers = {"authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
-        task = asyncio.create_task(ask(client))
-        try:
-            yield seen
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[str]:
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of an engine that somebody else runs."""
     port = free_port()
-    argv = ["tests.fakes.fake_vllm", "--port", str(port)]
+    argv = ["tests.fakes.fake_vllm", "--port", str(port), "--takes-ms", str(ANSWER_MS)]
     with program(argv, tmp_path / "engine.log", wait=False):
         yield f"http://127.0.0.1:{port}"
+
+
+def is_of_naming(answer: str) -> bool:
+    return answer.startswith("naming@")
 
 
 def adapter(folder: Path, name: str, seed: int) -> str:
@@ -126,11 +96,11 @@ def adapter(folder: Path, name: str, seed: int) -> str:
 
 @asynccontextmanager
 async def doubled(
-    folder: Path, engine: str, redis: str, redis_of_first: str
+    folder: Path, server: str, redis: str, redis_of_first: str
 ) -> AsyncIterator[tuple[Side, Side]]:
     """The first leads."""
     document = fake_config(folder).model_dump(mode="json", by_alias=True)
-    document["engines"] = [{"url": engine}]
+    document["engines"] = [{"url": server}]
     document["adapters"]["roots"] = [str(folder)]
     sides: list[Side] = []
     with ExitStack() as held:
@@ -156,11 +126,11 @@ async def doubled(
 
 @pytest.mark.parametrize("fault", ["killed", "stopped", "cut off from redis"])
 async def test_another_control_plane_leads_and_nothing_is_lost(
-    tmp_path: Path, redis: RedisServer, engine: str, note: Note, fault: str
+    tmp_path: Path, redis: RedisServer, server: str, note: Note, fault: str
 ) -> None:
     async with AsyncExitStack() as held:
         way = await held.enter_async_context(cut(redis.port))
-        a, b = await held.enter_async_context(doubled(tmp_path, engine, redis.url, way.url))
+        a, b = await held.enter_async_context(doubled(tmp_path, server, redis.url, way.url))
         await a.ask("POST", "/adapters", {"task": "later", "source": adapter(tmp_path, "later", 2)})
         split = {"task": "naming", "source": adapter(tmp_path, "newer", 3), "canary": 25}
         await a.ask("POST", "/adapters", split)
@@ -176,8 +146,9 @@ async def test_another_control_plane_leads_and_nothing_is_lost(
         await soon(lambda: len(b.snapshot.tasks["naming"].versions) == 2)
         assert b.snapshot.leader == a.snapshot.leader != ""
 
-        seen = await held.enter_async_context(asking(b.gateway.url, key))
-        await soon(lambda: seen.good > 20)
+        asking = traffic(b.gateway.url, "naming", is_of_naming, clients=1, key=key)
+        seen = await held.enter_async_context(asking)
+        await soon(lambda: seen.outcomes["right"] > 20)
         faulty = time.monotonic()
         if fault == "killed":
             a.control.kill()
@@ -190,8 +161,8 @@ async def test_another_control_plane_leads_and_nothing_is_lost(
         assert await b.kept() == before
         await eventually(lambda: [one.state for one in b.snapshot.engines] == ["ready"], STARTS_WITHIN_S)
         promoted = (await b.ask("POST", "/adapters/naming/promote", {}))["versions"]
-        again = seen.good + 20
-        await soon(lambda: seen.good > again)
+        again = seen.outcomes["right"] + 20
+        await soon(lambda: seen.outcomes["right"] > again)
         if fault != "killed":
             a.control.signal(signal.SIGCONT)
             await soon(lambda: "another control plane has taken over" in a.control.said())
@@ -202,20 +173,20 @@ async def test_another_control_plane_leads_and_nothing_is_lost(
             versions, _ = await b.kept()
             assert versions["naming"] == [(one["id"], one["weight"]) for one in promoted]
     assert took_s < TAKES_OVER_WITHIN_S + BUSY_S
-    assert seen.other == []
+    assert (seen.outcomes["wrong"], seen.refused) == (0, {})
     note(
         "another control plane leads, and nothing is lost",
-        load=f"adapters, a split and keys by command; {seen.good} requests at the other gateway",
+        load=f"adapters, a split and keys by command; {seen.outcomes['right']} requests at the other gateway",
         fault=f"the one that leads {fault}",
         outcome="all is there, 0 requests failed",
-        figure=f"after {took_s:.1f} s; longest gap {seen.longest_s:.2f} s",
+        figure=f"after {took_s:.1f} s; longest gap {seen.longest_gap_s():.2f} s",
     )
 
 
 async def test_a_redis_that_is_frozen_or_emptied_changes_no_leader(
-    tmp_path: Path, redis: RedisServer, engine: str, note: Note
+    tmp_path: Path, redis: RedisServer, server: str, note: Note
 ) -> None:
-    async with doubled(tmp_path, engine, redis.url, redis.url) as (a, b):
+    async with doubled(tmp_path, server, redis.url, redis.url) as (a, b):
         redis.signal(signal.SIGSTOP)
         await asyncio.sleep(FROZEN_S)
         await a.ask("POST", "/keys", {"name": "meanwhile"})
