@@ -12,9 +12,11 @@ from gateway.admission.quotas.periods import day_of, month_of
 from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Ask, ShareAnswer, ShareRequest
 from gateway.agreement.link import RedisLink, Script
 from gateway.config.sections.shared_settings import SharedConfig
+from launch.supervisor.several.leadership import LEAD, LEAVE
 from tests.fakes.fake_redis import FakeRedis
 from tests.faults.redis.several import needs_redis
 from tests.support.real.redis_server import RedisServer
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.anyio, needs_redis]
 
@@ -112,3 +114,28 @@ async def test_the_server_runs_the_script_by_its_own_clock(link: RedisLink) -> N
     ]
     assert [one.accounts[0].enough for one in answers] == [True, False]
     assert answers[1].accounts[0].in_flight == 1
+
+
+async def test_one_leads_until_it_leaves_or_is_silent(link: RedisLink) -> None:
+    chance = random.Random(7)
+    fake, led = FakeRedis(), 0
+    for _ in range(200):
+        word, alive_ms = chance.choice((b"a", b"b", b"c")), "60000"
+        if chance.random() < 0.7:
+            expected = fake.lead("leader", word, alive_ms)
+            assert await link.run(LEAD, ["leader"], [word, alive_ms]) == expected
+            led += not expected
+        else:
+            fake.leave("leader", word)
+            await link.run(LEAVE, ["leader"], [word])
+        assert await link.get("leader") == fake.value("leader")
+    assert 20 < led < 120
+    fake.lead("silent", b"a", "50")
+    await link.run(LEAD, ["silent"], [b"a", "50"])
+    fake.now += 0.05
+    assert fake.value("silent") is None
+
+    async def gone() -> bool:
+        return await link.get("silent") is None
+
+    await eventually(gone)
