@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -16,7 +15,7 @@ import pytest
 from gateway.client import ModelManager
 from gateway.config.settings import DEMO_BASE
 from launch.machine.hardware import has_slow_bfloat16
-from tests.support.real.real_stack import ROOT
+from tests.support.real.real_stack import ROOT, engine_key, engine_url
 
 SMALL: dict[str, Any] = {"max_model_len": 2048, "max_num_seqs": 32, "enforce_eager": True, "kv_cache_gib": 1}
 
@@ -30,13 +29,11 @@ class OwnStack:
 
     @property
     def engine_url(self) -> str:
-        found = re.search(r'"url": ?"([^"]+)"', (self.state / "engine.json").read_text())
-        assert found is not None
-        return found[1]
+        return engine_url(self.state)
 
     @property
     def engine_key(self) -> str:
-        return (self.state / "engine.key").read_text()
+        return engine_key(self.state)
 
 
 def other_type(served: str) -> str:

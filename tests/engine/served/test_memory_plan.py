@@ -23,15 +23,9 @@ def plan(real: RealStack) -> MemoryPlan:
     return plan_of(load_config(real.config), detect())
 
 
-def engine_url(real: RealStack) -> str:
-    found = re.search(r'"url": ?"([^"]+)"', (real.state / "engine.json").read_text())
-    assert found is not None
-    return found[1]
-
-
 def told(real: RealStack) -> dict[str, str]:
     """The labels of vLLM's `cache_config_info`."""
-    text = httpx.get(f"{engine_url(real)}/metrics").text
+    text = httpx.get(f"{real.engine_url}/metrics").text
     line = next(line for line in text.splitlines() if line.startswith("vllm:cache_config_info{"))
     return dict(re.findall(r'(\w+)="([^"]*)"', line))
 

@@ -24,6 +24,17 @@ ROOT = Path(__file__).parents[3]
 STOP_S = 60
 
 
+def engine_url(state: Path) -> str:
+    """As the control plane has published it."""
+    found = re.search(r'"url": ?"([^"]+)"', (state / "engine.json").read_text())
+    assert found is not None
+    return found[1]
+
+
+def engine_key(state: Path) -> str:
+    return (state / "engine.key").read_text()
+
+
 @dataclass(frozen=True)
 class RealStack:
     url: str
@@ -39,14 +50,12 @@ class RealStack:
     @property
     def engine_url(self) -> str:
         """The engine itself, behind the gateway."""
-        found = re.search(r'"url": ?"([^"]+)"', (self.state / "engine.json").read_text())
-        assert found is not None
-        return found[1]
+        return engine_url(self.state)
 
     @property
     def engine_key(self) -> str:
         """What the engine asks of whoever comes past the gateway."""
-        return (self.state / "engine.key").read_text()
+        return engine_key(self.state)
 
     def running(self) -> float:
         """Requests that the engine decodes at this moment, by its own metrics."""
