@@ -82,7 +82,7 @@ PLACEMENT = {
         for number in range(3, 6)
     ],
 }
-"""As the control plane tells it (`Mover.shown`)."""
+"""As the control plane tells it (`Mover.shown`) where one home is asked for, which is not the default."""
 
 
 async def main(folder: Path, purpose: str) -> None:
