@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 
 from gateway.placement.layout import Layout
 from gateway.placement.rendezvous import Heights, weighed
 
 EVENNESS = 1.25
 """Of the mean engine's load, what a new home may bring an engine to; beyond it the next choice is asked."""
+
+
+Scores = Mapping[int, tuple[Sequence[str], Sequence[int]]]
+"""By weight names and their heights."""
+TRIED = 4
+"""Of a ranking, one by one; where none of them will do, all engines are looked through at once."""
+GONE = -1
+"""Below every height."""
 
 
 class Finder:
@@ -23,6 +32,11 @@ class Finder:
         self._bound = {name: EVENNESS * total * count / slots for name, count in layout.slots.items()}
         self._open: dict[int, Heights] = {}
         """Slots → the engines of so many that have room."""
+        self._ranks = ""
+        """The adapter that the following is of."""
+        self._scores: Scores = {}
+        self._first: list[str] = []
+        self._rest: Iterator[str] = iter(())
         for count in set(layout.slots.values()):
             self._look_again(count)
 
@@ -38,15 +52,26 @@ class Finder:
         """
         loads, homes = self._layout.tokens_per_s, self._layout.homes[adapter_id]
         share, bound = self._layout.share(adapter_id, 1), self._bound
-        scores = {count: (one.names, one.of(adapter_id)) for count, one in self._open.items() if one.names}
-        first = _first(scores)
-        if first is None or (first not in homes and loads[first] + share <= bound[first]):
-            return first
+        for name in islice(self._ranked(adapter_id), TRIED):
+            if name not in homes and loads[name] + share <= bound[name]:
+                return name
+        scores = self._scores
         able = {name for names, _ in scores.values() for name in names}.difference(homes)
         within = {name for name in able if loads[name] + share <= bound[name]}
         if within:
-            return _first({count: _of(within, *one) for count, one in scores.items()})
+            return next(_in_order({count: _of(within, *one) for count, one in scores.items()}))
         return min(able, key=lambda name: (loads[name] / self._layout.slots[name], name), default=None)
+
+    def _ranked(self, adapter_id: str) -> Iterator[str]:
+        """Those with room, in its order; what its home before asked for is known for the next one."""
+        if self._ranks != adapter_id:
+            self._ranks = adapter_id
+            self._scores = {count: (one.names, one.of(adapter_id)) for count, one in self._open.items()}
+            self._first, self._rest = [], _in_order(self._scores)
+        yield from self._first
+        for name in self._rest:
+            self._first.append(name)
+            yield name
 
     def changed(self, engine: str) -> None:
         """A home was made or given up there."""
@@ -56,6 +81,7 @@ class Finder:
 
     def _look_again(self, count: int) -> None:
         slots = self._layout.slots
+        self._ranks = ""  # what is known is of those that had room before
         self._open[count] = Heights([name for name in slots if slots[name] == count and self.room(name) > 0])
 
     def way(self, adapter_id: str) -> list[tuple[str, str, str]] | None:
@@ -81,16 +107,19 @@ class Finder:
         return None
 
 
-def _first(scores: Mapping[int, tuple[Sequence[str], Sequence[int]]]) -> str | None:
-    """`ranking`'s first, where `scores` are by weight: among those of one weight the highest is first,
-    so that no other need be weighed."""
-    best: tuple[float, str] | None = None
-    for weight, (names, heights) in scores.items():
-        if names:
-            top = max(heights)
-            name = names[heights.index(top)]
-            best = max(best or (-1.0, ""), (weighed(top, weight), name))
-    return best[1] if best else None
+def _in_order(scores: Scores) -> Iterator[str]:
+    """`ranking`'s order, where `scores` are by weight; each next one is looked for when it is asked for,
+    since few are: among those of one weight the highest is first, so that no other need be weighed."""
+    lists = {weight: list(heights) for weight, (_, heights) in scores.items()}
+    tops = {weight: max(heights) for weight, heights in lists.items() if heights}
+    while tops:
+        weight = max(tops, key=lambda each: weighed(tops[each], each)) if len(tops) > 1 else next(iter(tops))
+        place = lists[weight].index(tops[weight])
+        yield scores[weight][0][place]
+        lists[weight][place] = GONE
+        tops[weight] = max(lists[weight])
+        if tops[weight] == GONE:
+            del tops[weight]
 
 
 def _of(some: Collection[str], names: Sequence[str], heights: Sequence[int]) -> tuple[list[str], list[int]]:
