@@ -39,7 +39,8 @@ class Attached(Keeper):
     def idle(self) -> None:
         """It is somebody else's to stop."""
 
-    def halt(self) -> None:
+    def halt(self, *, leave: bool = False) -> None:
+        """`run` returns; it is left to itself in any case."""
         self._halted.set()
 
     async def run(self) -> None:

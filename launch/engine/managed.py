@@ -99,6 +99,8 @@ class Managed(Keeper):
         self._demand = asyncio.Event()
         self._leave = asyncio.Event()
         self._halted = False
+        self._left = False
+        """Another control plane has it."""
         self._stage = ""
         self._reported_s = 0.0
         self._served_from: float | None = None
@@ -122,9 +124,10 @@ class Managed(Keeper):
             self._demand.clear()
             self._leave.set()
 
-    def halt(self) -> None:
-        """End it, whatever it is doing; `run` returns."""
+    def halt(self, *, leave: bool = False) -> None:
+        """End it, whatever it is doing; `run` returns. `leave`: one elsewhere goes on for who has it next."""
         self._halted = True
+        self._left = leave and self._means.elsewhere is not None
         self._leave.set()
         self._demand.set()
 
@@ -139,7 +142,7 @@ class Managed(Keeper):
                 break
             await self._life()
         self.enter("halt", stage="", reason="stopped on request", pid=0, next_try_at=None)
-        self._say("stopped")
+        self._say("left to another control plane" if self._left else "stopped")
 
     async def _back_off(self, until: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -175,10 +178,13 @@ class Managed(Keeper):
         except LoraGatewayError as error:
             failure = error
         finally:
-            await process.end(hard=isinstance(failure, Hang), hurry=self.host.hurried)
+            if self._left:
+                await process.leave()
+            else:
+                await process.end(hard=isinstance(failure, Hang), hurry=self.host.hurried)
         if failure is not None:
             self._note_failure(failure)
-        if self.status.next_try_at is None:
+        if self.status.next_try_at is None and not self._left:
             await process.release()
         if failure is not None:
             return

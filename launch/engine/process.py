@@ -65,6 +65,9 @@ class EngineChild(Protocol):
     def stop(self, timeout_s: float, hurry: Callable[[], bool]) -> None:
         """SIGTERM, then SIGKILL after `timeout_s` or once `hurry()`; blocking, and idempotent."""
 
+    def leave(self) -> None:
+        """Look after it no more: it goes on, where it is no child of ours; blocking."""
+
     def release(self) -> None:
         """It is stopped and not to be started again soon: what was kept for it is free; blocking."""
 
@@ -103,6 +106,9 @@ class Here:
 
     def stop(self, timeout_s: float, hurry: Callable[[], bool]) -> None:
         self._child.stop(timeout_s, hurry)
+
+    def leave(self) -> None:
+        """A child is ended with its parent."""
 
     def release(self) -> None:
         """Nothing is kept."""
@@ -196,6 +202,12 @@ class Process:
         await in_thread(self._running.stop, 0.0 if hard else self._config.engine.stop_timeout_s, hurry)
         if self._running.here:
             orphans.forget(self._config.state_dir, self._name)
+
+    async def leave(self) -> None:
+        """In place of `end`, for whoever looks after it from now on; not for a child of ours."""
+        await end_tasks([self._noting])
+        self.output.hush()
+        await in_thread(self._running.leave)
 
     async def release(self) -> None:
         """After `end`, where it is not to be started again soon."""

@@ -103,10 +103,10 @@ class Engines:
             if keeper.status.state == "failed":
                 keeper.start(force=True)
 
-    def halt(self) -> None:
-        """End them all; their `run` returns."""
+    def halt(self, *, leave: bool = False) -> None:
+        """End them all; their `run` returns. `leave`: those elsewhere go on, for who has them next."""
         for keeper in self.keepers:
-            keeper.halt()
+            keeper.halt(leave=leave)
 
     async def load(
         self,

@@ -31,7 +31,7 @@ from launch.base.parsers.model_parsers import Parsers
 from launch.engine.argv import FORCED_PARSER_FILE, EngineCommand, can_sleep, engine_command
 from launch.engine.engine import say
 from launch.engine.managed import Means
-from launch.engine.on_ray.cluster import RayCluster
+from launch.engine.on_ray.cluster import RayCluster, connected
 from launch.machine import orphans
 from launch.machine.engine_setup import engine_setup
 from launch.machine.gateway_address import noted_url
@@ -131,7 +131,8 @@ async def _lead(
         ports: list[int] = []
         cluster = None
         if not config.backend.local:
-            cluster = held.enter_context(closing(RayCluster(config.backend.ray, namespace_of(config))))
+            # In a thread: who leads says so each second, also while the cluster does not answer.
+            cluster = held.enter_context(closing(await connected(config.backend.ray, namespace_of(config))))
         elif not config.attached:
             engine, taken = config.engine, {config.gateway.port}  # the gateway may not listen yet
             for _ in range(config.backend.most):

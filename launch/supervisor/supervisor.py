@@ -267,7 +267,7 @@ class Supervisor:
             try:
                 await self._until_asked()
             finally:
-                self.engines.halt()
+                self.engines.halt(leave=self.is_outlived)
                 await asyncio.gather(*keepers, return_exceptions=True)
                 self.publisher.publish()
                 await self._upkeep.stop()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-import signal
-import threading
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from gateway.config.engine_settings import RayConfig
 from gateway.errors import ConfigError, EngineFailure
 from launch.engine.on_ray.node_engine import EngineOrder, NodeEngine, Sight, scratch_of
 from launch.engine.on_ray.remote_engine import Gone, Silent
+from launch.machine.threads import in_thread
 
 OTHER_VERSIONS = "Version mismatch"
 """How Ray begins to say so."""
@@ -34,11 +34,21 @@ class _Actor(NodeEngine):
         super().__init__(order, ray.util.get_node_ip_address(), scratch)
 
 
-class RayCluster:
-    """The connection to it. Make it in the main thread: Ray takes SIGTERM there, which is given back.
+async def connected(settings: RayConfig, namespace: str) -> RayCluster:
+    """The connection, made in a thread, so that the event loop goes on meanwhile.
 
-    Raises ConfigError where Ray is not installed, or no cluster is there.
+    Raises ConfigError as `RayCluster` does, and where nobody has answered within `CONNECT_S`.
     """
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            return await in_thread(RayCluster, settings, namespace)
+    except TimeoutError as error:  # Ray goes on in its thread, which holds nobody up
+        why = ConnectionError(f"nobody has answered within {CONNECT_S:.0f} s")
+        raise ConfigError("engines.ray.address", settings.address, _mend_of(why)) from error
+
+
+class RayCluster:
+    """The connection to it. Raises ConfigError where Ray is not installed, or no cluster is there."""
 
     def __init__(self, settings: RayConfig, namespace: str) -> None:
         """`namespace` is where the engines' names are, and no other launch's."""
@@ -49,22 +59,16 @@ class RayCluster:
             raise ConfigError("engines.backend", "ray", mend) from error
         self._namespace = namespace
         self._ray: Any = ray
-        here = threading.current_thread() is threading.main_thread()
-        before = signal.getsignal(signal.SIGTERM) if here else None
         try:
-            with _within(CONNECT_S) if here else nullcontext():
-                context = ray.init(
-                    address=settings.address,
-                    namespace=namespace,
-                    log_to_driver=False,
-                    configure_logging=False,
-                    ignore_reinit_error=True,
-                )
+            context = ray.init(
+                address=settings.address,
+                namespace=namespace,
+                log_to_driver=False,
+                configure_logging=False,
+                ignore_reinit_error=True,
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError("engines.ray.address", settings.address, _mend_of(error)) from error
-        finally:
-            if before is not None:
-                signal.signal(signal.SIGTERM, before)
         self.address: str = ray.util.get_node_ip_address()
         """This machine's own, as its node has it."""
         self.head: str = context.address_info["gcs_address"]
@@ -97,7 +101,11 @@ class RaySeat:
         self._namespace = namespace
         self._order = order
         self._bundle = dict(bundle)
-        digest = hashlib.sha256(json.dumps([asdict(order), self._bundle], sort_keys=True).encode())
+        told = {
+            **asdict(order),
+            "argv": order.argv[1:],
+        }  # each node has its own Python, and each control plane
+        digest = hashlib.sha256(json.dumps([told, self._bundle], sort_keys=True).encode())
         self.name = f"{order.name}.{digest.hexdigest()[:12]}"
         self._actor: Any = None
         self._asked: dict[str, Any] = {}
@@ -211,22 +219,6 @@ def _end(ray: Any, namespace: str, name: str) -> None:
     with suppress(ray.exceptions.RayError):
         if (group := _group_of(ray, name)) is not None:
             ray.util.remove_placement_group(group)
-
-
-@contextmanager
-def _within(limit_s: float) -> Iterator[None]:
-    """Raises ConnectionError once it has taken so long, and Ray lets Python run; for the main thread."""
-
-    def give_up(*_: object) -> None:
-        raise ConnectionError(f"nobody has answered within {limit_s:.0f} s")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _mend_of(error: BaseException) -> str:

@@ -44,7 +44,8 @@ class EngineOrder:
     env: Mapping[str, str]
     first_port: int
     reached_from: str
-    """The control plane's own address; on that machine an engine listens on loopback."""
+    """The control plane's own address, where nobody else asks: on that machine an engine listens on loopback.
+    Empty: on its node's address, whichever it is."""
     ray_address: str = ""
     """Of the cluster, for an engine that places its own workers on several nodes."""
 

@@ -126,6 +126,11 @@ class RemoteEngine:
             self._seat.stop(0.0 if hurry() else timeout_s)
             self._take(self._seat.look(self._sight.said))
 
+    def leave(self) -> None:
+        """The actor is another control plane's by now, or will be."""
+        self._stopping.set()
+        self._follower.join(LOST_AFTER_S)
+
     def release(self) -> None:
         self._stopping.set()
         self._released.set()

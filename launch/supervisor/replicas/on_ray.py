@@ -55,12 +55,12 @@ def laid_on_ray(
     names = [name_of(index) for index in range(config.backend.most)]
     cluster.sweep(names)
     head = cluster.head if config.backend.ray.nodes > 1 else ""
+    # Where machines share more than the cluster, gateways and control planes elsewhere must reach it too.
+    here = cluster.address if config.shared is None else ""
     command = means.command
     laid: list[tuple[EngineStatus, Means]] = []
     for index, name in enumerate(names):
-        order = EngineOrder(
-            name, command.argv, command.env, config.engine.port, cluster.address, ray_address=head
-        )
+        order = EngineOrder(name, command.argv, command.env, config.engine.port, here, ray_address=head)
         seat = cluster.seat(order, bundle)
         own = replace(
             means,

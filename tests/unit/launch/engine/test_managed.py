@@ -232,10 +232,14 @@ class Late(Here):
     here = False
     there = False
     released = False
+    left: list[Late] = []
 
     @property
     def pid(self) -> int:
         return super().pid if Late.there else 0
+
+    def leave(self) -> None:
+        Late.left.append(self)
 
     def release(self) -> None:
         Late.released = True
@@ -260,3 +264,18 @@ def test_an_engine_elsewhere_is_served_once_it_has_a_place_and_released_at_its_e
 
     run(tmp_path, work, PlantOptions(elsewhere=late))
     assert Late.released
+
+
+def test_an_engine_elsewhere_goes_on_where_another_control_plane_has_it(tmp_path: Path) -> None:
+    Late.there, Late.released = True, False
+    Late.left.clear()
+
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        made.supervisor.engines.halt(leave=True)
+        await made.until_state("stopped")
+        (one,) = Late.left
+        assert (one.exit_code(), Late.released) == (None, False)
+        one.stop(0, lambda: True)
+
+    run(tmp_path, work, PlantOptions(elsewhere=late))

@@ -39,8 +39,8 @@ class Keeper:
     def start(self, *, force: bool = False) -> None:
         self.calls.append("forced" if force else "start")
 
-    def halt(self) -> None:
-        self.calls.append("halt")
+    def halt(self, *, leave: bool = False) -> None:
+        self.calls.append("leave" if leave else "halt")
 
     def idle(self) -> None:
         self.calls.append("idle")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import signal
+import asyncio
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from gateway.config.engine_settings import RayConfig
 from gateway.errors import ConfigError, EngineFailure
 from launch.engine.on_ray import cluster
-from launch.engine.on_ray.cluster import RayCluster, RaySeat
+from launch.engine.on_ray.cluster import RayCluster, RaySeat, connected
 from launch.engine.on_ray.node_engine import EngineOrder, Sight
 from launch.engine.on_ray.remote_engine import Gone, Silent
 
@@ -136,22 +138,35 @@ def test_without_a_cluster_the_key_is_named(
     assert refused.value.key == "engines.ray.address"
 
 
-def test_a_cluster_that_does_not_answer_is_not_waited_for_without_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    ray, before = FakeRay(), signal.getsignal(signal.SIGALRM)
+@pytest.mark.anyio
+async def test_others_go_on_until_the_cluster_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control plane that leads says so each second: else another one begins."""
+    ray, said = FakeRay(), threading.Event()
+    answers = ray.init
 
-    def answers_never(**_: object) -> None:
-        while True:
-            signal.pause()
+    def answers_late(**given: object) -> object:
+        assert said.wait(20), "nobody else was heard"
+        return answers(**given)
 
     monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setattr(ray, "init", answers_never)
+    monkeypatch.setattr(ray, "init", answers_late)
+    connecting = asyncio.create_task(connected(SETTINGS, "ours"))
+    await asyncio.sleep(0)
+    said.set()
+    assert (await connecting).head == "10.0.0.1:6379"
+
+
+@pytest.mark.anyio
+async def test_a_cluster_that_does_not_answer_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray, over = FakeRay(), threading.Event()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(ray, "init", lambda **_: over.wait(20))
     monkeypatch.setattr(cluster, "CONNECT_S", 0.01)
     with pytest.raises(ConfigError, match="nobody has answered within 0 s"):
-        RayCluster(SETTINGS, "ours")
-    assert signal.getsignal(signal.SIGALRM) == before
-    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+        await connected(SETTINGS, "ours")
+    over.set()
 
 
 def test_what_an_earlier_launch_left_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,8 +195,15 @@ def test_an_actor_has_its_own_group_outlives_us_and_is_started_again() -> None:
     assert (group["strategy"], group["lifetime"], group["name"]) == ("STRICT_PACK", "detached", made.name)
 
 
+def test_another_control_planes_python_is_no_other_order() -> None:
+    elsewhere = replace(ORDER, argv=("/opt/python", *ORDER.argv[1:]))
+    assert RaySeat(FakeRay(), "ours", elsewhere, {"CPU": 1}).name == seat(FakeRay(), {"CPU": 1}).name
+
+
 def test_another_order_or_place_is_another_name() -> None:
     ray = FakeRay()
+    other = replace(ORDER, argv=(*ORDER.argv, "--seed"))
+    assert RaySeat(ray, "ours", other, {"CPU": 1}).name != seat(ray, {"CPU": 1}).name
     assert seat(ray).name == seat(ray).name
     assert seat(ray).name != seat(ray, {"CPU": 1}).name
     assert "secret" not in seat(ray).name

@@ -94,6 +94,15 @@ def test_it_is_nowhere_until_its_actor_has_a_node() -> None:
     engine.stop(1, lambda: False)
 
 
+def test_one_that_is_left_is_not_asked_to_stop() -> None:
+    seat = FakeSeat()
+    engine, _ = following(seat)
+    until_true(lambda: engine.pid)
+    engine.leave()
+    assert seat.calls == ["occupy"]
+    assert engine.exit_code() is None
+
+
 def test_its_end_is_told_with_its_words() -> None:
     seat = FakeSeat()
     engine, _ = following(seat)

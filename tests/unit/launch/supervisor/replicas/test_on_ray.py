@@ -76,6 +76,20 @@ def test_each_engine_has_a_seat_and_its_command(nodes: int, head: str) -> None:
     assert bundle == {"CPU": 1.0}
 
 
+def test_where_others_ask_too_an_engine_listens_where_they_reach_it() -> None:
+    cluster = FakeCluster()
+    given = {"base": {"model": "m"}, "engines": {"backend": "ray"}, "shared": {"redis": "redis://r:6379/0"}}
+    laid_on_ray(
+        Config.model_validate(given),
+        cast(RayCluster, cluster),
+        Means(EngineCommand(("python",), {})),
+        "key",
+        {"CPU": 1.0},
+    )
+    ((order, _),) = cluster.orders
+    assert order.reached_from == ""
+
+
 def test_what_is_of_ray_is_refused_without_it() -> None:
     with pytest.raises(ValidationError, match=r"is for engines\.backend: ray"):
         Config.model_validate({"base": {"model": "m"}, "engines": {"replicas": 2, "ray": {"cpus": 2}}})
