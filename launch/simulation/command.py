@@ -19,7 +19,7 @@ from launch.simulation.arrivals import PATTERNS, OfferedLoad, recorded_rows
 from launch.simulation.engine_speed import EngineSpeed, read_speed
 from launch.simulation.figures import PolicyFigures
 from launch.simulation.picture import draw
-from launch.simulation.policies import NAMES
+from launch.simulation.policies import BOUNDS, NAMES
 from launch.simulation.replay.fit import fitted
 from launch.simulation.replay.measured import SlotsResult, read_result
 from launch.simulation.replay.report import rows_of
@@ -55,7 +55,9 @@ def simulate_command(
     patience_s: Annotated[
         float, typer.Option(min=0, help="a client without a token leaves after this")
     ] = 10.0,
-    policy: Annotated[str, typer.Option(help=f"with commas: {', '.join(NAMES)}")] = ",".join(NAMES),
+    policy: Annotated[
+        str, typer.Option(help=f"with commas: {', '.join(NAMES)}; or a bound: {', '.join(BOUNDS)}")
+    ] = ",".join(NAMES),
     min_replicas: Annotated[int, typer.Option(min=1, help="homes of each adapter")] = 2,
     moves_per_minute: Annotated[float, typer.Option(min=0, help="loads by plan, for each replica")] = 6.0,
     quantum: Annotated[
@@ -78,7 +80,7 @@ def simulate_command(
     if replay:
         _replay(replay, speed, as_json=as_json)
         return
-    chosen = _words("--policy", policy, list(NAMES))
+    chosen = _words("--policy", policy, [*NAMES, *BOUNDS])
     patterns = _words("--arrivals", arrivals, list(PATTERNS))
     console = Console(highlight=False, stderr=as_json)
     if not console.is_terminal:

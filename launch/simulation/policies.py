@@ -73,14 +73,22 @@ class Hashing:
         return self._home[request.adapter]
 
 
-OURS = "lora-gateway"
+OURS, LEAST_LOADED = "lora-gateway", "least-loaded"
 NAMES: Mapping[str, str] = {
     OURS: "placed by traffic, a slot in turn, routed by residency and wait",
     "round-robin": "one replica after the other",
-    "least-loaded": "the fewest requests in flight",
+    LEAST_LOADED: "the fewest requests in flight",
     "affinity": "the least loaded that has the adapter in a slot",
     "rendezvous": "one replica for each adapter, by hashing",
 }
+
+
+ALONE, ANY_SLOT = "alone", "any-slot"
+BOUNDS: Mapping[str, str] = {
+    ALONE: "each by itself on an idle engine that has its adapter: nobody's first token is sooner",
+    ANY_SLOT: "least-loaded on engines with a slot for every adapter: what seats and prompts alone cost",
+}
+"""What others may be held against; neither is a policy that anybody could have."""
 
 
 def policy_of(
@@ -89,7 +97,7 @@ def policy_of(
     """One of `NAMES` that is not ours. Raises ConfigError for another."""
     if named == "round-robin":
         return RoundRobin(engines)
-    if named == "least-loaded":
+    if named == LEAST_LOADED:
         return LeastLoaded(engines, chance)
     if named == "affinity":
         return Affinity(engines, chance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.admission.turns.lora_slots import QUANTUM
 from gateway.placement.rules import Rules
@@ -14,7 +14,8 @@ from launch.simulation.engine_speed import EngineSpeed
 from launch.simulation.figures import PolicyFigures, figures_of
 from launch.simulation.gateway_turns import GatewayTurns
 from launch.simulation.placer import Placer
-from launch.simulation.policies import OURS, policy_of
+from launch.simulation.policies import ALONE, ANY_SLOT, LEAST_LOADED, OURS, policy_of
+from launch.simulation.request import Request
 from launch.simulation.world import AtOnce, Router, World
 
 WARM_UP = 0.2
@@ -46,9 +47,17 @@ class Scenario:
 
 
 def simulate(scenario: Scenario, policy: str) -> PolicyFigures:
-    """One policy under one load. Raises ConfigError for a policy or a pattern that there is not."""
+    """One policy under one load, or one of `BOUNDS`.
+
+    Raises ConfigError for a policy or a pattern that there is not.
+    """
     popularity = Zipf(scenario.adapters, scenario.zipf)
     requests = requests_of(scenario.load, popularity, scenario.seed)
+    if policy == ALONE:
+        return _alone(scenario, requests)
+    if policy == ANY_SLOT:
+        free = replace(scenario.speed, slots=max(scenario.adapters, scenario.speed.seats), load_s=0.0)
+        return replace(simulate(replace(scenario, speed=free), LEAST_LOADED), policy=ANY_SLOT)
     engines = [SimulatedEngine(f"engine-{number}", scenario.speed) for number in range(scenario.replicas)]
     router = _router(scenario, policy, engines, popularity.names)
     counted_from_s = WARM_UP * scenario.load.duration_s
@@ -64,6 +73,15 @@ def simulate(scenario: Scenario, policy: str) -> PolicyFigures:
     return figures_of(
         policy, requests, counted_from_s, scenario.load.duration_s, loads, scenario.slo_s, scenario.patience_s
     )
+
+
+def _alone(scenario: Scenario, requests: Sequence[Request]) -> PolicyFigures:
+    speed, load = scenario.speed, scenario.load
+    for one in requests:
+        one.first_s = one.at_s + speed.decode_s(1, 1) + one.prompt_tokens / speed.prompt_tokens_per_s
+        one.end_s = one.first_s + (one.output_tokens - 1) * speed.decode_s(1, 1)
+    from_s = WARM_UP * load.duration_s
+    return figures_of(ALONE, requests, from_s, load.duration_s, 0, scenario.slo_s, scenario.patience_s)
 
 
 def _router(
