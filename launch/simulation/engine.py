@@ -137,6 +137,8 @@ class SimulatedEngine:
         batch = len(self._running) + len(self._joining)
         took_s = steps * self.speed.decode_s(batch, len(self._busy))
         took_s += prompt_tokens / self.speed.prompt_tokens_per_s + self._loading * self.speed.load_s
+        if not self._running:
+            took_s += self.speed.wake_s
         self._loading, self._steps_with_prompt = 0, steps
         self._now, self.event_at = now, now + self._pace() * took_s
         return True

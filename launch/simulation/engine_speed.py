@@ -32,6 +32,8 @@ class EngineSpeed:
     batch grows dearer by no straight line. Between two the step lies between theirs."""
     answer_s: float = 0.0
     """To a first token beyond the steps: the way there and back, which keeps nobody else waiting."""
+    wake_s: float = 0.0
+    """What a step takes longer before which nobody was in the batch."""
     together: float = 1.0
     """How many times longer a step is while all other engines of the same machine are at work too."""
     about: str = ""
@@ -108,8 +110,8 @@ def read_speed(named: str) -> EngineSpeed:
         found.slots,
         found.tokens_in_step,
     )
-    others = (found.step_s_per_request, found.step_s_per_adapter, found.load_s, found.answer_s)
-    if least <= 0 or min(others) < 0:
+    others = (found.step_s_per_request, found.step_s_per_adapter, found.load_s)
+    if least <= 0 or min(*others, found.answer_s, found.wake_s) < 0:
         raise ConfigError(
             "--engine", named, "has a speed, seats or slots of nothing, or a time below nothing"
         )

@@ -1,7 +1,8 @@
 """How quick an engine is, asked for nothing else: steps by batch and adapters, prompts, loads.
 
-With several engines all are asked the same at once: what they take from one another, and the clients and
-the engines' own servers from all, is then in the figures, as it is when they serve.
+Through the gateway, as in the run that is to be reproduced, so that its way and the client's are in the
+figures. Prompts come after pauses and are of many lengths: an engine that has waited takes longer for its
+next step, and so does one that sees so many rows for the first time.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.errors import EngineFailure
 from launch.bench.overhead import payload
@@ -22,6 +25,10 @@ from launch.engine.http import with_key
 PATH = "/v1/completions"
 LEAST_TOKEN, MOST_TOKEN = 1000, 20_000
 """Ids that any base of size has, and no special ones."""
+SHORT = 8
+"""Tokens of a prompt that is to take little."""
+LONG = 64
+"""Of an answer that keeps an engine at work."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +39,36 @@ class Probes:
     """Requests at once, and the adapters that they are for."""
     tokens: int = 24
     """Of each of their answers."""
-    prompts: tuple[int, ...] = (8, 64, 192)
-    """Tokens, of a request that is alone."""
-    times: int = 4
-    """How often each of the prompts is asked for."""
+    prompts: int = 12
+    """How many, alone and as many beside a request that runs."""
+    prompt_tokens: int = 64
+    """Of each of them on average, by an exponential law."""
+    pause_s: float = 0.4
+    """Before each on average, evenly from nothing to twice as much."""
+
+
+class Prompted(NamedTuple):
+    """A request for two tokens."""
+
+    prompt_tokens: int
+    first_s: float
+    """From when it was sent to its first token."""
+    next_s: float
+    """From there to the second, a step as it was then: a machine is not always as quick."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Medians, in seconds."""
+    """What was seen, in seconds."""
 
     step_s: dict[tuple[int, int], float]
     """By requests and adapters in the batch."""
-    first_s: dict[int, float]
-    """To the first token, by prompt tokens, alone and with the adapter in a slot."""
-    load_s: float
-    """What a first token takes longer whose adapter was in no slot."""
+    alone: Sequence[Prompted]
+    """Of requests that were alone, their adapter in a slot."""
+    joined: Sequence[Prompted]
+    """Of those that came while one other request ran, for another adapter that was in a slot too."""
+    loaded: Sequence[Prompted]
+    """Of those that were alone, their adapter in no slot."""
 
 
 @dataclass(frozen=True)
@@ -67,82 +88,106 @@ def completion_body(model: str, chance: random.Random, prompt_tokens: int, token
 
 
 class EngineProbe:
-    """Asks one engine, past any gateway."""
+    """Asks one engine, or a gateway that has one."""
 
-    def __init__(self, url: str, key: str, adapters: Sequence[str], seed: str) -> None:
+    def __init__(self, url: str, key: str, models: Sequence[str], seed: str) -> None:
         self._url = url + PATH
         self._headers = with_key(key)
-        self._adapters = adapters
+        self._models = models
         self._chance = random.Random(seed)
 
     async def step_s(self, requests: int, adapters: int, tokens: int) -> float:
         """Of a batch that stays as it is. Raises EngineFailure."""
-        names = [self._adapters[number % adapters] for number in range(requests)]
-        answers = await asyncio.gather(*(self._ask(name, 8, tokens) for name in names))
+        names = [self._models[number % adapters] for number in range(requests)]
+        answers = await asyncio.gather(*(self._ask(name, SHORT, tokens) for name in names))
         # Who began last saw none of the others begin, and at most a step or two with fewer of them.
         last = max(answers, key=lambda one: one.first_s)
         return (last.ended_s - last.first_s) / (tokens - 1)
 
-    async def first_s(self, prompt_tokens: int, adapter: int = 0) -> float:
-        """To the first token of a request that is alone. Raises EngineFailure."""
-        answer = await self._ask(self._adapters[adapter], prompt_tokens, 2)
-        return answer.first_s - answer.asked_s
+    async def prompted(self, prompt_tokens: int, adapter: int = 0) -> Prompted:
+        """Raises EngineFailure."""
+        answer = await self._ask(self._models[adapter], prompt_tokens, 2)
+        return Prompted(prompt_tokens, answer.first_s - answer.asked_s, answer.ended_s - answer.first_s)
+
+    @asynccontextmanager
+    async def kept_busy(
+        self, requests: int, adapter: int = 0, prompt_tokens: int = SHORT, tokens: int = LONG
+    ) -> AsyncIterator[None]:
+        """So many requests for one adapter run meanwhile, each followed by another. Raises EngineFailure."""
+
+        async def again() -> None:
+            while True:
+                await self._ask(self._models[adapter], prompt_tokens, tokens)
+
+        running = [asyncio.create_task(again()) for _ in range(requests)]
+        try:
+            await self.prompted(SHORT, adapter)  # it comes after them
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+            for found in await asyncio.gather(*running, return_exceptions=True):
+                if isinstance(found, EngineFailure):
+                    raise found
 
     async def _ask(self, model: str, prompt_tokens: int, tokens: int) -> Timed:
         body = completion_body(model, self._chance, prompt_tokens, tokens)
         try:
             client = await connect(self._url)
-            asked_s = time.perf_counter()
-            answer = await client.ask(request_bytes(self._url, body, self._headers))
+            try:
+                asked_s = time.perf_counter()
+                answer = await client.ask(request_bytes(self._url, body, self._headers))
+                ended_s = time.perf_counter()
+            finally:
+                client.transport.close()
         except OSError as error:
             raise EngineFailure(f"{self._url}: {error}") from error
-        ended_s = time.perf_counter()
-        client.transport.close()
         if client.status != 200 or not answer.endswith(payload.DONE):
             raise EngineFailure(f"{self._url}: status {client.status}, {answer[-300:]!r}")
         return Timed(asked_s, client.first_at, ended_s)
 
 
+@dataclass
 class Calibrator:
-    """Asks all engines the same at once, several times if told so; `result` is of all that was seen."""
+    """Asks an engine, several times if told so; `result` is of all that was seen."""
 
-    def __init__(self, probes: Sequence[EngineProbe], asked: Probes, slots: int, adapters: int) -> None:
-        self._probes = probes
-        self._asked = asked
-        self._slots = slots
-        self._adapters = adapters
-        self._steps: dict[tuple[int, int], list[float]] = {batch: [] for batch in asked.batches}
-        self._firsts: dict[int, list[float]] = {tokens: [] for tokens in asked.prompts}
-        self._loads: list[float] = []
+    probe: EngineProbe
+    asked: Probes
+    slots: int
+    adapters: int
+    seed: str
+    _steps: dict[tuple[int, int], list[float]] = field(default_factory=dict)
+    _alone: list[Prompted] = field(default_factory=list)
+    _joined: list[Prompted] = field(default_factory=list)
+    _loaded: list[Prompted] = field(default_factory=list)
+    _runs: int = 0
 
     async def run(self) -> None:
         """Everything once. Raises EngineFailure."""
-        asked = self._asked
-        for adapter in range(self._slots):  # the first ones into the slots
-            await self._first_s(8, adapter)
-        for requests, adapters in asked.batches:
-            took_s = await asyncio.gather(
-                *(one.step_s(requests, adapters, asked.tokens) for one in self._probes)
-            )
-            self._steps[requests, adapters] += took_s
-        for _ in range(asked.times):
-            for tokens in asked.prompts:
-                self._firsts[tokens] += await self._first_s(tokens, 0)
-        if self._adapters > self._slots:
-            for number in range(self._adapters):
+        chance = random.Random(f"{self.seed}-{self._runs}")  # other lengths each time
+        self._runs += 1
+        for adapter in range(self.slots):  # the first ones into the slots
+            await self.probe.prompted(SHORT, adapter)
+        for batch in 2 * self.asked.batches:
+            took_s = await self.probe.step_s(*batch, self.asked.tokens)
+            self._steps.setdefault(batch, []).append(took_s)
+        for _ in range(self.asked.prompts):
+            self._alone.append(await self._prompt(chance, 0))
+        async with self.probe.kept_busy(1, 1):
+            for _ in range(self.asked.prompts):
+                self._joined.append(await self._prompt(chance, 0))
+        if self.adapters > self.slots:
+            for number in range(self.adapters):
                 # One after the other through all of them: each has lost its slot when its turn comes.
-                self._loads += await self._first_s(asked.prompts[0], (self._slots + number) % self._adapters)
+                self._loaded.append(await self._prompt(chance, (self.slots + number) % self.adapters))
 
     @property
     def result(self) -> Calibration:
         """Of the runs so far, of which there must be one."""
-        first_s = {tokens: statistics.median(found) for tokens, found in self._firsts.items()}
-        loaded_s = statistics.median(self._loads) if self._loads else 0.0
-        return Calibration(
-            {batch: statistics.median(found) for batch, found in self._steps.items()},
-            first_s,
-            max(0.0, loaded_s - first_s[self._asked.prompts[0]]),
-        )
+        steps = {batch: statistics.median(found) for batch, found in self._steps.items()}
+        return Calibration(steps, self._alone, self._joined, self._loaded)
 
-    async def _first_s(self, prompt_tokens: int, adapter: int) -> list[float]:
-        return await asyncio.gather(*(one.first_s(prompt_tokens, adapter) for one in self._probes))
+    async def _prompt(self, chance: random.Random, adapter: int) -> Prompted:
+        await asyncio.sleep(chance.uniform(0, 2 * self.asked.pause_s))
+        tokens = 1 + int(chance.expovariate(1 / self.asked.prompt_tokens))
+        return await self.probe.prompted(tokens, adapter)

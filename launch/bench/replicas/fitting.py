@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, combinations
 
-from launch.bench.replicas.calibration import Calibration
+from launch.bench.replicas.calibration import Calibration, Prompted
 from launch.simulation.engine_speed import EngineSpeed
 
+JOINED_STEPS = 1.5
+"""What one that comes while another runs waits for: on average half a step, and then its own."""
+LEAST_SLOPE_S = 1e-9
+"""A prompt token where prompts so short cost nothing that can be seen."""
 
-def fitted(alone: Calibration, together: Calibration | None, *, seats: int, slots: int) -> EngineSpeed:
-    """`alone`: one engine of the machine; `together`: all at once, where there are several.
+
+def fitted(alone: Calibration, beside: Calibration | None, *, seats: int, slots: int) -> EngineSpeed:
+    """`alone`: the only engine at work; `beside`: the same while another of its machine works too.
 
     Nothing of a run that the simulation is held against is in it.
     """
     each = adapter_s(alone.step_s)
     curve = curve_of(alone.step_s, each)
-    slope, intercept = prompt_line(alone.first_s)
+    slope = slope_of(alone.alone)
+    answer_s = max(0.0, beyond(alone.joined, slope, JOINED_STEPS))
+    first_s = beyond(alone.alone, slope, 1.0)
     return EngineSpeed(
         step_s=curve[0][1],
         step_s_per_request=0.0,
         step_s_per_adapter=each,
         prompt_tokens_per_s=1 / slope,
-        load_s=alone.load_s,
+        load_s=max(0.0, beyond(alone.loaded, slope, 1.0) - first_s) if alone.loaded else 0.0,
         seats=seats,
         slots=slots,
         curve=curve,
-        answer_s=max(0.0, intercept - curve[0][1] - each),
-        together=1.0 if together is None else slower(alone.step_s, together.step_s),
+        answer_s=answer_s,
+        wake_s=max(0.0, first_s - answer_s),
+        together=1.0 if beside is None else slower(alone, beside),
         about="asked for by itself",
     )
 
@@ -55,14 +63,31 @@ def curve_of(step_s: Mapping[tuple[int, int], float], each_s: float) -> tuple[tu
     return tuple(zip(sizes, accumulate(means, max), strict=True))
 
 
-def prompt_line(first_s: Mapping[int, float]) -> tuple[float, float]:
-    """Seconds a prompt token, and those of a prompt of none, to the first token."""
-    slope, intercept = statistics.linear_regression(list(first_s), list(first_s.values()))
-    if slope <= 0:  # lost in the noise: prompts so short cost nothing that can be seen
-        return 1e-9, statistics.fmean(first_s.values())
-    return slope, intercept
+def slope_of(seen: Sequence[Prompted]) -> float:
+    """Seconds a prompt token.
+
+    The median of the slopes between any two (Theil and Sen): one that was held up by something else moves
+    it little.
+    """
+    slopes = [
+        (more.first_s - fewer.first_s) / (more.prompt_tokens - fewer.prompt_tokens)
+        for fewer, more in combinations(sorted(seen), 2)
+        if more.prompt_tokens > fewer.prompt_tokens
+    ]
+    return max(statistics.median(slopes), LEAST_SLOPE_S) if slopes else LEAST_SLOPE_S
 
 
-def slower(alone: Mapping[tuple[int, int], float], together: Mapping[tuple[int, int], float]) -> float:
-    """How many times longer a step is while the other engines of the machine are asked too."""
-    return max(1.0, statistics.median(together[batch] / took_s for batch, took_s in alone.items()))
+def beyond(seen: Sequence[Prompted], slope: float, steps: float) -> float:
+    """What first tokens take beside their prompts and so many steps."""
+    return statistics.median(one.first_s - slope * one.prompt_tokens - steps * one.next_s for one in seen)
+
+
+def slower(alone: Calibration, beside: Calibration) -> float:
+    """How many times longer an engine takes while another one works, of steps and of middling prompts."""
+    took_s = [0.0, 0.0]
+    for place, of in enumerate((alone, beside)):
+        took_s[place] = sum(of.step_s.values())
+        for seen, asked in ((of.alone, alone.alone), (of.joined, alone.joined)):
+            slope, tokens = slope_of(seen), statistics.fmean(one.prompt_tokens for one in asked)
+            took_s[place] += slope * tokens + beyond(seen, slope, 0.0)
+    return max(1.0, took_s[1] / took_s[0])

@@ -14,7 +14,7 @@ from launch.bench.engine.config import KEY
 from launch.bench.engine.stack import Running
 from launch.bench.faults.slots import MOST_SEQUENCES
 from launch.bench.overload.load import Asking, Body, OpenLoop, Outcome
-from launch.bench.replicas.calibration import PATH, Probes, completion_body
+from launch.bench.replicas.calibration import PATH, SHORT, EngineProbe, Probes, completion_body
 from launch.engine.http import ask, with_key
 from launch.simulation.arrivals import OfferedLoad, Zipf, requests_of
 from launch.simulation.request import Request
@@ -81,9 +81,23 @@ def capacity_per_s(stack: Running, plan: SimulatorPlan, engines: int) -> float:
     return sum(one.due_s + one.ended_s <= plan.capacity_s for one in outcomes) / plan.capacity_s
 
 
+def settling(plan: SimulatorPlan) -> list[str]:
+    """The order in which each adapter is asked for before a window, so that it is known who has the slots."""
+    return list(reversed(Zipf(plan.adapters).names))
+
+
+async def settle(stack: Running, plan: SimulatorPlan) -> None:
+    """One after the other. Raises EngineFailure."""
+    names = dict(zip(Zipf(plan.adapters).names, stack.adapters, strict=True))
+    probe = EngineProbe(stack.gateway_url, KEY, [names[each] for each in settling(plan)], "settle")
+    for number in range(plan.adapters):
+        await probe.prompted(SHORT, number)
+
+
 def seen(stack: Running, plan: SimulatorPlan, requests: Sequence[Request]) -> tuple[list[float], float]:
     """What became of them on the real engines: first tokens, and loads into slots. Raises EngineFailure."""
     names = dict(zip(Zipf(plan.adapters).names, stack.adapters, strict=True))
+    uvloop.run(settle(stack, plan))
     chance = random.Random(len(requests))
     due = []
     for number, one in enumerate(requests):

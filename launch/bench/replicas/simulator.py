@@ -8,7 +8,7 @@ plays the same requests at the same times.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,17 +22,21 @@ from launch.bench.engine.config import KEY, load_given
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.slots import MOST_SEQUENCES
 from launch.bench.programs.places import RESULTS
-from launch.bench.replicas.calibration import Calibration, Calibrator, EngineProbe, Probes
+from launch.bench.replicas.calibration import Calibrator, EngineProbe, Probes
 from launch.bench.replicas.fitting import fitted
 from launch.bench.replicas.narrow import narrow_gateway
 from launch.bench.replicas.open_run import SimulatorPlan, TwinVisit, asked, capacity_per_s, seen
+from launch.bench.replicas.recorded_run import calibration_of, read_recorded, told
 from launch.bench.replicas.replicas import with_engines
 from launch.bench.replicas.twin import report, rows_of
 from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
-from launch.bench.results.turns import in_order
+from launch.simulation.engine_speed import EngineSpeed
 
 SLOTS = 4
 ENGINES = (1, 2)
+BESIDE = 2
+"""Requests that keep the other engine at work while one is asked for its speed."""
+ALONE_SAID, BESIDE_SAID = "alone", "beside another at work"
 
 
 def simulator_command(
@@ -42,12 +46,19 @@ def simulator_command(
     adapters: Annotated[int, typer.Option(min=5, help="on four slots")] = 6,
     slo_s: Annotated[float, typer.Option(min=0, help="a first token within it is good")] = 1.0,
     quick: Annotated[bool, typer.Option("--quick", help="a smoke run: one load, ten seconds each")] = False,
+    again: Annotated[
+        Path | None,
+        typer.Option(help="a result of this: played anew by the simulator of now, without engines"),
+    ] = None,
     output: OutputOption = RESULTS,
 ) -> None:
     """First tokens, goodput and loads of one real engine and two, beside the simulator's of the same."""
+    if again is not None:
+        print(played_again(again))
+        return
     plan = SimulatorPlan(adapters=adapters, window_s=window_s, slo_s=slo_s, rounds=rounds)
     if quick:
-        probes = Probes(batches=((1, 1), (4, 1), (4, 4), (16, 4)), tokens=8, times=1)
+        probes = Probes(batches=((1, 1), (4, 1), (4, 4), (16, 4)), tokens=8, prompts=4)
         plan = replace(plan, loads=(0.5,), window_s=10.0, capacity_s=4.0, warm_up_s=1.0, probes=probes)
 
     def measured(scratch: Path) -> Document:
@@ -63,58 +74,77 @@ def measure(given: Config, scratch: Path, plan: SimulatorPlan) -> Document:
         two = held.enter_context(running_stack(config, scratch / "two", KEY))
         one = held.enter_context(narrow_gateway(config, two, scratch / "one", KEY))
         stacks = {1: one, 2: two}
-        ids = list(two.adapters.values())
-        speeds = {
-            engines: Calibrator(
-                [EngineProbe(url, KEY, ids, f"{engines}-{url}") for url in stack.engine_urls],
-                plan.probes,
-                SLOTS,
-                plan.adapters,
+        ids, tasks = list(two.adapters.values()), list(one.adapters)
+        other = EngineProbe(two.engine_urls[1], KEY, ids, "other")
+        calibrators = {
+            said: Calibrator(
+                EngineProbe(one.gateway_url, KEY, tasks, said), plan.probes, SLOTS, plan.adapters, said
             )
-            for engines, stack in stacks.items()
+            for said in (ALONE_SAID, BESIDE_SAID)
         }
-        _calibrate(speeds)
-        capacity = {engines: capacity_per_s(stack, plan, engines) for engines, stack in stacks.items()}
-        said = ", ".join(f"{engines}: {rate:.1f}/s" for engines, rate in capacity.items())
-        console().print(f"answered where clients wait for one another, by engines: {said}", highlight=False)
+        uvloop.run(_calibrate(calibrators, other, plan))
         visits: list[TwinVisit] = []
-        for turn in range(plan.rounds):
-            for load, engines in in_order(plan.loads, ENGINES, turn):
-                requests = asked(plan, load * capacity[engines], f"{turn}-{engines}-{load}")
-                visit = TwinVisit(turn, engines, load, requests, *seen(stacks[engines], plan, requests))
-                visits.append(visit)
-                said = f"{len(requests)} requests, {visit.loads:.0f} loads"
-                console().print(f"round {turn + 1}: {engines} engines at {load:g}: {said}", highlight=False)
-        _calibrate(speeds)  # once more, for what the machine has drifted meanwhile
-        alone, together = speeds[1].result, speeds[2].result
-    speed = fitted(alone, together, seats=MOST_SEQUENCES, slots=SLOTS)
+        capacity: dict[int, float] = {}
+        for engines, stack in stacks.items():
+            # With this each gateway's own notion of the slots is the engines' again.
+            capacity[engines] = capacity_per_s(stack, plan, engines)
+            said = f"{engines} engines: {capacity[engines]:.1f} answers/s where clients wait for one another"
+            console().print(said, highlight=False)
+            for turn in range(plan.rounds):
+                for load in plan.loads:
+                    requests = asked(plan, load * capacity[engines], f"{turn}-{engines}-{load}")
+                    visit = TwinVisit(turn, engines, load, requests, *seen(stack, plan, requests))
+                    visits.append(visit)
+                    said = f"{len(requests)} requests, {visit.loads:.0f} loads"
+                    console().print(
+                        f"round {turn + 1}: {engines} engines at {load:g}: {said}", highlight=False
+                    )
+        uvloop.run(
+            _calibrate(calibrators, other, plan)
+        )  # once more, for what the machine has drifted meanwhile
+        alone, beside = (one.result for one in calibrators.values())
+    speed = fitted(alone, beside, seats=MOST_SEQUENCES, slots=SLOTS)
     least_s = config.gateway.least_residency_s
-    rows = [row for visit in visits for row in rows_of(visit, plan, speed, least_s)]
+    rows = twins_of(visits, plan, speed, least_s)
     print(report(rows))
+    own = {"slots": SLOTS, "seats": MOST_SEQUENCES, "least_residency_s": least_s}
     return {
-        "settings": {**asdict(plan), "slots": SLOTS, "seats": MOST_SEQUENCES},
+        "settings": {**asdict(plan), **own},
         "speed": asdict(speed),
-        "calibration": {"alone": told(alone), "together": told(together)},
+        "calibration": {said: told(one.result) for said, one in calibrators.items()},
         "capacity_per_s": capacity,
         "rounds": rows,
     }
 
 
-def _calibrate(speeds: Mapping[int, Calibrator]) -> None:
-    for engines, calibrator in speeds.items():
+def played_again(path: Path) -> str:
+    """The table, by the simulator of now. Raises ConfigError."""
+    found = read_recorded(path)
+    alone, beside = (calibration_of(found.calibration[said]) for said in (ALONE_SAID, BESIDE_SAID))
+    speed = fitted(alone, beside, seats=MOST_SEQUENCES, slots=SLOTS)
+    return report(twins_of(found.visits, found.plan, speed, found.settings.least_residency_s))
+
+
+def twins_of(
+    visits: Sequence[TwinVisit], plan: SimulatorPlan, speed: EngineSpeed, least_residency_s: float
+) -> list[dict[str, object]]:
+    """Every visit and its twin."""
+    return [row for visit in visits for row in rows_of(visit, plan, speed, least_residency_s)]
+
+
+async def _calibrate(calibrators: Mapping[str, Calibrator], other: EngineProbe, plan: SimulatorPlan) -> None:
+    for said, calibrator in calibrators.items():
         began = time.monotonic()
-        uvloop.run(calibrator.run())
+        if said == BESIDE_SAID:
+            async with other.kept_busy(BESIDE, 0, plan.prompt_tokens, plan.output_tokens):
+                await calibrator.run()
+        else:
+            await calibrator.run()
         steps = ", ".join(
             f"{size}x{of} {took_s * 1000:.0f}" for (size, of), took_s in calibrator.result.step_s.items()
         )
         console().print(
-            f"{engines} engines asked for their speed in {time.monotonic() - began:.0f} s; "
+            f"an engine {said} asked for its speed in {time.monotonic() - began:.0f} s; "
             f"steps by requests x adapters, ms: {steps}",
             highlight=False,
         )
-
-
-def told(found: Calibration) -> dict[str, object]:
-    """As it stands in the results."""
-    steps = {f"{size} requests, {of} adapters": took_s for (size, of), took_s in found.step_s.items()}
-    return {"step_s": steps, "first_s": found.first_s, "load_s": found.load_s}

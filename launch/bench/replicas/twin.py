@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from launch.bench.replicas.open_run import PATIENCE_S, SimulatorPlan, TwinVisit
+from launch.bench.replicas.calibration import SHORT
+from launch.bench.replicas.open_run import PATIENCE_S, SimulatorPlan, TwinVisit, settling
 from launch.bench.results.markdown import markdown
 from launch.bench.results.summary import number, spread
 from launch.simulation.arrivals import Zipf
@@ -69,6 +70,7 @@ def rows_of(
     for seed in range(DRAWS if visit.engines > 1 else 1):
         before, again = ([Request(*one) for one in drawn] for _ in range(2))
         names = Zipf(plan.adapters).names
+        before += _settling(plan)
         loads = play(
             again, names, speed, visit.engines, least_residency_s=least_residency_s, seed=seed, before=before
         )
@@ -78,6 +80,12 @@ def rows_of(
     twin: dict[str, object] = {**cell, "subject": SIMULATED}
     twin |= {key: found["median"] for key, found in spreads.items()}
     return [real, twin | {"spread": spreads}]
+
+
+def _settling(plan: SimulatorPlan) -> list[Request]:
+    """As before the real window, long after the requests before it."""
+    ended_s = plan.window_s + PATIENCE_S
+    return [Request(ended_s + number, each, SHORT, 2) for number, each in enumerate(settling(plan))]
 
 
 def report(rows: Sequence[Mapping[str, object]]) -> str:

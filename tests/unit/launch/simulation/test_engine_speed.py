@@ -55,6 +55,7 @@ def test_a_file_holds_its_fields(tmp_path: Path) -> None:
         (json.dumps(asdict(GPU_8B) | {"seats": 0}), "seats"),
         (json.dumps(asdict(GPU_8B) | {"load_s": -1}), "below nothing"),
         (json.dumps(asdict(GPU_8B) | {"answer_s": -1}), "below nothing"),
+        (json.dumps(asdict(GPU_8B) | {"wake_s": -1}), "below nothing"),
         (json.dumps(asdict(GPU_8B) | {"together": 0}), "of nothing"),
         (json.dumps(asdict(GPU_8B) | {"curve": [[1, 0.02], [4, 0]]}), "of nothing"),
         (json.dumps(asdict(GPU_8B) | {"curve": [[4, 0.02], [1, 0.03]]}), "do not become larger"),

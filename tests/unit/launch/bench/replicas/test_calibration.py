@@ -6,7 +6,8 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -15,6 +16,7 @@ from launch.bench.replicas.calibration import (
     Calibrator,
     EngineProbe,
     Probes,
+    Prompted,
     completion_body,
 )
 from tests.fakes.fake_engine import Answer, FakeEngine
@@ -36,32 +38,46 @@ class Engine(EngineProbe):
     def __init__(self) -> None:
         super().__init__("http://nowhere", "", [], "")
         self.slots: list[int] = []
+        self.busy = 0
 
     async def step_s(self, requests: int, adapters: int, tokens: int) -> float:
         return 0.02 + 0.001 * requests + 0.002 * adapters
 
-    async def first_s(self, prompt_tokens: int, adapter: int = 0) -> float:
+    async def prompted(self, prompt_tokens: int, adapter: int = 0) -> Prompted:
         loaded = adapter in self.slots
         self.slots = [*(one for one in self.slots if one != adapter), adapter][-4:]
-        return 0.03 + 0.001 * prompt_tokens + (0.0 if loaded else 0.1)
+        took_s = 0.03 + 0.001 * prompt_tokens + (0.0 if loaded else 0.1) + 0.01 * self.busy
+        return Prompted(prompt_tokens, took_s, 0.02)
+
+    @asynccontextmanager
+    async def kept_busy(self, requests: int, adapter: int = 0, *_: int) -> AsyncIterator[None]:
+        self.busy = requests
+        yield
+        self.busy = 0
 
 
-@pytest.mark.parametrize("engines", [1, 2])
-async def test_steps_prompts_and_loads_are_told_apart(engines: int) -> None:
-    asked = Probes(batches=((1, 1), (4, 4)), prompts=(8, 64), times=2)
-    calibrator = Calibrator([Engine() for _ in range(engines)], asked, slots=4, adapters=8)
+def beyond(found: Sequence[Prompted]) -> set[float]:
+    return {round(one.first_s - 0.001 * one.prompt_tokens, 9) for one in found}
+
+
+async def test_steps_prompts_and_loads_are_told_apart() -> None:
+    asked = Probes(batches=((1, 1), (4, 4)), prompts=5, pause_s=0.0)
+    calibrator = Calibrator(Engine(), asked, 4, 8, "seed")
     await calibrator.run()
     await calibrator.run()
     found = calibrator.result
     assert found.step_s == {(1, 1): pytest.approx(0.023), (4, 4): pytest.approx(0.032)}
-    assert found.first_s == {8: pytest.approx(0.038), 64: pytest.approx(0.094)}
-    assert found.load_s == pytest.approx(0.1)
+    assert [len(one) for one in (found.alone, found.joined, found.loaded)] == [10, 10, 16]
+    assert beyond(found.alone) == {0.03}
+    assert beyond(found.joined) == {0.04}
+    assert beyond(found.loaded) == {0.13}
+    assert len({tokens for tokens, *_ in found.alone}) > 5, "a second run asks for other lengths"
 
 
 async def test_without_more_adapters_than_slots_nothing_is_loaded() -> None:
-    calibrator = Calibrator([Engine()], Probes(batches=((1, 1),), prompts=(8,), times=1), 4, 4)
+    calibrator = Calibrator(Engine(), Probes(batches=((1, 1),), prompts=1, pause_s=0.0), 4, 4, "seed")
     await calibrator.run()
-    assert calibrator.result.load_s == 0.0
+    assert calibrator.result.loaded == []
 
 
 async def asked_of(engine: FakeEngine, adapters: Sequence[str]) -> EngineProbe:
@@ -87,12 +103,40 @@ async def test_a_batch_is_asked_at_once_on_so_many_adapters() -> None:
         await engine.stop()
 
 
+async def test_an_engine_is_kept_busy_until_the_end_of_that() -> None:
+    engine = FakeEngine()
+    try:
+        engine.answers = {"a@1": Answer(tokens=["x"])}
+        probe = await asked_of(engine, ["a@1"])
+        async with probe.kept_busy(2):
+            asked = len(engine.completions)
+            assert asked >= 3  # two, and the one that came after them
+            await engine.until(lambda: len(engine.completions) > asked + 4)
+        asked = len(engine.completions)
+        await probe.prompted(8)
+        assert len(engine.completions) == asked + 1
+    finally:
+        await engine.stop()
+
+
+async def test_an_engine_that_refuses_is_not_kept_busy() -> None:
+    engine = FakeEngine()
+    try:
+        engine.answers = {"a@1": Answer(status=404, body=b"{}")}
+        probe = await asked_of(engine, ["a@1"])
+        with pytest.raises(EngineFailure, match="status 404"):
+            async with probe.kept_busy(1):
+                raise AssertionError("it is not busy")
+    finally:
+        await engine.stop()
+
+
 async def test_a_refusal_says_where_and_why() -> None:
     engine = FakeEngine()
     try:
         engine.answers = {"a@1": Answer(status=404, body=b'{"error": "no such model"}')}
         probe = await asked_of(engine, ["a@1"])
         with pytest.raises(EngineFailure, match=r"status 404, .*no such model"):
-            await probe.first_s(8)
+            await probe.prompted(8)
     finally:
         await engine.stop()

@@ -1,18 +1,22 @@
-"""What stands in the results of one engine and two."""
+"""The command that holds the simulator against one engine and two."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from typer.testing import CliRunner
 
 from launch.bench.cli import build_bench_app
-from launch.bench.replicas.calibration import Calibration
-from launch.bench.replicas.simulator import told
-
-
-def test_a_calibration_is_told_in_words() -> None:
-    found = told(Calibration({(4, 2): 0.05}, {8: 0.1}, 0.09))
-    assert found == {"step_s": {"4 requests, 2 adapters": 0.05}, "first_s": {8: 0.1}, "load_s": 0.09}
+from tests.unit.launch.bench.replicas.test_fitting import seen
+from tests.unit.launch.bench.replicas.test_recorded_run import written
 
 
 def test_command_is_there() -> None:
     assert CliRunner().invoke(build_bench_app(), ["simulator", "--help"]).exit_code == 0
+
+
+def test_a_result_is_played_again_without_engines(tmp_path: Path) -> None:
+    result = written(tmp_path / "result.json", seen())
+    ran = CliRunner().invoke(build_bench_app(), ["simulator", "--again", str(result)])
+    assert ran.exit_code == 0, ran.output
+    assert ran.output.startswith("| engines | load |")
