@@ -63,7 +63,7 @@ KUBERNETES ?= 1.32
 check-kubernetes: ## hold deploy/kubernetes against the schemas of Kubernetes (needs kubectl)
 	@[ -x .make/kubernetes/bin/kubernetes-validate ] || { $(PYTHON) -m venv .make/kubernetes && .make/kubernetes/bin/pip install --quiet \
 	--disable-pip-version-check --require-hashes -r requirements/kubernetes.txt; }
-	@for overlay in base overlays/cpu overlays/redis; do \
+	@for overlay in base overlays/cpu overlays/redis overlays/standby; do \
 	kubectl kustomize deploy/kubernetes/$$overlay > .make/kubernetes/objects.yaml && .make/kubernetes/bin/kubernetes-validate -k $(KUBERNETES) --strict \
 	--quiet .make/kubernetes/objects.yaml || exit 1; done
 

@@ -25,7 +25,7 @@ class Told:
     loaded: list[Prompted]
 
 
-class Settings(msgspec.Struct, frozen=True):
+class RecordedSettings(msgspec.Struct, frozen=True):
     """What the simulator needs of them."""
 
     adapters: int
@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True):
     least_residency_s: float
 
 
-class Row(msgspec.Struct, frozen=True):
+class RecordedVisit(msgspec.Struct, frozen=True):
     """A visit that was measured, or its twin."""
 
     round: int
@@ -51,9 +51,9 @@ class Row(msgspec.Struct, frozen=True):
 class Recorded(msgspec.Struct, frozen=True):
     """The result."""
 
-    settings: Settings
+    settings: RecordedSettings
     calibration: dict[str, Told]
-    rounds: list[Row]
+    rounds: list[RecordedVisit]
 
     @property
     def plan(self) -> SimulatorPlan:

@@ -203,6 +203,39 @@ def test_every_overlay_can_be_built_and_is_told_of(overlay: str) -> None:
         [kubectl, "kustomize", FOLDER / overlay], capture_output=True, text=True, check=False
     )
     assert built.returncode == 0, built.stderr
-    kinds = [one["kind"] for one in yaml.safe_load_all(built.stdout)]
-    assert {"Deployment", "StatefulSet", "NetworkPolicy", "PodDisruptionBudget"} <= set(kinds)
+    objects = [one for one in yaml.safe_load_all(built.stdout) if one]
+    kinds = [one["kind"] for one in objects]
+    assert {"StatefulSet", "NetworkPolicy", "PodDisruptionBudget"} <= set(kinds)
     assert ("HorizontalPodAutoscaler" in kinds) != ("ScaledObject" in kinds)
+    if overlay == "overlays/standby":
+        _stands_by({(one["kind"], one["metadata"]["name"]): one for one in objects})
+
+
+def _stands_by(built: Mapping[tuple[str, str], Any]) -> None:
+    """Two pods, each with its own state, and with what both must find under the same path."""
+    config = load_config(FOLDER / "overlays/standby/config.yaml", {**KEYS, "REDIS_PASSWORD": "p"})
+    assert config.shared is not None
+    assert not config.shared.follow
+    gateways, engines = built["StatefulSet", "gateway"]["spec"], built["StatefulSet", "engine"]["spec"]
+    assert gateways["replicas"] == 2
+    assert "strategy" not in gateways
+    assert built["PodDisruptionBudget", "gateway"]["spec"]["maxUnavailable"] == 1
+    pod = gateways["template"]["spec"]
+    (only,) = pod["containers"]
+    mounts = {one["name"]: one["mountPath"] for one in only["volumeMounts"]}
+    assert Path(mounts["common"]) == config.shared.folder
+    assert Path(mounts["adapters"]) == config.common_dir / "adapters"
+    assert Path(mounts["state"]) == config.state_dir
+    (read,) = [
+        one
+        for one in engines["template"]["spec"]["containers"][0]["volumeMounts"]
+        if "adapters" in one["name"]
+    ]
+    assert (read["mountPath"], read["readOnly"]) == (mounts["adapters"], True)
+    assert [one["metadata"]["name"] for one in gateways["volumeClaimTemplates"]] == ["state"]
+    assert {one["name"] for one in pod["volumes"]} == mounts.keys() - {"state"}
+    assert ("PersistentVolumeClaim", "state") not in built
+    assert built["PersistentVolumeClaim", "common"]["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert "redis-password" in str(only["envFrom"])
+    rest = {"shared", "adapters"}
+    assert config.model_dump(exclude=rest) == load_config(CONFIG, KEYS).model_dump(exclude=rest)
