@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from launch.simulation.engine_speed import EngineSpeed
 from launch.simulation.request import Request
@@ -18,6 +18,45 @@ from launch.simulation.waiting import InOrder
 NEVER = math.inf
 ROUNDING = 1e-6
 """Of a step."""
+
+
+class Packing:
+    """The products that adapters of one batch share: made once it has wanted the same for some steps."""
+
+    def __init__(self, speed: EngineSpeed) -> None:
+        self._each_s = speed.pack_s_per_adapter
+        self._patience = speed.steps_to_pack
+        self._held: frozenset[str] = frozenset()
+        self._wanted: frozenset[str] = frozenset()
+        self._since = 0
+        self._during = -1
+
+    @property
+    def longer_s(self) -> float:
+        """What the step takes longer in which those that are held now are made."""
+        return self._each_s * len(self._held)
+
+    def steps_left(self, busy: Collection[str], step: int) -> float:
+        """From this step on, with these adapters in the batch, to the longer one; 0: it is this one."""
+        if not self._each_s:
+            return NEVER
+        if step == self._during:
+            return 0
+        wanted = frozenset(busy)
+        if len(wanted) < 2 or (wanted <= self._held and len(self._held) <= 2 * len(wanted)):
+            return NEVER
+        if wanted != self._wanted:
+            self._wanted, self._since = wanted, step
+        left = self._since + self._patience - 1 - step
+        if left <= 0:
+            self._held, self._during = wanted, step
+        return max(0, left)
+
+    def loaded(self, instead: str = "") -> None:
+        """A slot has another adapter: steps are counted anew, and what was made with the former is void."""
+        self._wanted = frozenset()
+        if instead in self._held:
+            self._held = frozenset()
 
 
 class SimulatedEngine:
@@ -50,6 +89,7 @@ class SimulatedEngine:
         self._loading = 0
         self._blocked = False
         """Those who wait could not begin when they were asked last."""
+        self._packing = Packing(speed)
 
     @property
     def running(self) -> int:
@@ -104,12 +144,19 @@ class SimulatedEngine:
         """When the next step with a prompt may begin, or a request ends, or a slot may change hands."""
         count = len(self._running)
         self._step_s = self._pace() * self.speed.decode_s(count, len(self._busy)) if count else 0.0
+        current = math.floor(self._step + ROUNDING)
+        until_packed = self._packing.steps_left(self._busy, current) if count else NEVER
+        if until_packed == 0:
+            self._step_s += self._pace() * self._packing.longer_s
+            until_packed = 1
         at = self._now + max(0.0, self._running[0][0] - self._step) * self._step_s if count else NEVER
         if len(self.waiting) and count < self.speed.seats and not self._blocked:
             to_boundary = (math.ceil(self._step - ROUNDING) - self._step) * self._step_s
             at = min(at, self._now + max(0.0, to_boundary))
-        if count and self.beside:  # step by step, since the others begin and end meanwhile
-            at = min(at, self._now + (math.floor(self._step + ROUNDING) + 1 - self._step) * self._step_s)
+        # Step by step where the others begin and end meanwhile.
+        steps = 1 if count and self.beside else until_packed
+        if steps < NEVER:
+            at = min(at, self._now + (current + steps - self._step) * self._step_s)
         self.event_at = at
 
     def _pace(self) -> float:
@@ -180,4 +227,7 @@ class SimulatedEngine:
             if idle is None:
                 return  # loaded ahead, into memory alone
             del self.resident[idle]
+            self._packing.loaded(idle)
+        else:
+            self._packing.loaded()
         self.resident[adapter] = None

@@ -34,6 +34,10 @@ class EngineSpeed:
     """To a first token beyond the steps: the way there and back, which keeps nobody else waiting."""
     wake_s: float = 0.0
     """What a step takes longer before which nobody was in the batch."""
+    pack_s_per_adapter: float = 0.0
+    """Where adapters in one batch share products, made once it has had the same ones for `steps_to_pack`
+    decoding steps and one of them is new in its slot: what that step takes longer for each."""
+    steps_to_pack: int = 4
     together: float = 1.0
     """How many times longer a step is while all other engines of the same machine are at work too."""
     about: str = ""
@@ -110,8 +114,15 @@ def read_speed(named: str) -> EngineSpeed:
         found.slots,
         found.tokens_in_step,
     )
-    others = (found.step_s_per_request, found.step_s_per_adapter, found.load_s)
-    if least <= 0 or min(*others, found.answer_s, found.wake_s) < 0:
+    others = (
+        found.step_s_per_request,
+        found.step_s_per_adapter,
+        found.load_s,
+        found.answer_s,
+        found.wake_s,
+        found.pack_s_per_adapter,
+    )
+    if least <= 0 or min(others) < 0 or found.steps_to_pack < 1:
         raise ConfigError(
             "--engine", named, "has a speed, seats or slots of nothing, or a time below nothing"
         )

@@ -27,6 +27,8 @@ LEAST_TOKEN, MOST_TOKEN = 1000, 20_000
 """Ids that any base of size has, and no special ones."""
 SHORT = 8
 """Tokens of a prompt that is to take little."""
+FEW = 8
+"""Tokens of answers in which one longer step can be seen."""
 LONG = 64
 """Of an answer that keeps an engine at work."""
 
@@ -69,6 +71,9 @@ class Calibration:
     """Of those that came while one other request ran, for another adapter that was in a slot too."""
     loaded: Sequence[Prompted]
     """Of those that were alone, their adapter in no slot."""
+    packed: Sequence[tuple[int, float]]
+    """(adapters, seconds) that a batch on so many took longer than the same once more: it was the first
+    since each of them had come into a slot."""
 
 
 @dataclass(frozen=True)
@@ -160,14 +165,14 @@ class Calibrator:
     _alone: list[Prompted] = field(default_factory=list)
     _joined: list[Prompted] = field(default_factory=list)
     _loaded: list[Prompted] = field(default_factory=list)
+    _packed: list[tuple[int, float]] = field(default_factory=list)
     _runs: int = 0
 
     async def run(self) -> None:
         """Everything once. Raises EngineFailure."""
         chance = random.Random(f"{self.seed}-{self._runs}")  # other lengths each time
         self._runs += 1
-        for adapter in range(self.slots):  # the first ones into the slots
-            await self.probe.prompted(SHORT, adapter)
+        await self._into_slots()
         for batch in 2 * self.asked.batches:
             took_s = await self.probe.step_s(*batch, self.asked.tokens)
             self._steps.setdefault(batch, []).append(took_s)
@@ -177,15 +182,23 @@ class Calibrator:
             for _ in range(self.asked.prompts):
                 self._joined.append(await self._prompt(chance, 0))
         if self.adapters > self.slots:
+            await self._into_slots()
             for number in range(self.adapters):
                 # One after the other through all of them: each has lost its slot when its turn comes.
                 self._loaded.append(await self._prompt(chance, (self.slots + number) % self.adapters))
+            fresh_s, again_s = [await self.probe.step_s(self.slots, self.slots, FEW) for _ in range(2)]
+            self._packed.append((self.slots, (fresh_s - again_s) * (FEW - 1)))
 
     @property
     def result(self) -> Calibration:
         """Of the runs so far, of which there must be one."""
         steps = {batch: statistics.median(found) for batch, found in self._steps.items()}
-        return Calibration(steps, self._alone, self._joined, self._loaded)
+        return Calibration(steps, self._alone, self._joined, self._loaded, self._packed)
+
+    async def _into_slots(self) -> None:
+        """The first adapters, one after the other: so they will lose their slots, too."""
+        for adapter in range(self.slots):
+            await self.probe.prompted(SHORT, adapter)
 
     async def _prompt(self, chance: random.Random, adapter: int) -> Prompted:
         await asyncio.sleep(chance.uniform(0, 2 * self.asked.pause_s))

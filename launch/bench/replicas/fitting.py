@@ -36,6 +36,7 @@ def fitted(alone: Calibration, beside: Calibration | None, *, seats: int, slots:
         curve=curve,
         answer_s=answer_s,
         wake_s=max(0.0, first_s - answer_s),
+        pack_s_per_adapter=max(0.0, pack_s(alone.packed)),
         together=1.0 if beside is None else slower(alone, beside),
         about="asked for by itself",
     )
@@ -80,6 +81,11 @@ def slope_of(seen: Sequence[Prompted]) -> float:
 def beyond(seen: Sequence[Prompted], slope: float, steps: float) -> float:
     """What first tokens take beside their prompts and so many steps."""
     return statistics.median(one.first_s - slope * one.prompt_tokens - steps * one.next_s for one in seen)
+
+
+def pack_s(packed: Sequence[tuple[int, float]]) -> float:
+    """What products that adapters share take to be made, for each of these."""
+    return statistics.median(took_s / adapters for adapters, took_s in packed) if packed else 0.0
 
 
 def slower(alone: Calibration, beside: Calibration) -> float:

@@ -23,6 +23,7 @@ class Told:
     alone: list[Prompted]
     joined: list[Prompted]
     loaded: list[Prompted]
+    packed: list[tuple[int, float]]
 
 
 class RecordedSettings(msgspec.Struct, frozen=True):
@@ -81,13 +82,13 @@ class Recorded(msgspec.Struct, frozen=True):
 def told(found: Calibration) -> Mapping[str, object]:
     """As it stands in the result."""
     steps = [(*batch, took_s) for batch, took_s in found.step_s.items()]
-    return asdict(Told(steps, list(found.alone), list(found.joined), list(found.loaded)))
+    return asdict(Told(steps, list(found.alone), list(found.joined), list(found.loaded), list(found.packed)))
 
 
 def calibration_of(told: Told) -> Calibration:
     """What was told."""
     steps = {(requests, adapters): took_s for requests, adapters, took_s in told.step_s}
-    return Calibration(steps, told.alone, told.joined, told.loaded)
+    return Calibration(steps, told.alone, told.joined, told.loaded, told.packed)
 
 
 def read_recorded(path: Path) -> Recorded:

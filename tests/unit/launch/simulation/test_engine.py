@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from launch.simulation.engine import NEVER, SimulatedEngine
@@ -106,3 +108,40 @@ def test_engines_of_one_machine_slow_each_other_while_both_work() -> None:
     while engines[0].event_at < NEVER:
         engines[0].happens(engines[0].event_at)
     assert alone.end_s == pytest.approx(9.0 + 101 * 0.01)
+
+
+def ends_of(engine: SimulatedEngine, requests: Sequence[Request]) -> list[float]:
+    for one in requests:
+        engine.arrives(one, one.at_s)
+    while engine.event_at < NEVER:
+        engine.happens(engine.event_at)
+    return [round(one.end_s, 6) for one in requests]
+
+
+def test_products_that_adapters_share_are_made_in_the_fourth_step_that_wants_them() -> None:
+    def pair() -> list[Request]:
+        return [Request(0.0, adapter, 0, 6) for adapter in "ab"]
+
+    own = {"seats": 4, "slots": 2, "load_s": 0.0}
+    assert ends_of(SimulatedEngine("plain", speed(**own)), pair()) == [0.06, 0.06]
+    packing = SimulatedEngine("packing", speed(**own, pack_s_per_adapter=0.1))
+    assert ends_of(packing, pair()) == [0.26, 0.26]
+    later = [Request(1.0, adapter, 0, 6) for adapter in "ab"]
+    assert ends_of(packing, later) == [1.06, 1.06]  # they are there
+    packing.load("c")
+    last = [Request(2.0, adapter, 0, 4) for adapter in "ab"]
+    assert ends_of(packing, last) == [2.04, 2.04]  # not for so few steps
+
+
+def test_who_comes_while_they_are_made_begins_after_that_step() -> None:
+    engine = SimulatedEngine("packing", speed(seats=4, slots=2, load_s=0.0, pack_s_per_adapter=0.1))
+    some = [Request(0.0, "a", 0, 9), Request(0.0, "b", 0, 9)]
+    for one in some:
+        engine.arrives(one, 0.0)
+    while engine.event_at <= 0.05:
+        engine.happens(engine.event_at)
+    late = Request(0.05, "a", 0, 1)
+    engine.arrives(late, 0.05)
+    while engine.event_at < NEVER:
+        engine.happens(engine.event_at)
+    assert late.first_s == pytest.approx(0.01 + 3 * 0.01 + 0.21 + 0.01)

@@ -39,12 +39,15 @@ class Engine(EngineProbe):
         super().__init__("http://nowhere", "", [], "")
         self.slots: list[int] = []
         self.busy = 0
+        self.fresh = False
 
     async def step_s(self, requests: int, adapters: int, tokens: int) -> float:
-        return 0.02 + 0.001 * requests + 0.002 * adapters
+        fresh, self.fresh = self.fresh and tokens == 8, False
+        return 0.02 + 0.001 * requests + 0.002 * adapters + (0.16 / 7 if fresh else 0.0)
 
     async def prompted(self, prompt_tokens: int, adapter: int = 0) -> Prompted:
         loaded = adapter in self.slots
+        self.fresh = not loaded
         self.slots = [*(one for one in self.slots if one != adapter), adapter][-4:]
         took_s = 0.03 + 0.001 * prompt_tokens + (0.0 if loaded else 0.1) + 0.01 * self.busy
         return Prompted(prompt_tokens, took_s, 0.02)
@@ -71,13 +74,15 @@ async def test_steps_prompts_and_loads_are_told_apart() -> None:
     assert beyond(found.alone) == {0.03}
     assert beyond(found.joined) == {0.04}
     assert beyond(found.loaded) == {0.13}
+    assert [adapters for adapters, _ in found.packed] == [4, 4]
+    assert [took_s for _, took_s in found.packed] == pytest.approx([0.16, 0.16])
     assert len({tokens for tokens, *_ in found.alone}) > 5, "a second run asks for other lengths"
 
 
 async def test_without_more_adapters_than_slots_nothing_is_loaded() -> None:
     calibrator = Calibrator(Engine(), Probes(batches=((1, 1),), prompts=1, pause_s=0.0), 4, 4, "seed")
     await calibrator.run()
-    assert calibrator.result.loaded == []
+    assert (calibrator.result.loaded, calibrator.result.packed) == ([], [])
 
 
 async def asked_of(engine: FakeEngine, adapters: Sequence[str]) -> EngineProbe:

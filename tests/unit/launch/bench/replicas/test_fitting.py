@@ -28,6 +28,7 @@ def seen(times: float = 1.0) -> Calibration:
         prompts(alone_s, step_s(1, 1)),
         prompts(joined_s, step_s(2, 2)),
         prompts(alone_s + LOAD_S, step_s(1, 1)),
+        [(4, 0.2), (4, 0.16), (2, 0.06)],
     )
 
 
@@ -38,6 +39,7 @@ def test_every_figure_is_found_again() -> None:
     assert found.answer_s == pytest.approx(ANSWER_S)
     assert found.wake_s == pytest.approx(WAKE_S)
     assert found.load_s == pytest.approx(LOAD_S)
+    assert found.pack_s_per_adapter == pytest.approx(0.04)
     assert (found.seats, found.slots) == (16, 4)
     assert found.together == pytest.approx(1.3)
     for requests, adapters in BATCHES:
@@ -46,8 +48,8 @@ def test_every_figure_is_found_again() -> None:
 
 def test_without_more_adapters_than_slots_a_load_takes_nothing() -> None:
     known = seen()
-    found = fitted(Calibration(known.step_s, known.alone, known.joined, []), None, seats=1, slots=1)
-    assert (found.load_s, found.together) == (0.0, 1.0)
+    found = fitted(Calibration(known.step_s, known.alone, known.joined, [], []), None, seats=1, slots=1)
+    assert (found.load_s, found.pack_s_per_adapter, found.together) == (0.0, 0.0, 1.0)
 
 
 def test_a_larger_batch_is_never_quicker() -> None:
