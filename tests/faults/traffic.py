@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -42,14 +42,25 @@ class Seen:
 
 @asynccontextmanager
 async def traffic(
-    url: str, task: str, right: Callable[[str], bool], *, clients: int = 8, key: str = ""
+    url: str,
+    task: str,
+    right: Callable[[str], bool],
+    *,
+    clients: int = 8,
+    key: str = "",
+    more: Mapping[str, object] | None = None,
 ) -> AsyncIterator[Seen]:
-    """Chats with that task meanwhile; `right` judges an answer's text. They end with the block."""
+    """Chats with that task meanwhile; `right` judges an answer's text. They end with the block.
+
+    `more`: of a request, beside or in place of what each has.
+    """
     seen, done = Seen(), asyncio.Event()
     limits = httpx.Limits(max_connections=None)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits, headers=headers) as client:
-        running = [asyncio.create_task(_ask(client, task, right, seen, done)) for _ in range(clients)]
+        body = {"model": task, "messages": [{"role": "user", "content": "Name it."}], "max_tokens": 8}
+        body |= more or {}
+        running = [asyncio.create_task(_ask(client, body, right, seen, done)) for _ in range(clients)]
         try:
             yield seen
         finally:
@@ -58,9 +69,12 @@ async def traffic(
 
 
 async def _ask(
-    client: httpx.AsyncClient, task: str, right: Callable[[str], bool], seen: Seen, done: asyncio.Event
+    client: httpx.AsyncClient,
+    body: Mapping[str, object],
+    right: Callable[[str], bool],
+    seen: Seen,
+    done: asyncio.Event,
 ) -> None:
-    body = {"model": task, "messages": [{"role": "user", "content": "Name it."}], "max_tokens": 8}
     while not done.is_set():
         began = time.monotonic()
         try:

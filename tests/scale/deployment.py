@@ -102,12 +102,26 @@ def written_for_two(
     return second
 
 
-def written_real(folder: Path, address: str) -> None:
-    """The demo, with its one real engine on a node beside the head."""
+def written_for_leaders(folder: Path, address: str, redis: str) -> Path:
+    """Two control planes for the same engines, with what both need beside them; the folder of the second."""
+    written(folder, address, {"replicas": 2}, ["--takes-ms", "50"])
+    document = json.loads((folder / "config.yaml").read_text(encoding="utf-8"))
+    document["shared"] = {"redis": redis, "timeout_ms": PATIENT_MS, "folder": str(folder / "common")}
+    second = folder / "second"
+    for place in (folder, second):
+        place.mkdir(exist_ok=True)
+        document["state_dir"] = str(place / "state")
+        (place / "config.yaml").write_text(json.dumps(document), encoding="utf-8")
+    return second
+
+
+def written_real(folder: Path, address: str, engines: dict[str, Any] | None = None) -> None:
+    """The demo, with its one real engine on a node beside the head; `engines`: others in its place."""
     document = load_config(ROOT / "configs" / "demo" / "config.yaml", {}).model_dump(
         mode="json", by_alias=True
     )
-    document["engines"] = {"backend": "ray", "ray": {"address": address, "resources": {PLACE: 1}}}
+    ray = {"address": address, **({"resources": {PLACE: 1}} if engines is None else {})}
+    document["engines"] = {"backend": "ray", "ray": ray, **(engines or {})}
     document["state_dir"] = str(folder / "state")
     (folder / "config.yaml").write_text(json.dumps(document), encoding="utf-8")
 

@@ -10,6 +10,7 @@ import pytest
 
 from launch.machine.threads import in_thread
 from tests.faults.conftest import Note
+from tests.faults.traffic import LOST, one_of, traffic
 from tests.scale.deployment import Deployment, deployed, written_real
 from tests.scale.nodes import nodes
 from tests.support.waiting import eventually
@@ -22,6 +23,36 @@ QUESTION = {
     "max_tokens": 8,
     "temperature": 0,
 }
+
+
+async def test_two_real_engines_answer_alike_and_one_goes_on_without_the_other(
+    tmp_path: Path, note: Note
+) -> None:
+    with nodes() as cluster:
+        written_real(tmp_path, cluster.address, {"replicas": 2})
+        with deployed(tmp_path) as running:
+            await running.until_ready(2, START_S)
+            loads_s = [one.load_s for one in running.engines.values()]
+            (lost,) = (name for name, one in running.engines.items() if "127.0.0.3" in one.url)
+            right = await answered(running)
+            async with traffic(
+                running.gateway.url, "naming", one_of([right]), clients=4, more=QUESTION
+            ) as seen:
+                await eventually(lambda: len(seen.replicas) == 2 and seen.outcomes["right"] > 40, 120)
+                killed = time.monotonic()
+                await in_thread(cluster.kill)
+                await eventually(lambda: running.engines[lost].state != "ready", 120)
+                noticed_s = time.monotonic() - killed
+                after = seen.outcomes["right"]
+                await eventually(lambda: seen.outcomes["right"] > after + 40, 120)
+            assert seen.outcomes["wrong"] == 0
+    note(
+        "of two real engines one goes on without the other",
+        load=f"4 clients, {seen.outcomes['right']} right",
+        fault="SIGKILL to one node",
+        outcome=f"refused: {dict(seen.refused) or 'none'}; {seen.outcomes[LOST]} lost",
+        figure=f"ready after {loads_s} s, noticed {noticed_s:.1f} s",
+    )
 
 
 async def answered(running: Deployment) -> str:
