@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from gateway.placement.layout import Layout
@@ -11,14 +12,8 @@ from gateway.placement.rendezvous import Heights, weighed
 
 EVENNESS = 1.25
 """Of the mean engine's load, what a new home may bring an engine to; beyond it the next choice is asked."""
-
-
-Scores = Mapping[int, tuple[Sequence[str], Sequence[int]]]
-"""By weight names and their heights."""
 TRIED = 4
 """Of a ranking, one by one; where none of them will do, all engines are looked through at once."""
-GONE = -1
-"""Below every height."""
 
 
 class Finder:
@@ -32,9 +27,10 @@ class Finder:
         self._bound = {name: EVENNESS * total * count / slots for name, count in layout.slots.items()}
         self._open: dict[int, Heights] = {}
         """Slots → the engines of so many that have room."""
+        self._with_room: set[str] = set()
+        """Of all slots."""
         self._ranks = ""
         """The adapter that the following is of."""
-        self._scores: Scores = {}
         self._first: list[str] = []
         self._rest: Iterator[str] = iter(())
         for count in set(layout.slots.values()):
@@ -55,19 +51,17 @@ class Finder:
         for name in islice(self._ranked(adapter_id), TRIED):
             if name not in homes and loads[name] + share <= bound[name]:
                 return name
-        scores = self._scores
-        able = {name for names, _ in scores.values() for name in names}.difference(homes)
+        able = self._with_room.difference(homes)
         within = {name for name in able if loads[name] + share <= bound[name]}
         if within:
-            return next(_in_order({count: _of(within, *one) for count, one in scores.items()}))
+            return next(name for name in self._ranked(adapter_id) if name in within)
         return min(able, key=lambda name: (loads[name] / self._layout.slots[name], name), default=None)
 
     def _ranked(self, adapter_id: str) -> Iterator[str]:
         """Those with room, in its order; what its home before asked for is known for the next one."""
         if self._ranks != adapter_id:
             self._ranks = adapter_id
-            self._scores = {count: (one.names, one.of(adapter_id)) for count, one in self._open.items()}
-            self._first, self._rest = [], _in_order(self._scores)
+            self._first, self._rest = [], _in_order(self._open, adapter_id)
         yield from self._first
         for name in self._rest:
             self._first.append(name)
@@ -76,13 +70,17 @@ class Finder:
     def changed(self, engine: str) -> None:
         """A home was made or given up there."""
         count = self._layout.slots[engine]
-        if (self.room(engine) > 0) is not (engine in self._open[count].names):
+        if (self.room(engine) > 0) is not (engine in self._with_room):
             self._look_again(count)
 
     def _look_again(self, count: int) -> None:
         slots = self._layout.slots
         self._ranks = ""  # what is known is of those that had room before
-        self._open[count] = Heights([name for name in slots if slots[name] == count and self.room(name) > 0])
+        of_these = [name for name in slots if slots[name] == count]
+        able = [name for name in of_these if self.room(name) > 0]
+        self._with_room.difference_update(of_these)
+        self._with_room.update(able)
+        self._open[count] = Heights(able)
 
     def way(self, adapter_id: str) -> list[tuple[str, str, str]] | None:
         """Moves (adapter, from, to) after which there is room for another home: at the last one's `from`.
@@ -107,24 +105,18 @@ class Finder:
         return None
 
 
-def _in_order(scores: Scores) -> Iterator[str]:
-    """`ranking`'s order, where `scores` are by weight; each next one is looked for when it is asked for,
-    since few are: among those of one weight the highest is first, so that no other need be weighed."""
-    lists = {weight: list(heights) for weight, (_, heights) in scores.items()}
-    tops = {weight: max(heights) for weight, heights in lists.items() if heights}
-    while tops:
-        weight = max(tops, key=lambda each: weighed(tops[each], each)) if len(tops) > 1 else next(iter(tops))
-        place = lists[weight].index(tops[weight])
-        yield scores[weight][0][place]
-        lists[weight][place] = GONE
-        tops[weight] = max(lists[weight])
-        if tops[weight] == GONE:
-            del tops[weight]
+def _in_order(weighted: Mapping[int, Heights], adapter_id: str) -> Iterator[str]:
+    """`ranking`'s order, of those in `weighted` by their weight. Each next one is looked for when it is asked
+    for: among those of one weight the highest is first, so that no other need be weighed."""
+    if len(weighted) == 1:
+        (heights,) = weighted.values()
+        return (name for _, name in heights.in_order(adapter_id))
+    each = (_weighed(heights, weight, adapter_id) for weight, heights in weighted.items())
+    return (name for _, name in heapq.merge(*each))
 
 
-def _of(some: Collection[str], names: Sequence[str], heights: Sequence[int]) -> tuple[list[str], list[int]]:
-    kept = [place for place, name in enumerate(names) if name in some]
-    return [names[place] for place in kept], [heights[place] for place in kept]
+def _weighed(heights: Heights, weight: int, adapter_id: str) -> Iterator[tuple[float, str]]:
+    return ((-weighed(height, weight), name) for height, name in heights.in_order(adapter_id))
 
 
 def _path(came: Mapping[str, tuple[str, str] | None], end: str) -> list[tuple[str, str, str]]:

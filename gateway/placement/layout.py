@@ -51,8 +51,10 @@ class Layout:
 
     def load(self, adapter_id: str, engine: str, why: str) -> None:
         """Another home."""
-        self._shift(adapter_id, -1)
-        self.homes[adapter_id].append(engine)
+        homes = self.homes[adapter_id]
+        if homes:
+            self._shift(adapter_id, -1)
+        homes.append(engine)
         self.on[engine].add(adapter_id)
         self._shift(adapter_id, 1)
         self._note(Move(adapter_id, engine, True, why))

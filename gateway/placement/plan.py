@@ -171,7 +171,10 @@ class _Planner:
         layout, loads = self._layout, self._layout.tokens_per_s
         shares = sorted(((layout.share(each), each) for each in layout.on[engine]), reverse=True)
         able = [name for name in layout.on if self._finder.room(name) > 0 and loads[name] < limit]
+        least_load = min((loads[name] for name in able), default=math.inf)
         for share, adapter_id in shares:
+            if least_load + share > limit * (1 - ROUNDING):
+                continue
             fits = [
                 name
                 for name in able

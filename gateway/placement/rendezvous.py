@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from struct import Struct
 
 WORD = (1 << 64) - 1
+BYTES = 8
 FIELD = 128
 """Bits that a product of two words takes, and the sum with a third."""
 
@@ -32,7 +32,8 @@ def ranking(
 
 
 class Heights:
-    """The scores of many adapters on the same engines: what `ranking` orders by where all count alike.
+    """The scores of many adapters on the same engines, as `ranking` orders by them where all count alike: the
+    highest is an adapter's first choice.
 
     Each adapter has a line, each engine a point, and a score is the line's height there, modulo 2^64: a hash
     of each pair would cost many times as much. All of an adapter's come out of one multiplication, by a
@@ -43,14 +44,26 @@ class Heights:
         self.names = tuple(engine_names)
         self._points = sum(_seed_of(name) << (FIELD * place) for place, name in enumerate(self.names))
         self._ones = sum(1 << (FIELD * place) for place in range(len(self.names)))
-        self._fields = Struct("<" + "Q8x" * len(self.names))
 
-    def of(self, adapter_id: str) -> tuple[int, ...]:
-        """A score for each of `names`; the highest is the adapter's first choice."""
+    def in_order(self, adapter_id: str) -> Iterator[tuple[int, str]]:
+        """(score, name), the highest first. Of most scores only the first byte is looked at."""
+        words = self._words(adapter_id)
+        firsts = bytearray(words[BYTES - 1 :: 2 * BYTES])
+        while firsts:
+            most = max(firsts)
+            places = [place for place, byte in enumerate(words[BYTES - 1 :: 2 * BYTES]) if byte == most]
+            found = [(self._score(words, place), self.names[place]) for place in places]
+            yield from sorted(found, reverse=True)
+            firsts = firsts.translate(None, bytes((most,)))
+
+    def _words(self, adapter_id: str) -> bytes:
+        """A field for each of `names`, of which the first half is its score, the lowest byte first."""
         multiplier, offset = _line_of(adapter_id)
         products = multiplier * self._points + offset * self._ones
-        found: tuple[int, ...] = self._fields.unpack(products.to_bytes(self._fields.size, "little"))
-        return found
+        return products.to_bytes(2 * BYTES * len(self.names), "little")
+
+    def _score(self, words: bytes, place: int) -> int:
+        return int.from_bytes(words[2 * BYTES * place : 2 * BYTES * place + BYTES], "little")
 
 
 def weighed(height: int, weight: float) -> float:

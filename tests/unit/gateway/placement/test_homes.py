@@ -31,8 +31,11 @@ def test_it_is_the_rankings_first_with_room_that_is_not_a_home_already() -> None
 def test_slots_count_as_weights() -> None:
     slots = {name: 1 + number for number, name in enumerate(NAMES)}
     for adapter in map(str, range(50)):
-        found, _ = finder({adapter: 0.0}, slots)
-        assert found.find(adapter) == ranking(adapter, NAMES, slots)[0]
+        found, layout = finder({adapter: 0.0}, slots)
+        for expected in ranking(adapter, NAMES, slots):
+            assert found.find(adapter) == expected
+            layout.load(adapter, expected, "")
+            found.changed(expected)
 
 
 def test_an_engine_loaded_beyond_the_others_is_passed_over() -> None:

@@ -234,12 +234,12 @@ def test_a_bound_of_no_moves_still_gives_a_first_home() -> None:
     assert made.why["a"].endswith("1 fewer than needed, until moves or slots allow more.")
 
 
-@pytest.mark.parametrize("slots", [64, 128])
-def test_many_adapters_on_many_engines_are_planned_in_time(slots: int) -> None:
+@pytest.mark.parametrize(("slots", "homes"), [(64, 1), (128, 1), (256, 2)])
+def test_many_adapters_on_many_engines_are_planned_in_time(slots: int, homes: int) -> None:
     demand = {f"task-{number}@{number:08x}": 50_000 / (number + 1) for number in range(20_000)}
     places = engines(200, slots)
     began = time.process_time()
-    made = plan(demand, places, Rules(engine_tokens_per_s=2_500))
+    made = plan(demand, places, Rules(min_replicas=homes, engine_tokens_per_s=2_500))
     took_s = time.process_time() - began
-    assert all(made.homes.values())
-    assert took_s < 10, "0.8 s of CPU on a busy machine: a hundredfold of it is no matter of load"
+    assert all(len(found) >= homes for found in made.homes.values())
+    assert took_s < 10, "0.9 s of CPU on a busy machine: ten times as much is no matter of load"
