@@ -252,6 +252,11 @@ class Store:
         rows = self._db.execute(f"SELECT {_BATCH_COLUMNS} FROM batch WHERE status IN ({_OPEN}) ORDER BY seq")
         return [BatchRecord(*row) for row in rows]
 
+    def has_open(self) -> bool:
+        """Whether any is unfinished."""
+        found = self._db.execute(f"SELECT EXISTS (SELECT 1 FROM batch WHERE status IN ({_OPEN}))")
+        return bool(found.fetchone()[0])
+
     def move(
         self,
         batch_id: str,

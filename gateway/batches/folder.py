@@ -9,14 +9,16 @@ All of it is readable by its owner alone.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Set
-from contextlib import suppress
+from collections.abc import Iterator, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FOLDER = "batches"
+OLDER_LOCK = "runner.lock"
 COPY_BYTES = 1 << 20
 STRAY_AFTER_S = 3600.0
 """A content that nothing knows of was left by a kill. Younger ones may be on their way in."""
@@ -35,6 +37,28 @@ class Folder:
         """Create the folders that are missing, for their owner alone (mode 700). Raises OSError."""
         for folder in (self.root, self._files, self._uploads):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @contextmanager
+    def older_kept_out(self) -> Iterator[bool]:
+        """Whether no gateway of release 0.1.0 runs the batches here; within, none begins to.
+
+        It goes by a lock on this file alone, which it has to itself; later ones share that, and tell among
+        themselves by the store whose turn it is.
+        """
+        try:
+            handle = os.open(self.root / OLDER_LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield True
+            return
+        try:
+            alone = True
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                alone = False
+            yield alone
+        finally:
+            os.close(handle)
 
     def content(self, file_id: str) -> Path:
         return self._files / file_id

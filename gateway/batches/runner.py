@@ -59,16 +59,22 @@ class Runner:
         await end_tasks([task])
 
     async def _run(self) -> None:
+        library = self._means.library
         while True:
             try:
-                if await self._lease.take():
-                    try:
-                        await self._until_lost()
-                    finally:
-                        await self._break_off()
-                        await self._lease.give_back()
+                with library.folder.older_kept_out() as alone:
+                    if not alone:
+                        library.complain(
+                            "batches wait for the end of a gateway of release 0.1.0, which runs them"
+                        )
+                    elif await self._lease.take():
+                        try:
+                            await self._until_lost()
+                        finally:
+                            await self._break_off()
+                            await self._lease.give_back()
             except (OSError, RequestError) as error:
-                logger.error("batches do not run for now: %s", error)
+                library.complain(f"batches do not run for now: {error}")
             await asyncio.sleep(min(TAKE_EVERY_S, 4 * self._look_every_s))
 
     async def _until_lost(self) -> None:

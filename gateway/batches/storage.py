@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sqlite3
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from gateway.errors import NotFound, Unavailable
 logger = logging.getLogger("gateway.batches")
 
 T = TypeVar("T")
+AGAIN_S = 60.0
+"""A fault that stays is logged so often: whoever runs batches asks every 2 s."""
 
 
 class BatchStorage:
@@ -32,6 +35,7 @@ class BatchStorage:
         self.clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
         self._store: Store | None = None
+        self._complaints: dict[str, float] = {}
         self.news = asyncio.Event()
         """Set by this process's own changes; the runner clears it."""
 
@@ -52,12 +56,20 @@ class BatchStorage:
         try:
             return await loop.run_in_executor(self._thread, self._asked, question)
         except (sqlite3.Error, OSError) as error:
-            logger.error("the batches' store in %s cannot be used: %s", self.folder.root, error)
+            self.complain(f"the batches' store in {self.folder.root} cannot be used: {error}")
             raise Unavailable(
                 "Files and batches cannot be reached; the gateway's log says why.",
                 code="batches_unavailable",
                 retry_after_s=5,
             ) from error
+
+    def complain(self, fault: str) -> None:
+        """Into the log; the same once in `AGAIN_S`."""
+        now = time.monotonic()
+        if now - self._complaints.get(fault, -math.inf) >= AGAIN_S:
+            recent = {text: at for text, at in self._complaints.items() if now - at < AGAIN_S}
+            self._complaints = recent | {fault: now}
+            logger.error("%s", fault)
 
     def _asked(self, question: Callable[[Store], T]) -> T:
         if self._store is None:

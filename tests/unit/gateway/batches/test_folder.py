@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -70,3 +71,19 @@ def test_a_copy_that_has_no_room_leaves_nothing(folder: Folder, monkeypatch: pyt
     with pytest.raises(OSError, match="No space"):
         folder.copy("one", "other")
     assert not folder.content("other").exists()
+
+
+def test_a_gateway_of_the_first_release_and_later_ones_never_run_them_together(folder: Folder) -> None:
+    with folder.older_kept_out() as alone:
+        assert alone
+    handle = os.open(folder.root / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX)  # as 0.1.0 does
+    with folder.older_kept_out() as alone:
+        assert not alone
+    fcntl.flock(handle, fcntl.LOCK_UN)
+    with folder.older_kept_out() as one, folder.older_kept_out() as another:
+        assert (one, another) == (True, True), "later ones do not keep each other out"
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(handle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ from tests.support.batches import batch_program
 from tests.support.batches.batch_program import MOMENTS
 from tests.support.batches.batch_stack import CHAT, content, create, jsonl, line, results, shown, until
 from tests.support.stack import eventually, stack
+from tests.support.waiting import calls, turns
+from tests.unit.gateway.endpoints.test_batches import counts_of
 
 ROOT = Path(__file__).parents[4]
 LINES = 24
@@ -196,6 +199,24 @@ def test_of_two_gateways_one_runs_batches_and_the_other_takes_over(tmp_path: Pat
             output, _ = await results(second, await until(second, batch_id, "completed"))
             assert len(output) == 3
             assert second.gateway.batches.runner.has_lease
+
+    asyncio.run(main())
+
+
+def test_batches_wait_for_the_end_of_a_gateway_of_the_first_release(tmp_path: Path) -> None:
+    place = Folder(tmp_path)
+    place.make()
+    lock = os.open(place.root / "runner.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # as it does while it runs them
+
+    async def main() -> None:
+        async with asyncio.timeout(30), stack(tmp_path) as made:
+            taken = calls(made.gateway.batches.runner._lease, "take")
+            batch_id = await create(made, [line(1)])
+            await turns(500)
+            assert not taken
+            os.close(lock)
+            assert counts_of(await until(made, batch_id, "completed"))["completed"] == 1
 
     asyncio.run(main())
 

@@ -12,11 +12,29 @@ from typing import cast
 import pytest
 
 from gateway.batches.database import Store
-from gateway.batches.lease import SILENT_S, Lease, is_gone, new_holder
+from gateway.batches.lease import (
+    IDLE_RENEW_S,
+    IDLE_SILENT_S,
+    RENEW_S,
+    SILENT_S,
+    Lease,
+    is_gone,
+    new_holder,
+)
+from gateway.batches.records import BatchRecord, Counts, FileRecord
 from gateway.batches.storage import BatchStorage
 from gateway.config.process import machine_id, started_ticks
 from tests.fakes.virtual_time import passed, run_virtual
 from tests.support.stack import config_of
+
+FILE = FileRecord("file-1", "a", "batch", "in.jsonl", 10, 1, 9)
+BATCH = BatchRecord("batch_1", "a", "/v1/chat/completions", "file-1", "o", "e", "validating", 1, 9, 60)
+
+
+def have_work(store: Store) -> None:
+    """One batch that is unfinished."""
+    store.add_file(FILE, 100)
+    assert store.add_batch(BATCH, 1)
 
 
 class Sides:
@@ -49,6 +67,7 @@ async def still(lease: Lease) -> bool:
 
 @pytest.mark.anyio
 async def test_a_holder_that_counts_on_keeps_it(sides: Sides) -> None:
+    await sides.libraries[0].ask(have_work)
     assert await sides.a.take()
     for _ in range(5):
         assert not await sides.b.take()
@@ -60,6 +79,7 @@ async def test_a_holder_that_counts_on_keeps_it(sides: Sides) -> None:
 
 @pytest.mark.anyio
 async def test_one_that_says_nothing_loses_it_and_hears_so(sides: Sides) -> None:
+    await sides.libraries[0].ask(have_work)
     assert await sides.a.take()
     assert not await sides.b.take()
     sides.now += SILENT_S - 0.1
@@ -70,6 +90,29 @@ async def test_one_that_says_nothing_loses_it_and_hears_so(sides: Sides) -> None
     assert await still(sides.b)
     await sides.a.give_back()
     assert await still(sides.b), "what another gives back is not ours"
+
+
+@pytest.mark.anyio
+async def test_while_nothing_is_to_be_done_a_holder_may_be_silent_for_long(sides: Sides) -> None:
+    assert await sides.a.take()
+    assert not await sides.b.take()
+    sides.now += IDLE_SILENT_S - 1
+    assert not await sides.b.take()
+    await sides.libraries[0].ask(have_work)
+    sides.now += 2
+    assert not await sides.b.take(), "it has had no time yet to hear of the batch"
+    sides.now += SILENT_S - 1
+    assert not await sides.b.take()
+    sides.now += 1
+    assert await sides.b.take()
+
+
+@pytest.mark.anyio
+async def test_one_that_never_comes_back_loses_it_without_work_too(sides: Sides) -> None:
+    assert await sides.a.take()
+    assert not await sides.b.take()
+    sides.now += IDLE_SILENT_S
+    assert await sides.b.take()
 
 
 @pytest.mark.anyio
@@ -106,16 +149,24 @@ class AtOnce:
 
 def test_a_holder_goes_on_until_it_is_anothers(tmp_path: Path) -> None:
     async def work() -> None:
-        lease = Lease(cast(BatchStorage, AtOnce(store)))
+        lease = Lease(cast(BatchStorage, AtOnce(store)), clock=asyncio.get_running_loop().time)
         assert await lease.take()
         keeping = asyncio.create_task(lease.keep())
+        await passed(4 * IDLE_RENEW_S + RENEW_S)
+        assert 2 <= count() <= 4, "each is a write to the disk"
+        have_work(store)
+        before = count()
         await passed(3 * SILENT_S)
         assert not keeping.done()
+        assert count() > before + 5
+        store.end(BATCH, "completed", 2, Counts(), [])
+        assert store.claim("another", store.runner())
+        await keeping
+
+    def count() -> int:
         found = store.runner()
         assert found is not None
-        assert found[1] > 5
-        assert store.claim("another", found)
-        await keeping
+        return found[1]
 
     with closing(Store(tmp_path)) as store:
         run_virtual(work())

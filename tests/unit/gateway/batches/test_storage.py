@@ -57,3 +57,18 @@ def test_fault_of_the_store_is_a_503(tmp_path: Path) -> None:
 
     asyncio.run(work())
     library.close()
+
+
+def test_a_fault_that_stays_is_logged_once_in_a_while(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("gateway.batches.storage.time.monotonic", lambda: now)
+    library = BatchStorage(config_of(tmp_path))
+    for _ in range(30):
+        library.complain("it is read-only")
+        library.complain("it is full")
+        now += 2.0
+    assert [one.message for one in caplog.records] == ["it is read-only", "it is full"]
+    library.complain("it is full")
+    assert len(caplog.records) == 3
