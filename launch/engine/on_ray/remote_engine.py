@@ -79,8 +79,16 @@ class RemoteEngine:
 
     here = False
 
-    def __init__(self, seat: Seat, on_line: Callable[[str], None], shown: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        seat: Seat,
+        door: threading.Lock,
+        on_line: Callable[[str], None],
+        shown: Callable[[str], bool],
+    ) -> None:
+        """`door`: the seat's, through which engines that follow each other there go one at a time."""
         self._seat = seat
+        self._door = door
         self._on_line = on_line
         self._shown = shown
         self._sight: Sight | None = None
@@ -139,7 +147,7 @@ class RemoteEngine:
 
     def _follow(self) -> None:
         try:
-            self._until(self._seat.occupy, forever=True)
+            self._until(self._occupy, forever=True)
             claimed = self._until(self._seat.claim, forever=True)
             if claimed is not None:
                 self._take(claimed)
@@ -156,9 +164,17 @@ class RemoteEngine:
                 logger.exception("%s cannot be followed", self._seat.name)
             self._note(f"RayError: {' '.join(str(error).split())}")
             self._lost = True
-        finally:
-            if self._released.is_set():  # what it asked for last may have been made since
-                self.release()
+
+    def _occupy(self) -> None:
+        """What is made after the release is ended here, before the next engine comes in."""
+        with self._door:
+            if self._released.is_set():
+                return
+            try:
+                self._seat.occupy()
+            finally:
+                if self._released.is_set():
+                    self.release()
 
     @property
     def _said(self) -> int:
@@ -195,7 +211,9 @@ class RemoteEngine:
 def on_seat(seat: Seat) -> Begin:
     """How an engine is begun there."""
 
+    door = threading.Lock()
+
     def begin(on_line: Callable[[str], None], shown: Callable[[str], bool]) -> EngineChild:
-        return RemoteEngine(seat, on_line, shown)
+        return RemoteEngine(seat, door, on_line, shown)
 
     return begin

@@ -176,3 +176,29 @@ def test_an_actor_that_is_made_after_the_release_is_ended_too(monkeypatch: pytes
     assert seat.calls == ["vacate"]
     going_on.set()
     until_true(lambda: seat.calls == ["vacate", "made", "vacate"])
+
+
+def test_the_next_engine_on_the_seat_is_not_ended_by_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle, it was stopped while Ray still made its actor; a request has the next one begun meanwhile."""
+    monkeypatch.setattr(remote_engine, "LOST_AFTER_S", 0.001)
+    seat, asked, going_on = FakeSeat(), threading.Event(), threading.Event()
+
+    def occupy() -> None:
+        if not asked.is_set():
+            asked.set()
+            going_on.wait(20)
+        seat.calls.append("made")
+
+    monkeypatch.setattr(seat, "occupy", occupy)
+    begin = on_seat(seat)
+    first = begin(lambda _: None, lambda _: False)
+    assert asked.wait(20)
+    first.stop(1, lambda: False)
+    first.release()
+    second = begin(lambda _: None, lambda _: False)
+    going_on.set()
+    until_true(lambda: second.pid)
+    assert seat.calls == ["vacate", "made", "vacate", "made"]
+    assert second.exit_code() is None
+    second.stop(1, lambda: False)
+    second.release()
