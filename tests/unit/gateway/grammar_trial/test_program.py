@@ -14,10 +14,10 @@ from pydantic import BaseModel, Field
 from gateway.dialects.cost.grammars import grammars_of
 from gateway.dialects.request_body import fields_of
 from gateway.grammar_trial.process import PROGRAM
-from gateway.grammar_trial.program import groups, hidden
 from gateway.grammar_trial.trials import _FAULTS
 
 BOMB = "((a{0,200}){0,200}){0,50}"
+EBNF_BOMB = '(("a"{0,200}){0,200}){0,50}'
 
 
 class Program:
@@ -61,6 +61,18 @@ def an_object(**properties: Any) -> dict[str, Any]:
     }
 
 
+def tagged(content: Any) -> dict[str, Any]:
+    """Behind a tag that stands somewhere in a text."""
+    tags = [{"begin": "<a>", "content": content, "end": "</a>"}]
+    return {"type": "structural_tag", "format": {"type": "triggered_tags", "triggers": ["<a"], "tags": tags}}
+
+
+def older_tag(schema: Any) -> dict[str, Any]:
+    """As engines still take it, though the library itself does not."""
+    tags = [{"begin": "<a>", "schema": schema, "end": "</a>"}]
+    return {"type": "structural_tag", "structures": tags, "triggers": ["<a"]}
+
+
 COSTLY: list[tuple[str, Any]] = [
     ("regex", BOMB),
     ("regex", f"z{{500}}{BOMB}"),
@@ -71,7 +83,15 @@ COSTLY: list[tuple[str, Any]] = [
     ("grammar", f'root ::= "{"z" * 500}" x\nx ::= "a" | x x'),
     ("grammar", 'root ::= y{500} x\ny ::= [0-9]\nx ::= "a" | x x'),
     ("structural_tag", {"type": "structural_tag", "format": {"type": "regex", "pattern": BOMB}}),
+    ("grammar", f'root ::= [a-z]* "x7Qz" {EBNF_BOMB}'),
+    ("grammar", f'root ::= ([a-z] | "x7Qz" {EBNF_BOMB})*'),
+    ("grammar", 'start: /[a-z]*/ | "x7Qz" y\ny: "a" | y y'),
+    ("regex", f"[a-z]*x7Q{BOMB}"),
+    ("json", an_object(a={"type": "string", "pattern": f"^[a-z]*x7Q{BOMB}$"})),
+    ("structural_tag", tagged({"type": "grammar", "grammar": 'root ::= "a" | root root'})),
+    ("structural_tag", older_tag(an_object(a={"type": "string", "pattern": BOMB}))),
 ]
+"""Whole, behind a long text, behind one that seldom comes, and in the older form of a structural tag."""
 
 
 @pytest.mark.parametrize(("kind", "text"), COSTLY, ids=lambda one: str(one)[:24])
@@ -176,6 +196,9 @@ SOUND: list[tuple[str, Any]] = [
     ("grammar", "start: NAME\nNAME: /[a-z]+/"),
     *(("grammar", text) for text in GRAMMARS),
     ("structural_tag", {"type": "structural_tag", "format": {"type": "json_schema", "json_schema": STEP}}),
+    ("structural_tag", tagged({"type": "json_schema", "json_schema": STEP})),
+    ("structural_tag", older_tag(STEP)),
+    ("grammar", 'start: item+\nitem: "- " WORD (" " WORD)* NL\nWORD: /[a-zA-Z]+/\nNL: "\\n"'),
 ]  # fmt: skip
 
 
@@ -217,10 +240,3 @@ def test_what_is_let_through_without_a_trial_would_pass_it(program: Program, see
     form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     assert grammars_of(fields_of({"response_format": form})) == []
     assert program.ask("json", schema) == "fine"
-
-
-def test_repeated_groups_are_looked_at_each_from_its_beginning() -> None:
-    assert [*groups(r"a(b(c*){2})+[(]\((d)*")] == ["(c*){2}", "(b(c*){2})+"]
-    schema = an_object(a={"pattern": "(a*)*"}, b={"items": [{"patternProperties": {"(b*)+": {}}}]})
-    assert {*hidden("json", json.dumps(schema))} == {"(a*)*", "(b*)+"}
-    assert [*hidden("grammar", "root ::= (x*)*")] == []
