@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -24,6 +24,9 @@ logger = logging.getLogger("launch.supervisor.control_api")
 
 MAX_BODY_BYTES = 1 << 20
 COMMAND_LINE = "command line"
+TOLD_WITHIN_S = 2.0
+"""So long a change is held back for gateways that have not said that they route by it. They say so at once,
+over Redis after the quarter of a second in which reports are collected."""
 
 
 def control_app(supervisor: Supervisor) -> Starlette:
@@ -35,23 +38,23 @@ def control_app(supervisor: Supervisor) -> Starlette:
             Route("/events", api.events, methods=["GET"]),
             Route("/gateways", api.report, methods=["POST"]),
             Route("/engines/start", api.start, methods=["POST"]),
-            Route("/adapters", api.add, methods=["POST"]),
+            Route("/adapters", api.told(api.add), methods=["POST"]),
             Route("/adapters", api.adapters, methods=["GET"]),
             Route("/adapters/{task}", api.adapter, methods=["GET"]),
-            Route("/adapters/{task}", api.remove, methods=["DELETE"]),
-            Route("/adapters/{task}/promote", api.promote, methods=["POST"]),
-            Route("/adapters/{task}/rollback", api.rollback, methods=["POST"]),
+            Route("/adapters/{task}", api.told(api.remove), methods=["DELETE"]),
+            Route("/adapters/{task}/promote", api.told(api.promote), methods=["POST"]),
+            Route("/adapters/{task}/rollback", api.told(api.rollback), methods=["POST"]),
             Route("/tasks", api.tasks, methods=["GET"]),
             Route("/tasks/diff", api.diff, methods=["GET"]),
-            Route("/tasks/{task}/reset", api.reset, methods=["POST"]),
+            Route("/tasks/{task}/reset", api.told(api.reset), methods=["POST"]),
             Route("/keys", api.keys, methods=["GET"]),
-            Route("/keys", api.create_key, methods=["POST"]),
+            Route("/keys", api.told(api.create_key), methods=["POST"]),
             Route("/keys/{name}", api.key, methods=["GET"]),
-            Route("/keys/{name}", api.revoke_key, methods=["DELETE"]),
-            Route("/keys/{name}/limits", api.limit_key, methods=["PUT"]),
-            Route("/keys/{name}/rotate", api.rotate_key, methods=["POST"]),
+            Route("/keys/{name}", api.told(api.revoke_key), methods=["DELETE"]),
+            Route("/keys/{name}/limits", api.told(api.limit_key), methods=["PUT"]),
+            Route("/keys/{name}/rotate", api.told(api.rotate_key), methods=["POST"]),
             Route("/placement", api.placement, methods=["GET"]),
-            Route("/reload", api.reload, methods=["POST"]),
+            Route("/reload", api.told(api.reload), methods=["POST"]),
         ],
         exception_handlers={LoraGatewayError: refused, Exception: _broken},
     )
@@ -60,6 +63,29 @@ def control_app(supervisor: Supervisor) -> Starlette:
 class _Api:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+
+    def told(
+        self, change: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """That change, answered once every gateway that listens routes by it: who reads the answer and then
+        asks is served by what the answer says.
+        """
+
+        async def changed(request: Request) -> Response:
+            response = await change(request)
+            supervisor = self._supervisor
+            version = supervisor.publisher.snapshot.version
+            if not await supervisor.gateways.told(version, TOLD_WITHIN_S):
+                logger.warning(
+                    "%s %s: a gateway has not taken over version %d of the table after %g s",
+                    request.method,
+                    request.url.path,
+                    version,
+                    TOLD_WITHIN_S,
+                )
+            return response
+
+        return changed
 
     async def state(self, _: Request) -> Response:
         return Response(self._supervisor.publisher.line, media_type="application/json")

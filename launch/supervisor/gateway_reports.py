@@ -79,6 +79,10 @@ class Gateways:
                 idle = min(idle, one.report.last_request_s + now - one.at)
         return idle
 
+    async def told(self, version: int, timeout_s: float) -> bool:
+        """Wait until all route by `version` or a later one; False after `timeout_s`."""
+        return await self._until(lambda: self._all(version, lambda _: True), timeout_s)
+
     async def quiet(self, version: int, timeout_s: float) -> bool:
         """Wait until all route by `version` and have nothing in flight; False after `timeout_s`."""
         return await self._until(lambda: self._all(version, lambda report: not report.in_flight), timeout_s)

@@ -37,8 +37,9 @@ async def test_told_to_end_it_ends_what_it_accepted_first(tmp_path: Path, note: 
                 streams = await s.held(STREAMS)
                 gateway.signal(signal.SIGTERM)
 
-                async def not_ready() -> bool:
-                    return await status_of(gateway.url, "GET", "/ready") == (503, "shutting_down")
+                async def not_ready() -> bool:  # each worker has its own signal; the kernel says who answers
+                    answers = [await status_of(gateway.url, "GET", "/ready") for _ in range(10)]
+                    return answers == [(503, "shutting_down")] * 10
 
                 await soon(not_ready)
                 refused = [await status_of(gateway.url, "POST", "/v1/chat/completions") for _ in range(10)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from gateway.config.snapshot import decode_snapshot
+import pytest
+
+from gateway.config.snapshot import GatewayReport, decode_snapshot
 from tests.fakes.plant import Plant
 from tests.unit.launch.supervisor.test_supervisor import run
 
@@ -33,5 +35,35 @@ def test_events_give_the_whole_state_at_once_and_at_each_change(tmp_path: Path) 
                     assert newer.version > snapshot.version
                     snapshot = newer
             await adding
+
+    run(tmp_path, work)
+
+
+def test_a_change_is_answered_once_every_gateway_routes_by_it(tmp_path: Path) -> None:
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        gateways = made.supervisor.gateways
+        await gateways.joined("g1")
+        creating = asyncio.create_task(made.client.post("/keys", json={"name": "client"}))
+        await made.until(lambda: any(key["name"] == "client" for key in made.supervisor.issued_keys.list()))
+        await gateways.report(GatewayReport("g1", made.snapshot.version - 1))
+        await made.client.get("/keys")
+        assert not creating.done()
+        await gateways.report(GatewayReport("g1", made.snapshot.version))
+        assert (await creating).json()["name"] == "client"
+
+    run(tmp_path, work)
+
+
+def test_a_change_is_answered_though_a_gateway_does_not_take_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("launch.supervisor.control_api.TOLD_WITHIN_S", 0.01)
+
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        await made.supervisor.gateways.joined("g1")
+        assert (await made.client.post("/keys", json={"name": "client"})).status_code == 200
+        assert "a gateway has not taken over version" in caplog.text
 
     run(tmp_path, work)

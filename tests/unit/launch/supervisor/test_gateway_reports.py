@@ -91,3 +91,19 @@ def test_load_is_all_requests_and_the_longest_queue() -> None:
         assert gateways.load(0) == QueueLoad(8, 3.0, 2, 0)
 
     asyncio.run(run())
+
+
+def test_all_are_told_once_each_routes_by_the_version() -> None:
+    async def run() -> None:
+        gateways = Gateways()
+        assert await gateways.told(7, 0.01), "nobody listens"
+        await gateways.joined("g1")
+        await gateways.joined("g2")
+        await gateways.report(GatewayReport("g1", 8))
+        assert not await gateways.told(7, 0.01)
+        waiting = asyncio.create_task(gateways.told(7, 5))
+        await asyncio.sleep(0)
+        await gateways.report(GatewayReport("g2", 7, in_flight=3))
+        assert await waiting
+
+    asyncio.run(run())
