@@ -28,7 +28,7 @@ LEAST_TOKEN, MOST_TOKEN = 1000, 20_000
 SHORT = 8
 """Tokens of a prompt that is to take little."""
 FEW = 8
-"""Tokens of answers in which one longer step can be seen."""
+"""Tokens of answers in which one longer step can be seen, and a step as it is on average."""
 LONG = 64
 """Of an answer that keeps an engine at work."""
 
@@ -37,7 +37,7 @@ LONG = 64
 class Probes:
     """What is asked."""
 
-    batches: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (4, 1), (4, 4), (8, 4), (16, 4))
+    batches: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (2, 2), (4, 1), (4, 4), (8, 4), (16, 4))
     """Requests at once, and the adapters that they are for."""
     tokens: int = 24
     """Of each of their answers."""
@@ -50,13 +50,14 @@ class Probes:
 
 
 class Prompted(NamedTuple):
-    """A request for two tokens."""
+    """A request for a few tokens."""
 
     prompt_tokens: int
     first_s: float
     """From when it was sent to its first token."""
-    next_s: float
-    """From there to the second, a step as it was then: a machine is not always as quick."""
+    step_s: float
+    """From there to the last, for each of these: a step as it was then, since a machine is not always as
+    quick. Of several steps, since the one right after a prompt takes longer than those that follow it."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,11 @@ class EngineProbe:
         last = max(answers, key=lambda one: one.first_s)
         return (last.ended_s - last.first_s) / (tokens - 1)
 
-    async def prompted(self, prompt_tokens: int, adapter: int = 0) -> Prompted:
-        """Raises EngineFailure."""
-        answer = await self._ask(self._models[adapter], prompt_tokens, 2)
-        return Prompted(prompt_tokens, answer.first_s - answer.asked_s, answer.ended_s - answer.first_s)
+    async def prompted(self, prompt_tokens: int, adapter: int = 0, tokens: int = 2) -> Prompted:
+        """Two tokens at least. Raises EngineFailure."""
+        answer = await self._ask(self._models[adapter], prompt_tokens, tokens)
+        step_s = (answer.ended_s - answer.first_s) / (tokens - 1)
+        return Prompted(prompt_tokens, answer.first_s - answer.asked_s, step_s)
 
     @asynccontextmanager
     async def kept_busy(
@@ -203,4 +205,4 @@ class Calibrator:
     async def _prompt(self, chance: random.Random, adapter: int) -> Prompted:
         await asyncio.sleep(chance.uniform(0, 2 * self.asked.pause_s))
         tokens = 1 + int(chance.expovariate(1 / self.asked.prompt_tokens))
-        return await self.probe.prompted(tokens, adapter)
+        return await self.probe.prompted(tokens, adapter, FEW)

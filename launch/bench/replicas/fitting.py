@@ -80,7 +80,7 @@ def slope_of(seen: Sequence[Prompted]) -> float:
 
 def beyond(seen: Sequence[Prompted], slope: float, steps: float) -> float:
     """What first tokens take beside their prompts and so many steps."""
-    return statistics.median(one.first_s - slope * one.prompt_tokens - steps * one.next_s for one in seen)
+    return statistics.median(one.first_s - slope * one.prompt_tokens - steps * one.step_s for one in seen)
 
 
 def pack_s(packed: Sequence[tuple[int, float]]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -45,12 +46,13 @@ class Engine(EngineProbe):
         fresh, self.fresh = self.fresh and tokens == 8, False
         return 0.02 + 0.001 * requests + 0.002 * adapters + (0.16 / 7 if fresh else 0.0)
 
-    async def prompted(self, prompt_tokens: int, adapter: int = 0) -> Prompted:
+    async def prompted(self, prompt_tokens: int, adapter: int = 0, tokens: int = 2) -> Prompted:
         loaded = adapter in self.slots
         self.fresh = not loaded
         self.slots = [*(one for one in self.slots if one != adapter), adapter][-4:]
         took_s = 0.03 + 0.001 * prompt_tokens + (0.0 if loaded else 0.1) + 0.01 * self.busy
-        return Prompted(prompt_tokens, took_s, 0.02)
+        after_a_prompt_s = 0.03 + 0.02 * (tokens - 2)
+        return Prompted(prompt_tokens, took_s, after_a_prompt_s / (tokens - 1))
 
     @asynccontextmanager
     async def kept_busy(self, requests: int, adapter: int = 0, *_: int) -> AsyncIterator[None]:
@@ -74,6 +76,7 @@ async def test_steps_prompts_and_loads_are_told_apart() -> None:
     assert beyond(found.alone) == {0.03}
     assert beyond(found.joined) == {0.04}
     assert beyond(found.loaded) == {0.13}
+    assert [one.step_s for one in found.alone] == pytest.approx([0.15 / 7] * 10), "of seven steps"
     assert [adapters for adapters, _ in found.packed] == [4, 4]
     assert [took_s for _, took_s in found.packed] == pytest.approx([0.16, 0.16])
     assert len({tokens for tokens, *_ in found.alone}) > 5, "a second run asks for other lengths"
@@ -120,6 +123,26 @@ async def test_an_engine_is_kept_busy_until_the_end_of_that() -> None:
         asked = len(engine.completions)
         await probe.prompted(8)
         assert len(engine.completions) == asked + 1
+    finally:
+        await engine.stop()
+
+
+async def test_a_prompts_step_is_that_of_all_its_tokens() -> None:
+    engine = FakeEngine()
+    try:
+        second, rest = asyncio.Event(), asyncio.Event()
+        tokens = [str(number) for number in range(8)]
+        engine.answers = {"a@1": Answer(tokens=tokens, hold_token={1: second, 2: rest})}
+        probe = await asked_of(engine, ["a@1"])
+        began = time.perf_counter()
+        asking = asyncio.create_task(probe.prompted(12, tokens=8))
+        await engine.until(lambda: len(engine.completions) == 1)
+        second.set()
+        rest.set()
+        found = await asking
+        assert engine.completions[0].json["max_tokens"] == 8
+        assert len(engine.completions[0].json["prompt"]) == found.prompt_tokens == 12
+        assert 0 < found.first_s + 7 * found.step_s <= time.perf_counter() - began
     finally:
         await engine.stop()
 

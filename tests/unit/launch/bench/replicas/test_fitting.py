@@ -18,8 +18,8 @@ def step_s(requests: int, adapters: int) -> float:
 
 
 def seen(times: float = 1.0) -> Calibration:
-    def prompts(rest_s: float, next_s: float) -> list[Prompted]:
-        return [Prompted(each, times * (rest_s + each / 800), times * next_s) for each in PROMPTS]
+    def prompts(rest_s: float, took_s: float) -> list[Prompted]:
+        return [Prompted(each, times * (rest_s + each / 800), times * took_s) for each in PROMPTS]
 
     alone_s, joined_s = ANSWER_S + WAKE_S + step_s(1, 1), ANSWER_S + 1.5 * step_s(2, 2)
     steps = {batch: times * step_s(*batch) for batch in BATCHES}
