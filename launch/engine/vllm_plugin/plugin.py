@@ -2,10 +2,10 @@
 
 vLLM calls `register` in each of its processes. It acts only in an engine that `launch` started. There each
 process ends with the one that made it (`parent`), and long patterns get a second way (`long_patterns`). On a
-CPU all come from one import (`fork_server`) and sleep while they wait for each other (`message_wait`),
-`cpu_lora` and `lora_kernels` are put in the place of vLLM's own, and the result is held against sums done by
-hand. Where that cannot be, the engine must not start: it would answer requests for the base with an adapter's
-weights, and nobody would see it.
+CPU all come from one import (`fork_server`), those of engines that share cores sleep while they wait for each
+other (`message_wait`), `cpu_lora` and `lora_kernels` are put in the place of vLLM's own, and the result is
+held against sums done by hand. Where that cannot be, the engine must not start: it would answer requests for
+the base with an adapter's weights, and nobody would see it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from launch.engine.vllm_plugin.long_patterns import BACKEND, CLASS, mend_backend
 from launch.engine.vllm_plugin.message_wait import MODULE as QUEUES
-from launch.engine.vllm_plugin.message_wait import sleep_between_looks
+from launch.engine.vllm_plugin.message_wait import SHARED_CORES, sleep_between_looks
 from launch.engine.vllm_plugin.processes import fork_server
 from launch.engine.vllm_plugin.processes.parent import end_with_parent
 from launch.engine.vllm_plugin.self_check import deviation, logits_deviation
@@ -55,7 +55,8 @@ def register() -> None:
     if current_platform.is_cpu():
         importlib.import_module(OPERATORS)
         mend([importlib.import_module(name) for name in KERNEL_MODULES])
-        if not sleep_between_looks(importlib.import_module(QUEUES)):
+        shared = os.environ.get(SHARED_CORES) == "1"
+        if shared and not sleep_between_looks(importlib.import_module(QUEUES)):
             log.warning(
                 "vLLM's queues are not as they are known: its processes wait for one another in loops"
             )

@@ -10,6 +10,7 @@ from gateway.config.snapshot import EngineStatus
 from gateway.errors import ConfigError
 from launch.engine.argv import EngineCommand
 from launch.engine.managed import Means
+from launch.engine.vllm_plugin.message_wait import SHARED_CORES
 
 CARDS = "CUDA_VISIBLE_DEVICES"
 BINDING = "VLLM_CPU_OMP_THREADS_BIND"
@@ -72,19 +73,22 @@ def places(
     """What is laid over each engine's environment, so that no two share what only one can have.
 
     `cards`: those that may be used here, None for a machine without any; `cores`: the processor's. Nothing is
-    said for one engine, nor where `engine.env` says it, or for cores `env`, the launch's own. Raises
-    ConfigError where there are fewer cards than the engines take.
+    said for one engine. Which cards or cores is left unsaid where `engine.env` says it, or for cores `env`,
+    the launch's own; that cores are shared is said all the same. Raises ConfigError where there are fewer
+    cards than the engines take.
     """
     count = config.backend.most
     if count == 1:
         return [{}]
     if cards is not None:
         return [{}] * count if CARDS in config.engine.env else _shared_cards(config, cards, count)
+    shared = {SHARED_CORES: "1"}
     if BINDING in {**env, **config.engine.env} or len(cores) < count or config.base.tensor_parallel_size > 1:
-        return [{}] * count
+        return [shared] * count
     share = len(cores) // count
     return [
-        {BINDING: ",".join(map(str, cores[share * index : share * (index + 1)]))} for index in range(count)
+        {BINDING: ",".join(map(str, cores[share * index : share * (index + 1)])), **shared}
+        for index in range(count)
     ]
 
 

@@ -8,7 +8,10 @@ import pytest
 
 from gateway.config.document import Config
 from gateway.errors import ConfigError
+from launch.engine.vllm_plugin.message_wait import SHARED_CORES
 from launch.supervisor.replicas.layout import BINDING, CARDS, places
+
+SHARED = {SHARED_CORES: "1"}
 
 
 def config_of(replicas: int, **sections: Any) -> Config:
@@ -33,12 +36,14 @@ def test_too_few_cards_are_an_error_before_the_start() -> None:
 
 def test_cores_are_shared_out_where_there_are_enough() -> None:
     split = config_of(2, base={"tensor_parallel_size": 2})
-    assert places(split, None, [0, 1, 2, 3], {}) == [{}, {}]
-    assert places(config_of(2), None, [0, 1, 2, 3, 4], {}) == [{BINDING: "0,1"}, {BINDING: "2,3"}]
-    assert places(config_of(3), None, [0, 1], {}) == [{}, {}, {}]
+    assert places(split, None, [0, 1, 2, 3], {}) == [SHARED, SHARED]
+    found = places(config_of(2), None, [0, 1, 2, 3, 4], {})
+    assert found == [{BINDING: "0,1", **SHARED}, {BINDING: "2,3", **SHARED}]
+    assert places(config_of(3), None, [0, 1], {}) == [SHARED, SHARED, SHARED]
 
 
 @pytest.mark.parametrize(("env", "own"), [({BINDING: "0"}, {}), ({}, {BINDING: "0"}), ({}, {CARDS: "1"})])
 def test_what_somebody_has_set_goes_before(env: dict[str, str], own: dict[str, str]) -> None:
     config = config_of(2, engine={"env": own})
-    assert places(config, ["0", "1"] if CARDS in own else None, [0, 1], env) == [{}, {}]
+    found = places(config, ["0", "1"] if CARDS in own else None, [0, 1], env)
+    assert found == ([{}, {}] if CARDS in own else [SHARED, SHARED])
