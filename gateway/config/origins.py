@@ -25,7 +25,9 @@ REQUEST_HEADERS = (
 EXPOSED = (
     b"x-request-id, request-id, retry-after, x-gateway-task, x-gateway-adapter, x-gateway-replica, "
     b"x-gateway-queue-ms, x-gateway-overhead-ms, x-gateway-cold, x-gateway-fallback, "
-    b"x-gateway-fallback-reason, x-gateway-ignored"
+    b"x-gateway-fallback-reason, x-gateway-ignored, "
+    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
 
 _ORIGIN = re.compile(

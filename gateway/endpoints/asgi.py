@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 from gateway.admission.api_keys import TWICE
 from gateway.admission.body_lease import BodyLease
 from gateway.config.document import GatewayConfig
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Buffer
-from gateway.endpoints.unpacking import coding_of, unpacked
+from gateway.endpoints.unpacking import coding_of, unpack, unpacked
 from gateway.errors import GatewayTimeout, LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
 from gateway.pipeline.stage_progress import WISH
 from gateway.relay.client_side import error_answer
@@ -144,6 +144,46 @@ async def read_json_body(
     return body
 
 
+async def read_small_body(
+    head: Head, receive: Receive, bounds: GatewayConfig, most_bytes: int, taken_by: str
+) -> Buffer:
+    """The body of a JSON request that has no need to be large, so that what it holds need not be counted.
+
+    `taken_by` says where that is. Raises as `read_json_body`, with PayloadTooLarge from `most_bytes` on,
+    before more than that is held.
+    """
+    check_head(head, bounds)
+    too_large = PayloadTooLarge(
+        f"The body is larger than {most_bytes} bytes, the most that {taken_by} takes."
+    )
+    if head.content_length is not None and head.content_length > most_bytes:
+        raise too_large
+    body = bytearray()
+    more_body = True
+    while more_body:
+        message = await _next(receive, bounds)
+        body += message.get("body", b"")
+        more_body = message.get("more_body", False)
+        if len(body) > most_bytes:
+            raise too_large
+    coding = coding_of(head.content_encoding) if head.content_encoding else ""
+    return unpack(coding, body, most_bytes) if coding else body
+
+
+async def _next(receive: Receive, bounds: GatewayConfig) -> Message:
+    """What comes of a body. Raises GatewayTimeout (408), ClientLeft."""
+    try:
+        async with asyncio.timeout(bounds.body_idle_timeout_s):
+            message = await receive()
+    except TimeoutError:
+        raise GatewayTimeout(
+            f"Nothing more of the body came within {bounds.body_idle_timeout_s:.0f} s.", status=408
+        ) from None
+    if message["type"] == "http.disconnect":
+        raise ClientLeft
+    return message
+
+
 async def _received(head: Head, receive: Receive, bounds: GatewayConfig, lease: BodyLease | None) -> Buffer:
     message = await receive()
     if message["type"] == "http.disconnect":
@@ -174,15 +214,7 @@ async def _collect(head: Head, piece: bytes, receive: Receive, bounds: GatewayCo
             if isinstance(body, bytearray):
                 del body[size:]
             return body
-        try:
-            async with asyncio.timeout(bounds.body_idle_timeout_s):
-                message = await receive()
-        except TimeoutError:
-            raise GatewayTimeout(
-                f"Nothing more of the body came within {bounds.body_idle_timeout_s:.0f} s.", status=408
-            ) from None
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
+        message = await _next(receive, bounds)
         piece = message.get("body", b"")
         more_body = message.get("more_body", False)
 

@@ -27,7 +27,7 @@ from gateway.batches.runner import DAY_S, Runner
 from gateway.batches.storage import BatchStorage
 from gateway.config.document import GatewayConfig
 from gateway.dialects.request_body import Fields, decode_body, text_field
-from gateway.endpoints.asgi import read_json_body
+from gateway.endpoints.asgi import read_small_body
 from gateway.endpoints.files import PATH as FILES_PATH
 from gateway.endpoints.files import PURPOSE, FileEndpoints, storage_full
 from gateway.endpoints.resource import JsonDocument, Resource, ResourceRequest, check_known, limit_of, page_of
@@ -43,6 +43,8 @@ BATCHED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embe
 """What a batch may name, as far as the gateway has it."""
 KNOWN_FIELDS = ("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after")
 MOST_LISTED = 100
+MAX_BODY_BYTES = 64 * 1024
+"""Names, and metadata of at most 16 times 576 characters."""
 
 
 class BatchEndpoints:
@@ -107,7 +109,9 @@ class BatchEndpoints:
         self.library.close()
 
     async def _create(self, call: ResourceRequest) -> JsonDocument:
-        fields = decode_body(await read_json_body(call.head, call.receive, self._bounds))
+        fields = decode_body(
+            await read_small_body(call.head, call.receive, self._bounds, MAX_BODY_BYTES, PATH)
+        )
         check_known(fields, KNOWN_FIELDS)
         file_id = text_field(fields, "input_file_id")
         endpoint = text_field(fields, "endpoint")

@@ -238,6 +238,8 @@ class Exchange:
         """Ended with an error of ours, before or after it had its place."""
         code = error.code or error.kind
         self._settle(True)
+        if self.reservation is not None and not error.headers:
+            error.headers = self.reservation.headers
         if self._series is not None:
             self._count_ignored()
             self._series.failed(code, error.status, time.perf_counter() - self.arrived)

@@ -51,7 +51,7 @@ def check_origin(head: PageHead, *, keyless: bool) -> None:
     if head.site is not None:
         own = head.site == "same-origin"
     else:
-        own = head.origin is None or urlsplit(head.origin).netloc.lower() == head.host.lower()
+        own = head.origin is None or (head.host != "" and _host_of(head.origin) == head.host.lower())
     if not own:
         raise Forbidden("This is for the gateway's own page alone.", code="origin_not_allowed")
 
@@ -75,8 +75,19 @@ def is_encrypted(head: PageHead, scheme: str) -> bool:
     return scheme == "https" or (head.origin or "").startswith("https://")
 
 
+def _host_of(origin: str) -> str:
+    """As `Host` has it; empty where it is none, as `null`, or cannot be read."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
 def _name_of(host: str) -> str:
-    return urlsplit(f"//{host}").hostname or ""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _cookie(header: str) -> str:

@@ -14,7 +14,7 @@ from gateway.admission.api_keys import ANYBODY, Keys, Principal
 from gateway.admission.quotas.quotas import Quotas
 from gateway.config.document import NAME
 from gateway.endpoints.administration import operators
-from gateway.endpoints.asgi import read_json_body
+from gateway.endpoints.asgi import read_small_body
 from gateway.errors import NOT_JSON, Forbidden, InvalidRequest, NotFound, RequestError, Unavailable
 from gateway.metrics.counters import Metrics
 from gateway.metrics.exposition import Buckets
@@ -37,6 +37,8 @@ PASS = f"{API}/pass"
 MOST_REQUESTS = 200
 SESSION = f"{API}/session"
 SIGN_IN = ("POST", SESSION)
+MOST_SIGN_IN_BYTES = 4096
+"""A key and little else: nobody knows yet who sends it."""
 
 
 AskControl = Callable[[str, str, bytes], Awaitable[tuple[int, msgspec.Raw]]]
@@ -122,7 +124,8 @@ class Page:
 
     async def _sign_in(self, call: PageCall) -> object:
         """The bound on unknown keys holds here as everywhere."""
-        body = await read_json_body(call.head, call.receive, self._replicas.config.gateway)
+        bounds = self._replicas.config.gateway
+        body = await read_small_body(call.head, call.receive, bounds, MOST_SIGN_IN_BYTES, "a sign-in")
         try:
             key = msgspec.json.decode(bytes(body), type=_SignIn).key.strip().encode()
         except NOT_JSON as error:

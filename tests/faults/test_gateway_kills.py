@@ -177,3 +177,29 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 def children(program: Program) -> list[int]:
     listed = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
     return [int(pid) for pid in listed]
+
+
+async def test_beside_a_killed_gateway_its_requests_at_once_are_free(tmp_path: Path, note: Note) -> None:
+    """Two on one state directory; the killed one is not started again."""
+    with fault_engine(tmp_path) as engine:
+        configured(tmp_path, engine.url, limits={"max_in_flight": 2})
+        with gateway_program(tmp_path, name="killed") as killed, gateway_program(tmp_path) as other:
+            async with asking(killed, engine, tmp_path) as its, asking(other, engine, tmp_path) as s:
+                await its.held(2)
+                refused = await s.chat("echo 1")
+                assert (refused.status_code, refused.json()["error"]["code"]) == (429, "max_in_flight")
+                killed.kill()
+                killed_at = time.monotonic()
+
+                async def is_let_in() -> bool:
+                    return (await s.chat("echo 1")).status_code == 200
+
+                await soon(is_let_in)
+                free_s = time.monotonic() - killed_at
+    note(
+        "limits count no dead gateway's requests",
+        load="2 streams, all that may be at once",
+        fault="one of 2 gateways on a state directory killed",
+        outcome="the other lets requests in for them",
+        figure=f"after {free_s:.1f} s",
+    )

@@ -71,6 +71,18 @@ def with_request(
     return after, Holding(scope, minute_tokens, budget, day, month, now)
 
 
+def refilled(scope: Scope, row: Row, now: float) -> Row:
+    """The row with what has come back of its minute by now."""
+    level, at, tokens, tokens_at, *rest = row
+    most_requests, most_tokens, *_ = scope.bounds
+    if most_requests is not None:
+        level, at = level_now(level, at, now, most_requests), now
+    if most_tokens is not None:
+        tokens, tokens_at = level_now(tokens, tokens_at, now, most_tokens), now
+    day, day_tokens, month, month_tokens = rest
+    return level, at, tokens, tokens_at, day, day_tokens, month, month_tokens
+
+
 def settled(one: Holding, row: Row, used: float, requests: int) -> Row:
     """The row once `used` tokens were; `requests`: given back, since they never ran."""
     level, at, tokens, tokens_at, day, day_tokens, month, month_tokens = row

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 import mmap
 import os
 import struct
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.admission.quotas.account import Entry, Row
 from gateway.admission.quotas.shared_lock import SharedLock
 from gateway.errors import ConfigError
-from gateway.metrics.shared_memory import is_alive
 
 FILE = "quotas.bin"
 MAGIC = b"lgquota1"
 MOST_ACCOUNTS = 16_384
 MOST_PROCESSES = 64
-PIDS = struct.Struct(f"={MOST_PROCESSES}q")
-COUNT = struct.Struct("=q")
 PLACES_AT = 56
 """How many columns are in use, the last one and those before it."""
 WORD_BYTES = 8
 PIDS_AT = 64
+"""Whose each column is; a process locks the word of its own as long as it lives (`fcntl`, by descriptor)."""
+RANGE = struct.Struct("hhqqi4x")
+"""C's `struct flock`: kind, whence, start, length, pid."""
+LOOK_AT_OTHERS_S = 1.0
+"""Who finds no room looks so often whether somebody has died with it."""
 LOCK_AT = 1024
 DIGEST_BYTES = 16
 FIELDS = struct.Struct("=8d")
@@ -42,9 +47,11 @@ class AccountBook:
     stops at once may lose what the kernel had not written yet.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Opens or makes it in `folder`. Raises ConfigError."""
-        self._fd = -1
+        self._clock = clock
+        self._fd = self._place = -1
+        self._looked_at = -math.inf
         self._at: dict[str, int] = {}
         self._entry = FIELDS
         self._open(folder / FILE)
@@ -104,7 +111,7 @@ class AccountBook:
                 self._words = memoryview(self._map).cast("q")
                 self._lock = SharedLock(self._map, LOCK_AT)
                 with self._lock:
-                    self._own_at = FIELDS.size + WORD_BYTES * self._claimed_place()
+                    self._claim_place()
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
         except OSError as error:
@@ -131,28 +138,64 @@ class AccountBook:
         self._at[account] = at + DIGEST_BYTES
         return at + DIGEST_BYTES
 
-    def _claimed_place(self) -> int:
-        """A column for what this process has in flight; what dead ones had ended with them.
+    def forget_dead(self) -> bool:
+        """What dead processes had in flight has ended with them: whether there was any that counted still.
 
-        Raises ConfigError where as many live processes as there are columns use the file.
+        Asked more often than each second it does not look. Call it within `locked`.
         """
-        pids = [pid if _is_alive(pid) else 0 for pid in PIDS.unpack_from(self._map, PIDS_AT)]
-        if 0 not in pids:
-            mend = f"has {MOST_PROCESSES} workers already, the most that limits are counted for"
-            raise ConfigError("state_dir", FILE, mend)
-        dead = [8 * place for place, pid in enumerate(pids) if not pid]
+        now = self._clock()
+        if now - self._looked_at < LOOK_AT_OTHERS_S:
+            return False
+        self._looked_at = now
+        return self._forget_dead()
+
+    def _forget_dead(self) -> bool:
+        pids = PIDS_AT // WORD_BYTES
+        dead = [
+            place for place in range(MOST_PROCESSES) if self._words[pids + place] and self._is_free(place)
+        ]
+        if not dead:
+            return False
         for number in range(MOST_ACCOUNTS):
             at = HEADER_BYTES + number * ROW_BYTES
             if any(self._map[at : at + DIGEST_BYTES]):
-                counts = at + DIGEST_BYTES + FIELDS.size
-                for column in dead:
-                    self._map[counts + column : counts + column + 8] = bytes(8)
-        place = pids.index(0)
-        pids[place] = os.getpid()
-        PIDS.pack_into(self._map, PIDS_AT, *pids)
-        COUNT.pack_into(self._map, PLACES_AT, max(at for at, pid in enumerate(pids) if pid) + 1)
-        return place
+                counts = (at + DIGEST_BYTES + FIELDS.size) // WORD_BYTES
+                for place in dead:
+                    self._words[counts + place] = 0
+        for place in dead:
+            self._words[pids + place] = 0
+        self._count_places()
+        return True
+
+    def _claim_place(self) -> None:
+        """Take a column for what this process has in flight.
+
+        Raises ConfigError where as many live processes as there are columns use the file.
+        """
+        self._forget_dead()
+        for place in range(MOST_PROCESSES):
+            if self._is_free(place):
+                break
+        else:
+            mend = f"has {MOST_PROCESSES} workers already, the most that limits are counted for"
+            raise ConfigError("state_dir", FILE, mend)
+        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _word_of(place, fcntl.F_WRLCK))
+        self._place, self._own_at = place, FIELDS.size + WORD_BYTES * place
+        self._words[PIDS_AT // WORD_BYTES + place] = os.getpid()
+        self._count_places()
+
+    def _is_free(self, place: int) -> bool:
+        """Whether no living process has that column."""
+        if place == self._place:
+            return False
+        found = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, _word_of(place, fcntl.F_WRLCK))
+        return bool(RANGE.unpack(found)[0] == fcntl.F_UNLCK)
+
+    def _count_places(self) -> None:
+        pids = PIDS_AT // WORD_BYTES
+        taken = [place + 1 for place in range(MOST_PROCESSES) if self._words[pids + place]]
+        self._words[PLACES_AT // WORD_BYTES] = max(taken, default=0)
 
 
-def _is_alive(pid: int) -> bool:
-    return pid != os.getpid() and is_alive(pid)  # one of its own number had that before it, and is gone
+def _word_of(place: int, kind: int) -> bytes:
+    return RANGE.pack(kind, os.SEEK_SET, PIDS_AT + WORD_BYTES * place, WORD_BYTES, 0)

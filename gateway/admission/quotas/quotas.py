@@ -8,13 +8,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
-from gateway.admission.quotas.account import Holding, Row, settled, with_request
+from gateway.admission.quotas.account import Holding, Row, refilled, settled, with_request
 from gateway.admission.quotas.account_book import AccountBook
-from gateway.admission.quotas.bucket import WINDOW_S, level_now
+from gateway.admission.quotas.bucket import level_now
 from gateway.admission.quotas.in_line import InLine
 from gateway.admission.quotas.periods import Calendar, day_of, month_of
+from gateway.admission.quotas.rate_headers import HeaderList, rate_headers
 from gateway.admission.quotas.refusals import TooMany, refusal, too_many
 from gateway.admission.quotas.scopes import Scope, Scopes
 from gateway.admission.quotas.share_exchange import ShareLacking, SharesOfAll
@@ -24,13 +24,6 @@ from gateway.config.document import Config
 from gateway.errors import LoraGatewayError, Unavailable
 
 logger = logging.getLogger("gateway.admission.quotas")
-
-HeaderList = list[tuple[bytes, bytes]]
-
-REQUESTS, TOKENS = (
-    (b"x-ratelimit-limit-" + what, b"x-ratelimit-remaining-" + what, b"x-ratelimit-reset-" + what)
-    for what in (b"requests", b"tokens")
-)
 
 BYTES_PER_TOKEN = 4
 """Of a prompt, to reserve by; English text has some four characters a token."""
@@ -50,7 +43,7 @@ class Reservation:
         self._taken: Sequence[Holding] | None = taken
         self._of_parts = 0
         self.headers = headers
-        """OpenAI's `x-ratelimit-…`, as they stand after this request."""
+        """OpenAI's `x-ratelimit-…`, as they stand after this request, or once it was given back."""
         self.prompt_tokens = prompt_tokens
         """As they were guessed."""
 
@@ -73,6 +66,7 @@ class Reservation:
         taken, self._taken = self._taken, None
         if taken is not None:
             self._quotas.settle(taken, 0, requests=1)
+            self.headers = self._quotas.standing([one.scope for one in taken])
 
 
 class Part:
@@ -157,6 +151,15 @@ class Quotas:
 
         Raises TooMany after `max_wait_s`, or at once where the room comes later than that.
         """
+        try:
+            return await self._admitted(key, model, prompt_bytes, answer_tokens)
+        except TooMany as full:
+            self._say_how_it_stands(full, key, model)
+            raise
+
+    async def _admitted(
+        self, key: str, model: str, prompt_bytes: int, answer_tokens: int
+    ) -> Reservation | None:
         ends_at = math.inf
         held: InLine | None = None
         wanted = prompt_bytes // BYTES_PER_TOKEN + answer_tokens
@@ -219,7 +222,26 @@ class Quotas:
         Raises TooMany (429), which names the account that makes it wait longest; then nothing is taken. And
         Unavailable (503) where nothing can be counted.
         """
-        return self._reserve(key, model, prompt_bytes, answer_tokens, None)
+        try:
+            return self._reserve(key, model, prompt_bytes, answer_tokens, None)
+        except TooMany as full:
+            if not full.may_wait:  # else nobody is told yet
+                self._say_how_it_stands(full, key, model)
+            raise
+
+    def _say_how_it_stands(self, full: TooMany, key: str, model: str) -> None:
+        """The account that has no room comes first, whichever is the narrowest."""
+        others = (one for one in self._scopes.of(key, model) if one is not full.scope)
+        full.headers = self.standing([full.scope, *others])
+
+    def standing(self, scopes: Sequence[Scope]) -> HeaderList:
+        """OpenAI's `x-ratelimit-…` of these accounts as they are now."""
+        book, now = self._book, self._now()
+        if book is None:  # the gateway has ended
+            return []
+        with book.locked():
+            rows = [refilled(scope, book.read(scope.account), now) for scope in scopes]
+        return self._headers(scopes, rows)
 
     def _reserve(
         self, key: str, model: str, prompt_bytes: int, answer_tokens: int, held: InLine | None
@@ -243,6 +265,8 @@ class Quotas:
                 if line is not None and line is not held and line.lock.locked():
                     raise self._full(scopes, held, wanted, now)
                 found = with_request(scope, book.entry(scope.account), wanted, now, day, month)
+                if found is None and scope.bounds.max_in_flight is not None and book.forget_dead():
+                    found = with_request(scope, book.entry(scope.account), wanted, now, day, month)
                 if found is None:
                     raise self._full(scopes, held, wanted, now)
                 rows.append(found[0])
@@ -302,12 +326,12 @@ class Quotas:
     def _next_end_s(self, scope: Scope) -> float:
         return self._line(scope).next_end_s(scope.limits.max_in_flight or 1)
 
-    def _left(self, scope: Scope, row: Row) -> tuple[float, float]:
-        """Requests and tokens of a minute's: here, or where that is less, everywhere."""
-        everywhere = None if self.shares is None else self.shares.left(scope)
-        if everywhere is None:
-            return row[0], row[2]
-        return max(0.0, min(row[0], everywhere[0])), max(0.0, min(row[2], everywhere[1]))
+    def _everywhere(self, scope: Scope, row: Row) -> Row:
+        """The row with what is left to all gateways of a minute's, where that is less than here."""
+        left = None if self.shares is None else self.shares.left(scope)
+        if left is None:
+            return row
+        return min(row[0], left[0]), row[1], min(row[2], left[1]), *row[3:]
 
     def _refusal(self, scope: Scope, wanted: float, now: float) -> TooMany | None:
         assert self._book is not None
@@ -335,35 +359,7 @@ class Quotas:
         return too_many(f"others wait for {scope.said}", "rate_limit_exceeded", wait_s, scope)
 
     def _headers(self, scopes: Sequence[Scope], rows: Sequence[Row]) -> HeaderList:
-        """Of the narrowest account that bounds requests, and of that which bounds tokens."""
-        requests: HeaderList = []
-        tokens: HeaderList = []
-        for scope, row in zip(scopes, rows, strict=True):
-            most_requests, most_tokens, *_ = scope.bounds
-            if most_requests is not None and not requests:
-                left = row[0] if self.shares is None else self._left(scope, row)[0]
-                requests = _lines(REQUESTS, most_requests, left)
-            if most_tokens is not None and not tokens:
-                left = row[2] if self.shares is None else self._left(scope, row)[1]
-                tokens = _lines(TOKENS, most_tokens, left)
-        return requests + tokens
-
-
-def _lines(names: tuple[bytes, bytes, bytes], bound: float, left: float) -> HeaderList:
-    limit, remaining, reset = names
-    full_ms = math.ceil((bound - left) * WINDOW_S * 1000 / bound)
-    return [(limit, _whole(bound)), (remaining, b"%d" % left), (reset, _duration(full_ms))]
-
-
-@lru_cache(1024)
-def _whole(bound: float) -> bytes:
-    return b"%d" % bound
-
-
-@lru_cache(1024)
-def _duration(ms: int) -> bytes:
-    """As OpenAI writes it: `850ms`, `7s`, `6m0s`."""
-    if ms < 1000:
-        return b"%dms" % ms
-    whole = math.ceil(ms / 1000)
-    return b"%ds" % whole if whole < 60 else b"%dm%ds" % divmod(whole, 60)
+        """The sooner an account stands among them, the sooner it is the one that is told."""
+        if self.shares is not None:
+            rows = [self._everywhere(scope, row) for scope, row in zip(scopes, rows, strict=True)]
+        return rate_headers(scopes, rows)

@@ -21,13 +21,12 @@ from gateway.config.document import NAME, GatewayConfig
 from gateway.config.key_settings import BY, ISSUED_FIELDS
 from gateway.dialects.request_body import decode_body
 from gateway.endpoints.administration import operators
-from gateway.endpoints.asgi import ClientLeft, Head, read_json_body, send_error, send_json
+from gateway.endpoints.asgi import ClientLeft, Head, read_small_body, send_error, send_json
 from gateway.errors import (
     NOT_JSON,
     EngineError,
     Forbidden,
     InvalidRequest,
-    PayloadTooLarge,
     RequestError,
     Unavailable,
 )
@@ -239,18 +238,10 @@ async def _fields(
     """
     if command.fields is None:
         return {}
-    if head.content_length is not None:
-        _check_size(head.content_length)
-    body = bytes(await read_json_body(head, receive, bounds))
-    _check_size(len(body))
+    body = bytes(await read_small_body(head, receive, bounds, MAX_BODY_BYTES, "/admin"))
     fields = decode_body(body or b"{}")
     for name in fields:
         if name not in command.fields:
             known = ", ".join(sorted(command.fields)) or "none"
             raise InvalidRequest(f"Unknown field '{name[:80]}'; known here: {known}.", param=name[:80])
     return dict(fields)
-
-
-def _check_size(body_bytes: int) -> None:
-    if body_bytes > MAX_BODY_BYTES:
-        raise PayloadTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes, the most that /admin takes.")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
+from gateway.endpoints.administration.commands import MAX_BODY_BYTES as ADMIN_BYTES
+from gateway.endpoints.batches import MAX_BODY_BYTES as BATCH_BYTES
+from gateway.ui.page import MOST_SIGN_IN_BYTES
 from tests.support.stack import stack
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
-NOTHING = {"nothing": {"sha256": hashlib.sha256(b"none").hexdigest(), "tasks": []}}
+NOTHING = {
+    "nothing": {"sha256": hashlib.sha256(b"none").hexdigest(), "tasks": []},
+    "boss": {"sha256": hashlib.sha256(b"boss").hexdigest(), "role": "admin"},
+}
 LARGE = json.dumps(
     {"model": "naming", "messages": [{"role": "user", "content": "cat"}], "user": "u" * 800_000}
 ).encode()
@@ -35,6 +42,43 @@ async def test_a_key_that_may_call_nothing_is_refused_before_its_body_is_here(
         assert answer.startswith(b"HTTP/1.1 403 ")
         assert b"may call no model" in answer
         writer.transport.abort()
+
+
+SMALL = {
+    b"/ui/api/session": (b"", MOST_SIGN_IN_BYTES),
+    b"/v1/batches": (b"authorization: Bearer none\r\n", BATCH_BYTES),
+    b"/admin/keys": (b"authorization: Bearer boss\r\n", ADMIN_BYTES),
+}
+"""Where no body need be large: whose request, and the most that it may have."""
+
+
+@pytest.mark.parametrize("path", SMALL)
+@pytest.mark.parametrize("sent", ["a length", "chunks", "a coding"])
+async def test_where_no_body_need_be_large_none_is_kept(tmp_path: Path, path: bytes, sent: str) -> None:
+    """Nobody counts what they hold together: each of a thousand stalled ones would be 10 MB."""
+    authorization, most_bytes = SMALL[path]
+    packed = gzip.compress(b" " * 10 * most_bytes)
+    head = b"POST " + path + b" HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + authorization
+    rest = {
+        "a length": b"content-length: 10000000\r\n\r\n{",
+        "chunks": b"transfer-encoding: chunked\r\n\r\n989680\r\n" + b" " * (most_bytes + 1),
+        "a coding": b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed) + packed,
+    }
+    async with stack(tmp_path, keys=NOTHING) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(head + rest[sent])
+        answer = await reader.readuntil(b"}}")
+        assert answer.startswith(b"HTTP/1.1 413 "), answer
+        assert b"%d bytes" % most_bytes in answer
+        writer.transport.abort()
+
+
+async def test_a_small_body_that_stalls_is_given_up_too(tmp_path: Path) -> None:
+    head = b"POST /ui/api/session HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    async with stack(tmp_path, keys=NOTHING, body_idle_timeout_s=0.05) as running:
+        assert b"HTTP/1.1 408 " in await running.raw(
+            head + b"connection: close\r\ncontent-length: 9\r\n\r\n{"
+        )
 
 
 async def test_of_azures_paths_the_model_is_judged_before_the_body(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def head(**sent: str) -> PageHead:
         ({"origin": "http://gate.example"}, False),
         ({"origin": "http://evil.example"}, False),
         ({"origin": "null"}, False),
+        ({"origin": "http://["}, False),  # no address at all
         ({"sec_fetch_site": "same-origin"}, True),
         ({"sec_fetch_site": "same-origin", "origin": "https://public.example"}, True),  # the proxy renames
         ({"sec_fetch_site": "same-site"}, False),
@@ -36,6 +37,14 @@ def test_origin(sent: dict[str, str], good: bool) -> None:
     else:
         with pytest.raises(Forbidden):
             check_origin(asked, keyless=False)
+
+
+def test_without_a_host_no_origin_is_its_own() -> None:
+    for origin in ("null", "http://[", "http://"):
+        with pytest.raises(Forbidden):
+            check_origin(head(origin=origin), keyless=False)
+    with pytest.raises(Forbidden):
+        check_origin(head(host="["), keyless=True)
 
 
 def test_session_is_found_among_other_cookies() -> None:

@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 
 from gateway.admission.quotas import account_book
-from gateway.admission.quotas.account_book import FILE, MAGIC, AccountBook
+from gateway.admission.quotas.account_book import FILE, LOOK_AT_OTHERS_S, MAGIC, AccountBook
 from gateway.errors import ConfigError
 from tests.support.forked import child
 
 NEW = (0.0,) * 8
+
+
+class Clock:
+    """Turned by the test."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
@@ -24,12 +33,14 @@ def book(tmp_path: Path) -> Iterator[AccountBook]:
     made.close()
 
 
-def test_rows_are_kept_over_a_restart(tmp_path: Path, book: AccountBook) -> None:
+def test_rows_are_kept_over_a_restart(tmp_path: Path) -> None:
+    book = AccountBook(tmp_path)
     with book.locked():
         assert book.read("key:a") == NEW
         book.write("key:a", (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0))
         book.write("key:a", book.read("key:a"), 3)
         assert (book.in_flight("key:a"), book.in_flight("key:b")) == (3, 0)
+    book.close()
     again = AccountBook(tmp_path)
     with again.locked():
         assert again.read("key:a") == tuple(map(float, range(8)))
@@ -83,6 +94,53 @@ def test_what_a_killed_process_had_goes_and_a_live_ones_stays(tmp_path: Path, bo
         assert book.in_flight("key:a") == 0
 
 
+def test_who_stays_sees_by_itself_that_another_has_died(tmp_path: Path) -> None:
+    """Of two gateways one is killed and not started again: what it had at once may bound nobody."""
+    clock = Clock()
+    book = AccountBook(tmp_path, clock)
+    reader, writer = os.pipe()
+
+    def work() -> None:
+        mine = AccountBook(tmp_path)
+        with mine.locked():
+            mine.write("key:a", mine.read("key:a"), 2)
+        os.write(writer, b".")
+        signal.pause()
+
+    pid = child(work)
+    os.read(reader, 1)
+    with book.locked():
+        book.write("key:a", book.read("key:a"), 1)
+        assert not book.forget_dead()
+        assert book.in_flight("key:a") == 3
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with book.locked():
+        assert not book.forget_dead(), "it has just looked"
+        clock.now += LOOK_AT_OTHERS_S
+        assert book.forget_dead()
+        assert book.in_flight("key:a") == 1, "its own stays"
+    book.close()
+
+
+def test_who_lives_has_its_column_whatever_its_number_is(tmp_path: Path) -> None:
+    """In two containers both may have the number 1; and a dead one's number is given out again."""
+    clock = Clock()
+    book = AccountBook(tmp_path, clock)
+    other = AccountBook(tmp_path)
+    with other.locked():
+        other.write("key:a", other.read("key:a"), 2)
+    with book.locked():
+        assert not book.forget_dead()
+        assert book.in_flight("key:a") == 2
+    other.close()
+    clock.now += LOOK_AT_OTHERS_S
+    with book.locked():
+        assert book.forget_dead()
+        assert book.in_flight("key:a") == 0
+    book.close()
+
+
 def test_accounts_whose_places_collide_stay_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(account_book, "MOST_ACCOUNTS", 3)
     book = AccountBook(tmp_path)
@@ -118,8 +176,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         AccountBook(tmp_path / "missing")
 
 
-def test_more_processes_than_places_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(account_book, "_is_alive", bool)
+def test_more_processes_than_places_are_refused(tmp_path: Path) -> None:
     books = [AccountBook(tmp_path) for _ in range(account_book.MOST_PROCESSES)]
     with pytest.raises(ConfigError, match="64 workers"):
         AccountBook(tmp_path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.admission.quotas.account_book import AccountBook
 from gateway.admission.quotas.quotas import Quotas
 from gateway.admission.quotas.refusals import TooMany
 from gateway.config.document import Config
@@ -149,6 +150,78 @@ def test_headers_are_openais(make) -> None:  # type: ignore[no-untyped-def]
         b"x-ratelimit-remaining-tokens": b"5900",
         b"x-ratelimit-reset-tokens": b"1s",
     }
+
+
+def test_a_refusal_has_them_too_as_things_stand(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(requests_per_minute=60, tokens_per_minute=600)
+    c.ask(0, 500)
+    c.now += 3
+    refused = c.refused(0, 300)
+    assert (refused.code, refused.retry_after_s) == ("tokens_per_minute", 17)
+    assert dict(refused.headers) == {
+        b"x-ratelimit-limit-requests": b"60",
+        b"x-ratelimit-remaining-requests": b"60",
+        b"x-ratelimit-reset-requests": b"0ms",
+        b"x-ratelimit-limit-tokens": b"600",
+        b"x-ratelimit-remaining-tokens": b"130",
+        b"x-ratelimit-reset-tokens": b"47s",
+    }
+
+
+def test_nothing_less_than_nothing_is_left(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(tokens_per_minute=600)
+    c.ask(0, 600).settle(900)
+    told = dict(c.refused(0, 10).headers)
+    assert told[b"x-ratelimit-remaining-tokens"] == b"0"
+    assert told[b"x-ratelimit-reset-tokens"] == b"1m30s", "a debt takes longer"
+
+
+def test_what_was_given_back_is_left_again(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(requests_per_minute=60)
+    held = c.ask()
+    assert dict(held.headers)[b"x-ratelimit-remaining-requests"] == b"59"
+    held.give_back()
+    assert dict(held.headers)[b"x-ratelimit-remaining-requests"] == b"60"
+
+
+def test_a_refusal_tells_of_the_account_that_refuses(tmp_path: Path) -> None:
+    """A key with room for 60 that its tenant has no more room for may not read that 59 are left."""
+    limits = {"requests_per_minute": 60}
+    document = {
+        "base": {"model": "some/model"},
+        "keys": {"ci": {"sha256": "a" * 64, "tenant": "acme", "limits": limits}},
+        "tenants": {"acme": {"limits": {"requests_per_minute": 1}}},
+        "state_dir": str(tmp_path),
+    }
+    quotas = Quotas(Config.model_validate(document), lambda: NOON)
+    first = quotas.reserve("ci", "base", 0, 1)
+    assert first is not None
+    assert dict(first.headers)[b"x-ratelimit-remaining-requests"] == b"59"
+    with pytest.raises(TooMany) as refused:
+        quotas.reserve("ci", "base", 0, 1)
+    assert dict(refused.value.headers)[b"x-ratelimit-limit-requests"] == b"1"
+    assert dict(refused.value.headers)[b"x-ratelimit-remaining-requests"] == b"0"
+    quotas.close()
+
+
+@pytest.mark.anyio
+async def test_who_has_waited_in_vain_is_told_too(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(requests_per_minute=1, on_limit="wait", max_wait_s=1)
+    c.ask()
+    with pytest.raises(TooMany) as refused:
+        await c.quotas.admitted("ci", "base", 0, 10)
+    assert dict(refused.value.headers)[b"x-ratelimit-remaining-requests"] == b"0"
+
+
+def test_a_killed_gateways_requests_bound_nobody_for_long(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    killed = AccountBook(tmp_path)
+    with killed.locked():
+        killed.write("key:ci", killed.read("key:ci"), 2)
+    c = make(max_in_flight=2)
+    assert c.refused().code == "max_in_flight"
+    killed.close()
+    c.quotas._book._looked_at = float("-inf")
+    c.ask()
 
 
 def test_without_limits_nothing_is_touched(tmp_path: Path) -> None:

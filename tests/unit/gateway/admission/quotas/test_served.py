@@ -64,11 +64,34 @@ async def test_headers_and_the_refusal(tmp_path: Path) -> None:
             "requests_per_minute",
         )
         assert 25 <= int(refused.headers["retry-after"]) <= 30
+        assert refused.headers["x-ratelimit-limit-requests"] == "2"
+        assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+        assert refused.headers["x-ratelimit-limit-tokens"] == "10000"
         assert len(s.engine.completions) == 2
         assert "x-ratelimit-limit-requests" not in (await chat(s, "sk-free")).headers
         assert (
             await s.client.get("/v1/models", headers={"authorization": f"Bearer {KEY}"})
         ).status_code == 200
+
+
+async def test_what_another_bound_or_the_engine_refuses_has_them_too(tmp_path: Path) -> None:
+    """What was refused has taken no request of the minute, and says so."""
+    bounds: dict[str, Any] = {"max_in_flight_per_task": 1, "max_waiting_per_task": 0}
+    async with stack(tmp_path, keys=keys(requests_per_minute=60), **bounds) as s:
+        hold = asyncio.Event()
+        s.engine.answers[TASKS["naming"]] = Answer(hold_head=hold)
+        _, writer = await s.open("authorization: Bearer sk-free\r\n")
+        await eventually(lambda: s.gateway.admission.in_flight == 1)
+        full = await chat(s)
+        assert (full.status_code, full.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert full.headers["x-ratelimit-remaining-requests"] == "60"
+        writer.transport.abort()
+        await s.at_rest()
+        s.engine.answers[TASKS["naming"]] = Answer(status=500, body=b"<html>")
+        failed = await chat(s)
+        assert failed.status_code == 500
+        assert failed.headers["x-ratelimit-remaining-requests"] == "59"
+        assert "x-ratelimit-limit-requests" not in (await chat(s, "sk-free")).headers
 
 
 async def test_without_limits_there_is_no_file(tmp_path: Path) -> None:
