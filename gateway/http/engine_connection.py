@@ -219,6 +219,10 @@ class Connection(asyncio.Protocol):
         self.idle_since = self._loop.time()
         return True
 
+    def end_after(self) -> None:
+        """The answer is complete, and the connection is not used again all the same."""
+        self._reusable = False
+
     def _next(self) -> asyncio.Future[None]:
         """Done once the answer has come on. Raises how the exchange has failed."""
         if self.error is not None:

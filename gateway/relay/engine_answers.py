@@ -48,7 +48,12 @@ def fault_in(connection: Connection, answer: bytes, exchange: Exchange) -> Reque
     `PASSED` the first `MAX_ERROR_BYTES` are enough.
     """
     status = connection.status
-    if status in REFUSALS or (status == 200 and (exchange.usage is not None or _is_json(answer))):
+    if status == 200 and exchange.usage is not None:
+        return None
+    is_json = _is_json(answer)
+    if not is_json:  # a proxy's page, as a rule, and what says so may close the connection without a word
+        connection.end_after()
+    if status in REFUSALS or (status == 200 and is_json):
         return None
     if status == 404 and b'"detail"' in answer and exchange.dialect.missing_route:  # FastAPI's own 404
         return InvalidRequest(exchange.dialect.missing_route, param="model", code="unsupported_endpoint")

@@ -135,6 +135,25 @@ async def test_an_endless_page_is_not_collected(tmp_path: Path, stream: bool) ->
         assert s.engine.sent_bytes < 9_000_000
 
 
+@both_ways
+@pytest.mark.parametrize("status", [200, 400, 500, 503])
+async def test_after_a_page_its_connection_is_not_used_again(
+    tmp_path: Path, express: bool, status: int
+) -> None:
+    """Whoever says it may close it without a word, a second later, under somebody else's request."""
+    async with stack(tmp_path, express=express) as s:
+        await warm(s)
+        s.engine.answers[NAMING] = Answer(status=status, body=b'{"error": {"message": "no"}}')
+        assert (await s.chat()).status_code in (200, status)
+        kept = s.engine.connections
+        s.engine.answers[NAMING] = Answer(status=status, body=PAGE)
+        assert (await s.chat()).status_code in (502, status)
+        assert s.engine.connections == kept, "JSON leaves it as it is"
+        s.engine.answers.clear()
+        assert (await s.chat()).status_code == 200
+        assert s.engine.connections == kept + 1
+
+
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses"])
 async def test_other_apis_have_their_own_envelope(tmp_path: Path, path: str) -> None:
     asked: dict[str, Any] = {"model": "naming", "max_tokens": 9, "messages": []}
