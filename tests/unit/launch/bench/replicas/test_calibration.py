@@ -141,7 +141,9 @@ async def test_a_prompts_step_is_that_of_all_its_tokens() -> None:
         rest.set()
         found = await asking
         assert engine.completions[0].json["max_tokens"] == 8
-        assert len(engine.completions[0].json["prompt"]) == found.prompt_tokens == 12
+        prompt = engine.completions[0].json["prompt"]
+        assert isinstance(prompt, list)
+        assert len(prompt) == found.prompt_tokens == 12
         assert 0 < found.first_s + 7 * found.step_s <= time.perf_counter() - began
     finally:
         await engine.stop()
