@@ -39,7 +39,7 @@ class SuspectFile:
 
     def change(self, to: Callable[[Records], Records]) -> Records:
         """Replace what stands there, while nobody else does; what stands there now. Raises OSError."""
-        with self._lock.open("ab") as lock:
+        with open(os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             records = to(self._read())
             fresh = self._file.with_suffix(".new")

@@ -91,7 +91,7 @@ def start_stack(start: Start, progress: Progress, abandoned: Callable[[], bool])
     """
     folder = start.state_dir
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidArgument("state_dir", f"{folder} cannot be made: {error.strerror}") from error
     with _starting(folder, progress, abandoned):

@@ -130,7 +130,8 @@ def _state_dir(config: Config) -> Path:
     """Its own, so that a stack that is being served goes on undisturbed."""
     folder = config.state_dir / "demo"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for one in (config.state_dir, folder):
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError("state_dir", str(folder), f"cannot be made: {error.strerror}") from error
     return folder

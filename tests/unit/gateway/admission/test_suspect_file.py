@@ -22,6 +22,17 @@ def test_a_broken_file_knows_nothing_and_is_written_anew(tmp_path: Path) -> None
     assert guard(tmp_path).watches()
 
 
+def test_what_is_written_is_its_owners_alone(tmp_path: Path) -> None:
+    """Who may open the lock may hold it, too."""
+    one = guard(tmp_path)
+    one.fell("one", BODY, answered=True)
+    one.heard(snapshot("one"))
+    SuspectFile(tmp_path).try_turn()
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in tmp_path.iterdir()} == {
+        name: "0o600" for name in ("suspects.json", "suspects.lock", "suspects.turn")
+    }
+
+
 def test_where_nothing_can_be_written_the_process_still_knows(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

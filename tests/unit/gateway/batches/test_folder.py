@@ -20,10 +20,12 @@ def folder(tmp_path: Path) -> Folder:
     return made
 
 
-def test_folders_and_uploads_are_readable_by_their_owner_alone(folder: Folder) -> None:
+def test_folders_and_uploads_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "shared")
+    folder.make()
     path, handle = folder.begin_upload()
     os.close(handle)
-    for one in (folder.root, path.parent, folder.content("x").parent):
+    for one in (folder.root.parent, folder.root, path.parent, folder.content("x").parent):
         assert one.stat().st_mode & 0o777 == 0o700
     assert path.stat().st_mode & 0o777 == 0o600
 

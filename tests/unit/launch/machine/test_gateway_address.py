@@ -43,6 +43,7 @@ def test_an_address_is_noted_until_it_is_forgotten(tmp_path: Path) -> None:
     assert noted_url(tmp_path) is None
     note_url(tmp_path, "http://127.0.0.1:1")
     assert noted_url(tmp_path) == "http://127.0.0.1:1"
+    assert [one.stat().st_mode & 0o777 for one in (tmp_path, *tmp_path.iterdir())] == [0o700, 0o600]
     forget_url(tmp_path)
     forget_url(tmp_path)
     assert noted_url(tmp_path) is None

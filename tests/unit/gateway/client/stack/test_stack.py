@@ -75,6 +75,7 @@ def test_stack_is_started_answers_is_joined_and_ends(tmp_path: Path) -> None:
         manager.configure_models_sync(**arguments | {"progress": said.append})
         with manager.use_model("naming") as model:
             assert model.generate_text("p").startswith("naming@")
+        assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
         status = manager.get_model_status_sync("base")
         assert status["status"] == "ready"
         assert status["use_count"] == 1
