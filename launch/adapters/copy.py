@@ -32,10 +32,10 @@ class AdapterCopy:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._need_room(size_bytes + len(settings))
             self._scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self._folder))
-            with (self._scratch / CONFIG).open("xb") as file:
+            with _made(self._scratch / CONFIG) as file:
                 file.write(settings)
                 _sync(file)
-            self._file = (self._scratch / WEIGHTS).open("xb")
+            self._file = _made(self._scratch / WEIGHTS)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -94,6 +94,11 @@ class AdapterCopy:
             str(error.filename or self._folder),
             f"cannot be copied: {error.strerror}; look at rights and disk",
         )
+
+
+def _made(path: Path) -> BinaryIO:
+    """A new file that is its owner's alone."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
 
 
 def _sync(file: BinaryIO) -> None:

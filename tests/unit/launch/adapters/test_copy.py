@@ -44,3 +44,11 @@ def test_disk_that_fills_while_the_copy_is_written_is_named(
     ):
         AdapterStore(tmp_path / "kept").take("naming", adapter(tmp_path / "one"), BASE)
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_copy_is_its_owners_alone(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    AdapterStore(kept).take("naming", adapter(tmp_path / "one"), BASE)
+    (copied,) = kept.iterdir()
+    assert [one.stat().st_mode & 0o777 for one in (kept, copied)] == [0o700, 0o700]
+    assert {one.stat().st_mode & 0o777 for one in copied.iterdir()} == {0o600}
