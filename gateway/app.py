@@ -283,8 +283,13 @@ class Gateway:
             self.shadow.give_way()
 
     def _prepare(self, config: Config) -> Callable[[], None]:
-        """Check another configuration's live sections; what is returned puts all of them in force at once."""
-        pipelines = compile_pipelines(config)
+        """Check another configuration's live sections; what is returned puts all of them in force at once.
+
+        Pipelines stay compiled where another key, say, is all that came: requests wait meanwhile.
+        """
+        before = self.replicas.config
+        stand = (config.pipelines, config.tasks) == (before.pipelines, before.tasks)
+        pipelines = self._pipelines.pipelines if stand else compile_pipelines(config)
 
         def commit() -> None:
             self._pipelines.pipelines = pipelines

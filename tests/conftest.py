@@ -1,4 +1,4 @@
-"""What every test shares: the loop that production uses, and no proxy on the way to loopback."""
+"""What every test shares: the loop that production uses, no proxy to loopback, nobody trusted beyond."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def no_proxy() -> None:
     """Nothing that a test starts or asks is beyond this machine."""
     for name in [name for name in os.environ if name.lower() in PROXIES]:
         del os.environ[name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_authorities(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nobody beyond this machine is asked, so nobody is trusted. The machine's authorities would be read anew
+    for each client that is made, which takes as long as a whole gateway with its engine beside it.
+    """
+    os.environ.pop("SSL_CERT_FILE", None)
+    os.environ["SSL_CERT_DIR"] = str(tmp_path_factory.mktemp("authorities"))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -92,4 +93,10 @@ def _asset(file: Traversable) -> Asset:
     plain = file.read_bytes()
     kind = TYPES[file.name.rpartition(".")[2]]
     etag = b'"%b"' % hashlib.sha256(plain).hexdigest()[:32].encode()
-    return Asset(plain, gzip.compress(plain, mtime=0), kind, etag, _HASHED.search(file.name) is not None)
+    return Asset(plain, _packed(plain), kind, etag, _HASHED.search(file.name) is not None)
+
+
+@cache
+def _packed(plain: bytes) -> bytes:
+    """Once in a process, however many gateways it makes."""
+    return gzip.compress(plain, mtime=0)

@@ -22,6 +22,9 @@ LEFT_OUT = pytest.StashKey[dict[str, set[str]]]()
 
 # Clients that would look something up elsewhere are told not to, before any of them is imported.
 os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+# Nor is anybody beyond it trusted: each client would read the machine's authorities anew. No such folder.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = str(CLIENTS / "no-authorities")
 
 
 @pytest.fixture(scope="session", autouse=True)

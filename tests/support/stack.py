@@ -202,6 +202,7 @@ async def stack(
             cors=gateway.cors,
         ),
         lifespan="off",
+        log_config=None,
         log_level="warning",
         ws="none",
         timeout_keep_alive=cast(int, keep_alive_s),

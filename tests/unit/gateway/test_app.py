@@ -161,6 +161,17 @@ async def test_another_configuration_comes_into_force_whole_or_not_at_all(tmp_pa
     assert gateway.admission.gate("fresh").max_in_flight > 0
 
 
+async def test_pipelines_that_stand_are_not_compiled_anew(tmp_path: Path) -> None:
+    gateway = Gateway(config_of(tmp_path))
+    compiled = gateway._pipelines.pipelines
+    gateway._prepare(config_of(tmp_path, keys={"ci": {"sha256": "0" * 64}}))()
+    assert gateway._pipelines.pipelines is compiled
+    document = config_of(tmp_path).model_dump(by_alias=True)
+    document["tasks"]["naming"]["system"] = "Name it."
+    gateway._prepare(Config.model_validate(document))()
+    assert gateway._pipelines.pipelines["concept-naming"].last.task_system == "Name it."
+
+
 def test_a_default_that_an_api_has_no_word_for_is_said_at_the_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
