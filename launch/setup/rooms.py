@@ -67,13 +67,18 @@ def room_of(module: str) -> str | None:
     return next((room for room in ROOMS if module == room or module.startswith(f"{room}.")), None)
 
 
-def read_modules(root: Path) -> dict[str, Module]:
-    """Every module of both packages under `root`, by dotted name. Raises ValueError for a relative import."""
-    files = {
+def module_files(root: Path) -> dict[str, Path]:
+    """The file of every module of both packages under `root`, by dotted name."""
+    return {
         ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
         for package in PACKAGES
         for file in sorted(root.glob(f"{package}/**/*.py"))
     }
+
+
+def read_modules(root: Path) -> dict[str, Module]:
+    """Every module of both packages under `root`, by dotted name. Raises ValueError for a relative import."""
+    files = module_files(root)
     return {name: _read(name, file, files) for name, file in files.items()}
 
 

@@ -8,7 +8,6 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEMPLATE = (
     "{% for message in messages %}[{{ message.role }}] {{ message.content }} {% endfor %}"
@@ -18,7 +17,12 @@ WORDS = ("[pad]", "[end]", "[system]", "[user]", "[assistant]", "red", "green", 
 
 
 def build_tiny_base(folder: Path, things: int = 40, *, template: bool = True) -> Path:
-    """Its words are `WORDS` and `thing0` … ; the weights are random, and the same each time."""
+    """Its words are `WORDS` and `thing0` … ; the weights are random, and the same each time.
+
+    transformers takes long to import, so nothing imports it while tests are collected.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
     words = [*WORDS, *(f"thing{number}" for number in range(things))]
     vocabulary = Tokenizer(WordLevel({word: at for at, word in enumerate(words)}, unk_token="[pad]"))
     vocabulary.pre_tokenizer = WhitespaceSplit()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from tests.fakes.fake_engine import Answer
@@ -73,6 +72,8 @@ async def test_inputs_of_all_pipelines_are_bounded_together_and_given_back(tmp_p
 
 
 async def test_sdk_of_anthropic_puts_a_pipelines_message_together(tmp_path: Path) -> None:
+    from anthropic import AsyncAnthropic  # takes seconds: not while tests are collected
+
     async with stack(tmp_path) as s:
         pipeline_answers(s)
         asked: Any = {"model": PIPELINE, "messages": [{"role": "user", "content": "a\nb"}], "max_tokens": 500}

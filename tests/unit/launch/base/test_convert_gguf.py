@@ -10,7 +10,6 @@ import numpy
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
 
 from launch.base.convert_gguf import convert
 
@@ -59,6 +58,8 @@ def gguf_file(path: Path) -> dict[str, numpy.ndarray]:
 def test_weights_in_bfloat16_tokenizer_and_template(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from transformers import AutoTokenizer  # takes longer than the rest of the test
+
     source, folder = tmp_path / "tiny.gguf", tmp_path / "folder"
     given = gguf_file(source)
     convert(source, folder)

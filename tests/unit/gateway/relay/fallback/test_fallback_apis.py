@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from gateway.relay.fallback.provider import Provider
@@ -18,6 +17,9 @@ from tests.support.controlled import controlled
 from tests.support.named_events import events
 from tests.support.stack import Stack, eventually
 from tests.unit.gateway.relay.fallback.test_fallbacks import ENV, MODEL, SECRET, Fallen, fallen, other_server
+
+if TYPE_CHECKING:  # takes seconds to import: not while tests are collected
+    from anthropic import AsyncAnthropic
 
 pytestmark = pytest.mark.anyio
 MESSAGES, RESPONSES = "/v1/messages", "/v1/responses"
@@ -87,6 +89,8 @@ CALLS = (
 
 
 def anthropic(f: Fallen) -> AsyncAnthropic:
+    from anthropic import AsyncAnthropic
+
     return AsyncAnthropic(base_url=f"http://127.0.0.1:{f.stack.port}", api_key="none", max_retries=0)
 
 

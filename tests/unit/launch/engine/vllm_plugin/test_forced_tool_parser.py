@@ -9,7 +9,6 @@ import pytest
 
 from launch.engine.argv import FORCED_PARSER, FORCED_PARSER_FILE
 
-vllm_parsers = pytest.importorskip("vllm.tool_parsers")
 TOOL = {
     "type": "function",
     "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}},
@@ -19,7 +18,8 @@ NAMED = {"type": "function", "function": {"name": "f"}}
 
 @pytest.fixture(scope="module")
 def parser_class() -> Any:
-    """vLLM's composed parser, with ours registered as vLLM does it."""
+    """vLLM's composed parser, with ours registered as vLLM does it; no collecting imports it."""
+    vllm_parsers = pytest.importorskip("vllm.tool_parsers")
     from vllm.parser.parser_manager import ParserManager
 
     vllm_parsers.ToolParserManager.import_tool_parser(str(FORCED_PARSER_FILE))
