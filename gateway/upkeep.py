@@ -7,7 +7,9 @@ any more, and everything else goes on as if it were.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
@@ -17,6 +19,9 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 30.0
 SETTLED_S = 60.0
 """Work that went well for so long begins with the shortest pause again."""
+
+REFUSED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+"""Of a disk that takes nothing: no fault of the work's, so that no trace would tell more than a line."""
 
 Work = Callable[[], Coroutine[object, object, None]]
 
@@ -77,7 +82,12 @@ class Upkeep:
 
     def failed(self, name: str, error: BaseException, then: str) -> None:
         """Log and count what a task has survived by itself; `then` says how it goes on."""
-        logger.error("%s failed; %s", name, then, exc_info=error)
+        if isinstance(error, sqlite3.OperationalError) or (
+            isinstance(error, OSError) and error.errno in REFUSED
+        ):
+            logger.error("%s failed: %s; %s", name, error, then)
+        else:
+            logger.error("%s failed; %s", name, then, exc_info=error)
         self._on_failure(name)
 
 

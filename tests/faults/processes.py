@@ -59,6 +59,14 @@ class Program:
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
+    def listens(self) -> bool:
+        """Whether it has said where; its `url` from then on."""
+        assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.said()[-2000:]}"
+        found = LISTENING.search(self.said())
+        if found is not None:
+            self.url = found[1]
+        return found is not None
+
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
@@ -121,20 +129,12 @@ def program(
     made = Program(process, log)
     try:
         if wait:
-            until(lambda: _listens(made), LIMIT_S)
+            until(made.listens, LIMIT_S)
         yield made
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(LIMIT_S)
-
-
-def _listens(made: Program) -> bool:
-    assert made.process.poll() is None, f"it ended with {made.process.returncode}: {made.said()[-2000:]}"
-    found = LISTENING.search(made.said())
-    if found is not None:
-        made.url = found[1]
-    return found is not None
 
 
 @contextmanager
@@ -210,7 +210,7 @@ class Served:
 
     async def told(self, go: bool = False) -> dict[str, int]:
         """What goes on at the engine; `go` lets go what it holds."""
-        async with httpx.AsyncClient(base_url=self.engine.url) as client:
+        async with httpx.AsyncClient(base_url=self.engine.url, timeout=LIMIT_S) as client:
             answer = await client.request("POST" if go else "GET", "/fake", json={})
         told: dict[str, int] = answer.json()
         return told

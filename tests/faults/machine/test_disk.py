@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.faults.conftest import Note
-from tests.faults.processes import Served, beside, served
+from tests.faults.processes import Served, beside, served, soon
 from tests.faults.promises import median_ms
 
 pytestmark = pytest.mark.anyio
@@ -86,6 +86,7 @@ async def test_a_full_disk_stops_what_must_be_kept_and_nothing_else(tmp_path: Pa
         disk.fill()
         async with beside(s) as times:
             refused = [await upload(s) for _ in range(5)]
+            await soon(lambda: "usage failed: " in s.gateway.said())  # it is written each second
         assert [one.status_code for one in refused] == [503] * 5
         assert {one.json()["error"]["code"] for one in refused} == {"batches_unavailable"}
         assert all(int(one.headers["retry-after"]) > 0 for one in refused)

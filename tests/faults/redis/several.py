@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.processes import Program, Served, asking, configured, gateway_program
+from tests.faults.processes import Program, Served, asking, configured, gateway_program, soon
 from tests.support.real.redis_server import installed
 
 needs_redis = pytest.mark.skipif(
@@ -37,7 +37,8 @@ async def several(
             own.mkdir()
             shared = {"redis": address, "timeout_ms": timeout_ms, "folder": common and str(common)}
             configured(own, engine.url, shared=shared, **settings)
-            gateway = held.enter_context(gateway_program(own))
+            gateway = held.enter_context(gateway_program(own, wait=False))
+            await soon(gateway.listens)  # the way to Redis may be in this loop
             gateway.until_said("shared: redis://")
             made.append(await held.enter_async_context(asking(gateway, engine, own)))
         yield made

@@ -113,7 +113,9 @@ async def doubled(
             (own / "config.yaml").write_text(json.dumps(document), encoding="utf-8")
             argv = ["launch", "--config", str(own / "config.yaml")]
             control = held.enter_context(program(argv, own / "launch.log", wait=False))
-            gateway = held.enter_context(gateway_program(own))
+            gateway = held.enter_context(gateway_program(own, wait=False))
+            # What the first says to Redis may pass through this loop, which must not stand still.
+            await soon(gateway.listens)
             side = Side(control, gateway, own / "state")
             if not sides:
                 await eventually(side.leads, STARTS_WITHIN_S)

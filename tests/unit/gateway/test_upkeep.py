@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import sqlite3
 from collections.abc import Callable
 
 import pytest
@@ -55,14 +57,33 @@ async def test_work_that_went_well_for_long_begins_again_soon() -> None:
 
 
 async def test_failure_is_logged_with_its_trace(caplog: pytest.LogCaptureFixture) -> None:
-    faulty = Faulty(ValueError("the disk is full"))
+    faulty = Faulty(ValueError("out of range"))
     with caplog.at_level(logging.ERROR, "gateway.upkeep"):
         faulty.upkeep.keep("tick", faulty.work)
         await faulty.waits.wait()
     (record,) = caplog.records
     assert record.getMessage() == "tick failed; it begins again in 0.1 s"
     assert record.exc_info is not None
-    assert "the disk is full" in str(record.exc_info[1])
+    assert "out of range" in str(record.exc_info[1])
+    await faulty.upkeep.stop()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError(errno.ENOSPC, "No space left on device"), sqlite3.OperationalError("database or disk is full")],
+)
+async def test_a_disk_that_takes_nothing_is_told_in_a_line(
+    caplog: pytest.LogCaptureFixture, fault: Exception
+) -> None:
+    faulty = Faulty(fault, OSError(errno.EPIPE, "Broken pipe"))
+    with caplog.at_level(logging.ERROR, "gateway.upkeep"):
+        faulty.upkeep.keep("usage", faulty.work)
+        await faulty.waits.wait()
+    full, other = caplog.records
+    assert full.getMessage() == f"usage failed: {fault}; it begins again in 0.1 s"
+    assert full.exc_info is None
+    assert other.exc_info
+    assert faulty.failures == ["usage"] * 2
     await faulty.upkeep.stop()
 
 
