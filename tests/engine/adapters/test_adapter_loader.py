@@ -24,12 +24,6 @@ from launch.adapters.check import check_adapter
 from launch.base.lora_shapes import Base, describe_base
 from launch.base.served_classes import served_by
 
-with warnings.catch_warnings():  # torch warns of its own code
-    warnings.simplefilter("ignore")
-    from vllm.config.lora import LoRAConfig
-    from vllm.lora.lora_model import LoRAModel
-    from vllm.lora.peft_helper import PEFTHelper
-
 HIDDEN, INNER, VOCABULARY, RANK, EXPERTS = 16, 32, 48, 4, 3
 LAYOUT: dict[str, object] = {
     "num_hidden_layers": 2,
@@ -252,6 +246,12 @@ def vllm_class(kind: str) -> Any:
 
 def loader_says(folder: Path, kind: str) -> str:
     """Empty where vLLM's loader takes it; as WorkerLoRAManager._load_adapter calls it."""
+    with warnings.catch_warnings():  # torch warns of its own code
+        warnings.simplefilter("ignore")
+        # Not while tests are collected: the engine starts after that, and so meanwhile.
+        from vllm.config.lora import LoRAConfig
+        from vllm.lora.lora_model import LoRAModel
+        from vllm.lora.peft_helper import PEFTHelper
     served = vllm_class(kind)
     expected = (
         LINEAR | set(served.embedding_modules) | ({"experts"} if kind in ("gpt_oss", "qwen3_moe") else set())
