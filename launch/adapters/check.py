@@ -242,7 +242,7 @@ def _check_targets(modules: set[str], settings: Settings) -> tuple[str, ...]:
     warnings = []
     if idle and not settings.document.get("exclude_modules"):
         warnings.append(f"holds nothing for target_modules {shorten(', '.join(map(str, idle)))}")
-    if len(hit) < len(plain):
+    if len(hit) < len(plain) and not settings.document.get("ensure_weight_tying"):
         extra = sorted(plain - hit)
         warnings.append(f"holds {len(extra)} modules that target_modules does not name, such as {extra[0]}")
     return tuple(warnings)

@@ -24,8 +24,12 @@ REFUSED = {
     "train it without kasa_config",
     "monteclora_config": "is a MonteCLoRA adapter, which the engine cannot serve; train a plain LoRA",
     "use_bdlora": "is a block-diagonal LoRA, which the engine cannot serve; train a plain LoRA",
+    "arrow_config": "routes among other adapters (Arrow), which the engine cannot serve; "
+    "serve each of those as a task of its own",
     "use_qalora": "is a QALoRA adapter, which the engine cannot serve; train a plain LoRA",
 }
+WITHOUT_TEXT = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
+"""peft's tasks with a head of their own, which it saves whole."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def _refuse_unservable(document: Mapping[str, object]) -> None:
         )
     if kind != "LORA":
         raise Unfit(f"is a {shorten(kind)} adapter (its peft_type); only LORA can be served")
+    if document.get("modules_to_save") and (task := document.get("task_type")) in WITHOUT_TEXT:
+        raise Unfit(f"was trained for {task}, whose answer is no text; train it with task_type CAUSAL_LM")
     for name, reason in REFUSED.items():
         if document.get(name):
             raise Unfit(reason)
@@ -92,7 +98,10 @@ def _refuse_unservable(document: Mapping[str, object]) -> None:
         raise Unfit(f"was trained with bias: {shorten(bias)}; the engine serves bias: none only")
     init = document.get("init_lora_weights")
     if isinstance(init, str) and init.lower() not in PLAIN_INITS:
-        raise Unfit(f"was initialised by {shorten(init)}, which changes the base; convert it to plain LoRA")
+        raise Unfit(
+            f"was initialised by {shorten(init)}, which changes the base; "
+            "convert it to plain LoRA, with save_pretrained(path_initial_model_for_weight_conversion=…)"
+        )
 
 
 def _table(document: Mapping[str, object], key: str) -> Mapping[str, object]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from launch.base.lora_tensors import LoraTensor
 from launch.base.served_classes import LARGEST_VOCABULARY, ServedClass, served_by
+from launch.base.shape.skeleton import text_part
 
 # Decoders with llama's module names: q, k, v, o and a gated feed-forward layer. transformers (5.19) built
 # each without weights, and its matrices were compared with what `_sides` says.
@@ -69,7 +70,6 @@ AT_HIDDEN = frozenset(
     {*ATTENTION, "gate_proj", "up_proj", "down_proj", "gate_up_proj", "qkv_proj", "query_key_value", "dense"}
     | {"dense_h_to_4h", "dense_4h_to_h", "fc1", "fc2", "out_proj", "in_proj", "Wqkv"}
 )
-TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 TELLING = (
     "model_type",
     "hidden_size",
@@ -112,15 +112,6 @@ class Misfit:
 
     def __str__(self) -> str:
         return f"{self.tensor} is {self.found}, the base needs {self.expected}"
-
-
-def text_part(config: Mapping[str, object]) -> Mapping[str, object]:
-    """The language model's part of a config.json, which is the whole of it where there is no other."""
-    for key in TEXT_PARTS:
-        inner = config.get(key)
-        if isinstance(inner, dict) and "hidden_size" not in config:
-            return text_part(inner)
-    return config
 
 
 def traits_of(config: Mapping[str, object]) -> dict[str, object]:

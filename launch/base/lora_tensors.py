@@ -25,6 +25,11 @@ VARIANTS = (
     (r"lora_monteclora|monte_?clora", "MonteCLoRA's samplers", "train it without monteclora_config"),
     (r"lora_(?:E|ranknum)\b", "AdaLoRA's rank allocation", "train a plain LoRA"),
     (r"lora_[AB]\.(?:\w+\.)?bias$", "LoRA biases", "train it with lora_bias: false"),
+    (
+        r"lora_velora",
+        "VeLoRA's state, which its training alone uses",
+        "leave such tensors out of the file, or train it without velora_config",
+    ),
     (r"trainable_tokens", "single tokens' embeddings", "train without trainable_token_indices"),
     (r"vera_lambda|vera_[AB]", "VeRA's vectors", "train a plain LoRA"),
     (r"ia3_l", "IA3's vectors", "train a plain LoRA"),
@@ -70,7 +75,7 @@ def read_names(tensors: Mapping[str, Tensor]) -> list[LoraTensor]:
     kept = {name: tensor for name, tensor in tensors.items() if not name.endswith(LEFT_OUT)}
     if not kept:
         raise Unfit("holds no tensors; save the adapter again")
-    empty = next((name for name, tensor in kept.items() if 0 in tensor.shape), None)
+    empty = next((name for name, one in kept.items() if 0 in one.shape and LORA_TENSOR.match(name)), None)
     if empty is not None:
         raise Unfit(
             f"has {shorten(empty)} without any element: the weights were not gathered when it was saved "

@@ -20,8 +20,10 @@ from launch.base.demo_base import cache_dir
 from launch.base.shape.plain_decoder import estimate, is_plain, plain_decoder
 from launch.base.shape.skeleton import Skeleton, read_skeleton
 
-TIMEOUT_S = 180
-FORMAT = 2  # of what is kept
+TIMEOUT_S, EACH_S = 180, 20
+"""For the imports, and for each model: far more than either takes on a machine that is not overloaded."""
+FORMAT = 4  # of what is kept
+UNKNOWN = "KeyError"  # how meta_model says that transformers does not have the family
 KEPT_BYTES = 4 * 1024**2
 
 Config = Mapping[str, object]
@@ -45,13 +47,18 @@ def skeletons_of(configs: Sequence[Config]) -> list[Skeleton]:
     if missing:
         wanted = [configs[place] for place in missing]
         for place, config, counted in zip(missing, wanted, _count(wanted), strict=True):
-            try:
-                found[place] = read_skeleton(counted)
-            except ValueError as error:
-                found[place] = estimate(config, str(error))
-            else:
+            found[place] = _skeleton(config, counted)
+            if str(counted.get("error", UNKNOWN)).startswith(UNKNOWN):  # any other may pass
                 _keep(config, counted)
     return [found[place] for place in range(len(configs))]
+
+
+def _skeleton(config: Config, counted: Config) -> Skeleton:
+    """What was counted, or an estimate where transformers said that it cannot."""
+    try:
+        return read_skeleton(counted)
+    except ValueError as error:
+        return estimate(config, str(error))
 
 
 def _count(configs: Sequence[Config]) -> list[Config]:
@@ -67,7 +74,7 @@ def _count(configs: Sequence[Config]) -> list[Config]:
             input=json.dumps(configs),
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=TIMEOUT_S + EACH_S * len(configs),
             env=env,
             check=False,
         )
@@ -96,7 +103,7 @@ def _file(config: Config) -> Path:
 
 def _kept(config: Config) -> Skeleton | None:
     try:
-        return read_skeleton(json.loads(_file(config).read_bytes()))
+        return _skeleton(config, json.loads(_file(config).read_bytes()))
     except (OSError, ValueError, AttributeError, KeyError, TypeError, AssertionError):
         return None
 

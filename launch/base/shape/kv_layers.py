@@ -23,6 +23,8 @@ FUSED = (
 )
 OUTWARD = ("o_proj", "out_proj", "dense", "c_proj", "wo", "attn_out", "dense_proj")
 LATENT = ("kv_a_proj_with_mqa", "kv_a_proj", "wkv_a")
+EXPANDED = frozenset({"minicpm3"})
+"""Of latent attention, the families whose class in vLLM keeps whole keys, and values as wide as they."""
 STATE = ("A_log", "conv1d", "conv")  # a module with one of these keeps a state
 LINEAR = ("linear_attention", "mamba", "conv", "recurrent")
 INDEX_BLOCK = 128  # of the sparse index's keys: one float32 scale for so many bytes
@@ -92,6 +94,10 @@ def _attention(skeleton: Skeleton) -> Iterable[tuple[int, LayerCache]]:
         if is_compressed(settings):
             if name == "kv_proj":
                 yield layer, LayerCache("latent", 1, shape[1])
+        elif name in LATENT and rank and settings.get("model_type") in EXPANDED:
+            heads = whole(settings, "num_attention_heads")
+            wide = whole(settings, "qk_nope_head_dim") + whole(settings, "qk_rope_head_dim")
+            yield layer, LayerCache("full", 1, 2 * heads * wide, heads)
         elif name in LATENT and rank:
             yield layer, LayerCache("latent", 1, rank + whole(settings, "qk_rope_head_dim"))
         elif name in SINGLE and not rank:

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from launch.base.shape.skeleton import text_part
+
 MOST_LAYERS = 2000  # more is no model, and would take the machine's memory
 MOST_EXPERTS = 100_000  # of a layer, which are one parameter
 TOWERS = {
@@ -76,17 +78,18 @@ def _settings(config: dict[str, Any]) -> tuple[Any, bool]:
 
     document = _plain(config)
     kind = document.get("model_type")
-    inner = document.get("text_config")
-    if kind not in CONFIG_MAPPING and isinstance(inner, dict):
-        return _settings(inner)
+    inner = text_part(document)
+    if kind not in CONFIG_MAPPING and inner is not document:
+        return _settings(dict(inner))
     if kind in CONFIG_MAPPING:
         whole = CONFIG_MAPPING[kind].from_dict(document)
     else:
         whole = _named_class(document).config_class.from_dict({**document, "model_type": None})
     decoder = whole.get_text_config(decoder=True)
-    if decoder is not whole and not any(
+    nested = inner is not document or any(
         isinstance(value, dict) and "hidden_size" in value for value in document.values()
-    ):
+    )
+    if decoder is not whole and not nested:
         decoder = type(decoder).from_dict(
             {**document, "model_type": decoder.model_type}
         )  # it is written flat
@@ -171,13 +174,19 @@ def _part(key: tuple[str, str, tuple[int, ...]], layers: list[int] | None) -> di
 
 
 def _leaves(model: Any) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
-    """(name, kind, shape, identity) of each parameter; of a matrix the shape is (inputs, outputs)."""
+    """(name, kind, shape, identity) of each parameter; of a matrix the shape is (inputs, outputs).
+
+    Experts that only hand on what they get (LongCat's) have no weights, though transformers allots them some.
+    """
+    routed, empty = (getattr(model.config, key, 0) or 0 for key in ("n_routed_experts", "zero_expert_num"))
     for name, module in model.named_modules():
         if not TOWERS.isdisjoint(name.split(".")):
             continue  # the engine loads the text model alone
         for key, parameter in module.named_parameters(recurse=False):
             shape = tuple(int(size) for size in parameter.shape)
             kind, shape = _kind(name, type(module).__name__, key, shape)
+            if kind == "experts" and empty and shape[0] == routed + empty:
+                shape = (routed, *shape[1:])
             own = name if key == "weight" else f"{name}.{key}".lstrip(".")
             yield own, kind, shape, id(parameter)
 

@@ -11,7 +11,7 @@ from gateway.errors import ConfigError
 from launch.base.shape.kv_layers import LayerCache, is_compressed, layer_caches
 from launch.base.shape.plain_decoder import EXPERTS, SAME
 from launch.base.shape.quantization import Quantization, cache_type, read_quantization
-from launch.base.shape.skeleton import Part, Settings, Skeleton, inside, whole
+from launch.base.shape.skeleton import Part, Settings, Skeleton, inside, text_part, whole
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "half": 2, "float": 4}
 # Families whose class in vLLM 0.32 has `embedding_modules`: LoRA reaches their vocabulary.
@@ -146,7 +146,7 @@ def shape_of(config: Settings, skeleton: Skeleton, where: str = "base.model") ->
 
 
 def _has_sizes(config: Settings) -> bool:
-    sources = (config, inside(config, "text_config"))
+    sources = (config, text_part(config))
     return any(whole(source, *SAME["hidden_size"]) for source in sources)
 
 
@@ -209,7 +209,7 @@ def _inner(settings: Settings) -> int:
 
 
 def _dtype(config: Settings, settings: Settings) -> str:
-    for source in (inside(config, "text_config"), config, settings):
+    for source in (text_part(config), config, settings):
         value = source.get("dtype", source.get("torch_dtype"))
         if isinstance(value, str):
             return value.removeprefix("torch.")
@@ -218,7 +218,7 @@ def _dtype(config: Settings, settings: Settings) -> str:
 
 def _context(config: Settings, settings: Settings) -> int:
     """vLLM's `_get_and_verify_max_len`: the least of the names, times a scaling that is not in it yet."""
-    own = inside(config, "text_config") or config
+    own = text_part(config)
     found = [value for source in (settings, own) for name in CONTEXT if (value := whole(source, name))]
     if not found:
         return 0

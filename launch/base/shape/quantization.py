@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from launch.base.shape.module_names import Names, as_names
-from launch.base.shape.skeleton import Part, Settings, inside, listed, whole
+from launch.base.shape.skeleton import Part, Settings, inside, listed, text_part, whole
 
 ROUTERS = frozenset({"gate", "router", "shared_expert_gate", "weights_proj", "classifier"})
 LEFT_OUT = (
@@ -81,7 +81,7 @@ def read_quantization(config: Settings) -> Quantization | None:
 
 
 def quantization_settings(config: Settings) -> Settings | None:
-    for source in (config, inside(config, "text_config")):
+    for source in (config, text_part(config)):
         for key in ("quantization_config", "compression_config"):
             found = inside(source, key)
             if found:
@@ -124,6 +124,14 @@ def cache_type(config: Settings) -> str | None:
     return named.lower() if isinstance(named, str) and named.lower() in ("fp8", "nvfp4") else None
 
 
+def _rules(named: Mapping[str, Scheme | None]) -> tuple[tuple[Names, Scheme | None], ...]:
+    """One rule for each scheme: of every expert of every layer there may be tens of thousands of names."""
+    alike: dict[Scheme | None, list[str]] = {}
+    for name, scheme in named.items():
+        alike.setdefault(scheme, []).append(name)
+    return tuple((as_names(names), scheme) for scheme, names in alike.items())
+
+
 def _left_out(settings: Settings) -> Names:
     return as_names([name for key in LEFT_OUT for name in listed(settings, key)])
 
@@ -155,14 +163,16 @@ def _by_bits(method: str, settings: Settings) -> Quantization:
 
 
 def _exceptions(settings: Settings, bits: int, group: int) -> Iterator[tuple[Names, Scheme | None]]:
-    for key in ("dynamic", "extra_config"):
-        changes = inside(settings, key)
-        for name in changes:
-            own = inside(changes, name)
-            sign, text = (name[0], name[2:]) if name[:2] in ("+:", "-:") else ("+", name)
-            now, groups = whole(own, "bits", default=bits), whole(own, "group_size", default=group)
-            pattern = as_names([f"re:{text}" if key == "dynamic" else text])
-            yield pattern, _grouped(now, groups) if sign == "+" and now < HALF else None
+    def scheme(own: Settings) -> Scheme | None:
+        now, groups = whole(own, "bits", default=bits), whole(own, "group_size", default=group)
+        return _grouped(now, groups) if now < HALF else None
+
+    changes = inside(settings, "dynamic")
+    for name in changes:  # expressions, of which the first that matches counts
+        sign, text = (name[0], name[2:]) if name[:2] in ("+:", "-:") else ("+", name)
+        yield as_names([f"re:{text}"]), scheme(inside(changes, name)) if sign == "+" else None
+    changes = inside(settings, "extra_config")
+    yield from _rules({name: scheme(inside(changes, name)) for name in changes})
 
 
 def _bitsandbytes(method: str, settings: Settings) -> Quantization:
@@ -195,12 +205,12 @@ def _modelopt(method: str, settings: Settings) -> Quantization:
     algorithm = str(settings.get("quant_algo") or "").upper()
     layers = inside(settings, "quantized_layers")
     if layers:
-        rules = [
-            (as_names([name]), _algorithm(str(own.get("quant_algo", "")).upper(), own))
+        named = {
+            name: _algorithm(str(own.get("quant_algo", "")).upper(), own)
             for name, own in layers.items()
             if isinstance(own, dict)
-        ]
-        return Quantization(method, None, rules=tuple(rules))
+        }
+        return Quantization(method, None, rules=_rules(named))
     scheme = _algorithm(algorithm, settings)
     if scheme is None:
         return _compressed(method, settings)
@@ -260,8 +270,7 @@ def _torchao(method: str, settings: Settings) -> Quantization:
         if named:
             own = {name: _torchao_entry(inside(named, name)) for name in named}
             otherwise = own.pop("_default", None)
-            rules = tuple((as_names([name]), scheme) for name, scheme in own.items())
-            return Quantization(method, otherwise, _left_out(settings), rules)
+            return Quantization(method, otherwise, _left_out(settings), _rules(own))
     scheme = _torchao_entry(default)
     return Quantization(method, scheme, _left_out(settings), known=scheme is not None)
 

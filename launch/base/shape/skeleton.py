@@ -12,6 +12,9 @@ Kind = Literal["linear", "experts", "embedding", "conv", "plain"]
 
 Settings = Mapping[str, object]
 
+TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
+"""Where a model with more than text keeps its language model."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -72,6 +75,18 @@ def _part(document: Mapping[str, object]) -> Part:
     kind: Kind = document["kind"]  # type: ignore[assignment]  # written by the same release
     listed = tuple(layers) if isinstance(layers, list) else None
     return Part(str(document["name"]), kind, tuple(shape), listed)
+
+
+def text_part(config: Settings) -> Settings:
+    """The language model's part of a config.json, which is the whole of it where there is no other.
+
+    A larger model may say its language model's width beside the parts, but not its layers.
+    """
+    for key in TEXT_PARTS:
+        inner = config.get(key)
+        if isinstance(inner, dict) and inner and not {"hidden_size", "num_hidden_layers"} <= config.keys():
+            return text_part(inner)
+    return config
 
 
 def inside(settings: Settings, key: str) -> Settings:

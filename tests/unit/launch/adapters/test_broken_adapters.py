@@ -178,7 +178,12 @@ BROKEN: dict[str, tuple[Break, str, str, str]] = {
     "block-diagonal": (settings(use_bdlora={"a": 1}), CONFIG, "block-diagonal", "a plain LoRA"),
     "QALoRA": (settings(use_qalora=True), CONFIG, "QALoRA", "a plain LoRA"),
     "trained tokens": (settings(trainable_token_indices=[1]), CONFIG, "single tokens", "train without"),
-    "PiSSA": (settings(init_lora_weights="pissa"), CONFIG, "changes the base", "convert it"),
+    "PiSSA": (
+        settings(init_lora_weights="pissa"),
+        CONFIG,
+        "changes the base",
+        "path_initial_model_for_weight_conversion",
+    ),
     "rank 0": (settings(r=0), CONFIG, "no positive whole number", "save the adapter"),
     "rank as text": (settings(r="8"), CONFIG, "no positive whole number", "save the adapter"),
     "rank true": (settings(r=True), CONFIG, "no positive whole number", "save the adapter"),
@@ -381,6 +386,19 @@ BROKEN: dict[str, tuple[Break, str, str, str]] = {
     ),
     "KaSA": (tensors({**GOOD, f"{Q}.lora_diag": (8,)}), WEIGHTS, "KaSA", "without kasa_config"),
     "KaSA by its settings": (settings(kasa_config={"beta": 1}), CONFIG, "KaSA", "without kasa_config"),
+    "Arrow": (settings(arrow_config={"top_k": 2}), CONFIG, "Arrow", "each of those as a task of its own"),
+    "VeLoRA": (
+        tensors({**GOOD, f"{Q}.lora_velora_embed": (16,)}),
+        WEIGHTS,
+        "VeLoRA's state",
+        "leave such tensors out",
+    ),
+    "a classifier": (
+        settings(task_type="SEQ_CLS", modules_to_save=["classifier", "score"]),
+        CONFIG,
+        "trained for SEQ_CLS, whose answer is no text",
+        "task_type CAUSAL_LM",
+    ),
     "magnitude vectors alone": (
         tensors({**GOOD, f"{Q}.lora_magnitude_vector.weight": (16,)}),
         WEIGHTS,

@@ -169,6 +169,13 @@ def test_modules_that_the_settings_do_not_name_or_the_weights_lack_are_warnings(
     )
 
 
+def test_module_that_is_tied_to_a_named_one_is_no_stranger(tmp_path: Path) -> None:
+    k = Q.replace("q_proj", "k_proj")
+    shapes = {**GOOD, f"{k}.lora_A.weight": (8, 16), f"{k}.lora_B.weight": (8, 8)}
+    folder = adapter(tmp_path / "a", shapes, {"ensure_weight_tying": True})
+    assert check_adapter("naming", folder, BASE).warnings == ()
+
+
 def test_base_that_is_not_here_or_is_the_same_by_another_name_is_a_warning(tmp_path: Path) -> None:
     copied = tmp_path / "copied"
     copied.mkdir()

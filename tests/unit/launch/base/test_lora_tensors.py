@@ -41,6 +41,7 @@ def test_bases_own_vocabulary_beside_a_lora_of_it_is_left_out() -> None:
         (f"{Q}.lora_B.bias", "lora_bias: false"),
         (f"{Q}.vera_lambda_b", "VeRA"),
         (f"{Q}.ia3_l", "IA3"),
+        (f"{Q}.lora_velora_embed", "without velora_config"),
         ("lora_unet_x.lora_down.weight", "kohya"),
         (f"{Q}.lora_a", "MLX"),
         (f"{Q}.lora_A.default.weight", "saved without peft's save_pretrained"),
@@ -57,3 +58,6 @@ def test_other_tensors_are_named_by_what_they_are(name: str, said: str) -> None:
 def test_tensor_without_elements_is_said_by_its_cause() -> None:
     with pytest.raises(Unfit, match="ZeRO-3"):
         read_names({f"{Q}.lora_A.weight": Tensor("F32", (0, 16))})
+    of_no_token = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
+    with pytest.raises(Unfit, match="without trainable_token_indices"):  # what peft saves for no token
+        read_names({of_no_token: Tensor("F32", (0, 16))})

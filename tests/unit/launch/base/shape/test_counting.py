@@ -151,6 +151,22 @@ def test_what_was_counted_is_kept_and_a_plain_family_needs_no_counting(
     assert skeletons_of([{**SIZES, "model_type": "llama", "num_hidden_layers": 2}])[0].exact
 
 
+def test_that_a_family_cannot_be_counted_is_kept_and_that_nobody_could_be_asked_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def answer(said: counting.Config) -> None:
+        monkeypatch.setattr(counting, "_count", lambda configs: asked.append(1) or [said for _ in configs])
+
+    monkeypatch.setenv("LORA_GATEWAY_CACHE", str(tmp_path))
+    answer({"error": "too busy"})
+    assert [skeletons_of([MIXTURE])[0].reason for _ in range(2)] == ["too busy"] * 2
+    answer({"error": "KeyError: 'not known'"})
+    assert [skeletons_of([MIXTURE])[0].reason for _ in range(2)] == ["KeyError: 'not known'"] * 2
+    assert len(asked) == 3
+
+
 COUNTED: dict[str, object] = {
     "settings": {"hidden_size": 8},
     "parts": [{"name": "wte", "kind": "embedding", "shape": [10, 8], "layers": None}],

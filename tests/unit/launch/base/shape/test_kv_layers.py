@@ -38,6 +38,12 @@ def test_latent_attention_keeps_one_vector() -> None:
     assert found == (LayerCache("latent", 4, 10),)
 
 
+def test_latent_attention_that_vllm_expands_keeps_whole_keys() -> None:
+    sizes = {"kv_lora_rank": 8, "qk_nope_head_dim": 4, "qk_rope_head_dim": 2, "model_type": "minicpm3"}
+    found = caches(linear("kv_a_proj_with_mqa", 16, 10), **sizes)
+    assert found == (LayerCache("full", 4, 2 * 4 * 6, 4),)
+
+
 def test_last_layers_may_read_what_others_keep() -> None:
     assert caches(linear("k_proj", 16, 8), num_kv_shared_layers=3) == (LayerCache("full", 1, 16, 2),)
 

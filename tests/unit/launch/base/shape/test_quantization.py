@@ -108,6 +108,29 @@ def test_a_checkpoint_may_name_the_type_of_its_cache(settings: dict[str, Any], e
     assert cache_type({"quantization_config": settings}) == expected
 
 
+def test_a_name_for_each_expert_makes_one_rule_for_each_scheme() -> None:
+    experts = "model.layers.{layer}.mlp.experts.{expert}.down_proj"
+    named = {
+        experts.format(layer=layer, expert=expert): {"quant_algo": "NVFP4" if layer else "FP8"}
+        for layer in LAYERS
+        for expert in range(200)
+    }
+    found = read_quantization(
+        {
+            "quantization_config": {
+                "quant_method": "modelopt",
+                "quant_algo": "MIXED",
+                "quantized_layers": named,
+            }
+        }
+    )
+    assert found is not None
+    assert len(found.rules) == 2
+    part = Part("model.layers.{}.mlp.experts.down_proj", "experts", (200, 128, 256), LAYERS)
+    schemes = [found.scheme(part, layer) for layer in LAYERS]
+    assert [scheme.bits if scheme else None for scheme in schemes] == [8, 4.5, 4.5]
+
+
 def test_an_unknown_method_is_not_refused() -> None:
     found = read_quantization({"quantization_config": {"quant_method": "tomorrow"}})
     assert found is not None
