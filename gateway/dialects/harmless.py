@@ -8,6 +8,7 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
+from gateway.dialects.kinds import ELSEWHERE
 from gateway.dialects.parameters import (
     MOST_UNKNOWN,
     Limits,
@@ -22,6 +23,7 @@ from gateway.dialects.spelling import misspelt
 from gateway.errors import InvalidRequest
 
 _encode = msgspec.json.Encoder().encode
+TEMPLATE = "chat_template_kwargs"
 
 
 def ignore(key: str, fields: Fields, limits: Limits, why: str) -> Sequence[str]:
@@ -119,6 +121,22 @@ def refused_but_for(*plain: JsonValue, why: str) -> Rule:
         raise unsupported(key, f"'{key}' is not supported: {why}")
 
     return check
+
+
+def template_switch(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """A variable of the chat template that Qwen's servers take at the top of the body (`enable_thinking`).
+
+    It goes where it belongs; what stands there already counts. Raises InvalidRequest.
+    """
+    value = value_of(key, fields)
+    if limits.strict or key not in limits.template_variables:
+        raise unsupported(key, f"'{key}' is not supported: {ELSEWHERE[key]}")
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"'{key}' must be true or false.", param=key)
+    held = object_of(TEMPLATE, value_of(TEMPLATE, fields)) if TEMPLATE in fields else None
+    fields[TEMPLATE] = msgspec.Raw(_encode({key: value, **(held or {})}))
+    del fields[key]
+    return ()
 
 
 def needs_reasoning(key: str, fields: Fields, limits: Limits) -> Sequence[str]:

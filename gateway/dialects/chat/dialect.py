@@ -11,8 +11,14 @@ from gateway.dialects.chat.said import ChoiceReader
 from gateway.dialects.chat.to_chat import chat_of_chat, chat_of_prompt
 from gateway.dialects.cost.lists import LIST_RULES
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.harmless import needs_reasoning, refused_but_for, stream_options, wish
-from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS, LABELS, RENDERING, SAMPLING
+from gateway.dialects.harmless import (
+    needs_reasoning,
+    refused_but_for,
+    stream_options,
+    template_switch,
+    wish,
+)
+from gateway.dialects.kinds import ELSEWHERE, GATEWAYS_OWN, HARMLESS, LABELS, RENDERING, SAMPLING
 from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.parameters import (
     count,
@@ -120,6 +126,7 @@ class ChatCompletions(Completions):
             "input": "its name is messages.",
             "system": "send a message with the role system.",
             "extra_body": "its members go to the top of the body.",
+            "enable_thinking": ELSEWHERE["enable_thinking"],
             "functions": "use tools.",
             "function_call": "use tool_choice.",
         }
@@ -136,6 +143,7 @@ class ChatCompletions(Completions):
             "function_call": refused_but_for("none", "auto", why="use tool_choice."),
             "web_search_options": refused_but_for(why=NO_WEB),
             "chat_template_kwargs": template_variables,
+            "enable_thinking": template_switch,
             "modalities": only(["text"], why='answers are text; send ["text"], or leave it out.'),
             "verbosity": wish("medium", why=HARMLESS["verbosity"]),
         }

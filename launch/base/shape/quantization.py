@@ -31,6 +31,8 @@ class Scheme:
 
 FP8 = Scheme(8)
 MXFP4, NVFP4, MXFP8 = Scheme(4 + 8 / 32), Scheme(4 + 8 / 16), Scheme(8 + 8 / 32)
+SMALL_FLOATS = {"mx_fp": MXFP4, "nv_fp": NVFP4}
+"""AutoRound's `data_type`, as far as it matters."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,8 @@ def _by_bits(method: str, settings: Settings) -> Quantization:
         return quantized_by(method) or Quantization(method, None, known=False)
     group = whole(settings, "group_size", "q_group_size")
     rules = tuple(_exceptions(settings, bits, group))
-    return Quantization(method, _grouped(bits, group), _left_out(settings), rules)
+    scheme = SMALL_FLOATS.get(str(settings.get("data_type"))[:5]) if bits == 4 else None
+    return Quantization(method, scheme or _grouped(bits, group), _left_out(settings), rules)
 
 
 def _exceptions(settings: Settings, bits: int, group: int) -> Iterator[tuple[Names, Scheme | None]]:
@@ -202,7 +205,7 @@ def _experts_in_four(method: str, settings: Settings) -> Quantization:
 
 
 def _modelopt(method: str, settings: Settings) -> Quantization:
-    algorithm = str(settings.get("quant_algo") or "").upper()
+    algorithm = str(settings.get("quant_algo") or method.removeprefix("modelopt").strip("_")).upper()
     layers = inside(settings, "quantized_layers")
     if layers:
         named = {
@@ -221,6 +224,8 @@ def _algorithm(name: str, settings: Settings) -> Scheme | None:
     for part, scheme in (("NVFP4", NVFP4), ("MXFP4", MXFP4), ("MXFP8", MXFP8)):
         if part in name:
             return scheme
+    if name == "FP4":  # modelopt_fp4 says no more
+        return NVFP4
     if name.startswith(("INT4", "W4")):
         return _grouped(4, whole(settings, "group_size", default=128), zero=False)
     return FP8 if name.startswith(("FP8", "INT8", "W8")) else None

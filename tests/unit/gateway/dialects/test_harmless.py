@@ -334,3 +334,19 @@ def test_null_asks_for_nothing_on_any_route(tmp_path: Path) -> None:
         nothing = dict.fromkeys([*(names - required), "made up"])
         assert taken(dialect, limits(tmp_path), **nothing) == ([], {})
         assert taken(dialect, limits(tmp_path, strict=True), **nothing) == ([], {})
+
+
+def test_a_switch_of_the_templates_goes_where_it_belongs(tmp_path: Path) -> None:
+    made = limits(tmp_path)
+    assert taken(CHAT, made, enable_thinking=False) == (
+        [],
+        {"chat_template_kwargs": {"enable_thinking": False}},
+    )
+    own = {"chat_template_kwargs": {"enable_thinking": True}}
+    assert taken(CHAT, made, enable_thinking=False, **own) == ([], own)
+    assert taken(CHAT, made, **own, enable_thinking=False) == ([], own)
+    assert refused(CHAT, made, enable_thinking="no").message == "'enable_thinking' must be true or false."
+    for dialect, bounds in ((CHAT, limits(tmp_path, strict=True)), (RESPONSES, made)):
+        assert "it goes into chat_template_kwargs" in refused(dialect, bounds, enable_thinking=True).message
+    made.template_variables = frozenset()
+    assert "it goes into chat_template_kwargs" in refused(CHAT, made, enable_thinking=True).message
