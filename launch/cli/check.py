@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from gateway.errors import code_of_setting, see
+from launch.base.progress import terminal_progress
 from launch.planning.check import check, facts, lines
 from launch.planning.findings import errors
 
@@ -16,7 +17,9 @@ def print_check(file: Path, state_dir: Path | None, *, as_json: bool) -> int:
 
     Behind them stands where to read on, once for all errors of a kind.
     """
-    report = check(file, state_dir)
+    with terminal_progress(quiet=as_json) as progress:
+        progress("looking at configuration, base and adapters", None)
+        report = check(file, state_dir)
     if as_json:
         print(json.dumps(facts(report), indent=2))
         return 0 if report.ok else 2

@@ -14,6 +14,7 @@ import typer
 from gateway.config.document import NAME
 from gateway.config.key_settings import Role
 from gateway.errors import ConfigError
+from launch.cli import completions
 from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
 from launch.cli.task_text import columns, moment
 from launch.supervisor.control_client import Document, path_of
@@ -24,6 +25,9 @@ HEAD = ("NAME", "STATE", "ROLE", "TENANT", "MODELS", "EXPIRES", "FROM")
 UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="whom the key is for")]
+KnownName = Annotated[
+    str, typer.Argument(metavar="NAME", help="whom the key is for", autocompletion=completions.keys)
+]
 TaskOption = Annotated[
     list[str] | None,
     typer.Option("--task", help="a model it may call, or a pattern: 'acme.*'; repeat it; default: all"),
@@ -103,7 +107,7 @@ def list_command(
 
 
 def show_command(
-    name: NameArgument,
+    name: KnownName,
     config: ConfigOption = DEMO_CONFIG,
     state_dir: StateOption = None,
     as_json: JsonOption = False,
@@ -125,7 +129,7 @@ def show_command(
 
 
 def limit_command(
-    name: NameArgument,
+    name: KnownName,
     requests_per_minute: RequestsOption = None,
     tokens_per_minute: TokensOption = None,
     max_in_flight: InFlightOption = None,
@@ -146,7 +150,7 @@ def limit_command(
 
 
 def rotate_command(
-    name: NameArgument,
+    name: KnownName,
     keep: Annotated[
         str | None, typer.Option(help="the earlier key goes on for so long, such as 24h; default: not at all")
     ] = None,
@@ -161,7 +165,7 @@ def rotate_command(
 
 
 def revoke_command(
-    name: NameArgument,
+    name: KnownName,
     config: ConfigOption = DEMO_CONFIG,
     state_dir: StateOption = None,
     as_json: JsonOption = False,

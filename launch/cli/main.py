@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +17,15 @@ from gateway.config.document import Config, load_config
 from gateway.config.launch_lock import is_running
 from gateway.errors import LoraGatewayError
 from launch.__main__ import complain, launch, with_state_dir
+from launch.base.locate import fetch_demo_base
 from launch.cli.adapters import build_adapters_app
 from launch.cli.audit import audit_command
 from launch.cli.banner import banner_lines, nothing_runs
 from launch.cli.chat.talk import chat_command
+from launch.cli.completions import words_asked
 from launch.cli.init import init_command
 from launch.cli.keys import build_keys_app
+from launch.cli.live.load_bar import LoadBar
 from launch.cli.live.logs import logs_command
 from launch.cli.live.placement import placement_command
 from launch.cli.live.status import status_command
@@ -43,8 +49,12 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 """For commands that read their own options: nothing of theirs is imported before they are asked for."""
 
 
-def build_app() -> typer.Typer:
-    """The `lora-gateway` command with every one of its subcommands."""
+def build_app(asked: Collection[str] = ()) -> typer.Typer:
+    """The `lora-gateway` command with every one of its subcommands.
+
+    `asked`: words of a line that a shell completes. A command among them that reads its own options stands
+    here with these, though that brings its imports.
+    """
     app = typer.Typer(pretty_exceptions_enable=False, epilog=EXIT_CODES)
     app.callback(invoke_without_command=True)(described)
     app.command("init")(init_command)
@@ -64,12 +74,21 @@ def build_app() -> typer.Typer:
     app.add_typer(build_keys_app(), name="keys")
     app.command("audit")(audit_command)
     app.command("usage")(usage_command)
-    app.command("train", context_settings=PASSED_ON)(train_proxy)
-    app.command("evaluate", context_settings=PASSED_ON)(evaluate_proxy)
-    app.command("run", context_settings=PASSED_ON)(run_proxy)
-    app.command("bench", context_settings=PASSED_ON)(bench_proxy)
-    app.command("simulate", context_settings=PASSED_ON)(simulate_proxy)
+    for name, proxy in PROXIES.items():
+        if name in asked:
+            _add_whole(app, name, asked)
+        else:
+            app.command(name, context_settings=PASSED_ON)(proxy)
     return app
+
+
+def _add_whole(app: typer.Typer, name: str, asked: Collection[str]) -> None:
+    if name == "bench":
+        from launch.bench.cli import build_bench_app
+
+        app.add_typer(build_bench_app(asked), name=name)
+        return
+    app.command(name)(_function_of(name))
 
 
 def described(
@@ -86,23 +105,17 @@ def described(
 
 def train_proxy(context: typer.Context) -> None:
     """Train a LoRA adapter for one task (train --help lists its options)."""
-    from launch.training.command import train_command
-
-    _hand_over("train", train_command, context.args)
+    _hand_over("train", context.args)
 
 
 def evaluate_proxy(context: typer.Context) -> None:
     """Measure the adapters against the base on held-out examples (evaluate --help lists its options)."""
-    from launch.training.evaluate import evaluate_command
-
-    _hand_over("evaluate", evaluate_command, context.args)
+    _hand_over("evaluate", context.args)
 
 
 def run_proxy(context: typer.Context) -> None:
     """Ask a running gateway for every line of a file (run --help lists its options)."""
-    from launch.cli.run.command import run_command
-
-    _hand_over("run", run_command, context.args)
+    _hand_over("run", context.args)
 
 
 def bench_proxy(context: typer.Context) -> None:
@@ -114,21 +127,41 @@ def bench_proxy(context: typer.Context) -> None:
 
 def simulate_proxy(context: typer.Context) -> None:
     """Try many engines and adapters in simulated time (simulate --help lists its options)."""
-    from launch.simulation.command import simulate_command
-
-    _hand_over("simulate", simulate_command, context.args)
+    _hand_over("simulate", context.args)
 
 
-def _hand_over(name: str, command: Callable[..., None], arguments: list[str]) -> None:
+PROXIES: dict[str, Callable[[typer.Context], None]] = {
+    "train": train_proxy,
+    "evaluate": evaluate_proxy,
+    "run": run_proxy,
+    "bench": bench_proxy,
+    "simulate": simulate_proxy,
+}
+HANDED_TO = {
+    "train": ("launch.training.command", "train_command"),
+    "evaluate": ("launch.training.evaluate", "evaluate_command"),
+    "run": ("launch.cli.run.command", "run_command"),
+    "simulate": ("launch.simulation.command", "simulate_command"),
+}
+"""Command → module and function that have its options."""
+
+
+def _function_of(name: str) -> Callable[..., None]:
+    module, function = HANDED_TO[name]
+    found: Callable[..., None] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _hand_over(name: str, arguments: list[str]) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(command)
+    app.command(name)(_function_of(name))
     run_app(app, arguments, f"lora-gateway {name}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ConfigError ends with one line and exit code 2, every other of ours with 1."""
     try:
-        run_app(build_app(), arguments)
+        run_app(build_app(words_asked(os.environ)), arguments)
     except LoraGatewayError as error:
         sys.exit(complain(error))
 
@@ -140,7 +173,9 @@ def up_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None
     def opened(url: str) -> None:
         print("\n".join(["", *_banner(loaded, url), ""]), file=sys.stderr, flush=True)
 
-    raise typer.Exit(up(config, loaded, opened))
+    fetch_demo_base(loaded)
+    with closing(LoadBar(loaded.state_dir)) as bar:
+        raise typer.Exit(up(config, loaded, opened, shown=bar.shows, looked=bar.look))
 
 
 def serve_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from gateway.config.document import Config
 from gateway.errors import ConfigError
+from launch.base.progress import terminal_progress
 from launch.planning.device_memory import detect, named_card
 from launch.planning.findings import errors
 from launch.planning.found_config import default_config
@@ -54,7 +55,9 @@ def plan_command(
         "tensor_parallel_size": tensor_parallel_size,
     }
     device = named_card(gpu_memory) if gpu_memory else detect()
-    plan = plan_of(_configured(config, changes), device, Asked(adapters, adapter_rank))
+    with terminal_progress(quiet=as_json_) as progress:
+        progress("reading the base", None)
+        plan = plan_of(_configured(config, changes), device, Asked(adapters, adapter_rank))
     if as_json_:
         print(json.dumps(as_json(plan), indent=2))
     else:

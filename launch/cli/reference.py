@@ -30,7 +30,10 @@ says what is served from the folder it is called in: address, page, models, and 
 - `--json` prints facts for a program on stdout; all else that is said goes to stderr. What is piped has no
   colours.
 - Without `--config` a command takes `./lora-gateway.yaml`, in a checkout without one the demo's.
-- `lora-gateway --install-completion` has the shell complete commands, options and choices.
+- What takes long shows in a terminal how far it is: a bar on stderr, gone when it is over. Elsewhere lines
+  say it.
+- `lora-gateway --install-completion` has the shell complete commands, options, choices, and the names of
+  models, tasks, versions, keys and engines.
 - A key for a running gateway is taken from `LORA_GATEWAY_API_KEY`, else from `OPENAI_API_KEY`.
 """
 GENERAL = {"--install-completion", "--show-completion", "--help"}

@@ -32,6 +32,13 @@ UNUSABLE = 2
 """The exit code for what a person must mend first."""
 
 
+Shown = Callable[[str], bool]
+
+
+def every_line(line: str) -> bool:
+    return True
+
+
 def say(text: str) -> None:
     """A line of our own among those of the children."""
     with suppress(OSError):  # whoever read it is gone, or its terminal
@@ -49,9 +56,16 @@ class Program:
     """One of the two, whose process changes. Use it in the main thread, which the children are tied to."""
 
     def __init__(
-        self, name: str, argv: Sequence[str], env: Mapping[str, str], restarts: Restarts | None = None
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        restarts: Restarts | None = None,
+        shown: Shown = every_line,
     ) -> None:
+        """Of its lines those are passed on that `shown` says."""
         self.name = name
+        self._shown = shown
         self._argv = argv
         self._env = env
         self._restarts = restarts or Restarts(MOST_RESTARTS, BACKOFF_S, settled_s=SETTLED_S)
@@ -86,7 +100,7 @@ class Program:
     def _start(self) -> None:
         self._began_s = time.monotonic()
         try:
-            self._child = Child(self._argv, self._env)
+            self._child = Child(self._argv, self._env, shown=self._shown)
         except OSError as error:  # no memory or no process left; it may come back
             say(f"{self.name} cannot be started: {error.strerror}")
             self._due_s = self._began_s + 1.0
@@ -115,7 +129,16 @@ class Stack:
     Raises ConfigError where another runs on the same state.
     """
 
-    def __init__(self, config_path: Path, config: Config, *, port: int, state_dir: Path) -> None:
+    def __init__(
+        self,
+        config_path: Path,
+        config: Config,
+        *,
+        port: int,
+        state_dir: Path,
+        shown: Shown = every_line,
+    ) -> None:
+        """Of the control plane's lines those are passed on that `shown` says."""
         check_alone(state_dir)
         self._config = config
         self._state_dir = state_dir
@@ -125,7 +148,7 @@ class Stack:
         self.url = url_of(config, port)
         where = ["--config", str(config_path), "--state-dir", str(state_dir)]
         own = ["--port", str(port)]
-        self.launch = Program("launch", [sys.executable, "-m", "launch", *where], os.environ)
+        self.launch = Program("launch", [sys.executable, "-m", "launch", *where], os.environ, shown=shown)
         self.gateway = Program("gateway", [sys.executable, "-m", "gateway", *where, *own], os.environ)
         note_url(state_dir, self.url)
 
@@ -193,16 +216,24 @@ def check_gateway_port(config: Config) -> None:
         )
 
 
-def up(config_path: Path, config: Config, opened: Callable[[str], None] = lambda url: None) -> int:
+def up(
+    config_path: Path,
+    config: Config,
+    opened: Callable[[str], None] = lambda url: None,
+    *,
+    shown: Shown = every_line,
+    looked: Callable[[], None] = lambda: None,
+) -> int:
     """Run the stack until a signal asks for its end (0), or until a program cannot be kept running.
 
-    `opened` is told the gateway's address once it is known.
+    `opened` is told the gateway's address once it is known; `looked` is called again and again while the
+    stack runs. Of the control plane's lines those are passed on that `shown` says.
     """
     check_alone(config.state_dir)
     check_gateway_port(config)
     stop = StopSignals()
     stop.heed_reload()
-    stack = Stack(config_path, config, port=config.gateway.port, state_dir=config.state_dir)
+    stack = Stack(config_path, config, port=config.gateway.port, state_dir=config.state_dir, shown=shown)
     try:
         opened(stack.url)
         while not stop.asked():
@@ -212,6 +243,7 @@ def up(config_path: Path, config: Config, opened: Callable[[str], None] = lambda
             code = stack.tend()
             if code is not None:
                 return code
+            looked()
             time.sleep(POLL_S)
         return 0
     finally:

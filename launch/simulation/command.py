@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from gateway.admission.turns.lora_slots import QUANTUM
 from gateway.errors import ConfigError
+from launch.base.steps import counted_steps
 from launch.simulation.arrivals import PATTERNS, OfferedLoad, recorded_rows
 from launch.simulation.engine_speed import EngineSpeed, read_speed
 from launch.simulation.figures import PolicyFigures
@@ -86,8 +88,9 @@ def simulate_command(
     if not console.is_terminal:
         console = Console(width=LEAST_WIDTH, highlight=False, stderr=as_json)
     rows: list[dict[str, object]] = []
-    for pattern in patterns:
-        for share in shares(load):
+    cells = list(itertools.product(patterns, shares(load)))
+    with counted_steps(len(cells) * len(chosen), console.print) as steps:
+        for pattern, share in cells:
             asked = OfferedLoad(
                 pattern,
                 share * replicas * rate_of(speed, pattern, prompt_tokens, output_tokens),
@@ -108,14 +111,17 @@ def simulate_command(
                 seed=seed,
                 quantum=quantum,
             )
-            with console.status(f"{pattern}, load {share:g}"):
-                found = [simulate(scenario, one) for one in chosen]
+            found: list[PolicyFigures] = []
+            for one in chosen:
+                steps.now(f"{pattern}, load {share:g}: {one}")
+                found.append(simulate(scenario, one))
+                steps.advance()
             rows += [{"arrivals": pattern, "load": share, **asdict(one)} for one in found]
             if not as_json:
                 title = (
                     f"{pattern}, {share:g} of what {replicas} engines can do: {asked.requests_per_s:,.1f}/s"
                 )
-                console.print(table_of(title, found))
+                steps.say(table_of(title, found))
     settings: dict[str, object] = {
         "replicas": replicas,
         "adapters": adapters,

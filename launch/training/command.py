@@ -11,8 +11,11 @@ checkpoint on.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -44,9 +47,18 @@ def report_of(asked: Training, result: TrainResult) -> str:
         )
     elif not result.held_out:
         lines.append("held out: nothing; 20 examples are the fewest that some are held out of")
+    return "\n".join([*lines, "next: " + shlex.join(next_command(asked, result))])
+
+
+def facts_of(asked: Training, result: TrainResult) -> dict[str, object]:
+    """The same for a program."""
+    return {"output": str(asked.output), **asdict(result), "next": next_command(asked, result)}
+
+
+def next_command(asked: Training, result: TrainResult) -> list[str]:
+    """It serves the adapter."""
     command = ["lora-gateway", "adapters", "add", asked.task, str(asked.output)]
-    command += ["--system", result.system] if result.system else []
-    return "\n".join([*lines, "next: " + shlex.join(command)])
+    return [*command, *(["--system", result.system] if result.system else [])]
 
 
 def train_command(
@@ -90,6 +102,9 @@ def train_command(
     patience: Annotated[
         int, typer.Option(min=1, help="checkpoints (4 minutes) without a lower held-out loss, then it ends")
     ] = PATIENCE,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print JSON of what came of it; the steps go to stderr")
+    ] = False,
 ) -> None:
     """Train a LoRA adapter for one task. Ctrl-C stops early and keeps what was learned."""
     asked = Training(
@@ -112,13 +127,14 @@ def train_command(
         patience,
     )
     try:
-        result = train(asked)
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            result = train(asked)
     except KeyboardInterrupt:
         kept = asked.output / "adapter_config.json"
         what = f"what {asked.output} held is kept" if kept.exists() else "nothing is kept"
         typer.echo(f"stopped before the first step was over, or at once; {what}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo(report_of(asked, result))
+    typer.echo(json.dumps(facts_of(asked, result)) if as_json else report_of(asked, result))
     if result.stopped:
         raise typer.Exit(INTERRUPTED)
 

@@ -223,14 +223,16 @@ def train(asked: Training) -> TrainResult:
     from launch.training.model import attention_for, held_out_loss, load_for_training, load_weights
 
     attention = attention_for([*material.train, *material.held_out], material.batch)
-    model = load_for_training(
-        material.base, asked.rank, asked.seed, asked.last_layers, asked.start, attention
-    )
+    with terminal_progress() as report:
+        report("loading the base", None)
+        model = load_for_training(
+            material.base, asked.rank, asked.seed, asked.last_layers, asked.start, attention
+        )
     stop, curve = Stop(), Curve()
-    with stop.heard():
+    with stop.heard(), terminal_progress() as report:
+        report("measuring what is held out, before", None)
         before = held_out_loss(model, material.held_out, material.batch, material.pad)
-        with terminal_progress() as report:
-            steps, minutes, loss = _learn(model, asked, material, stop, curve, report)
+        steps, minutes, loss = _learn(model, asked, material, stop, curve, report)
         if steps == 0:
             raise KeyboardInterrupt
         result = replace(material.result(steps, minutes, loss), stopped=stop.asked, loss_before=before)
@@ -240,6 +242,7 @@ def train(asked: Training) -> TrainResult:
             result = replace(result, paid_until=curve.best.minutes)
             load_weights(model, asked.output)
         if not stop.asked:
+            report("measuring what is held out, after", None)
             after = held_out_loss(model, material.held_out, material.batch, material.pad)
             result = replace(result, loss_after=after)
         result = replace(result, curve=tuple(curve.points))

@@ -31,7 +31,16 @@ from launch.bench.engine.report import arms_table, ratios_table, starts_table
 from launch.bench.engine.rounds import Arm, ArmRun, arms_of, comparisons, figures_of, in_order, summary
 from launch.bench.engine.stack import Running, post, running_stack
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
+from launch.bench.results.record import (
+    DEMO,
+    ConfigOption,
+    Document,
+    JsonOption,
+    OutputOption,
+    console,
+    recorded,
+    visits,
+)
 from launch.machine.memory import tree_memory
 from launch.machine.ports import free_port
 
@@ -62,6 +71,7 @@ def engine_command(
     output_tokens: Annotated[int, typer.Option(min=2, help="per request")] = 48,
     memory: Annotated[bool, typer.Option(help="start with 0, 1 and 2 adapters too, to read memory")] = True,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure the engine: directly, through the gateway, and with one, two and four adapters in a batch."""
     load = QUICK if quick else Load(requests, concurrency, input_tokens, output_tokens)
@@ -70,7 +80,7 @@ def engine_command(
         bench = EngineBench(config, scratch, task=task, rank=rank, dummy=dummy_weights)
         return bench.run(load, 1 if quick else rounds, MEMORY_COUNTS if memory and not quick else ())
 
-    recorded(output, "engine", measure, quick=quick)
+    recorded(output, "engine", measure, quick=quick, as_json=as_json)
 
 
 class EngineBench:
@@ -123,11 +133,13 @@ class EngineBench:
         for arm in arms:
             self._visit(client, Arm(arm.name, arm.target, WARM_UP), -1, 0)
         runs: list[ArmRun] = []
-        for number in range(rounds):
-            for position, arm in enumerate(in_order(arms, number)):
-                runs.append(self._visit(client, arm, number, position))
-                speed = runs[-1].figures["output_tokens_per_s"]
-                console().print(f"round {number + 1} of {rounds}, {arm.name}: {speed:.1f} tokens/s")
+        with visits(rounds * len(arms)) as steps:
+            for number in range(rounds):
+                for position, arm in enumerate(in_order(arms, number)):
+                    which = f"round {number + 1} of {rounds}, {arm.name}"
+                    steps.now(which)
+                    runs.append(self._visit(client, arm, number, position))
+                    steps.done(f"{which}: {runs[-1].figures['output_tokens_per_s']:.1f} tokens/s")
         return runs
 
     def _make_adapters(self) -> dict[str, Path]:

@@ -18,6 +18,7 @@ from gateway.config.document import Config
 from gateway.config.secrets.state_secrets import ENGINE_KEY
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import ConfigError, EngineFailure
+from launch.base.progress import terminal_progress
 from launch.bench.engine.config import HOST, environment_of, write_config
 from launch.engine.http import ask
 from launch.machine.child import Child
@@ -96,16 +97,20 @@ def post(url: str, key: str, body: JsonValue) -> tuple[float, bytes]:
 
 
 def _wait_for_engine(config: Config, children: list[Child]) -> Snapshot:
-    while True:  # the launcher bounds its own start
-        _fail_if_ended(children)
-        state = read_snapshot(config.state_dir / FILE)
-        engines = [] if state is None else state.engines
-        if state is not None and engines and all(one.state == "ready" for one in engines):
-            return state
-        failed = next((one for one in engines if one.state == "failed"), None)
-        if failed is not None:
-            raise EngineFailure(failed.reason)
-        time.sleep(POLL_S)
+    with terminal_progress() as report:
+        report("starting the engine", None)
+        while True:  # the launcher bounds its own start
+            _fail_if_ended(children)
+            state = read_snapshot(config.state_dir / FILE)
+            engines = [] if state is None else state.engines
+            if state is not None and engines and all(one.state == "ready" for one in engines):
+                return state
+            for engine in engines:
+                if engine.state == "failed":
+                    raise EngineFailure(engine.reason)
+                if engine.stage:
+                    report(f"starting {engine.name}: {engine.stage}", None)
+            time.sleep(POLL_S)
 
 
 def wait_for_gateway(url: str, children: list[Child]) -> None:

@@ -26,7 +26,15 @@ from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, und
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import PROMPT_WORDS, WORDS, SlotClients, SlotsLoad, figures_of, own
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
+from launch.bench.results.record import (
+    DEMO,
+    ConfigOption,
+    JsonOption,
+    OutputOption,
+    console,
+    recorded,
+    visits,
+)
 from launch.bench.results.summary import Figures, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, spread_table
 from launch.bench.results.turns import rotated
@@ -65,11 +73,12 @@ def beside_command(
     lines: Annotated[int, typer.Option(min=1, help="of a batch")] = 2000,
     line_tokens: Annotated[int, typer.Option(min=1, help="of one line's answer")] = 48,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure a client's requests alone and beside a batch, with priorities and without."""
     load = SlotsLoad(clients, window_s, tokens, tokens)
     given, batch = load_config(config), Batch(lines, line_tokens)
-    recorded(output, "beside", lambda scratch: measure(given, scratch, load, batch, rounds))
+    recorded(output, "beside", lambda scratch: measure(given, scratch, load, batch, rounds), as_json=as_json)
 
 
 def measure(given: Config, scratch: Path, load: SlotsLoad, batch: Batch, rounds: int) -> dict[str, object]:
@@ -85,15 +94,16 @@ def measure(given: Config, scratch: Path, load: SlotsLoad, batch: Batch, rounds:
                 running_stack(configured(given, folder, policy), folder, KEY)
             )
             ask(stacks[policy], WARM_UP, "warm-up")
-        for turn in range(rounds):
-            for policy, beside in in_order(turn):
-                figures = visit(stacks[policy], load, batch if beside else None, f"{turn}-{policy}-{beside}")
+        arms = [(turn, *arm) for turn in range(rounds) for arm in in_order(turn)]
+        with visits(len(arms)) as steps:
+            for turn, policy, beside in arms:
                 arm = arm_of(policy, beside)
+                which = f"round {turn + 1} of {rounds}: {arm}"
+                steps.now(which)
+                figures = visit(stacks[policy], load, batch if beside else None, f"{turn}-{policy}-{beside}")
                 rows.append({"round": turn, "cell": CELL, "subject": arm, **figures})
-                said = (
-                    f"first token {figures['ttft_p50_ms']:.0f} ms, {figures['requests_per_s']:.2f} requests/s"
-                )
-                console().print(f"round {turn + 1} of {rounds}: {arm}: {said}", highlight=False)
+                rate = f"{figures['requests_per_s']:.2f} requests/s"
+                steps.done(f"{which}: first token {figures['ttft_p50_ms']:.0f} ms, {rate}")
     summary = summarise(rows)[CELL]
     console().print(figures_table(summary))
     console().print(ratios_table(ratios(rows)))

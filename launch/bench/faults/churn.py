@@ -21,6 +21,7 @@ from gateway.errors import EngineFailure, LoraGatewayError
 from launch.adapters.check import adapter_id
 from launch.base.locate import resolve_base
 from launch.base.lora_shapes import Base
+from launch.base.steps import Steps
 from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
 from launch.bench.engine.stack import running_stack
@@ -28,7 +29,15 @@ from launch.bench.faults.churn_load import ChurnClients, ChurnTally, asked_direc
 from launch.bench.faults.churn_operator import Change, Operator
 from launch.bench.faults.churn_truth import PROMPTS, ExpectedAnswers, learn_answers
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
+from launch.bench.results.record import (
+    DEMO,
+    ConfigOption,
+    JsonOption,
+    OutputOption,
+    console,
+    recorded,
+    visits,
+)
 from launch.engine.http import load_adapter, unload_adapter
 from launch.machine.ports import free_port
 from launch.supervisor.control_client import ControlClient
@@ -63,10 +72,11 @@ def churn_command(
     limit_s: Annotated[float, typer.Option(min=1, help="the load ends then, whatever is left")] = 3600.0,
     seed: Annotated[int, typer.Option(help="of the changes")] = 1,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """Exchange adapters under traffic, and look at whose answers come."""
     given, plan = load_config(config), ChurnPlan(requests, clients, pause_s, limit_s, seed)
-    document = recorded(output, "churn", lambda scratch: measure(given, scratch, plan))
+    document = recorded(output, "churn", lambda scratch: measure(given, scratch, plan), as_json=as_json)
     if document["faults"]:
         raise typer.Exit(1)
 
@@ -92,7 +102,9 @@ def measure(given: Config, scratch: Path, plan: ChurnPlan) -> dict[str, object]:
         )
         control = ControlClient(config.state_dir)
         began = time.monotonic()
-        tally, operator = churn(stack.gateway_url, control, truth, folders, plan)
+        with visits(plan.requests) as steps:
+            steps.now("requests, while adapters are exchanged")
+            tally, operator = churn(stack.gateway_url, control, truth, folders, plan, steps)
         took_s = time.monotonic() - began
         _, state = control.answer("GET", "/state")
         log = stack.log.read_text(encoding="utf-8", errors="replace")
@@ -128,10 +140,11 @@ def churn(
     truth: ExpectedAnswers,
     folders: Mapping[str, Sequence[Path]],
     plan: ChurnPlan,
+    steps: Steps,
 ) -> tuple[ChurnTally, Operator]:
     """The load and the operator together, until the load is over. Raises what the operator raised."""
     operator = Operator(control, folders, plan.seed)
-    load = ChurnClients(url, KEY, list(folders), truth, plan.requests)
+    load = ChurnClients(url, KEY, list(folders), truth, plan.requests, answered=steps.advance)
     stop = threading.Event()
     broken: list[LoraGatewayError] = []
 

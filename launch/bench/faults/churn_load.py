@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -65,7 +65,9 @@ class ChurnClients:
         *,
         pause_s: float = 0.0,
         streams: bool = True,
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
+        """`answered` is called after each request, by the client's thread."""
         self._address = urlsplit(url)
         self._key = key
         self._tasks = tasks
@@ -73,6 +75,7 @@ class ChurnClients:
         self._left = requests
         self._pause_s = pause_s
         self._streams = streams
+        self._answered = answered
         self._end = math.inf
         self._lock = threading.Lock()
         self.tally = ChurnTally()
@@ -112,6 +115,7 @@ class ChurnClients:
                 connection = self._connect()
             what = "" if verdict is None else verdict.what
             self._note(ChurnRequest(began, time.monotonic(), task, status, what, adapter_id), verdict)
+            self._answered()
             # After a refusal as a client that was told to come again.
             time.sleep(self._pause_s if status == "200" else 0.05)
 

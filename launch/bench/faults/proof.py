@@ -22,7 +22,17 @@ from launch.bench.engine.stack import running_stack
 from launch.bench.faults.proof_trials import Errors, Traffic, load_scaled, try_proofs
 from launch.bench.programs import machine
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, write_result
+from launch.bench.results.record import (
+    DEMO,
+    ConfigOption,
+    JsonOption,
+    OutputOption,
+    console,
+    print_json,
+    told_apart,
+    visits,
+    write_result,
+)
 from launch.machine.ports import free_port
 
 SCALE = 1 / 16
@@ -54,6 +64,7 @@ def proof_command(
     scale: Annotated[float, typer.Option(min=0, help="of lora_B, of the adapters that must pass")] = SCALE,
     adapter: Annotated[list[Path] | None, typer.Option(help="a trained adapter beside the tasks'")] = None,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """Count false refusals and false acceptances of the proof."""
     given = load_config(config)
@@ -65,16 +76,18 @@ def proof_command(
         "cells": cells,
     }
     wrong = 0
-    for dtype in types.split(","):
-        with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
-            crowds = [int(count) for count in in_flight.split(",")]
-            folders = [*(one.adapter for one in given.tasks.values()), *(adapter or ())]
-            for found in measure(given, Path(scratch), dtype, folders, crowds, repeats, scale):
-                cells.append({"dtype": dtype, **found.figures})
-                wrong += found.wrong
-                written = write_result(output, "proof", document)  # as each cell takes minutes
-    console().print(table_of(cells))
-    console().print(written.as_posix())
+    with told_apart(as_json):
+        for dtype in types.split(","):
+            with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
+                crowds = [int(count) for count in in_flight.split(",")]
+                folders = [*(one.adapter for one in given.tasks.values()), *(adapter or ())]
+                for found in measure(given, Path(scratch), dtype, folders, crowds, repeats, scale):
+                    cells.append({"dtype": dtype, **found.figures})
+                    wrong += found.wrong
+                    written = write_result(output, "proof", document)  # as each cell takes minutes
+        console().print(table_of(cells))
+        console().print(written.as_posix())
+    print_json(document, as_json)
     if wrong:
         raise typer.Exit(1)
 
@@ -100,9 +113,21 @@ def measure(
     with running_stack(config, scratch, KEY, gateway=False) as stack:
         loaded = load_scaled(stack.engine_url, folders, scratch / "scaled", scale, KEY)
         for crowd in crowds:
-            with Traffic(stack.engine_url, [stack.base, *stack.adapters.values()], crowd, KEY):
-                at_once = PROOFS_AT_ONCE if crowd else 1
-                yield try_proofs(stack.engine_url, stack.base, loaded, crowd, repeats, at_once, key=KEY)
+            at_once = PROOFS_AT_ONCE if crowd else 1
+            models = [stack.base, *stack.adapters.values()]
+            with visits(repeats) as steps, Traffic(stack.engine_url, models, crowd, KEY):
+                steps.now(f"proofs in {dtype}, {crowd} requests beside them")
+                found = try_proofs(
+                    stack.engine_url,
+                    stack.base,
+                    loaded,
+                    crowd,
+                    repeats,
+                    at_once,
+                    key=KEY,
+                    tried=steps.advance,
+                )
+            yield found
 
 
 def table_of(cells: Sequence[dict[str, object]]) -> Table:

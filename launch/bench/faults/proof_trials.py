@@ -6,7 +6,7 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -106,9 +106,20 @@ def load_scaled(url: str, folders: Sequence[Path], scratch: Path, scale: float, 
 
 
 def try_proofs(
-    url: str, base: str, loaded: Loaded, in_flight: int, repeats: int, at_once: int = 1, *, key: str
+    url: str,
+    base: str,
+    loaded: Loaded,
+    in_flight: int,
+    repeats: int,
+    at_once: int = 1,
+    *,
+    key: str,
+    tried: Callable[[], None] = lambda: None,
 ) -> Errors:
-    """`repeats` proofs of weak adapters and of untrained ones in turn. Raises EngineFailure."""
+    """`repeats` proofs of weak adapters and of untrained ones in turn. Raises EngineFailure.
+
+    `tried` is called after each, in its thread.
+    """
     ask = asker(url, reads=True, key=key)
     repeating = measure_base(ask, base)
     errors = Errors(in_flight)
@@ -121,8 +132,13 @@ def try_proofs(
         {name: in_company(ask, name) for name in (base, *loaded.weak)},
     )
     trials = Trials(ask, base, loaded, known, repeating, errors)
+
+    def one(number: int) -> None:
+        trials.run(number)
+        tried()
+
     with ThreadPoolExecutor(at_once) as threads:
-        list(threads.map(trials.run, range(repeats)))
+        list(threads.map(one, range(repeats)))
     for number in range(-(-repeats // MIXED_EVERY)):
         _try_mixed(ask, alone, errors, random.Random(number))
     errors.asked, errors.odd = repeating.asked, repeating.odd

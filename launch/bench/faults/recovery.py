@@ -17,6 +17,7 @@ from rich.table import Table
 
 from gateway.config.document import Config, load_config
 from gateway.errors import EngineFailure
+from launch.base.progress import terminal_progress
 from launch.bench.engine.config import (
     GATEWAY_PORT,
     HOST,
@@ -27,7 +28,15 @@ from launch.bench.engine.config import (
 )
 from launch.bench.faults.recovery_kills import VICTIMS, Patient, Recovery, SteadyLoad
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
+from launch.bench.results.record import (
+    DEMO,
+    ConfigOption,
+    JsonOption,
+    OutputOption,
+    console,
+    recorded,
+    visits,
+)
 from launch.machine.child import Child
 from launch.machine.ports import free_port
 from launch.machine.stack import ENGINE_GRACE_S, GATEWAY_GRACE_S
@@ -45,10 +54,16 @@ def recovery_command(
     task: Annotated[str | None, typer.Option(help="whom they ask; default: the first task")] = None,
     limit_s: Annotated[float, typer.Option(min=1, help="longest time to recovery")] = 600.0,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """Kill engine, supervisor and gateway of `lora-gateway up` in turn, under load; print the times."""
     given = load_config(config)
-    recorded(output, "recovery", lambda scratch: measure(given, scratch, task, rounds, clients, limit_s))
+    recorded(
+        output,
+        "recovery",
+        lambda scratch: measure(given, scratch, task, rounds, clients, limit_s),
+        as_json=as_json,
+    )
 
 
 def measure(
@@ -66,11 +81,13 @@ def measure(
     with running_up(config, scratch) as up, SteadyLoad(_url(config), KEY, model, clients) as load:
         patient = Patient(up.pid, config.state_dir, load, lambda: alive(up))
         load_s = wait_until_ready(patient, load, up, config.engine.start_timeout_s)
-        for _ in range(rounds):
-            for victim in VICTIMS:
-                time.sleep(SETTLE_S)
-                recoveries.append(patient.kill(victim, limit_s))
-                console().print(line_of(recoveries[-1]), style="dim", highlight=False)
+        with visits(rounds * len(VICTIMS)) as steps:
+            for number in range(rounds):
+                for victim in VICTIMS:
+                    steps.now(f"round {number + 1} of {rounds}: {victim} is killed")
+                    time.sleep(SETTLE_S)
+                    recoveries.append(patient.kill(victim, limit_s))
+                    steps.done(line_of(recoveries[-1]))
     console().print(table_of(recoveries))
     return {
         "settings": {"rounds": rounds, "clients": clients, "model": model, "base": config.base.model},
@@ -99,11 +116,13 @@ def running_up(config: Config, folder: Path, env: dict[str, str] | None = None) 
 def wait_until_ready(patient: Patient, load: SteadyLoad, up: Child, limit_s: float) -> float:
     """Seconds until the first good answer. Raises EngineFailure."""
     began = time.monotonic()
-    while not load.answered_since(began):
-        alive(up)
-        if time.monotonic() - began > limit_s:
-            raise EngineFailure(f"the stack was not ready after {limit_s:.0f} s")
-        time.sleep(POLL_S)
+    with terminal_progress() as report:
+        report("starting the stack", None)
+        while not load.answered_since(began):
+            alive(up)
+            if time.monotonic() - began > limit_s:
+                raise EngineFailure(f"the stack was not ready after {limit_s:.0f} s")
+            time.sleep(POLL_S)
     engine = patient.engine()
     return engine.load_s or 0.0 if engine else 0.0
 

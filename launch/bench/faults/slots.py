@@ -23,7 +23,16 @@ from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad, figures_of
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
+from launch.bench.results.record import (
+    DEMO,
+    ConfigOption,
+    Document,
+    JsonOption,
+    OutputOption,
+    console,
+    recorded,
+    visits,
+)
 from launch.bench.results.summary import DIRECT, OURS, Figures, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, rows_of, spread_table
 from launch.bench.results.turns import in_order
@@ -73,6 +82,7 @@ def slots_command(
     most_tokens: Annotated[int, typer.Option(min=1, help="of one answer")] = 16,
     cells: Annotated[str, typer.Option(help="law:adapters, with commas; laws: zipf, uniform, own")] = CELLS,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure 8, 16 and 64 adapters on four slots, through the gateway and straight to vLLM."""
     load = SlotsLoad(clients, 10.0 if quick else window_s, least_tokens, max(least_tokens, most_tokens))
@@ -82,7 +92,7 @@ def slots_command(
         given = load_given(config, dummy=True, placeholder=scratch / "unset")
         return measure(given, scratch, load, cells=chosen, rounds=1 if quick else rounds, slots=slots)
 
-    recorded(output, "slots", measured, quick=quick)
+    recorded(output, "slots", measured, quick=quick, as_json=as_json)
 
 
 def read_cells(text: str) -> list[Cell]:
@@ -107,12 +117,14 @@ def measure(
         for arm in (DIRECT, OURS):
             ask(stack, arm, cells[0], WARM_UP, "warm-up")
         rows: list[dict[str, object]] = []
-        for turn in range(rounds):
-            for cell, arm in in_order(cells, (OURS, DIRECT), turn):
-                figures = figures_of(ask(stack, arm, cell, load, f"{turn}-{cell.name}"), load)
-                rows.append({"round": turn, "cell": cell.name, "subject": arm, **figures})
-                said = f"{figures['requests_per_s']:.2f} requests/s"
-                console().print(f"round {turn + 1} of {rounds}: {cell.name}, {arm}: {said}", highlight=False)
+        with visits(rounds * len(cells) * 2) as steps:
+            for turn in range(rounds):
+                for cell, arm in in_order(cells, (OURS, DIRECT), turn):
+                    which = f"round {turn + 1} of {rounds}: {cell.name}, {arm}"
+                    steps.now(which)
+                    figures = figures_of(ask(stack, arm, cell, load, f"{turn}-{cell.name}"), load)
+                    rows.append({"round": turn, "cell": cell.name, "subject": arm, **figures})
+                    steps.done(f"{which}: {figures['requests_per_s']:.2f} requests/s")
         load_s = stack.load_s
     summary = summarise(rows)
     console().print(figures_table(summary))

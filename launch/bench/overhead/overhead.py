@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import subprocess
@@ -25,6 +26,7 @@ from launch.bench.overhead.subjects import (
 from launch.bench.overhead.wrk import run_wrk
 from launch.bench.programs import proc
 from launch.bench.programs.running import Programs, ProxyUnderTest, post
+from launch.bench.results.record import visits
 
 Say = Callable[[str], None]
 RowList = list[dict[str, object]]
@@ -120,13 +122,15 @@ def measure_whole(
         run_wrk(subject, folder, 64, plan.warm_up_s)
     counted = instructions.supported()
     rows: RowList = []
-    for number in range(plan.rounds):
-        for cell in plan.whole:
+    with visits(plan.rounds * len(plan.whole) * len(subjects)) as steps:
+        for number, cell in itertools.product(range(plan.rounds), plan.whole):
             for name in order(list(subjects), number, plan.seed):
-                say(f"round {number + 1} of {plan.rounds}: {cell.name} {name}")
+                which = f"round {number + 1} of {plan.rounds}: {cell.name} {name}"
+                steps.now(which)
                 settle(subjects.values())
                 row = _whole_row(subjects, name, folder, cell, plan.whole_s, counted)
                 rows.append({"round": number, "cell": cell.name, "subject": name, **row})
+                steps.done(f"{which}: {row['requests_per_s']:,.0f} requests/s")
     return rows, left_out
 
 
@@ -182,25 +186,31 @@ def measure_streams(
             left_out[subject.name] = f"no stream came through: {seen['reasons']}"
             del subjects[subject.name]
     rows: RowList = []
-    for number in range(plan.rounds):
-        for cell in plan.streams:
+    with visits(plan.rounds * len(plan.streams) * len(subjects)) as steps:
+        for number, cell in itertools.product(range(plan.rounds), plan.streams):
             _set_pace(upstream, cell)
             for name in order(list(subjects), number, plan.seed):
-                say(f"round {number + 1} of {plan.rounds}: {cell.name} {name}")
-                subject = subjects[name]
+                which = f"round {number + 1} of {plan.rounds}: {cell.name} {name}"
+                steps.now(which)
                 settle(subjects.values())
-                pids = subject.pids
-                proc.forget_peak(pids)
-                before = proc.cpu_s(pids)
-                row = _load_streams(subject, cell, plan.stream_s if cell.interval_ms else plan.flood_s)
-                if pids:
-                    chunks = row["chunks"]
-                    assert isinstance(chunks, int)
-                    if chunks:
-                        row["cpu_us"] = (proc.cpu_s(pids) - before) * 1e6 / chunks
-                    row["peak_mib"] = proc.peak_bytes(pids) / MIB
+                row = _stream_row(subjects[name], cell, plan)
                 rows.append({"round": number, "cell": cell.name, "subject": name, **row})
+                steps.done(f"{which}: {row['streams']} streams")
     return rows, left_out
+
+
+def _stream_row(subject: ProxyUnderTest, cell: StreamCell, plan: OverheadPlan) -> dict[str, object]:
+    pids = subject.pids
+    proc.forget_peak(pids)
+    before = proc.cpu_s(pids)
+    row = _load_streams(subject, cell, plan.stream_s if cell.interval_ms else plan.flood_s)
+    if pids:
+        chunks = row["chunks"]
+        assert isinstance(chunks, int)
+        if chunks:
+            row["cpu_us"] = (proc.cpu_s(pids) - before) * 1e6 / chunks
+        row["peak_mib"] = proc.peak_bytes(pids) / MIB
+    return row
 
 
 def _start_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,9 +12,10 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from launch.base.steps import Steps
 from launch.bench.overhead import payload
 from launch.bench.overhead.idle import held_idle, raise_open_files
-from launch.bench.overhead.overhead import MIB, RowList, Say, order, settle
+from launch.bench.overhead.overhead import MIB, RowList, order, settle
 from launch.bench.overhead.slow_readers import measure_slow_readers
 from launch.bench.overhead.stream_load import connect, percentile, request_bytes
 from launch.bench.overhead.subjects import Checkout, start_gateway, start_mock, start_upstream
@@ -21,8 +23,11 @@ from launch.bench.overhead.ticker import ticking
 from launch.bench.overhead.wrk import run_wrk
 from launch.bench.programs import proc
 from launch.bench.programs.running import Programs, ProxyUnderTest, post
+from launch.bench.results.record import visits
 
 FEW_TASKS = 3
+CONNECTIONS = (1, 64)
+"""With few tasks and with many."""
 MANY_MODELS = 1000
 """Of the many tasks, wrk asks this many in turn: its Lua script holds one request for each."""
 
@@ -50,16 +55,22 @@ class ScalePlan:
         return asdict(self)
 
 
-def measure_scale(
-    programs: Programs, folder: Path, checkout: Checkout, plan: ScalePlan, say: Say
-) -> dict[str, object]:
+def measure_scale(programs: Programs, folder: Path, checkout: Checkout, plan: ScalePlan) -> dict[str, object]:
     """All four; the figures as they stand in the results. Raises EngineFailure."""
-    say(f"tasks: {FEW_TASKS} against {plan.tasks}")
+    loads = 2 * len(CONNECTIONS) * plan.rounds
+    with visits(loads + 1 + len(plan.bodies) + 1) as steps:
+        return _measured(programs, folder, checkout, plan, steps)
+
+
+def _measured(
+    programs: Programs, folder: Path, checkout: Checkout, plan: ScalePlan, steps: Steps
+) -> dict[str, object]:
+    steps.now(f"tasks: {FEW_TASKS} against {plan.tasks}")
     upstream = start_upstream(programs, folder / "upstream", plan.tasks)
-    found: dict[str, object] = {"tasks": _measure_tasks(programs, folder, upstream, checkout, plan, say)}
+    found: dict[str, object] = {"tasks": _measure_tasks(programs, folder, upstream, checkout, plan, steps)}
     open_files = raise_open_files()
     clients = max(1, min(plan.clients, open_files - 500))
-    say(f"{clients} idle clients")
+    steps.now(f"{clients} idle clients")
     with_bodies, child, _ = start_gateway(
         programs, folder / "wide", upstream, checkout, FEW_TASKS, max_body_bytes=32 * MIB
     )
@@ -67,9 +78,10 @@ def measure_scale(
         with_bodies, folder, clients, plan
     )
     child.stop(3.0)
+    steps.done(f"{clients} idle clients")
     bodies: list[dict[str, object]] = []
     for size, count in plan.bodies:
-        say(f"bodies of {size} bytes")
+        steps.now(f"bodies of {size:,} bytes")
         # A gateway of its own for each size: what an allocator kept from the last would hide the peak.
         subject, child, _ = start_gateway(
             programs, folder / f"body-{size}", upstream, checkout, FEW_TASKS, max_body_bytes=32 * MIB
@@ -77,17 +89,19 @@ def measure_scale(
         row = _measure_bodies(subject, ProxyUnderTest("direct", upstream), size, count)
         bodies.append({"bytes": size, **row})
         child.stop(3.0)
+        steps.done(f"bodies of {size:,} bytes")
     found["bodies"] = bodies
-    say(f"{plan.readers} slow readers for {plan.readers_s:.0f} s")
+    steps.now(f"{plan.readers} slow readers for {plan.readers_s:.0f} s")
     mock = start_mock(programs)
     subject, child, _ = start_gateway(programs, folder / "slow", mock, checkout)
     found["slow_readers"] = measure_slow_readers(subject, mock, folder, plan.readers, plan.readers_s)
     child.stop(3.0)
+    steps.done(f"{plan.readers} slow readers for {plan.readers_s:.0f} s")
     return found
 
 
 def _measure_tasks(
-    programs: Programs, folder: Path, upstream: str, checkout: Checkout, plan: ScalePlan, say: Say
+    programs: Programs, folder: Path, upstream: str, checkout: Checkout, plan: ScalePlan, steps: Steps
 ) -> dict[str, object]:
     subjects: dict[str, ProxyUnderTest] = {}
     starts: dict[str, dict[str, object]] = {}
@@ -109,15 +123,14 @@ def _measure_tasks(
             "unknown_model_ms": misspelt_ms,
         }
     rows: RowList = []
-    for number in range(plan.rounds):
-        for connections in (1, 64):
-            for name in order(list(subjects), number, 1):
-                say(f"round {number + 1} of {plan.rounds}: {name}, {connections} connections")
-                settle(subjects.values())
-                figures = run_wrk(subjects[name], folder, connections, plan.load_s, models[name])
-                rows.append(
-                    {"round": number, "cell": f"whole-{connections}", "subject": name, **figures.row()}
-                )
+    for number, connections in itertools.product(range(plan.rounds), CONNECTIONS):
+        for name in order(list(subjects), number, 1):
+            which = f"round {number + 1} of {plan.rounds}: {name}, {connections} connections"
+            steps.now(which)
+            settle(subjects.values())
+            figures = run_wrk(subjects[name], folder, connections, plan.load_s, models[name])
+            rows.append({"round": number, "cell": f"whole-{connections}", "subject": name, **figures.row()})
+            steps.done(f"{which}: {figures.per_s:,.0f} requests/s")
     return {"starts": starts, "rounds": rows}
 
 

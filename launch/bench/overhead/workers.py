@@ -6,6 +6,7 @@ the load and the engine: those cost cores too, so the most that could be reached
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +25,7 @@ from launch.bench.programs import proc
 from launch.bench.programs.places import RESULTS
 from launch.bench.programs.running import Programs, ProxyUnderTest, choose_cores
 from launch.bench.results.markdown import markdown_ratios, markdown_table
-from launch.bench.results.record import Document, OutputOption, console, recorded
+from launch.bench.results.record import Document, JsonOption, OutputOption, recorded, visits
 from launch.bench.results.summary import Figures, ratios_within, summarise
 from launch.bench.results.tables import rows_of
 from launch.machine.memory import PROC
@@ -64,11 +65,12 @@ def workers_command(
     rounds: Annotated[int | None, typer.Option(min=1, help="visits to every number; default 5")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="a smoke run: once, a second each")] = False,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """Requests/s and CPU per request by the number of worker processes."""
     basis = WorkersPlan.quick() if quick else WorkersPlan()
     plan = basis if rounds is None else replace(basis, rounds=rounds)
-    recorded(output, "workers", lambda scratch: measure(scratch, plan), quick=quick)
+    recorded(output, "workers", lambda scratch: measure(scratch, plan), quick=quick, as_json=as_json)
 
 
 def measure(scratch: Path, plan: WorkersPlan) -> Document:
@@ -87,20 +89,19 @@ def measure(scratch: Path, plan: WorkersPlan) -> Document:
                 programs, scratch / name.replace(" ", "-"), upstream, Checkout(), workers=count
             )
             subjects[name].name = name
-        visits = WorkerVisits(programs, subjects, scratch)
+        visitor = WorkerVisits(programs, subjects, scratch)
         for subject in subjects.values():
             run_wrk(subject, scratch, 64, plan.warm_up_s)
-        for number in range(plan.rounds):
-            for connections in plan.connections:
-                for placed, on in placements(cores).items():
-                    for name in order(list(subjects), number, plan.seed):
-                        row = visits.visit(name, connections, on, plan.load_s)
-                        cell = f"{placed}, {connections} connections"
-                        rows.append({"round": number, "cell": cell, "subject": name, **row})
-                        said = f"{row.get('requests_per_s', 0.0):,.0f} requests/s"
-                        console().print(
-                            f"round {number + 1} of {plan.rounds}: {cell}, {name}: {said}", highlight=False
-                        )
+        cells = list(itertools.product(range(plan.rounds), plan.connections, placements(cores).items()))
+        with visits(len(cells) * len(subjects)) as steps:
+            for number, connections, (placed, on) in cells:
+                for name in order(list(subjects), number, plan.seed):
+                    cell = f"{placed}, {connections} connections"
+                    which = f"round {number + 1} of {plan.rounds}: {cell}, {name}"
+                    steps.now(which)
+                    row = visitor.visit(name, connections, on, plan.load_s)
+                    rows.append({"round": number, "cell": cell, "subject": name, **row})
+                    steps.done(f"{which}: {row.get('requests_per_s', 0.0):,.0f} requests/s")
     summary = summarise(rows)
     found = ratios(rows, plan.workers)
     print(report(summary, found))

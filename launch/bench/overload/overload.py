@@ -33,7 +33,7 @@ from launch.bench.overload.load import Asking, Body, OpenLoop
 from launch.bench.programs.keys import key_settings
 from launch.bench.programs.places import RESULTS
 from launch.bench.programs.running import Programs, choose_cores, post
-from launch.bench.results.record import OutputOption, console, recorded
+from launch.bench.results.record import JsonOption, OutputOption, console, recorded, visits
 from launch.bench.results.summary import DIRECT, OURS, Figures, summarise
 from launch.bench.results.tables import MEDIANS, rows_of, spread_table
 from launch.bench.results.turns import rotated
@@ -104,6 +104,7 @@ def overload_command(
     ],
     quick: Annotated[bool, typer.Option("--quick", help="a smoke run: once, two seconds each")] = False,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """Goodput and each key's waits at half to four times what the engine can answer, beside it alone."""
     basis = OverloadPlan.quick() if quick else OverloadPlan()
@@ -118,18 +119,22 @@ def overload_command(
         ):
             return measured(subjects, plan)
 
-    recorded(output, what, measure, quick=quick)
+    recorded(output, what, measure, quick=quick, as_json=as_json)
 
 
 def measured(subjects: Subjects, plan: OverloadPlan) -> dict[str, object]:
     """Every arm, round after round. Raises EngineFailure."""
-    capacity_per_s, usual_s = capacity(subjects, plan)
-    patience_s = PATIENCE * usual_s
-    said = f"the engine answers {capacity_per_s:.1f}/s, each in {usual_s:.2f} s"
-    console().print(f"{said}; a client waits for {patience_s:.1f} s", highlight=False)
     rows: list[dict[str, object]] = []
-    for turn in range(plan.rounds):
-        for load, subject in in_order(turn):
+    arms = [(turn, *arm) for turn in range(plan.rounds) for arm in in_order(turn)]
+    with visits(1 + len(arms)) as steps:
+        steps.now("how much the engine can answer")
+        capacity_per_s, usual_s = capacity(subjects, plan)
+        patience_s = PATIENCE * usual_s
+        said = f"the engine answers {capacity_per_s:.1f}/s, each in {usual_s:.2f} s"
+        steps.done(f"{said}; a client waits for {patience_s:.1f} s")
+        for turn, load, subject in arms:
+            which = f"round {turn + 1} of {plan.rounds}: {load:g} times, {subject}"
+            steps.now(which)
             askings = [
                 subjects.asking(subject, name, per_s) for name, per_s in rates(load, capacity_per_s).items()
             ]
@@ -138,10 +143,8 @@ def measured(subjects: Subjects, plan: OverloadPlan) -> dict[str, object]:
             figures = figures_of(outcomes, (LIGHT, FLOOD), plan.window_s)
             figures["of_peak"] = figures["goodput_per_s"] / capacity_per_s
             rows.append({"round": turn, "cell": f"{load:g}", "subject": subject, **figures})
-            said = f"{figures['goodput_per_s']:.1f} answers/s of {figures['offered_per_s']:.1f} asked for"
-            console().print(
-                f"round {turn + 1} of {plan.rounds}: {load:g} times, {subject}: {said}", highlight=False
-            )
+            rate = f"{figures['goodput_per_s']:.1f} answers/s of {figures['offered_per_s']:.1f} asked for"
+            steps.done(f"{which}: {rate}")
     summary = summarise(rows)
     console().print(figures_table(summary))
     return {

@@ -13,6 +13,7 @@ import typer
 
 from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError, EngineFailure
+from launch.base.steps import Steps
 from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.pipeline.by_hand import ByHand, Timing
@@ -28,7 +29,15 @@ from launch.bench.pipeline.inputs import (
 from launch.bench.pipeline.prefix_cache import read
 from launch.bench.pipeline.report import ARMS, PipelineRun, summary, table_of
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import DEMO, ConfigOption, OutputOption, console, recorded
+from launch.bench.results.record import (
+    DEMO,
+    ConfigOption,
+    JsonOption,
+    OutputOption,
+    console,
+    recorded,
+    visits,
+)
 from launch.bench.results.turns import rotated
 from launch.machine.ports import free_port
 from launch.training.evaluate import read_held_out
@@ -50,12 +59,17 @@ def pipeline_command(
     pipeline: Annotated[str, typer.Option(help="the pipeline's name")] = "concept-naming",
     count: Annotated[list[int] | None, typer.Option(help="concepts wanted; default: 3, 8 and 16")] = None,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure a pipeline against the same stages written by hand."""
     counts = count or (QUICK_COUNTS if quick else COUNTS)
     given, rounds = load_config(config), 1 if quick else rounds
     recorded(
-        output, "pipeline", lambda scratch: measure(given, pipeline, counts, rounds, scratch), quick=quick
+        output,
+        "pipeline",
+        lambda scratch: measure(given, pipeline, counts, rounds, scratch),
+        quick=quick,
+        as_json=as_json,
     )
 
 
@@ -74,8 +88,8 @@ def measure(given: Config, name: str, counts: Sequence[int], rounds: int, scratc
         gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
         pipelines={one.name: one.pipeline for of_count in ways.values() for one in of_count.values()},
     )
-    with running_stack(config, scratch, KEY) as stack:
-        runs = asyncio.run(run_rounds(stack, config, ways, terms, rounds))
+    with running_stack(config, scratch, KEY) as stack, visits(rounds * len(counts) * len(ARMS)) as steps:
+        runs = asyncio.run(run_rounds(stack, config, ways, terms, rounds, steps))
     console().print(table_of(runs))
     return {
         "base": given.base.model,
@@ -97,6 +111,7 @@ async def run_rounds(
     ways: dict[int, dict[str, TwoStages]],
     terms: dict[int, list[list[Term]]],
     rounds: int,
+    steps: Steps,
 ) -> list[PipelineRun]:
     """Every way of asking once a round and number of concepts, each in turn the first.
 
@@ -128,6 +143,8 @@ async def run_rounds(
                     hand = ByHand(engine, config, by_arm["gateway"], given, _models(stack, by_arm["gateway"]))
                     await hand.warm_up("warm-up")
                     for arm in rotated(ARMS, number):
+                        which = f"round {number + 1} of {rounds}, {count} concepts, {arm}"
+                        steps.now(which)
                         salt, before = f"{arm}-{count}", await asyncio.to_thread(read, stack.engine_url, KEY)
                         if arm in by_arm:
                             taken = await through_gateway(ours, by_arm[arm], given, salt)
@@ -135,9 +152,7 @@ async def run_rounds(
                             taken = await (hand.sequential if arm == "sequential" else hand.fan_out)(salt)
                         cache = (await asyncio.to_thread(read, stack.engine_url, KEY)).since(before)
                         runs.append(PipelineRun(number, count, arm, taken, cache))
-                        console().print(
-                            f"round {number + 1} of {rounds}, {count} concepts, {arm}: {taken.total_s:.2f} s"
-                        )
+                        steps.done(f"{which}: {taken.total_s:.2f} s")
     except APIError as error:
         raise EngineFailure(f"a request failed: {error.message}") from error
     return runs

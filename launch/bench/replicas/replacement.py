@@ -23,6 +23,7 @@ from gateway.config.engine_settings import AttachedConfig, BackendConfig, Placem
 from gateway.errors import ConfigError
 from launch.base.locate import resolve_base
 from launch.base.lora_shapes import Base
+from launch.base.steps import Steps
 from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine.dummy_adapters import write_dummy_adapter
 from launch.bench.engine.stack import Running, running_stack
@@ -32,7 +33,16 @@ from launch.bench.programs.places import RESULTS, ROOT
 from launch.bench.programs.running import wait_until
 from launch.bench.replicas.replacement_figures import PHASES, Replacement, figures_of
 from launch.bench.results.markdown import markdown_table
-from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
+from launch.bench.results.record import (
+    DEMO,
+    ConfigOption,
+    Document,
+    JsonOption,
+    OutputOption,
+    console,
+    recorded,
+    visits,
+)
 from launch.bench.results.summary import Figures, summarise
 from launch.bench.results.tables import rows_of
 from launch.engine.http import is_healthy
@@ -80,6 +90,7 @@ def replacement_command(
     calm_s: Annotated[float, typer.Option(min=0.1, help="before the first and after each")] = 3.0,
     quick: Annotated[bool, typer.Option("--quick", help="one round of two, fake engines alone")] = False,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """Replace an adapter on two replicas under load: wrong answers, refusals, times; 1 after a fault."""
     plan, ways = ReplacementPlan(rounds, replacements, clients, calm_s), engines.split(",")
@@ -89,7 +100,11 @@ def replacement_command(
         plan, ways = ReplacementPlan(1, 2, clients, 1.0), ["fake"]
     given = load_config(config)
     document = recorded(
-        output, "replacement", lambda scratch: measure(given, scratch, plan, ways), quick=quick
+        output,
+        "replacement",
+        lambda scratch: measure(given, scratch, plan, ways),
+        quick=quick,
+        as_json=as_json,
     )
     if document["faults"]:
         raise typer.Exit(1)
@@ -102,11 +117,14 @@ def measure(given: Config, scratch: Path, plan: ReplacementPlan, ways: Sequence[
     base = resolve_base(given.base)
     for way in ways:
         folders = write_adapters(scratch / f"{way}-adapters", base, plan.rounds * plan.replacements + 1)
-        with running_replicas(given, scratch / way, folders, way) as (stack, control):
+        with running_replicas(given, scratch / way, folders, way) as (stack, control), ExitStack() as held:
             keep = set(stack.adapters.values())
             truth = learn(stack.engine_url, stack.base, folders, keep=keep, key=KEY)
             fresh = iter(folders[REPLACED][1:])
+            steps = held.enter_context(visits(plan.rounds * plan.replacements))
             for turn in range(plan.rounds):
+                which = f"round {turn + 1} of {plan.rounds}, {way} engines"
+                steps.now(which)
                 clients = ChurnClients(
                     stack.gateway_url,
                     KEY,
@@ -116,14 +134,13 @@ def measure(given: Config, scratch: Path, plan: ReplacementPlan, ways: Sequence[
                     pause_s=plan.pause_s,
                     streams=way == "real",
                 )
-                done = replaced_under_load(clients, control, fresh, plan)
+                done = replaced_under_load(clients, control, fresh, plan, steps)
                 figures = figures_of(clients.tally.seen, done)
                 rows.append({"round": turn, "cell": f"{way} engines", "subject": "gateway", **figures})
                 faults += clients.tally.faults
                 faults += [f"round {turn + 1}: {key}" for key in ("wrong", "refused") if figures[key]]
                 counts = (f"{figures[key]:.0f} {key}" for key in ("requests", "wrong", "refused"))
-                said = ", ".join(counts)
-                console().print(f"round {turn + 1} of {plan.rounds}, {way} engines: {said}", highlight=False)
+                steps.say(f"{which}: {', '.join(counts)}")
     summary = summarise(rows)
     print(report(summary))
     for fault in faults[:20]:
@@ -187,7 +204,11 @@ def fake_engine(folder: Path, number: int) -> Iterator[str]:
 
 
 def replaced_under_load(
-    clients: ChurnClients, control: ControlClient, fresh: Iterator[Path], plan: ReplacementPlan
+    clients: ChurnClients,
+    control: ControlClient,
+    fresh: Iterator[Path],
+    plan: ReplacementPlan,
+    steps: Steps,
 ) -> list[Replacement]:
     """The replacements that were made while the clients asked. Raises what the control plane refuses."""
     asking = threading.Thread(target=clients.run, args=(plan.clients, float("inf")))
@@ -200,6 +221,7 @@ def replaced_under_load(
             answer = control.ask("POST", "/adapters", {"task": REPLACED, "source": str(next(fresh))})
             done.append(Replacement(REPLACED, str(answer["id"]), began_s, time.monotonic()))
             time.sleep(plan.calm_s)
+            steps.advance()
     finally:
         clients.stop()
         asking.join()

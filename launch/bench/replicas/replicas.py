@@ -24,7 +24,15 @@ from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad,
 from launch.bench.programs.places import RESULTS
 from launch.bench.replicas.narrow import narrow_gateway
 from launch.bench.results.markdown import markdown_ratios, markdown_table
-from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
+from launch.bench.results.record import (
+    DEMO,
+    ConfigOption,
+    Document,
+    JsonOption,
+    OutputOption,
+    recorded,
+    visits,
+)
 from launch.bench.results.summary import Figures, ratios_within, summarise
 from launch.bench.results.tables import rows_of
 from launch.bench.results.turns import in_order
@@ -63,6 +71,7 @@ def replicas_command(
     whole: Annotated[bool, typer.Option(help="an engine on all cores too, a third one to start")] = True,
     quick: Annotated[bool, typer.Option("--quick", help="a smoke run: once, 8 clients, no third")] = False,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """Tokens/s and first tokens of two engines beside one, at 2, 8 and 16 clients on four adapters."""
     plan = ReplicasPlan(rounds, window_s, tokens=tokens, whole=whole)
@@ -72,7 +81,7 @@ def replicas_command(
     def measured(scratch: Path) -> Document:
         return measure(load_given(config, dummy=True, placeholder=scratch / "unset"), scratch, plan)
 
-    recorded(output, "replicas", measured, quick=quick)
+    recorded(output, "replicas", measured, quick=quick, as_json=as_json)
 
 
 def measure(given: Config, scratch: Path, plan: ReplicasPlan) -> Document:
@@ -81,15 +90,15 @@ def measure(given: Config, scratch: Path, plan: ReplicasPlan) -> Document:
     with running_ways(given, scratch, plan) as ways:
         for name, stack in ways.items():
             ask(stack, WARM_UP, f"warm-up-{name}")
-        for turn in range(plan.rounds):
-            for clients, name in in_order(plan.clients, [*ways], turn):
-                load = SlotsLoad(clients, plan.window_s, plan.tokens, plan.tokens)
-                figures = figures_of(ask(ways[name], load, f"{turn}-{clients}"), load)
-                rows.append({"round": turn, "cell": f"{clients} clients", "subject": name, **figures})
-                said = f"{figures['tokens_per_s']:.1f} tokens/s"
-                console().print(
-                    f"round {turn + 1} of {plan.rounds}: {clients} clients, {name}: {said}", highlight=False
-                )
+        with visits(plan.rounds * len(plan.clients) * len(ways)) as steps:
+            for turn in range(plan.rounds):
+                for clients, name in in_order(plan.clients, [*ways], turn):
+                    which = f"round {turn + 1} of {plan.rounds}: {clients} clients, {name}"
+                    steps.now(which)
+                    load = SlotsLoad(clients, plan.window_s, plan.tokens, plan.tokens)
+                    figures = figures_of(ask(ways[name], load, f"{turn}-{clients}"), load)
+                    rows.append({"round": turn, "cell": f"{clients} clients", "subject": name, **figures})
+                    steps.done(f"{which}: {figures['tokens_per_s']:.1f} tokens/s")
         load_s = {name: stack.load_s for name, stack in ways.items()}
     summary, found = summarise(rows), ratios(rows)
     print(report(summary, found))

@@ -18,8 +18,9 @@ import typer
 import uvloop
 
 from gateway.config.document import Config
+from launch.base.steps import Steps
 from launch.bench.engine.config import KEY, load_given
-from launch.bench.engine.stack import running_stack
+from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots import MOST_SEQUENCES
 from launch.bench.programs.places import RESULTS
 from launch.bench.replicas.calibration import Calibrator, EngineProbe, Probes
@@ -29,7 +30,17 @@ from launch.bench.replicas.open_run import SimulatorPlan, TwinVisit, asked, capa
 from launch.bench.replicas.recorded_run import calibration_of, read_recorded, told
 from launch.bench.replicas.replicas import with_engines
 from launch.bench.replicas.twin import report, rows_of
-from launch.bench.results.record import DEMO, ConfigOption, Document, OutputOption, console, recorded
+from launch.bench.results.record import (
+    DEMO,
+    ConfigOption,
+    Document,
+    JsonOption,
+    OutputOption,
+    print_json,
+    recorded,
+    told_apart,
+    visits,
+)
 from launch.simulation.engine_speed import EngineSpeed
 
 SLOTS = 4
@@ -51,10 +62,14 @@ def simulator_command(
         typer.Option(help="a result of this: played anew by the simulator of now, without engines"),
     ] = None,
     output: OutputOption = RESULTS,
+    as_json: JsonOption = False,
 ) -> None:
     """First tokens, goodput and loads of one real engine and two, beside the simulator's of the same."""
     if again is not None:
-        print(played_again(again))
+        rows = played_again(again)
+        with told_apart(as_json):
+            print(report(rows))
+        print_json({"rounds": rows}, as_json)
         return
     plan = SimulatorPlan(adapters=adapters, window_s=window_s, slo_s=slo_s, rounds=rounds)
     if quick:
@@ -64,7 +79,7 @@ def simulator_command(
     def measured(scratch: Path) -> Document:
         return measure(load_given(config, dummy=True, placeholder=scratch / "unset"), scratch, plan)
 
-    recorded(output, "simulator", measured, quick=quick)
+    recorded(output, "simulator", measured, quick=quick, as_json=as_json)
 
 
 def measure(given: Config, scratch: Path, plan: SimulatorPlan) -> Document:
@@ -82,30 +97,16 @@ def measure(given: Config, scratch: Path, plan: SimulatorPlan) -> Document:
             )
             for said in (ALONE_SAID, BESIDE_SAID)
         }
-        uvloop.run(_calibrate(calibrators, other, plan))
-        visits: list[TwinVisit] = []
-        capacity: dict[int, float] = {}
-        for engines, stack in stacks.items():
-            # With this each gateway's own notion of the slots is the engines' again.
-            capacity[engines] = capacity_per_s(stack, plan, engines)
-            said = f"{engines} engines: {capacity[engines]:.1f} answers/s where clients wait for one another"
-            console().print(said, highlight=False)
-            for turn in range(plan.rounds):
-                for load in plan.loads:
-                    requests = asked(plan, load * capacity[engines], f"{turn}-{engines}-{load}")
-                    visit = TwinVisit(turn, engines, load, requests, *seen(stack, plan, requests))
-                    visits.append(visit)
-                    said = f"{len(requests)} requests, {visit.loads:.0f} loads"
-                    console().print(
-                        f"round {turn + 1}: {engines} engines at {load:g}: {said}", highlight=False
-                    )
-        uvloop.run(
-            _calibrate(calibrators, other, plan)
-        )  # once more, for what the machine has drifted meanwhile
+        windows = len(stacks) * (1 + plan.rounds * len(plan.loads))
+        steps = held.enter_context(visits(2 * len(calibrators) + windows))
+        uvloop.run(_calibrate(calibrators, other, plan, steps))
+        capacity, seen_visits = _visited(stacks, plan, steps)
+        # Once more, for what the machine has drifted meanwhile.
+        uvloop.run(_calibrate(calibrators, other, plan, steps))
         alone, beside = (one.result for one in calibrators.values())
     speed = fitted(alone, beside, seats=MOST_SEQUENCES, slots=SLOTS)
     least_s = config.gateway.least_residency_s
-    rows = twins_of(visits, plan, speed, least_s)
+    rows = twins_of(seen_visits, plan, speed, least_s)
     print(report(rows))
     own = {"slots": SLOTS, "seats": MOST_SEQUENCES, "least_residency_s": least_s}
     return {
@@ -117,12 +118,34 @@ def measure(given: Config, scratch: Path, plan: SimulatorPlan) -> Document:
     }
 
 
-def played_again(path: Path) -> str:
-    """The table, by the simulator of now. Raises ConfigError."""
+def _visited(
+    stacks: Mapping[int, Running], plan: SimulatorPlan, steps: Steps
+) -> tuple[dict[int, float], list[TwinVisit]]:
+    """By number of engines: answers a second at the most; and every window that was asked in."""
+    found: list[TwinVisit] = []
+    capacity: dict[int, float] = {}
+    for engines, stack in stacks.items():
+        # With this each gateway's own notion of the slots is the engines' again.
+        steps.now(f"{engines} engines: how many answers a second")
+        capacity[engines] = capacity_per_s(stack, plan, engines)
+        steps.done(f"{engines} engines: {capacity[engines]:.1f} answers/s where clients wait for one another")
+        for turn in range(plan.rounds):
+            for load in plan.loads:
+                which = f"round {turn + 1}: {engines} engines at {load:g}"
+                steps.now(which)
+                requests = asked(plan, load * capacity[engines], f"{turn}-{engines}-{load}")
+                visit = TwinVisit(turn, engines, load, requests, *seen(stack, plan, requests))
+                found.append(visit)
+                steps.done(f"{which}: {len(requests)} requests, {visit.loads:.0f} loads")
+    return capacity, found
+
+
+def played_again(path: Path) -> list[dict[str, object]]:
+    """Its visits and their twins, by the simulator of now. Raises ConfigError."""
     found = read_recorded(path)
     alone, beside = (calibration_of(found.calibration[said]) for said in (ALONE_SAID, BESIDE_SAID))
     speed = fitted(alone, beside, seats=MOST_SEQUENCES, slots=SLOTS)
-    return report(twins_of(found.visits, found.plan, speed, found.settings.least_residency_s))
+    return twins_of(found.visits, found.plan, speed, found.settings.least_residency_s)
 
 
 def twins_of(
@@ -132,19 +155,21 @@ def twins_of(
     return [row for visit in visits for row in rows_of(visit, plan, speed, least_residency_s)]
 
 
-async def _calibrate(calibrators: Mapping[str, Calibrator], other: EngineProbe, plan: SimulatorPlan) -> None:
+async def _calibrate(
+    calibrators: Mapping[str, Calibrator], other: EngineProbe, plan: SimulatorPlan, steps: Steps
+) -> None:
     for said, calibrator in calibrators.items():
+        steps.now(f"an engine {said} is asked for its speed")
         began = time.monotonic()
         if said == BESIDE_SAID:
             async with other.kept_busy(BESIDE, 0, plan.prompt_tokens, plan.output_tokens):
                 await calibrator.run()
         else:
             await calibrator.run()
-        steps = ", ".join(
+        found = ", ".join(
             f"{size}x{of} {took_s * 1000:.0f}" for (size, of), took_s in calibrator.result.step_s.items()
         )
-        console().print(
+        steps.done(
             f"an engine {said} asked for its speed in {time.monotonic() - began:.0f} s; "
-            f"steps by requests x adapters, ms: {steps}",
-            highlight=False,
+            f"steps by requests x adapters, ms: {found}"
         )

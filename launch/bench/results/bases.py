@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +20,8 @@ from gateway.errors import ConfigError
 from launch.base.config_json import read_config
 from launch.base.memory import kv_bytes_per_token
 from launch.base.shape.counting import skeletons_of
+from launch.base.steps import counted_steps
+from launch.bench.results.record import JsonOption, print_json
 from launch.planning.device_memory import named_card
 from launch.planning.planner import plan_of
 
@@ -56,6 +58,7 @@ def bases_command(
     truth: Annotated[
         Path | None, typer.Option(help="a JSON list of base, parameters, kv_bytes_per_token")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Plan every base of a folder; exit code 1 where one is refused or off by more than 5 %."""
     files = [file for file in sorted(folder.glob("*.json")) if truth is None or not _same(file, truth)]
@@ -63,11 +66,19 @@ def bases_command(
         raise ConfigError("bench bases", str(folder), "holds no <base>.json")
     known = read_truth(truth) if truth else {}
     skeletons_of([read_config(file) for file in files])  # in one process; what is counted is kept
-    found = [plan_base(file) for file in files]
-    console = Console(width=WIDTH, highlight=False)
-    console.print(_table(found, known))
+    found: list[Planned] = []
+    with counted_steps(len(files), print) as steps:
+        for file in files:
+            steps.now(file.stem)
+            found.append(plan_base(file))
+            steps.advance()
     verdicts = Counter(verdict(one, known.get(one.name, BaseFacts())) for one in found)
-    console.print(", ".join(f"{count} {name}" for name, count in sorted(verdicts.items())))
+    if as_json:
+        print_json({"bases": [asdict(one) for one in found], "verdicts": verdicts}, as_json)
+    else:
+        console = Console(width=WIDTH, highlight=False)
+        console.print(_table(found, known))
+        console.print(", ".join(f"{count} {name}" for name, count in sorted(verdicts.items())))
     wrong = {"refused", "off by more"} & verdicts.keys()
     raise typer.Exit(1 if wrong else 0)
 

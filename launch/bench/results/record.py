@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from gateway.errors import ConfigError
+from launch.base.steps import Steps, counted_steps
 from launch.bench.programs import machine
 
 PLAIN_WIDTH = 120
 DEMO = Path("configs/demo/config.yaml")
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")]
 OutputOption = Annotated[Path, typer.Option("--output", help="folder for the result")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print the result's JSON, on one line")]
 Document = dict[str, object]
 
 
 def recorded(
-    output: Path, what: str, measure: Callable[[Path], Document], *, quick: bool = False
+    output: Path,
+    what: str,
+    measure: Callable[[Path], Document],
+    *,
+    quick: bool = False,
+    as_json: bool = False,
 ) -> Document:
     """What `measure` finds, given an empty folder that is gone afterwards; kept by `write_result`.
 
@@ -32,11 +41,25 @@ def recorded(
     """
     began = time.monotonic()
     about = {"what": what, "date": time.strftime("%Y-%m-%d"), "machine": machine.describe({})}
-    with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
+    with told_apart(as_json), tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
         found = measure(Path(scratch))
-    document = {**about, "took_s": round(time.monotonic() - began, 1), **found}
-    console().print(write_result(output, f"{what}-quick" if quick else what, document).as_posix())
+        document = {**about, "took_s": round(time.monotonic() - began, 1), **found}
+        console().print(write_result(output, f"{what}-quick" if quick else what, document).as_posix())
+    print_json(document, as_json)
     return document
+
+
+@contextlib.contextmanager
+def told_apart(as_json: bool) -> Iterator[None]:
+    """Where a program reads stdout, all that is said meanwhile goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield
+
+
+def print_json(document: Mapping[str, object], as_json: bool) -> None:
+    """Where it is asked for."""
+    if as_json:
+        print(json.dumps(document, ensure_ascii=False), flush=True)
 
 
 def write_result(folder: Path, what: str, document: Mapping[str, object]) -> Path:
@@ -48,6 +71,17 @@ def write_result(folder: Path, what: str, document: Mapping[str, object]) -> Pat
     except OSError as error:
         raise ConfigError("--output", str(path), f"cannot be written: {error.strerror}") from error
     return path
+
+
+@contextlib.contextmanager
+def visits(total: int) -> Iterator[Steps]:
+    """So many visits, each of which says a line."""
+    with counted_steps(total, _print) as steps:
+        yield steps
+
+
+def _print(what: RenderableType) -> None:
+    console().print(what, markup=False, highlight=False)
 
 
 def console() -> Console:

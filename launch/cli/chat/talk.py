@@ -10,6 +10,7 @@ import typer
 
 from gateway.config.document import load_config
 from gateway.errors import ConfigError, ModelNotFound
+from launch.cli import completions
 from launch.cli.banner import example_model
 from launch.cli.chat.answers import ChatClient, ChatFailed, Message
 from launch.cli.options import (
@@ -30,7 +31,10 @@ Read = Callable[[], str]
 
 def chat_command(
     model: Annotated[
-        str | None, typer.Argument(help="a task, a pipeline or the base; default: a task")
+        str | None,
+        typer.Argument(
+            help="a task, a pipeline or the base; default: a task", autocompletion=completions.models
+        ),
     ] = None,
     system: Annotated[str | None, typer.Option(help="a system prompt, before all that is said")] = None,
     url: UrlOption = None,

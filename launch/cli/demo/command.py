@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from gateway.config.document import Config
 from gateway.errors import ConfigError, EngineFailure
+from launch.base.locate import fetch_demo_base
+from launch.base.steps import counted_steps
 from launch.cli.banner import chat_curl
 from launch.cli.demo.outcome import ClusterOutcome, facts_of, read_concepts, score_of, table_of
 from launch.cli.demo.samples import Cluster, read_samples
+from launch.cli.live.load_bar import LoadBar
 from launch.cli.options import INTERRUPTED
 from launch.engine.http import EngineRefusal, ask
 from launch.machine.gateway_address import page_of, url_of
@@ -44,20 +49,25 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, stay: bool, a
     console = Console(stderr=as_json)
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH, stderr=as_json)  # a log has no edge; rich would take 80
+    fetch_demo_base(config)
     stop = StopSignals()
     began = time.monotonic()
-    stack = Stack(config_path, config, port=port, state_dir=_state_dir(config))
+    bar = LoadBar(_state_dir(config))
+    stack = Stack(config_path, config, port=port, state_dir=_state_dir(config), shown=bar.shows)
     try:
-        code = _until_ready(stack, stop)
+        code = _until_ready(stack, stop, bar.look)
+        bar.close()
         if code is not None:
             return code
         console.print(f"ready in {time.monotonic() - began:.0f} s on {stack.url}")
         outcomes = []
-        for sample in samples:
-            if stop.asked():
-                return INTERRUPTED
-            outcomes.append(name_cluster(stack.url, sample))
-            console.print(f"  {sample.cluster}: {outcomes[-1].seconds:.1f} s", highlight=False)
+        with counted_steps(len(samples), partial(console.print, highlight=False)) as steps:
+            for sample in samples:
+                if stop.asked():
+                    return INTERRUPTED
+                steps.now(f"naming the concepts of {sample.cluster}")
+                outcomes.append(name_cluster(stack.url, sample))
+                steps.done(f"  {sample.cluster}: {outcomes[-1].seconds:.1f} s")
         served = stack.url if stay else url_of(config, config.gateway.port or 8080)
         _show(console, outcomes, snippets(served, samples[0], config_path, stays=stay), as_json=as_json)
         if stay:
@@ -66,9 +76,11 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, stay: bool, a
             code = stack.tend()
             if code is not None:
                 return code
+            bar.look()
             time.sleep(POLL_S)
         return 1 if any(outcome.error for outcome in outcomes) else 0
     finally:
+        bar.close()
         stack.stop(stop)
 
 
@@ -137,9 +149,10 @@ def _state_dir(config: Config) -> Path:
     return folder
 
 
-def _until_ready(stack: Stack, stop: StopSignals) -> int | None:
+def _until_ready(stack: Stack, stop: StopSignals, looked: Callable[[], None]) -> int | None:
     """None once it is ready; the exit code where it will not be. Raises EngineFailure."""
     while not stop.asked():
+        looked()
         code = stack.tend()
         if code is not None:
             return code

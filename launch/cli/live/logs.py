@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Generator
@@ -12,6 +13,7 @@ from typing import Annotated, TextIO
 import typer
 
 from gateway.errors import ConfigError
+from launch.cli import completions
 from launch.cli.options import DEMO_CONFIG, ConfigOption, StateOption, state_folder
 from launch.engine.log.engine_output import FIRST, folded, is_telling, kept_lines, log_of, since_last_start
 
@@ -25,9 +27,17 @@ def logs_command(
         bool, typer.Option("--follow", "-f", help="go on with what comes, until Ctrl-C")
     ] = False,
     before: Annotated[bool, typer.Option("--before", help="earlier starts too, not the last alone")] = False,
-    engine: Annotated[str, typer.Option("--engine", help="which engine, where there are several")] = FIRST,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine", help="which engine, where there are several", autocompletion=completions.engines
+        ),
+    ] = FIRST,
     config: ConfigOption = DEMO_CONFIG,
     state_dir: StateOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print JSON, a line for each; what is folded is left out")
+    ] = False,
 ) -> None:
     """What the engine said since its last start: errors, and how many other lines there are."""
     folder = state_folder(config, state_dir)
@@ -38,14 +48,21 @@ def logs_command(
         raise ConfigError("state_dir", str(folder), mend)
     if not before:
         said = list(since_last_start(said))
-    shown = said if everything else folded(said)
+    if as_json:
+        shown = [_fact(line) for line in said if everything or is_telling(line)]
+    else:
+        shown = [*(said if everything else folded(said))]
     for line in shown if lines is None else shown[-lines:]:
         print(line)
     if follow:
         with suppress(KeyboardInterrupt):
             for line in coming(file, LOOK_EVERY_S):
                 if everything or is_telling(line):
-                    print(line, flush=True)
+                    print(_fact(line) if as_json else line, flush=True)
+
+
+def _fact(line: str) -> str:
+    return json.dumps({"line": line, "error": is_telling(line)}, ensure_ascii=False)
 
 
 def coming(file: Path, look_every_s: float) -> Generator[str]:

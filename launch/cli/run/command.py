@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
 
 from gateway.errors import ConfigError
+from launch.base.steps import counted_steps
+from launch.cli import completions
 from launch.cli.options import (
     DEMO_CONFIG,
     INTERRUPTED,
@@ -36,7 +36,9 @@ MOST_FAILED_KEPT = 1000
 
 
 def run_command(
-    model: Annotated[str, typer.Argument(help="a task, a pipeline or the base")],
+    model: Annotated[
+        str, typer.Argument(help="a task, a pipeline or the base", autocompletion=completions.models)
+    ],
     source: Annotated[
         Path, typer.Argument(metavar="INPUT", help="a line for each request (docs/batches.md)")
     ],
@@ -151,11 +153,14 @@ class RunCommand:
         """Every line that has no good result yet."""
         try:
             await gateway.check(self.model)
-            with self._progress() as (progress, task):
+            with counted_steps(self.lines, self._say, over=self.kept, console=self.console) as steps:
+                steps.now(self.model)
                 async for request, outcome in gateway.outcomes(self._requests(kept)):
                     kept.add(outcome, request.digest)
                     self._count(outcome)
-                    progress.update(task, advance=1, failed=_failed_text(self.failed))
+                    if outcome.reason:
+                        steps.now(f"{self.model}, {self.failed} failed")
+                    steps.advance()
         finally:
             await gateway.close()
 
@@ -166,19 +171,6 @@ class RunCommand:
         self.failed += 1
         if len(self.failures) < MOST_FAILED_KEPT:
             self.failures.append(Failure(outcome.number, outcome.custom_id, outcome.reason))
-
-    def _progress(self) -> _Bar:
-        progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        task = progress.add_task(escape(self.model), total=self.lines, completed=self.kept, failed="")
-        return _Bar(progress, task)
 
     def report(self, *, as_json: bool) -> int:
         """Say what came of it; the exit code."""
@@ -227,27 +219,8 @@ class RunCommand:
             "seconds": round(time.monotonic() - self.began, 3),
         }
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: RenderableType) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-class _Bar:
-    """A progress bar that is shown while it is a context."""
-
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
-        self._task = task
-
-    def __enter__(self) -> tuple[Progress, TaskID]:
-        self._progress.start()
-        return self._progress, self._task
-
-    def __exit__(self, *exc: object) -> None:
-        self._progress.stop()
-
-
-def _failed_text(failed: int) -> str:
-    return f"[red]{failed} failed" if failed else ""
 
 
 def _those(kept: KeptResults) -> str:

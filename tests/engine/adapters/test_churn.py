@@ -6,6 +6,7 @@ import time
 
 from gateway.config.document import load_config
 from launch.base.locate import resolve_base
+from launch.base.steps import Steps
 from launch.bench.faults.churn import ChurnPlan, churn, learn, write_adapters
 from launch.engine.http import served_models
 from launch.supervisor.control_client import ControlClient
@@ -31,7 +32,9 @@ def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> No
         for task, found in folders.items():
             status, said = control.answer("POST", "/adapters", {"task": task, "source": str(found[0])})
             assert status == 200, said
-        tally, operator = churn(real.url, control, truth, folders, ChurnPlan(REQUESTS, 4, PAUSE_S))
+        tally, operator = churn(
+            real.url, control, truth, folders, ChurnPlan(REQUESTS, 4, PAUSE_S), Steps(print)
+        )
     finally:
         for task in folders:
             control.answer("DELETE", f"/adapters/{task}")

@@ -87,7 +87,7 @@ def test_second_use_neither_fetches_nor_converts(index: Index) -> None:
 
 def test_progress_never_goes_back_and_ends_at_one(index: Index) -> None:
     seen: list[float] = []
-    index.ensure(lambda stage, fraction: seen.append(fraction))
+    index.ensure(lambda stage, fraction: seen.append(fraction or 0.0))
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
 
@@ -181,7 +181,7 @@ def test_two_at_once_build_only_once(index: Index) -> None:
     first.start()
     assert converting.wait(10)
 
-    def report(stage: str, fraction: float) -> None:
+    def report(stage: str, fraction: float | None) -> None:
         assert stage.startswith("waiting for another process")
         second_waits.set()
 

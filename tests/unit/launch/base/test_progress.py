@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from launch.base.progress import console_progress, part, terminal_progress
 
 
 def test_part_covers_its_share_of_the_whole() -> None:
-    told: list[tuple[str, float]] = []
+    told: list[tuple[str, float | None]] = []
     report = part(lambda stage, fraction: told.append((stage, fraction)), 0.2, 0.6)
     for fraction in (0.0, 0.5, 1.0):
         report("x", fraction)
-    assert [round(fraction, 3) for _, fraction in told] == [0.2, 0.4, 0.6]
+    assert [round(fraction or 0.0, 3) for _, fraction in told] == [0.2, 0.4, 0.6]
 
 
 def test_without_a_terminal_each_stage_is_one_line() -> None:
@@ -27,18 +28,25 @@ def test_without_a_terminal_each_stage_is_one_line() -> None:
     assert "(10%, 0 s)" in lines[0]
 
 
+def test_where_nobody_knows_how_far_it_is_a_line_has_no_share() -> None:
+    out = io.StringIO()
+    with console_progress(Console(file=out)) as report:
+        report("waiting", None)
+    assert out.getvalue() == "base model: waiting (0 s)\n"
+
+
 def test_a_terminal_has_a_bar_and_nothing_else_hears_of_it() -> None:
     said: list[str] = []
-    for terminal, quiet, measured in (
-        (True, False, True),
-        (True, False, False),
-        (True, True, True),
-        (False, False, True),
+    for terminal, quiet, fraction in (
+        (True, False, 0.25),
+        (True, False, None),
+        (True, True, 0.25),
+        (False, False, 0.25),
     ):
         out = io.StringIO()
         console = Console(file=out, force_terminal=terminal, width=80)
-        with terminal_progress(console, quiet=quiet, measured=measured) as report:
-            report("step 3 of [12]", 0.25)
+        with terminal_progress(console, quiet=quiet) as report:
+            report("step 3 of [12]", fraction)
         said.append(out.getvalue())
     with_share, without, *silent = said
     assert "step 3 of [12]" in with_share
@@ -46,3 +54,13 @@ def test_a_terminal_has_a_bar_and_nothing_else_hears_of_it() -> None:
     assert "step 3 of [12]" in without
     assert "%" not in without
     assert silent == ["", ""]
+
+
+def test_what_is_printed_beside_a_bar_goes_where_it_went(capsys: pytest.CaptureFixture[str]) -> None:
+    """Standard output may be a file while the bar is in the terminal."""
+    terminal = io.StringIO()
+    with terminal_progress(Console(file=terminal, force_terminal=True, width=80)) as report:
+        report("training", 0.5)
+        print("step 1")
+    assert capsys.readouterr().out == "step 1\n"
+    assert "step 1" not in terminal.getvalue()

@@ -13,9 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.config.snapshot import Operation, Snapshot
 from gateway.errors import ConfigError
 from launch.adapters.check import Adapter
-from launch.cli.adapters import absolute_source, canary_percent, shadow_share
+from launch.base.progress import silent
+from launch.cli.adapters import _Stages, absolute_source, canary_percent, shadow_share
 from launch.supervisor.lock import sole_launch
 from tests.fakes.plant import ROOT, Plant, PlantOptions
 from tests.unit.launch.cli.conftest import Run, Shell, run_cli
@@ -449,3 +451,22 @@ async def lora_gateway(*arguments: str, state: str) -> asyncio.subprocess.Proces
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+def test_a_download_moves_the_bar_and_is_no_line_for_each_step(capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[tuple[str, float | None]] = []
+    stages = _Stages("naming", "hf://a/b", lambda stage, share: told.append((stage, share)))
+    for stage in ("downloading w: 5 %", "downloading w: 10 %", "checking"):
+        stages.heed(Snapshot(operations=[Operation("naming", "hf://a/b", stage, 0.0)]))
+    assert told == [("downloading w", 0.05), ("downloading w", 0.1), ("checking", None)]
+    assert [line.split(" s  ")[1] for line in capsys.readouterr().err.splitlines()] == ["checking"]
+
+
+def test_without_a_bar_a_download_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    stages = _Stages("naming", "hf://a/b", silent)
+    for share in (5, 10):
+        stages.heed(Snapshot(operations=[Operation("naming", "hf://a/b", f"downloading w: {share} %", 0.0)]))
+    assert [line.split(" s  ")[1] for line in capsys.readouterr().err.splitlines()] == [
+        "downloading w: 5 %",
+        "downloading w: 10 %",
+    ]

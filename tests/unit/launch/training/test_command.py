@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from launch.training.command import report_of, train_command
+from launch.training.command import facts_of, report_of, train_command
 from launch.training.trainer import Training, TrainResult
 
 ROOT = Path(__file__).parents[4]
@@ -52,3 +52,10 @@ def test_ctrl_c_keeps_what_was_learned_and_says_so(base: Path, data: Path, tmp_p
     assert child.returncode == 130
     assert f"stopped; the adapter as it was then is kept in {output}" in rest
     assert json.loads((output / "training.json").read_text(encoding="utf-8"))["stopped"] is True
+
+
+def test_a_program_is_told_the_same() -> None:
+    result = TrainResult("be brief", 7, 0.5, 56, 1.5, 0, None, None, True)
+    facts = json.loads(json.dumps(facts_of(Training("colour", Path("out")), result)))
+    assert (facts["output"], facts["steps"], facts["stopped"]) == ("out", 7, True)
+    assert facts["next"] == ["lora-gateway", "adapters", "add", "colour", "out", "--system", "be brief"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,9 +97,18 @@ def test_one_engine_without_a_gateway_serves_all_crowds_and_only_a_crowd_is_prov
             log.append("quiet")
 
     def tried(
-        url: str, base: str, loaded: object, crowd: int, repeats: int, at_once: int, *, key: str
+        url: str,
+        base: str,
+        loaded: object,
+        crowd: int,
+        repeats: int,
+        at_once: int,
+        *,
+        key: str,
+        tried: Callable[[], None],
     ) -> Errors:
         assert key == KEY
+        tried()
         log.append(("proofs at once", at_once))
         return Errors(crowd)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import EngineFailure
+from launch.base.steps import Steps
 from launch.bench.pipeline import pipeline
 from launch.bench.pipeline.by_hand import Timing
 from launch.bench.pipeline.inputs import held_to, terms_for, two_stages
@@ -108,7 +109,7 @@ def test_each_way_is_visited_once_a_round_and_each_begins_in_turn(monkeypatch: p
     )
     ways = {count: pipeline.ways_of(held_to(stages, given, count)) for count in (3, 8)}
     terms: Any = {count: [f"terms {count} {number}" for number in range(3)] for count in ways}
-    runs = asyncio.run(pipeline.run_rounds(stack, given, ways, terms, 3))
+    runs = asyncio.run(pipeline.run_rounds(stack, given, ways, terms, 3, Steps(print)))
     order = [[run.arm for run in runs if (run.round, run.wanted) == (number, 8)] for number in range(3)]
     assert order == [
         ["gateway", "behind", "sequential", "fan-out"],
@@ -143,7 +144,9 @@ def test_everything_is_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         seen.append(config)
         yield "the stack"
 
-    async def rounds(stack: str, config: object, held: object, terms: object, count: int) -> list[Any]:
+    async def rounds(
+        stack: str, config: object, held: object, terms: object, count: int, steps: Steps
+    ) -> list[Any]:
         return [PipelineRun(0, 3, arm, TOOK, PrefixCache(9, 3)) for arm in ARMS]
 
     monkeypatch.setattr(pipeline, "running_stack", running)

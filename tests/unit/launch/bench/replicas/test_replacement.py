@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from launch.base.lora_shapes import describe_base
+from launch.base.steps import Steps
 from launch.bench.cli import build_bench_app
 from launch.bench.replicas import replacement
 from launch.bench.replicas.replacement import (
@@ -94,7 +95,7 @@ def test_each_replacement_is_another_adapter_while_the_clients_ask() -> None:
     control = Control(clients)
     plan = ReplacementPlan(replacements=3, calm_s=0.0)
     fresh = iter([Path("a"), Path("b"), Path("c"), Path("d")])
-    done = replaced_under_load(clients, control, fresh, plan)  # type: ignore[arg-type]
+    done = replaced_under_load(clients, control, fresh, plan, Steps(print))  # type: ignore[arg-type]
     assert control.sources == ["a", "b", "c"]
     assert [one.adapter_id for one in done] == ["red@1", "red@2", "red@3"]
     assert all(one.began_s <= one.ended_s for one in done)
@@ -105,7 +106,13 @@ def test_the_clients_stop_where_a_replacement_fails() -> None:
     clients = Clients()
     control = Control(clients, refuses=True)
     with pytest.raises(ZeroDivisionError):
-        replaced_under_load(clients, control, iter([Path("a")]), ReplacementPlan(calm_s=0.0))  # type: ignore[arg-type]
+        replaced_under_load(
+            clients,  # type: ignore[arg-type]
+            control,  # type: ignore[arg-type]
+            iter([Path("a")]),
+            ReplacementPlan(calm_s=0.0),
+            Steps(print),
+        )
     assert clients.told.is_set()
 
 

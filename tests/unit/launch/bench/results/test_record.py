@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError, EngineFailure
-from launch.bench.results.record import Document, recorded
+from launch.bench.results.record import Document, recorded, visits
 
 
 def test_what_was_measured_is_kept_with_its_machine_and_time(tmp_path: Path) -> None:
@@ -42,3 +42,26 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(ConfigError, match="--output"):
         recorded(tmp_path / "taken", "slots", lambda _: {})
+
+
+def test_a_program_reads_the_result_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def measure(_: Path) -> Document:
+        print("| a table |")
+        with visits(1) as steps:
+            steps.done("round 1: [20 tokens/s]")
+        return {"summary": {"one": 1}}
+
+    document = recorded(tmp_path, "slots", measure, as_json=True)
+    said = capsys.readouterr()
+    assert json.loads(said.out) == document
+    assert said.out.count("\n") == 1
+    assert "| a table |\nround 1: [20 tokens/s]\n" in said.err
+
+
+def test_a_person_reads_what_was_measured_and_where_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = recorded(tmp_path, "slots", lambda _: {})
+    said = capsys.readouterr()
+    assert said.out.replace("\n", "") == (tmp_path / f"{document['date']}-slots.json").as_posix()
+    assert said.err == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,14 @@ def test_what_is_written_later_comes_also_after_the_file_was_begun_anew(tmp_path
     file.write_text("three\n")
     assert (first, second, next(lines)) == ("one", "two", "three")
     lines.close()
+
+
+def test_a_program_reads_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = EngineOutput(tmp_path)
+    for line in (INFO, ERROR):
+        output.take(line)
+    asked = ("logs", "--json", "--state-dir", str(tmp_path))
+    errors = run_cli(capsys, *asked).out.splitlines()
+    assert [json.loads(line) for line in errors] == [{"line": ERROR, "error": True}]
+    every = run_cli(capsys, *asked, "--all", "-n", "2").out.splitlines()
+    assert [json.loads(line)["error"] for line in every] == [False, True]
