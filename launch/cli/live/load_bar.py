@@ -16,6 +16,8 @@ from launch.engine.log.engine_log import STAGES
 
 LOOK_EVERY_S = 0.25
 BEGINS = "checking base and adapters"
+PROOFS = 3
+"""Stages behind those of STAGES."""
 ALMOST = 0.97
 """Of the bar, while it takes longer than the last time."""
 SAYS_THE_SAME = re.compile(r"^engine: (?:\S+: )?starting \(")
@@ -91,5 +93,12 @@ def _far(engine: EngineStatus, now_s: float, usual_s: Mapping[str, float]) -> fl
     if expected_s and engine.started_at:
         return min(ALMOST, max(0.0, now_s - engine.started_at) / expected_s)
     names = [name for _, name in STAGES]
-    passed = names.index(engine.stage) if engine.stage in names else len(names) - 1 if engine.stage else 0
-    return passed / len(names)
+    passed = names.index(engine.stage) if engine.stage in names else _proofs_passed(engine.stage)
+    return passed / (len(names) + PROOFS)
+
+
+def _proofs_passed(stage: str) -> int:
+    """Behind the engine's own stages the base is proven, then adapters, then both in one batch."""
+    if not stage.startswith("proving"):
+        return 0
+    return len(STAGES) + (2 if stage == "proving a mixed batch" else int("@" in stage))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 
 import msgspec
@@ -37,14 +38,14 @@ def test_nothing_is_shown_where_nothing_starts() -> None:
 
 
 def test_a_first_start_goes_by_its_stages() -> None:
-    shares = [far_of([starting(stage=stage)], 100.0, {}) for _, stage in STAGES]
-    found = [one[1] for one in shares if one is not None and one[1] is not None]
-    assert found == sorted(found)
-    assert (found[0], len(set(found))) == (0.0, len(STAGES))
-    assert found[-1] < 1
-    last = far_of([starting(stage="proving naming@1")], 100.0, {})
-    assert last is not None
-    assert last[1] == found[-1]
+    proofs = ("proving base", "proving naming@1, concept@2", "proving a mixed batch")
+    told = [
+        far_of([starting(stage=stage)], 100.0, {}) for stage in ("", *(name for _, name in STAGES), *proofs)
+    ]
+    found = [one[1] for one in told if one is not None and one[1] is not None]
+    assert len(found) == 1 + len(STAGES) + len(proofs)
+    assert found[:2] == [0.0, 0.0]
+    assert all(before < after < 1 for before, after in itertools.pairwise(found[1:]))
 
 
 def test_a_later_start_goes_by_the_time_that_the_last_took() -> None:
