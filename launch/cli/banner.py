@@ -12,6 +12,8 @@ from launch.machine.gateway_address import page_of
 
 KEY_VARIABLE = "LORA_GATEWAY_API_KEY"
 MODELS_SHOWN = 12
+SAMPLE_TASK = "naming"
+"""Of the demo's; what SAMPLE is for."""
 SAMPLE = "Definition: a round fruit with firm white flesh\nMembers: pippin, russet"
 
 
@@ -31,8 +33,8 @@ def banner_lines(config: Config, url: str, models: Sequence[str], *, page: bool 
 
 
 def example_model(config: Config) -> str:
-    """What a newcomer asks first: a task, else the base."""
-    return next(iter(config.tasks), config.base.name)
+    """What a newcomer asks first: the task that the sample is for, else the first, else the base."""
+    return SAMPLE_TASK if SAMPLE_TASK in config.tasks else next(iter(config.tasks), config.base.name)
 
 
 def chat_curl(url: str, model: str, content: str, *, keyed: bool = False) -> str:

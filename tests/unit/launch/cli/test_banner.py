@@ -27,6 +27,9 @@ def test_the_call_is_one_that_a_shell_takes_whatever_is_asked() -> None:
 def test_a_task_is_asked_where_there_is_one() -> None:
     assert example_model(config_of()) == "base"
     assert example_model(config_of(tasks={"naming": {"adapter": "/a"}})) == "naming"
+    both = {"concept": {"adapter": "/a"}, "naming": {"adapter": "/b"}}
+    assert example_model(config_of(tasks=both)) == "naming"  # the sample is for it
+    assert example_model(config_of(tasks={"concept": {"adapter": "/a"}})) == "concept"
 
 
 def test_address_page_models_and_a_call() -> None:
