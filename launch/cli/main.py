@@ -15,6 +15,7 @@ import typer
 
 from gateway.config.document import Config, load_config
 from gateway.config.launch_lock import is_running
+from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import LoraGatewayError
 from launch.__main__ import complain, launch, with_state_dir
 from launch.base.locate import fetch_demo_base
@@ -218,7 +219,11 @@ def _what_runs(config: Path) -> list[str]:
 
 
 def _banner(config: Config, url: str) -> list[str]:
-    return [f"lora-gateway {metadata.version('lora-gateway')}", *banner_lines(config, url, config.models)]
+    """With what commands made, now or in an earlier life: tasks and keys."""
+    seen = read_snapshot(config.state_dir / FILE) or Snapshot()
+    models = [*config.models, *(name for name in seen.tasks if name not in config.models)]
+    lines = banner_lines(config, url, models, keyed=bool(seen.issued_keys))
+    return [f"lora-gateway {metadata.version('lora-gateway')}", *lines]
 
 
 if __name__ == "__main__":

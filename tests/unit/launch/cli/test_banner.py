@@ -43,7 +43,9 @@ def test_address_page_models_and_a_call() -> None:
 
 def test_where_keys_are_needed_the_call_takes_one_from_the_environment() -> None:
     keyed = config_of(gateway={"keys_required": True})
-    assert '-H "Authorization: Bearer $LORA_GATEWAY_API_KEY"' in banner_lines(keyed, URL, ["base"])[-1]
+    takes = '-H "Authorization: Bearer $LORA_GATEWAY_API_KEY"'
+    assert takes in banner_lines(keyed, URL, ["base"])[-1]
+    assert takes in banner_lines(config_of(), URL, ["base"], keyed=True)[-1]  # commands made some
 
 
 def test_of_many_models_the_first_are_named() -> None:

@@ -7,9 +7,13 @@ import socket
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from gateway.config.snapshot import FILE, Snapshot, TaskStatus
 from launch.cli import main as cli
+from launch.machine.gateway_address import note_url
+from launch.supervisor.lock import sole_launch
 
 
 def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -47,3 +51,19 @@ def test_status_of_nothing_is_stopped(
     file.write_text(f"base: {{model: m}}\nstate_dir: {tmp_path}\n")
     assert run_cli(monkeypatch, "status", "--config", str(file), "--json") == 1
     assert json.loads(capsys.readouterr().out)["state"] == "stopped"
+
+
+def test_what_commands_made_is_told_of_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lora-gateway.yaml").write_text(f"base: {{model: m}}\nstate_dir: {tmp_path}\n")
+    made = Snapshot(3, tasks={"mood": TaskStatus(configured=False)}, issued_keys={"team": {}})
+    (tmp_path / FILE).write_bytes(msgspec.json.encode(made))
+    with sole_launch(tmp_path):
+        note_url(tmp_path, "http://127.0.0.1:8123")
+        assert run_cli(monkeypatch) == 0
+    said = capsys.readouterr().out
+    assert "mood" in said
+    assert "lora-gateway keys create" in said
+    assert "Authorization" in said
