@@ -21,7 +21,7 @@ from gateway.admission.quotas.share_exchange import ShareLacking, SharesOfAll
 from gateway.admission.quotas.spent import Spent, spent
 from gateway.agreement.link import RedisLink
 from gateway.config.document import Config
-from gateway.errors import LoraGatewayError, Unavailable
+from gateway.errors import ConfigError, Unavailable
 
 logger = logging.getLogger("gateway.admission.quotas")
 
@@ -153,6 +153,8 @@ class Quotas:
         """
         try:
             return await self._admitted(key, model, prompt_bytes, answer_tokens)
+        except ConfigError as error:
+            raise _not_counted(error) from error
         except TooMany as full:
             self._say_how_it_stands(full, key, model)
             raise
@@ -224,6 +226,8 @@ class Quotas:
         """
         try:
             return self._reserve(key, model, prompt_bytes, answer_tokens, None)
+        except ConfigError as error:
+            raise _not_counted(error) from error
         except TooMany as full:
             if not full.may_wait:  # else nobody is told yet
                 self._say_how_it_stands(full, key, model)
@@ -302,10 +306,8 @@ class Quotas:
         if self._book is None:
             try:
                 self._book = AccountBook(self._folder)
-            except LoraGatewayError as error:
-                logger.error("limits cannot be counted, so what they bound is refused: %s", error)
-                text = "Limits cannot be counted; the gateway's log says why."
-                raise Unavailable(text, code="limits_not_counted", retry_after_s=10) from error
+            except ConfigError as error:
+                raise _not_counted(error) from error
         return self._book
 
     def _full(self, scopes: Sequence[Scope], held: InLine | None, wanted: float, now: float) -> TooMany:
@@ -363,3 +365,10 @@ class Quotas:
         if self.shares is not None:
             rows = [self._everywhere(scope, row) for scope, row in zip(scopes, rows, strict=True)]
         return rate_headers(scopes, rows)
+
+
+def _not_counted(error: ConfigError) -> Unavailable:
+    """For what limits bound: nothing of it may go on."""
+    logger.error("limits cannot be counted, so what they bound is refused: %s", error)
+    text = "Limits cannot be counted; the gateway's log says why."
+    return Unavailable(text, code="limits_not_counted", retry_after_s=10)

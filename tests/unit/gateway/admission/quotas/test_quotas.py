@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.admission.quotas import account_book
 from gateway.admission.quotas.account_book import AccountBook
 from gateway.admission.quotas.quotas import Quotas
 from gateway.admission.quotas.refusals import TooMany
 from gateway.config.document import Config
+from gateway.errors import Unavailable
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
 
@@ -222,6 +224,30 @@ def test_a_killed_gateways_requests_bound_nobody_for_long(make, tmp_path: Path) 
     killed.close()
     c.quotas._book._looked_at = float("-inf")
     c.ask()
+
+
+@pytest.mark.anyio
+async def test_an_account_that_finds_no_row_is_refused_and_the_others_are_not(
+    make,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each key that ever had limits has a row for good; the file has so many."""
+    monkeypatch.setattr(account_book, "MOST_ACCOUNTS", 1)
+    c = make(requests_per_minute=60)
+    c.ask()
+    other = Quotas(c.config(), lambda: NOON)
+    other.configure(
+        Config.model_validate({"base": {"model": "m"}, "gateway": {"limits": {"max_in_flight": 1}}})
+    )
+    for ask in (
+        lambda: other.reserve("", "base", 0, 1),
+        lambda: asyncio.run(other.admitted("", "base", 0, 1)),
+    ):
+        with pytest.raises(Unavailable) as refused:
+            await asyncio.to_thread(ask)
+        assert refused.value.code == "limits_not_counted"
+    c.ask()
+    other.close()
 
 
 def test_without_limits_nothing_is_touched(tmp_path: Path) -> None:
