@@ -8,6 +8,7 @@ by building the models; key-value bytes are those of vLLM's specifications in th
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,14 @@ def test_what_was_counted_is_kept_and_a_plain_family_needs_no_counting(
 def test_that_a_family_cannot_be_counted_is_kept_and_that_nobody_could_be_asked_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked: list[counting.Config] = []
 
     def answer(said: counting.Config) -> None:
-        monkeypatch.setattr(counting, "_count", lambda configs: asked.append(1) or [said for _ in configs])
+        def count(configs: Sequence[counting.Config]) -> list[counting.Config]:
+            asked.extend(configs)
+            return [said for _ in configs]
+
+        monkeypatch.setattr(counting, "_count", count)
 
     monkeypatch.setenv("LORA_GATEWAY_CACHE", str(tmp_path))
     answer({"error": "too busy"})
