@@ -138,10 +138,12 @@ def _build(settings: Any) -> Any:
 def _own_class(kind: type) -> Any:
     """A decoder that only serves inside a larger model: the class beside its configuration's."""
     module = importlib.import_module(kind.__module__.replace(".configuration_", ".modeling_"))
+    named = f"{kind.__name__.removesuffix('Config')}Model"  # PaddleOCR's names the whole's configuration
     found = [
         each
         for each in vars(module).values()
-        if isinstance(each, type) and getattr(each, "config_class", None) is kind
+        if isinstance(each, type)
+        and (getattr(each, "config_class", None) is kind or each.__name__ == named)
     ]
     for ending in ("ForCausalLM", "TextModel", "Model"):
         for each in found:
