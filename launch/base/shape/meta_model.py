@@ -142,8 +142,7 @@ def _own_class(kind: type) -> Any:
     found = [
         each
         for each in vars(module).values()
-        if isinstance(each, type)
-        and (getattr(each, "config_class", None) is kind or each.__name__ == named)
+        if isinstance(each, type) and (getattr(each, "config_class", None) is kind or each.__name__ == named)
     ]
     for ending in ("ForCausalLM", "TextModel", "Model"):
         for each in found:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launch.setup.rooms import ROOMS, module_files, room_of, without_detours
-from tests.support.own_modules import own_modules
+from tests.unit.house.own_modules import own_modules
 
 MODULES = [*module_files(Path(__file__).parents[3])]
 SHARED = (

@@ -24,7 +24,7 @@ A, B = {"authorization": "Bearer a"}, {"authorization": "Bearer b"}
 
 
 def contents(folder: Path) -> list[Path]:
-    return [path for name in ("files", "uploads") for path in (folder / "batches" / name).iterdir()]
+    return [path for name in ("files", "uploads") for path in (folder / "batches" / name).glob("*")]
 
 
 def test_file_is_kept_shown_and_deleted(tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ class FakeConnection:
 
     unread = False
 
+    def end_after(self) -> None:
+        """It is used once."""
+
     async def read(self) -> bytes:
         piece = self._pieces.pop(0) if self._pieces else b""
         if isinstance(piece, EngineError):

@@ -29,6 +29,10 @@ class FakeConnection:
     error: RequestError | None = None
     complete: bool = True
     head_complete: bool = False
+    kept: bool = True
+
+    def end_after(self) -> None:
+        self.kept = False
 
 
 @dataclass

@@ -20,7 +20,7 @@ from launch.base.progress import silent
 from launch.cli.adapters import _Stages, absolute_source, canary_percent, shadow_share
 from launch.supervisor.lock import sole_launch
 from tests.fakes.plant import ROOT, Plant, PlantOptions
-from tests.unit.launch.cli.conftest import Run, Shell, run_cli
+from tests.unit.launch.conftest import Run, Shell, run_cli
 
 
 def test_add_shows_stages_and_ends_with_what_requests_see(run: Run) -> None:

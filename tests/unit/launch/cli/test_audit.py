@@ -9,7 +9,7 @@ import pytest
 from gateway.audit import AuditLog
 from tests.fakes.plant import plant
 from tests.support.stack import eventually, stack
-from tests.unit.launch.cli.conftest import Shell
+from tests.unit.launch.conftest import Shell
 
 pytestmark = pytest.mark.anyio
 

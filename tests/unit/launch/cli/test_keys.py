@@ -11,7 +11,7 @@ from gateway.errors import ConfigError
 from launch.cli.keys import duration_s, seconds_until
 from tests.fakes.plant import plant
 from tests.support.stack import Stack, eventually, stack
-from tests.unit.launch.cli.conftest import Shell
+from tests.unit.launch.conftest import Shell
 
 pytestmark = pytest.mark.anyio
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.fakes.plant import PlantOptions
-from tests.unit.launch.cli.conftest import Run, Shell
+from tests.unit.launch.conftest import Run, Shell
 
 
 def test_tasks_against_the_configuration(run: Run) -> None:

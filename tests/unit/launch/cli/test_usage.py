@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from gateway.usage.database import UsageDatabase
-from tests.unit.launch.cli.conftest import Said, run_cli
+from tests.unit.launch.conftest import Said, run_cli
 
 
 @pytest.fixture

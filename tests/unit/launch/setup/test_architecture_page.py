@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from launch.setup.architecture_page import DRAWING, PAGE, drawing
 from launch.setup.rooms import ROOMS
-from tests.support.own_modules import own_modules
+from tests.unit.house.own_modules import own_modules
 
 
 def test_the_drawing_is_what_the_imports_say() -> None:

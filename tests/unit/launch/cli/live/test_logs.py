@@ -9,7 +9,7 @@ import pytest
 
 from launch.cli.live.logs import coming
 from launch.engine.log.engine_output import FILE, EngineOutput
-from tests.unit.launch.cli.conftest import run_cli
+from tests.unit.launch.conftest import run_cli
 
 INFO = "(APIServer pid=1) INFO 11-28 15:10:43 [a.py:1] fine"
 ERROR = "(APIServer pid=1) ERROR 11-28 15:10:43 [a.py:1] broken"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.fakes.plant import PlantOptions
-from tests.unit.launch.cli.conftest import Run, Shell
+from tests.unit.launch.conftest import Run, Shell
 
 
 def test_who_is_where_and_why(run: Run) -> None:

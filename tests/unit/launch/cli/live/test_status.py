@@ -9,7 +9,7 @@ import pytest
 from gateway.config.snapshot import FILE, EngineStatus, Snapshot, encode_snapshot
 from launch.cli.live.status import show_changes
 from launch.supervisor.lock import sole_launch
-from tests.unit.launch.cli.conftest import run_cli
+from tests.unit.launch.conftest import run_cli
 
 
 def test_exit_code_says_whether_one_is_ready(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

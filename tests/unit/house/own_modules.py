@@ -7,7 +7,7 @@ from pathlib import Path
 
 from launch.setup.rooms import Module, read_modules
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What several tests here share."""
+"""A terminal beside a control plane, for the tests of commands."""
 
 from __future__ import annotations
 
