@@ -16,7 +16,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def whole_litellm() -> None:
-    """Imported before any test. A gateway with fallbacks imports it in a thread, which may outlast its test: what
-    the next one patches or takes away then breaks that import, and LiteLLM in this process for good.
+    """Imported before any test. A gateway with fallbacks imports it in a thread, which may outlast its test:
+    what the next one patches or takes away then breaks that import, and LiteLLM in this process for good.
     """
     import_library()
