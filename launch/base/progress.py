@@ -40,6 +40,13 @@ def bars(console: Console, *columns: ProgressColumn) -> Progress:
 
 
 @contextlib.contextmanager
+def said_on_stderr(as_json: bool) -> Iterator[None]:
+    """Where a program reads stdout, all that is said meanwhile goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
 def console_progress(console: Console | None = None) -> Iterator[Report]:
     """A report that draws a bar with the seconds elapsed; without a terminal, one line for each stage."""
     console = console or Console(stderr=True)

@@ -14,6 +14,7 @@ from typing import Annotated, TextIO
 import typer
 
 from gateway.errors import ConfigError
+from launch.base.progress import said_on_stderr
 from launch.bench.overhead.overhead import OverheadPlan, measure_streams, measure_whole
 from launch.bench.overhead.peers import Peer, read_peers
 from launch.bench.overhead.scale import ScalePlan, measure_scale
@@ -23,7 +24,7 @@ from launch.bench.programs.places import ENVIRONMENTS, RESULTS, ROOT, check_chec
 from launch.bench.programs.running import Cores, Programs, choose_cores
 from launch.bench.results import report
 from launch.bench.results.picture import draw
-from launch.bench.results.record import JsonOption, console, print_json, told_apart, write_result
+from launch.bench.results.record import JsonOption, console, print_json, write_result
 from launch.bench.results.regression import TOLERANCE, read_result, regressions
 from launch.bench.results.summary import ratios, summarise
 from launch.commands import command_of
@@ -137,7 +138,7 @@ def overhead_command(
     baseline = read_result(check) if check is not None else None
     basis = OverheadPlan.quick() if quick else OverheadPlan()
     plan = replace(basis, rounds=rounds or basis.rounds, seed=seed, limits=limits)
-    with told_apart(as_json):
+    with said_on_stderr(as_json):
         document = _overhead(plan, Checkout(gateway_from.resolve()), only)
         _show_overhead(document)
         _save(output, "overhead-quick" if quick else "overhead", document)
@@ -180,7 +181,7 @@ def scale_command(
     """10,000 tasks, 10,000 idle clients, bodies up to 10 MB, 1,000 slow readers."""
     basis = ScalePlan.quick() if quick else ScalePlan()
     plan = replace(basis, rounds=rounds or basis.rounds)
-    with told_apart(as_json):
+    with said_on_stderr(as_json):
         document = _scale(plan, Checkout(gateway_from.resolve()))
         console().print(report.scale_table(document))
         _save(output, "scale-quick" if quick else "scale", document)
@@ -213,7 +214,7 @@ def report_command(
 ) -> None:
     """Show an earlier result, draw it, or compare it with another."""
     document = read_result(result)
-    with told_apart(as_json):
+    with said_on_stderr(as_json):
         _show_overhead(document)
         if svg is not None:
             try:

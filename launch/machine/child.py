@@ -23,6 +23,13 @@ POLL_S = 0.05
 AFTER_KILL_S = 10.0
 WATCHER_GRACE_S = 10.0
 
+Shown = Callable[[str], bool]
+"""Whether a line of a program's output is passed on."""
+
+
+def every_line(line: str) -> bool:
+    return True
+
 
 class Child:
     """A running program and all that it starts.
@@ -40,7 +47,7 @@ class Child:
         *,
         prefix: str = "",
         on_line: Callable[[str], None] = lambda _line: None,
-        shown: Callable[[str], bool] = lambda _line: True,
+        shown: Shown = every_line,
         out: TextIO | None = None,
     ) -> None:
         self.last_lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)

@@ -15,7 +15,7 @@ from gateway.config.document import Config
 from gateway.config.launch_lock import is_running
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import ConfigError
-from launch.machine.child import Child
+from launch.machine.child import Child, Shown, every_line
 from launch.machine.gateway_address import forget_url, note_url, noted_url, url_of
 from launch.machine.ports import is_free
 from launch.machine.restarts import Restarts
@@ -30,13 +30,6 @@ SETTLED_S = 60.0
 """A program that ran for so long begins its count of restarts anew."""
 UNUSABLE = 2
 """The exit code for what a person must mend first."""
-
-
-Shown = Callable[[str], bool]
-
-
-def every_line(line: str) -> bool:
-    return True
 
 
 def say(text: str) -> None:

@@ -11,7 +11,6 @@ checkpoint on.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
 import sys
@@ -22,6 +21,7 @@ from typing import Annotated
 import typer
 
 from gateway.errors import ConfigError, told
+from launch.base.progress import said_on_stderr
 from launch.training.data.tasks import DEFAULT_SEED
 from launch.training.data.wordnet import DEFAULT_FOLDER
 from launch.training.trainer import PATIENCE, Training, TrainResult, train
@@ -127,7 +127,7 @@ def train_command(
         patience,
     )
     try:
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        with said_on_stderr(as_json):
             result = train(asked)
     except KeyboardInterrupt:
         kept = asked.output / "adapter_config.json"

@@ -17,6 +17,7 @@ from rich import box
 from rich.table import Table
 
 from gateway.config.document import Config, load_config
+from launch.base.progress import said_on_stderr
 from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.proof_trials import Errors, Traffic, load_scaled, try_proofs
@@ -29,7 +30,6 @@ from launch.bench.results.record import (
     OutputOption,
     console,
     print_json,
-    told_apart,
     visits,
     write_result,
 )
@@ -76,7 +76,7 @@ def proof_command(
         "cells": cells,
     }
     wrong = 0
-    with told_apart(as_json):
+    with said_on_stderr(as_json):
         for dtype in types.split(","):
             with tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
                 crowds = [int(count) for count in in_flight.split(",")]

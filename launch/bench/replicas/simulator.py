@@ -18,6 +18,7 @@ import typer
 import uvloop
 
 from gateway.config.document import Config
+from launch.base.progress import said_on_stderr
 from launch.base.steps import Steps
 from launch.bench.engine.config import KEY, load_given
 from launch.bench.engine.stack import Running, running_stack
@@ -38,7 +39,6 @@ from launch.bench.results.record import (
     OutputOption,
     print_json,
     recorded,
-    told_apart,
     visits,
 )
 from launch.simulation.engine_speed import EngineSpeed
@@ -67,7 +67,7 @@ def simulator_command(
     """First tokens, goodput and loads of one real engine and two, beside the simulator's of the same."""
     if again is not None:
         rows = played_again(again)
-        with told_apart(as_json):
+        with said_on_stderr(as_json):
             print(report(rows))
         print_json({"rounds": rows}, as_json)
         return

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from gateway.errors import ConfigError
+from launch.base.progress import said_on_stderr
 from launch.base.steps import Steps, counted_steps
 from launch.bench.programs import machine
 
@@ -41,19 +41,12 @@ def recorded(
     """
     began = time.monotonic()
     about = {"what": what, "date": time.strftime("%Y-%m-%d"), "machine": machine.describe({})}
-    with told_apart(as_json), tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
+    with said_on_stderr(as_json), tempfile.TemporaryDirectory(prefix="lora-gateway-bench-") as scratch:
         found = measure(Path(scratch))
         document = {**about, "took_s": round(time.monotonic() - began, 1), **found}
         console().print(write_result(output, f"{what}-quick" if quick else what, document).as_posix())
     print_json(document, as_json)
     return document
-
-
-@contextlib.contextmanager
-def told_apart(as_json: bool) -> Iterator[None]:
-    """Where a program reads stdout, all that is said meanwhile goes to stderr."""
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        yield
 
 
 def print_json(document: Mapping[str, object], as_json: bool) -> None:
@@ -73,11 +66,9 @@ def write_result(folder: Path, what: str, document: Mapping[str, object]) -> Pat
     return path
 
 
-@contextlib.contextmanager
-def visits(total: int) -> Iterator[Steps]:
+def visits(total: int) -> AbstractContextManager[Steps]:
     """So many visits, each of which says a line."""
-    with counted_steps(total, _print) as steps:
-        yield steps
+    return counted_steps(total, _print)
 
 
 def _print(what: RenderableType) -> None:
