@@ -79,17 +79,11 @@ class LiteLLM(Protocol):
     async def close_litellm_async_clients(self) -> None: ...
 
 
-IMPORTING = threading.Lock()
-"""Its modules import each other in circles: where two threads import it at once, Python lets one of them go
-on with half a module rather than have both wait, and it is broken in this process from then on."""
-
-
 def import_library() -> LiteLLM:
     """Import it, without what its import does on its own account. Raises ImportError."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    with IMPORTING:
-        return cast(LiteLLM, importlib.import_module("litellm"))
+    return cast(LiteLLM, importlib.import_module("litellm"))
 
 
 def load() -> LiteLLM:

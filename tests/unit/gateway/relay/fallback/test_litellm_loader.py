@@ -6,10 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from gateway.relay.fallback import litellm_loader
-
 ROOT = Path(__file__).parents[5]
 
 
@@ -21,16 +17,3 @@ def test_litellm_is_imported_only_where_a_task_has_a_fallback() -> None:
         "assert 'litellm' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
-
-
-def test_one_thread_at_a_time_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    inside: list[bool] = []
-
-    def imported(name: str) -> object:
-        inside.append(litellm_loader.IMPORTING.locked())
-        return object()
-
-    monkeypatch.setattr("importlib.import_module", imported)
-    litellm_loader.import_library()
-    assert inside == [True]
-    assert not litellm_loader.IMPORTING.locked()
