@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from gateway.admission.quotas.bucket import level_now
+from gateway.admission.quotas.bucket import WINDOW_S, level_now
 from gateway.admission.quotas.scopes import Scope
 
 Row: TypeAlias = "tuple[float, float, float, float, float, float, float, float]"
@@ -97,3 +97,10 @@ def settled(one: Holding, row: Row, used: float, requests: int) -> Row:
     if month == one.month:
         month_tokens = month_tokens + more if month_tokens > -more else 0.0
     return level, at, tokens, tokens_at, day, day_tokens, month, month_tokens
+
+
+def is_as_new(entry: Entry, now: float, month: int) -> bool:
+    """Whether nothing in it counts any more: none in flight, its minute full, its month (and day) past."""
+    _, at, _, tokens_at, _, _, of_month, _, *in_flight = entry
+    full = all(abs(now - then) > WINDOW_S for then in (at, tokens_at) if then)
+    return full and of_month != month and not any(in_flight)

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.admission.quotas.account import Entry, Row
+from gateway.admission.quotas.account import Entry, Row, is_as_new
+from gateway.admission.quotas.periods import month_of
 from gateway.admission.quotas.shared_lock import SharedLock
 from gateway.errors import ConfigError
 
@@ -20,6 +21,8 @@ FILE = "quotas.bin"
 MAGIC = b"lgquota1"
 MOST_ACCOUNTS = 16_384
 MOST_PROCESSES = 64
+GIVEN_AGAIN_AT = 48
+"""How many rows have become another account's: who knows where rows stand looks anew when it changes."""
 PLACES_AT = 56
 """How many columns are in use, the last one and those before it."""
 WORD_BYTES = 8
@@ -34,7 +37,9 @@ DIGEST_BYTES = 16
 FIELDS = struct.Struct("=8d")
 """requests' level, its time, tokens' level, its time, day, tokens of the day, month, tokens of the month."""
 FIELDS_COUNT = 8
-ROW_BYTES = DIGEST_BYTES + FIELDS.size + 8 * MOST_PROCESSES
+ROW_BYTES = DIGEST_BYTES + FIELDS.size + WORD_BYTES * MOST_PROCESSES
+WHOLE_ROW = struct.Struct(f"{FIELDS.format}{MOST_PROCESSES}q")
+"""All that stands behind an account's digest."""
 HEADER_BYTES = 4096
 FILE_BYTES = HEADER_BYTES + MOST_ACCOUNTS * ROW_BYTES
 """Some 10 MB."""
@@ -47,12 +52,19 @@ class AccountBook:
     stops at once may lose what the kernel had not written yet.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Opens or makes it in `folder`. Raises ConfigError."""
+    def __init__(
+        self,
+        folder: Path,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Opens or makes it in `folder`; `now` is the time that rows are written by. Raises ConfigError."""
         self._clock = clock
+        self._now = now
         self._fd = self._place = -1
         self._looked_at = -math.inf
         self._at: dict[str, int] = {}
+        self._given_again = 0
         self._entry = FIELDS
         self._open(folder / FILE)
 
@@ -69,6 +81,8 @@ class AccountBook:
 
     def read(self, account: str) -> Row:
         """The row's fields, zeros where it is new. Call it within `locked`."""
+        if self._words[GIVEN_AGAIN_AT // WORD_BYTES] != self._given_again:
+            self._look_anew()
         return FIELDS.unpack_from(self._map, self._at.get(account) or self._row(account))
 
     def in_flight(self, account: str) -> int:
@@ -77,6 +91,8 @@ class AccountBook:
 
     def entry(self, account: str) -> Entry:
         """As `read`, and behind it the requests in flight of each process. Call it within `locked`."""
+        if self._words[GIVEN_AGAIN_AT // WORD_BYTES] != self._given_again:
+            self._look_anew()
         places = self._words[PLACES_AT // WORD_BYTES]
         entry = self._entry
         if entry.size != FIELDS.size + WORD_BYTES * places:
@@ -84,7 +100,7 @@ class AccountBook:
         return entry.unpack_from(self._map, self._at.get(account) or self._row(account))
 
     def write(self, account: str, fields: Row, more_in_flight: int = 0) -> None:
-        """Its levels and sums from now on, as `read` gives them. Call it within `locked`.
+        """Its levels and sums from now on, as `read` gives them. Call it within `locked`, after one of those.
 
         `more_in_flight`: requests that this process has at once more, or fewer, than before.
         """
@@ -118,25 +134,44 @@ class AccountBook:
             mend = f"cannot be used ({error}); limits are counted there"
             raise ConfigError("state_dir", str(file), mend) from error
 
+    def _look_anew(self) -> None:
+        """A row was given to another account."""
+        self._given_again = self._words[GIVEN_AGAIN_AT // WORD_BYTES]
+        self._at.clear()
+
     def _row(self, account: str) -> int:
-        """Where its fields stand; a new one takes the next free place after its own (open addressing)."""
-        known = self._at.get(account)
-        if known is not None:
-            return known
+        """Where its fields stand, and from now on are known to."""
+        at = self._at[account] = self._find_row(account) + DIGEST_BYTES
+        return at
+
+    def _find_row(self, account: str) -> int:
+        """Its row, or a new one: the next free place after its own, else another account's that says nothing
+        any more (open addressing; no row is ever emptied, so that none behind it is lost)."""
         digest = hashlib.blake2b(account.encode(), digest_size=DIGEST_BYTES).digest()
         start = int.from_bytes(digest[:4]) % MOST_ACCOUNTS
         for step in range(MOST_ACCOUNTS):
             at = HEADER_BYTES + (start + step) % MOST_ACCOUNTS * ROW_BYTES
             found = self._map[at : at + DIGEST_BYTES]
             if found == digest:
-                break
+                return at
             if not any(found):
                 self._map[at : at + DIGEST_BYTES] = digest
-                break
-        else:
-            raise ConfigError("limits", account, f"there are more than {MOST_ACCOUNTS} accounts with limits")
-        self._at[account] = at + DIGEST_BYTES
-        return at + DIGEST_BYTES
+                return at
+        at = self._row_as_new(account)
+        self._map[at : at + ROW_BYTES] = digest.ljust(ROW_BYTES, b"\0")
+        self._words[GIVEN_AGAIN_AT // WORD_BYTES] += 1
+        self._look_anew()
+        return at
+
+    def _row_as_new(self, account: str) -> int:
+        self._forget_dead()
+        now = self._now()
+        month = month_of(now)
+        for number in range(MOST_ACCOUNTS):
+            at = HEADER_BYTES + number * ROW_BYTES
+            if is_as_new(WHOLE_ROW.unpack_from(self._map, at + DIGEST_BYTES), now, month):
+                return at
+        raise ConfigError("limits", account, f"there are more than {MOST_ACCOUNTS} accounts with limits")
 
     def forget_dead(self) -> bool:
         """What dead processes had in flight has ended with them: whether there was any that counted still.

@@ -305,7 +305,7 @@ class Quotas:
     def _opened(self) -> AccountBook:
         if self._book is None:
             try:
-                self._book = AccountBook(self._folder)
+                self._book = AccountBook(self._folder, now=self._now)
             except ConfigError as error:
                 raise _not_counted(error) from error
         return self._book

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from gateway.admission.quotas.account import Row, settled, with_request
+from gateway.admission.quotas.account import Entry, Row, is_as_new, settled, with_request
 from gateway.admission.quotas.periods import day_of, month_of
 from gateway.admission.quotas.refusals import refusal
 from gateway.admission.quotas.scopes import Scope
@@ -90,3 +90,28 @@ def test_a_reservation_of_another_day_is_put_right_in_its_month_alone() -> None:
     assert found is not None
     tomorrow: Row = (3.0, NOW, 0.0, NOW, DAY + 1, 30.0, MONTH, 90.0)
     assert settled(found[1], tomorrow, 10, 0)[4:] == (DAY + 1, 30, MONTH, 40)
+
+
+@pytest.mark.parametrize(
+    ("entry", "as_new"),
+    [
+        ((0.0,) * 8, True),
+        ((1.0, 900.0, 1.0, 900.0, 5.0, 3.0, 7.0, 3.0, 0, 0), True),
+        ((1.0, 999.0, 1.0, 900.0, 5.0, 3.0, 7.0, 3.0, 0, 0), False),
+        ((1.0, 900.0, 1.0, 999.0, 5.0, 3.0, 7.0, 3.0, 0, 0), False),
+        ((1.0, 900.0, 1.0, 900.0, 5.0, 3.0, 8.0, 3.0, 0, 0), False),
+        ((1.0, 900.0, 1.0, 900.0, 5.0, 3.0, 7.0, 3.0, 0, 1), False),
+        ((1.0, 5000.0, 1.0, 5000.0, 5.0, 3.0, 9.0, 3.0, 0, 0), True),
+    ],
+    ids=[
+        "never used",
+        "past",
+        "requests' minute",
+        "tokens' minute",
+        "this month",
+        "in flight",
+        "clock set back",
+    ],
+)
+def test_what_counts_no_more(entry: Entry, as_new: bool) -> None:
+    assert is_as_new(entry, 1000.0, 8) is as_new

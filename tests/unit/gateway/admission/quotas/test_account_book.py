@@ -11,6 +11,7 @@ import pytest
 
 from gateway.admission.quotas import account_book
 from gateway.admission.quotas.account_book import FILE, LOOK_AT_OTHERS_S, MAGIC, AccountBook
+from gateway.admission.quotas.periods import month_of
 from gateway.errors import ConfigError
 from tests.support.forked import child
 
@@ -146,11 +147,47 @@ def test_accounts_whose_places_collide_stay_apart(monkeypatch: pytest.MonkeyPatc
     book = AccountBook(tmp_path)
     with book.locked():
         for number, name in enumerate(("a", "b", "c")):
-            book.write(name, (float(number), *NEW[1:]))
+            book.write(name, (float(number), *NEW[1:]), 1)
         assert [book.read(name)[0] for name in ("a", "b", "c")] == [0.0, 1.0, 2.0]
         with pytest.raises(ConfigError, match="more than 3"):
             book.read("d")
     book.close()
+
+
+def test_a_row_that_says_nothing_any_more_is_given_to_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(account_book, "MOST_ACCOUNTS", 3)
+    november, december = 1_795_000_000.0, 1_797_000_000.0
+    clock = Clock()
+    clock.now = november
+    book, other = AccountBook(tmp_path, now=clock), AccountBook(tmp_path, now=clock)
+    used = (1.0, november, 2.0, november, 20_000.0, 3.0, float(month_of(november)), 4.0)
+    with book.locked():
+        for name in ("a", "b", "c"):
+            book.read(name)
+            book.write(name, used, 1 if name == "b" else 0)
+    with other.locked():
+        assert [other.read(name) for name in ("a", "b", "c")] == [used, used, used]
+        with pytest.raises(ConfigError, match="more than 3"):
+            other.read("d")
+    clock.now = december
+    with book.locked():
+        assert book.read("d") == NEW, "in the place of a or of c; b has one in flight"
+        book.write("d", (9.0, december, *NEW[2:6], float(month_of(december)), 9.0))
+        assert book.read("b") == used
+    with other.locked():
+        assert other.read("d")[0] == 9.0
+        assert other.in_flight("b") == 1
+        gone = {name: other.read(name) for name in ("a", "c")}
+        assert sorted(gone.values()) == [NEW, NEW], "the one had no place any more, and takes the other's"
+        other.write("c", (7.0, december, *NEW[2:6], float(month_of(december)), 7.0))
+        with pytest.raises(ConfigError, match="more than 3"):
+            other.read("a")
+    with book.locked():
+        assert (book.read("c")[0], book.read("d")[0]) == (7.0, 9.0)
+    book.close()
+    other.close()
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 100_000])

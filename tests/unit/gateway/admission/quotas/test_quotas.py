@@ -230,7 +230,7 @@ def test_a_killed_gateways_requests_bound_nobody_for_long(make, tmp_path: Path) 
 async def test_an_account_that_finds_no_row_is_refused_and_the_others_are_not(  # type: ignore[no-untyped-def]
     make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each key that ever had limits has a row for good; the file has so many."""
+    """Each account that was used this month has a row; the file has so many."""
     monkeypatch.setattr(account_book, "MOST_ACCOUNTS", 1)
     c = make(requests_per_minute=60)
     c.ask()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import mmap
 import os
 import signal
@@ -14,6 +16,7 @@ from gateway.admission.quotas.shared_lock import BOOT_BYTES, LOCK_BYTES, SharedL
 from tests.support.forked import child
 
 AT = 64
+NEW_USER_AND_PID_NAMESPACE = 0x10000000 | 0x20000000
 
 
 @pytest.fixture
@@ -60,6 +63,39 @@ def test_whoever_holds_it_is_told_instead_of_waiting_for_itself(memory: mmap.mma
         pass
     lock.close()
     same.close()
+
+
+def test_a_holder_of_the_same_number_elsewhere_is_waited_for(memory: mmap.mmap) -> None:
+    lock = SharedLock(memory, AT)
+    take, codes = lock._lock, [errno.EDEADLK, errno.EDEADLK]
+    lock._lock = lambda mutex: codes.pop() if codes else take(mutex)  # type: ignore[assignment]
+    with lock:
+        assert not codes
+    lock.close()
+
+
+def test_first_processes_of_two_containers_take_turns(memory: mmap.mmap) -> None:
+    """Each is number 1 in its own PID namespace."""
+
+    def first_of_a_container() -> None:
+        if ctypes.CDLL(None).unshare(NEW_USER_AND_PID_NAMESPACE):
+            memory[8] = 1
+            return
+        os.waitpid(child(add), 0)
+
+    def add() -> None:
+        own = SharedLock(memory, AT)
+        assert os.getpid() == 1
+        for _ in range(2000):
+            with own:
+                memory[:8] = (int.from_bytes(memory[:8]) + 1).to_bytes(8)
+
+    SharedLock(memory, AT).close()
+    for pid in [child(first_of_a_container) for _ in range(2)]:
+        os.waitpid(pid, 0)
+    if memory[8]:
+        pytest.skip("no namespaces may be made here")
+    assert int.from_bytes(memory[:8]) == 4000
 
 
 def test_one_of_a_start_before_is_made_anew(memory: mmap.mmap, monkeypatch: pytest.MonkeyPatch) -> None:
