@@ -47,6 +47,7 @@ ROOMS = (
     "launch.simulation",
     "launch.bench",
     "launch.cli",
+    "launch.entry",
 )
 """Lowest first: a room may import those before it, and itself."""
 PACKAGES = ("gateway", "launch")
