@@ -41,6 +41,7 @@ class SimulatorPlan:
     """On average, by an exponential law."""
     slo_s: float = 1.0
     rounds: int = 1
+    """Of each window, with the same requests: no twin can be nearer than an engine is to itself."""
     probes: Probes = field(default_factory=Probes)
 
 

@@ -52,7 +52,7 @@ ALONE_SAID, BESIDE_SAID = "alone", "beside another at work"
 
 def simulator_command(
     config: ConfigOption = DEMO,
-    rounds: Annotated[int, typer.Option(min=1, help="windows of each load; each stands by itself")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="windows of each load, with the same requests")] = 1,
     window_s: Annotated[float, typer.Option(min=5, help="in which requests come")] = 28.0,
     adapters: Annotated[int, typer.Option(min=5, help="on four slots")] = 6,
     slo_s: Annotated[float, typer.Option(min=0, help="a first token within it is good")] = 1.0,
@@ -133,7 +133,7 @@ def _visited(
             for load in plan.loads:
                 which = f"round {turn + 1}: {engines} engines at {load:g}"
                 steps.now(which)
-                requests = asked(plan, load * capacity[engines], f"{turn}-{engines}-{load}")
+                requests = asked(plan, load * capacity[engines], f"{engines}-{load}")
                 visit = TwinVisit(turn, engines, load, requests, *seen(stack, plan, requests))
                 found.append(visit)
                 steps.done(f"{which}: {len(requests)} requests, {visit.loads:.0f} loads")

@@ -23,6 +23,7 @@ SHOWN = {
     "goodput_per_s": ("goodput/s", 2),
     "loads": ("loads", 0),
 }
+AGAIN = "The same requests once more, over the first time:"
 TwinFigures = dict[str, float]
 
 
@@ -89,15 +90,35 @@ def _settling(plan: SimulatorPlan) -> list[Request]:
 
 
 def report(rows: Sequence[Mapping[str, object]]) -> str:
-    """A line of Markdown for each visit: measured, simulated, and the second over the first."""
+    """A line of Markdown for each visit: measured, simulated, and the second over the first.
+
+    Behind it, where a window was asked for again: each later one over the first of the same requests.
+    """
     heads = ["engines", "load", "asked/s", *(heading for heading, _ in SHOWN.values()), "within 15 %"]
+    lines = [_line(seen, simulated) for seen, simulated in pairs_of(rows)]
+    again = _beside_themselves(rows)
+    if not again:
+        return markdown(heads, lines)
+    return "\n\n".join([markdown(heads, lines), AGAIN, markdown(heads, again)])
+
+
+def _beside_themselves(rows: Sequence[Mapping[str, object]]) -> list[list[str]]:
+    first: dict[tuple[object, object], Mapping[str, object]] = {}
     lines: list[list[str]] = []
-    for seen, simulated in pairs_of(rows):
-        close = [abs(ratio_of(seen, simulated, key) - 1) <= WITHIN for key in SHOWN]
-        cells = [f"{seen['engines']}", f"{seen['load']}", f"{number(seen['asked_per_s']):.2f}"]
-        cells += [_cell(seen, simulated, key, digits) for key, (_, digits) in SHOWN.items()]
-        lines.append([*cells, f"{sum(close)} of {len(close)}"])
-    return markdown(heads, lines)
+    for row in rows:
+        if row["subject"] != MEASURED:
+            continue
+        before = first.setdefault((row["engines"], row["load"]), row)
+        if before is not row:
+            lines.append(_line(before, row))
+    return lines
+
+
+def _line(seen: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    close = [abs(ratio_of(seen, other, key) - 1) <= WITHIN for key in SHOWN]
+    cells = [f"{seen['engines']}", f"{seen['load']}", f"{number(seen['asked_per_s']):.2f}"]
+    cells += [_cell(seen, other, key, digits) for key, (_, digits) in SHOWN.items()]
+    return [*cells, f"{sum(close)} of {len(close)}"]
 
 
 def pairs_of(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from launch.bench.replicas.open_run import SimulatorPlan, TwinVisit, asked
-from launch.bench.replicas.twin import MEASURED, SIMULATED, figures_of, ratio_of, report, rows_of
+from launch.bench.replicas.twin import AGAIN, MEASURED, SIMULATED, figures_of, ratio_of, report, rows_of
 from launch.simulation.request import Request
 from tests.unit.launch.simulation.test_engine_speed import speed
 
@@ -41,6 +41,17 @@ def test_each_visit_stands_beside_its_own_twin() -> None:
         "| 20 → 20 (1.00) | 3 of 4 |"
     )
     assert lines[3].endswith("| 0 → 30 (inf) | 3 of 4 |")
+
+
+def test_an_engine_asked_again_stands_beside_itself() -> None:
+    rows = [row(MEASURED, 0.3, 0.1, 0.5, 20.0), row(SIMULATED, 0.3, 0.1, 0.5, 20.0)]
+    assert AGAIN not in report(rows)
+    rows += [each | {"round": 1} for each in (row(MEASURED, 0.3, 0.12, 0.5, 20.0), rows[1])]
+    lines = report(rows).splitlines()
+    assert lines[lines.index(AGAIN) + 4] == (
+        "| 1 | 0.3 | 4.00 | 0.100 → 0.120 (1.20) | 0.500 → 0.500 (1.00) | 3.50 → 3.50 (1.00) "
+        "| 20 → 20 (1.00) | 3 of 4 |"
+    )
 
 
 def test_nothing_beside_nothing_is_alike() -> None:
