@@ -50,6 +50,8 @@ QUICK_COUNTS = (3,)
 LATER = 50
 """A priority of vLLM's: a larger number comes later, and the first stage has 0."""
 TIMEOUT_S = 600.0
+KEPT_S = 2.0
+"""An idle connection: vLLM's server ends one after 5 s, and what is sent just then is lost."""
 
 
 def pipeline_command(
@@ -119,6 +121,7 @@ async def run_rounds(
     of a prompt again what all requests have alike, and no more.
     """
     try:
+        from httpx import Limits
         from openai import APIError, AsyncOpenAI, DefaultAsyncHttpxClient
     except ImportError as error:
         raise ConfigError("bench", str(error.name), "install it: pip install '.[train]'") from error
@@ -130,7 +133,8 @@ async def run_rounds(
                 api_key=KEY,
                 timeout=TIMEOUT_S,
                 max_retries=0,
-                http_client=DefaultAsyncHttpxClient(trust_env=False),  # no proxy reaches our own loopback
+                # No proxy reaches our own loopback.
+                http_client=DefaultAsyncHttpxClient(trust_env=False, limits=Limits(keepalive_expiry=KEPT_S)),
             )
             for url in (stack.engine_url, stack.gateway_url)
         )
