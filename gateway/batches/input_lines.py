@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from gateway.dialects.parameters import unknown
 from gateway.dialects.request_body import Fields, decode_body, flag_field, text_field
+from gateway.dialects.spelling import misspelt
 from gateway.errors import InvalidRequest, RequestError
 
 MEMBERS = ("custom_id", "method", "url", "body")
@@ -86,8 +87,9 @@ def read_line(line: bytes, endpoint: str) -> RequestLine:
         raise InvalidRequest(
             error.message.replace("The body", "The line"), code="invalid_json_line"
         ) from None
-    for name in fields:
-        if name not in MEMBERS:
+    missing = [name for name in MEMBERS if name not in fields]
+    for name in fields:  # what is said beside the request is a client's own note
+        if missing and name not in MEMBERS and misspelt(name, missing):
             raise unknown(name, MEMBERS)
     custom_id = text_field(fields, "custom_id")
     if not 0 < len(custom_id) <= MOST_ID_CHARS:

@@ -192,7 +192,8 @@ def stack_environment() -> dict[str, str]:
         from dotenv import dotenv_values
     except ImportError as error:
         raise not_whole(error) from error
-    return {**{key: value for key, value in dotenv_values(".env").items() if value}, **os.environ}
+    found = dotenv_values(".env", encoding="utf-8-sig")
+    return {**{key: value for key, value in found.items() if value}, **os.environ}
 
 
 def not_whole(error: ImportError) -> InvalidArgument:

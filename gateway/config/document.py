@@ -89,7 +89,8 @@ def read_config(path: Path, env: Mapping[str, str] | None = None) -> tuple[Confi
     except ConfigError as error:
         return None, [error]
     problems: list[ConfigError] = []
-    document = {str(key): _substitute(value, env, str(key), problems) for key, value in raw.items()}
+    given = {str(key): value for key, value in raw.items() if value is not None}  # all below may be a comment
+    document = {key: _substitute(value, env, key, problems) for key, value in given.items()}
     _add_adapters_from(env, document)
     _add_keys_from(env, document)
     root = path.resolve().parent
@@ -104,7 +105,8 @@ def read_config(path: Path, env: Mapping[str, str] | None = None) -> tuple[Confi
 
 def environment() -> dict[str, str]:
     """The process's environment over a `.env` in the working directory."""
-    from_file = {key: value for key, value in dotenv_values(".env").items() if value is not None}
+    found = dotenv_values(".env", encoding="utf-8-sig")  # some editors write a mark before the first name
+    from_file = {key: value for key, value in found.items() if value is not None}
     return {**from_file, **os.environ}
 
 
@@ -168,7 +170,9 @@ def _add_adapters_from(env: Mapping[str, str], document: dict[str, object]) -> N
             continue
         wanted = match[1].lower()
         name = next((task for task in tasks if task.lower().replace("-", "_") == wanted), wanted)
-        task = tasks.setdefault(name, {})
+        if tasks.get(name) is None:
+            tasks[name] = {}
+        task = tasks[name]
         if isinstance(task, dict):
             task["adapter"] = str(Path(value).expanduser().absolute())
 
@@ -184,7 +188,9 @@ def _add_keys_from(env: Mapping[str, str], document: dict[str, object]) -> None:
             continue
         wanted = match[1].lower()
         name = next((key for key in keys if str(key).lower().replace("-", "_") == wanted), wanted)
-        key = keys.setdefault(name, {})
+        if keys.get(name) is None:
+            keys[name] = {}
+        key = keys[name]
         if isinstance(key, dict):
             key["sha256"] = value
     document["keys"] = keys
@@ -236,7 +242,7 @@ def _read_schema(holder: dict[str, object], key: str, root: Path, problems: list
     file = root / Path(schema).expanduser()
     holder["schema"] = None
     try:
-        holder["schema"] = json.loads(file.read_text(encoding="utf-8"))
+        holder["schema"] = json.loads(file.read_bytes())  # with the mark of UTF-8 that some editors write
     except OSError as error:
         problems.append(ConfigError(key, schema, f"cannot be read: {error.strerror}"))
     except ValueError as error:

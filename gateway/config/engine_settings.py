@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
-from gateway.config.strict import Name, Positive, Seconds, Strict
+from gateway.config.strict import Name, Positive, Seconds, Strict, Word
 
 VARIABLE_NAME = re.compile(r"^[A-Z][A-Z0-9_]*\Z")
 MOST_REPLICAS = 64
@@ -43,8 +43,8 @@ class EngineConfig(Strict):
     log: Literal["errors", "all"] = Field(
         "errors", description="what of its log is passed on; the whole is in engine.log in state_dir"
     )
-    env: dict[str, str] = Field(default_factory=dict, description="environment added to the engine's")
-    extra_args: list[str] = Field(default_factory=list, description="arguments added to the engine's own")
+    env: dict[str, Word] = Field(default_factory=dict, description="environment added to the engine's")
+    extra_args: list[Word] = Field(default_factory=list, description="arguments added to the engine's own")
 
 
 class AttachedConfig(Strict):

@@ -96,8 +96,9 @@ class GatewayConfig(Strict):
     max_allowed_token_ids: Positive = Field(262_144, description="tokens in allowed_token_ids")
     max_logprobs: Positive = Field(20, description="largest logprobs and top_logprobs")
     max_schema_bytes: Positive = Field(
-        64 * 1024, description="largest schema or list of tools in one request"
+        64 * 1024, description="largest schema in one request, and all of the tools that a call must keep to"
     )
+    max_tools_bytes: Positive = Field(1024 * 1024, description="largest list of tools in one request")
     max_new_schemas_per_minute: Positive = Field(
         600, description="schemas of one key that no request had before; the same again are not counted"
     )
@@ -112,6 +113,9 @@ class GatewayConfig(Strict):
         "another); each key its own; none: everybody shares, and a client's cache_salt passes as it is",
     )
     template_variables: list[str] = Field(
-        default_factory=lambda: ["enable_thinking"],
+        default_factory=lambda: [
+            *("enable_thinking", "thinking", "thinking_budget", "reasoning_effort"),
+            *("clear_thinking", "preserve_thinking"),
+        ],
         description="what a client may set in chat_template_kwargs",
     )

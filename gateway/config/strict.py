@@ -27,6 +27,8 @@ def _named(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(_named)]
 """What may stand in a key or a path."""
+Word = Annotated[str, Field(coerce_numbers_to_str=True)]
+"""What goes to a program as text: a number needs no quotes."""
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Duration = Annotated[Annotated[float, Field(gt=0)], BeforeValidator(_seconds)]

@@ -17,7 +17,7 @@ from gateway.dialects.chat.request_parts import CannotAsk
 from gateway.dialects.description import Description
 from gateway.dialects.engine_errors import refusal_of
 from gateway.dialects.harmless import ignore
-from gateway.dialects.kinds import COUNTED_MEMBERS, ELSEWHERE, HARMLESS, STEERING
+from gateway.dialects.kinds import COUNTED_MEMBERS, ELSEWHERE, HARMLESS, IDLE, STEERING
 from gateway.dialects.parameters import (
     MOST_UNKNOWN,
     Limits,
@@ -28,13 +28,15 @@ from gateway.dialects.parameters import (
 )
 from gateway.dialects.prompt_faults import CHAT, Form, fault_in
 from gateway.dialects.request_body import Fields, says_system, text_field
-from gateway.dialects.spelling import misspelt
+from gateway.dialects.spelling import misspelt, plain
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, TokenUsage
 from gateway.routing.table import Route
 
 _encode = msgspec.json.Encoder().encode
+_STEERING = {plain(name): name for name in sorted(STEERING - {"enable_thinking", "thinking_budget"})}
+"""By whatever way they are written: Gemini's API has `stopSequences` and `generationConfig`."""
 _MESSAGE = re.compile(r"\bmessages\[(\d+)\]")
 Entry = dict[str, object]
 """A model of `/v1/models`, or the list of them; a schema in it is JSON that is passed on as it is."""
@@ -147,10 +149,12 @@ class Dialect(ABC):
             raise unknown(key, known)
         if asks_nothing(fields[key]):
             return ignore(key, fields, limits, "")
-        if self.generates and key in ELSEWHERE:
-            raise unsupported(key, f"'{key}' is not supported: {ELSEWHERE[key]}")
         # What is given under its own name is not what a name like it stands for: `models` beside `model`.
-        if misspelt(key, known - fields.keys()) or (self.generates and key in STEERING):
+        meant = key if key in STEERING else _STEERING.get(plain(key), "")
+        steers = self.generates and bool(meant) and (meant == key or meant not in fields)
+        if steers and meant in ELSEWHERE:
+            raise unsupported(key, f"'{key}' is not supported: {ELSEWHERE[meant]}")
+        if steers or misspelt(key, known - IDLE - fields.keys()):
             raise unknown(key, known)
         return ignore(key, fields, limits, "")
 

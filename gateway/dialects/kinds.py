@@ -36,6 +36,9 @@ LABELS = frozenset(
     }
 )
 
+IDLE = LABELS | {"user", "session_id", "cache_control"}
+"""What changes nothing in an answer where its name is right, so that a slip in it does no harm either."""
+
 _EFFORT = "how long the model thinks is not set here; leave it out."
 _NOT_NAMED = "it names nothing here; leave it out."
 _ONE_TIER = "there is one tier; send auto, or leave it out."
@@ -134,6 +137,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         ),
         **dict.fromkeys(("images", "image", "image_url", "files", "file_ids", "attachments"), _TEXT_ONLY),
         **dict.fromkeys(("plugins", "web_search", "enable_search", "search_parameters"), _NO_TOOL),
+        "data_sources": _NO_TOOL,
         **dict.fromkeys(("adapter", "adapter_id", "adapter_name", "lora", "lora_name"), _ADAPTER),
         **dict.fromkeys(("lora_path", "lora_request", "loras"), _ADAPTER),
         **dict.fromkeys(("options", "parameters", "generation_config", "sampling_params"), _TOP),

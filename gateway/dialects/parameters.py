@@ -6,6 +6,7 @@ vLLM ignores what it does not know without a word, so that is found here; `kinds
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -34,7 +35,7 @@ Raises InvalidRequest.
 """
 
 
-_decode_number = msgspec.json.Decoder(int | None).decode
+_decode_number = msgspec.json.Decoder(int | float | None).decode
 
 
 class Limits:
@@ -51,6 +52,7 @@ class Limits:
         "max_schema_bytes",
         "max_sequences",
         "max_stop_strings",
+        "max_tools_bytes",
         "media_hosts",
         "strict",
         "template_variables",
@@ -74,6 +76,7 @@ class Limits:
         self.max_allowed_token_ids = bounds.max_allowed_token_ids
         self.max_logprobs = bounds.max_logprobs
         self.max_schema_bytes = bounds.max_schema_bytes
+        self.max_tools_bytes = bounds.max_tools_bytes
         self.media_hosts = tuple(bounds.media_hosts)
         self.template_variables = frozenset(bounds.template_variables)
         self._snapshot = snapshot
@@ -160,7 +163,7 @@ def count(bound: str, least: int = 1) -> Rule:
             if least == 0:  # `logprobs` is a flag in a chat and a number elsewhere
                 return
             raise InvalidRequest(f"'{key}' must be a whole number.", param=key)
-        value = whole_number(key, raw)
+        value = written_plainly(key, fields)
         most: int = getattr(limits, bound)
         if value is not None and not least <= value <= most:
             raise InvalidRequest(f"'{key}' is {value}; it may be from {least} to {most}.", param=key)
@@ -190,7 +193,7 @@ def tokens(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
     vLLM itself lowers what is within the context to what the prompt leaves of it, and refuses what is not.
     """
-    value = whole_number(key, fields[key])
+    value = written_plainly(key, fields)
     if value is None:
         return ()
     most = limits.context_tokens()
@@ -204,10 +207,21 @@ def tokens(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
 
 def whole_number(key: str, raw: msgspec.Raw) -> int | None:
+    """`16.0` is one to JSON and to the engine. Raises InvalidRequest."""
     try:
-        value: int | None = _decode_number(raw)
+        value = _decode_number(raw)
     except NOT_JSON:
-        raise InvalidRequest(f"'{key}' must be a whole number.", param=key) from None
+        value = math.nan
+    if isinstance(value, float) and not value.is_integer():
+        raise InvalidRequest(f"'{key}' must be a whole number.", param=key)
+    return None if value is None else int(value)
+
+
+def written_plainly(key: str, fields: Fields) -> int | None:
+    """A whole number, which is written as `16` for whoever reads it next. Raises InvalidRequest."""
+    value = whole_number(key, fields[key])
+    if value is not None and not bytes(fields[key]).isdigit():
+        fields[key] = msgspec.Raw(b"%d" % value)
     return value
 
 
@@ -223,19 +237,9 @@ def only(*allowed: JsonValue, why: str) -> Rule:
     return check
 
 
-def schema(key: str, fields: Fields, limits: Limits) -> None:
-    """Anything that holds a JSON schema: it is bounded, since a grammar is made of it."""
-    checked(key, fields, limits)
-
-
-def checked(key: str, fields: Fields, limits: Limits) -> JsonValue:
-    """The value of a parameter that holds schemas, within its bounds."""
-    size = len(memoryview(fields[key]))
-    if size > limits.max_schema_bytes:
-        raise InvalidRequest(
-            f"'{key}' has {size} bytes; it may have {limits.max_schema_bytes} (gateway.max_schema_bytes).",
-            param=key,
-        )
+def checked(key: str, fields: Fields, limits: Limits, bound: str = "max_schema_bytes") -> JsonValue:
+    """The value of a parameter that holds schemas, within its bounds; `bound` names the limit's field."""
+    check_bytes(key, len(memoryview(fields[key])), limits, bound)
     value = value_of(key, fields, None)
     level: list[JsonValue] = [value]
     for _ in range(MAX_DEPTH + 1):
@@ -253,6 +257,13 @@ def checked(key: str, fields: Fields, limits: Limits) -> JsonValue:
             return value
         level = below
     raise InvalidRequest(f"'{key}' is nested deeper than {MAX_DEPTH} levels.", param=key)
+
+
+def check_bytes(key: str, size: int, limits: Limits, bound: str) -> None:
+    """Raises InvalidRequest where `size` is over the limit of that name."""
+    most: int = getattr(limits, bound)
+    if size > most:
+        raise InvalidRequest(f"'{key}' has {size} bytes; it may have {most} (gateway.{bound}).", param=key)
 
 
 STRUCTURED = frozenset(

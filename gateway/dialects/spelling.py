@@ -12,6 +12,11 @@ LONG = 8
 """From this length on two slips are a misspelling, below it one."""
 
 
+def plain(name: str) -> str:
+    """A name without what tells one way of writing it from another: `stopSequences`, `stop-sequences`."""
+    return name.replace("_", "").replace("-", "").lower()
+
+
 def misspelt(name: str, known: Iterable[str]) -> str | None:
     """The known name that was meant: written in another way (`topP`, `max-tokens`), or one or two slips away.
 
@@ -20,11 +25,11 @@ def misspelt(name: str, known: Iterable[str]) -> str | None:
     """
     if len(name) > LONGEST:
         return None
-    plain = _plain(name)
+    wanted = plain(name)
     slips = (len(name) >= SHORTEST) + (len(name) >= LONG)
     found: tuple[int, str] | None = None
     for one in known:
-        if _plain(one) == plain:
+        if plain(one) == wanted:
             return one
         if abs(len(one) - len(name)) > slips or (name[0] != one[0] and name[-1] != one[-1]):
             continue
@@ -32,10 +37,6 @@ def misspelt(name: str, known: Iterable[str]) -> str | None:
         if distance <= slips and (found is None or distance < found[0]):
             found = distance, one
     return found[1] if found else None
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", "").replace("-", "").lower()
 
 
 def _distance(one: str, other: str) -> int:

@@ -8,7 +8,15 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
-from gateway.dialects.parameters import Limits, Rule, asks_nothing, checked, unsupported, value_of
+from gateway.dialects.parameters import (
+    Limits,
+    Rule,
+    asks_nothing,
+    check_bytes,
+    checked,
+    unsupported,
+    value_of,
+)
 from gateway.dialects.request_body import Fields
 from gateway.dialects.tool_schemas import fault_in
 from gateway.errors import InvalidRequest
@@ -21,14 +29,17 @@ _OF_A_FUNCTION = ("function", "parameters", "input_schema")
 """What has one of these is a client's function, whatever its type says."""
 
 
-def tools(kinds: Collection[str | None], none: JsonValue, schema_at: str) -> Rule:
+def tools(
+    kinds: Collection[str | None], none: JsonValue, schema_at: str, most: int | None = MAX_TOOLS
+) -> Rule:
     """Tools within bounds; of kinds that a model cannot call itself those are left out that nothing demands.
 
-    `none` is the choice of no tool, `schema_at` where a tool has the schema of its arguments.
+    `none` is the choice of no tool, `schema_at` where a tool has the schema of its arguments, `most` how many
+    there may be; None: as many as there is room for.
     """
 
     def check(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
-        given = checked(key, fields, limits)
+        given = checked(key, fields, limits, "max_tools_bytes")
         if given is None or given == []:
             del fields[key]  # no tools, which the engine would refuse
             return ()
@@ -48,8 +59,9 @@ def tools(kinds: Collection[str | None], none: JsonValue, schema_at: str) -> Rul
             else:
                 kept.append(tool)
         counted = sum(_functions(tool) for tool in kept)
-        if counted > MAX_TOOLS:
-            raise InvalidRequest(f"'{key}' lists {counted} tools; it may list {MAX_TOOLS}.", param=key)
+        if most is not None and counted > most:
+            raise InvalidRequest(f"'{key}' lists {counted} tools; it may list {most}.", param=key)
+        check_bytes(key, _followed_bytes(kept, choice, schema_at), limits, "max_schema_bytes")
         if left:
             _check_demand(choice, kept, left, kinds)
             if kept:
@@ -77,6 +89,8 @@ def tool_choice(key: str, fields: Fields, limits: Limits) -> None:
 def _callable(where: str, tool: JsonObject, kinds: Collection[str | None], schema_at: str) -> bool:
     """Whether the model can call it itself. Raises InvalidRequest where its schema is none."""
     kind, form = tool.get("type"), tool.get("format")
+    if "type" not in tool and schema_at.startswith("function.") and isinstance(tool.get("function"), dict):
+        kind = "function"  # a chat has no other kind, and the engine takes it so
     if kind not in kinds or (isinstance(form, dict) and form.get("type") == "grammar"):
         return False  # vLLM holds no call to a grammar of the client's
     if kind == NAMESPACE:
@@ -90,6 +104,24 @@ def _callable(where: str, tool: JsonObject, kinds: Collection[str | None], schem
 
 def _hosted(tool: JsonObject) -> bool:
     return isinstance(tool.get("type"), str) and not any(name in tool for name in _OF_A_FUNCTION)
+
+
+def _followed_bytes(tools: Sequence[JsonValue], choice: JsonValue, schema_at: str) -> int:
+    """Of the schemas that a call is held to: the engine makes a grammar of these alone, others it shows."""
+    kind, named = choice.get("type") if isinstance(choice, dict) else choice, _name_of(choice)
+    every = kind in ("required", "any")
+    found = 0
+    for one in tools:
+        tool = one if isinstance(one, dict) else {}
+        if tool.get("type") == NAMESPACE:
+            inner = tool.get("tools")
+            found += _followed_bytes(inner if isinstance(inner, list) else [], choice, schema_at)
+            continue
+        held = tool.get("function") if schema_at.startswith("function.") else tool
+        function = held if isinstance(held, dict) else {}
+        if every or function.get("strict") is True or (named is not None and function.get("name") == named):
+            found += len(_encode(function.get(schema_at.rpartition(".")[2])))
+    return found
 
 
 def _functions(tool: JsonValue) -> int:

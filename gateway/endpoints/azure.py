@@ -20,7 +20,8 @@ class Deployment:
         self._endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        named = {**scope, DEPLOYMENT: scope["path_params"]["task"]}
+        task = scope["path_params"]["task"].replace("%2F", "/")  # of the base's name, where it holds a slash
+        named = {**scope, DEPLOYMENT: task}
         await self._endpoint(named, receive, send)
 
 

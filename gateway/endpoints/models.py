@@ -32,8 +32,9 @@ class ModelsEndpoint:
         dialect = dialect_of_headers(scope["headers"])
         try:
             principal = self._keys.principal(head.authorization, head.api_keys, scope.get("client"))
-            # No name ends with a slash, and clients that put addresses together leave one.
-            name = scope.get("path_params", {}).get("model", "").rstrip("/") or None
+            # No name ends with a slash, and clients that put addresses together leave one. The base's own may
+            # hold one, which SDKs encode; the server leaves that as it is, where it could part a path.
+            name = scope.get("path_params", {}).get("model", "").replace("%2F", "/").rstrip("/") or None
             document = self._document(principal, name, dialect)
         except RequestError as error:
             await send_error(send, error, head.request_id, dialect)

@@ -58,6 +58,7 @@ def config_of(
     batches: object = None,
     fallback: object = None,
     shared: object = None,
+    base: str = "base",
     **gateway: object,
 ) -> Config:
     """base, two tasks and a pipeline; `naming` has a whole prompt contract, and perhaps a fallback."""
@@ -69,7 +70,7 @@ def config_of(
         "fallback": fallback,
     }
     document = {
-        "base": {"model": "some/model", "tool_call_parser": None, "reasoning_parser": None},
+        "base": {"name": base, "model": "some/model", "tool_call_parser": None, "reasoning_parser": None},
         "tasks": {"concept": {"adapter": str(folder / "concept")}, "naming": naming},
         "pipelines": {"concept-naming": {"stages": STAGES}},
         "keys": keys or {},

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 from gateway.dialects.chat import described
 from gateway.dialects.chat.conversion import OF_A_CHAT, OF_ANY_API, Conversion
 from gateway.dialects.chat.from_chat import ChatRendering, TextRendering
+from gateway.dialects.chat.response_format import response_format
 from gateway.dialects.chat.said import ChoiceReader
 from gateway.dialects.chat.to_chat import chat_of_chat, chat_of_prompt
 from gateway.dialects.cost.lists import LIST_RULES
@@ -21,15 +23,16 @@ from gateway.dialects.harmless import (
 from gateway.dialects.kinds import ELSEWHERE, GATEWAYS_OWN, HARMLESS, LABELS, RENDERING, SAMPLING
 from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.parameters import (
+    Limits,
     count,
     flag,
     labelled,
     only,
-    schema,
     structured_outputs,
     template_variables,
     text,
     tokens,
+    written_plainly,
 )
 from gateway.dialects.request_body import Fields, apply_contract, ask_for_usage, encode_body
 from gateway.dialects.tools import tool_choice, tools
@@ -64,7 +67,7 @@ RULES = MappingProxyType(
         **LIST_RULES,
         "logprobs": count("max_logprobs", 0),
         "prompt_logprobs": count("max_logprobs", 0),
-        "response_format": schema,
+        "response_format": response_format,
         "structured_outputs": structured_outputs,
         "thinking_token_budget": needs_reasoning,
         "service_tier": wish("auto", "default", why=HARMLESS["service_tier"]),
@@ -73,6 +76,13 @@ RULES = MappingProxyType(
         **TYPED_LABELS,
     }
 )
+
+
+def _tokens(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """None at all where the prompt alone is to be echoed, as who has it scored wants."""
+    if bytes(fields.get("echo", b"")) == b"true" and written_plainly(key, fields) == 0:
+        return ()
+    return tokens(key, fields, limits)
 
 
 class Completions(Dialect):
@@ -170,7 +180,7 @@ class TextCompletions(Completions):
             "prompt_embeds": "a prompt is text or token ids here; leave it out.",
         }
     )
-    rules = RULES
+    rules = MappingProxyType({**RULES, "max_tokens": _tokens})
 
 
 CHAT = ChatCompletions("/v1/chat/completions")

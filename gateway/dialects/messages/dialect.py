@@ -23,7 +23,7 @@ from gateway.dialects.messages.said import MessageReader
 from gateway.dialects.messages.to_chat import chat_of_message
 from gateway.dialects.parameters import (
     Limits,
-    schema,
+    checked,
     template_variables,
     tokens,
     value_of,
@@ -49,6 +49,7 @@ FORM = Form(
     roles=("user", "assistant", "system"),
     silent=False,
 )
+_TOOLS = tools((None, "custom"), {"type": "none"}, "input_schema", most=None)
 LEAST_BUDGET = 1024
 """Tokens for thinking; a smaller budget is refused by the engine, as by Anthropic."""
 
@@ -106,7 +107,13 @@ _decode_metadata = msgspec.json.Decoder(_Metadata).decode
 
 
 def _output_config(key: str, fields: Fields, limits: Limits) -> Sequence[str] | None:
-    schema(key, fields, limits)
+    """The engine passes over a format without a schema, and the answer would be held to nothing."""
+    value = checked(key, fields, limits)
+    form = value.get("format") if isinstance(value, dict) else None
+    if isinstance(form, dict) and not isinstance(form.get("schema"), dict):
+        raise InvalidRequest(
+            f"'{key}.format.schema' must be a JSON schema, an object.", param=f"{key}.format.schema"
+        )
     return _OUTPUT_CONFIG(key, fields, limits)
 
 
@@ -240,7 +247,7 @@ class Messages(_Anthropic):
             "stop_sequences": TEXTS,
             "metadata": members("user_id"),
             "messages": no_strange_addresses(readable),
-            "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
+            "tools": _TOOLS,
             "output_config": _output_config,
             "tool_choice": _tool_choice,
             "thinking": _thinking,
@@ -301,7 +308,7 @@ class CountTokens(_Anthropic):
     rules = MappingProxyType(
         {
             "messages": no_strange_addresses(readable),
-            "tools": tools((None, "custom"), {"type": "none"}, "input_schema"),
+            "tools": _TOOLS,
             "output_config": _output_config,
             "tool_choice": _tool_choice,
             "chat_template_kwargs": template_variables,

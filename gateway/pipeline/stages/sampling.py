@@ -42,6 +42,12 @@ READ_ELSEWHERE = frozenset(
         "prompt_cache_retention",
     }
 )
+# How a prompt and an answer are written, as vLLM has it unless it is told otherwise.
+ON = ("skip_special_tokens", "spaces_between_special_tokens", "add_generation_prompt")
+OFF = (
+    *("include_stop_str_in_output", "add_special_tokens", "continue_final_message", "return_token_ids"),
+    *("return_tokens_as_token_ids", "return_prompt_text"),
+)
 # Other parameters are taken only with a value that asks for nothing.
 ASKS_NOTHING: dict[str, Callable[[JsonValue], bool]] = {
     "n": lambda value: value == 1,
@@ -63,12 +69,19 @@ ASKS_NOTHING: dict[str, Callable[[JsonValue], bool]] = {
     "include_reasoning": lambda value: isinstance(value, bool),
     "thinking": lambda value: value == {"type": "disabled"},
     "use_beam_search": lambda value: value is False,
+    "length_penalty": lambda value: value == 1,
+    "stream_interval": lambda value: isinstance(value, int),
+    "chat_template_kwargs": lambda value: value == {},
+    **dict.fromkeys(("stop_token_ids", "bad_words", "documents"), lambda value: value == []),
+    **dict.fromkeys(ON, lambda value: value is True),
+    **dict.fromkeys(OFF, lambda value: value is False),
 }
 # Of what a task would honour, what cannot change what a pipeline's answer means: its stages have their own.
 WISHES: dict[str, Callable[[JsonValue], bool]] = {
     "reasoning_effort": lambda value: True,
     "reasoning": lambda value: True,
     "thinking": lambda value: value != {"type": "disabled"},
+    "chat_template_kwargs": lambda value: True,
     "truncation": lambda value: value == "auto",
 }
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dotenv import dotenv_values
 from pydantic import JsonValue
 
 from gateway.config.document import (
@@ -16,6 +14,7 @@ from gateway.config.document import (
     Config,
     PipelineConfig,
     TaskConfig,
+    environment,
     load_config,
 )
 from launch.bench.programs.keys import key_settings
@@ -34,7 +33,7 @@ def load_given(path: Path, *, dummy: bool, placeholder: Path) -> Config:
     """
     if not dummy:
         return load_config(path)
-    known = {**{k: v for k, v in dotenv_values(".env").items() if v is not None}, **os.environ}
+    known = environment()
     try:
         text = path.read_text(encoding="utf-8")
     except OSError:

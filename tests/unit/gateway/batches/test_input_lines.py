@@ -36,7 +36,7 @@ def test_line_is_read_with_its_body_as_it_was_written() -> None:
         (line(body=""), "body", "missing_required_parameter"),
         (line(body="[]"), "body", None),
         (line(body={"model": 5}), "body.model", None),
-        (line(extra=1), "extra", None),
+        (line(custom_id=None, customid="a"), "customid", None),
     ],
 )
 def test_broken_line_is_refused_with_the_place(broken: bytes, param: str | None, code: str | None) -> None:
@@ -76,3 +76,8 @@ def test_slices_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(input_lines, "SLICE_LINES", 100)
     monkeypatch.setattr(input_lines, "SLICE_BYTES", 3)
     assert [[number for number, _ in one] for one in read(b"a\nb\nc\n")] == [[1, 2], [3]]
+
+
+def test_a_lines_other_members_are_its_clients_own() -> None:
+    noted = line(metadata={"source": "a"}, id=5, priority=1)
+    assert read_line(noted, CHAT) == read_line(line(), CHAT)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.document import load_config
+from gateway.config.document import environment, load_config
 from gateway.errors import ConfigError
 
 BASE = "base: {model: some/model}\n"
@@ -92,3 +92,30 @@ def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "bin.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load_config(tmp_path / "bin.yaml", {})
+
+
+def test_a_schema_may_begin_with_the_mark_of_utf_8(tmp_path: Path) -> None:
+    """Some editors write it before any text."""
+    (tmp_path / "s.json").write_bytes(b'\xef\xbb\xbf{"type": "string"}\r\n')
+    config = load_config(write(tmp_path, BASE + "tasks: {n: {adapter: a, schema: s.json}}"), {})
+    assert config.tasks["n"].schema_ == {"type": "string"}
+
+
+def test_a_section_with_nothing_below_it_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    """All of it may be commented out; a task or a key may have all it needs from the environment."""
+    env = {"NAMING_ADAPTER_PATH": str(tmp_path), "TEAM_A_KEY_SHA256": "0" * 64}
+    sections = ("tasks", "pipelines", "keys", "tenants", "gateway", "engine", "engines", "placement")
+    empty = "".join(f"{name}:\n" for name in (*sections, "adapters", "batches", "shared", "state_dir"))
+    config = load_config(write(tmp_path, BASE + empty), env)
+    assert (list(config.tasks), list(config.keys), config.pipelines) == (["naming"], ["team_a"], {})
+    named = load_config(write(tmp_path, BASE + "tasks:\n  naming:\nkeys:\n  team-a:\n"), env)
+    assert (named.tasks["naming"].adapter, list(named.keys)) == (tmp_path, ["team-a"])
+
+
+def test_an_environment_file_may_begin_with_the_mark_of_utf_8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfFIRST_HERE=a\r\nSECOND_HERE=b\r\n")
+    found = environment()
+    assert (found["FIRST_HERE"], found["SECOND_HERE"]) == ("a", "b")

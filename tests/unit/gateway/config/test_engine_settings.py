@@ -70,3 +70,10 @@ def test_a_mistake_names_the_key_of_the_form_that_was_written(
     tmp_path: Path, engines: Any, said: str
 ) -> None:
     assert said in problem(tmp_path, engines)
+
+
+def test_what_goes_to_the_engine_as_text_may_be_written_as_a_number() -> None:
+    given = {"extra_args": ["--max-num-batched-tokens", 4096, 0.5], "env": {"OMP_NUM_THREADS": 2}}
+    engine = Config.model_validate({"base": {"model": "m"}, "engine": given}).engine
+    assert engine.extra_args == ["--max-num-batched-tokens", "4096", "0.5"]
+    assert engine.env == {"OMP_NUM_THREADS": "2"}

@@ -196,6 +196,40 @@ def test_a_misspelt_name_is_refused_with_what_was_meant(
     assert f"did you mean '{meant}'?" in error.message
 
 
+@pytest.mark.parametrize(
+    ("dialect", "name"),
+    [
+        *((CHAT, name) for name in ("promptCacheKey", "sessionId", "serviceTier", "users")),
+        (RESPONSES, "promptCacheKey"),
+        (MESSAGES, "cacheControl"),
+    ],
+)
+def test_a_slip_in_a_label_does_no_more_than_the_label(tmp_path: Path, dialect: Dialect, name: str) -> None:
+    """The AI SDK passes what it does not know on as it was set: `promptCacheKey`."""
+    assert taken(dialect, limits(tmp_path), **{name: "x"}) == ([name], {})
+    assert refused(dialect, limits(tmp_path, strict=True), **{name: "x"}).param == name
+
+
+@pytest.mark.parametrize("dialect", GENERATING, ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *(("maxOutputTokens", ""), ("stopSequences", ""), ("generationConfig", "top of the body")),
+        *(("responseSchema", "response_format"), ("systemInstruction", "system"), ("candidateCount", "n")),
+    ],
+)
+def test_what_steers_answers_is_not_left_out_however_it_is_written(
+    tmp_path: Path, dialect: Dialect, name: str, meant: str
+) -> None:
+    """Gemini's API writes its names so."""
+    error = refused(dialect, limits(tmp_path), **{name: 5})
+    assert (error.param, error.code, meant in error.message) == (name, "unsupported_parameter", True)
+
+
+def test_what_is_given_under_its_own_name_may_stand_there_in_another_too(tmp_path: Path) -> None:
+    assert taken(CHAT, limits(tmp_path), stop=["a"], Stop=["a"])[0] == ["Stop"]
+
+
 def test_a_name_like_one_that_is_given_is_no_misspelling(tmp_path: Path) -> None:
     made = limits(tmp_path)
     assert refused(CHAT, made, models=["a"]).param == "models"

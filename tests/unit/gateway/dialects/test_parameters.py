@@ -196,6 +196,28 @@ def test_counts_within_their_bound_pass(tmp_path: Path) -> None:
     check(CHAT, limits(tmp_path, None), max_tokens=1_000_000)  # before an engine has told its context
 
 
+@pytest.mark.parametrize(
+    ("dialect", "key"),
+    [
+        *((CHAT, key) for key in ("n", "max_tokens", "max_completion_tokens", "top_logprobs")),
+        (TEXT, "logprobs"),
+        (RESPONSES, "max_output_tokens"),
+        (MESSAGES, "max_tokens"),
+    ],
+)
+def test_a_whole_number_may_be_written_with_a_fraction_of_zero(
+    tmp_path: Path, dialect: Dialect, key: str
+) -> None:
+    """As the engine takes it; all that look at it later see it written plainly."""
+    for written in (b"8.0", b"0.8e1"):
+        fields = {key: msgspec.Raw(written)}
+        if dialect is MESSAGES:
+            fields = {"max_tokens": msgspec.Raw(b"5"), **fields}
+        assert dialect.check_fields(fields, limits(tmp_path)) == []
+        assert bytes(fields[key]) == b"8"
+        assert dialect.length_of(fields) in (None, (key, 8))
+
+
 def test_anthropics_max_tokens_is_required(tmp_path: Path) -> None:
     for fields in ({}, {"max_tokens": None}):
         with pytest.raises(InvalidRequest, match="max_tokens: Field required"):
@@ -237,8 +259,9 @@ def test_schemas_are_bounded_in_size_depth_and_members(
     assert (deep.param, "nested deeper" in deep.message) == (key, True)
     wide = refused(dialect, made, **{key: wrap({f"p{i}": {} for i in range(MAX_MEMBERS + 1)})})
     assert (wide.param, "members" in wide.message) == (key, True)
-    large = refused(dialect, made, **{key: wrap({"description": "x" * 70_000})})
-    assert (large.param, "gateway.max_schema_bytes" in large.message) == (key, True)
+    size, bound = (1_100_000, "tools") if key == "tools" else (70_000, "schema")
+    large = refused(dialect, made, **{key: wrap({"description": "x" * size})})
+    assert (large.param, f"gateway.max_{bound}_bytes" in large.message) == (key, True)
 
 
 def test_a_structured_output_is_of_a_known_kind_and_its_engine_no_clients_choice(tmp_path: Path) -> None:

@@ -118,3 +118,61 @@ def test_functions_of_a_namespace_are_checked_and_counted(tmp_path: Path) -> Non
     wrong = {**SPACE, "tools": [TOOL, {**TOOL, "parameters": {"type": "nonsense"}}]}
     assert refused(RESPONSES, tmp_path, tools=[wrong]).param == "tools[0].tools[1].parameters"
     assert "129" in refused(RESPONSES, tmp_path, tools=[TOOL, {**SPACE, "tools": [TOOL] * 128}]).message
+
+
+LONG = {"type": "object", "properties": {"a": {"type": "string", "description": "x" * 70_000}}}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "tool", "free", "held"),
+    [
+        (
+            CHAT,
+            {"type": "function", "function": {"name": "g", "parameters": LONG}},
+            [None, "auto", "none", {"type": "function", "function": {"name": "f"}}],
+            ["required", {"type": "function", "function": {"name": "g"}}],
+        ),
+        (
+            RESPONSES,
+            {**SPACE, "tools": [{"type": "function", "name": "g", "parameters": LONG}]},
+            [None, "auto", "none", {"type": "function", "name": "f"}],
+            ["required", {"type": "function", "name": "g"}],
+        ),
+        (
+            MESSAGES,
+            {"name": "g", "input_schema": LONG},
+            [None, {"type": "auto"}, {"type": "none"}, {"type": "tool", "name": "f"}],
+            [{"type": "any"}, {"type": "tool", "name": "g"}],
+        ),
+    ],
+)
+def test_a_schema_is_bounded_where_a_call_must_keep_to_it(
+    tmp_path: Path, dialect: Dialect, tool: dict[str, Any], free: list[object], held: list[object]
+) -> None:
+    """Coding agents show a model 100 KB of tools; a grammar is made of those alone that a call is held to."""
+    own = {CHAT: CHAT_TOOL, RESPONSES: TOOL, MESSAGES: BLOCK_TOOL}[dialect]
+    for choice in free:
+        given = {} if choice is None else {"tool_choice": choice}
+        assert sent(dialect, tmp_path, tools=[own, tool], **given)[0]["tools"] == [own, tool]
+    for choice in held:
+        error = refused(dialect, tmp_path, tools=[own, tool], tool_choice=choice)
+        assert (error.param, "gateway.max_schema_bytes" in error.message) == ("tools", True)
+
+
+def test_a_strict_functions_schema_is_bounded_whatever_the_choice(tmp_path: Path) -> None:
+    strict = {"type": "function", "function": {"name": "g", "parameters": LONG, "strict": True}}
+    assert "gateway.max_schema_bytes" in refused(CHAT, tmp_path, tools=[strict]).message
+
+
+def test_anthropics_api_takes_any_number_of_tools(tmp_path: Path) -> None:
+    many = [{**BLOCK_TOOL, "name": f"f{number}"} for number in range(300)]
+    for dialect in (MESSAGES, COUNT_TOKENS):
+        assert sent(dialect, tmp_path, tools=many)[0]["tools"] == many
+
+
+def test_a_chats_tool_without_a_type_is_a_function(tmp_path: Path) -> None:
+    """So the engine takes it."""
+    tool = {"function": CHAT_TOOL["function"]}
+    assert sent(CHAT, tmp_path, tools=[tool])[0]["tools"] == [tool]
+    assert refused(CHAT, tmp_path, tools=[{**tool, "type": None}]).param == "tools[0].type"
+    assert refused(RESPONSES, tmp_path, tools=[tool]).param == "tools[0].type"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.dialects.chat.dialect import CHAT, TEXT
@@ -76,3 +77,14 @@ def test_a_stream_always_ends_with_its_usage_for_the_gateway(wanted: bool) -> No
     assert (shown == usage) is wanted
     assert events.usage is not None
     assert events.usage.prompt_tokens == 3
+
+
+@pytest.mark.parametrize("none", [b"0", b"0.0"])
+def test_a_prompt_may_be_echoed_without_an_answer(limits: Limits, none: bytes) -> None:
+    """As who has a text scored asks: `echo`, `logprobs` and no token more."""
+    fields = {"echo": msgspec.Raw(b"true"), "max_tokens": msgspec.Raw(none)}
+    assert TEXT.check_fields(fields, limits) == []
+    assert bytes(fields["max_tokens"]) == b"0"
+    for dialect, echo in ((TEXT, b"false"), (CHAT, b"true")):
+        with pytest.raises(InvalidRequest, match=r"at least 1|from 1"):
+            dialect.check_fields({"echo": msgspec.Raw(echo), "max_tokens": msgspec.Raw(none)}, limits)

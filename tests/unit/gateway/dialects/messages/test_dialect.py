@@ -322,3 +322,13 @@ async def test_models_have_anthropics_form_for_its_clients(tmp_path: Path) -> No
         assert (await s.client.get("/v1/models/naming", headers=head)).json() == model
         assert fault(await s.client.get("/v1/models/nope", headers=head))[:2] == (404, "not_found_error")
         assert fault(await s.client.get("/v1/models", headers={"anthropic-version": "x"}))[0] == 401
+
+
+async def test_a_format_without_a_schema_is_refused(tmp_path: Path) -> None:
+    """The engine passes over it, and the answer would be held to nothing."""
+    async with stack(tmp_path) as s:
+        for form in ({"type": "json_schema"}, {"type": "json_schema", "json_schema": {"schema": {}}}):
+            answer = await ask(s, output_config={"format": form})
+            assert (answer.status_code, "output_config.format.schema" in answer.text) == (400, True)
+        assert (await ask(s, output_config={"format": None, "effort": None})).status_code == 200
+        assert s.engine.completions[-1].json["output_config"]["format"] == FORMAT

@@ -22,6 +22,11 @@ from tests.support.pipeline_script import chat
         ("made_up", 1),
         ("max_tokens", 0),
         ("max_tokens", "7"),
+        ("skip_special_tokens", False),
+        ("continue_final_message", True),
+        ("length_penalty", 2.0),
+        ("documents", [{"text": "x"}]),
+        ("chat_template_kwargs", {"enable_thinking": False}),
     ],
 )
 def test_what_a_pipeline_cannot_honour_is_refused_by_name(name: str, value: object) -> None:
@@ -35,6 +40,10 @@ def test_parameters_that_ask_for_nothing_pass() -> None:
         "a", n=1, tools=[], logprobs=False, stop=None, user="u", stream=True, response_format={"type": "text"}
     )
     body |= {"verbosity": "medium", "prompt_cache_retention": "24h", "prompt_cache_options": {}}
+    body |= {"skip_special_tokens": True, "spaces_between_special_tokens": True, "length_penalty": 1.0}
+    body |= {"add_special_tokens": False, "continue_final_message": False, "add_generation_prompt": True}
+    body |= {"stop_token_ids": [], "bad_words": [], "documents": [], "chat_template_kwargs": {}}
+    body |= {"include_stop_str_in_output": False, "return_token_ids": False, "stream_interval": 4}
     assert shared_sampling(body, "p") == ({}, None)
 
 
