@@ -51,4 +51,4 @@ async def test_a_base_named_as_on_the_hub_is_found_by_its_encoded_name(tmp_path:
         body = {"messages": [{"role": "user", "content": "cat"}]}
         path = f"/openai/deployments/{quote(name, safe='')}/chat/completions"
         assert (await s.client.post(path, json=body)).status_code == 200
-        assert s.engine.completions[-1].json["model"] == "base"
+        assert s.engine.completions[-1].json["model"] == name
