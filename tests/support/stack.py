@@ -58,7 +58,7 @@ def config_of(
     batches: object = None,
     fallback: object = None,
     shared: object = None,
-    base: str = "base",
+    base: object = "base",
     **gateway: object,
 ) -> Config:
     """base, two tasks and a pipeline; `naming` has a whole prompt contract, and perhaps a fallback."""

@@ -152,7 +152,7 @@ def test_a_schema_is_bounded_where_a_call_must_keep_to_it(
     """Coding agents show a model 100 KB of tools; a grammar is made of those alone that a call is held to."""
     own = {CHAT: CHAT_TOOL, RESPONSES: TOOL, MESSAGES: BLOCK_TOOL}[dialect]
     for choice in free:
-        given = {} if choice is None else {"tool_choice": choice}
+        given: dict[str, Any] = {} if choice is None else {"tool_choice": choice}
         assert sent(dialect, tmp_path, tools=[own, tool], **given)[0]["tools"] == [own, tool]
     for choice in held:
         error = refused(dialect, tmp_path, tools=[own, tool], tool_choice=choice)

@@ -331,4 +331,5 @@ async def test_a_format_without_a_schema_is_refused(tmp_path: Path) -> None:
             answer = await ask(s, output_config={"format": form})
             assert (answer.status_code, "output_config.format.schema" in answer.text) == (400, True)
         assert (await ask(s, output_config={"format": None, "effort": None})).status_code == 200
-        assert s.engine.completions[-1].json["output_config"]["format"] == FORMAT
+        asked: Any = s.engine.completions[-1].json
+        assert asked["output_config"]["format"] == FORMAT
