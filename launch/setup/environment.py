@@ -17,7 +17,6 @@ import platform
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,8 @@ from types import FrameType
 from typing import IO, NoReturn
 
 from launch.machine.hardware import has_gpu
+from launch.setup.commands import Commands, Ran
+from launch.setup.lock_file import shares
 from launch.setup.pip_errors import explain, is_unoffered
 from launch.setup.steps import CLIENTS, CPU, GPU, EnvironmentPlan
 
@@ -34,6 +35,8 @@ SEE = "see docs/troubleshooting.md#setup_failed"
 OLDEST_PYTHON = (3, 11)
 # Holds the CPU builds for every Python, where no source that pip is configured with has one.
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+# At once. Four keep two cores busy while some wait for their source, or have less to do than the others.
+PIPS = 4
 # Nothing of a package's own runs at its installation.
 NPM_OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
 
@@ -172,99 +175,96 @@ class Setup:
             )
             shutil.rmtree(self._venv)
         self._log.write_text("")
-        self._call("creating the Python environment", [sys.executable, "-m", "venv", str(self._venv)])
-        plan = self._plan
-        if plan.torch is not None:
-            self._install_cpu_torch(plan.torch)
-        lock = str(self._root / "requirements" / plan.lock)
-        self._pip(f"installing {plan.title}", ["--no-deps", "--require-hashes", "-r", lock])
+        self._call("creating the Python environment", [[sys.executable, "-m", "venv", str(self._venv)]])
+        self._install()
+        plan, last = self._plan, [[self._python, "-c", self._plan.probe]]
         if plan.editable:
             editable = ["--no-deps", "--no-build-isolation", "--no-index", "-e", str(self._root)]
-            self._pip("installing lora-gateway", editable)
-        if plan.node is not None:
-            folder = str(self._root / plan.node)
-            self._call("installing the clients for Node", ["npm", "ci", "--prefix", folder, *NPM_OPTIONS])
-        self._call(plan.proves, [self._python, "-c", plan.probe])
+            last.append(self._pip(editable))
+        self._call(plan.proves, last)
         partial = self._stamp.with_suffix(".partial")
         partial.write_text(plan.digest(self._root))
         partial.replace(self._stamp)
         self._console.say(f"set up in {time.monotonic() - began:.0f} s")
 
-    def _install_cpu_torch(self, lock: str) -> None:
+    def _install(self) -> None:
+        """All that is pinned, several pips (and npm) side by side: each works on one core, and waits for
+        its source now and then.
+        """
+        plan = self._plan
+        lock = (self._root / "requirements" / plan.lock).read_text()
+        argvs = [self._pip(["--no-deps", "--require-hashes", "-r", file]) for file in self._shares(lock)]
+        if plan.node is not None:
+            folder = str(self._root / plan.node)
+            argvs.append(["npm", "ci", "--prefix", folder, *NPM_OPTIONS])
+        title = f"installing {plan.title}"
+        if plan.torch is None:
+            self._call(title, argvs)
+            return
+        torch = self._torch(plan.torch)
+        label = self._label(title)
+        first, *others = self._run(label, [self._pip(torch), *argvs], "incomplete")
+        self._check(title, others)
+        if first.code != 0 and is_unoffered(first.said):
+            title = "installing PyTorch for CPU from pytorch.org"
+            self._step -= 1
+            self._call(title, [self._pip(["--index-url", TORCH_CPU_INDEX, *torch])])
+        else:
+            self._check("PyTorch for CPU", [first])
+
+    def _shares(self, lock: str) -> list[str]:
+        """Files that hold the lock's packages between them."""
+        files = []
+        for number, share in enumerate(shares(lock, PIPS)):
+            file = self._scratch / f"share-{number}.txt"
+            file.write_text(share)
+            files.append(str(file))
+        return files
+
+    def _torch(self, lock: str) -> list[str]:
+        """What pip is to be told of it."""
         path = self._root / "requirements" / lock
         torch, has_digest = pinned_torch(path.read_text(), sys.version_info[:2], platform.machine())
         if has_digest:
-            wanted = ["--no-deps", "--require-hashes", "-r", str(path)]
-        else:
-            version = "{}.{}".format(*sys.version_info[:2])
-            self._console.say(
-                f"      {torch} has no pinned digest for Python {version}: installing it unchecked"
-            )
-            wanted = ["--no-deps", torch]
-        self._step += 1
-        label = f"[{self._step}/{self._plan.steps}] installing PyTorch for CPU"
-        if self._run(label, self._pip_argv(wanted), word_if_failed="not offered here, after") == 0:
-            return
-        self._step -= 1
-        if not is_unoffered(self._tail(200)):
-            raise self._failure("PyTorch for CPU")
-        self._pip("installing PyTorch for CPU from pytorch.org", ["--index-url", TORCH_CPU_INDEX, *wanted])
+            return ["--no-deps", "--require-hashes", "-r", str(path)]
+        version = "{}.{}".format(*sys.version_info[:2])
+        self._console.say(f"      {torch} has no pinned digest for Python {version}: installing it unchecked")
+        return ["--no-deps", torch]
 
-    def _pip(self, title: str, arguments: Sequence[str]) -> None:
-        self._call(title, self._pip_argv(arguments))
-
-    def _pip_argv(self, arguments: Sequence[str]) -> list[str]:
+    def _pip(self, arguments: Sequence[str]) -> list[str]:
         options = ["--no-input", "--no-compile", "--progress-bar", "off"]
         return [self._python, "-m", "pip", "install", *options, *arguments]
 
-    def _call(self, title: str, argv: Sequence[str]) -> None:
-        self._step += 1
-        if self._run(f"[{self._step}/{self._plan.steps}] {title}", argv) != 0:
-            raise self._failure(title)
+    def _call(self, title: str, argvs: Sequence[Sequence[str]]) -> None:
+        """The next step, its commands side by side. Raises SetupError where one of them fails."""
+        self._check(title, self._run(self._label(title), argvs))
 
-    def _run(self, label: str, argv: Sequence[str], word_if_failed: str = "failed") -> int:
-        """Run one child, counting its seconds; its output goes to the log. Returns its exit code."""
+    def _label(self, title: str) -> str:
+        self._step += 1
+        return f"[{self._step}/{self._plan.steps}] {title}"
+
+    def _run(self, label: str, argvs: Sequence[Sequence[str]], word_if_failed: str = "failed") -> list[Ran]:
+        """Side by side, their seconds counted; what they say goes to the log."""
         began = time.monotonic()
         self._console.start(label)
-        env = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
-        env.pop("PYTHONDONTWRITEBYTECODE", None)
-        with open(self._log, "a") as log:
-            log.write(f"$ {' '.join(argv)}\n")
-            log.flush()
-            child = subprocess.Popen(
-                argv,
-                cwd=self._root,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=[self._lock_fd],
-                env=env,
-            )
-            try:
-                while True:
-                    try:
-                        code = child.wait(timeout=0.5)
-                        break
-                    except subprocess.TimeoutExpired:
-                        self._console.tick(label, time.monotonic() - began)
-            except BaseException:
-                child.terminate()
-                child.wait()
-                raise
-        self._console.end(label, time.monotonic() - began, "done" if code == 0 else word_if_failed)
-        return code
+        commands = Commands(self._root, self._log, self._lock_fd)
+        ran = commands.run(argvs, lambda: self._console.tick(label, time.monotonic() - began))
+        word = word_if_failed if any(each.code for each in ran) else "done"
+        self._console.end(label, time.monotonic() - began, word)
+        return ran
 
-    def _failure(self, title: str) -> SetupError:
-        """Why the last command failed: one line where it is understood, else with the end of its output."""
-        reason = explain(self._tail(200))
+    def _check(self, title: str, ran: Sequence[Ran]) -> None:
+        """Raises SetupError with why the first one failed: one line where it is understood, else the end of
+        its output.
+        """
+        failed = next((each for each in ran if each.code != 0), None)
+        if failed is None:
+            return
+        reason = explain(failed.said)
         if reason is None:
-            return SetupError(f"{title} failed; the full log is {self._log}:\n{self._tail(12)}")
-        return SetupError(f"{title}: {reason}")
-
-    def _tail(self, lines: int) -> str:
-        """The end of the log, of the last command only."""
-        last_command = self._log.read_text(errors="replace").rpartition("\n$ ")[2]
-        return "\n".join(last_command.splitlines()[-lines:])
+            end = "\n".join(failed.lines[-12:])
+            raise SetupError(f"{title} failed; the full log is {self._log}:\n{end}")
+        raise SetupError(f"{title}: {reason}")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

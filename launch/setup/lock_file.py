@@ -11,13 +11,20 @@ REQUIREMENT = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)(?:\[[\w,-]+\])?==(?P<ve
 HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Pinned:
     """One package; `digests` are those of all its files, of which pip takes the one that fits."""
 
     name: str
     version: str
     digests: tuple[str, ...]
+
+
+def shares(lock: str, count: int) -> list[str]:
+    """A lock's requirements, each with its continuation lines, dealt out to so many files of their own."""
+    wanted = re.findall(r"^[^#\s].*(?:\n[ \t]+.*)*\n?", lock, re.MULTILINE)
+    dealt = [wanted[number::count] for number in range(count)]
+    return ["".join(each) for each in dealt if each]
 
 
 def read_lock(file: Path) -> list[Pinned]:

@@ -28,7 +28,7 @@ class EnvironmentPlan:
 
     folder: str
     title: str
-    """What the longest step installs."""
+    """What is installed."""
     lock: str
     """The file under requirements/ with every package and its digests."""
     needed_gib: float
@@ -36,7 +36,7 @@ class EnvironmentPlan:
     proves: str
     """What the probe shows, as its step is called."""
     torch: str | None = None
-    """A lock of torch alone, installed before everything else."""
+    """A lock of torch alone, which may have to come from elsewhere."""
     editable: bool = False
     """Whether the checkout itself is installed too."""
     node: str | None = None
@@ -49,7 +49,7 @@ class EnvironmentPlan:
 
     @property
     def steps(self) -> int:
-        return 3 + (self.torch is not None) + self.editable + (self.node is not None)
+        return 3
 
     def digest(self, root: Path) -> str:
         """A digest of everything that decides what the environment holds.

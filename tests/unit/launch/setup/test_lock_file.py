@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.setup.lock_file import Pinned, read_lock
+from launch.setup.lock_file import Pinned, read_lock, shares
 
 REQUIREMENTS = Path(__file__).parents[4] / "requirements"
 
@@ -30,3 +30,20 @@ def test_what_pins_nothing_is_no_lock(tmp_path: Path, line: str) -> None:
     (tmp_path / "a.txt").write_text(line)
     with pytest.raises(ValueError, match="pins no version"):
         read_lock(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("lock", ["cpu.txt", "clients.txt", "torch-cpu.txt"])
+@pytest.mark.parametrize("count", [1, 4])
+def test_shares_of_a_lock_hold_each_package_once_with_its_digests(
+    tmp_path: Path, lock: str, count: int
+) -> None:
+    file = REQUIREMENTS / lock
+    dealt = shares(file.read_text(), count)
+    found = []
+    for number, share in enumerate(dealt):
+        (tmp_path / str(number)).write_text(share)
+        found.append(read_lock(tmp_path / str(number)))
+    whole = read_lock(file)
+    assert sorted(one for share in found for one in share) == sorted(whole)
+    assert max(map(len, found)) - min(map(len, found)) <= 1
+    assert len(dealt) == min(count, len(whole))

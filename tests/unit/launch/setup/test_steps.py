@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from launch.setup.environment import Console, Setup, SetupError
-from launch.setup.steps import CLIENTS, CPU, GPU
+from launch.setup.commands import Ran
+from launch.setup.environment import TORCH_CPU_INDEX, Console, Setup, SetupError
+from launch.setup.lock_file import read_lock
+from launch.setup.steps import CLIENTS, CPU, GPU, EnvironmentPlan
 from tests.unit.launch.setup.test_environment import NODE, ROOT
 
 
@@ -109,3 +112,74 @@ def test_missing_node_is_named_with_the_mend(clients: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(clients))
     with pytest.raises(SetupError, match=r"node and npm, .* install Node 20"):
         Setup(clients, CLIENTS, Console(io.StringIO())).run()
+
+
+class Recorder:
+    """In place of the commands: what they would have been. Those with `failing` in them fail, with `said`."""
+
+    def __init__(self, failing: str = "", said: str = "") -> None:
+        self.rounds: list[list[str]] = []
+        self._failing, self._said = failing, said
+
+    def __call__(self, root: Path, log: Path, keeps_fd: int) -> Recorder:
+        return self
+
+    def run(self, argvs: Sequence[Sequence[str]], tick: Callable[[], None]) -> list[Ran]:
+        lines = [" ".join(argv) for argv in argvs]
+        if " -m venv " in lines[0]:
+            Path(argvs[0][-1]).mkdir()
+        self.rounds.append(lines)
+        return [Ran(*self._end(line)) for line in lines]
+
+    def _end(self, line: str) -> tuple[int, list[str]]:
+        failing = bool(self._failing) and self._failing in line
+        return int(failing), [self._said] if failing else []
+
+
+@pytest.fixture
+def bare(checkout: Path) -> Path:
+    shutil.rmtree(checkout / ".venv")
+    return checkout
+
+
+def built(checkout: Path, plan: EnvironmentPlan, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("launch.setup.environment.Commands", recorder)
+    out = io.StringIO()
+    Setup(checkout, replace(plan, needed_gib=0.0), Console(out)).run()
+    return out.getvalue()
+
+
+def test_all_that_is_pinned_is_installed_side_by_side(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    said = built(bare, CPU, recorder, monkeypatch)
+    _, installing, last = recorder.rounds
+    files = [line.rpartition(" ")[2] for line in installing]
+    assert all("--no-deps --require-hashes -r" in line for line in installing)
+    assert files[0].endswith("/requirements/torch-cpu.txt")
+    packages = [one.name for file in files[1:] for one in read_lock(Path(file))]
+    assert sorted(packages) == sorted(one.name for one in read_lock(bare / "requirements" / "cpu.txt"))
+    assert [" -c " in line for line in last] == [True, False]
+    assert last[1].endswith(f" -e {bare}")
+    assert [line[:5] for line in said.splitlines()[::2]] == ["[1/3]", "[2/3]", "[3/3]", "set u"]
+    assert Setup(bare, CPU, Console(io.StringIO()))._stamp.read_text() == CPU.digest(bare)
+
+
+def test_torch_that_no_source_has_is_asked_for_from_its_makers(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unoffered = "ERROR: No matching distribution found for torch==2.13.0+cpu"
+    recorder = Recorder(f"off --no-deps --require-hashes -r {bare}/requirements/torch-cpu.txt", unoffered)
+    said = built(bare, CPU, recorder, monkeypatch)
+    _, installing, again, _ = recorder.rounds
+    assert len(installing) > 2
+    assert [TORCH_CPU_INDEX in line for line in again] == [True]
+    assert "failed" not in said
+
+
+def test_a_failure_beside_others_is_told_as_its_own(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder("share-1.txt", "ERROR: Could not install: [Errno 28] No space left on device")
+    with pytest.raises(SetupError, match=r"installing vLLM for CPU: the disk is full"):
+        built(bare, CPU, recorder, monkeypatch)
+    assert not Setup(bare, CPU, Console(io.StringIO())).is_current()
+    with pytest.raises(SetupError, match=r"(?s)failed; the full log is .*:\nsomething new"):
+        built(bare, CPU, Recorder("share-1.txt", "something new"), monkeypatch)
