@@ -22,7 +22,7 @@ UNUSED_CLIENTS = rouge-score sqlitedict word2number \
 CLIENTS = $(UV) pip compile --group clients $(LOCK_OPTIONS) $(addprefix --no-emit-package ,$(UNUSED_CLIENTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ui check-ui test-ui demo serve test test-unit test-faults test-engine soak test-clients setup-clients check format docs build lock clean \
+.PHONY: help setup ui check-ui test-ui demo serve test test-unit test-faults test-engine soak test-clients setup-clients setup-tests check format docs build lock clean \
 	bench bench-peers
 
 help: ## show this list
@@ -102,6 +102,11 @@ test-clients: setup-clients check-ui ## run the clients' own suites on a real vL
 	@$(BIN)/python -m launch.base.demo_base
 	@$(CHROMIUM_THERE)
 	@.venv-clients/bin/python -m pytest -q -rs -c tests/clients/pytest.ini tests/clients
+
+setup-tests: setup-clients $(PAGE_MODULES) ## fetch whatever the tests need, which they do themselves otherwise
+	@$(BIN)/python -m launch.base.demo_base > /dev/null
+	@$(REDIS_THERE)
+	@$(CHROMIUM_THERE)
 
 check: setup ## lint, formatting, types, start-up files that no package owns
 	@failed=0; $(BIN)/python -m launch.setup.pth_files || failed=1; $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1; $(BIN)/mypy || failed=1; \
