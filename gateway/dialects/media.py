@@ -89,8 +89,10 @@ def _of_parts(where: str, raw: msgspec.Raw, depth: int) -> Iterator[tuple[str, s
         place = f"{where}[{index}]"
         for name in _PLACES:
             held: msgspec.Raw = getattr(part, name)
+            if name == "source" and bytes(memoryview(held)[:1]) != b"{":
+                continue  # a text's own note of where it is from
             source = _decode_source(held) if held is not _NOTHING else None
-            url = source.url if isinstance(source, _Source) else source if name != "source" else None
+            url = source.url if isinstance(source, _Source) else source
             if url:
                 yield place, url
         yield from _of_parts(f"{place}.content", part.content, depth + 1)

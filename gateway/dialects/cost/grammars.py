@@ -24,11 +24,20 @@ ALWAYS = frozenset(("response_format", "structured_outputs", "text", "output_con
 """Parameters that the engine makes a grammar of."""
 HOLDERS = ALWAYS | {"tools"}
 """And the one that it makes one of where a call is to follow its schema."""
-_NEEDS_TRIAL = re.compile(
-    rb'[pP]attern|\$(?:dynamic|recursive)?[rR]ef|opertyNames|Properties"\s*:\s*\d|(?:Items|Length)"\s*:\s*\d{6}'
-    rb'|"regex"|"grammar"|structural_tag|"structures"|\\u00[0-7]'
+_TOLD_BY = (
+    *(b"pattern", b"Pattern", b"opertyNames", b'"regex"', b'"grammar"', b"structural_tag", b'"structures"'),
+    *(b"$ref", b"$Ref", b"$dynamicRef", b"$dynamicref", b"$recursiveRef", b"$recursiveref"),
 )
-"""In the bytes of a parameter; an escape may spell a letter of one of these."""
+_TOLD_BY_NUMBER = tuple(
+    re.compile(pattern)
+    for pattern in (
+        *(rb'Properties"\s*:\s*\d', rb'Items"\s*:\s*\d{6}', rb'Length"\s*:\s*\d{6}', rb"\\u00[0-7]"),
+    )
+)
+"""In the bytes of a parameter; an escape may spell a letter of one of these.
+
+Each by itself: one expression of all took 5.8 ms for 130 KB of tools, where these take 1.5.
+"""
 
 
 class Grammar(NamedTuple):
@@ -42,11 +51,15 @@ class Grammar(NamedTuple):
 _encode = msgspec.json.Encoder().encode
 
 
+def _needs_trial(raw: bytes) -> bool:
+    return any(mark in raw for mark in _TOLD_BY) or any(mark.search(raw) for mark in _TOLD_BY_NUMBER)
+
+
 def grammars_of(fields: Fields) -> list[Grammar]:
     """Those of a request that a trial has to show the cost of; its parameters are checked already."""
     found: list[Grammar] = []
     for key in sorted(HOLDERS):
-        if key in fields and _NEEDS_TRIAL.search(fields[key]):
+        if key in fields and _needs_trial(bytes(fields[key])):
             try:
                 value: JsonValue = msgspec.json.decode(fields[key])
             except NOT_JSON:  # the engine says what is wrong with it
@@ -100,7 +113,7 @@ def _in_tools(key: str, tools: JsonValue) -> Iterator[Grammar]:
         for holder in (tool, function if isinstance(function, dict) else {}):
             for name in ("parameters", "input_schema"):
                 held = holder.get(name)
-                if isinstance(held, dict) and _NEEDS_TRIAL.search(_encode(held)):
+                if isinstance(held, dict) and _needs_trial(_encode(held)):
                     yield Grammar(key, "json", _text(held))
 
 

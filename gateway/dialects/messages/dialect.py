@@ -12,7 +12,7 @@ from gateway.config.document import JsonObject
 from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.cost.lists import TEXTS
 from gateway.dialects.dialect import UNSEEN, Asked, Dialect, Entry, one_line
-from gateway.dialects.harmless import members, needs_reasoning, wish
+from gateway.dialects.harmless import members, needs_reasoning, refused_but_for, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
 from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.messages import described
@@ -253,6 +253,7 @@ class Messages(_Anthropic):
             "thinking": _thinking,
             "chat_template_kwargs": template_variables,
             "service_tier": wish("auto", "standard_only", why="there is one tier; leave it out."),
+            "inference_geo": refused_but_for("global", "", [], {}, why=_NO_PLACE),
             "speed": wish("standard", why=HARMLESS["speed"]),
         }
     )

@@ -210,6 +210,11 @@ def test_a_slip_in_a_label_does_no_more_than_the_label(tmp_path: Path, dialect: 
     assert refused(dialect, limits(tmp_path, strict=True), **{name: "x"}).param == name
 
 
+def test_a_place_that_asks_for_none_is_taken(tmp_path: Path) -> None:
+    assert taken(MESSAGES, limits(tmp_path), inference_geo="global") == (["inference_geo"], {})
+    assert refused(MESSAGES, limits(tmp_path), inference_geo="us").param == "inference_geo"
+
+
 @pytest.mark.parametrize("dialect", GENERATING, ids=lambda one: one.name)
 @pytest.mark.parametrize(
     ("name", "meant"),

@@ -76,6 +76,7 @@ SAID: list[tuple[Dialect, str, Any]] = [
     (MESSAGES, "messages", parts(USE, role="assistant")),
     (MESSAGES, "messages", parts(FOUND)),
     (MESSAGES, "messages", parts({"type": "image", "source": {"type": "base64", "data": "aGk="}})),
+    (CHAT, "messages", parts({"type": "text", "text": "see the url", "source": ["a.pdf"], "content": 5})),
 ]
 
 
