@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
-from gateway.pipeline.stages.sampling import shared_sampling, stage_sampling
+from gateway.pipeline.stages.sampling import shared_sampling, stage_sampling, take_wishes
 from tests.support.pipeline_script import chat
 
 
@@ -51,3 +52,16 @@ def test_parameters_that_ask_for_nothing_pass() -> None:
 def test_the_clients_max_tokens_only_lowers_a_stages_own(cap: int | None, expected: int) -> None:
     sampling = stage_sampling({"max_tokens": 24, "temperature": 0}, {"temperature": 1}, cap)
     assert sampling == {"max_tokens": expected, "temperature": 1}
+
+
+def test_what_is_said_of_thinking_is_taken_and_named() -> None:
+    """A pipeline's stages have their own; chat pages and frameworks send it to every model."""
+    asked: JsonObject = {
+        "chat_template_kwargs": {"enable_thinking": False},
+        "reasoning_effort": "low",
+        "output_config": {"effort": "low", "format": None},
+        "temperature": 0,
+    }
+    named = ["chat_template_kwargs", "reasoning_effort", "output_config.effort"]
+    assert take_wishes(asked) == named
+    assert asked == {"output_config": {"format": None}, "temperature": 0}
