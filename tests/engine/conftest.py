@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.config.document import load_config
 from tests.engine.own_stack import own_stack, own_start
-from tests.engine.request_models import PROGRAM
 from tests.support.real.real_stack import ROOT, Ready, RealStack, starting_stack
 
 __all__ = ["CONFIG", "ROOT", "RealStack", "own_stack", "own_start", "real"]
 
 CONFIG = ROOT / "configs/demo/config.yaml"
-
-
-@pytest.fixture(scope="session")
-def request_models(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
-    """What `request_models.py` prints. Importing vLLM takes a while: the engine starts meanwhile."""
-    program = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
-    said: list[str] = []
-
-    def read() -> str:
-        if not said:
-            said.append(program.communicate(timeout=600)[0])
-            assert program.returncode == 0
-        return said[0]
-
-    yield read
-    program.kill()
-    program.wait()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,8 +32,8 @@ def starting(
     adapters.mkdir()
     dtype = request.config.getoption("--dtype")
     config = _configuration(folder / "config.json", dtype, [CONFIG.parent, adapters])
-    for late in {"request_models", "own_start"} & wanted:
-        request.getfixturevalue(late)
+    if "own_start" in wanted:
+        request.getfixturevalue("own_start")
     with starting_stack(folder, config, Path(sys.executable)) as ready:
         yield ready
 
