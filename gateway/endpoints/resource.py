@@ -34,12 +34,12 @@ class ResourceRequest:
         return str(self.scope["path_params"]["id"])
 
     def query(self, known: Collection[str]) -> dict[str, str]:
-        """Raises InvalidRequest for a parameter that is not known here."""
+        """Without what is empty (`?after=`). Raises InvalidRequest for a parameter that is not known here."""
         found = dict(
             urllib.parse.parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
         )
         check_known(found, known)
-        return found
+        return {name: value for name, value in found.items() if value}
 
 
 def check_known(names: Iterable[str], known: Collection[str]) -> None:
