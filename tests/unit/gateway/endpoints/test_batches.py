@@ -130,7 +130,7 @@ def test_text_completions_have_batches(tmp_path: Path) -> None:
         ([{**line(1), "method": "GET"}], [("invalid_method", 1, "method")]),
         ([{**line(1), "body": 3}], [("invalid_request", 1, "body")]),
         ([{**line(1), "body": {}}], [("missing_required_parameter", 1, "body.model")]),
-        ([{**line(1), "metod": "POST"}], [("unsupported_parameter", 1, "metod")]),
+        ([{**line(1), "method": None, "metod": "POST"}], [("unsupported_parameter", 1, "metod")]),
         ([{"custom_id": 7}], [("invalid_request", 1, "custom_id")]),
         ([line(1), {}, line(2)], [("missing_required_parameter", 2, "custom_id")]),
         ([line(n) for n in range(6)], [("too_many_requests", None, None)]),
