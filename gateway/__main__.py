@@ -111,6 +111,7 @@ def _serve_one(
             cors=app.cors,
             drain=app.drain,
             descriptors=descriptors,
+            own_name=app.own_name,
         ),
         loop="uvloop",
         lifespan="on",

@@ -75,6 +75,10 @@ class Cors:
             return b"vary: origin\r\n"
         return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSE)
 
+    def lists(self, origin: bytes) -> bool:
+        """Whether pages of that origin may call."""
+        return self._any or self._pattern.fullmatch(origin.lower()) is not None
+
     def _origin(self, headers: Headers) -> bytes | None:
         sent = [value for name, value in headers if name == b"origin"]
         return sent[0] if len(sent) == 1 and self._pattern.fullmatch(sent[0].lower()) else None

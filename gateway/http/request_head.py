@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.errors import HeadTooLarge, InvalidRequest, RequestError
+from gateway.http.own_name import OwnName
 from gateway.http.strictness import MAX_HEAD_BYTES, check_head
 
 MAX_HEADERS = 128
@@ -11,6 +12,8 @@ WATCHED = frozenset((b"expect", b"host", b"transfer-encoding"))
 
 class HeadReader:
     """A base class, since another object beside each connection would be a hop more for each header."""
+
+    own_name: OwnName | None = None
 
     def __init__(self) -> None:
         self._url: bytes | None = None
@@ -57,6 +60,8 @@ class HeadReader:
         if len(watched) != 1 or watched[0][0] != b"host" or version != "1.1":
             codings = self._values(b"transfer-encoding")
             check_head(version, len(self._values(b"host")), codings)
+        if self.own_name is not None:
+            self.own_name.check(method, self._headers)
         if len(read) > MAX_HEAD_BYTES and read.index(b"\r\n\r\n", begin) - begin > MAX_HEAD_BYTES:
             raise HeadTooLarge
         if not codings or read[:begin].strip(b"\r\n"):

@@ -19,6 +19,7 @@ from gateway.config.process import HangUp
 from gateway.http.client_connection import GatewayProtocol
 from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain, shutting_down
+from gateway.http.own_name import OwnName
 from gateway.http.request_cycle import Express
 from gateway.http.tls.reloading import Tls
 
@@ -141,6 +142,7 @@ def protocol_with(
     cors: Cors | None = None,
     drain: Drain | None = None,
     descriptors: Descriptors | None = None,
+    own_name: OwnName | None = None,
 ) -> type[GatewayProtocol]:
     """The protocol with its settings, as a class: uvicorn makes the instances."""
     settings = {
@@ -151,5 +153,6 @@ def protocol_with(
         "cors": cors,
         "drain": drain or GatewayProtocol.drain,
         "descriptors": descriptors or GatewayProtocol.descriptors,
+        "own_name": own_name,
     }
     return type("ConfiguredProtocol", (GatewayProtocol,), settings)

@@ -201,6 +201,7 @@ async def stack(
             gateway.uploads,
             max_body_bytes=config.gateway.max_body_bytes,
             cors=gateway.cors,
+            own_name=gateway.own_name,
         ),
         lifespan="off",
         log_config=None,
