@@ -12,9 +12,9 @@ import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from gateway.config.document import NAME, JsonObject
-from gateway.config.key_settings import namespace_of
 from gateway.config.snapshot import UPLOADS, Operation
 from gateway.errors import ConfigError
 from launch.adapters.versions import (
@@ -80,7 +80,8 @@ class Intake:
     def __init__(self, supervisor: SupervisorInterface, engines: Engines) -> None:
         self._supervisor = supervisor
         self._engines = engines
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """As long as somebody has one, or waits for it: names are whatever somebody writes."""
         self.operations: dict[int, Operation] = {}
         self._count = 0
 
@@ -96,10 +97,10 @@ class Intake:
         async with contextlib.AsyncExitStack() as held:
             if addition.tenant is not None:  # one at a time, so that two never pass one quota together
                 check_source(config.tenant(addition.tenant), addition.source, config.state_dir / UPLOADS)
-                await held.enter_async_context(self._alone(namespace_of(addition.tenant)))
+                await held.enter_async_context(self._alone(f"\0{addition.tenant}"))  # no task's name
             await held.enter_async_context(self._alone(addition.task))
             enter = await held.enter_async_context(self._operation(addition))
-            expect = held.enter_context(self._expecting())
+            expect = held.enter_context(expecting(self._supervisor))
             return await self._add(addition, enter, expect)
 
     async def _add(
@@ -178,7 +179,7 @@ class Intake:
                 self._known(task)
                 raise Refused(f"'{task}' is not in the configuration; remove it instead.")
             with contextlib.ExitStack() as held:
-                expect = held.enter_context(self._expecting())
+                expect = held.enter_context(expecting(self._supervisor))
                 for version in configured.versions:
                     expect(version.id)
                     await self._engines.load(version, f"tasks.{task}.adapter")
@@ -196,24 +197,12 @@ class Intake:
             wanted = without_previous(wanted)
         self._supervisor.commit(wanted)
 
-    @contextlib.contextmanager
-    def _expecting(self) -> Iterator[Callable[[str], None]]:
-        """An id that is told, from any thread, is neither unloaded nor removed until the block ends."""
-        expected: list[str] = []
-
-        def expect(adapter_id: str) -> None:
-            expected.append(adapter_id)
-            self._supervisor.expect(adapter_id, True)
-
-        try:
-            yield expect
-        finally:
-            for adapter_id in expected:
-                self._supervisor.expect(adapter_id, False)
-
     @contextlib.asynccontextmanager
     async def _alone(self, task: str) -> AsyncIterator[None]:
-        async with self._locks.setdefault(task, asyncio.Lock()):
+        lock = self._locks.get(task)
+        if lock is None:
+            lock = self._locks[task] = asyncio.Lock()
+        async with lock:
             yield
 
     @contextlib.asynccontextmanager
@@ -237,3 +226,19 @@ class Intake:
         finally:
             self.operations.pop(number, None)
             self._supervisor.changed()
+
+
+@contextlib.contextmanager
+def expecting(supervisor: SupervisorInterface) -> Iterator[Callable[[str], None]]:
+    """An id that is told, from any thread, is neither unloaded nor removed until the block ends."""
+    expected: list[str] = []
+
+    def expect(adapter_id: str) -> None:
+        expected.append(adapter_id)
+        supervisor.expect(adapter_id, True)
+
+    try:
+        yield expect
+    finally:
+        for adapter_id in expected:
+            supervisor.expect(adapter_id, False)

@@ -141,8 +141,8 @@ async def _lead(
         # In a thread, since others are told meanwhile that this one lives: large adapters take their time.
         prepared = await in_thread(prepare, config, adapters, ports, cluster)
 
-        def again(config: Config) -> Desired:
-            return configured_by(config, adapters, prepared.base, prepared.rank_limit)
+        def again(config: Config, expect: Callable[[str], None]) -> Desired:
+            return configured_by(config, adapters, prepared.base, prepared.rank_limit, expect)
 
         supervisor = Supervisor(
             prepared, store, adapters, stop, read_config, files, again, control_app, leader
@@ -216,10 +216,16 @@ def _parsed(config: Config, fitting: Parsers) -> Iterator[str]:
         )
 
 
-def take_configured(config: Config, store: AdapterStore, base: Base, rank_limit: int | None) -> list[Adapter]:
+def take_configured(
+    config: Config,
+    store: AdapterStore,
+    base: Base,
+    rank_limit: int | None,
+    expect: Callable[[str], None] = lambda _: None,
+) -> list[Adapter]:
     """Every configured task's adapter, checked and copied. Raises ConfigError for the first that fails."""
     return [
-        store.take(name, task.adapter, base, rank_limit, key=f"tasks.{name}.adapter")
+        store.take(name, task.adapter, base, rank_limit, key=f"tasks.{name}.adapter", expect=expect)
         for name, task in config.tasks.items()
     ]
 
@@ -236,10 +242,16 @@ def wanted_of(config: Config, adapters: Sequence[Adapter]) -> dict[str, Wanted]:
     return desired
 
 
-def configured_by(config: Config, store: AdapterStore, base: Base, rank_limit: int | None) -> Desired:
-    """For a reload: as at a start. Raises ConfigError."""
+def configured_by(
+    config: Config,
+    store: AdapterStore,
+    base: Base,
+    rank_limit: int | None,
+    expect: Callable[[str], None] = lambda _: None,
+) -> Desired:
+    """For a reload: as at a start; `expect` as `AdapterStore.take` has it. Raises ConfigError."""
     compile_pipelines(config)
-    return wanted_of(config, take_configured(config, store, base, rank_limit))
+    return wanted_of(config, take_configured(config, store, base, rank_limit, expect))
 
 
 def _setup(build: str, command: EngineCommand) -> str:

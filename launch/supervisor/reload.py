@@ -10,23 +10,25 @@ from pathlib import Path
 
 from gateway.config.document import Config
 from gateway.errors import LoraGatewayError
-from launch.adapters.versions import Desired, Version, ids_of
+from launch.adapters.versions import Desired, ids_of
 from launch.engine.engine import say
 from launch.engine.supervisor_interface import SupervisorInterface
 from launch.machine.threads import in_thread
+from launch.supervisor.adapter_changes import expecting
 from launch.supervisor.desired_state import LIVE
 from launch.supervisor.engines import Engines
 
 logger = logging.getLogger("launch.supervisor.reload")
 
 LOOK_EVERY_S = 1.0
+ConfiguredBy = Callable[[Config, Callable[[str], None]], Desired]
 
 
 class Reloading:
     """One reload at a time.
 
     `read` gives the configuration as it stands in its file now, `configured_by` the tasks of one, each
-    adapter checked; both block and raise ConfigError.
+    adapter checked and its id told before it is relied on; both block and raise ConfigError.
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class Reloading:
         supervisor: SupervisorInterface,
         engines: Engines,
         read: Callable[[], Config],
-        configured_by: Callable[[Config], Desired],
+        configured_by: ConfiguredBy,
         files: Sequence[Path],
     ) -> None:
         self._supervisor = supervisor
@@ -54,34 +56,36 @@ class Reloading:
             self._stamps = self._look()
             supervisor, engines = self._supervisor, self._engines
             config = await in_thread(self._read)
-            configured = await in_thread(self._configured_by, config)
-            desired, before = supervisor.desired, supervisor.configured
-            fresh = [
-                (name, version)
-                for name, wanted in configured.items()
-                if desired.get(name) == before.get(name)  # else a command's change goes on
-                for version in wanted.versions
-                if version.id not in ids_of(desired)
-            ]
-            loaded: list[Version] = []
-            try:
+            # What is on its way in may be on its way out still: without that it would go on leaving.
+            with expecting(supervisor) as expect:
+                known = ids_of(supervisor.desired) | ids_of(supervisor.configured)
+
+                def tell(adapter_id: str) -> None:
+                    if adapter_id not in known:
+                        expect(adapter_id)
+
+                configured = await in_thread(self._configured_by, config, tell)
+                desired, before = supervisor.desired, supervisor.configured
+                fresh = [
+                    (name, version)
+                    for name, wanted in configured.items()
+                    if desired.get(name) == before.get(name)  # else a command's change goes on
+                    for version in wanted.versions
+                    if version.id not in ids_of(desired)
+                ]
                 for name, version in fresh:
                     if engines.ready:
                         system = config.tasks[name].system or ""
                         await engines.load(version, f"tasks.{name}.adapter", system=system)
-                    loaded.append(version)
-            except LoraGatewayError:
-                supervisor.retire([version.id for version in loaded])
-                raise
-            waiting = differing(supervisor.config, config)
-            changed = differing_live(supervisor.config, config)
-            tasks_before = set(supervisor.config.tasks)
-            supervisor.adopt(config, configured)
+                waiting = differing(supervisor.config, config)
+                changed = differing_live(supervisor.config, config)
+                tasks_before = set(supervisor.config.tasks)
+                supervisor.adopt(config, configured)
             engines.retry_failed()
             return {
                 "tasks_added": sorted(set(config.tasks) - tasks_before),
                 "tasks_removed": sorted(tasks_before - set(config.tasks)),
-                "adapters_loaded": [version.id for version in loaded],
+                "adapters_loaded": [version.id for _, version in fresh],
                 "changed": changed,
                 "at_next_start": waiting,
             }

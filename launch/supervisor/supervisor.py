@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from starlette.types import ASGIApp
 
@@ -43,7 +44,7 @@ from launch.supervisor.engines import Engines, Laid
 from launch.supervisor.gateway_reports import Gateways
 from launch.supervisor.placement.mover import Mover
 from launch.supervisor.publisher import Publisher
-from launch.supervisor.reload import Reloading
+from launch.supervisor.reload import ConfiguredBy, Reloading
 from launch.supervisor.replicas.autoscaler import Autoscaler, rules_of
 from launch.supervisor.several.shared_table import SharedTable
 from launch.supervisor.snapshots import Observed, compose, without_leaving
@@ -84,7 +85,7 @@ class Supervisor:
         stop: StopSignals,
         read_config: Callable[[], Config],
         config_files: Sequence[Path],
-        configured_by: Callable[[Config], Desired],
+        configured_by: ConfiguredBy,
         control_app: Callable[[Supervisor], ASGIApp],
         leader: str = "",
     ) -> None:
@@ -97,7 +98,9 @@ class Supervisor:
         self._leader = leader
         self._ledger = Ledger(prepared.config, prepared.configured, store)
         self._retiring: dict[str, float] = {}
-        self._expected: set[str] = set()
+        self._expected: Counter[str] = Counter()
+        """Ids on their way in, and by how many changes."""
+        self._expecting = Lock()
         self._broken: dict[str, str] = {}
         self._fingerprints: dict[str, str] = {}
         self._unkept: dict[tuple[str, str], str] = {}
@@ -212,7 +215,10 @@ class Supervisor:
             return dataclasses.replace(taken, warnings=staged.warnings + taken.warnings)
 
     def expect(self, adapter_id: str, wanted: bool) -> None:
-        (self._expected.add if wanted else self._expected.discard)(adapter_id)
+        with self._expecting:
+            self._expected[adapter_id] += 1 if wanted else -1
+            if not self._expected[adapter_id]:
+                del self._expected[adapter_id]
         if not wanted:
             self.retire({adapter_id})
 
@@ -233,7 +239,7 @@ class Supervisor:
             self._ledger.adopt(config, configured)
 
     def retire(self, ids: Collection[str]) -> None:
-        for adapter_id in set(ids) - ids_of(self.desired) - self._expected:
+        for adapter_id in set(ids) - ids_of(self.desired) - self._expected.keys():
             if adapter_id not in self._retiring:
                 self._retiring[adapter_id] = time.monotonic()
                 self._upkeep.once("unload", partial(self._unload_when_free, adapter_id))
@@ -358,8 +364,8 @@ class Supervisor:
             self.changed()
             return  # it is wanted again
         await self.engines.unload(adapter_id)
-        kept = ids_of(self.desired) | ids_of(self.configured) | self._expected  # `reset` needs the second
-        if adapter_id not in kept:
+        kept = ids_of(self.desired) | ids_of(self.configured)  # `reset` needs the second
+        if adapter_id not in kept | self._expected.keys():
             with suppress(Unavailable), self._store.only_ours():
                 self._adapters.remove(adapter_id, self._expected)
         self.changed()

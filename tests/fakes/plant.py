@@ -142,8 +142,11 @@ async def plant(
     def read() -> Config:
         return config_of(folder, options)
 
-    def configured_by(config: Config) -> Desired:
-        return {name: Wanted(name, (version_of(name, task.adapter),)) for name, task in config.tasks.items()}
+    def configured_by(config: Config, expect: Callable[[str], None] = lambda _: None) -> Desired:
+        versions = {name: version_of(name, task.adapter) for name, task in config.tasks.items()}
+        for version in versions.values():
+            expect(version.id)
+        return {name: Wanted(name, (version,)) for name, version in versions.items()}
 
     config = read()
     ports = [free_port() for _ in range(config.backend.most)]
@@ -215,7 +218,7 @@ class Unchecked(AdapterStore):
         origin: Origin | None = None,
         expect: Callable[[str], None] = lambda _: None,
     ) -> Adapter:
-        warnings: tuple[str, ...] = ()
+        warnings = self.warnings
         if self.checking:
             warnings = check_adapter(task, source, base, rank_limit, key=key, origin=origin).warnings
         if not (source / "adapter_config.json").is_file():
@@ -237,6 +240,7 @@ class Unchecked(AdapterStore):
         super().__init__(folder)
         self.removed: list[str] = []
         self.checking = False
+        self.warnings: tuple[str, ...] = ()
 
 
 def version_of(task: str, folder: Path) -> Version:

@@ -160,13 +160,27 @@ class _Fetching:
         return Staged(folder, shown, Origin(shown, None, self.max_bytes), warnings)
 
 
-def _inside(place: str, roots: Sequence[Path]) -> Path:
-    """The real path. Raises Unfit, OSError."""
+def place_of(source: str) -> str:
+    """What a source means, without its digest: a URL as it is asked for, of a path what is behind its links.
+
+    Raises ConfigError.
+    """
+    with _named(_shown(source)):
+        asked = _read(source)
+        return f"{asked.scheme}://{asked.place}" if asked.scheme else str(_real(asked.place))
+
+
+def _real(place: str) -> Path:
+    """Raises Unfit, OSError."""
     try:
-        path = Path(place).expanduser()
-        real = path.resolve()
+        return Path(place).expanduser().resolve()
     except RuntimeError as error:  # a circle of links, or a home that is nobody's
         raise Unfit("is no path; write the path of a peft adapter") from error
+
+
+def _inside(place: str, roots: Sequence[Path]) -> Path:
+    """The real path. Raises Unfit, OSError."""
+    real = _real(place)
     if not lies_within(real, roots):
         raise Unfit("is outside adapters.roots; add its folder there")
     if not real.exists():

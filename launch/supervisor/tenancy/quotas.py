@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gateway.config.key_settings import TenantConfig, namespace_of
 from gateway.errors import Forbidden
+from launch.adapters.sources.fetch import place_of
 from launch.adapters.versions import Desired, Refused
 
 UPLOADED = "upload"
@@ -14,16 +15,14 @@ UPLOADED = "upload"
 
 
 def check_source(quota: TenantConfig, source: str, uploads: Path) -> None:
-    """Raises Forbidden (403) where no pattern of the tenant's means it; of a path, what is behind its links.
+    """Raises Forbidden (403) where no pattern of the tenant's means it, ConfigError where it is no source.
 
-    `uploads` is the folder of what the page has received.
-    It says nothing of whether something is there: that is nobody else's to learn.
+    It is read as whoever fetches it reads it: what is judged is what is taken. `uploads` is the folder of
+    what the page has received. It says nothing of whether something is there: that is nobody else's to learn.
     """
-    place = source.partition("#sha256=")[0]
-    if "://" not in place:
-        place = os.path.realpath(place)
-        if os.path.dirname(place) == os.path.realpath(uploads):
-            place = UPLOADED
+    place = place_of(source)
+    if os.path.dirname(place) == os.path.realpath(uploads):
+        place = UPLOADED
     if not quota.may_take(place):
         named = ", ".join(quota.sources) or "none: tenants.<tenant>.sources lists them"
         raise Forbidden(f"An adapter may not be taken from there; sources: {named}.", param="source")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -138,3 +139,16 @@ def test_folder_that_changes_later_is_another_id(tmp_path: Path) -> None:
         assert json.loads(again.text)["previous"] == first
 
     run(tmp_path, work)
+
+
+def test_names_that_nothing_has_leave_nothing(tmp_path: Path) -> None:
+    """They are whatever an operator writes, for as long as the control plane lives."""
+
+    async def work(made: Plant) -> None:
+        for number in range(5):
+            answer = await made.client.post(f"/adapters/acme.{number}/promote")
+            assert answer.status_code == 404
+        gc.collect()
+        assert not made.supervisor.intake._locks
+
+    run(tmp_path, work, PlantOptions(base={"start": "lazy"}))

@@ -6,7 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from launch.adapters.versions import Version
 from launch.supervisor.database import StateStore
 from tests.fakes.plant import Plant, PlantOptions, plant
 
@@ -108,6 +112,48 @@ def test_reload_is_refused_whole(tmp_path: Path) -> None:
         assert made.engine.loaded == [version.id for version in before["naming"].versions]
 
     run(tmp_path, work, PlantOptions(arguments=("--effectless", "extra-idle")))
+
+
+def test_an_adapter_that_comes_back_while_it_leaves_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is loaded still, and would be unloaded and its copy removed before the reload is through."""
+
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        (first,) = weights(made)
+        engines, loading, goes_on = made.supervisor.engines, asyncio.Event(), asyncio.Event()
+        load = engines.load
+
+        async def slowly(version: Version, *given: Any, **named: Any) -> None:
+            if version.id.startswith("extra@"):
+                loading.set()
+                await goes_on.wait()
+            await load(version, *given, **named)
+
+        monkeypatch.setattr(engines, "load", slowly)
+        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
+            lines = events.aiter_lines()  # to be kept: with it the stream would end
+            await anext(lines)
+            made.options.tasks = {"naming": "two"}
+            changing = asyncio.create_task(made.client.post("/reload"))
+            await made.until(lambda: made.snapshot.retiring == [first])
+            busy = {"gateway": "g1", "version": made.snapshot.version + 10, "busy": [first]}
+            await made.client.post("/gateways", json=busy)
+            assert (await changing).status_code == 200
+            made.options.tasks = {"naming": "one", "extra": "x"}
+            changing = asyncio.create_task(made.client.post("/reload"))
+            await loading.wait()
+            await made.client.post("/gateways", json={**busy, "busy": []})
+            leaving = made.supervisor._upkeep._tasks
+            await made.until(lambda: all(task.get_name() != "unload" for task in leaving))
+            goes_on.set()
+            assert (await changing).status_code == 200
+        assert first in made.engine.loaded
+        assert first not in made.adapters.removed
+        assert weights(made) == {first: 100.0}
+
+    run(tmp_path, work)
 
 
 def test_reload_while_an_engine_proves_its_adapters_is_not_lost_on_it(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.key_settings import TenantConfig
-from gateway.errors import Forbidden
+from gateway.errors import ConfigError, Forbidden
 from launch.adapters.versions import Refused, Version, Wanted
 from launch.supervisor.tenancy.quotas import check_quota, check_source
 
@@ -60,6 +60,10 @@ def test_of_its_versions_those_want_a_slot_that_requests_go_to() -> None:
         ("{}/acme/../other/one", False),
         ("{}/acme/link", False),
         ("{}/acme/missing", True),
+        ("{}/acme/x://../../other/one", False),
+        ("{}/acme/x://one", True),
+        ("HF://acme/naming", True),
+        ("file://{}/acme/one", False),
     ],
 )
 def test_sources_are_what_is_behind_the_name(tmp_path: Path, source: str, good: bool) -> None:
@@ -77,3 +81,18 @@ def test_sources_are_what_is_behind_the_name(tmp_path: Path, source: str, good: 
 def test_without_sources_nothing_is_taken() -> None:
     with pytest.raises(Forbidden, match=r"tenants\.<tenant>\.sources"):
         check_source(quota(), "/srv/a", Path("/srv/uploads"))
+
+
+def test_a_home_is_no_folder_of_the_launchs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever fetches it reads `~` as a home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(Forbidden, match="may not be taken"):
+        check_source(quota(sources=[f"{tmp_path}/~/*"]), "~/one", tmp_path / "uploads")
+    check_source(quota(sources=[f"{tmp_path}/home/*"]), "~/one", tmp_path / "uploads")
+
+
+@pytest.mark.parametrize("source", ["/srv/acme/" + "a/" * 100_000, "/srv/acme/a\nb", ""])
+def test_what_is_no_source_is_looked_at_no_further(source: str) -> None:
+    with pytest.raises(ConfigError, match="is no source"):
+        check_source(quota(sources=["*"]), source, Path("/srv/uploads"))
