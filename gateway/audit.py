@@ -22,6 +22,10 @@ KEPT_FILES = 8
 FACTS = ("task", "source", "name", "id", "canary", "shadow", "role", "tenant")
 """Of a command's fields, those that an entry shows."""
 
+MOST_CHARS = 512
+"""Of a text in an entry: a path is as long as a client makes it."""
+MOST_NUMBER = 2**63
+
 Entry = dict[str, object]
 
 
@@ -36,12 +40,12 @@ class AuditLog:
         self._now = now
 
     def write(self, action: str, who: str, status: int, **facts: object) -> None:
-        """`action` as a method and path, `status` as HTTP has it; `facts` that are None are left out.
-
-        Never a key, a prompt or an answer.
+        """`action` as a method and path, `status` as HTTP has it; `facts` that are None are left out, and
+        texts cut that are long. Never a key, a prompt or an answer.
         """
-        entry = {"at": round(self._now(), 3), "who": who, "action": action, "status": status}
-        entry |= {name: value for name, value in facts.items() if value not in (None, "")}
+        entry: Entry = {"at": round(self._now(), 3), "who": _shown(who), "action": _shown(action)}
+        entry["status"] = status
+        entry |= {name: _shown(value) for name, value in facts.items() if value not in (None, "")}
         try:
             line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
             # What was refused changed nothing, and whoever is refused may come back at once.
@@ -58,3 +62,12 @@ class AuditLog:
                         entry = json.loads(line)
                         if isinstance(entry, dict) and float(entry.get("at", 0)) >= since:
                             yield entry
+
+
+def _shown(value: object) -> object:
+    """A value that makes no line long: of what is neither text nor a plain number, that it was there."""
+    if isinstance(value, str):
+        return value if len(value) <= MOST_CHARS else f"{value[: MOST_CHARS - 1]}…"
+    if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < MOST_NUMBER):
+        return value
+    return "…"

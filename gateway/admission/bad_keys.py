@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import math
 import time
@@ -36,6 +37,7 @@ class BadKeys:
 
     def count(self, address: str) -> int | None:
         """One more from there: None, or the whole seconds to wait where it is one too many."""
+        address = network_of(address)
         now = self._now()
         began, seen = self._windows.get(address, (now, 0))
         if now - began >= WINDOW_S:
@@ -61,3 +63,16 @@ class BadKeys:
         while len(self._windows) >= MOST_ADDRESSES:
             address, (_, seen) = next(iter(self._windows.items()))
             self._close(address, seen)
+
+
+def network_of(address: str) -> str:
+    """What one client has: of IPv6 the whole network of 64 bits, in which it may call itself anything."""
+    if ":" not in address:
+        return address
+    try:
+        found = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(found), 64), strict=False))

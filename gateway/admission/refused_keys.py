@@ -1,4 +1,4 @@
-"""Requests that limits and full queues refused, by key and reason: told by the minute, not each time."""
+"""Refusals, by whose they are and why: told by the minute, not each time."""
 
 from __future__ import annotations
 
@@ -35,19 +35,24 @@ class RefusedKeys:
 
     def count(self, key: str, error: RequestError) -> None:
         """One more, where it is a refusal."""
-        if not is_refusal(error):
-            return
+        if is_refusal(error):
+            code = error.code or error.kind
+            if not self.again(key, code, error.status):
+                self._noted(key, code, error.status, 1)
+
+    def again(self, key: str, code: str, status: int) -> bool:
+        """Whether its like came in this minute already; then it is told with all of them, at its end."""
         now = self._now()
         self._close_until(now - WINDOW_S)
-        what = (key, error.code or error.kind, error.status)
+        what = (key, code, status)
         window = self._windows.get(what)
         if window is not None:
             window[1] += 1
-            return
+            return True
         while len(self._windows) >= MOST_WINDOWS:
             self._close()
         self._windows[what] = [now, 1]
-        self._noted(*what, 1)
+        return False
 
     def close(self) -> None:
         """Tell what is counted and not told yet."""

@@ -12,8 +12,10 @@ from gateway.audit import AuditLog, Entry
 from launch.cli.keys import duration_s
 from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, state_folder
 from launch.cli.task_text import moment
+from launch.machine.files import shorten
 
 SHOWN = ("at", "who", "action", "status")
+LONGEST_CHARS = 4000
 
 
 def audit_command(
@@ -38,4 +40,5 @@ def line_of(entry: Entry) -> str:
     """One entry as a line: when, with which status, who, what, and its facts."""
     facts = " ".join(f"{name}={value}" for name, value in entry.items() if name not in SHOWN)
     at = moment(float(str(entry["at"])))
-    return f"{at}  {entry.get('status')}  {entry.get('who')}: {entry.get('action')}  {facts}".rstrip()
+    said = f"{at}  {entry.get('status')}  {entry.get('who')}: {entry.get('action')}  {facts}".rstrip()
+    return shorten(said, LONGEST_CHARS)  # a path holds what a client likes, a terminal's commands too

@@ -16,6 +16,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys, Peer, Principal
+from gateway.admission.refused_keys import RefusedKeys
 from gateway.audit import FACTS, AuditLog
 from gateway.config.document import NAME, GatewayConfig
 from gateway.config.key_settings import BY, ISSUED_FIELDS
@@ -89,9 +90,10 @@ COMMANDS = (
 class Administration:
     """Who may command, and the way to the control plane."""
 
-    def __init__(self, keys: Keys, bounds: GatewayConfig, audit: AuditLog) -> None:
+    def __init__(self, keys: Keys, bounds: GatewayConfig, audit: AuditLog, refused: RefusedKeys) -> None:
         self._keys = keys
         self.audit = audit
+        self.refused = refused
         self.bounds = bounds
         self.control: ControlPlane | None = None
         """Set while the gateway follows a control plane."""
@@ -150,7 +152,7 @@ class AdminCommand:
             if command.signed:
                 fields[BY] = principal.name
             if operator and (command.method, command.path) == ADD:
-                operators.check_new(principal, _text_of(fields.get("task")))
+                task = operators.check_new(principal, _text_of(fields.get("task")))
                 fields[operators.TENANT] = principal.tenant
             body = b"" if command.fields is None else msgspec.json.encode(fields)
             # Whoever leaves now does not stop it: the control plane goes on either way.
@@ -159,12 +161,11 @@ class AdminCommand:
         except ClientLeft:
             return
         except RequestError as error:
-            if command.method != "GET" and who:  # bad keys are counted where they are refused
+            if who:  # bad keys are counted where they are refused
                 self._note(scope, head, who, error.status)
             await send_error(send, error, head.request_id)
             return
-        if command.method != "GET":
-            self._note(scope, head, who, status, fields)
+        self._note(scope, head, who, status, fields)
         await send_json(send, shown, head.request_id, status, extra=NOT_KEPT)
 
     def _note(
@@ -175,9 +176,17 @@ class AdminCommand:
         status: int,
         fields: Mapping[str, msgspec.Raw | str] = NOTHING,
     ) -> None:
-        """Who did it, done or refused; of the fields, those that say what."""
+        """Who did it, or was refused; of the fields, those that say what.
+
+        Whoever is refused may come back at once: its next ones are counted with others like them.
+        """
+        command, administration = self._command, self._administration
+        if command.method == "GET":
+            return
+        if status >= 400 and administration.refused.again(who, f"{command.method} {command.path}", status):
+            return
         client = scope.get("client")
-        self._administration.audit.write(
+        administration.audit.write(
             f"{scope['method']} {scope['path']}",
             who,
             status,
@@ -203,8 +212,11 @@ class AdminStatus:
 
 
 def _text_of(value: msgspec.Raw | str | None) -> object:
-    """A field's value where it is text, as the control plane will read it."""
-    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+    """A field's value as the control plane will read it; None where it cannot."""
+    try:
+        return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+    except NOT_JSON:
+        return None
 
 
 def _path(command: Command, scope: Scope) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.admission.api_keys import Principal
 from gateway.config.key_settings import namespace_of
-from gateway.errors import Forbidden, NotFound
+from gateway.errors import Forbidden, NotFound, Unavailable
 
 Document = dict[str, object]
 
@@ -26,6 +26,7 @@ COMMANDS = frozenset(
 )
 TENANT = "tenant"
 """The field that says whose quota holds; no client can send it."""
+NOT_READY = "engine_not_ready"
 
 
 def check_command(principal: Principal, method: str, path: str) -> None:
@@ -43,24 +44,36 @@ def check_named(principal: Principal, task: object) -> None:
         raise _not_yours(principal, task)
 
 
-def check_new(principal: Principal, task: object) -> None:
-    """Raises Forbidden (403) for a name outside the tenant's."""
+def check_new(principal: Principal, task: object) -> str:
+    """The name. Raises Forbidden (403) for one outside the tenant's."""
     namespace = namespace_of(principal.tenant)
-    if not _own(task, namespace):
+    if not isinstance(task, str) or not _own(task, namespace):
         raise Forbidden(
             f"Tasks of '{principal.tenant}' have names that begin with '{namespace}'.", param="task"
         )
+    return task
 
 
 def visible(principal: Principal, status: int, answer: msgspec.Raw, task: str | None) -> object:
-    """Of the control plane's answer, what concerns the tenant. Raises NotFound (404)."""
+    """Of the control plane's answer, what concerns the tenant; all of it where that is of one `task`.
+
+    Raises NotFound (404), and Unavailable (503) where no engine is ready.
+    """
     if status == NotFound.status:
         raise _not_yours(principal, task)  # the control plane's own words name every task
+    if status == Unavailable.status and _code_of(answer) == NOT_READY:
+        # The control plane says why, in words of the engine's own, which may hold paths and secrets.
+        raise Unavailable("No engine is ready to prove the adapter on.", code=NOT_READY)
     if status >= 400 or task is not None:
         return answer
     namespace = namespace_of(principal.tenant)
     document = msgspec.json.decode(answer, type=Document)
     return {name: _part(value, namespace) for name, value in document.items()}
+
+
+def _code_of(answer: msgspec.Raw) -> object:
+    error = msgspec.json.decode(answer, type=Document).get("error")
+    return error.get("code") if isinstance(error, dict) else None
 
 
 def _part(value: object, namespace: str) -> object:

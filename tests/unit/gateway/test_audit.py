@@ -68,3 +68,14 @@ def test_what_cannot_be_written_is_logged(tmp_path: Path, caplog: pytest.LogCapt
     AuditLog(tmp_path / "missing").write("DELETE /keys/ci", "root", 200)
     assert "misses DELETE /keys/ci by root" in caplog.text
     assert caplog.records[0].levelno == logging.ERROR
+
+
+def test_no_client_makes_a_line_long(tmp_path: Path) -> None:
+    """Else a few thousand refused requests would push out all that is kept."""
+    log = AuditLog(tmp_path)
+    facts = {"source": "y" * 10_000, "canary": 10**5000, "task": [["z"] * 10_000], "count": 3}
+    log.write("DELETE /admin/keys/" + "x" * 60_000, "team", 403, **facts)
+    assert (tmp_path / FILE).stat().st_size < 2000
+    (entry,) = log.entries()
+    assert str(entry["action"]).startswith("DELETE /admin/keys/xxx")
+    assert (entry["canary"], entry["task"], entry["count"]) == ("…", "…", 3)

@@ -50,3 +50,12 @@ def test_addresses_are_forgotten_for_others() -> None:
         bad.count(str(number))
     assert len(bad._windows) <= MOST_ADDRESSES
     assert bad.count("first") is None
+
+
+def test_who_has_a_whole_network_is_one_client(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[tuple[str, int]] = []
+    bad = BadKeys(3, Clock(), lambda address, count: told.append((address, count)))
+    assert [bad.count(f"2001:db8::{number:x}") for number in range(1, 6)] == [None, None, None, 60, 60]
+    assert bad.count("2001:db8:0:1::1") is None, "the next network"
+    assert [bad.count(one) for one in ("10.0.0.1", "::ffff:10.0.0.1", "fe80::1%eth0")] == [None] * 3
+    assert told == [("2001:db8::/64", 1), ("2001:db8:0:1::/64", 1), ("10.0.0.1", 1), ("fe80::/64", 1)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.audit import AuditLog
+from launch.cli.audit import line_of
 from tests.fakes.plant import plant
 from tests.support.stack import eventually, stack
 from tests.unit.launch.conftest import Shell
@@ -48,3 +49,10 @@ async def test_who_did_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert "root: POST /admin/keys  name=ci address=127.0.0.1" in lines
         kept = "".join(str(one) for one in AuditLog(tmp_path / "state").entries()) + lines
         assert not any(key in kept for key in (root, user, "sk-guess"))
+
+
+def test_what_a_client_sent_tells_a_terminal_nothing() -> None:
+    entry = {"at": 0.0, "who": "ci", "action": "DELETE /admin/keys/\x1b]0;x\x07\x9b2J\u202e", "status": 403}
+    line = line_of({**entry, "source": "a\x1b[31m"})
+    assert line.isprintable()
+    assert "ci: DELETE /admin/keys/?]0;x??2J?  source=a?[31m" in line

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.audit import AuditLog
 from gateway.endpoints.administration.commands import COMMANDS, MAX_BODY_BYTES, Command
 from tests.fakes.plant import PlantOptions, adapter_folder, plant
 from tests.support.stack import Stack, eventually, stack
@@ -306,3 +307,39 @@ async def test_adapter_added_over_http_answers(tmp_path: Path) -> None:
         assert [one["task"] for one in changes] == ["fresh"]
         assert (await client.ask("DELETE", "/admin/adapters/fresh")).json()["task_removed"] is True
         assert (await client.ask("POST", "/admin/reload")).status_code == 200
+
+
+async def test_whoever_is_refused_again_and_again_fills_no_log(tmp_path: Path) -> None:
+    async with administered(tmp_path) as client:
+        for number in range(5):
+            assert (await client.ask("DELETE", f"/admin/keys/k{number}", key=USER)).status_code == 403
+        client.control.status = 409
+        for _ in range(3):
+            assert (await client.ask("POST", "/admin/adapters", ADDED)).status_code == 409
+        client.control.status = 200
+        for _ in range(2):
+            assert (await client.ask("POST", "/admin/adapters", ADDED)).status_code == 200
+    found = [
+        (one["who"], one["action"], one["status"], one.get("count")) for one in AuditLog(tmp_path).entries()
+    ]
+    assert found == [
+        ("team", "DELETE /admin/keys/k0", 403, None),
+        ("root", "POST /admin/adapters", 409, None),
+        ("root", "POST /admin/adapters", 200, None),
+        ("root", "POST /admin/adapters", 200, None),
+        ("team", "refused", 403, 5),
+        ("root", "refused", 409, 3),
+    ]
+
+
+@pytest.mark.parametrize("value", [b"1e400", b"-1e400", b"9" * 5000])
+async def test_a_number_that_nobody_can_read_is_noted_and_the_control_planes_to_refuse(
+    tmp_path: Path, value: bytes
+) -> None:
+    async with administered(tmp_path) as client:
+        client.control.status = 400
+        content = b'{"task": "naming", "source": "/a", "canary": %b}' % value
+        assert (await client.ask("POST", "/admin/adapters", content=content)).status_code == 400
+        assert len(client.control.asked) == 1
+    (entry,) = AuditLog(tmp_path).entries()
+    assert (entry["action"], entry["status"], entry["task"]) == ("POST /admin/adapters", 400, "naming")

@@ -135,3 +135,35 @@ async def test_it_takes_adapters_from_its_own_places(tmp_path: Path) -> None:
             answer = await client.ask("POST", "/admin/adapters", fields, key=OPERATOR)
             assert (answer.status_code, answer.json()["error"]["param"]) == (403, "source"), source
         assert "acme.x" not in made.snapshot.tasks
+
+
+async def test_a_task_called_as_its_namespace_begins_holds_nobody_up(tmp_path: Path) -> None:
+    async with operated(tmp_path) as (_, client):
+        for task, content in (("acme.", "three"), ("acme.naming", "four")):
+            status, text = await add(client, tmp_path, task, content)
+            assert status == 200, text
+
+
+async def test_what_it_added_is_shown_whole(tmp_path: Path) -> None:
+    async with operated(tmp_path) as (made, client):
+        await add(client, tmp_path, "acme.naming", "three")
+        made.adapters.warnings = ("came without a digest",)
+        source = adapter_folder(tmp_path / "adapters" / "acme" / "four", "four")
+        fields = {"task": "acme.naming", "source": str(source), "shadow": 0.5}
+        answer = (await client.ask("POST", "/admin/adapters", fields, key=OPERATOR)).json()
+        shown = (await client.ask("GET", "/admin/adapters/acme.naming", key=OPERATOR)).json()
+        assert answer["warnings"] == ["came without a digest"]
+        assert answer["shadow"] == shown["shadow"] == {"id": answer["id"], "share": 0.5}
+        assert answer["versions"] == shown["versions"]
+
+
+async def test_why_no_engine_is_ready_is_not_for_it(tmp_path: Path) -> None:
+    """As of `/ready`: an engine's own words may hold paths and secrets."""
+    said = {"message": "No engine is ready (engine-0: failed /secret)", "code": "engine_not_ready"}
+    async with administered(tmp_path, KEYS) as client:
+        client.control.status, client.control.body = 503, json.dumps({"error": said}).encode()
+        fields = {"task": "acme.x", "source": "/a"}
+        for key, shown in ((OPERATOR, False), (ADMIN, True)):
+            answer = await client.ask("POST", "/admin/adapters", fields, key=key)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_not_ready")
+            assert ("secret" in answer.text) is shown
