@@ -15,6 +15,10 @@ from gateway.batches.records import CANCELLABLE, OPEN, BatchRecord, Counts, File
 from gateway.sqlite import open_database, transaction
 
 FILE = "batches.sqlite"
+MOST_FILES = 100_000
+"""Of one owner: each takes a block of the disk and a row here, however small it is."""
+MOST_ENDED = 10_000
+"""Batches of one owner that came to their end; the oldest give way to new ones."""
 BUSY_TIMEOUT_S = 10.0
 """Another worker's transaction lasts a few milliseconds, and a sync."""
 
@@ -80,12 +84,16 @@ _OPEN = ", ".join(f"'{status}'" for status in OPEN)
 
 
 class NoRoom(Exception):
-    """The files kept would be more than may be; `kept_bytes` is what there is, `own` whether the owner's."""
+    """The files kept would be more than may be; `kept_bytes` is what there is, `own` whether the owner's.
 
-    def __init__(self, kept_bytes: int, own: bool = False) -> None:
+    `too_many`: so many files it has, the most that it may.
+    """
+
+    def __init__(self, kept_bytes: int, own: bool = False, too_many: int = 0) -> None:
         super().__init__(kept_bytes)
         self.kept_bytes = kept_bytes
         self.own = own
+        self.too_many = too_many
 
 
 class Store:
@@ -112,6 +120,9 @@ class Store:
     def check_room(self, owner: str, size_bytes: int, most_bytes: int, most_of_owner: int) -> None:
         """Raises NoRoom where so much more would be too much for the owner, or for all together."""
         own_bytes = self.kept_bytes(owner)
+        row = self._db.execute("SELECT COUNT(*) FROM file WHERE owner = ?", (owner,)).fetchone()
+        if row[0] >= MOST_FILES:
+            raise NoRoom(own_bytes, own=True, too_many=row[0])
         if own_bytes + size_bytes > most_of_owner:
             raise NoRoom(own_bytes, own=True)
         kept_bytes = self.kept_bytes()
@@ -215,7 +226,9 @@ class Store:
     # Batches.
 
     def add_batch(self, record: BatchRecord, most_open: int) -> bool:
-        """False where the owner has `most_open` unfinished ones already."""
+        """False where the owner has `most_open` unfinished ones already. Beyond `MOST_ENDED` its oldest that
+        ended are forgotten.
+        """
         with transaction(self._db):
             count = self._db.execute(
                 f"SELECT COUNT(*) FROM batch WHERE owner = ? AND status IN ({_OPEN})", (record.owner,)
@@ -223,6 +236,12 @@ class Store:
             if count[0] >= most_open:
                 return False
             self._insert("batch", record)
+            self._db.execute(
+                f"DELETE FROM batch WHERE owner = ?1 AND status NOT IN ({_OPEN}) AND seq <= "
+                f"(SELECT seq FROM batch WHERE owner = ?1 AND status NOT IN ({_OPEN}) "
+                "ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+                (record.owner, MOST_ENDED),
+            )
         return True
 
     def batch(self, batch_id: str, owner: str | None = None) -> BatchRecord | None:

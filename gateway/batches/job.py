@@ -9,7 +9,7 @@ import functools
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -55,6 +55,8 @@ class JobServices:
     attempts: Attempts
     places: Concurrency
     most_body_bytes: int
+    looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Of whose file is looked through: a key may have many, and of one at a time clients notice nothing."""
 
     @property
     def most_line_bytes(self) -> int:
@@ -148,6 +150,7 @@ class Job:
             check_model,
             most_lines=means.library.settings.max_lines,
             most_line_bytes=means.most_line_bytes,
+            turns=means.looking,
         )
 
     async def _fail(self, errors: Sequence[dict[str, object]]) -> None:
@@ -181,11 +184,15 @@ class Job:
             counting = asyncio.create_task(self._count(results))
             try:
                 await self._until_done(asyncio.create_task(self._feed(results, writer)))
+                await writer.drain()
+                if self._ending is not None:
+                    await self._list_rest(results, writer, self._ending)
+            except BaseException:
+                writer.give_up()  # whoever goes on asks again; on a full disk this one would never end
+                raise
             finally:
                 await end_tasks([counting])
                 await writer.drain()
-            if self._ending is not None:
-                await self._list_rest(results, writer, self._ending)
             made = await asyncio.to_thread(self._made, results)
             await self._conclude(results.counts, made)
 

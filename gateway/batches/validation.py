@@ -1,7 +1,8 @@
 """Whether a whole input file is as it must be, before anything in it is run; what is wrong, line by line.
 
-The file is read in slices by other threads, with a pause after each as long as it took: clients' requests
-keep the processor. What custom ids there are stands in a database on disk, so that memory stays as it is.
+The file is read in slices by other threads, with a pause after each as long as it took, and of several files
+in turn: clients' requests keep the processor. What custom ids there are stands in a database on disk, so that
+memory stays as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from gateway.batches.input_lines import Check, Flaw, LineReader, RequestLine, fl
 from gateway.errors import RequestError
 
 MOST_FLAWS = 100
-"""More are counted and not listed."""
+MOST_FLAW_CHARS = 64 * 1024
+"""More of them are counted and not listed: an error may name every model that there is."""
 
 
 @dataclass(slots=True)
@@ -29,10 +31,13 @@ class Verdict:
     total: int = 0
     flaws: list[Flaw] = field(default_factory=list)
     unlisted: int = 0
+    chars: int = 0
+    """Of the messages that are listed."""
 
     def add(self, flaw: Flaw) -> None:
-        if len(self.flaws) < MOST_FLAWS:
+        if len(self.flaws) < MOST_FLAWS and self.chars < MOST_FLAW_CHARS:
             self.flaws.append(flaw)
+            self.chars += len(flaw.message)
         else:
             self.unlisted += 1
 
@@ -51,13 +56,19 @@ async def validate(
     *,
     most_lines: int,
     most_line_bytes: int,
+    turns: asyncio.Semaphore,
     pause: Callable[[float], object] = time.sleep,
 ) -> Verdict:
-    """Raises OSError where it cannot be read. `check_model` is called in other threads."""
+    """Raises OSError where it cannot be read. `check_model` is called in other threads.
+
+    `turns`: of those who look through files, each slice by slice, however many files there are.
+    """
     validator = _Validator(path, endpoint, check_model, most_lines, most_line_bytes)
     try:
-        while await asyncio.to_thread(validator.slice, pause):
-            pass
+        more = True
+        while more:
+            async with turns:
+                more = await asyncio.to_thread(validator.slice, pause)
     finally:
         validator.close()
     return validator.verdict()

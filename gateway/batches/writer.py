@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ class Writer:
         self._again_s = again_s
         self._pending: list[tuple[LineResult, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._given_up = asyncio.Event()
 
     async def put(self, result: LineResult) -> None:
         """Returns once it is on disk. Cancelled, it is written all the same; `drain` waits for that."""
@@ -40,23 +42,34 @@ class Writer:
         while self._writing is not None:
             await asyncio.shield(self._writing)
 
+    def give_up(self) -> None:
+        """From now on what the disk does not take is left out: whoever goes on asks those lines again."""
+        self._given_up.set()
+
     async def _write(self) -> None:
         try:
             while self._pending:
                 taken, self._pending = self._pending, []
-                await self._write_all([result for result, _ in taken])
+                kept = await self._write_all([result for result, _ in taken])
                 for _, written in taken:
-                    if not written.done():
+                    if not kept:
+                        written.cancel()
+                    elif not written.done():
                         written.set_result(None)
         finally:
             self._writing = None
 
-    async def _write_all(self, results: list[LineResult]) -> None:
+    async def _write_all(self, results: list[LineResult]) -> bool:
+        """Whether they are on disk."""
         while True:
             try:
                 await asyncio.to_thread(self._results.add, results)
             except OSError as error:
                 logger.error("%d results cannot be written yet: %s", len(results), error)
-                await asyncio.sleep(self._again_s)
+                if self._given_up.is_set():
+                    return False
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._again_s):
+                        await self._given_up.wait()
             else:
-                return
+                return True

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.batches import database
 from gateway.batches.database import NoRoom, Store
 from gateway.batches.records import BatchRecord, Counts, FileRecord
 
@@ -105,3 +106,32 @@ def test_old_batches_are_forgotten_and_open_ones_never(store: Store) -> None:
     store.forget_batches(NOW + 1)
     assert [one.id for one in store.batches("a", after=None, limit=9) or ()] == ["batch_1"]
     assert store.batches("a", after="batch_2", limit=9) is None
+
+
+def test_small_files_are_bounded_by_their_number(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of a byte takes a block of the disk, so that bytes alone would let a key fill it."""
+    monkeypatch.setattr(database, "MOST_FILES", 2)
+    for number in range(2):
+        store.add_file(replace(FILE, id=f"file-{number}", size_bytes=1), 100)
+    with pytest.raises(NoRoom) as refused:
+        store.add_file(replace(FILE, id="file-3", size_bytes=1), 100)
+    assert refused.value.too_many == 2
+    store.add_file(replace(FILE, id="file-4", owner="b"), 100)
+    store.delete_file("file-0", "a")
+    store.add_file(replace(FILE, id="file-5", size_bytes=1), 100)
+
+
+def test_of_a_keys_batches_that_ended_the_oldest_give_way(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holds what was wrong with its lines, and one that is wrong ends in a moment."""
+    monkeypatch.setattr(database, "MOST_ENDED", 2)
+    store.add_batch(BATCH, 9)
+    for number in range(2, 7):
+        batch = replace(BATCH, id=f"batch_{number}", owner="b" if number == 2 else "a")
+        store.add_batch(batch, 9)
+        store.end(batch, "failed", NOW, Counts(), [])
+    store.add_batch(replace(BATCH, id="batch_7"), 9)
+    kept = [one.id for one in store.batches("a", after=None, limit=9) or ()]
+    assert kept == ["batch_7", "batch_6", "batch_5", "batch_1"], "an unfinished one stays"
+    assert store.batch("batch_2", "b") is not None

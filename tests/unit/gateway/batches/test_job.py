@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
 import signal
 import sys
+import threading
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from gateway.batches.database import Store
 from gateway.batches.folder import Folder
 from gateway.batches.in_process import Answered
 from gateway.batches.records import BatchRecord, FileRecord
-from gateway.batches.results import Results, answered
+from gateway.batches.results import LineResult, Results, answered
 from tests.fakes.fake_engine import Answer, FakeEngine
 from tests.support.batches import batch_program
 from tests.support.batches.batch_program import MOMENTS
@@ -262,4 +265,33 @@ def test_a_runner_that_was_only_slow_harms_no_batch_that_another_has(
             assert asked == 6, "what was written is not asked again, what was at the engine is"
             assert await shown(second, batch_id) == batch
 
+    asyncio.run(main())
+
+
+def test_a_gateway_ends_though_its_disk_is_full_and_results_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = True
+    add = Results.add
+
+    def adding(self: Results, given: Iterable[LineResult]) -> None:
+        if full:
+            tried.set()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        add(self, given)
+
+    async def main() -> None:
+        nonlocal full
+        async with asyncio.timeout(30):
+            async with stack(tmp_path) as made:
+                batch_id = await create(made, [line(n) for n in range(4)])
+                await asyncio.to_thread(tried.wait)
+            full = False
+            async with stack(tmp_path) as made:
+                batch = await until(made, batch_id, "completed")
+                output, errors = await results(made, batch)
+                assert (len(output), errors) == (4, {})
+
+    tried = threading.Event()
+    monkeypatch.setattr(Results, "add", adding)
     asyncio.run(main())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 
 from gateway.batches.input_lines import Check
-from gateway.batches.validation import MOST_FLAWS, Verdict, validate
+from gateway.batches.validation import MOST_FLAW_CHARS, MOST_FLAWS, Verdict, validate
 from gateway.errors import ModelNotFound
+from tests.support.waiting import eventually
 
 CHAT = "/v1/chat/completions"
 
@@ -29,6 +31,7 @@ def validated(folder: Path, content: str, check: Check | None = None, most_lines
             check or (lambda model: None),
             most_lines=most_lines,
             most_line_bytes=500,
+            turns=asyncio.Semaphore(1),
             pause=paused.append,
         )
     )
@@ -79,3 +82,48 @@ def test_of_more_flaws_than_are_listed_the_number_is_said(tmp_path: Path) -> Non
     verdict = validated(tmp_path, "x\n" * (MOST_FLAWS + 5))
     assert len(verdict.flaws) == MOST_FLAWS
     assert verdict.listed()[-1].message == "5 more lines have errors, which are not listed."
+
+
+def test_of_many_files_one_slice_is_looked_through_at_a_time_and_each_has_its_turn(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("".join(line(f"{name}{number}") for number in range(1000)))
+    began: list[str] = []
+    goes_on = threading.Event()
+
+    async def work() -> None:
+        turns = asyncio.Semaphore(1)
+
+        def look(name: str) -> asyncio.Task[Verdict]:
+            def pause(_: float) -> None:
+                began.append(name)
+                goes_on.wait()
+
+            return asyncio.create_task(
+                validate(
+                    tmp_path / name,
+                    CHAT,
+                    lambda model: None,
+                    most_lines=2000,
+                    most_line_bytes=500,
+                    turns=turns,
+                    pause=pause,
+                )
+            )
+
+        both = [look("a"), look("b")]
+        await eventually(lambda: len(began) == 1 and bool(turns._waiters))
+        assert began == ["a"]
+        goes_on.set()
+        assert [verdict.total for verdict in await asyncio.gather(*both)] == [1000, 1000]
+        assert began[:4] == ["a", "b", "a", "b"]
+
+    asyncio.run(work())
+
+
+def test_what_is_listed_is_bounded_by_its_length_too(tmp_path: Path) -> None:
+    def check(model: str) -> None:
+        raise ModelNotFound("x" * 10_000)
+
+    listed = validated(tmp_path, "".join(line(f"r{number}") for number in range(50)), check).listed()
+    assert sum(len(flaw.message) for flaw in listed) < MOST_FLAW_CHARS + 20_000
+    assert listed[-1].message == "43 more lines have errors, which are not listed."

@@ -72,3 +72,23 @@ def test_put_that_is_cancelled_is_written_all_the_same() -> None:
         assert disk.calls == [[1]]
 
     asyncio.run(work())
+
+
+def test_whoever_breaks_off_on_a_full_disk_comes_to_an_end() -> None:
+    async def work() -> None:
+        disk = Disk(failures=1_000_000)
+        writer = Writer(cast(Any, disk), 3600.0)
+        waiting = asyncio.create_task(writer.put(result(1)))
+        await eventually(lambda: disk.failures < 1_000_000)
+        writer.give_up()
+        async with asyncio.timeout(5):
+            await writer.drain()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        disk.failures = 0
+        again = asyncio.create_task(writer.put(result(2)))
+        await writer.drain()
+        await asyncio.wait([again])
+        assert disk.calls == [[2]], "what it takes is kept all the same"
+
+    asyncio.run(work())

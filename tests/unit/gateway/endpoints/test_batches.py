@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.admission.quotas.scopes import Scope
 from tests.fakes.fake_engine import Answer
 from tests.support.batches.batch_stack import (
     CHAT,
@@ -24,7 +25,7 @@ from tests.support.batches.batch_stack import (
     until,
     upload,
 )
-from tests.support.stack import Stack, eventually, write_report
+from tests.support.stack import TASKS, Stack, eventually, write_report
 
 NAMING = "naming@bbbbbbbbbbbb"
 
@@ -322,3 +323,29 @@ def test_permission_is_checked_for_each_line_when_it_is_run(tmp_path: Path) -> N
         assert error_of(errors["r2"])["code"] == "invalid_api_key"
 
     run(tmp_path, work, batches={"max_in_flight": 1})
+
+
+@pytest.mark.parametrize("model", ["naming", "concept-naming"])
+def test_a_batch_that_is_cancelled_gives_back_what_its_lines_held_of_limits(
+    tmp_path: Path, model: str
+) -> None:
+    async def work(made: Stack) -> None:
+        made.client.headers["authorization"] = "Bearer own"
+        for adapter in TASKS.values():
+            made.engine.answers[adapter] = Answer(hold_head=asyncio.Event())
+        batch_id = await create(made, [line(number, model) for number in (1, 2)])
+        await eventually(lambda: made.engine.active == 2)
+        assert (await made.chat()).status_code == 429
+        await made.client.post(f"/v1/batches/{batch_id}/cancel")
+        await until(made, batch_id, "cancelled")
+        made.engine.answers.clear()
+        assert (await made.chat()).status_code == 200
+        (used,) = [one for one in made.gateway.quotas.spent(scope_of(made)) if one.bound == "tokens_per_day"]
+        assert used.used < 500, "what was reserved for their answers is not used"
+
+    def scope_of(made: Stack) -> Scope:
+        (scope,) = made.gateway.quotas.scopes.of_key("team")
+        return scope
+
+    limits = {"max_in_flight": 2, "tokens_per_day": 100_000}
+    run(tmp_path, work, keys={"team": {"sha256": hashlib.sha256(b"own").hexdigest(), "limits": limits}})
