@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -243,6 +244,8 @@ class Admission(Bound):
                 await waiter.admitted
         except BaseException as error:
             if waiter.pushed_out:
+                if isinstance(error, TimeoutError):  # in the same turn of the loop
+                    await waiter.admitted
                 raise
             if waiter.admitted.done() and not waiter.admitted.cancelled():
                 # admitted and given up in the same turn of the loop
@@ -255,13 +258,20 @@ class Admission(Bound):
             raise
         return gate
 
-    def ended(self, gate: Gate, seconds: float, tokens: int, *, late: bool = False) -> None:
-        """A request had its answer after so long at the engine; or, `late`, its client waits no longer."""
+    def ended(self, gate: Gate, seconds: float, tokens: int) -> None:
+        """A request had its answer after so long at the engine."""
         gate.service.took(seconds, tokens)
-        if late:
+        self._answered += 1
+
+    def ended_late(self, gate: Gate, seconds: float, tokens: int, given_s: float) -> None:
+        """Its client waits no longer, and had given the engine so long; `tokens` is 0 where nobody looked.
+
+        Where that is less than answers take as a rule it says nothing of the engine: a client that never
+        waits would else have fewer run at once, for everybody.
+        """
+        if given_s >= gate.service.expected_s(tokens or sys.maxsize):
+            gate.service.took(seconds, tokens)
             self._late += 1
-        else:
-            self._answered += 1
 
     def take_ended(self) -> tuple[int, int]:
         """How many had their answers and how many were too late, since this was asked last."""

@@ -26,12 +26,14 @@ class SuspectFile:
         self._stamp: tuple[int, int] | None = None
 
     def changed(self) -> Records | None:
-        """What stands there, where that is news."""
+        """What stands there, where that is news; nothing where it was removed."""
         try:
-            stat = self._file.stat()
+            stamp = _stamp_of(self._file)
+        except FileNotFoundError:
+            known, self._stamp = self._stamp, None
+            return None if known is None else {}
         except OSError:
             return None
-        stamp = stat.st_mtime_ns, stat.st_ino
         if stamp == self._stamp:
             return None
         self._stamp = stamp
@@ -45,6 +47,7 @@ class SuspectFile:
             fresh = self._file.with_suffix(".new")
             fresh.touch(0o600)
             fresh.write_bytes(msgspec.json.encode(records))
+            self._stamp = _stamp_of(fresh)
             fresh.replace(self._file)
         return records
 
@@ -68,3 +71,9 @@ class SuspectFile:
         with contextlib.suppress(OSError, *NOT_JSON):
             return _decode(self._file.read_bytes())
         return {}
+
+
+def _stamp_of(file: Path) -> tuple[int, int]:
+    """Raises OSError."""
+    stat = file.stat()
+    return stat.st_mtime_ns, stat.st_ino

@@ -35,7 +35,7 @@ def take_patience(exchange: Exchange, said: Mapping[bytes, bytes]) -> None:
         exchange.end_by = exchange.arrived + milliseconds / 1000
     seconds = _number(said.get(READ_TIMEOUT_S, b""))
     if seconds is None and said.get(TIMEOUT_S, b"").isdigit():
-        seconds = int(said[TIMEOUT_S]) + 1.0
+        seconds = float(said[TIMEOUT_S]) + 1.0  # of however many digits
     if seconds is not None:
         exchange.begin_by = exchange.arrived + seconds
 

@@ -294,7 +294,7 @@ class Relay:
                     )
             elif exchange.sent and exchange.is_late():
                 seconds = time.perf_counter() - exchange.sent
-                self._admission.ended(gate, seconds, exchange.answer_tokens, late=True)
+                self._admission.ended_late(gate, seconds, exchange.answer_tokens, exchange.given_s())
             self._admission.leave(gate, adapter_id, exchange.places, seat)
         elif exchange.beside:
             exchange.beside = False

@@ -66,6 +66,7 @@ class Exchange:
     __slots__ = (
         "_counted_as",
         "_metrics",
+        "_runs",
         "_series",
         "answer_tokens",
         "arrived",
@@ -121,6 +122,7 @@ class Exchange:
     ) -> None:
         self._metrics = metrics
         self._series: Series | None = None
+        self._runs = False
         self.request_id = request_id
         self.dialect = dialect
         self.origin = origin
@@ -193,18 +195,26 @@ class Exchange:
 
     def is_late(self) -> bool:
         """Whether its client waits no longer, or leaves about when its time is over."""
-        end_by = self.end_by if self.streaming or self.begun else min(self.begin_by, self.end_by)
-        return time.perf_counter() - self.arrived >= LATE * (end_by - self.arrived)
+        return time.perf_counter() - self.arrived >= LATE * (self._late_from() - self.arrived)
+
+    def given_s(self) -> float:
+        """How long its client was to wait yet when it was sent to the engine."""
+        return self._late_from() - self.sent
+
+    def _late_from(self) -> float:
+        return self.end_by if self.streaming or self.begun else min(self.begin_by, self.end_by)
 
     def begin(self, route: Route) -> None:
         """It has its place, and runs from now on as far as the gauges know."""
         self.route = route
         self._series = self._metrics.series(route.name, route.adapter_id or "", self.origin)
         self._series.enter()
+        self._runs = True
 
     def release(self) -> None:
-        """Its place is free again."""
-        if self._series is not None:
+        """Its place is free again; nothing where it has none, as one that came again and met no engine."""
+        if self._runs and self._series is not None:
+            self._runs = False
             stream, self.stream = self.stream, None
             if stream is not None:
                 self._series.streamed(stream.gaps, stream.gap_sum_s)

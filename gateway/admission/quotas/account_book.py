@@ -114,22 +114,11 @@ class AccountBook:
     def _open(self, file: Path) -> None:
         try:
             self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
             try:
-                known = os.pread(self._fd, len(MAGIC), 0) == MAGIC
-                if not known or os.fstat(self._fd).st_size != FILE_BYTES:  # new, or of another form
-                    os.ftruncate(self._fd, 0)
-                    os.ftruncate(self._fd, FILE_BYTES)
-                    os.pwrite(self._fd, MAGIC, 0)
-                # A page of the map that no disk takes would end the process by SIGBUS.
-                os.posix_fallocate(self._fd, 0, FILE_BYTES)
-                self._map = mmap.mmap(self._fd, FILE_BYTES)
-                self._words = memoryview(self._map).cast("q")
-                self._lock = SharedLock(self._map, LOCK_AT)
-                with self._lock:
-                    self._claim_place()
-            finally:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+                self._map_whole()
+            except BaseException:
+                os.close(self._fd)  # who finds no room comes again with the next request
+                raise
         except OSError as error:
             mend = f"cannot be used ({error}); limits are counted there"
             raise ConfigError("state_dir", str(file), mend) from error
@@ -138,6 +127,25 @@ class AccountBook:
         """A row was given to another account."""
         self._given_again = self._words[GIVEN_AGAIN_AT // WORD_BYTES]
         self._at.clear()
+
+    def _map_whole(self) -> None:
+        """Raises OSError, and ConfigError where there is no column left."""
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            known = os.pread(self._fd, len(MAGIC), 0) == MAGIC
+            if not known or os.fstat(self._fd).st_size != FILE_BYTES:  # new, or of another form
+                os.ftruncate(self._fd, 0)
+                os.ftruncate(self._fd, FILE_BYTES)
+                os.pwrite(self._fd, MAGIC, 0)
+            # A page of the map that no disk takes would end the process by SIGBUS.
+            os.posix_fallocate(self._fd, 0, FILE_BYTES)
+            self._map = mmap.mmap(self._fd, FILE_BYTES)
+            self._words = memoryview(self._map).cast("q")
+            self._lock = SharedLock(self._map, LOCK_AT)
+            with self._lock:
+                self._claim_place()
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _row(self, account: str) -> int:
         """Where its fields stand, and from now on are known to."""

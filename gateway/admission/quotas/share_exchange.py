@@ -124,7 +124,8 @@ class SharesOfAll:
 
     def settle(self, scope: Scope, tokens: float, budget: float, requests: int) -> None:
         """So much of what a request had taken is left; less than 0: it took more."""
-        share, limits = self._share(scope), scope.limits
+        # By the limits that it was taken by; those of now may be others.
+        share, limits = self._share(scope, newest=False), scope.limits
         bounded = limits.tokens_per_day is not None or limits.tokens_per_month is not None
         share.settle(
             tokens if limits.tokens_per_minute is not None else 0.0,
@@ -269,12 +270,13 @@ class SharesOfAll:
             found = too_many(f"others wait for {scope.said}", "rate_limit_exceeded", 1.0, scope)
         return found
 
-    def _share(self, scope: Scope) -> Share:
+    def _share(self, scope: Scope, *, newest: bool = True) -> Share:
         share = self._shares.get(scope.account)
         if share is None:
             share = self._shares[scope.account] = Share(scope.limits, self._counted(scope.account))
         self._in_use[scope.account] = share
-        share.limits = scope.limits
+        if newest:
+            share.limits = scope.limits
         return share
 
 

@@ -348,3 +348,31 @@ async def test_one_that_leaves_while_it_gathers_gives_back_what_it_had(tmp_path:
     limits.leave(gate, None, 2)
     limits.leave(await single)
     assert limits.in_flight == 0
+
+
+async def test_who_gives_way_just_as_its_time_ends_hears_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ends:
+        """Its time is over in the turn of the loop in which the wait ends."""
+
+        async def __aenter__(self) -> None: ...
+
+        async def __aexit__(self, *_: object) -> None:
+            raise TimeoutError
+
+    limits = admission(tmp_path, max_in_flight=1, max_waiting_per_task=2)
+    gate = await limits.enter("naming", key="flood")
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "timeout", lambda _: Ends())
+        flood = [asyncio.ensure_future(limits.enter("naming", key="flood")) for _ in range(2)]
+        await settled()
+    light = asyncio.ensure_future(limits.enter("naming", key="light"))
+    with pytest.raises(TooManyRequests, match="the most that may"):
+        await flood.pop()
+    assert (limits.in_flight, limits.waiting) == (1, 2)
+    flood[0].cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+    limits.leave(gate)
+    limits.leave(await light)
+    assert (limits.in_flight, limits.waiting) == (0, 0)

@@ -58,3 +58,20 @@ async def test_a_turn_that_another_worker_has_is_waited_for(tmp_path: Path) -> N
     turn = await waiting
     assert turn is not None
     turn.give_back()
+
+
+def test_who_removes_the_file_has_every_worker_forget(tmp_path: Path) -> None:
+    mine, other = guard(tmp_path), guard(tmp_path)
+    for process in ("one", "two"):
+        mine.fell(process, BODY, answered=True)
+        mine.heard(snapshot(process))
+    assert other.watches()
+    (tmp_path / "suspects.json").unlink()
+    for one in (mine, other):
+        one._look()
+        assert one.verdict(BODY) == "free"
+        assert not one.watches()
+    mine.fell("three", BODY, answered=True)
+    mine.heard(snapshot("three"))
+    other._look()
+    assert other.verdict(BODY) == "suspect", "what comes later is known again"

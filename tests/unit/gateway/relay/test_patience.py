@@ -36,6 +36,8 @@ pytestmark = pytest.mark.anyio
         ({b"x-stainless-read-timeout": b"None"}, None, None),
         ({b"x-stainless-timeout": b"NOT_GIVEN"}, None, None),
         ({b"x-stainless-read-timeout": b"inf"}, None, None),
+        ({b"x-stainless-timeout": b"9" * 400}, None, None),
+        ({b"x-stainless-timeout": b"9" * 5000}, None, None),
     ],
 )
 def test_what_a_head_says(said: dict[bytes, bytes], begins_s: float | None, ends_s: float | None) -> None:
@@ -221,3 +223,21 @@ async def test_what_is_late_at_the_engine_is_counted(
         leaves.cancel()  # long before its time: that is the client's own affair
         await s.at_rest()
         assert s.gateway.admission.take_ended() == (0, 0)
+
+
+async def test_a_time_that_no_answer_is_there_in_says_nothing_of_the_engine(
+    tmp_path: Path, both_ways: None
+) -> None:
+    """Else one client that never waits would have the engine run fewer at once, for all of them."""
+    async with stack(tmp_path, follow_engines=False) as s:
+        assert (await ask(s, JSON)).status_code == 200
+        s.gateway.admission.take_ended()
+        service = s.gateway.admission.gate("naming").service
+        s.engine.answers["naming@bbbbbbbbbbbb"] = Answer(hold_token={1: asyncio.Event()})
+        for usual_s, late in ((5.0, 0), (0.01, 1)):
+            for _ in range(32):
+                service.took(usual_s, 100)
+            assert (await ask(s, {**JSON, "x-request-timeout-ms": "40"}, max_tokens=100)).status_code == 504
+            await s.at_rest()
+            assert s.gateway.admission.take_ended() == (0, late)
+            assert late or service.expected_s(100) == usual_s

@@ -20,7 +20,7 @@ from gateway.relay.relay import Relay, read_whole
 from gateway.relay.request_record import BATCH, Exchange
 from gateway.routing.selection.visits import Visits
 from gateway.routing.table import Loaded, Route, Table, build_table
-from tests.support.stack import config_of
+from tests.support.stack import config_of, eventually, snapshot_of, stack
 
 pytestmark = pytest.mark.anyio
 NAMING = "naming@bbbbbbbbbbbb"
@@ -319,3 +319,28 @@ async def test_a_whole_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("gateway.relay.relay.MAX_ANSWER_BYTES", 3)
     with pytest.raises(EngineError, match="larger than 3 bytes"):
         await read_whole(Connection(engine, 200, b"ab", b"cd"))  # type: ignore[arg-type]
+
+
+async def test_who_comes_again_and_finds_no_engine_counts_as_in_flight_once(tmp_path: Path) -> None:
+    """A request that met a dead engine waits for the next, gets its place, and that one is gone as well."""
+    async with stack(tmp_path) as s:
+        relay, replicas, admission = s.gateway._relay, s.gateway.replicas, s.gateway.admission
+        exchange = Exchange(s.gateway.metrics, b"r", CHAT)
+        await s.engine.stop()
+        with pytest.raises(EngineError):
+            await relay.begin(exchange, replicas.table.find("base"), (b"{}",))
+        replicas.apply(snapshot_of(replicas.config, 2, url=s.engine.url, state="ready", started_at=2.0))
+        route = replicas.table.find("base")
+        admission.configure(config_of(tmp_path, max_in_flight_per_task=1))
+        gate = admission.try_enter("base", "base")
+        assert gate is not None
+        again = asyncio.create_task(relay.begin(exchange, route, (b"{}",)))
+        await eventually(lambda: admission.waiting == 1)
+        replicas.apply(snapshot_of(replicas.config, 3, state="stopped"))
+        admission.leave(gate, "base")
+        with pytest.raises(Unavailable):
+            await again
+        assert admission.in_flight == 0
+        in_flight = {key: value for key, value in s.samples().items() if key[0] == "requests_in_flight"}
+        assert in_flight
+        assert not any(in_flight.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -219,3 +221,25 @@ def test_more_processes_than_places_are_refused(tmp_path: Path) -> None:
         AccountBook(tmp_path)
     for book in books:
         book.close()
+
+
+def test_what_cannot_be_opened_leaves_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk each request that limits bound tries anew."""
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def tried(times: int) -> int:
+        for _ in range(times):
+            with pytest.raises(ConfigError):
+                AccountBook(tmp_path)
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    monkeypatch.setattr(account_book, "MOST_PROCESSES", 1)
+    book = AccountBook(tmp_path)
+    assert tried(5) == tried(0), "as many processes as columns"
+    book.close()
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    before = tried(0)
+    assert tried(5) == before

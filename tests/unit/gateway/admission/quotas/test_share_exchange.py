@@ -266,3 +266,19 @@ async def test_many_that_wait_are_served_by_one_exchange(make: Any) -> None:
         asked = t.server.asked
         await asyncio.gather(*(quotas.admitted("ci", "base", 0, 10) for _ in range(50)))
         assert t.server.asked <= asked + 2
+
+
+async def test_a_request_from_before_a_reload_brings_no_earlier_limit_back(
+    make: Callable[..., Awaitable[Together]],
+) -> None:
+    t = await make(1, requests_per_minute=1000)
+    (quotas,) = t.gateways
+    held = await t.ask(0)
+    key = {"sha256": "a" * 64, "limits": {"requests_per_minute": 10}}
+    document = {"base": {"model": "some/model"}, "keys": {"ci": key}, "state_dir": str(quotas._folder)}
+    quotas.configure(Config.model_validate(document))
+    await t.ask(0)
+    held.settle(5)
+    assert quotas.shares is not None
+    (share,) = quotas.shares._shares.values()
+    assert share.limits.requests_per_minute == 10
