@@ -43,6 +43,7 @@ from gateway.endpoints.stored_responses import UnkeptResponse
 from gateway.errors import Forbidden, internal_error
 from gateway.grammar_trial.trials import GrammarTrials
 from gateway.http.drain import Drain, shutting_down
+from gateway.http.own_name import OwnName
 from gateway.http.request_cycle import CLIENT
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.compile import compile_pipelines
@@ -110,13 +111,13 @@ class Gateway:
         check_client_installed(config.shared)
         self._link = RedisLink(config.shared) if config.shared is not None else None
         self.quotas = Quotas(config, link=self._link)
-        self._administration = Administration(self._keys, bounds, self._audit)
+        self._administration = Administration(self._keys, bounds, self._audit, self._refused)
         self._limits = Limits(config, self.replicas.context_tokens, lambda: self.replicas.snapshot)
         check_installed(bounds.traces)
         relay = self._relay = Relay(self.replicas, self.admission, self.guard)
         self._pipelines = self._pipeline_endpoint(relay, worker)
         self.bodies = ByteBudget(
-            share(bounds.max_held_body_bytes, worker, bounds.workers), lambda: self._keys.several
+            share(bounds.max_held_body_bytes, worker, bounds.workers), lambda: self._keys.several_payers
         )
         """What the large bodies of all requests take."""
         self.trials = GrammarTrials(NewSchemas(max(1, bounds.max_new_schemas_per_minute // bounds.workers)))
@@ -132,6 +133,8 @@ class Gateway:
         """For the own server: paths whose bodies may take long, and how many bytes they may have."""
         self.cors = Cors(bounds.cors_origins) if bounds.cors_origins else None
         """For the own server, which writes what it says into every answer."""
+        self.own_name = OwnName(lambda: not self._keys.required, self.cors)
+        """For the own server, which asks it before all else."""
         self.starlette = Starlette(
             routes=self._routes(), exception_handlers=HANDLERS, lifespan=self._lifespan
         )
@@ -148,7 +151,9 @@ class Gateway:
             self.shadow,
             self.fallbacks,
             Lobby(self.admission),
-            ByteBudget(share(bounds.max_pipeline_bytes, worker, bounds.workers)),
+            ByteBudget(
+                share(bounds.max_pipeline_bytes, worker, bounds.workers), lambda: self._keys.several_payers
+            ),
         )
 
     def _engine_endpoints(self, relay: Relay) -> dict[str, EngineEndpoint]:

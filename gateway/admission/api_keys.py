@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from gateway.admission.bad_keys import BadKeys
+from gateway.admission.turns.fair_turns import whose_of
 from gateway.config.document import KeyConfig
 from gateway.config.key_settings import Role, permitted
 from gateway.errors import TooManyRequests, Unauthorized
@@ -47,6 +48,11 @@ class Principal:
     @property
     def admin(self) -> bool:
         return self.role == "admin"
+
+    @property
+    def payer(self) -> str:
+        """Whose it is where bounds are shared out: its tenant's, of one without a tenant its own."""
+        return whose_of(self.tenant, self.name)[0]
 
     @property
     def may_nothing(self) -> bool:
@@ -116,6 +122,7 @@ class Keys:
                 principals[bytes.fromhex(key.previous_sha256)] = earlier
         self._principals = principals
         self._by_name = by_name if self.required else {ANYBODY.name: ANYBODY}
+        self._payers = len({one.payer for one in self._by_name.values()})
 
     def named(self, name: str) -> Principal:
         """Whom work was left by, as that key is now. Raises Unauthorized where it may call no more."""
@@ -146,6 +153,11 @@ class Keys:
     def several(self) -> bool:
         """Whether there is more than one who may call."""
         return len(self._by_name) > 1
+
+    @property
+    def several_payers(self) -> bool:
+        """Whether they are of more than one tenant; a key without one counts as one."""
+        return self._payers > 1
 
     @property
     def required(self) -> bool:

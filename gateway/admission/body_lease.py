@@ -15,7 +15,7 @@ class BodyLease:
     __slots__ = ("_bodies", "_owner", "_patience_s", "_size_bytes")
 
     def __init__(self, bodies: ByteBudget, owner: str, patience_s: float) -> None:
-        """`owner`: the key's name; `patience_s`: how long it may wait before it is refused."""
+        """`owner`: whose (`Principal.payer`); `patience_s`: how long it may wait before it is refused."""
         self._bodies = bodies
         self._owner = owner
         self._patience_s = patience_s

@@ -72,12 +72,12 @@ class ByteBudget:
             self._let_in()
 
     @contextmanager
-    def giving_back(self, size_bytes: int) -> Iterator[None]:
+    def giving_back(self, size_bytes: int, owner: str = "") -> Iterator[None]:
         """What was taken is given back in the end, however that comes."""
         try:
             yield
         finally:
-            self.give_back(size_bytes)
+            self.give_back(size_bytes, owner)
 
     def _add(self, size_bytes: int, owner: str) -> None:
         self.held_bytes += size_bytes

@@ -42,7 +42,7 @@ class GatewayConfig(Strict):
     tls: TlsConfig | None = Field(None, description="HTTPS; default: plain HTTP")
     max_body_bytes: Positive = Field(10 * 1024 * 1024, description="largest request body")
     max_held_body_bytes: Positive = Field(
-        512 * 1024 * 1024, description="bodies over 64 KiB at once; of several keys each has at most half"
+        512 * 1024 * 1024, description="bodies over 64 KiB at once; of several tenants each has at most half"
     )
     body_idle_timeout_s: Seconds = Field(20.0, description="between two pieces of a request's body")
     max_in_flight: Positive = Field(512, description="requests at the engine at once, whole gateway")

@@ -46,7 +46,7 @@ class FileEndpoints:
         self._keys = keys
         self._library = library
         self._uploads: Counter[str] = Counter()
-        """Under way, by their key."""
+        """Under way, by `Principal.payer`."""
 
     def routes(self) -> list[Route]:
         content = FileContent(self._keys, self._library)
@@ -76,11 +76,13 @@ class FileEndpoints:
                 code="overloaded",
                 retry_after_s=5,
             )
-        if self._uploads[call.owner] >= MOST_OF_ONE_KEY:
+        payer = call.principal.payer
+        if self._uploads[payer] >= MOST_OF_ONE_KEY:
             raise TooManyRequests(
-                f"{MOST_OF_ONE_KEY} files of this key are being uploaded, the most that may.", retry_after_s=5
+                f"{MOST_OF_ONE_KEY} files of this key or its tenant are being uploaded, the most that may.",
+                retry_after_s=5,
             )
-        self._uploads[call.owner] += 1
+        self._uploads[payer] += 1
         try:
             upload = await receive_upload(
                 call.head, call.receive, folder, settings.max_file_bytes, "batches.max_file_bytes"
@@ -88,9 +90,9 @@ class FileEndpoints:
         except OSError as error:
             raise _not_kept(error) from error
         finally:
-            self._uploads[call.owner] -= 1
-            if not self._uploads[call.owner]:
-                del self._uploads[call.owner]
+            self._uploads[payer] -= 1
+            if not self._uploads[payer]:
+                del self._uploads[payer]
         try:
             return (await self._keep(call.owner, upload)).document()
         except OSError as error:
@@ -151,6 +153,12 @@ class FileEndpoints:
 
 def storage_full(full: NoRoom, most_bytes: int, most_of_key: int) -> PayloadTooLarge:
     """The 413 that says whose files are too many."""
+    if full.too_many:
+        return PayloadTooLarge(
+            f"The key has {full.too_many} files, the most that it may have; delete some first.",
+            param="file",
+            code="storage_full",
+        )
     whose, bound, key = (
         ("of this key", most_of_key, "max_kept_bytes_per_key")
         if full.own

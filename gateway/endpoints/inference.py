@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import msgspec
@@ -18,6 +18,7 @@ from gateway.admission.quotas.quotas import BYTES_PER_TOKEN, Quotas
 from gateway.admission.quotas.refusals import TooMany
 from gateway.admission.refused_keys import RefusedKeys
 from gateway.config.document import FallbackReason, GatewayConfig
+from gateway.config.origins import Headers
 from gateway.dialects.cost.answer_length import answer_tokens
 from gateway.dialects.cost.grammars import HOLDERS
 from gateway.dialects.cost.sequences import sequences_of
@@ -47,7 +48,6 @@ from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.permission import permitted_route
 
 logger = logging.getLogger("gateway.engine")
-
 
 NOTICED_WITHIN_S = 2.0
 """The supervisor looks at its engine ten times a second."""
@@ -96,8 +96,10 @@ class EngineEndpoint:
             answer = in_time(exchange, partial(self._answer, request), send)
             if not await until_client_leaves(answer, scope, receive):
                 exchange.cancelled()
-        except ClientLeft:
+        except (ClientLeft, asyncio.CancelledError) as end:
             exchange.cancelled()
+            if not isinstance(end, ClientLeft):  # of a batch that is broken off, or at the server's own end
+                raise
         except RequestError as error:
             self._count(exchange, error)
             if exchange.begun:
@@ -119,9 +121,7 @@ class EngineEndpoint:
         if model is not None:
             permitted_route(self._relay.replicas.table, principal, model)
 
-    def _exchange(
-        self, head: Head, headers: Iterable[tuple[bytes, bytes]], origin: str = "client"
-    ) -> Exchange:
+    def _exchange(self, head: Head, headers: Headers, origin: str = "client") -> Exchange:
         exchange = Exchange(self._metrics, head.request_id, self._dialect, origin, progress=head.progress)
         if self._relay.tracer is not None:
             exchange.trace = self._relay.tracer.begin(headers)
@@ -146,7 +146,7 @@ class EngineEndpoint:
         request.body = with_model(body, scope[DEPLOYMENT]) if DEPLOYMENT in scope else body
 
     def _lease(self, request: Incoming) -> BodyLease:
-        lease = BodyLease(self._bodies, request.principal.name, self._bounds.receive_timeout_s / 2)
+        lease = BodyLease(self._bodies, request.principal.payer, self._bounds.receive_timeout_s / 2)
         request.lease = lease
         return lease
 

@@ -85,8 +85,9 @@ class PipelineEndpoint:
         Its own record has no tokens: those stand with the tasks of its stages.
         """
         pipeline = self.pipelines[route.name]
-        held_bytes = await self._hold(pipeline, fields, exchange.behind)
-        with self._inputs.giving_back(held_bytes):
+        owner, _ = whose_of(exchange.tenant, exchange.key)
+        held_bytes = await self._hold(pipeline, fields, owner, exchange.behind)
+        with self._inputs.giving_back(held_bytes, owner):
             asked = _document(fields)
             exchange.begin(route)
             try:
@@ -101,7 +102,7 @@ class PipelineEndpoint:
             finally:
                 exchange.release()
 
-    async def _hold(self, pipeline: Pipeline, fields: Fields, behind: bool) -> int:
+    async def _hold(self, pipeline: Pipeline, fields: Fields, owner: str, behind: bool) -> int:
         """Take what the input will need of memory, before anything is made of it.
 
         Raises PayloadTooLarge (413), Unavailable (503) where others need it; what comes behind waits.
@@ -117,8 +118,8 @@ class PipelineEndpoint:
             check_members(raw, pipeline.name, pipeline.max_input_members)
         held_bytes = sum(map(memory_bytes, raws))
         if behind:
-            await self._inputs.take(held_bytes)
-        elif not self._inputs.try_take(held_bytes):
+            await self._inputs.take(held_bytes, owner=owner)
+        elif not self._inputs.try_take(held_bytes, owner):
             raise Unavailable(
                 "The inputs of other pipelines take all the memory that they may "
                 "(gateway.max_pipeline_bytes); ask again.",

@@ -63,7 +63,7 @@ async def receive_upload(head: Head, receive: Receive, folder: Folder, most_byte
                 raise _too_large(most_bytes, bound)
             more = message.get("more_body", False)
             if len(form.unwritten) >= WRITE_FROM_BYTES or not more:
-                await _to_its_end(asyncio.to_thread(_write, handle, form.unwritten, not more))
+                await to_its_end(asyncio.to_thread(_write, handle, form.unwritten, not more))
                 form.unwritten = bytearray()
             if not more:
                 return form.finished()
@@ -89,7 +89,7 @@ def _too_large(most_bytes: int, bound: str) -> PayloadTooLarge:
     return PayloadTooLarge(f"The file is larger than {most_bytes} bytes ({bound}).", param="file")
 
 
-async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+async def to_its_end(work: Coroutine[None, None, None]) -> None:
     """Whoever is cancelled meanwhile waits all the same: the descriptor may not be closed under a thread."""
     task = asyncio.ensure_future(work)
     try:

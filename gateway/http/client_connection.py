@@ -30,15 +30,12 @@ from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain
 from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
 from gateway.http.reader_pace import ReaderPace
-from gateway.http.request_cycle import Cycle, Express, last_answer
+from gateway.http.request_cycle import Cycle, Express, are_too_many, last_answer
 from gateway.http.request_head import HeadReader
 from gateway.http.strictness import MAX_HEAD_BYTES, split_target
 
 LINGER_S = 2.0
 """A client that was refused may take so long to end its own side."""
-
-MAX_PIPELINED = 128
-"""A client that sends more requests than this ahead of their answers is cut off."""
 
 UPLOAD_BYTES = 1024 * 1024
 """Of an upload, so much must come within each time that another request may take in all."""
@@ -307,7 +304,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             cycle.added = self.cors.lines(path, cycle.headers)
         if earlier is not None and not earlier.response_complete:
             # A pipelined request: its turn comes after the answer before it.
-            if len(self._pipelined) == MAX_PIPELINED:
+            if are_too_many(self._pipelined):
                 self._close()
                 raise InvalidRequest("Too many requests are waiting for their turn.")
             self._pipelined.append(cycle)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -25,6 +25,10 @@ _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 STATUS_LINES = {
     code: b"HTTP/1.1 %d %b\r\n" % (code, _PHRASES.get(code, b"Unknown")) for code in range(100, 600)
 }
+
+MAX_PIPELINED = 128
+MAX_PIPELINED_BYTES = 256 * 1024
+"""A client that sends more requests than this, or more of their bodies, ahead of their answers is cut off."""
 
 Leave = Callable[[], None]
 NOT_MODIFIED = 304
@@ -319,6 +323,11 @@ class Cycle:
                 else:
                     transport.close()
             self._protocol.answered()
+
+
+def are_too_many(waiting: Collection[Cycle]) -> bool:
+    """Whether a client has sent as much ahead of its answers as it may."""
+    return len(waiting) == MAX_PIPELINED or sum(len(one.body) for one in waiting) > MAX_PIPELINED_BYTES
 
 
 class Express(Protocol):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gateway.admission.limits import share
+from gateway.admission.turns.fair_turns import Whose, whose_of
+from gateway.admission.turns.fullness import greediest
 from gateway.errors import Unavailable
 from gateway.routing.replicas import Replicas
 
@@ -24,6 +27,20 @@ class ColdWaiter(Protocol):
 
     cold: bool
     queue_s: float
+    tenant: str
+    key: str
+
+
+class _Place:
+    """One request's."""
+
+    __slots__ = ("refusal", "wait", "whose")
+
+    def __init__(self, whose: Whose) -> None:
+        self.whose = whose
+        self.wait: asyncio.Timeout | None = None
+        self.refusal: Unavailable | None = None
+        """It gave way to another key's request."""
 
 
 class WaitingRoom:
@@ -35,6 +52,8 @@ class WaitingRoom:
         self._most = share(bounds.max_cold_waiting, worker, bounds.workers)
         self._timeout_s = bounds.cold_timeout_s
         self._heartbeat_s = heartbeat_s
+        self._places: list[_Place] = []
+        """Of requests, the newest last; who waits for a batch's sake has none."""
         self.waiting = 0
         self.wanted = asyncio.Event()
         """Somebody waits; whoever can ask for an engine looks at it."""
@@ -49,27 +68,48 @@ class WaitingRoom:
             return
         if not replicas.may_come(name):
             raise replicas.unavailable(replicas.table.get(name))
+        place = _Place(whose_of(waiter.tenant, waiter.key))
         if self.waiting >= self._most:
-            raise Unavailable(
-                f"{self.waiting} requests wait for the engine to start, the most that may.",
-                retry_after_s=replicas.availability.rest_s(),
-            )
+            self._make_room(place.whose)
         began = time.perf_counter()
         waiter.cold = True
         self.waiting += 1
+        self._places.append(place)
         self.wanted.set()
         try:
-            await self._until_servable(name, beat, began)
+            await self._until_servable(name, beat, began, place)
         finally:
-            self.waiting -= 1
+            if place.refusal is None:
+                self._leave(place)
             waiter.queue_s += time.perf_counter() - began
 
+    def _leave(self, place: _Place) -> None:
+        self._places.remove(place)
+        self.waiting -= 1
+
+    def _make_room(self, whose: Whose) -> None:
+        """Have the newest of the key that has most waiting give way, as `Admission` does; else refuse."""
+        full = Unavailable(
+            f"{self.waiting} requests wait for the engine to start, the most that may.",
+            retry_after_s=self._replicas.availability.rest_s(),
+        )
+        found = greediest(Counter(one.whose for one in self._places), whose)
+        if found is None:
+            raise full
+        place = next(one for one in reversed(self._places) if one.whose == found)
+        self._leave(place)
+        place.refusal = full
+        if place.wait is not None and not place.wait.expired():
+            place.wait.reschedule(asyncio.get_running_loop().time())
+
     async def _until_servable(
-        self, name: str, beat: Callable[[], Awaitable[None]] | None, began: float
+        self, name: str, beat: Callable[[], Awaitable[None]] | None, began: float, place: _Place
     ) -> None:
         replicas = self._replicas
         next_beat = began + self._heartbeat_s
         while not replicas.servable(name) and replicas.table.get(name) is not None:
+            if place.refusal is not None:
+                raise place.refusal
             now = time.perf_counter()
             rest_s = began + self._timeout_s - now
             if rest_s <= 0 or not replicas.may_come(name):
@@ -83,7 +123,9 @@ class WaitingRoom:
             if not replicas.control_alive:
                 rest_s = min(rest_s, LOOK_S)
             try:
-                async with asyncio.timeout(rest_s):
+                async with asyncio.timeout(rest_s) as place.wait:
                     await replicas.news.wait()
             except TimeoutError:
                 continue
+            finally:
+                place.wait = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import secrets
 import shutil
 import time
 import urllib.parse
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -16,12 +18,15 @@ from starlette.types import Receive
 
 from gateway.config.snapshot import UPLOADS
 from gateway.endpoints.asgi import ClientLeft, Head
+from gateway.endpoints.uploads import to_its_end
 from gateway.errors import NOT_JSON, InvalidRequest, PayloadTooLarge, TooManyRequests, Unavailable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 WISHES = b"x-adapter"
 """The header that says what is to become of the archive: JSON, percent-encoded."""
-MOST_AT_ONCE = 2
+MOST_AT_ONCE = 4
+MOST_OF_ONE = MOST_AT_ONCE // 2
+"""Of one tenant, or of a key without one, so that none keeps the others out."""
 WRITE_FROM_BYTES = 1 << 20
 STRAY_AFTER_S = 3600.0
 SPARE_BYTES = 256 << 20
@@ -57,29 +62,29 @@ class Dropped:
     def __init__(self, state_dir: Path, most_bytes: int) -> None:
         self.folder = state_dir / UPLOADS
         self._most_bytes = most_bytes
-        self._under_way = 0
+        self._under_way: Counter[str] = Counter()
 
-    async def receive(self, name: str, head: Head, receive: Receive) -> Path:
-        """The archive's file, whole; whoever called removes it.
+    async def receive(self, name: str, head: Head, receive: Receive, owner: str = "") -> Path:
+        """The archive's file, whole; whoever called removes it. `owner`: `Principal.payer`.
 
         Raises InvalidRequest (400), PayloadTooLarge (413), TooManyRequests (429), Unavailable (503),
         ClientLeft; then nothing is left.
         """
-        if self._under_way >= MOST_AT_ONCE:
-            raise TooManyRequests(f"{MOST_AT_ONCE} archives are on their way in already.", retry_after_s=5)
+        if self._under_way.total() >= MOST_AT_ONCE or self._under_way[owner] >= MOST_OF_ONE:
+            raise TooManyRequests("As many archives as may are on their way in already.", retry_after_s=5)
         if head.content_length is None or head.content_encoding:
             raise InvalidRequest("An archive is sent as it is, with its Content-Length.")
         if head.content_length > self._most_bytes:
             raise PayloadTooLarge(
                 f"The archive has {head.content_length} bytes; adapters.max_bytes allows {self._most_bytes}."
             )
-        self._under_way += 1
+        self._under_way[owner] += 1
         try:
             return await self._received(name, head.content_length, receive)
         except OSError as error:
             raise Unavailable(f"The archive cannot be kept: {error.strerror}; look at the disk.") from error
         finally:
-            self._under_way -= 1
+            self._under_way[owner] -= 1
 
     async def _received(self, name: str, length: int, receive: Receive) -> Path:
         path, handle = await asyncio.to_thread(self._begin, name, length)
@@ -98,7 +103,7 @@ class Dropped:
                 if received > length:
                     raise InvalidRequest("The archive is longer than its Content-Length.")
                 if held >= WRITE_FROM_BYTES or not more_body:
-                    await asyncio.to_thread(_write, handle, bytes(pieces))
+                    await to_its_end(asyncio.to_thread(_write, handle, bytes(pieces)))
                     pieces, held = bytearray(), 0
             whole = True
             return path
@@ -110,8 +115,9 @@ class Dropped:
     def _begin(self, name: str, length: int) -> tuple[Path, int]:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file in self.folder.iterdir():  # what a kill has left behind
-            if time.time() - file.stat().st_mtime > STRAY_AFTER_S:
-                file.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # or what another worker is done with just now
+                if time.time() - file.stat().st_mtime > STRAY_AFTER_S:
+                    file.unlink()
         if shutil.disk_usage(self.folder).free < length + SPARE_BYTES:
             raise Unavailable("There is no room on the disk for this archive.", code="disk_full")
         plain = _PLAIN.sub("-", name)[-80:].lstrip("-.")

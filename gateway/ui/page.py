@@ -203,7 +203,7 @@ class Page:
             operators.check_new(principal, wishes.task)
         elif not principal.admin:  # before anything of it is kept, which /admin would refuse afterwards
             raise Forbidden("Adapters are added with a key of the role admin, or of an operator.")
-        file = await self._dropped.receive(wishes.file, call.head, call.receive)
+        file = await self._dropped.receive(wishes.file, call.head, call.receive, principal.payer)
         fields = {"task": wishes.task, "source": str(file), "canary": wishes.canary, "shadow": wishes.shadow}
         body = msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
         try:

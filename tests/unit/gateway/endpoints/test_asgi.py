@@ -131,3 +131,24 @@ async def test_a_body_without_a_length_is_counted_as_the_largest_until_it_is_her
         assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
         writer.transport.abort()
         await eventually(lambda: running.gateway.bodies.held_bytes == 0)
+
+
+async def test_a_tenants_keys_hold_no_more_together_than_one_key(tmp_path: Path) -> None:
+    keys = {
+        name: {"sha256": hashlib.sha256(name.encode()).hexdigest(), "tenant": tenant}
+        for name, tenant in (("one", "acme"), ("two", "acme"), ("other", "beta"))
+    }
+    async with stack(tmp_path, keys=keys, max_held_body_bytes=2 * len(LARGE)) as running:
+        stalled = []
+        for name in ("one", "two"):
+            _, writer = await asyncio.open_connection("127.0.0.1", running.port)
+            writer.write(HEAD + f"authorization: Bearer {name}\r\n".encode())
+            writer.write(b"content-length: %d\r\n\r\n%b" % (len(LARGE), LARGE[:300_000]))
+            stalled.append(writer)
+        bodies = running.gateway.bodies
+        await eventually(lambda: (bodies.held_bytes, bodies.waiting) == (len(LARGE), 1))
+        running.client.headers["authorization"] = "Bearer other"
+        assert (await running.chat(LARGE)).status_code == 200
+        for writer in stalled:
+            writer.transport.abort()
+        await eventually(lambda: (bodies.held_bytes, bodies.waiting) == (0, 0))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from openai import AsyncOpenAI
 
@@ -69,6 +71,33 @@ async def test_inputs_of_all_pipelines_are_bounded_together_and_given_back(tmp_p
         again = await running.chat(asked("d, e, f"))
         assert again.status_code != 503
         await running.at_rest()
+
+
+async def test_of_several_tenants_none_holds_all_that_inputs_may_take(tmp_path: Path) -> None:
+    keys = {
+        name: {"sha256": hashlib.sha256(name.encode()).hexdigest(), "tenant": tenant}
+        for name, tenant in (("one", "acme"), ("two", "acme"), ("other", "beta"))
+    }
+    hold = asyncio.Event()
+    async with stack(tmp_path, keys=keys) as running:
+        running.engine.answers[TASKS["concept"]] = Answer(hold_head=hold)
+        inputs = running.gateway._pipelines._inputs
+
+        def ask(name: str) -> asyncio.Task[httpx.Response]:
+            running.client.headers["authorization"] = f"Bearer {name}"
+            return asyncio.create_task(running.chat(asked("a, b, c")))
+
+        first = ask("one")
+        await eventually(lambda: running.engine.active == 1)
+        inputs.most_bytes = 2 * inputs.held_bytes
+        refused = await ask("two")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+        other = ask("other")
+        await eventually(lambda: running.engine.active == 2)
+        hold.set()
+        assert 503 not in [(await one).status_code for one in (first, other)]
+        await running.at_rest()
+        await eventually(lambda: inputs.held_bytes == 0)
 
 
 async def test_sdk_of_anthropic_puts_a_pipelines_message_together(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -183,6 +184,32 @@ def test_one_key_does_not_keep_the_others_from_uploading(tmp_path: Path) -> None
         assert again.status_code == 200, again.text
 
     run(tmp_path, work, keys=KEYS)
+
+
+def test_a_tenants_keys_upload_no_more_at_once_than_one_key(tmp_path: Path) -> None:
+    def key(name: str, tenant: str) -> dict[str, str]:
+        return {"sha256": hashlib.sha256(name.encode()).hexdigest(), "tenant": tenant}
+
+    async def work(made: Stack) -> None:
+        writers = []
+        for number in range(MOST_OF_ONE_KEY):
+            _, writer = await asyncio.open_connection("127.0.0.1", made.port)
+            name = "ab"[number % 2]
+            head = f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {name}\r\n"
+            form = "content-type: multipart/form-data; boundary=b\r\ncontent-length: 1000\r\n\r\n--b\r\n"
+            writer.write(f"{head}{form}".encode())
+            writers.append(writer)
+        await eventually(lambda: len(contents(tmp_path)) == MOST_OF_ONE_KEY)
+        form_of = {"files": {"file": ("a", b"x")}, "data": {"purpose": "batch"}}
+        for name, status in (("a", 429), ("b", 429), ("c", 200)):
+            headers = {"authorization": f"Bearer {name}"}
+            answer = await made.client.post("/v1/files", headers=headers, **form_of)  # type: ignore[arg-type]
+            assert answer.status_code == status, answer.text
+        for writer in writers:
+            writer.transport.abort()
+        await eventually(lambda: len(contents(tmp_path)) == 1)
+
+    run(tmp_path, work, keys={"a": key("a", "acme"), "b": key("b", "acme"), "c": key("c", "beta")})
 
 
 def test_disk_that_fails_is_a_503_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from typing import cast
 
 import pytest
 
-from gateway.http.client_connection import MAX_PIPELINED, GatewayProtocol
+from gateway.http.client_connection import GatewayProtocol
+from gateway.http.request_cycle import MAX_PIPELINED, MAX_PIPELINED_BYTES
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import Stack, eventually, stack
 
@@ -134,6 +135,18 @@ async def test_too_many_pipelined_requests_are_cut_off(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
         s.engine.answers["base"] = Answer(hold_head=asyncio.Event())
         answers = await s.raw(POST + b"\r\n" + BODY + (HEALTH + b"\r\n") * (MAX_PIPELINED + 1))
+        assert answers == b""
+        await s.at_rest()
+
+
+async def test_bodies_sent_ahead_of_their_turn_are_bounded_together(tmp_path: Path) -> None:
+    """They are held though nothing waits for them yet, and count in no other bound."""
+    large = json.dumps({"model": "base", "messages": [], "user": "x" * 60_000}).encode()
+    ahead = CHAT + b"content-length: %d\r\n\r\n%b" % (len(large), large)
+    async with stack(tmp_path) as s:
+        s.engine.answers["base"] = Answer(hold_head=asyncio.Event())
+        ahead *= MAX_PIPELINED_BYTES // len(large) + 1
+        answers = await s.raw(POST + b"\r\n" + BODY + ahead + HEALTH + b"\r\n")
         assert answers == b""
         await s.at_rest()
 

@@ -14,9 +14,12 @@ import httpx
 import pytest
 import uvicorn
 
+from gateway.admission.quotas.account_book import AccountBook
 from gateway.app import Gateway
 from gateway.http.server import Server, protocol_with
 from gateway.http.workers import listen
+from gateway.metrics.ledger import REQUESTS
+from gateway.usage.database import read_usage
 from tests.fakes.fake_engine import Answer, FakeEngine
 from tests.support.stack import TASKS, config_of, write_report
 from tests.support.waiting import eventually
@@ -178,3 +181,24 @@ async def test_a_client_that_stalls_in_its_request_holds_nothing_up(tmp_path: Pa
         async with asyncio.timeout(20):
             await e.end()
         writer.transport.abort()
+
+
+@both_ways
+@either
+async def test_what_is_not_done_in_time_is_counted_and_reserves_nothing_any_more(
+    tmp_path: Path, stream: bool, express: bool
+) -> None:
+    limits = {"tokens_per_day": 1_000_000, "max_in_flight": 9}
+    async with serving(tmp_path, timeout_s=0.05, express=express, limits=limits) as e:
+        e.engine.answers[TASKS["naming"]] = Answer(hold_token={1: asyncio.Event()})
+        accepted = [e.ask(stream=stream, max_tokens=500) for _ in range(2)]
+        await e.at_the_engine(2)
+        await e.end()
+        await asyncio.gather(*accepted, return_exceptions=True)
+    book = AccountBook(tmp_path)
+    with book.locked():
+        row, in_flight = book.read("gateway"), book.in_flight("gateway")
+    book.close()
+    assert (row[5] < 500, in_flight) == (True, 0)
+    (used,) = read_usage(tmp_path, ("task",), "2000-01-01")
+    assert used.figures[REQUESTS] == 2

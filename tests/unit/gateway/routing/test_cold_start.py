@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -224,6 +225,32 @@ async def test_full_room_is_503_with_an_honest_retry_after(tmp_path: Path) -> No
             assert 35 <= int(refused.headers["retry-after"]) <= 40
         await c.state("ready", lazy=True)
         assert {(await each).status_code for each in asking} == {200}
+
+
+async def test_a_key_that_fills_the_room_gives_way_to_others(tmp_path: Path) -> None:
+    keys = {name: {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in ("flood", "light")}
+    asked = {"model": "naming", "messages": [{"role": "user", "content": "cat"}]}
+    async with cold(tmp_path, max_cold_waiting=3, keys=keys) as c:
+        await starting(c, load_s=43.0)
+
+        def ask(name: str) -> asyncio.Task[httpx.Response]:
+            headers = {"authorization": f"Bearer {name}"}
+            return asyncio.create_task(
+                c.stack.client.post("/v1/chat/completions", json=asked, headers=headers)
+            )
+
+        flood: list[asyncio.Task[httpx.Response]] = []
+        for number in range(1, 4):
+            flood.append(ask("flood"))
+            await eventually(lambda number=number: waiting(c) == number)  # type: ignore[misc]
+        light = ask("light")
+        refused = await flood.pop()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_starting")
+        assert "3 requests wait" in refused.json()["error"]["message"]
+        assert waiting(c) == 3
+        assert (await ask("flood")).status_code == 503, "it has most waiting by itself"
+        await c.state("ready", lazy=True)
+        assert [(await each).status_code for each in (*flood, light)] == [200] * 3
 
 
 async def test_no_room_at_all_is_503_at_once(tmp_path: Path) -> None:

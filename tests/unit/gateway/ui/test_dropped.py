@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,8 @@ from starlette.types import Message
 
 from gateway.endpoints.asgi import ClientLeft, Head
 from gateway.errors import InvalidRequest, PayloadTooLarge, TooManyRequests
-from gateway.ui.dropped import STRAY_AFTER_S, Dropped, wishes_of
+from gateway.ui.dropped import MOST_OF_ONE, STRAY_AFTER_S, Dropped, wishes_of
+from tests.support.waiting import eventually, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -76,6 +80,62 @@ async def test_few_at_once_and_what_a_kill_left_is_cleared(tmp_path: Path) -> No
         return {"type": "http.request", "body": b"x", "more_body": False}
 
     await dropped.receive("a.tar", head(1), meanwhile)
+
+
+async def test_one_tenant_does_not_keep_the_others_archives_out(tmp_path: Path) -> None:
+    dropped = Dropped(tmp_path, 100)
+    held = asyncio.Event()
+
+    async def stalled() -> Message:
+        await held.wait()
+        return {"type": "http.request", "body": b"x", "more_body": False}
+
+    stalling = [
+        asyncio.create_task(dropped.receive("a.tar", head(1), stalled, "acme")) for _ in range(MOST_OF_ONE)
+    ]
+    await eventually(lambda: dropped.folder.exists() and len(list(dropped.folder.iterdir())) == MOST_OF_ONE)
+    with pytest.raises(TooManyRequests):
+        await dropped.receive("b.tar", head(1), Sender(b"x"), "acme")
+    assert (await dropped.receive("b.tar", head(1), Sender(b"x"), "beta")).read_bytes() == b"x"
+    held.set()
+    await asyncio.gather(*stalling)
+    await dropped.receive("b.tar", head(1), Sender(b"x"), "acme")
+
+
+async def test_whoever_is_cancelled_closes_nothing_that_a_thread_writes_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number would be another file's by then, and the archive's bytes would go into that."""
+    writing, goes_on = threading.Event(), threading.Event()
+    written: list[bool] = []
+
+    def write(handle: int, data: bytes) -> None:
+        writing.set()
+        goes_on.wait()
+        with contextlib.suppress(OSError):
+            written.append(os.fstat(handle).st_size == 0)
+
+    monkeypatch.setattr("gateway.ui.dropped._write", write)
+    dropped = Dropped(tmp_path, 100)
+    task = asyncio.create_task(dropped.receive("a.tar", head(1), Sender(b"x")))
+    await asyncio.to_thread(writing.wait)
+    task.cancel()
+    await turns(5)
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await eventually(lambda: written == [True])
+    assert list(dropped.folder.iterdir()) == []
+
+
+async def test_an_archive_that_is_done_with_meanwhile_is_no_fault_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped = Dropped(tmp_path, 100)
+    (tmp_path / "uploads").mkdir()
+    gone = iter([tmp_path / "uploads" / "gone.tar"])
+    monkeypatch.setattr(Path, "iterdir", lambda self: gone)
+    assert (await dropped.receive("a.tar", head(1), Sender(b"x"))).read_bytes() == b"x"
 
 
 def test_wishes_are_checked() -> None:
