@@ -24,7 +24,7 @@ from gateway.admission.refused_keys import RefusedKeys
 from gateway.agreement.link import RedisLink, check_client_installed
 from gateway.audit import AuditLog
 from gateway.config.document import Config, environment
-from gateway.config.origins import Cors, asked_by_a_page, preflight_headers
+from gateway.config.origins import Cors, OwnName, asked_by_a_page, preflight_headers
 from gateway.dialects.parameters import Limits
 from gateway.dialects.registry import DIALECTS, dialect_of_path
 from gateway.endpoints.about import About
@@ -43,7 +43,6 @@ from gateway.endpoints.stored_responses import UnkeptResponse
 from gateway.errors import Forbidden, internal_error
 from gateway.grammar_trial.trials import GrammarTrials
 from gateway.http.drain import Drain, shutting_down
-from gateway.http.own_name import OwnName
 from gateway.http.request_cycle import CLIENT
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.compile import compile_pipelines

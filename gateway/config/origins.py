@@ -3,12 +3,22 @@
 A page sends its key itself, in a header; cookies and a browser's own credentials are never asked for, so that
 `*` gives a page no more than any program has. `/admin` and `/ui` are for no page of another origin, whatever
 is allowed.
+
+Without keys whoever is on the machine may call. A page of the internet is not, though a browser there runs
+it: it can have a name of its own lead here (DNS rebinding), and then read what is answered, or send what a
+browser asks nobody's leave for. So another machine's name is refused, as `gateway.ui.own_page` does it, and
+of pages that are not listed what is sent as anything but JSON (`OwnName`).
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import urlsplit
+
+from gateway.config.loopback import is_loopback
+from gateway.errors import Forbidden
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -29,6 +39,12 @@ EXPOSED = (
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
+
+READING = (b"GET", b"HEAD", b"OPTIONS")
+WEB = ("http://", "https://", "null")
+"""How the origins of pages begin; those of programs and of browsers' extensions have schemes of their own."""
+JSON = b"application/json"
+MEND = "`lora-gateway keys create NAME` makes a key, which every name and page may be used with."
 
 _ORIGIN = re.compile(
     r"^[a-z][a-z0-9+.-]*://(\*|(\*\.)?[a-z0-9_][a-z0-9_.-]*|\[[0-9a-f:.]+\])(:([0-9]{1,5}|\*))?\Z"
@@ -84,6 +100,40 @@ class Cors:
         return sent[0] if len(sent) == 1 and self._pattern.fullmatch(sent[0].lower()) else None
 
 
+class OwnName:
+    """With keys it refuses nobody: a page has none of them."""
+
+    def __init__(self, keyless: Callable[[], bool], cors: Cors | None) -> None:
+        """`cors`: pages that may call; their own names are taken too, of a proxy that passes them on."""
+        self._keyless = keyless
+        self._cors = cors
+
+    def check(self, method: bytes, headers: Headers) -> None:
+        """Raises Forbidden (403)."""
+        if not self._keyless():
+            return
+        sent = dict(headers)
+        host = sent.get(b"host", b"").decode("latin-1")
+        if not (is_of_here(_name_of(f"//{host}")) or self._lists(f"http://{host}", f"https://{host}")):
+            raise Forbidden(
+                f"Without keys this answers under this machine's own names alone, such as localhost. {MEND}",
+                code="host_not_allowed",
+            )
+        origin = sent.get(b"origin", b"").decode("latin-1")
+        if method in READING or not origin.startswith(WEB) or sent.get(b"content-type", b"")[:16] == JSON:
+            return
+        if not (is_loopback(_name_of(origin)) or self._lists(origin)):
+            raise Forbidden(
+                f"A page of {origin[:100]!r} may not call this; gateway.cors_origins lists those that may. "
+                f"{MEND}",
+                code="origin_not_allowed",
+            )
+
+    def _lists(self, *origins: str) -> bool:
+        cors = self._cors
+        return cors is not None and any(cors.lists(origin.encode("latin-1")) for origin in origins)
+
+
 def asked_by_a_page(method: str, headers: Headers) -> bytes | None:
     """The origin of a preflight, where this is one."""
     if method != "OPTIONS":
@@ -112,3 +162,24 @@ def _pattern(origin: str) -> str:
 
 def _closed(path: str) -> bool:
     return path in ("/admin", "/ui") or path.startswith(("/admin/", "/ui/"))
+
+
+def is_of_here(name: str) -> bool:
+    """Whether a `Host` can be this machine's: an address, which leads where it says, or a name that is
+    nobody's on the internet.
+    """
+    if "." not in name.rstrip(".") or is_loopback(name):
+        return True
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _name_of(url: str) -> str:
+    """In small letters; one with a dot where it cannot be read."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return "?.?"

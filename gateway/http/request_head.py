@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.config.origins import OwnName
 from gateway.errors import HeadTooLarge, InvalidRequest, RequestError
-from gateway.http.own_name import OwnName
 from gateway.http.strictness import MAX_HEAD_BYTES, check_head
 
 MAX_HEADERS = 128

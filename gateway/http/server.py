@@ -14,12 +14,11 @@ from typing import cast
 
 import uvicorn
 
-from gateway.config.origins import Cors
+from gateway.config.origins import Cors, OwnName
 from gateway.config.process import HangUp
 from gateway.http.client_connection import GatewayProtocol
 from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain, shutting_down
-from gateway.http.own_name import OwnName
 from gateway.http.request_cycle import Express
 from gateway.http.tls.reloading import Tls
 
