@@ -25,6 +25,9 @@ MAX_REGEX_CHARS = 4096
 MAX_VALUE_BYTES = 64 * 1024
 """Of a parameter that is looked into: a megabyte of `[],` held everybody up for 1.5 s."""
 
+MOST_TOKENS = 2**31 - 1
+"""Of an answer, where no engine has told its context: whole numbers of any length would go into sums."""
+
 MOST_UNKNOWN = 32
 """Names that nobody knows, in one object: each is compared with all that are known."""
 
@@ -196,12 +199,13 @@ def tokens(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     value = written_plainly(key, fields)
     if value is None:
         return ()
-    most = limits.context_tokens()
-    if most is not None and value > most and not limits.strict:
+    told = limits.context_tokens()
+    most = MOST_TOKENS if told is None else told
+    if value > most and not limits.strict:
         fields[key] = msgspec.Raw(b"%d" % most)
         return (key,)
-    if value < 1 or (most is not None and value > most):
-        span = "at least 1" if most is None else f"from 1 to {most}, the model's context"
+    if not 1 <= value <= most:
+        span = f"from 1 to {most}" + ("" if told is None else ", the model's context")
         raise InvalidRequest(f"'{key}' is {value}; it may be {span}.", param=key)
     return ()
 

@@ -12,7 +12,7 @@ from gateway.dialects.chat.dialect import CHAT, TEXT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.kinds import ELSEWHERE, STEERING
 from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
-from gateway.dialects.parameters import MOST_UNKNOWN, Limits
+from gateway.dialects.parameters import MOST_TOKENS, MOST_UNKNOWN, Limits
 from gateway.dialects.registry import DIALECTS
 from gateway.dialects.request_body import Fields, decode_body
 from gateway.dialects.responses.dialect import RESPONSES
@@ -298,6 +298,9 @@ def test_a_length_beyond_the_context_is_lowered_to_it_and_named(
     for value in (0, -1, 1.5, "x", True):  # type: ignore[assignment]
         assert refused(dialect, made, **{key: value}).param == key
     assert "2048" in refused(dialect, limits(tmp_path, strict=True), **{key: 2049}).message
+    for value in (MOST_TOKENS + 1, 10**400, 10**4000, 1e300):  # type: ignore[assignment]
+        assert taken(dialect, limits(tmp_path, None), **{key: value}) == ([key], {key: MOST_TOKENS})
+        assert refused(dialect, limits(tmp_path, None, strict=True), **{key: value}).param == key
 
 
 def test_a_budget_for_thinking_stays_below_a_lowered_length(tmp_path: Path) -> None:

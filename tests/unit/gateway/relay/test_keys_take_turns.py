@@ -76,3 +76,20 @@ async def test_a_light_key_gets_the_next_turn_at_the_engine(tmp_path: Path, mode
             held.all_end()
             await asyncio.sleep(0)
         await s.at_rest()
+
+
+async def test_a_length_of_hundreds_of_digits_waits_its_turn_like_any(tmp_path: Path) -> None:
+    """Where no engine tells its context; its turn failed within the request that gave the place back."""
+    async with stack(tmp_path, max_in_flight=1) as s:
+        held, admission = Held(s), s.gateway.admission
+        first = asyncio.create_task(s.chat(model="base"))
+        await eventually(lambda: held.have_begun(1))
+        body = b'{"model":"base","messages":[{"role":"user","content":"x"}],"max_tokens":%s}' % (b"9" * 400)
+        second = asyncio.create_task(s.chat(body))
+        await eventually(lambda: admission.waiting == 1)
+        held.one_ends()
+        assert (await first).status_code == 200
+        await eventually(lambda: held.have_begun(2))
+        held.all_end()
+        assert (await second).status_code == 200
+        await eventually(lambda: (admission.in_flight, admission.waiting) == (0, 0))
