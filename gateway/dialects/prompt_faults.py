@@ -97,6 +97,8 @@ def _message(form: Form, place: str, message: JsonObject, *, media: bool) -> Ite
     elif not isinstance(content, str):
         yield where, f"'{where}' must be text or a list of parts; it is {_called(content)}"
     if form.calls:
+        if not isinstance(message.get("name", ""), str):
+            yield f"{place}.name", f"'{place}.name' must be text; leave it out where there is none"
         yield from _calls(f"{place}.tool_calls", message.get("tool_calls"))
 
 
@@ -134,6 +136,8 @@ def _calls(place: str, calls: JsonValue) -> Iterator[Fault]:
             continue
         if call.get("type") != "function":
             yield f"{where}.type", f"'{where}.type' is {_shown(call.get('type'))}; it must be 'function'"
+        if not isinstance(call.get("id"), str):
+            yield f"{where}.id", f"'{where}.id' must be text"
         held = call.get("function")
         named: Mapping[str, JsonValue] = held if isinstance(held, dict) else {}
         for name in ("name", "arguments"):

@@ -74,7 +74,7 @@ AS_TEXT: dict[str, Callable[[JsonObject], list[JsonValue]]] = {
 _MARKS = re.compile(
     rb'"(?:encrypted_content|item_reference|output_text|refusal|'
     + "|".join(sorted({*UNREADABLE, *AS_TEXT})).encode()
-    + rb')"'
+    + rb')"|"content"\s*:\s*\[\s*\]'
 )
 """Without one of these nothing is looked at."""
 
@@ -122,9 +122,12 @@ def _read(item: JsonObject, where: str) -> tuple[list[JsonValue], list[str]]:
 
 
 def _whole(item: JsonObject) -> JsonObject:
-    """An assistant's message of several parts as one text: of them the engine reads the first alone."""
+    """An assistant's message as one text: the engine reads the first part alone, which must have one."""
     content = item.get("content")
-    if not isinstance(content, list) or (len(content) == 1 and item.get("type") == "message"):
+    if not isinstance(content, list):
+        return item
+    first = content[0] if len(content) == 1 else None
+    if item.get("type") == "message" and isinstance(first, dict) and "text" in first:
         return item
     texts = [part.get("text", part.get("refusal")) for part in content if isinstance(part, dict)]
     if len(texts) != len(content) or not all(isinstance(text, str) for text in texts):

@@ -80,6 +80,18 @@ def test_a_type_that_is_no_text_is_a_fault_too(kind: Any) -> None:
     assert place == "input[0].type"
 
 
+def test_a_name_and_a_calls_id_are_texts() -> None:
+    """Some clients write what they have not as null."""
+    said = refused(RECORDED[0])
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+    for message, wrong in (
+        ({"role": "user", "content": "x", "name": None}, "messages[0].name"),
+        ({"role": "assistant", "content": None, "tool_calls": [call]}, "messages[0].tool_calls[0].id"),
+    ):
+        place, sentence = fault_in(CHAT.form, "messages", [message], said) or ("", "")  # type: ignore[list-item]
+        assert (place, "must be text" in sentence) == (wrong, True)
+
+
 def test_media_is_a_fault_only_where_the_engine_says_so() -> None:
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}, {"type": "x"}]}]
     place, _ = fault_in(CHAT.form, "messages", image, refused(RECORDED[0])) or ("", "")  # type: ignore[arg-type]

@@ -58,6 +58,12 @@ SHELL = {"type": "local_shell_call", "call_id": "c", "action": {"type": "exec", 
         ({"type": "code_interpreter_call", "code": "1+1", "outputs": [{"type": "logs", "logs": "2"}]},
          [{"role": "assistant", "content": "1+1"}, {"role": "user", "content": "2"}], []),
         ({"type": "local_shell_call", "action": {}}, [], ["input[1]"]),
+        # The engine answers these with a 500.
+        ({"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+         [{"role": "assistant", "content": "no"}], []),
+        ({"type": "message", "id": "m", "status": "completed", "role": "assistant", "content": []},
+         [{"role": "assistant", "content": ""}], []),
+        ({"type": "message", "role": "user", "content": []}, None, []),
         (
             {"role": "assistant", "content": [
                 {"type": "output_text", "text": "a"}, {"type": "output_text", "text": "b"},
