@@ -110,14 +110,15 @@ class Task:
 
 def add_step(y: torch.Tensor, x: torch.Tensor, layer: Layer, step: Step, scale: float) -> None:
     """y += what each row's adapter adds."""
-    tasks: Sequence[Task] | None = step.work.get(layer)
+    tasks: list[Task] | None = step.work.get(layer)
     if tasks is None:
-        tasks = tasks_of(layer, step, step.groups)
-        joint = layer.joint(step.slots) if step.thin and tasks else None
-        if joint is not None:
-            rows = len(step.by_row)
+        joint = layer.joint(step.slots) if step.thin and any(map(layer.acts, step.slots)) else None
+        if joint is None:
+            tasks = tasks_of(layer, step, step.rest)
+        else:
             mask = step.mask(joint.slots, joint.ranks, layer.dtype)
-            tasks = [_task(layer, step, joint, step.whole, rows, mask)]
+            tasks = [_task(layer, step, joint, step.whole, len(step.by_row), mask)]
+        tasks += tasks_of(layer, step, step.runs)
         if joint is not None or not step.thin:
             step.work[layer] = tasks
     for task in tasks:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, TypeAlias
 
 import torch
 
 ROWS_EACH = 12
 """From so many rows an adapter on, each adapter is multiplied by itself. With fewer one product for all is
-quicker, though it is of every row with every adapter: of 32 rows and 4 adapters by a third."""
+quicker, though it is of every row with every adapter: of 32 rows and 4 adapters by a third. And so many
+neighbours of one adapter, as a prompt's are, are multiplied by themselves whatever else is in the batch."""
 
 Rows: TypeAlias = slice | torch.Tensor | None
 """Neighbours as a slice, others by their numbers; None: all of the batch."""
@@ -19,7 +20,7 @@ Rows: TypeAlias = slice | torch.Tensor | None
 
 @dataclass(frozen=True)
 class Group:
-    """All rows of one slot."""
+    """Rows of one slot."""
 
     slot: int
     rows: Rows
@@ -31,15 +32,19 @@ class Step:
     """The rows of a batch that have an adapter."""
 
     groups: tuple[Group, ...]
-    """By slot; none where no row has one."""
+    """All of a slot together, by slot; none where no row has one."""
+    runs: tuple[Group, ...]
+    """Many neighbours of one slot: prompts."""
+    rest: tuple[Group, ...]
+    """The other rows by slot: of requests that decode, and of short prompts."""
     slots: tuple[int, ...]
-    """Of `groups`."""
+    """Of `rest`."""
     whole: Rows
-    """From the first row that has an adapter to the last; between them may be rows of the base."""
+    """From the first row of `rest` to the last; between them may be rows of the base and of `runs`."""
     thin: bool
-    """One product for all slots is quicker than one for each."""
+    """One product for all of `slots` is quicker than one for each."""
     by_row: torch.Tensor
-    """The slot of each row of `whole`."""
+    """The slot of each row of `whole`, where it is in `rest`."""
     work: dict[Hashable, Any] = field(default_factory=dict)
     """What is found out of this step, kept with it."""
 
@@ -60,24 +65,42 @@ class Step:
         return known
 
 
-NOBODY = Step((), (), None, thin=False, by_row=torch.empty(0, dtype=torch.long))
+NOBODY = Step((), (), (), (), None, thin=False, by_row=torch.empty(0, dtype=torch.long))
 
 
 def step_of(slot_of_row: Sequence[int]) -> Step:
     """`slot_of_row` is -1 for the base."""
+    batch = len(slot_of_row)
+    runs: list[Group] = []
+    by_row = list(slot_of_row)
+    end = 0
+    for slot, neighbours in groupby(slot_of_row):
+        first, end = end, end + len(list(neighbours))
+        if slot >= 0 and end - first >= ROWS_EACH:
+            runs.append(_group(slot, range(first, end), batch))
+            by_row[first:end] = [-1] * (end - first)
+    rest = _by_slot(by_row)
+    groups = _by_slot(slot_of_row) if runs else rest
+    if not groups:
+        return NOBODY
+    slots = tuple(group.slot for group in rest)
+    owned = [row for row, slot in enumerate(by_row) if slot >= 0] or [0]
+    span = range(owned[0], owned[-1] + 1)
+    thin = len(slots) > 1 and len(span) < ROWS_EACH * len(slots)
+    own = torch.tensor(by_row[span.start : span.stop])
+    return Step(groups, tuple(runs), rest, slots, _rows(span, batch), thin, own)
+
+
+def _by_slot(slot_of_row: Sequence[int]) -> tuple[Group, ...]:
     rows_of: dict[int, list[int]] = {}
     for row, slot in enumerate(slot_of_row):
         if slot >= 0:
             rows_of.setdefault(slot, []).append(row)
-    if not rows_of:
-        return NOBODY
-    slots = tuple(sorted(rows_of))
-    batch = len(slot_of_row)
-    groups = tuple(Group(slot, _rows(rows_of[slot], batch), len(rows_of[slot])) for slot in slots)
-    first, end = min(rows[0] for rows in rows_of.values()), max(rows[-1] for rows in rows_of.values()) + 1
-    thin = len(slots) > 1 and end - first < ROWS_EACH * len(slots)
-    whole = _rows(range(first, end), batch)
-    return Step(groups, slots, whole, thin, torch.tensor(slot_of_row[first:end]))
+    return tuple(_group(slot, rows_of[slot], len(slot_of_row)) for slot in sorted(rows_of))
+
+
+def _group(slot: int, numbers: Sequence[int], batch: int) -> Group:
+    return Group(slot, _rows(numbers, batch), len(numbers))
 
 
 def in_pieces(step: Step, most: int) -> list[Group]:

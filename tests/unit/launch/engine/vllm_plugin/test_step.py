@@ -42,6 +42,29 @@ def test_few_rows_of_several_adapters_share_a_product_and_many_do_not() -> None:
     assert not step_of([0] * 3).thin
 
 
+def test_a_prompt_is_a_run_of_its_own_and_those_who_decode_beside_it_share() -> None:
+    step = step_of([0, 1, 2, 1, *[0] * ROWS_EACH])
+    assert step.runs == (Group(0, slice(4, 4 + ROWS_EACH), ROWS_EACH),)
+    assert (step.slots, step.whole, step.thin) == ((0, 1, 2), slice(0, 4), True)
+    assert step.by_row.tolist() == [0, 1, 2, 1]
+    assert [group.count for group in step.rest] == [1, 2, 1]
+    assert [(group.slot, group.count) for group in step.groups] == [(0, 1 + ROWS_EACH), (1, 2), (2, 1)]
+
+
+def test_a_prompt_among_the_others_is_none_of_theirs() -> None:
+    step = step_of([0, *[1] * ROWS_EACH, -1, 1, 2])
+    assert [group.slot for group in step.runs] == [1]
+    assert step.by_row.tolist() == [0, *[-1] * ROWS_EACH, -1, 1, 2]
+    assert step.thin
+
+
+def test_a_prompt_alone_is_all_of_the_batch() -> None:
+    step = step_of([3] * ROWS_EACH)
+    assert step.runs == step.groups == (Group(3, None, ROWS_EACH),)
+    assert step.rest == step.slots == ()
+    assert not step.thin
+
+
 def test_a_mask_is_made_once() -> None:
     step = step_of([1, -1, 0])
     mask = step.mask((0, 1), (2, 1), torch.float32)
