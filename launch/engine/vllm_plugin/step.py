@@ -11,8 +11,8 @@ import torch
 
 ROWS_EACH = 12
 """From so many rows an adapter on, each adapter is multiplied by itself. With fewer one product for all is
-quicker, though it is of every row with every adapter: of 32 rows and 4 adapters by a third. And so many
-neighbours of one adapter, as a prompt's are, are multiplied by themselves whatever else is in the batch."""
+quicker, though it is of every row with every adapter: of 32 rows and 4 adapters by a third. Where a prompt
+makes too many rows of a batch, its own (so many neighbours) are multiplied by themselves; the rest share."""
 
 Rows: TypeAlias = slice | torch.Tensor | None
 """Neighbours as a slice, others by their numbers; None: all of the batch."""
@@ -34,7 +34,7 @@ class Step:
     groups: tuple[Group, ...]
     """All of a slot together, by slot; none where no row has one."""
     runs: tuple[Group, ...]
-    """Many neighbours of one slot: prompts."""
+    """Many neighbours of one slot, prompts, where all together are too many for one product."""
     rest: tuple[Group, ...]
     """The other rows by slot: of requests that decode, and of short prompts."""
     slots: tuple[int, ...]
@@ -70,25 +70,33 @@ NOBODY = Step((), (), (), (), None, thin=False, by_row=torch.empty(0, dtype=torc
 
 def step_of(slot_of_row: Sequence[int]) -> Step:
     """`slot_of_row` is -1 for the base."""
-    batch = len(slot_of_row)
+    groups = _by_slot(slot_of_row)
+    if not groups:
+        return NOBODY
+    together = _step(groups, (), groups, slot_of_row)
+    if together.thin or len(groups) == 1:
+        return together
     runs: list[Group] = []
-    by_row = list(slot_of_row)
+    others = list(slot_of_row)
     end = 0
     for slot, neighbours in groupby(slot_of_row):
         first, end = end, end + len(list(neighbours))
         if slot >= 0 and end - first >= ROWS_EACH:
-            runs.append(_group(slot, range(first, end), batch))
-            by_row[first:end] = [-1] * (end - first)
-    rest = _by_slot(by_row)
-    groups = _by_slot(slot_of_row) if runs else rest
-    if not groups:
-        return NOBODY
+            runs.append(_group(slot, range(first, end), len(slot_of_row)))
+            others[first:end] = [-1] * (end - first)
+    return _step(groups, tuple(runs), _by_slot(others), others) if runs else together
+
+
+def _step(
+    groups: tuple[Group, ...], runs: tuple[Group, ...], rest: tuple[Group, ...], slot_of_row: Sequence[int]
+) -> Step:
+    """`slot_of_row` is of `rest`."""
     slots = tuple(group.slot for group in rest)
-    owned = [row for row, slot in enumerate(by_row) if slot >= 0] or [0]
+    owned = [row for row, slot in enumerate(slot_of_row) if slot >= 0] or [0]
     span = range(owned[0], owned[-1] + 1)
     thin = len(slots) > 1 and len(span) < ROWS_EACH * len(slots)
-    own = torch.tensor(by_row[span.start : span.stop])
-    return Step(groups, tuple(runs), rest, slots, _rows(span, batch), thin, own)
+    by_row = torch.tensor(slot_of_row[span.start : span.stop])
+    return Step(groups, runs, rest, slots, _rows(span, len(slot_of_row)), thin, by_row)
 
 
 def _by_slot(slot_of_row: Sequence[int]) -> tuple[Group, ...]:

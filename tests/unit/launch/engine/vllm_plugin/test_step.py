@@ -42,27 +42,39 @@ def test_few_rows_of_several_adapters_share_a_product_and_many_do_not() -> None:
     assert not step_of([0] * 3).thin
 
 
-def test_a_prompt_is_a_run_of_its_own_and_those_who_decode_beside_it_share() -> None:
-    step = step_of([0, 1, 2, 1, *[0] * ROWS_EACH])
-    assert step.runs == (Group(0, slice(4, 4 + ROWS_EACH), ROWS_EACH),)
+def test_a_long_prompt_is_a_run_of_its_own_and_those_who_decode_beside_it_share() -> None:
+    long = 3 * ROWS_EACH
+    step = step_of([0, 1, 2, 1, *[0] * long])
+    assert step.runs == (Group(0, slice(4, 4 + long), long),)
     assert (step.slots, step.whole, step.thin) == ((0, 1, 2), slice(0, 4), True)
     assert step.by_row.tolist() == [0, 1, 2, 1]
     assert [group.count for group in step.rest] == [1, 2, 1]
-    assert [(group.slot, group.count) for group in step.groups] == [(0, 1 + ROWS_EACH), (1, 2), (2, 1)]
+    assert [(group.slot, group.count) for group in step.groups] == [(0, 1 + long), (1, 2), (2, 1)]
+
+
+def test_a_prompt_that_leaves_few_enough_rows_shares_with_the_others() -> None:
+    step = step_of([0, 1, 2, 1, *[0] * ROWS_EACH])
+    assert step.thin
+    assert (step.runs, step.rest) == ((), step.groups)
 
 
 def test_a_prompt_among_the_others_is_none_of_theirs() -> None:
-    step = step_of([0, *[1] * ROWS_EACH, -1, 1, 2])
-    assert [group.slot for group in step.runs] == [1]
-    assert step.by_row.tolist() == [0, *[-1] * ROWS_EACH, -1, 1, 2]
+    long = [1] * 2 * ROWS_EACH
+    step = step_of([0, *long, -1, 1, 2])
     assert step.thin
+    assert (step.runs, step.by_row.tolist()) == ((), [0, *long, -1, 1, 2])
+    step = step_of([0, *long, *long, -1, 1, 2])
+    assert [group.slot for group in step.runs] == [1]
+    assert step.by_row.tolist() == [0, *[-1] * 4 * ROWS_EACH, -1, 1, 2]
+    assert not step.thin, "the others lie too far from each other for one product"
 
 
-def test_a_prompt_alone_is_all_of_the_batch() -> None:
+def test_one_adapters_rows_are_one_group_whatever_they_are_of() -> None:
     step = step_of([3] * ROWS_EACH)
-    assert step.runs == step.groups == (Group(3, None, ROWS_EACH),)
-    assert step.rest == step.slots == ()
-    assert not step.thin
+    assert step.rest == step.groups == (Group(3, None, ROWS_EACH),)
+    step = step_of([3, -1, *[3] * 40])
+    assert [(group.slot, group.count) for group in step.rest] == [(3, 41)]
+    assert not step.runs
 
 
 def test_a_mask_is_made_once() -> None:
