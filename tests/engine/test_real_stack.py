@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import statistics
 import subprocess
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -68,55 +70,91 @@ def text_of(response: httpx.Response) -> str:
     return content
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_openai_sdk_sync_stream_and_async(real: RealStack, model: str) -> None:
-    messages: list[dict[str, str]] = [{"role": "user", "content": PROMPTS[model]}]
-    caps = caps_of(model)
+def by_openai_sdk(real: RealStack, model: str) -> str | None:
     with OpenAI(base_url=f"{real.url}/v1", api_key="none", max_retries=0, timeout=LIMIT_S) as client:
         create = client.chat.completions.create
-        whole = create(model=model, messages=messages, **caps).choices[0].message.content  # type: ignore[call-overload]
-        stream = create(model=model, messages=messages, stream=True, **caps)  # type: ignore[call-overload]
-        parts = [choice.delta.content or "" for chunk in stream for choice in chunk.choices]
+        answer = create(model=model, messages=user(model), **caps_of(model))  # type: ignore[call-overload]
+        content = answer.choices[0].message.content
+        assert content is None or isinstance(content, str)
+        return content
 
+
+def by_openai_sdk_streamed(real: RealStack, model: str) -> str:
+    with OpenAI(base_url=f"{real.url}/v1", api_key="none", max_retries=0, timeout=LIMIT_S) as client:
+        create = client.chat.completions.create
+        stream = create(model=model, messages=user(model), stream=True, **caps_of(model))  # type: ignore[call-overload]
+        return "".join(choice.delta.content or "" for chunk in stream for choice in chunk.choices)
+
+
+def by_openai_sdk_async(real: RealStack, model: str) -> str | None:
     async def once() -> str | None:
         async with AsyncOpenAI(base_url=f"{real.url}/v1", api_key="none", timeout=LIMIT_S) as client:
             create = client.chat.completions.create
-            answer = await create(model=model, messages=messages, **caps)  # type: ignore[call-overload]
+            answer = await create(model=model, messages=user(model), **caps_of(model))  # type: ignore[call-overload]
             content = answer.choices[0].message.content
             assert content is None or isinstance(content, str)
             return content
 
-    assert whole
-    assert "".join(parts)
-    assert asyncio.run(once())
+    return asyncio.run(once())
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_curl(real: RealStack, model: str) -> None:
+def by_curl(real: RealStack, model: str) -> str | None:
     url = f"{real.url}/v1/chat/completions"
     head = "content-type: application/json"
     command = ["curl", "-sS", "-m", str(LIMIT_S), url, "-H", head, "-d", json.dumps(asked(model))]
     answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    assert answer["choices"][0]["message"]["content"], answer
+    content = answer["choices"][0]["message"]["content"]
+    assert content is None or isinstance(content, str)
+    return content
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_langchain(real: RealStack, model: str) -> None:
+def by_langchain(real: RealStack, model: str) -> str:
     from langchain_openai import ChatOpenAI
     from pydantic import SecretStr
 
     chat = ChatOpenAI(model=model, base_url=f"{real.url}/v1", api_key=SecretStr("none"), timeout=LIMIT_S)
-    assert chat.bind(**caps_of(model)).invoke(PROMPTS[model]).content
+    return str(chat.bind(**caps_of(model)).invoke(PROMPTS[model]).content)
+
+
+def by_litellm(real: RealStack, model: str) -> str | None:
+    import litellm
+
+    where = {"api_base": f"{real.url}/v1", "api_key": "none", "timeout": LIMIT_S}
+    answer = litellm.completion(model=f"openai/{model}", messages=user(model), **caps_of(model), **where)
+    content = answer.choices[0].message.content
+    assert content is None or isinstance(content, str)
+    return content
+
+
+def user(model: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": PROMPTS[model]}]
+
+
+CLIENTS = {
+    "OpenAI's SDK": by_openai_sdk,
+    "OpenAI's SDK, streamed": by_openai_sdk_streamed,
+    "OpenAI's SDK, async": by_openai_sdk_async,
+    "curl": by_curl,
+    "LangChain": by_langchain,
+    "LiteLLM": by_litellm,
+}
+Answers = dict[tuple[str, str], Future[str | None]]
+
+
+@pytest.fixture(scope="module")
+def answers(real: RealStack) -> Answers:
+    """What each client was told by each model. All ask at once, in batches as an engine has them."""
+    importlib.import_module("langchain_openai")  # not in several threads
+    importlib.import_module("litellm")
+    pairs = [(client, model) for client in CLIENTS for model in MODELS]
+    with ThreadPoolExecutor(len(pairs)) as threads:
+        return {(client, model): threads.submit(CLIENTS[client], real, model) for client, model in pairs}
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_litellm(real: RealStack, model: str) -> None:
-    import litellm
-
-    messages = [{"role": "user", "content": PROMPTS[model]}]
-    where = {"api_base": f"{real.url}/v1", "api_key": "none", "timeout": LIMIT_S}
-    answer = litellm.completion(model=f"openai/{model}", messages=messages, **caps_of(model), **where)
-    assert answer.choices[0].message.content
+@pytest.mark.parametrize("client", CLIENTS)
+def test_client_is_answered_by_each_model(answers: Answers, client: str, model: str) -> None:
+    assert answers[client, model].result()
 
 
 def test_three_models_give_three_answers_to_one_prompt(real: RealStack) -> None:

@@ -22,7 +22,7 @@ from tests.engine.conftest import CONFIG, RealStack
 
 pytestmark = pytest.mark.engine
 RUNNING = 6
-TOKENS = 200
+TOKENS = 50  # of each stream, of which one follows the other
 BOTH = ("head-1", "head-2")
 RANK = 4
 STRENGTH = 0.1
