@@ -48,7 +48,10 @@ class TextCompletion(BaseModel):
 
 
 CHAT = Description("createChatCompletion", "OpenAI", "Answer a chat.", ChatCompletion, ("model", "messages"))
-_OWN = {"logprobs": maybe("integer", "gateway.max_logprobs bounds it.", minimum=0)}
+_OWN = {
+    "logprobs": maybe("integer", "gateway.max_logprobs bounds it.", minimum=0),
+    "max_tokens": maybe("integer", "From 1 to the model's context; 0 with echo.", minimum=0),
+}
 TEXT = Description(
     "createCompletion", "OpenAI", "Complete a text.", TextCompletion, ("model", "prompt"), _OWN
 )

@@ -93,8 +93,11 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         where = f"{key}[{index}]"
         if isinstance(item, dict) and item.get("type") == "item_reference":
             raise unsupported(where, f"'{where}' is an item_reference: {KEPT_NOWHERE}")
-        if limits.strict or not isinstance(item, dict):
+        if not isinstance(item, dict):
             items.append(item)
+            continue
+        if limits.strict:
+            items.append(_whole(item) if item.get("role") == "assistant" else item)
             continue
         kept, name = _read(item, where)
         items += kept

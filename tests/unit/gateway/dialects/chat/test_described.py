@@ -33,3 +33,11 @@ def test_log_probabilities_are_a_switch_in_a_chat_and_a_number_beside_a_text(
     schema = Draft202012Validator(properties["logprobs"])
     assert schema.is_valid(takes)
     assert not schema.is_valid(refuses)
+
+
+@pytest.mark.parametrize(("dialect", "none"), [(CHAT, False), (TEXT, True)])
+def test_an_answer_of_no_token_is_described_where_a_prompt_can_be_echoed(
+    dialect: Dialect, none: bool
+) -> None:
+    properties: Any = request_schema(dialect)["properties"]
+    assert Draft202012Validator(properties["max_tokens"]).is_valid(0) is none

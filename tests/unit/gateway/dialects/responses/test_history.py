@@ -91,3 +91,10 @@ def test_what_stands_elsewhere_is_refused_and_strict_leaves_all_to_the_engine(tm
         (MESSAGES, {"role": "user", "content": [{"type": "document"}]}),
     ):
         assert sent(dialect, tmp_path, [one], strict=True) == ([one], [])
+
+
+def test_what_an_assistant_said_is_one_text_where_the_gateway_is_strict_too(tmp_path: Path) -> None:
+    """Nothing is lost by that, and without it the engine would read the first part alone."""
+    parts = [{"type": "output_text", "text": "a"}, {"type": "refusal", "refusal": "b"}]
+    item = {"type": "message", "role": "assistant", "content": parts}
+    assert sent(RESPONSES, tmp_path, [item], strict=True) == ([{"role": "assistant", "content": "ab"}], [])
