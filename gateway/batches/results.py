@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,10 +125,14 @@ class Results:
         self._done = bytearray()
         """A bit for each line."""
         self._completed = self._failed = self._input_tokens = self._output_tokens = 0
-        self._files = (_ResultFile(errors), _ResultFile(output))  # by whether a result is good
-        for good, file in enumerate(self._files):
-            for record in file.recover():
-                self._take_over(record, bool(good))
+        with ExitStack() as if_one_fails:
+            bad = if_one_fails.enter_context(closing(_ResultFile(errors)))
+            good = if_one_fails.enter_context(closing(_ResultFile(output)))
+            self._files = (bad, good)  # by whether a result is good
+            for is_good, file in enumerate(self._files):
+                for record in file.recover():
+                    self._take_over(record, bool(is_good))
+            if_one_fails.pop_all()
 
     def close(self) -> None:
         for file in self._files:

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from gateway.errors import NOT_JSON, Unauthorized
 FOLDER = "sessions"
 LASTS_S = 12 * 3600.0
 MOST = 512
-"""At once; the one that ends first makes room for another."""
+"""At once; of the key that has most of them the one that ends first makes room for another."""
 MOST_OF_KEY = 32
 """Of these one key's, so that nobody signs the others out by signing in."""
 _SECRET = re.compile(r"^[A-Za-z0-9_-]{43}\Z")
@@ -98,7 +99,9 @@ class Sessions:
         own = [one for one in alive if one[2] == key]
         too_many = own[: max(0, len(own) - MOST_OF_KEY + 1)]
         rest = [one for one in alive if one not in too_many]
-        kept = rest[max(0, len(rest) - MOST + 1) :]
+        while len(rest) >= MOST:
+            ((most, _),) = Counter(one[2] for one in rest).most_common(1)
+            rest.remove(next(one for one in rest if one[2] == most))
         for one in held:
-            if one not in kept:
+            if one not in rest:
                 one[1].unlink(missing_ok=True)

@@ -90,3 +90,12 @@ def test_disk_that_fails_leaves_nothing_of_a_file(tmp_path: Path, monkeypatch: p
         assert not results.done(2)
         results.add([good(2)])
         assert results.counts.completed == 2
+
+
+def test_a_file_that_cannot_be_opened_leaves_none_open(tmp_path: Path) -> None:
+    (tmp_path / "output").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(IsADirectoryError):
+            opened(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before
