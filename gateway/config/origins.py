@@ -44,6 +44,8 @@ READING = (b"GET", b"HEAD", b"OPTIONS")
 WEB = ("http://", "https://", "null")
 """How the origins of pages begin; those of programs and of browsers' extensions have schemes of their own."""
 JSON = b"application/json"
+NOT_PUBLIC = (".local", ".internal", ".home.arpa", ".test")
+"""Ends of names that no registry of the internet gives away: RFC 6762, ICANN's of 2024, RFC 8375 and 6761."""
 MEND = "`lora-gateway keys create NAME` makes a key, which every name and page may be used with."
 
 _ORIGIN = re.compile(
@@ -166,9 +168,10 @@ def _closed(path: str) -> bool:
 
 def is_of_here(name: str) -> bool:
     """Whether a `Host` can be this machine's: an address, which leads where it says, or a name that is
-    nobody's on the internet.
+    nobody's on the internet, such as `host.docker.internal`, by which containers call their machine.
     """
-    if "." not in name.rstrip(".") or is_loopback(name):
+    name = name.rstrip(".")
+    if "." not in name or is_loopback(name) or name.endswith(NOT_PUBLIC):
         return True
     try:
         ipaddress.ip_address(name.strip("[]"))
