@@ -41,7 +41,7 @@ class SuspectFile:
 
     def change(self, to: Callable[[Records], Records]) -> Records:
         """Replace what stands there, while nobody else does; what stands there now. Raises OSError."""
-        with open(os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb") as lock:
+        with open(_opened(self._lock), "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             records = to(self._read())
             fresh = self._file.with_suffix(".new")
@@ -56,7 +56,7 @@ class SuspectFile:
 
         Raises OSError.
         """
-        descriptor = os.open(self._turn, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _opened(self._turn)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -71,6 +71,11 @@ class SuspectFile:
         with contextlib.suppress(OSError, *NOT_JSON):
             return _decode(self._file.read_bytes())
         return {}
+
+
+def _opened(file: Path) -> int:
+    """A file that is there to be locked. Raises OSError."""
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _stamp_of(file: Path) -> tuple[int, int]:

@@ -170,11 +170,16 @@ def _add_adapters_from(env: Mapping[str, str], document: dict[str, object]) -> N
             continue
         wanted = match[1].lower()
         name = next((task for task in tasks if task.lower().replace("-", "_") == wanted), wanted)
-        if tasks.get(name) is None:
-            tasks[name] = {}
-        task = tasks[name]
+        task = _entry(tasks, name)
         if isinstance(task, dict):
             task["adapter"] = str(Path(value).expanduser().absolute())
+
+
+def _entry(entries: dict[str, object], name: str) -> object:
+    """What stands below a name; where there is nothing, an empty one that does from now on."""
+    if entries.get(name) is None:
+        entries[name] = {}
+    return entries[name]
 
 
 def _add_keys_from(env: Mapping[str, str], document: dict[str, object]) -> None:
@@ -188,9 +193,7 @@ def _add_keys_from(env: Mapping[str, str], document: dict[str, object]) -> None:
             continue
         wanted = match[1].lower()
         name = next((key for key in keys if str(key).lower().replace("-", "_") == wanted), wanted)
-        if keys.get(name) is None:
-            keys[name] = {}
-        key = keys[name]
+        key = _entry(keys, name)
         if isinstance(key, dict):
             key["sha256"] = value
     document["keys"] = keys

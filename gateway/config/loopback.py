@@ -20,6 +20,14 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
+def host_name(url: str) -> str:
+    """In small letters; empty where a URL has none, and nobody's name where it cannot be read."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return "?.?"
+
+
 def may_use_proxy(url: str) -> bool:
     """Whether the environment's proxies may be asked for it: only where it is beyond loopback."""
     return not is_loopback(urlsplit(url).hostname or "")

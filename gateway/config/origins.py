@@ -15,9 +15,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
-from urllib.parse import urlsplit
+from functools import lru_cache
 
-from gateway.config.loopback import is_loopback
+from gateway.config.loopback import host_name, is_loopback
 from gateway.errors import Forbidden
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -116,7 +116,7 @@ class OwnName:
             return
         sent = dict(headers)
         host = sent.get(b"host", b"").decode("latin-1")
-        if not (is_of_here(_name_of(f"//{host}")) or self._lists(f"http://{host}", f"https://{host}")):
+        if not (is_of_here(host) or self._lists(f"http://{host}", f"https://{host}")):
             raise Forbidden(
                 f"Without keys this answers under this machine's own names alone, such as localhost. {MEND}",
                 code="host_not_allowed",
@@ -124,7 +124,7 @@ class OwnName:
         origin = sent.get(b"origin", b"").decode("latin-1")
         if method in READING or not origin.startswith(WEB) or sent.get(b"content-type", b"")[:16] == JSON:
             return
-        if not (is_loopback(_name_of(origin)) or self._lists(origin)):
+        if not (is_loopback(host_name(origin)) or self._lists(origin)):
             raise Forbidden(
                 f"A page of {origin[:100]!r} may not call this; gateway.cors_origins lists those that may. "
                 f"{MEND}",
@@ -166,11 +166,12 @@ def _closed(path: str) -> bool:
     return path in ("/admin", "/ui") or path.startswith(("/admin/", "/ui/"))
 
 
-def is_of_here(name: str) -> bool:
+@lru_cache(maxsize=256)
+def is_of_here(host: str) -> bool:
     """Whether a `Host` can be this machine's: an address, which leads where it says, or a name that is
     nobody's on the internet, such as `host.docker.internal`, by which containers call their machine.
     """
-    name = name.rstrip(".")
+    name = host_name(f"//{host}").rstrip(".")
     if "." not in name or is_loopback(name) or name.endswith(NOT_PUBLIC):
         return True
     try:
@@ -178,11 +179,3 @@ def is_of_here(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _name_of(url: str) -> str:
-    """In small letters; one with a dot where it cannot be read."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return "?.?"

@@ -12,7 +12,7 @@ import hmac
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from gateway.config.loopback import is_loopback
+from gateway.config.loopback import host_name, is_loopback
 from gateway.errors import Forbidden
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -42,7 +42,7 @@ class PageHead:
 
 def check_origin(head: PageHead, *, keyless: bool) -> None:
     """Raises Forbidden (403) for what another page has sent, or what comes under another machine's name."""
-    if keyless and not is_loopback(_name_of(head.host)):
+    if keyless and not is_loopback(host_name(f"//{head.host}")):
         raise Forbidden(
             "Without keys the page answers under this machine's own names alone, such as localhost; "
             "`lora-gateway keys create NAME --role admin` makes a key to sign in with.",
@@ -79,13 +79,6 @@ def _host_of(origin: str) -> str:
     """As `Host` has it; empty where it is none, as `null`, or cannot be read."""
     try:
         return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
-
-
-def _name_of(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
 
