@@ -32,7 +32,7 @@ from gateway.dialects.spelling import misspelt, plain
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, TokenUsage
-from gateway.routing.table import Route
+from gateway.routing.table import Contract, Route
 
 _encode = msgspec.json.Encoder().encode
 _STEERING = {plain(name): name for name in sorted(STEERING - {"enable_thinking", "thinking_budget"})}
@@ -122,10 +122,11 @@ class Dialect(ABC):
             return base
         return text_field(fields, "model")
 
-    def check_fields(self, fields: Fields, limits: Limits) -> list[str]:
+    def check_fields(self, fields: Fields, limits: Limits, contract: Contract | None = None) -> list[str]:
         """Refuse what cannot be honoured or would harm the engine, and take out what is harmless.
 
-        The names of that are returned, of an object's member as `object.member`. Raises InvalidRequest.
+        `contract` is the task's, which may leave no room for what is asked. The names of what was taken out
+        are returned, of an object's member as `object.member`. Raises InvalidRequest.
         """
         plain = self.plain
         ignored: list[str] = []

@@ -33,7 +33,7 @@ _STAND_INS = {
     "max_tokens": ("max_tokens", "max_completion_tokens"),
     "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
 }
-_FORMATS = ("response_format", "structured_outputs")
+FORMATS = ("response_format", "structured_outputs")
 _TRUE = msgspec.Raw(b"true")
 _MARK = b"\xef\xbb\xbf"
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
@@ -155,7 +155,7 @@ def apply_contract(fields: Fields, route: Route) -> None:
         stand_ins = _STAND_INS.get(key)
         if key not in fields if stand_ins is None else fields.keys().isdisjoint(stand_ins):
             fields[key] = value
-    if contract.response_format is not None and fields.keys().isdisjoint(_FORMATS):
+    if contract.response_format is not None and fields.keys().isdisjoint(FORMATS):
         fields["response_format"] = contract.response_format
 
 

@@ -8,6 +8,7 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
+from gateway.dialects.chat.allowed_tools import KIND, NAMESPACE, allowed_in
 from gateway.dialects.parameters import (
     Limits,
     Rule,
@@ -23,19 +24,23 @@ from gateway.errors import InvalidRequest
 
 MAX_TOOLS = 128
 """As OpenAI has it."""
-NAMESPACE = "namespace"
 _encode = msgspec.json.Encoder().encode
 _OF_A_FUNCTION = ("function", "parameters", "input_schema")
 """What has one of these is a client's function, whatever its type says."""
 
 
 def tools(
-    kinds: Collection[str | None], none: JsonValue, schema_at: str, most: int | None = MAX_TOOLS
+    kinds: Collection[str | None],
+    none: JsonValue,
+    schema_at: str,
+    most: int | None = MAX_TOOLS,
+    *,
+    allows: bool = False,
 ) -> Rule:
     """Tools within bounds; of kinds that a model cannot call itself those are left out that nothing demands.
 
     `none` is the choice of no tool, `schema_at` where a tool has the schema of its arguments, `most` how many
-    there may be; None: as many as there is room for.
+    there may be; None: as many as there is room for. `allows`: a choice may allow some of them alone.
     """
 
     def check(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
@@ -46,12 +51,22 @@ def tools(
         if not isinstance(given, list):
             raise InvalidRequest(f"'{key}' must be a list.", param=key)
         choice = value_of("tool_choice", fields) if "tool_choice" in fields else None
+        allowed = allowed_in(choice) if allows else None
+        if allowed is not None:
+            allowed.check_named(given)
+            choice = allowed.mode
+            fields["tool_choice"] = msgspec.Raw(_encode(choice))
         kept: list[JsonValue] = []
         left: dict[str, JsonObject] = {}
         for index, tool in enumerate(given):
             where = f"{key}[{index}]"
             if not isinstance(tool, dict):
                 raise InvalidRequest(f"'{where}' must be an object.", param=where)
+            if allowed is not None:
+                part = allowed.part_of(tool)
+                if part is None:
+                    continue
+                tool = part
             if not _callable(where, tool, kinds, schema_at):
                 if limits.strict or not _hosted(tool):
                     raise _not_here(where, tool, kinds)
@@ -64,6 +79,7 @@ def tools(
         check_bytes(key, _followed_bytes(kept, choice, schema_at), limits, "max_schema_bytes")
         if left:
             _check_demand(choice, kept, left, kinds)
+        if left or allowed is not None:
             if kept:
                 fields[key] = msgspec.Raw(_encode(kept))
             else:
@@ -83,6 +99,18 @@ def tool_choice(key: str, fields: Fields, limits: Limits) -> None:
     value = value_of(key, fields)
     kind = value.get("type") if isinstance(value, dict) else value
     if kind in ("auto", "none"):
+        del fields[key]
+
+
+def tool_choice_or_allowed(key: str, fields: Fields, limits: Limits) -> None:
+    """As `tool_choice`; what is allowed of tools the rule for them reads, and among none there is nothing."""
+    value = value_of(key, fields)
+    if not isinstance(value, dict) or value.get("type") != KIND:
+        tool_choice(key, fields, limits)
+    elif "tools" not in fields or asks_nothing(fields["tools"]):
+        allowed = allowed_in(value)
+        if allowed is not None:
+            allowed.check_named(())
         del fields[key]
 
 

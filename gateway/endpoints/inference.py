@@ -376,7 +376,7 @@ class EngineEndpoint:
         route = permitted_route(table, principal, model)
         exchange.route, exchange.key, exchange.tenant = route, principal.name, principal.tenant
         exchange.prompt = fields.get(dialect.prompt)
-        exchange.ignored = dialect.check_fields(fields, self._limits)
+        exchange.ignored = dialect.check_fields(fields, self._limits, route.contract)
         exchange.length = self._length(fields)
         if "cache_salt" in dialect.passed:
             self._salts.write(principal, fields)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from gateway.dialects.chat import described
 from gateway.dialects.chat.conversion import OF_A_CHAT, OF_ANY_API, Conversion
 from gateway.dialects.chat.from_chat import ChatRendering, TextRendering
+from gateway.dialects.chat.history import continued, given_up
 from gateway.dialects.chat.response_format import response_format
 from gateway.dialects.chat.said import ChoiceReader
 from gateway.dialects.chat.to_chat import chat_of_chat, chat_of_prompt
@@ -34,11 +35,11 @@ from gateway.dialects.parameters import (
     tokens,
     written_plainly,
 )
-from gateway.dialects.request_body import Fields, apply_contract, ask_for_usage, encode_body
-from gateway.dialects.tools import tool_choice, tools
+from gateway.dialects.request_body import FORMATS, Fields, apply_contract, ask_for_usage, encode_body
+from gateway.dialects.tools import tool_choice_or_allowed, tools
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, TokenUsage, usage_of
-from gateway.routing.table import Route
+from gateway.routing.table import Contract, Route
 
 TYPED_LABELS = MappingProxyType(
     {"metadata": labelled, "safety_identifier": text, "prompt_cache_key": text, "user": text}
@@ -144,12 +145,12 @@ class ChatCompletions(Completions):
     rules = MappingProxyType(
         {
             **RULES,
-            "messages": no_strange_addresses(),
+            "messages": no_strange_addresses(continued),
             "max_completion_tokens": tokens,
             "logprobs": flag,
             "top_logprobs": count("max_logprobs", 0),
-            "tools": tools(("function",), "none", "function.parameters"),
-            "tool_choice": tool_choice,
+            "tools": tools(("function",), "none", "function.parameters", allows=True),
+            "tool_choice": tool_choice_or_allowed,
             "function_call": refused_but_for("none", "auto", why="use tool_choice."),
             "web_search_options": refused_but_for(why=NO_WEB),
             "chat_template_kwargs": template_variables,
@@ -158,6 +159,15 @@ class ChatCompletions(Completions):
             "verbosity": wish("medium", why=HARMLESS["verbosity"]),
         }
     )
+
+    def check_fields(self, fields: Fields, limits: Limits, contract: Contract | None = None) -> list[str]:
+        marked = "continue_final_message" not in fields
+        ignored = super().check_fields(fields, limits, contract)
+        by_mark = marked and "continue_final_message" in fields
+        held = contract is not None and contract.response_format is not None
+        if by_mark and held and fields.keys().isdisjoint(FORMATS):
+            ignored += given_up("messages", fields)
+        return ignored
 
 
 class TextCompletions(Completions):

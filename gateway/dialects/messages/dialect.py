@@ -34,7 +34,7 @@ from gateway.dialects.tools import tool_choice, tools
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, NamedEvents, TokenUsage
-from gateway.routing.table import Route
+from gateway.routing.table import Contract, Route
 
 _EMPTY = re.compile(rb"\[\s*\]")
 _encode = msgspec.json.Encoder().encode
@@ -259,9 +259,9 @@ class Messages(_Anthropic):
     )
     renamed = MappingProxyType({"stop": "stop_sequences", "reasoning_effort": "output_config"})
 
-    def check_fields(self, fields: Fields, limits: Limits) -> list[str]:
+    def check_fields(self, fields: Fields, limits: Limits, contract: Contract | None = None) -> list[str]:
         last = () if limits.strict or "messages" not in fields else continued("messages", fields)
-        ignored = super().check_fields(fields, limits)
+        ignored = super().check_fields(fields, limits, contract)
         ignored += last
         if not given(fields, "max_tokens"):
             raise InvalidRequest(

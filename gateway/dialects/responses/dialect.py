@@ -8,6 +8,7 @@ from types import MappingProxyType
 import msgspec
 
 from gateway.config.document import JsonObject
+from gateway.dialects.chat.allowed_tools import KIND, NAMESPACE
 from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.chat.dialect import TYPED_LABELS
 from gateway.dialects.cost.lists import LIST_RULES
@@ -34,7 +35,7 @@ from gateway.dialects.responses.from_chat import ResponseRendering
 from gateway.dialects.responses.history import KEPT_NOWHERE, readable
 from gateway.dialects.responses.said import ResponseReader
 from gateway.dialects.responses.to_chat import chat_of_response
-from gateway.dialects.tools import NAMESPACE, tool_choice, tools
+from gateway.dialects.tools import tool_choice_or_allowed, tools
 from gateway.errors import NOT_JSON
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, NamedEvents, TokenUsage
@@ -106,12 +107,13 @@ def _include(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
 
 def _tool_choice(key: str, fields: Fields, limits: Limits) -> None:
-    tool_choice(key, fields, limits)
+    tool_choice_or_allowed(key, fields, limits)
     value = value_of(key, fields) if key in fields else None
-    if isinstance(value, dict) and value.get("type") not in CHOICES:
+    if isinstance(value, dict) and value.get("type") not in (*CHOICES, KIND):
         raise unsupported(
             key,
-            f"'{key}' may be auto, none, required or one function; it is {str(value.get('type'))[:80]!r}.",
+            f"'{key}' may be auto, none, required, one function or allowed_tools; it is "
+            f"{str(value.get('type'))[:80]!r}.",
         )
 
 
@@ -159,7 +161,7 @@ class Responses(Dialect):
             "text": _text,
             "structured_outputs": structured_outputs,
             "include": _include,
-            "tools": tools((*CHOICES, NAMESPACE), "none", "parameters"),
+            "tools": tools((*CHOICES, NAMESPACE), "none", "parameters", allows=True),
             "tool_choice": _tool_choice,
             "chat_template_kwargs": template_variables,
             **TYPED_LABELS,

@@ -1,0 +1,87 @@
+"""A chat's last message that is to be gone on with, as clients of other servers say so. Pure.
+
+DeepSeek's and Mistral's have `prefix: true` in it, Qwen's `partial: true`; the engine has two parameters, and
+passes over both marks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+from pydantic import JsonValue
+
+from gateway.config.document import JsonObject
+from gateway.dialects.parameters import Limits, unsupported, value_of
+from gateway.dialects.request_body import Fields
+
+NAMES = ("prefix", "partial")
+_MARK = re.compile(rb'"(?:prefix|partial)"\s*:')
+"""Without it nothing is looked at."""
+_HELD = (b'"json_object"', b'"json_schema"', b'"structural_tag"')
+"""Formats that hold an answer from its first character on."""
+_TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
+
+
+def continued(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """Have the engine go on with a marked last message; the places of marks that are not followed.
+
+    A mark elsewhere means nothing, nor one whose message a schema would have begin anew, or that the
+    engine's own parameters contradict. Raises InvalidRequest where the gateway is strict.
+    """
+    if not _MARK.search(fields[key]):
+        return ()
+    messages = value_of(key, fields, None)
+    left: list[str] = []
+    for index, message in enumerate(messages if isinstance(messages, list) else []):
+        for name in NAMES:
+            mark = message.get(name) if isinstance(message, dict) else None
+            if mark is None or mark is False or not isinstance(message, dict):
+                continue
+            place = f"{key}[{index}].{name}"
+            if limits.strict:
+                raise unsupported(
+                    place,
+                    f"'{place}' is not supported: send continue_final_message true and "
+                    "add_generation_prompt false.",
+                )
+            last = isinstance(messages, list) and index == len(messages) - 1
+            if last and mark is True and _can_go_on(message) and _free(fields):
+                fields["continue_final_message"], fields["add_generation_prompt"] = _TRUE, _FALSE
+            else:
+                left.append(place)
+    return left
+
+
+def given_up(key: str, fields: Fields) -> Sequence[str]:
+    """Not to go on after all, since a task's own schema has the answer begin anew; the place of the mark."""
+    messages = value_of(key, fields, None)
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    del fields["continue_final_message"], fields["add_generation_prompt"]
+    marks = [name for name in NAMES if isinstance(last, dict) and last.get(name) is True]
+    return [f"{key}[{len(messages) - 1}].{name}" for name in marks] if isinstance(messages, list) else ()
+
+
+def _can_go_on(message: JsonObject) -> bool:
+    """Whether it is words of the assistant's, and they are its end."""
+    if message.get("role") != "assistant" or message.get("tool_calls"):
+        return False
+    content = message.get("content")
+    if isinstance(content, list):
+        return bool(content) and all(_text_in(part) for part in content)
+    return isinstance(content, str) and bool(content.strip())
+
+
+def _text_in(part: JsonValue) -> bool:
+    text = part.get("text") if isinstance(part, dict) else part
+    return isinstance(text, str) and bool(text.strip())
+
+
+def _free(fields: Fields) -> bool:
+    """Whether nothing else in the request says how the answer begins."""
+    for name, wanted in (("continue_final_message", b"true"), ("add_generation_prompt", b"false")):
+        if bytes(fields.get(name, wanted)) != wanted:
+            return False
+    form = bytes(fields.get("response_format", b""))
+    return "structured_outputs" not in fields and not any(held in form for held in _HELD)
