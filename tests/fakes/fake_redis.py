@@ -115,6 +115,8 @@ class FakeRedis:
             tokens = max(min(tokens_per_minute, tokens + back.tokens), min(tokens, -tokens_per_minute))
             day_tokens = max(0.0, day_tokens - back.budget)
             month_tokens = max(0.0, month_tokens - back.budget)
+            if ask.of_month[1] == month:
+                month_tokens = max(0.0, month_tokens - ask.of_month[0])
         budget = min(
             per_day - day_tokens if per_day else math.inf, per_month - month_tokens if per_month else math.inf
         )

@@ -38,6 +38,10 @@ class Ask(msgspec.Struct):
     """As much of it as a fair part of what is left then."""
     known: tuple[int, float, int, float]
     """Day, its tokens, month, its tokens: where Redis knows nothing, as after it lost what it had."""
+    of_month: tuple[float, int] = (0.0, 0)
+    """As `back.budget`, but of days that are over: so many tokens are left of that month alone."""
+    day: int = 0
+    """Of `back.budget`, by the process's own clock."""
 
 
 class ShareRequest(msgspec.Struct):
@@ -127,6 +131,9 @@ for i, one in ipairs(asked.accounts) do
     tokens = math.max(math.min(bounds[2], tokens + back[2]), math.min(tokens, -bounds[2]))
     day_tokens = math.max(0, day_tokens - back[3])
     month_tokens = math.max(0, month_tokens - back[3])
+    if one.of_month and one.of_month[2] == month then
+      month_tokens = math.max(0, month_tokens - one.of_month[1])
+    end
   end
   local budget = math.huge
   if bounds[3] > 0 then budget = bounds[3] - day_tokens end

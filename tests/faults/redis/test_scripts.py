@@ -68,7 +68,8 @@ async def test_shares_are_taken_and_given_back_alike(link: RedisLink) -> None:
             back.places = max(0, held.get((member, number), 0) - chance.choice((0, 1)))
             known = (day_of(fake.now), 12.0, month_of(fake.now), 24.0)
             need, queued, ahead = amounts(chance), amounts(chance), amounts(chance)
-            asks.append(Ask(f"account {number}", BOUNDS[number], back, need, queued, ahead, known))
+            late = (chance.choice((0.0, -36.0, 12.0)), known[2] - chance.choice((0, 0, 1)))
+            asks.append(Ask(f"account {number}", BOUNDS[number], back, need, queued, ahead, known, late))
         asked = ShareRequest(member, 5.0, turns[member], asks)
         keys = ["members", f"turn:{member}"]
         for ask in asks:
