@@ -92,7 +92,8 @@ class FakeRedis:
         return cast(RedisLink, FakeLink(self, on_asked))
 
     def exchange(self, keys: Sequence[str], asked: ShareRequest) -> ShareAnswer:
-        self._alive = {one: until for one, until in self._alive.items() if until > self.now}
+        latest = self.now + asked.alive_s + 1
+        self._alive = {one: until for one, until in self._alive.items() if self.now < until <= latest}
         self._alive[asked.member] = self.now + asked.alive_s
         fresh = asked.turn > self._turns.get(keys[1], 0)
         if fresh:

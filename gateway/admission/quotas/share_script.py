@@ -82,6 +82,8 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local asked = cjson.decode(ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+-- Nobody has said so much: by a clock that was set back since, or is another server's.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], string.format('(%.6f', now + asked.alive_s + 1), '+inf')
 redis.call('ZADD', KEYS[1], now + asked.alive_s, asked.member)
 local members = redis.call('ZCARD', KEYS[1])
 local turn_key = KEYS[2]

@@ -110,7 +110,8 @@ class SharedTable:
     async def collect_once(self) -> None:
         """Raises Away; who reported before counts as there meanwhile."""
         try:
-            reports, demand = await self._link.run(COLLECT, report_keys(self._link), [])
+            alive_s = f"{MEMBER_ALIVE_S:.0f}"
+            reports, demand = await self._link.run(COLLECT, report_keys(self._link), [alive_s])
         except Away:
             self._reached_at = None
             raise
