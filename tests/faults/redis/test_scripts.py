@@ -124,7 +124,7 @@ async def test_a_clock_that_is_set_back_keeps_nobody_alive(link: RedisLink) -> N
     keys = ["members", "turn", "account", "places"]
     one = Ask("a", BOUNDS[3], Amounts(), Amounts(places=3), Amounts(), Amounts(), (0, 0.0, 0, 0.0))
     for member, at in (("dead", now + 3600), ("b", now)):
-        asked = [msgspec.json.encode(ShareRequest(member, 5.0, 1, [one])), f"{at:.6f}"]
+        asked: list[str | bytes] = [msgspec.json.encode(ShareRequest(member, 5.0, 1, [one])), f"{at:.6f}"]
         answer = msgspec.json.decode(await link.run(BY_OUR_CLOCK, keys, asked), type=ShareAnswer)
         assert (answer.members, answer.accounts[0].enough) == (1, True), "the dead one's places are free"
     report, collect = (
