@@ -62,6 +62,9 @@ ADAPTER_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_ADAPTER_PATH$")
 KEY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_KEY_SHA256$")
 _UNION_BRANCH = re.compile(r"^(constrained-|literal\[|function-|list\[|plain\[|mapping\[)")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_OTHER_VARIABLE = re.compile(r"\$\{[^{}]*\}")
+"""As other programs write it, where it is the whole of a value: `${env:NAME}`, `${NAME:?why}`."""
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
@@ -90,7 +93,10 @@ def read_config(path: Path, env: Mapping[str, str] | None = None) -> tuple[Confi
         return None, [error]
     problems: list[ConfigError] = []
     given = {str(key): value for key, value in raw.items() if value is not None}  # all below may be a comment
-    document = {key: _substitute(value, env, key, problems) for key, value in given.items()}
+    try:
+        document = {key: _substitute(value, env, key, problems) for key, value in given.items()}
+    except RecursionError:
+        return None, [ConfigError("--config", str(path), "has an anchor (&) within what it stands for")]
     _add_adapters_from(env, document)
     _add_keys_from(env, document)
     root = path.resolve().parent
@@ -110,6 +116,28 @@ def environment() -> dict[str, str]:
     return {**from_file, **os.environ}
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without what it takes in silence: a key that stands twice, or that it reads as another one."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        """Raises MarkedYAMLError; what `<<` merges in may be overridden."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                why = f"the key {name!r} stands in line {lines[name]} already; keep one of them"
+                raise yaml.MarkedYAMLError(None, None, why, key.start_mark)
+            lines[name] = line
+            read = str(self.construct_object(key))
+            if read != name:
+                why = f"YAML reads the key {name} as {read}; write it in quotes"
+                raise yaml.MarkedYAMLError(None, None, why, key.start_mark)
+        return node
+
+
 def _read_document(path: Path) -> dict[object, object]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -119,11 +147,13 @@ def _read_document(path: Path) -> dict[object, object]:
     except OSError as error:
         raise ConfigError("--config", str(path), f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError("--config", str(path), "is not UTF-8 text") from error
+        raise ConfigError("--config", str(path), "is not UTF-8 text; save it as UTF-8") from error
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError("--config", str(path), f"is not valid YAML: {_one_line(str(error))}") from error
+    except RecursionError as error:
+        raise ConfigError("--config", str(path), "is nested too deeply") from error
     if not isinstance(document, dict):
         raise ConfigError("--config", str(path), "must be a mapping with at least the key base")
     return document
@@ -149,6 +179,9 @@ def _substitute(value: object, env: Mapping[str, str], key: str, problems: list[
         return [_substitute(v, env, f"{key}[{i}]", problems) for i, v in enumerate(value)]
     if not isinstance(value, str):
         return value
+    if _OTHER_VARIABLE.fullmatch(value) and not VARIABLE.fullmatch(value):
+        problems.append(ConfigError(key, value, "write ${NAME} or ${NAME:-default}"))
+        return value
 
     def replaced(match: re.Match[str]) -> str:
         found = env.get(match[1]) or match[2]
@@ -172,7 +205,15 @@ def _add_adapters_from(env: Mapping[str, str], document: dict[str, object]) -> N
         name = next((task for task in tasks if task.lower().replace("-", "_") == wanted), wanted)
         task = _entry(tasks, name)
         if isinstance(task, dict):
-            task["adapter"] = str(Path(value).expanduser().absolute())
+            task["adapter"] = str(_at_home(value).absolute())
+
+
+def _at_home(place: str) -> Path:
+    """With `~` as the user's folder; of a user that does not exist it stays, and no file is found there."""
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        return Path(place)
 
 
 def _entry(entries: dict[str, object], name: str) -> object:
@@ -204,7 +245,7 @@ def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError
     for name, task in tasks.items() if isinstance(tasks, dict) else ():
         if isinstance(task, dict):
             if isinstance(task.get("adapter"), str):
-                task["adapter"] = str(root / Path(task["adapter"]).expanduser())
+                task["adapter"] = str(root / _at_home(task["adapter"]))
             _read_schema(task, f"tasks.{name}.schema", root, problems)
     pipelines = document.get("pipelines")
     for name, pipeline in pipelines.items() if isinstance(pipelines, dict) else ():
@@ -216,33 +257,33 @@ def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError
     if isinstance(base, dict) and isinstance(base.get("model"), str):
         model = base["model"]
         if model.startswith((".", "/", "~")):
-            base["model"] = str((root / Path(model).expanduser()).resolve())
+            base["model"] = str((root / _at_home(model)).resolve())
     gateway = document.get("gateway")
     tls = gateway.get("tls") if isinstance(gateway, dict) else None
     if isinstance(tls, dict):
         for key, place in tls.items():
             if isinstance(place, str):
-                tls[key] = str(root / Path(place).expanduser())
+                tls[key] = str(root / _at_home(place))
     shared = document.get("shared")
     if isinstance(shared, dict) and isinstance(shared.get("folder"), str):
-        shared["folder"] = str(root / Path(shared["folder"]).expanduser())
+        shared["folder"] = str(root / _at_home(shared["folder"]))
     adapters = document.setdefault("adapters", {})
     if isinstance(adapters, dict):
         roots = adapters.get("roots")
         if isinstance(roots, list):
-            adapters["roots"] = [str(root / Path(str(each)).expanduser()) for each in roots]
+            adapters["roots"] = [str(root / _at_home(str(each))) for each in roots]
         elif roots is None:
             adapters["roots"] = [str(root)]
     state = document.get("state_dir", ".state")
     if isinstance(state, str):
-        document["state_dir"] = str(Path(state).expanduser().absolute())
+        document["state_dir"] = str(_at_home(state).absolute())
 
 
 def _read_schema(holder: dict[str, object], key: str, root: Path, problems: list[ConfigError]) -> None:
     schema = holder.get("schema")
     if not isinstance(schema, str):
         return
-    file = root / Path(schema).expanduser()
+    file = root / _at_home(schema)
     holder["schema"] = None
     try:
         holder["schema"] = json.loads(file.read_bytes())  # with the mark of UTF-8 that some editors write

@@ -119,3 +119,53 @@ def test_an_environment_file_may_begin_with_the_mark_of_utf_8(
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfFIRST_HERE=a\r\nSECOND_HERE=b\r\n")
     found = environment()
     assert (found["FIRST_HERE"], found["SECOND_HERE"]) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("tasks:\n  n: {adapter: a}\n  n: {adapter: b}\n", "'n' stands in line 3 already"),
+        ("base: {model: other}\n", "'base' stands in line 1 already"),
+        ('tasks: {1: {adapter: a}, "1": {adapter: b}}\n', "'1' stands"),
+        ("tasks: {no: {adapter: a}}\n", "reads the key no as False; write it in quotes"),
+        ("tasks: {0123: {adapter: a}}\n", "reads the key 0123 as 83"),
+        ("tasks: {12:30: {adapter: a}}\n", "reads the key 12:30 as 750"),
+        ("tasks: {n: {adapter: a, defaults: &d {more: *d}}}\n", "anchor"),
+        ("tasks:\n\tn: {adapter: a}\n", "not valid YAML"),
+        ("---\nbase: {model: b}\n", "not valid YAML"),
+    ],
+)
+def test_what_yaml_would_take_in_silence_is_an_error(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, BASE + text), {})
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["${env:MODEL}", "${MODEL:?not set}", "${MODEL-small}", "${oc.env:MODEL,x}", "${}"]
+)
+def test_variables_as_other_programs_write_them_are_named(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match="NAME:-default") as raised:
+        load_config(write(tmp_path, f"base: {{model: {value!r}}}"), {"MODEL": "some/model"})
+    assert raised.value.key == "base.model"
+
+
+def test_anchors_merges_marks_and_windows_lines_are_read(tmp_path: Path) -> None:
+    text = (
+        "\ufeffx: &x {adapter: a, system: s}\r\n".replace("x: &x", "tasks:\r\n  one: &x")
+        + "  two: {<<: *x, adapter: b}\r\n  'no': {<<: [*x, *x]}\r\n  123: *x\r\n"
+        + "base: {model: some/model}\r\ngateway: {port: '8081'}\r\n"
+    )
+    config = load_config(write(tmp_path, text), {})
+    assert {name: (task.adapter.name, task.system) for name, task in config.tasks.items()} == {
+        **dict.fromkeys(["one", "no", "123"], ("a", "s")),
+        "two": ("b", "s"),
+    }
+    assert config.gateway.port == 8081
+
+
+def test_a_user_that_does_not_exist_has_no_folder(tmp_path: Path) -> None:
+    text = "base: {model: ~nobody-here/m}\ntasks: {n: {adapter: ~nobody-here/a}}\nstate_dir: ~nobody-here/s"
+    config = load_config(write(tmp_path, text), {})
+    assert str(config.tasks["n"].adapter).endswith("~nobody-here/a")
