@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -23,6 +25,7 @@ MOST_FIELDS = 16
 MOST_FIELD_BYTES = 4096
 MOST_NAME_CHARS = 255
 WRITE_FROM_BYTES = 256 * 1024
+_EXTENDED = re.compile(rb"""filename\*\s*=\s*"?(?P<charset>[\w-]+)'[^']*'(?P<name>[^;"\s]+)""", re.I)
 
 
 @dataclass(slots=True)
@@ -182,10 +185,11 @@ class _Form:
             return
         if self._has_file:
             raise InvalidRequest("The form has more than one 'file'.", param="file")
-        if b"filename" not in options:
+        name = _name_in(self._disposition, options.get(b"filename"))
+        if name is None:
             raise InvalidRequest("'file' must be a file, with a name.", param="file")
         self._has_file = True
-        self._upload.filename = _filename(options[b"filename"])
+        self._upload.filename = _filename(name)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._field == "file":
@@ -205,6 +209,20 @@ class _Form:
 
     def _form_ends(self) -> None:
         self._ended = True
+
+
+def _name_in(disposition: bytes, plain: bytes | None) -> bytes | None:
+    """A file's name, in UTF-8; None where it has none.
+
+    Beside a name that is not ASCII some clients write `filename*=UTF-8''…` alone (urllib3 of old), or with a
+    plain one in mail's code (.NET).
+    """
+    extended = _EXTENDED.search(disposition)
+    if extended is None or (plain is not None and not plain.startswith(b"=?")):
+        return plain
+    name = unquote_to_bytes(extended["name"])
+    latin = extended["charset"].lower() == b"iso-8859-1"
+    return name.decode("latin-1").encode() if latin else name
 
 
 def _filename(given: bytes) -> str:

@@ -224,3 +224,29 @@ def test_disk_that_fails_is_a_503_and_leaves_nothing(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(Folder, "keep_upload", full)
     run(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('name="file"; filename="caf\u00e9 \u65e5\u672c.jsonl"', "caf\u00e9 \u65e5\u672c.jsonl"),
+        ("name=file; filename*=UTF-8''caf%C3%A9.jsonl", "caf\u00e9.jsonl"),
+        ("name=\"file\"; filename*=utf-8'en'caf%C3%A9.jsonl", "caf\u00e9.jsonl"),
+        ("name=file; filename*=iso-8859-1''caf%E9.jsonl", "caf\u00e9.jsonl"),
+        ("name=file; filename=\"=?utf-8?B?Y2Fmw6k=?=\"; filename*=utf-8''caf%C3%A9", "caf\u00e9"),
+        ("name=file; filename=a.jsonl; filename*=utf-8''b.jsonl", "a.jsonl"),
+        ("name=file; filename*=utf-8''..%2F..%2Fetc%2Fpasswd", "passwd"),
+    ],
+)
+def test_a_files_name_is_read_however_a_client_writes_it(tmp_path: Path, disposition: str, name: str) -> None:
+    async def work(made: Stack) -> None:
+        form = (
+            f"--b\r\nContent-Disposition: form-data; {disposition}\r\n\r\n{{}}\r\n"
+            "--b\r\nContent-Disposition: form-data; name=purpose\r\nContent-Type: text/plain; charset=utf-8"
+            "\r\n\r\nbatch\r\n--b--\r\n"
+        )
+        head = {"content-type": "multipart/form-data; boundary=b"}
+        answer = await made.client.post("/v1/files", content=form.encode(), headers=head)
+        assert (answer.status_code, answer.json()["filename"]) == (200, name)
+
+    run(tmp_path, work)
