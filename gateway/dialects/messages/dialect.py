@@ -12,7 +12,7 @@ from gateway.config.document import JsonObject
 from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.cost.lists import TEXTS
 from gateway.dialects.dialect import UNSEEN, Asked, Dialect, Entry, one_line
-from gateway.dialects.harmless import members, needs_reasoning, refused_but_for, wish
+from gateway.dialects.harmless import ignore, members, needs_reasoning, refused_but_for, wish
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
 from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.messages import described
@@ -26,6 +26,7 @@ from gateway.dialects.parameters import (
     checked,
     template_variables,
     tokens,
+    unsupported,
     value_of,
 )
 from gateway.dialects.prompt_faults import Form
@@ -55,12 +56,16 @@ LEAST_BUDGET = 1024
 
 _TEXT_ONLY = "the model reads and writes text here; leave it out."
 _NO_ANSWER = "no answer is made that it could be for; leave it out."
+_NOT_KEPT = "nothing is kept between two requests here; send the whole conversation in messages."
+_NO_SUMMARY = "the answer would have to be a summary; ask for one in a message."
+_NOT_BETWEEN = "the model thinks before it answers or not at all; leave it out."
 _NO_PLACE = "requests run in one place here; leave it out."
 SHARED_REFUSED = MappingProxyType(
     {
         **{key: why for key, why in GATEWAYS_OWN.items() if key != "api_key"},
         "api_key": "the key goes into the header x-api-key.",
         "mcp_servers": "no tool runs on the server's side here; leave it out.",
+        "thread": _NOT_KEPT,
     }
 )
 _HARMLESS = MappingProxyType(
@@ -128,8 +133,26 @@ def _tool_choice(key: str, fields: Fields, limits: Limits) -> None:
         raise InvalidRequest("tool_choice: it may only be specified while providing tools", param=key)
 
 
+def _thread(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """To go on with one is to have the rest of the conversation kept; to begin one asks that it be."""
+    value = value_of(key, fields)
+    if isinstance(value, dict) and value.get("type") == "create":
+        return ignore(key, fields, limits, _NOT_KEPT)
+    raise unsupported(key, f"'{key}' is not supported: {_NOT_KEPT}")
+
+
+def _thinking_kind(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """The engine does not know the newest kind, and would refuse it."""
+    value = value_of(key, fields)
+    if isinstance(value, dict) and value.get("type") == "between_tools":
+        return ignore(key, fields, limits, _NOT_BETWEEN)
+    return ()
+
+
 def _thinking(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     """Thinking is told from the answer by a parser: where there is none, the answer is all there is."""
+    if ignored := _thinking_kind(key, fields, limits):
+        return ignored
     value = value_of(key, fields)
     if limits.reasoning or not isinstance(value, dict) or value.get("type") != "enabled":
         return ()
@@ -238,6 +261,7 @@ class Messages(_Anthropic):
             "stop": "its name is stop_sequences.",
             "max_completion_tokens": "its name is max_tokens.",
             "output_format": "its name is output_config.format.",
+            "compaction": _NO_SUMMARY,
         }
     )
     harmless = _HARMLESS
@@ -251,6 +275,8 @@ class Messages(_Anthropic):
             "output_config": _output_config,
             "tool_choice": _tool_choice,
             "thinking": _thinking,
+            "thread": _thread,
+            "compaction": refused_but_for(why=_NO_SUMMARY),
             "chat_template_kwargs": template_variables,
             "service_tier": wish("auto", "standard_only", why="there is one tier; leave it out."),
             "inference_geo": refused_but_for("global", "", [], {}, why=_NO_PLACE),
@@ -312,6 +338,8 @@ class CountTokens(_Anthropic):
             "tools": _TOOLS,
             "output_config": _output_config,
             "tool_choice": _tool_choice,
+            "thinking": _thinking_kind,
+            "thread": _thread,
             "chat_template_kwargs": template_variables,
             "speed": wish("standard", why=HARMLESS["speed"]),
         }

@@ -22,6 +22,7 @@ UNREADABLE = frozenset(
     {
         *("server_tool_use", "web_search_tool_result", "web_fetch_tool_result", "mcp_tool_use"),
         *("tool_search_tool_result", "container_upload", "advisor_tool_result", "fallback"),
+        *("mcp_tool_listing", "browser_state"),
     }
 )
 """Blocks without a text that the model could read."""
@@ -31,8 +32,14 @@ AS_TEXT = frozenset(
         *("bash_code_execution_tool_result", "text_editor_code_execution_tool_result"),
     }
 )
-_MARKS = re.compile(b'"(?:' + "|".join(sorted(UNREADABLE | AS_TEXT)).encode() + b')"')
+_MARKS = re.compile(
+    b'"(?:'
+    + "|".join(sorted(UNREADABLE | AS_TEXT | {"clear_at", "redacted_thinking"})).encode()
+    + rb')"|"is_error"\s*:\s*true'
+)
 """Without one of these nothing is looked at."""
+CLEARED = "next_user_message"
+"""Until when a message of the system's is shown, by its `clear_at`."""
 
 
 class _Turn(msgspec.Struct):
@@ -43,13 +50,23 @@ _decode_turns = msgspec.json.Decoder(list[_Turn]).decode
 
 
 def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
-    """Rewrite what the engine cannot read; the places of what is left out. Raises InvalidRequest."""
-    if limits.strict or not _MARKS.search(fields[key]):
+    """Rewrite what the engine cannot read; the places of what is left out. Raises InvalidRequest.
+
+    It reads no `is_error` of a tool's result either, which is named, and shows what was to be cleared.
+    """
+    if not _MARKS.search(fields[key]):
         return ()
     value = value_of(key, fields, None)
     messages: list[JsonValue] = []
     left: list[str] = []
-    for index, message in enumerate(value if isinstance(value, list) else []):
+    users = [one.get("role") == "user" if isinstance(one, dict) else False for one in _listed(value)]
+    last_user = len(users) - 1 - users[::-1].index(True) if any(users) else -1
+    for index, message in enumerate(_listed(value)):
+        if index < last_user and isinstance(message, dict) and _is_cleared(message):
+            continue
+        if limits.strict:
+            messages.append(message)
+            continue
         content = message.get("content") if isinstance(message, dict) else None
         if not isinstance(message, dict) or not isinstance(content, list):
             messages.append(message)
@@ -61,6 +78,15 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     if isinstance(value, list) and messages != value:
         fields[key] = msgspec.Raw(_encode(messages))
     return left
+
+
+def _listed(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else []
+
+
+def _is_cleared(message: JsonObject) -> bool:
+    """Whether a user's message that comes later hides it."""
+    return message.get("role") == "system" and message.get("clear_at") == CLEARED
 
 
 def continued(key: str, fields: Fields) -> Sequence[str]:
@@ -84,10 +110,17 @@ def _blocks(content: Sequence[JsonValue], where: str) -> tuple[list[JsonValue], 
             kept.append({"type": "text", "text": text})
         elif kind in AS_TEXT or kind in UNREADABLE:
             left.append(place)
-        elif kind == "tool_result" and isinstance(inner := block.get("content"), list):
-            held, names = _blocks(inner, f"{place}.content")
-            kept.append({**block, "content": held})
-            left += names
+        elif kind == "redacted_thinking":
+            kept.append(block)  # the engine takes it, and passes over it
+            left.append(place)
+        elif kind == "tool_result":
+            if block.get("is_error") is True:
+                left.append(f"{place}.is_error")
+            if isinstance(inner := block.get("content"), list):
+                held, names = _blocks(inner, f"{place}.content")
+                block = {**block, "content": held}
+                left += names
+            kept.append(block)
         else:
             kept.append(block)
     return kept, left

@@ -333,3 +333,35 @@ async def test_a_format_without_a_schema_is_refused(tmp_path: Path) -> None:
         assert (await ask(s, output_config={"format": None, "effort": None})).status_code == 200
         asked: Any = s.engine.completions[-1].json
         assert asked["output_config"]["format"] == FORMAT
+
+
+@pytest.mark.parametrize("path", [PATH, COUNT])
+async def test_a_thread_may_be_begun_and_not_gone_on_with(tmp_path: Path, path: str) -> None:
+    """Its other messages would stand on a server that keeps them."""
+    given: dict[str, Any] = {} if path == PATH else {"max_tokens": ...}
+    async with stack(tmp_path) as s:
+        begun = await ask(s, path, thread={"type": "create"}, **given)
+        assert (begun.status_code, begun.headers["x-gateway-ignored"]) == (200, "thread")
+        thread = {"type": "continue", "previous_message_id": "msg_1"}
+        status, kind, said = fault(await ask(s, path, thread=thread, **given))
+        assert (status, kind, "whole conversation" in said) == (400, "invalid_request_error", True)
+
+
+async def test_a_summary_in_place_of_an_answer_is_refused(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        for given in ({}, {"type": "enabled"}):
+            assert "summary" in fault(await ask(s, compaction=given))[2]
+        assert (await ask(s, COUNT, compaction={"type": "enabled"}, max_tokens=...)).status_code == 200
+
+
+@pytest.mark.parametrize("path", [PATH, COUNT])
+async def test_thinking_between_calls_is_named(tmp_path: Path, path: str) -> None:
+    """The engine knows no such kind, and would refuse it."""
+    async with stack(tmp_path) as s:
+        given: dict[str, Any] = {
+            "thinking": {"type": "between_tools"},
+            **({} if path == PATH else {"max_tokens": ...}),
+        }
+        answer = await ask(s, path, **given)
+        assert (answer.status_code, answer.headers["x-gateway-ignored"]) == (200, "thinking")
+        assert "thinking" not in s.engine.received[-1].json

@@ -87,3 +87,35 @@ def test_a_last_message_of_the_assistants_is_named(tmp_path: Path) -> None:
     assert sent(MESSAGES, tmp_path, [USER, begun], strict=True) == ([USER, begun], [])
     assert sent(COUNT_TOKENS, tmp_path, [USER, begun]) == ([USER, begun], [])
     assert sent(MESSAGES, tmp_path, [begun, USER])[1] == []
+
+
+@pytest.mark.parametrize("kind", ["mcp_tool_listing", "browser_state"])
+def test_what_a_tool_of_anthropics_left_goes_too(tmp_path: Path, kind: str) -> None:
+    found, ignored = sent(MESSAGES, tmp_path, [{"role": "user", "content": [{"type": kind}, text("z")]}])
+    assert (found, ignored) == ([{"role": "user", "content": [text("z")]}], ["messages[0].content[0]"])
+
+
+@pytest.mark.parametrize("content", ["no such file", [text("no such file")], None])
+def test_that_a_tool_failed_is_named_since_the_engine_passes_over_it(tmp_path: Path, content: object) -> None:
+    result = {"type": "tool_result", "tool_use_id": "t", "content": content, "is_error": True}
+    asked = [USER, {"role": "user", "content": [text("a"), result, {**result, "is_error": False}]}]
+    assert sent(MESSAGES, tmp_path, asked) == (asked, ["messages[1].content[1].is_error"])
+
+
+def test_thoughts_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    thoughts = {"type": "redacted_thinking", "data": "x"}
+    asked = [USER, {"role": "assistant", "content": [thoughts, text("a")]}, USER]
+    assert sent(MESSAGES, tmp_path, asked) == (asked, ["messages[1].content[0]"])
+
+
+@pytest.mark.parametrize("dialect", [MESSAGES, COUNT_TOKENS], ids=lambda one: one.name)
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_the_system_said_for_one_turn_is_cleared_after_it(
+    tmp_path: Path, dialect: Dialect, strict: bool
+) -> None:
+    said = {"role": "system", "content": "Be short.", "clear_at": "next_user_message"}
+    answer = {"role": "assistant", "content": "a"}
+    kept = {**said, "clear_at": "never"}
+    asked = [USER, said, answer, kept, USER, said]
+    assert sent(dialect, tmp_path, asked, strict=strict) == ([USER, answer, kept, USER, said], [])
+    assert sent(dialect, tmp_path, [said], strict=strict) == ([said], [])
