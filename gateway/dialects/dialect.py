@@ -130,10 +130,14 @@ class Dialect(ABC):
         """
         plain = self.plain
         ignored: list[str] = []
+        looked_at = 0
         for key in [key for key in fields if key not in plain]:
-            rule = self.rules.get(key)
-            ignored += (rule(key, fields, limits) if rule else self._look(key, fields, limits)) or ()
-            if len(ignored) > MOST_UNKNOWN:
+            if (rule := self.rules.get(key)) is not None:
+                ignored += rule(key, fields, limits) or ()  # of a long conversation it may be many
+                continue
+            ignored += self._look(key, fields, limits)
+            looked_at += 1
+            if looked_at > MOST_UNKNOWN:
                 raise unsupported(key, f"More than {MOST_UNKNOWN} parameters have no meaning here.")
         return ignored
 

@@ -12,5 +12,3 @@ class EnginePlace:
     name: str
     slots: int
     holds: frozenset[str] = frozenset()
-    refuses: frozenset[str] = frozenset()
-    """Those that could not be loaded or proven there: it is no new home of theirs."""

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from gateway.dialects.chat import described
 from gateway.dialects.chat.conversion import OF_A_CHAT, OF_ANY_API, Conversion
 from gateway.dialects.chat.from_chat import ChatRendering, TextRendering
-from gateway.dialects.chat.history import continued, given_up
+from gateway.dialects.chat.history import given_up, readable
 from gateway.dialects.chat.response_format import response_format
 from gateway.dialects.chat.said import ChoiceReader
 from gateway.dialects.chat.to_chat import chat_of_chat, chat_of_prompt
@@ -145,7 +145,7 @@ class ChatCompletions(Completions):
     rules = MappingProxyType(
         {
             **RULES,
-            "messages": no_strange_addresses(continued),
+            "messages": no_strange_addresses(readable),
             "max_completion_tokens": tokens,
             "logprobs": flag,
             "top_logprobs": count("max_logprobs", 0),

@@ -1,7 +1,8 @@
-"""A chat's last message that is to be gone on with, as clients of other servers say so. Pure.
+"""What a chat's messages hold that the engine passes over without a word. Pure.
 
-DeepSeek's and Mistral's have `prefix: true` in it, Qwen's `partial: true`; the engine has two parameters, and
-passes over both marks.
+Of the assistant's calls it reads `tool_calls` alone, not the older `function_call`. A last message that is to
+be gone on with has `prefix: true` for DeepSeek and Mistral, `partial: true` for Qwen; the engine has two
+parameters for it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,41 @@ _MARK = re.compile(rb'"(?:prefix|partial)"\s*:')
 """Without it nothing is looked at."""
 _HELD = (b'"json_object"', b'"json_schema"', b'"structural_tag"')
 """Formats that hold an answer from its first character on."""
+_OLD_CALL = re.compile(rb'"function_call"\s*:\s*\{')
+_encode = msgspec.json.Encoder().encode
 _TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
+
+
+def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """A rule for messages: both of these. Raises InvalidRequest where the gateway is strict."""
+    if _OLD_CALL.search(fields[key]):
+        _renew_calls(key, fields)
+    return continued(key, fields, limits)
+
+
+def _renew_calls(key: str, fields: Fields) -> None:
+    """Each older call, and the result that follows it, as a tool's."""
+    messages = value_of(key, fields, None)
+    if not isinstance(messages, list):
+        return
+    renewed: list[JsonValue] = []
+    called: tuple[str, JsonValue] | None = None
+    for index, message in enumerate(messages):
+        call = message.get("function_call") if isinstance(message, dict) else None
+        if not isinstance(message, dict):
+            called = None
+        elif isinstance(call, dict) and message.get("role") == "assistant" and not message.get("tool_calls"):
+            called = f"call_{index}", call.get("name")
+            message = {name: value for name, value in message.items() if name != "function_call"}
+            message["tool_calls"] = [{"id": called[0], "type": "function", "function": call}]
+        elif called is not None and message.get("role") == "function" and message.get("name") == called[1]:
+            message = {**message, "role": "tool", "tool_call_id": called[0]}
+            called = None
+        else:
+            called = None
+        renewed.append(message)
+    if renewed != messages:
+        fields[key] = msgspec.Raw(_encode(renewed))
 
 
 def continued(key: str, fields: Fields, limits: Limits) -> Sequence[str]:

@@ -72,7 +72,7 @@ AS_TEXT: dict[str, Callable[[JsonObject], list[JsonValue]]] = {
 }
 """The model's own words are the assistant's, what a tool said the user's."""
 _MARKS = re.compile(
-    rb'"(?:encrypted_content|item_reference|output_text|refusal|'
+    rb'"(?:encrypted_content|item_reference|output_text|refusal|summary_text|reasoning_text|'
     + "|".join(sorted({*UNREADABLE, *AS_TEXT})).encode()
     + rb')"|"content"\s*:\s*\[\s*\]'
 )
@@ -96,10 +96,11 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         if not isinstance(item, dict):
             items.append(item)
             continue
+        last = isinstance(value, list) and index == len(value) - 1
         if limits.strict:
-            items.append(_whole(item) if item.get("role") == "assistant" else item)
+            items.append(_joined(item, last=last))
             continue
-        kept, name = _read(item, where)
+        kept, name = _read(item, where, last=last)
         items += kept
         left += name
     if isinstance(value, list) and items != value:
@@ -107,7 +108,7 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     return left
 
 
-def _read(item: JsonObject, where: str) -> tuple[list[JsonValue], list[str]]:
+def _read(item: JsonObject, where: str, *, last: bool) -> tuple[list[JsonValue], list[str]]:
     kind = item.get("type")
     if isinstance(kind, str) and kind in AS_TEXT:
         said = AS_TEXT[kind](item)
@@ -117,15 +118,27 @@ def _read(item: JsonObject, where: str) -> tuple[list[JsonValue], list[str]]:
     if kind == "reasoning" and item.get("encrypted_content") is not None:
         open_item = {name: held for name, held in item.items() if name != "encrypted_content"}
         if _text(item.get("content")) or _text(item.get("summary")):
-            return [open_item], [f"{where}.encrypted_content"]
+            return [_joined(open_item, last=last)], [f"{where}.encrypted_content"]
         return [], [where]
+    return [_joined(item, last=last)], []
+
+
+def _joined(item: JsonObject, *, last: bool) -> JsonObject:
+    """An assistant's words or thoughts in several parts as one: the engine reads the first alone."""
     if item.get("role") == "assistant":
-        return [_whole(item)], []
-    return [item], []
+        return _whole(item, last=last)
+    if item.get("type") != "reasoning":
+        return item
+    whole = item
+    for name in ("content", "summary"):
+        parts = item.get(name)
+        if isinstance(parts, list) and len(parts) > 1 and isinstance(first := parts[0], dict):
+            whole = {**whole, name: [{**first, "text": _text(parts)}]}
+    return whole
 
 
-def _whole(item: JsonObject) -> JsonObject:
-    """An assistant's message as one text: the engine reads the first part alone, which must have one."""
+def _whole(item: JsonObject, *, last: bool) -> JsonObject:
+    """An assistant's message as one text; the engine goes on with a last one that was not completed."""
     content = item.get("content")
     if not isinstance(content, list):
         return item
@@ -135,4 +148,8 @@ def _whole(item: JsonObject) -> JsonObject:
     texts = [part.get("text", part.get("refusal")) for part in content if isinstance(part, dict)]
     if len(texts) != len(content) or not all(isinstance(text, str) for text in texts):
         return item
-    return {"role": "assistant", "content": "".join(text for text in texts if isinstance(text, str))}
+    said = "".join(text for text in texts if isinstance(text, str))
+    if last and item.get("status") in ("in_progress", "incomplete") and said:
+        part: JsonObject = {"type": "output_text", "text": said, "annotations": []}
+        return {**item, "type": "message", "content": [part]}
+    return {"role": "assistant", "content": said}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,9 +11,6 @@ from gateway.placement.engine_place import EnginePlace
 from gateway.placement.layout import Move
 from gateway.placement.plan import plan
 from gateway.placement.rules import Rules
-
-TRIED_ON = 3
-"""Engines on which an adapter may fail; then it is the adapter's fault, and no other is asked."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +23,6 @@ class EngineSight:
     """It takes requests; else it is about to, for the first time."""
     holds: frozenset[str] = frozenset()
     """What is loaded and proven on it, and is not about to leave it."""
-    failed: frozenset[str] = frozenset()
-    """What could not be loaded or proven on it."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +66,8 @@ def look_ahead(
         max_moves=max(0, moves_left),
         engine_tokens_per_s=settings.engine_tokens_per_s or math.inf,
     )
-    failures = Counter(each for one in engines for each in one.failed)
-    hopeless = {each for each, count in failures.items() if count >= TRIED_ON}
     places = [
-        EnginePlace(
-            one.name,
-            len(demand) if one.slots is None else one.slots,
-            one.holds & demand.keys(),
-            one.failed | hopeless,
-        )
+        EnginePlace(one.name, len(demand) if one.slots is None else one.slots, one.holds & demand.keys())
         for one in engines
     ]
     found = plan(demand, places, rules)

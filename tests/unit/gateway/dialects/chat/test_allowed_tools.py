@@ -40,8 +40,8 @@ def test_the_named_tools_and_the_mode_alone_go_on(
     tmp_path: Path, dialect: Dialect, mode: str, first: str
 ) -> None:
     f, g, h = (function(dialect, name) for name in "fgh")
-    given = {"tools": [f, g, h], "tool_choice": choice(dialect, mode, "h", "f")}
-    ordered = {first: given[first], **given}
+    given: dict[str, Any] = {"tools": [f, g, h], "tool_choice": choice(dialect, mode, "h", "f")}
+    ordered: dict[str, Any] = {first: given[first], **given}
     fields, ignored = sent(dialect, tmp_path, **ordered)
     assert (fields["tools"], fields["tool_choice"], ignored) == ([f, h], mode, [])
 
@@ -79,7 +79,7 @@ def test_what_runs_elsewhere_is_named_where_allowed_and_refused_where_demanded(t
 
 @pytest.mark.parametrize("first", ["tools", "tool_choice"])
 def test_none_is_allowed(tmp_path: Path, first: str) -> None:
-    given = {"tools": [function(CHAT, "f")], "tool_choice": choice(CHAT, "auto")}
+    given: dict[str, Any] = {"tools": [function(CHAT, "f")], "tool_choice": choice(CHAT, "auto")}
     fields, _ = sent(CHAT, tmp_path, **{first: given[first], **given})
     assert ("tools" in fields, fields.get("tool_choice", "none")) == (False, "none")
     assert sent(CHAT, tmp_path, tool_choice=choice(CHAT, "auto"))[0] == {}
@@ -111,8 +111,8 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, held: object, par
 
 @pytest.mark.parametrize("tools", [[], None])
 def test_among_no_tools_a_name_is_unknown(tmp_path: Path, tools: object) -> None:
-    given = {"tool_choice": choice(CHAT, "auto", "f")}
-    error = refused(CHAT, tmp_path, **given, **({} if tools is None else {"tools": tools}))
+    given: dict[str, Any] = {"tool_choice": choice(CHAT, "auto", "f")}
+    error = refused(CHAT, tmp_path, **given | ({} if tools is None else {"tools": tools}))
     assert (error.param, "'f'" in error.message) == (f"{WHERE}.tools[0]", True)
 
 
@@ -136,7 +136,7 @@ def test_a_fallback_is_asked_with_what_is_allowed(tmp_path: Path, dialect: Diale
 
 
 def test_other_choices_are_not_looked_at() -> None:
-    for other in ("auto", None, 3, {"type": "function", "function": {"name": "f"}}):
-        assert allowed_in(other) is None
+    others: list[Any] = ["auto", None, 3, {"type": "function", "function": {"name": "f"}}]
+    assert [allowed_in(other) for other in others] == [None] * 4
     with pytest.raises(InvalidRequest):
         allowed_in({"type": "allowed_tools"})

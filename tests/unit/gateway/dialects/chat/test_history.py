@@ -1,4 +1,4 @@
-"""A last message marked as a beginning (`prefix`, `partial`) is gone on with, or its mark is named."""
+"""Marks of a beginning (`prefix`, `partial`) are followed or named; older calls are read as tools' calls."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_mark_that_says_no_asks_nothing(tmp_path: Path, mark: object) -> None:
 
 
 def test_plain_text_as_a_format_leaves_it_to_be_gone_on_with(tmp_path: Path) -> None:
-    form = {"response_format": {"type": "text"}}
+    form: dict[str, Any] = {"response_format": {"type": "text"}}
     assert sent(tmp_path, USER, {**BEGUN, "prefix": True}, **form) == ({**form, **ON}, [])
 
 
@@ -91,3 +91,45 @@ async def test_a_tasks_own_schema_leaves_no_room_for_a_beginning(tmp_path: Path)
         assert ("continue_final_message" in body, named) == (False, "messages[1].prefix")
         body, named = await asked(s, "naming", response_format={"type": "text"})
         assert (body.items() >= ON.items(), named) == (True, "")
+
+
+def read(folder: Path, *messages: object, strict: bool = False) -> Any:
+    fields: Fields = {"messages": json.dumps(messages).encode()}  # type: ignore[dict-item]
+    config = config_of(folder, parameters="strict" if strict else "lenient")
+    assert CHAT.check_fields(fields, Limits(config, lambda: 2048)) == []
+    return json.loads(bytes(fields["messages"]))
+
+
+CALL = {"name": "f", "arguments": "{}"}
+OLD = {"role": "assistant", "content": None, "function_call": CALL}
+RESULT = {"role": "function", "name": "f", "content": "sun"}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_older_call_and_its_result_are_a_tools(tmp_path: Path, strict: bool) -> None:
+    """OpenAI's API still takes them; the engine would show the model an empty message."""
+    called = {"id": "call_1", "type": "function", "function": CALL}
+    assert read(tmp_path, USER, OLD, RESULT, OLD, strict=strict) == [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [called]},
+        {"role": "tool", "name": "f", "content": "sun", "tool_call_id": "call_1"},
+        {"role": "assistant", "content": None, "tool_calls": [{**called, "id": "call_3"}]},
+    ]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [USER, {**OLD, "function_call": None}],
+        [USER, {**OLD, "tool_calls": [{"id": "a", "type": "function", "function": CALL}]}],
+        [{**USER, "function_call": CALL}, RESULT],
+        [RESULT],
+        [USER, "text"],
+    ],
+)
+def test_other_messages_stay_as_they_are(tmp_path: Path, messages: list[Any]) -> None:
+    assert read(tmp_path, *messages) == messages
+
+
+def test_a_result_of_another_name_is_no_answer_to_the_call(tmp_path: Path) -> None:
+    assert read(tmp_path, OLD, {**RESULT, "name": "g"})[1] == {**RESULT, "name": "g"}

@@ -98,3 +98,38 @@ def test_what_an_assistant_said_is_one_text_where_the_gateway_is_strict_too(tmp_
     parts = [{"type": "output_text", "text": "a"}, {"type": "refusal", "refusal": "b"}]
     item = {"type": "message", "role": "assistant", "content": parts}
     assert sent(RESPONSES, tmp_path, [item], strict=True) == ([{"role": "assistant", "content": "ab"}], [])
+
+
+@pytest.mark.parametrize("count", [33, 500])
+def test_a_long_conversation_may_hold_any_number_that_is_left_out(tmp_path: Path, count: int) -> None:
+    """A coding agent replays one piece of encrypted reasoning for each turn."""
+    found, ignored = sent(RESPONSES, tmp_path, [USER, *[ENCRYPTED] * count, USER])
+    assert (found, len(ignored)) == ([USER, USER], count)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_reasoning_in_several_parts_is_one(tmp_path: Path, strict: bool) -> None:
+    """The engine reads the first part alone."""
+    parts: dict[str, list[dict[str, Any]]] = {
+        name: [{"type": kind, "text": "a"}, {"type": kind, "text": "b"}]
+        for name, kind in (("summary", "summary_text"), ("content", "reasoning_text"))
+    }
+    item = {"type": "reasoning", "id": "r", **parts}
+    joined = {name: [{**held[0], "text": "a\nb"}] for name, held in parts.items()}
+    assert sent(RESPONSES, tmp_path, [USER, item], strict=strict) == ([USER, {**item, **joined}], [])
+    plain = {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "a"}]}
+    assert sent(RESPONSES, tmp_path, [USER, plain], strict=strict) == ([USER, plain], [])
+
+
+@pytest.mark.parametrize("status", ["in_progress", "incomplete"])
+def test_what_was_cut_off_stays_to_be_gone_on_with(tmp_path: Path, status: str) -> None:
+    """The engine goes on with a last message of that status."""
+    parts: list[dict[str, Any]] = [
+        {"type": "output_text", "text": "a", "annotations": []},
+        {"type": "output_text", "text": "b"},
+    ]
+    item: dict[str, Any] = {"type": "message", "id": "m", "role": "assistant", "status": status}
+    item["content"] = parts
+    whole = {**item, "content": [{**parts[0], "text": "ab"}]}
+    assert sent(RESPONSES, tmp_path, [USER, item]) == ([USER, whole], [])
+    assert sent(RESPONSES, tmp_path, [item, USER]) == ([{"role": "assistant", "content": "ab"}, USER], [])
