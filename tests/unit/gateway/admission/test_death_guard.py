@@ -12,7 +12,7 @@ from gateway.admission.suspect_line import LOOK_S, TURN_S
 from gateway.admission.suspects import RESTS_S
 from gateway.config.snapshot import Blame, EngineDeath, EngineStatus, Snapshot
 from gateway.errors import DeadlineExceeded, EngineKilled, Unavailable
-from tests.fakes.virtual_time import now, passed, run_virtual
+from tests.fakes.virtual_time import now, passed, virtual
 
 
 def snapshot(process: str, blame: Blame = "request") -> Snapshot:
@@ -143,68 +143,66 @@ async def test_room_and_time_to_wait_are_bounded_and_a_waiter_that_leaves_takes_
     again.give_back()
 
 
-def test_what_broke_off_without_a_death_waits_ten_seconds_whoever_has_the_turn_and_falls_again(
+@virtual
+async def test_what_broke_off_without_a_death_waits_ten_seconds_whoever_has_the_turn_and_falls_again(
     tmp_path: Path,
 ) -> None:
-    async def work() -> None:
-        one = DeathGuard(tmp_path, 8, 60.0, now)
-        for body in (b"slow", b"quick"):
-            one.fell("one", (body,), answered=True)
-        turn = await one.admit((b"slow",))
-        assert turn is not None
-        waiting = {body: asyncio.create_task(one.admit((body,))) for body in (b"quick", b"slow")}
-        await passed(6.0)
-        one.fell("one", (b"slow",), answered=True)
-        assert not any(task.done() for task in waiting.values())
-        await passed(RESTS_S - 6.0 + LOOK_S)
-        assert [task.done() and task.result() for task in waiting.values()] == [None, None]
-        turn.give_back()
-
-    run_virtual(work())
+    one = DeathGuard(tmp_path, 8, 60.0, now)
+    for body in (b"slow", b"quick"):
+        one.fell("one", (body,), answered=True)
+    turn = await one.admit((b"slow",))
+    assert turn is not None
+    waiting = {body: asyncio.create_task(one.admit((body,))) for body in (b"quick", b"slow")}
+    await passed(6.0)
+    one.fell("one", (b"slow",), answered=True)
+    assert not any(task.done() for task in waiting.values())
+    await passed(RESTS_S - 6.0 + LOOK_S)
+    assert [task.done() and task.result() for task in waiting.values()] == [None, None]
+    turn.give_back()
 
 
-def test_equal_requests_go_once_one_was_answered_though_another_suspect_has_the_turn(tmp_path: Path) -> None:
-    async def work() -> None:
-        one = DeathGuard(tmp_path, 8, 60.0, now)
-        for body in (b"a", b"b"):
-            one.fell("one", (body,), answered=True)
-        one.heard(snapshot("one"))
-        turn = await one.admit((b"a",))
-        waiting = asyncio.create_task(one.admit((b"b",)))
-        await passed(1.0)
-        assert turn is not None
-        assert not waiting.done()
-        one.answered(digest_of((b"b",)))  # one that was sent before
-        await passed(0.0)
-        assert waiting.done()
-        assert await waiting is None
-        turn.give_back()
+@virtual
+async def test_equal_requests_go_once_one_was_answered_though_another_suspect_has_the_turn(
+    tmp_path: Path,
+) -> None:
+    one = DeathGuard(tmp_path, 8, 60.0, now)
+    for body in (b"a", b"b"):
+        one.fell("one", (body,), answered=True)
+    one.heard(snapshot("one"))
+    turn = await one.admit((b"a",))
+    waiting = asyncio.create_task(one.admit((b"b",)))
+    await passed(1.0)
+    assert turn is not None
+    assert not waiting.done()
+    one.answered(digest_of((b"b",)))  # one that was sent before
+    await passed(0.0)
+    assert waiting.done()
+    assert await waiting is None
+    turn.give_back()
 
-    run_virtual(work())
 
-
-def test_a_suspect_waits_no_longer_than_its_client_and_is_told_when_to_come_again(tmp_path: Path) -> None:
-    async def work() -> None:
-        bodies = [b"%d" % number for number in range(8)]
-        one = DeathGuard(tmp_path, 8, 60.0, now)
-        for body in bodies:
-            one.fell("one", (body,), answered=True)
-        one.heard(snapshot("one"))
-        turn = await one.admit((bodies[0],))
-        with pytest.raises(DeadlineExceeded):
-            await one.admit((bodies[1],), 5.0)
-        assert round(now(), 3) == 5.0
-        line = [asyncio.create_task(one.admit((body,))) for body in bodies[1:]]
-        await passed(TURN_S + 61.0)  # each keeps the next one waiting for TURN_S
-        told = [task.exception() if task.done() else None for task in line]
-        late = [error for error in told if isinstance(error, Unavailable)]
-        assert [type(error) for error in told] == [type(None)] * 2 + [Unavailable] * 5
-        assert all("not its turn within 60 s" in error.message for error in late)
-        assert all(TURN_S <= (error.retry_after_s or 0) <= 120 for error in late)
-        for task in line[:2]:
-            taken = await task
-            assert taken is not None
-            taken.give_back()
-        assert turn is not None
-
-    run_virtual(work())
+@virtual
+async def test_a_suspect_waits_no_longer_than_its_client_and_is_told_when_to_come_again(
+    tmp_path: Path,
+) -> None:
+    bodies = [b"%d" % number for number in range(8)]
+    one = DeathGuard(tmp_path, 8, 60.0, now)
+    for body in bodies:
+        one.fell("one", (body,), answered=True)
+    one.heard(snapshot("one"))
+    turn = await one.admit((bodies[0],))
+    with pytest.raises(DeadlineExceeded):
+        await one.admit((bodies[1],), 5.0)
+    assert round(now(), 3) == 5.0
+    line = [asyncio.create_task(one.admit((body,))) for body in bodies[1:]]
+    await passed(TURN_S + 61.0)  # each keeps the next one waiting for TURN_S
+    told = [task.exception() if task.done() else None for task in line]
+    late = [error for error in told if isinstance(error, Unavailable)]
+    assert [type(error) for error in told] == [type(None)] * 2 + [Unavailable] * 5
+    assert all("not its turn within 60 s" in error.message for error in late)
+    assert all(TURN_S <= (error.retry_after_s or 0) <= 120 for error in late)
+    for task in line[:2]:
+        taken = await task
+        assert taken is not None
+        taken.give_back()
+    assert turn is not None

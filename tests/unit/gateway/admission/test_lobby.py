@@ -17,7 +17,7 @@ from gateway.admission.lobby import Lobby, Seat
 from gateway.admission.turns.fair_turns import whose_of
 from gateway.errors import DeadlineExceeded, DeadlineUnreachable, TooManyRequests, Unavailable
 from tests.fakes.fake_engine import Answer
-from tests.fakes.virtual_time import run_virtual
+from tests.fakes.virtual_time import virtual
 from tests.support.stack import TASKS, Stack, config_of, eventually, stack
 
 pytestmark = pytest.mark.anyio
@@ -173,14 +173,12 @@ async def test_who_leaves_the_lobby_leaves_nothing(tmp_path: Path) -> None:
     assert bounds.awaited is None
 
 
-def test_the_wait_for_room_has_an_end(tmp_path: Path) -> None:
-    async def main() -> None:
-        lobby = Lobby(admission(tmp_path))
-        async with full(lobby):
-            with pytest.raises(Unavailable, match="within 60 s"):
-                await enter(lobby, "naming")
-
-    run_virtual(main())
+@virtual
+async def test_the_wait_for_room_has_an_end(tmp_path: Path) -> None:
+    lobby = Lobby(admission(tmp_path))
+    async with full(lobby):
+        with pytest.raises(Unavailable, match="within 60 s"):
+            await enter(lobby, "naming")
 
 
 async def test_the_gateways_own_bound_is_kept(tmp_path: Path) -> None:

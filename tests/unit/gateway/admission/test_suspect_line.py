@@ -10,7 +10,7 @@ import pytest
 from gateway.admission.suspect_line import LOOK_S, TURN_S, SuspectLine, Turn
 from gateway.admission.suspects import Verdict
 from gateway.errors import EngineKilled
-from tests.fakes.virtual_time import now, passed, run_virtual
+from tests.fakes.virtual_time import now, passed, virtual
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -43,103 +43,91 @@ class House:
         return asyncio.create_task(self.line.turn(digest))
 
 
-def test_first_come_first_served_and_one_that_runs_long_holds_up_for_a_turn_only() -> None:
-    async def work() -> None:
-        house = House()
-        first, second, third = (house.wait(digest) for digest in "abc")
-        turn = await first
-        assert turn is not None
-        await passed(TURN_S - 1.0)
-        assert (second.done(), third.done()) == (False, False)
-        await passed(1.0 + LOOK_S)
-        turn.give_back()  # it ends at last: the turn is another's by now
-        await passed(LOOK_S)
-        assert (second.done(), third.done()) == (True, False)
-        (await second).give_back()  # type: ignore[union-attr]
-        (await third).give_back()  # type: ignore[union-attr]
-
-    run_virtual(work())
+@virtual
+async def test_first_come_first_served_and_one_that_runs_long_holds_up_for_a_turn_only() -> None:
+    house = House()
+    first, second, third = (house.wait(digest) for digest in "abc")
+    turn = await first
+    assert turn is not None
+    await passed(TURN_S - 1.0)
+    assert (second.done(), third.done()) == (False, False)
+    await passed(1.0 + LOOK_S)
+    turn.give_back()  # it ends at last: the turn is another's by now
+    await passed(LOOK_S)
+    assert (second.done(), third.done()) == (True, False)
+    (await second).give_back()  # type: ignore[union-attr]
+    (await third).give_back()  # type: ignore[union-attr]
 
 
-def test_another_workers_turn_is_waited_for() -> None:
-    async def work() -> None:
-        house = House()
-        house.elsewhere = True
-        waiting = house.wait("a")
-        await passed(20 * LOOK_S)
-        assert not waiting.done()
-        assert house.looks >= 19
-        house.elsewhere = False
-        turn = await waiting
+@virtual
+async def test_another_workers_turn_is_waited_for() -> None:
+    house = House()
+    house.elsewhere = True
+    waiting = house.wait("a")
+    await passed(20 * LOOK_S)
+    assert not waiting.done()
+    assert house.looks >= 19
+    house.elsewhere = False
+    turn = await waiting
+    assert turn is not None
+    turn.give_back()
+    looks = house.looks
+    await passed(10 * LOOK_S)
+    assert house.looks <= looks + 1  # nobody waits, nothing is looked at
+
+
+@virtual
+async def test_who_is_cleared_and_who_is_condemned_meanwhile_leaves_the_line_at_once() -> None:
+    house = House()
+    turn = await house.line.turn("a")
+    cleared, condemned, waiting = (house.wait(digest) for digest in "bcd")
+    await passed(0.0)
+    house.verdicts |= {"b": "free", "c": "condemned"}
+    house.line.go_on()
+    await passed(0.0)
+    assert await cleared is None
+    with pytest.raises(EngineKilled):
+        await condemned
+    assert (len(house.line), waiting.done()) == (1, False)
+    assert turn is not None
+    turn.give_back()
+    (await waiting).give_back()  # type: ignore[union-attr]
+
+
+@virtual
+async def test_a_waiter_that_leaves_as_its_turn_comes_gives_it_on() -> None:
+    house = House()
+    turn = await house.line.turn("a")
+    leaves, waits = house.wait("b"), house.wait("c")
+    await passed(0.0)
+    assert turn is not None
+    turn.give_back()  # "b" has it
+    leaves.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaves
+    (await waits).give_back()  # type: ignore[union-attr]
+    assert len(house.line) == 0
+
+
+@virtual
+async def test_a_state_directory_that_cannot_be_written_holds_nobody_up() -> None:
+    house = House()
+    house.broken = True
+    turn = await house.line.turn("a")
+    assert turn is not None
+    turn.give_back()
+
+
+@virtual
+async def test_when_to_come_again_follows_how_quickly_the_line_moves() -> None:
+    house = House()
+    assert house.line.retry_after_s() == 5
+    line = [house.wait(digest) for digest in "abcd"]
+    for task in line[:2]:
+        turn = await task
+        await passed(20.0)
         assert turn is not None
         turn.give_back()
-        looks = house.looks
-        await passed(10 * LOOK_S)
-        assert house.looks <= looks + 1  # nobody waits, nothing is looked at
-
-    run_virtual(work())
-
-
-def test_who_is_cleared_and_who_is_condemned_meanwhile_leaves_the_line_at_once() -> None:
-    async def work() -> None:
-        house = House()
-        turn = await house.line.turn("a")
-        cleared, condemned, waiting = (house.wait(digest) for digest in "bcd")
-        await passed(0.0)
-        house.verdicts |= {"b": "free", "c": "condemned"}
-        house.line.go_on()
-        await passed(0.0)
-        assert await cleared is None
-        with pytest.raises(EngineKilled):
-            await condemned
-        assert (len(house.line), waiting.done()) == (1, False)
-        assert turn is not None
-        turn.give_back()
-        (await waiting).give_back()  # type: ignore[union-attr]
-
-    run_virtual(work())
-
-
-def test_a_waiter_that_leaves_as_its_turn_comes_gives_it_on() -> None:
-    async def work() -> None:
-        house = House()
-        turn = await house.line.turn("a")
-        leaves, waits = house.wait("b"), house.wait("c")
-        await passed(0.0)
-        assert turn is not None
-        turn.give_back()  # "b" has it
-        leaves.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await leaves
-        (await waits).give_back()  # type: ignore[union-attr]
-        assert len(house.line) == 0
-
-    run_virtual(work())
-
-
-def test_a_state_directory_that_cannot_be_written_holds_nobody_up() -> None:
-    async def work() -> None:
-        house = House()
-        house.broken = True
-        turn = await house.line.turn("a")
-        assert turn is not None
-        turn.give_back()
-
-    run_virtual(work())
-
-
-def test_when_to_come_again_follows_how_quickly_the_line_moves() -> None:
-    async def work() -> None:
-        house = House()
-        assert house.line.retry_after_s() == 5
-        line = [house.wait(digest) for digest in "abcd"]
-        for task in line[:2]:
-            turn = await task
-            await passed(20.0)
-            assert turn is not None
-            turn.give_back()
-        assert 40 <= house.line.retry_after_s() <= 80  # one has its turn, one waits, one comes
-        for task in line[2:]:
-            (await task).give_back()  # type: ignore[union-attr]
-
-    run_virtual(work())
+    assert 40 <= house.line.retry_after_s() <= 80  # one has its turn, one waits, one comes
+    for task in line[2:]:
+        (await task).give_back()  # type: ignore[union-attr]

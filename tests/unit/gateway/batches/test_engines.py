@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from gateway.batches.engines import LOOK_S, Engines
-from tests.fakes.virtual_time import now, run_virtual
+from tests.fakes.virtual_time import now, virtual
 from tests.support.waiting import turns
 
 
@@ -30,53 +30,45 @@ def engines() -> tuple[Engines, Replicas, SimpleNamespace]:
     return Engines(cast(Any, replicas), cast(Any, room)), replicas, room
 
 
-def test_lines_wait_for_news_and_take_one_place() -> None:
-    async def work() -> None:
-        made, replicas, room = engines()
-        waiting = [asyncio.create_task(made.until_servable("naming")) for _ in range(3)]
-        await turns()
-        assert (room.waiting, room.wanted.is_set()) == (1, True)
-        replicas.tell()  # of something else
-        await turns()
-        assert not any(one.done() for one in waiting)
-        replicas.has = True
-        replicas.tell()
-        await asyncio.gather(*waiting)
-        assert room.waiting == 0
-
-    run_virtual(work())
+@virtual
+async def test_lines_wait_for_news_and_take_one_place() -> None:
+    made, replicas, room = engines()
+    waiting = [asyncio.create_task(made.until_servable("naming")) for _ in range(3)]
+    await turns()
+    assert (room.waiting, room.wanted.is_set()) == (1, True)
+    replicas.tell()  # of something else
+    await turns()
+    assert not any(one.done() for one in waiting)
+    replicas.has = True
+    replicas.tell()
+    await asyncio.gather(*waiting)
+    assert room.waiting == 0
 
 
-def test_what_nobody_announces_is_looked_at() -> None:
-    async def work() -> None:
-        made, replicas, _ = engines()
-        waiting = asyncio.create_task(made.until_servable("naming"))
-        await turns()
-        replicas.has = True
-        await waiting
-        assert 0 < now() <= LOOK_S
-
-    run_virtual(work())
+@virtual
+async def test_what_nobody_announces_is_looked_at() -> None:
+    made, replicas, _ = engines()
+    waiting = asyncio.create_task(made.until_servable("naming"))
+    await turns()
+    replicas.has = True
+    await waiting
+    assert 0 < now() <= LOOK_S
 
 
-def test_engine_that_is_there_without_the_model_and_a_name_of_nobody_are_not_waited_for() -> None:
-    async def work() -> None:
-        made, replicas, room = engines()
-        await made.until_servable("nobody")
-        replicas.ready = True
-        await made.until_servable("naming")
-        assert (room.waiting, now()) == (0, 0.0)
-
-    run_virtual(work())
+@virtual
+async def test_engine_that_is_there_without_the_model_and_a_name_of_nobody_are_not_waited_for() -> None:
+    made, replicas, room = engines()
+    await made.until_servable("nobody")
+    replicas.ready = True
+    await made.until_servable("naming")
+    assert (room.waiting, now()) == (0, 0.0)
 
 
-def test_line_that_leaves_gives_its_place_back() -> None:
-    async def work() -> None:
-        made, _, room = engines()
-        waiting = asyncio.create_task(made.until_servable("naming"))
-        await turns()
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        assert room.waiting == 0
-
-    run_virtual(work())
+@virtual
+async def test_line_that_leaves_gives_its_place_back() -> None:
+    made, _, room = engines()
+    waiting = asyncio.create_task(made.until_servable("naming"))
+    await turns()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert room.waiting == 0

@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 
 from gateway.http.client_connection import GatewayProtocol
 from gateway.http.reader_pace import LEAST_BYTES_PER_S, ReaderPace
-from tests.fakes.virtual_time import run_virtual
+from tests.fakes.virtual_time import virtual
 
 LOOK_S = 75.0
 LEAST_S = 60.0
@@ -93,20 +93,15 @@ async def large(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"x" * 1_000_000})
 
 
-def test_a_connection_that_is_dripped_out_is_closed_in_minutes() -> None:
-    ended: list[float | None] = []
-
-    async def serve() -> None:
-        config = uvicorn.Config(large, lifespan="off", timeout_keep_alive=75, log_level="critical")
-        protocol = GatewayProtocol(config, ServerState(), {})
-        transport = Dripping(protocol, bytes_per_s=400)
-        protocol.connection_made(transport)
-        protocol.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        async with asyncio.timeout(3600):
-            await transport.closed.wait()
-        ended.append(transport.closed_at)
-        protocol.connection_lost(None)
-
-    run_virtual(serve())
-    assert ended[0] is not None
-    assert 1_000_000 / LEAST_BYTES_PER_S <= ended[0] <= 1_000_000 / LEAST_BYTES_PER_S + 1
+@virtual
+async def test_a_connection_that_is_dripped_out_is_closed_in_minutes() -> None:
+    config = uvicorn.Config(large, lifespan="off", timeout_keep_alive=75, log_level="critical")
+    protocol = GatewayProtocol(config, ServerState(), {})
+    transport = Dripping(protocol, bytes_per_s=400)
+    protocol.connection_made(transport)
+    protocol.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    async with asyncio.timeout(3600):
+        await transport.closed.wait()
+    protocol.connection_lost(None)
+    assert transport.closed_at is not None
+    assert 1_000_000 / LEAST_BYTES_PER_S <= transport.closed_at <= 1_000_000 / LEAST_BYTES_PER_S + 1

@@ -14,7 +14,7 @@ from launch.adapters.versions import Version
 from launch.engine.attached import Attached
 from launch.supervisor import engines
 from launch.supervisor.engines import Engines
-from tests.fakes.virtual_time import passed, run_virtual
+from tests.fakes.virtual_time import passed, virtual
 from tests.support.stack import config_of
 
 pytestmark = pytest.mark.anyio
@@ -90,38 +90,32 @@ async def test_what_fails_on_one_is_undone_on_all_unless_it_was_served_before(
     assert [VERSION.id in one.residents.proven for one in keepers] == left
 
 
-def test_where_none_runs_one_is_started_and_waited_for() -> None:
-    async def work() -> None:
-        keeper = Keeper("one", "stopped")
-        told: list[str] = []
-        loading = asyncio.create_task(load(together(keeper), told))
-        await passed(5.0)
-        assert (keeper.calls, told) == (["start"], ["waiting for an engine"])
-        keeper.status.state = "ready"
-        await loading
-        assert VERSION.id in keeper.residents.proven
-
-    run_virtual(work())
+@virtual
+async def test_where_none_runs_one_is_started_and_waited_for() -> None:
+    keeper = Keeper("one", "stopped")
+    told: list[str] = []
+    loading = asyncio.create_task(load(together(keeper), told))
+    await passed(5.0)
+    assert (keeper.calls, told) == (["start"], ["waiting for an engine"])
+    keeper.status.state = "ready"
+    await loading
+    assert VERSION.id in keeper.residents.proven
 
 
-def test_where_none_will_be_ready_that_is_said_at_once_with_the_reason() -> None:
-    async def work() -> None:
-        with pytest.raises(Unavailable, match="one: failed it died") as refused:
-            await load(together(Keeper("one", "failed", may_start=False)))
-        assert refused.value.code == "engine_not_ready"
-
-    run_virtual(work())
+@virtual
+async def test_where_none_will_be_ready_that_is_said_at_once_with_the_reason() -> None:
+    with pytest.raises(Unavailable, match="one: failed it died") as refused:
+        await load(together(Keeper("one", "failed", may_start=False)))
+    assert refused.value.code == "engine_not_ready"
 
 
-def test_a_start_that_takes_for_ever_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work() -> None:
-        clock = asyncio.get_running_loop().time
-        monkeypatch.setattr(engines, "time", SimpleNamespace(monotonic=clock))
-        with pytest.raises(Unavailable):
-            await load(together(Keeper("one", "starting")))
-        assert clock() == pytest.approx(engines.STARTS_WITHIN_S, abs=1.0)
-
-    run_virtual(work())
+@virtual
+async def test_a_start_that_takes_for_ever_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = asyncio.get_running_loop().time
+    monkeypatch.setattr(engines, "time", SimpleNamespace(monotonic=clock))
+    with pytest.raises(Unavailable):
+        await load(together(Keeper("one", "starting")))
+    assert clock() == pytest.approx(engines.STARTS_WITHIN_S, abs=1.0)
 
 
 async def test_only_those_that_failed_are_forced_to_start() -> None:

@@ -15,7 +15,7 @@ from gateway.admission.turns.lora_slots import QUANTUM, Slots
 from gateway.admission.turns.queues import Gate
 from gateway.config.document import Config
 from gateway.errors import RequestError
-from tests.fakes.virtual_time import now, passed, run_virtual
+from tests.fakes.virtual_time import now, passed, run_virtual, virtual
 from tests.support.stack import config_of
 
 
@@ -194,66 +194,60 @@ class Engine:
         (3, 7, 15, 0.05, 1.0),
     ],
 )
-def test_nobody_waits_longer_than_the_bound_says(
+@virtual
+async def test_nobody_waits_longer_than_the_bound_says(
     tmp_path: Path, slots: int, adapters: int, clients: int, takes_s: float, residency_s: float
 ) -> None:
     """Every adapter has clients that ask again at once, so all want a slot all the time."""
+    config = many_tasks(tmp_path, adapters, least_residency_s=residency_s)
+    engine = Engine(config, slots, adapters, seed=adapters)
+    turn_s = max(residency_s, QUANTUM * takes_s) + takes_s
+    until = 2.5 * math.ceil(adapters / slots) * turn_s
 
-    async def work() -> None:
-        config = many_tasks(tmp_path, adapters, least_residency_s=residency_s)
-        engine = Engine(config, slots, adapters, seed=adapters)
-        turn_s = max(residency_s, QUANTUM * takes_s) + takes_s
-        until = 2.5 * math.ceil(adapters / slots) * turn_s
+    async def client(number: int) -> None:
+        while now() < until:
+            await engine.request(number, takes_s * engine.random.uniform(0.1, 1.0))
 
-        async def client(number: int) -> None:
-            while now() < until:
-                await engine.request(number, takes_s * engine.random.uniform(0.1, 1.0))
-
-        await asyncio.gather(*(client(number) for number in range(adapters) for _ in range(clients)))
-        bound_s = math.ceil(adapters / slots) * turn_s
-        slack_s = 0.002 * adapters  # of timers, one for each turn
-        for waits in engine.waited_s.values():
-            assert len(waits) > clients  # everyone had a turn, and another
-            for ahead, waited_s in waits:
-                assert waited_s <= (1 + ahead // QUANTUM) * bound_s + slack_s
-        engine.assert_empty()
-
-    run_virtual(work())
+    await asyncio.gather(*(client(number) for number in range(adapters) for _ in range(clients)))
+    bound_s = math.ceil(adapters / slots) * turn_s
+    slack_s = 0.002 * adapters  # of timers, one for each turn
+    for waits in engine.waited_s.values():
+        assert len(waits) > clients  # everyone had a turn, and another
+        for ahead, waited_s in waits:
+            assert waited_s <= (1 + ahead // QUANTUM) * bound_s + slack_s
+    engine.assert_empty()
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_random_coming_going_and_giving_up_loses_nobody(tmp_path: Path, seed: int) -> None:
+@virtual
+async def test_random_coming_going_and_giving_up_loses_nobody(tmp_path: Path, seed: int) -> None:
     """With places, slots and time-outs all scarce; a lost wake-up would let the virtual clock run dry."""
+    bounds = {"max_in_flight": 6, "max_in_flight_per_task": 2, "max_waiting_per_task": 6}
+    config = many_tasks(tmp_path, 6, **bounds, least_residency_s=0.2, queue_timeout_s=1e5)
+    engine = Engine(config, 2, 6, seed)
+    chance = engine.random
+    tasks: set[asyncio.Task[None]] = set()
 
-    async def work() -> None:
-        bounds = {"max_in_flight": 6, "max_in_flight_per_task": 2, "max_waiting_per_task": 6}
-        config = many_tasks(tmp_path, 6, **bounds, least_residency_s=0.2, queue_timeout_s=1e5)
-        engine = Engine(config, 2, 6, seed)
-        chance = engine.random
-        tasks: set[asyncio.Task[None]] = set()
+    async def visitor() -> None:
+        try:
+            await engine.request(chance.randrange(6), chance.uniform(0.0, 0.4))
+        except RequestError:
+            engine.gone += 1
 
-        async def visitor() -> None:
-            try:
-                await engine.request(chance.randrange(6), chance.uniform(0.0, 0.4))
-            except RequestError:
-                engine.gone += 1
-
-        for _ in range(800):
-            for _ in range(chance.randrange(4)):
-                tasks.add(asyncio.create_task(visitor()))
-            if tasks and chance.random() < 0.5:
-                chance.choice(sorted(tasks, key=id)).cancel()
-            if chance.random() < 0.02:
-                engine.slots = max(engine.slots, chance.randrange(1, 4))
-                engine.limits.set_slots(engine.slots, 6)
-            await passed(chance.choice((0.0, 0.0, 0.01, 0.1)))
-            tasks = {task for task in tasks if not task.done()}
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert engine.done > 200
-        assert now() < 1e4, "somebody waited for a time-out"
-        engine.assert_empty()
-
-    run_virtual(work())
+    for _ in range(800):
+        for _ in range(chance.randrange(4)):
+            tasks.add(asyncio.create_task(visitor()))
+        if tasks and chance.random() < 0.5:
+            chance.choice(sorted(tasks, key=id)).cancel()
+        if chance.random() < 0.02:
+            engine.slots = max(engine.slots, chance.randrange(1, 4))
+            engine.limits.set_slots(engine.slots, 6)
+        await passed(chance.choice((0.0, 0.0, 0.01, 0.1)))
+        tasks = {task for task in tasks if not task.done()}
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert engine.done > 200
+    assert now() < 1e4, "somebody waited for a time-out"
+    engine.assert_empty()
 
 
 def test_waiting_for_a_residency_to_end_costs_no_turns_of_the_loop(tmp_path: Path) -> None:
@@ -273,130 +267,116 @@ def test_waiting_for_a_residency_to_end_costs_no_turns_of_the_loop(tmp_path: Pat
     assert run_virtual(work()).turns < 100
 
 
-def test_earlier_end_of_a_residency_is_not_slept_through(tmp_path: Path) -> None:
-    async def work() -> None:
-        config = many_tasks(tmp_path, 4, least_residency_s=10.0)
-        engine = Engine(config, 2, 4)
-        first = asyncio.create_task(engine.request(0, 8.0))  # since 0, busy until 8
-        await passed(5.0)
-        await engine.request(1, 0.1)  # since 5, idle from 5.1: due at 15
-        waiting = asyncio.create_task(engine.request(2, 0.1))
-        await first  # idle from 8, due at 10
-        await waiting
-        assert now() == pytest.approx(10.1, abs=0.05)
-
-    run_virtual(work())
+@virtual
+async def test_earlier_end_of_a_residency_is_not_slept_through(tmp_path: Path) -> None:
+    config = many_tasks(tmp_path, 4, least_residency_s=10.0)
+    engine = Engine(config, 2, 4)
+    first = asyncio.create_task(engine.request(0, 8.0))  # since 0, busy until 8
+    await passed(5.0)
+    await engine.request(1, 0.1)  # since 5, idle from 5.1: due at 15
+    waiting = asyncio.create_task(engine.request(2, 0.1))
+    await first  # idle from 8, due at 10
+    await waiting
+    assert now() == pytest.approx(10.1, abs=0.05)
 
 
-def test_queue_of_the_base_takes_no_turn_from_an_adapter(tmp_path: Path) -> None:
-    async def work() -> None:
-        config = many_tasks(tmp_path, 2, least_residency_s=0.1, max_in_flight_per_task=1)
-        engine = Engine(config, 1, 2)
-        await engine.limits.enter("base", "base")
-        queued = asyncio.create_task(engine.limits.enter("base", "base"))
-        await asyncio.sleep(0)
-        for _ in range(3 * QUANTUM):
-            await engine.request(0, 0.1)
-        assert all(waited_s == 0 for _, waited_s in engine.waited_s[0])
-        queued.cancel()
-
-    run_virtual(work())
+@virtual
+async def test_queue_of_the_base_takes_no_turn_from_an_adapter(tmp_path: Path) -> None:
+    config = many_tasks(tmp_path, 2, least_residency_s=0.1, max_in_flight_per_task=1)
+    engine = Engine(config, 1, 2)
+    await engine.limits.enter("base", "base")
+    queued = asyncio.create_task(engine.limits.enter("base", "base"))
+    await asyncio.sleep(0)
+    for _ in range(3 * QUANTUM):
+        await engine.request(0, 0.1)
+    assert all(waited_s == 0 for _, waited_s in engine.waited_s[0])
+    queued.cancel()
 
 
-def test_adapter_without_a_place_in_its_task_takes_no_turn_from_another(tmp_path: Path) -> None:
-    async def work() -> None:
-        config = many_tasks(tmp_path, 3, least_residency_s=0.1, max_in_flight_per_task=1)
-        engine = Engine(config, 2, 3)
-        long = asyncio.create_task(engine.request(0, 1000.0))
-        await asyncio.sleep(0)
-        other_version = asyncio.create_task(engine.limits.enter("task0", "task0@other"))
-        await asyncio.sleep(0)
-        for _ in range(3 * QUANTUM):
-            await engine.request(1, 0.1)
-        assert all(waited_s == 0 for _, waited_s in engine.waited_s[1])
-        await long
-        engine.limits.leave(await other_version, "task0@other")
-        engine.assert_empty()
-
-    run_virtual(work())
+@virtual
+async def test_adapter_without_a_place_in_its_task_takes_no_turn_from_another(tmp_path: Path) -> None:
+    config = many_tasks(tmp_path, 3, least_residency_s=0.1, max_in_flight_per_task=1)
+    engine = Engine(config, 2, 3)
+    long = asyncio.create_task(engine.request(0, 1000.0))
+    await asyncio.sleep(0)
+    other_version = asyncio.create_task(engine.limits.enter("task0", "task0@other"))
+    await asyncio.sleep(0)
+    for _ in range(3 * QUANTUM):
+        await engine.request(1, 0.1)
+    assert all(waited_s == 0 for _, waited_s in engine.waited_s[1])
+    await long
+    engine.limits.leave(await other_version, "task0@other")
+    engine.assert_empty()
 
 
-def test_newcomer_does_not_take_the_slot_of_one_who_waits(tmp_path: Path) -> None:
-    async def work() -> None:
-        engine = Engine(many_tasks(tmp_path, 3, least_residency_s=1.0), 1, 3)
-        await engine.request(0, 0.5)
-        order: list[int] = []
+@virtual
+async def test_newcomer_does_not_take_the_slot_of_one_who_waits(tmp_path: Path) -> None:
+    engine = Engine(many_tasks(tmp_path, 3, least_residency_s=1.0), 1, 3)
+    await engine.request(0, 0.5)
+    order: list[int] = []
 
-        async def ask(number: int) -> None:
-            await engine.request(number, 0.1)
-            order.append(number)
+    async def ask(number: int) -> None:
+        await engine.request(number, 0.1)
+        order.append(number)
 
-        waiting = asyncio.create_task(ask(1))
-        await asyncio.sleep(0)
-        asyncio.get_running_loop().now = 1.0004  # type: ignore[attr-defined]  # due, and not yet woken
-        await asyncio.gather(waiting, ask(2))
-        assert order == [1, 2]
-
-    run_virtual(work())
+    waiting = asyncio.create_task(ask(1))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().now = 1.0004  # type: ignore[attr-defined]  # due, and not yet woken
+    await asyncio.gather(waiting, ask(2))
+    assert order == [1, 2]
 
 
-def test_first_who_waits_for_a_slot_keeps_its_turn_while_others_are_served(tmp_path: Path) -> None:
-    async def work() -> None:
-        config = many_tasks(tmp_path, 40, least_residency_s=0.1, max_in_flight=2)
-        engine = Engine(config, 1, 40)
-        busy = [asyncio.create_task(engine.request(0, 0.5)) for _ in range(20)]  # it is in its slot
-        await asyncio.sleep(0)
-        waiting = []
-        for number in range(1, 6):
-            waiting.append(asyncio.create_task(engine.request(number, 0.1)))
-            await passed(0.3)
-        await asyncio.gather(*busy, *waiting)
-        arrived = [0.3 * number for number in range(5)]
-        ended = [at + engine.waited_s[number][0][1] for number, at in enumerate(arrived, 1)]
-        assert ended == sorted(ended)
-
-    run_virtual(work())
+@virtual
+async def test_first_who_waits_for_a_slot_keeps_its_turn_while_others_are_served(tmp_path: Path) -> None:
+    config = many_tasks(tmp_path, 40, least_residency_s=0.1, max_in_flight=2)
+    engine = Engine(config, 1, 40)
+    busy = [asyncio.create_task(engine.request(0, 0.5)) for _ in range(20)]  # it is in its slot
+    await asyncio.sleep(0)
+    waiting = []
+    for number in range(1, 6):
+        waiting.append(asyncio.create_task(engine.request(number, 0.1)))
+        await passed(0.3)
+    await asyncio.gather(*busy, *waiting)
+    arrived = [0.3 * number for number in range(5)]
+    ended = [at + engine.waited_s[number][0][1] for number, at in enumerate(arrived, 1)]
+    assert ended == sorted(ended)
 
 
-def test_slots_that_come_and_go_while_requests_run(tmp_path: Path) -> None:
-    async def work() -> None:
-        shown: Counter[str] = Counter()
+@virtual
+async def test_slots_that_come_and_go_while_requests_run(tmp_path: Path) -> None:
+    shown: Counter[str] = Counter()
 
-        def resident(name: str, change: int, why: str) -> None:
-            shown[name] += change
+    def resident(name: str, change: int, why: str) -> None:
+        shown[name] += change
 
-        limits = Admission(many_tasks(tmp_path, 3), clock=now, on_resident=resident)
-        held: list[tuple[Gate, str]] = [
-            (await limits.enter(f"task{number}", adapter(number)), adapter(number)) for number in range(3)
-        ]
-        limits.set_slots(2, 3)
-        assert sorted(+shown) == [adapter(0), adapter(1), adapter(2)]
-        waiting = asyncio.create_task(limits.enter("task0", "task0@new"))
-        await passed(1)
-        assert not waiting.done()
-        limits.set_slots(None, 3)
-        assert not +shown
-        held.append((await waiting, "task0@new"))
-        limits.set_slots(1, 4)
-        for gate, adapter_id in held:
-            limits.leave(gate, adapter_id)
-        assert sum(shown.values()) == 1
-        assert (limits.in_flight, sum(limits._residency.busy.values())) == (0, 0)
-
-    run_virtual(work())
+    limits = Admission(many_tasks(tmp_path, 3), clock=now, on_resident=resident)
+    held: list[tuple[Gate, str]] = [
+        (await limits.enter(f"task{number}", adapter(number)), adapter(number)) for number in range(3)
+    ]
+    limits.set_slots(2, 3)
+    assert sorted(+shown) == [adapter(0), adapter(1), adapter(2)]
+    waiting = asyncio.create_task(limits.enter("task0", "task0@new"))
+    await passed(1)
+    assert not waiting.done()
+    limits.set_slots(None, 3)
+    assert not +shown
+    held.append((await waiting, "task0@new"))
+    limits.set_slots(1, 4)
+    for gate, adapter_id in held:
+        limits.leave(gate, adapter_id)
+    assert sum(shown.values()) == 1
+    assert (limits.in_flight, sum(limits._residency.busy.values())) == (0, 0)
 
 
-def test_residency_is_shown_with_what_waits(tmp_path: Path) -> None:
-    async def work() -> None:
-        engine = Engine(many_tasks(tmp_path, 2, least_residency_s=5.0), 1, 2)
-        first = asyncio.create_task(engine.request(0, 2.0))
-        await passed(1.0)
-        second = asyncio.create_task(engine.request(1, 2.0))
-        await passed(0.5)
-        assert engine.limits.residency() == [
-            {"adapter": adapter(0), "in_flight": 1, "waiting": 0, "resident_s": 1.5},
-            {"adapter": adapter(1), "in_flight": 0, "waiting": 1, "resident_s": None},
-        ]
-        await asyncio.gather(first, second)
-
-    run_virtual(work())
+@virtual
+async def test_residency_is_shown_with_what_waits(tmp_path: Path) -> None:
+    engine = Engine(many_tasks(tmp_path, 2, least_residency_s=5.0), 1, 2)
+    first = asyncio.create_task(engine.request(0, 2.0))
+    await passed(1.0)
+    second = asyncio.create_task(engine.request(1, 2.0))
+    await passed(0.5)
+    assert engine.limits.residency() == [
+        {"adapter": adapter(0), "in_flight": 1, "waiting": 0, "resident_s": 1.5},
+        {"adapter": adapter(1), "in_flight": 0, "waiting": 1, "resident_s": None},
+    ]
+    await asyncio.gather(first, second)

@@ -13,7 +13,7 @@ from gateway.config.snapshot import FILE, Snapshot, encode_snapshot, read_snapsh
 from launch.supervisor.several.leadership import Leader
 from launch.supervisor.several.standing_by import mirror, standing_by_app
 from tests.fakes.fake_redis import FakeRedis
-from tests.fakes.virtual_time import passed, run_virtual
+from tests.fakes.virtual_time import passed, virtual
 
 
 @pytest.mark.anyio
@@ -31,24 +31,22 @@ async def test_a_command_is_told_where_the_leader_is(method: str) -> None:
     assert "host-a (http://10.0.0.1:8080): ask there" in after.json()["error"]["message"]
 
 
-def test_the_leaders_table_is_kept_as_it_changes(tmp_path: Path) -> None:
-    async def work() -> None:
-        server = FakeRedis()
-        keeping = asyncio.create_task(mirror(server.link(), tmp_path / FILE))
-        await passed(5)
-        assert read_snapshot(tmp_path / FILE) is None
-        for version in (1, 2):
-            written = Snapshot(version, leader="host-a")
-            server.write(table_keys(server.link()), "1", str(version), encode_snapshot(written))
-            await passed(5)
-            assert read_snapshot(tmp_path / FILE) == written
-        link = server.link()
-        server.values[link.key(*VERSION)] = b"3"  # written anew between two looks at an emptied Redis
-        del server.values[link.key(*TABLE)]
+@virtual
+async def test_the_leaders_table_is_kept_as_it_changes(tmp_path: Path) -> None:
+    server = FakeRedis()
+    keeping = asyncio.create_task(mirror(server.link(), tmp_path / FILE))
+    await passed(5)
+    assert read_snapshot(tmp_path / FILE) is None
+    for version in (1, 2):
+        written = Snapshot(version, leader="host-a")
+        server.write(table_keys(server.link()), "1", str(version), encode_snapshot(written))
         await passed(5)
         assert read_snapshot(tmp_path / FILE) == written
-        server.away = True
-        await passed(5)
-        keeping.cancel()
-
-    run_virtual(work())
+    link = server.link()
+    server.values[link.key(*VERSION)] = b"3"  # written anew between two looks at an emptied Redis
+    del server.values[link.key(*TABLE)]
+    await passed(5)
+    assert read_snapshot(tmp_path / FILE) == written
+    server.away = True
+    await passed(5)
+    keeping.cancel()
