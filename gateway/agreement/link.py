@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +19,7 @@ logger = logging.getLogger("gateway.agreement")
 
 MOST_S = 2.0
 """For one command, a new connection included."""
-_CREDENTIALS = re.compile(r"//[^@/]*@")
+_CREDENTIALS = re.compile(r"//.*@")
 _QUERY = re.compile(r"\?.*")
 
 
@@ -198,4 +199,16 @@ class _as_away:
         if isinstance(error, ResponseError):
             raise Away(f"it refuses: {str(error)[:200]}") from error
         if isinstance(error, (RedisError, OSError)):
-            raise Away(type(error).__name__) from None
+            raise Away(f"{type(error).__name__}{_cause(error)}") from None
+
+
+def _cause(error: BaseException) -> str:
+    """What the system or TLS said, if that is known; the library's own words may hold an address."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return f": its certificate: {found.verify_message}"
+        if isinstance(found, OSError) and found.strerror:
+            return f": {found.strerror}"
+        found = found.__cause__ or found.__context__
+    return ""

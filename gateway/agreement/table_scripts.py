@@ -46,15 +46,20 @@ return 1
 """A gateway's name, its report, seconds that it counts."""
 
 COLLECT = Script("""
-for _, one in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', redis.call('TIME')[1])) do
-  redis.call('ZREM', KEYS[2], one)
-  redis.call('HDEL', KEYS[1], one)
+local now = redis.call('TIME')[1]
+local function forget(first, last)
+  for _, one in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], first, last)) do
+    redis.call('ZREM', KEYS[2], one)
+    redis.call('HDEL', KEYS[1], one)
+  end
 end
+forget('-inf', now)
+forget(string.format('(%d', now + ARGV[1] + 1), '+inf')  -- by a clock that was set back since
 local demand = redis.call('GET', KEYS[3])
 redis.call('DEL', KEYS[3])
 return {redis.call('HVALS', KEYS[1]), demand or ''}
 """)
-"""The reports that count, and whether somebody waits for an engine."""
+"""Seconds that a report counts. Gives the reports that do, and whether somebody waits for an engine."""
 
 
 def table_keys(link: RedisLink) -> list[str]:

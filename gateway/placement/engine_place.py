@@ -12,3 +12,5 @@ class EnginePlace:
     name: str
     slots: int
     holds: frozenset[str] = frozenset()
+    refuses: frozenset[str] = frozenset()
+    """Those that could not be loaded or proven there: it is no new home of theirs."""

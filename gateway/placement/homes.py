@@ -41,17 +41,17 @@ class Finder:
         return self._quota[engine] - len(self._layout.on[engine])
 
     def find(self, adapter_id: str) -> str | None:
-        """Where it is to be loaded; None where every engine that is not its home already is full.
+        """Where it is to be loaded; None where every engine that is not closed to it is full.
 
         The first of its ranking that has room and is not loaded beyond the others; where all are, the one
         with the least load.
         """
-        loads, homes = self._layout.tokens_per_s, self._layout.homes[adapter_id]
+        loads, closed = self._layout.tokens_per_s, self._layout.closed_to(adapter_id)
         share, bound = self._layout.share(adapter_id, 1), self._bound
         for name in islice(self._ranked(adapter_id), TRIED):
-            if name not in homes and loads[name] + share <= bound[name]:
+            if name not in closed and loads[name] + share <= bound[name]:
                 return name
-        able = self._with_room.difference(homes)
+        able = self._with_room.difference(closed)
         within = {name for name in able if loads[name] + share <= bound[name]}
         if within:
             return next(name for name in self._ranked(adapter_id) if name in within)
@@ -89,13 +89,16 @@ class Finder:
         reached (an augmenting path, the shortest). None where there is none.
         """
         layout = self._layout
-        starts = [name for name in layout.on if name not in layout.homes[adapter_id]]
+        closed = layout.closed_to(adapter_id)
+        starts = [name for name in layout.on if name not in closed]
         came: dict[str, tuple[str, str] | None] = dict.fromkeys(starts)
         queue = deque(starts)
         while queue:
             full = queue.popleft()
             for other in layout.on:
-                spare = layout.on[full] - layout.on[other] - {adapter_id} if other not in came else ()
+                if other in came:
+                    continue
+                spare = layout.on[full] - layout.on[other] - layout.refused_by(other) - {adapter_id}
                 if not spare:
                     continue
                 came[other] = (full, min(spare, key=lambda each: (layout.demand[each], each)))

@@ -28,7 +28,11 @@ class Layout:
         self.on: dict[str, set[str]] = {}
         self.tokens_per_s: dict[str, float] = {}
         self._moves: dict[tuple[str, str], Move] = {}
+        self._refuses = {one.name: one.refuses for one in engines}
+        self._refused: dict[str, list[str]] = {}
         for one in engines:
+            for each in one.refuses:
+                self._refused.setdefault(each, []).append(one.name)
             self.on[one.name] = {each for each in one.holds if each in demand}
             for each in self.on[one.name]:
                 self.homes[each].append(one.name)
@@ -44,6 +48,15 @@ class Layout:
         """What it needs of each of its homes, were there `more` of them."""
         homes = len(self.homes[adapter_id]) + more
         return self.demand[adapter_id] / homes if homes else 0.0
+
+    def closed_to(self, adapter_id: str) -> list[str]:
+        """The engines that are no new home of it: it is there already, or could not be loaded."""
+        homes, refused = self.homes[adapter_id], self._refused.get(adapter_id)
+        return [*homes, *refused] if refused else homes
+
+    def refused_by(self, engine: str) -> frozenset[str]:
+        """What cannot be moved to that engine."""
+        return self._refuses[engine]
 
     def fullness(self, engine: str) -> float:
         """Adapters for each slot."""

@@ -19,6 +19,7 @@ from gateway.placement.needs import Need, needs
 from gateway.placement.rules import Rules
 from gateway.placement.words import reason
 
+REFUSED = "Each engine that could have it has failed to load or to prove it."
 ROUNDING = 1e-9
 """Of a bound: two sums of the same shares may differ by so much."""
 
@@ -48,7 +49,10 @@ def plan(demand: Mapping[str, float], engines: Sequence[EnginePlace], rules: Rul
     if places:
         planner.work()
     homes = {adapter_id: tuple(found) for adapter_id, found in layout.homes.items()}
-    why = {each: reason(demand[each], needed[each], found, rules) for each, found in homes.items()}
+    why = {
+        each: reason(demand[each], needed[each], found, rules) if found or not places else REFUSED
+        for each, found in homes.items()
+    }
     return Plan(homes, layout.moves, why)
 
 
@@ -97,20 +101,24 @@ class _Planner:
 
     def _give_first(self, adapter_id: str) -> None:
         """A home for what has none: it counts as no move, and it is made where all are full too."""
-        engine = self._finder.find(adapter_id) or min(
-            self._layout.on, key=lambda name: (self._layout.fullness(name), name)
+        engine = self._finder.find(adapter_id) or self._emptiest(adapter_id)
+        if engine is not None:
+            self._load(adapter_id, engine, "no engine has it")
+
+    def _emptiest(self, adapter_id: str) -> str | None:
+        """By adapters for each slot, of those that may have it; None where none may."""
+        closed = self._layout.closed_to(adapter_id)
+        return min(
+            (name for name in self._layout.on if name not in closed),
+            key=lambda name: (self._layout.fullness(name), name),
+            default=None,
         )
-        self._load(adapter_id, engine, "no engine has it")
 
     def _give(self, adapter_id: str, why: str, *, surely: bool = False) -> None:
         """Another home; `surely`: also where others must make way for it, or share their slots with it."""
         engine = self._finder.find(adapter_id)
         if engine is None and surely:
-            engine = self._made_way(adapter_id) or min(
-                (name for name in self._layout.on if name not in self._layout.homes[adapter_id]),
-                key=lambda name: (self._layout.fullness(name), name),
-                default=None,
-            )
+            engine = self._made_way(adapter_id) or self._emptiest(adapter_id)
         if engine is not None:
             self._loads_left -= 1
             self._load(adapter_id, engine, why)
@@ -178,7 +186,7 @@ class _Planner:
             fits = [
                 name
                 for name in able
-                if adapter_id not in layout.on[name] and loads[name] + share <= limit * (1 - ROUNDING)
+                if name not in layout.closed_to(adapter_id) and loads[name] + share <= limit * (1 - ROUNDING)
             ]
             if share > 0 and fits:
                 least = min(fits, key=lambda name: (loads[name], name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 
 import msgspec
@@ -13,6 +14,12 @@ from gateway.config.snapshot import GatewayReport, Snapshot, decode_snapshot
 from gateway.errors import NOT_JSON, EngineError, Unavailable
 from gateway.routing.control_socket import ControlPlane
 
+logger = logging.getLogger("gateway.routing.redis_control")
+
+OLDER = (
+    "the table in Redis is older (%d) than the one in force (%d), which goes on; where what the control "
+    "planes share was begun anew, start this gateway again"
+)
 DEMAND_S = 30.0
 """A wish for an engine that no control plane has heard by then is forgotten."""
 
@@ -65,6 +72,8 @@ class RedisControl:
                         if snapshot.version >= self._newest:
                             self._newest = snapshot.version
                             yield snapshot
+                        else:
+                            logger.warning(OLDER, snapshot.version, self._newest)
                     await message(LOOK_S)
         except Away as error:
             raise EngineError(f"Redis is away: {error}") from error

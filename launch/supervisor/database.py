@@ -244,13 +244,16 @@ class StateStore:
         row = self._db.execute("SELECT value FROM counter WHERE name = 'life'").fetchone()
         return row is not None and int(row[0]) != self._life
 
-    def next_life(self) -> int:
-        """A number that grows with each start of a supervisor; none before it changes anything any more."""
+    def next_life(self, least: int = 1) -> int:
+        """A number, from `least` on, that grows with each start of a supervisor; none before it changes
+        anything any more.
+        """
         self._life = None
         with self._change():
             row = self._db.execute(
-                "INSERT INTO counter VALUES ('life', 1) ON CONFLICT(name) DO UPDATE SET value = value + 1 "
-                "RETURNING value"
+                "INSERT INTO counter VALUES ('life', ?1) "
+                "ON CONFLICT(name) DO UPDATE SET value = max(value + 1, ?1) RETURNING value",
+                (least,),
             ).fetchone()
         self._life = int(row[0])
         return self._life

@@ -64,7 +64,10 @@ class Engines:
     @property
     def failures(self) -> dict[str, str]:
         """Ids that an engine could not load or prove, with the reason."""
-        return {adapter_id: why for one in self.keepers for adapter_id, why in one.residents.failed.items()}
+        found: dict[str, str] = {}
+        for one in self.keepers:
+            found.update(one.residents.failed)  # in one step: a thread that proves may write to it meanwhile
+        return found
 
     def start(self, *, force: bool = False) -> None:
         """Ask for each, or for as many as are wanted; `force` has those that failed for good start too."""

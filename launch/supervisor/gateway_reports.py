@@ -29,6 +29,8 @@ class Gateways:
         self._listening: dict[str, int] = {}
         self._news = asyncio.Condition()
         self.demand = Demand()
+        self.some_unheard = False
+        """There may be some that had no way to report yet: nothing is at rest before they had."""
 
     async def joined(self, gateway: str) -> None:
         self._listening[gateway] = self._listening.get(gateway, 0) + 1
@@ -42,6 +44,12 @@ class Gateways:
             self._heard.pop(gateway, None)
             self.demand.left(gateway)
         await self._tell()
+
+    async def all_heard(self) -> None:
+        """Whoever there is could report by now."""
+        if self.some_unheard:
+            self.some_unheard = False
+            await self._tell()
 
     async def report(self, report: GatewayReport) -> None:
         if report.gateway in self._listening:
@@ -70,6 +78,8 @@ class Gateways:
 
     def idle_s(self, since: float) -> float:
         """Seconds without any request; `since` (monotonic) is when that could begin at the earliest."""
+        if self.some_unheard:
+            return 0.0
         now = self._clock()
         idle = now - since
         for one in self._heard.values():
@@ -81,7 +91,7 @@ class Gateways:
 
     async def told(self, version: int, timeout_s: float) -> bool:
         """Wait until all route by `version` or a later one; False after `timeout_s`."""
-        return await self._until(lambda: self._all(version, lambda _: True), timeout_s)
+        return await self._until(lambda: self._route_by(version), timeout_s)
 
     async def quiet(self, version: int, timeout_s: float) -> bool:
         """Wait until all route by `version` and have nothing in flight; False after `timeout_s`."""
@@ -106,8 +116,11 @@ class Gateways:
 
     def _all(self, version: int, at_rest: Callable[[GatewayReport], bool]) -> bool:
         """Whether every gateway routes by `version` or a later one, and is at rest by what it reports."""
-        reports = (one.report for one in self._heard.values())
-        return all(report.version >= version and at_rest(report) for report in reports)
+        at_rest_all = all(at_rest(one.report) for one in self._heard.values())
+        return at_rest_all and not self.some_unheard and self._route_by(version)
+
+    def _route_by(self, version: int) -> bool:
+        return all(one.report.version >= version for one in self._heard.values())
 
     async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         try:

@@ -149,7 +149,10 @@ async def _lead(
         )
         await supervisor.run()
         if leader and supervisor.is_outlived and not store.outlived():
-            mend = "is not the one that the last leader had, by what Redis knows; is it mounted here?"
+            mend = (
+                "is not the one that the last leader had, by what Redis knows; is it mounted here? Where it "
+                "was begun anew on purpose, delete the key '<shared.prefix>:table:life' in Redis"
+            )
             raise ConfigError("shared.folder", str(folder), mend)
 
 

@@ -19,6 +19,18 @@ HEARTBEAT_S = 2.0
 AGAIN_S = 2.0
 """After a failed write, to the next try."""
 VERSIONS_PER_LIFE = 1 << 24
+LIVES_FROM = 1_767_225_600
+"""The year 2026, in unix seconds. With so many versions each, lives stay below 2^53 until 2043: beyond it not
+every reader of JSON tells two versions apart."""
+
+
+def least_life(now: float) -> int:
+    """At `now` (unix seconds) a control plane that is alone begins no earlier life than this, whatever its
+    state knows: that may have been moved away, and Redis and gateways still go by what came before.
+
+    Of several the folder alone counts: one that is not mounted would be taken for the newest.
+    """
+    return max(1, int(now) - LIVES_FROM)
 
 
 def write_snapshot(place: Path, line: bytes) -> None:

@@ -46,12 +46,13 @@ def compose(
 ) -> Snapshot:
     """Everything a gateway needs, at one moment."""
     config, desired = ledger.config, ledger.desired
+    loaded = set[str]().union(*(engine.loaded for engine in observed.engines))
     models = {config.base.name, *desired, *config.pipelines}
     return Snapshot(
         version=version,
         base=config.base.name,
         engines=list(observed.engines),
-        tasks={name: _task(wanted, ledger, observed) for name, wanted in desired.items()},
+        tasks={name: _task(wanted, ledger, observed, loaded) for name, wanted in desired.items()},
         pipelines={
             name: pipeline.model_dump(mode="json", by_alias=True)
             for name, pipeline in config.pipelines.items()
@@ -78,22 +79,21 @@ def _keys(keys: Mapping[str, KeyConfig], models: Collection[str]) -> dict[str, J
     return shown
 
 
-def _task(wanted: Wanted, ledger: Ledger, observed: Observed) -> TaskStatus:
+def _task(wanted: Wanted, ledger: Ledger, observed: Observed, loaded: Collection[str]) -> TaskStatus:
     settings = ledger.settings(wanted.name)
     active = wanted.active
     if active is not None:
         settings = {**settings, "adapter": active.path}
     return TaskStatus(
         settings=settings,
-        versions=[_version(version, observed) for version in wanted.versions],
+        versions=[_version(version, observed, version.id in loaded) for version in wanted.versions],
         previous=wanted.previous,
         shadow=ShadowStatus(wanted.shadow, wanted.shadow_share) if wanted.shadow else None,
         configured=wanted.name in ledger.configured,
     )
 
 
-def _version(version: Version, observed: Observed) -> VersionStatus:
-    loaded = any(version.id in engine.loaded for engine in observed.engines)
+def _version(version: Version, observed: Observed, loaded: bool) -> VersionStatus:
     reason = "" if loaded else observed.failures.get(version.id, "")
     return VersionStatus(
         id=version.id,

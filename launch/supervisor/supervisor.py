@@ -43,7 +43,7 @@ from launch.supervisor.desired_state import Ledger
 from launch.supervisor.engines import Engines, Laid
 from launch.supervisor.gateway_reports import Gateways
 from launch.supervisor.placement.mover import Mover
-from launch.supervisor.publisher import Publisher
+from launch.supervisor.publisher import Publisher, least_life
 from launch.supervisor.reload import ConfiguredBy, Reloading
 from launch.supervisor.replicas.autoscaler import Autoscaler, rules_of
 from launch.supervisor.several.shared_table import SharedTable
@@ -109,7 +109,8 @@ class Supervisor:
         self._upkeep = Upkeep(self._failed)
         self.is_outlived = False
         self.gateways = Gateways()
-        self.publisher = Publisher(prepared.config.state_dir, store.next_life(), self._compose)
+        life = store.next_life(1 if leader else least_life(time.time()))
+        self.publisher = Publisher(prepared.config.state_dir, life, self._compose)
         self.issued_keys = IssuedKeys(store, lambda: self.config, self.publisher.publish)
         rules = rules_of(prepared.config)
         first = rules.least if rules else None
@@ -118,7 +119,6 @@ class Supervisor:
         self.mover = Mover(self, self.engines.keepers, self.gateways, self._upkeep, self._published)
         self.intake = Intake(self, self.engines)
         self.reloading = Reloading(self, self.engines, read_config, configured_by, config_files)
-        self._verify_kept()
 
     # `launch.engine.supervisor_interface.SupervisorInterface`
 
@@ -252,6 +252,8 @@ class Supervisor:
 
     async def run(self) -> None:
         """Until a signal asks for the end; engines that fail do not end it."""
+        # In a thread: every byte of them is read, and who leads must say so each second meanwhile.
+        await in_thread(self._verify_kept)
         self.publisher.publish()
         keep = self._upkeep.keep
         keepers = [keep(keeper.status.name, partial(self._keep, keeper)) for keeper in self.engines.keepers]

@@ -92,7 +92,8 @@ class FakeRedis:
         return cast(RedisLink, FakeLink(self, on_asked))
 
     def exchange(self, keys: Sequence[str], asked: ShareRequest) -> ShareAnswer:
-        self._alive = {one: until for one, until in self._alive.items() if until > self.now}
+        latest = self.now + asked.alive_s + 1
+        self._alive = {one: until for one, until in self._alive.items() if self.now < until <= latest}
         self._alive[asked.member] = self.now + asked.alive_s
         fresh = asked.turn > self._turns.get(keys[1], 0)
         if fresh:
@@ -115,6 +116,8 @@ class FakeRedis:
             tokens = max(min(tokens_per_minute, tokens + back.tokens), min(tokens, -tokens_per_minute))
             day_tokens = max(0.0, day_tokens - back.budget)
             month_tokens = max(0.0, month_tokens - back.budget)
+            if ask.of_month[1] == month:
+                month_tokens = max(0.0, month_tokens - ask.of_month[0])
         budget = min(
             per_day - day_tokens if per_day else math.inf, per_month - month_tokens if per_month else math.inf
         )

@@ -294,9 +294,12 @@ class Quotas:
                 book.write(account, settled(one, book.read(account), tokens, requests), -1)
         now = self._now()
         if self.shares is not None:
+            day, month = self._calendar.of(now)
             for one in taken:
-                budget = one.budget_tokens - tokens if one.day == day_of(now) else 0.0
-                self.shares.settle(one.scope, one.minute_tokens - tokens, budget, requests)
+                left = one.budget_tokens - tokens
+                budget = left if one.day == day else 0.0
+                of_month = left if one.day != day and one.month == month else 0.0
+                self.shares.settle(one.scope, one.minute_tokens - tokens, budget, requests, of_month=of_month)
         if not requests:
             for one in taken:
                 if one.scope.bounds.max_in_flight is not None:

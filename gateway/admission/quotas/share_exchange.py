@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.admission.quotas.periods import Calendar
 from gateway.admission.quotas.refusals import TooMany, refusal, too_many
 from gateway.admission.quotas.scopes import Scope
 from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Ask, Given, ShareAnswer, ShareRequest
@@ -87,6 +88,7 @@ class SharesOfAll:
         self._counted = counted
         self._next_end_s = next_end_s
         self._now = now
+        self._calendar = Calendar()
         self._clock = clock
         self._member = secrets.token_hex(8)
         self._members = 1
@@ -122,11 +124,18 @@ class SharesOfAll:
         """After `check`, for each account."""
         self._share(scope).take(needed(scope.limits, wanted))
 
-    def settle(self, scope: Scope, tokens: float, budget: float, requests: int) -> None:
-        """So much of what a request had taken is left; less than 0: it took more."""
+    def settle(
+        self, scope: Scope, tokens: float, budget: float, requests: int, *, of_month: float = 0.0
+    ) -> None:
+        """So much of what a request had taken is left; less than 0: it took more.
+
+        `of_month`: of its budget, where it began on a day before and this is its month.
+        """
         # By the limits that it was taken by; those of now may be others.
         share, limits = self._share(scope, newest=False), scope.limits
         bounded = limits.tokens_per_day is not None or limits.tokens_per_month is not None
+        if bounded:
+            share.settle_late(of_month)
         share.settle(
             tokens if limits.tokens_per_minute is not None else 0.0,
             budget if bounded else 0.0,
@@ -191,6 +200,9 @@ class SharesOfAll:
     async def exchange(self) -> None:
         """Say and hear what there is; where Redis is away, whoever waits goes on without it."""
         waiting, self._waiting = self._waiting, {}
+        today = self._calendar.of(self._now())
+        for share in self._in_use.values():
+            share.begins(*today)
         refused: dict[str, tuple[Amounts, Given]] = {}
         try:
             if self._unheard:
@@ -277,6 +289,7 @@ class SharesOfAll:
         self._in_use[scope.account] = share
         if newest:
             share.limits = scope.limits
+        share.begins(*self._calendar.of(self._now()))
         return share
 
 

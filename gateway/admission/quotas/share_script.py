@@ -38,6 +38,10 @@ class Ask(msgspec.Struct):
     """As much of it as a fair part of what is left then."""
     known: tuple[int, float, int, float]
     """Day, its tokens, month, its tokens: where Redis knows nothing, as after it lost what it had."""
+    of_month: tuple[float, int] = (0.0, 0)
+    """As `back.budget`, but of days that are over: so many tokens are left of that month alone."""
+    day: int = 0
+    """Of `back.budget`, by the process's own clock."""
 
 
 class ShareRequest(msgspec.Struct):
@@ -78,6 +82,8 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local asked = cjson.decode(ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+-- Nobody has said so much: by a clock that was set back since, or is another server's.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], string.format('(%.6f', now + asked.alive_s + 1), '+inf')
 redis.call('ZADD', KEYS[1], now + asked.alive_s, asked.member)
 local members = redis.call('ZCARD', KEYS[1])
 local turn_key = KEYS[2]
@@ -127,6 +133,9 @@ for i, one in ipairs(asked.accounts) do
     tokens = math.max(math.min(bounds[2], tokens + back[2]), math.min(tokens, -bounds[2]))
     day_tokens = math.max(0, day_tokens - back[3])
     month_tokens = math.max(0, month_tokens - back[3])
+    if one.of_month and one.of_month[2] == month then
+      month_tokens = math.max(0, month_tokens - one.of_month[1])
+    end
   end
   local budget = math.huge
   if bounds[3] > 0 then budget = bounds[3] - day_tokens end

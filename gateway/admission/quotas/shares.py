@@ -47,6 +47,9 @@ class Share:
 
     __slots__ = (
         "_counted",
+        "_day",
+        "_month",
+        "_of_month",
         "_places",
         "_rate",
         "_took",
@@ -62,6 +65,9 @@ class Share:
         """`counted`: day, its tokens, month, its tokens, as they are known before Redis says more."""
         self.limits = limits
         self._counted = counted
+        self._day = self._month = 0
+        self._of_month = 0.0
+        """Of days of this month that are over: tokens that are left, less than 0 for more than were taken."""
         self.requests = self.tokens = self.budget = 0.0
         self._places = 0
         self.used = 0
@@ -93,6 +99,19 @@ class Share:
         took.tokens += need.tokens
         took.budget += need.budget
 
+    def begins(self, day: int, month: int) -> None:
+        """It is that day: what is in the share, or was used beyond it, is of the day before."""
+        if day == self._day:
+            return
+        self._of_month = self._of_month + self.budget if month == self._month else 0.0
+        if self._day:
+            self.budget = 0.0
+        self._day, self._month = day, month
+
+    def settle_late(self, budget: float) -> None:
+        """A request of a day before has ended; to be called before its `settle`, which has no budget then."""
+        self._of_month += budget
+
     def settle(self, tokens: float, budget: float, requests: int) -> None:
         """It has ended, and so much of what it took is left; less than 0 where it took more."""
         self.requests += requests
@@ -120,7 +139,7 @@ class Share:
             and not self._places
             and not self._took.requests
             and self._rate.requests < 0.01
-            and self.requests == self.tokens == self.budget == 0
+            and self.requests == self.tokens == self.budget == self._of_month == 0
         )
 
     def ask(self, account: str, members: int, waiting: list[Amounts]) -> Ask | None:
@@ -147,7 +166,7 @@ class Share:
         free = 0 if waiting else max(0, self._places - self.used)
         more.places = kept if free < kept / 2 else 0
         places = self.used + min(free, kept)
-        if not waiting and back == more == NOTHING and places == self._places:
+        if not waiting and back == more == NOTHING and places == self._places and not self._of_month:
             return None
         return self._asked(account, first, queued, more, back, places)
 
@@ -162,7 +181,13 @@ class Share:
         """What may not have been heard: what it gave back, and what is in flight by now; it wants nothing."""
         back = msgspec.structs.replace(ask.back, places=max(self._places, self.used))
         self._places = back.places
-        return msgspec.structs.replace(ask, back=back, need=NOTHING, queued=NOTHING, ahead=NOTHING)
+        of_month = ask.of_month
+        if ask.day != self._day:  # midnight has passed
+            late, month = of_month
+            of_month, back.budget = (late + back.budget, month), 0.0
+        return msgspec.structs.replace(
+            ask, back=back, of_month=of_month, day=self._day, need=NOTHING, queued=NOTHING, ahead=NOTHING
+        )
 
     def forget(self) -> None:
         """Nobody uses it any more: the next `ask` gives all of it back."""
@@ -184,7 +209,8 @@ class Share:
             float(limits.tokens_per_month or 0),
             limits.max_in_flight or 0,
         )
-        return Ask(account, bounds, back, need, queued, ahead, self._counted)
+        of_month, self._of_month = (self._of_month, self._month), 0.0
+        return Ask(account, bounds, back, need, queued, ahead, self._counted, of_month, self._day)
 
     def given(self, given: Given) -> None:
         """What Redis has answered."""

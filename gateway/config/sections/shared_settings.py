@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -37,4 +38,17 @@ class SharedConfig(Strict):
     def _address(cls, value: str) -> str:
         if not _ADDRESS.match(value):  # it may hold a password, and is not repeated
             raise ValueError("write redis://host:6379/0, rediss://… for TLS, or unix:///path/of/its/socket")
+        if not value.startswith("unix:") and not _is_whole(value):
+            mend = "in user and password / is written %2F, ? %3F, # %23 and @ %40"
+            raise ValueError(f"names no host and port; {mend}")
         return value
+
+
+def _is_whole(address: str) -> bool:
+    """Whether the user and password end before the host: one with a slash would be read as host and port."""
+    try:
+        parts = urlsplit(address)
+        rest = f"{parts.path}{parts.query.partition('=')[0]}{parts.fragment}"
+        return bool(parts.hostname) and parts.port != 0 and "@" not in rest
+    except ValueError:
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,9 @@ from gateway.placement.engine_place import EnginePlace
 from gateway.placement.layout import Move
 from gateway.placement.plan import plan
 from gateway.placement.rules import Rules
+
+TRIED_ON = 3
+"""Engines on which an adapter may fail; then it is the adapter's fault, and no other is asked."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class EngineSight:
     """It takes requests; else it is about to, for the first time."""
     holds: frozenset[str] = frozenset()
     """What is loaded and proven on it, and is not about to leave it."""
+    failed: frozenset[str] = frozenset()
+    """What could not be loaded or proven on it."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,15 @@ def look_ahead(
         max_moves=max(0, moves_left),
         engine_tokens_per_s=settings.engine_tokens_per_s or math.inf,
     )
+    failures = Counter(each for one in engines for each in one.failed)
+    hopeless = {each for each, count in failures.items() if count >= TRIED_ON}
     places = [
-        EnginePlace(one.name, len(demand) if one.slots is None else one.slots, one.holds & demand.keys())
+        EnginePlace(
+            one.name,
+            len(demand) if one.slots is None else one.slots,
+            one.holds & demand.keys(),
+            one.failed | hopeless,
+        )
         for one in engines
     ]
     found = plan(demand, places, rules)

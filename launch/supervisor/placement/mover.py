@@ -96,12 +96,9 @@ class Mover:
         ready = self._ready()
         if len(self._keepers) < 2 or not ready:
             return set()
-        return {
-            version.id
-            for version in self._host.wanted_versions
-            if not any(version.id in one.residents.proven for one in ready)
-            and not all(version.id in one.residents.failed for one in ready)
-        }
+        there = set[str]().union(*(one.residents.proven for one in ready))
+        nowhere = set(ready[0].residents.failed).intersection(*(one.residents.failed for one in ready))
+        return {one.id for one in self._host.wanted_versions} - there - nowhere
 
     def wanted_on(self, engine: str) -> list[Version]:
         """What an engine that starts is to load: of several its share, before it takes requests.
@@ -169,6 +166,10 @@ class Mover:
         """For `/placement`: who is where, what for, and what was moved."""
         outlook = self.outlook
         settings = self._host.config.placement
+        loaded_on: defaultdict[str, list[str]] = defaultdict(list)
+        for one in self._ready():
+            for adapter_id in list(one.residents.proven):
+                loaded_on[adapter_id].append(one.status.name)
         engines = [
             {
                 "name": keeper.status.name,
@@ -185,7 +186,7 @@ class Mover:
                 "id": adapter_id,
                 "tokens_per_s": round(tokens_per_s, 1),
                 "homes": list(outlook.homes.get(adapter_id, ())),
-                "loaded_on": [one.status.name for one in self._ready() if adapter_id in one.residents.proven],
+                "loaded_on": loaded_on.get(adapter_id, []),
                 "why": outlook.why.get(adapter_id, ""),
             }
             for adapter_id, tokens_per_s in sorted(outlook.demand.items())
@@ -239,17 +240,20 @@ class Mover:
             asked.add(more)
         settings = self._host.config.placement
         moves_left = self.moves_left() if self._ready() else UNBOUNDED
-        sights = self._sights()
+        sights = self._sights(more)
         if starting is not None and all(one.name != starting for one in sights):
             keeper = self._keeper(starting)
-            held = frozenset(keeper.residents.proven)
-            sights.append(EngineSight(starting, keeper.status.slots, False, held))
+            held, failed = frozenset(keeper.residents.proven), frozenset(keeper.residents.failed)
+            sights.append(EngineSight(starting, keeper.status.slots, False, held, failed))
             return look_ahead(settings, sights, demand, asked, moves_left)
         self.outlook = look_ahead(settings, sights, demand, asked, moves_left)
         return self.outlook
 
-    def _sights(self) -> list[EngineSight]:
-        """The engines that are to have adapters: those that take requests, and those that start with them."""
+    def _sights(self, again: str | None) -> list[EngineSight]:
+        """The engines that are to have adapters: those that take requests, and those that start with them.
+
+        `again`: it is tried wherever it failed before.
+        """
         now, ready = self._clock(), self._ready()
         self._was_ready.update(keeper.status.name for keeper in ready)
         if not ready:
@@ -260,13 +264,14 @@ class Mover:
         together = self._first_ready_at is None or now - self._first_ready_at < START_TOGETHER_S
         sights: list[EngineSight] = []
         for keeper in self._keepers:
-            status = keeper.status
+            status, failed = keeper.status, frozenset(keeper.residents.failed) - {again}
             if keeper.ready:
                 held = keeper.residents.proven.keys() | self._coming[status.name]
                 held -= self._leaving[status.name]
-                sights.append(EngineSight(status.name, status.slots, True, frozenset(held)))
+                sights.append(EngineSight(status.name, status.slots, True, frozenset(held), failed))
             elif together and status.state == "starting" and status.name not in self._was_ready:
-                sights.append(EngineSight(status.name, status.slots, False, self.outlook.on(status.name)))
+                to_be = self.outlook.on(status.name) - failed
+                sights.append(EngineSight(status.name, status.slots, False, to_be, failed))
         return sights
 
     def _answered_elsewhere(self, adapter_id: str, engine: str) -> bool:

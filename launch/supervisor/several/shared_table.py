@@ -57,6 +57,7 @@ class SharedTable:
         self._outlived = outlived
         self._clock = clock
         self._seen: dict[str, float] = {}
+        gateways.some_unheard = True
         self._reached_at: float | None = None
         """Since when Redis answers; None while it does not."""
 
@@ -110,7 +111,8 @@ class SharedTable:
     async def collect_once(self) -> None:
         """Raises Away; who reported before counts as there meanwhile."""
         try:
-            reports, demand = await self._link.run(COLLECT, report_keys(self._link), [])
+            alive_s = f"{MEMBER_ALIVE_S:.0f}"
+            reports, demand = await self._link.run(COLLECT, report_keys(self._link), [alive_s])
         except Away:
             self._reached_at = None
             raise
@@ -129,6 +131,8 @@ class SharedTable:
             await self._gateways.report(report)
         # A Redis that lost what it had does not know those who live: they report again within two seconds.
         since = self._reached_at
+        if now - since >= MEMBER_ALIVE_S:
+            await self._gateways.all_heard()
         for gone in [name for name, at in self._seen.items() if now - max(at, since) > MEMBER_ALIVE_S]:
             del self._seen[gone]
             await self._gateways.left(gone)

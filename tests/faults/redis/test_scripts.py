@@ -11,6 +11,7 @@ import pytest
 from gateway.admission.quotas.periods import day_of, month_of
 from gateway.admission.quotas.share_script import EXCHANGE, Amounts, Ask, ShareAnswer, ShareRequest
 from gateway.agreement.link import RedisLink, Script
+from gateway.agreement.table_scripts import COLLECT, REPORT
 from gateway.config.sections.shared_settings import SharedConfig
 from launch.supervisor.several.leadership import LEAD, LEAVE
 from tests.fakes.fake_redis import FakeRedis
@@ -68,7 +69,8 @@ async def test_shares_are_taken_and_given_back_alike(link: RedisLink) -> None:
             back.places = max(0, held.get((member, number), 0) - chance.choice((0, 1)))
             known = (day_of(fake.now), 12.0, month_of(fake.now), 24.0)
             need, queued, ahead = amounts(chance), amounts(chance), amounts(chance)
-            asks.append(Ask(f"account {number}", BOUNDS[number], back, need, queued, ahead, known))
+            late = (chance.choice((0.0, -36.0, 12.0)), known[2] - chance.choice((0, 0, 1)))
+            asks.append(Ask(f"account {number}", BOUNDS[number], back, need, queued, ahead, known, late))
         asked = ShareRequest(member, 5.0, turns[member], asks)
         keys = ["members", f"turn:{member}"]
         for ask in asks:
@@ -114,6 +116,26 @@ async def test_the_server_runs_the_script_by_its_own_clock(link: RedisLink) -> N
     ]
     assert [one.accounts[0].enough for one in answers] == [True, False]
     assert answers[1].accounts[0].in_flight == 1
+
+
+async def test_a_clock_that_is_set_back_keeps_nobody_alive(link: RedisLink) -> None:
+    """As where another server takes over, whose clock is behind."""
+    now = 1_800_000_000.0
+    keys = ["members", "turn", "account", "places"]
+    one = Ask("a", BOUNDS[3], Amounts(), Amounts(places=3), Amounts(), Amounts(), (0, 0.0, 0, 0.0))
+    for member, at in (("dead", now + 3600), ("b", now)):
+        asked: list[str | bytes] = [msgspec.json.encode(ShareRequest(member, 5.0, 1, [one])), f"{at:.6f}"]
+        answer = msgspec.json.decode(await link.run(BY_OUR_CLOCK, keys, asked), type=ShareAnswer)
+        assert (answer.members, answer.accounts[0].enough) == (1, True), "the dead one's places are free"
+    report, collect = (
+        Script(one.text.replace("redis.call('TIME')[1]", f"ARGV[{place}]"))
+        for one, place in ((REPORT, 4), (COLLECT, 2))
+    )
+    keys = ["reports", "reporting", "demand"]
+    for name, at in (("dead", now + 3600), ("b", now)):
+        await link.run(report, keys, [name, name, "5", f"{at:.0f}"])
+    assert await link.run(collect, keys, ["5", f"{now:.0f}"]) == [[b"b"], b""]
+    assert await link.run(collect, keys, ["5", f"{now + 5:.0f}"]) == [[], b""]
 
 
 async def test_one_leads_until_it_leaves_or_is_silent(link: RedisLink) -> None:

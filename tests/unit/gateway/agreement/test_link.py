@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import sys
 from typing import Any
 
@@ -63,6 +64,22 @@ async def test_what_fails_is_away(error: Exception) -> None:
     assert not link.up
 
 
+async def test_what_the_system_or_tls_said_is_told() -> None:
+    untrusted = ssl.SSLCertVerificationError("certificate verify failed")
+    untrusted.verify_message = "self-signed certificate"
+    for cause, told in (
+        (untrusted, "ConnectionError: its certificate: self-signed certificate"),
+        (ConnectionRefusedError(111, "Connection refused"), "ConnectionError: Connection refused"),
+        (None, "ConnectionError"),
+    ):
+        error = ConnectionError("Error connecting to secret:1.")
+        error.__context__ = cause
+        link, _ = linked(get=error)
+        with pytest.raises(Away) as away:
+            await link.get("k")
+        assert str(away.value) == told
+
+
 async def test_what_never_answers_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.agreement.link.MOST_S", 0.001)
     link, _ = linked(get=asyncio.Event().wait)
@@ -93,6 +110,8 @@ async def test_the_log_says_it_once_and_without_the_password(caplog: pytest.LogC
 def test_an_address_is_shown_without_secrets() -> None:
     assert shown("rediss://me:pa:ss@h:1/0?password=x") == "rediss://h:1/0"
     assert shown("unix:///run/redis.sock?db=1") == "unix:///run/redis.sock"
+    for password in ("pa@ss", "pa/ss", "pa?ss", "pa#ss@"):
+        assert shown(f"redis://me:{password}@h:1/0") == "redis://h:1/0"
 
 
 def test_keys_begin_with_the_prefix() -> None:

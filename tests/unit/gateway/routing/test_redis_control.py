@@ -49,7 +49,9 @@ async def test_a_message_that_is_lost_is_made_up_for_by_a_look(monkeypatch: pyte
     await snapshots.aclose()
 
 
-async def test_an_older_table_is_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_older_table_is_never_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("gateway.routing.redis_control.LOOK_S", 0.001)
     server = FakeRedis()
     written(server, 8)
@@ -61,6 +63,8 @@ async def test_an_older_table_is_never_taken(monkeypatch: pytest.MonkeyPatch) ->
     looked = asyncio.ensure_future(anext(snapshots))
     await turns(200)
     assert not looked.done()
+    (said,) = caplog.messages
+    assert "start this gateway again" in said, "once for each such table"
     written(server, 9)
     assert (await looked).version == 9
     await snapshots.aclose()

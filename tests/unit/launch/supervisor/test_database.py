@@ -77,6 +77,11 @@ def test_lives_are_counted_over_restarts(tmp_path: Path) -> None:
     assert reopened(tmp_path, store).next_life() == first + 1
 
 
+def test_a_life_is_no_earlier_than_it_may_be(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    assert [store.next_life(least) for least in (100, 50, 200)] == [100, 101, 200]
+
+
 @pytest.mark.parametrize("across", [False, True])
 def test_an_earlier_life_changes_nothing_any_more(tmp_path: Path, across: bool) -> None:
     first, second = (StateStore(tmp_path, across=across) for _ in range(2))

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from gateway.config.snapshot import FILE, Snapshot, decode_snapshot, read_snapshot
-from launch.supervisor.publisher import VERSIONS_PER_LIFE, Publisher
+from launch.supervisor.publisher import LIVES_FROM, VERSIONS_PER_LIFE, Publisher, least_life
 from tests.support.waiting import turns
 
 
@@ -18,6 +18,11 @@ class Composed:
     def __call__(self, version: int) -> Snapshot:
         self.times += 1
         return Snapshot(version, self.base)
+
+
+def test_lives_begin_by_the_clock_and_versions_stay_whole_in_json() -> None:
+    assert [least_life(LIVES_FROM + seconds) for seconds in (-5.0, 0.0, 7.9)] == [1, 1, 7]
+    assert least_life(2_303_596_800.0) * VERSIONS_PER_LIFE < 2**53, "2042-12-31"
 
 
 def test_several_changes_of_one_turn_are_published_once(tmp_path: Path) -> None:

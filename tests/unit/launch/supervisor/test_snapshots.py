@@ -76,3 +76,15 @@ def test_what_is_about_to_leave_an_engine_is_told_apart() -> None:
     assert without_leaving(status, {"c@1"}) is status
     told = without_leaving(status, {"a@1"})
     assert (told.loaded, told.leaving) == (["b@1"], ["a@1"])
+
+
+def test_many_adapters_on_many_engines_are_not_looked_for_one_by_one(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Looked(list[str]):
+        def __contains__(self, adapter_id: object) -> bool:
+            raise AssertionError("of 10,000 on 100 engines this took a second for each snapshot")
+
+    engines = [EngineStatus(f"engine-{number}", loaded=Looked(["naming@1"])) for number in range(3)]
+    versions = compose(1, ledger, replace(NOTHING, engines=engines)).tasks["naming"].versions
+    assert [one.state for one in versions] == ["ready", "pending"]

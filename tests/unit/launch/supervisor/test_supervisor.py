@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from launch.adapters.store import AdapterStore
 from launch.adapters.versions import Version
 from launch.supervisor.database import StateStore
-from tests.fakes.plant import Plant, PlantOptions, plant
+from launch.supervisor.publisher import LIVES_FROM
+from tests.fakes.plant import Plant, PlantOptions, Unchecked, plant
 
 Work = Callable[[Plant], Awaitable[None]]
 
@@ -57,6 +60,38 @@ def test_changes_survive_the_control_plane(tmp_path: Path) -> None:
     run(tmp_path, look, options)
 
 
+def test_what_commands_added_is_read_again_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of large adapters that takes longer than a leader may be silent."""
+    verified: list[tuple[str, bool]] = []
+
+    def verify(_: AdapterStore, adapter_id: str) -> bool:
+        verified.append((adapter_id, threading.current_thread() is threading.main_thread()))
+        return adapter_id.startswith("good@")
+
+    monkeypatch.setattr(Unchecked, "verify", verify)
+
+    async def change(made: Plant) -> None:
+        await made.until_state("ready")
+        for name in ("good", "bad"):
+            assert (await made.add(name, name)).status_code == 200
+
+    async def look(made: Plant) -> None:
+        await made.until_state("ready")
+        states = {name: task.versions[0].state for name, task in made.snapshot.tasks.items()}
+        assert states == {"good": "ready", "bad": "failed"}
+
+    options = PlantOptions(tasks={})
+    run(tmp_path, change, options)
+    verified.clear()
+    run(tmp_path, look, options)
+    assert [(one.partition("@")[0], blocks) for one, blocks in sorted(verified)] == [
+        ("bad", False),
+        ("good", False),
+    ]
+
+
 def test_version_numbers_grow_over_lives(tmp_path: Path) -> None:
     versions: list[int] = []
 
@@ -67,6 +102,23 @@ def test_version_numbers_grow_over_lives(tmp_path: Path) -> None:
     run(tmp_path, work)
     run(tmp_path, work)
     assert versions[1] > versions[0]
+
+
+def test_version_numbers_grow_though_the_state_was_moved_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis and gateways elsewhere take none that is older than what they have."""
+    versions: list[int] = []
+
+    async def work(made: Plant) -> None:
+        await made.until_state("ready")
+        versions.append(made.snapshot.version)
+
+    for folder, later_s in (("before", 0), ("after", 1)):
+        (tmp_path / folder).mkdir()
+        monkeypatch.setattr("launch.supervisor.publisher.LIVES_FROM", LIVES_FROM - 1000 * later_s)
+        run(tmp_path / folder, work)
+    assert versions[0] < versions[1] < 2**53
 
 
 def test_one_that_another_has_followed_changes_nothing_and_ends(tmp_path: Path) -> None:

@@ -122,6 +122,68 @@ async def test_budgets_are_one_for_all(make: Any) -> None:
     assert (await t.refused(0, 1)).code == "tokens_per_day"
 
 
+def before_midnight(t: Together, seconds: float, *, days: int = 1) -> None:
+    """So long before the end of the 15th of January, or so many days later."""
+    t.server.now = 1_800_057_600.0 + (days - 1) * 86_400 - seconds
+
+
+async def test_over_midnight_a_months_reservation_is_put_right_and_the_new_day_untouched(make: Any) -> None:
+    t = await make(tokens_per_day=500, tokens_per_month=1000)
+    before_midnight(t, 1)
+    short, long, late = await t.ask(0, 300), await t.ask(0, 100), await t.ask(0, 50)
+    await t.passes(2)
+    (await t.ask(1, 20)).settle(20)
+    short.settle(100)
+    long.settle(150)
+    late.give_back()
+    await t.passes(0.3)
+    account = t.server._accounts["key:ci"]
+    assert (account.day_tokens, account.month_tokens) == (20, 270)
+
+
+async def test_what_was_taken_ahead_of_a_day_is_no_part_of_the_next_ones(make: Any) -> None:
+    t = await make(tokens_per_day=60_000, tokens_per_month=600_000)
+    before_midnight(t, 1)
+    for _ in range(9):
+        for _ in range(20):
+            (await t.ask(0)).settle(10)
+        await t.passes(0.1)
+    share = t.gateways[0].shares._shares["key:ci"]
+    assert share.budget > 100
+    await t.ask(1, 400)
+    await t.passes(0.2)
+    await t.ask(0, 10)
+    await t.passes(10)
+    account = t.server._accounts["key:ci"]
+    assert (account.day_tokens, account.month_tokens) == pytest.approx((10, 1800 + 410))
+
+
+async def test_what_was_used_without_redis_yesterday_is_none_of_todays(make: Any) -> None:
+    t = await make(1, tokens_per_day=500, tokens_per_month=1000)
+    (await t.ask(0, 10)).settle(10)
+    before_midnight(t, 3)
+    t.server.away = True
+    await t.passes(1)
+    (await t.ask(0, 200)).settle(200)
+    await t.passes(4)
+    (await t.ask(0, 50)).settle(50)
+    t.server.away = False
+    await t.passes(1.1)
+    account = t.server._accounts["key:ci"]
+    assert (account.day_tokens, account.month_tokens) == (50, 260)
+
+
+async def test_what_a_month_did_not_use_is_none_of_the_next_ones(make: Any) -> None:
+    t = await make(1, tokens_per_month=1000)
+    before_midnight(t, 1, days=17)
+    held = await t.ask(0, 300)
+    await t.passes(2)
+    (await t.ask(0, 100)).settle(100)
+    held.settle(10)
+    await t.passes(0.3)
+    assert t.server._accounts["key:ci"].month_tokens == 100
+
+
 async def test_what_is_used_often_is_taken_ahead_and_asks_nobody(make: Any) -> None:
     t = await make(requests_per_minute=60_000)
     for _ in range(10):

@@ -56,3 +56,17 @@ def test_a_misspelt_key_is_named(tmp_path: Path) -> None:
     file.write_text("base: {model: some/model}\nshared: {redis: 'redis://h', timout_ms: 5}\n")
     with pytest.raises(ConfigError, match="timeout_ms"):
         load_config(file, {})
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "pa?ss", "pa#ss", "12/ss", "12?ss"])
+def test_a_password_that_would_be_read_as_host_and_port_is_refused_with_the_mend(password: str) -> None:
+    with pytest.raises(ValidationError) as wrong:
+        SharedConfig.model_validate({"redis": f"redis://me:{password}@host:6379/0"})
+    said = str(wrong.value.errors(include_input=False, include_url=False))
+    assert "%2F" in said
+    assert password not in said
+
+
+def test_a_password_with_at_signs_or_written_out_is_taken() -> None:
+    for password in ("pa@ss", "pa%2Fss", ""):
+        SharedConfig.model_validate({"redis": f"redis://:{password}@host:6379/0"})

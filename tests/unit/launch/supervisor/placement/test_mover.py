@@ -285,3 +285,28 @@ async def test_it_looks_at_once_when_an_adapter_comes_and_else_now_and_then() ->
     assert house.keepers[0].holds == set(ids(0, 1))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_one_engine_cannot_load_has_its_home_on_another() -> None:
+    engines = [Keeper(f"e{number}") for number in range(3)]
+    house = House(engines, 6, policy="planned")
+    broken = engines[1]
+    broken.fails = True
+    await house.settle()
+    assert broken.did, "else this shows nothing"
+    assert engines[0].holds | engines[2].holds == set(ids(*range(6)))
+    tried = len(broken.did)
+    await house.settle()
+    assert len(broken.did) == tried
+    assert not house.mover.to_come()
+
+
+async def test_what_fails_on_three_engines_is_tried_on_no_fourth() -> None:
+    engines = [Keeper(f"e{number}") for number in range(6)]
+    for one in engines:
+        one.fails = True
+    house = House(engines, 1, policy="planned")
+    await house.settle(8)
+    assert len(house.did) == 3
+    assert "failed to load" in house.mover.outlook.why["t0@1"]
+    assert len(house.mover.homes_of("t0@1") or ()) == 1, "a command tries it again"

@@ -115,10 +115,32 @@ async def test_gateways_are_known_by_their_reports(tmp_path: Path) -> None:
     assert not c.gateways.released("naming@1", 1)
     assert c.wanted == 1
     server.reports["g"] = msgspec.json.encode(GatewayReport("g", 1))
+    c.now = 5.0
     await c.table.collect_once()
     assert c.gateways.released("naming@1", 1)
     assert not c.gateways.released("naming@1", 2), "it routes by an older table"
     assert c.wanted == 1
+
+
+async def test_nothing_is_at_rest_before_every_gateway_could_report(tmp_path: Path) -> None:
+    """A control plane that was started while Redis was away knows of nobody."""
+    server = FakeRedis()
+    server.away = True
+    c = Controlled(server, tmp_path)
+    for c.now in (0.0, 60.0):
+        with pytest.raises(Away):
+            await c.table.collect_once()
+    assert not c.gateways.released("naming@1", 1)
+    assert c.gateways.idle_s(0.0) == 0.0
+    assert await c.gateways.told(1, 0.0), "a command is answered all the same"
+    free = asyncio.create_task(c.gateways.until_released("naming@1", 1, 60))
+    server.away = False
+    for c.now in (61.0, 65.9):
+        await c.table.collect_once()
+        assert not free.done()
+    c.now = 66.0
+    await c.table.collect_once()
+    assert await free
 
 
 async def test_one_that_is_silent_is_forgotten_after_its_time_and_not_before(tmp_path: Path) -> None:
