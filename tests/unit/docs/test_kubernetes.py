@@ -113,9 +113,30 @@ def test_what_is_scaled_by_is_measured() -> None:
     (rule,) = yaml.safe_load((FOLDER / "prometheus-adapter.yaml").read_text())["rules"]["external"]
     (pattern,) = re.findall(r'__name__=~"([^"]+)"', rule["seriesQuery"])
     assert all(re.fullmatch(pattern, name) for name in metrics)
+
+
+def test_keda_scales_as_the_autoscaler_does() -> None:
+    """By what waits alone, engines that are enough would be taken away, since nobody waits then."""
     (scaled,) = [one for one in objects("overlays/keda") if one["kind"] == "ScaledObject"]
-    (asked,) = re.findall(rf"{PREFIX}\w+", scaled["spec"]["triggers"][0]["metadata"]["query"])
-    assert asked in told
+    autoscaler, own = BASE["HorizontalPodAutoscaler", "engine"]["spec"], scaled["spec"]
+    told = [(one["metadata"]["query"], one["metadata"]["threshold"]) for one in own["triggers"]]
+    assert told == [
+        (f"sum(max_over_time({one['metric']['name']}[1m]))", one["target"]["averageValue"])
+        for one in (each["external"] for each in autoscaler["metrics"])
+    ]
+    assert own["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == autoscaler["behavior"]
+    assert (own["minReplicaCount"], own["maxReplicaCount"]) == (
+        autoscaler["minReplicas"],
+        autoscaler["maxReplicas"],
+    )
+
+
+def test_redis_refuses_before_it_is_killed_and_evicts_nothing() -> None:
+    (*_, script) = container("redis")["command"]
+    (most_mb,) = map(int, re.findall(r"maxmemory (\d+)mb", script))
+    limit = container("redis")["resources"]["limits"]["memory"]
+    assert most_mb * 1.5 <= int(limit.removesuffix("Mi")), "its log is written anew beside it"
+    assert "maxmemory-policy noeviction" in script
 
 
 @pytest.mark.parametrize("name", sorted(PODS))
@@ -163,7 +184,11 @@ def test_every_program_has_a_budget_for_disruptions_that_is_its_own() -> None:
 
 def test_what_was_accepted_has_time_to_end() -> None:
     config = load_config(CONFIG, KEYS)
-    assert PODS["gateway"]["terminationGracePeriodSeconds"] > config.gateway.shutdown_timeout_s
+    for name in ("gateway", "follower"):
+        *_, seconds = container(name)["lifecycle"]["preStop"]["exec"]["command"]
+        assert int(seconds) >= 5, "a Service sends requests for some seconds after the end was asked for"
+        rest_s = PODS[name]["terminationGracePeriodSeconds"] - int(seconds)
+        assert rest_s > config.gateway.shutdown_timeout_s
 
 
 @pytest.mark.parametrize("follows", [False, True])
