@@ -31,7 +31,7 @@ from launch.base.parsers.model_parsers import Parsers
 from launch.engine.argv import FORCED_PARSER_FILE, EngineCommand, can_sleep, engine_command
 from launch.engine.engine import say
 from launch.engine.managed import Means
-from launch.engine.on_ray.cluster import RayCluster, connected
+from launch.engine.on_ray.cluster import ClusterAway, RayCluster, connected
 from launch.machine import orphans
 from launch.machine.engine_setup import engine_setup
 from launch.machine.gateway_address import noted_url
@@ -132,7 +132,7 @@ async def _lead(
         cluster = None
         if not config.backend.local:
             # In a thread: who leads says so each second, also while the cluster does not answer.
-            cluster = held.enter_context(closing(await connected(config.backend.ray, namespace_of(config))))
+            cluster = held.enter_context(closing(await _cluster_of(config, leader)))
         elif not config.attached:
             engine, taken = config.engine, {config.gateway.port}  # the gateway may not listen yet
             for _ in range(config.backend.most):
@@ -154,6 +154,18 @@ async def _lead(
                 "was begun anew on purpose, delete the key '<shared.prefix>:table:life' in Redis"
             )
             raise ConfigError("shared.folder", str(folder), mend)
+
+
+async def _cluster_of(config: Config, leader: str) -> RayCluster:
+    """Raises ConfigError; for a leader Unavailable where the cluster is away, so that it stands by and tries
+    again: its head may have gone with the leader before.
+    """
+    try:
+        return await connected(config.backend.ray, namespace_of(config))
+    except ClusterAway as error:
+        if not leader:
+            raise
+        raise Unavailable(str(error), code="engine_not_ready") from error
 
 
 def prepare(

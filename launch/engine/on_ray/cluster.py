@@ -34,21 +34,25 @@ class _Actor(NodeEngine):
         super().__init__(order, ray.util.get_node_ip_address(), scratch)
 
 
+class ClusterAway(ConfigError):
+    """No cluster answers there: its address may be wrong, or its head is yet to come."""
+
+
 async def connected(settings: RayConfig, namespace: str) -> RayCluster:
     """The connection, made in a thread, so that the event loop goes on meanwhile.
 
-    Raises ConfigError as `RayCluster` does, and where nobody has answered within `CONNECT_S`.
+    Raises ConfigError as `RayCluster` does, ClusterAway where nobody has answered within `CONNECT_S`.
     """
     try:
         async with asyncio.timeout(CONNECT_S):
             return await in_thread(RayCluster, settings, namespace)
     except TimeoutError as error:  # Ray goes on in its thread, which holds nobody up
         why = ConnectionError(f"nobody has answered within {CONNECT_S:.0f} s")
-        raise ConfigError("engines.ray.address", settings.address, _mend_of(why)) from error
+        raise ClusterAway("engines.ray.address", settings.address, _mend_of(why)) from error
 
 
 class RayCluster:
-    """The connection to it. Raises ConfigError where Ray is not installed, or no cluster is there."""
+    """The connection. Raises ConfigError where Ray is not installed, ClusterAway where nobody answers."""
 
     def __init__(self, settings: RayConfig, namespace: str) -> None:
         """`namespace` is where the engines' names are, and no other launch's."""
@@ -68,7 +72,8 @@ class RayCluster:
                 ignore_reinit_error=True,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError("engines.ray.address", settings.address, _mend_of(error)) from error
+            kind = ClusterAway if isinstance(error, ConnectionError) else ConfigError
+            raise kind("engines.ray.address", settings.address, _mend_of(error)) from error
         self.address: str = ray.util.get_node_ip_address()
         """This machine's own, as its node has it."""
         self.head: str = context.address_info["gcs_address"]

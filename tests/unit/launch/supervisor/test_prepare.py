@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from gateway.config.document import Config
+from gateway.config.engine_settings import RayConfig
 from gateway.config.launch_lock import is_running
 from gateway.errors import ConfigError
 from launch.adapters.store import AdapterStore
+from launch.engine.on_ray.cluster import ClusterAway, RayCluster
 from launch.supervisor import prepare as preparing
 from launch.supervisor.prepare import configured_by, prepare, run_engine
 from launch.supervisor.several.leadership import Leadership
@@ -186,3 +188,31 @@ def test_a_leader_goes_on_saying_so_after_a_failure(tmp_path: Path, monkeypatch:
     config.state_dir.mkdir()
     run_engine(config, stop, lambda: config, [])  # type: ignore[arg-type]  # the same methods, without signals
     assert said == ["once", "again"]
+
+
+def test_who_takes_over_while_the_cluster_is_away_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its head may have been on the machine of the leader before."""
+    stop, tries = Stop(), list[str]()
+
+    class Begins(Leadership):
+        async def wait(self, over: Callable[[], bool]) -> bool:
+            return not over()
+
+    async def away(settings: RayConfig, namespace: str) -> RayCluster:
+        tries.append(namespace)
+        stop.count = int(len(tries) == 2)
+        raise ClusterAway("engines.ray.address", settings.address, "no cluster is reached from here")
+
+    monkeypatch.setattr(preparing, "Leadership", Begins)
+    monkeypatch.setattr(preparing, "connected", away)
+    together = {"shared": {"redis": "redis://127.0.0.1:1", "folder": str(tmp_path / "all")}}
+    config = config_of(tmp_path, engines={"backend": "ray"}, **together)
+    config.state_dir.mkdir()
+    run_engine(config, stop, lambda: config, [])  # type: ignore[arg-type]  # the same methods, without signals
+    assert len(tries) == 2
+    assert "cannot lead for now" in capsys.readouterr().err
+    alone = config_of(tmp_path, engines={"backend": "ray"})
+    with pytest.raises(ClusterAway):
+        run_engine(alone, stop, lambda: alone, [])  # type: ignore[arg-type]  # the same methods

@@ -15,7 +15,7 @@ import pytest
 from gateway.config.engine_settings import RayConfig
 from gateway.errors import ConfigError, EngineFailure
 from launch.engine.on_ray import cluster
-from launch.engine.on_ray.cluster import RayCluster, RaySeat, connected
+from launch.engine.on_ray.cluster import ClusterAway, RayCluster, RaySeat, connected
 from launch.engine.on_ray.node_engine import EngineOrder, Sight
 from launch.engine.on_ray.remote_engine import Gone, Silent
 
@@ -136,6 +136,7 @@ def test_without_a_cluster_the_key_is_named(
     with pytest.raises(ConfigError, match=mend) as refused:
         RayCluster(SETTINGS, "ours")
     assert refused.value.key == "engines.ray.address"
+    assert isinstance(refused.value, ClusterAway) is isinstance(raised, ConnectionError)
 
 
 @pytest.mark.anyio
@@ -164,7 +165,7 @@ async def test_a_cluster_that_does_not_answer_is_not_waited_for_without_end(
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setattr(ray, "init", lambda **_: over.wait(20))
     monkeypatch.setattr(cluster, "CONNECT_S", 0.01)
-    with pytest.raises(ConfigError, match="nobody has answered within 0 s"):
+    with pytest.raises(ClusterAway, match="nobody has answered within 0 s"):
         await connected(SETTINGS, "ours")
     over.set()
 
