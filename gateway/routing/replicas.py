@@ -272,6 +272,7 @@ class Replicas:
         self._only = replicas[0] if len(replicas) == 1 else None
         self.table = table_of(self.config, snapshot, [replica.loaded for replica in replicas])
         self.snapshot, self.scores_prompts = snapshot, snapshot.prompt_logprobs
+        self._forget_gone()
         for replica in former.values():
             replica.visits.tidy()
             if replica not in kept:
@@ -280,6 +281,14 @@ class Replicas:
             shown = ", ".join(f"{one.name} {one.state}" for one in snapshot.engines) or "none"
             logger.info("engines: %s", shown)
         self._announce()
+
+    def _forget_gone(self) -> None:
+        """What is counted of adapters that are gone: each version is another one, and every report tells all."""
+        if self.tokens:
+            versions = (one for task in self.snapshot.tasks.values() for one in task.versions)
+            there = {"", self.config.base.name, *self.snapshot.retiring, *(one.id for one in versions)}
+            for gone in self.tokens.keys() - there:
+                del self.tokens[gone]
 
     def _announce(self) -> None:
         news, self.news = self.news, asyncio.Event()

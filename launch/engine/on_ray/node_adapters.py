@@ -16,11 +16,18 @@ class NodeAdapters:
     def __init__(self, folder: Path) -> None:
         self._store = AdapterStore(folder)
         self._known: dict[str, str] = {}
+        self._asked: set[str] = set()
+        """Since the engine's process began."""
         self._copy: AdapterCopy | None = None
+
+    def begin_anew(self) -> None:
+        """The engine is another process, and has none."""
+        self._asked.clear()
 
     def folder_of(self, path: str) -> str:
         """Where the node has the adapter of that folder, which is named by its id; empty: nowhere."""
         adapter_id = Path(path).name
+        self._asked.add(adapter_id)
         known = self._known.get(adapter_id, "")
         if known and Path(known).is_dir():
             return known
@@ -57,9 +64,15 @@ class NodeAdapters:
         return str(self._store.path_of(adapter_id)) if self._store.verify(adapter_id) else ""
 
     def drop(self, adapter_id: str) -> None:
-        """The engine has it no more; a copy of it is removed."""
+        """The engine has it no more; a copy of it is removed.
+
+        So are those that this engine was never asked for: their end came while there was none to hear of it.
+        """
         self._known.pop(adapter_id, None)
+        self._asked.discard(adapter_id)
         self._store.remove(adapter_id)
+        if self._copy is None:
+            self._store.sweep(self._asked)
 
     def _give_up(self) -> None:
         copy, self._copy = self._copy, None

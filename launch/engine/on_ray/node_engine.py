@@ -138,6 +138,7 @@ class NodeEngine:
 
     def _start(self) -> None:
         self._run += 1
+        self.adapters.begin_anew()
         order, host = self._order, self._address
         if self._child is not None:
             self._child.stop(0)  # what it may have left behind

@@ -204,6 +204,8 @@ async def test_what_leaves_an_engine_is_not_asked_there_and_told_of_until_its_re
         assert says(await asking) == NAMING
         await t.c.control.until_reported(lambda one: not one.leaving)
         await t.c.control.until_reported(lambda one: one.tokens == {NAMING: 18})
+        await t.c.tell(t.engines(), {"naming": {"naming@next": 100.0}})
+        assert not t.c.replicas.tokens, "each version is told of as long as it is there"
 
 
 async def test_requests_from_before_there_was_a_choice_keep_what_leaves(tmp_path: Path) -> None:

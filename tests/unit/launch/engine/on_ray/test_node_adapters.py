@@ -63,3 +63,24 @@ def test_a_copy_that_was_broken_off_is_begun_anew_and_leaves_nothing(tmp_path: P
     node.write(b"abc")
     assert copied(node, name)
     assert [one.name for one in (tmp_path / "node").iterdir()] == [name]
+
+
+def test_copies_that_no_engine_was_asked_for_go_with_the_next_that_is_dropped(tmp_path: Path) -> None:
+    """What was unloaded while the engine was down was never dropped here."""
+    data = {name: name.encode() * 50 for name in ("lost", "kept", "dropped")}
+    names = {name: kept(tmp_path / name, content).name for name, content in data.items()}
+    node = NodeAdapters(tmp_path / "node")
+    for name, content in data.items():
+        copied(node, names[name], content)
+        assert node.folder_of(f"/x/{names[name]}")
+    node.begin_anew()
+    for name in ("kept", "dropped"):
+        assert node.folder_of(f"/x/{names[name]}")
+    node.begin(SETTINGS, 3)
+    node.drop(f"{names['kept']}-proof-0")
+    assert len(list((tmp_path / "node").iterdir())) == 4, "a copy is on its way"
+    node.write(b"abc")
+    node.end("naming@0")
+    node.drop(names["dropped"])
+    assert [one.name for one in (tmp_path / "node").iterdir()] == [names["kept"]]
+    assert node.folder_of(f"/x/{names['kept']}")
