@@ -6,6 +6,7 @@ the main thread for itself, which a test needs. It prints the cluster's address,
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -54,10 +55,12 @@ class Nodes:
 def nodes() -> Iterator[Nodes]:
     """A cluster of two nodes."""
     scratch = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # sockets' paths are short
-    argv = [sys.executable, "-m", "tests.scale.nodes", str(scratch)]
+    # Ray notes the cluster's address in its default folder, which is nowhere before its first start.
+    argv = [sys.executable, "-m", "tests.scale.nodes", str(scratch / "ray")]
+    env = {**os.environ, "RAY_TMPDIR": str(scratch)}
     with (scratch / "nodes.log").open("w") as log:
         process = subprocess.Popen(
-            argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            argv, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
         )
     try:
         made = Nodes(process)
