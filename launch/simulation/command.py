@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,7 @@ from gateway.errors import ConfigError
 from launch.base.steps import counted_steps
 from launch.simulation.arrivals import PATTERNS, OfferedLoad, recorded_rows
 from launch.simulation.engine_speed import EngineSpeed, read_speed
-from launch.simulation.figures import PolicyFigures
+from launch.simulation.figures import NoRequests, PolicyFigures
 from launch.simulation.picture import draw
 from launch.simulation.policies import BOUNDS, NAMES
 from launch.simulation.replay.fit import fitted
@@ -82,6 +83,8 @@ def simulate_command(
     if replay:
         _replay(replay, speed, as_json=as_json)
         return
+    if svg is not None and not svg.parent.is_dir():
+        raise ConfigError("--svg", str(svg), "its folder is not there")
     chosen = _words("--policy", policy, [*NAMES, *BOUNDS])
     patterns = _words("--arrivals", arrivals, list(PATTERNS))
     console = Console(highlight=False, stderr=as_json)
@@ -114,7 +117,10 @@ def simulate_command(
             found: list[PolicyFigures] = []
             for one in chosen:
                 steps.now(f"{pattern}, load {share:g}: {one}")
-                found.append(simulate(scenario, one))
+                try:
+                    found.append(simulate(scenario, one))
+                except NoRequests as error:
+                    raise ConfigError("--duration-s", duration_s, f"{error}; take longer") from error
                 steps.advance()
             rows += [{"arrivals": pattern, "load": share, **asdict(one)} for one in found]
             if not as_json:
@@ -164,8 +170,8 @@ def shares(text: str) -> list[float]:
         found = [float(word) for word in text.split(",")]
     except ValueError as error:
         raise ConfigError("--load", text, "must be numbers with commas between them") from error
-    if min(found) <= 0:
-        raise ConfigError("--load", text, "must be above 0")
+    if not all(0 < one < math.inf for one in found):
+        raise ConfigError("--load", text, "must be above 0, and a number")
     return found
 
 

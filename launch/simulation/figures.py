@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from launch.simulation.request import Request
 
 
+class NoRequests(ValueError):
+    """There is nothing to make figures of."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyFigures:
     """Of the requests that came after the warm-up."""
@@ -39,10 +43,10 @@ def figures_of(
     slo_s: float,
     patience_s: float,
 ) -> PolicyFigures:
-    """Of the requests from `from_s` on. Raises ValueError where there is none."""
+    """Of the requests from `from_s` on. Raises NoRequests where there is none."""
     counted = [one for one in requests if one.at_s >= from_s]
     if not counted:
-        raise ValueError("no request came after the warm-up")
+        raise NoRequests("no request came after the warm-up, a fifth of the time")
     waits = sorted(
         one.first_s - one.at_s if one.first_s >= 0 else min(patience_s, until_s - one.at_s) for one in counted
     )

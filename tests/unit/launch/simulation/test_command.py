@@ -49,12 +49,20 @@ def test_it_prints_json_and_draws(tmp_path: Path) -> None:
         (("--arrivals", "steady"), "--arrivals"),
         (("--load", "much"), "--load"),
         (("--load", "0"), "--load"),
+        (("--load", "nan"), "--load"),
+        (("--load", "0.2,inf"), "--load"),
+        (("--svg", "/no/such/folder/found.svg"), "--svg"),
         (("--engine", "no-such-file"), "--engine"),
     ],
 )
 def test_what_it_does_not_know_is_said(arguments: tuple[str, str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         run(*arguments)
+
+
+def test_too_short_a_time_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"--duration-s.*no request came after the warm-up"):
+        run("--replicas", "1", "--adapters", "1", "--load", "0.01", "--duration-s", "1")
 
 
 def test_a_load_of_one_keeps_an_engine_busy() -> None:
