@@ -286,7 +286,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         try:
             begun = self._check_head(method, url, version)
             if begun is not None:
-                most_bytes = self.uploads.get(url.decode("latin-1"), self.max_body_bytes)
+                most_bytes = self.uploads.get(split_target(url)[2], self.max_body_bytes)
                 self.parser = cast(Any, SizesFirst(parser, most_bytes, begun))
         except RequestError as fault:
             self._refusal = fault

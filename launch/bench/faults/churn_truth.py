@@ -89,10 +89,13 @@ class ExpectedAnswers:
 
 
 def learn_answers(ask: Callable[[str, str], Score], models: Sequence[str], base: str) -> ExpectedAnswers:
-    """`ask` takes model and prompt. Each model alone, then all in one batch."""
-    alone = {model: tuple(ask(model, prompt) for prompt in PROMPTS) for model in models}
+    """`ask` takes model and prompt. Each model with no other beside it, then all in one batch."""
     rounding = dict.fromkeys(models, 0.0)
-    with ThreadPoolExecutor(len(models)) as threads:
+    with ThreadPoolExecutor(max(len(models), len(PROMPTS))) as threads:
+        alone = {
+            model: tuple(threads.map(lambda prompt, model=model: ask(model, prompt), PROMPTS))
+            for model in models
+        }
         for number, prompt in enumerate(PROMPTS):
             together = threads.map(lambda model, prompt=prompt: ask(model, prompt), models)
             for model, answer in zip(models, together, strict=True):

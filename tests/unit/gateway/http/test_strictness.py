@@ -119,6 +119,19 @@ async def test_size_of_a_chunk_is_refused_before_the_chunk(tmp_path: Path, cut: 
         writer.close()
 
 
+@pytest.mark.parametrize("target", [b"/v1/files", b"/v1/files?x=1", b"/v1/%66iles"])
+async def test_an_uploads_chunk_has_an_uploads_bound(tmp_path: Path, target: bytes) -> None:
+    line = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {}})
+    part = b'--b\r\ncontent-disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
+    form = part % (b"purpose", b"", b"batch")
+    form += part % (b"file", b'; filename="a.jsonl"', line.encode() + b" " * 1000) + b"--b--\r\n"
+    head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n" % target
+    async with stack(tmp_path, max_body_bytes=1000) as s:
+        chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(form), form)
+        answer = await s.raw(head + b"transfer-encoding: chunked\r\n" + CLOSE + chunks)
+        assert statuses(answer) == [200], answer
+
+
 def test_chunks_within_the_bound_pass_in_any_split() -> None:
     whole = b"3e8\r\n" + b"x" * 1000 + b"\r\n0A\r\n0123456789\r\n0\r\n\r\nffff\r\n"
     for step in (1, 2, 7, 1003, len(whole)):
