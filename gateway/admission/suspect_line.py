@@ -54,7 +54,7 @@ class _Waiting:
 
 
 class SuspectLine:
-    """Of one event loop."""
+    """Requests that were in flight when an engine died, tried again one at a time; of one event loop."""
 
     def __init__(
         self,

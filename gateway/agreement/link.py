@@ -91,7 +91,7 @@ class RedisLink:
         return given
 
     async def get(self, key: str) -> bytes | None:
-        """Raises Away."""
+        """The value behind the key, or None where there is none. Raises Away where Redis does not answer."""
         given: bytes | None = await self._within(self._client.get(key))
         return given
 
@@ -105,7 +105,7 @@ class RedisLink:
         await self._within(self._client.set(key, value, px=round(most_s * 1000)))
 
     async def drop(self, key: str) -> None:
-        """Raises Away."""
+        """Delete the key, also where there is none. Raises Away where Redis does not answer."""
         await self._within(self._client.delete(key))
 
     @asynccontextmanager

@@ -63,10 +63,10 @@ return {redis.call('HVALS', KEYS[1]), demand or ''}
 
 
 def table_keys(link: RedisLink) -> list[str]:
-    """For WRITE."""
+    """The keys that the script WRITE is given, in its order."""
     return [link.key(*one) for one in (TABLE, VERSION, LIFE, CONTROL)]
 
 
 def report_keys(link: RedisLink) -> list[str]:
-    """For REPORT and COLLECT."""
+    """The keys that the scripts REPORT and COLLECT are given, in their order."""
     return [link.key(*one) for one in (REPORTS, REPORTING, DEMAND)]

@@ -272,7 +272,7 @@ class Store:
         return [BatchRecord(*row) for row in rows]
 
     def has_open(self) -> bool:
-        """Whether any is unfinished."""
+        """Whether any batch is not finished, cancelled or failed yet."""
         found = self._db.execute(f"SELECT EXISTS (SELECT 1 FROM batch WHERE status IN ({_OPEN}))")
         return bool(found.fetchone()[0])
 

@@ -111,7 +111,7 @@ class OwnName:
         self._cors = cors
 
     def check(self, method: bytes, headers: Headers) -> None:
-        """Raises Forbidden (403)."""
+        """Refuse what another site's page could send to a gateway without keys. Raises Forbidden (403)."""
         if not self._keyless():
             return
         sent = dict(headers)

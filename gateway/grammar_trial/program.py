@@ -50,7 +50,7 @@ Try = Callable[[str, str], int]
 
 
 def main() -> None:
-    """Until standard input ends."""
+    """Answer each line of standard input, a grammar, with a line that says how its trial ended."""
     attempt = loaded()
     print(json.dumps({"end": "ready"}), flush=True)
     for line in sys.stdin:
@@ -115,7 +115,10 @@ class _Library:
         warnings.simplefilter("ignore")  # of the older form of structural tags, which engines take
 
     def attempt(self, kind: str, text: str) -> int:
-        """How it ended."""
+        """Compile the grammar, walk it and try its parts; returns NOTHING where it allows no text, else FINE.
+
+        Ends the process by a signal where that takes more than its share of CPU.
+        """
         ready = self._compiled(kind, text)
         signal.setitimer(signal.ITIMER_PROF, WALK_CPU_S)
         chance = random.Random(0)

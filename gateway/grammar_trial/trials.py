@@ -86,7 +86,7 @@ class GrammarTrials:
                 del self._waiting[owner], self._turns[owner]
 
     async def stop(self) -> None:
-        """End the process."""
+        """End the process that tries grammars; a trial under way ends with it."""
         await self._process.stop()
 
     def _known(self, grammar: Grammar) -> str | None:

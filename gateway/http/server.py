@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
         self._tls = tls
 
     async def on_tick(self, counter: int) -> bool:
-        """uvicorn's, every 0.1 s."""
+        """Every 0.1 s: the certificates each second, SIGHUP, and what uvicorn itself looks at."""
         if self._tls is not None and not counter % TLS_TICKS:
             self._tls.look()
         wish = self._hang_up.wish() if self._hang_up is not None else ""

@@ -59,11 +59,11 @@ class Layout:
         return self._refuses[engine]
 
     def fullness(self, engine: str) -> float:
-        """Adapters for each slot."""
+        """Adapters that are placed on the engine for each of its LoRA slots."""
         return len(self.on[engine]) / max(self.slots[engine], 1)
 
     def load(self, adapter_id: str, engine: str, why: str) -> None:
-        """Another home."""
+        """Give the adapter another home and note the move, with `why` for whoever reads the plan."""
         homes = self.homes[adapter_id]
         if homes:
             self._shift(adapter_id, -1)
@@ -73,7 +73,7 @@ class Layout:
         self._note(Move(adapter_id, engine, True, why))
 
     def unload(self, adapter_id: str, engine: str, why: str) -> None:
-        """A home less."""
+        """Take a home from the adapter and note the move, with `why` for whoever reads the plan."""
         self._shift(adapter_id, -1)
         self.homes[adapter_id].remove(engine)
         self.on[engine].remove(adapter_id)

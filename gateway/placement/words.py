@@ -10,7 +10,7 @@ from gateway.placement.rules import Rules
 
 
 def reason(tokens_per_s: float, need: Need, homes: Sequence[str], rules: Rules) -> str:
-    """One sentence."""
+    """Why the adapter is on so many engines, in one sentence for the plan's reader."""
     if not homes:
         return "No engine with a LoRA slot takes requests."
     count = len(homes)

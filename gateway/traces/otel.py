@@ -51,19 +51,19 @@ class OtelTracer:
         self._carrier = TraceContextTextMapPropagator()
 
     def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> OtelTrace:
-        """As `Tracer` has it."""
+        """Open a request's span under the client's own, where its headers carry one."""
         carried = {name.decode(): value.decode("latin-1") for name, value in headers if name in _CARRIED}
         context = self._carrier.extract(carried, Context()) if carried else Context()
         span = self._tracer.start_span("request", context=context, kind=SpanKind.SERVER)
         return OtelTrace(self._tracer, span)
 
     def stop(self) -> None:
-        """As `Tracer` has it."""
+        """Send what is left, for a few seconds at most, as `Tracer` has it; it blocks."""
         self._provider.shutdown()
 
 
 class OtelTrace:
-    """One request's spans."""
+    """The spans of one request, as OpenTelemetry's SDK exports them; methods as `RequestTrace` has them."""
 
     __slots__ = ("_context", "_engine", "_slot_wait_s", "_span", "_tracer")
 

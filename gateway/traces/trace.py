@@ -60,7 +60,7 @@ class RequestTrace(Protocol):
 
 
 class Tracer(Protocol):
-    """Of one worker."""
+    """Opens a trace for each request of one worker."""
 
     def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> RequestTrace:
         """For a request that has just come; its headers may name the client's own span."""

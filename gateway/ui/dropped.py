@@ -43,7 +43,7 @@ class Wishes(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def wishes_of(headers: list[tuple[bytes, bytes]]) -> Wishes:
-    """Raises InvalidRequest (400)."""
+    """What the header of a dropped archive asks for. Raises InvalidRequest (400) where it cannot be read."""
     value = dict(headers).get(WISHES, b"")
     try:
         wishes = msgspec.json.decode(urllib.parse.unquote_to_bytes(value), type=Wishes)

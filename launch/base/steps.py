@@ -38,7 +38,7 @@ class Steps:
             self._progress.update(self._task, advance=1, visible=True, over_at_s=over_at_s)
 
     def say(self, what: RenderableType) -> None:
-        """It stays."""
+        """Print something that stays above the bar."""
         self._say(what)
 
     def done(self, text: str) -> None:

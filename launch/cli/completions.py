@@ -28,14 +28,14 @@ def words_asked(env: Mapping[str, str]) -> list[str]:
 
 
 def models(context: typer.Context) -> list[str]:
-    """Whatever may be asked."""
+    """What may be asked by name: tasks, pipelines and models; empty where nothing is known."""
     config, snapshot = _here(context)
     named = config.models if config else ()
     return _names(snapshot.tasks, snapshot.pipelines, named)
 
 
 def tasks(context: typer.Context) -> list[str]:
-    """Tasks alone."""
+    """The tasks of the configuration and of the running gateway; empty where nothing is known."""
     config, snapshot = _here(context)
     return _names(snapshot.tasks, config.tasks if config else ())
 

@@ -60,7 +60,7 @@ class EngineChild(Protocol):
         """Processes that its kernel has killed for want of memory since it began."""
 
     def memory(self) -> tuple[int | None, Literal["", "gpu", "host"]]:
-        """As `launch.machine.memory.engine_memory`; blocking."""
+        """Bytes that the engine's processes hold, and of which memory; None where unknown. It blocks."""
 
     def stop(self, timeout_s: float, hurry: Callable[[], bool]) -> None:
         """SIGTERM, then SIGKILL after `timeout_s` or once `hurry()`; blocking, and idempotent."""
@@ -78,7 +78,7 @@ Raises OSError where it cannot be started."""
 
 
 class Here:
-    """A child of ours."""
+    """An engine's process that is a child of this one."""
 
     here = True
     url = ""
@@ -111,7 +111,7 @@ class Here:
         """A child is ended with its parent."""
 
     def release(self) -> None:
-        """Nothing is kept."""
+        """Nothing to give back: what a child holds goes with it."""
 
 
 def child_of(argv: Sequence[str], env: Mapping[str, str], label: str) -> Begin:

@@ -30,7 +30,7 @@ LONGEST = 60
 
 
 def page() -> str:
-    """The page as Markdown."""
+    """The page of licences as Markdown, by what is pinned and installed."""
     pinned = [one for lock in LOCKS for one in read_lock(ROOT / "requirements" / lock)]
     licences = {one: licence_of(one) for one in sorted(pinned, key=lambda one: one.name)}
     counted = Counter(licences.values()).most_common()

@@ -29,13 +29,13 @@ class Zipf:
         self._sums = list(accumulate(1 / rank**exponent for rank in range(1, adapters + 1)))
 
     def draw(self, chance: random.Random) -> str:
-        """One adapter."""
+        """The name of one adapter, drawn by its share of the requests."""
         return self.names[min(bisect(self._sums, chance.random() * self._sums[-1]), len(self.names) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class OfferedLoad:
-    """What is asked."""
+    """How requests come: by which law, how many a second, how long."""
 
     pattern: str
     requests_per_s: float

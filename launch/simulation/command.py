@@ -186,7 +186,7 @@ def rate_of(speed: EngineSpeed, pattern: str, prompt_tokens: int, output_tokens:
 
 
 def table_of(title: str, found: Sequence[PolicyFigures]) -> Table:
-    """One row a policy."""
+    """The figures of each policy as a row of a table."""
     table = Table(box=box.SIMPLE_HEAD, title=title)
     table.add_column("policy")
     for heading, _ in COLUMNS.values():

@@ -93,7 +93,7 @@ class SimulatedEngine:
 
     @property
     def running(self) -> int:
-        """Requests in its batch."""
+        """Requests in the engine's batch, those included that join with the next step."""
         return len(self._running) + len(self._joining)
 
     @property

@@ -74,7 +74,7 @@ class GatewayTurns:
                 self._at[home].pop(request.adapter, None)
 
     def ended(self, number: int, request: Request, now: float) -> Sent:
-        """An engine has answered."""
+        """An engine has answered a request: its slot is free, and what waited there is sent."""
         name = self._engines[number].name
         self._slots.leave(request.adapter, name)
         yield from self._go_on(name, now)
@@ -160,7 +160,7 @@ class GatewayTurns:
 
 
 def candidate_of(engine: SimulatedEngine, at: Able, limit: int) -> Candidate:
-    """As `gateway.routing.selection.candidates` makes them."""
+    """The engine as the gateway's own choice sees it, made as `gateway.routing.selection.candidates` does."""
     in_flight, per_s = max(engine.in_flight, at.in_flight), engine.speed.tokens_per_s
     return Candidate(at.name, at.resident, in_flight, engine.queued_work, per_s, limit)
 

@@ -34,7 +34,7 @@ class Placer:
         self.moves = 0
 
     def asked(self, request: Request) -> None:
-        """A request has come."""
+        """Count a request that has come into its adapter's rate, by which homes are planned."""
         work = self._speed.work(request.prompt_tokens, request.output_tokens)
         self._rate.add(request.adapter, work, request.at_s)
 

@@ -19,7 +19,7 @@ class Policy(Protocol):
 
 
 class RoundRobin:
-    """One after the other."""
+    """Each replica in turn, whatever it holds or does."""
 
     def __init__(self, engines: Sequence[SimulatedEngine]) -> None:
         self._count = len(engines)

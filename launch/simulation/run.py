@@ -24,7 +24,7 @@ WARM_UP = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Everything but the policy."""
+    """Everything that is simulated but the policy, which is compared."""
 
     speed: EngineSpeed
     replicas: int

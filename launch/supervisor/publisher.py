@@ -123,5 +123,5 @@ class Publisher:
         return news
 
     def forget(self, news: asyncio.Event) -> None:
-        """It listens no more."""
+        """News are no longer announced to that listener."""
         self._listeners.discard(news)

@@ -56,7 +56,7 @@ def facts_of(asked: Training, result: TrainResult) -> dict[str, object]:
 
 
 def next_command(asked: Training, result: TrainResult) -> list[str]:
-    """It serves the adapter."""
+    """The command that serves the adapter that was trained."""
     command = ["lora-gateway", "adapters", "add", asked.task, str(asked.output)]
     return [*command, *(["--system", result.system] if result.system else [])]
 

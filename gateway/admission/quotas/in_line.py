@@ -30,7 +30,7 @@ class InLine:
         self.tokens += tokens
 
     def leaves(self, tokens: float) -> None:
-        """It waits no more."""
+        """A request that waited goes: it takes its place, or its client has left."""
         self.requests -= 1
         self.tokens -= tokens
 
@@ -40,7 +40,7 @@ class InLine:
         self.lock.release()
 
     def took(self, seconds: float) -> None:
-        """One has ended."""
+        """A request that held a place has ended after `seconds`; the usual time follows it."""
         self.usual_s += (seconds - self.usual_s) * (ANEW if self.usual_s else 1.0)
 
     def next_end_s(self, at_once: int) -> float:

@@ -9,7 +9,7 @@ DAY_S = 86400
 
 
 def day_of(now: float) -> int:
-    """The day's number."""
+    """Days since 1970 in UTC, which a daily limit is counted by; `now` in seconds since then."""
     return int(now // DAY_S)
 
 

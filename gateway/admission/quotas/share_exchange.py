@@ -152,7 +152,10 @@ class SharesOfAll:
         return share.known.level + share.requests, share.known.token_level + share.tokens
 
     async def fetch(self, lacking: ShareLacking) -> None:
-        """As `ShareLacking.fetched`."""
+        """Ask for what a request lacks, again while all places are others', as `ShareLacking.fetched` has it.
+
+        Raises RequestError where Redis refuses it.
+        """
         for pause_s in (*AGAIN_AFTER_S, None):
             refused = await self._asked(lacking)
             if refused is None:
@@ -180,7 +183,7 @@ class SharesOfAll:
     # Beside them.
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Settle every account with Redis each TICK_S, or when one runs short, until cancelled."""
         while True:
             await self.exchange()
             if not self._link.up:
@@ -191,7 +194,7 @@ class SharesOfAll:
             self._kick.clear()
 
     async def leave(self) -> None:
-        """Give everything back."""
+        """Give every share back, so that the other gateways need not wait until it lapses."""
         if self._link.up:
             for share in self._shares.values():
                 share.forget()

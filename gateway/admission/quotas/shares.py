@@ -213,7 +213,7 @@ class Share:
         return Ask(account, bounds, back, need, queued, ahead, self._counted, of_month, self._day)
 
     def given(self, given: Given) -> None:
-        """What Redis has answered."""
+        """Take what Redis has answered into this gateway's share, and what all have counted by it."""
         self.requests += given.amounts.requests
         self.tokens += given.amounts.tokens
         self.budget += given.amounts.budget

@@ -24,7 +24,7 @@ OnEngine = Callable[[str, str, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class EngineRoom:
-    """What one engine holds."""
+    """An engine's LoRA slots and the adapters that may take them, as the snapshot has it."""
 
     slots: int
     loaded: frozenset[str]
@@ -178,7 +178,7 @@ class EngineSlots:
             slots.vacate(adapter_id, MOVED)
 
     def vacate(self, adapter_id: str, engine: str) -> None:
-        """As `Slots.vacate`."""
+        """Give an adapter's slot on that engine up, as `Slots.vacate`; nothing where it is not known."""
         if engine in self._slots:
             self._slots[engine].vacate(adapter_id)
 

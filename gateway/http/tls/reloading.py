@@ -35,7 +35,7 @@ class Tls:
 
     @property
     def current(self) -> Certificates:
-        """What new connections get."""
+        """The certificates that new connections get; those that stand keep theirs."""
         return self._now
 
     def look(self) -> bool:

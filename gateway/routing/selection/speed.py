@@ -13,7 +13,7 @@ FRESH_S = 3.0
 
 
 class Speed:
-    """Of one engine."""
+    """How many tokens a second one engine does at most, learned from its own counters."""
 
     def __init__(self) -> None:
         self.tokens_per_s = 0.0

@@ -9,7 +9,7 @@ from collections import Counter
 
 
 class Visits:
-    """Of one replica."""
+    """Requests that this gateway has under way at one replica, and their tokens."""
 
     __slots__ = ("by_adapter", "count", "tokens")
 
@@ -21,7 +21,7 @@ class Visits:
         """Those at 0 are kept until the next snapshot."""
 
     def begin(self, adapter_id: str, tokens: int) -> Visit:
-        """`Visit.end` must follow."""
+        """Count a request as under way there; whoever is given the visit must call `Visit.end` once."""
         self.count += 1
         self.tokens += tokens
         self.by_adapter[adapter_id] += 1

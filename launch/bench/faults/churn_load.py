@@ -90,7 +90,7 @@ class ChurnClients:
             thread.join()
 
     def stop(self) -> None:
-        """No client asks again."""
+        """No client asks again; what is under way is still answered."""
         with self._lock:
             self._left = 0
 

@@ -46,7 +46,7 @@ RATIOS = {key: SHOWN[key] for key in ("requests_per_s", "cpu_us")}
 
 @dataclass(frozen=True)
 class WorkersPlan:
-    """How much is measured."""
+    """How many rounds, how long, and with how many workers and connections is measured."""
 
     rounds: int = 5
     load_s: float = 3.0

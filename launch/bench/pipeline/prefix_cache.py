@@ -35,5 +35,5 @@ def counted(text: str) -> PrefixCache:
 
 
 def read(url: str, key: str) -> PrefixCache:
-    """Blocking. Raises EngineFailure."""
+    """What an engine has counted of its prefix cache until now; blocking. Raises EngineFailure."""
     return counted(ask(f"{url}/metrics", timeout_s=10, headers=with_key(key)).text)

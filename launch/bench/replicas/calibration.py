@@ -35,7 +35,7 @@ LONG = 64
 
 @dataclass(frozen=True)
 class Probes:
-    """What is asked."""
+    """What an engine is asked to learn its speed: batches, and prompts of several lengths."""
 
     batches: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (2, 2), (4, 1), (4, 4), (8, 4), (16, 4))
     """Requests at once, and the adapters that they are for."""
@@ -171,7 +171,7 @@ class Calibrator:
     _runs: int = 0
 
     async def run(self) -> None:
-        """Everything once. Raises EngineFailure."""
+        """Ask for everything once: steps, prompts alone and in company, loads. Raises EngineFailure."""
         chance = random.Random(f"{self.seed}-{self._runs}")  # other lengths each time
         self._runs += 1
         await self._into_slots()

@@ -27,7 +27,7 @@ SLOT_LOADS = "lora_gateway_slot_loads_total"
 
 @dataclass(frozen=True)
 class SimulatorPlan:
-    """How much is measured."""
+    """How the engines are asked, at which loads and for how long."""
 
     adapters: int = 6
     loads: tuple[float, ...] = (0.3, 0.6, 0.9)

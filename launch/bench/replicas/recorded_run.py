@@ -50,7 +50,7 @@ class RecordedVisit(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """The result."""
+    """A result of `bench simulator`, as far as it is read again."""
 
     settings: RecordedSettings
     calibration: dict[str, Told]
@@ -64,7 +64,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
     @property
     def visits(self) -> Sequence[TwinVisit]:
-        """What was measured."""
+        """The windows that real engines were measured in, with the requests of each."""
         return [
             TwinVisit(
                 one.round,
@@ -86,7 +86,7 @@ def told(found: Calibration) -> Mapping[str, object]:
 
 
 def calibration_of(told: Told) -> Calibration:
-    """What was told."""
+    """The calibration that a result tells, as it was measured then."""
     steps = {(requests, adapters): took_s for requests, adapters, took_s in told.step_s}
     return Calibration(steps, told.alone, told.joined, told.loaded, told.packed)
 

@@ -53,7 +53,7 @@ RATIOS = ("tokens_per_s", "ttft_p50_ms", "ttft_p99_ms")
 
 @dataclass(frozen=True)
 class ReplicasPlan:
-    """How much is measured."""
+    """How many rounds, how long, and by how many clients is measured."""
 
     rounds: int = 2
     window_s: float = 10.0

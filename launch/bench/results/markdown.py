@@ -9,7 +9,7 @@ from launch.bench.results.tables import Row, Shown, as_ratios
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """One line a row."""
+    """A table in Markdown: a line for the heads, the rule below it, one for each row."""
     lines = [_line(heads), "|" + "---|" * len(heads), *map(_line, rows)]
     return "\n".join(lines) + "\n"
 

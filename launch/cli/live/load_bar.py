@@ -50,7 +50,7 @@ class LoadBar:
         return not (self._console.is_terminal and SAYS_THE_SAME.match(line))
 
     def look(self) -> None:
-        """Call it often."""
+        """Show how far the engines' start has come. Call it often: it looks each LOOK_EVERY_S at most."""
         if not self._console.is_terminal or self._monotonic_s() - self._looked_s < LOOK_EVERY_S:
             return
         self._looked_s = self._monotonic_s()

@@ -117,23 +117,23 @@ class NodeEngine:
         return engine_memory(self._child.pid) if self._child is not None else (None, "")
 
     def folder_of(self, path: str) -> str:
-        """As `NodeAdapters.folder_of`."""
+        """Where the node keeps the adapter of that path; as `NodeAdapters.folder_of`."""
         return self.adapters.folder_of(path)
 
     def begin_adapter(self, settings: bytes, size_bytes: int) -> None:
-        """As `NodeAdapters.begin`."""
+        """Announce an adapter that comes in pieces; as `NodeAdapters.begin`."""
         self.adapters.begin(settings, size_bytes)
 
     def write_adapter(self, data: bytes) -> None:
-        """As `NodeAdapters.write`."""
+        """Take the next piece of the announced adapter; as `NodeAdapters.write`."""
         self.adapters.write(data)
 
     def end_adapter(self, adapter_id: str) -> str:
-        """As `NodeAdapters.end`."""
+        """Keep the adapter that has come whole; returns its folder there, as `NodeAdapters.end`."""
         return self.adapters.end(adapter_id)
 
     def drop_adapter(self, adapter_id: str) -> None:
-        """As `NodeAdapters.drop`."""
+        """Delete the node's copy of an adapter; as `NodeAdapters.drop`."""
         self.adapters.drop(adapter_id)
 
     def _start(self) -> None:

@@ -44,31 +44,31 @@ class Seat(Protocol):
         """Find the actor, or have one made; it need not have a node yet."""
 
     def claim(self) -> Sight:
-        """As `NodeEngine.claim`."""
+        """Become the only one that the node's engine obeys; as `NodeEngine.claim`."""
 
     def look(self, said: int) -> Sight:
-        """As `NodeEngine.look`."""
+        """How the engine does, and what it logged beyond the first `said` bytes; as `NodeEngine.look`."""
 
     def stop(self, timeout_s: float) -> None:
-        """As `NodeEngine.stop`."""
+        """End the engine, by force after `timeout_s`; as `NodeEngine.stop`."""
 
     def memory(self) -> tuple[int | None, Literal["", "gpu", "host"]]:
-        """As `NodeEngine.memory`."""
+        """Bytes that the engine holds, and of which memory; as `NodeEngine.memory`."""
 
     def folder_of(self, path: str) -> str:
-        """As `NodeAdapters.folder_of`."""
+        """Where the node keeps the adapter of that path; as `NodeAdapters.folder_of`."""
 
     def begin_adapter(self, settings: bytes, size_bytes: int) -> None:
-        """As `NodeAdapters.begin`."""
+        """Announce an adapter that comes in pieces; as `NodeAdapters.begin`."""
 
     def write_adapter(self, data: bytes) -> None:
-        """As `NodeAdapters.write`."""
+        """Send the next piece of the announced adapter; as `NodeAdapters.write`."""
 
     def end_adapter(self, adapter_id: str) -> str:
-        """As `NodeAdapters.end`."""
+        """Keep the adapter that has come whole; returns its folder there, as `NodeAdapters.end`."""
 
     def drop_adapter(self, adapter_id: str) -> None:
-        """As `NodeAdapters.drop`."""
+        """Delete the node's copy of an adapter; as `NodeAdapters.drop`."""
 
     def vacate(self) -> None:
         """End the actor and free what was reserved for it; one that is gone already is no error."""

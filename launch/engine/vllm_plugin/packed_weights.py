@@ -93,7 +93,7 @@ class Layer:
         return [one._version for one in self._weights] == self._versions
 
     def acts(self, slot: int) -> bool:
-        """Whether it adds anything."""
+        """Whether the slot's weights add anything to a row; one that is empty or all zeros does not."""
         return self._slot(slot).weights.acts
 
     def single(self, slot: int) -> Factors:

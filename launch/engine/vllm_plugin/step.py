@@ -20,7 +20,7 @@ Rows: TypeAlias = slice | torch.Tensor | None
 
 @dataclass(frozen=True)
 class Group:
-    """Rows of one slot."""
+    """The rows of a step that belong to one LoRA slot."""
 
     slot: int
     rows: Rows

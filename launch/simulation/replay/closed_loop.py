@@ -48,7 +48,7 @@ class _Loop:
         return self._inner.due_s
 
     def asks(self, client: int, now: float) -> Request:
-        """The client's next request."""
+        """The client's next request, by the law of the visit that is played again."""
         chance, names = self._chances[client], self._popularity.names
         own = self._visit.law == "own"
         adapter = names[client % len(names)] if own else self._popularity.draw(chance)

@@ -15,7 +15,7 @@ FIGURES = ("requests_per_s", "first_token_p50_s", "first_token_p99_s")
 
 
 class Median(msgspec.Struct, frozen=True):
-    """Of several rounds."""
+    """A figure's median over a result's rounds; its spread is not read."""
 
     median: float
 
@@ -50,7 +50,7 @@ class EngineLoad(msgspec.Struct, frozen=True):
 
 
 class EngineSummary(msgspec.Struct, frozen=True):
-    """arm → figure."""
+    """The figures of a result, by the way that was asked and by name."""
 
     arms: dict[str, dict[str, Median]]
 

@@ -87,7 +87,7 @@ class SharedTable:
             self._publisher.forget(news)
 
     async def write_once(self) -> None:
-        """Raises Away."""
+        """Write the table for the other gateways, unless one of a later life is there. Raises Away."""
         publisher, link = self._publisher, self._link
         version = publisher.snapshot.version
         alive_ms = f"{MEMBER_ALIVE_S * 1000:.0f}"

@@ -27,7 +27,7 @@ RETRY_AFTER_S = 5
 
 
 def standing_by_app(leader: Callable[[], Leader | None]) -> Starlette:
-    """503 for every path."""
+    """An API that answers 503 on every path and names the leader, while another one leads."""
 
     async def elsewhere(request: Request) -> Response:
         return await refused(request, not_here(leader()))

@@ -31,3 +31,18 @@ def test_no_two_public_classes_of_a_package_share_a_name(package: str) -> None:
 
 def test_an_exception_is_still_one() -> None:
     assert all(len(public_classes("gateway")[name]) > 1 for name in TWICE)
+
+
+@pytest.mark.parametrize("package", ["gateway", "launch"])
+def test_a_public_docstring_says_more_than_the_name(package: str) -> None:
+    """Four words or fewer never did: what is promised, in which unit, raising what."""
+    short = [
+        f"{file.relative_to(ROOT)}: {node.name}: {said}"
+        for file in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("_")
+        and (said := ast.get_docstring(node))
+        and len(said.split()) <= 4
+    ]
+    assert short == []
