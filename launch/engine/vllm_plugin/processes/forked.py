@@ -34,7 +34,7 @@ def differing(imported: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     changed = {name for name in {*imported, *now} if imported.get(name) != now.get(name)}
     found = {name for name in changed - FOLLOWED if name.startswith(READ_ONCE)}
     maps = Path("/proc/self/maps").read_text()
-    if LIBRARIES in changed and any(one not in maps for one in now.get(LIBRARIES, "").split(":")):
+    if LIBRARIES in changed and any(one not in maps for one in _preloaded(now)):
         found.add(LIBRARIES)
     if not changed.isdisjoint(BINDINGS):
         try:
@@ -42,6 +42,12 @@ def differing(imported: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
         except ValueError:
             found.update(BINDINGS)
     return sorted(found)
+
+
+def _preloaded(environment: Mapping[str, str]) -> list[str]:
+    """The libraries to be loaded before all others, as a process's maps name them: where a path leads to."""
+    given = environment.get(LIBRARIES, "").replace(" ", ":").split(":")
+    return [os.path.realpath(one) if "/" in one else one for one in given]
 
 
 def places(environment: Mapping[str, str]) -> list[int]:

@@ -45,6 +45,13 @@ def test_what_a_library_read_as_it_was_loaded_must_be_as_it_was(
     assert differing(now, now) == [] or "OMP_PLACES" in expected
 
 
+def test_a_library_may_be_named_by_a_link(tmp_path: Path) -> None:
+    """As in an environment that is one."""
+    link = tmp_path / "bin"
+    link.symlink_to(Path(os.path.realpath(sys.executable)).parent)
+    assert differing({}, {"LD_PRELOAD": f"{link / Path(os.path.realpath(sys.executable)).name}"}) == []
+
+
 def test_places_are_read_as_vllm_writes_them() -> None:
     assert places({"GOMP_CPU_AFFINITY": "4 0 2"}) == places({"OMP_PLACES": "{4,0,2}"}) == [4, 0, 2]
     assert places({}) == []
