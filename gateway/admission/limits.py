@@ -71,7 +71,8 @@ class Admission(Bound):
         self._on_waiting = on_waiting or _unobserved
         self._waited_elsewhere = waited_elsewhere
         self._clock = clock
-        self._gates: dict[str, Gate] = {}
+        self.gates: Mapping[str, Gate] = {}
+        """By task; replaced whole."""
         self._residency = Residency(bounds.least_residency_s, on_resident)
         self._turns = Turns(self, self._residency, self.count_waiting, clock)
         self._held: Counter[str] = Counter()
@@ -90,7 +91,7 @@ class Admission(Bound):
     def configure(self, config: Config) -> None:
         """The gates of another configuration; a task that is gone keeps its own for what has begun."""
         bounds = config.gateway
-        gates = dict(self._gates)
+        gates = dict(self.gates)
         for name in config.models:
             task = config.tasks.get(name)
             in_flight = (task and task.max_in_flight) or bounds.max_in_flight_per_task
@@ -100,7 +101,7 @@ class Admission(Bound):
             gate = gates.setdefault(name, Gate(name, 0, 0))
             gate.max_in_flight = max(1, self._share(in_flight))
             gate.max_waiting = self._share(waiting)
-        self._gates = gates
+        self.gates = gates
         self._turns.go_on()
 
     def follow(self, engines_take: int | None) -> None:
@@ -177,21 +178,17 @@ class Admission(Bound):
         """The adapters that are believed to be in the engine's slots; all that are busy, without slots."""
         return self._residency.shown(self._turns.lanes, self._clock())
 
-    def gate(self, task: str) -> Gate:
-        """Raises KeyError for an unknown task."""
-        return self._gates[task]
-
     def lacks_slot(self, adapter_id: str | None) -> bool:
         """Whether the adapter needs a LoRA slot and has none, as far as is known here."""
         return self._residency.lacks_slot(adapter_id)
 
     def places(self, task: str, sequences: int) -> int:
         """How many places a request of so many sequences takes: at most all, so that alone it can run."""
-        return max(1, min(sequences, self._gates[task].max_in_flight, self.max_in_flight))
+        return max(1, min(sequences, self.gates[task].max_in_flight, self.max_in_flight))
 
     def try_enter(self, task: str, adapter_id: str | None = None, places: int = 1) -> Gate | None:
         """Its places at once, or None where the request must wait. Raises KeyError for an unknown task."""
-        gate = self._gates[task]
+        gate = self.gates[task]
         if gate.in_flight + places > gate.max_in_flight or self.in_flight + places > self.max_in_flight:
             return None
         if gate.waiting and adapter_id in gate.lanes:
@@ -231,7 +228,7 @@ class Admission(Bound):
         gate = self.try_enter(task, adapter_id, places)
         if gate is not None:
             return gate
-        gate = self._gates[task]
+        gate = self.gates[task]
         whose = whose_of(tenant, key)
         longest_s = left_s if tokens is None else left_s - gate.service.expected_s(tokens)
         if not let_in:
@@ -297,7 +294,7 @@ class Admission(Bound):
 
     def check_waiting(self, task: str, waiting: int) -> None:
         """Raises TooManyRequests, Unavailable where one more may not wait beside so many of the same task."""
-        gate = self._gates[task]
+        gate = self.gates[task]
         if waiting >= gate.max_waiting:
             raise task_is_full(gate, waiting, self._clock())
         if self.waiting >= self.max_waiting:
@@ -337,7 +334,7 @@ class Admission(Bound):
 
     def has_room(self, task: str) -> bool:
         """Whether a place is free. Raises KeyError for an unknown task."""
-        return self._gates[task].has_place and self.has_place
+        return self.gates[task].has_place and self.has_place
 
     def try_beside(self, adapter_id: str | None) -> bool:
         """A place outside every bound, for what no client waits for; False where a client's request waits,

@@ -30,20 +30,16 @@ class Seat:
     def __init__(self, lobby: Lobby, expected: Mapping[str, int]) -> None:
         self._lobby = lobby
         self._expected = Counter(expected)
-        self._turns = {task: asyncio.Semaphore(lobby.places(task)) for task in expected}
+        self.turns: Mapping[str, asyncio.Semaphore] = {
+            task: asyncio.Semaphore(lobby.admission.gates[task].max_in_flight) for task in expected
+        }
+        """By task, of those whose calls are let in already; who has a turn says so by `begins`."""
 
-    def covers(self, task: str) -> bool:
-        """Whether its calls of that task are let in already."""
-        return task in self._turns
-
-    @asynccontextmanager
-    async def turn(self, task: str) -> AsyncIterator[None]:
-        """One call of a task that it covers."""
-        async with self._turns[task]:
-            if self._expected[task]:
-                self._expected[task] -= 1
-                self._lobby.expected[task] -= 1
-            yield
+    def begins(self, task: str) -> None:
+        """One of the calls that were expected has its turn."""
+        if self._expected[task]:
+            self._expected[task] -= 1
+            self._lobby.expected[task] -= 1
 
     def all_known(self) -> None:
         """Every call that it will make is under way or waits for its turn: no other is expected."""
@@ -67,17 +63,13 @@ class Lobby:
     """
 
     def __init__(self, admission: Admission, clock: Callable[[], float] = time.monotonic) -> None:
-        self._admission = admission
+        self.admission = admission
         self._clock = clock
         self._shares = Shares()
         self._queue: list[_Waiting] = []
         """In the order in which they came."""
         self.expected: Counter[str] = Counter()
         """By task, calls that those who have begun are yet to make."""
-
-    def places(self, task: str) -> int:
-        """How many calls of a task may be at the engine at once."""
-        return self._admission.gate(task).max_in_flight
 
     @asynccontextmanager
     async def seat(
@@ -95,7 +87,9 @@ class Lobby:
         gateway's queue is full or no room came in time; DeadlineUnreachable (429) and DeadlineExceeded (504)
         where the client's time is too short. KeyError for an unknown task.
         """
-        wanted = {task: min(calls, self._most(task)) for task, calls in expected.items()}
+        gates = self.admission.gates
+        # What is asked for at once must fit beside a full house, or it would wait for an empty one.
+        wanted = {task: min(calls, max(1, gates[task].max_waiting // 2)) for task, calls in expected.items()}
         if not self._queue and self._fits(wanted):
             seat = self._begun(wanted)
         else:
@@ -105,20 +99,16 @@ class Lobby:
         finally:
             seat.all_known()
 
-    def _most(self, task: str) -> int:
-        """What is asked for at once must fit beside a full house, or it would wait for an empty one."""
-        return max(1, self._admission.gate(task).max_waiting // 2)
-
     def _fits(self, wanted: Mapping[str, int]) -> bool:
         """Half of each queue is for the calls of pipelines, the rest for those who ask a task by itself."""
-        admission = self._admission
+        admission = self.admission
         calling = admission.waiting - len(self._queue)  # who waits here has no call yet
         load = admission.in_flight + calling + self.expected.total()
         most = max(1, admission.max_waiting // 2)
         if load + min(sum(wanted.values()), most) > admission.max_in_flight + admission.max_waiting // 2:
             return not load
         for task, calls in wanted.items():
-            gate = admission.gate(task)
+            gate = admission.gates[task]
             load = gate.in_flight + gate.waiting + self.expected[task]
             if load and load + calls > gate.max_in_flight + gate.max_waiting // 2:
                 return False
@@ -129,12 +119,12 @@ class Lobby:
         return Seat(self, wanted)
 
     async def _wait(self, name: str, wanted: Mapping[str, int], whose: Whose, left_s: float) -> Seat:
-        admission = self._admission
+        admission = self.admission
         self._make_room(name, whose, left_s)
         waiter: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
         place = _Waiting(name, self._shares.joins(path_of(whose, name)), wanted, waiter)
         if not self._waiting_of(name):
-            admission.gate(name).pace.begins(self._clock())
+            admission.gates[name].pace.begins(self._clock())
         self._queue.append(place)
         admission.awaited = self.look
         admission.count_waiting(name, 1)
@@ -160,12 +150,12 @@ class Lobby:
 
     def _make_room(self, name: str, whose: Whose, left_s: float) -> None:
         """Raises TooManyRequests, Unavailable, DeadlineUnreachable where it may not wait."""
-        gate, waiting = self._admission.gate(name), self._waiting_of(name)
+        gate, waiting = self.admission.gates[name], self._waiting_of(name)
         wait_s = gate.pace.least_wait_s(ahead_of(waiting, whose))
         if wait_s >= left_s:
             raise comes_too_late(name, waiting.total(), wait_s, left_s, left_s)
         try:
-            self._admission.check_waiting(name, waiting.total())
+            self.admission.check_waiting(name, waiting.total())
         except RequestError as refusal:
             found = greediest(waiting, whose)
             if found is None:
@@ -192,10 +182,10 @@ class Lobby:
             self._queue.remove(place)
             calls = sum(place.wanted.values())
             self._shares.has_had(place.owner, calls, calls)
-            self._admission.gate(place.name).pace.lets_in(self._clock())
+            self.admission.gates[place.name].pace.lets_in(self._clock())
             place.seat.set_result(self._begun(place.wanted))
         if not self._queue:
-            self._admission.awaited = None
+            self.admission.awaited = None
 
     def _next(self) -> _Waiting | None:
         held: set[str] = set()

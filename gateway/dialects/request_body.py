@@ -33,6 +33,7 @@ _STAND_INS = {
     "max_tokens": ("max_tokens", "max_completion_tokens"),
     "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
 }
+_OF_THE_SYSTEM = frozenset(("system", "developer"))
 FORMATS = ("response_format", "structured_outputs")
 _TRUE = msgspec.Raw(b"true")
 _MARK = b"\xef\xbb\xbf"
@@ -214,7 +215,7 @@ def says_system(fields: Fields, key: str) -> bool:
         items = _decode_items(fields[key]) if key in fields else None
     except NOT_JSON as error:
         raise InvalidRequest(f"'{key}' must be text or list messages: {error}", param=key) from None
-    return isinstance(items, list) and any(item.role in ("system", "developer") for item in items)
+    return isinstance(items, list) and not _OF_THE_SYSTEM.isdisjoint([item.role for item in items])
 
 
 def _in_pieces(fields: Fields, prefix: bytes) -> Segments:
@@ -240,7 +241,7 @@ def _system_prefix(messages: msgspec.Raw, contract: Contract) -> bytes:
         raise InvalidRequest(
             f"'messages' must list messages with a role: {error}", param="messages"
         ) from None
-    if not roles or any(message.role in ("system", "developer") for message in roles):
+    if not roles or not _OF_THE_SYSTEM.isdisjoint([message.role for message in roles]):
         return b""
     return b"[%b," % (contract.system_message or b"")
 

@@ -87,20 +87,20 @@ class PipelineEndpoint:
         pipeline = self.pipelines[route.name]
         owner, _ = whose_of(exchange.tenant, exchange.key)
         held_bytes = await self._hold(pipeline, fields, owner, exchange.behind)
-        with self._inputs.giving_back(held_bytes, owner):
+        try:
             asked = _document(fields)
             exchange.begin(route)
+            chat = _chat_of(exchange, asked, pipeline, strict)
+            usage_wanted = streaming and exchange.dialect.ask_for_usage({**fields})
+            written = _Written(exchange, pipeline, asked, usage_wanted)
+            request = _Request(exchange, pipeline, chat.document, written, streaming, send)
             try:
-                chat = _chat_of(exchange, asked, pipeline, strict)
-                usage_wanted = streaming and exchange.dialect.ask_for_usage({**fields})
-                written = _Written(exchange, pipeline, asked, usage_wanted)
-                request = _Request(exchange, pipeline, chat.document, written, streaming, send)
-                try:
-                    await self._let_in(request, sticky)
-                except InvalidRequest as error:
-                    raise chat.told(error) from None
-            finally:
-                exchange.release()
+                await self._let_in(request, sticky)
+            except InvalidRequest as error:
+                raise chat.told(error) from None
+        finally:
+            exchange.release()
+            self._inputs.give_back(held_bytes, owner)
 
     async def _hold(self, pipeline: Pipeline, fields: Fields, owner: str, behind: bool) -> int:
         """Take what the input will need of memory, before anything is made of it.
@@ -114,9 +114,9 @@ class PipelineEndpoint:
                 f"The request has {size_bytes} bytes; '{pipeline.name}' takes at most "
                 f"{pipeline.max_input_bytes} (pipelines.{pipeline.name}.max_input_bytes)."
             )
+        held_bytes = 0
         for raw in raws:
-            check_members(raw, pipeline.name, pipeline.max_input_members)
-        held_bytes = sum(map(memory_bytes, raws))
+            held_bytes += memory_bytes(raw, check_members(raw, pipeline.name, pipeline.max_input_members))
         if behind:
             await self._inputs.take(held_bytes, owner=owner)
         elif not self._inputs.try_take(held_bytes, owner):
@@ -131,7 +131,7 @@ class PipelineEndpoint:
     async def _let_in(self, request: _Request, sticky: bytes) -> None:
         """With room for all its calls; what comes behind brings its own."""
         exchange, pipeline = request.exchange, request.pipeline
-        with self._relay.pinned((stage.task for stage in pipeline.stages), sticky) as routes:
+        with self._relay.pinned(pipeline.tasks, sticky) as routes:
             if exchange.behind:
                 await self._run(request, routes, None)
                 return
@@ -185,7 +185,7 @@ class PipelineEndpoint:
             trace=exchange.trace,
             tenant=exchange.tenant,
         )
-        if behind or not any(route.contract.fallback for route in routes.values()):
+        if behind or not [task for task, route in routes.items() if route.contract.fallback]:
             return caller
         return FallbackCaller(caller, self._fallbacks, self._metrics, request_id, routes, part, exchange.key)
 
@@ -226,7 +226,7 @@ class _Written:
 
 
 def _headers(exchange: Exchange, pipeline: Pipeline, routes: Mapping[str, Route]) -> HeaderList:
-    adapters = dict.fromkeys(routes[stage.task].adapter_id or "" for stage in pipeline.stages)
+    adapters = dict.fromkeys([route.adapter_id or "" for route in routes.values()])
     return [
         (b"x-gateway-task", pipeline.name.encode()),
         (b"x-gateway-adapter", ",".join(adapters).encode()),
@@ -286,7 +286,7 @@ def _chat_of(exchange: Exchange, asked: JsonObject, pipeline: Pipeline, strict: 
     except CannotAsk as error:
         raise InvalidRequest(f"'{pipeline.name}' is a pipeline: {error}.", param=error.param) from error
     if pipeline.system == "ignore":
-        exchange.ignored += [chat.places[index] for index, _ in places(chat.document)]
+        exchange.ignored += [chat.places[index] for index, _ in places({"messages": chat.messages})]
     return chat
 
 

@@ -137,7 +137,9 @@ class Connection(asyncio.Protocol):
         self._started = self._last_data = self._loop.time()
         self._ends_at = math.inf
         limits = self._timeouts
-        self._arm(self._started + min(limits.first_byte_s, limits.idle_s, limits.total_s))
+        deadline = self._started + min(limits.first_byte_s, limits.idle_s, limits.total_s)
+        if self._timer is None or self._timer.when() > deadline:
+            self._arm(deadline)
         if len(body) == 1 and len(body[0]) <= 16384:
             self._transport.write(head + body[0])
         else:
@@ -148,17 +150,24 @@ class Connection(asyncio.Protocol):
         self._ends_at = self._loop.time() + seconds
         self._arm(self._ends_at)
 
-    async def head(self) -> None:
-        """Wait for status and headers. Raises EngineError, GatewayTimeout, Disconnected."""
-        while not self.head_complete:
-            await self._next()
+    def moved(self) -> asyncio.Future[None]:
+        """Done once the answer has come on; then look at `head_complete`.
+
+        Raises EngineError, GatewayTimeout, Disconnected, now or where it is awaited.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.closed:
+            raise Disconnected(self.answered)
+        self._waiter = self._loop.create_future()
+        return self._waiter
 
     async def read(self) -> bytes:
-        """The next bytes of the body, all that are there; empty at its end. Raises as `head` does."""
+        """The next bytes of the body, all that are there; empty at its end. Raises as `moved` does."""
         while not self._pieces:
             if self.complete:
                 return b""
-            await self._next()
+            await self.moved()
         return self.take()
 
     def take(self) -> bytes:
@@ -195,11 +204,6 @@ class Connection(asyncio.Protocol):
         """Whether an exchange is under way."""
         return self._busy
 
-    @property
-    def unread(self) -> bool:
-        """Whether bytes are there that `read` would return at once."""
-        return bool(self._pieces)
-
     def abort(self, error: RequestError | None = None) -> None:
         """Close at once; the engine sees it and aborts the request."""
         self.closed = True
@@ -215,26 +219,14 @@ class Connection(asyncio.Protocol):
         if self.closed or not self.complete or not self._reusable or self._unread_bytes:
             self.abort()
             return False
-        self.resume()  # a pause for the last client's sake is not the next one's
+        if self._paused:  # for the last client's sake, not the next one's
+            self.resume()
         self.idle_since = self._loop.time()
         return True
 
     def end_after(self) -> None:
         """The answer is complete, and the connection is not used again all the same."""
         self._reusable = False
-
-    def _next(self) -> asyncio.Future[None]:
-        """Done once the answer has come on. Raises how the exchange has failed."""
-        if self.error is not None:
-            raise self.error
-        if self.closed:
-            raise Disconnected(self.answered)
-        self._waiter = self._loop.create_future()
-        return self._waiter
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     def _fail(self, error: RequestError) -> None:
         if self.error is None:
@@ -305,10 +297,10 @@ class Connection(asyncio.Protocol):
         if self._unread_bytes > HIGH_WATER_BYTES:
             self.pause()
         if self._pieces or self.complete or self.head_complete:
-            if self.listener is not None:  # as `_wake`, without a call more for each piece
+            if self.listener is not None:
                 self.listener()
-            else:
-                self._wake()
+            elif self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Awaitable
 from weakref import WeakSet
 
 from gateway.errors import RequestError
@@ -52,7 +53,9 @@ class Upstream:
         self.open_connections = 0
         """Connections with an exchange on them."""
 
-    async def exchange(self, path: bytes, body: Segments, request_id: bytes, more: bytes = b"") -> Connection:
+    def exchange(
+        self, path: bytes, body: Segments, request_id: bytes, more: bytes = b""
+    ) -> Awaitable[Connection]:
         """POST a JSON body and wait for the head of the answer; the caller must give it to `finish`.
 
         `more` are whole lines of further headers.
@@ -62,7 +65,7 @@ class Upstream:
 
         Raises EngineError (502) or GatewayTimeout (504), and Unavailable (503) where no descriptor is left.
         """
-        return await self._exchange(self._post_head(path, body, request_id, more), body)
+        return self._exchange(self._post_head(path, body, request_id, more), body)
 
     def try_exchange(
         self, path: bytes, body: Segments, request_id: bytes, more: bytes = b""
@@ -85,20 +88,25 @@ class Upstream:
         return await self._exchange(head, (body,))
 
     async def _exchange(self, head: bytes, body: Segments) -> Connection:
-        connection = self._kept()
-        raced = connection is not None
-        if connection is not None:
-            try:
-                return await self._begin(connection, head, body)
-            except Disconnected as error:
-                if not error.race:
+        kept = connection = self._kept()
+        while True:
+            self.open_connections += 1  # one that is being made counts: it will have its exchange
+            if connection is None:
+                try:
+                    connection = await self._connect(raced=kept is not None)
+                except BaseException:
+                    self.open_connections -= 1
                     raise
-        self.open_connections += 1  # one that is being made counts: it will have its exchange
-        try:
-            connection = await self._connect(raced)
-        finally:
-            self.open_connections -= 1
-        return await self._begin(connection, head, body)
+            try:
+                connection.send(head, body)
+                while not connection.head_complete:
+                    await connection.moved()
+                return connection
+            except BaseException as error:
+                self.finish(connection)
+                if connection is not kept or not isinstance(error, Disconnected) or not error.race:
+                    raise
+            connection = None
 
     def _post_head(self, path: bytes, body: Segments, request_id: bytes, more: bytes) -> bytes:
         size = len(body[0]) if len(body) == 1 else sum(map(len, body))
@@ -124,16 +132,6 @@ class Upstream:
         self._closed = True
         while self._idle:
             self._idle.pop().abort()
-
-    async def _begin(self, connection: Connection, head: bytes, body: Segments) -> Connection:
-        self.open_connections += 1
-        try:
-            connection.send(head, body)
-            await connection.head()
-        except BaseException:
-            self.finish(connection)
-            raise
-        return connection
 
     def _kept(self) -> Connection | None:
         oldest = self._loop.time() - KEEP_IDLE_S

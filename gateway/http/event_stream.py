@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import perf_counter
 from typing import ClassVar
 
@@ -58,9 +58,9 @@ def usage_of(answer: bytes) -> TokenUsage | None:
         return None
 
 
-def data_in(events: bytes) -> Iterator[bytes]:
+def data_in(events: bytes) -> list[bytes]:
     """The data of each of whole events, as `EventStream.feed` passes them on; comments have none."""
-    return (found[1].strip() for found in _DATA.finditer(events))
+    return [data.strip() for data in _DATA.findall(events)]
 
 
 class EventStream:
@@ -176,7 +176,7 @@ class EventStream:
     def _without_usage(self, piece: bytes) -> bytes:
         kept: list[bytes] = []
         for event in _BETWEEN.split(piece):
-            usage = _final_usage(event)
+            usage = _final_usage(event) if self.marker in event else None
             if usage is not None:
                 self.usage = usage
             if usage is None or not self._withhold_usage:

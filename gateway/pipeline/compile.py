@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -47,6 +48,10 @@ class Fan:
     source: str
     field: str
     stages: tuple[Stage, ...]
+    tasks: frozenset[str]
+    """Of those stages."""
+    into: tuple[str, ...]
+    """What those stages fill in an element."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,15 @@ class Pipeline:
 
     name: str
     stages: tuple[Stage, ...]
+    last: Stage
+    """The one whose answer is the pipeline's."""
+    tasks: tuple[str, ...]
+    """Of all stages, each once."""
+    called_once: tuple[str, ...]
+    """The task of each stage without for_each."""
     fans: tuple[Fan, ...]
+    fans_of: Mapping[str, tuple[Fan, ...]]
+    """By a stage's id: the lists of it that later ones run over, in the order of the first of those."""
     max_items: int
     max_input_terms: int
     max_input_bytes: int
@@ -63,15 +76,6 @@ class Pipeline:
     null_on_error: bool
     system: str = "ignore"
     """What becomes of a client's system message: refuse, ignore, prepend."""
-
-    @property
-    def last(self) -> Stage:
-        """The stage whose answer is the pipeline's."""
-        return self.stages[-1]
-
-    def fans_of(self, stage_id: str) -> tuple[Fan, ...]:
-        """The lists of a stage that later stages run over, in the order of the first of those."""
-        return tuple(fan for fan in self.fans if fan.source == stage_id)
 
 
 def compile_pipelines(config: Config) -> dict[str, Pipeline]:
@@ -101,10 +105,15 @@ def _pipeline(
             key = f"pipelines.{name}.stages.{stage.id}.partition"
             field = stage.partition.field
             raise ConfigError(key, field, f"needs a later stage with for_each: {stage.id}.{field}")
+    fans = tuple(_fan(source, field, group) for (source, field), group in lists.items())
     return Pipeline(
         name=name,
         stages=tuple(stages),
-        fans=tuple(Fan(source, field, tuple(group)) for (source, field), group in lists.items()),
+        last=stages[-1],
+        tasks=tuple(dict.fromkeys(stage.task for stage in stages)),
+        called_once=tuple(stage.task for stage in stages if stage.source is None),
+        fans=fans,
+        fans_of={stage.id: tuple(fan for fan in fans if fan.source == stage.id) for stage in stages},
         max_items=given.max_items,
         max_input_terms=given.max_input_terms,
         max_input_bytes=given.max_input_bytes,
@@ -112,6 +121,11 @@ def _pipeline(
         null_on_error=given.on_error == "null",
         system=given.system,
     )
+
+
+def _fan(source: str, field: str, stages: Sequence[Stage]) -> Fan:
+    tasks = frozenset(stage.task for stage in stages)
+    return Fan(source, field, tuple(stages), tasks, tuple(stage.into for stage in stages))
 
 
 def _stage(

@@ -21,10 +21,10 @@ class FanOuts:
 
     def expected(self, pipeline: Pipeline, tasks: Collection[str]) -> Mapping[str, int]:
         """Calls at once, by task; of `tasks` alone."""
-        calls: Counter[str] = Counter(stage.task for stage in pipeline.stages if stage.source is None)
+        calls = Counter(pipeline.called_once)
         for fan in pipeline.fans:
             length = self._lengths.get((pipeline.name, fan.source, fan.field), FIRST_GUESS)
-            for task in {stage.task for stage in fan.stages}:
+            for task in fan.tasks:
                 calls[task] += min(pipeline.max_items, math.ceil(length))
         return {task: count for task, count in calls.items() if task in tasks}
 

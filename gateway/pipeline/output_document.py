@@ -23,11 +23,8 @@ def compact(value: JsonValue) -> str:
 
 def ordered(element: Mapping[str, JsonValue], fan: Fan) -> JsonObject:
     """An element with its stages' fields first."""
-    own = [stage.into for stage in fan.stages]
-    return {
-        **{name: element[name] for name in own},
-        **{k: element[k] for k in sorted(element) if k not in own},
-    }
+    names = dict.fromkeys((*fan.into, *sorted(element)))
+    return {name: element[name] for name in names}
 
 
 class DocumentWriter:
@@ -40,6 +37,7 @@ class DocumentWriter:
         self._written = 0  # its elements
         self._opened = False
         self._source: JsonObject | None = None
+        self.complete = not fans
 
     def element(self, fan: Fan, index: int, element: JsonObject) -> str:
         """An element is finished; what can be written now."""
@@ -50,10 +48,6 @@ class DocumentWriter:
         """The source stage is finished; what can be written now."""
         self._source = document
         return self._write()
-
-    @property
-    def complete(self) -> bool:
-        return self._current == len(self._fans)
 
     def _write(self) -> str:
         parts: list[str] = []
@@ -70,6 +64,7 @@ class DocumentWriter:
                 parts.append(self._open(fan))
             parts.append("]")
             self._current, self._written, self._opened = self._current + 1, 0, False
+            self.complete = self._current == len(self._fans)
             if self.complete and self._source is not None:
                 parts.append(self._rest(self._source))
         return "".join(parts)

@@ -65,7 +65,14 @@ class ElementScanner:
                 self._in_string = not self._in_string
             if self._depth == OBJECT:
                 self._in_object(mark, before + at)
-            elif (element := self._in_value(mark, before + at)) is not None:
+                continue
+            if mark in "{[":
+                self._depth += 1
+            elif mark in "}]":
+                self._depth -= 1
+            if self._depth > LIST or self._field is None:  # within an element, or a value that is no list
+                continue
+            if (element := self._in_list(mark, before + at)) is not None:
                 closed.append(element)
         if self._over:
             self._document.truncate(before + at)
@@ -87,15 +94,10 @@ class ElementScanner:
         elif mark == ",":
             self._key = ""
 
-    def _in_value(self, mark: str, end: int) -> tuple[str, JsonValue] | None:
-        """One mark inside a value of the object; the element that it closes."""
-        if mark in "{[":
-            self._depth += 1
-        elif mark in "}]":
-            self._depth -= 1
+    def _in_list(self, mark: str, end: int) -> tuple[str, JsonValue] | None:
+        """One mark between the elements of a list, or at the end of one; the element that it closes."""
         field = self._field
-        if field is None or self._depth > LIST:
-            return None
+        assert field is not None
         if mark == "," or self._depth == OBJECT:
             text = self._text(end - 1)
         elif mark in "}]" or (mark == '"' and not self._in_string):

@@ -169,7 +169,7 @@ class _Runner:
         self._partitions: dict[tuple[str, str], Partition] = {}
         self._names = {stage.id: Names() for stage in pipeline.stages if stage.distinct}
         last = pipeline.last
-        self._writer = DocumentWriter(pipeline.fans_of(last.source)) if last.source is not None else None
+        self._writer = DocumentWriter(pipeline.fans_of[last.source]) if last.source is not None else None
         self._finish_reason = "stop"
         self._tally = Tally(pipeline.stages, clock, watch)
 
@@ -199,7 +199,7 @@ class _Runner:
     async def _single(self, stage: Stage, group: asyncio.TaskGroup) -> None:
         """A stage without for_each: one call, read as it streams where something follows at once."""
         body = await self._body(stage, None)
-        fans = self._pipeline.fans_of(stage.id)
+        fans = self._pipeline.fans_of[stage.id]
         scanner = ElementScanner([fan.field for fan in fans])
         with self._tally.call(stage):
             if fans:
@@ -234,7 +234,7 @@ class _Runner:
         self, stage: Stage, body: JsonObject, scanner: ElementScanner, group: asyncio.TaskGroup
     ) -> Answer:
         """Stream a call and start each element's own calls as soon as it is closed."""
-        fans = {fan.field: fan for fan in self._pipeline.fans_of(stage.id)}
+        fans = {fan.field: fan for fan in self._pipeline.fans_of[stage.id]}
         collected = Collected()
         async with aclosing(self._caller.deltas(stage.task, body)) as deltas:
             async for delta in deltas:
@@ -261,7 +261,7 @@ class _Runner:
         terms = stage.partition
         assert terms is not None
         partition = self._partitions[stage.id, terms.field]
-        fan = next(fan for fan in self._pipeline.fans_of(stage.id) if fan.field == terms.field)
+        fan = next(fan for fan in self._pipeline.fans_of[stage.id] if fan.field == terms.field)
         more = await self._of_the_rest(stage, fan, partition.left) if partition.asks else []
         for item in partition.close(more):
             self._begin(fan, item, group)
@@ -354,9 +354,11 @@ class _Runner:
         self, stage: Stage, item: JsonObject | None, given: JsonObject | None = None
     ) -> JsonObject:
         """A stage's body, once the stages that it reads are finished; `given` instead of the input."""
+        answers: dict[str, JsonValue] = {}
         for earlier in stage.needs:
             await self._done[earlier].wait()
-        values = context_of(given or self._given, {name: self._answers[name] for name in stage.needs}, item)
+            answers[earlier] = self._answers[earlier]
+        values = context_of(given or self._given, answers, item)
         lead = self._lead if stage is self._pipeline.stages[0] else ""
         return call_body(self._pipeline, stage, values, self._shared, self._cap, lead)
 

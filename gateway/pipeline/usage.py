@@ -69,16 +69,18 @@ class Tally:
         number = tally.calls
         if tally.begin_s is None:
             tally.begin_s = self._clock()
-        self._tell(stage, number, "begin")
+        watch = self._watch
+        if watch is not None:
+            watch(stage.id, number, "begin", self._now_ms())
         try:
             yield
         finally:
             tally.end_s = self._clock()
-            self._tell(stage, number, "end")
+            if watch is not None:
+                watch(stage.id, number, "end", self._now_ms())
 
-    def _tell(self, stage: Stage, number: int, what: str) -> None:
-        if self._watch is not None:
-            self._watch(stage.id, number, what, round((self._clock() - self._zero_s) * 1e3, 1))
+    def _now_ms(self) -> float:
+        return round((self._clock() - self._zero_s) * 1e3, 1)
 
     def add(self, stage: Stage, answer: Answer) -> None:
         tally = self._stages[stage.id]
@@ -97,10 +99,12 @@ class Tally:
 
     def usage(self) -> JsonObject:
         """OpenAI's usage, summed, with `stages` added."""
-        tallies = self._stages.values()
-        prompt_tokens = sum(tally.prompt_tokens for tally in tallies)
-        completion_tokens = sum(tally.completion_tokens for tally in tallies)
-        stages: list[JsonValue] = [tally.rendered(self._zero_s) for tally in tallies]
+        prompt_tokens = completion_tokens = 0
+        stages: list[JsonValue] = []
+        for tally in self._stages.values():
+            prompt_tokens += tally.prompt_tokens
+            completion_tokens += tally.completion_tokens
+            stages.append(tally.rendered(self._zero_s))
         return {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,

@@ -48,15 +48,15 @@ def _number(text: bytes) -> float | None:
     return number if 0 < number < math.inf else None
 
 
-async def in_time(exchange: Exchange, answer: Callable[[Send], Awaitable[None]], send: Send) -> None:
+def in_time(exchange: Exchange, answer: Callable[[Send], Awaitable[None]], send: Send) -> Awaitable[None]:
     """Let `answer` go on for as long as the client waits for all of it; a whole one that has begun may end.
 
     Raises DeadlineExceeded; where a stream has begun, that is to be its last event (`Exchange.begun`).
     """
-    if exchange.end_by == math.inf:
-        await answer(send)
-        return
+    return answer(send) if exchange.end_by == math.inf else _until_late(exchange, answer, send)
 
+
+async def _until_late(exchange: Exchange, answer: Callable[[Send], Awaitable[None]], send: Send) -> None:
     async def out(message: Message) -> None:
         if message["type"] == "http.response.start":
             if _is_stream(message):

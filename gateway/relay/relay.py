@@ -256,18 +256,15 @@ class Relay:
     def end(self, exchange: Exchange, connection: Connection) -> None:
         """Give connection and place back; an answer that is not complete is aborted in the engine."""
         try:
-            self._judge(exchange, connection)
+            # What its end says of the engine: it may have died of this request, or has borne it.
+            failed = exchange.broken or (connection.status >= 500 and connection.status != 503)
+            if failed or isinstance(connection.error, Disconnected):
+                self.guard.fell(connection.owner.process, exchange.body, answered=failed)
+            elif exchange.turn is not None and connection.complete and connection.error is None:
+                self.guard.answered(exchange.turn.digest)
             connection.owner.finish(connection)
         finally:
             self._give_back(exchange)
-
-    def _judge(self, exchange: Exchange, connection: Connection) -> None:
-        """What an exchange's end says of the engine: it may have died of it, or has borne it."""
-        failed = exchange.broken or (connection.status >= 500 and connection.status != 503)
-        if failed or isinstance(connection.error, Disconnected):
-            self.guard.fell(connection.owner.process, exchange.body, answered=failed)
-        elif exchange.turn is not None and connection.complete and connection.error is None:
-            self.guard.answered(exchange.turn.digest)
 
     def _give_back(self, exchange: Exchange) -> None:
         turn, exchange.turn = exchange.turn, None
@@ -310,7 +307,7 @@ def _cost_of(body: Segments, sequences: int) -> int:
 async def read_whole(connection: Connection) -> bytes:
     """The rest of an answer. Raises EngineError where it is too large or breaks off, GatewayTimeout."""
     answer = await connection.read()
-    if connection.complete and not connection.unread:
+    if connection.complete:
         return answer
     pieces = [answer]
     size = len(answer)

@@ -46,6 +46,8 @@ class Replicas:
         self._leaving: tuple[Replica, ...] = ()
         """Draining: they end what has begun."""
         self._only: Replica | None = None
+        self.are_several = True
+        """Whether there is a choice, or none at all: else all that is asked goes to the only one."""
         self._live: object = None
         self._asking: set[asyncio.Task[None]] = set()
         self.tokens: Counter[str] = Counter()
@@ -104,11 +106,6 @@ class Replicas:
         for replica in (*self.ready, *self._leaving):
             replica.upstream.close()
 
-    @property
-    def are_several(self) -> bool:
-        """Whether there is a choice."""
-        return self._only is None
-
     def pick(self, route: Route, prompt: msgspec.Raw | None = None, *, begun: bool = False) -> Replica:
         """An engine for a route. Raises Unavailable where none can serve it now.
 
@@ -166,12 +163,7 @@ class Replicas:
 
     def servable(self, name: str) -> bool:
         """Whether a model can be answered now: all stages of a pipeline, or an adapter that is loaded."""
-        route = self.table.get(name)
-        if route is None:
-            return False
-        if route.kind == "pipeline":
-            return all(self.servable(stage.task) for stage in self.config.pipelines[name].stages)
-        return route.adapter_id is not None
+        return name in self.table.servable
 
     def may_come(self, name: str) -> bool:
         """Whether it makes sense to wait for a model that is not `servable`."""
@@ -270,6 +262,7 @@ class Replicas:
         before, self.ready = self.ready, replicas
         self._leaving = tuple(replica for replica in kept if replica not in replicas)
         self._only = replicas[0] if len(replicas) == 1 else None
+        self.are_several = self._only is None
         self.table = table_of(self.config, snapshot, [replica.loaded for replica in replicas])
         self.snapshot, self.scores_prompts = snapshot, snapshot.prompt_logprobs
         self._forget_gone()

@@ -94,6 +94,8 @@ class Table:
     """By an adapter's id, as answers name it: its task's route, to this version alone."""
     tenants: frozenset[str] = frozenset()
     """Those that there are; the names of their tasks are nobody else's to learn."""
+    servable: frozenset[str] = frozenset()
+    """Names that can be answered now: an adapter that is loaded, or a pipeline all of whose stages can be."""
 
     def get(self, name: str) -> Route | None:
         """The route of a public name or of a version."""
@@ -104,7 +106,7 @@ class Table:
 
         Raises ModelNotFound, which lists only names in `shown` where given.
         """
-        route = self.get(name)
+        route = self.routes.get(name) or self.pinned.get(name)
         if route is None:
             task = task_of(name)
             if task != name and task in self.routes and (shown is None or task in shown):
@@ -152,7 +154,13 @@ def build_table(
             adapter_id = version if there else None
             pinned[version] = _route(of.name, "task", of.contract, adapter_id, of.description, of.reason)
     tenants = {*config.tenants, *(key.tenant for key in config.keys.values() if key.tenant)}
-    return Table(MappingProxyType(routes), MappingProxyType(pinned), frozenset(tenants))
+    servable = {name for name, route in {**pinned, **routes}.items() if route.adapter_id is not None}
+    servable |= {
+        name
+        for name, pipeline in config.pipelines.items()
+        if servable.issuperset(stage.task for stage in pipeline.stages)
+    }
+    return Table(MappingProxyType(routes), MappingProxyType(pinned), frozenset(tenants), frozenset(servable))
 
 
 def _contract(name: str, task: TaskConfig) -> Contract:

@@ -37,8 +37,7 @@ from gateway.dialects.parameters import (
 )
 from gateway.dialects.request_body import FORMATS, Fields, apply_contract, ask_for_usage, encode_body
 from gateway.dialects.tools import tool_choice_or_allowed, tools
-from gateway.http.engine_connection import Segments
-from gateway.http.event_stream import EventStream, TokenUsage, usage_of
+from gateway.http.event_stream import EventStream, usage_of
 from gateway.routing.table import Contract, Route
 
 TYPED_LABELS = MappingProxyType(
@@ -90,20 +89,14 @@ class Completions(Dialect):
     """What `/v1/chat/completions` and `/v1/completions` share: stickiness, contract, body and usage."""
 
     def sticky_of(self, fields: Fields) -> bytes | None:
-        named = fields if "user" in fields else {"user": fields.get("safety_identifier")}
-        return super().sticky_of({key: raw for key, raw in named.items() if raw is not None})
+        if "user" in fields or "safety_identifier" not in fields:
+            return super().sticky_of(fields)
+        return super().sticky_of({"user": fields["safety_identifier"]})
 
-    def ask_for_usage(self, fields: Fields) -> bool:
-        return ask_for_usage(fields)
-
-    def apply_contract(self, fields: Fields, route: Route) -> None:
-        apply_contract(fields, route)
-
-    def encode_body(self, fields: Fields, route: Route, received_bytes: int) -> Segments:
-        return encode_body(fields, route, received_bytes)
-
-    def usage_of(self, answer: bytes) -> TokenUsage | None:
-        return usage_of(answer)
+    ask_for_usage = staticmethod(ask_for_usage)
+    apply_contract = staticmethod(apply_contract)
+    encode_body = staticmethod(encode_body)
+    usage_of = staticmethod(usage_of)
 
     def events(self, usage_wanted: bool) -> EventStream:
         return EventStream(not usage_wanted)

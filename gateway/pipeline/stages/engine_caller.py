@@ -146,12 +146,16 @@ class EngineCaller:
         if self._shadow.candidates and not self._relay.guard.is_unsure:
             copy = self._shadow.choose(exchange, route, fields, 0, streamed)
         CHAT.apply_contract(fields, route)
-        let_in = self._seat is not None and self._seat.covers(route.name)
+        seat = self._seat
+        turns = seat.turns.get(route.name) if seat is not None else None
         try:
             body = CHAT.encode_body(fields, route, 0)
             waited_from = time.perf_counter()
-            async with self._seat.turn(route.name) if self._seat and let_in else nullcontext():
+            async with turns or nullcontext():
+                if seat is not None and turns is not None:
+                    seat.begins(route.name)
                 exchange.queue_s += time.perf_counter() - waited_from
+                let_in = turns is not None
                 connection = await self._relay.begin(exchange, route, body, begun=True, let_in=let_in)
                 try:
                     if connection.status != 200:

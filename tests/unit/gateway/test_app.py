@@ -155,10 +155,10 @@ async def test_another_configuration_comes_into_force_whole_or_not_at_all(tmp_pa
     commit = gateway._prepare(Config.model_validate(document))
     assert set(gateway._pipelines.pipelines) == {"concept-naming"}  # nothing yet
     with pytest.raises(KeyError):
-        gateway.admission.gate("fresh")
+        gateway.admission.gates["fresh"]
     commit()
     assert not gateway._pipelines.pipelines
-    assert gateway.admission.gate("fresh").max_in_flight > 0
+    assert gateway.admission.gates["fresh"].max_in_flight > 0
 
 
 async def test_pipelines_that_stand_are_not_compiled_anew(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ class Walk:
 
     def check(self) -> None:
         limits = self.limits
-        by_task = {task: limits.gate(task).in_flight for task in TASKS}
+        by_task = {task: limits.gates[task].in_flight for task in TASKS}
         held = sum(places for _, places in self.held)
         assert held <= limits.in_flight == sum(by_task.values()) <= self.most
         assert max(by_task.values()) <= self.most_of_task
@@ -317,7 +317,7 @@ async def test_one_that_needs_many_places_is_not_passed_for_ever_by_those_that_n
             single.cancel()
         await settled()
     assert many.done()
-    assert (limits.in_flight, limits.gate("naming").in_flight, limits.waiting) == (4, 4, 0)
+    assert (limits.in_flight, limits.gates["naming"].in_flight, limits.waiting) == (4, 4, 0)
 
 
 async def test_two_that_need_every_place_do_not_wait_for_each_other(tmp_path: Path) -> None:

@@ -104,6 +104,14 @@ async def enter(lobby: Lobby, *calls: str) -> None:
         pass
 
 
+@asynccontextmanager
+async def call(seat: Seat, task: str) -> AsyncIterator[None]:
+    """As the calls of a pipeline take their turns."""
+    async with seat.turns[task]:
+        seat.begins(task)
+        yield
+
+
 async def turns(count: int = 3) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
@@ -123,13 +131,12 @@ async def test_room_is_for_what_is_expected_and_comes_back_when_all_is_known(tmp
 async def test_call_that_is_made_is_expected_no_longer_and_has_its_turn(tmp_path: Path) -> None:
     lobby = Lobby(admission(tmp_path))
     async with lobby.seat("concept-naming", {"naming": 2}) as seat:
-        assert seat.covers("naming")
-        assert not seat.covers("concept")
+        assert set(seat.turns) == {"naming"}
         async with AsyncExitStack() as calls:
             for _ in range(4):
-                await calls.enter_async_context(seat.turn("naming"))
+                await calls.enter_async_context(call(seat, "naming"))
             assert not +lobby.expected
-            fifth = asyncio.create_task(calls.enter_async_context(seat.turn("naming")))
+            fifth = asyncio.create_task(calls.enter_async_context(call(seat, "naming")))
             await turns()
             assert not fifth.done()
             fifth.cancel()
@@ -143,7 +150,7 @@ async def test_a_large_one_is_not_passed_by_small_ones(tmp_path: Path) -> None:
             order.append(name)
 
     async with asyncio.TaskGroup() as group, full(lobby) as first:
-        async with first.turn("naming"):  # room for one
+        async with call(first, "naming"):  # room for one
             for name, calls in (("large", ["naming"] * 2), ("small", ["naming"]), ("elsewhere", ["concept"])):
                 group.create_task(run(name, *calls))
             await turns()
@@ -234,7 +241,7 @@ async def test_a_flood_of_pipelines_refuses_itself(tmp_path: Path) -> None:
 async def test_a_pipeline_that_cannot_begin_in_time_is_refused_at_once(tmp_path: Path) -> None:
     now = 0.0
     lobby = Lobby(admission(tmp_path), lambda: now)
-    pace = lobby._admission.gate("concept-naming").pace
+    pace = lobby.admission.gates["concept-naming"].pace
     async with full(lobby):
         with pytest.raises(DeadlineExceeded):  # nothing is known yet of how long it takes
             async with lobby.seat("concept-naming", {"naming": 2}, left_s=0.01):
@@ -247,7 +254,7 @@ async def test_a_pipeline_that_cannot_begin_in_time_is_refused_at_once(tmp_path:
         with pytest.raises(DeadlineUnreachable, match="1 waiting"):
             async with lobby.seat("concept-naming", {"naming": 2}, left_s=1.5):
                 pass
-        assert lobby._admission.waiting == 1
+        assert lobby.admission.waiting == 1
     await waiting
 
 
@@ -262,4 +269,4 @@ async def test_who_leaves_just_now_is_not_pushed_out(tmp_path: Path) -> None:
             async with lobby.seat("concept-naming", {"naming": 2}, whose_of("", "light")):
                 pass
         await asyncio.wait(leaving)
-    assert lobby._admission.waiting == 0
+    assert lobby.admission.waiting == 0

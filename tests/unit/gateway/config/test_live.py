@@ -96,7 +96,7 @@ async def test_request_of_a_task_that_is_removed_ends_as_it_began(tmp_path: Path
         await c.tell(None, TWO_TASKS)  # it is back, with its places
         assert says(await chat(c)) == TASKS["naming"]
         await c.stack.at_rest()
-        assert c.stack.gateway.admission.gate("naming").in_flight == 0
+        assert c.stack.gateway.admission.gates["naming"].in_flight == 0
 
 
 async def test_request_that_waits_while_its_task_is_removed_ends_as_it_began(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config.document import JsonObject
 from gateway.errors import InvalidRequest
-from gateway.pipeline.inputs import Input, memory_bytes, read_input
+from gateway.pipeline.inputs import Input, check_members, memory_bytes, read_input
 from gateway.pipeline.terms import SLICE, Term, in_slices, terms_in_text
 from tests.support.pipeline_script import chat
 from tests.support.steps import at_once
@@ -132,5 +132,6 @@ async def test_others_have_their_turns_while_a_long_input_is_read(text: str) -> 
 def test_what_an_input_takes_of_memory_is_not_underestimated(part: str, most: int) -> None:
     """`most`: measured bytes for each that was sent."""
     raw = part.encode() * 10_000
-    assert memory_bytes(raw) >= most * len(raw)
-    assert memory_bytes(b'[{"role":"user","content":"apple, bus, tram"}]') < 2000
+    assert memory_bytes(raw, check_members(raw, "p", len(raw))) >= most * len(raw)
+    usual = b'[{"role":"user","content":"apple, bus, tram"}]'
+    assert memory_bytes(usual, check_members(usual, "p", 100)) < 2000

@@ -153,7 +153,7 @@ async def test_time_for_the_answer_itself_counts(tmp_path: Path) -> None:
     queue = Queue(tmp_path)
     await queue.moves(10)
     for _ in range(10):
-        queue.limits.gate("naming").service.took(4.0, 100)
+        queue.limits.gates["naming"].service.took(4.0, 100)
     assert isinstance(await queue.refusal("light", left_s=4.5, tokens=100), DeadlineUnreachable)
     queue.waiting.append(
         asyncio.create_task(queue.limits.enter("naming", key="light", left_s=4.5, tokens=10))
@@ -199,7 +199,7 @@ async def test_an_sdks_time_counts_in_the_queue(tmp_path: Path) -> None:
         second_one = asyncio.create_task(ask(s, JSON))
         await eventually(lambda: s.gateway.admission.waiting == 1)
         for second in range(9):  # a place comes free each second
-            s.gateway.admission.gate("naming").pace.lets_in(time.monotonic() + second)
+            s.gateway.admission.gates["naming"].pace.lets_in(time.monotonic() + second)
         late = await ask(s, {**JSON, "x-stainless-read-timeout": "0.5"})
         assert (late.status_code, late.json()["error"]["code"]) == (429, "deadline_unreachable")
         hold.set()
@@ -232,7 +232,7 @@ async def test_a_time_that_no_answer_is_there_in_says_nothing_of_the_engine(
     async with stack(tmp_path, follow_engines=False) as s:
         assert (await ask(s, JSON)).status_code == 200
         s.gateway.admission.take_ended()
-        service = s.gateway.admission.gate("naming").service
+        service = s.gateway.admission.gates["naming"].service
         s.engine.answers["naming@bbbbbbbbbbbb"] = Answer(hold_token={1: asyncio.Event()})
         for usual_s, late in ((5.0, 0), (0.01, 1)):
             for _ in range(32):

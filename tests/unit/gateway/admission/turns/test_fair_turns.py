@@ -254,4 +254,4 @@ async def test_random_floods_leave_nothing_behind(tmp_path: Path, seed: int) -> 
     limits = house.limits
     assert (limits.in_flight, limits.waiting, limits._turns.owners.tenants.are_several) == (0, 0, False)
     assert not limits._turns.lanes
-    assert not any(limits.gate(task).lanes for task in ("base", "naming", "concept"))
+    assert not any(limits.gates[task].lanes for task in ("base", "naming", "concept"))

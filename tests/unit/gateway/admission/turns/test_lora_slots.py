@@ -181,7 +181,7 @@ class Engine:
         limits = self.limits
         assert (limits.in_flight, limits.waiting, limits._turns.lanes) == (0, 0, {})
         assert not any(limits._residency.busy.values())
-        assert not any(gate.in_flight or gate.waiting or gate.lanes for gate in limits._gates.values())
+        assert not any(gate.in_flight or gate.waiting or gate.lanes for gate in limits.gates.values())
 
 
 @pytest.mark.parametrize(

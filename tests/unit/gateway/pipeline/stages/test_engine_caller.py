@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
 
@@ -96,15 +97,12 @@ class Seat:
     """Covers one task, and counts its turns."""
 
     def __init__(self) -> None:
-        self.turns = 0
+        self.turns = {"naming": asyncio.Semaphore(1)}
+        self.begun = 0
 
-    def covers(self, task: str) -> bool:
-        return task == "naming"
-
-    @asynccontextmanager
-    async def turn(self, task: str) -> AsyncIterator[None]:
-        self.turns += 1
-        yield
+    def begins(self, task: str) -> None:
+        assert self.turns[task].locked()
+        self.begun += 1
 
 
 def caller(relay: Relay, copy: Copy | None = None, **options: Any) -> EngineCaller:
@@ -165,7 +163,7 @@ async def test_a_stream_that_is_not_read_on_is_given_back() -> None:
 async def test_a_call_that_was_let_in_takes_its_turn() -> None:
     relay, seat = Relay(Connection(answered("x"))), Seat()
     await caller(relay, seat=seat).answer("naming", body())
-    assert (relay.let_in, seat.turns) == ([True], 1)
+    assert (relay.let_in, seat.begun) == ([True], 1)
 
 
 @pytest.mark.parametrize(("priorities", "sent"), [(True, 100), (False, None)])
