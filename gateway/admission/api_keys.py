@@ -101,7 +101,8 @@ class Keys:
         now: Callable[[], float] = time.time,
     ) -> None:
         """`models` are those that a key's patterns may match; `required`: also where there are no keys."""
-        self._always_required = required
+        self._always_required = self.required = required
+        """A key that was revoked or has expired counts: with the last one gone nobody else gets in."""
         self._bad_keys = bad_keys or BadKeys()
         self._now = now
         self._principals: dict[bytes, Principal] = {}
@@ -121,6 +122,7 @@ class Keys:
                 earlier = replace(by_name[name], ends_at=min(end for end in ends if end is not None))
                 principals[bytes.fromhex(key.previous_sha256)] = earlier
         self._principals = principals
+        self.required = self._always_required or bool(principals)
         self._by_name = by_name if self.required else {ANYBODY.name: ANYBODY}
         self._payers = len({one.payer for one in self._by_name.values()})
 
@@ -159,11 +161,6 @@ class Keys:
         """Whether they are of more than one tenant; a key without one counts as one."""
         return self._payers > 1
 
-    @property
-    def required(self) -> bool:
-        """A key that was revoked or has expired counts: with the last one gone nobody else gets in."""
-        return self._always_required or bool(self._principals)
-
     def principal(
         self, authorization: bytes | None, api_keys: Sequence[bytes] = (), peer: Peer = None
     ) -> Principal:
@@ -173,7 +170,7 @@ class Keys:
         account elsewhere may stand beside it. `peer` is the client's end, for the bound on bad keys. Raises
         Unauthorized, and TooManyRequests for a bad key where too many came from there.
         """
-        if not self._principals and not self._always_required:
+        if not self.required:
             return ANYBODY
         if api_keys:
             return self._of_several(authorization, api_keys, peer)

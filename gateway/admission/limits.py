@@ -180,7 +180,7 @@ class Admission(Bound):
 
     def lacks_slot(self, adapter_id: str | None) -> bool:
         """Whether the adapter needs a LoRA slot and has none, as far as is known here."""
-        return self._residency.lacks_slot(adapter_id)
+        return self._residency.bounded and self._residency.lacks_slot(adapter_id)
 
     def places(self, task: str, sequences: int) -> int:
         """How many places a request of so many sequences takes: at most all, so that alone it can run."""
@@ -334,7 +334,8 @@ class Admission(Bound):
 
     def has_room(self, task: str) -> bool:
         """Whether a place is free. Raises KeyError for an unknown task."""
-        return self.gates[task].has_place and self.has_place
+        gate = self.gates[task]
+        return gate.in_flight < gate.max_in_flight and self.in_flight < self.max_in_flight
 
     def try_beside(self, adapter_id: str | None) -> bool:
         """A place outside every bound, for what no client waits for; False where a client's request waits,
@@ -345,7 +346,7 @@ class Admission(Bound):
         residency = self._residency
         if self.waiting or self._waited_elsewhere():
             return False
-        if not residency.admits(adapter_id, self._turns.lanes, self._clock()):
+        if residency.bounded and not residency.admits(adapter_id, self._turns.lanes, self._clock()):
             return False
         residency.busy[adapter_id] += 1
         return True
@@ -353,8 +354,10 @@ class Admission(Bound):
     def leave_beside(self, adapter_id: str | None, seat: str | None = None) -> None:
         """Give a place of `try_beside` back."""
         self._residency.leave(adapter_id, seat)
-        self._residency.vacate(adapter_id, seat)
-        self._turns.go_on()
+        if self._residency.bounded:
+            self._residency.vacate(adapter_id, seat)
+        if self._turns.lanes:
+            self._turns.go_on()
 
 
 def share(bound: int, worker: int, workers: int) -> int:

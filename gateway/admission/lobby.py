@@ -43,6 +43,8 @@ class Seat:
 
     def all_known(self) -> None:
         """Every call that it will make is under way or waits for its turn: no other is expected."""
+        if not self._expected:
+            return
         self._lobby.expected -= self._expected
         self._expected.clear()
         self._lobby.look()
@@ -178,7 +180,7 @@ class Lobby:
 
     def look(self) -> None:
         """Let in whom there is room for; who has none yet is not passed by others that want the same task."""
-        while (place := self._next()) is not None:
+        while self._queue and (place := self._next()) is not None:
             self._queue.remove(place)
             calls = sum(place.wanted.values())
             self._shares.has_had(place.owner, calls, calls)

@@ -54,18 +54,20 @@ class Concurrency:
         self._admit()
 
     def _admit(self) -> None:
+        if not self._waiting:
+            return
         self._waiting = [one for one in self._waiting if not one[1].done()]
-        by_tenant = Counter[str]()
+        by_tenant, keys = Counter[str](), Counter[str]()
         for (tenant, _), taken in self._taken.items():
             by_tenant[tenant] += taken
-        keys = Counter(tenant for tenant, _ in self._taken)
+            keys[tenant] += 1
         part = max(1, self._most // len(keys)) if keys else 0
 
         def fits(whose: Whose) -> bool:
             tenant, _ = whose
             return by_tenant[tenant] < part and self._taken[whose] < max(1, part // keys[tenant])
 
-        while by_tenant.total() < self._most:
+        while self._waiting and by_tenant.total() < self._most:
             fitting = [one for one in self._waiting if fits(one[0])]
             if not fitting:
                 return

@@ -10,6 +10,7 @@ import msgspec
 from starlette.types import ASGIApp, Message, Scope
 
 from gateway.admission.api_keys import CALLER, Caller, Principal
+from gateway.http.request_cycle import CLIENT
 from gateway.relay.request_record import BATCH
 
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
@@ -68,21 +69,28 @@ class Endpoints:
             ],
             CALLER: Caller(principal, BATCH, fields),
         }
-        collected = _Collected()
-        await self._endpoints[path](scope, _Sender(body).receive, collected.send)
+        sender, collected = _Sender(body), _Collected()
+        scope["extensions"] = {CLIENT: sender}
+        await self._endpoints[path](scope, sender.receive, collected.send)
         return collected.answered(request_id)
 
 
 class _Sender:
     """A client that sends its body and stays."""
 
+    found: object = None
+
     def __init__(self, body: bytes) -> None:
         self._body: bytes | None = body
+        self.task = asyncio.current_task()
+
+    def on_leave(self, leave: Callable[[], None]) -> None:
+        """It never leaves by itself: whoever waits for that need not listen at `receive`."""
 
     async def receive(self) -> Message:
         body, self._body = self._body, None
         if body is None:
-            await asyncio.get_running_loop().create_future()  # it never leaves by itself
+            await asyncio.get_running_loop().create_future()
         return {"type": "http.request", "body": body, "more_body": False}
 
 

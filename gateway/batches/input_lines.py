@@ -56,6 +56,8 @@ class LineReader:
         self._file = file
         self._most_bytes = most_bytes
         self._number = 0
+        self.at_end = False
+        """There are no more."""
 
     def slice(self) -> list[tuple[int, bytes | None]]:
         """The next lines, None in place of one that is too long; nothing at the end."""
@@ -64,6 +66,7 @@ class LineReader:
         while len(lines) < SLICE_LINES and size < SLICE_BYTES:
             line = self._file.readline(self._most_bytes + 1)
             if not line:
+                self.at_end = True
                 break
             self._number += 1
             size += len(line)

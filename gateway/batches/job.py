@@ -72,7 +72,8 @@ class Job:
         self._means = means
         self._input = means.library.folder.content(batch.input_file)
         self._ending: Ending | None = None
-        self._ended = asyncio.Event()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done where it was brought to another end."""
         self._running: set[asyncio.Task[None]] = set()
         self._fault: BaseException | None = None
 
@@ -80,7 +81,7 @@ class Job:
         """What is done stays, and the rest is listed as not run."""
         if self._ending is None:
             self._ending = ending
-            self._ended.set()
+            self._ended.set_result(None)
 
     async def run(self) -> None:
         if not await self._taken_over():
@@ -113,7 +114,8 @@ class Job:
         pairs = [(old, new) for old, new in pairs if old != new]
         for old, new in pairs:
             await asyncio.to_thread(folder.copy, old, new)
-        await asyncio.to_thread(folder.sync_names)
+        if pairs:
+            await asyncio.to_thread(folder.sync_names)
         taken = await library.ask(lambda store: store.take_over(before, fresh))
         for old, new in pairs:
             await asyncio.to_thread(folder.remove, old if taken else new)
@@ -164,22 +166,19 @@ class Job:
 
     async def _until_done(self, work: asyncio.Task[object]) -> bool:
         """Whether `work` came to its end before the batch was brought to another."""
-        ended = asyncio.create_task(self._ended.wait())
         try:
-            await asyncio.wait((work, ended), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((work, self._ended), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
             return work.done() and self._ending is None
         finally:
-            await end_tasks([work, ended])
+            if not work.done():
+                await end_tasks([work])
 
     # Its lines.
 
     async def _results(self) -> None:
-        batch, folder = self.batch, self._means.library.folder
-        output, errors = folder.content(batch.output_file), folder.content(batch.error_file)
-        with closing(await asyncio.to_thread(Results, batch.id, output, errors)) as results:
-            await asyncio.to_thread(folder.sync_names)
+        with closing(await asyncio.to_thread(self._opened)) as results:
             writer = Writer(results, TRY_AGAIN_S)
             counting = asyncio.create_task(self._count(results))
             try:
@@ -196,6 +195,17 @@ class Job:
             made = await asyncio.to_thread(self._made, results)
             await self._conclude(results.counts, made)
 
+    def _opened(self) -> Results:
+        """The files of its results, whose names are there after a power failure too."""
+        batch, folder = self.batch, self._means.library.folder
+        results = Results(batch.id, folder.content(batch.output_file), folder.content(batch.error_file))
+        try:
+            folder.sync_names()
+        except OSError:
+            results.close()
+            raise
+        return results
+
     async def _feed(self, results: Results, writer: Writer) -> None:
         """Run every line that is not done yet, each once there is a place."""
         whose = self._whose()
@@ -203,8 +213,8 @@ class Job:
             try:
                 with self._input.open("rb") as file:
                     reader = LineReader(file, self._means.most_line_bytes)
-                    while lines := await asyncio.to_thread(reader.slice):
-                        for number, line in lines:
+                    while not reader.at_end:
+                        for number, line in await asyncio.to_thread(reader.slice):
                             if line is not None and not results.done(number):
                                 await self._begin(number, line, writer, whose)
                 while self._running:
@@ -249,9 +259,9 @@ class Job:
         code, message = REST[ending]
         with self._input.open("rb") as file:
             reader = LineReader(file, self._means.most_line_bytes)
-            while lines := await asyncio.to_thread(reader.slice):
+            while not reader.at_end:
                 rest: list[LineResult] = []
-                for number, line in lines:
+                for number, line in await asyncio.to_thread(reader.slice):
                     if line is not None and not results.done(number):
                         custom_id = read_line(line, self.batch.endpoint).custom_id
                         rest.append(not_asked(self.batch.id, number, custom_id, code, message))
@@ -290,13 +300,30 @@ class Job:
 
     async def _conclude(self, counts: Counts, made: Sequence[FileRecord]) -> None:
         batch, library = self.batch, self._means.library
-        if self._ending is None:
-            await self._move(("in_progress",), "finalizing")
-            if (now := await library.ask(lambda store: store.batch(batch.id))) is not None:
-                self._ending = "cancelled" if now.status == "cancelling" else None
-        status: Status = self._ending or "completed"
-        if await library.ask(lambda store: store.end(batch, status, library.now, counts, made)):
+        end = functools.partial(
+            _end, batch=batch, ending=self._ending, now=library.now, counts=counts, made=made
+        )
+        status, ended = await library.ask(end)
+        if ended:
             logger.info("batch %s of %r is %s: %s", batch.id, batch.owner, status, counts)
+
+
+def _end(
+    store: Store,
+    batch: BatchRecord,
+    ending: Ending | None,
+    now: int,
+    counts: Counts,
+    made: Sequence[FileRecord],
+) -> tuple[Status, bool]:
+    """What it ended as, also where it was cancelled meanwhile; and whether it was its runner's still."""
+    status: Status = ending or "completed"
+    if ending is None:
+        store.move(batch.id, ("in_progress",), "finalizing", now, batch.runner)
+        found = store.batch(batch.id)
+        if found is not None and found.status == "cancelling":
+            status = "cancelled"
+    return status, store.end(batch, status, now, counts, made)
 
 
 def _count(store: Store, batch: BatchRecord, counts: Counts) -> None:

@@ -101,8 +101,9 @@ class Runner:
                     await library.news.wait()
 
     def _heed(self, batches: list[BatchRecord]) -> None:
-        now = self._means.library.now
+        now, rest = self._means.library.now, 0
         for batch in batches:
+            rest += batch.total - batch.completed - batch.failed
             job, _ = self._jobs.get(batch.id) or self._begun(batch)
             if job is None:
                 continue
@@ -110,7 +111,6 @@ class Runner:
                 job.end("cancelled")
             elif now >= batch.expires_at:
                 job.end("expired")
-        rest = sum(batch.total - batch.completed - batch.failed for batch in batches)
         self._metrics.batches(len(batches), rest)
 
     def _begun(self, batch: BatchRecord) -> tuple[Job | None, asyncio.Task[None] | None]:

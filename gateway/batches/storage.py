@@ -80,10 +80,7 @@ class BatchStorage:
     async def file(self, file_id: str, owner: str, param: str = "id") -> FileRecord:
         """Raises NotFound (404), also where it is another key's; `param` is where the id stood."""
         now = self.now
-        record = await self.ask(lambda store: store.file(file_id, owner, now))
-        if record is None:
-            raise NotFound(f"There is no file '{file_id[:80]}'.", param=param)
-        return record
+        return found_file(file_id, await self.ask(lambda store: store.file(file_id, owner, now)), param)
 
     def close(self) -> None:
         """Let what was asked end, and close the store; it is opened again where it is asked again."""
@@ -93,3 +90,10 @@ class BatchStorage:
         store, self._store = self._store, None
         if store is not None:
             store.close()
+
+
+def found_file(file_id: str, record: FileRecord | None, param: str = "id") -> FileRecord:
+    """Raises NotFound (404) where there is none; `param` is where the id stood."""
+    if record is None:
+        raise NotFound(f"There is no file '{file_id[:80]}'.", param=param)
+    return record

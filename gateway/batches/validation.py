@@ -111,7 +111,7 @@ class _Validator:
                 self._look(number, line)
             self._seen.execute("COMMIT")
         pause(time.perf_counter() - began)
-        return bool(lines)
+        return not self._reader.at_end
 
     def _look(self, number: int, line: bytes | None) -> None:
         if line is None:

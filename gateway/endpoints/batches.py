@@ -24,7 +24,7 @@ from gateway.batches.records import (
     new_file_id,
 )
 from gateway.batches.runner import DAY_S, Runner
-from gateway.batches.storage import BatchStorage
+from gateway.batches.storage import BatchStorage, found_file
 from gateway.config.document import GatewayConfig
 from gateway.dialects.request_body import Fields, decode_body, text_field
 from gateway.endpoints.asgi import read_small_body
@@ -126,7 +126,11 @@ class BatchEndpoints:
             raise InvalidRequest(
                 f"'completion_window' must be '{WINDOW_S // 3600}h'.", param="completion_window"
             )
-        file = await self.library.file(file_id, call.owner, param="input_file_id")
+        owner, now = call.owner, self.library.now
+        found, kept_bytes = await self.library.ask(
+            lambda store: (store.file(file_id, owner, now), store.kept_bytes(owner))
+        )
+        file = found_file(file_id, found, param="input_file_id")
         if file.purpose != PURPOSE:
             raise InvalidRequest(
                 f"The purpose of '{file_id}' is '{file.purpose}'; a batch reads files of the purpose "
@@ -134,10 +138,9 @@ class BatchEndpoints:
                 param="input_file_id",
             )
         most_bytes, most_of_key = self.library.most_bytes(self._keys.several)
-        kept_bytes = await self.library.ask(lambda store: store.kept_bytes(call.owner))
         if kept_bytes > most_of_key:  # the results of one file asked again and again
             raise storage_full(NoRoom(kept_bytes, own=True), most_bytes, most_of_key)
-        record = self._record(call.owner, endpoint, file_id, fields)
+        record = self._record(owner, endpoint, file_id, fields)
         most = self.library.settings.max_open
         if not await self.library.ask(lambda store: store.add_batch(record, most)):
             raise TooManyRequests(

@@ -228,4 +228,4 @@ def _name_in(disposition: bytes, plain: bytes | None) -> bytes | None:
 def _filename(given: bytes) -> str:
     """Its last part, without what could be taken for more than a name."""
     name = given.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
-    return "".join(char for char in name if char.isprintable())[:MOST_NAME_CHARS] or "upload"
+    return "".join(filter(str.isprintable, name))[:MOST_NAME_CHARS] or "upload"

@@ -90,6 +90,7 @@ class Metrics:
         self._series: dict[tuple[str, str, str], Series] = {}
         self._refused: dict[tuple[str, str, int, str], tuple[Cells, Cells]] = {}
         self._waiting: dict[str, Cells] = {}
+        self._batches: tuple[Cells, Cells] | None = None
         self.ledger = Ledger()
         """What requests have used since `take_ledger`; exchanges write to it themselves."""
         self._users: set[tuple[str, str]] = set()
@@ -160,8 +161,13 @@ class Metrics:
 
     def batches(self, batches: int, lines: int) -> None:
         """How many batches and lines of theirs are not at their end yet; told by who runs them."""
-        self.cells(BATCHES, key_of(BATCHES, "batches"))[GAUGE] = batches
-        self.cells(BATCHES, key_of(BATCHES, "batch_lines"))[GAUGE] = lines
+        if self._batches is None:
+            self._batches = (
+                self.cells(BATCHES, key_of(BATCHES, "batches")),
+                self.cells(BATCHES, key_of(BATCHES, "batch_lines")),
+            )
+        self._batches[0][GAUGE] = batches
+        self._batches[1][GAUGE] = lines
 
     def shadow(self, task: str, candidate: str, outcome: str) -> None:
         """A copy of a request to a candidate: same, different, failed or dropped."""

@@ -32,6 +32,7 @@ class Stage:
     sampling: JsonObject  # the stage's defaults over the task's
     schema: JsonObject | None
     schema_is_fixed: bool  # it takes no value from the input
+    validator: Draft202012Validator | None  # of a schema that is fixed
     source: str | None  # the stage whose list this one runs over
     field: str  # that list's name
     into: str
@@ -164,6 +165,7 @@ def _stage(
         sampling={**(task.defaults if task is not None else {}), **given.defaults},
         schema=schema,
         schema_is_fixed=filled == schema,
+        validator=Draft202012Validator(schema) if schema is not None and filled == schema else None,
         source=source or None,
         field=field,
         into=given.into or "",

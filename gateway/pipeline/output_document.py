@@ -15,10 +15,8 @@ from pydantic import JsonValue
 from gateway.config.document import JsonObject
 from gateway.pipeline.compile import Fan
 
-
-def compact(value: JsonValue) -> str:
-    """JSON without white space between tokens. Raises ValueError for infinities."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+"""JSON without white space between tokens. Raises ValueError for infinities."""
 
 
 def ordered(element: Mapping[str, JsonValue], fan: Fan) -> JsonObject:

@@ -99,11 +99,12 @@ class ElementScanner:
         field = self._field
         assert field is not None
         if mark == "," or self._depth == OBJECT:
-            text = self._text(end - 1)
+            last = end - 1
         elif mark in "}]" or (mark == '"' and not self._in_string):
-            text = self._text(end)
+            last = end
         else:
             return None
+        text = self._text(last) if last > self._begun_at else ""
         self._begun_at = end
         if self._depth == OBJECT:  # the list is closed
             self._field = None

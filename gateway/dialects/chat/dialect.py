@@ -38,7 +38,7 @@ from gateway.dialects.parameters import (
 from gateway.dialects.request_body import FORMATS, Fields, apply_contract, ask_for_usage, encode_body
 from gateway.dialects.tools import tool_choice_or_allowed, tools
 from gateway.http.event_stream import EventStream, usage_of
-from gateway.routing.table import Contract, Route
+from gateway.routing.table import Contract
 
 TYPED_LABELS = MappingProxyType(
     {"metadata": labelled, "safety_identifier": text, "prompt_cache_key": text, "user": text}

@@ -39,9 +39,10 @@ def chat_of_prompt(body: JsonObject) -> AsChat:
 def _said(message: JsonValue, messages: list[JsonValue]) -> None:
     """As it is; a picture's address would be fetched by whoever is asked, from within this process."""
     content = message.get("content") if isinstance(message, dict) else 0
-    parts = content if isinstance(content, list) else []
-    if not isinstance(content, (str, list, type(None))) or not all(
-        isinstance(part, dict) and part.get("type") == "text" for part in parts
-    ):
+    if isinstance(content, list):
+        texts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        if len(texts) < len(content):
+            raise CannotAsk(TEXT_ONLY)
+    elif content is not None and not isinstance(content, str):
         raise CannotAsk(TEXT_ONLY)
     messages.append(message)

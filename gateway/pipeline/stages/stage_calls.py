@@ -71,12 +71,15 @@ def parsed_answer(
 
 def check_against_schema(pipeline: Pipeline, stage: Stage, value: JsonValue, body: JsonObject) -> None:
     """Hold a parsed answer against the schema that was sent with the call. Raises EngineError."""
-    wanted = body.get("response_format")
-    json_schema = wanted.get("json_schema") if isinstance(wanted, dict) else None
-    schema = json_schema.get("schema") if isinstance(json_schema, dict) else None
-    if not isinstance(schema, dict):
-        return
-    error = best_match(Draft202012Validator(schema).iter_errors(value))
+    validator = stage.validator
+    if validator is None:
+        wanted = body.get("response_format")
+        json_schema = wanted.get("json_schema") if isinstance(wanted, dict) else None
+        schema = json_schema.get("schema") if isinstance(json_schema, dict) else None
+        if not isinstance(schema, dict):
+            return
+        validator = Draft202012Validator(schema)
+    error = best_match(validator.iter_errors(value))
     if error is not None:
         raise invalid_output(pipeline, stage, f"{error.json_path}: {error.message[:200]}")
 

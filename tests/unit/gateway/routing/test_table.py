@@ -77,6 +77,15 @@ def test_next_candidate_is_tried_by_other_clients(tmp_path: Path) -> None:
     assert len(first & second) < 0.25 * len(first)
 
 
+def test_a_pipeline_can_be_answered_once_all_its_stages_can(tmp_path: Path) -> None:
+    loaded = {"naming": [Loaded(OLD)]}
+    versions = {OLD: True, NEW: False}
+    assert build_table(config_of(tmp_path), loaded, versions=versions).servable == {"naming", OLD}
+    loaded |= {"concept": [Loaded("concept@aaaaaaaaaaaa")], "base": [Loaded("base")]}
+    every = {"naming", "concept", "base", "concept-naming"}
+    assert build_table(config_of(tmp_path), loaded).servable == every
+
+
 def test_route_of_a_version_is_whole(tmp_path: Path) -> None:
     route = route_of(tmp_path, {OLD: 50, NEW: 50})
     for key in KEYS[:50]:
