@@ -276,7 +276,7 @@ class Replicas:
         self._announce()
 
     def _forget_gone(self) -> None:
-        """What is counted of adapters that are gone: each version is another, and each report tells of all."""
+        """What is counted of adapters that are gone: each version is another, each report tells of all."""
         if self.tokens:
             versions = (one for task in self.snapshot.tasks.values() for one in task.versions)
             there = {"", self.config.base.name, *self.snapshot.retiring, *(one.id for one in versions)}

@@ -7,7 +7,7 @@ import json
 import threading
 from pathlib import Path
 
-from gateway.batches.input_lines import Check
+from gateway.batches.input_lines import SLICE_BYTES, Check
 from gateway.batches.validation import MOST_FLAW_CHARS, MOST_FLAWS, Verdict, validate
 from gateway.errors import ModelNotFound
 from tests.support.waiting import eventually
@@ -63,6 +63,12 @@ def test_empty_file_and_one_of_too_many_lines(tmp_path: Path) -> None:
     many = "".join(line(str(number)) for number in range(4))
     assert flaws(validated(tmp_path, many, most_lines=3)) == [("too_many_requests", None)]
     assert flaws(validated(tmp_path, many, most_lines=4)) == []
+
+
+def test_lines_behind_many_blank_ones_are_lines_too(tmp_path: Path) -> None:
+    content = line("a") + "\n" * SLICE_BYTES + line("b") + "nonsense\n"
+    verdict = validated(tmp_path, content)
+    assert (verdict.total, flaws(verdict)) == (3, [("invalid_json_line", SLICE_BYTES + 3)])
 
 
 def test_model_is_looked_up_once_and_refused_at_each_line(tmp_path: Path) -> None:
