@@ -144,6 +144,6 @@ class Runner:
         for file_id in expired:
             folder.remove(file_id)
         known = await library.ask(lambda store: store.known_contents())
-        strays = await asyncio.to_thread(folder.sweep, known, time.time())
+        strays = await asyncio.to_thread(folder.sweep, known)
         if expired or strays:
             logger.info("removed %d files whose time was over and %d strays", len(expired), len(strays))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,22 @@ def test_sweep_takes_old_strays_alone(folder: Folder) -> None:
     assert sorted(folder.sweep({"known"}, now)) == sorted(["stray", upload.name])
     assert folder.content("known").exists()
     assert folder.content("young").exists()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_age_is_by_the_clock_of_the_files(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    """That of a file server may be behind: what comes in just then would look old, and be removed."""
+    folder.content("on-its-way").touch()
+    now = time.time()
+    monkeypatch.setattr("gateway.batches.folder.time.time", lambda: now + OLD_S)
+    if full:
+        monkeypatch.setattr(folder, "_uploads", folder.root / "none")
+        assert folder._now() == now + OLD_S
+        return
+    assert folder.sweep(set()) == []
+    assert [one.name for one in folder.root.rglob("*") if one.is_file()] == ["on-its-way"]
 
 
 def test_a_copy_is_whole_and_of_nothing_there_is_none(folder: Folder) -> None:
