@@ -46,6 +46,8 @@ class Means:
     """What stands before the lines of its log that are shown."""
     elsewhere: Begin | None = None
     """How it is begun where it is no child of ours."""
+    runs: bool = False
+    """An earlier control plane left it running."""
     first_stage: str = STAGES[0][1]
     healthy: Callable[[str], bool] = is_healthy
     door: EngineDoor | None = None
@@ -90,7 +92,9 @@ class Managed(Keeper):
         *,
         spare: bool = False,
     ) -> None:
-        """`spare`: it is not started before somebody asks for it, whatever `base.start` says."""
+        """`spare`: it is not started before somebody asks for it, whatever `base.start` says. One that runs
+        already is none: it would hold what is reserved for it, and serve nobody.
+        """
         setup = "" if means.elsewhere else means.setup  # of another machine nothing is known here
         super().__init__(host, status, build, means.door, setup)
         settings = host.config.engine
@@ -105,7 +109,7 @@ class Managed(Keeper):
         self._reported_s = 0.0
         self._served_from: float | None = None
         self._log: Path | None = None
-        if host.config.base.start == "eager" and not spare:
+        if means.runs or (host.config.base.start == "eager" and not spare):
             self._demand.set()
 
     def start(self, *, force: bool = False) -> None:

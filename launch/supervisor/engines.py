@@ -30,6 +30,20 @@ def _door_to(config: Config, status: EngineStatus) -> EngineDoor:
     return EngineDoor.with_key(key_of_attached(config, status.url, environment()))
 
 
+def _runs(one: Laid) -> bool:
+    return one[1] is not None and one[1].runs
+
+
+def started_at_once(laid: Sequence[Laid], first: int | None) -> list[bool]:
+    """Those that run, and of the others as many as `first` lacks then; all where it is None."""
+    rest = len(laid) if first is None else first - sum(map(_runs, laid))
+    found: list[bool] = []
+    for one in laid:
+        found.append(_runs(one) or rest > 0)
+        rest -= not _runs(one)
+    return found
+
+
 class Engines:
     """Use it in the event loop of the main thread, since engines are forked from it."""
 
@@ -41,7 +55,8 @@ class Engines:
         first: int | None = None,
         homes_of: Callable[[str], Collection[str] | None] = lambda _: None,
     ) -> None:
-        """`first`: so many are started at once, and the others once they are wanted; all where it is None.
+        """`first`: so many are started at once, those that run already before others, and the rest once they
+        are wanted; all where it is None.
 
         `homes_of` has the engines that an adapter is loaded on; None for each.
         """
@@ -49,10 +64,10 @@ class Engines:
         self.keepers: list[Managed | Attached] = [
             Attached(supervisor, status, build, _door_to(supervisor.config, status))
             if means is None
-            else Managed(supervisor, status, build, means, spare=first is not None and index >= first)
-            for index, (status, means) in enumerate(laid)
+            else Managed(supervisor, status, build, means, spare=not at_once)
+            for (status, means), at_once in zip(laid, started_at_once(laid, first), strict=True)
         ]
-        self._wanted = first
+        self._wanted = None if first is None else max(first, sum(map(_runs, laid)))
         """How many there are to be, where their number changes."""
         self._asked = False
 
@@ -77,6 +92,11 @@ class Engines:
             return
         for keeper in self.keepers:
             keeper.start(force=force and keeper.status.state == "failed")
+
+    @property
+    def wanted(self) -> int | None:
+        """How many there are to be; None where that does not change."""
+        return self._wanted
 
     @property
     def coming(self) -> int:

@@ -89,6 +89,10 @@ class RayCluster:
             _end(self._ray, self._namespace, name)
         return stale
 
+    def running(self, engines: Collection[str]) -> set[str]:
+        """Those of the engines that an earlier launch left running, however many there are to be now."""
+        return {name.partition(".")[0] for name in self._ray.util.list_named_actors()}.intersection(engines)
+
     def close(self) -> None:
         """What was not vacated goes on without us, and is found again by its name."""
         self._ray.shutdown()

@@ -21,6 +21,10 @@ class Scaled(Protocol):
     def coming(self) -> int:
         """Engines that start, or will be tried again."""
 
+    @property
+    def wanted(self) -> int | None:
+        """How many there are to be: those that ran when this began, at first."""
+
     def take_asked(self) -> bool:
         """Whether somebody has asked for an engine since this was asked last."""
 
@@ -43,7 +47,7 @@ class Autoscaler:
         self._engines = engines
         self._load = load
         self._clock = clock
-        self.scaling = Scaling(rules.least, -float("inf"), clock())
+        self.scaling = Scaling(max(rules.least, engines.wanted or 0), -float("inf"), clock())
 
     def look(self) -> None:
         """Decide, and have it done; asked for each time again, since an engine may have failed."""

@@ -54,6 +54,7 @@ def laid_on_ray(
     """Each engine with its seat; what an earlier launch left of others is ended."""
     names = [name_of(index) for index in range(config.backend.most)]
     cluster.sweep(names)
+    running = cluster.running(names)
     head = cluster.head if config.backend.ray.nodes > 1 else ""
     # Where machines share more than the cluster, gateways and control planes elsewhere must reach it too.
     here = cluster.address if config.shared is None else ""
@@ -67,6 +68,7 @@ def laid_on_ray(
             label=name,
             elsewhere=on_seat(seat),
             first_stage=PLACING,
+            runs=name in running,
             door=door_to(seat, EngineDoor.with_key(key)),
         )
         laid.append((status_of(config, index, "", command), own))

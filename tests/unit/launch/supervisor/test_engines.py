@@ -11,9 +11,11 @@ import pytest
 from gateway.config.snapshot import PROVING, EngineStatus
 from gateway.errors import EngineFailure, Unavailable
 from launch.adapters.versions import Version
+from launch.engine.argv import EngineCommand
 from launch.engine.attached import Attached
+from launch.engine.managed import Means
 from launch.supervisor import engines
-from launch.supervisor.engines import Engines
+from launch.supervisor.engines import Engines, started_at_once
 from tests.fakes.virtual_time import passed, virtual
 from tests.support.stack import config_of
 
@@ -172,3 +174,25 @@ def test_somebody_who_asks_is_heard_and_gets_one() -> None:
     made.start()
     assert [one.calls for one in keepers] == [["start"], []]
     assert (made.take_asked(), made.take_asked()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("runs", "first", "expected"),
+    [
+        ("...", 1, "x.."),
+        ("...", 0, "..."),
+        ("...", None, "xxx"),
+        (".x.", 1, ".x."),
+        (".xx", 1, ".xx"),
+        ("..x", 2, "x.x"),
+    ],
+)
+def test_engines_that_run_are_taken_before_others_are_started(
+    runs: str, first: int | None, expected: str
+) -> None:
+    """One that is left out would hold its card and serve nobody."""
+    laid = [
+        (EngineStatus(f"engine-{number}"), Means(EngineCommand(("x",), {}), runs=one == "x"))
+        for number, one in enumerate(runs)
+    ]
+    assert started_at_once(laid, first) == [one == "x" for one in expected]

@@ -176,6 +176,7 @@ def test_what_an_earlier_launch_left_is_ended(monkeypatch: pytest.MonkeyPatch) -
     made = RayCluster(SETTINGS, "ours")
     assert (made.address, made.head) == ("10.0.0.1", "10.0.0.1:6379")
     assert ray.options["namespace"] == "ours"
+    assert made.running(["engine-0", "engine-1", "engine-7"]) == {"engine-0", "engine-7"}
     assert made.sweep(["engine-0"]) == ["engine-7.x", "engine-8.x"]
     assert ray.ended == ["engine-7.x", "engine-8.x"]
     assert ray.removed == ["engine-8.x"]

@@ -18,6 +18,7 @@ RULES = ScaleRules(least=1, most=3, wait_s=2.0, in_flight=10, add_every_s=30.0, 
 class Engines:
     def __init__(self) -> None:
         self.coming = 0
+        self.wanted: int | None = None
         self.asked = False
         self.scaled: list[int] = []
 
@@ -40,6 +41,15 @@ def test_it_follows_the_load_and_says_why(capsys: pytest.CaptureFixture[str]) ->
     made.look()
     assert engines.scaled == [2, 2]
     assert "engines wanted: 2 of 3; requests wait 5.0 s for a place" in capsys.readouterr().err
+
+
+def test_engines_that_an_earlier_control_plane_had_are_let_go_one_by_one() -> None:
+    now, engines = [100.0], Engines()
+    engines.wanted = 3
+    made = Autoscaler(RULES, engines, lambda coming: QueueLoad(0, 0.0, 0, coming), lambda: now[0])
+    for now[0] in (100.0, 159.0, 161.0, 222.0):
+        made.look()
+    assert engines.scaled == [3, 3, 2, 1]
 
 
 def test_whoever_asks_for_an_engine_is_heard_before_gateways_report() -> None:

@@ -30,6 +30,9 @@ class FakeCluster:
     def sweep(self, names: list[str]) -> None:
         self.swept = names
 
+    def running(self, names: list[str]) -> set[str]:
+        return {"engine-1"}
+
     def seat(self, order: Any, bundle: Any) -> Any:
         self.orders.append((order, bundle))
         return object()
@@ -66,6 +69,7 @@ def test_each_engine_has_a_seat_and_its_command(nodes: int, head: str) -> None:
     shown = [(status.name, status.url, status.slots, means.label) for status, means in laid]
     assert shown == [("engine-0", "", 3, "engine-0"), ("engine-1", "", 3, "engine-1")]
     assert all(means.elsewhere and means.first_stage == PLACING for _, means in laid)
+    assert [means.runs for _, means in laid] == [False, True]
     order, bundle = cluster.orders[1]
     assert (order.name, order.argv, order.reached_from, order.ray_address) == (
         "engine-1",
