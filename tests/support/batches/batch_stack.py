@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.support.stack import Stack, eventually, stack
 
 CHAT = "/v1/chat/completions"
 Document = dict[str, object]
-Work = Callable[[Stack], Awaitable[None]]
 
 
-def run(folder: Path, work: Work, **settings: object) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), stack(folder, **settings) as made:  # type: ignore[arg-type]
-            await work(made)
-
-    asyncio.run(main())
+@asynccontextmanager
+async def timed_stack(folder: Path, **settings: object) -> AsyncIterator[Stack]:
+    """A test that waits on it for ever fails after a minute."""
+    async with asyncio.timeout(60), stack(folder, **settings) as made:  # type: ignore[arg-type]
+        yield made
 
 
 def line(number: int, model: str = "naming", text: str = "cat", **more: object) -> Document:

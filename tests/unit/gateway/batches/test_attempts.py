@@ -16,11 +16,12 @@ from tests.support.batches.batch_stack import (
     error_of,
     line,
     results,
-    run,
+    timed_stack,
     until,
 )
-from tests.support.stack import Stack
 from tests.unit.gateway.endpoints.test_batches import NAMING, counts_of
+
+pytestmark = pytest.mark.anyio
 
 
 async def no_pause(seconds: float) -> None:
@@ -28,8 +29,8 @@ async def no_pause(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_failing_engine_is_asked_again(tmp_path: Path, status: int) -> None:
-    async def work(made: Stack) -> None:
+async def test_failing_engine_is_asked_again(tmp_path: Path, status: int) -> None:
+    async with timed_stack(tmp_path) as made:
         made.gateway.batches.attempts.sleep = no_pause
         answers = [Answer(status=status), Answer(status=status), Answer()]
         made.engine.answers[NAMING] = lambda asked: answers.pop(0)
@@ -37,11 +38,9 @@ def test_failing_engine_is_asked_again(tmp_path: Path, status: int) -> None:
         assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
         assert len(made.engine.completions) == 3
 
-    run(tmp_path, work)
 
-
-def test_line_that_fails_each_time_is_an_error_in_the_end(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_line_that_fails_each_time_is_an_error_in_the_end(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         made.gateway.batches.attempts.sleep = no_pause
         made.engine.answers[NAMING] = Answer(status=500, body=b"/secret/path")
         batch = await until(made, await create(made, [line(1), line(2, "base")]), "completed")
@@ -53,11 +52,15 @@ def test_line_that_fails_each_time_is_an_error_in_the_end(tmp_path: Path) -> Non
         assert "secret" not in json.dumps(errors)
         assert len(made.engine.completions) == MOST_ATTEMPTS + 1
 
-    run(tmp_path, work)
 
-
-def test_line_waits_for_the_engine_though_the_task_has_a_fallback(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_line_waits_for_the_engine_though_the_task_has_a_fallback(tmp_path: Path) -> None:
+    fallback = {
+        "model": "openai/x",
+        "api_base": "http://127.0.0.1:1/v1",
+        "api_key_env": "K",
+        "when": ["overload"],
+    }
+    async with timed_stack(tmp_path, fallback=fallback, provider=Provider({"K": "sk-x"})) as made:
         made.gateway.batches.attempts.sleep = no_pause
         answers = [Answer(status=503), Answer()]
         made.engine.answers[NAMING] = lambda asked: answers.pop(0)
@@ -65,17 +68,9 @@ def test_line_waits_for_the_engine_though_the_task_has_a_fallback(tmp_path: Path
         assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
         assert not [key for key in made.samples() if key[0] == "fallback_total"]
 
-    fallback = {
-        "model": "openai/x",
-        "api_base": "http://127.0.0.1:1/v1",
-        "api_key_env": "K",
-        "when": ["overload"],
-    }
-    run(tmp_path, work, fallback=fallback, provider=Provider({"K": "sk-x"}))
 
-
-def test_engines_refusal_is_the_lines_error(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_engines_refusal_is_the_lines_error(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         refusal = {"error": {"message": "too long", "type": "BadRequestError", "param": None, "code": 400}}
         made.engine.answers[NAMING] = Answer(status=400, body=json.dumps(refusal).encode())
         batch = await until(made, await create(made, [line(1)]), "completed")
@@ -87,5 +82,3 @@ def test_engines_refusal_is_the_lines_error(tmp_path: Path) -> None:
             "code": "invalid_request",
         }
         assert len(made.engine.completions) == 1
-
-    run(tmp_path, work)

@@ -13,6 +13,8 @@ from gateway.batches.in_process import Answered, Endpoints, TooLarge
 from gateway.relay.request_record import BATCH
 from tests.support.waiting import turns
 
+pytestmark = pytest.mark.anyio
+
 SOMEBODY = Principal("a", None)
 
 
@@ -50,15 +52,12 @@ def test_answer_that_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
         asyncio.run(endpoints.ask("/x", b"5ives", SOMEBODY, "r"))
 
 
-def test_its_client_never_leaves_by_itself() -> None:
+async def test_its_client_never_leaves_by_itself() -> None:
     async def listens(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await receive()
 
-    async def work() -> None:
-        asking = asyncio.create_task(Endpoints({"/x": listens}).ask("/x", b"", SOMEBODY, "r"))
-        await turns()
-        assert not asking.done()
-        asking.cancel()
-
-    asyncio.run(work())
+    asking = asyncio.create_task(Endpoints({"/x": listens}).ask("/x", b"", SOMEBODY, "r"))
+    await turns()
+    assert not asking.done()
+    asking.cancel()

@@ -30,6 +30,8 @@ from tests.support.stack import eventually, stack
 from tests.support.waiting import calls, turns
 from tests.unit.gateway.endpoints.test_batches import counts_of
 
+pytestmark = pytest.mark.anyio
+
 ROOT = Path(__file__).parents[4]
 LINES = 24
 
@@ -66,42 +68,37 @@ def asked(engine: FakeEngine) -> Counter[str]:
 
 
 @pytest.mark.parametrize("moment", [*(f"{moment}:1" for moment in MOMENTS), "half_a_result:7"])
-def test_batch_killed_at_a_moment_is_finished_by_the_next(tmp_path: Path, moment: str) -> None:
-    async def main() -> None:
-        batch = made_batch(tmp_path)
-        engine = FakeEngine()
-        await engine.start()
-        try:
-            assert await run_program(tmp_path, engine, moment) == -signal.SIGKILL
-            done = whole_results(tmp_path, batch.id)
-            before = asked(engine)
-            assert await run_program(tmp_path, engine) == 0
-            after = asked(engine) - before
-            assert not set(after) & {f"text {number}" for number in done}, (
-                "a line that was done was run again"
-            )
-            assert max(asked(engine).values()) <= 2
-        finally:
-            await engine.stop()
-        store = Store(Folder(tmp_path).root)
-        ended = store.batch(batch.id)
-        assert ended is not None
-        assert (ended.status, ended.total, ended.completed, ended.failed) == (
-            "completed",
-            LINES + 1,
-            LINES,
-            1,
-        )
-        files = store.files("", 10)
-        assert files is not None
-        assert {file.id for file in files} == {"file-in", ended.output_file, ended.error_file}
-        store.close()
-        output, errors = records_of(tmp_path, ended.output_file), records_of(tmp_path, ended.error_file)
-        assert sorted(str(each["custom_id"]) for each in output) == sorted(f"r{n}" for n in range(LINES))
-        assert [each["custom_id"] for each in errors] == ["r99"]
-        assert ended.output_tokens == 2 * LINES
-
-    asyncio.run(main())
+async def test_batch_killed_at_a_moment_is_finished_by_the_next(tmp_path: Path, moment: str) -> None:
+    batch = made_batch(tmp_path)
+    engine = FakeEngine()
+    await engine.start()
+    try:
+        assert await run_program(tmp_path, engine, moment) == -signal.SIGKILL
+        done = whole_results(tmp_path, batch.id)
+        before = asked(engine)
+        assert await run_program(tmp_path, engine) == 0
+        after = asked(engine) - before
+        assert not set(after) & {f"text {number}" for number in done}, "a line that was done was run again"
+        assert max(asked(engine).values()) <= 2
+    finally:
+        await engine.stop()
+    store = Store(Folder(tmp_path).root)
+    ended = store.batch(batch.id)
+    assert ended is not None
+    assert (ended.status, ended.total, ended.completed, ended.failed) == (
+        "completed",
+        LINES + 1,
+        LINES,
+        1,
+    )
+    files = store.files("", 10)
+    assert files is not None
+    assert {file.id for file in files} == {"file-in", ended.output_file, ended.error_file}
+    store.close()
+    output, errors = records_of(tmp_path, ended.output_file), records_of(tmp_path, ended.error_file)
+    assert sorted(str(each["custom_id"]) for each in output) == sorted(f"r{n}" for n in range(LINES))
+    assert [each["custom_id"] for each in errors] == ["r99"]
+    assert ended.output_tokens == 2 * LINES
 
 
 def whole_results(folder: Path, batch_id: str) -> set[int]:
@@ -181,91 +178,80 @@ def test_full_disk_holds_results_back_and_loses_none(tmp_path: Path, monkeypatch
     assert not full
 
 
-def test_of_two_gateways_one_runs_batches_and_the_other_takes_over(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(30), AsyncExitStack() as end_of_both:
-            end_of_first = AsyncExitStack()
-            first = await end_of_first.enter_async_context(stack(tmp_path))
-            await eventually(lambda: first.gateway.batches.runner.has_lease)
-            second = await end_of_both.enter_async_context(stack(tmp_path))
-            await end_of_both.enter_async_context(end_of_first)
-            batch_id = await create(second, [line(n) for n in range(3)])  # by the one that does not run it
-            await until(second, batch_id, "completed")
-            assert not second.gateway.batches.runner.has_lease
-            held = asyncio.Event()
-            for made in (first, second):
-                made.engine.answers["naming@bbbbbbbbbbbb"] = Answer(hold_head=held)
-            batch_id = await create(first, [line(n) for n in range(3)])
-            await eventually(lambda: first.engine.active + second.engine.active == 3)
-            await end_of_first.aclose()
-            held.set()
-            output, _ = await results(second, await until(second, batch_id, "completed"))
-            assert len(output) == 3
-            assert second.gateway.batches.runner.has_lease
-
-    asyncio.run(main())
+async def test_of_two_gateways_one_runs_batches_and_the_other_takes_over(tmp_path: Path) -> None:
+    async with asyncio.timeout(30), AsyncExitStack() as end_of_both:
+        end_of_first = AsyncExitStack()
+        first = await end_of_first.enter_async_context(stack(tmp_path))
+        await eventually(lambda: first.gateway.batches.runner.has_lease)
+        second = await end_of_both.enter_async_context(stack(tmp_path))
+        await end_of_both.enter_async_context(end_of_first)
+        batch_id = await create(second, [line(n) for n in range(3)])  # by the one that does not run it
+        await until(second, batch_id, "completed")
+        assert not second.gateway.batches.runner.has_lease
+        held = asyncio.Event()
+        for made in (first, second):
+            made.engine.answers["naming@bbbbbbbbbbbb"] = Answer(hold_head=held)
+        batch_id = await create(first, [line(n) for n in range(3)])
+        await eventually(lambda: first.engine.active + second.engine.active == 3)
+        await end_of_first.aclose()
+        held.set()
+        output, _ = await results(second, await until(second, batch_id, "completed"))
+        assert len(output) == 3
+        assert second.gateway.batches.runner.has_lease
 
 
-def test_batches_wait_for_the_end_of_a_gateway_of_the_first_release(tmp_path: Path) -> None:
+async def test_batches_wait_for_the_end_of_a_gateway_of_the_first_release(tmp_path: Path) -> None:
     place = Folder(tmp_path)
     place.make()
     lock = os.open(place.root / "runner.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)  # as it does while it runs them
-
-    async def main() -> None:
-        async with asyncio.timeout(30), stack(tmp_path) as made:
-            taken = calls(made.gateway.batches.runner._lease, "take")
-            batch_id = await create(made, [line(1)])
-            await turns(500)
-            assert not taken
-            os.close(lock)
-            assert counts_of(await until(made, batch_id, "completed"))["completed"] == 1
-
-    asyncio.run(main())
+    async with asyncio.timeout(30), stack(tmp_path) as made:
+        taken = calls(made.gateway.batches.runner._lease, "take")
+        batch_id = await create(made, [line(1)])
+        await turns(500)
+        assert not taken
+        os.close(lock)
+        assert counts_of(await until(made, batch_id, "completed"))["completed"] == 1
 
 
-def test_a_runner_that_was_only_slow_harms_no_batch_that_another_has(
+async def test_a_runner_that_was_only_slow_harms_no_batch_that_another_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes on where it stood, as a process that was stopped does; its batch is another's by then."""
     monkeypatch.setattr("gateway.batches.lease.RENEW_S", 3600.0)  # it hears of nothing
+    async with asyncio.timeout(60), stack(tmp_path) as first, stack(tmp_path) as second:
+        slow = first.gateway.batches.runner
+        await eventually(lambda: slow.has_lease)
+        held = asyncio.Event()
+        engines = (first.engine, second.engine)  # both gateways ask the one that was told of last
+        for engine in engines:
+            engine.answers["base"] = Answer(["what", " is", " late"], hold_head=held)
+        batch_id = await create(first, [line(1), line(2), line(3, "base"), line(4, "base")])
+        await eventually(lambda: sum(len(one.completions) for one in engines) == 4, 100)
+        for engine in engines:
+            engine.answers["base"] = Answer()
+        library = second.gateway.batches.library
 
-    async def main() -> None:
-        async with asyncio.timeout(60), stack(tmp_path) as first, stack(tmp_path) as second:
-            slow = first.gateway.batches.runner
-            await eventually(lambda: slow.has_lease)
-            held = asyncio.Event()
-            engines = (first.engine, second.engine)  # both gateways ask the one that was told of last
-            for engine in engines:
-                engine.answers["base"] = Answer(["what", " is", " late"], hold_head=held)
-            batch_id = await create(first, [line(1), line(2), line(3, "base"), line(4, "base")])
-            await eventually(lambda: sum(len(one.completions) for one in engines) == 4, 100)
-            for engine in engines:
-                engine.answers["base"] = Answer()
-            library = second.gateway.batches.library
+        async def two_done() -> bool:
+            batch = await library.ask(lambda store: store.batch(batch_id))
+            return batch is not None and batch.completed == 2
 
-            async def two_done() -> bool:
-                batch = await library.ask(lambda store: store.batch(batch_id))
-                return batch is not None and batch.completed == 2
-
-            await eventually(two_done, 100)
-            found = await library.ask(lambda store: store.runner())
-            assert found is not None
-            lease = second.gateway.batches.runner._lease
-            lease._is_gone = lambda holder: holder == found[0]
-            batch = await until(second, batch_id, "completed")
-            asked = sum(len(one.completions) for one in engines)
-            before = await content(second, batch["output_file_id"])
-            held.set()  # the slow one has its answers, writes them and brings the batch to its end
-            await eventually(lambda: not slow.running)
-            output, errors = await results(second, batch)
-            assert set(output) == {"r1", "r2", "r3", "r4"}
-            assert not errors
-            assert await content(second, batch["output_file_id"]) == before
-            assert asked == 6, "what was written is not asked again, what was at the engine is"
-            assert await shown(second, batch_id) == batch
-
-    asyncio.run(main())
+        await eventually(two_done, 100)
+        found = await library.ask(lambda store: store.runner())
+        assert found is not None
+        lease = second.gateway.batches.runner._lease
+        lease._is_gone = lambda holder: holder == found[0]
+        batch = await until(second, batch_id, "completed")
+        asked = sum(len(one.completions) for one in engines)
+        before = await content(second, batch["output_file_id"])
+        held.set()  # the slow one has its answers, writes them and brings the batch to its end
+        await eventually(lambda: not slow.running)
+        output, errors = await results(second, batch)
+        assert set(output) == {"r1", "r2", "r3", "r4"}
+        assert not errors
+        assert await content(second, batch["output_file_id"]) == before
+        assert asked == 6, "what was written is not asked again, what was at the engine is"
+        assert await shown(second, batch_id) == batch
 
 
 def test_a_gateway_ends_though_its_disk_is_full_and_results_wait(

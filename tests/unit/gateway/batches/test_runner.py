@@ -16,17 +16,19 @@ from tests.support.batches.batch_stack import (
     create,
     line,
     results,
-    run,
     shown,
+    timed_stack,
     until,
 )
-from tests.support.stack import Stack, eventually
+from tests.support.stack import eventually
 from tests.support.waiting import calls, turns
 from tests.unit.gateway.endpoints.test_batches import NAMING, counts_of
 
+pytestmark = pytest.mark.anyio
 
-def test_lines_begin_only_while_no_client_waits_and_take_no_place_of_theirs(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+
+async def test_lines_begin_only_while_no_client_waits_and_take_no_place_of_theirs(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path, max_in_flight=2) as made:
         held, batched = asyncio.Event(), asyncio.Event()
         admission = made.gateway.admission
         made.engine.answers["base"] = Answer(hold_head=held)
@@ -49,11 +51,9 @@ def test_lines_begin_only_while_no_client_waits_and_take_no_place_of_theirs(tmp_
         await made.at_rest()
         assert admission.held == 0
 
-    run(tmp_path, work, max_in_flight=2)
 
-
-def test_lines_in_flight_are_bounded(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_lines_in_flight_are_bounded(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path, batches={"max_in_flight": 3}) as made:
         held = asyncio.Event()
         made.engine.answers[NAMING] = Answer(hold_head=held)
         batch_id = await create(made, [line(n) for n in range(9)])
@@ -63,11 +63,9 @@ def test_lines_in_flight_are_bounded(tmp_path: Path) -> None:
         held.set()
         assert counts_of(await until(made, batch_id, "completed"))["completed"] == 9
 
-    run(tmp_path, work, batches={"max_in_flight": 3})
 
-
-def test_cancelled_half_way_keeps_what_is_done_and_lists_the_rest(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_cancelled_half_way_keeps_what_is_done_and_lists_the_rest(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path, batches={"max_in_flight": 2}) as made:
         held = asyncio.Event()
         made.engine.answers["base"] = Answer(hold_head=held)
         lines = [line(1), *(line(n, "base") for n in range(2, 5))]
@@ -89,11 +87,9 @@ def test_cancelled_half_way_keeps_what_is_done_and_lists_the_rest(tmp_path: Path
         again = await made.client.post(f"/v1/batches/{batch_id}/cancel")
         assert again.json()["status"] == "cancelled"
 
-    run(tmp_path, work, batches={"max_in_flight": 2})
 
-
-def test_batch_expires_by_the_clock(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_batch_expires_by_the_clock(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         held = asyncio.Event()
         made.engine.answers["base"] = Answer(hold_head=held)
         batch_id = await create(made, [line(1), line(2, "base"), line(3, "base")])
@@ -110,11 +106,10 @@ def test_batch_expires_by_the_clock(tmp_path: Path) -> None:
         assert set(errors) == {"r2", "r3"}
         await made.at_rest()
 
-    run(tmp_path, work)
 
-
-def test_keys_run_side_by_side_and_one_keys_batches_in_turn(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_keys_run_side_by_side_and_one_keys_batches_in_turn(tmp_path: Path) -> None:
+    keys = {f"team-{name}": {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in "ab"}
+    async with timed_stack(tmp_path, keys=keys, batches={"max_in_flight": 4}) as made:
         held = asyncio.Event()
         made.engine.answers[NAMING] = Answer(hold_head=held)
         made.client.headers["authorization"] = "Bearer a"
@@ -134,14 +129,11 @@ def test_keys_run_side_by_side_and_one_keys_batches_in_turn(tmp_path: Path) -> N
         models = [request.json["model"] for request in made.engine.completions]
         assert models[:4] == [NAMING] * 4
 
-    keys = {f"team-{name}": {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in "ab"}
-    run(tmp_path, work, keys=keys, batches={"max_in_flight": 4})
 
-
-def test_fault_of_ours_breaks_off_the_job_and_loses_nothing(
+async def test_fault_of_ours_breaks_off_the_job_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def work(made: Stack) -> None:
+    async with timed_stack(tmp_path) as made:
         monkeypatch.setattr("gateway.batches.runner.AFTER_FAULT_S", 0.0)
         put, faults = Writer.put, [RuntimeError("no good")]
 
@@ -154,5 +146,3 @@ def test_fault_of_ours_breaks_off_the_job_and_loses_nothing(
         batch = await until(made, await create(made, [line(n) for n in range(5)]), "completed")
         assert counts_of(batch) == {"total": 5, "completed": 5, "failed": 0}
         assert len(await content(made, batch["output_file_id"])) == 5
-
-    run(tmp_path, work)

@@ -7,10 +7,14 @@ import json
 import threading
 from pathlib import Path
 
+import pytest
+
 from gateway.batches.input_lines import SLICE_BYTES, Check
 from gateway.batches.validation import MOST_FLAW_CHARS, MOST_FLAWS, Verdict, validate
 from gateway.errors import ModelNotFound
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.anyio
 
 CHAT = "/v1/chat/completions"
 
@@ -90,40 +94,38 @@ def test_of_more_flaws_than_are_listed_the_number_is_said(tmp_path: Path) -> Non
     assert verdict.listed()[-1].message == "5 more lines have errors, which are not listed."
 
 
-def test_of_many_files_one_slice_is_looked_through_at_a_time_and_each_has_its_turn(tmp_path: Path) -> None:
+async def test_of_many_files_one_slice_is_looked_through_at_a_time_and_each_has_its_turn(
+    tmp_path: Path,
+) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text("".join(line(f"{name}{number}") for number in range(1000)))
     began: list[str] = []
     goes_on = threading.Event()
+    turns = asyncio.Semaphore(1)
 
-    async def work() -> None:
-        turns = asyncio.Semaphore(1)
+    def look(name: str) -> asyncio.Task[Verdict]:
+        def pause(_: float) -> None:
+            began.append(name)
+            goes_on.wait()
 
-        def look(name: str) -> asyncio.Task[Verdict]:
-            def pause(_: float) -> None:
-                began.append(name)
-                goes_on.wait()
-
-            return asyncio.create_task(
-                validate(
-                    tmp_path / name,
-                    CHAT,
-                    lambda model: None,
-                    most_lines=2000,
-                    most_line_bytes=500,
-                    turns=turns,
-                    pause=pause,
-                )
+        return asyncio.create_task(
+            validate(
+                tmp_path / name,
+                CHAT,
+                lambda model: None,
+                most_lines=2000,
+                most_line_bytes=500,
+                turns=turns,
+                pause=pause,
             )
+        )
 
-        both = [look("a"), look("b")]
-        await eventually(lambda: len(began) == 1 and bool(turns._waiters))
-        assert began == ["a"]
-        goes_on.set()
-        assert [verdict.total for verdict in await asyncio.gather(*both)] == [1000, 1000]
-        assert began[:4] == ["a", "b", "a", "b"]
-
-    asyncio.run(work())
+    both = [look("a"), look("b")]
+    await eventually(lambda: len(began) == 1 and bool(turns._waiters))
+    assert began == ["a"]
+    goes_on.set()
+    assert [verdict.total for verdict in await asyncio.gather(*both)] == [1000, 1000]
+    assert began[:4] == ["a", "b", "a", "b"]
 
 
 def test_what_is_listed_is_bounded_by_its_length_too(tmp_path: Path) -> None:

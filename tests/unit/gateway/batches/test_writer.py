@@ -7,9 +7,13 @@ import threading
 from collections.abc import Iterable
 from typing import Any, cast
 
+import pytest
+
 from gateway.batches.results import LineResult
 from gateway.batches.writer import Writer
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.anyio
 
 
 class Disk:
@@ -33,62 +37,50 @@ def result(number: int) -> LineResult:
     return LineResult(number, True, True, b"x\n")
 
 
-def test_what_comes_while_others_are_written_goes_in_one_call() -> None:
-    async def work() -> None:
-        disk = Disk()
-        disk.go_on.clear()
-        writer = Writer(cast(Any, disk), 0.0)
-        first = asyncio.create_task(writer.put(result(1)))
-        await eventually(lambda: writer._writing is not None and not writer._pending)
-        rest = asyncio.create_task(writer.put_all([result(2), result(3)]))
-        await eventually(lambda: len(writer._pending) == 2)
-        assert not first.done()
-        disk.go_on.set()
-        await asyncio.gather(first, rest)
-        assert disk.calls == [[1], [2, 3]]
-
-    asyncio.run(work())
+async def test_what_comes_while_others_are_written_goes_in_one_call() -> None:
+    disk = Disk()
+    disk.go_on.clear()
+    writer = Writer(cast(Any, disk), 0.0)
+    first = asyncio.create_task(writer.put(result(1)))
+    await eventually(lambda: writer._writing is not None and not writer._pending)
+    rest = asyncio.create_task(writer.put_all([result(2), result(3)]))
+    await eventually(lambda: len(writer._pending) == 2)
+    assert not first.done()
+    disk.go_on.set()
+    await asyncio.gather(first, rest)
+    assert disk.calls == [[1], [2, 3]]
 
 
-def test_full_disk_is_tried_again() -> None:
-    async def work() -> None:
-        disk = Disk(failures=3)
-        await Writer(cast(Any, disk), 0.0).put(result(1))
-        assert disk.calls == [[1]]
-
-    asyncio.run(work())
+async def test_full_disk_is_tried_again() -> None:
+    disk = Disk(failures=3)
+    await Writer(cast(Any, disk), 0.0).put(result(1))
+    assert disk.calls == [[1]]
 
 
-def test_put_that_is_cancelled_is_written_all_the_same() -> None:
-    async def work() -> None:
-        disk = Disk()
-        disk.go_on.clear()
-        writer = Writer(cast(Any, disk), 0.0)
-        putting = asyncio.create_task(writer.put(result(1)))
-        await eventually(lambda: writer._writing is not None and not writer._pending)
-        putting.cancel()
-        disk.go_on.set()
+async def test_put_that_is_cancelled_is_written_all_the_same() -> None:
+    disk = Disk()
+    disk.go_on.clear()
+    writer = Writer(cast(Any, disk), 0.0)
+    putting = asyncio.create_task(writer.put(result(1)))
+    await eventually(lambda: writer._writing is not None and not writer._pending)
+    putting.cancel()
+    disk.go_on.set()
+    await writer.drain()
+    assert disk.calls == [[1]]
+
+
+async def test_whoever_breaks_off_on_a_full_disk_comes_to_an_end() -> None:
+    disk = Disk(failures=1_000_000)
+    writer = Writer(cast(Any, disk), 3600.0)
+    waiting = asyncio.create_task(writer.put(result(1)))
+    await eventually(lambda: disk.failures < 1_000_000)
+    writer.give_up()
+    async with asyncio.timeout(5):
         await writer.drain()
-        assert disk.calls == [[1]]
-
-    asyncio.run(work())
-
-
-def test_whoever_breaks_off_on_a_full_disk_comes_to_an_end() -> None:
-    async def work() -> None:
-        disk = Disk(failures=1_000_000)
-        writer = Writer(cast(Any, disk), 3600.0)
-        waiting = asyncio.create_task(writer.put(result(1)))
-        await eventually(lambda: disk.failures < 1_000_000)
-        writer.give_up()
-        async with asyncio.timeout(5):
-            await writer.drain()
-        await asyncio.wait([waiting])
-        assert waiting.cancelled()
-        disk.failures = 0
-        again = asyncio.create_task(writer.put(result(2)))
-        await writer.drain()
-        await asyncio.wait([again])
-        assert disk.calls == [[2]], "what it takes is kept all the same"
-
-    asyncio.run(work())
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    disk.failures = 0
+    again = asyncio.create_task(writer.put(result(2)))
+    await writer.drain()
+    await asyncio.wait([again])
+    assert disk.calls == [[2]], "what it takes is kept all the same"

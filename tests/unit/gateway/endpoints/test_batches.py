@@ -19,13 +19,15 @@ from tests.support.batches.batch_stack import (
     error_of,
     line,
     results,
-    run,
     shown,
     text_of,
+    timed_stack,
     until,
     upload,
 )
 from tests.support.stack import TASKS, Stack, eventually, write_report
+
+pytestmark = pytest.mark.anyio
 
 NAMING = "naming@bbbbbbbbbbbb"
 
@@ -49,8 +51,8 @@ def flaws_of(batch: Document) -> list[tuple[str, int | None, str | None]]:
     return [(each["code"], each["line"], each["param"]) for each in errors["data"]]
 
 
-def test_batch_runs_tasks_and_pipelines_and_its_files_say_what_came(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_batch_runs_tasks_and_pipelines_and_its_files_say_what_came(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         pipeline_answers(made)
         lines = [line(1), line(2, "base"), line(3, "concept-naming", "apple"), line(4, messages="no")]
         batch_id = await create(made, lines, metadata={"run": "7"})
@@ -76,21 +78,17 @@ def test_batch_runs_tasks_and_pipelines_and_its_files_say_what_came(tmp_path: Pa
         )
         await made.at_rest()
 
-    run(tmp_path, work)
 
-
-def test_lines_may_ask_for_a_version_by_its_id(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_lines_may_ask_for_a_version_by_its_id(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         batch = await until(made, await create(made, [line(1, NAMING)]), "completed")
         assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
         batch = await until(made, await create(made, [line(1, "naming@dddddddddddd")]), "failed")
         assert [code for code, *_ in flaws_of(batch)] == ["model_not_found"]
 
-    run(tmp_path, work)
 
-
-def test_batch_without_failures_has_no_error_file(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_batch_without_failures_has_no_error_file(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         batch = await until(made, await create(made, [line(1)]), "completed")
         assert batch["error_file_id"] is None
         output = await made.client.get(f"/v1/files/{batch['output_file_id']}")
@@ -103,11 +101,9 @@ def test_batch_without_failures_has_no_error_file(tmp_path: Path) -> None:
         )
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input_file_id")
 
-    run(tmp_path, work)
 
-
-def test_text_completions_have_batches(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_text_completions_have_batches(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         asked = {"custom_id": "a", "method": "POST", "url": "/v1/completions"}
         lines: list[Document] = [{**asked, "body": {"model": "base", "prompt": "x"}}]
         batch = await until(made, await create(made, lines, "/v1/completions"), "completed")
@@ -115,8 +111,6 @@ def test_text_completions_have_batches(tmp_path: Path) -> None:
         response = output["a"]["response"]
         assert isinstance(response, dict)
         assert response["body"]["choices"][0]["text"] == "Paris"
-
-    run(tmp_path, work)
 
 
 @pytest.mark.parametrize(
@@ -138,38 +132,32 @@ def test_text_completions_have_batches(tmp_path: Path) -> None:
         ([line(1, text="x" * 80_000)], [("line_too_long", 1, None)]),
     ],
 )
-def test_input_that_cannot_be_run_fails_with_the_lines_at_fault(
+async def test_input_that_cannot_be_run_fails_with_the_lines_at_fault(
     tmp_path: Path, lines: bytes | list[Document], flaws: list[tuple[str, int | None, str | None]]
 ) -> None:
-    async def work(made: Stack) -> None:
+    async with timed_stack(tmp_path, batches={"max_lines": 5}, max_body_bytes=1000) as made:
         batch = await until(made, await create(made, lines), "failed")
         assert flaws_of(batch) == flaws
         assert batch["failed_at"]
         assert (batch["output_file_id"], batch["error_file_id"]) == (None, None)
         assert not made.engine.completions
 
-    run(tmp_path, work, batches={"max_lines": 5}, max_body_bytes=1000)
 
-
-def test_unknown_model_is_named_with_the_nearest(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_unknown_model_is_named_with_the_nearest(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         batch = await until(made, await create(made, [line(1, "namng")]), "failed")
         errors = batch["errors"]
         assert isinstance(errors, dict)
         assert "Did you mean 'naming'?" in errors["data"][0]["message"]
 
-    run(tmp_path, work)
 
-
-def test_of_many_errors_a_hundred_are_listed(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_of_many_errors_a_hundred_are_listed(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         batch = await until(made, await create(made, b"x\n" * 250), "failed")
         errors = batch["errors"]
         assert isinstance(errors, dict)
         assert [each["line"] for each in errors["data"]] == [*range(1, 101), None]
         assert errors["data"][-1]["message"].startswith("150 more lines")
-
-    run(tmp_path, work)
 
 
 @pytest.mark.parametrize(
@@ -189,29 +177,25 @@ def test_of_many_errors_a_hundred_are_listed(tmp_path: Path) -> None:
         ({"priority": 3}, 400, "priority"),
     ],
 )
-def test_bad_create_is_refused(tmp_path: Path, change: Document, status: int, param: str) -> None:
-    async def work(made: Stack) -> None:
+async def test_bad_create_is_refused(tmp_path: Path, change: Document, status: int, param: str) -> None:
+    async with timed_stack(tmp_path) as made:
         file_id = await upload(made, [line(1)])
         body = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": "24h", **change}
         answer = await made.client.post("/v1/batches", json=body)
         assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
         assert (await made.client.get("/v1/batches")).json()["data"] == []
 
-    run(tmp_path, work)
 
-
-def test_stream_is_that_lines_error(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_stream_is_that_lines_error(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         batch = await until(made, await create(made, [line(1, stream=True), line(2)]), "completed")
         output, errors = await results(made, batch)
         assert set(output) == {"r2"}
         assert error_of(errors["r1"])["code"] == "unsupported_parameter"
 
-    run(tmp_path, work)
 
-
-def test_priority_is_the_gateways_to_set(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_priority_is_the_gateways_to_set(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         replicas = made.gateway.replicas
         (engine,) = replicas.snapshot.engines
         replicas.apply(
@@ -231,11 +215,9 @@ def test_priority_is_the_gateways_to_set(tmp_path: Path) -> None:
         assert answer.headers["x-gateway-ignored"] == "priority"
         assert "priority" not in made.engine.completions[-1].json
 
-    run(tmp_path, work)
 
-
-def test_lines_wait_for_an_engine_and_do_not_fail(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_lines_wait_for_an_engine_and_do_not_fail(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path, ready=False) as made:
         batch_id = await create(made, [line(1), line(2)])
         await until(made, batch_id, "in_progress")
         await eventually(lambda: made.gateway.room.waiting == 1)  # one place for both
@@ -243,22 +225,18 @@ def test_lines_wait_for_an_engine_and_do_not_fail(tmp_path: Path) -> None:
         assert counts_of(await until(made, batch_id, "completed"))["completed"] == 2
         assert made.gateway.room.waiting == 0
 
-    run(tmp_path, work, ready=False)
 
-
-def test_finished_batch_cannot_be_cancelled(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_finished_batch_cannot_be_cancelled(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         batch_id = await create(made, [line(1)])
         await until(made, batch_id, "completed")
         answer = await made.client.post(f"/v1/batches/{batch_id}/cancel")
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "batch_not_cancellable")
         assert (await made.client.post("/v1/batches/batch_none/cancel")).status_code == 404
 
-    run(tmp_path, work)
 
-
-def test_batches_are_listed_the_newest_first(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_batches_are_listed_the_newest_first(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         ids = [await create(made, [line(1)]) for _ in range(3)]
         page = (await made.client.get("/v1/batches?limit=2")).json()
         assert ([each["id"] for each in page["data"]], page["has_more"]) == ([ids[2], ids[1]], True)
@@ -267,11 +245,9 @@ def test_batches_are_listed_the_newest_first(tmp_path: Path) -> None:
         assert (await made.client.get("/v1/batches?limit=101")).status_code == 400
         assert (await made.client.get("/v1/batches?after=batch_none")).status_code == 404
 
-    run(tmp_path, work)
 
-
-def test_unfinished_batches_of_a_key_are_bounded(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_unfinished_batches_of_a_key_are_bounded(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path, batches={"max_open": 1}) as made:
         held = asyncio.Event()
         made.engine.answers[NAMING] = Answer(hold_head=held)
         batch_id = await create(made, [line(1)])
@@ -282,11 +258,9 @@ def test_unfinished_batches_of_a_key_are_bounded(tmp_path: Path) -> None:
         await until(made, batch_id, "completed")
         assert (await made.client.post("/v1/batches", json=body)).status_code == 200
 
-    run(tmp_path, work, batches={"max_open": 1})
 
-
-def test_permission_is_checked_for_each_line_when_it_is_run(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_permission_is_checked_for_each_line_when_it_is_run(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path, batches={"max_in_flight": 1}) as made:
         keys: dict[str, Document] = {
             "team-a": {"sha256": hashlib.sha256(b"a").hexdigest(), "tasks": ["naming", "base"]}
         }
@@ -322,14 +296,19 @@ def test_permission_is_checked_for_each_line_when_it_is_run(tmp_path: Path) -> N
         assert set(output) == {"r1"}
         assert error_of(errors["r2"])["code"] == "invalid_api_key"
 
-    run(tmp_path, work, batches={"max_in_flight": 1})
-
 
 @pytest.mark.parametrize("model", ["naming", "concept-naming"])
-def test_a_batch_that_is_cancelled_gives_back_what_its_lines_held_of_limits(
+async def test_a_batch_that_is_cancelled_gives_back_what_its_lines_held_of_limits(
     tmp_path: Path, model: str
 ) -> None:
-    async def work(made: Stack) -> None:
+    def scope_of(made: Stack) -> Scope:
+        (scope,) = made.gateway.quotas.scopes.of_key("team")
+        return scope
+
+    limits = {"max_in_flight": 2, "tokens_per_day": 100_000}
+    async with timed_stack(
+        tmp_path, keys={"team": {"sha256": hashlib.sha256(b"own").hexdigest(), "limits": limits}}
+    ) as made:
         made.client.headers["authorization"] = "Bearer own"
         for adapter in TASKS.values():
             made.engine.answers[adapter] = Answer(hold_head=asyncio.Event())
@@ -342,10 +321,3 @@ def test_a_batch_that_is_cancelled_gives_back_what_its_lines_held_of_limits(
         assert (await made.chat()).status_code == 200
         (used,) = [one for one in made.gateway.quotas.spent(scope_of(made)) if one.bound == "tokens_per_day"]
         assert used.used < 500, "what was reserved for their answers is not used"
-
-    def scope_of(made: Stack) -> Scope:
-        (scope,) = made.gateway.quotas.scopes.of_key("team")
-        return scope
-
-    limits = {"max_in_flight": 2, "tokens_per_day": 100_000}
-    run(tmp_path, work, keys={"team": {"sha256": hashlib.sha256(b"own").hexdigest(), "limits": limits}})

@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.batches.batch_stack import line, run, upload
-from tests.support.stack import Stack
+from tests.support.batches.batch_stack import line, timed_stack, upload
+
+pytestmark = pytest.mark.anyio
 
 KEYS = {
     "team-a": {"sha256": hashlib.sha256(b"a").hexdigest()},
@@ -27,8 +28,8 @@ def contents(folder: Path) -> list[Path]:
     return [path for name in ("files", "uploads") for path in (folder / "batches" / name).glob("*")]
 
 
-def test_file_is_kept_shown_and_deleted(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_file_is_kept_shown_and_deleted(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         file_id = await upload(made, b'{"a": 1}\n')
         answer = (await made.client.get(f"/v1/files/{file_id}")).json()
         assert answer["expires_at"] - answer["created_at"] == 30 * 24 * 3600
@@ -53,11 +54,9 @@ def test_file_is_kept_shown_and_deleted(tmp_path: Path) -> None:
             missing = await made.client.get(path_of)
             assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
 
-    run(tmp_path, work)
 
-
-def test_files_are_listed_page_by_page(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_files_are_listed_page_by_page(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         ids = [await upload(made, b"x\n") for _ in range(5)]
 
         async def listed(query: str) -> tuple[list[str], bool]:
@@ -82,11 +81,9 @@ def test_files_are_listed_page_by_page(tmp_path: Path) -> None:
             assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
         assert (await made.client.get("/v1/files?after=file-no")).status_code == 404
 
-    run(tmp_path, work)
 
-
-def test_files_belong_to_the_key_that_made_them(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_files_belong_to_the_key_that_made_them(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path, keys=KEYS) as made:
         assert (await made.client.get("/v1/files")).status_code == 401
         assert (await made.client.post("/v1/files", files={"file": ("a", b"x")})).status_code == 401
         file_id = await upload(made, [line(1)], **A)
@@ -111,11 +108,9 @@ def test_files_belong_to_the_key_that_made_them(tmp_path: Path) -> None:
         assert (await made.client.get("/v1/batches", headers=B)).json()["data"] == []
         assert len((await made.client.get("/v1/batches", headers=A)).json()["data"]) == 1
 
-    run(tmp_path, work, keys=KEYS)
 
-
-def test_full_store_refuses_uploads_until_something_is_deleted(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_full_store_refuses_uploads_until_something_is_deleted(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path, batches={"max_kept_bytes": 1100}) as made:
         first = await upload(made, b"x" * 600)
         form = {"data": {"purpose": "batch"}, "files": {"file": ("input.jsonl", b"x" * 600)}}
         refused = await made.client.post("/v1/files", **form)  # type: ignore[arg-type]
@@ -125,12 +120,12 @@ def test_full_store_refuses_uploads_until_something_is_deleted(tmp_path: Path) -
         await made.client.delete(f"/v1/files/{first}")
         assert (await made.client.post("/v1/files", **form)).status_code == 200  # type: ignore[arg-type]
 
-    run(tmp_path, work, batches={"max_kept_bytes": 1100})
-
 
 @pytest.mark.parametrize("batches", [{"max_kept_bytes": 2200}, {"max_kept_bytes_per_key": 1100}])
-def test_a_key_that_fills_its_part_leaves_the_others_theirs(tmp_path: Path, batches: dict[str, int]) -> None:
-    async def work(made: Stack) -> None:
+async def test_a_key_that_fills_its_part_leaves_the_others_theirs(
+    tmp_path: Path, batches: dict[str, int]
+) -> None:
+    async with timed_stack(tmp_path, keys=KEYS, batches=batches) as made:
         form = {"data": {"purpose": "batch"}, "files": {"file": ("input.jsonl", b"x" * 600)}}
         first = await made.client.post("/v1/files", headers=A, **form)  # type: ignore[arg-type]
         refused = await made.client.post("/v1/files", headers=A, **form)  # type: ignore[arg-type]
@@ -144,11 +139,10 @@ def test_a_key_that_fills_its_part_leaves_the_others_theirs(tmp_path: Path, batc
         again = await made.client.post("/v1/files", headers=A, **form)  # type: ignore[arg-type]
         assert again.status_code == 200
 
-    run(tmp_path, work, keys=KEYS, batches=batches)
 
-
-def test_a_key_that_may_call_nothing_keeps_no_file(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_a_key_that_may_call_nothing_keeps_no_file(tmp_path: Path) -> None:
+    nothing = {"sha256": hashlib.sha256(b"none").hexdigest(), "tasks": []}
+    async with timed_stack(tmp_path, keys={**KEYS, "nothing": nothing}) as made:
         form = {"data": {"purpose": "batch"}, "files": {"file": ("input.jsonl", b"x")}}
         refused = await made.client.post(
             "/v1/files",
@@ -158,12 +152,9 @@ def test_a_key_that_may_call_nothing_keeps_no_file(tmp_path: Path) -> None:
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
         assert contents(tmp_path) == []
 
-    nothing = {"sha256": hashlib.sha256(b"none").hexdigest(), "tasks": []}
-    run(tmp_path, work, keys={**KEYS, "nothing": nothing})
 
-
-def test_file_whose_time_is_over_is_gone_and_its_content_removed(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_file_whose_time_is_over_is_gone_and_its_content_removed(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         library = made.gateway.batches.library
         form = {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
         files = {"file": ("input.jsonl", b"x")}
@@ -177,25 +168,19 @@ def test_file_whose_time_is_over_is_gone_and_its_content_removed(tmp_path: Path)
         await made.gateway.batches.runner.sweep()
         assert contents(tmp_path) == []
 
-    run(tmp_path, work)
 
-
-def test_content_that_was_cut_off_breaks_the_download_off(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_content_that_was_cut_off_breaks_the_download_off(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         file_id = await upload(made, b'{"a": 1}\n')
         (path,) = contents(tmp_path)
         os.truncate(path, 3)
         with pytest.raises(httpx.RemoteProtocolError):
             await made.client.get(f"/v1/files/{file_id}/content")
 
-    run(tmp_path, work)
 
-
-def test_disabled_batches_have_no_routes(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_disabled_batches_have_no_routes(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path, batches={"enabled": False}) as made:
         for path in ("/v1/files", "/v1/batches"):
             answer = await made.client.get(path)
             assert (answer.status_code, json.loads(answer.text)["error"]["code"]) == (404, "not_found")
         assert not (tmp_path / "batches").exists()
-
-    run(tmp_path, work, batches={"enabled": False})

@@ -14,9 +14,11 @@ import pytest
 
 from gateway.batches.folder import Folder
 from gateway.endpoints.files import MOST_OF_ONE_KEY
-from tests.support.batches.batch_stack import run
-from tests.support.stack import Stack, eventually, stack
+from tests.support.batches.batch_stack import timed_stack
+from tests.support.stack import eventually, stack
 from tests.unit.gateway.endpoints.test_files import KEYS, A, B, contents
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize(
@@ -46,10 +48,10 @@ from tests.unit.gateway.endpoints.test_files import KEYS, A, B, contents
         ),
     ],
 )
-def test_bad_upload_is_refused_and_leaves_nothing(
+async def test_bad_upload_is_refused_and_leaves_nothing(
     tmp_path: Path, fields: dict[str, str], file: bytes | None, status: int, param: str, says: str
 ) -> None:
-    async def work(made: Stack) -> None:
+    async with timed_stack(tmp_path, batches={"max_file_bytes": 4000}) as made:
         files = {"file": ("input.jsonl", b"" if file is None else file)}
         if file is None:
             files = {"other": ("input.jsonl", b"x")}
@@ -58,8 +60,6 @@ def test_bad_upload_is_refused_and_leaves_nothing(
         assert (answer.status_code, error["param"]) == (status, param), answer.text
         assert says in error["message"]
         assert contents(tmp_path) == []
-
-    run(tmp_path, work, batches={"max_file_bytes": 4000})
 
 
 @pytest.mark.parametrize(
@@ -72,26 +72,24 @@ def test_bad_upload_is_refused_and_leaves_nothing(
         (f"multipart/form-data; boundary={'b' * 300}", b"x", 400),
     ],
 )
-def test_what_is_no_form_is_refused(tmp_path: Path, content_type: str, body: bytes, status: int) -> None:
-    async def work(made: Stack) -> None:
+async def test_what_is_no_form_is_refused(
+    tmp_path: Path, content_type: str, body: bytes, status: int
+) -> None:
+    async with timed_stack(tmp_path) as made:
         answer = await made.client.post("/v1/files", content=body, headers={"content-type": content_type})
         assert answer.status_code == status, answer.text
         assert contents(tmp_path) == []
 
-    run(tmp_path, work)
-
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/batches"])
-def test_forms_are_taken_for_files_alone(tmp_path: Path, path: str) -> None:
-    async def work(made: Stack) -> None:
+async def test_forms_are_taken_for_files_alone(tmp_path: Path, path: str) -> None:
+    async with timed_stack(tmp_path) as made:
         answer = await made.client.post(path, data={"purpose": "batch"}, files={"file": ("a", b"x")})
         assert answer.status_code == 415
 
-    run(tmp_path, work)
 
-
-def test_client_that_leaves_an_upload_leaves_nothing(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_client_that_leaves_an_upload_leaves_nothing(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         _, writer = await asyncio.open_connection("127.0.0.1", made.port)
         head = "POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
         part = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -101,49 +99,42 @@ def test_client_that_leaves_an_upload_leaves_nothing(tmp_path: Path) -> None:
         writer.transport.abort()
         await eventually(lambda: not contents(tmp_path))
 
-    run(tmp_path, work)
+
+async def test_steady_upload_may_take_longer_than_a_request_and_a_stalled_one_not(tmp_path: Path) -> None:
+    async with asyncio.timeout(30), stack(tmp_path) as made:
+
+        def coming() -> Any:
+            (connection,) = made.server.connections
+            return connection
+
+        def uploaded() -> int:
+            return int(coming()._uploaded_bytes) if made.server.connections else 0
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+        head = "POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+        begin = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        end = '\r\n--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--b--\r\n'
+        piece = b"x" * 1024 * 1024
+        length = len(begin) + 10 * len(piece) + len(end)
+        writer.write(f"{head}content-length: {length}\r\n\r\n{begin}".encode())
+        for _ in range(10):
+            writer.write(piece)
+            await eventually(lambda: bool(made.server.connections) and coming()._uploaded_bytes >= len(piece))
+            coming()._late()  # its time is over, and so much has come within it
+        writer.write(end.encode())
+        answer = await reader.readuntil(b"}")
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        writer.close()
+        await eventually(lambda: not made.server.connections)
+        asking = asyncio.create_task(
+            made.raw(f"{head}content-length: {length}\r\n\r\n{begin}".encode() + piece[:9])
+        )
+        await eventually(lambda: uploaded() > 0)
+        coming()._late()
+        assert (await asking).startswith(b"HTTP/1.1 408 ")
 
 
-def test_steady_upload_may_take_longer_than_a_request_and_a_stalled_one_not(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(30), stack(tmp_path) as made:
-
-            def coming() -> Any:
-                (connection,) = made.server.connections
-                return connection
-
-            def uploaded() -> int:
-                return int(coming()._uploaded_bytes) if made.server.connections else 0
-
-            reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
-            head = "POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
-            begin = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
-            end = '\r\n--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--b--\r\n'
-            piece = b"x" * 1024 * 1024
-            length = len(begin) + 10 * len(piece) + len(end)
-            writer.write(f"{head}content-length: {length}\r\n\r\n{begin}".encode())
-            for _ in range(10):
-                writer.write(piece)
-                await eventually(
-                    lambda: bool(made.server.connections) and coming()._uploaded_bytes >= len(piece)
-                )
-                coming()._late()  # its time is over, and so much has come within it
-            writer.write(end.encode())
-            answer = await reader.readuntil(b"}")
-            assert answer.startswith(b"HTTP/1.1 200 "), answer
-            writer.close()
-            await eventually(lambda: not made.server.connections)
-            asking = asyncio.create_task(
-                made.raw(f"{head}content-length: {length}\r\n\r\n{begin}".encode() + piece[:9])
-            )
-            await eventually(lambda: uploaded() > 0)
-            coming()._late()
-            assert (await asking).startswith(b"HTTP/1.1 408 ")
-
-    asyncio.run(main())
-
-
-def test_bytes_around_the_form_count_as_well(tmp_path: Path) -> None:
+async def test_bytes_around_the_form_count_as_well(tmp_path: Path) -> None:
     async def pieces(before: bytes, after: bytes) -> AsyncIterator[bytes]:
         for _ in range(3):
             yield before * 65536
@@ -152,18 +143,16 @@ def test_bytes_around_the_form_count_as_well(tmp_path: Path) -> None:
         for _ in range(3):
             yield after * 65536
 
-    async def work(made: Stack) -> None:
+    async with timed_stack(tmp_path, batches={"max_file_bytes": 4000}) as made:
         headers = {"content-type": "multipart/form-data; boundary=b"}
         for before, after in ((b"\r\n", b""), (b"", b"\r\n")):
             answer = await made.client.post("/v1/files", content=pieces(before, after), headers=headers)
             assert answer.status_code == 413, answer.text
             await eventually(lambda: contents(tmp_path) == [])  # the server may answer before the endpoint
 
-    run(tmp_path, work, batches={"max_file_bytes": 4000})
 
-
-def test_one_key_does_not_keep_the_others_from_uploading(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_one_key_does_not_keep_the_others_from_uploading(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path, keys=KEYS) as made:
         head = "POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a\r\ncontent-length: 1000\r\n"
         begun = f"{head}content-type: multipart/form-data; boundary=b\r\n\r\n--b\r\n".encode()
         writers = []
@@ -183,14 +172,14 @@ def test_one_key_does_not_keep_the_others_from_uploading(tmp_path: Path) -> None
         again = await made.client.post("/v1/files", headers=A, **form)  # type: ignore[arg-type]
         assert again.status_code == 200, again.text
 
-    run(tmp_path, work, keys=KEYS)
 
-
-def test_a_tenants_keys_upload_no_more_at_once_than_one_key(tmp_path: Path) -> None:
+async def test_a_tenants_keys_upload_no_more_at_once_than_one_key(tmp_path: Path) -> None:
     def key(name: str, tenant: str) -> dict[str, str]:
         return {"sha256": hashlib.sha256(name.encode()).hexdigest(), "tenant": tenant}
 
-    async def work(made: Stack) -> None:
+    async with timed_stack(
+        tmp_path, keys={"a": key("a", "acme"), "b": key("b", "acme"), "c": key("c", "beta")}
+    ) as made:
         writers = []
         for number in range(MOST_OF_ONE_KEY):
             _, writer = await asyncio.open_connection("127.0.0.1", made.port)
@@ -209,21 +198,19 @@ def test_a_tenants_keys_upload_no_more_at_once_than_one_key(tmp_path: Path) -> N
             writer.transport.abort()
         await eventually(lambda: len(contents(tmp_path)) == 1)
 
-    run(tmp_path, work, keys={"a": key("a", "acme"), "b": key("b", "acme"), "c": key("c", "beta")})
 
-
-def test_disk_that_fails_is_a_503_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_disk_that_fails_is_a_503_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(self: Folder, path: Path, file_id: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    async def work(made: Stack) -> None:
+    monkeypatch.setattr(Folder, "keep_upload", full)
+    async with timed_stack(tmp_path) as made:
         form = {"files": {"file": ("a", b"x")}, "data": {"purpose": "batch"}}
         answer = await made.client.post("/v1/files", **form)  # type: ignore[arg-type]
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "batches_unavailable")
         assert contents(tmp_path) == []
-
-    monkeypatch.setattr(Folder, "keep_upload", full)
-    run(tmp_path, work)
 
 
 @pytest.mark.parametrize(
@@ -238,8 +225,10 @@ def test_disk_that_fails_is_a_503_and_leaves_nothing(tmp_path: Path, monkeypatch
         ("name=file; filename*=utf-8''..%2F..%2Fetc%2Fpasswd", "passwd"),
     ],
 )
-def test_a_files_name_is_read_however_a_client_writes_it(tmp_path: Path, disposition: str, name: str) -> None:
-    async def work(made: Stack) -> None:
+async def test_a_files_name_is_read_however_a_client_writes_it(
+    tmp_path: Path, disposition: str, name: str
+) -> None:
+    async with timed_stack(tmp_path) as made:
         form = (
             f"--b\r\nContent-Disposition: form-data; {disposition}\r\n\r\n{{}}\r\n"
             "--b\r\nContent-Disposition: form-data; name=purpose\r\nContent-Type: text/plain; charset=utf-8"
@@ -248,5 +237,3 @@ def test_a_files_name_is_read_however_a_client_writes_it(tmp_path: Path, disposi
         head = {"content-type": "multipart/form-data; boundary=b"}
         answer = await made.client.post("/v1/files", content=form.encode(), headers=head)
         assert (answer.status_code, answer.json()["filename"]) == (200, name)
-
-    run(tmp_path, work)

@@ -17,6 +17,8 @@ from gateway.pipeline.run import Done, Piece, run, stream
 from gateway.pipeline.stages.task_calls import Answer, Delta, TaskCaller
 from tests.support.pipeline_script import Script, chat, demo, pipeline, prompt_of
 
+pytestmark = pytest.mark.anyio
+
 ONE = '{"members":["a"],"definition":"first"}'
 TWO = '{"members":["b"],"definition":"second"}'
 WHOLE = f'{{"concepts":[{ONE},{TWO}]}}'
@@ -64,79 +66,66 @@ def test_a_stream_is_the_same_bytes_as_a_whole_answer(size: int) -> None:
     assert whole.text == ANSWER[:-1] + ',"summary":"x, ]}"}'
 
 
-def test_an_element_is_named_and_sent_while_the_first_stage_still_decodes() -> None:
-    async def main() -> None:
-        gate = asyncio.Event()
-        script = Script({"concept": ['{"concepts":[' + ONE, gate, "," + TWO + "]}"]}, upper)
-        async with aclosing(stream(demo(), chat("a\nb"), script)) as events:
-            first = await anext(events)
-            assert first == Piece('{"concepts":[' + '{"name":"FIRST","definition":"first","members":["a"]}')
-            assert script.open == 1  # the first stage
-            gate.set()
-            rest = [event.text async for event in events if isinstance(event, Piece)]
-        assert first.text + "".join(rest) == ANSWER
-
-    asyncio.run(main())
+async def test_an_element_is_named_and_sent_while_the_first_stage_still_decodes() -> None:
+    gate = asyncio.Event()
+    script = Script({"concept": ['{"concepts":[' + ONE, gate, "," + TWO + "]}"]}, upper)
+    async with aclosing(stream(demo(), chat("a\nb"), script)) as events:
+        first = await anext(events)
+        assert first == Piece('{"concepts":[' + '{"name":"FIRST","definition":"first","members":["a"]}')
+        assert script.open == 1  # the first stage
+        gate.set()
+        rest = [event.text async for event in events if isinstance(event, Piece)]
+    assert first.text + "".join(rest) == ANSWER
 
 
-def test_elements_are_sent_in_order_whatever_finishes_first() -> None:
-    async def main() -> None:
-        script = Script({"concept": [WHOLE]}, upper)
-        script.hold["first"] = asyncio.Event()
-        async with aclosing(stream(demo(), chat("a\nb"), script)) as events:
-            pending = asyncio.ensure_future(anext(events))
-            while {await script.called.get() for _ in range(1)} != {"second"}:
-                pass
-            assert not pending.done()
-            script.hold["first"].set()
-            texts = [(await pending), *[event async for event in events]]
-        assert "".join(event.text for event in texts if isinstance(event, Piece)) == ANSWER
-
-    asyncio.run(main())
-
-
-def test_leaving_a_stream_cancels_every_call() -> None:
-    async def main() -> None:
-        script = Script({"concept": ['{"concepts":[' + ONE, "," + TWO, asyncio.Event()]}, upper)
-        script.hold["second"] = asyncio.Event()
-        async with aclosing(stream(demo(), chat("a\nb"), script)) as events:
-            await anext(events)
-            while await script.called.get() != "second":
-                pass
-        assert (script.open, script.cancelled) == (0, 2)
-        assert len(asyncio.all_tasks()) == 1
-
-    asyncio.run(main())
-
-
-def test_cancelling_a_whole_answer_cancels_every_call() -> None:
-    async def main() -> None:
-        script = Script({"concept": ['{"concepts":[' + ONE, asyncio.Event()]}, upper)
-        script.hold["first"] = asyncio.Event()
-        answer = asyncio.create_task(run(demo(), chat("a"), script))
-        while await script.called.get() != "first":
+async def test_elements_are_sent_in_order_whatever_finishes_first() -> None:
+    script = Script({"concept": [WHOLE]}, upper)
+    script.hold["first"] = asyncio.Event()
+    async with aclosing(stream(demo(), chat("a\nb"), script)) as events:
+        pending = asyncio.ensure_future(anext(events))
+        while {await script.called.get() for _ in range(1)} != {"second"}:
             pass
-        answer.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await answer
-        assert (script.open, script.cancelled) == (0, 2)
-        assert len(asyncio.all_tasks()) == 1
+        assert not pending.done()
+        script.hold["first"].set()
+        texts = [(await pending), *[event async for event in events]]
+    assert "".join(event.text for event in texts if isinstance(event, Piece)) == ANSWER
 
-    asyncio.run(main())
+
+async def test_leaving_a_stream_cancels_every_call() -> None:
+    before = asyncio.all_tasks()
+    script = Script({"concept": ['{"concepts":[' + ONE, "," + TWO, asyncio.Event()]}, upper)
+    script.hold["second"] = asyncio.Event()
+    async with aclosing(stream(demo(), chat("a\nb"), script)) as events:
+        await anext(events)
+        while await script.called.get() != "second":
+            pass
+    assert (script.open, script.cancelled) == (0, 2)
+    assert asyncio.all_tasks() == before
+
+
+async def test_cancelling_a_whole_answer_cancels_every_call() -> None:
+    before = asyncio.all_tasks()
+    script = Script({"concept": ['{"concepts":[' + ONE, asyncio.Event()]}, upper)
+    script.hold["first"] = asyncio.Event()
+    answer = asyncio.create_task(run(demo(), chat("a"), script))
+    while await script.called.get() != "first":
+        pass
+    answer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answer
+    assert (script.open, script.cancelled) == (0, 2)
+    assert asyncio.all_tasks() == before
 
 
 def fails_first(body: JsonObject) -> str | RequestError:
     return EngineError("boom") if prompt_of(body) == "first" else upper(body)
 
 
-def test_on_error_fail_raises_the_error_and_cancels_the_rest() -> None:
-    async def main() -> None:
-        script = Script({"concept": ['{"concepts":[' + ONE, asyncio.Event()]}, fails_first)
-        with pytest.raises(EngineError, match="boom"):
-            await run(demo(), chat("a\nb"), script)
-        assert (script.open, script.cancelled) == (0, 1)
-
-    asyncio.run(main())
+async def test_on_error_fail_raises_the_error_and_cancels_the_rest() -> None:
+    script = Script({"concept": ['{"concepts":[' + ONE, asyncio.Event()]}, fails_first)
+    with pytest.raises(EngineError, match="boom"):
+        await run(demo(), chat("a\nb"), script)
+    assert (script.open, script.cancelled) == (0, 1)
 
 
 def test_on_error_null_leaves_the_field_null_and_counts_it() -> None:
@@ -150,15 +139,12 @@ def test_on_error_null_leaves_the_field_null_and_counts_it() -> None:
     assert stages[1]["errors"] == 1
 
 
-def test_more_elements_than_max_items_end_the_request_at_once() -> None:
-    async def main() -> None:
-        script = Script({"concept": ['{"concepts":[' + ONE + "," + TWO, asyncio.Event()]}, upper)
-        with pytest.raises(InvalidRequest, match=r"pipelines\.p\.max_items") as caught:
-            await run(demo("max_items: 1"), chat("a\nb"), script)
-        assert caught.value.code == "fan_out_exceeded"
-        assert script.open == 0
-
-    asyncio.run(main())
+async def test_more_elements_than_max_items_end_the_request_at_once() -> None:
+    script = Script({"concept": ['{"concepts":[' + ONE + "," + TWO, asyncio.Event()]}, upper)
+    with pytest.raises(InvalidRequest, match=r"pipelines\.p\.max_items") as caught:
+        await run(demo("max_items: 1"), chat("a\nb"), script)
+    assert caught.value.code == "fan_out_exceeded"
+    assert script.open == 0
 
 
 @pytest.mark.parametrize(
@@ -278,7 +264,7 @@ def test_an_empty_list_still_finishes_the_stages_over_it() -> None:
     assert prompt_of(script.calls[-1][1]) == "0"
 
 
-def test_an_answer_is_not_made_faster_than_it_is_taken() -> None:
+async def test_an_answer_is_not_made_faster_than_it_is_taken() -> None:
     text = "base: {model: b}\ntasks: {naming: {adapter: a}}\n"
     alone = pipeline(text + "pipelines: {p: {stages: [{id: only, task: naming, prompt: '{{ text }}'}]}}")
     asked = 0
@@ -290,18 +276,14 @@ def test_an_answer_is_not_made_faster_than_it_is_taken() -> None:
                 asked += 1
                 yield Delta("x" * 1000)
 
-    async def main() -> None:
-        async with aclosing(stream(alone, chat("a"), Fast({}, upper))) as events:
-            await anext(events)
-            for _ in range(2000):
-                await asyncio.sleep(0)
-            assert asked < 100  # 64 KiB and some
-            assert (
-                sum(len(event.text) for event in [e async for e in events] if isinstance(event, Piece))
-                == 999_000
-            )
-
-    asyncio.run(main())
+    async with aclosing(stream(alone, chat("a"), Fast({}, upper))) as events:
+        await anext(events)
+        for _ in range(2000):
+            await asyncio.sleep(0)
+        assert asked < 100  # 64 KiB and some
+        assert (
+            sum(len(event.text) for event in [e async for e in events] if isinstance(event, Piece)) == 999_000
+        )
 
 
 def test_a_whole_answer_may_be_longer_than_what_a_stream_makes_ahead() -> None:
@@ -312,26 +294,22 @@ def test_a_whole_answer_may_be_longer_than_what_a_stream_makes_ahead() -> None:
     assert len(result.text) > 2 * MOST_CHARS
 
 
-def test_a_client_that_leaves_a_whole_answer_is_told_of_no_error_in_its_place() -> None:
+async def test_a_client_that_leaves_a_whole_answer_is_told_of_no_error_in_its_place() -> None:
     """An element fails in the same turn of the loop: it is the leave that counts."""
+    asked, fails = asyncio.Event(), asyncio.Event()
 
-    async def main() -> None:
-        asked, fails = asyncio.Event(), asyncio.Event()
+    class Failing(Script):
+        async def answer(self, task: str, body: JsonObject) -> Answer:
+            asked.set()
+            await fails.wait()
+            raise EngineError("it failed")
 
-        class Failing(Script):
-            async def answer(self, task: str, body: JsonObject) -> Answer:
-                asked.set()
-                await fails.wait()
-                raise EngineError("it failed")
-
-        running = asyncio.create_task(run(demo(), chat("a\nb"), Failing({"concept": [WHOLE]}, upper)))
-        await asked.wait()
-        fails.set()
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-
-    asyncio.run(main())
+    running = asyncio.create_task(run(demo(), chat("a\nb"), Failing({"concept": [WHOLE]}, upper)))
+    await asked.wait()
+    fails.set()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 SETTLED = """
@@ -409,22 +387,19 @@ def test_a_term_stands_in_one_element_and_what_is_left_out_is_asked_for_among_it
     assert "settled" not in name
 
 
-def test_an_element_is_named_before_it_is_known_what_is_left_out() -> None:
-    async def main() -> None:
-        gate = asyncio.Event()
-        pieces: list[str | asyncio.Event] = ['{"concepts":[' + ONE, gate, "]}"]
-        script = Script(
-            {"concept": pieces},
-            lambda body: concepts((["b"], "rest")) if prompt_of(body) == "b" else upper(body),
-        )
-        async with aclosing(stream(pipeline(SETTLED), chat('["a","b"]'), script)) as events:
-            first = await anext(events)
-            assert first == Piece('{"concepts":[' + '{"name":"FIRST","definition":"first","members":["a"]}')
-            gate.set()
-            rest = "".join([event.text async for event in events if isinstance(event, Piece)])
-        assert rest == ',{"name":"REST","definition":"rest","members":["b"]}]}'
-
-    asyncio.run(main())
+async def test_an_element_is_named_before_it_is_known_what_is_left_out() -> None:
+    gate = asyncio.Event()
+    pieces: list[str | asyncio.Event] = ['{"concepts":[' + ONE, gate, "]}"]
+    script = Script(
+        {"concept": pieces},
+        lambda body: concepts((["b"], "rest")) if prompt_of(body) == "b" else upper(body),
+    )
+    async with aclosing(stream(pipeline(SETTLED), chat('["a","b"]'), script)) as events:
+        first = await anext(events)
+        assert first == Piece('{"concepts":[' + '{"name":"FIRST","definition":"first","members":["a"]}')
+        gate.set()
+        rest = "".join([event.text async for event in events if isinstance(event, Piece)])
+    assert rest == ',{"name":"REST","definition":"rest","members":["b"]}]}'
 
 
 def test_terms_that_no_element_takes_are_an_error() -> None:

@@ -12,6 +12,8 @@ from gateway.errors import Unavailable
 from gateway.relay.client_side import error_answer, until_client_leaves
 from tests.support.waiting import turns
 
+pytestmark = pytest.mark.anyio
+
 ERROR = Unavailable("Wait.", code="overloaded", retry_after_s=7)
 
 
@@ -54,21 +56,18 @@ def test_work_that_ends_first_is_whole_and_a_client_that_leaves_cancels_it() -> 
     assert asyncio.run(run(False)) == (False, True)
 
 
-def test_cancellation_from_elsewhere_is_no_leaving() -> None:
-    async def main() -> None:
-        never = asyncio.Event()
+async def test_cancellation_from_elsewhere_is_no_leaving() -> None:
+    never = asyncio.Event()
 
-        async def wait() -> None:
-            await never.wait()
+    async def wait() -> None:
+        await never.wait()
 
-        async def receive() -> dict[str, object]:
-            await never.wait()
-            return {}
+    async def receive() -> dict[str, object]:
+        await never.wait()
+        return {}
 
-        running = asyncio.create_task(until_client_leaves(wait(), {"type": "http"}, receive))
-        await turns()
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-
-    asyncio.run(main())
+    running = asyncio.create_task(until_client_leaves(wait(), {"type": "http"}, receive))
+    await turns()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running

@@ -9,11 +9,13 @@ import httpx
 import pytest
 
 from gateway.relay.request_record import MOST_NAMED, ignored_header
-from tests.support.batches.batch_stack import create, line, run, until
+from tests.support.batches.batch_stack import create, line, timed_stack, until
 from tests.support.controlled import controlled
 from tests.support.named_events import concept_names, pipeline_answers
 from tests.support.stack import TASKS, Stack, eventually, stack
 from tests.unit.gateway.relay.fallback.test_fallbacks import MODEL, fallen
+
+pytestmark = pytest.mark.anyio
 
 USER = [{"role": "user", "content": "cat"}]
 HEADER = "x-gateway-ignored"
@@ -42,7 +44,6 @@ def counts(s: Stack) -> dict[str, float]:
     return {name: number for name, number in found.items() if number}
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("path", ROUTES)
 async def test_every_route_takes_names_and_counts_them(tmp_path: Path, path: str) -> None:
@@ -56,7 +57,6 @@ async def test_every_route_takes_names_and_counts_them(tmp_path: Path, path: str
         assert counts(s) == {"keep_alive": 1, "client_metadata": 1, "other": 1}
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"])
 async def test_a_streams_head_names_them(tmp_path: Path, path: str) -> None:
@@ -68,7 +68,6 @@ async def test_a_streams_head_names_them(tmp_path: Path, path: str) -> None:
         assert counts(s) == {"keep_alive": 1, "client_metadata": 1, "other": 1}
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("path", ROUTES)
 async def test_a_strict_gateway_refuses_them(tmp_path: Path, path: str) -> None:
     async with stack(tmp_path, parameters="strict") as s:
@@ -81,7 +80,6 @@ async def test_a_strict_gateway_refuses_them(tmp_path: Path, path: str) -> None:
         assert counts(s) == {}
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("path", "fields", "named"),
@@ -118,7 +116,6 @@ async def test_a_pipeline_names_them_and_what_has_no_effect_on_its_stages(
         assert set(counts(s)) == {name.partition(".")[0] for name in (named or "").split(",") if name}
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("path", "fields"),
     [
@@ -137,7 +134,6 @@ async def test_a_strict_pipeline_refuses_what_its_stages_do_not_hear_of(
         assert not s.engine.completions
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_fallbacks_answer_names_them(tmp_path: Path, stream: bool) -> None:
     async with fallen(tmp_path, "failed") as f:
@@ -148,7 +144,6 @@ async def test_a_fallbacks_answer_names_them(tmp_path: Path, stream: bool) -> No
         assert counts(f.stack) == {"verbosity": 1, "keep_alive": 1, "client_metadata": 1, "other": 1}
 
 
-@pytest.mark.anyio
 async def test_a_stream_that_waits_for_a_cold_engine_names_them_at_once(tmp_path: Path) -> None:
     async with controlled(tmp_path, heartbeat_s=0.03) as c:
         await c.tell([c.status("starting")])
@@ -162,7 +157,6 @@ async def test_a_stream_that_waits_for_a_cold_engine_names_them_at_once(tmp_path
         assert counts(c.stack) == {"keep_alive": 1}  # though the request was looked at twice
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("both_ways")
 async def test_a_length_beyond_the_context_is_lowered_for_the_engine(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
@@ -173,7 +167,6 @@ async def test_a_length_beyond_the_context_is_lowered_for_the_engine(tmp_path: P
         assert counts(s) == {"max_tokens": 1}
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("both_ways")
 async def test_a_length_beyond_what_the_prompt_leaves_is_named_in_a_whole_answer(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
@@ -192,8 +185,8 @@ async def test_a_length_beyond_what_the_prompt_leaves_is_named_in_a_whole_answer
         assert (await ask(s, "/v1/responses", max_output_tokens=511)).headers[HEADER] == "max_output_tokens"
 
 
-def test_a_batchs_lines_are_taken_and_counted(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_a_batchs_lines_are_taken_and_counted(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path) as made:
         batch_id = await create(
             made, [line(1, keep_alive="5m", trace_id="t"), line(2, stop=None, made_up=None)]
         )
@@ -201,10 +194,7 @@ def test_a_batchs_lines_are_taken_and_counted(tmp_path: Path) -> None:
         assert batch["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
         assert counts(made) == {"keep_alive": 1, "other": 1}
 
-    run(tmp_path, work)
 
-
-@pytest.mark.anyio
 @pytest.mark.usefixtures("both_ways")
 async def test_a_name_that_no_header_can_hold_is_called_other(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
@@ -222,7 +212,6 @@ def test_no_header_has_more_names_than_it_may() -> None:
     assert len(value.split(b",")) == MOST_NAMED
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("both_ways")
 async def test_nulls_leave_a_tasks_own_settings(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
@@ -238,7 +227,6 @@ async def test_nulls_leave_a_tasks_own_settings(tmp_path: Path) -> None:
         assert s.engine.completions[-1].json == plain_response
 
 
-@pytest.mark.anyio
 async def test_a_pipeline_takes_nulls_and_no_tools(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
         pipeline_answers(s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, cast
 
 import pytest
@@ -13,6 +12,8 @@ from gateway.http.engine_pool import Upstream
 from gateway.routing import replica
 from gateway.routing.replica import EJECTED_S, LONGEST_EJECTED_S, Replica, address_of, fetch
 from tests.fakes.fake_engine import Answer, FakeEngine
+
+pytestmark = pytest.mark.anyio
 
 
 class Clock:
@@ -56,24 +57,21 @@ def test_addresses() -> None:
             address_of(wrong)
 
 
-def test_engine_is_asked_for_its_models_and_a_completion() -> None:
-    async def work() -> None:
-        engine = FakeEngine()
-        url = await engine.start()
-        upstream = Upstream(address_of(url), Timeouts(5, 5, 5, 5))
-        made = Replica("engine-0", upstream, EngineStatus("engine-0", url))
-        await made.describe()
-        assert made.models["naming@bbbbbbbbbbbb"].max_model_len == 512
-        assert made.models["naming@bbbbbbbbbbbb"].parent == "base"
-        assert await made.completes("base")
-        assert engine.completions[-1].json["max_tokens"] == 1
-        engine.answers["base"] = Answer(status=500)
-        assert not await made.completes("base")
-        status, body = await fetch(upstream, b"/v1/models")
-        assert (status, body[:1]) == (200, b"{")
-        await engine.stop()
-        assert not await made.completes("base")
-        assert upstream.open_connections == 0
-        upstream.close()
-
-    asyncio.run(work())
+async def test_engine_is_asked_for_its_models_and_a_completion() -> None:
+    engine = FakeEngine()
+    url = await engine.start()
+    upstream = Upstream(address_of(url), Timeouts(5, 5, 5, 5))
+    made = Replica("engine-0", upstream, EngineStatus("engine-0", url))
+    await made.describe()
+    assert made.models["naming@bbbbbbbbbbbb"].max_model_len == 512
+    assert made.models["naming@bbbbbbbbbbbb"].parent == "base"
+    assert await made.completes("base")
+    assert engine.completions[-1].json["max_tokens"] == 1
+    engine.answers["base"] = Answer(status=500)
+    assert not await made.completes("base")
+    status, body = await fetch(upstream, b"/v1/models")
+    assert (status, body[:1]) == (200, b"{")
+    await engine.stop()
+    assert not await made.completes("base")
+    assert upstream.open_connections == 0
+    upstream.close()

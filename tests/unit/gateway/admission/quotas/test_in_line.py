@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from gateway.admission.quotas.in_line import InLine
+
+pytestmark = pytest.mark.anyio
 
 
 def test_the_wait_is_for_those_before_and_for_this_one() -> None:
@@ -31,12 +31,9 @@ def test_the_next_end_is_as_soon_as_they_are_many_and_short() -> None:
     assert line.next_end_s(4) == pytest.approx(1.0, rel=0.01)
 
 
-def test_who_stood_in_front_lets_the_next_in() -> None:
-    async def work() -> None:
-        line = InLine()
-        line.joins(5)
-        await line.lock.acquire()
-        line.gives_way(5)
-        assert (line.requests, line.lock.locked()) == (0, False)
-
-    asyncio.run(work())
+async def test_who_stood_in_front_lets_the_next_in() -> None:
+    line = InLine()
+    line.joins(5)
+    await line.lock.acquire()
+    line.gives_way(5)
+    assert (line.requests, line.lock.locked()) == (0, False)

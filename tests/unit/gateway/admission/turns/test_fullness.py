@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import pytest
 
 from gateway.admission.turns.fair_turns import Shares, Whose, path_of, whose_of
 from gateway.admission.turns.fullness import (
@@ -15,22 +15,21 @@ from gateway.admission.turns.fullness import (
 from gateway.admission.turns.pace import Pace
 from gateway.admission.turns.queues import Gate, Waiter
 
+pytestmark = pytest.mark.anyio
+
 KEYS = {key: whose_of("", key) for key in "abc"}
 
 
-def test_who_gives_way_is_the_newest_of_the_key_with_the_most() -> None:
-    async def work() -> None:
-        gate = Gate("naming", 1, 9)
-        lanes = [gate.add(None, Shares().joins(path_of(KEYS[key], "naming"))) for key in "ab"]
-        for lane, count in zip(lanes, (3, 2), strict=True):
-            lane.queue.extend(Waiter(1, 1.0, False) for _ in range(count))
-        assert who_gives_way(lanes, KEYS["c"]) == (lanes[0], lanes[0].queue[-1])
-        assert who_gives_way(lanes, KEYS["b"]) is None  # two more, or they would push each other out in turn
-        for waiter in lanes[0].queue:
-            waiter.let_in = True
-        assert who_gives_way(lanes, KEYS["c"]) is None
-
-    asyncio.run(work())
+async def test_who_gives_way_is_the_newest_of_the_key_with_the_most() -> None:
+    gate = Gate("naming", 1, 9)
+    lanes = [gate.add(None, Shares().joins(path_of(KEYS[key], "naming"))) for key in "ab"]
+    for lane, count in zip(lanes, (3, 2), strict=True):
+        lane.queue.extend(Waiter(1, 1.0, False) for _ in range(count))
+    assert who_gives_way(lanes, KEYS["c"]) == (lanes[0], lanes[0].queue[-1])
+    assert who_gives_way(lanes, KEYS["b"]) is None  # two more, or they would push each other out in turn
+    for waiter in lanes[0].queue:
+        waiter.let_in = True
+    assert who_gives_way(lanes, KEYS["c"]) is None
 
 
 def test_refusals_say_what_is_full_and_when_to_come_again() -> None:

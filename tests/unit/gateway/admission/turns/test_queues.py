@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import pytest
 
 from gateway.admission.turns.fair_turns import Claimant, Shares, path_of, whose_of
 from gateway.admission.turns.queues import AdapterQueue, Gate, Waiter
+
+pytestmark = pytest.mark.anyio
 
 
 def owner(key: str, tenant: str = "") -> Claimant:
@@ -31,14 +33,11 @@ def test_adapter_takes_a_slot_and_the_base_none() -> None:
     assert not AdapterQueue(gate, None, NOBODY).takes_slot
 
 
-def test_waiter_waits_until_it_is_admitted() -> None:
-    async def work() -> None:
-        waiter = Waiter(3, 3.0, False)
-        assert (waiter.places, waiter.taken, waiter.admitted.done()) == (3, 0, False)
-        waiter.admitted.set_result(None)
-        await waiter.admitted
-
-    asyncio.run(work())
+async def test_waiter_waits_until_it_is_admitted() -> None:
+    waiter = Waiter(3, 3.0, False)
+    assert (waiter.places, waiter.taken, waiter.admitted.done()) == (3, 0, False)
+    waiter.admitted.set_result(None)
+    await waiter.admitted
 
 
 def test_lanes_of_a_gate_are_dropped_with_the_last_key() -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import httpx
+import pytest
 
 from gateway.client.models.async_model import AsyncModel
 from gateway.client.transport import target_of
 from tests.unit.gateway.client.models.test_sync_model import STREAM
 from tests.unit.gateway.client.test_transport import URL, body_of, network, said
 
+pytestmark = pytest.mark.anyio
 
-def test_text_data_and_streams_go_to_the_active_adapter() -> None:
+
+async def test_text_data_and_streams_go_to_the_active_adapter() -> None:
     asked: list[dict[str, object]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -22,16 +23,13 @@ def test_text_data_and_streams_go_to_the_active_adapter() -> None:
             return httpx.Response(200, content=STREAM + b"data: [DONE]\n\n", headers=head)
         return said('{"name": "pip"}')
 
-    async def work() -> None:
-        link = network(answer).async_link(target_of(URL, None))
-        made = AsyncModel(link, await link.catalogue(), "naming")
-        assert await made.list_adapters() == ["concept", "naming"]
-        assert await made.generate_text("p") == '{"name": "pip"}'
-        await made.set_lora_adapter("concept")
-        assert await made.generate_modeling("p") == {"name": "pip"}
-        await made.set_lora_adapter(None)
-        assert [piece async for piece in made.stream_text("p")] == ["pi", "p"]
-        assert [one["model"] for one in asked] == ["naming", "concept", "smol"]
-        await link.close()
-
-    asyncio.run(work())
+    link = network(answer).async_link(target_of(URL, None))
+    made = AsyncModel(link, await link.catalogue(), "naming")
+    assert await made.list_adapters() == ["concept", "naming"]
+    assert await made.generate_text("p") == '{"name": "pip"}'
+    await made.set_lora_adapter("concept")
+    assert await made.generate_modeling("p") == {"name": "pip"}
+    await made.set_lora_adapter(None)
+    assert [piece async for piece in made.stream_text("p")] == ["pi", "p"]
+    assert [one["model"] for one in asked] == ["naming", "concept", "smol"]
+    await link.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -17,22 +18,21 @@ from gateway.relay.shadow.journal import ShadowRecord
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import Stack, config_of, eventually, stack
 
+pytestmark = pytest.mark.anyio
+
 CANDIDATE = "naming@cccccccccccc"
 
 
 OWN = "naming@bbbbbbbbbbbb"
 
 
-Work = Callable[[Stack], Awaitable[None]]
-
-
-def run(folder: Path, work: Work, *, share: float = 1.0, loaded: bool = True, **settings: object) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(30), stack(folder, **settings) as made:  # type: ignore[arg-type]
-            shadowed(made, share, loaded=loaded)
-            await work(made)
-
-    asyncio.run(main())
+@asynccontextmanager
+async def shadowing(
+    folder: Path, *, share: float = 1.0, loaded: bool = True, **settings: object
+) -> AsyncIterator[Stack]:
+    async with asyncio.timeout(30), stack(folder, **settings) as made:  # type: ignore[arg-type]
+        shadowed(made, share, loaded=loaded)
+        yield made
 
 
 def shadowed(made: Stack, share: float, *, loaded: bool = True) -> None:
@@ -79,8 +79,8 @@ async def records(folder: Path, number: int = 1) -> list[ShadowRecord]:
 @pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize(("tokens", "outcome"), [(["Par", "is"], "same"), (["Ly", "on"], "different")])
-def test_copy_is_compared(tmp_path: Path, stream: bool, tokens: list[str], outcome: str) -> None:
-    async def work(made: Stack) -> None:
+async def test_copy_is_compared(tmp_path: Path, stream: bool, tokens: list[str], outcome: str) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         made.engine.answers[CANDIDATE] = Answer(tokens)
         answer = await made.chat(stream=stream)
@@ -99,12 +99,10 @@ def test_copy_is_compared(tmp_path: Path, stream: bool, tokens: list[str], outco
         assert not any(word in text for word in ("Paris", "Lyon", "cat"))
         await made.at_rest()
 
-    run(tmp_path, work)
-
 
 @pytest.mark.usefixtures("both_ways")
-def test_client_waits_for_no_copy_and_copies_are_bounded(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_client_waits_for_no_copy_and_copies_are_bounded(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         held = asyncio.Event()
         made.engine.answers[CANDIDATE] = Answer(hold_head=held)
@@ -117,11 +115,9 @@ def test_client_waits_for_no_copy_and_copies_are_bounded(tmp_path: Path) -> None
         held.set()
         await until_counted(made, "same", MOST_COPIES)
 
-    run(tmp_path, work)
 
-
-def test_copies_are_no_requests_of_any_client(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_copies_are_no_requests_of_any_client(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         await made.chat()
         await until_counted(made, "same")
@@ -129,12 +125,10 @@ def test_copies_are_no_requests_of_any_client(tmp_path: Path) -> None:
         asked = {key: value for key, value in made.samples().items() if key[0] == "requests_total"}
         assert list(asked.values()) == [1.0]
 
-    run(tmp_path, work)
-
 
 @pytest.mark.usefixtures("both_ways")
-def test_copy_of_a_client_that_leaves_is_aborted(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_copy_of_a_client_that_leaves_is_aborted(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         never = asyncio.Event()
         made.engine.answers[OWN] = Answer(hold_token={1: never})
@@ -148,30 +142,24 @@ def test_copy_of_a_client_that_leaves_is_aborted(tmp_path: Path) -> None:
         assert made.gateway.shadow.in_flight == 0
         await made.at_rest()
 
-    run(tmp_path, work)
-
 
 @pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("status", [400, 500])
-def test_own_answer_that_fails_begins_no_copy(tmp_path: Path, status: int) -> None:
-    async def work(made: Stack) -> None:
+async def test_own_answer_that_fails_begins_no_copy(tmp_path: Path, status: int) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         made.engine.answers[OWN] = Answer(status=status)
         assert (await made.chat()).status_code == status
         assert not to(made, CANDIDATE)
 
-    run(tmp_path, work)
-
 
 @pytest.mark.usefixtures("both_ways")
-def test_copy_of_a_stream_that_breaks_off_is_dropped(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_copy_of_a_stream_that_breaks_off_is_dropped(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         made.engine.answers[OWN] = Answer(break_before=1)
         assert "error" in (await made.chat(stream=True)).text
         await until_counted(made, "dropped")
-
-    run(tmp_path, work)
 
 
 @pytest.mark.parametrize(
@@ -183,8 +171,8 @@ def test_copy_of_a_stream_that_breaks_off_is_dropped(tmp_path: Path) -> None:
         (Answer(raw=b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{"), "engine_error"),
     ],
 )
-def test_copy_that_fails_says_why(tmp_path: Path, given: Answer, reason: str) -> None:
-    async def work(made: Stack) -> None:
+async def test_copy_that_fails_says_why(tmp_path: Path, given: Answer, reason: str) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         made.engine.answers[CANDIDATE] = given
         assert (await made.chat()).status_code == 200
@@ -192,21 +180,17 @@ def test_copy_that_fails_says_why(tmp_path: Path, given: Answer, reason: str) ->
         (record,) = await records(tmp_path)
         assert (record.outcome, record.reason, len(record.ms)) == ("failed", reason, 1)
 
-    run(tmp_path, work)
 
-
-def test_candidate_that_is_not_loaded_fails(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_candidate_that_is_not_loaded_fails(tmp_path: Path) -> None:
+    async with shadowing(tmp_path, loaded=False) as made:
         await adopted(made)
         assert (await made.chat()).status_code == 200
         (record,) = await records(tmp_path)
         assert record.reason == "adapter_not_loaded"
 
-    run(tmp_path, work, loaded=False)
 
-
-def test_copies_end_with_their_candidate(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_copies_end_with_their_candidate(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         made.engine.answers[CANDIDATE] = Answer(hold_head=asyncio.Event())
         await made.chat()
@@ -218,11 +202,9 @@ def test_copies_end_with_their_candidate(tmp_path: Path) -> None:
         await made.chat()
         assert len(to(made, CANDIDATE)) == 1
 
-    run(tmp_path, work)
 
-
-def test_copies_give_way_to_a_client_that_waits(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_copies_give_way_to_a_client_that_waits(tmp_path: Path) -> None:
+    async with shadowing(tmp_path, max_in_flight_per_task=1) as made:
         await adopted(made)
         held = asyncio.Event()
         made.engine.answers[CANDIDATE] = Answer(hold_head=asyncio.Event())
@@ -236,11 +218,9 @@ def test_copies_give_way_to_a_client_that_waits(tmp_path: Path) -> None:
         assert [one.result().status_code for one in waiting] == [200, 200]
         assert counted(made, "dropped") >= 1
 
-    run(tmp_path, work, max_in_flight_per_task=1)
 
-
-def test_shutdown_cancels_copies_and_keeps_what_is_known(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_shutdown_cancels_copies_and_keeps_what_is_known(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         answers = iter([Answer(), Answer(hold_head=asyncio.Event())])
         made.engine.answers[CANDIDATE] = lambda _: next(answers)
@@ -252,11 +232,9 @@ def test_shutdown_cancels_copies_and_keeps_what_is_known(tmp_path: Path) -> None
         assert len(await records(tmp_path)) == 1
         await made.at_rest()
 
-    run(tmp_path, work)
 
-
-def test_share_is_a_matter_of_chance(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_share_is_a_matter_of_chance(tmp_path: Path) -> None:
+    async with shadowing(tmp_path, share=0.25, express=False) as made:
         await adopted(made)
         points = iter([0.0, 0.24, 0.25, 0.9])
         made.gateway.shadow.chance = lambda: next(points)
@@ -265,21 +243,17 @@ def test_share_is_a_matter_of_chance(tmp_path: Path) -> None:
         await until_counted(made, "same", 2)
         assert len(to(made, CANDIDATE)) == 2
 
-    run(tmp_path, work, share=0.25, express=False)
 
-
-def test_other_tasks_are_not_copied(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_other_tasks_are_not_copied(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         await made.chat(model="concept")
         await made.chat(model="base")
         assert len(made.engine.completions) == 2
 
-    run(tmp_path, work)
 
-
-def test_stages_of_a_pipeline_are_copied(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_stages_of_a_pipeline_are_copied(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         made.engine.answers["concept@aaaaaaaaaaaa"] = Answer(['{"concepts":[{"definition":"round"}]}'])
         made.engine.answers[OWN] = made.engine.answers[CANDIDATE] = Answer(['"ball"'])
@@ -289,23 +263,19 @@ def test_stages_of_a_pipeline_are_copied(tmp_path: Path) -> None:
         await until_counted(made, "same", 2)
         assert {record.request_id for record in await records(tmp_path, 2)}
 
-    run(tmp_path, work)
 
-
-def test_texts_are_kept_where_that_is_set(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_texts_are_kept_where_that_is_set(tmp_path: Path) -> None:
+    async with shadowing(tmp_path, shadow_texts=True) as made:
         await adopted(made)
         await made.chat()
         (record,) = await records(tmp_path)
         assert record.texts == ["Paris", "Paris"]
         assert json.loads(bytes(record.request))["messages"][-1]["content"] == "cat"
 
-    run(tmp_path, work, shadow_texts=True)
-
 
 @pytest.mark.parametrize("heeded", [True, False])
-def test_copies_come_last_where_the_engine_schedules_by_priority(tmp_path: Path, heeded: bool) -> None:
-    async def work(made: Stack) -> None:
+async def test_copies_come_last_where_the_engine_schedules_by_priority(tmp_path: Path, heeded: bool) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         replicas = made.gateway.replicas
         (engine,) = replicas.snapshot.engines
@@ -319,23 +289,18 @@ def test_copies_come_last_where_the_engine_schedules_by_priority(tmp_path: Path,
         assert "priority" not in own
         assert copied.get("priority") == (1000 if heeded else None)
 
-    run(tmp_path, work)
 
-
-def test_place_beside_counts_in_no_bound_and_leaves_its_slot(tmp_path: Path) -> None:
-    async def main() -> None:
-        admission = Admission(config_of(tmp_path, max_in_flight_per_task=1, least_residency_s=60.0))
-        admission.set_slots(1, 2)
-        assert admission.try_beside(CANDIDATE)
-        assert (admission.in_flight, admission.busy(CANDIDATE)) == (0, 1)
-        waiting = asyncio.ensure_future(admission.enter("naming", OWN))
-        await asyncio.sleep(0)
-        assert admission.waiting == 1  # for the only slot
-        assert not admission.try_beside(CANDIDATE)
-        admission.leave_beside(CANDIDATE)
-        gate = await waiting
-        assert (admission.in_flight, admission.busy(CANDIDATE)) == (1, 0)
-        assert not admission.try_beside(CANDIDATE)  # the slot is another's
-        admission.leave(gate, OWN)
-
-    asyncio.run(main())
+async def test_place_beside_counts_in_no_bound_and_leaves_its_slot(tmp_path: Path) -> None:
+    admission = Admission(config_of(tmp_path, max_in_flight_per_task=1, least_residency_s=60.0))
+    admission.set_slots(1, 2)
+    assert admission.try_beside(CANDIDATE)
+    assert (admission.in_flight, admission.busy(CANDIDATE)) == (0, 1)
+    waiting = asyncio.ensure_future(admission.enter("naming", OWN))
+    await asyncio.sleep(0)
+    assert admission.waiting == 1  # for the only slot
+    assert not admission.try_beside(CANDIDATE)
+    admission.leave_beside(CANDIDATE)
+    gate = await waiting
+    assert (admission.in_flight, admission.busy(CANDIDATE)) == (1, 0)
+    assert not admission.try_beside(CANDIDATE)  # the slot is another's
+    admission.leave(gate, OWN)

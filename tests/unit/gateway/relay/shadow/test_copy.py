@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.fake_engine import Answer
-from tests.support.stack import Stack
 from tests.unit.gateway.relay.shadow.test_copies import (
     CANDIDATE,
     OWN,
     adopted,
     records,
-    run,
+    shadowing,
     to,
     until_counted,
 )
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.usefixtures("both_ways")
@@ -30,10 +31,10 @@ from tests.unit.gateway.relay.shadow.test_copies import (
     ],
     ids=["responses", "messages"],
 )
-def test_copy_in_another_api_is_compared(
+async def test_copy_in_another_api_is_compared(
     tmp_path: Path, path: str, fields: dict[str, object], stream: bool, tokens: list[str], outcome: str
 ) -> None:
-    async def work(made: Stack) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         made.engine.answers[CANDIDATE] = Answer(tokens)
         answer = await made.client.post(path, json={"model": "naming", **fields, "stream": stream})
@@ -46,21 +47,17 @@ def test_copy_in_another_api_is_compared(
         assert copy == {key: value for key, value in {**own, "model": CANDIDATE}.items() if key != "stream"}
         await made.at_rest()
 
-    run(tmp_path, work)
 
-
-def test_what_has_no_text_is_not_copied(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_what_has_no_text_is_not_copied(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         assert (await made.client.post("/tokenize", json={"model": "naming", "prompt": "x"})).is_success
         await made.at_rest()
         assert len(made.engine.completions) == 1
 
-    run(tmp_path, work)
 
-
-def test_copy_is_the_request_of_the_candidate_in_one_piece(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_copy_is_the_request_of_the_candidate_in_one_piece(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         await made.chat(stream=True, stream_options={"include_usage": True}, n=1, seed=7, logprobs=True)
         await until_counted(made, "same")
@@ -72,11 +69,9 @@ def test_copy_is_the_request_of_the_candidate_in_one_piece(tmp_path: Path) -> No
         }
         assert copy["max_tokens"] == 24  # the task's contract
 
-    run(tmp_path, work)
 
-
-def test_structured_answers_differ_by_field(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_structured_answers_differ_by_field(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         made.engine.answers[OWN] = Answer(['{"concepts": [{"name": "fruit"}]}'])
         made.engine.answers[CANDIDATE] = Answer(['{"concepts": [{"name": "food"}]}'])
@@ -84,15 +79,11 @@ def test_structured_answers_differ_by_field(tmp_path: Path) -> None:
         (record,) = await records(tmp_path)
         assert (record.structured, record.paths, record.sampled) == (True, ["concepts[0].name"], True)
 
-    run(tmp_path, work)
 
-
-def test_large_requests_and_streamed_tools_are_not_copied(tmp_path: Path) -> None:
-    async def work(made: Stack) -> None:
+async def test_large_requests_and_streamed_tools_are_not_copied(tmp_path: Path) -> None:
+    async with shadowing(tmp_path) as made:
         await adopted(made)
         await made.chat(messages=[{"role": "user", "content": "x" * 300_000}])
         await until_counted(made, "dropped")
         await made.chat(stream=True, tools=[{"type": "function", "function": {"name": "f"}}])
         assert not to(made, CANDIDATE)
-
-    run(tmp_path, work)
