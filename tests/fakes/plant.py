@@ -190,6 +190,15 @@ async def plant(
         store.close()
 
 
+@asynccontextmanager
+async def timed_plant(
+    folder: Path, options: PlantOptions | None = None, limit_s: float = 60.0
+) -> AsyncIterator[Plant]:
+    """A test that waits on it for ever fails after so long."""
+    async with asyncio.timeout(limit_s), plant(folder, options) as made:
+        yield made
+
+
 def means_of(command: EngineCommand, options: PlantOptions) -> Means:
     """As a child of ours, or elsewhere."""
     if options.elsewhere is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from launch.cli import main as cli
-from tests.fakes.plant import Plant, PlantOptions, adapter_folder, plant
+from tests.fakes.plant import Plant, PlantOptions, adapter_folder, timed_plant
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,24 @@ def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
     return Said(int(caught.value.code or 0), captured.out, captured.err)
 
 
-Work = Callable[[Shell], Awaitable[None]]
+Shelled = Callable[..., AbstractAsyncContextManager[Shell]]
 
 
-Run = Callable[..., None]
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The control plane runs on the standard library's loop."""
+    return "asyncio"
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a coroutine function beside a plant whose engine is ready, or with options of its own."""
+def shelled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shelled:
+    """A terminal beside a plant whose engine is ready, or with options of its own."""
 
-    def run(work: Work, options: PlantOptions | None = None, *, ready: bool = True) -> None:
-        async def main() -> None:
-            async with asyncio.timeout(60), plant(tmp_path, options) as made:
-                if ready:
-                    await made.until_state("ready")
-                await work(Shell(made, capsys))
+    @asynccontextmanager
+    async def beside(options: PlantOptions | None = None, *, ready: bool = True) -> AsyncIterator[Shell]:
+        async with timed_plant(tmp_path, options) as made:
+            if ready:
+                await made.until_state("ready")
+            yield Shell(made, capsys)
 
-        asyncio.run(main())
-
-    return run
+    return beside

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -16,7 +16,7 @@ import pytest
 from gateway.errors import ConfigError
 from launch.adapters.check import check_adapter
 from launch.machine.files import Origin
-from tests.fakes.plant import Plant, plant
+from tests.fakes.plant import Plant, timed_plant
 from tests.support.adapter_folders import (
     BASE,
     GOOD,
@@ -31,6 +31,8 @@ from tests.support.adapter_folders import (
     packed,
     weights,
 )
+
+pytestmark = pytest.mark.anyio
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MAX_BYTES = 200_000
@@ -541,14 +543,12 @@ def test_adapter_that_all_the_broken_ones_are_made_of_is_fine(tmp_path: Path) ->
     assert check_adapter("naming", folder, BASE, 32, origin=origin).warnings == ()
 
 
-def run(folder: Path, work: Callable[[Plant], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), plant(folder) as made:
-            await made.until_state("ready")
-            made.adapters.checking = True
-            await work(made)
-
-    asyncio.run(main())
+@asynccontextmanager
+async def checking_plant(folder: Path) -> AsyncIterator[Plant]:
+    async with timed_plant(folder) as made:
+        await made.until_state("ready")
+        made.adapters.checking = True
+        yield made
 
 
 async def add(made: Plant, folder: Path) -> httpx.Response:
@@ -556,8 +556,8 @@ async def add(made: Plant, folder: Path) -> httpx.Response:
 
 
 @pytest.mark.parametrize("kind", ["never trained", "NaN", "weights are a pipe", "overlapping", "pickle"])
-def test_refused_adapter_leaves_the_served_one_undisturbed(kind: str, tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_refused_adapter_leaves_the_served_one_undisturbed(kind: str, tmp_path: Path) -> None:
+    async with checking_plant(tmp_path) as made:
         before = (made.versions(), made.engine.loaded)
         folder = adapter(made.folder / "adapters" / "broken")
         BROKEN[kind][0](folder)
@@ -568,15 +568,11 @@ def test_refused_adapter_leaves_the_served_one_undisturbed(kind: str, tmp_path: 
         assert (made.versions(), made.engine.loaded) == before
         assert made.snapshot.operations == []
 
-    run(tmp_path, work)
 
-
-def test_warnings_come_with_the_answer(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_warnings_come_with_the_answer(tmp_path: Path) -> None:
+    async with checking_plant(tmp_path) as made:
         changes: dict[str, object] = {"base_model_name_or_path": "owner/not-in-the-cache", "content": "two"}
         answer = await add(made, adapter(made.folder / "adapters" / "two", GOOD, changes))
         assert answer.status_code == 200, answer.text
         (warning,) = answer.json()["warnings"]
         assert warning.startswith("was trained on 'owner/not-in-the-cache', the base is 'Base'")
-
-    run(tmp_path, work)

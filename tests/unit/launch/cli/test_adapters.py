@@ -20,11 +20,13 @@ from launch.base.progress import silent
 from launch.cli.adapters import _Stages, absolute_source, canary_percent, shadow_share
 from launch.supervisor.lock import sole_launch
 from tests.fakes.plant import ROOT, Plant, PlantOptions
-from tests.unit.launch.conftest import Run, Shell, run_cli
+from tests.unit.launch.conftest import Shelled, run_cli
+
+pytestmark = pytest.mark.anyio
 
 
-def test_add_shows_stages_and_ends_with_what_requests_see(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_add_shows_stages_and_ends_with_what_requests_see(shelled: Shelled) -> None:
+    async with shelled() as shell:
         (old,) = shell.plant.versions()
         said = await shell.add("naming", "two")
         assert said.code == 0, said.err
@@ -36,20 +38,16 @@ def test_add_shows_stages_and_ends_with_what_requests_see(run: Run) -> None:
         assert second == f"naming: every request goes to {new}"
         assert third == f"{old} is kept: `lora-gateway adapters rollback naming` goes back to it"
 
-    run(work)
 
-
-def test_add_as_json_keeps_stages_off_standard_output(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_add_as_json_keeps_stages_off_standard_output(shelled: Shelled) -> None:
+    async with shelled() as shell:
         said = await shell.add("naming", "two", "--json")
         assert said.document["id"] in shell.plant.versions()
         assert said.document["took_s"] >= 0
 
-    run(work)
 
-
-def test_what_the_checks_warn_of_is_said(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_what_the_checks_warn_of_is_said(shelled: Shelled) -> None:
+    async with shelled() as shell:
         take = shell.plant.adapters.take
 
         def warning(*arguments: Any, **options: Any) -> Adapter:
@@ -60,11 +58,9 @@ def test_what_the_checks_warn_of_is_said(run: Run) -> None:
         assert "warning: was trained on 'other'\n" in said
         assert said.count("was trained on") == 1
 
-    run(work)
 
-
-def test_canary_is_promoted_and_rolled_back(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_canary_is_promoted_and_rolled_back(shelled: Shelled) -> None:
+    async with shelled() as shell:
         (old,) = shell.plant.versions()
         said = await shell.add("naming", "two", "--canary", "10%")
         assert said.code == 0, said.err
@@ -80,11 +76,9 @@ def test_canary_is_promoted_and_rolled_back(run: Run) -> None:
         said = await shell.type("adapters", "promote", "naming", new)
         assert said.out.startswith(f"naming: every request goes to {new}\n")
 
-    run(work)
 
-
-def test_shadow_answers_nobody(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_shadow_answers_nobody(shelled: Shelled) -> None:
+    async with shelled() as shell:
         said = await shell.add("naming", "two", "--shadow", "5%")
         assert "gets copies of 5 % of the requests and answers nobody" in said.out
         assert shell.plant.snapshot.tasks["naming"].shadow
@@ -93,11 +87,9 @@ def test_shadow_answers_nobody(run: Run) -> None:
         assert (await shell.type("adapters", "rollback", "naming")).code == 0
         assert not shell.plant.snapshot.tasks["naming"].shadow
 
-    run(work)
 
-
-def test_system_prompt_comes_with_a_new_task_and_a_misspelling_is_pointed_at(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_system_prompt_comes_with_a_new_task_and_a_misspelling_is_pointed_at(shelled: Shelled) -> None:
+    async with shelled() as shell:
         said = await shell.add("namign", "two", "--system", "Say it.")
         assert said.code == 0
         assert "note: 'namign' will be a new task; did you mean 'naming'? (there are: naming;" in said.err
@@ -108,11 +100,9 @@ def test_system_prompt_comes_with_a_new_task_and_a_misspelling_is_pointed_at(run
         assert said.out == "namign is removed; whoever asks for it now gets 404\n"
         assert "namign" not in shell.plant.snapshot.tasks
 
-    run(work)
 
-
-def test_list_and_show_name_every_version(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_list_and_show_name_every_version(shelled: Shelled) -> None:
+    async with shelled() as shell:
         (old,) = shell.plant.versions()
         await shell.add("naming", "two")
         said = await shell.type("adapters", "list")
@@ -126,11 +116,9 @@ def test_list_and_show_name_every_version(run: Run) -> None:
         assert (await shell.type("adapters", "list", "--json")).document["tasks"]["naming"]["previous"] == old
         assert (await shell.type("adapters", "show", "naming", "--json")).document["task"] == "naming"
 
-    run(work)
 
-
-def test_one_version_is_removed_and_the_active_one_is_not(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_one_version_is_removed_and_the_active_one_is_not(shelled: Shelled) -> None:
+    async with shelled() as shell:
         (old,) = shell.plant.versions()
         await shell.add("naming", "two")
         (new,) = set(shell.plant.versions()) - {old}
@@ -139,8 +127,6 @@ def test_one_version_is_removed_and_the_active_one_is_not(run: Run) -> None:
         said = await shell.type("adapters", "remove", "naming", old)
         assert said.out == f"naming: {old} is removed; it is unloaded once no request needs it\n"
         assert set(shell.plant.versions()) == {new}
-
-    run(work)
 
 
 @pytest.mark.parametrize(
@@ -168,19 +154,19 @@ def test_one_version_is_removed_and_the_active_one_is_not(run: Run) -> None:
         (("adapters", "add", "naming", "/", "--shadow", "1"), 2, "--shadow: 1: is it 1% or 100%?"),
     ],
 )
-def test_mistakes_are_one_line(run: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
-    async def work(shell: Shell) -> None:
+async def test_mistakes_are_one_line(
+    shelled: Shelled, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    async with shelled(PlantOptions(base={"start": "lazy"}), ready=False) as shell:
         found = await shell.type(*arguments)
         last = found.err.splitlines()[-1]
         assert (found.code, found.out, last.startswith("error: "), said in last) == (code, "", True, True), (
             found
         )
 
-    run(work, PlantOptions(base={"start": "lazy"}), ready=False)
 
-
-def test_two_adds_of_one_task_come_one_after_the_other(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_two_adds_of_one_task_come_one_after_the_other(shelled: Shelled) -> None:
+    async with shelled() as shell:
         held, entered = hold(shell.plant)
         state = str(shell.plant.folder / "state")
         first = await lora_gateway("adapters", "add", "naming", shell.folder("naming", "two"), state=state)
@@ -194,11 +180,9 @@ def test_two_adds_of_one_task_come_one_after_the_other(run: Run) -> None:
         by_weight = {version.weight: version.source for version in shell.plant.versions().values()}
         assert by_weight == {0.0: shell.folder("naming", "two"), 100.0: shell.folder("naming", "three")}
 
-    run(work)
 
-
-def test_who_leaves_is_told_that_the_load_goes_on(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_who_leaves_is_told_that_the_load_goes_on(shelled: Shelled) -> None:
+    async with shelled() as shell:
         held, entered = hold(shell.plant)
         state = str(shell.plant.folder / "state")
         leaving = await lora_gateway("adapters", "add", "naming", shell.folder("naming", "two"), state=state)
@@ -216,22 +200,19 @@ def test_who_leaves_is_told_that_the_load_goes_on(run: Run) -> None:
         held.set()
         await shell.plant.until(lambda: len(shell.plant.versions()) == 2)
 
-    run(work)
 
-
-def test_stopped_engine_is_started_for_a_proof(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_stopped_engine_is_started_for_a_proof(shelled: Shelled) -> None:
+    async with shelled(PlantOptions(base={"start": "lazy"}), ready=False) as shell:
         await shell.plant.until_state("stopped")
         said = await shell.add("naming", "two")
         assert said.code == 0, said.err
         assert "waiting for an engine (engine-0 " in said.err
         await shell.plant.until_state("ready")
 
-    run(work, PlantOptions(base={"start": "lazy"}), ready=False)
 
-
-def test_failed_engine_is_named_as_the_reason(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_failed_engine_is_named_as_the_reason(shelled: Shelled) -> None:
+    options = PlantOptions(arguments=("--fail", "it is broken"), engine={"max_restarts": 0})
+    async with shelled(options, ready=False) as shell:
         made = shell.plant
         await made.until(lambda: made.engine.state == "failed" and made.engine.next_try_at is None)
         said = await shell.add("naming", "two")
@@ -243,12 +224,9 @@ def test_failed_engine_is_named_as_the_reason(run: Run) -> None:
         assert "naming" in made.snapshot.tasks
         assert len(made.versions()) == 1
 
-    options = PlantOptions(arguments=("--fail", "it is broken"), engine={"max_restarts": 0})
-    run(work, options, ready=False)
 
-
-def test_reload_says_what_changed_and_what_waits(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_reload_says_what_changed_and_what_waits(shelled: Shelled) -> None:
+    async with shelled() as shell:
         assert (await shell.type("reload")).out == "nothing is different\n"
         await shell.add("naming", "two")
         options = shell.plant.options
@@ -263,11 +241,9 @@ def test_reload_says_what_changed_and_what_waits(run: Run) -> None:
             "as commands left them, until `lora-gateway tasks reset`: naming",
         ]
 
-    run(work)
 
-
-def test_refused_reload_leaves_the_old_configuration(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_refused_reload_leaves_the_old_configuration(shelled: Shelled) -> None:
+    async with shelled(PlantOptions(arguments=("--effectless", "extra-idle"))) as shell:
         shell.plant.options.tasks = {"extra": "idle"}
         said = await shell.type("reload")
         assert said.code == 2
@@ -276,11 +252,9 @@ def test_refused_reload_leaves_the_old_configuration(run: Run) -> None:
         assert second.startswith("error: tasks.extra.adapter: ")
         assert set(shell.plant.snapshot.tasks) == {"naming"}
 
-    run(work, PlantOptions(arguments=("--effectless", "extra-idle")))
 
-
-def test_status_has_the_best_state_of_all_and_what_comes_in(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_status_has_the_best_state_of_all_and_what_comes_in(shelled: Shelled) -> None:
+    async with shelled() as shell:
         held, entered = hold(shell.plant)
         adding = asyncio.create_task(shell.plant.add("naming", "two"))
         await asyncio.to_thread(entered.wait, 10)
@@ -299,8 +273,6 @@ def test_status_has_the_best_state_of_all_and_what_comes_in(run: Run) -> None:
         held.set()
         assert (await adding).status_code == 200
 
-    run(work)
-
 
 @pytest.mark.parametrize(
     "arguments",
@@ -316,36 +288,30 @@ def test_without_a_launch_the_mend_is_named(
     assert error == f"error: {mend} (see docs/troubleshooting.md#control_plane_gone)"
 
 
-def test_control_plane_that_goes_in_the_middle_is_said(
+async def test_control_plane_that_goes_in_the_middle_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def main() -> None:
-        async def gone(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.close()
+    async def gone(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
 
-        async with await asyncio.start_unix_server(gone, tmp_path / "control.sock"):
-            said = await asyncio.to_thread(run_cli, capsys, "tasks", "diff", "--state-dir", str(tmp_path))
-        assert (said.code, said.err.startswith("error: The control plane went away")) == (1, True)
-
-    asyncio.run(main())
+    async with await asyncio.start_unix_server(gone, tmp_path / "control.sock"):
+        said = await asyncio.to_thread(run_cli, capsys, "tasks", "diff", "--state-dir", str(tmp_path))
+    assert (said.code, said.err.startswith("error: The control plane went away")) == (1, True)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"tasks": 1, "operations": [], "retiring": []}'])
-def test_answer_of_an_unknown_form_is_said(
+async def test_answer_of_an_unknown_form_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], body: bytes
 ) -> None:
-    async def main() -> None:
-        async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
-            writer.close()
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
 
-        async with await asyncio.start_unix_server(other, tmp_path / "control.sock"):
-            said = await asyncio.to_thread(run_cli, capsys, "adapters", "list", "--state-dir", str(tmp_path))
-        assert (said.code, "of a form that is not known here" in said.err) == (1, True)
-
-    asyncio.run(main())
+    async with await asyncio.start_unix_server(other, tmp_path / "control.sock"):
+        said = await asyncio.to_thread(run_cli, capsys, "adapters", "list", "--state-dir", str(tmp_path))
+    assert (said.code, "of a form that is not known here" in said.err) == (1, True)
 
 
 @pytest.mark.parametrize(("text", "percent"), [("10%", 10), ("10", 10), ("0.5%", 0.5), ("99.9 %", 99.9)])
@@ -393,24 +359,20 @@ def test_source_is_made_absolute_where_the_shell_stands(
         {"task": "x", "source": "/x\x1b[2J"},
     ],
 )
-def test_control_characters_are_refused(run: Run, fields: dict[str, str]) -> None:
-    async def work(shell: Shell) -> None:
+async def test_control_characters_are_refused(shelled: Shelled, fields: dict[str, str]) -> None:
+    async with shelled(PlantOptions(base={"start": "lazy"}), ready=False) as shell:
         assert (await shell.plant.client.post("/adapters", json=fields)).status_code == 400
 
-    run(work, PlantOptions(base={"start": "lazy"}), ready=False)
 
-
-def test_half_of_a_surrogate_pair_is_no_text(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_half_of_a_surrogate_pair_is_no_text(shelled: Shelled) -> None:
+    async with shelled(PlantOptions(base={"start": "lazy"}), ready=False) as shell:
         body = b'{"task": "x", "source": "/x", "system": "\\ud800"}'
         answer: httpx.Response = await shell.plant.client.post("/adapters", content=body)
         assert (answer.status_code, "is not JSON" in answer.text) == (400, True)
 
-    run(work, PlantOptions(base={"start": "lazy"}), ready=False)
 
-
-def test_copy_is_kept_that_comes_again_while_it_is_on_its_way_out(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_copy_is_kept_that_comes_again_while_it_is_on_its_way_out(shelled: Shelled) -> None:
+    async with shelled() as shell:
         made = shell.plant
         assert (await shell.add("other", "one")).code == 0
         (adapter_id,) = made.versions("other")
@@ -424,8 +386,6 @@ def test_copy_is_kept_that_comes_again_while_it_is_on_its_way_out(run: Run) -> N
         assert (await adding).code == 0
         assert list(made.versions("other")) == [adapter_id]
         assert adapter_id in made.engine.loaded
-
-    run(work)
 
 
 def hold(made: Plant, *, after: bool = False) -> tuple[threading.Event, threading.Event]:

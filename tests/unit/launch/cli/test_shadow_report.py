@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from gateway.relay.shadow.journal import Journal, ShadowRecord
 from launch.cli.adapters import build_adapters_app
 from launch.cli.shadow_report import read_report
 from launch.machine.threads import in_thread
-from tests.fakes.plant import plant
+from tests.fakes.plant import timed_plant
 
 
 def record(outcome: str, candidate: str = "naming@2", **fields: Any) -> ShadowRecord:
@@ -73,19 +72,19 @@ def test_report_takes_both_files_and_passes_over_half_a_line(tmp_path: Path) -> 
     assert report.latency_ratio is None
 
 
-def test_show_prints_how_the_shadow_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async def work() -> None:
-        async with asyncio.timeout(60), plant(tmp_path) as made:
-            await made.until_state("ready")
-            added = (await made.add("naming", "two", shadow=0.5)).json()
-            state = tmp_path / "state"
-            Journal(state).write("naming", [record("same", added["id"]), record("different", added["id"])])
-            app = build_adapters_app()
-            for options in ([], ["--json"]):
-                arguments = ["show", "naming", "--state-dir", str(state), *options]
-                await in_thread(lambda given: app(given, standalone_mode=False), arguments)
-
-    asyncio.run(work())
+@pytest.mark.anyio
+async def test_show_prints_how_the_shadow_compares(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with timed_plant(tmp_path) as made:
+        await made.until_state("ready")
+        added = (await made.add("naming", "two", shadow=0.5)).json()
+        state = tmp_path / "state"
+        Journal(state).write("naming", [record("same", added["id"]), record("different", added["id"])])
+        app = build_adapters_app()
+        for options in ([], ["--json"]):
+            arguments = ["show", "naming", "--state-dir", str(state), *options]
+            await in_thread(lambda given: app(given, standalone_mode=False), arguments)
     text, _, document = capsys.readouterr().out.partition("\n{")
     assert "copies answered, 0 failed\n  the same answer: 50.0 %" in text
     assert json.loads("{" + document)["shadow_report"]["same_share"] == 0.5

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.fakes.plant import PlantOptions
-from tests.unit.launch.conftest import Run, Shell
+from tests.unit.launch.conftest import Shelled
+
+pytestmark = pytest.mark.anyio
 
 
-def test_tasks_against_the_configuration(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_tasks_against_the_configuration(shelled: Shelled) -> None:
+    async with shelled(PlantOptions(tasks={"naming": "one", "other": "o"})) as shell:
         same = await shell.type("tasks", "diff")
         assert same.out == "commands changed nothing: every task is as the configuration has it\n"
         (old,) = shell.plant.versions()
@@ -44,21 +48,16 @@ def test_tasks_against_the_configuration(run: Run) -> None:
             "extra",
         }
 
-    run(work, PlantOptions(tasks={"naming": "one", "other": "o"}))
 
-
-def test_removed_task_of_the_configuration_can_come_back(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_removed_task_of_the_configuration_can_come_back(shelled: Shelled) -> None:
+    async with shelled() as shell:
         said = await shell.type("adapters", "remove", "naming")
         assert "`lora-gateway tasks reset naming` brings it back" in said.out
 
-    run(work)
 
-
-def test_what_the_configuration_names_is_kept_for_a_reset(run: Run) -> None:
+async def test_what_the_configuration_names_is_kept_for_a_reset(shelled: Shelled) -> None:
     """Removed or replaced by commands it is unloaded, but its copy on disk stays."""
-
-    async def work(shell: Shell) -> None:
+    async with shelled(PlantOptions(tasks={"naming": "one", "other": "o"})) as shell:
         made = shell.plant
         kept = {*made.versions(), *made.versions("other")}
         await shell.type("adapters", "remove", "other")
@@ -73,5 +72,3 @@ def test_what_the_configuration_names_is_kept_for_a_reset(run: Run) -> None:
             assert (await shell.type("tasks", "reset", task)).code == 0
         assert kept <= set(made.engine.loaded)
         await made.until(lambda: len(made.adapters.removed) == 2)  # what commands alone had brought
-
-    run(work, PlantOptions(tasks={"naming": "one", "other": "o"}))

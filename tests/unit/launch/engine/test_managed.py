@@ -16,13 +16,14 @@ from launch.engine import managed
 from launch.engine.argv import EngineCommand
 from launch.engine.process import Begin, EngineChild, Here
 from launch.machine.child import Child
-from tests.fakes.plant import Plant, PlantOptions
+from tests.fakes.plant import PlantOptions, timed_plant
 from tests.support.waiting import calls
-from tests.unit.launch.supervisor.test_supervisor import run
+
+pytestmark = pytest.mark.anyio
 
 
-def test_killed_engine_comes_back_with_every_adapter(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_killed_engine_comes_back_with_every_adapter(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         assert (await made.add("later", "two")).status_code == 200
         loaded = made.engine.loaded
@@ -35,14 +36,12 @@ def test_killed_engine_comes_back_with_every_adapter(tmp_path: Path) -> None:
         assert made.engine.pid != first
         assert made.engine.loaded == loaded
 
-    run(tmp_path, work)
-
 
 @pytest.mark.parametrize(("how", "blame"), [(signal.SIGSEGV, "request"), (signal.SIGKILL, "nobody")])
-def test_a_death_is_told_with_the_process_and_who_may_have_done_it(
+async def test_a_death_is_told_with_the_process_and_who_may_have_done_it(
     tmp_path: Path, how: signal.Signals, blame: str
 ) -> None:
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         assert made.engine.last_death is None
         process = made.engine.process
@@ -55,32 +54,28 @@ def test_a_death_is_told_with_the_process_and_who_may_have_done_it(
         assert made.engine.process != process
         assert made.engine.last_death == death  # for a gateway that was away
 
-    run(tmp_path, work)
 
-
-def test_hanging_engine_is_killed_and_restarted(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_hanging_engine_is_killed_and_restarted(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(engine={"hang_timeout_s": 0.4})) as made:
         await made.until_state("ready")
         first = made.engine.pid
         await made.fake(hang=True)
         await made.until(lambda: made.engine.kind == "hang")
         await made.until(lambda: made.engine.state == "ready" and made.engine.pid != first)
 
-    run(tmp_path, work, PlantOptions(engine={"hang_timeout_s": 0.4}))
 
-
-def test_stopped_process_is_a_hang(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_stopped_process_is_a_hang(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(engine={"hang_timeout_s": 0.4})) as made:
         await made.until_state("ready")
         os.kill(made.engine.pid, signal.SIGSTOP)
         await made.until(lambda: made.engine.kind == "hang")
         await made.until_state("ready")
 
-    run(tmp_path, work, PlantOptions(engine={"hang_timeout_s": 0.4}))
 
-
-def test_restarts_are_bounded_and_the_control_plane_goes_on(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_restarts_are_bounded_and_the_control_plane_goes_on(tmp_path: Path) -> None:
+    async with timed_plant(
+        tmp_path, PlantOptions(arguments=("--fail", "it is broken"), engine={"max_restarts": 2})
+    ) as made:
         await made.until(lambda: made.engine.state == "failed" and made.engine.next_try_at is None)
         assert (made.engine.restarts, made.engine.kind) == (3, "start")
         assert "it is broken" in made.engine.reason
@@ -92,37 +87,26 @@ def test_restarts_are_bounded_and_the_control_plane_goes_on(tmp_path: Path) -> N
         await made.client.post("/engines/start", json={"force": True})
         await made.until(lambda: made.engine.restarts == 1)
 
-    run(
-        tmp_path,
-        work,
-        PlantOptions(arguments=("--fail", "it is broken"), engine={"max_restarts": 2}),
-    )
 
-
-def test_a_clock_that_is_set_back_makes_no_start_shorter(
+async def test_a_clock_that_is_set_back_makes_no_start_shorter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hours = itertools.count(500_000, -1)
     monkeypatch.setattr(time, "time", lambda: 3600.0 * next(hours))
-
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         assert made.engine.load_s is not None
         assert 0 <= made.engine.load_s < 600
 
-    run(tmp_path, work)
 
-
-def test_setting_that_cannot_work_is_not_tried_again(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_setting_that_cannot_work_is_not_tried_again(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(arguments=("--nonsense",))) as made:
         await made.until(lambda: made.engine.state == "failed")
         assert (made.engine.kind, made.engine.next_try_at) == ("configuration", None)
 
-    run(tmp_path, work, PlantOptions(arguments=("--nonsense",)))
 
-
-def test_lazy_engine_waits_for_somebody(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_lazy_engine_waits_for_somebody(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(base={"start": "lazy"})) as made:
         await asyncio.sleep(0)
         assert (made.engine.state, made.engine.lazy) == ("stopped", True)
         for _ in range(2):
@@ -130,11 +114,9 @@ def test_lazy_engine_waits_for_somebody(tmp_path: Path) -> None:
         await made.until_state("ready")
         assert made.engine.load_s is not None
 
-    run(tmp_path, work, PlantOptions(base={"start": "lazy"}))
 
-
-def test_idle_engine_is_drained_and_stopped_and_starts_again(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_idle_engine_is_drained_and_stopped_and_starts_again(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(base={"idle_unload": 0.1})) as made:
         await made.until_state("ready")
         await made.until_state("stopped")
         assert made.engine.loaded == []
@@ -142,11 +124,9 @@ def test_idle_engine_is_drained_and_stopped_and_starts_again(tmp_path: Path) -> 
         await made.until_state("ready")
         assert made.engine.loaded
 
-    run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}))
 
-
-def test_idle_engine_that_can_sleeps_and_is_proven_when_it_wakes(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_idle_engine_that_can_sleeps_and_is_proven_when_it_wakes(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(base={"idle_unload": 0.1}, can_sleep=True)) as made:
         await made.until_state("ready")
         first = made.engine.pid
         await made.until_state("sleeping")
@@ -155,10 +135,8 @@ def test_idle_engine_that_can_sleeps_and_is_proven_when_it_wakes(tmp_path: Path)
         assert made.engine.pid == first
         assert made.engine.loaded
 
-    run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}, can_sleep=True))
 
-
-def test_engine_that_slept_longer_than_a_start_may_take_wakes(
+async def test_engine_that_slept_longer_than_a_start_may_take_wakes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept_s = 0.0
@@ -170,8 +148,8 @@ def test_engine_that_slept_longer_than_a_start_may_take_wakes(
         def monotonic() -> float:
             return time.monotonic() + slept_s
 
-    async def work(made: Plant) -> None:
-        nonlocal slept_s
+    monkeypatch.setattr(managed, "time", Clock)
+    async with timed_plant(tmp_path, PlantOptions(base={"idle_unload": 0.1}, can_sleep=True)) as made:
         await made.until_state("sleeping")
         first = made.engine.pid
         slept_s = 10 * made.supervisor.config.engine.start_timeout_s
@@ -179,16 +157,12 @@ def test_engine_that_slept_longer_than_a_start_may_take_wakes(
         await made.until_state("ready")
         assert (made.engine.pid, made.engine.restarts, made.engine.reason) == (first, 0, "")
 
-    monkeypatch.setattr(managed, "time", Clock)
-    run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}, can_sleep=True))
 
-
-def test_gateway_with_a_request_in_flight_keeps_the_engine(
+async def test_gateway_with_a_request_in_flight_keeps_the_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("launch.supervisor.supervisor.TICK_S", 0.02)
-
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path, PlantOptions(base={"idle_unload": 0.1})) as made:
         await made.until_state("ready")
         async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
             lines = events.aiter_lines()  # to be kept: with it the stream would end
@@ -200,11 +174,9 @@ def test_gateway_with_a_request_in_flight_keeps_the_engine(
             assert (looks, made.engine.state) == ([0.0] * 3, "ready")
         await made.until_state("stopped")
 
-    run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}))
 
-
-def test_one_of_several_drains_when_its_own_requests_have_ended(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_one_of_several_drains_when_its_own_requests_have_ended(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(replicas=2)) as made:
         first, second = made.supervisor.engines.keepers
         await made.until(lambda: first.ready and second.ready)
         assert (tmp_path / "state" / "engine-1.pid").exists()
@@ -222,8 +194,6 @@ def test_one_of_several_drains_when_its_own_requests_have_ended(tmp_path: Path) 
             assert first.ready
             await made.client.post("/engines/start", json={})
             await made.until(lambda: second.ready)
-
-    run(tmp_path, work, PlantOptions(replicas=2))
 
 
 class Late(Here):
@@ -252,8 +222,10 @@ def late(command: EngineCommand) -> Begin:
     return begin
 
 
-def test_an_engine_elsewhere_is_served_once_it_has_a_place_and_released_at_its_end(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_an_engine_elsewhere_is_served_once_it_has_a_place_and_released_at_its_end(
+    tmp_path: Path,
+) -> None:
+    async with timed_plant(tmp_path, PlantOptions(elsewhere=late)) as made:
         await made.until(lambda: made.engine.stage == "waiting for a place")
         assert (made.engine.state, made.engine.pid) == ("starting", 0)
         Late.there = True
@@ -261,21 +233,16 @@ def test_an_engine_elsewhere_is_served_once_it_has_a_place_and_released_at_its_e
         assert made.engine.pid
         assert not (tmp_path / "state" / "engine-0.pid").exists()
         assert not Late.released
-
-    run(tmp_path, work, PlantOptions(elsewhere=late))
     assert Late.released
 
 
-def test_an_engine_elsewhere_goes_on_where_another_control_plane_has_it(tmp_path: Path) -> None:
+async def test_an_engine_elsewhere_goes_on_where_another_control_plane_has_it(tmp_path: Path) -> None:
     Late.there, Late.released = True, False
     Late.left.clear()
-
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path, PlantOptions(elsewhere=late)) as made:
         await made.until_state("ready")
         made.supervisor.engines.halt(leave=True)
         await made.until_state("stopped")
         (one,) = Late.left
         assert (one.exit_code(), Late.released) == (None, False)
         one.stop(0, lambda: True)
-
-    run(tmp_path, work, PlantOptions(elsewhere=late))

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.plant import Plant, PlantOptions, adapter_folder
+from tests.fakes.plant import PlantOptions, adapter_folder, timed_plant
 from tests.support.waiting import calls
-from tests.unit.launch.supervisor.test_supervisor import run, weights
+from tests.unit.launch.supervisor.test_supervisor import weights
+
+pytestmark = pytest.mark.anyio
 
 
-def test_added_adapter_is_loaded_proven_and_routed(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_added_adapter_is_loaded_proven_and_routed(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         answer = await made.add("naming", "two")
         assert answer.status_code == 200
@@ -26,30 +28,24 @@ def test_added_adapter_is_loaded_proven_and_routed(tmp_path: Path) -> None:
         assert (await made.client.post("/adapters/naming/rollback")).status_code == 200
         assert weights(made) == {old: 100.0, added: 0.0}
 
-    run(tmp_path, work)
 
-
-def test_new_task_by_command_carries_its_system_prompt(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_new_task_by_command_carries_its_system_prompt(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         assert (await made.add("relation", "r", system="Relate.")).status_code == 200
         status = made.snapshot.tasks["relation"]
         assert (status.settings["system"], status.configured) == ("Relate.", False)
 
-    run(tmp_path, work)
 
-
-def test_adapter_that_acts_under_its_system_prompt_alone_can_be_added_with_it(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_adapter_that_acts_under_its_system_prompt_alone_can_be_added_with_it(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(arguments=("--only-under", "Relate."), tasks={})) as made:
         await made.until_state("ready")
         assert "has no effect" in (await made.add("relation", "r")).text
         assert (await made.add("relation", "r", system="Relate.")).status_code == 200
 
-    run(tmp_path, work, PlantOptions(arguments=("--only-under", "Relate."), tasks={}))
 
-
-def test_adapter_without_effect_is_refused_and_nothing_changes(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_adapter_without_effect_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(arguments=("--effectless", "naming-idle"))) as made:
         await made.until_state("ready")
         before = made.snapshot.tasks, made.engine.loaded
         refused = await made.add("naming", "idle")
@@ -58,11 +54,9 @@ def test_adapter_without_effect_is_refused_and_nothing_changes(tmp_path: Path) -
         await made.until(lambda: not made.snapshot.retiring)
         assert (made.snapshot.tasks, made.engine.loaded) == before
 
-    run(tmp_path, work, PlantOptions(arguments=("--effectless", "naming-idle")))
 
-
-def test_copy_of_an_adapter_that_its_task_cannot_take_is_removed(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_copy_of_an_adapter_that_its_task_cannot_take_is_removed(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         await made.add("naming", "two", canary=10)
         refused = await made.add("naming", "three")
@@ -70,11 +64,9 @@ def test_copy_of_an_adapter_that_its_task_cannot_take_is_removed(tmp_path: Path)
         await made.until(lambda: len(made.adapters.removed) == 1)
         assert made.adapters.removed[0] not in made.versions()
 
-    run(tmp_path, work)
 
-
-def test_old_version_is_unloaded_once_no_gateway_needs_it(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_old_version_is_unloaded_once_no_gateway_needs_it(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         (first,) = weights(made)
         async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
@@ -95,8 +87,6 @@ def test_old_version_is_unloaded_once_no_gateway_needs_it(tmp_path: Path) -> Non
             await made.until(lambda: not made.snapshot.retiring)
         assert first not in made.engine.loaded
         assert made.adapters.removed == []  # the configuration names it still
-
-    run(tmp_path, work)
 
 
 @pytest.mark.parametrize(
@@ -119,18 +109,16 @@ def test_old_version_is_unloaded_once_no_gateway_needs_it(tmp_path: Path) -> Non
         ("POST", "/gateways", b'{"gateway": 1}', 400, "Expected `str`"),
     ],
 )
-def test_what_cannot_be_done_is_named(
+async def test_what_cannot_be_done_is_named(
     tmp_path: Path, method: str, path: str, body: bytes, status: int, said: str
 ) -> None:
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path, PlantOptions(base={"start": "lazy"})) as made:
         answer = await made.client.request(method, path, content=body)
         assert (answer.status_code, said in answer.text) == (status, True), answer.text
 
-    run(tmp_path, work, PlantOptions(base={"start": "lazy"}))
 
-
-def test_folder_that_changes_later_is_another_id(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_folder_that_changes_later_is_another_id(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         first = (await made.add("naming", "two")).json()["id"]
         folder = adapter_folder(tmp_path / "adapters" / "naming-two", "other content")
@@ -138,17 +126,12 @@ def test_folder_that_changes_later_is_another_id(tmp_path: Path) -> None:
         assert again.json()["id"] != first
         assert json.loads(again.text)["previous"] == first
 
-    run(tmp_path, work)
 
-
-def test_names_that_nothing_has_leave_nothing(tmp_path: Path) -> None:
+async def test_names_that_nothing_has_leave_nothing(tmp_path: Path) -> None:
     """They are whatever an operator writes, for as long as the control plane lives."""
-
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path, PlantOptions(base={"start": "lazy"})) as made:
         for number in range(5):
             answer = await made.client.post(f"/adapters/acme.{number}/promote")
             assert answer.status_code == 404
         gc.collect()
         assert not made.supervisor.intake._locks
-
-    run(tmp_path, work, PlantOptions(base={"start": "lazy"}))

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from gateway.config.snapshot import FILE, Snapshot, decode_snapshot, read_snapshot
 from launch.supervisor.publisher import LIVES_FROM, VERSIONS_PER_LIFE, Publisher, least_life
 from tests.support.waiting import turns
+
+pytestmark = pytest.mark.anyio
 
 
 class Composed:
@@ -46,24 +50,21 @@ def test_several_changes_of_one_turn_are_published_once(tmp_path: Path) -> None:
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
 
 
-def test_listener_gets_the_state_then_the_newest_of_several(tmp_path: Path) -> None:
-    async def work() -> None:
-        composed = Composed()
-        publisher = Publisher(tmp_path, 1, composed)
+async def test_listener_gets_the_state_then_the_newest_of_several(tmp_path: Path) -> None:
+    composed = Composed()
+    publisher = Publisher(tmp_path, 1, composed)
+    publisher.publish()
+    lines = publisher.lines()
+    assert decode_snapshot(await anext(lines)).base == "first"
+    for name in ("a", "b", "c"):
+        composed.base = name
         publisher.publish()
-        lines = publisher.lines()
-        assert decode_snapshot(await anext(lines)).base == "first"
-        for name in ("a", "b", "c"):
-            composed.base = name
-            publisher.publish()
-        assert decode_snapshot(await anext(lines)).base == "c"
-        waiting = asyncio.ensure_future(anext(lines))
-        await turns()
-        assert not waiting.done()
-        composed.base = "d"
-        publisher.publish()
-        assert decode_snapshot(await waiting).base == "d"
-        await lines.aclose()  # type: ignore[attr-defined]  # a generator
-        assert publisher._listeners == set()
-
-    asyncio.run(work())
+    assert decode_snapshot(await anext(lines)).base == "c"
+    waiting = asyncio.ensure_future(anext(lines))
+    await turns()
+    assert not waiting.done()
+    composed.base = "d"
+    publisher.publish()
+    assert decode_snapshot(await waiting).base == "d"
+    await lines.aclose()  # type: ignore[attr-defined]  # a generator
+    assert publisher._listeners == set()

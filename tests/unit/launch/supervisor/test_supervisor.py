@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,23 @@ from launch.adapters.store import AdapterStore
 from launch.adapters.versions import Version
 from launch.supervisor.database import StateStore
 from launch.supervisor.publisher import LIVES_FROM
-from tests.fakes.plant import Plant, PlantOptions, Unchecked, plant
+from tests.fakes.plant import Plant, PlantOptions, Unchecked, timed_plant
 
-Work = Callable[[Plant], Awaitable[None]]
-
-
-def run(folder: Path, work: Work, options: PlantOptions | None = None) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), plant(folder, options) as made:
-            await work(made)
-
-    asyncio.run(main())
+pytestmark = pytest.mark.anyio
 
 
 def weights(made: Plant, task: str = "naming") -> dict[str, float]:
     return {version.id: version.weight for version in made.snapshot.tasks[task].versions}
 
 
-def test_changes_survive_the_control_plane(tmp_path: Path) -> None:
-    async def change(made: Plant) -> None:
+async def test_changes_survive_the_control_plane(tmp_path: Path) -> None:
+    options = PlantOptions(tasks={"naming": "one", "other": "o"})
+    async with timed_plant(tmp_path, options) as made:
         await made.until_state("ready")
         assert (await made.add("naming", "two", canary=25.0)).status_code == 200
         assert (await made.add("extra", "x")).status_code == 200
         assert (await made.client.delete("/adapters/other")).status_code == 200
-
-    async def look(made: Plant) -> None:
+    async with timed_plant(tmp_path, options) as made:
         await made.until_state("ready")
         assert sorted(weights(made).values()) == [25.0, 75.0]
         assert set(made.snapshot.tasks) == {"naming", "extra"}
@@ -55,12 +46,8 @@ def test_changes_survive_the_control_plane(tmp_path: Path) -> None:
         assert list(weights(made).values()) == [100.0]
         assert "other" in made.snapshot.tasks
 
-    options = PlantOptions(tasks={"naming": "one", "other": "o"})
-    run(tmp_path, change, options)
-    run(tmp_path, look, options)
 
-
-def test_what_commands_added_is_read_again_beside_the_event_loop(
+async def test_what_commands_added_is_read_again_beside_the_event_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of large adapters that takes longer than a leader may be silent."""
@@ -72,57 +59,46 @@ def test_what_commands_added_is_read_again_beside_the_event_loop(
 
     monkeypatch.setattr(Unchecked, "verify", verify)
 
-    async def change(made: Plant) -> None:
+    options = PlantOptions(tasks={})
+    async with timed_plant(tmp_path, options) as made:
         await made.until_state("ready")
         for name in ("good", "bad"):
             assert (await made.add(name, name)).status_code == 200
-
-    async def look(made: Plant) -> None:
+    verified.clear()
+    async with timed_plant(tmp_path, options) as made:
         await made.until_state("ready")
         states = {name: task.versions[0].state for name, task in made.snapshot.tasks.items()}
         assert states == {"good": "ready", "bad": "failed"}
-
-    options = PlantOptions(tasks={})
-    run(tmp_path, change, options)
-    verified.clear()
-    run(tmp_path, look, options)
     assert [(one.partition("@")[0], blocks) for one, blocks in sorted(verified)] == [
         ("bad", False),
         ("good", False),
     ]
 
 
-def test_version_numbers_grow_over_lives(tmp_path: Path) -> None:
-    versions: list[int] = []
-
-    async def work(made: Plant) -> None:
+async def version_once_ready(folder: Path) -> int:
+    async with timed_plant(folder) as made:
         await made.until_state("ready")
-        versions.append(made.snapshot.version)
-
-    run(tmp_path, work)
-    run(tmp_path, work)
-    assert versions[1] > versions[0]
+        return made.snapshot.version
 
 
-def test_version_numbers_grow_though_the_state_was_moved_away(
+async def test_version_numbers_grow_over_lives(tmp_path: Path) -> None:
+    assert await version_once_ready(tmp_path) < await version_once_ready(tmp_path)
+
+
+async def test_version_numbers_grow_though_the_state_was_moved_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis and gateways elsewhere take none that is older than what they have."""
     versions: list[int] = []
-
-    async def work(made: Plant) -> None:
-        await made.until_state("ready")
-        versions.append(made.snapshot.version)
-
     for folder, later_s in (("before", 0), ("after", 1)):
         (tmp_path / folder).mkdir()
         monkeypatch.setattr("launch.supervisor.publisher.LIVES_FROM", LIVES_FROM - 1000 * later_s)
-        run(tmp_path / folder, work)
+        versions.append(await version_once_ready(tmp_path / folder))
     assert versions[0] < versions[1] < 2**53
 
 
-def test_one_that_another_has_followed_changes_nothing_and_ends(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_one_that_another_has_followed_changes_nothing_and_ends(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         with closing(StateStore(made.folder / "state")) as later:
             later.next_life()
@@ -133,11 +109,9 @@ def test_one_that_another_has_followed_changes_nothing_and_ends(tmp_path: Path) 
             assert later.changes() == before
             assert later.api_keys() == []
 
-    run(tmp_path, work)
 
-
-def test_reload_loads_what_is_new_and_says_what_waits(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_reload_loads_what_is_new_and_says_what_waits(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         made.options.tasks = {"naming": "two", "extra": "x"}
         made.options.base = {"max_model_len": 99}
@@ -148,11 +122,9 @@ def test_reload_loads_what_is_new_and_says_what_waits(tmp_path: Path) -> None:
             version.state == "ready" for task in made.snapshot.tasks.values() for version in task.versions
         )
 
-    run(tmp_path, work)
 
-
-def test_reload_is_refused_whole(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_reload_is_refused_whole(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(arguments=("--effectless", "extra-idle"))) as made:
         await made.until_state("ready")
         before = made.snapshot.tasks
         made.options.tasks = {"naming": "two", "extra": "idle"}
@@ -163,15 +135,12 @@ def test_reload_is_refused_whole(tmp_path: Path) -> None:
         await made.until(lambda: not made.snapshot.retiring)
         assert made.engine.loaded == [version.id for version in before["naming"].versions]
 
-    run(tmp_path, work, PlantOptions(arguments=("--effectless", "extra-idle")))
 
-
-def test_an_adapter_that_comes_back_while_it_leaves_stays(
+async def test_an_adapter_that_comes_back_while_it_leaves_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is loaded still, and would be unloaded and its copy removed before the reload is through."""
-
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         (first,) = weights(made)
         engines, loading, goes_on = made.supervisor.engines, asyncio.Event(), asyncio.Event()
@@ -205,11 +174,9 @@ def test_an_adapter_that_comes_back_while_it_leaves_stays(
         assert first not in made.adapters.removed
         assert weights(made) == {first: 100.0}
 
-    run(tmp_path, work)
 
-
-def test_reload_while_an_engine_proves_its_adapters_is_not_lost_on_it(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_reload_while_an_engine_proves_its_adapters_is_not_lost_on_it(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(arguments=("--hang", "naming"))) as made:
         await made.until(lambda: made.engine.stage.startswith("proving naming"))
         made.options.tasks = {"naming": "two", "extra": "x"}
         assert (await made.client.post("/reload")).status_code == 200
@@ -217,11 +184,9 @@ def test_reload_while_an_engine_proves_its_adapters_is_not_lost_on_it(tmp_path: 
         await made.until_state("ready")
         assert made.engine.loaded == sorted({**made.versions("naming"), **made.versions("extra")})
 
-    run(tmp_path, work, PlantOptions(arguments=("--hang", "naming")))
 
-
-def test_reload_while_an_engine_drains_is_not_lost_on_it(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_reload_while_an_engine_drains_is_not_lost_on_it(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
             lines = events.aiter_lines()  # to be kept: with it the stream would end
@@ -235,14 +200,10 @@ def test_reload_while_an_engine_drains_is_not_lost_on_it(tmp_path: Path) -> None
             await made.until_state("ready")
             assert made.engine.loaded == sorted({**made.versions("naming"), **made.versions("extra")})
 
-    run(tmp_path, work)
 
-
-def test_reload_leaves_an_engine_stopped_that_nobody_has_asked_for(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_reload_leaves_an_engine_stopped_that_nobody_has_asked_for(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path, PlantOptions(base={"start": "lazy"})) as made:
         made.options.tasks = {"naming": "two"}
         for _ in range(2):
             assert (await made.client.post("/reload")).status_code == 200
         assert made.engine.state == "stopped"
-
-    run(tmp_path, work, PlantOptions(base={"start": "lazy"}))

@@ -28,6 +28,8 @@ from launch.bench.results.summary import summarise
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import Stack, stack
 
+pytestmark = pytest.mark.anyio
+
 
 def rows() -> list[dict[str, object]]:
     figures = {
@@ -78,30 +80,23 @@ def in_a_thread(made: Stack) -> int:
         return done()
 
 
-def test_batch_is_there_from_its_first_answer_on_and_cancelled_at_the_end(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), stack(tmp_path, batches={"max_in_flight": 4}) as made:
-            held = asyncio.Event()
-            asked = itertools.count()
-            made.engine.answers["base"] = lambda _: Answer(hold_head=held if next(asked) > 1 else None)
-            assert await asyncio.to_thread(in_a_thread, made) >= 1
-            batches = (await made.client.get("/v1/batches")).json()["data"]
-            assert [batch["status"] for batch in batches] == ["cancelled"]
-            await made.at_rest()
-
-    asyncio.run(main())
+async def test_batch_is_there_from_its_first_answer_on_and_cancelled_at_the_end(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), stack(tmp_path, batches={"max_in_flight": 4}) as made:
+        held = asyncio.Event()
+        asked = itertools.count()
+        made.engine.answers["base"] = lambda _: Answer(hold_head=held if next(asked) > 1 else None)
+        assert await asyncio.to_thread(in_a_thread, made) >= 1
+        batches = (await made.client.get("/v1/batches")).json()["data"]
+        assert [batch["status"] for batch in batches] == ["cancelled"]
+        await made.at_rest()
 
 
-def test_batch_that_does_not_begin_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_batch_that_does_not_begin_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "BEGUN_TIMEOUT_S", 0.0)
-
-    async def main() -> None:
-        async with asyncio.timeout(60), stack(tmp_path) as made:
-            made.engine.answers["base"] = Answer(hold_head=asyncio.Event())
-            with pytest.raises(EngineFailure, match="has no answer after 0 s"):
-                await asyncio.to_thread(in_a_thread, made)
-
-    asyncio.run(main())
+    async with asyncio.timeout(60), stack(tmp_path) as made:
+        made.engine.answers["base"] = Answer(hold_head=asyncio.Event())
+        with pytest.raises(EngineFailure, match="has no answer after 0 s"):
+            await asyncio.to_thread(in_a_thread, made)
 
 
 def test_ratios_are_formed_within_a_round_and_shown() -> None:

@@ -11,6 +11,8 @@ from launch.bench.overhead.mock_engine import Connection, MockEngine
 from launch.bench.overhead.stream_load import connect, request_bytes, run
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.anyio
+
 
 async def _with_mock(pace: bytes) -> tuple[dict[str, object], int, bytes]:
     engine = MockEngine(tasks=3)
@@ -40,32 +42,29 @@ def test_mock_and_client_agree(pace: bytes) -> None:
     assert whole == payload.completion_body()
 
 
-def test_streams_beyond_its_seats_wait_in_turn_and_one_that_leaves_is_forgotten() -> None:
-    async def work() -> None:
-        engine = MockEngine(tasks=3)
-        engine.set_pace(b'{"first_ms": 0, "interval_ms": 1e6, "seats": 2}')
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Connection(engine), "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{payload.CHAT_PATH}"
-        asked = request_bytes(url, payload.chat_body(stream=True, tokens=2), {})
-        clients = [await connect(url) for _ in range(5)]
+async def test_streams_beyond_its_seats_wait_in_turn_and_one_that_leaves_is_forgotten() -> None:
+    engine = MockEngine(tasks=3)
+    engine.set_pace(b'{"first_ms": 0, "interval_ms": 1e6, "seats": 2}')
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(engine), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{payload.CHAT_PATH}"
+    asked = request_bytes(url, payload.chat_body(stream=True, tokens=2), {})
+    clients = [await connect(url) for _ in range(5)]
 
-        async def shows(running: int, waiting: int) -> None:
-            counts = b'_running{engine="0"} %d\n', b'_waiting{engine="0"} %d\n'
-            await eventually(
-                lambda: counts[0] % running in engine.load() and counts[1] % waiting in engine.load()
-            )
+    async def shows(running: int, waiting: int) -> None:
+        counts = b'_running{engine="0"} %d\n', b'_waiting{engine="0"} %d\n'
+        await eventually(
+            lambda: counts[0] % running in engine.load() and counts[1] % waiting in engine.load()
+        )
 
-        for number, client in enumerate(clients):
-            client.transport.write(asked)
-            await shows(min(number + 1, 2), max(0, number - 1))
-        clients[4].transport.close()
-        await shows(2, 2)
-        clients[0].transport.close()
-        await shows(2, 1)
-        for client in clients:
-            client.transport.close()
-        await shows(0, 0)
-        server.close()
-
-    asyncio.run(work())
+    for number, client in enumerate(clients):
+        client.transport.write(asked)
+        await shows(min(number + 1, 2), max(0, number - 1))
+    clients[4].transport.close()
+    await shows(2, 2)
+    clients[0].transport.close()
+    await shows(2, 1)
+    for client in clients:
+        client.transport.close()
+    await shows(0, 0)
+    server.close()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.fakes.plant import PlantOptions
-from tests.unit.launch.conftest import Run, Shell
+from tests.unit.launch.conftest import Shelled
+
+pytestmark = pytest.mark.anyio
 
 
-def test_who_is_where_and_why(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_who_is_where_and_why(shelled: Shelled) -> None:
+    options = {"naming": "one", "other": "o"}
+    async with shelled(
+        PlantOptions(replicas=2, tasks=options, placement={"policy": "planned", "min_replicas": 1})
+    ) as shell:
         plant = shell.plant
         await plant.until(lambda: all(one.state == "ready" for one in plant.snapshot.engines), 30.0)
         lines = (await shell.type("placement")).out.splitlines()
@@ -22,13 +29,8 @@ def test_who_is_where_and_why(run: Run) -> None:
             one: [engine] for one, engine in homes.items()
         }
 
-    options = {"naming": "one", "other": "o"}
-    run(work, PlantOptions(replicas=2, tasks=options, placement={"policy": "planned", "min_replicas": 1}))
 
-
-def test_one_engine_has_everything(run: Run) -> None:
-    async def work(shell: Shell) -> None:
+async def test_one_engine_has_everything(shelled: Shelled) -> None:
+    async with shelled() as shell:
         lines = (await shell.type("placement")).out.splitlines()
         assert lines[0] == "policy auto: every adapter on every engine"
-
-    run(work)

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 
 from launch.cli.run.input_lines import LineRequest
 from launch.cli.run.requests import Gateway
 from launch.cli.run.results import LineOutcome
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import Stack, stack
+
+pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[5]
 
@@ -76,7 +79,7 @@ def texts(made: Stack) -> list[object]:
     return [request.json["messages"][-1]["content"] for request in made.engine.completions]  # type: ignore[index]
 
 
-def test_run_answers_reports_and_goes_on(tmp_path: Path) -> None:
+async def test_run_answers_reports_and_goes_on(tmp_path: Path) -> None:
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("one\n\ntwo\nthree\n")
     bad = [True]
@@ -87,34 +90,31 @@ def test_run_answers_reports_and_goes_on(tmp_path: Path) -> None:
             return Answer(status=400, body=b'{"error": {"message": "not two", "code": "c"}}')
         return Answer([f"<{text}>"])
 
-    async def main() -> None:
-        async with asyncio.timeout(60), stack(tmp_path) as made:
-            made.engine.answers["base"] = answer
-            code, out, err = await run(made, "base", source, "-o", output)
-            assert (code, out) == (1, "")
-            assert "2 of 3 lines answered" in err
-            assert "line 3: 400 c: not two" in err
-            assert outputs(output) == ["<one>", None, "<three>"]
-            bad.clear()
-            code, out, err = await run(made, "base", source, "-o", output, "--json")
-            assert code == 0, err
-            summary = json.loads(out)
-            assert (summary["kept"], summary["answered"], summary["failed"]) == (2, 1, 0)
-            assert outputs(output) == ["<one>", "<two>", "<three>"]
-            assert sorted(map(str, texts(made))) == ["one", "three", "two", "two"]
-            code, _, err = await run(made, "base", source, "-o", output)
-            assert (code, len(made.engine.completions)) == (0, 4)
-            assert "complete already" in err
-            source.write_text("one\n\ntwo!\nthree\n")
-            code, _, err = await run(made, "base", source, "-o", output)
-            assert code == 2
-            assert f"{source}: line 3: is not what {output} was made from" in err
-            assert names(tmp_path) == ["out.jsonl"]
-
-    asyncio.run(main())
+    async with asyncio.timeout(60), stack(tmp_path) as made:
+        made.engine.answers["base"] = answer
+        code, out, err = await run(made, "base", source, "-o", output)
+        assert (code, out) == (1, "")
+        assert "2 of 3 lines answered" in err
+        assert "line 3: 400 c: not two" in err
+        assert outputs(output) == ["<one>", None, "<three>"]
+        bad.clear()
+        code, out, err = await run(made, "base", source, "-o", output, "--json")
+        assert code == 0, err
+        summary = json.loads(out)
+        assert (summary["kept"], summary["answered"], summary["failed"]) == (2, 1, 0)
+        assert outputs(output) == ["<one>", "<two>", "<three>"]
+        assert sorted(map(str, texts(made))) == ["one", "three", "two", "two"]
+        code, _, err = await run(made, "base", source, "-o", output)
+        assert (code, len(made.engine.completions)) == (0, 4)
+        assert "complete already" in err
+        source.write_text("one\n\ntwo!\nthree\n")
+        code, _, err = await run(made, "base", source, "-o", output)
+        assert code == 2
+        assert f"{source}: line 3: is not what {output} was made from" in err
+        assert names(tmp_path) == ["out.jsonl"]
 
 
-def test_interrupted_run_keeps_what_is_done(tmp_path: Path) -> None:
+async def test_interrupted_run_keeps_what_is_done(tmp_path: Path) -> None:
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(f"text {number}\n" for number in range(10)))
     held, due = asyncio.Event(), asyncio.Event()
@@ -123,46 +123,39 @@ def test_interrupted_run_keeps_what_is_done(tmp_path: Path) -> None:
         text = str(asked["messages"][-1]["content"])  # type: ignore[index]
         return Answer([text], hold_head=held if text == "text 7" else None)
 
-    async def main() -> None:
-        async with asyncio.timeout(60), stack(tmp_path) as made:
-            made.engine.answers["base"] = answer
-            running = asyncio.create_task(
-                run(made, "base", source, "-o", output, "--concurrency", 1, interrupt=due)
-            )
-            await made.engine.until(lambda: len(made.engine.completions) == 8)
-            due.set()
-            code, out, err = await running
-            assert (code, out) == (130, "")
-            assert f"7 of 10 lines are answered and kept in {output}.part" in err
-            assert "Traceback" not in err
-            await made.at_rest()  # what was asked was given up
-            held.set()
-            code, _, err = await run(made, "base", source, "-o", output)
-            assert code == 0, err
-            assert "7 of them by an earlier run" in err
-            assert outputs(output) == [f"text {number}" for number in range(10)]
-            assert len(made.engine.completions) == 11
-
-    asyncio.run(main())
+    async with asyncio.timeout(60), stack(tmp_path) as made:
+        made.engine.answers["base"] = answer
+        running = asyncio.create_task(
+            run(made, "base", source, "-o", output, "--concurrency", 1, interrupt=due)
+        )
+        await made.engine.until(lambda: len(made.engine.completions) == 8)
+        due.set()
+        code, out, err = await running
+        assert (code, out) == (130, "")
+        assert f"7 of 10 lines are answered and kept in {output}.part" in err
+        assert "Traceback" not in err
+        await made.at_rest()  # what was asked was given up
+        held.set()
+        code, _, err = await run(made, "base", source, "-o", output)
+        assert code == 0, err
+        assert "7 of them by an earlier run" in err
+        assert outputs(output) == [f"text {number}" for number in range(10)]
+        assert len(made.engine.completions) == 11
 
 
-def test_what_cannot_be_asked_is_said_before_anything_is(tmp_path: Path) -> None:
+async def test_what_cannot_be_asked_is_said_before_anything_is(tmp_path: Path) -> None:
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-
-    async def main() -> None:
-        async with asyncio.timeout(60), stack(tmp_path) as made:
-            source.write_text('one\n{"a"\n')
-            code, _, err = await run(made, "base", source, "-o", output)
-            assert code == 2
-            assert "line 2 is not valid JSON" in err
-            source.write_text("one\n")
-            code, _, err = await run(made, "bse", source, "-o", output)
-            assert code == 2
-            assert "Did you mean 'base'?" in err
-            code, _, err = await run(made, "base", tmp_path / "none", "-o", output)
-            assert code == 2
-            assert "INPUT" in err
-            assert not made.engine.completions
-            assert not names(tmp_path)
-
-    asyncio.run(main())
+    async with asyncio.timeout(60), stack(tmp_path) as made:
+        source.write_text('one\n{"a"\n')
+        code, _, err = await run(made, "base", source, "-o", output)
+        assert code == 2
+        assert "line 2 is not valid JSON" in err
+        source.write_text("one\n")
+        code, _, err = await run(made, "bse", source, "-o", output)
+        assert code == 2
+        assert "Did you mean 'base'?" in err
+        code, _, err = await run(made, "base", tmp_path / "none", "-o", output)
+        assert code == 2
+        assert "INPUT" in err
+        assert not made.engine.completions
+        assert not names(tmp_path)

@@ -20,12 +20,13 @@ from launch.adapters.versions import Version
 from launch.engine.attached import Attached
 from launch.engine.managed import Managed
 from launch.supervisor.control_server import ControlServer
-from tests.fakes.plant import Plant, PlantOptions
+from tests.fakes.plant import PlantOptions, timed_plant
 from tests.support.batches.batch_stack import create, line, until
 from tests.support.controlled import controlled
 from tests.support.stack import TASKS, eventually, stack
 from tests.unit.launch.engine.test_loaded_adapters import Engine, wanting
-from tests.unit.launch.supervisor.test_supervisor import run
+
+pytestmark = pytest.mark.anyio
 
 
 def failing_once(patch: pytest.MonkeyPatch, target: object, name: str) -> Callable[[], bool]:
@@ -48,7 +49,6 @@ def counted(samples: dict[tuple[str, ...], float], task: str) -> float:
     return samples.get(("background_failures_total", f"task={task}"), 0.0)
 
 
-@pytest.mark.anyio
 async def test_reports_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with controlled(tmp_path) as c:
         await c.control.until_reported(lambda report: report.version == 1)
@@ -58,7 +58,6 @@ async def test_reports_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert counted(c.stack.samples(), "follower.report") == 1
 
 
-@pytest.mark.anyio
 async def test_an_engine_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with controlled(tmp_path, "stopped", lazy=True) as c:
         failing_once(monkeypatch, Availability, "wants_start")
@@ -69,7 +68,6 @@ async def test_an_engine_is_asked_for(tmp_path: Path, monkeypatch: pytest.Monkey
         assert counted(c.stack.samples(), "follower.demand") == 1
 
 
-@pytest.mark.anyio
 async def test_a_file_that_cannot_be_followed_keeps_no_gateway_from_starting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +78,6 @@ async def test_a_file_that_cannot_be_followed_keeps_no_gateway_from_starting(
         assert (await c.stack.chat()).status_code == 200
 
 
-@pytest.mark.anyio
 async def test_shadows_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     candidate = ShadowStatus("naming@cccccccccccc", 1.0)
     async with controlled(tmp_path) as c:
@@ -91,7 +88,6 @@ async def test_shadows_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         await eventually(lambda: c.stack.gateway.shadow.candidates == {"naming": candidate})
 
 
-@pytest.mark.anyio
 async def test_batches_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with stack(tmp_path) as s:
         runner = s.gateway.batches.runner
@@ -102,28 +98,23 @@ async def test_batches_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert counted(s.samples(), "batches") == 1
 
 
-def test_an_idle_engine_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(made: Plant) -> None:
+async def test_an_idle_engine_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with timed_plant(tmp_path, PlantOptions(base={"idle_unload": 0.1})) as made:
         failing_once(monkeypatch, made.supervisor.gateways, "idle_s")
         await made.until_state("ready")
         await made.until_state("stopped")
         assert made.snapshot.faults == {"tick": 1}
 
-    run(tmp_path, work, PlantOptions(base={"idle_unload": 0.1}))
 
-
-def test_a_changed_configuration_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_changed_configuration_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("launch.supervisor.reload.LOOK_EVERY_S", 0.01)
-
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path) as made:
         failed = failing_once(monkeypatch, made.supervisor.reloading, "_look")
         await made.until(failed)
         made.options.tasks = {"naming": "one", "extra": "x"}
         (tmp_path / "config.yaml").write_text("changed")
         await made.until(lambda: "extra" in made.snapshot.tasks)
         assert made.snapshot.faults == {"reload": 1}
-
-    run(tmp_path, work)
 
 
 async def answered(client: httpx.AsyncClient, path: str) -> httpx.Response:
@@ -138,32 +129,25 @@ async def answered(client: httpx.AsyncClient, path: str) -> httpx.Response:
     return answers[0]
 
 
-def test_the_control_socket_is_there_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_control_socket_is_there_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing_once(monkeypatch, ControlServer, "main_loop")
-
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until(lambda: made.snapshot.faults == {"socket": 1})
         assert (await answered(made.client, "/state")).json()["faults"] == {"socket": 1}
         await made.until_state("ready")
 
-    run(tmp_path, work)
 
-
-def test_an_engine_whose_keeper_fails_is_started_again(
+async def test_an_engine_whose_keeper_fails_is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("launch.supervisor.supervisor.KEPT_AGAIN_S", 0.01)
     failing_once(monkeypatch, Managed, "_until_leaving")
-
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until(lambda: made.snapshot.faults == {"engine-0": 1})
         await made.until_state("ready")
         assert made.engine.loaded
 
-    run(tmp_path, work)
 
-
-@pytest.mark.anyio
 async def test_the_control_planes_failures_are_in_the_gateways_metrics(tmp_path: Path) -> None:
     async with controlled(tmp_path) as c:
         await c.tell(faults={"tick": 2})
@@ -192,7 +176,6 @@ class Host:
         return ""
 
 
-@pytest.mark.anyio
 async def test_unloading_does_not_take_an_attached_engine_out_of_service() -> None:
     """It is looked at when the adapter is gone from it, and the answer to that still on its way."""
     unloading, goes_on = threading.Event(), threading.Event()

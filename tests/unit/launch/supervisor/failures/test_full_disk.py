@@ -22,9 +22,10 @@ from launch.machine.child import Child
 from launch.supervisor import publisher
 from launch.supervisor.database import StateStore
 from launch.supervisor.publisher import Publisher
-from tests.fakes.plant import Plant, PlantOptions
+from tests.fakes.plant import timed_plant
 from tests.support.stack import eventually
-from tests.unit.launch.supervisor.test_supervisor import run
+
+pytestmark = pytest.mark.anyio
 
 FULL = Path("/dev/full")
 """Every write to it fails with ENOSPC."""
@@ -35,7 +36,6 @@ def scratch(state_dir: Path) -> Path:
     return state_dir / f".{FILE}.{os.getpid()}"
 
 
-@pytest.mark.anyio
 async def test_listeners_hear_a_snapshot_that_no_disk_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,15 +52,14 @@ async def test_listeners_hear_a_snapshot_that_no_disk_takes(
     await lines.aclose()  # type: ignore[attr-defined]
 
 
-def test_adapter_is_added_though_the_snapshot_cannot_be_written(
+async def test_adapter_is_added_though_the_snapshot_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publisher, "AGAIN_S", 0.02)
     (tmp_path / "state").mkdir()
     blocked = scratch(tmp_path / "state")
     blocked.mkdir()
-
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         assert (await made.add("later", "two")).status_code == 200
         assert made.snapshot.tasks["later"].versions[0].state == "ready"
@@ -68,29 +67,24 @@ def test_adapter_is_added_though_the_snapshot_cannot_be_written(
         blocked.rmdir()
         await made.until(lambda: read_snapshot(tmp_path / "state" / FILE) == made.snapshot)
 
-    run(tmp_path, work)
 
-
-def test_engine_whose_pid_cannot_be_noted_is_looked_after(
+async def test_engine_whose_pid_cannot_be_noted_is_looked_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "NOTE_AGAIN_S", 0.02)
     note = tmp_path / "state" / f"engine-0{orphans.SUFFIX}"
     note.mkdir(parents=True)
-
-    async def work(made: Plant) -> None:
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         first = made.engine.pid
         os.kill(first, signal.SIGKILL)
         await made.until(lambda: made.engine.state == "ready" and made.engine.pid != first)
         note.rmdir()
         await made.until(lambda: note.is_file() and str(made.engine.pid) in note.read_text())
-
-    run(tmp_path, work)
     assert not note.exists()
 
 
-def test_adapter_whose_proof_cannot_be_kept_is_served(
+async def test_adapter_whose_proof_cannot_be_kept_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep = StateStore.keep_fingerprint
@@ -101,8 +95,8 @@ def test_adapter_whose_proof_cannot_be_kept_is_served(
             raise Unavailable("no room", code="state_not_kept")
         keep(self, adapter_id, base, canary)
 
-    async def work(made: Plant) -> None:
-        nonlocal is_full
+    monkeypatch.setattr(StateStore, "keep_fingerprint", refusing)
+    async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         (naming,) = made.snapshot.tasks["naming"].versions
         assert (naming.state, len(naming.fingerprint)) == ("ready", 12)
@@ -112,9 +106,6 @@ def test_adapter_whose_proof_cannot_be_kept_is_served(
         await made.until(lambda: made.engine.restarts == 1 and made.engine.state == "ready")
         is_full = False
         await made.until(lambda: store.fingerprint(naming.id, "test") is not None)
-
-    monkeypatch.setattr(StateStore, "keep_fingerprint", refusing)
-    run(tmp_path, work, PlantOptions())
 
 
 def test_change_that_finds_no_room_is_refused_whole_and_the_next_is_kept(tmp_path: Path) -> None:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.fakes.plant import Plant, PlantOptions, plant
+import pytest
 
-Work = Callable[[Plant], Awaitable[None]]
+from tests.fakes.plant import Plant, PlantOptions, timed_plant
+
+pytestmark = pytest.mark.anyio
+
 ONE_HOME: dict[str, object] = {"min_replicas": 1}
 SIX = {f"t{number}": f"content-{number}" for number in range(6)}
 """More than an engine's four slots, and less than both have."""
 
 
-def run(folder: Path, work: Work, **options: object) -> None:
-    async def main() -> None:
-        given = PlantOptions(replicas=2, tasks=SIX, placement=ONE_HOME, **options)  # type: ignore[arg-type]
-        async with asyncio.timeout(90), plant(folder, given) as made:
-            await made.until(lambda: all(one.state == "ready" for one in made.snapshot.engines), 30.0)
-            await work(made)
-
-    asyncio.run(main())
+@asynccontextmanager
+async def placing_plant(folder: Path, **options: object) -> AsyncIterator[Plant]:
+    given = PlantOptions(replicas=2, tasks=SIX, placement=ONE_HOME, **options)  # type: ignore[arg-type]
+    async with timed_plant(folder, given, 90.0) as made:
+        await made.until(lambda: all(one.state == "ready" for one in made.snapshot.engines), 30.0)
+        yield made
 
 
 def loaded(made: Plant) -> list[set[str]]:
@@ -39,8 +41,8 @@ def on_one_each(made: Plant) -> bool:
     return not first & second and first | second == wanted(made) and max(len(first), len(second)) <= 4
 
 
-def test_each_has_one_home_and_changes_by_command_go_there(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_each_has_one_home_and_changes_by_command_go_there(tmp_path: Path) -> None:
+    async with placing_plant(tmp_path) as made:
         assert on_one_each(made)
         shown = (await made.client.get("/placement")).json()
         assert shown["planned"]
@@ -58,11 +60,9 @@ def test_each_has_one_home_and_changes_by_command_go_there(tmp_path: Path) -> No
         kept = [have & now for have, now in zip(before, loaded(made), strict=True)]
         assert sum(map(len, kept)) == 5  # what had a home stays there
 
-    run(tmp_path, work)
 
-
-def test_an_engine_that_dies_while_adapters_come_leaves_none_unanswered(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_an_engine_that_dies_while_adapters_come_leaves_none_unanswered(tmp_path: Path) -> None:
+    async with placing_plant(tmp_path, engine={"restart_backoff_s": 600}) as made:
         engine = made.snapshot.engines[1]
         adding = asyncio.create_task(made.add("t6", "content-6"))
         os.kill(engine.pid, signal.SIGKILL)
@@ -79,16 +79,12 @@ def test_an_engine_that_dies_while_adapters_come_leaves_none_unanswered(tmp_path
         await made.until(lambda: on_one_each(made), 40.0)
         assert "t6" in made.snapshot.tasks
 
-    run(tmp_path, work, engine={"restart_backoff_s": 600})  # else it may be back before it is missed
 
-
-def test_another_policy_is_taken_with_a_reload(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_another_policy_is_taken_with_a_reload(tmp_path: Path) -> None:
+    async with placing_plant(tmp_path) as made:
         made.options.placement = {**ONE_HOME, "policy": "everywhere"}
         assert (await made.client.post("/reload")).json()["changed"] == ["placement.policy"]
         await made.until(lambda: loaded(made) == [wanted(made), wanted(made)], 30.0)
         made.options.placement = {**ONE_HOME, "policy": "planned", "max_moves_per_minute": 100}
         await made.client.post("/reload")
         await made.until(lambda: on_one_each(made), 40.0)
-
-    run(tmp_path, work)

@@ -9,8 +9,9 @@ import pytest
 from gateway.config.document import Config
 from launch.supervisor.replicas.autoscale import QueueLoad, ScaleRules
 from launch.supervisor.replicas.autoscaler import Autoscaler, rules_of
-from tests.fakes.plant import Plant, PlantOptions
-from tests.unit.launch.supervisor.test_supervisor import run
+from tests.fakes.plant import PlantOptions, timed_plant
+
+pytestmark = pytest.mark.anyio
 
 RULES = ScaleRules(least=1, most=3, wait_s=2.0, in_flight=10, add_every_s=30.0, remove_after_s=60.0)
 
@@ -85,8 +86,15 @@ def test_what_cannot_be_together_is_refused(replicas: object, base: dict[str, ob
         config_of(replicas, **base)
 
 
-def test_engines_come_with_the_load_and_go_after_it(tmp_path: Path) -> None:
-    async def work(made: Plant) -> None:
+async def test_engines_come_with_the_load_and_go_after_it(tmp_path: Path) -> None:
+    bounds: dict[str, object] = {
+        "min": 0,
+        "max": 2,
+        "in_flight": 4,
+        "add_every_s": 0.01,
+        "remove_after_s": 0.01,
+    }
+    async with timed_plant(tmp_path, PlantOptions(replicas=bounds)) as made:
         first, second = made.supervisor.engines.keepers
         async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
             lines = events.aiter_lines()  # to be kept: with it the stream would end
@@ -101,12 +109,3 @@ def test_engines_come_with_the_load_and_go_after_it(tmp_path: Path) -> None:
             await made.client.post("/gateways", json={**waiting, "in_flight": 0, "queue_s": 0})
             await made.until(lambda: second.status.state == "stopped")
             await made.until(lambda: first.status.state == "stopped")
-
-    bounds: dict[str, object] = {
-        "min": 0,
-        "max": 2,
-        "in_flight": 4,
-        "add_every_s": 0.01,
-        "remove_after_s": 0.01,
-    }
-    run(tmp_path, work, PlantOptions(replicas=bounds))
