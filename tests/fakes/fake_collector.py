@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.fakes.http_server import Handler, serving
 
 
 @dataclass
@@ -54,32 +54,15 @@ def collector() -> Iterator[Collector]:
     """One that listens, in a thread."""
     kept = Collector()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Taking(Handler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.body()
             right = (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
             if right:
                 kept.take(body)
             answer = ExportTraceServiceResponse().SerializeToString()
-            self.send_response(200 if right else 400)
-            self.send_header("content-type", "application/x-protobuf")
-            self.send_header("content-length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            self.answer(answer, 200 if right else 400, content_type="application/x-protobuf")
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    serving.start()
-    kept.url = f"http://127.0.0.1:{server.server_address[1]}/v1/traces"
-    try:
+    with serving(Taking) as url:
+        kept.url = f"{url}/v1/traces"
         yield kept
-    finally:
-        server.shutdown()
-        serving.join()
-        server.server_close()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from tests.fakes.http_server import Handler, serving
 
 COMMIT = "c0ffee" + "0" * 34
 
@@ -52,26 +52,26 @@ class FakeHub:
 def fake_hub(files: dict[str, bytes]) -> Iterator[FakeHub]:
     hub = FakeHub(files)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Hub(Handler):
         def do_GET(self) -> None:
             path = unquote(urlsplit(self.path).path)
             hub.asked.append(path)
             hub.tokens.add(self.headers.get("Authorization", ""))
             if hub.refusal is not None and not (hub.downloads_only and path.startswith("/api/")):
                 status, code = hub.refusal
-                self._answer(status, b"", {"X-Error-Code": code} if code else {})
+                self.answer(b"", status, **({"x_error_code": code} if code else {}))
             elif path in ("/api/models/org/name", "/api/models/org/name/revision/v1"):
-                self._answer(200, json.dumps(hub.info()).encode())
+                self.answer(json.dumps(hub.info()).encode())
             elif path.startswith("/api/models/org/name/revision/"):
-                self._answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
+                self.answer(b"", 404, x_error_code="RevisionNotFound")
             elif path.startswith(prefix := f"/org/name/resolve/{COMMIT}/"):
                 self._send(hub.files[path.removeprefix(prefix)])
             else:
-                self._answer(404, b"", {"X-Error-Code": "RepoNotFound"})
+                self.answer(b"", 404, x_error_code="RepoNotFound")
 
         def _send(self, data: bytes) -> None:
             if not hub.cut:
-                self._answer(200, data)
+                self.answer(data)
                 return
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
@@ -79,22 +79,5 @@ def fake_hub(files: dict[str, bytes]) -> Iterator[FakeHub]:
             self.wfile.write(data[: len(data) // 2])
             self.close_connection = True
 
-        def _answer(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing on the test's output."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        serving.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            serving.join()
+    with serving(Hub) as hub.url:
+        yield hub

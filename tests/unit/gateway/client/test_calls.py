@@ -16,12 +16,7 @@ from gateway.client import (
 from gateway.client.calls import chat
 from tests.unit.gateway.client.test_transport import body_of, network, said
 
-URL = "http://gateway.test"
-
-
-@pytest.fixture(autouse=True)
-def _gateway_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORA_GATEWAY_URL", URL)
+pytestmark = pytest.mark.usefixtures("named_gateway")
 
 
 class Named(BaseModel):

@@ -16,12 +16,7 @@ from gateway.client import (
 from gateway.client.concepts import PIPELINE
 from tests.unit.gateway.client.test_transport import MODELS, by_hand, entry, network
 
-URL = "http://gateway.test"
-
-
-@pytest.fixture(autouse=True)
-def _gateway_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORA_GATEWAY_URL", URL)
+pytestmark = pytest.mark.usefixtures("named_gateway")
 
 
 CLUSTER: list[str | dict[str, str]] = [{"term": "apple", "gloss": "round"}, "pear", "bus"]

@@ -14,14 +14,10 @@ from gateway.client import (
 )
 from gateway.client.connections import Network
 from gateway.client.transport import Link
+from tests.unit.gateway.client.conftest import URL
 from tests.unit.gateway.client.test_transport import body_of, network, said
 
-URL = "http://gateway.test"
-
-
-@pytest.fixture(autouse=True)
-def _gateway_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORA_GATEWAY_URL", URL)
+pytestmark = pytest.mark.usefixtures("named_gateway")
 
 
 def test_nobody_at_the_address_is_told() -> None:

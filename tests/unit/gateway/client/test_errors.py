@@ -20,12 +20,7 @@ from gateway.client import (
 from gateway.errors import LoraGatewayError
 from tests.unit.gateway.client.test_transport import MODELS, Answering, by_hand, network, said
 
-URL = "http://gateway.test"
-
-
-@pytest.fixture(autouse=True)
-def _gateway_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORA_GATEWAY_URL", URL)
+pytestmark = pytest.mark.usefixtures("named_gateway")
 
 
 def refused(status: int, code: str | None = None, **headers: str) -> Answering:

@@ -12,12 +12,7 @@ from gateway.client.settings import CONTRACTS, Start, wanted
 from gateway.config.document import load_config
 from tests.unit.gateway.client.test_transport import ROOT
 
-URL = "http://gateway.test"
-
-
-@pytest.fixture(autouse=True)
-def _gateway_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORA_GATEWAY_URL", URL)
+pytestmark = pytest.mark.usefixtures("named_gateway")
 
 
 def test_built_in_contracts_and_pipeline_are_those_of_the_deployment() -> None:

@@ -21,11 +21,12 @@ from gateway.client import (
 from gateway.client.calls import Call
 from gateway.client.connections import Network
 from gateway.client.transport import AsyncLink, Link, Target, target_of
+from tests.unit.gateway.client.conftest import URL
 
 ROOT = Path(__file__).parents[4]
 
 
-URL = "http://gateway.test"
+pytestmark = pytest.mark.usefixtures("named_gateway")
 
 
 Answering = Callable[[httpx.Request], httpx.Response]
@@ -59,11 +60,6 @@ def body_of(request: httpx.Request) -> dict[str, object]:
     document = json.loads(request.content)
     assert isinstance(document, dict)
     return document
-
-
-@pytest.fixture(autouse=True)
-def _gateway_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORA_GATEWAY_URL", URL)
 
 
 def prompt_of(request: httpx.Request) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,58 +21,50 @@ from launch.cli.run.requests import Gateway
 from launch.engine.http import call, is_healthy, tokens_done
 from launch.training.evaluate import Trial, evaluate
 from launch.training.examples import Example
+from tests.fakes.http_server import Handler, serving
 
 CONCEPTS = '{"concepts": [{"name": "fruit", "definition": "eaten", "members": ["apple"]}]}'
 ANSWER = {"data": [{"id": "base"}], "choices": [{"message": {"content": CONCEPTS}}]}
 TEXT = b'vllm:prompt_tokens_total{a="b"} 3.0\nvllm:generation_tokens_total{a="b"} 4.0\n'
 
 
+@dataclass
 class Server:
+    url: str = ""
+    asked: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def answering() -> Iterator[Server]:
     """Answers every request alike, and notes what it was asked: as a server its path, as a proxy a URL."""
+    made = Server()
 
-    def __init__(self) -> None:
-        asked = self.asked = list[str]()
+    class Alike(Handler):
+        def do_GET(self) -> None:
+            made.asked.append(self.path)
+            self.body()
+            self.answer(TEXT if self.path.endswith("/metrics") else json.dumps(ANSWER).encode())
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                asked.append(self.path)
-                self.rfile.read(int(self.headers.get("content-length", 0)))
-                body = TEXT if self.path.endswith("/metrics") else json.dumps(ANSWER).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+        do_POST = do_GET
 
-            do_POST = do_GET
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    with serving(Alike) as made.url:
+        yield made
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
+    with answering() as made:
+        yield made
 
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """What http_proxy and its like name, in both spellings."""
-    proxy = Server()
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.setenv(name, proxy.url)
-        monkeypatch.setenv(name.upper(), proxy.url)
-    yield proxy
-    proxy.close()
+    with answering() as made:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, made.url)
+            monkeypatch.setenv(name.upper(), made.url)
+        yield made
 
 
 def ask_as_client(url: str) -> object:

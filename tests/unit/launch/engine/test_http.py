@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from launch.engine.http import (
     wake_engine,
 )
 from launch.machine.ports import free_port
+from tests.fakes.http_server import Handler, serving
 
 METRICS = 'vllm:prompt_tokens_total{engine="0"} 3.0\nvllm:generation_tokens_total{engine="0"} 4.0\n'
 
@@ -42,27 +41,17 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     state = Server()
 
-    class Answers(http.server.BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+    class Answers(Handler):
+        def do_GET(self) -> None:
+            body = self.body()
             state.asked.append((self.command, self.path, json.loads(body) if body else None))
             status, text = state.answers.get(self.path, (200, "{}"))
-            self.send_response(status)
-            self.send_header("content-length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
+            self.answer(text.encode(), status)
 
-        do_GET = do_POST = answer
+        do_POST = do_GET
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    state.url = f"http://127.0.0.1:{made.server_port}"
-    yield state
-    made.shutdown()
-    made.server_close()
+    with serving(Answers) as state.url:
+        yield state
 
 
 def test_answer_is_json_or_text(server: Server) -> None:

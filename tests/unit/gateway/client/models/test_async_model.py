@@ -7,8 +7,9 @@ import pytest
 
 from gateway.client.models.async_model import AsyncModel
 from gateway.client.transport import target_of
+from tests.unit.gateway.client.conftest import URL
 from tests.unit.gateway.client.models.test_sync_model import STREAM
-from tests.unit.gateway.client.test_transport import URL, body_of, network, said
+from tests.unit.gateway.client.test_transport import body_of, network, said
 
 pytestmark = pytest.mark.anyio
 

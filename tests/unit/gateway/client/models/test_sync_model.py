@@ -6,7 +6,8 @@ import httpx
 
 from gateway.client.models.sync_model import Model
 from gateway.client.transport import target_of
-from tests.unit.gateway.client.test_transport import URL, body_of, network, said
+from tests.unit.gateway.client.conftest import URL
+from tests.unit.gateway.client.test_transport import body_of, network, said
 
 STREAM = b"".join(
     b'data: {"choices": [{"index": 0, "delta": {"content": "%b"}}]}\n\n' % piece for piece in (b"pi", b"p")

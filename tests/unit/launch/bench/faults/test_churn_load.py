@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -13,6 +11,7 @@ from gateway.errors import EngineFailure
 from launch.bench.faults.churn_load import ChurnClients, gathered
 from launch.bench.faults.churn_truth import PROMPTS, ExpectedAnswers
 from launch.engine.scoring import Score
+from tests.fakes.http_server import Handler, serving
 
 CHUNK = b'data: {"model": "red@1", "choices": [{"logprobs": {"token_logprobs": [%b]}}]}\n\n'
 
@@ -36,33 +35,21 @@ def test_stream_without_its_end_is_no_answer(stream: bytes) -> None:
         gathered(stream)
 
 
-class Gateway(BaseHTTPRequestHandler):
+class Gateway(Handler):
     """Red is answered by its adapter, blue refused."""
 
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        served = body["model"] == "red"
+        served = json.loads(self.body())["model"] == "red"
         choice = {"index": 0, "text": "", "logprobs": {"token_logprobs": [-1.0]}}
         error = {"error": {"code": "rate_limit_exceeded", "message": "no"}}
         data = json.dumps({"model": "red@1", "choices": [choice]} if served else error).encode()
-        self.send_response(200 if served else 429)
-        self.send_header("x-gateway-adapter", "red@1")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        self.answer(data, 200 if served else 429, x_gateway_adapter="red@1")
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with serving(Gateway) as url:
+        yield url
 
 
 def test_each_request_is_seen_with_its_times_and_what_became_of_it(url: str) -> None:

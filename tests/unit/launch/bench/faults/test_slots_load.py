@@ -4,60 +4,41 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from gateway.errors import EngineFailure
 from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad, figures_of, jain, own, zipf
+from tests.fakes.http_server import Handler, serving
 
 LOAD = SlotsLoad(clients=3, window_s=0.2, least_tokens=2, most_tokens=3)
 
 
-class Streams(BaseHTTPRequestHandler):
-    """Answers every request with a stream of two tokens; `half` leaves out its end."""
-
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.asked.append(body)
-        events = [b'data: {"choices": []}\n\n'] * 2
-        content = b"".join(events if body["model"] == "half" else [*events, b"data: [DONE]\n\n"])
-        self.send_response(429 if body["model"] == "busy" else 200)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Streams)
-        self.asked: list[dict[str, Any]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+@dataclass
+class Server:
+    url: str
+    asked: list[dict[str, Any]] = field(default_factory=list)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    """Answers every request with a stream of two tokens; `half` leaves out its end."""
+
+    class Streams(Handler):
+        def do_POST(self) -> None:
+            body = json.loads(self.body())
+            made.asked.append(body)
+            events = [b'data: {"choices": []}\n\n'] * 2
+            content = b"".join(events if body["model"] == "half" else [*events, b"data: [DONE]\n\n"])
+            self.answer(content, 429 if body["model"] == "busy" else 200)
+
+    with serving(Streams) as url:
+        made = Server(url)
         yield made
-        made.shutdown()
-        thread.join()
 
 
 def test_every_request_of_the_loop_is_answered_and_timed(server: Server) -> None:

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from launch.bench.overhead.ticker import ticking
 from launch.bench.programs.running import ProxyUnderTest
+from tests.fakes.http_server import Handler, serving
 
 
 @contextmanager
 def server() -> Iterator[tuple[str, list[str | None]]]:
     keys: list[str | None] = []
 
-    class Answers(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Answers(Handler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
+            self.body()
             keys.append(self.headers["authorization"])
-            self.send_response(200)
-            self.send_header("content-length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
+            self.answer(b"{}")
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{made.server_port}", keys
-    made.shutdown()
-    made.server_close()
+    with serving(Answers) as url:
+        yield url, keys
 
 
 def test_figures_are_there_when_the_block_ends() -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from launch.bench.replicas.open_run import (
     loads_of,
     seen,
 )
+from tests.fakes.http_server import Handler, serving
 
 PLAN = SimulatorPlan(adapters=3, window_s=1.0, warm_up_s=0.0, capacity_s=0.2)
 
@@ -52,14 +51,10 @@ def test_a_run_with_a_failure_says_nothing() -> None:
             check(outcomes)
 
 
-class Server(BaseHTTPRequestHandler):
+class Server(Handler):
     """A gateway that answers each at once and has counted five loads."""
 
-    protocol_version = "HTTP/1.1"
     asked: list[dict[str, object]] = []
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         self._say(
@@ -70,25 +65,19 @@ class Server(BaseHTTPRequestHandler):
         )
 
     def do_POST(self) -> None:
-        self.asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.asked.append(json.loads(self.body()))
         self._say('data: {"choices": []}\n\ndata: [DONE]\n\n')
 
     def _say(self, text: str) -> None:
         assert self.headers["authorization"] == f"Bearer {KEY}"
-        self.send_response(200)
-        self.send_header("content-type", "text/plain")
-        self.send_header("content-length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text.encode())
+        self.answer(text.encode(), content_type="text/plain")
 
 
 @pytest.fixture
 def stack() -> Iterator[Running]:
     Server.asked = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield running(f"http://127.0.0.1:{server.server_address[1]}")
-        server.shutdown()
+    with serving(Server) as url:
+        yield running(url)
 
 
 def test_each_request_is_sent_as_it_was_drawn_and_its_first_token_kept(stack: Running) -> None:
