@@ -250,9 +250,18 @@ class Dialect(ABC):
         if status == 400:
             told = refusal_of(answer, self.passed)
             error = self._fault_in(asked, answer) or (told and self._recounted(told, asked))
-        if error is None and not answer.lstrip().startswith(b"{"):  # the page of a proxy before it
-            error = InvalidRequest("The engine refused the request.", status=status)
+        if error is None and not (answer.lstrip().startswith(b"{") and b'"error"' in answer):
+            error = self._unread(asked, status)  # the page of a proxy before it, or what could not read it
         return (status, answer) if error is None else (error.status, self.error_body(error, request_id))
+
+    def _unread(self, asked: Asked, status: int) -> InvalidRequest:
+        """Where the engine gave no reason: it reads UTF-8 alone, which is not looked at before."""
+        try:
+            bytes(asked.prompt or b"").decode()
+        except UnicodeDecodeError as error:
+            why = f"'{self.prompt}' is not UTF-8 text: {error.reason} at its byte {error.start}."
+            return InvalidRequest(why, param=self.prompt, status=status)
+        return InvalidRequest("The engine refused the request.", status=status)
 
     def _fault_in(self, asked: Asked, answer: bytes) -> InvalidRequest | None:
         """What is wrong with the conversation, where that is what the engine refused."""

@@ -290,6 +290,9 @@ def structured_outputs(key: str, fields: Fields, limits: Limits) -> None:
     value = object_of(key, checked(key, fields, limits))
     if value is None:
         return
+    if not value:
+        del fields[key]  # it asks for nothing
+        return
     for name in value:
         if name not in STRUCTURED:
             raise unknown(f"{key}.{name}", [f"{key}.{each}" for each in STRUCTURED])

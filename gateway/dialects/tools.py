@@ -8,7 +8,7 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
-from gateway.dialects.chat.allowed_tools import KIND, NAMESPACE, allowed_in
+from gateway.dialects.chat.allowed_tools import KIND, NAMESPACE, allowed_in, respelled
 from gateway.dialects.parameters import (
     Limits,
     Rule,
@@ -25,6 +25,8 @@ from gateway.errors import InvalidRequest
 MAX_TOOLS = 128
 """As OpenAI has it."""
 _encode = msgspec.json.Encoder().encode
+_PASSED_OVER = ("input_examples", "output_schema", "allowed_callers")
+"""Of a function what the engine shows no model; whom it may be called by, where not by the model alone."""
 _OF_A_FUNCTION = ("function", "parameters", "input_schema")
 """What has one of these is a client's function, whatever its type says."""
 
@@ -51,6 +53,8 @@ def tools(
         if not isinstance(given, list):
             raise InvalidRequest(f"'{key}' must be a list.", param=key)
         choice = value_of("tool_choice", fields) if "tool_choice" in fields else None
+        if allows and not limits.strict:
+            choice = _respell(choice, fields, schema_at)
         allowed = allowed_in(choice) if allows else None
         if allowed is not None:
             allowed.check_named(given)
@@ -58,6 +62,7 @@ def tools(
             fields["tool_choice"] = msgspec.Raw(_encode(choice))
         kept: list[JsonValue] = []
         left: dict[str, JsonObject] = {}
+        overlooked: list[str] = []
         for index, tool in enumerate(given):
             where = f"{key}[{index}]"
             if not isinstance(tool, dict):
@@ -67,12 +72,16 @@ def tools(
                 if part is None:
                     continue
                 tool = part
+            _check_form(where, tool, schema_at)
             if not _callable(where, tool, kinds, schema_at):
                 if limits.strict or not _hosted(tool):
                     raise _not_here(where, tool, kinds)
                 left[where] = tool
             else:
                 kept.append(tool)
+                overlooked += _overlooked(where, tool, schema_at)
+        if overlooked and limits.strict:
+            raise unsupported(overlooked[0], f"'{overlooked[0]}' is not supported: no model is shown it.")
         counted = sum(_functions(tool) for tool in kept)
         if most is not None and counted > most:
             raise InvalidRequest(f"'{key}' lists {counted} tools; it may list {most}.", param=key)
@@ -87,7 +96,7 @@ def tools(
                 del fields[key]
         if kept:
             _check_choice(key, choice, none, limits)
-        return tuple(left)
+        return (*left, *overlooked)
 
     return check
 
@@ -102,16 +111,58 @@ def tool_choice(key: str, fields: Fields, limits: Limits) -> None:
         del fields[key]
 
 
-def tool_choice_or_allowed(key: str, fields: Fields, limits: Limits) -> None:
+def tool_choice_or_allowed(schema_at: str) -> Rule:
     """As `tool_choice`; what is allowed of tools the rule for them reads, and among none there is nothing."""
-    value = value_of(key, fields)
-    if not isinstance(value, dict) or value.get("type") != KIND:
-        tool_choice(key, fields, limits)
-    elif "tools" not in fields or asks_nothing(fields["tools"]):
-        allowed = allowed_in(value)
-        if allowed is not None:
-            allowed.check_named(())
-        del fields[key]
+
+    def check(key: str, fields: Fields, limits: Limits) -> None:
+        value = value_of(key, fields)
+        if not limits.strict:
+            value = _respell(value, fields, schema_at)
+        if not isinstance(value, dict) or value.get("type") != KIND:
+            tool_choice(key, fields, limits)
+        elif "tools" not in fields or asks_nothing(fields["tools"]):
+            allowed = allowed_in(value)
+            if allowed is not None:
+                allowed.check_named(())
+            del fields[key]
+
+    return check
+
+
+def _respell(choice: JsonValue, fields: Fields, schema_at: str) -> JsonValue:
+    """The choice as this API has it, and written so."""
+    meant = respelled(choice, nested=schema_at.startswith("function."))
+    if meant != choice:
+        fields["tool_choice"] = msgspec.Raw(_encode(meant))
+    return meant
+
+
+def _overlooked(where: str, tool: JsonObject, schema_at: str) -> list[str]:
+    inner = schema_at.startswith("function.")
+    held = tool.get("function") if inner else tool
+    function = held if isinstance(held, dict) else {}
+    asked = [name for name in _PASSED_OVER if function.get(name) and function[name] != ["direct"]]
+    return [f"{where}.function.{name}" if inner else f"{where}.{name}" for name in asked]
+
+
+def _check_form(where: str, tool: JsonObject, schema_at: str) -> None:
+    """Raises InvalidRequest for a function in the form of the other one of OpenAI's APIs."""
+    nested, inner = schema_at.startswith("function."), isinstance(tool.get("function"), dict)
+    if tool.get("type", "function") != "function" or nested == inner:
+        return
+    if nested and isinstance(tool.get("name"), str):
+        raise InvalidRequest(
+            f"'{where}.function' is missing: in a chat a tool's name and parameters stand in it.",
+            param=f"{where}.function",
+            code="missing_required_parameter",
+        )
+    if schema_at == "parameters" and "type" in tool and "name" not in tool:
+        raise InvalidRequest(
+            f"'{where}.name' is missing: a response's tool has name and parameters beside its type, not in "
+            "'function'.",
+            param=f"{where}.name",
+            code="missing_required_parameter",
+        )
 
 
 def _callable(where: str, tool: JsonObject, kinds: Collection[str | None], schema_at: str) -> bool:

@@ -81,6 +81,25 @@ def allowed_in(choice: JsonValue) -> Allowed | None:
     return Allowed(mode, places)
 
 
+def respelled(choice: JsonValue, *, nested: bool) -> JsonValue:
+    """A choice that a client wrote as another API has it, as this one has; all others as they are.
+
+    Mistral and Anthropic say `any`, Anthropic's are objects with a type, a chat's name stands in `function`
+    (`nested`), a response's beside the type.
+    """
+    if choice == "any":
+        return "required"
+    if not isinstance(choice, dict):
+        return choice
+    kind, inner = choice.get("type"), choice.get("function")
+    if choice.keys() == {"type"} and kind in (*MODES, "any", "none"):
+        return "required" if kind == "any" else kind
+    name = inner.get("name") if isinstance(inner, dict) else choice.get("name")
+    if kind not in ("function", "tool") or not isinstance(name, str):
+        return choice
+    return {"type": "function", "function": {"name": name}} if nested else {"type": "function", "name": name}
+
+
 def _identity(tool: JsonObject) -> _Identity:
     """Type and name: of a function, wherever an API has it; of a server of tools its label."""
     kind = tool.get("type", "function")

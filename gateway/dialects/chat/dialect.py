@@ -143,7 +143,7 @@ class ChatCompletions(Completions):
             "logprobs": flag,
             "top_logprobs": count("max_logprobs", 0),
             "tools": tools(("function",), "none", "function.parameters", allows=True),
-            "tool_choice": tool_choice_or_allowed,
+            "tool_choice": tool_choice_or_allowed("function.parameters"),
             "function_call": refused_but_for("none", "auto", why="use tool_choice."),
             "web_search_options": refused_but_for(why=NO_WEB),
             "chat_template_kwargs": template_variables,

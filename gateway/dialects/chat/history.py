@@ -23,6 +23,8 @@ _MARK = re.compile(rb'"(?:prefix|partial)"\s*:')
 _HELD = (b'"json_object"', b'"json_schema"', b'"structural_tag"')
 """Formats that hold an answer from its first character on."""
 _OLD_CALL = re.compile(rb'"function_call"\s*:\s*\{')
+_NO_NAME = re.compile(rb'"name"\s*:\s*null')
+_PASSED_OVER = re.compile(rb'"(?:reasoning_details|thinking_blocks)"\s*:\s*\[|"audio"\s*:\s*\{')
 _encode = msgspec.json.Encoder().encode
 _TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
 
@@ -31,7 +33,36 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     """A rule for messages: both of these. Raises InvalidRequest where the gateway is strict."""
     if _OLD_CALL.search(fields[key]):
         _renew_calls(key, fields)
-    return continued(key, fields, limits)
+    if _NO_NAME.search(fields[key]):
+        _drop_names(key, fields)
+    left = _overlooked(key, fields) if _PASSED_OVER.search(fields[key]) and not limits.strict else []
+    return [*left, *continued(key, fields, limits)]
+
+
+def _drop_names(key: str, fields: Fields) -> None:
+    """Of messages whose name is null, as clients write that have none: the engine would refuse it."""
+    messages = value_of(key, fields, None)
+    if isinstance(messages, list):
+        named: list[JsonValue] = []
+        for message in messages:
+            nameless = isinstance(message, dict) and message.get("name", "") is None
+            if isinstance(message, dict) and nameless:
+                message = {name: value for name, value in message.items() if name != "name"}
+            named.append(message)
+        fields[key] = msgspec.Raw(_encode(named))
+
+
+def _overlooked(key: str, fields: Fields) -> list[str]:
+    """The places of what an assistant is to have thought or said in forms of other servers."""
+    messages = value_of(key, fields, None)
+    left: list[str] = []
+    for index, message in enumerate(messages if isinstance(messages, list) else []):
+        if not isinstance(message, dict) or message.get("role") != "assistant":
+            continue
+        told = message.get("reasoning") or message.get("reasoning_content")
+        names = ("audio",) if told else ("reasoning_details", "thinking_blocks", "audio")
+        left += [f"{key}[{index}].{name}" for name in names if message.get(name)]
+    return left
 
 
 def _renew_calls(key: str, fields: Fields) -> None:

@@ -11,12 +11,12 @@ Nothing is decoded before it is known to be small.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
 
-from gateway.dialects.parameters import Limits, Rule, whole_number
+from gateway.dialects.parameters import Limits, Rule, asks_nothing, whole_number
 from gateway.dialects.request_body import Fields
 from gateway.errors import NOT_JSON, InvalidRequest
 
@@ -40,6 +40,8 @@ def texts(bound: Bound) -> Rule:
     def check(key: str, fields: Fields, limits: Limits) -> None:
         most = _most(bound, limits)
         raw = memoryview(fields[key])
+        if len(raw) <= MAX_TEXT_LIST_BYTES and b'""' in bytes(raw) and _has_empty(raw):
+            raise InvalidRequest(f"'{key}' holds an empty string; leave it out.", param=key)
         if len(raw) <= 3 * most:  # each has two quotes and a comma
             return
         if len(raw) > MAX_TEXT_LIST_BYTES:
@@ -55,6 +57,14 @@ def texts(bound: Bound) -> Rule:
             raise _too_many(key, len(found), bound, most)
 
     return check
+
+
+def _has_empty(raw: memoryview) -> bool:
+    try:
+        found = _decode_texts(raw)
+    except NOT_JSON:
+        return False
+    return isinstance(found, list) and any(bytes(one) == b'""' for one in found)
 
 
 def numbers(bound: Bound) -> Rule:
@@ -101,12 +111,26 @@ def _too_many(key: str, found: int, bound: Bound, most: int) -> InvalidRequest:
 
 
 TEXTS = texts("max_stop_strings")
+
+
+def unless_empty(rule: Rule) -> Rule:
+    """What is empty asks for nothing, and the engine would refuse it: `"stop": ""`, `"logit_bias": []`."""
+
+    def check(key: str, fields: Fields, limits: Limits) -> Sequence[str] | None:
+        if asks_nothing(fields[key]):
+            del fields[key]
+            return None
+        return rule(key, fields, limits)
+
+    return check
+
+
 LIST_RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        "stop": TEXTS,
+        "stop": unless_empty(TEXTS),
         "bad_words": texts(MOST_OF_THE_ENGINES),
         "stop_token_ids": numbers("max_logit_bias"),
-        "logit_bias": numbers("max_logit_bias"),
+        "logit_bias": unless_empty(numbers("max_logit_bias")),
         "allowed_token_ids": numbers("max_allowed_token_ids"),
         "logprob_token_ids": numbers(MOST_OF_THE_ENGINES),
         "min_tokens": least_length,

@@ -12,7 +12,14 @@ from gateway.config.document import JsonObject
 from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.cost.lists import TEXTS
 from gateway.dialects.dialect import UNSEEN, Asked, Dialect, Entry, one_line
-from gateway.dialects.harmless import ignore, members, needs_reasoning, refused_but_for, wish
+from gateway.dialects.harmless import (
+    ignore,
+    members,
+    needs_reasoning,
+    only_members,
+    refused_but_for,
+    wish,
+)
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
 from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.messages import described
@@ -154,9 +161,11 @@ def _thinking(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     if ignored := _thinking_kind(key, fields, limits):
         return ignored
     value = value_of(key, fields)
-    if limits.reasoning or not isinstance(value, dict) or value.get("type") != "enabled":
+    if not isinstance(value, dict):
         return ()
-    return needs_reasoning(key, fields, limits)
+    if value.get("type") == "enabled" and (ignored := needs_reasoning(key, fields, limits)):
+        return ignored
+    return only_members(key, value, ("type", "budget_tokens"), fields, limits)
 
 
 def _lower_budget(fields: Fields) -> Sequence[str]:

@@ -34,7 +34,7 @@ AS_TEXT = frozenset(
 )
 _MARKS = re.compile(
     b'"(?:'
-    + "|".join(sorted(UNREADABLE | AS_TEXT | {"clear_at", "redacted_thinking"})).encode()
+    + "|".join(sorted(UNREADABLE | AS_TEXT | {"clear_at", "output_config", "redacted_thinking"})).encode()
     + rb')"|"is_error"\s*:\s*true'
 )
 """Without one of these nothing is looked at."""
@@ -67,6 +67,8 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         if limits.strict:
             messages.append(message)
             continue
+        if isinstance(message, dict) and message.get("output_config"):
+            left.append(f"{key}[{index}].output_config")
         content = message.get("content") if isinstance(message, dict) else None
         if not isinstance(message, dict) or not isinstance(content, list):
             messages.append(message)

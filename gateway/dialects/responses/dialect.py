@@ -57,6 +57,7 @@ FORM = Form(
     ),
 )
 CHOICES = ("function", "custom")
+_CHOICE = tool_choice_or_allowed("parameters")
 
 
 class _Usage(msgspec.Struct):
@@ -107,7 +108,7 @@ def _include(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
 
 def _tool_choice(key: str, fields: Fields, limits: Limits) -> None:
-    tool_choice_or_allowed(key, fields, limits)
+    _CHOICE(key, fields, limits)
     value = value_of(key, fields) if key in fields else None
     if isinstance(value, dict) and value.get("type") not in (*CHOICES, KIND):
         raise unsupported(

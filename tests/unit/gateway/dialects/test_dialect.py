@@ -13,6 +13,7 @@ from gateway.dialects.chat.described import CHAT as DESCRIBED
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.chat.request_parts import CannotAsk
 from gateway.dialects.dialect import Asked, Dialect, one_line
+from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.parameters import MOST_UNKNOWN, Limits, count
 from gateway.dialects.request_body import Fields, decode_body
 from gateway.errors import EngineError, InvalidRequest
@@ -148,6 +149,18 @@ def test_a_proxys_page_does_not_reach_the_client() -> None:
     status, body = SMALL.refusal(403, b"<html>10.0.0.7 says no</html>", b"r")
     assert (status, "10.0.0.7" in body.decode()) == (403, False)
     assert json.loads(body)["error"]["message"] == "The engine refused the request."
+
+
+@pytest.mark.parametrize("dialect", [CHAT, MESSAGES], ids=lambda one: one.name)
+def test_text_that_is_not_utf_8_is_named_where_the_engine_gives_no_reason(dialect: Dialect) -> None:
+    """vLLM says "There was an error parsing the body", outside of any API's envelope."""
+    prompt = msgspec.Raw(b'[{"role":"user","content":"\xff"}]')
+    answer = b'{"detail":"There was an error parsing the body"}'
+    status, body = dialect.refusal(400, answer, b"r", Asked(prompt))
+    said = json.loads(body)["error"]["message"]
+    assert (status, said) == (400, "'messages' is not UTF-8 text: invalid start byte at its byte 27.")
+    plain = json.loads(dialect.refusal(400, answer, b"r", Asked(msgspec.Raw(b"[]")))[1])
+    assert plain["error"]["message"] == "The engine refused the request."
 
 
 def test_an_error_as_an_event_is_one_line() -> None:

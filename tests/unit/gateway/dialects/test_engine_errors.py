@@ -137,7 +137,6 @@ def test_a_parameter_that_stands_in_words_alone_is_the_errors_param(
 @pytest.mark.parametrize(
     "answer",
     [
-        b'{"detail":"x"}',
         b'{"error":"x"}',
         b'{"error":{}}',
         b'{"error":{"message":"1 validation error:","code":"words"}}',
@@ -147,8 +146,8 @@ def test_what_is_no_error_of_the_engines_stays(answer: bytes) -> None:
     assert CHAT.refusal(400, answer, b"r") == (400, answer)
 
 
-@pytest.mark.parametrize("answer", [b"", b"no json", b"<html>400</html>"])
-def test_what_is_no_json_is_put_in_the_envelope(answer: bytes) -> None:
+@pytest.mark.parametrize("answer", [b"", b"no json", b"<html>400</html>", b'{"detail":"x"}'])
+def test_what_is_no_envelope_is_put_in_the_envelope(answer: bytes) -> None:
     status, body = CHAT.refusal(400, answer, b"r")
     assert (status, json.loads(body)["error"]["code"]) == (400, "invalid_request")
 

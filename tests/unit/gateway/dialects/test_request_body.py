@@ -293,7 +293,7 @@ def test_flag_of_another_type_is_refused(raw: bytes) -> None:
 async def test_ten_megabytes_reach_the_engine_byte_for_byte(tmp_path: Path, model: str) -> None:
     text = random.Random(1).randbytes(5_200_000).hex()
     messages = json.dumps([{"role": "user", "content": text}]).encode()
-    tail = b',"temperature":1e0,"max_tokens":3,"response_format":{ }}'
+    tail = b',"temperature":1e0,"max_tokens":3,"response_format":{ "type":"text" }}'
     body = b'{"model":"%b","messages":%b' % (model.encode(), messages) + tail
     async with stack(tmp_path, max_body_bytes=11 << 20) as s:
         for _ in range(2):  # on a fresh connection and on a kept one

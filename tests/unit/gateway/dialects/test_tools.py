@@ -176,3 +176,30 @@ def test_a_chats_tool_without_a_type_is_a_function(tmp_path: Path) -> None:
     assert sent(CHAT, tmp_path, tools=[tool])[0]["tools"] == [tool]
     assert refused(CHAT, tmp_path, tools=[{**tool, "type": None}]).param == "tools[0].type"
     assert refused(RESPONSES, tmp_path, tools=[tool]).param == "tools[0].type"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "tool", "param", "says"),
+    [
+        (CHAT, TOOL, "tools[0].function", "in a chat"),
+        (CHAT, BLOCK_TOOL, "tools[0].function", "in a chat"),
+        (RESPONSES, CHAT_TOOL, "tools[0].name", "not in 'function'"),
+    ],
+)
+def test_a_function_in_the_other_apis_form_is_refused_in_one_sentence(
+    tmp_path: Path, dialect: Dialect, tool: object, param: str, says: str
+) -> None:
+    error = refused(dialect, tmp_path, tools=[tool])
+    assert (error.param, says in error.message) == (param, True)
+
+
+@pytest.mark.parametrize("dialect", [CHAT, RESPONSES, MESSAGES], ids=lambda one: one.name)
+def test_what_no_model_is_shown_of_a_tool_is_named(tmp_path: Path, dialect: Dialect) -> None:
+    more = {"input_examples": [{"a": "b"}], "output_schema": SCHEMA, "allowed_callers": ["code_execution"]}
+    own: dict[str, Any] = {CHAT: CHAT_TOOL, RESPONSES: TOOL, MESSAGES: BLOCK_TOOL}[dialect]
+    tool = {**own, "function": {**own["function"], **more}} if dialect is CHAT else {**own, **more}
+    where = "tools[1].function" if dialect is CHAT else "tools[1]"
+    fields, ignored = sent(dialect, tmp_path, tools=[own, tool])
+    assert (fields["tools"], ignored) == ([own, tool], [f"{where}.{name}" for name in more])
+    plain = {**own, "allowed_callers": ["direct"], "input_examples": []}
+    assert sent(dialect, tmp_path, tools=[plain])[1] == []

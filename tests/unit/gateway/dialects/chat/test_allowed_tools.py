@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.chat.allowed_tools import allowed_in
+from gateway.dialects.chat.allowed_tools import allowed_in, respelled
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.responses.dialect import RESPONSES
@@ -140,3 +140,34 @@ def test_other_choices_are_not_looked_at() -> None:
     assert [allowed_in(other) for other in others] == [None] * 4
     with pytest.raises(InvalidRequest):
         allowed_in({"type": "allowed_tools"})
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("any", "required"),
+        ({"type": "any"}, "required"),
+        ({"type": "required"}, "required"),
+        ({"type": "auto"}, "auto"),
+        ({"type": "none"}, "none"),
+        ({"type": "tool", "name": "f"}, "f"),
+        ({"type": "function", "name": "f"}, "f"),
+        ({"type": "function", "function": {"name": "f"}}, "f"),
+    ],
+)
+@pytest.mark.parametrize("dialect", [CHAT, RESPONSES], ids=lambda one: one.name)
+@pytest.mark.parametrize("first", ["tools", "tool_choice"])
+def test_a_choice_in_another_apis_form_is_this_ones(
+    tmp_path: Path, dialect: Dialect, given: object, meant: str, first: str
+) -> None:
+    wanted = named(dialect, "f")[0] if meant == "f" else meant
+    asked: dict[str, Any] = {"tools": [function(dialect, "f")], "tool_choice": given}
+    fields, ignored = sent(dialect, tmp_path, **{first: asked[first], **asked})
+    assert (fields["tool_choice"], ignored) == (wanted, [])
+
+
+@pytest.mark.parametrize(
+    "choice", [{"type": "auto", "name": "f"}, {"type": "tool"}, {"type": "some"}, "f", 3]
+)
+def test_what_is_no_choice_of_any_api_is_left_to_be_refused(choice: Any) -> None:
+    assert respelled(choice, nested=True) == choice

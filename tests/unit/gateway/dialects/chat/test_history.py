@@ -133,3 +133,24 @@ def test_other_messages_stay_as_they_are(tmp_path: Path, messages: list[Any]) ->
 
 def test_a_result_of_another_name_is_no_answer_to_the_call(tmp_path: Path) -> None:
     assert read(tmp_path, OLD, {**RESULT, "name": "g"})[1] == {**RESULT, "name": "g"}
+
+
+def test_a_name_that_is_null_is_none(tmp_path: Path) -> None:
+    """The engine refuses it, and clients in typed languages write it."""
+    assert read(tmp_path, {**USER, "name": None}, {**USER, "name": "ann"}) == [USER, {**USER, "name": "ann"}]
+
+
+@pytest.mark.parametrize(
+    ("member", "named"),
+    [
+        ({"reasoning_details": [{"type": "reasoning.text", "text": "t"}]}, ["messages[1].reasoning_details"]),
+        ({"thinking_blocks": [{"thinking": "t"}]}, ["messages[1].thinking_blocks"]),
+        ({"thinking_blocks": [{"thinking": "t"}], "reasoning_content": "t"}, []),
+        ({"reasoning_details": [], "thinking_blocks": None}, []),
+        ({"audio": {"id": "a"}}, ["messages[1].audio"]),
+    ],
+)
+def test_thoughts_and_words_in_other_servers_forms_are_named(
+    tmp_path: Path, member: dict[str, Any], named: list[str]
+) -> None:
+    assert sent(tmp_path, USER, {**BEGUN, **member}, USER) == ({}, named)

@@ -54,3 +54,31 @@ def test_what_is_no_schema_or_is_not_in_the_right_place_is_refused(
     with pytest.raises(InvalidRequest) as refused:
         sent(CHAT, tmp_path, {"type": "json_object", "schema": schema}, parameters=strict)
     assert refused.value.param == "response_format.schema"
+
+
+@pytest.mark.parametrize("kind", ["json_object", "json_schema"])
+@pytest.mark.parametrize("member", ["schema", "value"])
+def test_a_schema_beside_the_type_is_followed(tmp_path: Path, kind: str, member: str) -> None:
+    assert sent(CHAT, tmp_path, {"type": kind, member: SCHEMA}) == NAMED
+
+
+@pytest.mark.parametrize("kind", ["regex", "grammar"])
+def test_a_form_that_the_engine_has_elsewhere_is_refused_with_its_name(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"structured_outputs.{kind}") as refused:
+        sent(CHAT, tmp_path, {"type": kind, "value": "a"})
+    assert refused.value.param == "response_format.type"
+
+
+@pytest.mark.parametrize("name", ["response_format", "structured_outputs"])
+def test_what_is_empty_asks_for_nothing(tmp_path: Path, name: str) -> None:
+    fields = decode_body(b'{"%b":{}}' % name.encode())
+    assert CHAT.check_fields(fields, Limits(config_of(tmp_path), lambda: 2048)) == []
+    assert not fields
+
+
+@pytest.mark.parametrize("held", [{"name": "n"}, {"name": "n", "schema": None}])
+def test_a_schema_that_is_missing_is_named(tmp_path: Path, held: object) -> None:
+    """The engine's own words name its inner fields, and no place."""
+    with pytest.raises(InvalidRequest, match="is required") as refused:
+        sent(CHAT, tmp_path, {"type": "json_schema", "json_schema": held})
+    assert refused.value.param == "response_format.json_schema.schema"

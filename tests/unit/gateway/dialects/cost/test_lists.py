@@ -89,3 +89,26 @@ def test_the_bounds_are_configured(tmp_path: Path) -> None:
     assert checked(tmp_path, CHAT, {"stop": WORDS, "stop_token_ids": IDS}, **bounds) == []
     with pytest.raises(InvalidRequest, match="it may have 2 "):
         checked(tmp_path, CHAT, {"stop": ["a", "b", "c"]}, max_stop_strings=2)
+
+
+@pytest.mark.parametrize("dialect", [CHAT, TEXT, RESPONSES], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    ("key", "empty"), [("stop", '""'), ("stop", "[]"), ("logit_bias", "[]"), ("logit_bias", "{}")]
+)
+def test_what_is_empty_asks_for_nothing(tmp_path: Path, dialect: Dialect, key: str, empty: str) -> None:
+    """llama.cpp's clients send `"logit_bias": []`, chat pages `"stop": ""`; the engine would refuse them."""
+    fields = {key: msgspec.Raw(empty.encode())}
+    assert dialect.check_fields(fields, Limits(config_of(tmp_path), lambda: 2048)) == []
+    assert not fields
+
+
+@pytest.mark.parametrize(
+    ("dialect", "key"),
+    [(CHAT, "stop"), (TEXT, "bad_words"), (RESPONSES, "stop"), (MESSAGES, "stop_sequences")],
+)
+def test_an_empty_string_in_a_list_is_named(tmp_path: Path, dialect: Dialect, key: str) -> None:
+    """The engine says so without a parameter, and under its own name for it."""
+    with pytest.raises(InvalidRequest, match=f"'{key}' holds an empty string") as refused:
+        checked(tmp_path, dialect, {key: ["a", ""]})
+    assert refused.value.param == key
+    checked(tmp_path, dialect, {key: ['a""b']})

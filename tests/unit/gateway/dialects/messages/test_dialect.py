@@ -365,3 +365,11 @@ async def test_thinking_between_calls_is_named(tmp_path: Path, path: str) -> Non
         answer = await ask(s, path, **given)
         assert (answer.status_code, answer.headers["x-gateway-ignored"]) == (200, "thinking")
         assert "thinking" not in s.engine.received[-1].json
+
+
+async def test_how_thinking_is_shown_is_named(tmp_path: Path) -> None:
+    """The engine shows it in any case."""
+    async with stack(tmp_path) as s:
+        answer = await ask(s, thinking={"type": "adaptive", "display": "omitted"})
+        assert (answer.status_code, answer.headers["x-gateway-ignored"]) == (200, "thinking.display")
+        assert s.engine.completions[-1].json["thinking"] == {"type": "adaptive"}

@@ -119,3 +119,10 @@ def test_what_the_system_said_for_one_turn_is_cleared_after_it(
     asked = [USER, said, answer, kept, USER, said]
     assert sent(dialect, tmp_path, asked, strict=strict) == ([USER, answer, kept, USER, said], [])
     assert sent(dialect, tmp_path, [said], strict=strict) == ([said], [])
+
+
+def test_effort_for_one_turn_is_named(tmp_path: Path) -> None:
+    said = {"role": "system", "content": "s"}
+    asked = [USER, {**said, "output_config": {"effort": "low"}}]
+    assert sent(MESSAGES, tmp_path, asked) == (asked, ["messages[1].output_config"])
+    assert sent(MESSAGES, tmp_path, [USER, {**said, "output_config": {}}])[1] == []
