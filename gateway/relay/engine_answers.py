@@ -29,7 +29,24 @@ LOADED_AGAIN_S = 5
 _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-class AdapterLost(Unavailable):
+ENDING = b"cannot schedule new futures after shutdown"
+"""What vLLM answers once it was told to end: what it has begun it may end, and nothing new is begun."""
+
+
+class NothingDone(Unavailable):
+    """The engine has done nothing for the request, and another may be asked."""
+
+
+class EngineEnds(NothingDone):
+    """It was told to end."""
+
+    code = "engine_not_running"
+
+    def __init__(self) -> None:
+        super().__init__("The engine is ending.", retry_after_s=LOADED_AGAIN_S)
+
+
+class AdapterLost(NothingDone):
     """The engine does not know the adapter that it was said to have; it was restarted, as a rule."""
 
     code = "adapter_not_loaded"
@@ -62,6 +79,8 @@ def fault_in(connection: Connection, answer: bytes, exchange: Exchange) -> Reque
     if status in (429, 503):
         wait_s = _retry_after_s(connection.headers)
         return Unavailable("The engine is overloaded.", code="overloaded", retry_after_s=wait_s)
+    if status == 500 and ENDING in answer:
+        return EngineEnds()
     if status >= 500:
         return EngineError("The engine failed on this request; its log says why.", status=status)
     if status == 200:

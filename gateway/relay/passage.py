@@ -12,7 +12,7 @@ import time
 from gateway.errors import EngineError, RequestError
 from gateway.http.engine_connection import Connection, Disconnected
 from gateway.http.event_stream import EventStream
-from gateway.relay.engine_answers import AdapterLost, fault_in
+from gateway.relay.engine_answers import NothingDone, fault_in
 from gateway.relay.relay import Relay
 from gateway.relay.request_record import Exchange, HeaderList
 
@@ -83,6 +83,7 @@ class Passage:
         if exchange.usage is None:
             fault = fault_in(connection, answer, exchange)
             if fault is not None:
+                exchange.undone = isinstance(fault, NothingDone)
                 raise fault
         if connection.status != 200:
             exchange.status, answer = exchange.refusal(connection.status, answer)
@@ -109,7 +110,7 @@ class Passage:
         """Whether the engine has done nothing for it, and it can be sent once more."""
         if isinstance(error, Disconnected):
             return error.race  # a kept connection was closed as the request went out
-        return isinstance(error, AdapterLost) and self.relay.lost(self.exchange, connection.owner, error)
+        return isinstance(error, NothingDone) and self.relay.lost(self.exchange, connection.owner, error)
 
     def broke_off(self, error: RequestError) -> bytes:
         """A stream that the client has begun to read ends: its last event."""

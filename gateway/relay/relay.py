@@ -21,7 +21,7 @@ from gateway.http.engine_connection import (
     Segments,
     Unreachable,
 )
-from gateway.relay.engine_answers import AdapterLost, fault_in, read_failure
+from gateway.relay.engine_answers import NothingDone, fault_in, read_failure
 from gateway.relay.request_record import Exchange
 from gateway.routing.replica import Replica
 from gateway.routing.replicas import Replicas
@@ -180,14 +180,14 @@ class Relay:
     ) -> Replica:
         """Another engine for a request whose adapter this one has lost: it has done nothing.
 
-        Raises AdapterLost where there is none, EngineError where it is not the adapter that is unknown.
+        Raises NothingDone where there is none, EngineError where it is not the adapter that is unknown.
         """
         try:
             fault = fault_in(connection, await read_failure(connection), exchange)
         finally:
             connection.owner.finish(connection)
         assert fault is not None
-        if isinstance(fault, AdapterLost):
+        if isinstance(fault, NothingDone):
             self.failed(replica.upstream, fault, exchange)
             tried.append(replica)
             other = self.replicas.other(route, tried)
@@ -195,8 +195,8 @@ class Relay:
                 return other
         raise fault
 
-    def lost(self, exchange: Exchange, upstream: Owner, error: AdapterLost) -> bool:
-        """An engine has lost a request's adapter; whether another one can be asked."""
+    def lost(self, exchange: Exchange, upstream: Owner, error: NothingDone) -> bool:
+        """An engine has done nothing for a request; whether another one can be asked."""
         self.failed(upstream, error, exchange)
         tried = [one for one in self.replicas.ready if one.upstream is upstream]
         return exchange.route is not None and self.replicas.other(exchange.route, tried) is not None
@@ -258,7 +258,9 @@ class Relay:
         try:
             # What its end says of the engine: it may have died of this request, or has borne it.
             failed = exchange.broken or (connection.status >= 500 and connection.status != 503)
-            if failed or isinstance(connection.error, Disconnected):
+            if exchange.undone:  # it was not begun, and says nothing of the engine
+                pass
+            elif failed or isinstance(connection.error, Disconnected):
                 self.guard.fell(connection.owner.process, exchange.body, answered=failed)
             elif exchange.turn is not None and connection.complete and connection.error is None:
                 self.guard.answered(exchange.turn.digest)

@@ -107,6 +107,7 @@ class Exchange:
         "tenant",
         "trace",
         "turn",
+        "undone",
         "usage",
         "visit",
     )
@@ -162,6 +163,8 @@ class Exchange:
         """What the engine was sent: its digest is made where the engine dies meanwhile."""
         self.broken = False
         """The engine ended the answer, which had begun well, with an error."""
+        self.undone = False
+        """The engine has said that it did nothing for it."""
         self.turn: Turn | None = None
         self.queue_s = 0.0
         self.prompt: msgspec.Raw | None = None

@@ -84,6 +84,13 @@ def test_the_engine_is_started_as_the_configuration_says() -> None:
     assert env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
 
 
+def test_an_engine_ends_what_it_has_begun_before_it_is_killed() -> None:
+    """With vLLM's default of 0 requests in flight hang until the gateway's own time is over."""
+    (given,) = [one for one in container("engine")["args"] if one.startswith("--shutdown-timeout=")]
+    most_s = int(given.partition("=")[2])
+    assert 60 <= most_s <= PODS["engine"]["terminationGracePeriodSeconds"] - 15
+
+
 def test_engines_see_adapters_where_the_control_plane_keeps_them() -> None:
     config = load_config(CONFIG, KEYS)
     for name in ("gateway", "engine"):

@@ -27,6 +27,7 @@ LOST = {
         "code": 404,
     }
 }
+ENDS = {"error": {"message": "cannot schedule new futures after shutdown", "type": "x", "code": 500}}
 both_ways = pytest.mark.parametrize("express", [True, False], ids=["express", "task"])
 either = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
@@ -49,6 +50,7 @@ ANSWERS: list[tuple[str, Answer, int, str, str | None]] = [
     ("404", page(404), 502, "engine_refused", None),
     ("404-detail", Answer(status=404, body=b'{"detail":"Not Found"}'), 502, "engine_refused", None),
     ("404-model", Answer(status=404, body=json.dumps(LOST).encode()), 503, "adapter_not_loaded", "5"),
+    ("500-ends", Answer(status=500, body=json.dumps(ENDS).encode()), 503, "engine_not_running", "5"),
     ("408", Answer(status=408), 502, "engine_refused", None),
     ("429", page(429, b"retry-after: 7"), 503, "overloaded", "7"),
     ("429-date", page(429, b"retry-after: Wed, 21 Oct 2026 07:28:00 GMT"), 503, "overloaded", "1"),

@@ -302,6 +302,17 @@ async def test_an_answer_that_is_a_failure_may_have_been_the_engines_end(
     assert house.guard.deaths == ([("process of one", True)] if counts else [])
 
 
+async def test_an_engine_that_did_nothing_for_a_request_did_not_die_of_it(tmp_path: Path) -> None:
+    engine = Engine("one")
+    engine.answers = [Connection(engine, 500)]
+    house = House(tmp_path, engine)
+    exchange = house.exchange()
+    connection = await house.begin(exchange)
+    exchange.undone = True
+    house.end(exchange, connection)
+    assert house.guard.deaths == []
+
+
 async def test_routes_stay_and_adapters_are_held_while_they_are_pinned(tmp_path: Path) -> None:
     house = House(tmp_path, Engine("one"))
     with house.relay.pinned(["naming"], b"ann") as routes:

@@ -235,6 +235,23 @@ async def test_answer_that_the_engine_refuses_is_no_failure_of_it(tmp_path: Path
         assert [t.c.replica(f"engine-{number}").failures for number in (0, 1)] == [0, 0]
 
 
+@pytest.mark.usefixtures("both_ways")
+async def test_an_engine_that_ends_is_passed_over_and_rests(tmp_path: Path) -> None:
+    """vLLM with --shutdown-timeout ends what it has begun, and answers so meanwhile."""
+    ending = b'{"error":{"message":"cannot schedule new futures after shutdown","code":500}}'
+    async with two(tmp_path) as t:
+        t.c.engine.answers["base"] = Answer(status=500, body=ending)
+        for _ in range(12):
+            answer = await t.c.stack.chat(model="base")
+            assert (answer.status_code, answer.headers["x-gateway-replica"]) == (200, "engine-1")
+        assert len(t.c.engine.completions) < 4
+        assert t.c.replica().failures > 0
+        t.other.answers["base"] = Answer(status=500, body=ending)
+        answer = await t.c.stack.chat(model="base")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_not_running")
+        await t.c.stack.at_rest()
+
+
 @pytest.mark.parametrize("managed", [True, False])
 async def test_engine_of_ours_is_gone_with_its_control_plane(tmp_path: Path, managed: bool) -> None:
     async with controlled(tmp_path) as c:
