@@ -31,12 +31,13 @@ from gateway.config.settings import (
     StageConfig,
     TaskConfig,
 )
-from gateway.config.strict import NAME
+from gateway.config.strict import NAME, NAME_RULE, checked_name
 from gateway.errors import ConfigError, nearest
 
 __all__ = [
     "DEMO_BASE",
     "NAME",
+    "NAME_RULE",
     "AdaptersConfig",
     "AttachedConfig",
     "BaseConfig",
@@ -52,6 +53,7 @@ __all__ = [
     "StageConfig",
     "TaskConfig",
     "TenantConfig",
+    "checked_name",
     "environment",
     "load_config",
     "read_config",

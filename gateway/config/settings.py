@@ -26,7 +26,7 @@ from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig, is_pattern, tenant_name
 from gateway.config.limit_settings import LimitConfig
 from gateway.config.sections.shared_settings import SharedConfig
-from gateway.config.strict import NAME, Duration, Positive, Seconds, Strict
+from gateway.config.strict import NAME, NAME_RULE, Duration, Positive, Seconds, Strict
 from gateway.errors import nearest
 
 DEMO_BASE = "demo:smollm2-135m-instruct"
@@ -243,7 +243,7 @@ class Config(Strict):
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
         for name in value:
             if not NAME.match(name):
-                raise ValueError(f"the name {name!r} must be letters, digits, '.', '_' or '-', at most 63")
+                raise ValueError(f"the name {name!r} {NAME_RULE}")
         return value
 
     @model_validator(mode="after")

@@ -7,8 +7,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from gateway.errors import ConfigError
+
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 """Of a task, a pipeline and a key."""
+NAME_RULE = "must be letters, digits, '.', '_' or '-', at most 63"
 DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h)?$")
 _UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600}
 
@@ -19,9 +22,16 @@ def _seconds(value: object) -> object:
     return float(match[1]) * _UNIT_S[match[2]] if match else value
 
 
+def checked_name(key: str, name: object) -> str:
+    """The name of a task, a pipeline or a key. Raises ConfigError about `key` where it cannot be one."""
+    if not isinstance(name, str) or not NAME.match(name):
+        raise ConfigError(key, str(name), NAME_RULE)
+    return name
+
+
 def _named(value: str) -> str:
     if not NAME.match(value):
-        raise ValueError("must be letters, digits, '.', '_' or '-', at most 63")
+        raise ValueError(NAME_RULE)
     return value
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.config.document import NAME
+from gateway.config.document import checked_name
 from gateway.config.snapshot import Operation, Snapshot, TaskStatus, VersionStatus
 from gateway.errors import ConfigError, nearest
 from launch.base.progress import Report, silent, terminal_progress
@@ -69,7 +69,7 @@ def add_command(
     as_json: JsonOption = False,
 ) -> None:
     """Fetch, check, load and prove an adapter; then its task points at it. What fails changes nothing."""
-    fields: Document = {"task": checked_task(task), "source": absolute_source(source)}
+    fields: Document = {"task": checked_name("TASK", task), "source": absolute_source(source)}
     if canary is not None:
         fields["canary"] = canary_percent(canary)
     if shadow is not None:
@@ -127,7 +127,7 @@ def show_command(
 ) -> None:
     """One task: its versions with all that is known of them, and how its shadow's answers compare."""
     control = control_of(config, state_dir)
-    document = control.ask("GET", path_of("adapters", checked_task(task)))
+    document = control.ask("GET", path_of("adapters", checked_name("TASK", task)))
     status = read_as(document, TaskStatus)
     compared = read_report(control.state_dir, task, status.shadow.id if status.shadow else None)
     if as_json:
@@ -158,7 +158,7 @@ def promote_command(
 ) -> None:
     """Give every request to the canary or shadow, or to the version named."""
     fields = {} if adapter_id is None else {"id": adapter_id}
-    path = path_of("adapters", checked_task(task), "promote")
+    path = path_of("adapters", checked_name("TASK", task), "promote")
     _show_change(task, control_of(config, state_dir).ask("POST", path, fields), as_json)
 
 
@@ -169,7 +169,7 @@ def rollback_command(
     as_json: JsonOption = False,
 ) -> None:
     """End a canary or shadow; where there is none, go back to the version before."""
-    path = path_of("adapters", checked_task(task), "rollback")
+    path = path_of("adapters", checked_name("TASK", task), "rollback")
     _show_change(task, control_of(config, state_dir).ask("POST", path, {}), as_json)
 
 
@@ -181,7 +181,7 @@ def remove_command(
     as_json: JsonOption = False,
 ) -> None:
     """Remove the whole task, or one version that no request goes to."""
-    path = path_of("adapters", checked_task(task))
+    path = path_of("adapters", checked_name("TASK", task))
     if adapter_id is not None:
         path += f"?id={path_of(adapter_id)[1:]}"
     document = control_of(config, state_dir).ask("DELETE", path)
@@ -193,13 +193,6 @@ def remove_command(
         print(f"{task} is removed; whoever asks for it now gets 404")
         if document["configured"]:
             print(f"the configuration has it still: `lora-gateway tasks reset {task}` brings it back")
-
-
-def checked_task(task: str) -> str:
-    """Raises ConfigError where it cannot be a task's name."""
-    if not NAME.match(task):
-        raise ConfigError("TASK", task, "must be letters, digits, '.', '_' or '-', at most 63")
-    return task
 
 
 def absolute_source(source: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.config.document import NAME
+from gateway.config.document import checked_name
 from gateway.config.key_settings import Role
 from gateway.errors import ConfigError
 from launch.cli import completions
@@ -76,7 +76,7 @@ def create_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key in the running launch; every gateway takes it at once. It is shown this once."""
-    fields: Document = {"name": checked_name(name), "role": role}
+    fields: Document = {"name": checked_name("NAME", name), "role": role}
     if task:
         fields["tasks"] = task
     if metrics:
@@ -113,7 +113,7 @@ def show_command(
     as_json: JsonOption = False,
 ) -> None:
     """One key with all that is known of it."""
-    document = control_of(config, state_dir).ask("GET", path_of("keys", checked_name(name)))
+    document = control_of(config, state_dir).ask("GET", path_of("keys", checked_name("NAME", name)))
     if as_json:
         print(json.dumps(document, indent=2))
         return
@@ -144,7 +144,7 @@ def limit_command(
     limits = _limits(
         requests_per_minute, tokens_per_minute, max_in_flight, tokens_per_day, tokens_per_month, wait=wait
     )
-    path = path_of("keys", checked_name(name), "limits")
+    path = path_of("keys", checked_name("NAME", name), "limits")
     document = control_of(config, state_dir).ask("PUT", path, {"limits": limits or None})
     print(json.dumps(document, indent=2) if as_json else f"{name}: {limits_of(document)}")
 
@@ -160,7 +160,7 @@ def rotate_command(
 ) -> None:
     """Another secret for the same key, its files and batches. It is shown this once."""
     fields: Document = {} if keep is None else {"keep_s": duration_s(keep, "--keep")}
-    path = path_of("keys", checked_name(name), "rotate")
+    path = path_of("keys", checked_name("NAME", name), "rotate")
     _print_made(control_of(config, state_dir).ask("POST", path, fields), as_json)
 
 
@@ -171,7 +171,7 @@ def revoke_command(
     as_json: JsonOption = False,
 ) -> None:
     """Refuse a key from now on, in every gateway; what is under way ends as it would."""
-    document = control_of(config, state_dir).ask("DELETE", path_of("keys", checked_name(name)))
+    document = control_of(config, state_dir).ask("DELETE", path_of("keys", checked_name("NAME", name)))
     print(json.dumps(document, indent=2) if as_json else f"{name} is revoked: it gets 401 from now on")
 
 
@@ -184,11 +184,11 @@ def new_command(
     key = new_key()
     digest = digest_of(key)
     if as_json:
-        print(json.dumps({"name": checked_name(name), "key": key, "sha256": digest, "tasks": task}))
+        print(json.dumps({"name": checked_name("NAME", name), "key": key, "sha256": digest, "tasks": task}))
         return
     print(f"key: {key}")
     print("It is shown this once. In the configuration:")
-    print(f"keys:\n  {checked_name(name)}:\n    sha256: {digest}")
+    print(f"keys:\n  {checked_name('NAME', name)}:\n    sha256: {digest}")
     if task:
         print(f"    tasks: {json.dumps(task)}")
 
@@ -200,13 +200,6 @@ def hash_command() -> None:
     if not key:
         raise ConfigError("standard input", "", "is empty; pipe the key into this command")
     print(digest_of(key))
-
-
-def checked_name(name: str) -> str:
-    """Raises ConfigError where it cannot be a key's name."""
-    if not NAME.match(name):
-        raise ConfigError("NAME", name, "must be letters, digits, '.', '_' or '-', at most 63")
-    return name
 
 
 def seconds_until(expires: str, now: float) -> float:

@@ -7,9 +7,10 @@ import sys
 
 import typer
 
+from gateway.config.document import checked_name
 from gateway.config.snapshot import TaskStatus
 from gateway.errors import LoraGatewayError
-from launch.cli.adapters import TaskArgument, checked_task
+from launch.cli.adapters import TaskArgument
 from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
 from launch.cli.task_text import columns, moment, shares, what_requests_see
 from launch.supervisor.control_client import Document, path_of, read_as
@@ -72,7 +73,9 @@ def reset_command(
     as_json: JsonOption = False,
 ) -> None:
     """Give up what commands changed of a task: the configuration holds again."""
-    document = control_of(config, state_dir).ask("POST", path_of("tasks", checked_task(task), "reset"), {})
+    document = control_of(config, state_dir).ask(
+        "POST", path_of("tasks", checked_name("TASK", task), "reset"), {}
+    )
     if as_json:
         print(json.dumps(document, indent=2))
         return

@@ -49,7 +49,7 @@ def engine_setup(build: str, argv: Sequence[str], env: Mapping[str, str], kernel
         sorted(named.items()),
         _processor(),
         sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        [_version(name) for name in PACKAGES],
+        [version_of(name) for name in PACKAGES],
         [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(kernels.rglob("*.py"))],
     ]
     return hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogateescape")).hexdigest()
@@ -74,7 +74,8 @@ def _processor() -> list[str]:
     return [line for line in lines if line.partition(":")[0].strip() in CPU_FACTS]
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """A package's version in this environment; empty where it is not there."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -37,6 +37,8 @@ OLDEST_PYTHON = (3, 11)
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # At once. Four keep two cores busy while some wait for their source, or have less to do than the others.
 PIPS = 4
+# Of every set-up, as its labels count them.
+STEPS = 3
 # Nothing of a package's own runs at its installation.
 NPM_OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
 
@@ -241,7 +243,7 @@ class Setup:
 
     def _label(self, title: str) -> str:
         self._step += 1
-        return f"[{self._step}/{self._plan.steps}] {title}"
+        return f"[{self._step}/{STEPS}] {title}"
 
     def _run(self, label: str, argvs: Sequence[Sequence[str]], word_if_failed: str = "failed") -> list[Ran]:
         """Side by side, their seconds counted; what they say goes to the log."""

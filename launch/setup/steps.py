@@ -47,10 +47,6 @@ class EnvironmentPlan:
         """The files under requirements/ that are installed, in order."""
         return [self.lock] if self.torch is None else [self.torch, self.lock]
 
-    @property
-    def steps(self) -> int:
-        return 3
-
     def digest(self, root: Path) -> str:
         """A digest of everything that decides what the environment holds.
 

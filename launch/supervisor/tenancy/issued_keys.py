@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from pydantic import JsonValue, ValidationError
 
-from gateway.config.document import NAME, Config, JsonObject, KeyConfig
+from gateway.config.document import Config, JsonObject, KeyConfig, checked_name
 from gateway.config.key_settings import ISSUED_SETTINGS, is_pattern
 from gateway.errors import ConfigError, NotFound, nearest
 from launch.adapters.versions import Refused
@@ -69,9 +69,7 @@ class IssuedKeys:
 
         Raises ConfigError (400), Refused (409), Unavailable (503).
         """
-        config, name = self._config(), fields.get("name")
-        if not isinstance(name, str) or not NAME.match(name):
-            raise ConfigError("name", str(name), "must be letters, digits, '.', '_' or '-', at most 63")
+        config, name = self._config(), checked_name("name", fields.get("name"))
         if name in config.keys:
             raise Refused(f"The configuration has a key '{name}'; choose another name.")
         if name in self._keys:

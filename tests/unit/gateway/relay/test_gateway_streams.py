@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.fake_engine import Answer, Document
+from tests.fakes.fake_engine import Answer
+from tests.support.named_events import pipeline_answers
 from tests.support.stack import Stack, eventually, stack
 from tests.support.waiting import still
 
@@ -140,22 +141,6 @@ async def test_many_clients_gone_at_once_leave_nothing(tmp_path: Path) -> None:
         await s.engine.until(lambda: s.engine.aborts == 120)
         await s.at_rest()
         assert (await s.client.get("/ready")).status_code == 200
-
-
-GROUPS = [{"definition": "one", "members": ["a"]}, {"definition": "two", "members": []}]
-CONCEPTS = json.dumps({"concepts": GROUPS})
-
-
-def named(asked: Document) -> Answer:
-    messages = asked["messages"]
-    assert isinstance(messages, list)
-    return Answer([json.dumps(f"name of {messages[-1]['content']}")])
-
-
-def pipeline_answers(s: Stack) -> None:
-    tokens = [CONCEPTS[i : i + 7] for i in range(0, len(CONCEPTS), 7)]
-    s.engine.answers["concept@aaaaaaaaaaaa"] = Answer(tokens)
-    s.engine.answers[NAMING] = named
 
 
 async def test_pipeline_answers_whole(tmp_path: Path) -> None:

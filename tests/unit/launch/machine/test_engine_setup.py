@@ -61,7 +61,7 @@ def test_other_kernels_versions_processors_and_cores_make_it_another(
     found.add(engine_setup(**setup))
     monkeypatch.setattr(module, "_processor", lambda: ["model name: another"])
     found.add(engine_setup(**setup))
-    monkeypatch.setattr(module, "_version", lambda package: "9.9")
+    monkeypatch.setattr(module, "version_of", lambda package: "9.9")
     found.add(engine_setup(**setup))
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
     found.add(engine_setup(**setup))

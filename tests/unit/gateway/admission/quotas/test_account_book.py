@@ -36,6 +36,22 @@ def book(tmp_path: Path) -> Iterator[AccountBook]:
     made.close()
 
 
+def holding_two(folder: Path) -> int:
+    """The id of a process that has two requests of `key:a` at once, until it is killed."""
+    reader, writer = os.pipe()
+
+    def work() -> None:
+        mine = AccountBook(folder)
+        with mine.locked():
+            mine.write("key:a", mine.read("key:a"), 2)
+        os.write(writer, b".")
+        signal.pause()
+
+    pid = child(work)
+    os.read(reader, 1)
+    return pid
+
+
 def test_rows_are_kept_over_a_restart(tmp_path: Path) -> None:
     book = AccountBook(tmp_path)
     with book.locked():
@@ -72,17 +88,7 @@ def test_many_processes_lose_nothing(tmp_path: Path, book: AccountBook) -> None:
 
 
 def test_what_a_killed_process_had_goes_and_a_live_ones_stays(tmp_path: Path, book: AccountBook) -> None:
-    reader, writer = os.pipe()
-
-    def work() -> None:
-        mine = AccountBook(tmp_path)
-        with mine.locked():
-            mine.write("key:a", mine.read("key:a"), 2)
-        os.write(writer, b".")
-        signal.pause()
-
-    pid = child(work)
-    os.read(reader, 1)
+    pid = holding_two(tmp_path)
     with book.locked():
         assert book.in_flight("key:a") == 2
     other = child(lambda: AccountBook(tmp_path).close())
@@ -101,17 +107,7 @@ def test_who_stays_sees_by_itself_that_another_has_died(tmp_path: Path) -> None:
     """Of two gateways one is killed and not started again: what it had at once may bound nobody."""
     clock = Clock()
     book = AccountBook(tmp_path, clock)
-    reader, writer = os.pipe()
-
-    def work() -> None:
-        mine = AccountBook(tmp_path)
-        with mine.locked():
-            mine.write("key:a", mine.read("key:a"), 2)
-        os.write(writer, b".")
-        signal.pause()
-
-    pid = child(work)
-    os.read(reader, 1)
+    pid = holding_two(tmp_path)
     with book.locked():
         book.write("key:a", book.read("key:a"), 1)
         assert not book.forget_dead()
