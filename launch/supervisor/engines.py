@@ -100,8 +100,8 @@ class Engines:
 
     @property
     def coming(self) -> int:
-        """Those that start, or will be tried again."""
-        return sum(map(_comes, self.keepers))
+        """Those that start, but for those that failed before: who waits for them may wait for long."""
+        return sum(_comes(one) and not one.status.restarts for one in self.keepers)
 
     def take_asked(self) -> bool:
         """Whether somebody has asked for an engine since this was asked last."""

@@ -32,7 +32,7 @@ class QueueLoad:
     cold: int
     """Requests that wait for an engine to start."""
     coming: int
-    """Engines that start, or will be tried again."""
+    """Engines that start, and have not failed at it."""
 
 
 @dataclass(frozen=True)

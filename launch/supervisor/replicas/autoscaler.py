@@ -19,7 +19,7 @@ class Scaled(Protocol):
 
     @property
     def coming(self) -> int:
-        """Engines that start, or will be tried again."""
+        """Engines that start, and have not failed at it."""
 
     @property
     def wanted(self) -> int | None:

@@ -29,7 +29,7 @@ class Keeper:
     def __init__(
         self, name: str, state: str = "ready", *, may_start: bool = True, fails: bool = False
     ) -> None:
-        self.status = SimpleNamespace(name=name, state=state, reason="it died", next_try_at=None)
+        self.status = SimpleNamespace(name=name, state=state, reason="it died", next_try_at=None, restarts=0)
         self.may_start, self._fails = may_start, fails
         self.residents = SimpleNamespace(proven={}, failed={})
         self.calls: list[str] = []
@@ -118,6 +118,18 @@ async def test_a_start_that_takes_for_ever_is_not_waited_for(monkeypatch: pytest
     with pytest.raises(Unavailable):
         await load(together(Keeper("one", "starting")))
     assert clock() == pytest.approx(engines.STARTS_WITHIN_S, abs=1.0)
+
+
+async def test_an_engine_that_fails_again_and_again_is_not_waited_for() -> None:
+    """Else clients would wait for it minutes long while others could be started."""
+    fresh, failing, waiting = (Keeper(name, "starting") for name in ("fresh", "failing", "waiting"))
+    failing.status.restarts = 2
+    waiting.status.state, waiting.status.next_try_at, waiting.status.restarts = "failed", 1.0, 1
+    spare = Keeper("spare", "stopped")
+    made = together(fresh, failing, waiting, spare)
+    assert made.coming == 1
+    made.scale(4)
+    assert spare.calls == ["start"]
 
 
 async def test_only_those_that_failed_are_forced_to_start() -> None:
