@@ -12,6 +12,8 @@ CONFIG ?= configs/demo/config.yaml
 # What the base computes in where tests ask it: auto, bfloat16 or float32.
 DTYPE ?= auto
 BIN := .venv/bin
+# Programs and tests start Python hundreds of times: without bytecode each start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 UV ?= uv
 # Where the CPU build of torch is looked for when locking.
 TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch/)

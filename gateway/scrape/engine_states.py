@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 
@@ -25,8 +26,9 @@ def build_info() -> Metric:
     return info
 
 
+@cache
 def release() -> str:
-    """The version of the installed package; `unknown` in a checkout that is not installed."""
+    """The version of the installed package, read once; `unknown` in a checkout that is not installed."""
     try:
         return version("lora-gateway")
     except PackageNotFoundError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.config.snapshot import EngineStatus, Snapshot
 from gateway.scrape.engine_states import STATES, build_info, engine_families, release
 
@@ -66,3 +68,11 @@ def test_what_is_not_known_is_left_out() -> None:
 def test_the_build_names_its_release() -> None:
     (sample,) = build_info().samples
     assert (sample.name, sample.labels["version"], sample.value) == ("lora_gateway_build_info", release(), 1)
+
+
+def test_the_release_is_read_once_for_all_scrapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    build_info()
+    asked: list[str] = []
+    monkeypatch.setattr("gateway.scrape.engine_states.version", asked.append)
+    build_info()
+    assert asked == []

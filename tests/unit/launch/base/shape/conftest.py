@@ -99,13 +99,29 @@ ALLOCATED: dict[str, tuple[dict[str, Any], int, int, float]] = {
 }
 
 
+MIXTURE = {
+    "model_type": "remote_moe",
+    "architectures": ["RemoteMoeForCausalLM"],
+    "auto_map": {"AutoConfig": "configuration_remote.RemoteConfig"},
+    "n_embd": 1024,
+    "n_layer": 4,
+    "n_head": 8,
+    "vocab_size": 32000,
+    "ffn_dim": 4096,
+}
+
+
+NEW = {"model_type": "new_thing", "architectures": ["NewThingForCausalLM"]}
+
+
 SHARED = {"model_type": "zamba2", "architectures": ["Zamba2ForCausalLM"], "torch_dtype": "bfloat16"}
 
 
 @pytest.fixture(scope="module")
 def skeletons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Skeleton]:
-    """Of every base here, by one process."""
+    """Of every base here, by one process; what was counted is kept, so that a plan of one asks none."""
     configs = {name: row["config"] for name, row in ROWS.items()}
     configs |= {name: {**SIZES, **more} for name, (more, *_) in ALLOCATED.items()}
     configs |= {"shared": SHARED, "hears": {"model_type": "phi4_multimodal", "architectures": ["Phi4"]}}
+    configs |= {"mixture": MIXTURE, "new": NEW, "empty": {}}
     return dict(zip(configs, skeletons_of(list(configs.values())), strict=True))

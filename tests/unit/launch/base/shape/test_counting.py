@@ -29,24 +29,12 @@ from launch.planning.findings import errors
 from launch.planning.inputs import Asked
 from launch.planning.plan import MemoryPlan
 from launch.planning.planner import plan_of
-from tests.unit.launch.base.shape.conftest import ALLOCATED, ROWS, SIZES
+from tests.unit.launch.base.shape.conftest import ALLOCATED, MIXTURE, NEW, ROWS, SIZES
 
 CARD = named_card("100000GiB")
 
 
 USUAL = named_card("80GB")
-
-
-MIXTURE = {
-    "model_type": "remote_moe",
-    "architectures": ["RemoteMoeForCausalLM"],
-    "auto_map": {"AutoConfig": "configuration_remote.RemoteConfig"},
-    "n_embd": 1024,
-    "n_layer": 4,
-    "n_head": 8,
-    "vocab_size": 32000,
-    "ffn_dim": 4096,
-}
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +95,7 @@ def test_a_window_does_not_need_the_whole_context(tmp_path: Path) -> None:
     assert long.longest > every.longest
 
 
+@pytest.mark.usefixtures("skeletons")
 def test_an_unknown_family_is_estimated_and_says_so(tmp_path: Path) -> None:
     plan = planned(tmp_path, MIXTURE)
     assert not errors(plan.findings)
@@ -120,8 +109,9 @@ def test_an_unknown_family_is_estimated_and_says_so(tmp_path: Path) -> None:
     assert plan.cache.bytes_per_token == 4 * 2 * 1024 * 2
 
 
+@pytest.mark.usefixtures("skeletons")
 def test_a_base_of_which_nothing_is_known_is_planned_with_the_rest(tmp_path: Path) -> None:
-    plan = planned(tmp_path, {"model_type": "new_thing", "architectures": ["NewThingForCausalLM"]})
+    plan = planned(tmp_path, NEW)
     assert not errors(plan.findings)
     assert any("its size is not known" in found.text for found in plan.findings)
 

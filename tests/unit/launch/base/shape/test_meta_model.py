@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from gateway.config.document import Config
 from launch.planning.inputs import Asked
 from launch.planning.planner import plan_of
-from tests.unit.launch.base.shape.test_counting import CARD, MIXTURE
+from tests.unit.launch.base.shape.conftest import MIXTURE
+from tests.unit.launch.base.shape.test_counting import CARD
 
 
-def test_code_that_comes_with_a_base_is_not_run(tmp_path: Path) -> None:
+def test_code_that_comes_with_a_base_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_GATEWAY_CACHE", str(tmp_path / "cache"))  # an earlier run's answer asks nobody
     folder = tmp_path / "base"
     folder.mkdir()
     config = {**MIXTURE, "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}}
