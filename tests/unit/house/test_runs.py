@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[3]
 def test_what_make_starts_keeps_bytecode() -> None:
     shown = "shown: ; @echo $${PYTHONDONTWRITEBYTECODE-unset}"
     command = ["make", "--silent", "PYTHON=python3", "-f", "Makefile", "--eval", shown, "shown"]
-    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # of the make that runs the tests
+    env = {name: value for name, value in os.environ.items() if name not in outer}
+    env["PYTHONDONTWRITEBYTECODE"] = "1"
     said = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "unset"

@@ -153,9 +153,10 @@ async def test_a_fault_when_the_client_leaves_frees_its_place(
             await s.at_rest()
 
 
-def handled(folder: str) -> set[str]:
-    """What the handlers of all files catch."""
-    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in (ROOT / folder).rglob("*.py")]
+def handled(folder: str, *words: str) -> set[str]:
+    """What the handlers of all files catch; a file without one of these words is not parsed."""
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / folder).rglob("*.py")]
+    trees = [ast.parse(source) for source in sources if any(word in source for word in words)]
     nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
     return {ast.unparse(node.type) for node in nodes if node.type is not None}
 
@@ -163,5 +164,6 @@ def handled(folder: str) -> set[str]:
 @pytest.mark.parametrize("folder", ["gateway", "launch"])
 def test_what_decoding_raises_has_one_name(folder: str) -> None:
     """`NOT_JSON`, so that no place forgets one: RecursionError was forgotten in 26 of 33."""
-    own = {caught for caught in handled(folder) if "MsgspecError" in caught or "DecodeError" in caught}
+    words = ("MsgspecError", "DecodeError")
+    own = {caught for caught in handled(folder, *words) if any(word in caught for word in words)}
     assert own <= {"UnicodeDecodeError"}  # text that is read, not JSON
