@@ -66,7 +66,13 @@ _UNION_BRANCH = re.compile(r"^(constrained-|literal\[|function-|list\[|plain\[|m
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _OTHER_VARIABLE = re.compile(r"\$\{[^{}]*\}")
 """As other programs write it, where it is the whole of a value: `${env:NAME}`, `${NAME:?why}`."""
+_NAMED_BARE = re.compile(r"\$[A-Za-z_]\w*(?:/.*)?|\{\{.*\}\}|%\w+%.*")
+_PLACES = ("model", "adapter", "state_dir", "folder", "schema", "cert", "key")
+"""Keys that hold no prose, in which such a word could be meant as it stands."""
 _MERGE = "tag:yaml.org,2002:merge"
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OLD_NUMBER = re.compile(r"[-+]?(?:0[0-9_]+|[0-9][0-9_.]*(?::[0-9_.]+)+)")
+"""Octal, and hours with minutes: `010000`, `1:30`."""
 
 
 def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
@@ -120,6 +126,16 @@ def environment() -> dict[str, str]:
 
 class _Loader(yaml.SafeLoader):
     """YAML without what it takes in silence: a key that stands twice, or that it reads as another one."""
+
+    def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
+        """Raises MarkedYAMLError for numbers to other bases than ten as they are no longer written."""
+        node = super().compose_scalar_node(anchor)
+        if node.style is None and node.tag in _NUMBERS and _OLD_NUMBER.fullmatch(node.value):
+            why = (
+                f"YAML reads {node.value} as {self.construct_object(node)}; write the number meant, or quotes"
+            )
+            raise yaml.MarkedYAMLError(None, None, why, node.start_mark)
+        return node
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         """Raises MarkedYAMLError; what `<<` merges in may be overridden."""
@@ -181,11 +197,16 @@ def _substitute(value: object, env: Mapping[str, str], key: str, problems: list[
         return [_substitute(v, env, f"{key}[{i}]", problems) for i, v in enumerate(value)]
     if not isinstance(value, str):
         return value
-    if _OTHER_VARIABLE.fullmatch(value) and not VARIABLE.fullmatch(value):
+    bare = key.rpartition(".")[2] in _PLACES and _NAMED_BARE.fullmatch(value)
+    if bare or (_OTHER_VARIABLE.fullmatch(value) and not VARIABLE.fullmatch(value)):
         problems.append(ConfigError(key, value, "write ${NAME} or ${NAME:-default}"))
         return value
 
     def replaced(match: re.Match[str]) -> str:
+        if match[2] and "${" in match[2]:
+            problems.append(
+                ConfigError(key, value, "a default cannot hold another variable; write its value")
+            )
         found = env.get(match[1]) or match[2]
         if found is None:
             problems.append(ConfigError(key, match[0], f"set {match[1]} in the environment or in .env"))
@@ -216,6 +237,11 @@ def _at_home(place: str) -> Path:
         return Path(place).expanduser()
     except RuntimeError:
         return Path(place)
+
+
+def _resolved(place: Path) -> str:
+    """Where it leads; a zero byte is in no path, and whoever opens it says so."""
+    return str(place if "\0" in str(place) else place.resolve())
 
 
 def _entry(entries: dict[str, object], name: str) -> object:
@@ -259,7 +285,7 @@ def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError
     if isinstance(base, dict) and isinstance(base.get("model"), str):
         model = base["model"]
         if model.startswith((".", "/", "~")):
-            base["model"] = str((root / _at_home(model)).resolve())
+            base["model"] = _resolved(root / _at_home(model))
     gateway = document.get("gateway")
     tls = gateway.get("tls") if isinstance(gateway, dict) else None
     if isinstance(tls, dict):

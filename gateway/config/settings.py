@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -34,11 +35,27 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 JsonObject = dict[str, JsonValue]
 
 
+def _sampling(value: JsonObject) -> JsonObject:
+    """What YAML has and no request: numbers without end, and `yes` where a text is meant."""
+    endless = [key for key, one in value.items() if isinstance(one, float) and not math.isfinite(one)]
+    if endless:
+        raise ValueError(f"{endless[0]} must be a number with an end")
+    stop = value.get("stop")
+    if not all(isinstance(one, str) for one in (stop if isinstance(stop, list) else [])):
+        raise ValueError("stop must list texts; write numbers, yes and no in quotes")
+    return value
+
+
+Sampling = Annotated[JsonObject, AfterValidator(_sampling)]
+
+
 class BaseConfig(Strict):
     """The base model, loaded once."""
 
     name: str = Field("base", description="public model name of the base without an adapter")
-    model: str = Field(description=f"hub id, folder, or {DEMO_BASE!r} for the demo's base in the cache")
+    model: str = Field(
+        min_length=1, description=f"hub id, folder, or {DEMO_BASE!r} for the demo's base in the cache"
+    )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="weights' type")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of the card's memory; GPU only")
     tensor_parallel_size: Positive = Field(1, description="cards that one engine is split over")
@@ -67,11 +84,11 @@ class BaseConfig(Strict):
     )
     load_format: str | None = Field(None, description="the engine's --load-format, such as dummy")
 
-    @field_validator("tool_call_parser", "reasoning_parser")
+    @field_validator("tool_call_parser", "reasoning_parser", mode="before")
     @classmethod
-    def _none_is_off(cls, value: str | None) -> str | None:
-        """YAML's `none` is a word, its `null` is not."""
-        return None if value in ("", "none", "off") else value
+    def _none_is_off(cls, value: object) -> object:
+        """YAML's `none` is a word, its `null` is not, and its `off` and `no` are false."""
+        return None if value is False or value in ("", "none", "off") else value
 
 
 FallbackReason = Literal["cold", "overload", "failed"]
@@ -127,7 +144,7 @@ class TaskConfig(Strict):
     adapter: Path = Field(description="folder in peft's format, safetensors only")
     description: str = Field("", description="shown in /v1/models")
     system: str | None = Field(None, description="system prompt where the client sends none")
-    defaults: JsonObject = Field(default_factory=dict, description="sampling where the client sets none")
+    defaults: Sampling = Field(default_factory=dict, description="sampling where the client sets none")
     schema_: JsonObject | None = Field(
         None, alias="schema", description="JSON schema of the answer, inline or a file's path"
     )
@@ -145,7 +162,7 @@ class StageConfig(Strict):
     task: str = Field(description="a task's name, or the base's")
     prompt: str = Field(description="sandboxed Jinja template; sees input, text, terms, item, stages")
     system: str | None = Field(None, description="system prompt; default: the task's")
-    defaults: JsonObject = Field(default_factory=dict, description="sampling, over the task's own defaults")
+    defaults: Sampling = Field(default_factory=dict, description="sampling, over the task's own defaults")
     schema_: JsonObject | None = Field(
         None, alias="schema", description='JSON schema; {"$from": "terms"} stands for a value of the input'
     )

@@ -38,7 +38,8 @@ def real_folder(folder: Path, origin: Origin) -> Path:
 
 def require_files(path: Path) -> None:
     """Raises Unfit, which says what the folder is where it is no adapter's."""
-    if os.path.lexists(path / MLX) and not os.path.lexists(path / WEIGHTS):
+    mlx = os.path.lexists(path / MLX) or any(path.glob(f"*_{MLX}"))  # a checkpoint has its step before it
+    if mlx and not os.path.lexists(path / WEIGHTS):
         raise Unfit(MLX_MEND)
     if not os.path.lexists(path / CONFIG):
         raise Unfit(f"has no {CONFIG}; {_elsewhere(path)}")

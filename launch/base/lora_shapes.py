@@ -130,7 +130,7 @@ def traits_of(config: Mapping[str, object]) -> dict[str, object]:
 def describe_base(model: str, name: str, config: Mapping[str, object]) -> Base:
     """Read the layout out of a base's config.json."""
     text = text_part(config)
-    kind = text.get("model_type")
+    kind = str(text.get("model_type"))
     sides = _sides(text) if kind in LLAMA_LIKE | LLAMA_ATTENTION else {}
     if kind in LLAMA_ATTENTION:
         sides = {module: pair for module, pair in sides.items() if module in ATTENTION}

@@ -210,7 +210,7 @@ def _inner(settings: Settings) -> int:
 
 def _dtype(config: Settings, settings: Settings) -> str:
     for source in (text_part(config), config, settings):
-        value = source.get("dtype", source.get("torch_dtype"))
+        value = source.get("dtype") or source.get("torch_dtype")  # the older name beside one that is null
         if isinstance(value, str):
             return value.removeprefix("torch.")
     return "float32"  # what transformers takes where nothing is said

@@ -128,8 +128,15 @@ def test_an_environment_file_may_begin_with_the_mark_of_utf_8(
         ("base: {model: other}\n", "'base' stands in line 1 already"),
         ('tasks: {1: {adapter: a}, "1": {adapter: b}}\n', "'1' stands"),
         ("tasks: {no: {adapter: a}}\n", "reads the key no as False; write it in quotes"),
-        ("tasks: {0123: {adapter: a}}\n", "reads the key 0123 as 83"),
-        ("tasks: {12:30: {adapter: a}}\n", "reads the key 12:30 as 750"),
+        ("tasks: {0123: {adapter: a}}\n", "reads 0123 as 83"),
+        ("tasks: {12:30: {adapter: a}}\n", "reads 12:30 as 750"),
+        ("gateway: {port: 010000}\n", "reads 010000 as 4096"),
+        ("gateway: {max_wait_s: 1:30}\n", "reads 1:30 as 90"),
+        ("tasks: {n: {adapter: '${A:-${B}}'}}\n", "cannot hold another variable"),
+        ("tasks: {n: {adapter: $HOME/a}}\n", "write ${NAME}"),
+        ("tasks: {n: {adapter: '{{ adapter }}'}}\n", "write ${NAME}"),
+        ("tasks: {n: {adapter: a, defaults: {temperature: .nan}}}\n", "temperature must be a number"),
+        ("tasks: {n: {adapter: a, defaults: {stop: [no]}}}\n", "in quotes"),
         ("tasks: {n: {adapter: a, defaults: &d {more: *d}}}\n", "anchor"),
         ("tasks:\n\tn: {adapter: a}\n", "not valid YAML"),
         ("---\nbase: {model: b}\n", "not valid YAML"),
@@ -143,7 +150,8 @@ def test_what_yaml_would_take_in_silence_is_an_error(tmp_path: Path, text: str, 
 
 
 @pytest.mark.parametrize(
-    "value", ["${env:MODEL}", "${MODEL:?not set}", "${MODEL-small}", "${oc.env:MODEL,x}", "${}"]
+    "value",
+    ["${env:MODEL}", "${MODEL:?not set}", "${MODEL-small}", "${oc.env:MODEL,x}", "${}", "$MODEL", "%MODEL%"],
 )
 def test_variables_as_other_programs_write_them_are_named(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigError, match="NAME:-default") as raised:
@@ -169,3 +177,24 @@ def test_a_user_that_does_not_exist_has_no_folder(tmp_path: Path) -> None:
     text = "base: {model: ~nobody-here/m}\ntasks: {n: {adapter: ~nobody-here/a}}\nstate_dir: ~nobody-here/s"
     config = load_config(write(tmp_path, text), {})
     assert str(config.tasks["n"].adapter).endswith("~nobody-here/a")
+
+
+def test_words_that_look_like_variables_stay_in_prose(tmp_path: Path) -> None:
+    text = (
+        "tasks: {n: {adapter: a, system: $HOME/x, description: '{{ x }}', defaults: {stop: ['$END', 'no']}}}"
+    )
+    task = load_config(write(tmp_path, BASE + text), {}).tasks["n"]
+    assert (task.system, task.description, task.defaults) == ("$HOME/x", "{{ x }}", {"stop": ["$END", "no"]})
+
+
+@pytest.mark.parametrize("word", ["off", "no", "none", "null", "''"])
+def test_a_parser_is_off_in_whatever_word(tmp_path: Path, word: str) -> None:
+    """YAML reads `off` and `no` as false."""
+    config = load_config(write(tmp_path, f"base: {{model: m, tool_call_parser: {word}}}"), {})
+    assert config.base.tool_call_parser is None
+
+
+def test_a_base_of_no_name_is_an_error_and_one_of_no_path_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"base\.model"):
+        load_config(write(tmp_path, "base: {model: '${M:-}'}"), {})
+    assert "\0" in load_config(write(tmp_path, 'base: {model: "/a\\0b"}'), {}).base.model

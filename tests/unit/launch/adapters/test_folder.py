@@ -42,6 +42,7 @@ def test_what_is_no_folder_says_what_it_is(tmp_path: Path) -> None:
     ("files", "said"),
     [
         (["adapters.safetensors"], "MLX's format"),
+        (["0000100_adapters.safetensors", "adapter_config.json"], "MLX's format"),
         (["config.json"], "a whole model, not an adapter"),
         (["checkpoint-9/" + CONFIG], "name its subfolder that is an adapter: checkpoint-9"),
         ([], "is it a peft adapter"),

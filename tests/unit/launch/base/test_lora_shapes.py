@@ -84,3 +84,7 @@ def test_language_model_inside_a_larger_one() -> None:
 
 def test_sides_in_words() -> None:
     assert [sides_text(one) for one in ((8, 16), ())] == ["8 x 16", "a single number"]
+
+
+def test_a_kind_that_is_no_text_is_none_that_is_known() -> None:
+    assert describe_base("/m", "m", {**LAYOUT, "model_type": {"a": 1}}).sides == {}

@@ -52,6 +52,7 @@ def test_context_is_vllms(changes: dict[str, object], context: int) -> None:
 def test_type_where_nothing_is_said_is_float32() -> None:
     assert shape().dtype == "float32"
     assert shape(torch_dtype="torch.float16").dtype == "float16"
+    assert shape(dtype=None, torch_dtype="float16").dtype == "float16"
     assert [dtype_bytes(one) for one in ("float32", "bfloat16", "unheard_of")] == [4, 2, 2]
 
 
