@@ -155,7 +155,9 @@ def test_answer_with_line_breaks_is_one_line(tmp_path: Path) -> None:
     assert bodies == [{"a": 1}, "no json\n", ""]
 
 
-def test_full_disk_holds_results_back_and_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_full_disk_holds_results_back_and_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pwrite, full = os.pwrite, [True, True]
 
     def refusing(handle: int, data: bytes, offset: int) -> int:
@@ -165,16 +167,13 @@ def test_full_disk_holds_results_back_and_loses_none(tmp_path: Path, monkeypatch
             raise OSError(28, "No space left on device")
         return pwrite(handle, data, offset)
 
-    async def main() -> None:
-        monkeypatch.setattr("gateway.batches.results.os.pwrite", refusing)
-        monkeypatch.setattr("gateway.batches.job.TRY_AGAIN_S", 0.01)
-        async with asyncio.timeout(30), stack(tmp_path) as made:
-            batch = await until(made, await create(made, [line(n) for n in range(5)]), "completed")
-            output, _ = await results(made, batch)
-            assert len(output) == 5
-            assert len(made.engine.completions) == 5
-
-    asyncio.run(main())
+    monkeypatch.setattr("gateway.batches.results.os.pwrite", refusing)
+    monkeypatch.setattr("gateway.batches.job.TRY_AGAIN_S", 0.01)
+    async with asyncio.timeout(30), stack(tmp_path) as made:
+        batch = await until(made, await create(made, [line(n) for n in range(5)]), "completed")
+        output, _ = await results(made, batch)
+        assert len(output) == 5
+        assert len(made.engine.completions) == 5
     assert not full
 
 
@@ -254,7 +253,7 @@ async def test_a_runner_that_was_only_slow_harms_no_batch_that_another_has(
         assert await shown(second, batch_id) == batch
 
 
-def test_a_gateway_ends_though_its_disk_is_full_and_results_wait(
+async def test_a_gateway_ends_though_its_disk_is_full_and_results_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = True
@@ -266,18 +265,14 @@ def test_a_gateway_ends_though_its_disk_is_full_and_results_wait(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         add(self, given)
 
-    async def main() -> None:
-        nonlocal full
-        async with asyncio.timeout(30):
-            async with stack(tmp_path) as made:
-                batch_id = await create(made, [line(n) for n in range(4)])
-                await asyncio.to_thread(tried.wait)
-            full = False
-            async with stack(tmp_path) as made:
-                batch = await until(made, batch_id, "completed")
-                output, errors = await results(made, batch)
-                assert (len(output), errors) == (4, {})
-
     tried = threading.Event()
     monkeypatch.setattr(Results, "add", adding)
-    asyncio.run(main())
+    async with asyncio.timeout(30):
+        async with stack(tmp_path) as made:
+            batch_id = await create(made, [line(n) for n in range(4)])
+            await asyncio.to_thread(tried.wait)
+        full = False
+        async with stack(tmp_path) as made:
+            batch = await until(made, batch_id, "completed")
+            output, errors = await results(made, batch)
+            assert (len(output), errors) == (4, {})

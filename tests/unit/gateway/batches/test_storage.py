@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -14,48 +13,38 @@ from gateway.batches.storage import BatchStorage
 from gateway.errors import NotFound, Unavailable
 from tests.support.stack import config_of
 
+pytestmark = pytest.mark.anyio
 FILE = FileRecord("file-1", "a", "batch", "x", 1, 0, 100)
 
 
-def test_nothing_is_made_before_it_is_asked_and_it_opens_again(tmp_path: Path) -> None:
+async def test_nothing_is_made_before_it_is_asked_and_it_opens_again(tmp_path: Path) -> None:
     library = BatchStorage(config_of(tmp_path), clock=lambda: 5.9)
     assert not library.folder.root.exists()
     assert library.now == 5
-
-    async def work() -> None:
-        await library.ask(lambda store: store.add_file(FILE, 10))
-        library.close()
-        assert await library.file("file-1", "a") == FILE
-
-    asyncio.run(work())
+    await library.ask(lambda store: store.add_file(FILE, 10))
+    library.close()
+    assert await library.file("file-1", "a") == FILE
     library.close()
 
 
-def test_anothers_file_is_not_found_and_the_parameter_is_named(tmp_path: Path) -> None:
+async def test_anothers_file_is_not_found_and_the_parameter_is_named(tmp_path: Path) -> None:
     library = BatchStorage(config_of(tmp_path), clock=lambda: 5)
-
-    async def work() -> None:
-        await library.ask(lambda store: store.add_file(FILE, 10))
-        with pytest.raises(NotFound, match="There is no file 'file-1'") as missing:
-            await library.file("file-1", "b", "input_file_id")
-        assert missing.value.param == "input_file_id"
-
-    asyncio.run(work())
+    await library.ask(lambda store: store.add_file(FILE, 10))
+    with pytest.raises(NotFound, match="There is no file 'file-1'") as missing:
+        await library.file("file-1", "b", "input_file_id")
+    assert missing.value.param == "input_file_id"
     library.close()
 
 
-def test_fault_of_the_store_is_a_503(tmp_path: Path) -> None:
+async def test_fault_of_the_store_is_a_503(tmp_path: Path) -> None:
     library = BatchStorage(config_of(tmp_path))
 
     def broken(store: Store) -> None:
         raise sqlite3.DatabaseError("malformed")
 
-    async def work() -> None:
-        with pytest.raises(Unavailable) as unavailable:
-            await library.ask(broken)
-        assert (unavailable.value.code, unavailable.value.status) == ("batches_unavailable", 503)
-
-    asyncio.run(work())
+    with pytest.raises(Unavailable) as unavailable:
+        await library.ask(broken)
+    assert (unavailable.value.code, unavailable.value.status) == ("batches_unavailable", 503)
     library.close()
 
 
