@@ -61,12 +61,22 @@ def asks_a_real_engine(item: pytest.Item) -> bool:
     return not {"real", "url"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
+def asks_a_fake_alone(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    return not {"fake_url", "agents_url"}.isdisjoint(fixtures) and not asks_a_real_engine(item)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that ask no real engine come first, while that starts. The page's test makes keys, after which
-    nobody gets in without one: it comes last.
+    """What asks no real engine comes first, while that starts: whole files, and tests that ask a fake one.
+    The page's test makes keys, after which nobody gets in without one: it comes last.
     """
     real_ones = {item.path for item in items if asks_a_real_engine(item)}
-    items.sort(key=lambda item: (item.path.name == "test_ui.py", item.path in real_ones))
+    items.sort(
+        key=lambda item: (
+            item.path.name == "test_ui.py",
+            item.path in real_ones and not asks_a_fake_alone(item),
+        )
+    )
 
 
 @pytest.fixture(scope="session")
