@@ -9,6 +9,8 @@ from pydantic import JsonValue
 from gateway.config.document import JsonObject
 from gateway.errors import LoraGatewayError
 
+DIRECT: JsonObject = {"type": "direct"}
+"""Who called a tool: the model itself, and no program on a server."""
 TEXT_ONLY = "it takes messages of text only"
 
 
@@ -36,6 +38,13 @@ def only(value: JsonValue, names: Container[str], where: str) -> JsonObject:
         if key not in names:
             raise honour(f"{where}.{key}" if where else key)
         given[key] = one
+    return given
+
+
+def without_caller(given: JsonObject, where: str) -> JsonObject:
+    """A call, or its result, that the model made itself, which is what a chat's is. Raises CannotAsk."""
+    if given.pop("caller", DIRECT) != DIRECT:
+        raise honour(f"{where}.caller")
     return given
 
 

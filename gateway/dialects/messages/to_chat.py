@@ -24,6 +24,7 @@ from gateway.dialects.chat.request_parts import (
     text_of,
     texts_of,
     tools_of,
+    without_caller,
 )
 
 READ = ("messages", "system", "stop_sequences", "tools", "tool_choice", "output_config")
@@ -37,9 +38,14 @@ NAMES = MappingProxyType(
     }
 )
 _TEXT = frozenset({"type", "text", "cache_control"})
-_CALL = frozenset({"type", "id", "name", "input", "cache_control"})
+_CALL = frozenset({"type", "id", "name", "input", "cache_control", "caller"})
 _RESULT = frozenset({"type", "tool_use_id", "content", "is_error", "cache_control"})
-_TOOL = frozenset({"type", "name", "description", "input_schema", "strict", "defer_loading", "cache_control"})
+_TOOL = frozenset(
+    {
+        *("type", "name", "description", "input_schema", "strict", "defer_loading", "cache_control"),
+        "eager_input_streaming",
+    }
+)
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _BILLING = "x-anthropic-billing-header"
 """A client's mark in its system prompt, which the engine takes out too."""
@@ -100,7 +106,7 @@ def _add(message: JsonValue, messages: list[JsonValue]) -> None:
 
 
 def _call(block: JsonValue) -> JsonObject:
-    given = only(block, _CALL, "tool_use")
+    given = without_caller(only(block, _CALL, "tool_use"), "tool_use")
     arguments = given.get("input", {})
     if not isinstance(arguments, dict):
         raise honour("tool_use.input")

@@ -24,6 +24,7 @@ from gateway.dialects.chat.request_parts import (
     text_of,
     texts_of,
     tools_of,
+    without_caller,
 )
 
 READ = ("input", "instructions", "max_output_tokens", "text", "tools", "tool_choice", "reasoning")
@@ -48,10 +49,10 @@ ASKS_NOTHING: Mapping[str, Callable[[JsonValue], bool]] = MappingProxyType(
 )
 """With a value that changes nothing in an answer."""
 TEXTS = ("text", "input_text", "output_text")
-_PART = frozenset({"type", "text", "annotations", "logprobs"})
+_PART = frozenset({"type", "text", "annotations", "logprobs", "prompt_cache_breakpoint"})
 _MESSAGE = frozenset({"type", "role", "content", "id", "status", "phase"})
-_CALL = frozenset({"type", "call_id", "name", "arguments", "id", "status"})
-_RESULT = frozenset({"type", "call_id", "output", "id", "status"})
+_CALL = frozenset({"type", "call_id", "name", "arguments", "id", "status", "caller"})
+_RESULT = frozenset({"type", "call_id", "output", "id", "status", "name", "caller"})
 _TOOL = frozenset({"type", "name", "description", "parameters", "strict"})
 _ROLES = ("user", "assistant", "system", "developer")
 
@@ -106,7 +107,7 @@ def _add(item: JsonValue, messages: list[JsonValue]) -> None:
         else:
             messages.append({"role": role, "content": content})
     elif kind == "function_call":
-        given = only(item, _CALL, kind)
+        given = without_caller(only(item, _CALL, kind), kind)
         call_id = text_of(given.get("call_id"), "function_call.call_id")
         call = call_of(call_id, given.get("name"), given.get("arguments"), kind)
         calls = turn.get("tool_calls") if turn is not None else None
@@ -117,7 +118,7 @@ def _add(item: JsonValue, messages: list[JsonValue]) -> None:
         else:
             messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
     elif kind == "function_call_output":
-        given = only(item, _RESULT, "function_call_output")
+        given = without_caller(only(item, _RESULT, kind), kind)
         content = "\n".join(texts_of(given.get("output"), TEXTS, _PART))
         call_id = text_of(given.get("call_id"), "function_call_output.call_id")
         messages.append({"role": "tool", "tool_call_id": call_id, "content": content})

@@ -104,3 +104,17 @@ def test_messages_tools_and_their_results_are_asked() -> None:
         {"role": "tool", "tool_call_id": "t2", "content": "q"},
         {"role": "user", "content": "and now?"},
     ]
+
+
+def test_labels_of_newer_clients_do_not_stand_in_the_way() -> None:
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": {"type": "direct"}}
+    tools = [{"name": "f", "input_schema": SCHEMA, "eager_input_streaming": True}]
+    asked = message(messages=[*SAID, {"role": "assistant", "content": [call]}], tools=tools)
+    assert asked["messages"][-1]["tool_calls"][0]["id"] == "t"
+    assert asked["tools"][0]["function"] == {"name": "f", "parameters": SCHEMA}
+
+
+def test_a_call_by_a_program_is_none_of_a_chats() -> None:
+    caller = {"type": "code_execution_20260120", "tool_id": "s"}
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": caller}
+    assert "'tool_use.caller'" in str(message(messages=[{"role": "assistant", "content": [call]}]))

@@ -105,3 +105,23 @@ def test_responses_own_items_are_asked() -> None:
         {"role": "tool", "tool_call_id": "c-g", "content": "two"},
         {"role": "assistant", "content": "so", "tool_calls": [calls["h"]]},
     ]
+
+
+def test_labels_of_newer_clients_do_not_stand_in_the_way() -> None:
+    part = {"type": "input_text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    direct = {"call_id": "c", "name": "f", "caller": {"type": "direct"}}
+    asked = response(
+        input=[
+            {"role": "user", "content": [part]},
+            {"type": "function_call", "arguments": "{}", **direct},
+            {"type": "function_call_output", "output": "x", **direct},
+        ]
+    )
+    assert [one["content"] for one in asked["messages"]] == ["a", None, "x"]
+
+
+@pytest.mark.parametrize("kind", ["function_call", "function_call_output"])
+def test_a_call_by_a_program_is_none_of_a_chats(kind: str) -> None:
+    item = {"type": kind, "call_id": "c", "name": "f", "caller": {"type": "program", "caller_id": "p"}}
+    more = {"arguments": "{}"} if kind == "function_call" else {"output": "x"}
+    assert f"'{kind}.caller'" in str(response(input=[{**item, **more}]))
