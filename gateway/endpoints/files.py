@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys
-from gateway.batches.database import NoRoom
+from gateway.batches.database import NoRoom, Store
 from gateway.batches.records import FileRecord, kept_seconds, new_file_id
 from gateway.batches.runner import DAY_S
 from gateway.batches.storage import BatchStorage
@@ -101,20 +101,27 @@ class FileEndpoints:
             upload.path.unlink(missing_ok=True)
 
     async def _keep(self, owner: str, upload: Upload) -> FileRecord:
-        now = self._library.now
+        now, folder = self._library.now, self._library.folder
         kept_s = _kept_s(upload.fields, self._library.settings.keep_days)
         record = FileRecord(
             new_file_id(), owner, PURPOSE, upload.filename, upload.size_bytes, now, now + kept_s
         )
-        await asyncio.to_thread(self._library.folder.keep_upload, upload.path, record.id)
         most_bytes, most_of_key = self._library.most_bytes(self._keys.several)
+
+        def keep(store: Store) -> None:
+            try:
+                folder.keep_upload(upload.path, record.id)
+            except OSError as error:
+                raise _not_kept(error) from error
+            store.add_file(record, most_bytes, most_of_key)
+
         try:
-            await self._library.ask(lambda store: store.add_file(record, most_bytes, most_of_key))
+            await self._library.ask(keep)
         except NoRoom as full:
-            self._library.folder.remove(record.id)
+            folder.remove(record.id)
             raise storage_full(full, most_bytes, most_of_key) from None
         except RequestError:  # the store could not take it: what it does not know of is not kept either
-            self._library.folder.remove(record.id)
+            folder.remove(record.id)
             raise
         return record
 

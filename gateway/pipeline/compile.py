@@ -68,8 +68,8 @@ class Pipeline:
     called_once: tuple[str, ...]
     """The task of each stage without for_each."""
     fans: tuple[Fan, ...]
-    fans_of: Mapping[str, tuple[Fan, ...]]
-    """By a stage's id: the lists of it that later ones run over, in the order of the first of those."""
+    fans_of: Mapping[str, Mapping[str, Fan]]
+    """By a stage's id, then by name: lists that later ones run over, in the order of the first of those."""
     max_items: int
     max_input_terms: int
     max_input_bytes: int
@@ -114,7 +114,7 @@ def _pipeline(
         tasks=tuple(dict.fromkeys(stage.task for stage in stages)),
         called_once=tuple(stage.task for stage in stages if stage.source is None),
         fans=fans,
-        fans_of={stage.id: tuple(fan for fan in fans if fan.source == stage.id) for stage in stages},
+        fans_of={stage.id: {fan.field: fan for fan in fans if fan.source == stage.id} for stage in stages},
         max_items=given.max_items,
         max_input_terms=given.max_input_terms,
         max_input_bytes=given.max_input_bytes,

@@ -51,7 +51,7 @@ def output_schema(pipeline: Pipeline) -> JsonObject | None:
     named = dict(properties) if isinstance(properties, dict) else {}
     if source.partition is not None:
         named[source.partition.field] = _settled_list(named.get(source.partition.field), source.partition)
-    for fan in pipeline.fans_of[source.id]:
+    for fan in pipeline.fans_of[source.id].values():
         named[fan.field] = _filled_list(named.get(fan.field), fan, null=pipeline.null_on_error)
     return {**schema, "type": "object", "properties": named}
 

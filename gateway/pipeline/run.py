@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -161,15 +162,15 @@ class _Runner:
         self._lead = prepended(body, pipeline.name, pipeline.system)
         self._given: JsonObject = {}
         self._answers: dict[str, JsonValue] = {}
-        self._done = {stage.id: asyncio.Event() for stage in pipeline.stages}
-        self._fields: dict[str, dict[int, JsonValue]] = {s.id: {} for s in pipeline.stages if s.source}
-        self._elements: dict[tuple[str, str], list[JsonObject]] = {
-            (f.source, f.field): [] for f in pipeline.fans
-        }
+        self._done: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._fields: defaultdict[str, dict[int, JsonValue]] = defaultdict(dict)
+        self._elements: defaultdict[tuple[str, str], list[JsonObject]] = defaultdict(list)
         self._partitions: dict[tuple[str, str], Partition] = {}
-        self._names = {stage.id: Names() for stage in pipeline.stages if stage.distinct}
+        self._names: defaultdict[str, Names] = defaultdict(Names)
         last = pipeline.last
-        self._writer = DocumentWriter(pipeline.fans_of[last.source]) if last.source is not None else None
+        self._writer = (
+            DocumentWriter(tuple(pipeline.fans_of[last.source].values())) if last.source is not None else None
+        )
         self._finish_reason = "stop"
         self._tally = Tally(pipeline.stages, clock, watch)
 
@@ -200,7 +201,7 @@ class _Runner:
         """A stage without for_each: one call, read as it streams where something follows at once."""
         body = await self._body(stage, None)
         fans = self._pipeline.fans_of[stage.id]
-        scanner = ElementScanner([fan.field for fan in fans])
+        scanner = ElementScanner(fans)
         with self._tally.call(stage):
             if fans:
                 answer = await self._scanned(stage, body, scanner, group)
@@ -223,7 +224,7 @@ class _Runner:
         if stage.partition is not None:
             document = await self._settled(stage, document, group)
         self._finish(stage, document)
-        for fan in fans:
+        for fan in fans.values():
             if self._on_list is not None:
                 self._on_list(fan, len(self._elements[fan.source, fan.field]))
             self._finish_lists(fan)
@@ -234,7 +235,7 @@ class _Runner:
         self, stage: Stage, body: JsonObject, scanner: ElementScanner, group: asyncio.TaskGroup
     ) -> Answer:
         """Stream a call and start each element's own calls as soon as it is closed."""
-        fans = {fan.field: fan for fan in self._pipeline.fans_of[stage.id]}
+        fans = self._pipeline.fans_of[stage.id]
         collected = Collected()
         async with aclosing(self._caller.deltas(stage.task, body)) as deltas:
             async for delta in deltas:
@@ -261,7 +262,7 @@ class _Runner:
         terms = stage.partition
         assert terms is not None
         partition = self._partitions[stage.id, terms.field]
-        fan = next(fan for fan in self._pipeline.fans_of[stage.id] if fan.field == terms.field)
+        fan = self._pipeline.fans_of[stage.id][terms.field]
         more = await self._of_the_rest(stage, fan, partition.left) if partition.asks else []
         for item in partition.close(more):
             self._begin(fan, item, group)

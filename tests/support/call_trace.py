@@ -116,7 +116,9 @@ async def _requests(folder: Path) -> None:
             print(traced.row(name, TIMES))
         few = await batch_of(made, TIMES)
         print((await batch_of(made, 2 * TIMES)).less(few).row("batch line", TIMES))
-        print((await batch_of(made, 1)).row("batch of one line", 1))
+        alone = [await batch_of(made, 1) for _ in range(9)]  # the runner's own looks fall among them
+        alone.sort(key=lambda one: one.calls.total())
+        print(alone[4].row("batch of one line", 1))
 
 
 async def _adapter(folder: Path) -> None:

@@ -38,23 +38,21 @@ class Collected:
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        self._last = Delta("")
+        self._finish_reason: str | None = None
+        self._usage: TokenUsage | None = None
+        self._adapter = ""
+        self._fallback = False
 
     def add(self, delta: Delta) -> None:
         self._parts.append(delta.text)
-        last = self._last
-        self._last = Delta(
-            "",
-            delta.finish_reason or last.finish_reason,
-            delta.usage or last.usage,
-            delta.adapter or last.adapter,
-            delta.fallback or last.fallback,
-        )
+        self._finish_reason = delta.finish_reason or self._finish_reason
+        self._usage = delta.usage or self._usage
+        self._adapter = delta.adapter or self._adapter
+        self._fallback = delta.fallback or self._fallback
 
     def answer(self) -> Answer:
-        last = self._last
-        usage = last.usage or TokenUsage()
-        return Answer("".join(self._parts), usage, last.adapter, last.finish_reason, last.fallback)
+        text, usage = "".join(self._parts), self._usage or TokenUsage()
+        return Answer(text, usage, self._adapter, self._finish_reason, self._fallback)
 
 
 class TaskCaller(Protocol):
