@@ -281,7 +281,10 @@ class Admission(Bound):
         """Give a request's places back, and its `seat`, and let the next in turn have them."""
         self.in_flight -= places
         gate.in_flight -= places
-        self._residency.leave(adapter_id, seat)
+        residency = self._residency
+        residency.busy[adapter_id] -= 1
+        if residency.bounded:
+            residency.leave(adapter_id, seat)
         if self._turns.lanes:
             self._turns.go_on()
         if self.awaited is not None:
@@ -353,9 +356,11 @@ class Admission(Bound):
 
     def leave_beside(self, adapter_id: str | None, seat: str | None = None) -> None:
         """Give a place of `try_beside` back."""
-        self._residency.leave(adapter_id, seat)
-        if self._residency.bounded:
-            self._residency.vacate(adapter_id, seat)
+        residency = self._residency
+        residency.busy[adapter_id] -= 1
+        if residency.bounded:
+            residency.leave(adapter_id, seat)
+            residency.vacate(adapter_id, seat)
         if self._turns.lanes:
             self._turns.go_on()
 

@@ -308,6 +308,8 @@ def _cost_of(body: Segments, sequences: int) -> int:
 
 async def read_whole(connection: Connection) -> bytes:
     """The rest of an answer. Raises EngineError where it is too large or breaks off, GatewayTimeout."""
+    if connection.complete:
+        return connection.take()
     answer = await connection.read()
     if connection.complete:
         return answer

@@ -26,7 +26,7 @@ class Residency:
         self._least_residency_s = least_residency_s
         self._on_resident = on_resident
         self.busy: defaultdict[str | None, int] = defaultdict(int)
-        """Requests in flight by the engine's model; those at 0 are dropped with the next snapshot."""
+        """Requests in flight by the engine's model, as who lets them in counts; those at 0 go some time."""
         self.choose: Choose = first_of
         """Which of several engines, where adapters are more than their slots."""
         self.seats: Seats | None = None
@@ -124,8 +124,7 @@ class Residency:
         return self._engines.take(adapter_id)
 
     def leave(self, adapter_id: str | None, engine: str | None = None) -> None:
-        """A request has ended that had this `seat`."""
-        self.busy[adapter_id] -= 1
+        """A request has ended that had this `seat`, and is `busy` no more; only where this is `bounded`."""
         if adapter_id is None:
             return
         if self.slots is not None:

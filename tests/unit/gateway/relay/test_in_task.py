@@ -29,7 +29,8 @@ class FakeConnection:
     def complete(self) -> bool:
         return not self._pieces
 
-    unread = False
+    def take(self) -> bytes:
+        return b""
 
     def end_after(self) -> None:
         """It is used once."""

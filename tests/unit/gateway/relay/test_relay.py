@@ -40,9 +40,8 @@ class Connection:
     def complete(self) -> bool:
         return not self.pieces
 
-    @property
-    def unread(self) -> bool:
-        return bool(self.pieces)
+    def take(self) -> bytes:
+        return b""
 
     async def read(self) -> bytes:
         return self.pieces.pop(0) if self.pieces else b""

@@ -37,7 +37,6 @@ class Connection:
     """An answer in pieces."""
 
     headers: Sequence[tuple[bytes, bytes]] = ()
-    unread = False
     error = None
     owner = "its engine"
 
@@ -48,6 +47,9 @@ class Connection:
     @property
     def complete(self) -> bool:
         return not self._pieces
+
+    def take(self) -> bytes:
+        return b""
 
     async def read(self) -> bytes:
         return self._pieces.pop(0) if self._pieces else b""
