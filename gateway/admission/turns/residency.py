@@ -26,7 +26,8 @@ class Residency:
         self._least_residency_s = least_residency_s
         self._on_resident = on_resident
         self.busy: defaultdict[str | None, int] = defaultdict(int)
-        """Requests in flight by the engine's model, as who lets them in counts; those at 0 go some time."""
+        """Requests in flight by the engine's model, as whoever lets them in counts them; those at 0 are
+        dropped with the next snapshot."""
         self.choose: Choose = first_of
         """Which of several engines, where adapters are more than their slots."""
         self.seats: Seats | None = None
