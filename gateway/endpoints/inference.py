@@ -129,8 +129,7 @@ class EngineEndpoint:
 
     def _incoming(self, head: Head, scope: Scope) -> Incoming:
         caller: Caller | None = scope.get(CALLER)
-        origin = "client" if caller is None else caller.origin
-        exchange = self._exchange(head, scope["headers"], origin)
+        exchange = self._exchange(head, scope["headers"], "client" if caller is None else caller.origin)
         return Incoming(exchange, caller.fields if caller is not None else None)
 
     async def _read(self, request: Incoming, head: Head, scope: Scope, receive: Receive) -> None:
@@ -154,7 +153,8 @@ class EngineEndpoint:
         """Answer a request that its head alone rules out, before its body is here; whether it was one."""
         head = Head(client.headers)
         try:
-            self._check_before_body(self._principal(head.authorization, head.api_keys, client.peer))
+            client.head = head, self._principal(head.authorization, head.api_keys, client.peer)
+            self._check_before_body(client.head[1])
             check_head(head, self._bounds)
         except RequestError as fault:
             self._fail(Exchange(self._metrics, head.request_id, self._dialect), fault, client)
@@ -166,10 +166,10 @@ class EngineEndpoint:
 
         Then its task finds what was found here (`Cycle.found`), and nothing is read twice.
         """
-        head = Head(client.headers)
+        head, principal = client.head or (Head(client.headers), None)
         exchange = self._exchange(head, client.headers)
         try:
-            principal = self._principal(head.authorization, head.api_keys, client.peer)
+            principal = principal or self._principal(head.authorization, head.api_keys, client.peer)
             check_head(head, self._bounds)
             take_patience(exchange, head.patience)
             check_size(len(client.body), self._bounds)

@@ -381,8 +381,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             return
         express = self.express[cycle.path]
         if cycle.more_body and len(cycle.body) <= HIGH_WATER_LIMIT:
-            if cycle.head_checked or not express.refuse(cycle):
-                cycle.head_checked = True
+            if cycle.head is not None or not express.refuse(cycle):
                 self._deferred = cycle  # the rest of its body is yet to come
             return
         if cycle.more_body or not express.serve(cycle):

@@ -76,7 +76,7 @@ class Cycle:
         "disconnected",
         "drained",
         "found",
-        "head_checked",
+        "head",
         "headers",
         "keep_alive",
         "method",
@@ -108,7 +108,8 @@ class Cycle:
         self.more_body = True
         self.added = b""
         """Header lines that its answer has beside the application's."""
-        self.head_checked = False
+        self.head: Any = None
+        """What `Express.refuse` has read of its head, for `Express.serve`."""
         self.found: object = None
         """What `Express.serve` has found of it, for its task."""
         self.disconnected = self.response_started = self.response_complete = False

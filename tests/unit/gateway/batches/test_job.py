@@ -218,6 +218,7 @@ async def test_a_runner_that_was_only_slow_harms_no_batch_that_another_has(
 ) -> None:
     """It goes on where it stood, as a process that was stopped does; its batch is another's by then."""
     monkeypatch.setattr("gateway.batches.lease.RENEW_S", 3600.0)  # it hears of nothing
+    monkeypatch.setattr("gateway.batches.lease.SILENT_S", 3600.0)  # nor is it given up
     async with asyncio.timeout(60), stack(tmp_path) as first, stack(tmp_path) as second:
         slow = first.gateway.batches.runner
         await eventually(lambda: slow.has_lease)

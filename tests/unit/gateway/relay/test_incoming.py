@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -58,6 +59,25 @@ def test_request_without_a_kept_connection_is_decoded_once(tmp_path: Path) -> No
         messages = made.engine.completions[-1].json["messages"]
         assert isinstance(messages, list)
         assert [message["role"] for message in messages] == ["system", "user"]
+
+    run(tmp_path, work)
+
+
+def test_body_that_comes_behind_its_head_costs_no_second_look_at_it(tmp_path: Path) -> None:
+    """As several clients send them."""
+
+    async def work(made: Stack) -> None:
+        body = json.dumps(CHAT).encode()
+        key = made.client.headers["authorization"]
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: {key}\r\n"
+        with CallTrace() as traced:
+            reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+            writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode())
+            await eventually(lambda: traced.of("EngineEndpoint.refuse") == 1)
+            writer.write(body)
+            assert (await reader.readline()).split()[1] == b"200"
+            writer.close()
+        assert reads_of(traced) == ONCE
 
     run(tmp_path, work)
 
