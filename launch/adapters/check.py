@@ -14,7 +14,7 @@ from gateway.errors import ConfigError
 from launch.adapters.base_match import check_lineage
 from launch.adapters.folder import real_folder, require_files
 from launch.adapters.fused_experts import check_fused, is_fused, parameter_of
-from launch.adapters.settings import ENGINE_RANKS, Settings, read_settings
+from launch.adapters.settings import ENGINE_RANKS, Settings, as_engine_reads, read_settings
 from launch.adapters.sources.transfer import check_digest
 from launch.adapters.target_modules import check_patterns, meant_by, ranks_of
 from launch.adapters.weights import FLOATS, Findings, Reader, scan
@@ -80,6 +80,7 @@ def check_adapter(
         with open_regular(path / CONFIG, origin.roots) as file:
             document, raw = read_json(file)
         settings = read_settings(document, rank_limit)
+        raw = as_engine_reads(document, raw)
         warnings = check_lineage(settings.trained_on, base)
     with _named(key, _file(origin, WEIGHTS)), open_regular(path / WEIGHTS, origin.roots) as file:
         size = os.fstat(file.fileno()).st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,6 +77,13 @@ def read_settings(document: object, rank_limit: int | None) -> Settings:
     return Settings(document, ranks[0], largest, rank_pattern, alpha_pattern)
 
 
+def as_engine_reads(document: object, raw: bytes) -> bytes:
+    """The settings' bytes for the engine, which does not take a bias of null: to peft that is "none"."""
+    if not isinstance(document, dict) or document.get("bias", "none") is not None:
+        return raw
+    return json.dumps({**document, "bias": "none"}, indent=2).encode()
+
+
 def _refuse_unservable(document: Mapping[str, object]) -> None:
     kind = document.get("peft_type")
     if not kind:
@@ -93,8 +101,8 @@ def _refuse_unservable(document: Mapping[str, object]) -> None:
     for name, reason in REFUSED.items():
         if document.get(name):
             raise Unfit(reason)
-    bias = document.get("bias", "none")
-    if bias != "none":
+    bias = document.get("bias")
+    if bias not in (None, "none"):
         raise Unfit(f"was trained with bias: {shorten(bias)}; the engine serves bias: none only")
     init = document.get("init_lora_weights")
     if isinstance(init, str) and init.lower() not in PLAIN_INITS:

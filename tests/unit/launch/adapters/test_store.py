@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,18 @@ def test_copy_holds_the_two_files_alone(tmp_path: Path) -> None:
     (source / WEIGHTS).write_bytes(weights(GOOD, b"\2"))
     assert store.verify(taken.id)
     assert store.take("naming", source, BASE).id != taken.id
+
+
+def test_a_bias_of_null_is_none_in_the_copy(tmp_path: Path) -> None:
+    source, store = adapter(tmp_path / "one", GOOD, {"bias": None}), AdapterStore(tmp_path / "kept")
+    taken = store.take("naming", source, BASE)
+    given, kept = (
+        json.loads((folder / "adapter_config.json").read_bytes()) for folder in (source, taken.path)
+    )
+    assert kept == {**given, "bias": "none"}
+    assert given["bias"] is None
+    assert store.verify(taken.id)
+    assert store.take("naming", source, BASE).id == taken.id
 
 
 def test_second_take_leaves_the_copy_and_a_damaged_one_is_replaced(tmp_path: Path) -> None:
