@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from gateway.config.document import JsonObject
 from gateway.dialects.parameters import Limits, unsupported, value_of
 from gateway.dialects.request_body import Fields
+from gateway.dialects.responses import chat_items
 
 _encode = msgspec.json.Encoder().encode
 KEPT_NOWHERE = "no response is kept here; send the whole conversation in input."
@@ -84,7 +85,8 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
     What stands on another server (`item_reference`) is refused.
     """
-    if not _MARKS.search(fields[key]):
+    chats = chat_items.MARKS.search(fields[key]) is not None
+    if not chats and not _MARKS.search(fields[key]):
         return ()
     value = value_of(key, fields, None)
     items: list[JsonValue] = []
@@ -97,12 +99,13 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
             items.append(item)
             continue
         last = isinstance(value, list) and index == len(value) - 1
-        if limits.strict:
-            items.append(_joined(item, last=last))
-            continue
-        kept, name = _read(item, where, last=last)
-        items += kept
-        left += name
+        for one in chat_items.items_of(item, where, strict=limits.strict) if chats else (item,):
+            if limits.strict:
+                items.append(_joined(one, last=last))
+                continue
+            kept, name = _read(one, where, last=last)
+            items += kept
+            left += name
     if isinstance(value, list) and items != value:
         fields[key] = msgspec.Raw(_encode(items))
     return left
