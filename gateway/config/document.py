@@ -7,8 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 from dotenv import dotenv_values
@@ -31,7 +30,7 @@ from gateway.config.settings import (
     StageConfig,
     TaskConfig,
 )
-from gateway.config.strict import NAME, NAME_RULE, checked_name
+from gateway.config.strict import NAME, NAME_RULE, checked_name, plain_kinds
 from gateway.errors import ConfigError, nearest
 
 __all__ = [
@@ -354,7 +353,7 @@ def _problem(problem: ErrorDetails, path: str) -> ConfigError:
 
 def _known_keys(parents: list[str]) -> list[str]:
     """The keys that the section at `parents` has, by their YAML names."""
-    kinds = _plain_kinds(Config)
+    kinds = plain_kinds(Config)
     for part in parents:
         kinds = [inner for kind in kinds for inner in _kinds_inside(kind, part)]
     return [name for model in kinds for name in _fields(model)]
@@ -364,19 +363,10 @@ def _kinds_inside(kind: Any, part: str) -> list[Any]:
     """What may stand under the key or the number `part` of a `kind`."""
     arguments = get_args(kind)
     if get_origin(kind) is dict:
-        return _plain_kinds(arguments[1])
+        return plain_kinds(arguments[1])
     if get_origin(kind) is list:
-        return _plain_kinds(arguments[0]) if part.isdigit() else []
-    return _plain_kinds(_fields(kind).get(part))
-
-
-def _plain_kinds(kind: Any) -> list[Any]:
-    """Of a union each, without what is annotated."""
-    if get_origin(kind) is Annotated:
-        return _plain_kinds(get_args(kind)[0])
-    if get_origin(kind) in (Union, UnionType):
-        return [plain for one in get_args(kind) for plain in _plain_kinds(one)]
-    return [kind]
+        return plain_kinds(arguments[0]) if part.isdigit() else []
+    return plain_kinds(_fields(kind).get(part))
 
 
 def _fields(kind: Any) -> dict[str, Any]:

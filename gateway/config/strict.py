@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from gateway.errors import ConfigError
 
@@ -49,3 +58,29 @@ class Strict(BaseModel):
     """A section: no key that is not known, and never changed once it was checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_flag_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """pydantic would read true as 1."""
+        if _misread(cls.model_fields[info.field_name or ""].annotation, value):
+            raise ValueError("must be a number; YAML reads yes and on as true, no and off as false")
+        return value
+
+
+def plain_kinds(kind: Any) -> list[Any]:
+    """Of a union each, without what is annotated."""
+    if get_origin(kind) is Annotated:
+        return plain_kinds(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return [plain for one in get_args(kind) for plain in plain_kinds(one)]
+    return [kind]
+
+
+def _misread(kind: Any, value: object) -> bool:
+    """Whether a flag stands where a number is wanted, by itself or in a table of numbers."""
+    kinds = plain_kinds(kind)
+    if isinstance(value, bool):
+        return bool not in kinds and (int in kinds or float in kinds)
+    tables = [get_args(one)[1] for one in kinds if get_origin(one) is dict] if isinstance(value, dict) else []
+    return any(_misread(table, one) for table in tables for one in value.values())  # type: ignore[attr-defined]
