@@ -22,7 +22,7 @@ from gateway.dialects.harmless import (
 )
 from gateway.dialects.kinds import GATEWAYS_OWN, HARMLESS
 from gateway.dialects.media import no_strange_addresses
-from gateway.dialects.messages import described
+from gateway.dialects.messages import described, tool_choice
 from gateway.dialects.messages.envelopes import envelope, model_entry, model_list
 from gateway.dialects.messages.from_chat import MessageRendering
 from gateway.dialects.messages.history import continued, readable
@@ -38,7 +38,7 @@ from gateway.dialects.parameters import (
 )
 from gateway.dialects.prompt_faults import Form
 from gateway.dialects.request_body import Fields, encode_fields, given, says_system, with_member
-from gateway.dialects.tools import tool_choice, tools
+from gateway.dialects.tools import tools
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, NamedEvents, TokenUsage
@@ -132,14 +132,6 @@ def _output_config(key: str, fields: Fields, limits: Limits) -> Sequence[str] | 
 _OUTPUT_CONFIG = members("effort", "format")
 
 
-def _tool_choice(key: str, fields: Fields, limits: Limits) -> None:
-    """The engine forgets a choice among no tools."""
-    tool_choice(key, fields, limits)
-    value = value_of(key, fields) if key in fields else None
-    if isinstance(value, dict) and value.get("type") in ("any", "tool") and not given(fields, "tools"):
-        raise InvalidRequest("tool_choice: it may only be specified while providing tools", param=key)
-
-
 def _thread(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     """To go on with one is to have the rest of the conversation kept; to begin one asks that it be."""
     value = value_of(key, fields)
@@ -187,6 +179,10 @@ class _Anthropic(Dialect):
 
     api_key_header = True
     form = FORM
+
+    def check_fields(self, fields: Fields, limits: Limits, contract: Contract | None = None) -> list[str]:
+        tool_choice.respell(fields, limits)
+        return super().check_fields(fields, limits, contract)
 
     def sticky_of(self, fields: Fields) -> bytes | None:
         """The user in `metadata.user_id`, as JSON; None where none is named, or where it cannot be read."""
@@ -282,7 +278,7 @@ class Messages(_Anthropic):
             "messages": no_strange_addresses(readable),
             "tools": _TOOLS,
             "output_config": _output_config,
-            "tool_choice": _tool_choice,
+            "tool_choice": tool_choice.check,
             "thinking": _thinking,
             "thread": _thread,
             "compaction": refused_but_for(why=_NO_SUMMARY),
@@ -346,7 +342,7 @@ class CountTokens(_Anthropic):
             "messages": no_strange_addresses(readable),
             "tools": _TOOLS,
             "output_config": _output_config,
-            "tool_choice": _tool_choice,
+            "tool_choice": tool_choice.check,
             "thinking": _thinking_kind,
             "thread": _thread,
             "chat_template_kwargs": template_variables,

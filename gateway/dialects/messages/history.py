@@ -13,7 +13,7 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
-from gateway.dialects.parameters import Limits, value_of
+from gateway.dialects.parameters import Limits, unsupported, value_of
 from gateway.dialects.request_body import Fields
 from gateway.errors import NOT_JSON, InvalidRequest
 
@@ -65,6 +65,7 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         if index < last_user and isinstance(message, dict) and _is_cleared(message):
             continue
         if limits.strict:
+            _refuse_unheeded(message, f"{key}[{index}]")
             messages.append(message)
             continue
         if isinstance(message, dict) and message.get("output_config"):
@@ -80,6 +81,24 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     if isinstance(value, list) and messages != value:
         fields[key] = msgspec.Raw(_encode(messages))
     return left
+
+
+def _refuse_unheeded(message: JsonValue, where: str) -> None:
+    """Raises InvalidRequest for what the engine takes and passes over; all else it refuses itself."""
+    held = message if isinstance(message, dict) else {}
+    if held.get("output_config"):
+        raise unsupported(
+            f"{where}.output_config", f"'{where}.output_config' is not supported: leave it out."
+        )
+    for index, block in enumerate(_listed(held.get("content"))):
+        kind, place = block.get("type") if isinstance(block, dict) else None, f"{where}.content[{index}]"
+        if kind == "redacted_thinking":
+            raise unsupported(place, f"'{place}' is not supported: no model here can read it; leave it out.")
+        if isinstance(block, dict) and kind == "tool_result" and block.get("is_error") is True:
+            place = f"{place}.is_error"
+            raise unsupported(
+                place, f"'{place}' is not supported: the model is not told of it; say it in the content."
+            )
 
 
 def _listed(value: JsonValue) -> list[JsonValue]:

@@ -126,3 +126,30 @@ def test_effort_for_one_turn_is_named(tmp_path: Path) -> None:
     asked = [USER, {**said, "output_config": {"effort": "low"}}]
     assert sent(MESSAGES, tmp_path, asked) == (asked, ["messages[1].output_config"])
     assert sent(MESSAGES, tmp_path, [USER, {**said, "output_config": {}}])[1] == []
+
+
+@pytest.mark.parametrize(
+    ("message", "place"),
+    [
+        (
+            {
+                "role": "user",
+                "content": [{"type": "tool_result", "tool_use_id": "t", "content": "x", "is_error": True}],
+            },
+            "messages[1].content[0].is_error",
+        ),
+        (
+            {"role": "assistant", "content": [text("a"), {"type": "redacted_thinking", "data": "x"}]},
+            "messages[1].content[1]",
+        ),
+        ({"role": "user", "content": "a", "output_config": {"effort": "low"}}, "messages[1].output_config"),
+    ],
+)
+@pytest.mark.parametrize("dialect", [MESSAGES, COUNT_TOKENS], ids=lambda one: one.name)
+def test_a_strict_gateway_refuses_what_the_engine_passes_over(
+    tmp_path: Path, dialect: Dialect, message: object, place: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        sent(dialect, tmp_path, [USER, message], strict=True)
+    assert caught.value.param == place
+    assert caught.value.message.startswith(f"'{place}' is not supported: ")
