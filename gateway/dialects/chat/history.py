@@ -14,6 +14,7 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
+from gateway.dialects.chat import roles
 from gateway.dialects.parameters import Limits, unsupported, value_of
 from gateway.dialects.request_body import Fields
 
@@ -30,12 +31,15 @@ _TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
 
 
 def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
-    """A rule for messages: both of these. Raises InvalidRequest where the gateway is strict."""
+    """A rule for messages: all of these. Raises InvalidRequest where the gateway is strict."""
+    roles.respell(key, fields, limits)
     if _OLD_CALL.search(fields[key]):
         _renew_calls(key, fields)
     if _NO_NAME.search(fields[key]):
         _drop_names(key, fields)
-    left = _overlooked(key, fields) if _PASSED_OVER.search(fields[key]) and not limits.strict else []
+    left = _overlooked(key, fields) if _PASSED_OVER.search(fields[key]) else []
+    if left and limits.strict:
+        raise unsupported(left[0], f"'{left[0]}' is not supported: no model here is shown it; leave it out.")
     return [*left, *continued(key, fields, limits)]
 
 

@@ -13,6 +13,7 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
+from gateway.dialects.chat import roles
 from gateway.dialects.parameters import Limits, unsupported, value_of
 from gateway.dialects.request_body import Fields
 from gateway.errors import NOT_JSON, InvalidRequest
@@ -54,6 +55,7 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
     It reads no `is_error` of a tool's result either, which is named, and shows what was to be cleared.
     """
+    roles.respell(key, fields, limits)
     if not _MARKS.search(fields[key]):
         return ()
     value = value_of(key, fields, None)
@@ -116,7 +118,8 @@ def continued(key: str, fields: Fields) -> Sequence[str]:
         turns = _decode_turns(fields[key])
     except NOT_JSON:
         return ()  # the engine says what is wrong with it
-    return (f"{key}[{len(turns) - 1}]",) if turns and turns[-1].role == "assistant" else ()
+    last = turns[-1].role if turns else ""
+    return (f"{key}[{len(turns) - 1}]",) if roles.MEANT.get(last, last) == "assistant" else ()
 
 
 def _blocks(content: Sequence[JsonValue], where: str) -> tuple[list[JsonValue], list[str]]:

@@ -13,6 +13,7 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
+from gateway.dialects.chat import roles
 from gateway.dialects.parameters import Limits, unsupported, value_of
 from gateway.dialects.request_body import Fields
 from gateway.dialects.responses import chat_items
@@ -85,6 +86,7 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
     What stands on another server (`item_reference`) is refused.
     """
+    roles.respell(key, fields, limits)
     chats = chat_items.MARKS.search(fields[key]) is not None
     if not chats and not _MARKS.search(fields[key]):
         return ()

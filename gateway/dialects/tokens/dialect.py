@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from gateway.dialects.chat import roles
 from gateway.dialects.chat.dialect import RULES, TYPED_LABELS
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.kinds import GATEWAYS_OWN, LABELS
@@ -39,6 +40,7 @@ def _no_prompt_beside(key: str, fields: Fields, limits: Limits) -> None:
     """Of the two the engine would take the prompt."""
     if given(fields, key) and given(fields, "prompt"):
         raise InvalidRequest("Give 'prompt' or 'messages', not both.", param=key)
+    roles.respell(key, fields, limits)
 
 
 class TokenizeDialect(_Wordless):
@@ -92,7 +94,7 @@ class EmbeddingsDialect(_Wordless):
     refused = GATEWAYS_OWN
     rules = MappingProxyType(
         {
-            "messages": no_strange_addresses(),
+            "messages": no_strange_addresses(roles.respell),
             "chat_template_kwargs": template_variables,
             "service_tier": RULES["service_tier"],
             "store": RULES["store"],

@@ -154,3 +154,10 @@ def test_thoughts_and_words_in_other_servers_forms_are_named(
     tmp_path: Path, member: dict[str, Any], named: list[str]
 ) -> None:
     assert sent(tmp_path, USER, {**BEGUN, **member}, USER) == ({}, named)
+
+
+@pytest.mark.parametrize("name", ["reasoning_details", "thinking_blocks"])
+def test_a_strict_gateway_refuses_them(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="is not supported") as refused:
+        sent(tmp_path, USER, {**BEGUN, name: [{"text": "t"}]}, USER, strict=True)
+    assert refused.value.param == f"messages[1].{name}"

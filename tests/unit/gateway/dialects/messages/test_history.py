@@ -86,6 +86,7 @@ def test_a_last_message_of_the_assistants_is_named(tmp_path: Path) -> None:
     assert sent(MESSAGES, tmp_path, [USER, begun]) == ([USER, begun], ["messages[1]"])
     assert sent(MESSAGES, tmp_path, [USER, begun], strict=True) == ([USER, begun], [])
     assert sent(COUNT_TOKENS, tmp_path, [USER, begun]) == ([USER, begun], [])
+    assert sent(MESSAGES, tmp_path, [USER, {**begun, "role": "model"}]) == ([USER, begun], ["messages[1]"])
     assert sent(MESSAGES, tmp_path, [begun, USER])[1] == []
 
 
