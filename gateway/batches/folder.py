@@ -13,6 +13,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
@@ -103,14 +104,10 @@ class Folder:
     def _now(self) -> float:
         """By the clock that files here are dated by: a file server's own may be hours from this machine's."""
         try:
-            path, handle = self.begin_upload()
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                return os.fstat(file.fileno()).st_mtime
         except OSError:  # there may be no room
             return time.time()
-        try:
-            return os.fstat(handle).st_mtime
-        finally:
-            os.close(handle)
-            path.unlink(missing_ok=True)
 
     def sweep(self, known: Set[str], now: float | None = None) -> list[str]:
         """Remove old contents that are not among `known`, and uploads that do not come on; their names."""

@@ -65,7 +65,7 @@ def test_age_is_by_the_clock_of_the_files(
     now = time.time()
     monkeypatch.setattr("gateway.batches.folder.time.time", lambda: now + OLD_S)
     if full:
-        monkeypatch.setattr(folder, "_uploads", folder.root / "none")
+        monkeypatch.setattr(folder, "root", folder.root / "none")
         assert folder._now() == now + OLD_S
         return
     assert folder.sweep(set()) == []
