@@ -337,8 +337,7 @@ class Admission(Bound):
 
     def has_room(self, task: str) -> bool:
         """Whether a place is free. Raises KeyError for an unknown task."""
-        gate = self.gates[task]
-        return gate.in_flight < gate.max_in_flight and self.in_flight < self.max_in_flight
+        return self.gates[task].has_place and self.has_place
 
     def try_beside(self, adapter_id: str | None) -> bool:
         """A place outside every bound, for what no client waits for; False where a client's request waits,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -62,6 +63,13 @@ class Deployment:
             return self.ready() == count
 
         await eventually(so, within_s)
+
+    async def until_taken_up(self, version: int, count: int) -> float:
+        """Seconds until a table beyond `version` is out and so many serve. Raises as `until_ready`."""
+        began = time.monotonic()
+        await eventually(lambda: self.snapshot.version > version, 60)
+        await self.until_ready(count)
+        return time.monotonic() - began
 
 
 def written(

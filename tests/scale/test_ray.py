@@ -120,10 +120,7 @@ async def test_a_control_plane_that_comes_back_finds_its_engines(
             await eventually(lambda: seen.outcomes["right"] > answered + ENOUGH, 60)
             version = first.snapshot.version
             with deployed(tmp_path) as second:
-                began = time.monotonic()
-                await eventually(lambda: second.snapshot.version > version, 60)
-                await second.until_ready(2)
-                took_s = time.monotonic() - began
+                took_s = await second.until_taken_up(version, 2)
                 assert {one.pid for one in second.engines.values()} == pids
                 assert seen.outcomes["wrong"] == 0
                 refused = dict(seen.refused)

@@ -21,6 +21,12 @@ from gateway.dialects.request_body import Fields
 NAMES = ("prefix", "partial")
 _MARK = re.compile(rb'"(?:prefix|partial)"\s*:')
 """Without it nothing is looked at."""
+_ANY_MARK = re.compile(
+    rb'"(?:prefix|partial|function_call|name|reasoning_details|thinking_blocks|audio|'
+    + "|".join(roles.MEANT).encode()
+    + rb')"'
+)
+"""What each mark here has within it, so that a conversation without them is gone through once."""
 _HELD = (b'"json_object"', b'"json_schema"', b'"structural_tag"')
 """Formats that hold an answer from its first character on."""
 _OLD_CALL = re.compile(rb'"function_call"\s*:\s*\{')
@@ -32,6 +38,8 @@ _TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
 
 def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     """A rule for messages: all of these. Raises InvalidRequest where the gateway is strict."""
+    if not _ANY_MARK.search(fields[key]):
+        return ()
     roles.respell(key, fields, limits)
     if _OLD_CALL.search(fields[key]):
         _renew_calls(key, fields)
