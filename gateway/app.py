@@ -32,7 +32,7 @@ from gateway.endpoints.administration.commands import COMMANDS, AdminCommand, Ad
 from gateway.endpoints.administration.usage import AdminUsage
 from gateway.endpoints.asgi import Head, send_error
 from gateway.endpoints.azure import azure_routes
-from gateway.endpoints.batches import BatchEndpoints
+from gateway.endpoints.batches.batches import BatchEndpoints
 from gateway.endpoints.inference import EngineEndpoint
 from gateway.endpoints.models import ModelsEndpoint
 from gateway.endpoints.observability import HealthEndpoint, MetricsEndpoint, ReadyEndpoint

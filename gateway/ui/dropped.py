@@ -18,7 +18,7 @@ from starlette.types import Receive
 
 from gateway.config.snapshot import UPLOADS
 from gateway.endpoints.asgi import ClientLeft, Head
-from gateway.endpoints.uploads import to_its_end
+from gateway.endpoints.batches.uploads import to_its_end
 from gateway.errors import NOT_JSON, InvalidRequest, PayloadTooLarge, TooManyRequests, Unavailable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")

@@ -19,7 +19,6 @@ from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import LoraGatewayError
 from launch.__main__ import complain, launch, with_state_dir
 from launch.base.locate import fetch_demo_base
-from launch.cli.adapters import build_adapters_app
 from launch.cli.audit import audit_command
 from launch.cli.banner import banner_lines, nothing_runs
 from launch.cli.chat.talk import chat_command
@@ -33,7 +32,8 @@ from launch.cli.live.status import status_command
 from launch.cli.live.top import top_command
 from launch.cli.options import DEMO_CONFIG, ConfigOption, DemoOption, JsonOption, StateOption
 from launch.cli.plan import plan_command
-from launch.cli.tasks import build_tasks_app, reload_command
+from launch.cli.tasks.adapters import build_adapters_app
+from launch.cli.tasks.tasks import build_tasks_app, reload_command
 from launch.cli.usage import usage_command
 from launch.commands import run_app
 from launch.machine.gateway_address import noted_url

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from gateway.config.document import JsonObject, checked_name
 from gateway.config.snapshot import UPLOADS, Operation
 from gateway.errors import ConfigError
+from launch.adapters.sources import SOURCES
 from launch.adapters.versions import (
     Refused,
     Version,
@@ -52,7 +53,7 @@ class Addition:
         source, system = fields.get("source"), fields.get("system")
         task = checked_name("task", fields.get("task"))
         if not isinstance(source, str) or not source:
-            raise ConfigError("source", "", "name a folder, an archive, hf://org/name or s3://bucket/folder")
+            raise ConfigError("source", "", f"name {SOURCES}")
         if system is not None and not isinstance(system, str):
             raise ConfigError("system", "", "must be text")
         canary, shadow = _number(fields, "canary", 100.0), _number(fields, "shadow", 1.0)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import ConfigError
+from launch.adapters.sources import SOURCES
 from launch.adapters.sources.archive import BLOCK_BYTES, kind_of, unpack
 from launch.adapters.sources.hub import fetch_hub, read_place
 from launch.adapters.sources.object_store import check_place, fetch_file, fetch_folder
@@ -84,7 +85,7 @@ def _shown(source: str) -> str:
 
 def _read(source: str) -> _Asked:
     if not source or len(source) > MAX_SOURCE_CHARS or any(map(_is_control, source)):
-        raise Unfit("is no source; name a folder, an archive, hf://org/name or s3://bucket/folder")
+        raise Unfit(f"is no source; name {SOURCES}")
     match = DIGEST.fullmatch(source)
     if match is None and "#sha256" in source:
         raise Unfit("has a #sha256 without a digest; write #sha256= and 64 hex digits at the end")
@@ -110,13 +111,12 @@ class _Fetching:
     """A folder in scratch, made when it is needed."""
 
     def staged(self, stores: Collection[str]) -> Staged:
-        scheme = self.asked.scheme
-        if scheme and scheme != "hf" and scheme not in stores:
-            known = ", ".join(["hf://", *(f"{store}://" for store in sorted(stores))])
+        ways = {"": self._here, "hf": self._from_hub, **dict.fromkeys(sorted(stores), self._from_store)}
+        way = ways.get(self.asked.scheme)
+        if way is None:
+            known = ", ".join(f"{scheme}://" for scheme in ways if scheme)
             raise Unfit(f"is a kind of source that is not allowed; allowed: a folder, an archive, {known}")
-        if not scheme:
-            return self._here()
-        return self._from_hub() if scheme == "hf" else self._from_store()
+        return way()
 
     def _here(self) -> Staged:
         asked, path = self.asked, _inside(self.asked.place, self.roots)

@@ -19,7 +19,7 @@ from tests.support.batches.batch_stack import (
     timed_stack,
     until,
 )
-from tests.unit.gateway.endpoints.test_batches import NAMING, counts_of
+from tests.unit.gateway.endpoints.batches.test_batches import NAMING, counts_of
 
 pytestmark = pytest.mark.anyio
 

@@ -28,7 +28,7 @@ from tests.support.batches.batch_program import MOMENTS
 from tests.support.batches.batch_stack import CHAT, content, create, jsonl, line, results, shown, until
 from tests.support.stack import eventually, stack
 from tests.support.waiting import calls, turns
-from tests.unit.gateway.endpoints.test_batches import counts_of
+from tests.unit.gateway.endpoints.batches.test_batches import counts_of
 
 pytestmark = pytest.mark.anyio
 

@@ -22,7 +22,7 @@ from tests.support.batches.batch_stack import (
 )
 from tests.support.stack import eventually
 from tests.support.waiting import calls, turns
-from tests.unit.gateway.endpoints.test_batches import NAMING, counts_of
+from tests.unit.gateway.endpoints.batches.test_batches import NAMING, counts_of
 
 pytestmark = pytest.mark.anyio
 

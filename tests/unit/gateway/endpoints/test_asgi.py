@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.endpoints.administration.commands import MAX_BODY_BYTES as ADMIN_BYTES
-from gateway.endpoints.batches import MAX_BODY_BYTES as BATCH_BYTES
+from gateway.endpoints.batches.batches import MAX_BODY_BYTES as BATCH_BYTES
 from gateway.ui.page import MOST_SIGN_IN_BYTES
 from tests.support.stack import stack
 from tests.support.waiting import eventually

@@ -17,7 +17,7 @@ from gateway.config.snapshot import Operation, Snapshot
 from gateway.errors import ConfigError
 from launch.adapters.check import Adapter
 from launch.base.progress import silent
-from launch.cli.adapters import _Stages, absolute_source, canary_percent, shadow_share
+from launch.cli.tasks.adapters import _Stages, absolute_source, canary_percent, shadow_share
 from launch.supervisor.lock import sole_launch
 from tests.fakes.plant import ROOT, Plant, PlantOptions
 from tests.unit.launch.conftest import Shelled, run_cli

@@ -10,9 +10,9 @@ import typer
 from gateway.config.document import checked_name
 from gateway.config.snapshot import TaskStatus
 from gateway.errors import LoraGatewayError
-from launch.cli.adapters import TaskArgument
 from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
 from launch.cli.task_text import columns, moment, shares, what_requests_see
+from launch.cli.tasks.adapters import TaskArgument
 from launch.supervisor.control_client import Document, path_of, read_as
 
 

@@ -15,8 +15,8 @@ from gateway.batches.records import FileRecord, kept_seconds, new_file_id
 from gateway.batches.runner import DAY_S
 from gateway.batches.storage import BatchStorage
 from gateway.endpoints.asgi import Head
+from gateway.endpoints.batches.uploads import Upload, receive_upload
 from gateway.endpoints.resource import JsonDocument, Resource, ResourceRequest, limit_of, page_of
-from gateway.endpoints.uploads import Upload, receive_upload
 from gateway.errors import (
     Forbidden,
     InvalidRequest,

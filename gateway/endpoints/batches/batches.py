@@ -28,10 +28,10 @@ from gateway.batches.storage import BatchStorage, found_file
 from gateway.config.document import GatewayConfig
 from gateway.dialects.request_body import Fields, decode_body, text_field
 from gateway.endpoints.asgi import read_small_body
-from gateway.endpoints.files import PATH as FILES_PATH
-from gateway.endpoints.files import PURPOSE, FileEndpoints, storage_full
+from gateway.endpoints.batches.files import PATH as FILES_PATH
+from gateway.endpoints.batches.files import PURPOSE, FileEndpoints, storage_full
+from gateway.endpoints.batches.uploads import FORM_OVERHEAD_BYTES
 from gateway.endpoints.resource import JsonDocument, Resource, ResourceRequest, check_known, limit_of, page_of
-from gateway.endpoints.uploads import FORM_OVERHEAD_BYTES
 from gateway.errors import NOT_JSON, InvalidRequest, NotFound, TooManyRequests
 from gateway.metrics.counters import Metrics
 from gateway.routing.cold_start import WaitingRoom

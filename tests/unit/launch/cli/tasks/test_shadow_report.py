@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.relay.shadow.journal import Journal, ShadowRecord
-from launch.cli.adapters import build_adapters_app
-from launch.cli.shadow_report import read_report
+from launch.cli.tasks.adapters import build_adapters_app
+from launch.cli.tasks.shadow_report import read_report
 from launch.machine.threads import in_thread
 from tests.fakes.plant import timed_plant
 

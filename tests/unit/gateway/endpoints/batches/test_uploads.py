@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from gateway.batches.folder import Folder
-from gateway.endpoints.files import MOST_OF_ONE_KEY
+from gateway.endpoints.batches.files import MOST_OF_ONE_KEY
 from tests.support.batches.batch_stack import timed_stack
 from tests.support.stack import eventually, stack
-from tests.unit.gateway.endpoints.test_files import KEYS, A, B, contents
+from tests.unit.gateway.endpoints.batches.test_files import KEYS, A, B, contents
 
 pytestmark = pytest.mark.anyio
 

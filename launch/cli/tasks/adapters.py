@@ -15,11 +15,12 @@ import typer
 from gateway.config.document import checked_name
 from gateway.config.snapshot import Operation, Snapshot, TaskStatus, VersionStatus
 from gateway.errors import ConfigError, nearest
+from launch.adapters.sources import SOURCES
 from launch.base.progress import Report, silent, terminal_progress
 from launch.cli import completions
 from launch.cli.options import DEMO_CONFIG, INTERRUPTED, ConfigOption, JsonOption, StateOption, control_of
-from launch.cli.shadow_report import read_report
 from launch.cli.task_text import columns, moment, role_of, share_of, size_of, what_requests_see
+from launch.cli.tasks.shadow_report import read_report
 from launch.supervisor.control_client import Document, path_of, read_as
 
 SHARE = re.compile(r"^(.*): (\d+) %$")
@@ -56,9 +57,7 @@ def build_adapters_app() -> typer.Typer:
 
 def add_command(
     task: TaskArgument,
-    source: Annotated[
-        str, typer.Argument(help="a folder, a .tar or .zip of one, hf://org/name or s3://bucket/folder")
-    ],
+    source: Annotated[str, typer.Argument(help=SOURCES)],
     canary: Annotated[str | None, typer.Option(help="part of the requests it answers at first: 10%")] = None,
     shadow: Annotated[
         str | None, typer.Option(help="part of the requests it gets a copy of, answering nobody: 5%")
@@ -202,7 +201,7 @@ def absolute_source(source: str) -> str:
     place, mark, digest = source.partition("#sha256=")
     path = Path(place).expanduser().absolute()
     if not path.exists():
-        mend = "is not there; name a folder, a .tar or .zip of one, hf://org/name or s3://bucket/folder"
+        mend = f"is not there; name {SOURCES}"
         raise ConfigError("SOURCE", str(path), mend)
     return f"{path}{mark}{digest}"
 
