@@ -1,4 +1,4 @@
-"""The configuration with what a snapshot of the control plane changes in it: tasks, pipelines, keys."""
+"""The configuration with what a snapshot of the control plane changes in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.config.snapshot import Snapshot
 
 
 def with_snapshot(config: Config, snapshot: Snapshot, *, heard: bool) -> Config:
-    """Tasks, pipelines and keys as the control plane has them. Raises ValidationError.
+    """Tasks, pipelines, keys and tenants as the control plane has them. Raises ValidationError.
 
     `heard`: it came over the socket. A file may be older than the configuration that was read at the start,
     so that the configuration's keys are not taken from it: one that was revoked would be good again. Those
@@ -21,6 +21,8 @@ def with_snapshot(config: Config, snapshot: Snapshot, *, heard: bool) -> Config:
     document = config.model_dump(mode="json", by_alias=True)
     document["tasks"] = {name: task.settings for name, task in snapshot.tasks.items()}
     document["pipelines"] = snapshot.pipelines
+    if heard and snapshot.tenants is not None:
+        document["tenants"] = snapshot.tenants
     models = {config.base.name, *snapshot.tasks, *snapshot.pipelines}
     keys = snapshot.keys if heard else _known_models(document["keys"], models)
     document["keys"] = {**usable(snapshot.issued_keys, keys), **keys}

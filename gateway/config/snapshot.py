@@ -162,6 +162,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     keys: dict[str, Document] = {}
     issued_keys: dict[str, Document] = {}
     """Those that commands made, in the configuration's form; what was revoked stays, disabled."""
+    tenants: dict[str, Document] | None = None
+    """Of the configuration; None where whoever wrote this says nothing of them."""
     retiring: list[str] = []
     """Ids that are to be unloaded once no gateway has a request on them."""
     operations: list[Operation] = []

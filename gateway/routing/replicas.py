@@ -225,13 +225,15 @@ class Replicas:
     def apply(self, snapshot: Snapshot, *, heard: bool = True) -> None:
         """Route by this snapshot from now on; a configuration in it that cannot be is refused whole.
 
-        `heard`: it came over the socket, not from a file, which may be old: keys are taken from it too.
+        `heard`: it came over the socket, not from a file, which may be old: keys and tenants are taken from
+        it too.
         """
         live = (
             {name: task.settings for name, task in snapshot.tasks.items()},
             snapshot.pipelines,
             snapshot.keys if heard else None,
             snapshot.issued_keys,
+            snapshot.tenants if heard else None,
         )
         if live != self._live and snapshot.version:
             self._live = live
@@ -239,7 +241,7 @@ class Replicas:
         self._route(snapshot)
 
     def _adopt(self, snapshot: Snapshot, heard: bool) -> None:
-        """Tasks, pipelines and keys as the control plane has them."""
+        """Tasks, pipelines, keys and tenants as the control plane has them."""
         try:
             config = with_snapshot(self.config, snapshot, heard=heard)
             commit = self._prepare(config) if self._prepare else None

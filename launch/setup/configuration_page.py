@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway.config.document import Config
@@ -29,8 +29,8 @@ Written from the models that check it, by `make docs`; a test holds the two toge
   the same for a key.
 - Relative paths start at the configuration's folder; those from the environment and `state_dir` at the
   working directory.
-- A changed file is taken live for `tasks`, `pipelines`, `keys` and `adapters`; every other key waits for
-  the next start.
+- A changed file is taken live for `tasks`, `pipelines`, `keys`, `tenants`, `adapters` and `placement`; every
+  other key waits for the next start.
 """
 
 Sections = list[tuple[str, type[BaseModel]]]
@@ -71,7 +71,8 @@ def _section(path: str, model: type[BaseModel]) -> str:
 
 
 def _row(key: str, field: FieldInfo) -> str:
-    about = " ".join((field.description or "").split()).replace("<", "\\<")
+    parts = " ".join((field.description or "").split()).split("`")
+    about = "`".join(part if at % 2 else part.replace("<", "\\<") for at, part in enumerate(parts))
     cells = (f"`{key}`", _type(field), _default(field), about)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -106,6 +107,8 @@ def _kind(annotation: object) -> str:
     words = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
     if isinstance(annotation, type) and annotation in words:
         return words[annotation]
+    if annotation is AwareDatetime:
+        return "time with its zone"
     if annotation is type(None):
         return ""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)

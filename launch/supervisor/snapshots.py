@@ -60,6 +60,9 @@ def compose(
         },
         keys=_keys(config.keys, models),
         issued_keys=_keys(issued, models),
+        tenants={
+            name: tenant.model_dump(mode="json", by_alias=True) for name, tenant in config.tenants.items()
+        },
         retiring=sorted(observed.retiring),
         operations=list(observed.operations),
         memory=observed.memory,

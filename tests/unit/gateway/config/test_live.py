@@ -177,6 +177,18 @@ async def test_key_that_is_added_and_removed_while_requests_run(tmp_path: Path) 
         assert (await chat(c, "k2", model="concept")).status_code == 200
 
 
+@pytest.mark.usefixtures("both_ways")
+async def test_limits_of_a_tenant_hold_from_the_next_request_on(tmp_path: Path) -> None:
+    async with controlled(tmp_path, keys={"one": {**digest("k1"), "tenant": "acme"}}) as c:
+        assert [(await chat(c, "k1")).status_code for _ in range(3)] == [200] * 3
+        await publish(c, tenants={"acme": {"limits": {"requests_per_minute": 1}}})
+        assert [(await chat(c, "k1")).status_code for _ in range(2)] == [200, 429]
+        await publish(c, tenants=None)  # of a control plane that does not tell
+        assert (await chat(c, "k1")).status_code == 429
+        await publish(c, tenants={})
+        assert (await chat(c, "k1")).status_code == 200
+
+
 async def test_keys_of_a_file_are_not_taken_over(tmp_path: Path) -> None:
     """A file of a former life must not bring a revoked key back, nor open the gateway to all."""
     for keys in ({"old": digest("revoked")}, {}):

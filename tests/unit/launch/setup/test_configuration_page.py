@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic import BaseModel
 
 from gateway.config.document import Config
-from launch.setup.configuration_page import PAGE, Sections, page, section_models
+from launch.setup.configuration_page import HEAD, PAGE, Sections, page, section_models
+from launch.supervisor.desired_state import LIVE
+
+OPERATING = (Path(__file__).parents[4] / "docs/operating.md").read_text(encoding="utf-8")
 
 
 def keys_without_description() -> Iterator[str]:
@@ -33,6 +38,21 @@ def test_every_section_of_the_configuration_has_a_heading() -> None:
     text = page()
     for section in ("base", "tasks.<task>", "pipelines.<pipeline>.stages[]", "keys.<name>", "engines[]"):
         assert f"# `{section}`\n" in text
+
+
+def test_the_head_names_the_sections_that_are_taken_live() -> None:
+    (said,) = re.findall(r"taken live for (.*?);", HEAD, re.S)
+    assert re.findall(r"`(\w+)`", said) == list(LIVE)
+    (told,) = re.findall(r"taken live \(.*?\): (.*?) whole", OPERATING, re.S)
+    assert re.findall(r"`(\w+)`", told) == list(LIVE)
+
+
+def test_a_type_is_said_in_words_and_a_mark_stands_outside_of_code_alone() -> None:
+    text = page()
+    assert "| `expires_at` | time with its zone |" in text
+    assert "pydantic" not in text
+    assert "begin with `<tenant>.`" in text
+    assert "| \\<stage>.\\<field>: run once" in text
 
 
 def test_a_bound_a_default_and_a_unit_are_shown() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.document import KeyConfig
+from gateway.config.document import Config, KeyConfig
 from gateway.config.snapshot import EngineStatus
 from launch.adapters.versions import Version, Wanted
 from launch.supervisor.database import StateStore
@@ -57,6 +57,16 @@ def test_pipeline_goes_with_its_tasks_and_keys_lose_what_is_gone(ledger: Ledger)
     assert snapshot.pipelines == {}
     assert snapshot.issued_keys["made"]["tasks"] == ["naming", "acme.*"]
     assert (snapshot.version, snapshot.base, snapshot.keys) == (2, "base", {})
+
+
+def test_tenants_are_told_as_they_are_configured(tmp_path: Path) -> None:
+    limits = {"requests_per_minute": 60}
+    document = {"base": {"model": "m"}, "tenants": {"acme": {"limits": limits}}}
+    with closing(StateStore(tmp_path)) as store:
+        ledger = Ledger(Config.model_validate(document), WANTED, store)
+        told = compose(1, ledger, NOTHING).tenants
+    assert told is not None
+    assert told["acme"]["limits"]["requests_per_minute"] == 60
 
 
 def test_what_goes_on_is_told(ledger: Ledger) -> None:
