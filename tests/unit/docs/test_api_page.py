@@ -10,8 +10,11 @@ import pytest
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.kinds import ELSEWHERE, HARMLESS
 from gateway.dialects.registry import DIALECTS
+from gateway.endpoints.openapi.operation_list import OPERATIONS
 
-PAGE = (Path(__file__).parents[3] / "docs/api.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = (DOCS / "api.md").read_text(encoding="utf-8")
+OPERATING = (DOCS / "operating.md").read_text(encoding="utf-8")
 NAMED = set(re.findall(r"`([a-z_]+…?)", PAGE))
 PREFIXES = tuple(name[:-1] for name in NAMED if name.endswith("…"))
 RENAMED = {
@@ -44,3 +47,21 @@ def test_what_is_harmless_stands_on_the_page_as_in_the_table_of_the_code() -> No
 def test_names_of_other_servers_on_the_page_are_refused() -> None:
     (listed,) = re.findall(r"on another server \(([^)]*)", PAGE)
     assert set(re.findall(r"`([a-z_]+)`", listed)) <= ELSEWHERE.keys()
+
+
+def plain(path: str) -> str:
+    """Whatever its parameters are called."""
+    return re.sub(r"\{\w+\}", "{}", path)
+
+
+def test_every_route_has_its_place_on_the_page() -> None:
+    said = {plain(path) for path in re.findall(r"`(?:[A-Z]+ )?(/[^`\s]*)`", PAGE)}
+    elsewhere = ("/admin/", "/openai/", "/v1/files", "/v1/batches", "/metrics")
+    wanted = {plain(one.path) for one in OPERATIONS if not one.path.startswith(elsewhere)}
+    assert wanted - said == set()
+
+
+def test_what_an_administrator_may_ask_is_all_told() -> None:
+    told = re.findall(r"`([A-Z]+(?: \| [A-Z]+)*)\s+(/admin/[^`?\s]*)", OPERATING)
+    said = {(method, path) for methods, path in told for method in methods.split(" | ")}
+    assert said == {(one.method, one.path) for one in OPERATIONS if one.path.startswith("/admin/")}

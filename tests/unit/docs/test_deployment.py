@@ -64,6 +64,14 @@ def test_prometheus_asks_the_gateway_with_its_key_and_the_alerts_are_of_its_job(
     assert f'job="{job["job_name"]}"' in alerts
 
 
+def test_what_the_page_s_configuration_takes_from_the_environment_reaches_the_program() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
+    wanted = set(re.findall(r"\$\{(\w+)\}", block))
+    assert wanted
+    assert wanted <= parsed("compose.yaml")["services"]["gateway"]["environment"].keys()
+    assert all(f"{name}=" in PAGE for name in wanted)
+
+
 def test_the_page_s_configuration_is_one(tmp_path: Path) -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
     (tmp_path / "config.yaml").write_text(block)

@@ -56,6 +56,7 @@ def everything() -> dict[str, set[str]]:
     text = metrics.render({}, others)[0].decode()
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
+        found.setdefault(family.name + "_total" * (family.type == "counter"), set())  # counted above or not
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
     for name in SHOWN:

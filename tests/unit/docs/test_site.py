@@ -10,6 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+TEXTS = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
+FOLDERS = ("gateway/", "launch/", "tests/", "configs/", "deploy/", "docs/", "requirements/", "ui/")
+MODULES = [file for folder in ("gateway", "launch", "tests") for file in (ROOT / folder).rglob("*.py")]
+MADE_BY_USERS = {"deploy/config/config.yaml"}
+ELSEWHERE = ("vllm/",)
+"""Whose files they are that have a name like ours."""
+OTHER_KINDS = ("json", "md", "yaml")
 SETTINGS = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 
 
@@ -19,6 +26,23 @@ def test_what_a_page_links_to_is_there(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", text):
         if "://" not in target:
             assert (DOCS / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_a_file_or_module_that_a_text_names_is_there(page: Path) -> None:
+    named = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", page.read_text(encoding="utf-8")))
+    assert [one for one in sorted(named - MADE_BY_USERS) if not stands(one)] == []
+
+
+def stands(named: str) -> bool:
+    """As a path, or as `room/module.py` or `room/module.Name` wherever it stands; all else names no file."""
+    if (ROOT / named).exists() or (ROOT / f"{named}.py").is_file() or named.startswith(ELSEWHERE):
+        return True
+    module, _, name = named.partition(".")
+    if name in OTHER_KINDS or not name.isidentifier():
+        return not named.startswith(FOLDERS)
+    files = [file for file in MODULES if file.as_posix().endswith(f"/{module}.py")]
+    return any(name == "py" or name in file.read_text(encoding="utf-8") for file in files)
 
 
 def test_what_the_site_lists_is_there() -> None:
