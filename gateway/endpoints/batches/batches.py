@@ -31,7 +31,15 @@ from gateway.endpoints.asgi import read_small_body
 from gateway.endpoints.batches.files import PATH as FILES_PATH
 from gateway.endpoints.batches.files import PURPOSE, FileEndpoints, storage_full
 from gateway.endpoints.batches.uploads import FORM_OVERHEAD_BYTES
-from gateway.endpoints.resource import JsonDocument, Resource, ResourceRequest, check_known, limit_of, page_of
+from gateway.endpoints.resource import (
+    JsonDocument,
+    Resource,
+    ResourceRequest,
+    check_known,
+    limit_of,
+    page_of,
+    query_of,
+)
 from gateway.errors import NOT_JSON, InvalidRequest, NotFound, TooManyRequests
 from gateway.metrics.counters import Metrics
 from gateway.routing.cold_start import WaitingRoom
@@ -168,7 +176,7 @@ class BatchEndpoints:
         )
 
     async def _list(self, call: ResourceRequest) -> JsonDocument:
-        query = call.query(("after", "limit"))
+        query = query_of(call.scope, ("after", "limit"))
         limit = limit_of(query, 20, MOST_LISTED)
         after = query.get("after")
         found = await self.library.ask(lambda store: store.batches(call.owner, after=after, limit=limit))

@@ -16,7 +16,15 @@ from gateway.batches.runner import DAY_S
 from gateway.batches.storage import BatchStorage
 from gateway.endpoints.asgi import Head
 from gateway.endpoints.batches.uploads import Upload, receive_upload
-from gateway.endpoints.resource import JsonDocument, Resource, ResourceRequest, limit_of, page_of
+from gateway.endpoints.resource import (
+    JsonDocument,
+    Resource,
+    ResourceRequest,
+    check_known,
+    limit_of,
+    page_of,
+    query_of,
+)
 from gateway.errors import (
     Forbidden,
     InvalidRequest,
@@ -126,7 +134,7 @@ class FileEndpoints:
         return record
 
     async def _list(self, call: ResourceRequest) -> JsonDocument:
-        query = call.query(("after", "limit", "order", "purpose"))
+        query = query_of(call.scope, ("after", "limit", "order", "purpose"))
         limit = limit_of(query, MOST_LISTED, MOST_LISTED)
         order = query.get("order", "desc")
         if order not in ("asc", "desc"):
@@ -230,13 +238,7 @@ def _not_kept(error: OSError) -> Unavailable:
 
 def _kept_s(fields: dict[str, str], keep_days: int) -> int:
     """Raises InvalidRequest."""
-    for name in fields:
-        if name not in KNOWN_FIELDS:
-            raise InvalidRequest(
-                f"Unknown field '{name}'; known here: {', '.join(KNOWN_FIELDS)}.",
-                param=name,
-                code="unsupported_parameter",
-            )
+    check_known(fields, KNOWN_FIELDS)
     purpose = fields.get("purpose")
     if purpose is None:
         raise InvalidRequest("'purpose' is required.", param="purpose", code="missing_required_parameter")
