@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from gateway.config.document import DEMO_BASE
-from gateway.errors import ConfigError, nearest
+from gateway.errors import ConfigError, did_you_mean
 from launch.base.config_json import read_config
 from launch.base.demo_base import demo_base_path
 from launch.base.memory import stored_bytes, weight_bytes
@@ -139,8 +139,7 @@ def _from_hub(model: str) -> BaseSource:
     try:
         return _read(hub_config(model), model, None)
     except ConfigError as error:
-        guess = nearest(model, known_models())
-        hint = f"; did you mean {guess}?" if guess else ""
+        hint = did_you_mean(model, known_models(), "; did you mean {}?")
         mend = f"{error.mend}{hint}; for a plan alone, --base takes the path of its config.json"
         raise ConfigError("base.model", model, mend) from error
 
