@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launch.adapters.check import ENGINE_RANKS
+from launch.adapters.settings import ENGINE_RANKS
 from launch.base.memory import (
     GIB,
 )
