@@ -73,7 +73,7 @@ class Attached(Keeper):
             await in_thread(self._answers)
             self.enter("start", stage="connecting", started_at=time.time(), next_try_at=None)
         began = time.monotonic()
-        self.residents.forget()
+        self.adapters.forget()
         await self.prove()
         self.enter("proven", stage="", reason="", kind="", load_s=round(time.monotonic() - began, 1))
         served = ", ".join(self.status.loaded) or "the base alone"
@@ -81,7 +81,7 @@ class Attached(Keeper):
 
     def _answers(self) -> None:
         """Raises EngineFailure."""
-        self.residents.answers()
+        self.adapters.answers()
 
     def _lost(self, reason: str) -> None:
         if "404" in reason and "load_lora_adapter" in reason:

@@ -68,7 +68,7 @@ class EngineDoor:
         )
 
 
-class Residents:
+class LoadedAdapters:
     """Blocking: call it in a thread, one call at a time."""
 
     def __init__(self, url: str, base: str, door: EngineDoor | None = None, *, reads: bool = True) -> None:

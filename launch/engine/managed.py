@@ -159,7 +159,7 @@ class Managed(Keeper):
         self._served_from = None
         began = time.monotonic()
         self._stage = self._means.first_stage
-        self.residents.forget()
+        self.adapters.forget()
         self.enter(
             "start",
             stage=self._stage,
@@ -226,7 +226,7 @@ class Managed(Keeper):
             await asyncio.sleep(POLL_S)  # it has no word for it
             self._locate(process)
         if waking:
-            self.residents.forget()  # what it held is proven again before anybody is answered
+            self.adapters.forget()  # what it held is proven again before anybody is answered
         await self.prove()
         held, where = await process.memory()
         await self.catch_up()
@@ -243,7 +243,7 @@ class Managed(Keeper):
         if (pid, url) != (self.status.pid, self.status.url):
             if pid and self._stage == self._means.first_stage:
                 self._stage = STAGES[0][1]
-            self.residents.move(url)
+            self.adapters.move(url)
             self.update(pid=pid, url=url)
 
     async def _until_leaving(self) -> None:

@@ -81,7 +81,7 @@ class Engines:
         """Ids that an engine could not load or prove, with the reason."""
         found: dict[str, str] = {}
         for one in self.keepers:
-            found.update(one.residents.failed)  # in one step: a thread that proves may write to it meanwhile
+            found.update(one.adapters.failed)  # in one step: a thread that proves may write to it meanwhile
         return found
 
     def start(self, *, force: bool = False) -> None:
@@ -147,7 +147,7 @@ class Engines:
             enter("waiting for an engine")
             self.start()
             await self._until_ready()
-        new = not any(version.id in keeper.residents.proven for keeper in self.keepers)
+        new = not any(version.id in keeper.adapters.proven for keeper in self.keepers)
         try:
             for keeper in self._at_home(version.id):
                 if keeper.ready:  # those before it took their time

@@ -21,7 +21,7 @@ from gateway.config.snapshot import (
     VersionStatus,
 )
 from launch.adapters.versions import Version, Wanted
-from launch.supervisor.desired_state import Ledger
+from launch.supervisor.desired_state import DesiredState
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,20 @@ class Observed:
 
 
 def compose(
-    version: int, ledger: Ledger, observed: Observed, issued: Mapping[str, KeyConfig] = MappingProxyType({})
+    version: int,
+    desired_state: DesiredState,
+    observed: Observed,
+    issued: Mapping[str, KeyConfig] = MappingProxyType({}),
 ) -> Snapshot:
     """Everything a gateway needs, at one moment."""
-    config, desired = ledger.config, ledger.desired
+    config, desired = desired_state.config, desired_state.desired
     loaded = set[str]().union(*(engine.loaded for engine in observed.engines))
     models = {config.base.name, *desired, *config.pipelines}
     return Snapshot(
         version=version,
         base=config.base.name,
         engines=list(observed.engines),
-        tasks={name: _task(wanted, ledger, observed, loaded) for name, wanted in desired.items()},
+        tasks={name: _task(wanted, desired_state, observed, loaded) for name, wanted in desired.items()},
         pipelines={
             name: pipeline.model_dump(mode="json", by_alias=True)
             for name, pipeline in config.pipelines.items()
@@ -82,8 +85,10 @@ def _keys(keys: Mapping[str, KeyConfig], models: Collection[str]) -> dict[str, J
     return shown
 
 
-def _task(wanted: Wanted, ledger: Ledger, observed: Observed, loaded: Collection[str]) -> TaskStatus:
-    settings = ledger.settings(wanted.name)
+def _task(
+    wanted: Wanted, desired_state: DesiredState, observed: Observed, loaded: Collection[str]
+) -> TaskStatus:
+    settings = desired_state.settings(wanted.name)
     active = wanted.active
     if active is not None:
         settings = {**settings, "adapter": active.path}
@@ -92,7 +97,7 @@ def _task(wanted: Wanted, ledger: Ledger, observed: Observed, loaded: Collection
         versions=[_version(version, observed, version.id in loaded) for version in wanted.versions],
         previous=wanted.previous,
         shadow=ShadowStatus(wanted.shadow, wanted.shadow_share) if wanted.shadow else None,
-        configured=wanted.name in ledger.configured,
+        configured=wanted.name in desired_state.configured,
     )
 
 
