@@ -59,7 +59,7 @@ class ServerSide(Protocol):
 class Cycle:
     """What the protocol has read of a request, and what the application writes.
 
-    It is an ASGI application's `receive` and `send`; `direct` uses `begin` and `write` without them.
+    It is an ASGI application's `receive` and `send`; without a task it is served by `begin` and `write`.
     """
 
     __slots__ = (

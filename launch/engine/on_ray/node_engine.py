@@ -57,7 +57,7 @@ class Sight:
     boot: str
     """The actor's life: another one after Ray has started it again."""
     run: int
-    """The how manyth process of that life."""
+    """Counts the processes of that life, from 1."""
     pid: int = 0
     url: str = ""
     exit_code: int | None = None
