@@ -170,6 +170,15 @@ class Connection(asyncio.Protocol):
             await self.moved()
         return self.take()
 
+    async def whole(self, most_bytes: int) -> bytes:
+        """The rest of the body. Raises EngineError where it is larger, and as `read` does."""
+        body = bytearray()
+        while piece := await self.read():
+            body += piece
+            if len(body) > most_bytes:
+                raise EngineError(f"The engine's answer is larger than {most_bytes} bytes.")
+        return bytes(body)
+
     def take(self) -> bytes:
         """The bytes of the body that are there; perhaps none."""
         pieces = self._pieces
