@@ -63,9 +63,14 @@ def without_mark(body: Buffer) -> Buffer:
     return body[len(_MARK) :] if body[: len(_MARK)] == _MARK else body
 
 
+def raw_of(value: object) -> msgspec.Raw:
+    """A parameter's value that is written here, as one that came."""
+    return msgspec.Raw(_encode(value))
+
+
 def fields_of(document: JsonObject) -> Fields:
     """A request that was made here, as one that came: each parameter's own JSON."""
-    return {key: msgspec.Raw(_encode(value)) for key, value in document.items()}
+    return {key: raw_of(value) for key, value in document.items()}
 
 
 def decode_body(body: Buffer) -> Fields:
@@ -97,7 +102,7 @@ def _half_character(body: Buffer) -> str | None:
 def with_model(body: Buffer, model: str) -> bytes:
     """The body with this model, whatever its own says. Raises InvalidRequest."""
     fields = decode_body(body)
-    fields["model"] = msgspec.Raw(_encode(model))
+    fields["model"] = raw_of(model)
     return _encode(fields)
 
 
@@ -140,7 +145,7 @@ def ask_for_usage(fields: Fields) -> bool:
     if not wanted:  # it counts only beside include_usage, which the client did not ask for
         options.pop("continuous_usage_stats", None)
     options["include_usage"] = _TRUE
-    fields["stream_options"] = msgspec.Raw(_encode(options))
+    fields["stream_options"] = raw_of(options)
     return wanted
 
 
@@ -204,9 +209,9 @@ def with_member(fields: Fields, key: str, member: str, value: msgspec.Raw) -> No
             held = _decode_options(fields[key]) or {}
         except NOT_JSON:
             raise InvalidRequest(f"'{key}' must be an object.", param=key) from None
-    if bytes(held.get(member, b"null")) == b"null":
+    if not given(held, member):
         held[member] = value
-        fields[key] = msgspec.Raw(_encode(held))
+        fields[key] = raw_of(held)
 
 
 def says_system(fields: Fields, key: str) -> bool:

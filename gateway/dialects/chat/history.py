@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from gateway.config.document import JsonObject
 from gateway.dialects.chat import roles
 from gateway.dialects.parameters import Limits, unsupported, value_of
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, raw_of
 
 NAMES = ("prefix", "partial")
 _MARKS = re.compile(
@@ -34,7 +34,6 @@ _MARKS = re.compile(
 """Without one of these nothing is looked at."""
 _HELD = (b'"json_object"', b'"json_schema"', b'"structural_tag"')
 """Formats that hold an answer from its first character on."""
-_encode = msgspec.json.Encoder().encode
 _TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
 
 
@@ -47,7 +46,7 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         return ()
     messages = [_without_null(message) for message in _renewed(roles.respelled(key, value, limits))]
     if messages != value:
-        fields[key] = msgspec.Raw(_encode(messages))
+        fields[key] = raw_of(messages)
     left = _overlooked(key, messages)
     if left and limits.strict:
         raise unsupported(left[0], f"'{left[0]}' is not supported: no model here is shown it; leave it out.")

@@ -10,23 +10,21 @@ import re
 from collections.abc import Sequence
 from types import MappingProxyType
 
-import msgspec
 from pydantic import JsonValue
 
 from gateway.dialects.parameters import Limits, unsupported, value_of
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, raw_of
 
 MEANT = MappingProxyType({"human": "user", "ai": "assistant", "model": "assistant"})
 MARK = rb'"role"\s*:\s*"(?:' + "|".join(MEANT).encode() + rb')"'
 """The pattern that such a role matches in a conversation's JSON."""
 _MARKED = re.compile(MARK)
-_encode = msgspec.json.Encoder().encode
 
 
 def respell(key: str, fields: Fields, limits: Limits) -> None:
     """A rule: write each such role as this API has it. Raises InvalidRequest where the gateway is strict."""
     if _MARKED.search(fields[key]) and isinstance(messages := value_of(key, fields, None), list):
-        fields[key] = msgspec.Raw(_encode(respelled(key, messages, limits)))
+        fields[key] = raw_of(respelled(key, messages, limits))
 
 
 def respelled(key: str, messages: Sequence[JsonValue], limits: Limits) -> list[JsonValue]:

@@ -16,10 +16,9 @@ from pydantic import JsonValue
 from gateway.config.document import JsonObject
 from gateway.dialects.chat import roles
 from gateway.dialects.parameters import Limits, unsupported, value_of
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, raw_of
 from gateway.errors import NOT_JSON, InvalidRequest
 
-_encode = msgspec.json.Encoder().encode
 UNREADABLE = frozenset(
     {
         *("server_tool_use", "web_search_tool_result", "web_fetch_tool_result", "mcp_tool_use"),
@@ -85,7 +84,7 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         if kept or not content:
             messages.append({**message, "content": kept})
     if messages != value:
-        fields[key] = msgspec.Raw(_encode(messages))
+        fields[key] = raw_of(messages)
     return left
 
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
 from gateway.dialects.chat import roles
 from gateway.dialects.parameters import Limits, unsupported, value_of
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, raw_of
 from gateway.dialects.responses import chat_items
 
-_encode = msgspec.json.Encoder().encode
 KEPT_NOWHERE = "no response is kept here; send the whole conversation in input."
 UNREADABLE = frozenset(
     {
@@ -112,7 +110,7 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
             items += kept
             left += name
     if items != value:
-        fields[key] = msgspec.Raw(_encode(items))
+        fields[key] = raw_of(items)
     return left
 
 
