@@ -16,10 +16,10 @@ from launch.adapters.check import Adapter, engine_rank
 from launch.base.argv_read import options_of
 from launch.base.lora_shapes import HEAD, Base
 from launch.base.parsers.model_parsers import Parsers
+from launch.machine.memory import GIB
 from launch.machine.orphans import MARK, MARKED
 
 DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the machine's memory
-GIB = 1024**3
 LEAST_SLOTS = 4
 KEY_GUARD = "launch.engine.vllm_plugin.key_guard.KeyGuard"
 """vLLM's own check leaves /tokenize, /invocations, /pause and the rest beside /v1 open."""

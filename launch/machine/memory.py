@@ -12,7 +12,7 @@ from typing import Literal
 from launch.machine.hardware import has_gpu, nvidia_smi
 
 PROC = Path("/proc")
-KIB = 1024
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
 OF_PROCESSES = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 _FIELD = re.compile(r"^(Pss|Rss|Private_Clean|Private_Dirty):\s+(\d+) kB$", re.MULTILINE)
 
@@ -74,7 +74,7 @@ def card_bytes(listed: str, pids: Collection[int]) -> int | None:
     for line in listed.splitlines():
         pid, _, mib = (field.strip() for field in line.partition(","))
         if pid.isdigit() and mib.isdigit() and int(pid) in pids:
-            found.append(int(mib) * KIB * KIB)
+            found.append(int(mib) * MIB)
     return sum(found) or None
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from launch.base import memory
-from launch.base.memory import GIB, HEADROOM
+from launch.base.memory import HEADROOM
 from launch.base.served_classes import LARGEST_VOCABULARY
 from launch.base.shape.quantization import quantized_by
 from launch.engine.argv import LEAST_RANK, LEAST_SLOTS
+from launch.machine.memory import GIB
 from launch.planning.findings import Finding, Level, by_level
 from launch.planning.plan import SLOTS_SHARE, Inputs, MemoryPlan, draft, largest_rank, slot_size
 

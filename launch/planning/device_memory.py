@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.errors import ConfigError
-from launch.base.memory import DRIVER_SHARE, GIB
+from launch.base.memory import DRIVER_SHARE
 from launch.machine.hardware import has_gpu, has_slow_bfloat16, nvidia_smi
+from launch.machine.memory import GIB, MIB
 
 SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(gib|gb|g|mib|mb)?$", re.IGNORECASE)
 MEMINFO = Path("/proc/meminfo")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-MIB = 1024**2
 
 
 @dataclass(frozen=True)
