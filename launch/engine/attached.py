@@ -8,7 +8,7 @@ import time
 from gateway.config.snapshot import EngineDeath, EngineStatus
 from gateway.errors import LoraGatewayError
 from launch.engine.engine import Keeper, say
-from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.loaded_adapters import EngineCalls
 from launch.engine.supervisor_interface import SupervisorInterface
 from launch.machine.threads import in_thread
 
@@ -25,10 +25,10 @@ class Attached(Keeper):
         host: SupervisorInterface,
         status: EngineStatus,
         build: str,
-        door: EngineDoor | None = None,
+        calls: EngineCalls | None = None,
         poll_s: float = POLL_S,
     ) -> None:
-        super().__init__(host, status, build, door)
+        super().__init__(host, status, build, calls)
         self._poll_s = poll_s
         self._halted = asyncio.Event()
         self._missed = 0

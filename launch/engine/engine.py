@@ -13,7 +13,7 @@ import msgspec
 from gateway.config.snapshot import EngineStatus
 from gateway.errors import EngineFailure, LoraGatewayError
 from launch.adapters.versions import Version
-from launch.engine.loaded_adapters import EngineDoor, LoadedAdapters, Wanting
+from launch.engine.loaded_adapters import EngineCalls, LoadedAdapters, Wanting
 from launch.engine.repeats import Remembered
 from launch.engine.scoring import ProofScores
 from launch.engine.states import Event, after
@@ -38,7 +38,7 @@ class Keeper:
         host: SupervisorInterface,
         status: EngineStatus,
         build: str,
-        door: EngineDoor | None = None,
+        calls: EngineCalls | None = None,
         setup: str = "",
     ) -> None:
         """`setup`: all that its rounding may hang on, which what is seen of it is kept by; or empty."""
@@ -46,7 +46,7 @@ class Keeper:
         self.status = status
         self._build = build
         self._setup = setup
-        self.adapters = LoadedAdapters(status.url, host.config.base.name, door, reads=status.prompt_logprobs)
+        self.adapters = LoadedAdapters(status.url, host.config.base.name, calls, reads=status.prompt_logprobs)
         self._one_at_a_time = asyncio.Lock()
 
     @property

@@ -51,7 +51,7 @@ class EngineOrder:
 
 
 @dataclass(frozen=True)
-class Sight:
+class ProcessStatus:
     """An engine as it was seen at one moment."""
 
     boot: str
@@ -85,18 +85,18 @@ class NodeEngine:
         self._said = 0
         self._start()
 
-    def claim(self) -> Sight:
+    def claim(self) -> ProcessStatus:
         """The engine that runs; one that has ended, or was stopped, is started again."""
         if self._child is None or self._child.exit_code() is not None:
             self._start()
         return self.look(0)
 
-    def look(self, said: int) -> Sight:
+    def look(self, said: int) -> ProcessStatus:
         """How it stands now, with what it said after so many lines."""
         made = self._said  # before the lines are read: what comes meanwhile is told next time
         lines = list(self._lines)
         fresh = lines[max(0, len(lines) - (made - said)) :] if made > said else []
-        sight = Sight(self._boot, self._run, lines=tuple(fresh), said=made, exit_code=CANNOT_START)
+        sight = ProcessStatus(self._boot, self._run, lines=tuple(fresh), said=made, exit_code=CANNOT_START)
         if self._child is None:
             return sight
         return replace(

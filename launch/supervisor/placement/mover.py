@@ -23,7 +23,7 @@ from launch.adapters.versions import Version, ids_of
 from launch.engine.engine import Keeper
 from launch.engine.supervisor_interface import SupervisorInterface
 from launch.supervisor.gateway_reports import Gateways
-from launch.supervisor.placement.homes import EngineSight, Outlook, look_ahead
+from launch.supervisor.placement.homes import EngineView, Outlook, look_ahead
 
 logger = logging.getLogger("launch.supervisor.placement.mover")
 
@@ -244,12 +244,12 @@ class Mover:
         if starting is not None and all(one.name != starting for one in sights):
             keeper = self._keeper(starting)
             held, failed = frozenset(keeper.adapters.proven), frozenset(keeper.adapters.failed)
-            sights.append(EngineSight(starting, keeper.status.slots, False, held, failed))
+            sights.append(EngineView(starting, keeper.status.slots, False, held, failed))
             return look_ahead(settings, sights, demand, asked, moves_left)
         self.outlook = look_ahead(settings, sights, demand, asked, moves_left)
         return self.outlook
 
-    def _sights(self, again: str | None) -> list[EngineSight]:
+    def _sights(self, again: str | None) -> list[EngineView]:
         """The engines that are to have adapters: those that take requests, and those that start with them.
 
         `again`: it is tried wherever it failed before.
@@ -262,16 +262,16 @@ class Mover:
         elif self._first_ready_at is None:
             self._first_ready_at = now
         together = self._first_ready_at is None or now - self._first_ready_at < START_TOGETHER_S
-        sights: list[EngineSight] = []
+        sights: list[EngineView] = []
         for keeper in self._keepers:
             status, failed = keeper.status, frozenset(keeper.adapters.failed) - {again}
             if keeper.ready:
                 held = keeper.adapters.proven.keys() | self._coming[status.name]
                 held -= self._leaving[status.name]
-                sights.append(EngineSight(status.name, status.slots, True, frozenset(held), failed))
+                sights.append(EngineView(status.name, status.slots, True, frozenset(held), failed))
             elif together and status.state == "starting" and status.name not in self._was_ready:
                 to_be = self.outlook.on(status.name) - failed
-                sights.append(EngineSight(status.name, status.slots, False, to_be, failed))
+                sights.append(EngineView(status.name, status.slots, False, to_be, failed))
         return sights
 
     def _answered_elsewhere(self, adapter_id: str, engine: str) -> bool:

@@ -187,10 +187,10 @@ async def test_unloading_does_not_take_an_attached_engine_out_of_service() -> No
             assert goes_on.wait(10)
 
     engine = Slow(4, last_slot=False)
-    door = engine.door()
+    calls = engine.calls()
     host: Any = Host()
     status = EngineStatus("engine-0", "http://engine", state="ready", managed=False)
-    keeper = Attached(host, status, "build", door)
+    keeper = Attached(host, status, "build", calls)
     keeper.adapters.begin()
     keeper.adapters.ensure(wanting("/near"))
     removing = asyncio.create_task(keeper.unload("near@1"))
