@@ -19,7 +19,7 @@ from gateway.http.engine_connection import Connection
 from gateway.http.event_stream import MAX_FAULT_BYTES, TokenUsage, data_in
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.task_calls import Answer, Delta
-from gateway.relay.engine_answers import EngineEnds, fault_in, read_failure
+from gateway.relay.engine_answers import fault_in, read_failure
 from gateway.relay.relay import Relay, read_whole
 from gateway.relay.request_record import LOW_PRIORITY, PIPELINE, Exchange
 from gateway.relay.shadow.copies import Shadow
@@ -155,22 +155,16 @@ class EngineCaller:
                 if seat is not None and turns is not None:
                     seat.begins(route.name)
                 exchange.queue_s += time.perf_counter() - waited_from
-                let_in, resent = turns is not None, False
-                while True:
-                    exchange.undone = False
-                    connection = await self._relay.begin(exchange, route, body, begun=True, let_in=let_in)
-                    try:
-                        if connection.status != 200:
-                            refusal = await self._refusal(exchange, route.name, connection)
-                            if not self._may_go_elsewhere(exchange, connection, refusal) or resent:
-                                raise refusal
-                            resent = True
-                            continue
-                        yield exchange, connection, copy
-                        exchange.finished()
-                        return
-                    finally:
-                        self._relay.end(exchange, connection)
+                connection = await self._relay.begin(
+                    exchange, route, body, begun=True, let_in=turns is not None
+                )
+                try:
+                    if connection.status != 200:
+                        raise await self._refusal(exchange, route.name, connection)
+                    yield exchange, connection, copy
+                    exchange.finished()
+                finally:
+                    self._relay.end(exchange, connection)
         except RequestError as error:
             exchange.failed(error)
             raise
@@ -180,11 +174,6 @@ class EngineCaller:
         finally:
             if copy is not None:
                 copy.over()
-
-    def _may_go_elsewhere(self, exchange: Exchange, connection: Connection, refusal: RequestError) -> bool:
-        """Whether the engine did nothing, since it ends, and there is another one."""
-        exchange.undone = isinstance(refusal, EngineEnds)
-        return isinstance(refusal, EngineEnds) and self._relay.lost(exchange, connection.owner, refusal)
 
     async def _refusal(self, exchange: Exchange, task: str, connection: Connection) -> RequestError:
         """The engine's own refusal with its message; a failure of its in our words."""

@@ -8,10 +8,8 @@ import pytest
 
 from gateway.dialects.chat.dialect import CHAT
 from gateway.errors import EngineError, RequestError
-from gateway.http.engine_connection import Connection, Disconnected
+from gateway.http.engine_connection import Connection
 from gateway.metrics.counters import Metrics
-from gateway.relay.direct import DirectRelay
-from gateway.relay.engine_answers import AdapterLost
 from gateway.relay.passage import Passage
 from gateway.relay.request_record import Exchange
 from gateway.routing.table import Contract, Route
@@ -37,16 +35,12 @@ class FakeConnection:
 
 @dataclass
 class FakeRelay:
-    """Counts what is given back; `others`: whether another engine has the adapter."""
+    """Counts what is given back."""
 
-    others: bool = False
     ended: int = 0
 
     def end(self, exchange: Exchange, connection: Connection) -> None:
         self.ended += 1
-
-    def lost(self, exchange: Exchange, owner: object, error: AdapterLost) -> bool:
-        return self.others
 
 
 def passage(relay: FakeRelay | None = None) -> Passage:
@@ -82,23 +76,6 @@ def test_whole_answer_is_counted_or_told_as_a_failure() -> None:
         passage().whole(connection(500), b"oops")
 
 
-@pytest.mark.parametrize(
-    ("error", "others", "again"),
-    [
-        (Disconnected(False, race=True), False, True),
-        (Disconnected(False, race=False), False, False),
-        (Disconnected(True, race=True), False, False),
-        (AdapterLost("naming"), True, True),
-        (AdapterLost("naming"), False, False),
-        (EngineError("x"), True, False),
-    ],
-)
-def test_only_what_the_engine_has_not_run_is_sent_again(
-    error: RequestError, others: bool, again: bool
-) -> None:
-    assert passage(FakeRelay(others)).may_go_elsewhere(connection(), error) is again
-
-
 def test_place_is_given_back_once() -> None:
     relay = FakeRelay()
     made = passage(relay)
@@ -108,24 +85,3 @@ def test_place_is_given_back_once() -> None:
     made.give_back()
     assert relay.ended == 1
     assert held.listener is None
-
-
-def test_what_was_reserved_is_given_back_before_a_task_reserves_anew() -> None:
-    seen: list[str] = []
-
-    class Reserved:
-        def give_back(self) -> None:
-            seen.append("given back")
-
-    class Client:
-        def start_task(self) -> None:
-            seen.append("task")
-
-    exchange = Exchange(Metrics.single(), b"r-1", CHAT)
-    exchange.begin(ROUTE)
-    exchange.reservation = Reserved()  # type: ignore[assignment]
-    direct = DirectRelay(FakeRelay(), exchange, Client(), False)  # type: ignore[arg-type]
-    lost = FakeConnection(error=Disconnected(False, race=True))
-    direct.connection = lost  # type: ignore[assignment]
-    direct._progress()
-    assert seen == ["given back", "task"]
