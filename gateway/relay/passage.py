@@ -64,9 +64,7 @@ class Passage:
         exchange.status = connection.status
         if connection.status != 200:
             return None
-        for name, value in connection.headers:
-            if name == b"content-type":
-                self.content_type = value
+        self.content_type = connection.headers.get(b"content-type", self.content_type)
         if not self.content_type.startswith(b"text/event-stream"):
             return None
         self.events = exchange.stream = exchange.dialect.events(self.usage_wanted)

@@ -181,7 +181,7 @@ async def test_interim_answers_are_passed_over() -> None:
     async with engine(says(interim, interim + OK)) as (_, upstream):
         connection = await upstream.exchange(b"/", (b"{}",), b"id")
         assert await connection.read() == b"ok"
-        assert (connection.status, connection.headers) == (200, [(b"content-length", b"2")])
+        assert (connection.status, connection.headers) == (200, {b"content-length": b"2"})
         upstream.finish(connection)
 
 

@@ -18,7 +18,7 @@ from gateway.relay.request_record import Exchange
 from gateway.routing.table import Contract, Route
 
 ROUTE = Route("naming", "task", Contract(None, {}, None), "naming@b")
-STREAM = [(b"content-type", b"text/event-stream")]
+STREAM = {b"content-type": b"text/event-stream"}
 EVENT = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 
 
@@ -26,7 +26,7 @@ class Connection:
     """Comes on as the test says."""
 
     def __init__(self) -> None:
-        self.status, self.headers = 200, [(b"content-type", b"application/json")]
+        self.status, self.headers = 200, {b"content-type": b"application/json"}
         self.head_complete = self.complete = self.paused = False
         self.error: RequestError | None = None
         self.owner = None

@@ -15,13 +15,13 @@ from gateway.relay.request_record import Exchange
 from gateway.routing.table import Contract, Route
 
 ROUTE = Route("naming", "task", Contract(None, {}, None), "naming@b")
-STREAM = [(b"content-type", b"text/event-stream; charset=utf-8")]
+STREAM = {b"content-type": b"text/event-stream; charset=utf-8"}
 
 
 @dataclass
 class FakeConnection:
     status: int = 200
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    headers: dict[bytes, bytes] = field(default_factory=dict)
     owner: object = None
     listener: object = None
     error: RequestError | None = None
@@ -49,17 +49,17 @@ def passage(relay: FakeRelay | None = None) -> Passage:
     return Passage(relay or FakeRelay(), exchange, False)  # type: ignore[arg-type]
 
 
-def connection(status: int = 200, headers: list[tuple[bytes, bytes]] | None = None) -> Connection:
-    return FakeConnection(status, headers or [])  # type: ignore[return-value]
+def connection(status: int = 200, headers: dict[bytes, bytes] | None = None) -> Connection:
+    return FakeConnection(status, headers or {})  # type: ignore[return-value]
 
 
 def test_only_a_good_answer_of_events_is_a_stream() -> None:
     made = passage()
     headers = made.head_came(connection(200, STREAM))
     assert headers is not None
-    assert headers[-2:] == [STREAM[0], (b"cache-control", b"no-cache")]
+    assert headers[-2:] == [*STREAM.items(), (b"cache-control", b"no-cache")]
     assert made.events is not None
-    for status, sent in ((200, []), (400, STREAM), (500, STREAM)):
+    for status, sent in ((200, {}), (400, STREAM), (500, STREAM)):
         whole = passage()
         assert whole.head_came(connection(status, sent)) is None
         assert (whole.begun, whole.events, whole.exchange.status) == (True, None, status)

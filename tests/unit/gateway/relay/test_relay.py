@@ -34,7 +34,7 @@ class Connection:
 
     def __init__(self, owner: Engine, status: int = 200, *pieces: bytes) -> None:
         self.owner, self.status = owner, status
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: dict[bytes, bytes] = {}
         self.pieces = list(pieces)
         self.error: RequestError | None = None
         self.kept = True
