@@ -330,6 +330,8 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
+        elif self._uploaded_bytes >= 0:
+            return  # a file is taken in large pieces
         cycle.came()
 
     def on_message_complete(self) -> None:

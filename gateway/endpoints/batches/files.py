@@ -102,19 +102,18 @@ class FileEndpoints:
             if not self._uploads[payer]:
                 del self._uploads[payer]
         try:
-            return (await self._keep(call.owner, upload)).document()
+            return (await self._keep(call.owner, upload, most_bytes, most_of_key)).document()
         except OSError as error:
             raise _not_kept(error) from error
         finally:
             upload.path.unlink(missing_ok=True)
 
-    async def _keep(self, owner: str, upload: Upload) -> FileRecord:
+    async def _keep(self, owner: str, upload: Upload, most_bytes: int, most_of_key: int) -> FileRecord:
         now, folder = self._library.now, self._library.folder
         kept_s = _kept_s(upload.fields, self._library.settings.keep_days)
         record = FileRecord(
             new_file_id(), owner, PURPOSE, upload.filename, upload.size_bytes, now, now + kept_s
         )
-        most_bytes, most_of_key = self._library.most_bytes(self._keys.several)
 
         def keep(store: Store) -> None:
             try:

@@ -44,7 +44,7 @@ async def receive_upload(head: Head, receive: Receive, folder: Folder, most_byte
     InvalidRequest (400), ClientLeft, OSError; then nothing is left on disk.
     """
     boundary = _boundary(head)
-    if coding := coding_of(head.content_encoding):
+    if head.content_encoding and (coding := coding_of(head.content_encoding)):
         raise UnsupportedMedia(f"The content encoding is {coding!r}; a file is uploaded without one.")
     if head.content_length is not None and head.content_length > most_bytes + FORM_OVERHEAD_BYTES:
         raise _too_large(most_bytes, bound)
