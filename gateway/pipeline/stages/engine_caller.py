@@ -100,7 +100,7 @@ class EngineCaller:
             text = await read_whole(connection)
             if copy is not None:
                 copy.saw(text, True)
-            completion = _parsed(text)
+            completion = _decode(text)
             if not completion.choices:
                 raise EngineError(f"The engine's answer for '{task}' has no choices.")
             exchange.usage = usage = completion.usage or TokenUsage()
@@ -133,14 +133,17 @@ class EngineCaller:
     async def _call(
         self, route: Route, fields: Fields, streamed: bool
     ) -> AsyncIterator[tuple[Exchange, Connection, Copy | None]]:
-        """A stage's request at the engine, counted as its task's; leaving early aborts it there."""
+        """A stage's request at the engine, counted as its task's; leaving early aborts it there.
+
+        Within it what cannot be decoded (`NOT_JSON`) is the engine's fault.
+        """
         exchange = Exchange(self._metrics, self._request_id, CHAT, PIPELINE)
         exchange.reservation, exchange.key, exchange.tenant = self._part, self._key, self._tenant
         if self._trace is not None:
             exchange.trace = self._trace.child()
         if self._behind:
             exchange.behind = True
-            if self._relay.replicas.snapshot.priorities:
+            if self._relay.replicas.priorities:
                 CHAT.give_priority(fields, LOW_PRIORITY)
         copy = None
         if self._shadow.candidates and not self._relay.guard.is_unsure:
@@ -163,6 +166,8 @@ class EngineCaller:
                         raise await self._refusal(exchange, route.name, connection)
                     yield exchange, connection, copy
                     exchange.finished()
+                except NOT_JSON as error:
+                    raise EngineError(f"The engine's answer is not the JSON it should be: {error}") from error
                 finally:
                     self._relay.end(exchange, connection)
         except RequestError as error:
@@ -182,20 +187,20 @@ class EngineCaller:
         if failure is not None:
             return failure
         status, answer = CHAT.refusal(connection.status, text, self._request_id)
-        fault = _parsed(answer).error or _Fault()
+        fault = _decode(answer).error or _Fault()
         message = f"Stage task '{task}': {fault.message or 'the engine refused the request.'}"
         code = fault.code if isinstance(fault.code, str) else None
         return InvalidRequest(message, status=status, param=fault.param, code=code)
 
 
 def _delta(data: bytes, exchange: Exchange, route: Route) -> Delta | None:
-    """What an event says, counted; None where that is nothing. Raises EngineError."""
+    """What an event says, counted; None where that is nothing. Raises EngineError, and one of NOT_JSON."""
     if data == b"[DONE]":  # read on to the answer's end, so that the connection is kept
         return None
     if exchange.first_token_s is None:
         exchange.first_token_s = time.perf_counter() - exchange.arrived
     exchange.events += 1
-    completion = _parsed(data)
+    completion = _decode(data)
     if completion.error is not None:
         exchange.broken = True
         raise _broke_off(exchange, data)
@@ -212,10 +217,3 @@ def _broke_off(exchange: Exchange, said: bytes) -> EngineError:
     logger.error("request %s: the engine gave up: %r", exchange.request_id.decode(), said[:MAX_FAULT_BYTES])
     name = exchange.route.name if exchange.route is not None else ""
     return EngineError(f"The engine broke off the answer for '{name}'.")
-
-
-def _parsed(text: bytes) -> _Completion:
-    try:
-        return _decode(text)
-    except NOT_JSON as error:
-        raise EngineError(f"The engine's answer is not the JSON it should be: {error}") from error

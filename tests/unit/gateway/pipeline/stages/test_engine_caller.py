@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,7 +36,7 @@ def piece(text: str, finish_reason: str | None = None) -> bytes:
 class Connection:
     """An answer in pieces."""
 
-    headers: Sequence[tuple[bytes, bytes]] = ()
+    headers: Mapping[bytes, bytes] = MappingProxyType({})
     error = None
     owner = "its engine"
 
@@ -61,7 +61,7 @@ class Relay:
     def __init__(self, connection: Connection, *, priorities: bool = False) -> None:
         self._connection = connection
         self.guard = SimpleNamespace(is_unsure=False)
-        self.replicas = SimpleNamespace(snapshot=SimpleNamespace(priorities=priorities))
+        self.replicas = SimpleNamespace(priorities=priorities)
         self.bodies: list[Any] = []
         self.let_in: list[bool] = []
         self.exchanges: list[Exchange] = []
