@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import re
+from operator import attrgetter
 
 import msgspec
 
@@ -34,6 +35,7 @@ _STAND_INS = {
     "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
 }
 _OF_THE_SYSTEM = frozenset(("system", "developer"))
+_role_of = attrgetter("role")
 FORMATS = ("response_format", "structured_outputs")
 _TRUE = msgspec.Raw(b"true")
 _MARK = b"\xef\xbb\xbf"
@@ -70,7 +72,7 @@ def raw_of(value: object) -> msgspec.Raw:
 
 def fields_of(document: JsonObject) -> Fields:
     """A request that was made here, as one that came: each parameter's own JSON."""
-    return {key: raw_of(value) for key, value in document.items()}
+    return _decode_fields(_encode(document))
 
 
 def decode_body(body: Buffer) -> Fields:
@@ -220,7 +222,7 @@ def says_system(fields: Fields, key: str) -> bool:
         items = _decode_items(fields[key]) if key in fields else None
     except NOT_JSON as error:
         raise InvalidRequest(f"'{key}' must be text or list messages: {error}", param=key) from None
-    return isinstance(items, list) and not _OF_THE_SYSTEM.isdisjoint([item.role for item in items])
+    return isinstance(items, list) and not _OF_THE_SYSTEM.isdisjoint(map(_role_of, items))
 
 
 def _in_pieces(fields: Fields, prefix: bytes) -> Segments:
@@ -246,7 +248,7 @@ def _system_prefix(messages: msgspec.Raw, contract: Contract) -> bytes:
         raise InvalidRequest(
             f"'messages' must list messages with a role: {error}", param="messages"
         ) from None
-    if not roles or not _OF_THE_SYSTEM.isdisjoint([message.role for message in roles]):
+    if not roles or not _OF_THE_SYSTEM.isdisjoint(map(_role_of, roles)):
         return b""
     return b"[%b," % (contract.system_message or b"")
 
