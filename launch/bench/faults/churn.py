@@ -40,6 +40,7 @@ from launch.bench.results.record import (
 )
 from launch.engine.http import load_adapter, unload_adapter
 from launch.machine.ports import free_port
+from launch.simulation.figures import percentile
 from launch.supervisor.control_client import ControlClient
 
 TASKS = ("red", "green", "blue", "grey")
@@ -222,10 +223,8 @@ def say(text: str) -> None:
 
 
 def _quantiles(values: Sequence[float], digits: int) -> dict[str, float]:
-    ordered = sorted(values) or [0.0]
-    last = len(ordered) - 1
     shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
-    return {name: round(ordered[int(last * share)], digits) for name, share in shares.items()}
+    return {name: round(percentile(values or [0.0], share), digits) for name, share in shares.items()}
 
 
 def _restarted(state: Mapping[str, object]) -> bool:
