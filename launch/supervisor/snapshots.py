@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import msgspec
+from pydantic import BaseModel
 
 from gateway.config.document import JsonObject, KeyConfig
-from gateway.config.key_settings import is_pattern
+from gateway.config.live import known_models
 from gateway.config.snapshot import (
     EngineStatus,
     MemoryShares,
@@ -57,15 +58,15 @@ def compose(
         engines=list(observed.engines),
         tasks={name: _task(wanted, desired_state, observed, loaded) for name, wanted in desired.items()},
         pipelines={
-            name: pipeline.model_dump(mode="json", by_alias=True)
-            for name, pipeline in config.pipelines.items()
-            if all(stage.task in desired or stage.task == config.base.name for stage in pipeline.stages)
+            name: document
+            for name, document in _documents(config.pipelines).items()
+            if all(
+                one.task in desired or one.task == config.base.name for one in config.pipelines[name].stages
+            )
         },
-        keys=_keys(config.keys, models),
-        issued_keys=_keys(issued, models),
-        tenants={
-            name: tenant.model_dump(mode="json", by_alias=True) for name, tenant in config.tenants.items()
-        },
+        keys=known_models(_documents(config.keys), models),
+        issued_keys=known_models(_documents(issued), models),
+        tenants=_documents(config.tenants),
         retiring=sorted(observed.retiring),
         operations=list(observed.operations),
         memory=observed.memory,
@@ -74,15 +75,8 @@ def compose(
     )
 
 
-def _keys(keys: Mapping[str, KeyConfig], models: Collection[str]) -> dict[str, JsonObject]:
-    """A key's list may name a task that a command removed, which is no model any more."""
-    shown: dict[str, JsonObject] = {}
-    for name, key in keys.items():
-        permitted = None
-        if key.tasks is not None:
-            permitted = [task for task in key.tasks if task in models or is_pattern(task)]
-        shown[name] = key.model_copy(update={"tasks": permitted}).model_dump(mode="json", by_alias=True)
-    return shown
+def _documents(sections: Mapping[str, BaseModel]) -> dict[str, JsonObject]:
+    return {name: one.model_dump(mode="json", by_alias=True) for name, one in sections.items()}
 
 
 def _task(
