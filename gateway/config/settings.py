@@ -28,7 +28,7 @@ from gateway.config.key_settings import KeyConfig, TenantConfig, is_pattern, ten
 from gateway.config.limit_settings import LimitConfig
 from gateway.config.sections.shared_settings import SharedConfig
 from gateway.config.strict import NAME, NAME_RULE, Duration, Positive, Seconds, Strict
-from gateway.errors import did_you_mean
+from gateway.errors import nearest
 
 DEMO_BASE = "demo:smollm2-135m-instruct"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -196,6 +196,12 @@ class PipelineConfig(Strict):
         "ignore", description="a client's system message: a 400, left out, or before the first stage's own"
     )
 
+    @field_validator("on_error", mode="before")
+    @classmethod
+    def _null_is_meant(cls, value: object) -> object:
+        """YAML's `null` is no word unless it stands in quotes."""
+        return "null" if value is None else value
+
 
 class AdaptersConfig(Strict):
     """Where adapters may come from while the engine runs."""
@@ -317,7 +323,8 @@ def _check_keys(config: Config) -> None:
             owners[digest] = name
         for model in key.tasks or ():
             if model not in models and not is_pattern(model):
-                hint = did_you_mean(model, models)
+                guess = nearest(model, models)
+                hint = f"; did you mean {guess!r}?" if guess else ""
                 raise ValueError(
                     f"keys.{name}.tasks: {model!r} is no model{hint} (models: {', '.join(models)})"
                 )
@@ -349,7 +356,8 @@ def _check_stages(name: str, pipeline: PipelineConfig, models: set[str]) -> None
         if stage.id in seen:
             raise ValueError(f"{where}: the id is used twice")
         if stage.task not in models:
-            hint = did_you_mean(stage.task, models)
+            guess = nearest(stage.task, models)
+            hint = f"; did you mean {guess!r}?" if guess else ""
             raise ValueError(
                 f"{where}.task: {stage.task!r} is no task{hint} (tasks: {', '.join(sorted(models))})"
             )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
-from gateway.config.settings import BaseConfig, Config, FallbackConfig
+from gateway.config.settings import BaseConfig, Config, FallbackConfig, PipelineConfig
 
 BASE = {"model": "some/model"}
 TASK = {"t": {"adapter": "/x"}}
@@ -66,6 +67,14 @@ def test_yamls_none_turns_a_parser_off() -> None:
         assert (made.tool_call_parser, made.reasoning_parser) == (None, None)
     assert BaseConfig.model_validate(BASE).tool_call_parser == "auto"
     assert BaseConfig.model_validate({**BASE, "idle_unload": "15m"}).idle_unload == 900
+
+
+def test_yamls_null_is_what_a_pipeline_does_on_an_error() -> None:
+    stages = [{"id": "a", "task": "base", "prompt": "x"}]
+    for text, meant in (("null", "null"), ("'null'", "null"), ("fail", "fail")):
+        given = {"stages": stages, **yaml.safe_load(f"on_error: {text}")}
+        assert PipelineConfig.model_validate(given).on_error == meant
+    assert PipelineConfig.model_validate({"stages": stages}).on_error == "fail"
 
 
 def test_fallback_has_reasons_and_never_a_key() -> None:
