@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
+from gateway.dialects.kinds import LABELS
 from gateway.errors import InvalidRequest
 
 # Goes to every call of every stage, over the stage's and the task's defaults.
@@ -26,22 +27,9 @@ SHARED = frozenset(
 # Caps every call: the smaller of it and the stage's own counts.
 CAPS = ("max_completion_tokens", "max_tokens")
 # Read elsewhere, or labels that change nothing in the answer.
-READ_ELSEWHERE = frozenset(
-    {
-        "model",
-        "messages",
-        "response_format",
-        "stream",
-        "stream_options",
-        "user",
-        "session_id",
-        "metadata",
-        "safety_identifier",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-    }
-)
+READ_ELSEWHERE = LABELS | {
+    *("model", "messages", "response_format", "stream", "stream_options", "user", "session_id")
+}
 # How a prompt and an answer are written, as vLLM has it unless it is told otherwise.
 ON = ("skip_special_tokens", "spaces_between_special_tokens", "add_generation_prompt")
 OFF = (
@@ -53,7 +41,6 @@ ASKS_NOTHING: dict[str, Callable[[JsonValue], bool]] = {
     "n": lambda value: value == 1,
     "best_of": lambda value: value == 1,
     "echo": lambda value: value is False,
-    "store": lambda value: value is False,
     "logprobs": lambda value: value is False,
     "top_logprobs": lambda value: value == 0,
     "tools": lambda value: value == [],
@@ -62,7 +49,6 @@ ASKS_NOTHING: dict[str, Callable[[JsonValue], bool]] = {
     "stop": lambda value: value in ("", []),
     "logit_bias": lambda value: value == {},
     "modalities": lambda value: value == ["text"],
-    "service_tier": lambda value: value in ("auto", "default"),
     "verbosity": lambda value: value == "medium",
     "ignore_eos": lambda value: value is False,
     "min_tokens": lambda value: value == 0,
@@ -88,11 +74,9 @@ WISHES: dict[str, Callable[[JsonValue], bool]] = {
 
 def take_wishes(asked: JsonObject) -> list[str]:
     """Take what is harmless in a pipeline out of a request; the names of that."""
-    taken: list[str] = []
-    for key in tuple(asked):
-        if key in WISHES and WISHES[key](asked[key]):
-            taken.append(key)
-            del asked[key]
+    taken = [key for key, value in asked.items() if key in WISHES and WISHES[key](value)]
+    for key in taken:
+        del asked[key]
     config = asked.get("output_config")
     if isinstance(config, dict) and "effort" in config:
         asked["output_config"] = {key: value for key, value in config.items() if key != "effort"}
