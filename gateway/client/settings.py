@@ -189,10 +189,11 @@ def check(file: Path, env: Mapping[str, str]) -> Config:
 def stack_environment() -> dict[str, str]:
     """The environment over `.env`, as the stack will see it. Raises InvalidArgument."""
     try:
-        from gateway.config.document import environment
+        from dotenv import dotenv_values
     except ImportError as error:
         raise not_whole(error) from error
-    return environment()
+    found = dotenv_values(".env", encoding="utf-8-sig")
+    return {**{key: value for key, value in found.items() if value}, **os.environ}
 
 
 def not_whole(error: ImportError) -> InvalidArgument:

@@ -22,8 +22,6 @@ from gateway.routing.selection.visits import Visits
 EJECTED_S = 1.0
 LONGEST_EJECTED_S = 30.0
 PROBE_S = 30.0
-MOST_FETCHED_BYTES = 64 * 1024 * 1024
-"""Of an answer to the gateway itself: an engine that somebody else runs says how long it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +139,9 @@ async def fetch(upstream: Upstream, path: bytes, body: bytes | None = None) -> t
     else:
         connection = await upstream.exchange(path, (body,), b"gateway-ready")
     try:
-        return connection.status, await connection.whole(MOST_FETCHED_BYTES)
+        pieces: list[bytes] = []
+        while piece := await connection.read():
+            pieces.append(piece)
+        return connection.status, b"".join(pieces)
     finally:
         upstream.finish(connection)

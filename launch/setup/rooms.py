@@ -13,7 +13,6 @@ ROOMS = (
     "gateway.sqlite",
     "gateway.upkeep",
     "gateway.json_lines",
-    "gateway.whole_files",
     "gateway.audit",
     "gateway.metrics",
     "gateway.config",

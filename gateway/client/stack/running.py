@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.process import started_ticks
-from gateway.whole_files import write_whole
 
 FILE = "running.json"
 
@@ -43,6 +42,8 @@ def read_running(folder: Path) -> Running | None:
 
 
 def note_running(folder: Path, settings: Mapping[str, Any], url: str) -> None:
-    """Written for this process, for its owner's eyes alone; who reads meanwhile sees it whole."""
+    """Written for this process, for its owner's eyes alone."""
     running = Running(os.getpid(), started_ticks(os.getpid()), settings, url)
-    write_whole(folder / FILE, json.dumps(asdict(running)).encode())
+    descriptor = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        json.dump(asdict(running), out)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 from pydantic import JsonValue
 
 from gateway.dialects.parameters import Limits, value_of
-from gateway.dialects.request_body import Fields, given, raw_of
+from gateway.dialects.request_body import Fields, given
 from gateway.dialects.tools import tool_choice as free_among_none
 from gateway.errors import InvalidRequest
 
 KEY = "tool_choice"
+_encode = msgspec.json.Encoder().encode
 _TYPES = {"auto": "auto", "any": "any", "required": "any", "none": "none"}
 """OpenAI says required for any."""
 
@@ -32,7 +34,7 @@ def respell(fields: Fields, limits: Limits) -> None:
             '{"type": "auto"}, {"type": "any"}, {"type": "none"} or {"type": "tool", "name": "…"}.',
             param=KEY,
         )
-    fields[KEY] = raw_of(meant)
+    fields[KEY] = msgspec.Raw(_encode(meant))
 
 
 def _respelled(choice: JsonValue) -> JsonValue:

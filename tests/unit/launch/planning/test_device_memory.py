@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch.machine.memory import GIB
+from launch.base.memory import (
+    GIB,
+)
 from launch.planning.device_memory import main_memory, named_card
 
 
