@@ -217,9 +217,11 @@ class Gateway:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
             return
-        if scope["type"] == "http" and (origin := asked_by_a_page(scope["method"], scope["headers"])):
-            await self._preflight(origin, scope, send)
-            return
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            origin = asked_by_a_page(scope["headers"])
+            if origin is not None:
+                await self._preflight(origin, scope, send)
+                return
         if self.drain.begun and scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
             await self._turn_away(scope, send)
             return

@@ -54,13 +54,14 @@ class AuditLog:
             logger.error("the audit log misses %s by %s: %s", action, who, error)
 
     def entries(self, since: float = 0.0) -> Iterator[Entry]:
-        """Those from `since` (unix seconds) on, oldest first; a line that was cut off is left out."""
+        """Those from `since` (unix seconds) on, oldest first; a line that is none is left out."""
         for file in [*older_files(self._file, KEPT_FILES), self._file]:
             with contextlib.suppress(FileNotFoundError), file.open("rb") as lines:
                 for line in lines:
                     with contextlib.suppress(*NOT_JSON):
                         entry = json.loads(line)
-                        if isinstance(entry, dict) and float(entry.get("at", 0)) >= since:
+                        at = entry.get("at") if isinstance(entry, dict) else None
+                        if isinstance(at, int | float) and at >= since:
                             yield entry
 
 

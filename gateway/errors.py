@@ -56,6 +56,15 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     return known[found[0]] if found else None
 
 
+def did_you_mean(word: str, candidates: Iterable[str], form: str = "; did you mean '{}'?") -> str:
+    """What an error says of the candidate spelled most like `word`; empty where nothing comes near."""
+    found = nearest(word, candidates)
+    return form.format(found) if found else ""
+
+
+SENTENCE = " Did you mean '{}'?"
+"""That form as a sentence of its own."""
+
 TROUBLESHOOTING = "docs/troubleshooting.md"
 """The page that says what to do; each code is an anchor of it."""
 
@@ -208,8 +217,7 @@ class ModelNotFound(RequestError):
     def naming(cls, model: str, valid: Iterable[str]) -> ModelNotFound:
         """The 404 that lists every valid model and the nearest spelling."""
         names = sorted(valid)
-        guess = nearest(model, names)
-        hint = f" Did you mean '{guess}'?" if guess else ""
+        hint = did_you_mean(model, names, SENTENCE)
         shown = model if len(model) <= 120 else model[:117] + "..."
         listed = ", ".join(names[:NAMES_SHOWN]) or "none"
         if len(names) > NAMES_SHOWN:

@@ -93,7 +93,7 @@ class Upkeep:
 
 async def end_tasks(tasks: Iterable[asyncio.Task[object] | None]) -> None:
     """Cancel those that still run, and wait for the end of all; what they raised is passed over."""
-    ending = [task for task in tasks if task is not None]
+    ending = [*filter(None, tasks)]
     for task in ending:
         task.cancel()
     await asyncio.gather(*ending, return_exceptions=True)

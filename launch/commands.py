@@ -1,10 +1,13 @@
-"""typer's commands with types as people write them: INTEGER and PATH, and none for what is only named."""
+"""typer's commands: types as people write them (INTEGER, PATH), and commands that are imported when asked
+for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, get_args, get_origin
+from typing import Any, NoReturn, get_args, get_origin
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
@@ -29,6 +32,32 @@ def command_of(app: typer.Typer) -> Command:
             elif parameter.metavar is None:
                 parameter.metavar = word_for(parameter)
     return command
+
+
+def late_group(late: Mapping[str, Callable[[], typer.Typer]]) -> type[TyperGroup]:
+    """A group in which these stand by their help alone (`add_late`); one that a line names is made then, so
+    that nobody else waits for its imports.
+    """
+
+    class LateGroup(TyperGroup):
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            name, command, rest = super().resolve_command(ctx, args)
+            made = late.get(name or "")
+            return name, command if made is None else command_of(made()), rest
+
+    return LateGroup
+
+
+def add_late(app: typer.Typer, name: str, text: str) -> None:
+    """The help of a command that is made when it is asked for."""
+    app.command(name, help=f"{text} ({name} --help lists its options).")(lambda: None)
+
+
+def imported_command(name: str, module: str, function: str | None = None) -> typer.Typer:
+    """An app of one command: a module's function, by default `<name>_command`."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name)(getattr(importlib.import_module(module), function or f"{name}_command"))
+    return app
 
 
 def run_app(app: typer.Typer, arguments: Sequence[str] | None, name: str = "lora-gateway") -> NoReturn:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -33,10 +32,6 @@ class ByteBudget:
         self._several = several_owners
         self._of_owner: Counter[str] = Counter()
         self._waiting: deque[_Waiting] = deque()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
 
     def try_take(self, size_bytes: int, owner: str = "") -> bool:
         """Whether there is room now, and nobody waits for it; `give_back` must follow a True."""
@@ -70,14 +65,6 @@ class ByteBudget:
             del self._of_owner[owner]
         if self._waiting:
             self._let_in()
-
-    @contextmanager
-    def giving_back(self, size_bytes: int, owner: str = "") -> Iterator[None]:
-        """What was taken is given back in the end, however that comes."""
-        try:
-            yield
-        finally:
-            self.give_back(size_bytes, owner)
 
     def _add(self, size_bytes: int, owner: str) -> None:
         self.held_bytes += size_bytes

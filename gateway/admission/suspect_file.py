@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.admission.suspects import Records
 from gateway.errors import NOT_JSON
+from gateway.whole_files import write_whole
 
 _decode = msgspec.json.Decoder(Records).decode
 
@@ -44,11 +45,8 @@ class SuspectFile:
         with open(_opened(self._lock), "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             records = to(self._read())
-            fresh = self._file.with_suffix(".new")
-            fresh.touch(0o600)
-            fresh.write_bytes(msgspec.json.encode(records))
-            self._stamp = _stamp_of(fresh)
-            fresh.replace(self._file)
+            write_whole(self._file, msgspec.json.encode(records))
+            self._stamp = _stamp_of(self._file)
         return records
 
     def try_turn(self) -> int | None:

@@ -270,14 +270,14 @@ class Job:
 
     async def _count(self, results: Results) -> None:
         """Tell the store how far it is, now and then."""
-        library, told = self._means.library, None
+        library, told = self._means.library, Counts()
         while True:
+            await asyncio.sleep(COUNT_EVERY_S)
             counts = results.counts
             if counts != told:
                 with contextlib.suppress(Unavailable):
                     await library.ask(functools.partial(_count, batch=self.batch, counts=counts))
                     told = counts
-            await asyncio.sleep(COUNT_EVERY_S)
 
     # Its end.
 

@@ -27,7 +27,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gateway.errors import NOT_JSON, LoraGatewayError, nearest
+from gateway.errors import NOT_JSON, LoraGatewayError, did_you_mean
 
 SHOWN_TEXT = 400
 """Characters of an answer that an error repeats; its attribute has them all."""
@@ -64,8 +64,7 @@ class InvalidArgument(ClientError, ValueError):
 def unknown_argument(name: str, known: Iterable[str]) -> InvalidArgument:
     """The error that names the nearest spelling, and all of them."""
     names = list(known)
-    guess = nearest(name, names)
-    hint = f"did you mean {guess!r}? " if guess else ""
+    hint = did_you_mean(name, names, "did you mean '{}'? ")
     return InvalidArgument(name, f"unknown argument; {hint}known: {', '.join(names)}")
 
 
@@ -75,9 +74,8 @@ class AdapterNotLoaded(ClientError):
     def __init__(self, name: str, loaded: Iterable[str], *, known: bool = False, reason: str = "") -> None:
         self.name = name
         self.loaded = tuple(loaded)
-        guess = None if known else nearest(name, self.loaded)
-        hint = f"did you mean '{guess}'? Else check" if guess else "check"
-        mend = f"{hint} that its path was configured ({adapter_variable(name)}); "
+        hint = did_you_mean(name, self.loaded, "did you mean '{}'? Else ")
+        mend = f"{hint}check that its path was configured ({adapter_variable(name)}); "
         if known:
             mend = "its path was configured, but the engine does not have it (lora-gateway status says why); "
         why = f"{reason.rstrip('.')}; " if reason else ""

@@ -66,7 +66,7 @@ class _Manager:
     """What both managers are: one gateway, and the coroutines that mean the same to each."""
 
     def __init__(self, network: Network | None = None, *, core: Core | None = None) -> None:
-        """`connections` is that of the manager whose gateway this one shares."""
+        """`core` is that of the manager whose gateway this one shares."""
         self._core = core or Core(network)
 
     async def configure_models(

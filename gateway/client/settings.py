@@ -189,11 +189,10 @@ def check(file: Path, env: Mapping[str, str]) -> Config:
 def stack_environment() -> dict[str, str]:
     """The environment over `.env`, as the stack will see it. Raises InvalidArgument."""
     try:
-        from dotenv import dotenv_values
+        from gateway.config.document import environment
     except ImportError as error:
         raise not_whole(error) from error
-    found = dotenv_values(".env", encoding="utf-8-sig")
-    return {**{key: value for key, value in found.items() if value}, **os.environ}
+    return environment()
 
 
 def not_whole(error: ImportError) -> InvalidArgument:

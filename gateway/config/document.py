@@ -31,7 +31,7 @@ from gateway.config.settings import (
     TaskConfig,
 )
 from gateway.config.strict import NAME, NAME_RULE, checked_name, plain_kinds
-from gateway.errors import ConfigError, nearest
+from gateway.errors import ConfigError, did_you_mean
 
 __all__ = [
     "DEMO_BASE",
@@ -61,6 +61,8 @@ __all__ = [
 
 ADAPTER_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_ADAPTER_PATH$")
 KEY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_KEY_SHA256$")
+_FROM_ENVIRONMENT = {"tasks": (ADAPTER_VARIABLE, "adapter"), "keys": (KEY_VARIABLE, "sha256")}
+"""Sections, and which setting of an entry the variable gives that names the entry."""
 _UNION_BRANCH = re.compile(r"^(constrained-|literal\[|function-|list\[|plain\[|mapping\[)")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _OTHER_VARIABLE = re.compile(r"\$\{[^{}]*\}")
@@ -104,8 +106,8 @@ def read_config(path: Path, env: Mapping[str, str] | None = None) -> tuple[Confi
         document = {key: _substitute(value, env, key, problems) for key, value in given.items()}
     except RecursionError:
         return None, [ConfigError("--config", str(path), "has an anchor (&) within what it stands for")]
-    _add_adapters_from(env, document)
-    _add_keys_from(env, document)
+    for section in _FROM_ENVIRONMENT:
+        _add_from(env, document, section)
     root = path.resolve().parent
     _resolve(document, root, problems)
     try:
@@ -215,19 +217,23 @@ def _substitute(value: object, env: Mapping[str, str], key: str, problems: list[
     return VARIABLE.sub(replaced, value)
 
 
-def _add_adapters_from(env: Mapping[str, str], document: dict[str, object]) -> None:
-    tasks = document.setdefault("tasks", {})
-    if not isinstance(tasks, dict):
+def _add_from(env: Mapping[str, str], document: dict[str, object], section: str) -> None:
+    """`TEAM_A_KEY_SHA256` gives the configuration's key `team-a` its digest, or adds the key `team_a`; a
+    task's adapter path likewise.
+    """
+    pattern, setting = _FROM_ENVIRONMENT[section]
+    entries = document.setdefault(section, {})
+    if not isinstance(entries, dict):
         return  # pydantic says what is wrong with it
     for variable, value in env.items():
-        match = ADAPTER_VARIABLE.match(variable)
+        match = pattern.match(variable)
         if not match or not value:
             continue
         wanted = match[1].lower()
-        name = next((task for task in tasks if task.lower().replace("-", "_") == wanted), wanted)
-        task = _entry(tasks, name)
-        if isinstance(task, dict):
-            task["adapter"] = str(_at_home(value).absolute())
+        name = next((known for known in entries if known.lower().replace("-", "_") == wanted), wanted)
+        entry = _entry(entries, name)
+        if isinstance(entry, dict):
+            entry[setting] = str(_at_home(value).absolute()) if setting == "adapter" else value
 
 
 def _at_home(place: str) -> Path:
@@ -248,23 +254,6 @@ def _entry(entries: dict[str, object], name: str) -> object:
     if entries.get(name) is None:
         entries[name] = {}
     return entries[name]
-
-
-def _add_keys_from(env: Mapping[str, str], document: dict[str, object]) -> None:
-    """`TEAM_A_KEY_SHA256` gives the configuration's key `team-a` its digest, or adds the key `team_a`."""
-    keys = document.get("keys") or {}
-    if not isinstance(keys, dict):
-        return  # pydantic says what is wrong with it
-    for variable, value in env.items():
-        match = KEY_VARIABLE.match(variable)
-        if not match or not value:
-            continue
-        wanted = match[1].lower()
-        name = next((key for key in keys if str(key).lower().replace("-", "_") == wanted), wanted)
-        key = _entry(keys, name)
-        if isinstance(key, dict):
-            key["sha256"] = value
-    document["keys"] = keys
 
 
 def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError]) -> None:
@@ -339,8 +328,7 @@ def _problem(problem: ErrorDetails, path: str) -> ConfigError:
     key = ".".join(location) or path
     if problem["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
-        guess = nearest(location[-1], known)
-        hint = f"did you mean {guess!r}? " if guess else ""
+        hint = did_you_mean(location[-1], known, "did you mean '{}'? ")
         return ConfigError(key, "", f"unknown key; {hint}known keys: {', '.join(known)}")
     if problem["type"] == "missing":
         return ConfigError(key, "", "is required")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pydantic import JsonValue, ValidationError
 
@@ -24,7 +24,7 @@ def with_snapshot(config: Config, snapshot: Snapshot, *, heard: bool) -> Config:
     if heard and snapshot.tenants is not None:
         document["tenants"] = snapshot.tenants
     models = {config.base.name, *snapshot.tasks, *snapshot.pipelines}
-    keys = snapshot.keys if heard else _known_models(document["keys"], models)
+    keys = snapshot.keys if heard else known_models(document["keys"], models)
     document["keys"] = {**usable(snapshot.issued_keys, keys), **keys}
     return Config.model_validate(document)
 
@@ -49,8 +49,10 @@ def without_values(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
 
 
-def _known_models(keys: dict[str, JsonObject], models: set[str]) -> dict[str, JsonObject]:
-    """Keys without the models that there are none of any more; one left with none may call nothing."""
+def known_models(keys: Mapping[str, JsonObject], models: Collection[str]) -> dict[str, JsonObject]:
+    """Keys without the models that there are none of any more, as where a command removed a task; one left
+    with none may call nothing.
+    """
     known: dict[str, JsonObject] = {}
     for name, key in keys.items():
         tasks = key.get("tasks")

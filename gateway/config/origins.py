@@ -136,10 +136,8 @@ class OwnName:
         return cors is not None and any(cors.lists(origin.encode("latin-1")) for origin in origins)
 
 
-def asked_by_a_page(method: str, headers: Headers) -> bytes | None:
-    """The origin of a preflight, where this is one."""
-    if method != "OPTIONS":
-        return None
+def asked_by_a_page(headers: Headers) -> bytes | None:
+    """The origin of a preflight, where a request with OPTIONS is one."""
     sent = dict(headers)
     return sent.get(b"origin") if b"access-control-request-method" in sent else None
 

@@ -28,7 +28,7 @@ from gateway.config.key_settings import KeyConfig, TenantConfig, is_pattern, ten
 from gateway.config.limit_settings import LimitConfig
 from gateway.config.sections.shared_settings import SharedConfig
 from gateway.config.strict import NAME, NAME_RULE, Duration, Positive, Seconds, Strict
-from gateway.errors import nearest
+from gateway.errors import did_you_mean
 
 DEMO_BASE = "demo:smollm2-135m-instruct"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -323,8 +323,7 @@ def _check_keys(config: Config) -> None:
             owners[digest] = name
         for model in key.tasks or ():
             if model not in models and not is_pattern(model):
-                guess = nearest(model, models)
-                hint = f"; did you mean {guess!r}?" if guess else ""
+                hint = did_you_mean(model, models)
                 raise ValueError(
                     f"keys.{name}.tasks: {model!r} is no model{hint} (models: {', '.join(models)})"
                 )
@@ -356,8 +355,7 @@ def _check_stages(name: str, pipeline: PipelineConfig, models: set[str]) -> None
         if stage.id in seen:
             raise ValueError(f"{where}: the id is used twice")
         if stage.task not in models:
-            guess = nearest(stage.task, models)
-            hint = f"; did you mean {guess!r}?" if guess else ""
+            hint = did_you_mean(stage.task, models)
             raise ValueError(
                 f"{where}.task: {stage.task!r} is no task{hint} (tasks: {', '.join(sorted(models))})"
             )

@@ -131,7 +131,9 @@ class Dialect(ABC):
         plain = self.plain
         ignored: list[str] = []
         looked_at = 0
-        for key in [key for key in fields if key not in plain]:
+        for key in tuple(fields):  # some are taken out, or written beside them
+            if key in plain:
+                continue
             if (rule := self.rules.get(key)) is not None:
                 ignored += rule(key, fields, limits) or ()  # of a long conversation it may be many
                 continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
@@ -18,11 +17,10 @@ from gateway.dialects.parameters import (
     unsupported,
     value_of,
 )
-from gateway.dialects.request_body import Fields, flag_field
+from gateway.dialects.request_body import Fields, flag_field, raw_of
 from gateway.dialects.spelling import misspelt
 from gateway.errors import InvalidRequest
 
-_encode = msgspec.json.Encoder().encode
 TEMPLATE = "chat_template_kwargs"
 
 
@@ -67,7 +65,7 @@ def only_members(
 def rewrite(key: str, held: JsonObject, fields: Fields) -> None:
     """Put what is left of an object in its place; where nothing is, nothing."""
     if held:
-        fields[key] = msgspec.Raw(_encode(held))
+        fields[key] = raw_of(held)
     else:
         del fields[key]
 
@@ -134,7 +132,7 @@ def template_switch(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     if not isinstance(value, bool):
         raise InvalidRequest(f"'{key}' must be true or false.", param=key)
     held = object_of(TEMPLATE, value_of(TEMPLATE, fields)) if TEMPLATE in fields else None
-    fields[TEMPLATE] = msgspec.Raw(_encode({key: value, **(held or {})}))
+    fields[TEMPLATE] = raw_of({key: value, **(held or {})})
     del fields[key]
     return ()
 

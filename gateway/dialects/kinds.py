@@ -42,7 +42,7 @@ IDLE = LABELS | {"user", "session_id", "cache_control"}
 _EFFORT = "how long the model thinks is not set here; leave it out."
 _NOT_NAMED = "it names nothing here; leave it out."
 _ONE_TIER = "there is one tier; send auto, or leave it out."
-_NO_EFFECT = "it would have no effect here; leave it out."
+NO_EFFECT = "it would have no effect here; leave it out."
 
 HARMLESS: Mapping[str, str] = MappingProxyType(
     {
@@ -63,10 +63,10 @@ HARMLESS: Mapping[str, str] = MappingProxyType(
         "client_metadata": _NOT_NAMED,
         "session_id": _NOT_NAMED,
         "safety_identifier": _NOT_NAMED,
-        "prompt_cache_key": _NO_EFFECT,
-        "prompt_cache_retention": _NO_EFFECT,
-        "prompt_cache_options": _NO_EFFECT,
-        "cache_control": _NO_EFFECT,
+        "prompt_cache_key": NO_EFFECT,
+        "prompt_cache_retention": NO_EFFECT,
+        "prompt_cache_options": NO_EFFECT,
+        "cache_control": NO_EFFECT,
         "betas": "no beta features are here; leave it out.",
         "anthropic_beta": "no beta features are here; leave it out.",
         "anthropic_version": "it belongs into the header anthropic-version.",

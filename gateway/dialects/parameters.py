@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from gateway.config.document import Config, JsonObject
 from gateway.config.snapshot import Snapshot, ToolChoices
 from gateway.dialects.request_body import Fields, flag_field
-from gateway.errors import NOT_JSON, InvalidRequest, nearest
+from gateway.errors import NOT_JSON, InvalidRequest, did_you_mean
 
 MAX_DEPTH = 32
 """Nested objects and lists in a schema; OpenAI allows 10."""
@@ -115,10 +115,8 @@ def unsupported(param: str, message: str) -> InvalidRequest:
 
 def unknown(key: str, known: Iterable[str]) -> InvalidRequest:
     """The 400 for a name that nobody knows; a long one is cut."""
-    guess = nearest(key, known)
-    hint = f"; did you mean '{guess}'?" if guess else ""
     shown = key if len(key) <= 80 else key[:77] + "..."
-    return unsupported(shown, f"There is no parameter '{shown}' here{hint}")
+    return unsupported(shown, f"There is no parameter '{shown}' here{did_you_mean(key, known)}")
 
 
 def asks_nothing(raw: msgspec.Raw) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import re
+from operator import attrgetter
 
 import msgspec
 
@@ -34,6 +35,7 @@ _STAND_INS = {
     "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
 }
 _OF_THE_SYSTEM = frozenset(("system", "developer"))
+_role_of = attrgetter("role")
 FORMATS = ("response_format", "structured_outputs")
 _TRUE = msgspec.Raw(b"true")
 _MARK = b"\xef\xbb\xbf"
@@ -63,9 +65,14 @@ def without_mark(body: Buffer) -> Buffer:
     return body[len(_MARK) :] if body[: len(_MARK)] == _MARK else body
 
 
+def raw_of(value: object) -> msgspec.Raw:
+    """A parameter's value that is written here, as one that came."""
+    return msgspec.Raw(_encode(value))
+
+
 def fields_of(document: JsonObject) -> Fields:
     """A request that was made here, as one that came: each parameter's own JSON."""
-    return {key: msgspec.Raw(_encode(value)) for key, value in document.items()}
+    return _decode_fields(_encode(document))
 
 
 def decode_body(body: Buffer) -> Fields:
@@ -97,7 +104,7 @@ def _half_character(body: Buffer) -> str | None:
 def with_model(body: Buffer, model: str) -> bytes:
     """The body with this model, whatever its own says. Raises InvalidRequest."""
     fields = decode_body(body)
-    fields["model"] = msgspec.Raw(_encode(model))
+    fields["model"] = raw_of(model)
     return _encode(fields)
 
 
@@ -140,7 +147,7 @@ def ask_for_usage(fields: Fields) -> bool:
     if not wanted:  # it counts only beside include_usage, which the client did not ask for
         options.pop("continuous_usage_stats", None)
     options["include_usage"] = _TRUE
-    fields["stream_options"] = msgspec.Raw(_encode(options))
+    fields["stream_options"] = raw_of(options)
     return wanted
 
 
@@ -204,9 +211,9 @@ def with_member(fields: Fields, key: str, member: str, value: msgspec.Raw) -> No
             held = _decode_options(fields[key]) or {}
         except NOT_JSON:
             raise InvalidRequest(f"'{key}' must be an object.", param=key) from None
-    if bytes(held.get(member, b"null")) == b"null":
+    if not given(held, member):
         held[member] = value
-        fields[key] = msgspec.Raw(_encode(held))
+        fields[key] = raw_of(held)
 
 
 def says_system(fields: Fields, key: str) -> bool:
@@ -215,7 +222,7 @@ def says_system(fields: Fields, key: str) -> bool:
         items = _decode_items(fields[key]) if key in fields else None
     except NOT_JSON as error:
         raise InvalidRequest(f"'{key}' must be text or list messages: {error}", param=key) from None
-    return isinstance(items, list) and not _OF_THE_SYSTEM.isdisjoint([item.role for item in items])
+    return isinstance(items, list) and not _OF_THE_SYSTEM.isdisjoint(map(_role_of, items))
 
 
 def _in_pieces(fields: Fields, prefix: bytes) -> Segments:
@@ -241,7 +248,7 @@ def _system_prefix(messages: msgspec.Raw, contract: Contract) -> bytes:
         raise InvalidRequest(
             f"'messages' must list messages with a role: {error}", param="messages"
         ) from None
-    if not roles or not _OF_THE_SYSTEM.isdisjoint([message.role for message in roles]):
+    if not roles or not _OF_THE_SYSTEM.isdisjoint(map(_role_of, roles)):
         return b""
     return b"[%b," % (contract.system_message or b"")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
-from gateway.dialects.chat.allowed_tools import KIND, NAMESPACE, allowed_in, respelled
+from gateway.dialects.chat.allowed_tools import KIND, NAMESPACE, Allowed, allowed_in, respelled
 from gateway.dialects.parameters import (
     Limits,
     Rule,
@@ -18,7 +18,7 @@ from gateway.dialects.parameters import (
     unsupported,
     value_of,
 )
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, raw_of
 from gateway.dialects.tool_schemas import fault_in
 from gateway.errors import InvalidRequest
 
@@ -59,27 +59,19 @@ def tools(
         if allowed is not None:
             allowed.check_named(given)
             choice = allowed.mode
-            fields["tool_choice"] = msgspec.Raw(_encode(choice))
+            fields["tool_choice"] = raw_of(choice)
         kept: list[JsonValue] = []
         left: dict[str, JsonObject] = {}
         overlooked: list[str] = []
-        for index, tool in enumerate(given):
-            where = f"{key}[{index}]"
-            if not isinstance(tool, dict):
-                raise InvalidRequest(f"'{where}' must be an object.", param=where)
-            if allowed is not None:
-                part = allowed.part_of(tool)
-                if part is None:
-                    continue
-                tool = part
+        for where, tool in _asked_for(key, given, allowed):
             _check_form(where, tool, schema_at)
-            if not _callable(where, tool, kinds, schema_at):
-                if limits.strict or not _hosted(tool):
-                    raise _not_here(where, tool, kinds)
-                left[where] = tool
-            else:
+            if _callable(where, tool, kinds, schema_at):
                 kept.append(tool)
                 overlooked += _overlooked(where, tool, schema_at)
+            elif limits.strict or not _hosted(tool):
+                raise _not_here(where, tool, kinds)
+            else:
+                left[where] = tool
         if overlooked and limits.strict:
             raise unsupported(overlooked[0], f"'{overlooked[0]}' is not supported: no model is shown it.")
         counted = sum(_functions(tool) for tool in kept)
@@ -90,15 +82,28 @@ def tools(
             _check_demand(choice, kept, left, kinds)
         if left or allowed is not None:
             if kept:
-                fields[key] = msgspec.Raw(_encode(kept))
+                fields[key] = raw_of(kept)
             else:
-                fields["tool_choice"] = msgspec.Raw(_encode(none))
+                fields["tool_choice"] = raw_of(none)
                 del fields[key]
         if kept:
             _check_choice(key, choice, none, limits)
         return (*left, *overlooked)
 
     return check
+
+
+def _asked_for(
+    key: str, given: Sequence[JsonValue], allowed: Allowed | None
+) -> Iterator[tuple[str, JsonObject]]:
+    """Each tool's place and what is allowed of it. Raises InvalidRequest for what is no object."""
+    for index, tool in enumerate(given):
+        where = f"{key}[{index}]"
+        if not isinstance(tool, dict):
+            raise InvalidRequest(f"'{where}' must be an object.", param=where)
+        part = tool if allowed is None else allowed.part_of(tool)
+        if part is not None:
+            yield where, part
 
 
 def tool_choice(key: str, fields: Fields, limits: Limits) -> None:
@@ -133,7 +138,7 @@ def _respell(choice: JsonValue, fields: Fields, schema_at: str) -> JsonValue:
     """The choice as this API has it, and written so."""
     meant = respelled(choice, nested=schema_at.startswith("function."))
     if meant != choice:
-        fields["tool_choice"] = msgspec.Raw(_encode(meant))
+        fields["tool_choice"] = raw_of(meant)
     return meant
 
 

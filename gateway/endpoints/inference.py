@@ -169,8 +169,9 @@ class EngineEndpoint:
         head, principal = client.head or (Head(client.headers), None)
         exchange = self._exchange(head, client.headers)
         try:
-            principal = principal or self._principal(head.authorization, head.api_keys, client.peer)
-            check_head(head, self._bounds)
+            if principal is None:
+                principal = self._principal(head.authorization, head.api_keys, client.peer)
+                check_head(head, self._bounds)
             take_patience(exchange, head.patience)
             check_size(len(client.body), self._bounds)
             if head.content_encoding:
@@ -290,8 +291,7 @@ class EngineEndpoint:
 
     def _anew(self, request: Incoming) -> CheckedCall:
         """Decoded and checked by the table of now. Raises RequestError."""
-        call = self._call(request.exchange, request.principal, request.body, request.fields)
-        request.call = call
+        request.call = call = self._call(request.exchange, request.principal, request.body, request.fields)
         return call
 
     def _current(self, request: Incoming) -> CheckedCall:
@@ -386,7 +386,7 @@ class EngineEndpoint:
             exchange.sequences = sequences_of(fields, dialect.listed, own, self._limits.max_sequences)
         if not replicas.scores_prompts:
             check_scoring(fields, defaults)
-        if exchange.behind and replicas.snapshot.priorities and route.kind != "pipeline":
+        if exchange.behind and replicas.priorities and route.kind != "pipeline":
             dialect.give_priority(fields, LOW_PRIORITY)
         sticky = None
         if route.versions or route.kind == "pipeline":

@@ -7,13 +7,14 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
+from operator import attrgetter
 
 import msgspec
 from starlette.types import Send
 
 from gateway.admission.byte_budget import ByteBudget
 from gateway.admission.lobby import Lobby, Seat
-from gateway.admission.turns.fair_turns import whose_of
+from gateway.admission.turns.fair_turns import Whose, whose_of
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
 from gateway.dialects.chat.request_parts import CannotAsk
@@ -85,7 +86,7 @@ class PipelineEndpoint:
         Its own record has no tokens: those stand with the tasks of its stages.
         """
         pipeline = self.pipelines[route.name]
-        owner, _ = whose_of(exchange.tenant, exchange.key)
+        whose = owner, _ = whose_of(exchange.tenant, exchange.key)
         held_bytes = await self._hold(pipeline, fields, owner, exchange.behind)
         try:
             asked = _document(fields)
@@ -95,7 +96,7 @@ class PipelineEndpoint:
             written = _Written(exchange, pipeline, asked, usage_wanted)
             request = _Request(exchange, pipeline, chat.document, written, streaming, send)
             try:
-                await self._let_in(request, sticky)
+                await self._let_in(request, sticky, whose)
             except InvalidRequest as error:
                 raise chat.told(error) from None
         finally:
@@ -107,16 +108,13 @@ class PipelineEndpoint:
 
         Raises PayloadTooLarge (413), Unavailable (503) where others need it; what comes behind waits.
         """
-        raws = [bytes(raw) for raw in fields.values()]
-        size_bytes = sum(map(len, raws))
-        if size_bytes > pipeline.max_input_bytes:
+        raw = b"".join(fields.values())  # none is looked into, so that nothing need stand between them
+        if len(raw) > pipeline.max_input_bytes:
             raise PayloadTooLarge(
-                f"The request has {size_bytes} bytes; '{pipeline.name}' takes at most "
+                f"The request has {len(raw)} bytes; '{pipeline.name}' takes at most "
                 f"{pipeline.max_input_bytes} (pipelines.{pipeline.name}.max_input_bytes)."
             )
-        held_bytes = 0
-        for raw in raws:
-            held_bytes += memory_bytes(raw, check_members(raw, pipeline.name, pipeline.max_input_members))
+        held_bytes = memory_bytes(raw, check_members(raw, pipeline.name, pipeline.max_input_members))
         if behind:
             await self._inputs.take(held_bytes, owner=owner)
         elif not self._inputs.try_take(held_bytes, owner):
@@ -128,7 +126,7 @@ class PipelineEndpoint:
             )
         return held_bytes
 
-    async def _let_in(self, request: _Request, sticky: bytes) -> None:
+    async def _let_in(self, request: _Request, sticky: bytes, whose: Whose) -> None:
         """With room for all its calls; what comes behind brings its own."""
         exchange, pipeline = request.exchange, request.pipeline
         with self._relay.pinned(pipeline.tasks, sticky) as routes:
@@ -139,7 +137,6 @@ class PipelineEndpoint:
             own = [task for task, each in routes.items() if not each.contract.fallback]
             waited_from = time.perf_counter()
             expected, left_s = self._fan_outs.expected(pipeline, own), exchange.haste()[0]
-            whose = whose_of(exchange.tenant, exchange.key)
             async with self._lobby.seat(pipeline.name, expected, whose, left_s) as seat:
                 exchange.queue_s += time.perf_counter() - waited_from
                 await self._run(request, routes, seat)
@@ -226,10 +223,10 @@ class _Written:
 
 
 def _headers(exchange: Exchange, pipeline: Pipeline, routes: Mapping[str, Route]) -> HeaderList:
-    adapters = dict.fromkeys([route.adapter_id or "" for route in routes.values()])
+    adapters = dict.fromkeys(map(attrgetter("adapter_bytes"), routes.values()))
     return [
         (b"x-gateway-task", pipeline.name.encode()),
-        (b"x-gateway-adapter", ",".join(adapters).encode()),
+        (b"x-gateway-adapter", b",".join(adapters)),
         *exchange.dialect.id_headers(exchange.request_id),
         *([COLD] if exchange.cold else []),
         *(exchange.reservation.headers if exchange.reservation is not None else ()),
@@ -292,7 +289,7 @@ def _chat_of(exchange: Exchange, asked: JsonObject, pipeline: Pipeline, strict: 
 
 def _document(fields: Fields) -> JsonObject:
     try:
-        return {key: msgspec.json.decode(raw) for key, raw in fields.items()}
+        return dict(zip(fields, map(msgspec.json.decode, fields.values()), strict=True))
     except NOT_JSON as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None
 

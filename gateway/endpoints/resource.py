@@ -33,13 +33,12 @@ class ResourceRequest:
         """The id in its path."""
         return str(self.scope["path_params"]["id"])
 
-    def query(self, known: Collection[str]) -> dict[str, str]:
-        """Without what is empty (`?after=`). Raises InvalidRequest for a parameter that is not known here."""
-        found = dict(
-            urllib.parse.parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        )
-        check_known(found, known)
-        return {name: value for name, value in found.items() if value}
+
+def query_of(scope: Scope, known: Collection[str]) -> dict[str, str]:
+    """Without what is empty (`?after=`). Raises InvalidRequest for a parameter that is not known here."""
+    found = dict(urllib.parse.parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    check_known(found, known)
+    return {name: value for name, value in found.items() if value}
 
 
 def check_known(names: Iterable[str], known: Collection[str]) -> None:

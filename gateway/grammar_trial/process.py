@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -78,9 +79,12 @@ class TrialProcess:
         try:
             await self._line(child, START_S)
         except EOFError:
+            async with asyncio.timeout(START_S):
+                code = await child.wait()
+            if code == -signal.SIGKILL:  # as by the kernel, short of memory: the next one may live
+                raise
             self.missing = True
             logger.warning("schemas and patterns are not tried before the engine gets them: no xgrammar here")
-            await self.stop()
             return None
         return child
 

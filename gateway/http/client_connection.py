@@ -2,9 +2,9 @@
 
 What it has that uvicorn's lacks: absolute deadlines for a request to be received and for a client that takes
 nothing, a bound on heads, chunk extensions, trailers and pipelined requests, what RFC 9112 asks of a head
-(`http_strict`), refusals in the usual envelope, a word to the application when its client leaves (which
-otherwise costs a task per request), and requests served without a task (`direct`). It also does less for
-each request.
+(`strictness`), refusals in the usual envelope, a word to the application when its client leaves (which
+otherwise costs a task per request), and requests that are begun without a task. It also does less for each
+request.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         self.client: tuple[str, int] | None = None
         self.cycle: Cycle | None = None  # the request that was read last
         self._running: Cycle | None = None  # the one that is being answered, or was last
-        self._deferred: Cycle | None = None  # one for `direct` that is still coming
+        self._deferred: Cycle | None = None  # one to be begun without a task, whose body is still coming
         self._pipelined: deque[Cycle] = deque()
         self._unmoved_bytes = 0
         self._uploaded_bytes = -1
@@ -330,6 +330,8 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
+        elif self._uploaded_bytes >= 0:
+            return  # a file is taken in large pieces
         cycle.came()
 
     def on_message_complete(self) -> None:

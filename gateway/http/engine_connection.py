@@ -15,9 +15,6 @@ from gateway.errors import DeadlineExceeded, EngineError, GatewayTimeout, Reques
 HIGH_WATER_BYTES = 256 * 1024
 """Above this much unread answer the engine's socket is not read until the client has taken it."""
 
-MAX_HEADER_BYTES = 64 * 1024
-"""Head and trailers of one answer together."""
-
 MAX_UNMOVED_BYTES = 64 * 1024
 """More bytes than this that bring neither head, body nor end (chunk extensions, trailers) end the answer."""
 
@@ -98,6 +95,11 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._timeouts = timeouts
         self._transport: asyncio.Transport | None = None
+        self._fields: dict[bytes, bytes] = {}
+        self._pieces: list[bytes] = []
+        # For the parser, which calls them for each header and each piece: a method of ours would cost more.
+        self.on_header = self._fields.__setitem__
+        self.on_body = self._pieces.append
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self.listener: Callable[[], None] | None = None
@@ -105,10 +107,8 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self.error: RequestError | None = None
         """How the exchange failed."""
-        self._pieces: list[bytes] = []
         self._unread_bytes = 0
         self._paused = False
-        self._header_bytes = 0
         self._unmoved_bytes = 0
         self._busy = False
         self._started = 0.0
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
         self.complete = False
         self.head_complete = False
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: dict[bytes, bytes] = {}
         self.idle_since = 0.0
 
     # The exchange, as the relay sees it.
@@ -130,10 +130,10 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self.error = None
         self._busy = True
-        self._header_bytes = self._unmoved_bytes = 0
+        self._unmoved_bytes = 0
         self.answered = self.complete = self.head_complete = False
         self.status = 0
-        self.headers = []
+        self._fields.clear()
         self._started = self._last_data = self._loop.time()
         self._ends_at = math.inf
         limits = self._timeouts
@@ -169,6 +169,15 @@ class Connection(asyncio.Protocol):
                 return b""
             await self.moved()
         return self.take()
+
+    async def whole(self, most_bytes: int) -> bytes:
+        """The rest of the body. Raises EngineError where it is larger, and as `read` does."""
+        body = bytearray()
+        while piece := await self.read():
+            body += piece
+            if len(body) > most_bytes:
+                raise EngineError(f"The engine's answer is larger than {most_bytes} bytes.")
+        return bytes(body)
 
     def take(self) -> bytes:
         """The bytes of the body that are there; perhaps none."""
@@ -216,7 +225,7 @@ class Connection(asyncio.Protocol):
     def release(self) -> bool:
         """End the exchange; True where the connection may be used again."""
         self._busy = False
-        if self.closed or not self.complete or not self._reusable or self._unread_bytes:
+        if self.closed or not self.complete or not self._reusable or self._pieces:
             self.abort()
             return False
         if self._paused:  # for the last client's sake, not the next one's
@@ -286,16 +295,20 @@ class Connection(asyncio.Protocol):
         self.answered = True
         self._last_data = self._loop.time()
         self._unmoved_bytes += len(data)
+        pieces = len(self._pieces)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.abort(EngineError("The engine's answer is not valid HTTP."))
             return
-        if self._unmoved_bytes > MAX_UNMOVED_BYTES and not self.complete:
+        if len(self._pieces) > pieces:
+            self._unmoved_bytes = 0
+            self._unread_bytes += len(data)
+            if self._unread_bytes > HIGH_WATER_BYTES:
+                self.pause()
+        elif self._unmoved_bytes > MAX_UNMOVED_BYTES and not self.complete:
             self.abort(EngineError("The engine's answer does not go on, though it sends."))
             return
-        if self._unread_bytes > HIGH_WATER_BYTES:
-            self.pause()
         if self._pieces or self.complete or self.head_complete:
             if self.listener is not None:
                 self.listener()
@@ -310,13 +323,6 @@ class Connection(asyncio.Protocol):
 
     # httptools
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            raise ValueError("head of the answer too large")
-        if not self.head_complete:  # trailers are counted and dropped
-            self.headers.append((name.lower(), value))
-
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if self.complete or not 100 <= status < 600:
@@ -325,15 +331,11 @@ class Connection(asyncio.Protocol):
         if status >= 200:  # interim answers without end would hold the request for good
             self._unmoved_bytes = 0
             self.head_complete = True
-
-    def on_body(self, body: bytes) -> None:
-        self._unmoved_bytes = 0
-        self._pieces.append(body)
-        self._unread_bytes += len(body)
+            self.headers = dict(zip(map(bytes.lower, self._fields), self._fields.values(), strict=True))
 
     def on_message_complete(self) -> None:
         if self.status < 200:  # an interim answer: the real one follows
-            self.headers = []
+            self._fields.clear()
             return
         self._reusable = self._parser.should_keep_alive()
         self.complete = True

@@ -60,7 +60,7 @@ def usage_of(answer: bytes) -> TokenUsage | None:
 
 def data_in(events: bytes) -> list[bytes]:
     """The data of each of whole events, as `EventStream.feed` passes them on; comments have none."""
-    return [data.strip() for data in _DATA.findall(events)]
+    return [*map(bytes.strip, _DATA.findall(events))]
 
 
 class EventStream:
@@ -171,9 +171,8 @@ class EventStream:
 
     def _read(self, piece: bytes) -> bytes:
         """Find the usage in whole events; what goes on of them."""
-        return self._without_usage(piece) if _NO_CHOICES.search(piece) else piece
-
-    def _without_usage(self, piece: bytes) -> bytes:
+        if not _NO_CHOICES.search(piece):
+            return piece
         kept: list[bytes] = []
         for event in _BETWEEN.split(piece):
             usage = _final_usage(event) if self.marker in event else None

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -59,7 +59,7 @@ class ServerSide(Protocol):
 class Cycle:
     """What the protocol has read of a request, and what the application writes.
 
-    It is an ASGI application's `receive` and `send`; `direct` uses `begin` and `write` without them.
+    It is an ASGI application's `receive` and `send`; without a task it is served by `begin` and `write`.
     """
 
     __slots__ = (
@@ -223,11 +223,11 @@ class Cycle:
         body, self.body = bytes(self.body), bytearray()
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
-    async def _moved(self) -> None:
+    def _moved(self) -> Awaitable[object]:
         if self._arrived is None:
             self._arrived = asyncio.Event()
         self._arrived.clear()
-        await self._arrived.wait()
+        return self._arrived.wait()
 
     async def send(self, message: Message) -> None:
         """ASGI's: the answer's head, then its body. Returns once the client takes bytes."""

@@ -21,6 +21,7 @@ class HeadReader:
         self._headers: list[tuple[bytes, bytes]] = []
         self._watched: list[tuple[bytes, bytes]] = []
         """Of the headers those that decide how it is read."""
+        self._expects_continue = False
         self._read = b""
         """What is being parsed, from the read on that the head began in."""
         self._refusal: RequestError | None = None
@@ -30,6 +31,7 @@ class HeadReader:
         self._url = b""
         self._headers = []
         self._watched = []
+        self._expects_continue = False
 
     def on_url(self, url: bytes) -> None:
         self._url = self._url + url if self._url else url
@@ -60,6 +62,9 @@ class HeadReader:
         if len(watched) != 1 or watched[0][0] != b"host" or version != "1.1":
             codings = self._values(b"transfer-encoding")
             check_head(version, len(self._values(b"host")), codings)
+            self._expects_continue = any(
+                value.lower() == b"100-continue" for value in self._values(b"expect")
+            )
         if self.own_name is not None:
             self.own_name.check(method, self._headers)
         if len(read) > MAX_HEAD_BYTES and read.index(b"\r\n\r\n", begin) - begin > MAX_HEAD_BYTES:
@@ -67,12 +72,6 @@ class HeadReader:
         if not codings or read[:begin].strip(b"\r\n"):
             return None
         return read[read.index(b"\r\n\r\n", begin) + 4 :]
-
-    @property
-    def _expects_continue(self) -> bool:
-        return len(self._watched) > 1 and any(
-            value.lower() == b"100-continue" for value in self._values(b"expect")
-        )
 
     def _values(self, name: bytes) -> list[bytes]:
         return [value for each, value in self._watched if each == name]

@@ -26,7 +26,9 @@ class FanOuts:
             length = self._lengths.get((pipeline.name, fan.source, fan.field), FIRST_GUESS)
             for task in fan.tasks:
                 calls[task] += min(pipeline.max_items, math.ceil(length))
-        return {task: count for task, count in calls.items() if task in tasks}
+        for other in calls.keys() - tasks:
+            del calls[other]
+        return calls
 
     def saw(self, pipeline: Pipeline, fan: Fan, length: int) -> None:
         """A list had so many elements."""

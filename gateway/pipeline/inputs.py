@@ -9,12 +9,9 @@ import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
+from gateway.dialects.chat.request_parts import TEXTS
 from gateway.errors import NOT_JSON, InvalidRequest
 from gateway.pipeline.terms import TERM_LISTS, Steps, Term, distinct, terms_in_text, terms_of
-
-TEXTS = ("text", "input_text", "output_text")
-"""What APIs call a part of a message that is text; others have a place of their own in the error."""
-
 
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 

@@ -8,6 +8,7 @@ order depends on the configuration alone, and a stream and a whole answer are th
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 
 from pydantic import JsonValue
@@ -21,8 +22,7 @@ compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 
 def ordered(element: Mapping[str, JsonValue], fan: Fan) -> JsonObject:
     """An element with its stages' fields first."""
-    names = dict.fromkeys((*fan.into, *sorted(element)))
-    return {name: element[name] for name in names}
+    return {**dict.fromkeys((*fan.into, *sorted(element))), **element}
 
 
 class DocumentWriter:
@@ -30,7 +30,7 @@ class DocumentWriter:
 
     def __init__(self, fans: tuple[Fan, ...]) -> None:
         self._fans = fans
-        self._finished: list[dict[int, JsonObject]] = [{} for _ in fans]
+        self._finished: defaultdict[str, dict[int, JsonObject]] = defaultdict(dict)  # by the list's field
         self._current = 0  # the list that is being written
         self._written = 0  # its elements
         self._opened = False
@@ -39,7 +39,7 @@ class DocumentWriter:
 
     def element(self, fan: Fan, index: int, element: JsonObject) -> str:
         """An element is finished; what can be written now."""
-        self._finished[self._fans.index(fan)][index] = ordered(element, fan)
+        self._finished[fan.field][index] = ordered(element, fan)
         return self._write()
 
     def source(self, document: JsonObject) -> str:
@@ -50,7 +50,8 @@ class DocumentWriter:
     def _write(self) -> str:
         parts: list[str] = []
         while not self.complete:
-            fan, finished = self._fans[self._current], self._finished[self._current]
+            fan = self._fans[self._current]
+            finished = self._finished[fan.field]
             while self._written in finished:
                 parts.append(self._open(fan) if not self._opened else ",")
                 parts.append(compact(finished.pop(self._written)))
@@ -72,8 +73,7 @@ class DocumentWriter:
         return f"{'{' if self._current == 0 else ','}{compact(fan.field)}:["
 
     def _rest(self, document: JsonObject) -> str:
-        lists = {fan.field for fan in self._fans}
-        fields = [
-            f",{compact(name)}:{compact(document[name])}" for name in sorted(document) if name not in lists
-        ]
-        return "".join(fields) + "}"
+        rest = dict(sorted(document.items()))
+        for fan in self._fans:
+            rest.pop(fan.field, None)
+        return f",{compact(rest)[1:]}" if rest else "}"

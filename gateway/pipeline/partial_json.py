@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Collection
+from functools import partial
 
 import jiter
 from pydantic import JsonValue
@@ -18,6 +19,8 @@ from gateway.config.document import JsonObject
 STRUCTURE = re.compile(r'["{}\[\],]')
 STRING_STOP = re.compile(r'["\\]')
 OBJECT, LIST = 1, 2  # depth within the document's object, and within one of its lists
+
+_parsed = partial(jiter.from_json, allow_inf_nan=False)
 
 
 class ElementScanner:
@@ -87,7 +90,7 @@ class ElementScanner:
         elif mark in "{[":
             self._depth += 1
             self._begun_at = end
-            key = _parsed(self._key) if mark == "[" and self._key else None
+            key = _parsed(self._key.encode()) if mark == "[" and self._key else None
             self._field = key if isinstance(key, str) and key in self._yielded else None
         elif mark == "}":
             self._over = True
@@ -111,7 +114,7 @@ class ElementScanner:
         if not text.strip():
             return None
         self._yielded[field] += 1
-        return field, _parsed(text)
+        return field, _parsed(text.encode())
 
     def _text(self, end: int) -> str:
         """Of the document, what has begun; up to `end`."""
@@ -124,7 +127,7 @@ class ElementScanner:
         """The whole object. Raises ValueError where the text is none, or disagrees with what was yielded."""
         if not self._over:
             raise ValueError("the JSON object is not closed")
-        document = _parsed(self._document.getvalue())
+        document = _parsed(self._document.getvalue().encode())
         if not isinstance(document, dict):
             raise ValueError("the answer is no JSON object")
         for field, count in self._yielded.items():
@@ -134,8 +137,3 @@ class ElementScanner:
             if len(elements) != count:
                 raise ValueError(f"the list '{field}' is written twice")
         return document
-
-
-def _parsed(text: str) -> JsonValue:
-    value: JsonValue = jiter.from_json(text.encode(), allow_inf_nan=False)
-    return value

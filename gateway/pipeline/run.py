@@ -40,7 +40,6 @@ from gateway.pipeline.stages.stage_calls import (
     unusable,
 )
 from gateway.pipeline.stages.task_calls import Answer, Collected, TaskCaller
-from gateway.pipeline.stages.templates import context_of
 from gateway.pipeline.system import prepended
 from gateway.pipeline.terms import in_slices, only
 from gateway.pipeline.usage import Tally, Watch
@@ -359,7 +358,9 @@ class _Runner:
         for earlier in stage.needs:
             await self._done[earlier].wait()
             answers[earlier] = self._answers[earlier]
-        values = context_of(given or self._given, answers, item)
+        values: dict[str, object] = {**(given or self._given), "stages": answers}
+        if item is not None:
+            values["item"] = item
         lead = self._lead if stage is self._pipeline.stages[0] else ""
         return call_body(self._pipeline, stage, values, self._shared, self._cap, lead)
 
@@ -375,4 +376,4 @@ class _Runner:
         for stage in fan.stages:
             fields = self._fields[stage.id]
             if len(fields) == count and not self._done[stage.id].is_set():
-                self._finish(stage, [fields[index] for index in range(count)])
+                self._finish(stage, [*map(fields.get, range(count))])

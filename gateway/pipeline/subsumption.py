@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
+from gateway.dialects.tool_schemas import TYPES
 
 MAX_STEPS = 20_000
 MAX_DEPTH = 64
-TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 ANNOTATIONS = frozenset(
     {
         *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"),

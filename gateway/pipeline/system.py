@@ -28,6 +28,8 @@ def prepended(body: JsonObject, pipeline: str, how: str) -> str:
 
     `how` is the pipeline's option: refuse, ignore or prepend.
     """
+    if how == "ignore":
+        return ""
     said = places(body)
     if how == "refuse" and said:
         index, _ = said[0]
@@ -36,4 +38,4 @@ def prepended(body: JsonObject, pipeline: str, how: str) -> str:
             f"call one of its tasks (pipelines.{pipeline}.system: refuse)",
             param=f"messages[{index}]",
         )
-    return "\n\n".join(text for _, text in said) if how == "prepend" else ""
+    return "\n\n".join(text for _, text in said)

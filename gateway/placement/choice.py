@@ -15,16 +15,14 @@ from collections.abc import Sequence
 import msgspec
 
 MOST_COMPARED = 8
-"""Of those that are alike in residency so many are compared, drawn by chance. Eight drawn are nearly as well
-spread as all are, and several gateways, which know each other's requests a moment late, do not all take the
-same one."""
+"""So many replicas, drawn by chance, are compared at most. That spreads requests nearly as well as comparing
+all, and several gateways, which hear of each other's requests late, do not all take the same one."""
 HOME_MAY_HAVE = 1.25
-"""A prefix' home, of what the replicas with the adapter have on average."""
+"""A prefix's home is taken while it has at most this many times its share of the requests in flight."""
 LOAD_S = 0.5
-"""A load where nothing else is known: read from the machine's memory or disk, and what another adapter loses
-that has to make room."""
+"""Assumed cost of bringing an adapter into a slot: it is read, and another one loses its slot."""
 FULL_S = 1.0
-"""For a seat at a replica that is full, where its speed is not known."""
+"""Assumed wait for a seat at a full replica whose speed is not known."""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):

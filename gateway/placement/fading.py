@@ -1,21 +1,20 @@
-"""Of what was asked for, how much a second of late: it fades exponentially. Clockless."""
+"""How much was asked for lately, in tokens a second: what is past fades exponentially. Clockless."""
 
 from __future__ import annotations
 
 import math
 
 FORGOTTEN_S = 60.0
-"""Of what was asked for, after so long 37 % still count."""
+"""After this time 37 % (1/e) of a request's tokens still count."""
 LEAST_SEEN_S = 10.0
-"""In a shorter time since the beginning one request would look like a stream of them."""
+"""Shorter observations count as this long: after a second one request would look like a stream of them."""
 LEAST_TOKENS = 0.01
-"""Below it an adapter is not asked for any more."""
+"""An adapter with fewer left counts as not asked for, and is dropped."""
 
 
 class FadingRate:
-    """Tokens/s by adapter. What is steady is told as it is from the start on: only time that was seen counts.
-
-    Times are seconds of one clock.
+    """Tokens/s by adapter. A steady rate is told in full from the start on, since the mean is over the time
+    that was observed. Times are seconds of one clock.
     """
 
     def __init__(self) -> None:
@@ -29,13 +28,13 @@ class FadingRate:
             self._began = now
 
     def add(self, adapter_id: str, tokens: float, now: float) -> None:
-        """It was asked for these."""
+        """So many were asked of the adapter."""
         self.begin(now)
         before, at = self._faded.get(adapter_id, (0.0, now))
         self._faded[adapter_id] = (before * _left(now - at) + tokens, now)
 
     def tokens_per_s(self, now: float) -> dict[str, float]:
-        """By adapter, of those that were asked for of late."""
+        """By adapter, for those that were asked for lately."""
         if self._began is None:
             return {}
         seen_s = FORGOTTEN_S * (1 - _left(max(now - self._began, LEAST_SEEN_S)))

@@ -11,9 +11,9 @@ from gateway.placement.layout import Layout
 from gateway.placement.rendezvous import Heights, weighed
 
 EVENNESS = 1.25
-"""Of the mean engine's load, what a new home may bring an engine to; beyond it the next choice is asked."""
+"""An engine is a new home only while its load stays below this many times the mean engine's."""
 TRIED = 4
-"""Of a ranking, one by one; where none of them will do, all engines are looked through at once."""
+"""So many engines of a ranking are tried one by one before all are looked through at once."""
 
 
 class Finder:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from gateway.errors import DeadlineExceeded, EngineError, RequestError, internal_error
-from gateway.http.engine_connection import Connection, Segments
+from gateway.http.engine_connection import Connection, Disconnected, Segments
 from gateway.relay.client_side import error_answer
-from gateway.relay.engine_answers import MAX_ERROR_BYTES, PASSED
+from gateway.relay.engine_answers import MAX_ERROR_BYTES, PASSED, NothingDone
 from gateway.relay.passage import Passage
 from gateway.relay.relay import MAX_ANSWER_BYTES, Relay
 from gateway.relay.request_record import Exchange
@@ -161,8 +161,9 @@ class DirectRelay(Passage):
         """The engine failed: an error answer, in a stream an error event and a proper end."""
         connection, exchange = self.connection, self.exchange
         assert connection is not None
+        exchange.undone = isinstance(error, NothingDone)
         self.give_back()
-        if self.may_go_elsewhere(connection, error):
+        if self._may_go_elsewhere(connection, error):
             if exchange.reservation is not None:
                 exchange.reservation.give_back()  # its task makes its own
             self._client.start_task()
@@ -170,6 +171,12 @@ class DirectRelay(Passage):
         if not (connection.head_complete or isinstance(error, DeadlineExceeded)):
             self.relay.failed(connection.owner, error, exchange)
         self._fail(error)
+
+    def _may_go_elsewhere(self, connection: Connection, error: RequestError) -> bool:
+        """Whether the engine has done nothing for it, and its task can send it once more."""
+        if isinstance(error, Disconnected):
+            return error.race  # a kept connection was closed as the request went out
+        return isinstance(error, NothingDone) and self.relay.lost(self.exchange, connection.owner, error)
 
     def _fail(self, error: RequestError) -> None:
         """Answer with an error, a stream with its last event."""

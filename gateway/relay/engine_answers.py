@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import msgspec
 
@@ -112,7 +112,7 @@ def _is_json(answer: bytes) -> bool:
     return True
 
 
-def _retry_after_s(headers: Iterable[tuple[bytes, bytes]]) -> int:
+def _retry_after_s(headers: Mapping[bytes, bytes]) -> int:
     """What the engine asks for, in whole seconds; 1 where it says nothing of use."""
-    value = next((value for name, value in headers if name == b"retry-after"), b"")
+    value = headers.get(b"retry-after", b"")
     return min(MOST_RETRY_AFTER_S, max(1, int(value))) if value.isdigit() and len(value) < 10 else 1

@@ -10,7 +10,7 @@ from starlette.types import Send
 from gateway.errors import RequestError, internal_error
 from gateway.http.engine_connection import Connection, Segments
 from gateway.http.event_stream import EventStream
-from gateway.relay.engine_answers import PASSED, EngineEnds, read_failure
+from gateway.relay.engine_answers import PASSED, read_failure
 from gateway.relay.passage import Passage
 from gateway.relay.relay import read_whole
 from gateway.routing.table import Route
@@ -21,27 +21,12 @@ logger = logging.getLogger("gateway.relay.in_task")
 class TaskRelay(Passage):
     """Awaits what `DirectRelay` is called for."""
 
-    __slots__ = ("asked",)
-    asked: Connection
-    """The last one."""
+    __slots__ = ()
 
     async def run(self, route: Route, body: Segments, send: Send) -> None:
-        """Ask the engine and pass its answer on. Raises RequestError only before the first byte went out.
-
-        One that has done nothing for it since it ends is asked first, and another one then.
-        """
-        try:
-            await self._asked(route, body, send)
-        except EngineEnds as error:
-            if not self.relay.lost(self.exchange, self.asked.owner, error):
-                raise
-            self.exchange.undone = False
-            await self._asked(route, body, send)
-
-    async def _asked(self, route: Route, body: Segments, send: Send) -> None:
+        """Ask the engine and pass its answer on. Raises RequestError only before the first byte went out."""
         exchange = self.exchange
         connection = self.connection = await self.relay.begin(exchange, route, body)
-        self.asked = connection
         try:
             headers = self.head_came(connection)
             if self.events is not None:

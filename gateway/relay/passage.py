@@ -10,9 +10,9 @@ import logging
 import time
 
 from gateway.errors import EngineError, RequestError
-from gateway.http.engine_connection import Connection, Disconnected
+from gateway.http.engine_connection import Connection
 from gateway.http.event_stream import EventStream
-from gateway.relay.engine_answers import NothingDone, fault_in
+from gateway.relay.engine_answers import fault_in
 from gateway.relay.relay import Relay
 from gateway.relay.request_record import Exchange, HeaderList
 
@@ -64,9 +64,7 @@ class Passage:
         exchange.status = connection.status
         if connection.status != 200:
             return None
-        for name, value in connection.headers:
-            if name == b"content-type":
-                self.content_type = value
+        self.content_type = connection.headers.get(b"content-type", self.content_type)
         if not self.content_type.startswith(b"text/event-stream"):
             return None
         self.events = exchange.stream = exchange.dialect.events(self.usage_wanted)
@@ -83,7 +81,6 @@ class Passage:
         if exchange.usage is None:
             fault = fault_in(connection, answer, exchange)
             if fault is not None:
-                exchange.undone = isinstance(fault, NothingDone)
                 raise fault
         if connection.status != 200:
             exchange.status, answer = exchange.refusal(connection.status, answer)
@@ -105,12 +102,6 @@ class Passage:
         return exchange.dialect.last_event(exchange.dialect.error_body(error, request_id))
 
     # What failed, and who is told.
-
-    def may_go_elsewhere(self, connection: Connection, error: RequestError) -> bool:
-        """Whether the engine has done nothing for it, and it can be sent once more."""
-        if isinstance(error, Disconnected):
-            return error.race  # a kept connection was closed as the request went out
-        return isinstance(error, NothingDone) and self.relay.lost(self.exchange, connection.owner, error)
 
     def broke_off(self, error: RequestError) -> bytes:
         """A stream that the client has begun to read ends: its last event."""

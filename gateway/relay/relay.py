@@ -93,13 +93,10 @@ class Relay:
             if replica is None:
                 replica = self.replicas.pick(route, exchange.prompt, begun=True)
             exchange.begin(route)
-            connection = await self._send(exchange, route, replica, body)
+            return await self._send(exchange, route, replica, body)
         except BaseException:
             self._give_back(exchange)
             raise
-        exchange.engine_s = time.perf_counter() - exchange.sent
-        exchange.status = connection.status
-        return connection
 
     def _seated(self, exchange: Exchange, route: Route) -> Replica | None:
         """The engine where it has a slot, where that matters; before all else once it is let in."""
@@ -141,7 +138,7 @@ class Relay:
             exchange.waited_for_slot(waited_s)
 
     async def _send(self, exchange: Exchange, route: Route, replica: Replica, body: Segments) -> Connection:
-        """To an engine that takes it: one that takes no connection was sent nothing, and another is asked."""
+        """To an engine that takes it: where one was sent nothing, or did nothing for it, another is asked."""
         tried: list[Replica] = []
         exchange.body = body
         while True:
@@ -168,32 +165,40 @@ class Relay:
                     raise
                 replica = other
             else:
-                if connection.status == 404:
-                    replica = await self._where_known(exchange, route, replica, connection, tried)
+                exchange.engine_s = time.perf_counter() - exchange.sent
+                exchange.status = connection.status
+                if connection.status in (404, 500):
+                    replica = await self._elsewhere(exchange, route, replica, connection, tried)
                     continue
                 if replica.failures:
                     replica.answered()
                 return connection
 
-    async def _where_known(
+    async def _elsewhere(
         self, exchange: Exchange, route: Route, replica: Replica, connection: Connection, tried: list[Replica]
     ) -> Replica:
-        """Another engine for a request whose adapter this one has lost: it has done nothing.
+        """Another engine for a request that this one did nothing for: it ends, or has lost the adapter.
 
-        Raises NothingDone where there is none, EngineError where it is not the adapter that is unknown.
+        Raises NothingDone where there is none, else what the client is told of the engine's answer.
         """
+        undone = False
         try:
             fault = fault_in(connection, await read_failure(connection), exchange)
+            undone = isinstance(fault, NothingDone)
         finally:
+            if connection.status == 500 and not undone:
+                self.guard.fell(connection.owner.process, exchange.body, answered=True)
             connection.owner.finish(connection)
         assert fault is not None
-        if isinstance(fault, NothingDone):
-            self.failed(replica.upstream, fault, exchange)
-            tried.append(replica)
-            other = self.replicas.other(route, tried)
-            if other is not None:
-                return other
-        raise fault
+        if not isinstance(fault, NothingDone):
+            replica.answered()
+            raise fault
+        self.failed(replica.upstream, fault, exchange)
+        tried.append(replica)
+        other = self.replicas.other(route, tried)
+        if other is None:
+            raise fault
+        return other
 
     def lost(self, exchange: Exchange, upstream: Owner, error: NothingDone) -> bool:
         """An engine has done nothing for a request; whether another one can be asked."""

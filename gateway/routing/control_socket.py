@@ -9,7 +9,7 @@ from typing import Protocol
 
 from gateway.config.snapshot import SOCKET, Snapshot, decode_snapshot
 from gateway.errors import NOT_JSON, EngineError, GatewayTimeout, Unavailable
-from gateway.http.engine_connection import Address, Connection, Timeouts
+from gateway.http.engine_connection import Address, Timeouts
 from gateway.http.engine_pool import Upstream
 
 CONNECT_S = 2.0
@@ -45,7 +45,7 @@ class Control:
         except (EngineError, GatewayTimeout) as error:
             raise _gone() from error
         try:
-            return connection.status, await _whole(connection)
+            return connection.status, await connection.whole(MAX_LINE_BYTES)
         except (EngineError, GatewayTimeout) as error:
             raise _gone() from error
         finally:
@@ -79,13 +79,6 @@ class Control:
     def close(self) -> None:
         self._events.close()
         self._requests.close()
-
-
-async def _whole(connection: Connection) -> bytes:
-    pieces: list[bytes] = []
-    while piece := await connection.read():
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 def _gone() -> Unavailable:

@@ -22,6 +22,8 @@ from gateway.routing.selection.visits import Visits
 EJECTED_S = 1.0
 LONGEST_EJECTED_S = 30.0
 PROBE_S = 30.0
+MOST_FETCHED_BYTES = 64 * 1024 * 1024
+"""Of an answer to the gateway itself: an engine that somebody else runs says how long it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +141,6 @@ async def fetch(upstream: Upstream, path: bytes, body: bytes | None = None) -> t
     else:
         connection = await upstream.exchange(path, (body,), b"gateway-ready")
     try:
-        pieces: list[bytes] = []
-        while piece := await connection.read():
-            pieces.append(piece)
-        return connection.status, b"".join(pieces)
+        return connection.status, await connection.whole(MOST_FETCHED_BYTES)
     finally:
         upstream.finish(connection)

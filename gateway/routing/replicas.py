@@ -58,6 +58,8 @@ class Replicas:
         self.snapshot = Snapshot()
         self.scores_prompts = False
         """Whether every engine may be asked to score a prompt."""
+        self.priorities = False
+        """Whether every engine heeds a request's `priority`."""
         self.table: Table = build_table(config, {})
 
     @property
@@ -266,7 +268,8 @@ class Replicas:
         self._only = replicas[0] if len(replicas) == 1 else None
         self.are_several = self._only is None
         self.table = table_of(self.config, snapshot, [replica.loaded for replica in replicas])
-        self.snapshot, self.scores_prompts = snapshot, snapshot.prompt_logprobs
+        self.snapshot = snapshot
+        self.scores_prompts, self.priorities = snapshot.prompt_logprobs, snapshot.priorities
         self._forget_gone()
         for replica in former.values():
             replica.visits.tidy()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Awaitable, Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys
+from gateway.endpoints.administration.commands import NOT_KEPT
 from gateway.endpoints.asgi import ClientLeft, Head, send_error, send_json
 from gateway.errors import RequestError
 from gateway.ui.files import GUARDS
 from gateway.ui.own_page import COOKIE, PageHead, check_origin, check_token, is_encrypted
 
 READING = ("GET", "HEAD")
-NOT_KEPT = [(b"cache-control", b"no-store")]
 
 
 class PageCall:
@@ -28,12 +29,9 @@ class PageCall:
         self.extra = [*NOT_KEPT]
 
     def query(self, name: str) -> str:
-        """A parameter of the query, as it stands there; the page sends names alone."""
-        for part in self.scope["query_string"].decode("latin-1").split("&"):
-            key, _, value = part.partition("=")
-            if key == name:
-                return str(value[:80])
-        return ""
+        """A parameter of the query, cut where it is long; empty where there is none."""
+        query: bytes = self.scope["query_string"]
+        return dict(urllib.parse.parse_qsl(query.decode("latin-1"))).get(name, "")[:80]
 
     def cookie(self, secret: str, lasts_s: int) -> None:
         """For this path alone, out of every script's reach."""

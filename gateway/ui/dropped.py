@@ -18,7 +18,7 @@ from starlette.types import Receive
 
 from gateway.config.snapshot import UPLOADS
 from gateway.endpoints.asgi import ClientLeft, Head
-from gateway.endpoints.batches.uploads import to_its_end
+from gateway.endpoints.batches.uploads import write_out
 from gateway.errors import NOT_JSON, InvalidRequest, PayloadTooLarge, TooManyRequests, Unavailable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
@@ -103,7 +103,7 @@ class Dropped:
                 if received > length:
                     raise InvalidRequest("The archive is longer than its Content-Length.")
                 if held >= WRITE_FROM_BYTES or not more_body:
-                    await to_its_end(asyncio.to_thread(_write, handle, bytes(pieces)))
+                    await write_out(handle, pieces)
                     pieces, held = bytearray(), 0
             whole = True
             return path
@@ -123,9 +123,3 @@ class Dropped:
         plain = _PLAIN.sub("-", name)[-80:].lstrip("-.")
         path = self.folder / f"{secrets.token_hex(12)}-{plain}"
         return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-
-
-def _write(handle: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from gateway.config.loopback import host_name, is_loopback
+from gateway.config.origins import Headers
 from gateway.errors import Forbidden
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 COOKIE = "lora_gateway_session"
 TOKEN_HEADER = b"x-csrf-token"

@@ -7,7 +7,6 @@ A session is worth what its key is worth at that moment, so that a revoked one e
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 import time
@@ -19,6 +18,7 @@ import msgspec
 
 from gateway.admission.api_keys import Keys, Principal
 from gateway.errors import NOT_JSON, Unauthorized
+from gateway.whole_files import write_whole
 
 FOLDER = "sessions"
 LASTS_S = 12 * 3600.0
@@ -55,11 +55,7 @@ class Sessions:
         session = Session(hashlib.sha256(key).hexdigest(), self._now() + LASTS_S)
         self._make_room(session.key)
         secret = secrets.token_urlsafe(32)
-        file = self._file(secret)
-        scratch = file.with_suffix(".new")
-        with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            out.write(msgspec.json.encode(session))
-        scratch.rename(file)
+        write_whole(self._file(secret), msgspec.json.encode(session))
         return secret
 
     def principal(self, secret: str) -> Principal:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.errors import ConfigError
+from launch.base.hub import cached_file
 from launch.base.lora_shapes import Base, traits_of
 from launch.base.names import same_model
 from launch.machine.files import Unfit, open_regular, read_json, shorten
@@ -50,13 +52,9 @@ def _config_of(name: str) -> dict[str, object] | None:
 
 
 def _in_hub_cache(name: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache  # costs time to import, and few adapters need it
-    from huggingface_hub.errors import HFValidationError
-
     if len(name) > 96 or name.count("/") != 1:
         return None
     try:
-        found = try_to_load_from_cache(name, "config.json")
-    except (HFValidationError, OSError):
+        return cached_file(name, "config.json")
+    except (ConfigError, OSError):
         return None
-    return Path(found) if isinstance(found, str) else None

@@ -264,13 +264,3 @@ def _check_numbers(tensors: Sequence[LoraTensor], found: Findings) -> None:
         )
     if all(tensor.name in found.zero or tensor.twin in found.zero for tensor in tensors):
         raise Unfit("has no effect: each module's lora_A or lora_B is all zero; train it again")
-
-
-__all__ = [
-    "ENGINE_RANKS",
-    "Adapter",
-    "Copy",
-    "adapter_id",
-    "check_adapter",
-    "engine_rank",
-]

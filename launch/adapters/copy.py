@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import BinaryIO
 
 from gateway.errors import ConfigError
+from launch.adapters.sources.transfer import SPARE_BYTES
 from launch.machine.files import CONFIG, WEIGHTS
 
 SCRATCH = ".incoming-"
-SPARE_BYTES = 64 * 1024 * 1024
 
 
 class AdapterCopy:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.config.document import JsonObject
-from gateway.errors import NotFound, RequestError, nearest
+from gateway.errors import SENTENCE, NotFound, RequestError, did_you_mean
 
 WHOLE = 100.0
 
@@ -69,8 +69,7 @@ Desired = Mapping[str, Wanted]
 def unknown_task(name: str, known: Iterable[str]) -> NotFound:
     """The 404 that names every task and the nearest spelling."""
     names = list(known)
-    guess = nearest(name, names)
-    hint = f" Did you mean '{guess}'?" if guess else ""
+    hint = did_you_mean(name, names, SENTENCE)
     return NotFound(f"There is no task '{name}'.{hint} Tasks: {', '.join(names) or 'none'}.", param="task")
 
 

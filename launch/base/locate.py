@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from pathlib import Path
 
 from gateway.config.document import DEMO_BASE, BaseConfig, Config
 from gateway.errors import ConfigError
 from launch.base.argv_read import options_of
 from launch.base.config_json import read_config
+from launch.base.hub import hub_file
 from launch.base.lora_shapes import Base, describe_base
 from launch.base.names import cached_name
 
@@ -26,7 +26,7 @@ def resolve_base(settings: BaseConfig) -> Base:
         raise ConfigError("base.model", model, f"the only demo base is {DEMO_BASE}")
     if Path(model).is_absolute():
         return _folder(Path(model))
-    return _read(hub_config(model), model, model)
+    return _read(hub_file(model, "config.json"), model, model)
 
 
 def fetch_demo_base(config: Config) -> None:
@@ -71,25 +71,3 @@ def _read(file: Path, model: str, name: str | None) -> Base:
         named = config.get("_name_or_path")
         name = named if isinstance(named, str) and named else cached_name(model)
     return describe_base(model, name, config)
-
-
-def hub_config(model: str) -> Path:
-    """A hub id's config.json, from the cache or the hub; raises ConfigError."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    logging.getLogger("huggingface_hub").setLevel(
-        logging.ERROR
-    )  # it warns at length; one line of ours says it
-    try:
-        found = try_to_load_from_cache(model, "config.json")
-        return Path(found) if isinstance(found, str) else Path(hf_hub_download(model, "config.json"))
-    except HFValidationError as error:
-        mend = "is neither a folder (start it with ./ or /) nor a hub id such as owner/name"
-        raise ConfigError("base.model", model, mend) from error
-    except (LocalEntryNotFoundError, OSError) as error:
-        if isinstance(error, HfHubHTTPError):
-            mend = "the hub does not give it: check the name, or log in (hf auth login) where it is gated"
-        else:
-            mend = "is not in the local cache and the hub cannot be reached; give a folder, or connect"
-        raise ConfigError("base.model", model, mend) from error

@@ -10,9 +10,10 @@ from importlib import resources
 from pathlib import Path
 
 from gateway.config.document import DEMO_BASE
-from gateway.errors import ConfigError, nearest
+from gateway.errors import ConfigError, did_you_mean
 from launch.base.config_json import read_config
 from launch.base.demo_base import demo_base_path
+from launch.base.hub import cached_file, hub_file
 from launch.base.memory import stored_bytes, weight_bytes
 from launch.base.safetensors_header import BadHeader, read_header
 from launch.base.shape.counting import skeleton_of
@@ -62,7 +63,7 @@ def find_base(model: str) -> BaseSource:
         return _read(path, str(path), path.parent)
     if path.is_absolute() or model.startswith((".", "~")):
         raise ConfigError("base.model", model, "no such folder or config.json")
-    cached = _in_cache(model, "config.json")
+    cached = cached_file(model, "config.json")
     if cached is not None:
         return _read(cached, model, cached.parent)
     if model in known_models():
@@ -121,26 +122,11 @@ def _known(name: str) -> BaseSource:
     )
 
 
-def _in_cache(model: str, file: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(model, file)
-    except HFValidationError as error:
-        mend = "is neither a folder (start it with ./ or /) nor a hub id such as owner/name"
-        raise ConfigError("base.model", model, mend) from error
-    return Path(found) if isinstance(found, str) else None
-
-
 def _from_hub(model: str) -> BaseSource:
-    from launch.base.locate import hub_config
-
     try:
-        return _read(hub_config(model), model, None)
+        return _read(hub_file(model, "config.json"), model, None)
     except ConfigError as error:
-        guess = nearest(model, known_models())
-        hint = f"; did you mean {guess}?" if guess else ""
+        hint = did_you_mean(model, known_models(), "; did you mean {}?")
         mend = f"{error.mend}{hint}; for a plan alone, --base takes the path of its config.json"
         raise ConfigError("base.model", model, mend) from error
 

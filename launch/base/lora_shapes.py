@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from launch.base.lora_tensors import LoraTensor
 from launch.base.served_classes import LARGEST_VOCABULARY, ServedClass, served_by
-from launch.base.shape.skeleton import text_part
+from launch.base.shape.skeleton import text_part, whole
 
 # Decoders with llama's module names: q, k, v, o and a gated feed-forward layer. transformers (5.19) built
 # each without weights, and its matrices were compared with what `_sides` says.
@@ -134,21 +134,20 @@ def describe_base(model: str, name: str, config: Mapping[str, object]) -> Base:
     sides = _sides(text) if kind in LLAMA_LIKE | LLAMA_ATTENTION else {}
     if kind in LLAMA_ATTENTION:
         sides = {module: pair for module, pair in sides.items() if module in ATTENTION}
-    counts = (_whole(text, key) for key in ("num_local_experts", "num_experts", "n_routed_experts"))
-    experts = next((count for count in counts if count is not None), None)
-    inner = _whole(text, "moe_intermediate_size") or _whole(text, "intermediate_size")
+    experts = whole(text, "num_local_experts", "num_experts", "n_routed_experts") or None
+    inner = whole(text, "moe_intermediate_size", "intermediate_size") or None
     return Base(
         model=model,
         name=name,
-        layers=_whole(text, "num_hidden_layers"),
+        layers=whole(text, "num_hidden_layers") or None,
         sides=sides,
-        hidden=_whole(text, "hidden_size"),
+        hidden=whole(text, "hidden_size") or None,
         traits=traits_of(config),
         served=served_by(config),
-        vocabulary=_whole(text, "vocab_size"),
+        vocabulary=whole(text, "vocab_size") or None,
         experts=experts,
         expert_inner=inner if experts is not None else None,
-        latent=_whole(text, "kv_lora_rank") is not None,
+        latent=whole(text, "kv_lora_rank") > 0,
         whole_layers=kind in LLAMA_LIKE,
         nested=text is not config,
     )
@@ -156,15 +155,15 @@ def describe_base(model: str, name: str, config: Mapping[str, object]) -> Base:
 
 def _sides(text: Mapping[str, object]) -> dict[str, tuple[int, int]]:
     """Empty where a number is missing."""
-    hidden, inner = _whole(text, "hidden_size"), _whole(text, "intermediate_size")
-    heads = _whole(text, "num_attention_heads")
-    if hidden is None or inner is None or heads is None:
+    hidden, inner = whole(text, "hidden_size"), whole(text, "intermediate_size")
+    heads = whole(text, "num_attention_heads")
+    if not (hidden and inner and heads):
         return {}
     kind = str(text.get("model_type"))
-    kv_heads = _whole(text, "num_key_value_heads")
-    if kv_heads is None:
+    kv_heads = whole(text, "num_key_value_heads")
+    if not kv_heads:
         kv_heads = heads if "num_key_value_heads" in text else KV_HEADS.get(kind, heads)
-    head = _whole(text, "head_dim") or HEAD_WIDTHS.get(kind, hidden // heads)
+    head = whole(text, "head_dim") or HEAD_WIDTHS.get(kind, hidden // heads)
     return {
         "q_proj": (hidden, heads * head),
         "k_proj": (hidden, kv_heads * head),
@@ -261,8 +260,3 @@ def _compare(tensor: LoraTensor, rank: int, sides: tuple[int | None, int | None]
     if tensor.shape == wanted:
         return None
     return Misfit(tensor.name, sides_text(tensor.shape), sides_text(wanted))
-
-
-def _whole(config: Mapping[str, object], key: str) -> int | None:
-    value = config.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

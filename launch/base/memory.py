@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from launch.base.shape.kv_layout import KvLayout, Storing, lay_out
 from launch.base.shape.model_shape import Matrix, ModelShape, dtype_bytes
 from launch.base.shape.quantization import ROUTERS, Quantization
+from launch.machine.memory import GIB
 
-GIB = 1024**3
 GB = 10**9
 
 # Allowances. Published logs of vLLM on one card show 0.1 to 0.3 GiB for libraries, 0.1 to 0.8 GiB for graphs.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateway.errors import NOT_JSON
+from launch.machine.files import shorten
 
 MAX_HEADER_BYTES = 100 * 1024 * 1024  # the format's own limit
 MAX_NAME_CHARS = 512
@@ -107,18 +108,18 @@ def _check_places(tensors: dict[str, Tensor], data_bytes: int, header_bytes: int
         raise BadHeader(f"has {placed[0][1].start} bytes before its first tensor")
     for (earlier, one), (later, other) in pairwise(placed):
         if other.start < one.end:
-            raise BadHeader(f"puts {_short(earlier)} and {_short(later)} in the same place")
+            raise BadHeader(f"puts {shorten(earlier)} and {shorten(later)} in the same place")
         if other.start > one.end:
-            raise BadHeader(f"has {other.start - one.end} bytes of nothing before {_short(later)}")
+            raise BadHeader(f"has {other.start - one.end} bytes of nothing before {shorten(later)}")
     if end < data_bytes:
         raise BadHeader(f"has {data_bytes - end} bytes after its last tensor")
 
 
 def _tensor(name: str, entry: object) -> Tensor:
     if len(name) > MAX_NAME_CHARS or not name.isprintable():
-        raise BadHeader(f"has a tensor with an impossible name, {_short(name)}")
+        raise BadHeader(f"has a tensor with an impossible name, {shorten(name)}")
     if not isinstance(entry, dict):
-        raise BadHeader(f"describes {_short(name)} wrongly")
+        raise BadHeader(f"describes {shorten(name)} wrongly")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if (
         not isinstance(dtype, str)
@@ -129,18 +130,13 @@ def _tensor(name: str, entry: object) -> Tensor:
         or len(offsets) != 2
         or not all(_is_count(offset) for offset in offsets)
     ):
-        raise BadHeader(f"describes {_short(name)} wrongly")
+        raise BadHeader(f"describes {shorten(name)} wrongly")
     start, end = offsets
     bits = ITEM_BITS.get(dtype)
     if end < start or (bits is not None and (end - start) * 8 != math.prod(shape) * bits):
-        raise BadHeader(f"gives {_short(name)} {end - start} bytes, which does not fit {dtype} {shape}")
+        raise BadHeader(f"gives {shorten(name)} {end - start} bytes, which does not fit {dtype} {shape}")
     return Tensor(dtype, tuple(shape), start, end)
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
-
-
-def _short(name: str) -> str:
-    plain = "".join(letter if letter.isprintable() else "?" for letter in name[:121])
-    return plain if len(plain) <= 120 else plain[:117] + "..."

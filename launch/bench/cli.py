@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -27,7 +27,7 @@ from launch.bench.results.picture import draw
 from launch.bench.results.record import JsonOption, console, print_json, write_result
 from launch.bench.results.regression import TOLERANCE, read_result, regressions
 from launch.bench.results.summary import ratios, summarise
-from launch.commands import command_of
+from launch.commands import add_late, command_of, imported_command, late_group
 
 LOG = "programs.log"
 OTHERS = {
@@ -59,24 +59,19 @@ CheckOption = Annotated[
 ToleranceOption = Annotated[float, typer.Option(min=0, help="how much worse a ratio may be, as a share")]
 
 
-def build_bench_app(asked: Collection[str] = ()) -> typer.Typer:
-    """Every benchmark; without a sub-command, overhead and scale.
-
-    `asked`: words of a line that a shell completes; those of OTHERS among them stand here with their options.
-    """
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+def build_bench_app() -> typer.Typer:
+    """Every benchmark; without a sub-command, overhead and scale."""
+    app = typer.Typer(
+        cls=late_group({name: partial(_other, name) for name in OTHERS}),
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
     app.callback(invoke_without_command=True)(bench_command)
     app.command("overhead")(overhead_command)
     app.command("scale")(scale_command)
     app.command("report")(report_command)
-    # These read their own options, so that nothing of theirs is imported before they are asked for.
-    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     for name, (_, text) in OTHERS.items():
-        if name in asked:
-            app.command(name)(_function_of(name))
-            continue
-        said = f"{text} ({name} --help lists its options)."
-        app.command(name, help=said, context_settings=passed_on)(other_command)
+        add_late(app, name, text)
     return app
 
 
@@ -96,26 +91,13 @@ def bench_command(
         options = [*(["--quick"] if quick else []), *(["--rounds", str(rounds)] if rounds else [])]
         options += ["--json"] if as_json else []
         for name in ("engine", "pipeline"):
-            _hand_over(name, options)
+            code = command_of(_other(name))(options, standalone_mode=False)
+            if code:  # what typer.Exit said; a command that ends by itself returns nothing
+                raise typer.Exit(code)
 
 
-def other_command(context: typer.Context) -> None:
-    """The one of OTHERS that was called."""
-    _hand_over(context.info_name or "", context.args)
-
-
-def _function_of(name: str) -> Callable[..., None]:
-    module = importlib.import_module(f"launch.bench.{OTHERS[name][0]}")
-    command: Callable[..., None] = getattr(module, f"{name}_command")
-    return command
-
-
-def _hand_over(name: str, options: list[str]) -> None:
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(_function_of(name))
-    code = command_of(app)(options, prog_name=f"lora-gateway bench {name}", standalone_mode=False)
-    if code:  # what typer.Exit said; a command that ends by itself returns nothing
-        raise typer.Exit(code)
+def _other(name: str) -> typer.Typer:
+    return imported_command(name, f"launch.bench.{OTHERS[name][0]}")
 
 
 def overhead_command(

@@ -6,7 +6,7 @@ nothing is completed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,15 +16,6 @@ from gateway.config.document import Config, load_config
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import LoraGatewayError
 from launch.planning.found_config import default_config
-
-COMPLETE = "_LORA_GATEWAY_COMPLETE"
-"""A shell that completes a line sets it, and the line's words in one of WORDS."""
-WORDS = ("COMP_WORDS", "_TYPER_COMPLETE_ARGS")
-
-
-def words_asked(env: Mapping[str, str]) -> list[str]:
-    """Of the line that a shell completes; none where the command is to run."""
-    return " ".join(env.get(name, "") for name in WORDS).split() if env.get(COMPLETE) else []
 
 
 def models(context: typer.Context) -> list[str]:

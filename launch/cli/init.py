@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 
 from gateway.config.document import DEMO_BASE, NAME, VARIABLE, load_config
 from gateway.errors import ConfigError
+from gateway.whole_files import write_whole
 from launch.adapters.check import Adapter, check_adapter, engine_rank
 from launch.base.lookup import DEMO_NAME, find_base
 from launch.base.lora_shapes import Base, describe_base
@@ -151,8 +151,6 @@ def _task(adapter: Adapter) -> NewTask:
 def _write(out: Path, text: str) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        beside = out.with_name(f".{out.name}.{os.getpid()}")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(out)
+        write_whole(out, text.encode(), mode=0o666)
     except OSError as error:
         raise ConfigError("--out", str(out), f"cannot be written: {error.strerror}; name another") from error

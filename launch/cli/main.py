@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +21,6 @@ from launch.base.locate import fetch_demo_base
 from launch.cli.audit import audit_command
 from launch.cli.banner import banner_lines, nothing_runs
 from launch.cli.chat.talk import chat_command
-from launch.cli.completions import words_asked
 from launch.cli.init import init_command
 from launch.cli.keys import build_keys_app
 from launch.cli.live.load_bar import LoadBar
@@ -35,7 +33,7 @@ from launch.cli.plan import plan_command
 from launch.cli.tasks.adapters import build_adapters_app
 from launch.cli.tasks.tasks import build_tasks_app, reload_command
 from launch.cli.usage import usage_command
-from launch.commands import run_app
+from launch.commands import add_late, imported_command, late_group, run_app
 from launch.machine.gateway_address import noted_url
 from launch.machine.stack import up
 from launch.planning.found_config import default_config
@@ -46,17 +44,38 @@ EXIT_CODES = (
 )
 
 
-PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-"""For commands that read their own options: nothing of theirs is imported before they are asked for."""
+def _bench() -> typer.Typer:
+    from launch.bench.cli import build_bench_app
+
+    return build_bench_app()
 
 
-def build_app(asked: Collection[str] = ()) -> typer.Typer:
-    """The `lora-gateway` command with every one of its subcommands.
+LATE: dict[str, tuple[Callable[[], typer.Typer], str]] = {
+    "train": (
+        partial(imported_command, "train", "launch.training.command"),
+        "Train a LoRA adapter for one task",
+    ),
+    "evaluate": (
+        partial(imported_command, "evaluate", "launch.training.evaluate"),
+        "Measure the adapters against the base on held-out examples",
+    ),
+    "run": (
+        partial(imported_command, "run", "launch.cli.run.command"),
+        "Ask a running gateway for every line of a file",
+    ),
+    "bench": (_bench, "Measure the gateway beside its peers, the engine and the pipeline"),
+    "simulate": (
+        partial(imported_command, "simulate", "launch.simulation.command"),
+        "Try many engines and adapters in simulated time",
+    ),
+}
+"""Commands that are made when they are asked for, how, and their help until then."""
 
-    `asked`: words of a line that a shell completes. A command among them that reads its own options stands
-    here with these, though that brings its imports.
-    """
-    app = typer.Typer(pretty_exceptions_enable=False, epilog=EXIT_CODES)
+
+def build_app() -> typer.Typer:
+    """The `lora-gateway` command with every one of its subcommands."""
+    group = late_group({name: make for name, (make, _) in LATE.items()})
+    app = typer.Typer(cls=group, pretty_exceptions_enable=False, epilog=EXIT_CODES)
     app.callback(invoke_without_command=True)(described)
     app.command("init")(init_command)
     app.command("up")(up_command)
@@ -75,21 +94,9 @@ def build_app(asked: Collection[str] = ()) -> typer.Typer:
     app.add_typer(build_keys_app(), name="keys")
     app.command("audit")(audit_command)
     app.command("usage")(usage_command)
-    for name, proxy in PROXIES.items():
-        if name in asked:
-            _add_whole(app, name, asked)
-        else:
-            app.command(name, context_settings=PASSED_ON)(proxy)
+    for name, (_, text) in LATE.items():
+        add_late(app, name, text)
     return app
-
-
-def _add_whole(app: typer.Typer, name: str, asked: Collection[str]) -> None:
-    if name == "bench":
-        from launch.bench.cli import build_bench_app
-
-        app.add_typer(build_bench_app(asked), name=name)
-        return
-    app.command(name)(_function_of(name))
 
 
 def described(
@@ -104,65 +111,10 @@ def described(
         print("\n".join([*_what_runs(default_config()), "", "lora-gateway --help lists the commands"]))
 
 
-def train_proxy(context: typer.Context) -> None:
-    """Train a LoRA adapter for one task (train --help lists its options)."""
-    _hand_over("train", context.args)
-
-
-def evaluate_proxy(context: typer.Context) -> None:
-    """Measure the adapters against the base on held-out examples (evaluate --help lists its options)."""
-    _hand_over("evaluate", context.args)
-
-
-def run_proxy(context: typer.Context) -> None:
-    """Ask a running gateway for every line of a file (run --help lists its options)."""
-    _hand_over("run", context.args)
-
-
-def bench_proxy(context: typer.Context) -> None:
-    """Measure the gateway beside its peers, the engine and the pipeline (bench --help lists them)."""
-    from launch.bench.cli import build_bench_app
-
-    run_app(build_bench_app(), context.args, "lora-gateway bench")
-
-
-def simulate_proxy(context: typer.Context) -> None:
-    """Try many engines and adapters in simulated time (simulate --help lists its options)."""
-    _hand_over("simulate", context.args)
-
-
-PROXIES: dict[str, Callable[[typer.Context], None]] = {
-    "train": train_proxy,
-    "evaluate": evaluate_proxy,
-    "run": run_proxy,
-    "bench": bench_proxy,
-    "simulate": simulate_proxy,
-}
-HANDED_TO = {
-    "train": ("launch.training.command", "train_command"),
-    "evaluate": ("launch.training.evaluate", "evaluate_command"),
-    "run": ("launch.cli.run.command", "run_command"),
-    "simulate": ("launch.simulation.command", "simulate_command"),
-}
-"""Command → module and function that have its options."""
-
-
-def _function_of(name: str) -> Callable[..., None]:
-    module, function = HANDED_TO[name]
-    found: Callable[..., None] = getattr(importlib.import_module(module), function)
-    return found
-
-
-def _hand_over(name: str, arguments: list[str]) -> None:
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(_function_of(name))
-    run_app(app, arguments, f"lora-gateway {name}")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ConfigError ends with one line and exit code 2, every other of ours with 1."""
     try:
-        run_app(build_app(words_asked(os.environ)), arguments)
+        run_app(build_app(), arguments)
     except LoraGatewayError as error:
         sys.exit(complain(error))
 

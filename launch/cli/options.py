@@ -11,10 +11,10 @@ import typer
 from gateway.config.document import load_config
 from gateway.config.launch_lock import is_running
 from launch.machine.gateway_address import noted_url, url_of
-from launch.planning.found_config import default_config, demo_config
+from launch.planning.found_config import CHECKOUT, default_config, demo_config
 from launch.supervisor.control_client import ControlClient
 
-DEMO_CONFIG = Path("configs/demo/config.yaml")
+DEMO_CONFIG = CHECKOUT
 
 
 def _chosen(context: typer.Context, parameter: typer.CallbackParam, value: Path) -> Path:

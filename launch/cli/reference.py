@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import typer
 from typer.core import TyperArgument, TyperOption
 
-from launch.bench.cli import build_bench_app
-from launch.cli.main import build_app
-from launch.cli.run.command import run_command
+from launch.cli.main import LATE, build_app
 from launch.commands import Command, Parameter, command_of, parameters_of, walk
-from launch.simulation.command import simulate_command
-from launch.training.command import train_command
-from launch.training.evaluate import evaluate_command
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"
 HEAD = """# The command line
@@ -41,29 +34,12 @@ GENERAL = {"--install-completion", "--show-completion", "--help"}
 
 def page() -> str:
     """Every command with its options, as one Markdown page."""
-    passed_on = dict(_passed_on())
     sections = [HEAD]
     for name, command in walk(command_of(build_app()), "lora-gateway"):
-        inner = passed_on.get(name)
-        if inner is None:
-            sections.append(_section(name, command))
-        else:
-            sections += [_section(*each) for each in walk(inner, name)]
+        late = LATE.get(name.removeprefix("lora-gateway "))
+        whole = command if late is None else command_of(late[0]())
+        sections += [_section(*each) for each in (walk(whole, name) if late else [(name, command)])]
     return "\n".join(sections)
-
-
-def _passed_on() -> Iterator[tuple[str, Command]]:
-    """The commands that read their own options."""
-    for word, function in (
-        ("run", run_command),
-        ("train", train_command),
-        ("evaluate", evaluate_command),
-        ("simulate", simulate_command),
-    ):
-        app = typer.Typer(add_completion=False)
-        app.command(word)(function)
-        yield f"lora-gateway {word}", command_of(app)
-    yield "lora-gateway bench", command_of(build_bench_app())
 
 
 def _section(name: str, command: Command) -> str:

@@ -16,10 +16,10 @@ from launch.adapters.check import Adapter, engine_rank
 from launch.base.argv_read import options_of
 from launch.base.lora_shapes import HEAD, Base
 from launch.base.parsers.model_parsers import Parsers
+from launch.machine.memory import GIB
 from launch.machine.orphans import MARK, MARKED
 
 DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the machine's memory
-GIB = 1024**3
 LEAST_SLOTS = 4
 KEY_GUARD = "launch.engine.vllm_plugin.key_guard.KeyGuard"
 """vLLM's own check leaves /tokenize, /invocations, /pause and the rest beside /v1 open."""
@@ -210,7 +210,7 @@ def _lora_arguments(config: Config, adapters: Sequence[Adapter], slots: int, ran
 def _environment(config: Config, base: Base, has_gpu: bool, key: str) -> dict[str, str]:
     env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
     env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
-    env |= MARKED  # `engine_plugin` acts in our own engines alone
+    env |= MARKED  # `vllm_plugin` acts in our own engines alone
     if _trace_arguments(config):
         env["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"  # vLLM's default is gRPC
         env["OTEL_SERVICE_NAME"] = "vllm"

@@ -8,7 +8,7 @@ import time
 from gateway.config.snapshot import EngineDeath, EngineStatus
 from gateway.errors import LoraGatewayError
 from launch.engine.engine import Keeper, say
-from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.loaded_adapters import EngineCalls
 from launch.engine.supervisor_interface import SupervisorInterface
 from launch.machine.threads import in_thread
 
@@ -25,10 +25,10 @@ class Attached(Keeper):
         host: SupervisorInterface,
         status: EngineStatus,
         build: str,
-        door: EngineDoor | None = None,
+        calls: EngineCalls | None = None,
         poll_s: float = POLL_S,
     ) -> None:
-        super().__init__(host, status, build, door)
+        super().__init__(host, status, build, calls)
         self._poll_s = poll_s
         self._halted = asyncio.Event()
         self._missed = 0
@@ -73,7 +73,7 @@ class Attached(Keeper):
             await in_thread(self._answers)
             self.enter("start", stage="connecting", started_at=time.time(), next_try_at=None)
         began = time.monotonic()
-        self.residents.forget()
+        self.adapters.forget()
         await self.prove()
         self.enter("proven", stage="", reason="", kind="", load_s=round(time.monotonic() - began, 1))
         served = ", ".join(self.status.loaded) or "the base alone"
@@ -81,7 +81,7 @@ class Attached(Keeper):
 
     def _answers(self) -> None:
         """Raises EngineFailure."""
-        self.residents.answers()
+        self.adapters.answers()
 
     def _lost(self, reason: str) -> None:
         if "404" in reason and "load_lora_adapter" in reason:

@@ -13,7 +13,7 @@ import msgspec
 from gateway.config.snapshot import EngineStatus
 from gateway.errors import EngineFailure, LoraGatewayError
 from launch.adapters.versions import Version
-from launch.engine.loaded_adapters import EngineDoor, Residents, Wanting
+from launch.engine.loaded_adapters import EngineCalls, LoadedAdapters, Wanting
 from launch.engine.repeats import Remembered
 from launch.engine.scoring import ProofScores
 from launch.engine.states import Event, after
@@ -38,7 +38,7 @@ class Keeper:
         host: SupervisorInterface,
         status: EngineStatus,
         build: str,
-        door: EngineDoor | None = None,
+        calls: EngineCalls | None = None,
         setup: str = "",
     ) -> None:
         """`setup`: all that its rounding may hang on, which what is seen of it is kept by; or empty."""
@@ -46,7 +46,7 @@ class Keeper:
         self.status = status
         self._build = build
         self._setup = setup
-        self.residents = Residents(status.url, host.config.base.name, door, reads=status.prompt_logprobs)
+        self.adapters = LoadedAdapters(status.url, host.config.base.name, calls, reads=status.prompt_logprobs)
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -77,8 +77,8 @@ class Keeper:
         """
         async with self._one_at_a_time:
             wanting = self._wanting(version, key, system)
-            kept = await in_thread(self.residents.ensure, wanting)
-            if self.ready and not self.residents.proved_mixed:
+            kept = await in_thread(self.adapters.ensure, wanting)
+            if self.ready and not self.adapters.proved_mixed:
                 await self._prove_mixed_late(version)
             self._keep([wanting])
         self._publish_loaded()
@@ -88,7 +88,7 @@ class Keeper:
         """Unload one adapter; an engine that is gone has none."""
         async with self._one_at_a_time:
             with suppress(EngineFailure):
-                await in_thread(self.residents.unload, adapter_id)
+                await in_thread(self.adapters.unload, adapter_id)
         self._publish_loaded()
 
     async def missing(self) -> set[str]:
@@ -97,7 +97,7 @@ class Keeper:
         Not while one is unloaded: it is gone from the engine a moment before it is known to be.
         """
         async with self._one_at_a_time:
-            return await in_thread(self.residents.missing)
+            return await in_thread(self.adapters.missing)
 
     async def prove(self) -> None:
         """Base, then every wanted adapter; one that fails is marked, and the others are served.
@@ -108,7 +108,7 @@ class Keeper:
         self.update(stage=f"proving {base}")
         kept = self.host.repeats(self._setup) if self._setup else None
         before = None if kept is None else Remembered.from_json(kept)
-        await in_thread(self.residents.begin, before)
+        await in_thread(self.adapters.begin, before)
         await self.catch_up()
 
     async def catch_up(self) -> None:
@@ -117,7 +117,7 @@ class Keeper:
         Changes made meanwhile pass such an engine over, so this goes on until there are none. It returns
         without giving way: what its caller does next comes before another change. Raises EngineFailure.
         """
-        proven, failed = self.residents.proven, self.residents.failed
+        proven, failed = self.adapters.proven, self.adapters.failed
         stuck: set[str] = set()
         while True:
             wanted = {version.id: version for version in self.host.wanted_on(self.status.name)}
@@ -137,7 +137,7 @@ class Keeper:
                 await self._ensure_all(wanting)
                 self.update(stage="proving a mixed batch")
                 async with self._one_at_a_time:
-                    await in_thread(self.residents.prove_mixed, self.status.slots)
+                    await in_thread(self.adapters.prove_mixed, self.status.slots)
                     self._keep(wanting)
 
     async def _ensure_all(self, wanted: Sequence[Wanting]) -> None:
@@ -145,10 +145,10 @@ class Keeper:
         if len(wanted) > 1:
             self.update(stage=f"proving {', '.join(one.version.id for one in wanted)}")
             async with self._one_at_a_time:
-                await in_thread(self.residents.ensure_together, wanted, self.status.slots)
+                await in_thread(self.adapters.ensure_together, wanted, self.status.slots)
                 self._keep(wanted)
         for one in wanted:
-            if one.version.id in self.residents.proven:
+            if one.version.id in self.adapters.proven:
                 continue
             self.update(stage=f"proving {one.version.id}")
             try:
@@ -165,24 +165,24 @@ class Keeper:
         """What their proofs showed, where that is new, and how the engine repeated itself in them."""
         for wanting in wanted:
             adapter_id, expected = wanting.version.id, wanting.expected
-            scores = self.residents.proven.get(adapter_id)
+            scores = self.adapters.proven.get(adapter_id)
             if scores is None:
                 continue
             if expected is None or expected == scores.unwritten():
                 self.host.keep_fingerprint(adapter_id, self._build, scores.to_json())
-        if self._setup and self.residents.repeats is not None:
-            self.host.keep_repeats(self._setup, self.residents.repeats.remembered().to_json())
+        if self._setup and self.adapters.repeats is not None:
+            self.host.keep_repeats(self._setup, self.adapters.repeats.remembered().to_json())
 
     async def _prove_mixed_late(self, first: Version) -> None:
         """An engine that started without adapters could not be proven with them then."""
         try:
-            await in_thread(self.residents.prove_mixed, self.status.slots)
+            await in_thread(self.adapters.prove_mixed, self.status.slots)
         except EngineFailure:
             with suppress(EngineFailure):
-                await in_thread(self.residents.unload, first.id)
+                await in_thread(self.adapters.unload, first.id)
             raise
 
     def _publish_loaded(self) -> None:
-        loaded = sorted(self.residents.proven)
+        loaded = sorted(self.adapters.proven)
         if loaded != self.status.loaded:
-            self.update(loaded=loaded, adapter_loads=dict(self.residents.loads))
+            self.update(loaded=loaded, adapter_loads=dict(self.adapters.loads))

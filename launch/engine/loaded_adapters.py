@@ -49,8 +49,8 @@ class Wanting:
 
 
 @dataclass(frozen=True)
-class EngineDoor:
-    """What is done to an engine; tests give another one."""
+class EngineCalls:
+    """What an engine is asked to do; tests give others."""
 
     models: Callable[[str], Mapping[str, str]] = served_models
     load: Callable[..., None] = load_adapter
@@ -58,7 +58,7 @@ class EngineDoor:
     asker: Callable[[str, bool], Ask] = asker
 
     @classmethod
-    def with_key(cls, key: str) -> EngineDoor:
+    def with_key(cls, key: str) -> EngineCalls:
         """To an engine that asks for that key."""
         return cls(
             partial(served_models, key=key),
@@ -68,16 +68,16 @@ class EngineDoor:
         )
 
 
-class Residents:
+class LoadedAdapters:
     """Blocking: call it in a thread, one call at a time."""
 
-    def __init__(self, url: str, base: str, door: EngineDoor | None = None, *, reads: bool = True) -> None:
+    def __init__(self, url: str, base: str, calls: EngineCalls | None = None, *, reads: bool = True) -> None:
         """`reads`: the engine may be asked to score a prompt beside other requests."""
         self.url = url
         self._base = base
-        self._door = door or EngineDoor()
+        self._calls = calls or EngineCalls()
         self._reads = reads
-        self._ask = self._door.asker(url, reads)
+        self._ask = self._calls.asker(url, reads)
         self.repeats: Repeats | None = None
         """How the base repeats itself here, from the engine's start on."""
         self.proven: dict[str, ProofScores] = {}
@@ -94,7 +94,7 @@ class Residents:
     def move(self, url: str) -> None:
         """The engine is at another place from now on."""
         self.url = url
-        self._ask = self._door.asker(url, self._reads)
+        self._ask = self._calls.asker(url, self._reads)
 
     def answers(self) -> None:
         """The base completes. Raises EngineFailure."""
@@ -168,14 +168,14 @@ class Residents:
 
     def unload(self, adapter_id: str) -> None:
         """Unload an adapter, then forget its proof or failure. Raises EngineFailure and forgets nothing."""
-        self._door.unload(self.url, adapter_id)
+        self._calls.unload(self.url, adapter_id)
         self.proven.pop(adapter_id, None)
         self.failed.pop(adapter_id, None)
         self._paths.pop(adapter_id, None)
 
     def missing(self) -> set[str]:
         """Proven ids that the engine no longer serves, as after a restart of it. Raises EngineFailure."""
-        return set(self.proven) - set(self._door.models(self.url))
+        return set(self.proven) - set(self._calls.models(self.url))
 
     def forget(self) -> None:
         """The engine is another one from now on."""
@@ -193,14 +193,14 @@ class Residents:
         names = [f"{original}-proof-{number}" for number in range(count)]
         try:
             for name in names:
-                self._door.load(self.url, name, self._paths[original])
+                self._calls.load(self.url, name, self._paths[original])
             yield names
         finally:
             for name in names:
                 self._discard(name)
 
     def _served(self) -> None:
-        if self._base not in self._door.models(self.url):
+        if self._base not in self._calls.models(self.url):
             raise EngineFailure(f"the engine does not serve {self._base}")
 
     def _proved(self, version: Version, scores: ProofScores) -> None:
@@ -227,17 +227,17 @@ class Residents:
     def _load(self, version: Version) -> None:
         for attempt in range(LOAD_TRIES):
             try:
-                self._door.load(self.url, version.id, version.path)
+                self._calls.load(self.url, version.id, version.path)
             except EngineFailure:
                 if attempt == LOAD_TRIES - 1:
                     raise
             else:
                 break
-        if version.id not in self._door.models(self.url):
+        if version.id not in self._calls.models(self.url):
             raise EngineFailure(f"the engine does not list {version.id} after loading it")
 
     def _discard(self, adapter_id: str) -> None:
         try:
-            self._door.unload(self.url, adapter_id)
+            self._calls.unload(self.url, adapter_id)
         except (EngineFailure, ConfigError):
             return  # it may never have been loaded, or the engine is gone

@@ -18,7 +18,7 @@ from launch.engine.argv import EngineCommand
 from launch.engine.engine import Keeper, say
 from launch.engine.failures import blame_of
 from launch.engine.http import call, is_healthy, sleep_engine, tokens_done, wake_engine
-from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.loaded_adapters import EngineCalls
 from launch.engine.log.engine_log import STAGES, stage_of
 from launch.engine.process import Begin, Died, Process, child_of
 from launch.engine.supervisor_interface import SupervisorInterface
@@ -50,7 +50,7 @@ class Means:
     """An earlier control plane left it running."""
     first_stage: str = STAGES[0][1]
     healthy: Callable[[str], bool] = is_healthy
-    door: EngineDoor | None = None
+    calls: EngineCalls | None = None
     progress: Callable[[str], float | None] = tokens_done
     probe: Callable[[str, str], object] | None = None
     sleep: Callable[[str], None] = sleep_engine
@@ -72,7 +72,7 @@ class Means:
             can_sleep,
             setup,
             healthy=partial(is_healthy, key=key),
-            door=EngineDoor.with_key(key),
+            calls=EngineCalls.with_key(key),
             progress=partial(tokens_done, key=key),
             probe=partial(_probe, key=key),
             sleep=partial(sleep_engine, key=key),
@@ -96,7 +96,7 @@ class Managed(Keeper):
         already is none: it would hold what is reserved for it, and serve nobody.
         """
         setup = "" if means.elsewhere else means.setup  # of another machine nothing is known here
-        super().__init__(host, status, build, means.door, setup)
+        super().__init__(host, status, build, means.calls, setup)
         settings = host.config.engine
         self._means = means
         self._restarts = Restarts(settings.max_restarts, settings.restart_backoff_s)
@@ -159,7 +159,7 @@ class Managed(Keeper):
         self._served_from = None
         began = time.monotonic()
         self._stage = self._means.first_stage
-        self.residents.forget()
+        self.adapters.forget()
         self.enter(
             "start",
             stage=self._stage,
@@ -226,7 +226,7 @@ class Managed(Keeper):
             await asyncio.sleep(POLL_S)  # it has no word for it
             self._locate(process)
         if waking:
-            self.residents.forget()  # what it held is proven again before anybody is answered
+            self.adapters.forget()  # what it held is proven again before anybody is answered
         await self.prove()
         held, where = await process.memory()
         await self.catch_up()
@@ -243,7 +243,7 @@ class Managed(Keeper):
         if (pid, url) != (self.status.pid, self.status.url):
             if pid and self._stage == self._means.first_stage:
                 self._stage = STAGES[0][1]
-            self.residents.move(url)
+            self.adapters.move(url)
             self.update(pid=pid, url=url)
 
     async def _until_leaving(self) -> None:

@@ -77,7 +77,7 @@ Begin = Callable[[Callable[[str], None], Callable[[str], bool]], EngineChild]
 Raises OSError where it cannot be started."""
 
 
-class Here:
+class LocalEngine:
     """An engine's process that is a child of this one."""
 
     here = True
@@ -121,7 +121,7 @@ def child_of(argv: Sequence[str], env: Mapping[str, str], label: str) -> Begin:
     """
 
     def begin(on_line: Callable[[str], None], shown: Callable[[str], bool]) -> EngineChild:
-        return Here(Child(argv, env, prefix=f"[{label}] ", on_line=on_line, shown=shown))
+        return LocalEngine(Child(argv, env, prefix=f"[{label}] ", on_line=on_line, shown=shown))
 
     return begin
 

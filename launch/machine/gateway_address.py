@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gateway.config.document import Config
 from gateway.errors import ConfigError
+from gateway.whole_files import write_whole
 
 FILE = "gateway.url"
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -32,9 +33,7 @@ def note_url(state_dir: Path, url: str) -> None:
     """For commands that look for the gateway; that they do not find it is no reason not to serve."""
     with contextlib.suppress(OSError):
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = state_dir / FILE
-        file.touch(mode=0o600)
-        file.write_text(f"{url}\n", encoding="utf-8")
+        write_whole(state_dir / FILE, f"{url}\n".encode())
 
 
 def forget_url(state_dir: Path) -> None:

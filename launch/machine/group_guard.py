@@ -1,4 +1,4 @@
-"""Ends a process group when whoever started it is gone: `watcher.py GROUP GRACE_SECONDS`, stdin a pipe.
+"""Ends a process group when whoever started it is gone: `group_guard.py GROUP GRACE_SECONDS`, stdin a pipe.
 
 A program of its own, since nothing in a killed process can clean up, and the engine may be deaf to the
 kernel's parent-death signal while it starts. Its stdin ends with the process that holds the other side,

@@ -13,11 +13,7 @@ def has_gpu(env: Mapping[str, str] | None = None) -> bool:
     chosen = (os.environ if env is None else env).get("LORA_GATEWAY_DEVICE", "auto").lower()
     if chosen in {"cpu", "gpu"}:
         return chosen == "gpu"
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return listed.returncode == 0 and "GPU " in listed.stdout
+    return _listed() > 0
 
 
 def cards(env: Mapping[str, str] | None = None) -> list[str]:
@@ -25,12 +21,20 @@ def cards(env: Mapping[str, str] | None = None) -> list[str]:
     allowed = (os.environ if env is None else env).get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
         return [each.strip() for each in allowed.split(",") if each.strip()]
+    return [str(index) for index in range(_listed())]
+
+
+def _listed() -> int:
+    return sum(line.startswith("GPU ") for line in nvidia_smi("-L").splitlines())
+
+
+def nvidia_smi(*asked: str) -> str:
+    """What it prints; empty where there is no such program, or no answer from it."""
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(["nvidia-smi", *asked], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    found = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    return [str(index) for index in range(found)]
+        return ""
+    return done.stdout
 
 
 def cores() -> list[int]:

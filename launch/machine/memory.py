@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from launch.machine.hardware import has_gpu
+from launch.machine.hardware import has_gpu, nvidia_smi
 
 PROC = Path("/proc")
-KIB = 1024
-NVIDIA_SMI = ("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+OF_PROCESSES = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 _FIELD = re.compile(r"^(Pss|Rss|Private_Clean|Private_Dirty):\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -64,9 +63,8 @@ def engine_memory(pid: int) -> tuple[int | None, Literal["", "gpu", "host"]]:
     try:
         if not has_gpu():
             return tree_memory(pid).pss_bytes or None, "host"
-        listed = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=20, check=False).stdout
-        return card_bytes(listed, tree(pid)), "gpu"
-    except (OSError, subprocess.TimeoutExpired):
+        return card_bytes(nvidia_smi(*OF_PROCESSES), tree(pid)), "gpu"
+    except OSError:
         return None, ""
 
 
@@ -76,7 +74,7 @@ def card_bytes(listed: str, pids: Collection[int]) -> int | None:
     for line in listed.splitlines():
         pid, _, mib = (field.strip() for field in line.partition(","))
         if pid.isdigit() and mib.isdigit() and int(pid) in pids:
-            found.append(int(mib) * KIB * KIB)
+            found.append(int(mib) * MIB)
     return sum(found) or None
 
 

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from gateway.config.process import started_ticks
+from gateway.whole_files import write_whole
 from launch.machine.child import members
 
 MARK = "LORA_GATEWAY_ENGINE"
@@ -29,9 +30,8 @@ POLL_S = 0.1
 
 def remember(state_dir: Path, name: str, pid: int) -> None:
     """Note the engine of that name that runs, a leader of its own process group."""
-    file = state_dir / f"{name}{SUFFIX}"
-    file.touch(mode=0o600)
-    file.write_text(json.dumps({"pid": pid, "ticks": started_ticks(pid)}))
+    noted = json.dumps({"pid": pid, "ticks": started_ticks(pid)})
+    write_whole(state_dir / f"{name}{SUFFIX}", noted.encode())
 
 
 def forget(state_dir: Path, name: str) -> None:

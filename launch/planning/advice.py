@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from launch.base import memory
-from launch.base.memory import GIB, HEADROOM
+from launch.base.memory import HEADROOM
+from launch.base.served_classes import LARGEST_VOCABULARY
 from launch.base.shape.quantization import quantized_by
 from launch.engine.argv import LEAST_RANK, LEAST_SLOTS
-from launch.planning.findings import Finding, Level
+from launch.machine.memory import GIB
+from launch.planning.findings import Finding, Level, by_level
 from launch.planning.plan import SLOTS_SHARE, Inputs, MemoryPlan, draft, largest_rank, slot_size
 
-LARGEST_LORA_VOCABULARY = 258048  # vllm/lora/layers/logits_processor.py
 CARDS = (2, 4, 8)
 SPARE = 0.02  # of a card, beside the context
 ROUNDING = 1e-6
@@ -49,11 +50,10 @@ def recommend(plan: MemoryPlan) -> dict[str, int | float]:
 
 
 def advise(plan: MemoryPlan) -> list[Finding]:
-    """Errors first: what prevents a start, then what is unwise, then what is assumed."""
+    """Errors first, then warnings, then notes."""
     parts = _card_findings if plan.inputs.engine.gpu else _main_findings
     found = [*_shape_findings(plan), *parts(plan), *_slot_findings(plan), *_assumptions(plan)]
-    order = ("error", "warning", "note")
-    return sorted(found, key=lambda finding: order.index(finding.level))
+    return by_level(found)
 
 
 def _best_utilization(inputs: Inputs) -> float:
@@ -80,10 +80,8 @@ def _shape_findings(plan: MemoryPlan) -> Iterator[Finding]:
     if cards > 1 and shape.heads % cards:
         mend = f"{cards}: the base has {shape.heads} attention heads; choose a number that divides them"
         yield Finding("error", "base.tensor_parallel_size", mend)
-    if shape.vocabulary_lora and shape.vocabulary > LARGEST_LORA_VOCABULARY:
-        mend = (
-            f"its vocabulary of {shape.vocabulary} is over {LARGEST_LORA_VOCABULARY}, vLLM's most with LoRA"
-        )
+    if shape.vocabulary_lora and shape.vocabulary > LARGEST_VOCABULARY:
+        mend = f"its vocabulary of {shape.vocabulary} is over {LARGEST_VOCABULARY}, vLLM's most with LoRA"
         yield Finding("error", "base.model", mend)
     if shape.context_known and engine.max_model_len > shape.max_positions:
         mend = f"{engine.max_model_len}: the base was made for {shape.max_positions}; lower it to that"

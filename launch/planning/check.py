@@ -19,9 +19,9 @@ from gateway.config.document import Config, environment, read_config
 from gateway.config.launch_lock import is_running
 from gateway.errors import ConfigError
 from gateway.pipeline.compile import compile_pipelines
-from launch.adapters.check import ENGINE_RANKS, Adapter, check_adapter
-from launch.adapters.copy import SPARE_BYTES
-from launch.adapters.settings import fixed_rank
+from launch.adapters.check import Adapter, check_adapter
+from launch.adapters.settings import ENGINE_RANKS, fixed_rank
+from launch.adapters.sources.transfer import SPARE_BYTES
 from launch.base.locate import as_run, resolve_base
 from launch.base.lookup import find_base
 from launch.base.lora_shapes import Base, describe_base
@@ -31,7 +31,7 @@ from launch.machine.ports import free_port
 from launch.machine.stack import check_gateway_port
 from launch.planning.device_memory import DeviceMemory, detect
 from launch.planning.fallback_findings import fallback_findings
-from launch.planning.findings import Finding, errors
+from launch.planning.findings import Finding, by_level, errors
 from launch.planning.plan import MemoryPlan
 from launch.planning.planner import plan_of
 
@@ -94,8 +94,7 @@ def check(
     _check_engine(report, config)
     if not config.attached and config.backend.local:
         report.attempt(lambda: _check_memory(report, config, running, device))
-    order = ("error", "warning", "note")
-    report.findings.sort(key=lambda finding: order.index(finding.level))
+    report.findings = by_level(report.findings)
     return report
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.errors import ConfigError
-from launch.base.memory import DRIVER_SHARE, GIB
-from launch.machine.hardware import has_gpu, has_slow_bfloat16
+from launch.base.memory import DRIVER_SHARE
+from launch.machine.hardware import has_gpu, has_slow_bfloat16, nvidia_smi
+from launch.machine.memory import GIB, MIB
 
 SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(gib|gb|g|mib|mb)?$", re.IGNORECASE)
 MEMINFO = Path("/proc/meminfo")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-MIB = 1024**2
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,7 @@ def _number(file: Path) -> int | None:
 
 
 def _cards() -> list[tuple[str, int, int]]:
-    command = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return []
+    listed = nvidia_smi("--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
     cards: list[tuple[str, int, int]] = []
     for line in listed.splitlines():
         fields = [field.strip() for field in line.rsplit(",", 2)]

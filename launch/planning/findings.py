@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from gateway.errors import ConfigError
 
@@ -27,6 +27,12 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.level}: {self.key}: {self.text}"
+
+
+def by_level(findings: Iterable[Finding]) -> list[Finding]:
+    """What prevents a start, then what is unwise, then what is assumed."""
+    order = get_args(Level)
+    return sorted(findings, key=lambda finding: order.index(finding.level))
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:

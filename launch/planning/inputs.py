@@ -9,7 +9,8 @@ from pathlib import Path
 
 from gateway.config.document import Config, read_config
 from gateway.errors import ConfigError
-from launch.adapters.check import ENGINE_RANKS, Adapter, check_adapter
+from launch.adapters.check import Adapter, check_adapter
+from launch.adapters.settings import ENGINE_RANKS
 from launch.base.argv_read import quantization_of, read_settings
 from launch.base.locate import as_run
 from launch.base.lookup import BaseSource, find_base, weigh

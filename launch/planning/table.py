@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from launch.base.memory import GB, GIB, kv_bytes_per_token
+from launch.base.memory import GB, kv_bytes_per_token
+from launch.machine.memory import GIB
 from launch.planning.findings import Finding
 from launch.planning.plan import MemoryPlan
 

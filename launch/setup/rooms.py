@@ -13,6 +13,7 @@ ROOMS = (
     "gateway.sqlite",
     "gateway.upkeep",
     "gateway.json_lines",
+    "gateway.whole_files",
     "gateway.audit",
     "gateway.metrics",
     "gateway.config",

@@ -7,38 +7,43 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from gateway.errors import NOT_JSON, ConfigError
+
+Speed = Annotated[float, msgspec.Meta(gt=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSpeed:
     """One engine. A decoding step takes `step_s` and more for each request and each adapter in its batch."""
 
-    step_s: float
-    step_s_per_request: float
-    step_s_per_adapter: float
-    prompt_tokens_per_s: float
-    load_s: float
+    step_s: Speed
+    step_s_per_request: Seconds
+    step_s_per_adapter: Seconds
+    prompt_tokens_per_s: Speed
+    load_s: Seconds
     """To bring an adapter into a slot; the step in which it comes is so much longer."""
-    seats: int
-    slots: int
-    tokens_in_step: int = 2048
+    seats: Count
+    slots: Count
+    tokens_in_step: Count = 2048
     """Prompt tokens that one step takes at the most."""
-    curve: tuple[tuple[int, float], ...] = ()
+    curve: tuple[tuple[int, Speed], ...] = ()
     """(requests, seconds) of steps that were measured, in place of `step_s` and what each request adds: a
     batch grows dearer by no straight line. Between two the step lies between theirs."""
-    answer_s: float = 0.0
+    answer_s: Seconds = 0.0
     """To a first token beyond the steps: the way there and back, which keeps nobody else waiting."""
-    wake_s: float = 0.0
+    wake_s: Seconds = 0.0
     """What a step takes longer before which nobody was in the batch."""
-    pack_s_per_adapter: float = 0.0
+    pack_s_per_adapter: Seconds = 0.0
     """Where adapters in one batch share products, made once it has had the same ones for `steps_to_pack`
     decoding steps and one of them is new in its slot: what that step takes longer for each."""
-    steps_to_pack: int = 4
-    together: float = 1.0
+    steps_to_pack: Count = 4
+    together: Speed = 1.0
     """How many times longer a step is while all other engines of the same machine are at work too."""
     about: str = ""
     """Where the figures come from."""
@@ -105,25 +110,4 @@ def read_speed(named: str) -> EngineSpeed:
     sizes = [size for size, _ in found.curve]
     if sizes != sorted(set(sizes)):
         raise ConfigError("--engine", named, "has a curve whose batches do not become larger")
-    least = min(
-        found.step_s,
-        found.prompt_tokens_per_s,
-        found.together,
-        *(step_s for _, step_s in found.curve),
-        found.seats,
-        found.slots,
-        found.tokens_in_step,
-    )
-    others = (
-        found.step_s_per_request,
-        found.step_s_per_adapter,
-        found.load_s,
-        found.answer_s,
-        found.wake_s,
-        found.pack_s_per_adapter,
-    )
-    if least <= 0 or min(others) < 0 or found.steps_to_pack < 1:
-        raise ConfigError(
-            "--engine", named, "has a speed, seats or slots of nothing, or a time below nothing"
-        )
     return found

@@ -47,17 +47,17 @@ def figures_of(
     counted = [one for one in requests if one.at_s >= from_s]
     if not counted:
         raise NoRequests("no request came after the warm-up, a fifth of the time")
-    waits = sorted(
+    waits = [
         one.first_s - one.at_s if one.first_s >= 0 else min(patience_s, until_s - one.at_s) for one in counted
-    )
+    ]
     good = sum(0 <= one.first_s <= one.at_s + slo_s for one in counted)
     window_s = until_s - from_s
     return PolicyFigures(
         policy=policy,
         requests=len(counted),
         answered=sum(one.first_s >= 0 for one in counted),
-        first_token_p50_s=nearest_rank(waits, 0.5),
-        first_token_p99_s=nearest_rank(waits, 0.99),
+        first_token_p50_s=percentile(waits, 0.5),
+        first_token_p99_s=percentile(waits, 0.99),
         goodput_per_s=good / window_s,
         good_share=good / len(counted),
         output_tokens_per_s=sum(one.output_tokens for one in counted if one.end_s >= 0) / window_s,
@@ -65,6 +65,6 @@ def figures_of(
     )
 
 
-def nearest_rank(ordered: Sequence[float], share: float) -> float:
-    """The percentile of values in order, by nearest rank."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+def percentile(values: Sequence[float], share: float) -> float:
+    """By nearest rank: a value that was seen. NaN of nothing."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else math.nan

@@ -74,7 +74,7 @@ def _number(fields: Mapping[str, object], name: str, most: float) -> float | Non
     return float(value)
 
 
-class Intake:
+class AdapterChanges:
     """Every change by command; one at a time for each task."""
 
     def __init__(self, supervisor: SupervisorInterface, engines: Engines) -> None:

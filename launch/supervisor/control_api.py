@@ -121,7 +121,7 @@ class _Api:
     async def add(self, request: Request) -> Response:
         fields = await _fields(request, {"task", "source", "canary", "shadow", "system", "tenant"})
         addition = Addition.of(fields)
-        version, warnings = await self._supervisor.intake.add(addition)
+        version, warnings = await self._supervisor.changes.add(addition)
         added = {"task": addition.task, "id": version.id, "warnings": warnings}
         return JSONResponse({**added, **self._task(addition.task)})
 
@@ -146,18 +146,18 @@ class _Api:
     async def promote(self, request: Request) -> Response:
         fields = await _fields(request, {"id"})
         task = request.path_params["task"]
-        await self._supervisor.intake.promote(task, _text(fields, "id"))
+        await self._supervisor.changes.promote(task, _text(fields, "id"))
         return JSONResponse({"task": task, **self._task(task)})
 
     async def rollback(self, request: Request) -> Response:
         task = request.path_params["task"]
-        await self._supervisor.intake.rollback(task)
+        await self._supervisor.changes.rollback(task)
         return JSONResponse({"task": task, **self._task(task)})
 
     async def remove(self, request: Request) -> Response:
         task = request.path_params["task"]
         adapter_id = request.query_params.get("id")
-        await self._supervisor.intake.remove(task, adapter_id)
+        await self._supervisor.changes.remove(task, adapter_id)
         supervisor = self._supervisor
         removed = task not in supervisor.desired
         document = {"task": task, "removed": adapter_id or task, "task_removed": removed}
@@ -180,7 +180,7 @@ class _Api:
 
     async def reset(self, request: Request) -> Response:
         task = request.path_params["task"]
-        await self._supervisor.intake.reset(task)
+        await self._supervisor.changes.reset(task)
         return JSONResponse({"task": task, "reset": True, **self._task(task)})
 
     async def keys(self, _: Request) -> Response:

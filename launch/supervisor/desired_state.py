@@ -14,7 +14,7 @@ LIVE = ("tasks", "pipelines", "keys", "tenants", "adapters", "placement")
 """Sections of the configuration that take effect at once; a change of any other waits for the next start."""
 
 
-class Ledger:
+class DesiredState:
     """The configuration is the first state; what a command changed wins until it is reset."""
 
     def __init__(self, config: Config, configured: Desired, store: StateStore) -> None:

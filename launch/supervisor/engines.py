@@ -13,7 +13,7 @@ from gateway.errors import Unavailable
 from launch.adapters.versions import Version
 from launch.engine.attached import Attached
 from launch.engine.engine import Keeper
-from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.loaded_adapters import EngineCalls
 from launch.engine.managed import Managed, Means
 from launch.engine.supervisor_interface import SupervisorInterface
 
@@ -26,8 +26,8 @@ STARTS_WITHIN_S = 900.0
 POLL_S = 0.1
 
 
-def _door_to(config: Config, status: EngineStatus) -> EngineDoor:
-    return EngineDoor.with_key(key_of_attached(config, status.url, environment()))
+def _calls_to(config: Config, status: EngineStatus) -> EngineCalls:
+    return EngineCalls.with_key(key_of_attached(config, status.url, environment()))
 
 
 def _runs(one: Laid) -> bool:
@@ -62,7 +62,7 @@ class Engines:
         """
         self._homes_of = homes_of
         self.keepers: list[Managed | Attached] = [
-            Attached(supervisor, status, build, _door_to(supervisor.config, status))
+            Attached(supervisor, status, build, _calls_to(supervisor.config, status))
             if means is None
             else Managed(supervisor, status, build, means, spare=not at_once)
             for (status, means), at_once in zip(laid, started_at_once(laid, first), strict=True)
@@ -81,7 +81,7 @@ class Engines:
         """Ids that an engine could not load or prove, with the reason."""
         found: dict[str, str] = {}
         for one in self.keepers:
-            found.update(one.residents.failed)  # in one step: a thread that proves may write to it meanwhile
+            found.update(one.adapters.failed)  # in one step: a thread that proves may write to it meanwhile
         return found
 
     def start(self, *, force: bool = False) -> None:
@@ -147,7 +147,7 @@ class Engines:
             enter("waiting for an engine")
             self.start()
             await self._until_ready()
-        new = not any(version.id in keeper.residents.proven for keeper in self.keepers)
+        new = not any(version.id in keeper.adapters.proven for keeper in self.keepers)
         try:
             for keeper in self._at_home(version.id):
                 if keeper.ready:  # those before it took their time

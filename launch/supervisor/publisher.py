@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
 
 from gateway.config.snapshot import FILE, Snapshot, encode_snapshot
+from gateway.whole_files import write_whole
 
 logger = logging.getLogger("launch.supervisor.publisher")
 
@@ -31,20 +30,6 @@ def least_life(now: float) -> int:
     Of several the folder alone counts: one that is not mounted would be taken for the newest.
     """
     return max(1, int(now) - LIVES_FROM)
-
-
-def write_snapshot(place: Path, line: bytes) -> None:
-    """Replace the file whole. Raises OSError."""
-    scratch = place.with_name(f".{FILE}.{os.getpid()}")
-    try:
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(line + b"\n")
-        scratch.replace(place)
-    except OSError:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
-        raise
 
 
 class Publisher:
@@ -88,7 +73,7 @@ class Publisher:
             self._retry.cancel()
             self._retry = None
         try:
-            write_snapshot(self._file, self.line)
+            write_whole(self._file, self.line + b"\n")
         except OSError as error:
             if not self._failing:
                 logger.error("%s cannot be written and is tried again: %s", self._file, error)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import msgspec
+from pydantic import BaseModel
 
 from gateway.config.document import JsonObject, KeyConfig
-from gateway.config.key_settings import is_pattern
+from gateway.config.live import known_models
 from gateway.config.snapshot import (
     EngineStatus,
     MemoryShares,
@@ -21,7 +22,7 @@ from gateway.config.snapshot import (
     VersionStatus,
 )
 from launch.adapters.versions import Version, Wanted
-from launch.supervisor.desired_state import Ledger
+from launch.supervisor.desired_state import DesiredState
 
 
 @dataclass(frozen=True)
@@ -42,27 +43,30 @@ class Observed:
 
 
 def compose(
-    version: int, ledger: Ledger, observed: Observed, issued: Mapping[str, KeyConfig] = MappingProxyType({})
+    version: int,
+    desired_state: DesiredState,
+    observed: Observed,
+    issued: Mapping[str, KeyConfig] = MappingProxyType({}),
 ) -> Snapshot:
     """Everything a gateway needs, at one moment."""
-    config, desired = ledger.config, ledger.desired
+    config, desired = desired_state.config, desired_state.desired
     loaded = set[str]().union(*(engine.loaded for engine in observed.engines))
     models = {config.base.name, *desired, *config.pipelines}
     return Snapshot(
         version=version,
         base=config.base.name,
         engines=list(observed.engines),
-        tasks={name: _task(wanted, ledger, observed, loaded) for name, wanted in desired.items()},
+        tasks={name: _task(wanted, desired_state, observed, loaded) for name, wanted in desired.items()},
         pipelines={
-            name: pipeline.model_dump(mode="json", by_alias=True)
-            for name, pipeline in config.pipelines.items()
-            if all(stage.task in desired or stage.task == config.base.name for stage in pipeline.stages)
+            name: document
+            for name, document in _documents(config.pipelines).items()
+            if all(
+                one.task in desired or one.task == config.base.name for one in config.pipelines[name].stages
+            )
         },
-        keys=_keys(config.keys, models),
-        issued_keys=_keys(issued, models),
-        tenants={
-            name: tenant.model_dump(mode="json", by_alias=True) for name, tenant in config.tenants.items()
-        },
+        keys=known_models(_documents(config.keys), models),
+        issued_keys=known_models(_documents(issued), models),
+        tenants=_documents(config.tenants),
         retiring=sorted(observed.retiring),
         operations=list(observed.operations),
         memory=observed.memory,
@@ -71,19 +75,14 @@ def compose(
     )
 
 
-def _keys(keys: Mapping[str, KeyConfig], models: Collection[str]) -> dict[str, JsonObject]:
-    """A key's list may name a task that a command removed, which is no model any more."""
-    shown: dict[str, JsonObject] = {}
-    for name, key in keys.items():
-        permitted = None
-        if key.tasks is not None:
-            permitted = [task for task in key.tasks if task in models or is_pattern(task)]
-        shown[name] = key.model_copy(update={"tasks": permitted}).model_dump(mode="json", by_alias=True)
-    return shown
+def _documents(sections: Mapping[str, BaseModel]) -> dict[str, JsonObject]:
+    return {name: one.model_dump(mode="json", by_alias=True) for name, one in sections.items()}
 
 
-def _task(wanted: Wanted, ledger: Ledger, observed: Observed, loaded: Collection[str]) -> TaskStatus:
-    settings = ledger.settings(wanted.name)
+def _task(
+    wanted: Wanted, desired_state: DesiredState, observed: Observed, loaded: Collection[str]
+) -> TaskStatus:
+    settings = desired_state.settings(wanted.name)
     active = wanted.active
     if active is not None:
         settings = {**settings, "adapter": active.path}
@@ -92,7 +91,7 @@ def _task(wanted: Wanted, ledger: Ledger, observed: Observed, loaded: Collection
         versions=[_version(version, observed, version.id in loaded) for version in wanted.versions],
         previous=wanted.previous,
         shadow=ShadowStatus(wanted.shadow, wanted.shadow_share) if wanted.shadow else None,
-        configured=wanted.name in ledger.configured,
+        configured=wanted.name in desired_state.configured,
     )
 
 

@@ -35,11 +35,11 @@ from launch.engine.scoring import ProofScores
 from launch.machine.signals import StopSignals
 from launch.machine.threads import in_thread
 from launch.planning.shares import planned_shares
-from launch.supervisor.adapter_changes import Intake
+from launch.supervisor.adapter_changes import AdapterChanges
 from launch.supervisor.audited import Audited
 from launch.supervisor.control_server import Serving, control_socket
 from launch.supervisor.database import StateStore
-from launch.supervisor.desired_state import Ledger
+from launch.supervisor.desired_state import DesiredState
 from launch.supervisor.engines import Engines, Laid
 from launch.supervisor.gateway_reports import Gateways
 from launch.supervisor.placement.mover import Mover
@@ -96,7 +96,7 @@ class Supervisor:
         self._stop = stop
         self._control_app = control_app
         self._leader = leader
-        self._ledger = Ledger(prepared.config, prepared.configured, store)
+        self._desired_state = DesiredState(prepared.config, prepared.configured, store)
         self._retiring: dict[str, float] = {}
         self._expected: Counter[str] = Counter()
         """Ids on their way in, and by how many changes."""
@@ -117,22 +117,22 @@ class Supervisor:
         self.engines = Engines(self, prepared.engines, prepared.build, first, self._homes_of)
         self._scaler = None if rules is None else Autoscaler(rules, self.engines, self.gateways.load)
         self.mover = Mover(self, self.engines.keepers, self.gateways, self._upkeep, self._published)
-        self.intake = Intake(self, self.engines)
+        self.changes = AdapterChanges(self, self.engines)
         self.reloading = Reloading(self, self.engines, read_config, configured_by, config_files)
 
     # `launch.engine.supervisor_interface.SupervisorInterface`
 
     @property
     def config(self) -> Config:
-        return self._ledger.config
+        return self._desired_state.config
 
     @property
     def desired(self) -> Desired:
-        return self._ledger.desired
+        return self._desired_state.desired
 
     @property
     def configured(self) -> Desired:
-        return self._ledger.configured
+        return self._desired_state.configured
 
     @property
     def wanted_versions(self) -> list[Version]:
@@ -154,7 +154,7 @@ class Supervisor:
         return self.publisher.snapshot.version
 
     def system_of(self, version: Version) -> str:
-        system = self._ledger.settings(version.id.rpartition("@")[0]).get("system")
+        system = self._desired_state.settings(version.id.rpartition("@")[0]).get("system")
         return system if isinstance(system, str) else ""
 
     def fingerprint(self, adapter_id: str, build: str) -> str | None:
@@ -224,19 +224,19 @@ class Supervisor:
 
     def commit(self, wanted: Wanted) -> None:
         with self._settling():
-            self._ledger.keep(wanted)
+            self._desired_state.keep(wanted)
 
     def commit_removed(self, name: str) -> None:
         with self._settling():
-            self._ledger.remove(name)
+            self._desired_state.remove(name)
 
     def commit_reset(self, name: str) -> None:
         with self._settling():
-            self._ledger.reset(name)
+            self._desired_state.reset(name)
 
     def adopt(self, config: Config, configured: Desired) -> None:
         with self._settling():
-            self._ledger.adopt(config, configured)
+            self._desired_state.adopt(config, configured)
 
     def retire(self, ids: Collection[str]) -> None:
         for adapter_id in set(ids) - ids_of(self.desired) - self._expected.keys():
@@ -246,7 +246,7 @@ class Supervisor:
 
     def diff(self) -> list[JsonObject]:
         """What commands changed, against the configuration."""
-        return self._ledger.diff()
+        return self._desired_state.diff()
 
     # Its life.
 
@@ -325,7 +325,7 @@ class Supervisor:
                     ready_at.pop(name, None)
                     continue
                 since = ready_at.setdefault(name, time.monotonic())
-                if limit != "never" and not self.intake.operations and self.gateways.idle_s(since) >= limit:
+                if limit != "never" and not self.changes.operations and self.gateways.idle_s(since) >= limit:
                     keeper.idle()
 
     def _outlived(self) -> None:
@@ -374,7 +374,7 @@ class Supervisor:
 
     def _verify_kept(self) -> None:
         """Adapters that commands added are where they were, and what they were."""
-        for version in self._ledger.by_command:
+        for version in self._desired_state.by_command:
             if not self._adapters.verify(version.id):
                 reason = "its copy in the state directory is gone or changed; add it again"
                 self._broken[version.id] = reason
@@ -390,10 +390,10 @@ class Supervisor:
             failures={**self.engines.failures, **self._broken},
             fingerprints=self._fingerprints,
             retiring=self._retiring,
-            operations=[*self.intake.operations.values(), *self.mover.operations.values()],
+            operations=[*self.changes.operations.values(), *self.mover.operations.values()],
             to_come=self.mover.to_come(),
             faults=self._faults,
             memory=self._memory,
             leader=self._leader,
         )
-        return compose(version, self._ledger, observed, self.issued_keys.settings)
+        return compose(version, self._desired_state, observed, self.issued_keys.settings)

@@ -1,9 +1,8 @@
-"""The days and months that budgets are for, in UTC, numbered from 1970; times are unix seconds. Pure."""
+"""The days and months (UTC) that budgets are for, each with a number; times are unix seconds. Pure."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import lru_cache
 
 DAY_S = 86400
 
@@ -19,8 +18,9 @@ def day_end(now: float) -> float:
 
 
 def month_of(now: float) -> int:
-    """The month's number, from the year 0 on."""
-    return _month_of(day_of(now))
+    """Months since the year 0, which a monthly limit is counted by."""
+    at = datetime.fromtimestamp(now, UTC)
+    return at.year * 12 + at.month - 1
 
 
 def month_end(now: float) -> float:
@@ -29,14 +29,8 @@ def month_end(now: float) -> float:
     return datetime(year, month + 1, 1, tzinfo=UTC).timestamp()
 
 
-@lru_cache(maxsize=8)
-def _month_of(day: int) -> int:
-    at = datetime.fromtimestamp(day * DAY_S, UTC)
-    return at.year * 12 + at.month - 1
-
-
 class Calendar:
-    """Day and month of a time, worked out once for each day."""
+    """Day and month of a time; of the last day asked for they are remembered."""
 
     __slots__ = ("_begins", "_day", "_ends", "_month")
 

@@ -168,30 +168,34 @@ class Quotas:
         try:
             while True:
                 try:
-                    try:
-                        return self._reserve(key, model, prompt_bytes, answer_tokens, held)
-                    except ShareLacking as lacking:
-                        await lacking.fetched()
+                    return await self._reserved(key, model, prompt_bytes, answer_tokens, held)
                 except TooMany as full:
-                    limits = full.scope.limits
-                    ends_at = min(ends_at, self._now() + limits.max_wait_s)
+                    ends_at = min(ends_at, self._now() + full.scope.limits.max_wait_s)
                     left_s = ends_at - self._now()
-                    if not full.may_wait or left_s <= 0:
-                        raise
-                    if full.wait_s > left_s:
+                    if not full.may_wait or left_s <= 0 or full.wait_s > left_s:
                         raise
                     line = self._line(full.scope)
-                    if held is not line:
-                        if held is not None:
-                            held.gives_way(wanted)
-                        held = None
-                        await self._get_in_line(line, wanted, left_s, full)
-                        held = line
-                    else:
+                    if held is line:
                         await self._pause(min(full.wait_s, left_s))
+                        continue
+                    if held is not None:
+                        held.gives_way(wanted)
+                    held = None
+                    await self._get_in_line(line, wanted, left_s, full)
+                    held = line
         finally:
             if held is not None:
                 held.gives_way(wanted)
+
+    async def _reserved(
+        self, key: str, model: str, prompt_bytes: int, answer_tokens: int, held: InLine | None
+    ) -> Reservation | None:
+        """As `_reserve`, once the shares that it needs are here."""
+        while True:
+            try:
+                return self._reserve(key, model, prompt_bytes, answer_tokens, held)
+            except ShareLacking as lacking:
+                await lacking.fetched()
 
     def _line(self, scope: Scope) -> InLine:
         line = self._lines.get(scope.account)

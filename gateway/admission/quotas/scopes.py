@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gateway.config.document import Config
+from gateway.config.key_settings import KeyConfig
 from gateway.config.limit_settings import LimitConfig
 
 
@@ -70,47 +71,44 @@ class Scopes:
 
     def _look(self, name: str, model: str) -> list[Scope]:
         key = self._keys.get(name)
-        tenant = key.tenant if key else None
-        candidates: list[tuple[str, str, LimitConfig | None]] = []
-        if key is not None:
-            together = key.task_limits.get(model)
-            candidates.append((f"key:{name}/{model}", f"the key '{name}' on '{model}'", together))
-            candidates.append((f"key:{name}", f"the key '{name}'", key.limits))
-        if tenant is not None and tenant in self._tenants:
-            candidates.append((f"tenant:{tenant}", f"'{tenant}'", self._tenants[tenant].limits))
-        candidates.append((f"task:{model}", f"'{model}'", self._tasks.get(model)))
-        candidates.append(("gateway", "the whole gateway", self._whole))
-        return _bounding(candidates)
+        own = [*_on_model(name, key, model), *_in_all(name, key)] if key else []
+        tenants = self.of_tenant(key.tenant) if key and key.tenant else []
+        return [*own, *tenants, *self.of_models([model]), *self.of_gateway()]
 
     def of_key(self, name: str) -> list[Scope]:
         """A key's own accounts, those on single models included."""
         key = self._keys.get(name)
         if key is None:
             return []
-        own = [(f"key:{name}", f"the key '{name}'", key.limits)]
-        parts = [
-            (f"key:{name}/{model}", f"the key '{name}' on '{model}'", limits)
-            for model, limits in key.task_limits.items()
+        return [
+            *_in_all(name, key),
+            *(one for model in key.task_limits for one in _on_model(name, key, model)),
         ]
-        return _bounding([*own, *parts])
 
     def of_tenant(self, name: str) -> list[Scope]:
         """The account of a tenant's keys together."""
         tenant = self._tenants.get(name)
-        return _bounding([(f"tenant:{name}", f"'{name}'", tenant.limits if tenant else None)])
+        return _bounding(f"tenant:{name}", f"'{name}'", tenant.limits if tenant else None)
 
     def of_models(self, names: Iterable[str]) -> list[Scope]:
         """Those of tasks and pipelines."""
-        return _bounding([(f"task:{name}", f"'{name}'", self._tasks.get(name)) for name in names])
+        return [
+            one for name in names for one in _bounding(f"task:{name}", f"'{name}'", self._tasks.get(name))
+        ]
 
     def of_gateway(self) -> list[Scope]:
         """That of all requests together."""
-        return _bounding([("gateway", "the whole gateway", self._whole)])
+        return _bounding("gateway", "the whole gateway", self._whole)
 
 
-def _bounding(candidates: Sequence[tuple[str, str, LimitConfig | None]]) -> list[Scope]:
-    return [
-        Scope(account, said, limits)
-        for account, said, limits in candidates
-        if limits is not None and limits.bounds_anything
-    ]
+def _in_all(name: str, key: KeyConfig) -> list[Scope]:
+    return _bounding(f"key:{name}", f"the key '{name}'", key.limits)
+
+
+def _on_model(name: str, key: KeyConfig, model: str) -> list[Scope]:
+    return _bounding(f"key:{name}/{model}", f"the key '{name}' on '{model}'", key.task_limits.get(model))
+
+
+def _bounding(account: str, said: str, limits: LimitConfig | None) -> list[Scope]:
+    """The scope, where anything is bounded in it."""
+    return [Scope(account, said, limits)] if limits is not None and limits.bounds_anything else []

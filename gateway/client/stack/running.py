@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.process import started_ticks
+from gateway.whole_files import write_whole
 
 FILE = "running.json"
 
@@ -42,8 +43,6 @@ def read_running(folder: Path) -> Running | None:
 
 
 def note_running(folder: Path, settings: Mapping[str, Any], url: str) -> None:
-    """Written for this process, for its owner's eyes alone."""
+    """Written for this process, for its owner's eyes alone; who reads meanwhile sees it whole."""
     running = Running(os.getpid(), started_ticks(os.getpid()), settings, url)
-    descriptor = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        json.dump(asdict(running), out)
+    write_whole(folder / FILE, json.dumps(asdict(running)).encode())

@@ -21,7 +21,7 @@ from gateway.dialects.harmless import (
     template_switch,
     wish,
 )
-from gateway.dialects.kinds import ELSEWHERE, GATEWAYS_OWN, HARMLESS, LABELS, RENDERING, SAMPLING
+from gateway.dialects.kinds import ELSEWHERE, GATEWAYS_OWN, HARMLESS, LABELS, NO_EFFECT, RENDERING, SAMPLING
 from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.parameters import (
     Limits,
@@ -43,14 +43,13 @@ from gateway.routing.table import Contract
 TYPED_LABELS = MappingProxyType(
     {"metadata": labelled, "safety_identifier": text, "prompt_cache_key": text, "user": text}
 )
-_NO_EFFECT = "it would have no effect here; leave it out."
 NO_WEB = "the model has no access to the web here; leave it out."
 _REMOVED = "vLLM has it no more; use structured_outputs."
 REFUSED = MappingProxyType(
     {
         **GATEWAYS_OWN,
-        "return_token_offsets": _NO_EFFECT,
-        "routed_experts_prompt_start": _NO_EFFECT,
+        "return_token_offsets": NO_EFFECT,
+        "routed_experts_prompt_start": NO_EFFECT,
         "moderation": "nothing is moderated here; leave it out.",
         "guided_json": _REMOVED,
         "guided_regex": _REMOVED,

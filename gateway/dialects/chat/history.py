@@ -8,7 +8,7 @@ parameters for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from pydantic import JsonValue
@@ -16,59 +16,71 @@ from pydantic import JsonValue
 from gateway.config.document import JsonObject
 from gateway.dialects.chat import roles
 from gateway.dialects.parameters import Limits, unsupported, value_of
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, raw_of
 
 NAMES = ("prefix", "partial")
-_MARK = re.compile(rb'"(?:prefix|partial)"\s*:')
-"""Without it nothing is looked at."""
-_ANY_MARK = re.compile(
-    rb'"(?:prefix|partial|function_call|name|reasoning_details|thinking_blocks|audio|'
-    + "|".join(roles.MEANT).encode()
-    + rb')"'
+_MARKS = re.compile(
+    b"|".join(
+        (
+            roles.MARK,
+            rb'"(?:prefix|partial)"\s*:',
+            rb'"function_call"\s*:\s*\{',
+            rb'"name"\s*:\s*null',
+            rb'"(?:reasoning_details|thinking_blocks)"\s*:\s*\[',
+            rb'"audio"\s*:\s*\{',
+        )
+    )
 )
-"""What each mark here has within it, so that a conversation without them is gone through once."""
+"""Without one of these nothing is looked at."""
 _HELD = (b'"json_object"', b'"json_schema"', b'"structural_tag"')
 """Formats that hold an answer from its first character on."""
-_OLD_CALL = re.compile(rb'"function_call"\s*:\s*\{')
-_NO_NAME = re.compile(rb'"name"\s*:\s*null')
-_PASSED_OVER = re.compile(rb'"(?:reasoning_details|thinking_blocks)"\s*:\s*\[|"audio"\s*:\s*\{')
-_encode = msgspec.json.Encoder().encode
 _TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
 
 
 def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     """A rule for messages: all of these. Raises InvalidRequest where the gateway is strict."""
-    if not _ANY_MARK.search(fields[key]):
+    if not _MARKS.search(fields[key]):
         return ()
-    roles.respell(key, fields, limits)
-    if _OLD_CALL.search(fields[key]):
-        _renew_calls(key, fields)
-    if _NO_NAME.search(fields[key]):
-        _drop_names(key, fields)
-    left = _overlooked(key, fields) if _PASSED_OVER.search(fields[key]) else []
+    value = value_of(key, fields, None)
+    if not isinstance(value, list):
+        return ()
+    messages = [_without_null(message) for message in _renewed(roles.respelled(key, value, limits))]
+    if messages != value:
+        fields[key] = raw_of(messages)
+    left = _overlooked(key, messages)
     if left and limits.strict:
         raise unsupported(left[0], f"'{left[0]}' is not supported: no model here is shown it; leave it out.")
-    return [*left, *continued(key, fields, limits)]
+    return [*left, *_continued(key, messages, fields, limits)]
 
 
-def _drop_names(key: str, fields: Fields) -> None:
-    """Of messages whose name is null, as clients write that have none: the engine would refuse it."""
-    messages = value_of(key, fields, None)
-    if isinstance(messages, list):
-        named: list[JsonValue] = []
-        for message in messages:
-            nameless = isinstance(message, dict) and message.get("name", "") is None
-            if isinstance(message, dict) and nameless:
-                message = {name: value for name, value in message.items() if name != "name"}
-            named.append(message)
-        fields[key] = msgspec.Raw(_encode(named))
+def _renewed(messages: Iterable[JsonValue]) -> Iterator[JsonValue]:
+    """Each older call, and the result that follows it, as a tool's."""
+    called: tuple[str, JsonValue] | None = None
+    for index, message in enumerate(messages):
+        before, called = called, None
+        call = message.get("function_call") if isinstance(message, dict) else None
+        if not isinstance(message, dict):
+            pass
+        elif isinstance(call, dict) and message.get("role") == "assistant" and not message.get("tool_calls"):
+            called = f"call_{index}", call.get("name")
+            message = {name: value for name, value in message.items() if name != "function_call"}
+            message["tool_calls"] = [{"id": called[0], "type": "function", "function": call}]
+        elif before is not None and message.get("role") == "function" and message.get("name") == before[1]:
+            message = {**message, "role": "tool", "tool_call_id": before[0]}
+        yield message
 
 
-def _overlooked(key: str, fields: Fields) -> list[str]:
+def _without_null(message: JsonValue) -> JsonValue:
+    """A message without a name that is null, as clients write that have none: the engine would refuse it."""
+    if isinstance(message, dict) and message.get("name", "") is None:
+        return {name: value for name, value in message.items() if name != "name"}
+    return message
+
+
+def _overlooked(key: str, messages: Iterable[JsonValue]) -> list[str]:
     """The places of what an assistant is to have thought or said in forms of other servers."""
-    messages = value_of(key, fields, None)
     left: list[str] = []
-    for index, message in enumerate(messages if isinstance(messages, list) else []):
+    for index, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") != "assistant":
             continue
         told = message.get("reasoning") or message.get("reasoning_content")
@@ -77,45 +89,18 @@ def _overlooked(key: str, fields: Fields) -> list[str]:
     return left
 
 
-def _renew_calls(key: str, fields: Fields) -> None:
-    """Each older call, and the result that follows it, as a tool's."""
-    messages = value_of(key, fields, None)
-    if not isinstance(messages, list):
-        return
-    renewed: list[JsonValue] = []
-    called: tuple[str, JsonValue] | None = None
-    for index, message in enumerate(messages):
-        call = message.get("function_call") if isinstance(message, dict) else None
-        if not isinstance(message, dict):
-            called = None
-        elif isinstance(call, dict) and message.get("role") == "assistant" and not message.get("tool_calls"):
-            called = f"call_{index}", call.get("name")
-            message = {name: value for name, value in message.items() if name != "function_call"}
-            message["tool_calls"] = [{"id": called[0], "type": "function", "function": call}]
-        elif called is not None and message.get("role") == "function" and message.get("name") == called[1]:
-            message = {**message, "role": "tool", "tool_call_id": called[0]}
-            called = None
-        else:
-            called = None
-        renewed.append(message)
-    if renewed != messages:
-        fields[key] = msgspec.Raw(_encode(renewed))
-
-
-def continued(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+def _continued(key: str, messages: Sequence[JsonValue], fields: Fields, limits: Limits) -> list[str]:
     """Have the engine go on with a marked last message; the places of marks that are not followed.
 
     A mark elsewhere means nothing, nor one whose message a schema would have begin anew, or that the
     engine's own parameters contradict. Raises InvalidRequest where the gateway is strict.
     """
-    if not _MARK.search(fields[key]):
-        return ()
-    messages = value_of(key, fields, None)
     left: list[str] = []
-    for index, message in enumerate(messages if isinstance(messages, list) else []):
+    for index, message in enumerate(messages):
+        held = message if isinstance(message, dict) else {}
         for name in NAMES:
-            mark = message.get(name) if isinstance(message, dict) else None
-            if mark is None or mark is False or not isinstance(message, dict):
+            mark = held.get(name)
+            if mark is None or mark is False:
                 continue
             place = f"{key}[{index}].{name}"
             if limits.strict:
@@ -124,8 +109,7 @@ def continued(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
                     f"'{place}' is not supported: send continue_final_message true and "
                     "add_generation_prompt false.",
                 )
-            last = isinstance(messages, list) and index == len(messages) - 1
-            if last and mark is True and _can_go_on(message) and _free(fields):
+            if index == len(messages) - 1 and mark is True and _can_go_on(held) and _free(fields):
                 fields["continue_final_message"], fields["add_generation_prompt"] = _TRUE, _FALSE
             else:
                 left.append(place)
@@ -135,10 +119,10 @@ def continued(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 def given_up(key: str, fields: Fields) -> Sequence[str]:
     """Not to go on after all, since a task's own schema has the answer begin anew; the place of the mark."""
     messages = value_of(key, fields, None)
-    last = messages[-1] if isinstance(messages, list) and messages else None
     del fields["continue_final_message"], fields["add_generation_prompt"]
-    marks = [name for name in NAMES if isinstance(last, dict) and last.get(name) is True]
-    return [f"{key}[{len(messages) - 1}].{name}" for name in marks] if isinstance(messages, list) else ()
+    if not isinstance(messages, list) or not messages or not isinstance(last := messages[-1], dict):
+        return ()
+    return [f"{key}[{len(messages) - 1}].{name}" for name in NAMES if last.get(name) is True]
 
 
 def _can_go_on(message: JsonObject) -> bool:

@@ -12,6 +12,8 @@ from gateway.errors import LoraGatewayError
 DIRECT: JsonObject = {"type": "direct"}
 """Who called a tool: the model itself, and no program on a server."""
 TEXT_ONLY = "it takes messages of text only"
+TEXTS = ("text", "input_text", "output_text")
+"""What APIs call a part of a message that is text."""
 
 
 class CannotAsk(LoraGatewayError):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from gateway.dialects.parameters import Limits, checked, unsupported
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, raw_of
 from gateway.errors import InvalidRequest
 
-_encode = msgspec.json.Encoder().encode
 BESIDE = ("json_object", "json_schema")
 """Types that may have a schema beside them."""
 ELSEWHERE = ("regex", "grammar")
@@ -47,4 +44,4 @@ def response_format(key: str, fields: Fields, limits: Limits) -> None:
             place, f"'{place}' is not supported: send type json_schema, with it at json_schema.schema."
         )
     asked = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-    fields[key] = msgspec.Raw(_encode(asked))
+    fields[key] = raw_of(asked)

@@ -7,36 +7,35 @@ whose role they do not know: the model would not be shown it, and nothing would 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from types import MappingProxyType
 
-import msgspec
 from pydantic import JsonValue
 
 from gateway.dialects.parameters import Limits, unsupported, value_of
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, raw_of
 
 MEANT = MappingProxyType({"human": "user", "ai": "assistant", "model": "assistant"})
-_MARK = re.compile(rb'"role"\s*:\s*"(?:' + "|".join(MEANT).encode() + rb')"')
-"""Without it nothing is looked at."""
-_encode = msgspec.json.Encoder().encode
+MARK = rb'"role"\s*:\s*"(?:' + "|".join(MEANT).encode() + rb')"'
+"""The pattern that such a role matches in a conversation's JSON."""
+_MARKED = re.compile(MARK)
 
 
 def respell(key: str, fields: Fields, limits: Limits) -> None:
     """A rule: write each such role as this API has it. Raises InvalidRequest where the gateway is strict."""
-    if not _MARK.search(fields[key]):
-        return
-    messages = value_of(key, fields, None)
-    if not isinstance(messages, list):
-        return
+    if _MARKED.search(fields[key]) and isinstance(messages := value_of(key, fields, None), list):
+        fields[key] = raw_of(respelled(key, messages, limits))
+
+
+def respelled(key: str, messages: Sequence[JsonValue], limits: Limits) -> list[JsonValue]:
+    """The messages with the roles of this API; `key` is where they are. Raises InvalidRequest."""
     written: list[JsonValue] = []
     for index, message in enumerate(messages):
         role = message.get("role") if isinstance(message, dict) else None
-        meant = MEANT.get(role) if isinstance(role, str) else None
-        if meant is None or not isinstance(message, dict):
-            written.append(message)
-            continue
-        if limits.strict:
-            place = f"{key}[{index}].role"
-            raise unsupported(place, f"'{place}' is '{role}'; its name here is '{meant}'.")
-        written.append({**message, "role": meant})
-    fields[key] = msgspec.Raw(_encode(written))
+        if isinstance(message, dict) and isinstance(role, str) and role in MEANT:
+            if limits.strict:
+                place = f"{key}[{index}].role"
+                raise unsupported(place, f"'{place}' is '{role}'; its name here is '{MEANT[role]}'.")
+            message = {**message, "role": MEANT[role]}
+        written.append(message)
+    return written

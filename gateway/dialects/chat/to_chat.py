@@ -12,9 +12,10 @@ from gateway.errors import InvalidRequest
 
 def chat_of_chat(body: JsonObject) -> AsChat:
     """The request itself; where its messages are no list, that is left to be said by who needs a chat."""
-    messages = body.get("messages")
+    parameters = {**body}
+    messages = parameters.pop("messages", None)
     listed = messages if isinstance(messages, list) else []
-    chat = AsChat({key: value for key, value in body.items() if key != "messages"}, {})
+    chat = AsChat(parameters, {})
     for index, message in enumerate(listed):
         chat.take(message, f"messages[{index}]", _said)
     if not isinstance(messages, list):
@@ -24,8 +25,9 @@ def chat_of_chat(body: JsonObject) -> AsChat:
 
 def chat_of_prompt(body: JsonObject) -> AsChat:
     """A prompt becomes a user's message. Raises CannotAsk, InvalidRequest."""
-    chat = AsChat({key: value for key, value in body.items() if key != "prompt"}, {"messages": "prompt"})
-    prompt = body.get("prompt")
+    parameters = {**body}
+    prompt = parameters.pop("prompt", None)
+    chat = AsChat(parameters, {"messages": "prompt"})
     if prompt is None:
         raise InvalidRequest("'prompt' is required.", param="prompt", code="missing_required_parameter")
     if isinstance(prompt, list) and len(prompt) == 1:

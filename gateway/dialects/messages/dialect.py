@@ -37,7 +37,7 @@ from gateway.dialects.parameters import (
     value_of,
 )
 from gateway.dialects.prompt_faults import Form
-from gateway.dialects.request_body import Fields, encode_fields, given, says_system, with_member
+from gateway.dialects.request_body import Fields, encode_fields, given, raw_of, says_system, with_member
 from gateway.dialects.tools import tools
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
@@ -170,7 +170,7 @@ def _lower_budget(fields: Fields) -> Sequence[str]:
         return ()
     room = most > LEAST_BUDGET
     kept: JsonObject = {**thinking, "budget_tokens": most - 1} if room else {"type": "adaptive"}
-    fields["thinking"] = msgspec.Raw(_encode(kept))
+    fields["thinking"] = raw_of(kept)
     return ("thinking.budget_tokens",)
 
 

@@ -1,6 +1,7 @@
 """Blocks of a conversation on `/v1/messages` that the engine cannot read: kept as text, or left out. Pure.
 
-As in `response_history`. A document is read where it is text; of media there is one sentence.
+As on `/v1/responses`, what has a text keeps it. A document is read where it is text; of media there is one
+sentence.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from pydantic import JsonValue
 from gateway.config.document import JsonObject
 from gateway.dialects.chat import roles
 from gateway.dialects.parameters import Limits, unsupported, value_of
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, raw_of
 from gateway.errors import NOT_JSON, InvalidRequest
 
-_encode = msgspec.json.Encoder().encode
 UNREADABLE = frozenset(
     {
         *("server_tool_use", "web_search_tool_result", "web_fetch_tool_result", "mcp_tool_use"),
@@ -34,7 +34,8 @@ AS_TEXT = frozenset(
     }
 )
 _MARKS = re.compile(
-    b'"(?:'
+    roles.MARK
+    + b'|"(?:'
     + "|".join(sorted(UNREADABLE | AS_TEXT | {"clear_at", "output_config", "redacted_thinking"})).encode()
     + rb')"|"is_error"\s*:\s*true'
 )
@@ -55,15 +56,17 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
     It reads no `is_error` of a tool's result either, which is named, and shows what was to be cleared.
     """
-    roles.respell(key, fields, limits)
     if not _MARKS.search(fields[key]):
         return ()
     value = value_of(key, fields, None)
+    if not isinstance(value, list):
+        return ()
     messages: list[JsonValue] = []
     left: list[str] = []
-    users = [one.get("role") == "user" if isinstance(one, dict) else False for one in _listed(value)]
-    last_user = len(users) - 1 - users[::-1].index(True) if any(users) else -1
-    for index, message in enumerate(_listed(value)):
+    said = roles.respelled(key, value, limits)
+    users = [index for index, one in enumerate(said) if isinstance(one, dict) and one.get("role") == "user"]
+    last_user = users[-1] if users else -1
+    for index, message in enumerate(said):
         if index < last_user and isinstance(message, dict) and _is_cleared(message):
             continue
         if limits.strict:
@@ -80,19 +83,21 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         left += names
         if kept or not content:
             messages.append({**message, "content": kept})
-    if isinstance(value, list) and messages != value:
-        fields[key] = msgspec.Raw(_encode(messages))
+    if messages != value:
+        fields[key] = raw_of(messages)
     return left
 
 
 def _refuse_unheeded(message: JsonValue, where: str) -> None:
     """Raises InvalidRequest for what the engine takes and passes over; all else it refuses itself."""
-    held = message if isinstance(message, dict) else {}
-    if held.get("output_config"):
+    if not isinstance(message, dict):
+        return
+    if message.get("output_config"):
         raise unsupported(
             f"{where}.output_config", f"'{where}.output_config' is not supported: leave it out."
         )
-    for index, block in enumerate(_listed(held.get("content"))):
+    content = message.get("content")
+    for index, block in enumerate(content if isinstance(content, list) else []):
         kind, place = block.get("type") if isinstance(block, dict) else None, f"{where}.content[{index}]"
         if kind == "redacted_thinking":
             raise unsupported(place, f"'{place}' is not supported: no model here can read it; leave it out.")
@@ -101,10 +106,6 @@ def _refuse_unheeded(message: JsonValue, where: str) -> None:
             raise unsupported(
                 place, f"'{place}' is not supported: the model is not told of it; say it in the content."
             )
-
-
-def _listed(value: JsonValue) -> list[JsonValue]:
-    return value if isinstance(value, list) else []
 
 
 def _is_cleared(message: JsonObject) -> bool:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
 from pydantic import JsonValue
 
 from gateway.dialects.parameters import Limits, value_of
-from gateway.dialects.request_body import Fields, given
+from gateway.dialects.request_body import Fields, given, raw_of
 from gateway.dialects.tools import tool_choice as free_among_none
 from gateway.errors import InvalidRequest
 
 KEY = "tool_choice"
-_encode = msgspec.json.Encoder().encode
 _TYPES = {"auto": "auto", "any": "any", "required": "any", "none": "none"}
 """OpenAI says required for any."""
 
@@ -34,7 +32,7 @@ def respell(fields: Fields, limits: Limits) -> None:
             '{"type": "auto"}, {"type": "any"}, {"type": "none"} or {"type": "tool", "name": "…"}.',
             param=KEY,
         )
-    fields[KEY] = msgspec.Raw(_encode(meant))
+    fields[KEY] = raw_of(meant)
 
 
 def _respelled(choice: JsonValue) -> JsonValue:

@@ -6,18 +6,16 @@ not is named with what to send.
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
+from gateway.dialects.chat.request_parts import TEXTS
 from gateway.errors import InvalidRequest
 
 _encode = msgspec.json.Encoder().encode
-MARKS = re.compile(rb'"role"\s*:\s*"(?:tool|function)"|"tool_calls"\s*:\s*\[|"function_call"\s*:\s*\{')
-"""Without one of these there is none."""
-_TEXTS = ("text", "input_text", "output_text")
+MARK = rb'"role"\s*:\s*"(?:tool|function)"|"tool_calls"\s*:\s*\[|"function_call"\s*:\s*\{'
+"""The pattern that such a message matches in a conversation's JSON."""
 
 
 def items_of(item: JsonObject, where: str, *, strict: bool) -> list[JsonObject]:
@@ -31,17 +29,18 @@ def items_of(item: JsonObject, where: str, *, strict: bool) -> list[JsonObject]:
     if role == "function" or isinstance(item.get("function_call"), dict):
         name = "role" if role == "function" else "function_call"
         raise _refused(f"{where}.{name}", "is an older chat's and names no call; " + _SEND)
-    if role != "tool" and not (role == "assistant" and isinstance(calls, list) and calls):
+    called = calls if role == "assistant" and isinstance(calls, list) else []
+    if role != "tool" and not called:
         return [item]
     if strict:
         raise _refused(where, "is a chat's message; " + _SEND)
     if role == "tool":
         call_id = _text(item.get("tool_call_id"), f"{where}.tool_call_id", "must be the call's id, text")
-        output = _joined(item.get("content"), f"{where}.content", "\n")
+        output = _joined(item.get("content"), f"{where}.content")
         return [{"type": "function_call_output", "call_id": call_id, "output": output}]
     rest: JsonObject = {name: value for name, value in item.items() if name != "tool_calls"}
     said = [rest] if rest.get("content") else []
-    return [*said, *(_call(one, f"{where}.tool_calls[{index}]") for index, one in enumerate(_list(calls)))]
+    return [*said, *(_call(one, f"{where}.tool_calls[{index}]") for index, one in enumerate(called))]
 
 
 _SEND = (
@@ -66,7 +65,7 @@ def _call(call: JsonValue, where: str) -> JsonObject:
     }
 
 
-def _joined(content: JsonValue, where: str, between: str) -> str:
+def _joined(content: JsonValue, where: str) -> str:
     """A tool's words, in one piece or in parts."""
     if isinstance(content, str):
         return content
@@ -74,14 +73,10 @@ def _joined(content: JsonValue, where: str, between: str) -> str:
     for part in content if isinstance(content, list) else [content]:
         held = part if isinstance(part, dict) else {}
         text = held.get("text")
-        if held.get("type") not in _TEXTS or not isinstance(text, str):
+        if held.get("type") not in TEXTS or not isinstance(text, str):
             raise _refused(where, 'must be text, or parts such as {"type": "text", "text": "…"}')
         texts.append(text)
-    return between.join(texts)
-
-
-def _list(value: JsonValue) -> list[JsonValue]:
-    return value if isinstance(value, list) else []
+    return "\n".join(texts)
 
 
 def _text(value: JsonValue, where: str, rule: str) -> str:

@@ -29,7 +29,7 @@ from gateway.dialects.parameters import (
     value_of,
 )
 from gateway.dialects.prompt_faults import Form
-from gateway.dialects.request_body import Fields, encode_fields, says_system, with_member
+from gateway.dialects.request_body import Fields, encode_fields, given, raw_of, says_system, with_member
 from gateway.dialects.responses import described
 from gateway.dialects.responses.from_chat import ResponseRendering
 from gateway.dialects.responses.history import KEPT_NOWHERE, readable
@@ -101,7 +101,7 @@ def _include(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         )
     kept = [one for one in value if one in INCLUDED]
     if kept:
-        fields[key] = msgspec.Raw(_encode(kept))
+        fields[key] = raw_of(kept)
     else:
         del fields[key]
     return (key,)
@@ -193,8 +193,11 @@ class Responses(Dialect):
                 fields[name] = value
         if contract.schema is not None and "structured_outputs" not in fields:
             with_member(fields, "text", "format", _format(route.name, contract.schema))
-        given = bytes(fields.get("instructions", b"null")) != b"null"
-        if contract.system is not None and not given and not says_system(fields, "input"):
+        if (
+            contract.system is not None
+            and not given(fields, "instructions")
+            and not says_system(fields, "input")
+        ):
             fields["instructions"] = contract.system
 
     def encode_body(self, fields: Fields, route: Route, received_bytes: int) -> Segments:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-import msgspec
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
 from gateway.dialects.chat import roles
 from gateway.dialects.parameters import Limits, unsupported, value_of
-from gateway.dialects.request_body import Fields
+from gateway.dialects.request_body import Fields, raw_of
 from gateway.dialects.responses import chat_items
 
-_encode = msgspec.json.Encoder().encode
 KEPT_NOWHERE = "no response is kept here; send the whole conversation in input."
 UNREADABLE = frozenset(
     {
@@ -74,7 +72,10 @@ AS_TEXT: dict[str, Callable[[JsonObject], list[JsonValue]]] = {
 }
 """The model's own words are the assistant's, what a tool said the user's."""
 _MARKS = re.compile(
-    rb'"(?:encrypted_content|item_reference|output_text|refusal|summary_text|reasoning_text|'
+    roles.MARK
+    + b"|"
+    + chat_items.MARK
+    + rb'|"(?:encrypted_content|item_reference|output_text|refusal|summary_text|reasoning_text|'
     + "|".join(sorted({*UNREADABLE, *AS_TEXT})).encode()
     + rb')"|"content"\s*:\s*\[\s*\]'
 )
@@ -86,30 +87,30 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
     What stands on another server (`item_reference`) is refused.
     """
-    roles.respell(key, fields, limits)
-    chats = chat_items.MARKS.search(fields[key]) is not None
-    if not chats and not _MARKS.search(fields[key]):
+    if not _MARKS.search(fields[key]):
         return ()
     value = value_of(key, fields, None)
+    if not isinstance(value, list):
+        return ()
     items: list[JsonValue] = []
     left: list[str] = []
-    for index, item in enumerate(value if isinstance(value, list) else []):
+    for index, item in enumerate(roles.respelled(key, value, limits)):
         where = f"{key}[{index}]"
         if isinstance(item, dict) and item.get("type") == "item_reference":
             raise unsupported(where, f"'{where}' is an item_reference: {KEPT_NOWHERE}")
         if not isinstance(item, dict):
             items.append(item)
             continue
-        last = isinstance(value, list) and index == len(value) - 1
-        for one in chat_items.items_of(item, where, strict=limits.strict) if chats else (item,):
+        last = index == len(value) - 1
+        for one in chat_items.items_of(item, where, strict=limits.strict):
             if limits.strict:
                 items.append(_joined(one, last=last))
                 continue
             kept, name = _read(one, where, last=last)
             items += kept
             left += name
-    if isinstance(value, list) and items != value:
-        fields[key] = msgspec.Raw(_encode(items))
+    if items != value:
+        fields[key] = raw_of(items)
     return left
 
 

@@ -14,6 +14,7 @@ from gateway.config.document import JsonObject
 from gateway.dialects.chat.as_chat import AsChat
 from gateway.dialects.chat.request_parts import (
     TEXT_ONLY,
+    TEXTS,
     CannotAsk,
     call_of,
     chosen,
@@ -48,7 +49,6 @@ ASKS_NOTHING: Mapping[str, Callable[[JsonValue], bool]] = MappingProxyType(
     }
 )
 """With a value that changes nothing in an answer."""
-TEXTS = ("text", "input_text", "output_text")
 _PART = frozenset({"type", "text", "annotations", "logprobs", "prompt_cache_breakpoint"})
 _MESSAGE = frozenset({"type", "role", "content", "id", "status", "phase"})
 _CALL = frozenset({"type", "call_id", "name", "arguments", "id", "status", "caller"})

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-import urllib.parse
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.endpoints.administration.commands import NOT_KEPT, Administration
 from gateway.endpoints.asgi import Head, send_json
-from gateway.endpoints.resource import check_known
+from gateway.endpoints.resource import query_of
 from gateway.routing.replicas import Replicas
 from gateway.usage.report import BY, SINCE, question, usage_report
 
@@ -26,8 +25,7 @@ class AdminUsage:
         head, administration = Head(scope["headers"]), self._administration
         principal = administration.known(head, scope.get("client"))
         administration.check_role(principal, or_operator=True)
-        query = dict(urllib.parse.parse_qsl(scope["query_string"].decode("latin-1")))
-        check_known(query, ("by", "since"))
+        query = query_of(scope, ("by", "since"))
         asked = question(query.get("by", BY), query.get("since", SINCE), time.time())
         tenant = principal.tenant if principal.role == "operator" else None
         report = await asyncio.to_thread(usage_report, self._replicas.config, asked, tenant)

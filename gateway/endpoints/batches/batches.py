@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 from starlette.routing import Route
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp
 from gateway.admission.api_keys import Keys
 from gateway.batches.attempts import Attempts
 from gateway.batches.concurrency import Concurrency
-from gateway.batches.database import NoRoom
+from gateway.batches.database import NoRoom, Store
 from gateway.batches.engines import Engines
 from gateway.batches.in_process import Endpoints
 from gateway.batches.job import JobServices
@@ -31,7 +32,15 @@ from gateway.endpoints.asgi import read_small_body
 from gateway.endpoints.batches.files import PATH as FILES_PATH
 from gateway.endpoints.batches.files import PURPOSE, FileEndpoints, storage_full
 from gateway.endpoints.batches.uploads import FORM_OVERHEAD_BYTES
-from gateway.endpoints.resource import JsonDocument, Resource, ResourceRequest, check_known, limit_of, page_of
+from gateway.endpoints.resource import (
+    JsonDocument,
+    Resource,
+    ResourceRequest,
+    check_known,
+    limit_of,
+    page_of,
+    query_of,
+)
 from gateway.errors import NOT_JSON, InvalidRequest, NotFound, TooManyRequests
 from gateway.metrics.counters import Metrics
 from gateway.routing.cold_start import WaitingRoom
@@ -126,29 +135,31 @@ class BatchEndpoints:
             raise InvalidRequest(
                 f"'completion_window' must be '{WINDOW_S // 3600}h'.", param="completion_window"
             )
-        owner, now = call.owner, self.library.now
-        found, kept_bytes = await self.library.ask(
-            lambda store: (store.file(file_id, owner, now), store.kept_bytes(owner))
-        )
-        file = found_file(file_id, found, param="input_file_id")
+        record = self._record(call.owner, endpoint, file_id, fields)
+        await self.library.ask(partial(self._add, record))
+        self.library.news.set()
+        return record.document()
+
+    def _add(self, record: BatchRecord, store: Store) -> None:
+        """In the store's own thread. Raises RequestError where the file or the bounds are against it."""
+        file_id, owner = record.input_file, record.owner
+        file = found_file(file_id, store.file(file_id, owner, record.created_at), param="input_file_id")
         if file.purpose != PURPOSE:
             raise InvalidRequest(
                 f"The purpose of '{file_id}' is '{file.purpose}'; a batch reads files of the purpose "
                 f"'{PURPOSE}'.",
                 param="input_file_id",
             )
+        kept_bytes = store.kept_bytes(owner)
         most_bytes, most_of_key = self.library.most_bytes(self._keys.several)
         if kept_bytes > most_of_key:  # the results of one file asked again and again
             raise storage_full(NoRoom(kept_bytes, own=True), most_bytes, most_of_key)
-        record = self._record(owner, endpoint, file_id, fields)
         most = self.library.settings.max_open
-        if not await self.library.ask(lambda store: store.add_batch(record, most)):
+        if not store.add_batch(record, most):
             raise TooManyRequests(
                 f"The key has {most} unfinished batches, the most that it may (batches.max_open).",
                 retry_after_s=60,
             )
-        self.library.news.set()
-        return record.document()
 
     def _record(self, owner: str, endpoint: str, file_id: str, fields: Fields) -> BatchRecord:
         """Raises InvalidRequest."""
@@ -168,7 +179,7 @@ class BatchEndpoints:
         )
 
     async def _list(self, call: ResourceRequest) -> JsonDocument:
-        query = call.query(("after", "limit"))
+        query = query_of(call.scope, ("after", "limit"))
         limit = limit_of(query, 20, MOST_LISTED)
         after = query.get("after")
         found = await self.library.ask(lambda store: store.batches(call.owner, after=after, limit=limit))

@@ -16,7 +16,15 @@ from gateway.batches.runner import DAY_S
 from gateway.batches.storage import BatchStorage
 from gateway.endpoints.asgi import Head
 from gateway.endpoints.batches.uploads import Upload, receive_upload
-from gateway.endpoints.resource import JsonDocument, Resource, ResourceRequest, limit_of, page_of
+from gateway.endpoints.resource import (
+    JsonDocument,
+    Resource,
+    ResourceRequest,
+    check_known,
+    limit_of,
+    page_of,
+    query_of,
+)
 from gateway.errors import (
     Forbidden,
     InvalidRequest,
@@ -94,19 +102,18 @@ class FileEndpoints:
             if not self._uploads[payer]:
                 del self._uploads[payer]
         try:
-            return (await self._keep(call.owner, upload)).document()
+            return (await self._keep(call.owner, upload, most_bytes, most_of_key)).document()
         except OSError as error:
             raise _not_kept(error) from error
         finally:
             upload.path.unlink(missing_ok=True)
 
-    async def _keep(self, owner: str, upload: Upload) -> FileRecord:
+    async def _keep(self, owner: str, upload: Upload, most_bytes: int, most_of_key: int) -> FileRecord:
         now, folder = self._library.now, self._library.folder
         kept_s = _kept_s(upload.fields, self._library.settings.keep_days)
         record = FileRecord(
             new_file_id(), owner, PURPOSE, upload.filename, upload.size_bytes, now, now + kept_s
         )
-        most_bytes, most_of_key = self._library.most_bytes(self._keys.several)
 
         def keep(store: Store) -> None:
             try:
@@ -126,7 +133,7 @@ class FileEndpoints:
         return record
 
     async def _list(self, call: ResourceRequest) -> JsonDocument:
-        query = call.query(("after", "limit", "order", "purpose"))
+        query = query_of(call.scope, ("after", "limit", "order", "purpose"))
         limit = limit_of(query, MOST_LISTED, MOST_LISTED)
         order = query.get("order", "desc")
         if order not in ("asc", "desc"):
@@ -230,13 +237,7 @@ def _not_kept(error: OSError) -> Unavailable:
 
 def _kept_s(fields: dict[str, str], keep_days: int) -> int:
     """Raises InvalidRequest."""
-    for name in fields:
-        if name not in KNOWN_FIELDS:
-            raise InvalidRequest(
-                f"Unknown field '{name}'; known here: {', '.join(KNOWN_FIELDS)}.",
-                param=name,
-                code="unsupported_parameter",
-            )
+    check_known(fields, KNOWN_FIELDS)
     purpose = fields.get("purpose")
     if purpose is None:
         raise InvalidRequest("'purpose' is required.", param="purpose", code="missing_required_parameter")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -45,7 +44,7 @@ async def receive_upload(head: Head, receive: Receive, folder: Folder, most_byte
     InvalidRequest (400), ClientLeft, OSError; then nothing is left on disk.
     """
     boundary = _boundary(head)
-    if coding := coding_of(head.content_encoding):
+    if head.content_encoding and (coding := coding_of(head.content_encoding)):
         raise UnsupportedMedia(f"The content encoding is {coding!r}; a file is uploaded without one.")
     if head.content_length is not None and head.content_length > most_bytes + FORM_OVERHEAD_BYTES:
         raise _too_large(most_bytes, bound)
@@ -66,7 +65,7 @@ async def receive_upload(head: Head, receive: Receive, folder: Folder, most_byte
                 raise _too_large(most_bytes, bound)
             more = message.get("more_body", False)
             if len(form.unwritten) >= WRITE_FROM_BYTES or not more:
-                await to_its_end(asyncio.to_thread(_write, handle, form.unwritten, not more))
+                await write_out(handle, form.unwritten, synced=not more)
                 form.unwritten = bytearray()
             if not more:
                 return form.finished()
@@ -92,9 +91,12 @@ def _too_large(most_bytes: int, bound: str) -> PayloadTooLarge:
     return PayloadTooLarge(f"The file is larger than {most_bytes} bytes ({bound}).", param="file")
 
 
-async def to_its_end(work: Coroutine[None, None, None]) -> None:
-    """Whoever is cancelled meanwhile waits all the same: the descriptor may not be closed under a thread."""
-    task = asyncio.ensure_future(work)
+async def write_out(handle: int, data: bytearray, *, synced: bool = False) -> None:
+    """Write all of it, in a thread. Raises OSError.
+
+    Whoever is cancelled meanwhile waits all the same: the descriptor may not be closed under the thread.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(_write, handle, data, synced))
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -102,11 +104,11 @@ async def to_its_end(work: Coroutine[None, None, None]) -> None:
         raise
 
 
-def _write(handle: int, data: bytearray, last: bool) -> None:
+def _write(handle: int, data: bytearray, synced: bool) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
-    if last:
+    if synced:
         os.fsync(handle)
 
 

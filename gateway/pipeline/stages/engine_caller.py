@@ -19,7 +19,7 @@ from gateway.http.engine_connection import Connection
 from gateway.http.event_stream import MAX_FAULT_BYTES, TokenUsage, data_in
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.task_calls import Answer, Delta
-from gateway.relay.engine_answers import EngineEnds, fault_in, read_failure
+from gateway.relay.engine_answers import fault_in, read_failure
 from gateway.relay.relay import Relay, read_whole
 from gateway.relay.request_record import LOW_PRIORITY, PIPELINE, Exchange
 from gateway.relay.shadow.copies import Shadow
@@ -100,7 +100,7 @@ class EngineCaller:
             text = await read_whole(connection)
             if copy is not None:
                 copy.saw(text, True)
-            completion = _parsed(text)
+            completion = _decode(text)
             if not completion.choices:
                 raise EngineError(f"The engine's answer for '{task}' has no choices.")
             exchange.usage = usage = completion.usage or TokenUsage()
@@ -133,14 +133,17 @@ class EngineCaller:
     async def _call(
         self, route: Route, fields: Fields, streamed: bool
     ) -> AsyncIterator[tuple[Exchange, Connection, Copy | None]]:
-        """A stage's request at the engine, counted as its task's; leaving early aborts it there."""
+        """A stage's request at the engine, counted as its task's; leaving early aborts it there.
+
+        Within it what cannot be decoded (`NOT_JSON`) is the engine's fault.
+        """
         exchange = Exchange(self._metrics, self._request_id, CHAT, PIPELINE)
         exchange.reservation, exchange.key, exchange.tenant = self._part, self._key, self._tenant
         if self._trace is not None:
             exchange.trace = self._trace.child()
         if self._behind:
             exchange.behind = True
-            if self._relay.replicas.snapshot.priorities:
+            if self._relay.replicas.priorities:
                 CHAT.give_priority(fields, LOW_PRIORITY)
         copy = None
         if self._shadow.candidates and not self._relay.guard.is_unsure:
@@ -155,22 +158,18 @@ class EngineCaller:
                 if seat is not None and turns is not None:
                     seat.begins(route.name)
                 exchange.queue_s += time.perf_counter() - waited_from
-                let_in, resent = turns is not None, False
-                while True:
-                    exchange.undone = False
-                    connection = await self._relay.begin(exchange, route, body, begun=True, let_in=let_in)
-                    try:
-                        if connection.status != 200:
-                            refusal = await self._refusal(exchange, route.name, connection)
-                            if not self._may_go_elsewhere(exchange, connection, refusal) or resent:
-                                raise refusal
-                            resent = True
-                            continue
-                        yield exchange, connection, copy
-                        exchange.finished()
-                        return
-                    finally:
-                        self._relay.end(exchange, connection)
+                connection = await self._relay.begin(
+                    exchange, route, body, begun=True, let_in=turns is not None
+                )
+                try:
+                    if connection.status != 200:
+                        raise await self._refusal(exchange, route.name, connection)
+                    yield exchange, connection, copy
+                    exchange.finished()
+                except NOT_JSON as error:
+                    raise EngineError(f"The engine's answer is not the JSON it should be: {error}") from error
+                finally:
+                    self._relay.end(exchange, connection)
         except RequestError as error:
             exchange.failed(error)
             raise
@@ -181,11 +180,6 @@ class EngineCaller:
             if copy is not None:
                 copy.over()
 
-    def _may_go_elsewhere(self, exchange: Exchange, connection: Connection, refusal: RequestError) -> bool:
-        """Whether the engine did nothing, since it ends, and there is another one."""
-        exchange.undone = isinstance(refusal, EngineEnds)
-        return isinstance(refusal, EngineEnds) and self._relay.lost(exchange, connection.owner, refusal)
-
     async def _refusal(self, exchange: Exchange, task: str, connection: Connection) -> RequestError:
         """The engine's own refusal with its message; a failure of its in our words."""
         text = await read_failure(connection)
@@ -193,20 +187,20 @@ class EngineCaller:
         if failure is not None:
             return failure
         status, answer = CHAT.refusal(connection.status, text, self._request_id)
-        fault = _parsed(answer).error or _Fault()
+        fault = _decode(answer).error or _Fault()
         message = f"Stage task '{task}': {fault.message or 'the engine refused the request.'}"
         code = fault.code if isinstance(fault.code, str) else None
         return InvalidRequest(message, status=status, param=fault.param, code=code)
 
 
 def _delta(data: bytes, exchange: Exchange, route: Route) -> Delta | None:
-    """What an event says, counted; None where that is nothing. Raises EngineError."""
+    """What an event says, counted; None where that is nothing. Raises EngineError, and one of NOT_JSON."""
     if data == b"[DONE]":  # read on to the answer's end, so that the connection is kept
         return None
     if exchange.first_token_s is None:
         exchange.first_token_s = time.perf_counter() - exchange.arrived
     exchange.events += 1
-    completion = _parsed(data)
+    completion = _decode(data)
     if completion.error is not None:
         exchange.broken = True
         raise _broke_off(exchange, data)
@@ -223,10 +217,3 @@ def _broke_off(exchange: Exchange, said: bytes) -> EngineError:
     logger.error("request %s: the engine gave up: %r", exchange.request_id.decode(), said[:MAX_FAULT_BYTES])
     name = exchange.route.name if exchange.route is not None else ""
     return EngineError(f"The engine broke off the answer for '{name}'.")
-
-
-def _parsed(text: bytes) -> _Completion:
-    try:
-        return _decode(text)
-    except NOT_JSON as error:
-        raise EngineError(f"The engine's answer is not the JSON it should be: {error}") from error

@@ -74,9 +74,11 @@ WISHES: dict[str, Callable[[JsonValue], bool]] = {
 
 def take_wishes(asked: JsonObject) -> list[str]:
     """Take what is harmless in a pipeline out of a request; the names of that."""
-    taken = [key for key, value in asked.items() if key in WISHES and WISHES[key](value)]
-    for key in taken:
-        del asked[key]
+    taken: list[str] = []
+    for key in tuple(asked):
+        if key in WISHES and WISHES[key](asked[key]):
+            taken.append(key)
+            del asked[key]
     config = asked.get("output_config")
     if isinstance(config, dict) and "effort" in config:
         asked["output_config"] = {key: value for key, value in config.items() if key != "effort"}

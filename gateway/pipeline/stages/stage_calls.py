@@ -31,7 +31,7 @@ def call_body(
     `lead` goes before the stage's system prompt, or before its task's where it has none.
     """
     try:
-        prompt = stage.prompt.render(values)
+        prompt = stage.prompt.template.render(values).strip()
     except RENDER_ERRORS as error:
         raise EngineError(
             f"the prompt of stage '{stage.id}' of '{pipeline.name}' cannot be written: {error} "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
@@ -10,7 +10,6 @@ from jinja2.exceptions import SecurityError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from gateway.config.document import JsonObject
 from gateway.errors import ConfigError, nearest
 
 CONTEXT = ("input", "text", "terms", "item", "stages")
@@ -65,11 +64,8 @@ class Prompt:
     """A compiled template and the earlier stages whose answers it reads."""
 
     template: Template
+    """It raises one of RENDER_ERRORS; white space around what it gives is none of the prompt's."""
     needs: frozenset[str]
-
-    def render(self, context: Mapping[str, object]) -> str:
-        """The prompt without surrounding white space; raises one of RENDER_ERRORS."""
-        return self.template.render(context).strip()
 
 
 def environment() -> ImmutableSandboxedEnvironment:
@@ -124,13 +120,3 @@ def _stages_read(tree: nodes.Template, earlier: list[str]) -> Iterator[str]:
     mentions = sum(1 for name in tree.find_all(nodes.Name) if name.name == "stages" and name.ctx == "load")
     if mentions > named:  # `stages` as a whole, or under a computed name
         yield from earlier
-
-
-def context_of(
-    given: JsonObject, stages: Mapping[str, object], item: Mapping[str, object] | None
-) -> dict[str, object]:
-    """What a template sees; `item` only in a stage with for_each."""
-    seen: dict[str, object] = {**given, "stages": dict(stages)}
-    if item is not None:
-        seen["item"] = dict(item)
-    return seen

@@ -202,7 +202,7 @@ class Shadow:
         fields = copy.fields
         dialect = copy.exchange.dialect
         dialect.apply_contract(fields, route)
-        if self._replicas.snapshot.priorities:
+        if self._replicas.priorities:
             dialect.give_priority(fields, LOW_PRIORITY)
         return dialect.encode_body(fields, route, copy.size_bytes)
 

@@ -12,6 +12,7 @@ from launch.machine.files import Unfit
 
 BLOCK_BYTES = 1 << 20
 SPARE_BYTES = 64 * 1024 * 1024
+"""Left free on a disk that an adapter is written to."""
 SHOWN_STEPS = 20
 """A download's progress is told so often."""
 

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.errors import ConfigError
+from launch.base.hub import hub_file
+
 TOKENIZER = "tokenizer.json"
 TOOL_TEMPLATE = "additional_chat_templates/tool_use.jinja"
 TEMPLATE = "chat_template.jinja"
@@ -36,7 +39,7 @@ def chat_files(model: str, find: Callable[[str, str], Path | None] | None = None
     A template beside the tokenizer's configuration wins over one within it, as in transformers.
     """
     folder = Path(model)
-    look = find or hub_file
+    look = find or _fetched
 
     def file(name: str) -> Path | None:
         if not folder.is_absolute():
@@ -51,19 +54,10 @@ def chat_files(model: str, find: Callable[[str, str], Path | None] | None = None
     return ChatFiles(template, _bytes(found), mistral)
 
 
-def hub_file(model: str, name: str) -> Path | None:
-    """From the cache, or the hub where it can be reached; None where there is none."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
+def _fetched(model: str, name: str) -> Path | None:
     try:
-        found = try_to_load_from_cache(model, name)
-        if isinstance(found, str):
-            return Path(found)
-        if found is not None:  # it is known that there is none
-            return None
-        return Path(hf_hub_download(model, name))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
+        return hub_file(model, name)
+    except ConfigError:
         return None
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from gateway.whole_files import write_whole
 from launch.base.demo_base import cache_dir
 from launch.base.shape.plain_decoder import estimate, is_plain, plain_decoder
 from launch.base.shape.skeleton import Skeleton, read_skeleton
@@ -115,6 +116,4 @@ def _keep(config: Config, counted: Config) -> None:
         return
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_suffix(f".{os.getpid()}")
-        beside.write_text(text)
-        beside.replace(file)
+        write_whole(file, text.encode())

@@ -45,8 +45,6 @@ class KvLayout:
     bytes_per_token: int
     """Of all layers that attend, index included, on one card."""
     index_bytes_per_token: int
-    state_bytes: int
-    """Of one request in all layers that keep a state."""
     in_flight: int
 
     def request_blocks(self, tokens: int) -> int:
@@ -90,10 +88,9 @@ def lay_out(caches: Sequence[LayerCache], storing: Storing) -> KvLayout:
     states = [page for page in pages if page.fixed_bytes]
     per_token = sum(page.layers * page.token_bytes for page in attending)
     index = sum(page.layers * page.token_bytes for page in attending if page.kind == "index")
-    state = sum(page.layers * page.fixed_bytes for page in states)
     block, groups = _groups(attending, states, storing)
     in_flight = storing.batches * storing.batched_tokens
-    return KvLayout(max(1, block), groups, per_token, index, state, in_flight)
+    return KvLayout(max(1, block), groups, per_token, index, in_flight)
 
 
 def _groups(

@@ -27,6 +27,13 @@ class AdapterShape:
     modules: tuple[str, ...]  # such as q_proj; empty: all that the base has
 
 
+SMALL = AdapterShape(4, ("q_proj", "v_proj", "o_proj", "down_proj"))
+TELLING = 0.2
+"""Deviation of lora_B, of many random adapters: weaker ones could answer alike, and so fail their proof;
+bfloat16 rounds by a small part of what two of these differ by.
+"""
+
+
 def shape_like(folder: Path) -> AdapterShape:
     """The shape of a trained adapter, from its adapter_config.json. Raises ConfigError."""
     file = folder / "adapter_config.json"

@@ -8,8 +8,8 @@ from rich import box
 from rich.table import Table
 
 from launch.bench.engine.rounds import ArmRun, Comparison, Spread, by_arm, ratios
+from launch.machine.memory import MIB
 
-MIB = 2**20
 SHOWN = {
     "output_tokens_per_s": "tokens/s",
     "ttft_mean_ms": "first token, mean ms",

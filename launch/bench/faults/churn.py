@@ -23,7 +23,7 @@ from launch.base.locate import resolve_base
 from launch.base.lora_shapes import Base
 from launch.base.steps import Steps
 from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
-from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
+from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapter
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.churn_load import ChurnClients, ChurnTally, asked_directly
 from launch.bench.faults.churn_operator import Change, Operator
@@ -40,13 +40,11 @@ from launch.bench.results.record import (
 )
 from launch.engine.http import load_adapter, unload_adapter
 from launch.machine.ports import free_port
+from launch.simulation.figures import percentile
 from launch.supervisor.control_client import ControlClient
 
 TASKS = ("red", "green", "blue", "grey")
 VERSIONS = 3
-SHAPE = AdapterShape(4, ("q_proj", "v_proj", "o_proj", "down_proj"))
-STRENGTH = 0.2
-"""Of lora_B: strong enough that bfloat16 rounds by a small part of what two random adapters differ by."""
 LEAST_TOLD = 0.5
 """Of all pairs of models and prompts."""
 CLIENTS = 24
@@ -172,7 +170,7 @@ def write_adapters(folder: Path, base: Base) -> dict[str, list[Path]]:
     for number, task in enumerate(TASKS):
         folders[task] = [folder / f"{task}-{version}" for version in range(VERSIONS)]
         for version, path in enumerate(folders[task]):
-            write_dummy_adapter(path, base, SHAPE, 100 + number * VERSIONS + version, STRENGTH)
+            write_dummy_adapter(path, base, SMALL, 100 + number * VERSIONS + version, TELLING)
     return folders
 
 
@@ -225,10 +223,8 @@ def say(text: str) -> None:
 
 
 def _quantiles(values: Sequence[float], digits: int) -> dict[str, float]:
-    ordered = sorted(values) or [0.0]
-    last = len(ordered) - 1
     shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
-    return {name: round(ordered[int(last * share)], digits) for name, share in shares.items()}
+    return {name: round(percentile(values or [0.0], share), digits) for name, share in shares.items()}
 
 
 def _restarted(state: Mapping[str, object]) -> bool:

@@ -26,6 +26,7 @@ from launch.engine.http import call, load_adapter
 from launch.engine.repeats import Repeats
 from launch.engine.rounds import Rounds
 from launch.engine.scoring import Ask, ProofScores, Score, asker
+from launch.simulation.figures import percentile
 
 MIXED_EVERY = 10
 """Trials for each mixed batch, which takes as long as some proofs."""
@@ -69,11 +70,10 @@ class Errors:
 
     @property
     def figures(self) -> dict[str, object]:
-        ordered = sorted(self.took_s)
         counts = {name: value for name, value in asdict(self).items() if name not in ("scores", "took_s")}
-        last = len(ordered) - 1
-        quantiles = {f"proof_p{share}_s": round(ordered[last * share // 100], 2) for share in (50, 99)}
-        return {**counts, "scores": sum(self.scores) / len(self.scores), **quantiles}
+        middle_s, late_s = (round(percentile(self.took_s, share), 2) for share in (0.5, 0.99))
+        scores = sum(self.scores) / len(self.scores)
+        return {**counts, "scores": scores, "proof_p50_s": middle_s, "proof_p99_s": late_s}
 
 
 def scaled(folder: Path, target: Path, scale: float) -> None:

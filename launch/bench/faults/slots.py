@@ -19,7 +19,7 @@ from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.base.locate import resolve_base
 from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, load_given, under_test
-from launch.bench.engine.dummy_adapters import AdapterShape, write_dummy_adapter
+from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapter
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad, figures_of
 from launch.bench.programs.places import RESULTS
@@ -38,9 +38,6 @@ from launch.bench.results.tables import MEDIANS, ratios_of, rows_of, spread_tabl
 from launch.bench.results.turns import in_order
 from launch.machine.ports import free_port
 
-SHAPE = AdapterShape(4, ("q_proj", "v_proj", "o_proj", "down_proj"))
-STRENGTH = 0.2
-"""Of lora_B: with so many random adapters, two of a weaker kind would answer alike and fail the proof."""
 RANK_OF_SLOTS = 8
 MOST_SEQUENCES = 16
 WARM_UP = SlotsLoad(clients=4, window_s=2.0, least_tokens=4, most_tokens=4)
@@ -135,7 +132,7 @@ def measure(
             "rounds": rounds,
             "slots": slots,
             "max_num_seqs": MOST_SEQUENCES,
-            "adapter_rank": SHAPE.rank,
+            "adapter_rank": SMALL.rank,
             "least_residency_s": config.gateway.least_residency_s,
             "cells": [cell.name for cell in cells],
         },
@@ -155,7 +152,7 @@ def configured(
     for seed in range(adapters):
         name = f"made-{seed:02d}"
         folders[name] = scratch / "adapters" / name
-        write_dummy_adapter(folders[name], base, SHAPE, seed, STRENGTH)
+        write_dummy_adapter(folders[name], base, SMALL, seed, TELLING)
     changes = {"max_loras": slots, "max_lora_rank": RANK_OF_SLOTS, "max_num_seqs": MOST_SEQUENCES}
     return under_test(
         given.model_copy(update={"base": given.base.model_copy(update=changes)}),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.errors import EngineFailure
-from launch.bench.overhead.stream_load import percentile
+from launch.simulation.figures import percentile
 
 WORDS = ("apple", "pear", "river", "stone", "cloud", "garden", "engine", "letter", "window", "winter")
 PROMPT_WORDS = 16

@@ -27,10 +27,10 @@ from launch.bench.overhead.wrk import run_wrk
 from launch.bench.programs import proc
 from launch.bench.programs.running import Programs, ProxyUnderTest, post
 from launch.bench.results.record import visits
+from launch.machine.memory import MIB
 
 Say = Callable[[str], None]
 RowList = list[dict[str, object]]
-MIB = 2**20
 LIMITED = "gateway with limits"
 FAR_LIMITS = {
     "requests_per_minute": 10**9,

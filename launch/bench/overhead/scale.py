@@ -15,15 +15,17 @@ import uvloop
 from launch.base.steps import Steps
 from launch.bench.overhead import payload
 from launch.bench.overhead.idle import held_idle, raise_open_files
-from launch.bench.overhead.overhead import MIB, RowList, order, settle
+from launch.bench.overhead.overhead import RowList, order, settle
 from launch.bench.overhead.slow_readers import measure_slow_readers
-from launch.bench.overhead.stream_load import connect, percentile, request_bytes
+from launch.bench.overhead.stream_load import connect, request_bytes
 from launch.bench.overhead.subjects import Checkout, start_gateway, start_mock, start_upstream
 from launch.bench.overhead.ticker import ticking
 from launch.bench.overhead.wrk import run_wrk
 from launch.bench.programs import proc
 from launch.bench.programs.running import Programs, ProxyUnderTest, post
 from launch.bench.results.record import visits
+from launch.machine.memory import MIB
+from launch.simulation.figures import percentile
 
 FEW_TASKS = 3
 CONNECTIONS = (1, 64)

@@ -17,8 +17,8 @@ from launch.bench.overhead.stream_load import request_bytes
 from launch.bench.overhead.wrk import run_wrk
 from launch.bench.programs import proc
 from launch.bench.programs.running import ProxyUnderTest, post
+from launch.machine.memory import MIB
 
-MIB = 2**20
 RECEIVE_BUFFER = 4096
 READ_BYTES = 1024
 FULL_CHUNKS_PER_S = 20

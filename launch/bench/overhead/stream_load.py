@@ -18,14 +18,7 @@ import httptools
 import uvloop
 
 from launch.bench.overhead import payload
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The nearest-rank percentile; NaN of nothing."""
-    if not values:
-        return float("nan")
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+from launch.simulation.figures import percentile
 
 
 def request_bytes(url: str, body: bytes, headers: dict[str, str]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -89,23 +88,13 @@ class Checkout:
     def env(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(self.root)}
 
-    def takes_keys(self) -> bool:
-        """Whether its configuration knows client keys. Raises EngineFailure where it cannot be imported."""
-        asked = "from gateway.config.document import Config; print('keys' in Config.model_fields)"
-        done = subprocess.run(
-            [*self.argv, "-c", asked], env=self.env, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise EngineFailure(
-                f"the gateway in {self.root} cannot be imported: {done.stderr.strip()[-300:]}"
-            )
-        return done.stdout.strip() == "True"
 
-
-def gateway_document(port: int, tasks: int, keys: bool, **settings: object) -> dict[str, object]:
-    """A configuration with everything on: a client key, admission bounds, metrics."""
+def gateway_document(
+    port: int, tasks: int, keys: Mapping[str, object], **settings: object
+) -> dict[str, object]:
+    """A configuration with everything on: client keys, admission bounds, metrics."""
     names = payload.task_names(tasks)
-    document: dict[str, object] = {
+    return {
         "base": {"name": payload.BASE, "model": "some/model"},
         "tasks": {name: {"adapter": "/nonexistent"} for name in names},
         "gateway": {
@@ -114,28 +103,22 @@ def gateway_document(port: int, tasks: int, keys: bool, **settings: object) -> d
             "max_in_flight_per_task": IN_FLIGHT,
             **settings,
         },
+        "keys": keys,
     }
-    if keys:
-        document["keys"] = {"bench": key_settings(payload.KEY)}
-    return document
 
 
 def engine_report(url: str, document: dict[str, object]) -> dict[str, object]:
-    """What the control plane would leave in the state directory.
-
-    Beside the snapshot the keys of its former, flat form, for an older checkout in the comparison.
-    """
-    known: dict[str, object] = {"url": url, "pid": 1, "started_at": 1700000000.0, "state": "ready"}
+    """The snapshot that the control plane would leave in the state directory."""
     tasks = document["tasks"]
     assert isinstance(tasks, dict)
     ids = {name: f"{name}@0123456789ab" for name in tasks}
+    engine = {"name": "engine-0", "url": url, "pid": 1, "started_at": 1700000000.0, "state": "ready"}
     return {
-        **known,
-        **{"base": payload.BASE, "adapters": {}, "stage": "", "reason": "", "load_s": 1.0},
         "version": 1,
-        "engines": [{**known, "name": "engine-0", "loaded": list(ids.values())}],
+        "base": payload.BASE,
+        "engines": [{**engine, "loaded": list(ids.values())}],
         "tasks": {name: {"settings": tasks[name], "versions": [{"id": ids[name]}]} for name in tasks},
-        "keys": document.get("keys", {}),
+        "keys": document["keys"],
     }
 
 
@@ -156,12 +139,9 @@ def start_gateway(
     port = programs.port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yaml"
-    document = gateway_document(port, tasks, checkout.takes_keys(), **settings)
-    keys = document.get("keys")
-    if isinstance(keys, dict):
-        keys |= {name: key_settings(key) for name, key in (more_keys or {}).items()}
-    if isinstance(keys, dict) and key_limits:
-        keys["bench"]["limits"] = dict(key_limits)
+    keys = {name: key_settings(key) for name, key in {"bench": payload.KEY, **(more_keys or {})}.items()}
+    own = {**keys["bench"], **({"limits": dict(key_limits)} if key_limits else {})}
+    document = gateway_document(port, tasks, {**keys, "bench": own}, **settings)
     config.write_text(json.dumps(document), encoding="utf-8")
     (folder / "engine.json").write_text(json.dumps(engine_report(upstream, document)), encoding="utf-8")
     argv = [*checkout.argv, "-m", "gateway", "--config", str(config), "--state-dir", str(folder)]

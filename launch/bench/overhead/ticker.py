@@ -17,8 +17,9 @@ from contextlib import contextmanager
 import uvloop
 
 from launch.bench.overhead import payload
-from launch.bench.overhead.stream_load import connect, percentile, request_bytes
+from launch.bench.overhead.stream_load import connect, request_bytes
 from launch.bench.programs.running import ProxyUnderTest
+from launch.simulation.figures import percentile
 
 INTERVAL_S = 0.001
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from launch.bench.overhead.stream_load import percentile
 from launch.bench.overload.load import LEFT, Outcome
+from launch.simulation.figures import percentile
 
 Figures = dict[str, float]
 

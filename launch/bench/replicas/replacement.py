@@ -25,9 +25,9 @@ from launch.base.locate import resolve_base
 from launch.base.lora_shapes import Base
 from launch.base.steps import Steps
 from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
-from launch.bench.engine.dummy_adapters import write_dummy_adapter
+from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapter
 from launch.bench.engine.stack import Running, running_stack
-from launch.bench.faults.churn import SHAPE, STRENGTH, learn
+from launch.bench.faults.churn import learn
 from launch.bench.faults.churn_load import ChurnClients
 from launch.bench.programs.places import RESULTS, ROOT
 from launch.bench.programs.running import wait_until
@@ -161,7 +161,7 @@ def write_adapters(folder: Path, base: Base, versions: int) -> dict[str, list[Pa
         count = versions if task == REPLACED else 1
         folders[task] = [folder / f"{task}-{version}" for version in range(count)]
         for path in folders[task]:
-            write_dummy_adapter(path, base, SHAPE, seed, STRENGTH)
+            write_dummy_adapter(path, base, SMALL, seed, TELLING)
             seed += 1
     return folders
 

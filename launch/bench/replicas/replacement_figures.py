@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.bench.faults.churn_load import WELL, ChurnRequest
-from launch.bench.overhead.stream_load import percentile
+from launch.simulation.figures import percentile
 
 PHASES = ("before", "meanwhile", "after")
 

@@ -10,7 +10,7 @@ from launch.bench.results.markdown import markdown
 from launch.bench.results.summary import number, spread
 from launch.simulation.arrivals import Zipf
 from launch.simulation.engine_speed import EngineSpeed
-from launch.simulation.figures import nearest_rank
+from launch.simulation.figures import percentile
 from launch.simulation.replay.open_loop import play
 from launch.simulation.request import Request
 
@@ -36,15 +36,13 @@ def figures_of(
     slo_s: float,
 ) -> TwinFigures:
     """Of the requests that came between; all were answered. Raises ValueError where none came."""
-    waits = sorted(
-        wait_s for one, wait_s in zip(requests, first_s, strict=True) if from_s <= one.at_s < until_s
-    )
+    waits = [wait_s for one, wait_s in zip(requests, first_s, strict=True) if from_s <= one.at_s < until_s]
     if not waits:
         raise ValueError("no request came after the warm-up")
     return {
         "asked_per_s": len(waits) / (until_s - from_s),
-        "first_token_p50_s": nearest_rank(waits, 0.5),
-        "first_token_p99_s": nearest_rank(waits, 0.99),
+        "first_token_p50_s": percentile(waits, 0.5),
+        "first_token_p99_s": percentile(waits, 0.99),
         "goodput_per_s": sum(wait_s <= slo_s for wait_s in waits) / (until_s - from_s),
         "loads": loads,
     }

@@ -17,9 +17,10 @@ from gateway.errors import ConfigError
 from launch.base.progress import said_on_stderr
 from launch.base.steps import Steps, counted_steps
 from launch.bench.programs import machine
+from launch.planning.found_config import CHECKOUT
 
 PLAIN_WIDTH = 120
-DEMO = Path("configs/demo/config.yaml")
+DEMO = CHECKOUT
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")]
 OutputOption = Annotated[Path, typer.Option("--output", help="folder for the result")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print the result's JSON, on one line")]

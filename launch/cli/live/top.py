@@ -31,6 +31,7 @@ from launch.cli.options import (
     state_folder,
 )
 from launch.cli.task_text import shares
+from launch.machine.memory import GIB
 
 COLUMNS = (
     ("req/s", 8),
@@ -44,7 +45,6 @@ COLUMNS = (
 )
 """Headings, and how much room beside the tasks' names there must be for each, those before it included."""
 TIMEOUT_S = 5.0
-GIB = 1024**3
 EMPTY = TaskFigures()
 COLOURS = {"ready": "green", "starting": "yellow", "draining": "yellow", "failed": "red"}
 

@@ -14,7 +14,7 @@ import typer
 
 from gateway.config.document import checked_name
 from gateway.config.snapshot import Operation, Snapshot, TaskStatus, VersionStatus
-from gateway.errors import ConfigError, nearest
+from gateway.errors import ConfigError, did_you_mean
 from launch.adapters.sources import SOURCES
 from launch.base.progress import Report, silent, terminal_progress
 from launch.cli import completions
@@ -241,8 +241,7 @@ def _note_new_task(task: str, known: list[str]) -> None:
     """Before the load: a misspelt name would make a task that nobody asks for."""
     if task in known:
         return
-    guess = nearest(task, known)
-    hint = f"; did you mean '{guess}'?" if guess else ""
+    hint = did_you_mean(task, known)
     undo = f"`lora-gateway adapters remove {task}` undoes it"
     print(
         f"note: '{task}' will be a new task{hint} (there are: {', '.join(known) or 'none'}; {undo})",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.errors import EngineFailure
-from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.loaded_adapters import EngineCalls
 from launch.engine.on_ray.remote_engine import Seat
 from launch.machine.files import CONFIG, WEIGHTS
 
@@ -15,17 +15,17 @@ PIECE_BYTES = 8 * 1024 * 1024
 """Through Ray's object store, which holds one or two of them at a time."""
 
 
-def door_to(seat: Seat, door: EngineDoor) -> EngineDoor:
-    """The same door, through which an adapter is loaded from where its node has it."""
+def calls_to(seat: Seat, calls: EngineCalls) -> EngineCalls:
+    """The same calls, through which an adapter is loaded from where its node has it."""
 
     def load(url: str, name: str, path: str | Path) -> None:
-        door.load(url, name, Path(folder_there(seat, Path(path))))
+        calls.load(url, name, Path(folder_there(seat, Path(path))))
 
     def unload(url: str, name: str) -> None:
-        door.unload(url, name)
+        calls.unload(url, name)
         seat.drop_adapter(name)
 
-    return replace(door, load=load, unload=unload)
+    return replace(calls, load=load, unload=unload)
 
 
 def folder_there(seat: Seat, folder: Path, told: Callable[[int], None] = lambda _: None) -> str:

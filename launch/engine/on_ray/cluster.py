@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from gateway.config.engine_settings import RayConfig
 from gateway.errors import ConfigError, EngineFailure
-from launch.engine.on_ray.node_engine import EngineOrder, NodeEngine, Sight, scratch_of
+from launch.engine.on_ray.node_engine import EngineOrder, NodeEngine, ProcessStatus, scratch_of
 from launch.engine.on_ray.remote_engine import Gone, Silent
 from launch.machine.threads import in_thread
 
@@ -150,12 +150,12 @@ class RaySeat:
         except ray.exceptions.RayError as error:
             raise Gone(_line(error)) from error
 
-    def claim(self) -> Sight:
-        sight: Sight = self._ask("claim", timeout_s=ANSWER_S)
+    def claim(self) -> ProcessStatus:
+        sight: ProcessStatus = self._ask("claim", timeout_s=ANSWER_S)
         return sight
 
-    def look(self, said: int) -> Sight:
-        sight: Sight = self._ask("look", said, timeout_s=ANSWER_S)
+    def look(self, said: int) -> ProcessStatus:
+        sight: ProcessStatus = self._ask("look", said, timeout_s=ANSWER_S)
         return sight
 
     def stop(self, timeout_s: float) -> None:

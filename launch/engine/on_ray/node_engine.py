@@ -51,13 +51,13 @@ class EngineOrder:
 
 
 @dataclass(frozen=True)
-class Sight:
+class ProcessStatus:
     """An engine as it was seen at one moment."""
 
     boot: str
     """The actor's life: another one after Ray has started it again."""
     run: int
-    """The how manyth process of that life."""
+    """Counts the processes of that life, from 1."""
     pid: int = 0
     url: str = ""
     exit_code: int | None = None
@@ -85,18 +85,18 @@ class NodeEngine:
         self._said = 0
         self._start()
 
-    def claim(self) -> Sight:
+    def claim(self) -> ProcessStatus:
         """The engine that runs; one that has ended, or was stopped, is started again."""
         if self._child is None or self._child.exit_code() is not None:
             self._start()
         return self.look(0)
 
-    def look(self, said: int) -> Sight:
+    def look(self, said: int) -> ProcessStatus:
         """How it stands now, with what it said after so many lines."""
         made = self._said  # before the lines are read: what comes meanwhile is told next time
         lines = list(self._lines)
         fresh = lines[max(0, len(lines) - (made - said)) :] if made > said else []
-        sight = Sight(self._boot, self._run, lines=tuple(fresh), said=made, exit_code=CANNOT_START)
+        sight = ProcessStatus(self._boot, self._run, lines=tuple(fresh), said=made, exit_code=CANNOT_START)
         if self._child is None:
             return sight
         return replace(

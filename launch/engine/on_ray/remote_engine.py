@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Literal, Protocol, TypeVar
 
 from gateway.errors import EngineFailure, LoraGatewayError
-from launch.engine.on_ray.node_engine import Sight
+from launch.engine.on_ray.node_engine import ProcessStatus
 from launch.engine.process import Begin, EngineChild
 from launch.machine.child import KEPT_LINES
 
@@ -43,10 +43,10 @@ class Seat(Protocol):
     def occupy(self) -> None:
         """Find the actor, or have one made; it need not have a node yet."""
 
-    def claim(self) -> Sight:
+    def claim(self) -> ProcessStatus:
         """Become the only one that the node's engine obeys; as `NodeEngine.claim`."""
 
-    def look(self, said: int) -> Sight:
+    def look(self, said: int) -> ProcessStatus:
         """How the engine does, and what it logged beyond the first `said` bytes; as `NodeEngine.look`."""
 
     def stop(self, timeout_s: float) -> None:
@@ -91,7 +91,7 @@ class RemoteEngine:
         self._door = door
         self._on_line = on_line
         self._shown = shown
-        self._sight: Sight | None = None
+        self._sight: ProcessStatus | None = None
         self._lost = False
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._stopping = threading.Event()
@@ -197,7 +197,7 @@ class RemoteEngine:
         self._lost = not self._stopping.is_set()
         return None
 
-    def _take(self, sight: Sight) -> None:
+    def _take(self, sight: ProcessStatus) -> None:
         for line in sight.lines:
             self._note(line)
         self._sight = sight

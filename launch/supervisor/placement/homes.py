@@ -18,7 +18,7 @@ TRIED_ON = 3
 
 
 @dataclass(frozen=True)
-class EngineSight:
+class EngineView:
     """One engine as it is now."""
 
     name: str
@@ -47,7 +47,7 @@ class Outlook:
         return frozenset(adapter_id for adapter_id, names in self.homes.items() if engine in names)
 
 
-def is_planned(settings: PlacementConfig, engines: Sequence[EngineSight], asked: Collection[str]) -> bool:
+def is_planned(settings: PlacementConfig, engines: Sequence[EngineView], asked: Collection[str]) -> bool:
     """Whether adapters are on some engines alone; `asked` are those that requests go to."""
     if len(engines) < 2 or settings.policy == "everywhere":
         return False
@@ -58,7 +58,7 @@ def is_planned(settings: PlacementConfig, engines: Sequence[EngineSight], asked:
 
 def look_ahead(
     settings: PlacementConfig,
-    engines: Sequence[EngineSight],
+    engines: Sequence[EngineView],
     demand: Mapping[str, float],
     asked: Collection[str],
     moves_left: int,
@@ -87,7 +87,7 @@ def look_ahead(
     return Outlook(True, found.homes, found.moves, found.why, demand)
 
 
-def _everywhere(engines: Sequence[EngineSight], demand: Mapping[str, float]) -> list[Move]:
+def _everywhere(engines: Sequence[EngineView], demand: Mapping[str, float]) -> list[Move]:
     return [
         Move(adapter_id, one.name, True, "all adapters have slots everywhere")
         for one in engines

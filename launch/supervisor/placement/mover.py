@@ -23,7 +23,7 @@ from launch.adapters.versions import Version, ids_of
 from launch.engine.engine import Keeper
 from launch.engine.supervisor_interface import SupervisorInterface
 from launch.supervisor.gateway_reports import Gateways
-from launch.supervisor.placement.homes import EngineSight, Outlook, look_ahead
+from launch.supervisor.placement.homes import EngineView, Outlook, look_ahead
 
 logger = logging.getLogger("launch.supervisor.placement.mover")
 
@@ -96,8 +96,8 @@ class Mover:
         ready = self._ready()
         if len(self._keepers) < 2 or not ready:
             return set()
-        there = set[str]().union(*(one.residents.proven for one in ready))
-        nowhere = set(ready[0].residents.failed).intersection(*(one.residents.failed for one in ready))
+        there = set[str]().union(*(one.adapters.proven for one in ready))
+        nowhere = set(ready[0].adapters.failed).intersection(*(one.adapters.failed for one in ready))
         return {one.id for one in self._host.wanted_versions} - there - nowhere
 
     def wanted_on(self, engine: str) -> list[Version]:
@@ -109,7 +109,7 @@ class Mover:
         wanted = self._host.wanted_versions
         if not outlook.planned:
             return wanted
-        here = outlook.on(engine) | self._keeper(engine).residents.proven.keys()
+        here = outlook.on(engine) | self._keeper(engine).adapters.proven.keys()
         return [version for version in wanted if version.id in here]
 
     def homes_of(self, adapter_id: str) -> Collection[str] | None:
@@ -149,7 +149,7 @@ class Mover:
             if not move.load:
                 if settled and not self._begin_to_leave(keeper, move):
                     self._then[move.adapter_id] = move
-            elif move.adapter_id not in keeper.residents.failed:
+            elif move.adapter_id not in keeper.adapters.failed:
                 loads[move.engine].append(move)
         for engine, moves in loads.items():
             if not self._coming[engine]:  # else it is asked again when that is done
@@ -168,14 +168,14 @@ class Mover:
         settings = self._host.config.placement
         loaded_on: defaultdict[str, list[str]] = defaultdict(list)
         for one in self._ready():
-            for adapter_id in list(one.residents.proven):
+            for adapter_id in list(one.adapters.proven):
                 loaded_on[adapter_id].append(one.status.name)
         engines = [
             {
                 "name": keeper.status.name,
                 "state": keeper.status.state,
                 "slots": keeper.status.slots,
-                "adapters": sorted(keeper.residents.proven),
+                "adapters": sorted(keeper.adapters.proven),
                 "coming": sorted(self._coming[keeper.status.name]),
                 "leaving": sorted(self.leaving(keeper.status.name)),
             }
@@ -243,13 +243,13 @@ class Mover:
         sights = self._sights(more)
         if starting is not None and all(one.name != starting for one in sights):
             keeper = self._keeper(starting)
-            held, failed = frozenset(keeper.residents.proven), frozenset(keeper.residents.failed)
-            sights.append(EngineSight(starting, keeper.status.slots, False, held, failed))
+            held, failed = frozenset(keeper.adapters.proven), frozenset(keeper.adapters.failed)
+            sights.append(EngineView(starting, keeper.status.slots, False, held, failed))
             return look_ahead(settings, sights, demand, asked, moves_left)
         self.outlook = look_ahead(settings, sights, demand, asked, moves_left)
         return self.outlook
 
-    def _sights(self, again: str | None) -> list[EngineSight]:
+    def _sights(self, again: str | None) -> list[EngineView]:
         """The engines that are to have adapters: those that take requests, and those that start with them.
 
         `again`: it is tried wherever it failed before.
@@ -262,21 +262,21 @@ class Mover:
         elif self._first_ready_at is None:
             self._first_ready_at = now
         together = self._first_ready_at is None or now - self._first_ready_at < START_TOGETHER_S
-        sights: list[EngineSight] = []
+        sights: list[EngineView] = []
         for keeper in self._keepers:
-            status, failed = keeper.status, frozenset(keeper.residents.failed) - {again}
+            status, failed = keeper.status, frozenset(keeper.adapters.failed) - {again}
             if keeper.ready:
-                held = keeper.residents.proven.keys() | self._coming[status.name]
+                held = keeper.adapters.proven.keys() | self._coming[status.name]
                 held -= self._leaving[status.name]
-                sights.append(EngineSight(status.name, status.slots, True, frozenset(held), failed))
+                sights.append(EngineView(status.name, status.slots, True, frozenset(held), failed))
             elif together and status.state == "starting" and status.name not in self._was_ready:
                 to_be = self.outlook.on(status.name) - failed
-                sights.append(EngineSight(status.name, status.slots, False, to_be, failed))
+                sights.append(EngineView(status.name, status.slots, False, to_be, failed))
         return sights
 
     def _answered_elsewhere(self, adapter_id: str, engine: str) -> bool:
         return any(
-            adapter_id in one.residents.proven and adapter_id not in self._leaving[one.status.name]
+            adapter_id in one.adapters.proven and adapter_id not in self._leaving[one.status.name]
             for one in self._ready()
             if one.status.name != engine
         )

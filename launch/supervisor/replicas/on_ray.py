@@ -9,9 +9,9 @@ from dataclasses import replace
 from gateway.config.document import Config
 from gateway.config.secrets.state_secrets import made_secret
 from gateway.config.snapshot import EngineStatus
-from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.loaded_adapters import EngineCalls
 from launch.engine.managed import Means
-from launch.engine.on_ray.adapter_courier import door_to
+from launch.engine.on_ray.adapter_courier import calls_to
 from launch.engine.on_ray.cluster import RayCluster
 from launch.engine.on_ray.node_engine import EngineOrder
 from launch.engine.on_ray.remote_engine import on_seat
@@ -69,7 +69,7 @@ def laid_on_ray(
             elsewhere=on_seat(seat),
             first_stage=PLACING,
             runs=name in running,
-            door=door_to(seat, EngineDoor.with_key(key)),
+            calls=calls_to(seat, EngineCalls.with_key(key)),
         )
         laid.append((status_of(config, index, "", command), own))
     return laid

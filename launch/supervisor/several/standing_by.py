@@ -18,8 +18,8 @@ from gateway.agreement.link import Away, RedisLink
 from gateway.agreement.policies import LOOK_S
 from gateway.agreement.table_scripts import TABLE, VERSION
 from gateway.errors import Unavailable
+from gateway.whole_files import write_whole
 from launch.supervisor.control_server import refused
-from launch.supervisor.publisher import write_snapshot
 from launch.supervisor.several.leadership import Leader
 
 METHODS = ["GET", "POST", "PUT", "DELETE"]
@@ -51,6 +51,6 @@ async def mirror(link: RedisLink, place: Path) -> None:
         with suppress(Away, OSError):  # tried again soon
             (version,) = await link.many(link.key(*VERSION))
             if version != seen and (line := await link.get(link.key(*TABLE))) is not None:
-                write_snapshot(place, line)
+                write_whole(place, line + b"\n")
                 seen = version
         await asyncio.sleep(LOOK_S)

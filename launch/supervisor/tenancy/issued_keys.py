@@ -14,7 +14,7 @@ from pydantic import JsonValue, ValidationError
 
 from gateway.config.document import Config, JsonObject, KeyConfig, checked_name
 from gateway.config.key_settings import ISSUED_SETTINGS, is_pattern
-from gateway.errors import ConfigError, NotFound, nearest
+from gateway.errors import SENTENCE, ConfigError, NotFound, did_you_mean
 from launch.adapters.versions import Refused
 from launch.supervisor.database import KeyRow, StateStore
 
@@ -172,8 +172,7 @@ class IssuedKeys:
 
     def _unknown(self, name: str) -> NotFound:
         names = [str(one["name"]) for one in self.list()]
-        guess = nearest(name, names)
-        hint = f" Did you mean '{guess}'?" if guess else ""
+        hint = did_you_mean(name, names, SENTENCE)
         return NotFound(f"There is no key '{name[:80]}'.{hint} Keys: {', '.join(names) or 'none'}.")
 
 
@@ -216,8 +215,7 @@ def _checked(document: Mapping[str, object], config: Config) -> KeyConfig:
         raise ConfigError(key or "role", "", first["msg"].removeprefix("Value error, ")) from error
     for model in settings.tasks or ():
         if model not in config.models and not is_pattern(model):
-            guess = nearest(model, config.models)
-            hint = f"; did you mean {guess!r}?" if guess else ""
+            hint = did_you_mean(model, config.models)
             raise ConfigError(
                 "tasks", model, f"is no model{hint} (models: {', '.join(config.models)}; or a pattern)"
             )

@@ -14,8 +14,7 @@ import pytest
 
 from gateway.config.document import load_config
 from launch.base.locate import resolve_base
-from launch.bench.engine.dummy_adapters import write_dummy_adapter
-from launch.bench.faults.churn import SHAPE, STRENGTH
+from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapter
 from tests.engine.conftest import CONFIG, ROOT, RealStack
 
 REQUESTS = 6
@@ -39,7 +38,7 @@ def loaded(real: RealStack, adapter_id: str) -> bool:
 def candidate(real: RealStack) -> Iterator[str]:
     """Random weights as a shadow of `naming`, for every request."""
     source = real.adapters / "shadow-candidate"
-    write_dummy_adapter(source, resolve_base(load_config(CONFIG).base), SHAPE, 7, STRENGTH)
+    write_dummy_adapter(source, resolve_base(load_config(CONFIG).base), SMALL, 7, TELLING)
     said = json.loads(adapters(real, "add", "naming", str(source), "--shadow", "100%", "--json"))
     yield said["id"]
     adapters(real, "rollback", "naming")

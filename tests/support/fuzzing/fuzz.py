@@ -218,7 +218,7 @@ class EngineAnswers:
         if connection.complete:
             assert 200 <= connection.status < 600
         if connection.head_complete:
-            assert all(b"\n" not in value and b"\r" not in value for _, value in connection.headers)
+            assert all(b"\n" not in value and b"\r" not in value for value in connection.headers.values())
         connection.abort()
 
 

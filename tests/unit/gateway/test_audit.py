@@ -56,11 +56,12 @@ def test_the_oldest_file_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [one["number"] for one in log.entries()][-1] == 9
 
 
-def test_half_a_line_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", [b'{"at": 1, "wh', b"[]", b'{"who": "a"}', b'{"at": [1]}', b'{"at": null}'])
+def test_a_line_that_is_no_entry_is_left_out(tmp_path: Path, line: bytes) -> None:
     log = AuditLog(tmp_path)
     log.write("x", "root", 200)
     with (tmp_path / FILE).open("ab") as file:
-        file.write(b'{"at": 1, "wh')
+        file.write(line + b"\n")
     assert [one["who"] for one in log.entries()] == ["root"]
 
 

@@ -25,6 +25,7 @@ SHARED = (
     "gateway.sqlite",
     "gateway.upkeep",
     "gateway.usage.report",
+    "gateway.whole_files",
     "gateway.pipeline.compile",
     "gateway.relay.fallback.litellm_loader",
     "gateway.relay.fallback.policy",
@@ -32,7 +33,13 @@ SHARED = (
 """What the control plane may know of the gateway: how gateways agree, the configuration, the snapshot, what
 stands in a state directory, whether pipelines compile, what a fallback can be asked, and its library; and the
 rules for slots and places, which the simulator tries."""
-BESIDE = ("gateway.errors", "gateway.config", "gateway.client", "gateway.pipeline.settling")
+BESIDE = (
+    "gateway.errors",
+    "gateway.whole_files",
+    "gateway.config",
+    "gateway.client",
+    "gateway.pipeline.settling",
+)
 """What the Python API may know of the gateway: it speaks HTTP to the rest. Without the pipeline it groups by
 hand, and settles that as the pipeline does."""
 

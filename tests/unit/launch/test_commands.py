@@ -12,7 +12,7 @@ import typer
 
 from launch.bench.cli import build_bench_app
 from launch.cli.main import build_app
-from launch.commands import command_of, run_app, walk
+from launch.commands import add_late, command_of, imported_command, late_group, run_app, walk
 
 HelpOf = Callable[..., str]
 
@@ -32,6 +32,10 @@ def sample_app() -> typer.Typer:
 
     app.command()(one)
     return app
+
+
+def late_command(depth: int = 1) -> None:
+    raise typer.Exit(depth)
 
 
 @pytest.fixture
@@ -57,6 +61,25 @@ def test_a_type_is_what_is_written(help_of: HelpOf) -> None:
 def test_no_help_shows_a_type_of_the_program(app: typer.Typer, help_of: HelpOf) -> None:
     for name, _ in walk(command_of(app), ""):
         assert not re.search(r"<(?:int|float|str|bool|path|list)|range>", help_of(app, *name.split())), name
+
+
+def test_a_late_command_is_made_once_a_line_names_it(help_of: HelpOf) -> None:
+    made: list[str] = []
+
+    def late() -> typer.Typer:
+        made.append("late")
+        return imported_command("late", "tests.unit.launch.test_commands", "late_command")
+
+    app = typer.Typer(cls=late_group({"late": late}))
+    app.command("other")(lambda: None)
+    add_late(app, "late", "Comes later")
+    assert "Comes later (late --help lists its options)." in " ".join(help_of(app).split())
+    help_of(app, "other")
+    assert made == []
+    assert "--depth" in help_of(app, "late")
+    with pytest.raises(SystemExit) as caught:
+        run_app(app, ["late", "--depth", "3"])
+    assert (caught.value.code, made) == (3, ["late", "late"])
 
 
 def test_a_command_line_is_run(capsys: pytest.CaptureFixture[str]) -> None:

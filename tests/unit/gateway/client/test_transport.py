@@ -147,7 +147,7 @@ def test_client_needs_nothing_but_its_light_dependencies() -> None:
     command = [sys.executable, "-c", ALONE.format(allowed=LIGHT)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "a stack is started by the whole of lora-gateway, and dotenv is not installed" in done.stdout
+    assert "a stack is started by the whole of lora-gateway, and yaml is not installed" in done.stdout
 
 
 @pytest.mark.parametrize("ending", [b"\n\n", b"\r\n\r\n", b""])

@@ -100,7 +100,7 @@ async def test_a_large_body_waits_for_those_before_it_and_is_served_then(tmp_pat
         bodies = running.gateway.bodies
         await eventually(lambda: bodies.held_bytes == len(LARGE))
         waiting = asyncio.ensure_future(running.chat(LARGE))
-        await eventually(lambda: bodies.waiting == 1)
+        await eventually(lambda: len(bodies._waiting) == 1)
         assert (await running.chat()).status_code == 200
         assert not waiting.done()
         stalled.transport.abort()
@@ -146,9 +146,9 @@ async def test_a_tenants_keys_hold_no_more_together_than_one_key(tmp_path: Path)
             writer.write(b"content-length: %d\r\n\r\n%b" % (len(LARGE), LARGE[:300_000]))
             stalled.append(writer)
         bodies = running.gateway.bodies
-        await eventually(lambda: (bodies.held_bytes, bodies.waiting) == (len(LARGE), 1))
+        await eventually(lambda: (bodies.held_bytes, len(bodies._waiting)) == (len(LARGE), 1))
         running.client.headers["authorization"] = "Bearer other"
         assert (await running.chat(LARGE)).status_code == 200
         for writer in stalled:
             writer.transport.abort()
-        await eventually(lambda: (bodies.held_bytes, bodies.waiting) == (0, 0))
+        await eventually(lambda: (bodies.held_bytes, len(bodies._waiting)) == (0, 0))

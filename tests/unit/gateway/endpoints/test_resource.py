@@ -7,20 +7,16 @@ from typing import Any, cast
 import pytest
 
 from gateway.admission.api_keys import ANYBODY
-from gateway.endpoints.resource import ResourceRequest, check_known, limit_of, page_of
+from gateway.endpoints.resource import ResourceRequest, check_known, limit_of, page_of, query_of
 from gateway.errors import InvalidRequest
 
 
-def asked(query: bytes) -> ResourceRequest:
-    scope = {"query_string": query, "path_params": {"id": "file-1"}}
-    return ResourceRequest(ANYBODY, cast(Any, None), scope, cast(Any, None))
-
-
 def test_query_is_read_and_what_is_not_known_is_refused_by_name() -> None:
-    assert asked(b"limit=5&after=").query(("limit", "after")) == {"limit": "5"}
-    assert asked(b"").named == "file-1"
+    assert query_of({"query_string": b"limit=5&after="}, ("limit", "after")) == {"limit": "5"}
+    scope = {"path_params": {"id": "file-1"}}
+    assert ResourceRequest(ANYBODY, cast(Any, None), scope, cast(Any, None)).named == "file-1"
     with pytest.raises(InvalidRequest, match="Unknown parameter 'limt'; known here: limit, after") as refused:
-        asked(b"limt=5").query(("limit", "after"))
+        query_of({"query_string": b"limt=5"}, ("limit", "after"))
     assert refused.value.param == "limt"
     check_known([], ())
 

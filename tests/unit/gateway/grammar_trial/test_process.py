@@ -20,6 +20,7 @@ DIES = READY + "sys.stdin.readline()\n"
 HANGS = READY + "sys.stdin.readline(); sys.stdin.readline()\n"
 BABBLES = READY + 'sys.stdin.readline()\nprint("{}", flush=True)\nsys.stdin.readline()\n'
 MISSING = "raise ImportError"
+KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
 @asynccontextmanager
@@ -68,3 +69,13 @@ async def test_without_the_library_nothing_is_tried() -> None:
     async with running(MISSING) as process:
         assert [await process.ask("regex", "a") for _ in range(2)] == ["", ""]
         assert process.missing
+
+
+async def test_one_that_is_killed_as_it_starts_is_started_again() -> None:
+    """As the kernel does where memory is short; taken for a missing library, nothing would be tried again."""
+    async with running(KILLED) as process:
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await process.ask("regex", "a")
+        process._program = (sys.executable, "-I", "-c", ECHO)
+        assert await process.ask("regex", "a") == "a"

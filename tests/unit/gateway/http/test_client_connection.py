@@ -100,6 +100,23 @@ async def test_slow_head_and_slow_body_are_408(tmp_path: Path, start: bytes) -> 
         await eventually(lambda: not s.server.connections)
 
 
+async def test_a_file_wakes_its_reader_for_much_of_it_or_its_end(tmp_path: Path) -> None:
+    """Not for each piece that a network cut it into."""
+    head = b"POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+    async with stack(tmp_path) as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        writer.write(head + b"content-length: 40\r\n\r\n")
+        await eventually(lambda: any(each.cycle and each.cycle._arrived for each in protocols(s)))
+        (cycle,) = [each.cycle for each in protocols(s)]
+        assert cycle is not None
+        for size in (10, 20, 30):
+            writer.write(b"-" * 10)
+            await eventually(lambda size=size: len(cycle.body) == size)  # type: ignore[misc]
+        writer.write(b"-" * 10)
+        assert (await reader.readline()).split()[1] == b"400"
+        writer.close()
+
+
 async def test_silent_connection_is_closed_without_a_word(tmp_path: Path) -> None:
     async with stack(tmp_path, receive_timeout_s=0.1) as s:
         assert await s.raw(b"") == b""

@@ -28,13 +28,10 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-async def ask(upstream: Upstream, body: bytes = b"{}") -> tuple[int, bytes]:
+async def ask(upstream: Upstream, body: bytes = b"{}", most_bytes: int = 10**9) -> tuple[int, bytes]:
     connection = await upstream.exchange(b"/", (body,), b"id")
     try:
-        pieces = []
-        while piece := await connection.read():
-            pieces.append(piece)
-        return connection.status, b"".join(pieces)
+        return connection.status, await connection.whole(most_bytes)
     finally:
         upstream.finish(connection)
 
@@ -73,6 +70,13 @@ async def test_each_wait_ends_in_504_and_a_closed_connection(script: Script, tim
         with pytest.raises(GatewayTimeout):
             await ask(upstream)
         await eventually(lambda: made.gone == made.connections == 1)
+
+
+async def test_what_is_larger_than_expected_is_not_read_to_its_end() -> None:
+    async with engine(repeats(CHUNKED, b"2\r\nok\r\n")) as (made, upstream):
+        with pytest.raises(EngineError, match="larger than 1000 bytes"):
+            await ask(upstream, most_bytes=1000)
+        await eventually(lambda: made.gone == 1)
 
 
 async def test_kept_connection_is_under_the_same_timeouts() -> None:
@@ -177,7 +181,7 @@ async def test_interim_answers_are_passed_over() -> None:
     async with engine(says(interim, interim + OK)) as (_, upstream):
         connection = await upstream.exchange(b"/", (b"{}",), b"id")
         assert await connection.read() == b"ok"
-        assert (connection.status, connection.headers) == (200, [(b"content-length", b"2")])
+        assert (connection.status, connection.headers) == (200, {b"content-length": b"2"})
         upstream.finish(connection)
 
 

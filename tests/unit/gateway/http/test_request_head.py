@@ -65,6 +65,11 @@ def test_first_line_of_another_protocol_says_what_it_must_be() -> None:
         reader(b"POST /v1 RTSP/1.1\r\n\r\n", (b"host", b"x"))._check_head(b"POST", b"/v1", "1.1")
 
 
-def test_expectation_is_heard_in_any_spelling() -> None:
-    assert reader(PLAIN, (b"host", b"x"), (b"Expect", b"100-Continue"))._expects_continue
-    assert not reader(PLAIN, (b"host", b"x"), (b"expect", b"something"))._expects_continue
+@pytest.mark.parametrize(
+    ("expect", "heard"),
+    [((b"Expect", b"100-Continue"), True), ((b"expect", b"something"), False), ((b"a", b"b"), False)],
+)
+def test_expectation_is_heard_in_any_spelling(expect: tuple[bytes, bytes], heard: bool) -> None:
+    made = reader(PLAIN, (b"host", b"x"), expect)
+    made._check_head(b"POST", b"/v1", "1.1")
+    assert made._expects_continue is heard

@@ -81,7 +81,7 @@ def test_every_character_is_looked_at_a_bounded_number_of_times(monkeypatch: pyt
     parsed = 0
     real = module._parsed
 
-    def counting(text: str) -> object:
+    def counting(text: bytes) -> object:
         nonlocal parsed
         parsed += len(text)
         return real(text)

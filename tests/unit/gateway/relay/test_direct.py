@@ -13,11 +13,12 @@ from gateway.http.engine_connection import Disconnected
 from gateway.metrics.counters import Metrics
 from gateway.relay import direct
 from gateway.relay.direct import DirectRelay
+from gateway.relay.engine_answers import AdapterLost
 from gateway.relay.request_record import Exchange
 from gateway.routing.table import Contract, Route
 
 ROUTE = Route("naming", "task", Contract(None, {}, None), "naming@b")
-STREAM = [(b"content-type", b"text/event-stream")]
+STREAM = {b"content-type": b"text/event-stream"}
 EVENT = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 
 
@@ -25,7 +26,7 @@ class Connection:
     """Comes on as the test says."""
 
     def __init__(self) -> None:
-        self.status, self.headers = 200, [(b"content-type", b"application/json")]
+        self.status, self.headers = 200, {b"content-type": b"application/json"}
         self.head_complete = self.complete = self.paused = False
         self.error: RequestError | None = None
         self.owner = None
@@ -55,6 +56,8 @@ class Relay:
     def __init__(self, connection: Connection | None) -> None:
         self._connection = connection
         self.ended = 0
+        self.others = False
+        """Whether another engine has the adapter."""
         self.failures: list[RequestError] = []
 
     def try_begin(self, exchange: Exchange, route: Route, body: object) -> Connection | None:
@@ -64,6 +67,9 @@ class Relay:
 
     def end(self, exchange: Exchange, connection: Connection) -> None:
         self.ended += 1
+
+    def lost(self, exchange: Exchange, owner: object, error: RequestError) -> bool:
+        return self.others
 
     def failed(self, owner: object, error: RequestError, exchange: Exchange) -> None:
         self.failures.append(error)
@@ -103,6 +109,21 @@ class Client:
 
     def break_off(self) -> None:
         self.broken = True
+
+
+class Reserved:
+    """What it holds of its key's limits."""
+
+    def __init__(self) -> None:
+        self.given_back = False
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.prompt_tokens = 0
+
+    def give_back(self) -> None:
+        self.given_back = True
+
+    def settle(self, tokens: int) -> None:
+        self.given_back = True
 
 
 class Visit:
@@ -171,10 +192,28 @@ def test_what_fails_in_a_stream_is_its_last_event() -> None:
     assert (visit.client.over, visit.relay.failures, visit.relay.ended) == (True, [], 1)
 
 
-def test_a_lost_race_goes_on_in_a_task() -> None:
+@pytest.mark.parametrize(
+    ("error", "others", "again"),
+    [
+        (Disconnected(False, race=True), False, True),
+        (Disconnected(False, race=False), False, False),
+        (Disconnected(True, race=True), False, False),
+        (AdapterLost("naming"), True, True),
+        (AdapterLost("naming"), False, False),
+        (EngineError("x"), True, False),
+    ],
+)
+def test_only_what_the_engine_has_not_run_goes_on_in_a_task(
+    error: RequestError, others: bool, again: bool
+) -> None:
     visit = Visit()
-    visit.connection.comes(error=Disconnected(False, race=True))
-    assert (visit.client.tasked, visit.client.status, visit.relay.ended) == (True, 0, 1)
+    visit.relay.others = others
+    held = Reserved()
+    visit.direct.exchange.reservation = held  # type: ignore[assignment]
+    visit.connection.comes(error=error)
+    assert (visit.client.tasked, visit.client.status == 0, visit.relay.ended) == (again, again, 1)
+    assert visit.direct.exchange.undone is isinstance(error, AdapterLost)
+    assert held.given_back  # its task makes its own
 
 
 def test_a_client_that_leaves_frees_everything_and_is_counted_once() -> None:

@@ -20,7 +20,7 @@ ROUTE = Route("naming", "task", Contract(None, {}, None), "naming@b")
 class FakeConnection:
     """Gives its pieces, then ends, or fails with the last of them."""
 
-    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], *pieces: bytes | EngineError) -> None:
+    def __init__(self, status: int, headers: dict[bytes, bytes], *pieces: bytes | EngineError) -> None:
         self.status, self.headers = status, headers
         self._pieces = list(pieces)
         self.listener = None
@@ -73,11 +73,11 @@ def answered(connection: FakeConnection, *, begun: bool = False) -> list[Message
     return sent
 
 
-EVENTS = [(b"content-type", b"text/event-stream")]
+EVENTS = {b"content-type": b"text/event-stream"}
 
 
 def test_whole_answer_comes_in_one_piece() -> None:
-    start, body = answered(FakeConnection(200, [], b'{"a":', b"1}"))
+    start, body = answered(FakeConnection(200, {}, b'{"a":', b"1}"))
     assert (start["status"], body["body"], body["more_body"]) == (200, b'{"a":1}', False)
 
 
@@ -91,10 +91,10 @@ def test_stream_that_breaks_off_ends_with_an_error_event() -> None:
 
 def test_failure_before_the_first_byte_is_raised() -> None:
     with pytest.raises(EngineError):
-        answered(FakeConnection(500, [], b"oops"))
+        answered(FakeConnection(500, {}, b"oops"))
 
 
 def test_refusal_in_a_stream_that_has_begun_is_its_last_event() -> None:
-    (only,) = answered(FakeConnection(400, [], b'{"error":{"message":"no"}}'), begun=True)
+    (only,) = answered(FakeConnection(400, {}, b'{"error":{"message":"no"}}'), begun=True)
     assert (only["type"], only["more_body"]) == ("http.response.body", False)
     assert only["body"].startswith(b"data: ")

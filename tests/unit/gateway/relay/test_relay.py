@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from gateway.errors import EngineError, ModelNotFound, RequestError, Unavailable
 from gateway.http.engine_connection import ConnectTimeout, Disconnected, Unreachable
 from gateway.http.event_stream import TokenUsage
 from gateway.metrics.counters import Metrics
-from gateway.relay.engine_answers import AdapterLost
+from gateway.relay.engine_answers import AdapterLost, EngineEnds
 from gateway.relay.relay import Relay, read_whole
 from gateway.relay.request_record import BATCH, Exchange
 from gateway.routing.selection.visits import Visits
@@ -24,6 +25,7 @@ from tests.support.stack import config_of, eventually, snapshot_of, stack
 
 pytestmark = pytest.mark.anyio
 NAMING = "naming@bbbbbbbbbbbb"
+ENDING = b'{"error":{"message":"cannot schedule new futures after shutdown","code":500}}'
 UNKNOWN = b'{"error":{"message":"The model `naming@bbbbbbbbbbbb` does not exist.","type":"NotFoundError"}}'
 
 
@@ -32,9 +34,13 @@ class Connection:
 
     def __init__(self, owner: Engine, status: int = 200, *pieces: bytes) -> None:
         self.owner, self.status = owner, status
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: dict[bytes, bytes] = {}
         self.pieces = list(pieces)
         self.error: RequestError | None = None
+        self.kept = True
+
+    def end_after(self) -> None:
+        self.kept = False
 
     @property
     def complete(self) -> bool:
@@ -210,26 +216,38 @@ async def test_what_an_engine_may_have_run_is_sent_to_no_other(tmp_path: Path) -
     assert house.guard.deaths == [("process of one", False)]
 
 
-async def test_an_engine_that_has_lost_the_adapter_has_done_nothing(tmp_path: Path) -> None:
-    lost = Engine("one")
-    lost.answers = [Connection(lost, 404, UNKNOWN)]
-    house = House(tmp_path, lost, Engine("two"))
+@pytest.mark.parametrize(
+    ("status", "said", "raised"), [(404, UNKNOWN, AdapterLost), (500, ENDING, EngineEnds)]
+)
+async def test_what_an_engine_did_nothing_for_goes_to_another(
+    tmp_path: Path, status: int, said: bytes, raised: type[RequestError]
+) -> None:
+    """It has lost the adapter, or was told to end; and it did not die of the request."""
+    idle = [Engine("one"), Engine("two")]
+    for one in idle:
+        one.answers = [Connection(one, status, said)]
+    house = House(tmp_path, *idle, Engine("three"))
     exchange = house.exchange()
-    await house.begin(exchange)
-    assert (exchange.replica, len(lost.finished)) == ("two", 1)
+    connection = await house.begin(exchange)
+    assert (exchange.replica, exchange.status, [len(one.finished) for one in idle]) == ("three", 200, [1, 1])
+    assert (house.replicas.rested, house.guard.deaths) == ([("one", False), ("two", False)], [])
+    house.end(exchange, connection)
     alone = Engine("one")
-    alone.answers = [Connection(alone, 404, UNKNOWN)]
+    alone.answers = [Connection(alone, status, said)]
     house = House(tmp_path, alone)
-    with pytest.raises(AdapterLost):
-        await house.begin(house.exchange())
-    assert house.held == (0, 0)
+    exchange = house.exchange()
+    with pytest.raises(raised):
+        await house.begin(exchange)
+    assert (house.held, house.guard.deaths, exchange.status, alone.well) == ((0, 0), [], status, 0)
 
 
-async def test_an_engine_that_answers_again_is_well(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_engine_that_answers_again_is_well(tmp_path: Path, status: int) -> None:
     engine = Engine("one")
-    engine.failures = 2
+    engine.failures, engine.answers = 2, [Connection(engine, status)]
     house = House(tmp_path, engine)
-    await house.begin(house.exchange())
+    with contextlib.suppress(EngineError):
+        await house.begin(house.exchange())
     assert engine.well == 1
 
 
@@ -289,26 +307,49 @@ async def test_at_once_means_without_any_wait(tmp_path: Path) -> None:
     assert house.held == (0, 0)
 
 
-@pytest.mark.parametrize(("status", "counts"), [(500, True), (503, False), (200, False), (400, False)])
+@pytest.mark.parametrize(("status", "counts"), [(500, True), (502, True), (503, False), (200, False)])
+@pytest.mark.parametrize("at_once", [True, False])
 async def test_an_answer_that_is_a_failure_may_have_been_the_engines_end(
-    tmp_path: Path, status: int, counts: bool
+    tmp_path: Path, status: int, counts: bool, at_once: bool
 ) -> None:
     engine = Engine("one")
-    engine.answers = [Connection(engine, status)]
     house = House(tmp_path, engine)
     exchange = house.exchange()
-    house.end(exchange, await house.begin(exchange))
+    if at_once:
+        connection = house.relay.try_begin(exchange, house.route, (b"{}",))
+        assert connection is not None
+        connection.status = status
+        house.relay.end(exchange, connection)
+    else:
+        engine.answers = [Connection(engine, status, b"oops")]
+        with contextlib.suppress(EngineError):
+            house.end(exchange, await house.begin(exchange))
     assert house.guard.deaths == ([("process of one", True)] if counts else [])
+    assert (house.held, len(engine.finished)) == ((0, 0), 1)
+
+
+async def test_a_client_that_leaves_an_engines_failure_leaves_it_counted(tmp_path: Path) -> None:
+    engine = Engine("one")
+    engine.answers = [failing := Connection(engine, 500)]
+    house = House(tmp_path, engine)
+
+    async def never() -> bytes:
+        raise asyncio.CancelledError
+
+    failing.read = never  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        await house.begin(house.exchange())
+    assert (house.guard.deaths, house.held) == ([("process of one", True)], (0, 0))
+    assert engine.finished == [failing]
 
 
 async def test_an_engine_that_did_nothing_for_a_request_did_not_die_of_it(tmp_path: Path) -> None:
-    engine = Engine("one")
-    engine.answers = [Connection(engine, 500)]
-    house = House(tmp_path, engine)
+    house = House(tmp_path, Engine("one"))
     exchange = house.exchange()
-    connection = await house.begin(exchange)
-    exchange.undone = True
-    house.end(exchange, connection)
+    connection = house.relay.try_begin(exchange, house.route, (b"{}",))
+    assert connection is not None
+    connection.status, exchange.undone = 500, True
+    house.relay.end(exchange, connection)
     assert house.guard.deaths == []
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from gateway.config.snapshot import EngineStatus
+from gateway.errors import EngineError
 from gateway.http.engine_connection import Address, Timeouts
 from gateway.http.engine_pool import Upstream
 from gateway.routing import replica
 from gateway.routing.replica import EJECTED_S, LONGEST_EJECTED_S, Replica, address_of, fetch
 from tests.fakes.fake_engine import Answer, FakeEngine
+from tests.fakes.scripted_engine import PATIENT, engine, repeats
+from tests.support.stack import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +59,15 @@ def test_addresses() -> None:
     for wrong in ("", "http://", "nonsense", "http://h:99999"):
         with pytest.raises(ValueError):  # noqa: PT011  urllib's own words for a port
             address_of(wrong)
+
+
+async def test_an_answer_without_an_end_is_not_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "MOST_FETCHED_BYTES", 1000)
+    endless = repeats(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"2\r\nok\r\n")
+    async with engine(endless, replace(PATIENT, total_s=5.0)) as (made, upstream):
+        with pytest.raises(EngineError, match="larger than 1000 bytes"):
+            await fetch(upstream, b"/metrics")
+        await eventually(lambda: made.gone == 1)
 
 
 async def test_engine_is_asked_for_its_models_and_a_completion() -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from gateway.config.snapshot import FILE, EngineStatus, Snapshot, TaskStatus, VersionStatus
 from launch.cli import main as cli
-from launch.cli.completions import COMPLETE, words_asked
 
 CONFIG = """
 base: {{model: m}}
@@ -38,7 +37,7 @@ def complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     Path(FILE).write_bytes(msgspec.json.encode(state))
 
     def asked(line: str) -> list[str]:
-        monkeypatch.setenv(COMPLETE, "complete_bash")
+        monkeypatch.setenv("_LORA_GATEWAY_COMPLETE", "complete_bash")
         monkeypatch.setenv("COMP_WORDS", line)
         monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
         with pytest.raises(SystemExit):
@@ -89,11 +88,3 @@ def test_a_broken_configuration_completes_nothing_and_says_nothing(
     Path("lora-gateway.yaml").write_text("base: [")
     assert complete("lora-gateway chat n") == []
     assert capsys.readouterr().err == ""
-
-
-def test_a_command_that_runs_is_no_line_to_complete() -> None:
-    assert words_asked({"COMP_WORDS": "lora-gateway bench"}) == []
-    assert words_asked({COMPLETE: "complete_zsh", "_TYPER_COMPLETE_ARGS": "lora-gateway be"}) == [
-        "lora-gateway",
-        "be",
-    ]

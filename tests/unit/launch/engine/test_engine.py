@@ -56,7 +56,7 @@ async def test_how_the_engine_repeats_itself_is_remembered_for_its_next_start(tm
     async def asked() -> int:
         async with timed_plant(tmp_path) as made:
             await made.until_state("ready")
-            repeats = made.supervisor.engines.keepers[0].residents.repeats
+            repeats = made.supervisor.engines.keepers[0].adapters.repeats
             assert repeats is not None
             return repeats.asked
 

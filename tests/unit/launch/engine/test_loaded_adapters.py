@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import EngineFailure
 from launch.adapters.versions import Version
-from launch.engine.loaded_adapters import EngineDoor, Residents, Wanting
+from launch.engine.loaded_adapters import EngineCalls, LoadedAdapters, Wanting
 from launch.engine.repeats import Remembered, Repeats
 from launch.engine.scoring import READ, Ask, ProofScores, Score
 
@@ -26,8 +26,8 @@ class Engine:
         self.in_slots: list[str] = []
         self.asked: list[str] = []
 
-    def door(self) -> EngineDoor:
-        return EngineDoor(
+    def calls(self) -> EngineCalls:
+        return EngineCalls(
             models=lambda url: {"base": "/base", **self.paths},
             load=lambda url, name, path: self.paths.update({name: path}),
             unload=lambda url, name: self._unload(name),
@@ -60,8 +60,8 @@ def wanting(path: str, known: str | None = None) -> Wanting:
     return Wanting(Version(f"{path[1:]}@1", path), f"tasks.{path[1:]}.adapter", "", known)
 
 
-def residents(engine: Engine, *paths: str) -> Residents:
-    found = Residents("http://engine", "base", engine.door())
+def residents(engine: Engine, *paths: str) -> LoadedAdapters:
+    found = LoadedAdapters("http://engine", "base", engine.calls())
     found.begin()
     for path in paths:
         found.ensure(wanting(path))
@@ -123,8 +123,8 @@ def test_adapters_are_proven_together_and_what_that_does_not_prove_is_left() -> 
 
 def test_adapter_that_cannot_be_loaded_or_asked_leaves_the_others_to_be_proven() -> None:
     class Refusing(Engine):
-        def door(self) -> EngineDoor:
-            return replace(super().door(), load=self._load_it)
+        def calls(self) -> EngineCalls:
+            return replace(super().calls(), load=self._load_it)
 
         def _load_it(self, url: str, name: str, path: str) -> None:
             if name.startswith("broken"):
@@ -178,7 +178,7 @@ def test_more_adapters_than_slots_are_proven_in_rounds_of_as_many_as_there_are_s
 
 def test_what_is_remembered_spares_scores_and_what_the_mixed_batch_read_is_counted() -> None:
     engine = Engine(4, last_slot=False)
-    found = Residents("http://engine", "base", engine.door())
+    found = LoadedAdapters("http://engine", "base", engine.calls())
     found.begin(Remembered(BASE.read, 100, 0))
     assert engine.asked == ["base"] * 2
     found.ensure(wanting("/near"))
@@ -190,7 +190,7 @@ def test_what_is_remembered_spares_scores_and_what_the_mixed_batch_read_is_count
 
 def test_engine_that_does_not_serve_the_base_does_not_begin() -> None:
     engine = Engine(4, last_slot=False)
-    found = Residents("http://engine", "other", engine.door())
+    found = LoadedAdapters("http://engine", "other", engine.calls())
     with pytest.raises(EngineFailure, match="does not serve other"):
         found.begin()
     with pytest.raises(EngineFailure, match="does not serve other"):

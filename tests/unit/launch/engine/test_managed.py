@@ -14,7 +14,7 @@ import pytest
 
 from launch.engine import managed
 from launch.engine.argv import EngineCommand
-from launch.engine.process import Begin, EngineChild, Here
+from launch.engine.process import Begin, EngineChild, LocalEngine
 from launch.machine.child import Child
 from tests.fakes.plant import PlantOptions, timed_plant
 from tests.support.waiting import calls
@@ -196,7 +196,7 @@ async def test_one_of_several_drains_when_its_own_requests_have_ended(tmp_path: 
             await made.until(lambda: second.ready)
 
 
-class Late(Here):
+class Late(LocalEngine):
     """It has no place before `there`."""
 
     here = False

@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from launch.adapters.check import ENGINE_RANKS
-from launch.base.memory import (
-    GIB,
-)
+from launch.adapters.settings import ENGINE_RANKS
+from launch.machine.memory import GIB
 from launch.planning.device_memory import DeviceMemory, named_card
 from launch.planning.findings import errors
 from tests.unit.launch.planning.test_plan import CARD_48, planned, texts

@@ -11,8 +11,8 @@ import yaml
 from typer.testing import CliRunner
 
 from gateway.config.document import load_config, read_config
-from launch.base.memory import GIB
 from launch.cli.main import build_app
+from launch.machine.memory import GIB
 from launch.planning.check import Report, check
 from launch.planning.device_memory import DeviceMemory
 from launch.planning.findings import Finding

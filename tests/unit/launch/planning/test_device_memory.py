@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch.base.memory import (
-    GIB,
-)
+from launch.machine.memory import GIB
 from launch.planning.device_memory import main_memory, named_card
 
 

@@ -9,16 +9,11 @@ import pytest
 from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.base.lookup import known_models
-from launch.base.memory import (
-    GIB,
-    cache,
-    default_block_size,
-    slot_bytes,
-    weight_bytes,
-)
+from launch.base.memory import cache, default_block_size, slot_bytes, weight_bytes
 from launch.base.shape.counting import skeletons_of
 from launch.base.shape.kv_layout import Storing, lay_out
 from launch.base.shape.model_shape import ModelShape, shape_of
+from launch.machine.memory import GIB
 from launch.planning.device_memory import DeviceMemory, named_card
 from launch.planning.findings import errors
 from launch.planning.inputs import Asked

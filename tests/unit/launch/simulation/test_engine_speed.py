@@ -52,12 +52,12 @@ def test_a_file_holds_its_fields(tmp_path: Path) -> None:
     [
         (None, "a file to read"),
         ("{}", "an example"),
-        (json.dumps(asdict(GPU_8B) | {"seats": 0}), "seats"),
-        (json.dumps(asdict(GPU_8B) | {"load_s": -1}), "below nothing"),
-        (json.dumps(asdict(GPU_8B) | {"answer_s": -1}), "below nothing"),
-        (json.dumps(asdict(GPU_8B) | {"wake_s": -1}), "below nothing"),
-        (json.dumps(asdict(GPU_8B) | {"together": 0}), "of nothing"),
-        (json.dumps(asdict(GPU_8B) | {"curve": [[1, 0.02], [4, 0]]}), "of nothing"),
+        (json.dumps(asdict(GPU_8B) | {"seats": 0}), r"at `\$\.seats`"),
+        (json.dumps(asdict(GPU_8B) | {"load_s": -1}), r"at `\$\.load_s`"),
+        (json.dumps(asdict(GPU_8B) | {"answer_s": -1}), r"at `\$\.answer_s`"),
+        (json.dumps(asdict(GPU_8B) | {"wake_s": -1}), r"at `\$\.wake_s`"),
+        (json.dumps(asdict(GPU_8B) | {"together": 0}), r"at `\$\.together`"),
+        (json.dumps(asdict(GPU_8B) | {"curve": [[1, 0.02], [4, 0]]}), r"at `\$\.curve\[1\]"),
         (json.dumps(asdict(GPU_8B) | {"curve": [[4, 0.02], [1, 0.03]]}), "do not become larger"),
     ],
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from launch.simulation.figures import figures_of, nearest_rank
+from launch.simulation.figures import figures_of, percentile
 from launch.simulation.request import Request
 
 
@@ -30,4 +32,6 @@ def test_nothing_after_the_warm_up_is_said() -> None:
 
 def test_percentiles_are_values_that_were_seen() -> None:
     values = [float(number) for number in range(1, 101)]
-    assert [nearest_rank(values, share) for share in (0.0, 0.5, 0.99, 1.0)] == [1.0, 50.0, 99.0, 100.0]
+    assert [percentile(values, share) for share in (0.0, 0.5, 0.99, 1.0)] == [1.0, 50.0, 99.0, 100.0]
+    assert percentile([5.0, 1.0], 0.5) == 1.0
+    assert math.isnan(percentile([], 0.5))

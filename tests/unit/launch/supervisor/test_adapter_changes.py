@@ -134,4 +134,4 @@ async def test_names_that_nothing_has_leave_nothing(tmp_path: Path) -> None:
             answer = await made.client.post(f"/adapters/acme.{number}/promote")
             assert answer.status_code == 404
         gc.collect()
-        assert not made.supervisor.intake._locks
+        assert not made.supervisor.changes._locks

@@ -11,7 +11,7 @@ import pytest
 from gateway.config.document import Config
 from launch.adapters.versions import Version, Wanted
 from launch.supervisor.database import StateStore
-from launch.supervisor.desired_state import Ledger
+from launch.supervisor.desired_state import DesiredState
 from tests.support.stack import config_of
 
 NAMING = Wanted("naming", (Version("naming@1", "/n1", weight=100.0),))
@@ -25,26 +25,26 @@ def store(tmp_path: Path) -> Iterator[StateStore]:
         yield made
 
 
-def ledger(folder: Path, store: StateStore, config: Config | None = None) -> Ledger:
-    return Ledger(config or config_of(folder), CONFIGURED, store)
+def desired_state(folder: Path, store: StateStore, config: Config | None = None) -> DesiredState:
+    return DesiredState(config or config_of(folder), CONFIGURED, store)
 
 
 def test_command_wins_until_it_is_reset_and_outlives_a_restart(tmp_path: Path, store: StateStore) -> None:
-    made = ledger(tmp_path, store)
+    made = desired_state(tmp_path, store)
     assert made.desired == CONFIGURED
     made.keep(OTHER)
     assert made.desired["naming"].versions[0].id == "naming@2"
     assert [version.id for version in made.by_command] == ["naming@2"]
     (change,) = made.diff()
     assert (change["configured"], change["previous"]) == (["naming@1"], "naming@1")
-    assert ledger(tmp_path, store).desired["naming"].versions == OTHER.versions
+    assert desired_state(tmp_path, store).desired["naming"].versions == OTHER.versions
     made.reset("naming")
     assert (made.desired, made.diff()) == (CONFIGURED, [])
-    assert ledger(tmp_path, store).desired == CONFIGURED
+    assert desired_state(tmp_path, store).desired == CONFIGURED
 
 
 def test_what_the_configuration_says_anyway_is_no_change(tmp_path: Path, store: StateStore) -> None:
-    made = ledger(tmp_path, store)
+    made = desired_state(tmp_path, store)
     made.keep(OTHER)
     made.keep(NAMING)
     assert made.diff() == []
@@ -53,11 +53,11 @@ def test_what_the_configuration_says_anyway_is_no_change(tmp_path: Path, store: 
 def test_task_is_removed_though_it_is_configured_and_one_by_command_is_forgotten(
     tmp_path: Path, store: StateStore
 ) -> None:
-    made = ledger(tmp_path, store)
+    made = desired_state(tmp_path, store)
     made.remove("naming")
     assert made.desired == {}
     assert [change["wanted"] for change in made.diff()] == [None]
-    assert ledger(tmp_path, store).desired == {}
+    assert desired_state(tmp_path, store).desired == {}
     made.keep(Wanted("extra", (Version("extra@1", "/e"),)))
     made.remove("extra")
     assert [change["task"] for change in made.diff()] == ["naming"]
@@ -66,7 +66,7 @@ def test_task_is_removed_though_it_is_configured_and_one_by_command_is_forgotten
 
 
 def test_settings_of_a_command_stand_over_the_configurations(tmp_path: Path, store: StateStore) -> None:
-    made = ledger(tmp_path, store)
+    made = desired_state(tmp_path, store)
     made.keep(Wanted("naming", OTHER.versions, settings={"system": "Other."}))
     settings = made.settings("naming")
     assert (settings["system"], settings["defaults"]) == ("Other.", {"temperature": 0, "max_tokens": 24})
@@ -74,7 +74,7 @@ def test_settings_of_a_command_stand_over_the_configurations(tmp_path: Path, sto
 
 
 def test_live_sections_alone_are_taken_over(tmp_path: Path, store: StateStore) -> None:
-    made = ledger(tmp_path, store)
+    made = desired_state(tmp_path, store)
     changed = config_of(tmp_path, max_in_flight=7)
     document = changed.model_dump(mode="json", by_alias=True)
     del document["tasks"]["concept"], document["pipelines"]["concept-naming"]

@@ -31,7 +31,7 @@ class Keeper:
     ) -> None:
         self.status = SimpleNamespace(name=name, state=state, reason="it died", next_try_at=None, restarts=0)
         self.may_start, self._fails = may_start, fails
-        self.residents = SimpleNamespace(proven={}, failed={})
+        self.adapters = SimpleNamespace(proven={}, failed={})
         self.calls: list[str] = []
 
     @property
@@ -51,11 +51,11 @@ class Keeper:
         self.calls.append(f"ensure {key} {system}")
         if self._fails:
             raise EngineFailure("it does not act")
-        self.residents.proven[version.id] = version
+        self.adapters.proven[version.id] = version
 
     async def unload(self, adapter_id: str) -> None:
         self.calls.append("unload")
-        self.residents.proven.pop(adapter_id, None)
+        self.adapters.proven.pop(adapter_id, None)
 
 
 def together(*keepers: Keeper) -> Engines:
@@ -86,10 +86,10 @@ async def test_what_fails_on_one_is_undone_on_all_unless_it_was_served_before(
 ) -> None:
     keepers = [Keeper("one"), Keeper("two", fails=True)]
     if known:
-        keepers[0].residents.proven[VERSION.id] = VERSION
+        keepers[0].adapters.proven[VERSION.id] = VERSION
     with pytest.raises(EngineFailure):
         await load(together(*keepers))
-    assert [VERSION.id in one.residents.proven for one in keepers] == left
+    assert [VERSION.id in one.adapters.proven for one in keepers] == left
 
 
 @virtual
@@ -101,7 +101,7 @@ async def test_where_none_runs_one_is_started_and_waited_for() -> None:
     assert (keeper.calls, told) == (["start"], ["waiting for an engine"])
     keeper.status.state = "ready"
     await loading
-    assert VERSION.id in keeper.residents.proven
+    assert VERSION.id in keeper.adapters.proven
 
 
 @virtual
@@ -143,8 +143,8 @@ async def test_only_those_that_failed_are_forced_to_start() -> None:
 
 async def test_failures_of_all_engines_are_told_together() -> None:
     keepers = [Keeper("one"), Keeper("two")]
-    keepers[0].residents.failed = {"a@1": "too large"}
-    keepers[1].residents.failed = {"b@1": "no effect"}
+    keepers[0].adapters.failed = {"a@1": "too large"}
+    keepers[1].adapters.failed = {"b@1": "no effect"}
     assert together(*keepers).failures == {"a@1": "too large", "b@1": "no effect"}
 
 

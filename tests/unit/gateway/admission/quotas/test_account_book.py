@@ -238,4 +238,4 @@ def test_what_cannot_be_opened_leaves_no_descriptor(tmp_path: Path, monkeypatch:
     book.close()
     monkeypatch.setattr(os, "posix_fallocate", full)
     before = tried(0)
-    assert tried(5) == before
+    assert tried(5) <= before

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
     [
         ({}, b"x", 400, "purpose", "required"),
         ({"purpose": "assistants"}, b"x", 400, "purpose", "must be 'batch'"),
-        ({"purpose": "batch", "colour": "red"}, b"x", 400, "colour", "Unknown field"),
+        ({"purpose": "batch", "colour": "red"}, b"x", 400, "colour", "Unknown parameter"),
         ({"purpose": "batch"}, b"", 400, "file", "empty"),
         ({"purpose": "batch"}, None, 400, "file", "required"),
         ({"purpose": "batch"}, b"x" * 5000, 413, "file", "batches.max_file_bytes"),

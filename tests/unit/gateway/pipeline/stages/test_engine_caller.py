@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gateway.config.document import JsonObject
-from gateway.errors import EngineError, InvalidRequest, Unavailable
+from gateway.errors import EngineError, InvalidRequest
 from gateway.http.event_stream import TokenUsage
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.engine_caller import EngineCaller
@@ -36,7 +36,7 @@ def piece(text: str, finish_reason: str | None = None) -> bytes:
 class Connection:
     """An answer in pieces."""
 
-    headers: Sequence[tuple[bytes, bytes]] = ()
+    headers: Mapping[bytes, bytes] = MappingProxyType({})
     error = None
     owner = "its engine"
 
@@ -61,11 +61,10 @@ class Relay:
     def __init__(self, connection: Connection, *, priorities: bool = False) -> None:
         self._connection = connection
         self.guard = SimpleNamespace(is_unsure=False)
-        self.replicas = SimpleNamespace(snapshot=SimpleNamespace(priorities=priorities))
+        self.replicas = SimpleNamespace(priorities=priorities)
         self.bodies: list[Any] = []
         self.let_in: list[bool] = []
         self.exchanges: list[Exchange] = []
-        self.others: list[Connection] = []
         self.ended = 0
 
     async def begin(
@@ -81,14 +80,6 @@ class Relay:
 
     def end(self, exchange: Exchange, connection: Connection) -> None:
         self.ended += 1
-
-    def lost(self, exchange: Exchange, owner: str, error: Exception) -> bool:
-        """Whether there is another engine, which is asked then."""
-        assert (owner, exchange.undone) == ("its engine", True)
-        if self.others:
-            self._connection = self.others.pop(0)
-            return True
-        return False
 
 
 class Copy:
@@ -194,19 +185,6 @@ async def test_the_engines_refusal_names_the_stages_task() -> None:
         await caller(relay).answer("naming", body())
     assert refused.value.message.startswith("Stage task 'naming': ")
     assert (refused.value.status, relay.ended) == (400, 1)
-
-
-async def test_what_an_engine_that_ends_did_not_begin_is_asked_of_another_once() -> None:
-    ending = b'{"error":{"message":"cannot schedule new futures after shutdown","code":500}}'
-    relay = Relay(Connection(ending, status=500))
-    relay.others = [Connection(answered("animals"))]
-    assert (await caller(relay).answer("naming", body())).text == "animals"
-    assert (relay.ended, len(relay.bodies), relay.exchanges[-1].undone) == (2, 2, False)
-    relay = Relay(Connection(ending, status=500))
-    relay.others = [Connection(ending, status=500), Connection(answered("animals"))]
-    with pytest.raises(Unavailable, match="ending"):
-        await caller(relay).answer("naming", body())
-    assert (relay.ended, relay.exchanges[-1].undone) == (2, True)
 
 
 @pytest.mark.parametrize(

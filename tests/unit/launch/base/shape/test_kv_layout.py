@@ -48,10 +48,10 @@ def test_smaller_types_take_less() -> None:
 def test_state_is_the_same_whatever_the_length() -> None:
     state = LayerCache("state", 2, 30, recurrent=160, blocks=2)
     layout = lay_out([state], PLAIN)
-    assert layout.state_bytes == 2 * (30 + 160) * 2
+    assert layout.block_bytes == 2 * (30 + 160) * 2
     assert layout.request_blocks(10) == layout.request_blocks(10_000) == 1
     wide = lay_out([state], replace(PLAIN, float32_states=True))
-    assert wide.state_bytes == 2 * (30 * 2 + 160 * 4)
+    assert wide.block_bytes == 2 * (30 * 2 + 160 * 4)
 
 
 def test_block_grows_to_a_state_beside_attention() -> None:

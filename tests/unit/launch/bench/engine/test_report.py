@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from launch.bench.engine.report import MIB, SHOWN, arms_table, ratios_table, shown_spread, starts_table
+from launch.bench.engine.report import SHOWN, arms_table, ratios_table, shown_spread, starts_table
 from launch.bench.engine.rounds import ArmRun, Comparison, Spread
+from launch.machine.memory import MIB
 
 
 def shown(table: Table) -> list[list[str]]:

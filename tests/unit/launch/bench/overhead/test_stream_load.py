@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launch.bench.overhead.stream_load import Expected, percentile
+from launch.bench.overhead.stream_load import Expected
 from tests.unit.launch.bench.overhead.test_payload import stream_of
 
 
@@ -11,8 +11,3 @@ def test_an_untouched_stream_is_known_byte_for_byte() -> None:
     assert expected.delay_of(stream_of(4)) == 1234
     assert expected.delay_of(stream_of(3)) is None
     assert expected.delay_of(stream_of(4).replace(b"token002", b"token00X")) is None
-
-
-def test_percentile() -> None:
-    assert percentile([float(value) for value in range(100)], 0.99) == 99
-    assert percentile([5.0, 1.0, 3.0], 0.5) == 3

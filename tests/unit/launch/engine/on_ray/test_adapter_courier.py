@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from gateway.errors import EngineFailure
-from launch.engine.loaded_adapters import EngineDoor
+from launch.engine.loaded_adapters import EngineCalls
 from launch.engine.on_ray import adapter_courier
-from launch.engine.on_ray.adapter_courier import door_to, folder_there
+from launch.engine.on_ray.adapter_courier import calls_to, folder_there
 from launch.engine.on_ray.node_adapters import NodeAdapters
 from launch.engine.on_ray.remote_engine import Seat
 from tests.unit.launch.engine.on_ray.test_node_adapters import DATA, kept
@@ -47,11 +47,11 @@ def test_it_is_loaded_from_a_copy_and_the_copy_goes_with_it(
 ) -> None:
     monkeypatch.setattr(adapter_courier, "PIECE_BYTES", 64)
     calls: list[tuple[Any, ...]] = []
-    door = EngineDoor(
+    own = EngineCalls(
         load=lambda *given: calls.append(given), unload=lambda url, name: calls.append((url, name))
     )
     folder = kept(tmp_path / "here")
-    through = door_to(far(tmp_path / "node"), door)
+    through = calls_to(far(tmp_path / "node"), own)
     through.load("http://n", folder.name, str(folder))
     through.load("http://n", f"{folder.name}-proof-0", str(folder))
     copy = tmp_path / "node" / folder.name

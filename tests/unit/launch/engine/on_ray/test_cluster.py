@@ -16,7 +16,7 @@ from gateway.config.engine_settings import RayConfig
 from gateway.errors import ConfigError, EngineFailure
 from launch.engine.on_ray import cluster
 from launch.engine.on_ray.cluster import ClusterAway, RayCluster, RaySeat, connected
-from launch.engine.on_ray.node_engine import EngineOrder, Sight
+from launch.engine.on_ray.node_engine import EngineOrder, ProcessStatus
 from launch.engine.on_ray.remote_engine import Gone, Silent
 
 SETTINGS = RayConfig.model_validate({})
@@ -235,8 +235,8 @@ def test_a_question_without_an_answer_is_waited_for_and_not_asked_twice() -> Non
     for _ in range(3):
         with pytest.raises(Silent):
             made.claim()
-    ray.answer = Sight("a", 1)
-    assert made.claim() == Sight("a", 1)
+    ray.answer = ProcessStatus("a", 1)
+    assert made.claim() == ProcessStatus("a", 1)
     assert ray.asked == [("claim",)]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import EngineFailure
-from launch.engine.on_ray.node_engine import CANNOT_START, EngineOrder, NodeEngine, Sight, scratch_of
+from launch.engine.on_ray.node_engine import CANNOT_START, EngineOrder, NodeEngine, ProcessStatus, scratch_of
 from tests.support.waiting import until
 
 PROGRAM = """
@@ -113,7 +113,7 @@ def test_a_stop_leaves_no_process_and_the_actor_able_to_start(made: NodeEngine) 
 
 def test_one_that_cannot_be_started_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
-    seen: Sight = NodeEngine(order(), "127.0.0.1", tmp_path).look(0)
+    seen: ProcessStatus = NodeEngine(order(), "127.0.0.1", tmp_path).look(0)
     assert (seen.exit_code, seen.pid) == (CANNOT_START, 0)
     assert "cannot be started here" in seen.lines[0]
 

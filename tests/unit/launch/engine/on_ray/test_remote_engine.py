@@ -11,11 +11,11 @@ import pytest
 
 from gateway.errors import EngineFailure
 from launch.engine.on_ray import remote_engine
-from launch.engine.on_ray.node_engine import Sight
+from launch.engine.on_ray.node_engine import ProcessStatus
 from launch.engine.on_ray.remote_engine import KILLED, Gone, RemoteEngine, Silent, on_seat
 from tests.support.waiting import until
 
-FIRST = Sight("a", 1, 7, "http://10.0.0.7:8101", lines=("one",), said=1)
+FIRST = ProcessStatus("a", 1, 7, "http://10.0.0.7:8101", lines=("one",), said=1)
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ class FakeSeat:
     """Answers as it is told; the newest answer stands."""
 
     name: str = "engine-0.x"
-    sight: Sight | Exception = FIRST
+    sight: ProcessStatus | Exception = FIRST
     occupied: Exception | None = None
     calls: list[str] = field(default_factory=list)
 
@@ -38,10 +38,10 @@ class FakeSeat:
         if self.occupied is not None:
             raise self.occupied
 
-    def claim(self) -> Sight:
+    def claim(self) -> ProcessStatus:
         return self._answer()
 
-    def look(self, said: int) -> Sight:
+    def look(self, said: int) -> ProcessStatus:
         return self._answer()
 
     def stop(self, timeout_s: float) -> None:
@@ -65,7 +65,7 @@ class FakeSeat:
     def vacate(self) -> None:
         self.calls.append("vacate")
 
-    def _answer(self) -> Sight:
+    def _answer(self) -> ProcessStatus:
         if isinstance(self.sight, Exception):
             raise self.sight
         return self.sight
@@ -107,7 +107,7 @@ def test_its_end_is_told_with_its_words() -> None:
     seat = FakeSeat()
     engine, _ = following(seat)
     until_true(lambda: engine.pid)
-    seat.sight = Sight("a", 1, 7, "u", exit_code=1, lines=("ValueError: no",), said=2, kills=3)
+    seat.sight = ProcessStatus("a", 1, 7, "u", exit_code=1, lines=("ValueError: no",), said=2, kills=3)
     until_true(lambda: engine.exit_code() == 1)
     assert engine.kills() == 3
     assert engine.last_lines[-1] == "ValueError: no"
@@ -117,10 +117,17 @@ def test_its_end_is_told_with_its_words() -> None:
 
 @pytest.mark.parametrize(
     "then",
-    [Sight("b", 1, 9, "u"), Sight("a", 2, 9, "u"), Gone("unavailable"), EngineFailure("it has died")],
+    [
+        ProcessStatus("b", 1, 9, "u"),
+        ProcessStatus("a", 2, 9, "u"),
+        Gone("unavailable"),
+        EngineFailure("it has died"),
+    ],
     ids=["another actor", "another process", "unreachable", "dead"],
 )
-def test_another_life_or_none_is_a_loss_that_no_request_is_blamed_for(then: Sight | Exception) -> None:
+def test_another_life_or_none_is_a_loss_that_no_request_is_blamed_for(
+    then: ProcessStatus | Exception,
+) -> None:
     seat = FakeSeat()
     engine, _ = following(seat)
     until_true(lambda: engine.pid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.engine_settings import PlacementConfig
-from launch.supervisor.placement.homes import EngineSight, Outlook, is_planned, look_ahead
+from launch.supervisor.placement.homes import EngineView, Outlook, is_planned, look_ahead
 
 NONE: dict[str, float] = {}
 
@@ -14,9 +14,9 @@ def settings(**fields: object) -> PlacementConfig:
     return PlacementConfig.model_validate({"min_replicas": 1, **fields})
 
 
-def sights(count: int = 2, slots: int | None = 2, *held: frozenset[str]) -> list[EngineSight]:
+def sights(count: int = 2, slots: int | None = 2, *held: frozenset[str]) -> list[EngineView]:
     holds = [*held, *[frozenset[str]()] * count]
-    return [EngineSight(f"e{number}", slots, True, holds[number]) for number in range(count)]
+    return [EngineView(f"e{number}", slots, True, holds[number]) for number in range(count)]
 
 
 def kept(count: int) -> dict[str, float]:
@@ -42,7 +42,7 @@ def test_when_adapters_are_on_some_engines_alone(
 
 
 def test_everywhere_says_what_is_missing_where_requests_go() -> None:
-    engines = [EngineSight("e0", 4, True, frozenset({"0@1"})), EngineSight("e1", 4, False)]
+    engines = [EngineView("e0", 4, True, frozenset({"0@1"})), EngineView("e1", 4, False)]
     outlook = look_ahead(settings(), engines, kept(2), kept(2), 0)
     assert (outlook.planned, outlook.homes) == (False, {"0@1": ("e0", "e1"), "1@1": ("e0", "e1")})
     assert [(move.adapter_id, move.engine, move.load) for move in outlook.moves] == [("1@1", "e0", True)]

@@ -26,7 +26,7 @@ class Keeper:
 
     def __init__(self, name: str, *held: str, state: str = "ready", slots: int = 2) -> None:
         self.status = SimpleNamespace(name=name, state=state, slots=slots, started_at=1.0)
-        self.residents = SimpleNamespace(proven=dict.fromkeys(held), failed={})
+        self.adapters = SimpleNamespace(proven=dict.fromkeys(held), failed={})
         self.hold: asyncio.Event | None = None
         self.fails = False
         self.did: list[str] = []
@@ -40,17 +40,17 @@ class Keeper:
             await self.hold.wait()
         self.did.append(f"load {version.id}")
         if self.fails:
-            self.residents.failed[version.id] = "it does not act"
+            self.adapters.failed[version.id] = "it does not act"
             raise EngineFailure("it does not act")
-        self.residents.proven[version.id] = None
+        self.adapters.proven[version.id] = None
 
     async def unload(self, adapter_id: str) -> None:
         self.did.append(f"unload {adapter_id}")
-        self.residents.proven.pop(adapter_id, None)
+        self.adapters.proven.pop(adapter_id, None)
 
     @property
     def holds(self) -> set[str]:
-        return set(self.residents.proven)
+        return set(self.adapters.proven)
 
 
 class House:
@@ -111,7 +111,7 @@ async def test_an_engine_that_is_lost_has_its_adapters_elsewhere_at_once() -> No
     await house.settle()
     assert house.did == []
     second.status.state = "failed"
-    second.residents.proven.clear()
+    second.adapters.proven.clear()
     assert house.mover.to_come() == set(ids(2, 3))
     await house.settle()
     assert first.holds == set(ids(0, 1, 2, 3))
@@ -174,7 +174,7 @@ async def test_an_engine_that_dies_while_an_adapter_leaves_another_keeps_it_ther
     await turns()
     assert leaving.holds == {"t0@1"}  # a request is on it
     staying.status.state = "failed"
-    staying.residents.proven.clear()
+    staying.adapters.proven.clear()
     await house.gateways.report(GatewayReport("g1", house.version))
     await turns()
     assert leaving.holds == {"t0@1"}
@@ -212,7 +212,7 @@ async def test_engines_that_start_together_share_out_before_any_takes_requests()
     here = [{one.id for one in house.mover.wanted_on(name)} for name in ("e0", "e1")]
     assert [len(one) for one in here] == [2, 2]
     first.status.state = "ready"
-    first.residents.proven = dict.fromkeys(here[0])
+    first.adapters.proven = dict.fromkeys(here[0])
     assert {one.id for one in house.mover.wanted_on("e1")} == here[1]
     await house.settle()
     assert house.did == []  # the other one comes with its own
@@ -220,7 +220,7 @@ async def test_engines_that_start_together_share_out_before_any_takes_requests()
     await house.settle()
     assert first.holds == set(ids(0, 1, 2, 3))  # it takes too long
     assert len(house.mover.wanted_on("e1")) == 2  # and has its share when it comes
-    second.residents.proven = dict.fromkeys(ids(0, 1, 2))
+    second.adapters.proven = dict.fromkeys(ids(0, 1, 2))
     assert {one.id for one in house.mover.wanted_on("e1")} >= set(ids(0, 1, 2))
 
 
@@ -279,7 +279,7 @@ async def test_it_looks_at_once_when_an_adapter_comes_and_else_now_and_then() ->
     for _ in range(3):
         await slept.get()
     assert house.keepers[0].holds == house.keepers[1].holds == set(ids(0, 1))
-    house.keepers[0].residents.proven.clear()  # nothing tells of it
+    house.keepers[0].adapters.proven.clear()  # nothing tells of it
     for _ in range(int(2 * PLAN_EVERY_S / LOOK_EVERY_S)):
         await slept.get()
     assert house.keepers[0].holds == set(ids(0, 1))
