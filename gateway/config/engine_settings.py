@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
 from gateway.config.strict import Name, Positive, Seconds, Strict, Word
 
@@ -14,11 +14,14 @@ VARIABLE_NAME = re.compile(r"^[A-Z][A-Z0-9_]*\Z")
 MOST_REPLICAS = 64
 
 
-def variable_name(value: str | None) -> str | None:
+def _named(value: str) -> str:
     """Raises ValueError for what names no variable: it may be a key given by mistake."""
-    if value is not None and not VARIABLE_NAME.match(value):
+    if not VARIABLE_NAME.match(value):
         raise ValueError("must be the name of an environment variable, not the key itself")
     return value
+
+
+VariableName = Annotated[str, AfterValidator(_named)]
 
 
 def server_of(url: str) -> tuple[str, int]:
@@ -56,14 +59,9 @@ class AttachedConfig(Strict):
     prompt_logprobs: bool = Field(
         False, description="it scores prompts soundly: no adapter can act on its lm_head"
     )
-    api_key_env: str | None = Field(
+    api_key_env: VariableName | None = Field(
         None, description="environment variable that holds the key it asks for (its --api-key); default: none"
     )
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _variable(cls, value: str | None) -> str | None:
-        return variable_name(value)
 
     @field_validator("url")
     @classmethod

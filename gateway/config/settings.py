@@ -21,7 +21,7 @@ from gateway.config.engine_settings import (
     EngineConfig,
     EnginesConfig,
     PlacementConfig,
-    variable_name,
+    VariableName,
 )
 from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig, is_pattern, tenant_name
@@ -104,7 +104,7 @@ class FallbackConfig(Strict):
     )
     after_s: float = Field(0.0, ge=0, description="while the engine is cold, wait so long for it first")
     api_base: str | None = Field(None, description="another address than the provider's own")
-    api_key_env: str | None = Field(
+    api_key_env: VariableName | None = Field(
         None, description="environment variable that holds the key; default: LiteLLM's own for the provider"
     )
     timeout_s: Seconds = Field(60.0, description="until it answers, and between two pieces of a stream")
@@ -124,11 +124,6 @@ class FallbackConfig(Strict):
         if not re.match(r"^[a-z0-9_.-]+/\S+$", value):
             raise ValueError("write provider/model as LiteLLM does, such as openai/gpt-4o-mini")
         return value
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _variable(cls, value: str | None) -> str | None:
-        return variable_name(value)
 
 
 class PriceConfig(Strict):
