@@ -27,7 +27,7 @@ from gateway.dialects.parameters import (
     unsupported,
 )
 from gateway.dialects.prompt_faults import CHAT, Form, fault_in
-from gateway.dialects.request_body import Fields, says_system, text_field
+from gateway.dialects.request_body import Fields, says_system, text_field, with_member
 from gateway.dialects.spelling import misspelt, plain
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
@@ -205,6 +205,17 @@ class Dialect(ABC):
     @abstractmethod
     def apply_contract(self, fields: Fields, route: Route) -> None:
         """Write the engine's model name and, where the client gave none, the task's own settings."""
+
+    def take_defaults(self, fields: Fields, defaults: Mapping[str, msgspec.Raw], effort_in: str) -> None:
+        """A task's defaults by this API's names, where the client gave none; `effort_in` names the object
+        that says how long to think. Raises InvalidRequest where the client's is no object.
+        """
+        for key, value in defaults.items():
+            name = self.renamed.get(key, key)
+            if name == effort_in:
+                with_member(fields, name, "effort", value)
+            elif name in self.passed and name not in fields:
+                fields[name] = value
 
     def give_priority(self, fields: Fields, priority: msgspec.Raw) -> None:
         """Where the engine schedules by priority: a larger number comes later, 0 is a client's own."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -146,6 +147,12 @@ def value_of(key: str, fields: Fields, most_bytes: int | None = MAX_VALUE_BYTES)
         if collects:
             gc.enable()
     return value
+
+
+def marked_list(key: str, fields: Fields, marks: re.Pattern[bytes]) -> list[JsonValue] | None:
+    """A conversation with one of the marks in it; None where there is nothing to be looked at."""
+    value = value_of(key, fields, None) if marks.search(fields[key]) else None
+    return value if isinstance(value, list) else None
 
 
 def object_of(key: str, value: JsonValue) -> JsonObject | None:

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
 from gateway.dialects.chat import roles
-from gateway.dialects.parameters import Limits, unsupported, value_of
+from gateway.dialects.parameters import Limits, marked_list, unsupported, value_of
 from gateway.dialects.request_body import Fields, raw_of
 
 NAMES = ("prefix", "partial")
@@ -39,10 +39,8 @@ _TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
 
 def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     """A rule for messages: all of these. Raises InvalidRequest where the gateway is strict."""
-    if not _MARKS.search(fields[key]):
-        return ()
-    value = value_of(key, fields, None)
-    if not isinstance(value, list):
+    value = marked_list(key, fields, _MARKS)
+    if value is None:
         return ()
     messages = [_without_null(message) for message in _renewed(roles.respelled(key, value, limits))]
     if messages != value:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from pydantic import JsonValue
 
-from gateway.dialects.parameters import Limits, unsupported, value_of
+from gateway.dialects.parameters import Limits, marked_list, unsupported
 from gateway.dialects.request_body import Fields, raw_of
 
 MEANT = MappingProxyType({"human": "user", "ai": "assistant", "model": "assistant"})
@@ -23,7 +23,8 @@ _MARKED = re.compile(MARK)
 
 def respell(key: str, fields: Fields, limits: Limits) -> None:
     """A rule: write each such role as this API has it. Raises InvalidRequest where the gateway is strict."""
-    if _MARKED.search(fields[key]) and isinstance(messages := value_of(key, fields, None), list):
+    messages = marked_list(key, fields, _MARKED)
+    if messages is not None:
         fields[key] = raw_of(respelled(key, messages, limits))
 
 

@@ -307,12 +307,11 @@ class Messages(_Anthropic):
     def apply_contract(self, fields: Fields, route: Route) -> None:
         super().apply_contract(fields, route)
         contract = route.contract
-        for key, value in contract.defaults.items():
-            name = self.renamed.get(key, key)
-            if name == "output_config":
-                with_member(fields, name, "effort", value)
-            elif name in self.passed and name not in fields:
-                fields[name] = _listed(value) if name == "stop_sequences" else value
+        defaults = {
+            key: _listed(raw) if key in ("stop", "stop_sequences") else raw
+            for key, raw in contract.defaults.items()
+        }
+        self.take_defaults(fields, defaults, "output_config")
         if contract.schema is not None:
             wanted = b'{"type":"json_schema","schema":%b}' % bytes(contract.schema)
             with_member(fields, "output_config", "format", msgspec.Raw(wanted))

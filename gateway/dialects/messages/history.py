@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
 from gateway.dialects.chat import roles
-from gateway.dialects.parameters import Limits, unsupported, value_of
+from gateway.dialects.parameters import Limits, marked_list, unsupported
 from gateway.dialects.request_body import Fields, raw_of
 from gateway.errors import NOT_JSON, InvalidRequest
 
@@ -56,10 +56,8 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
     It reads no `is_error` of a tool's result either, which is named, and shows what was to be cleared.
     """
-    if not _MARKS.search(fields[key]):
-        return ()
-    value = value_of(key, fields, None)
-    if not isinstance(value, list):
+    value = marked_list(key, fields, _MARKS)
+    if value is None:
         return ()
     messages: list[JsonValue] = []
     left: list[str] = []

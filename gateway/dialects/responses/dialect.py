@@ -185,12 +185,7 @@ class Responses(Dialect):
         contract = route.contract
         fields["model"] = route.model_json
         fields["store"] = _FALSE  # else an engine that can keep responses keeps them all, for good
-        for key, value in contract.defaults.items():
-            name = self.renamed.get(key, key)
-            if name == "reasoning":
-                with_member(fields, name, "effort", value)
-            elif name in self.passed and name not in fields:
-                fields[name] = value
+        self.take_defaults(fields, contract.defaults, "reasoning")
         if contract.schema is not None and "structured_outputs" not in fields:
             with_member(fields, "text", "format", _format(route.name, contract.schema))
         if (

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
 from gateway.dialects.chat import roles
-from gateway.dialects.parameters import Limits, unsupported, value_of
+from gateway.dialects.parameters import Limits, marked_list, unsupported
 from gateway.dialects.request_body import Fields, raw_of
 from gateway.dialects.responses import chat_items
 
@@ -87,10 +87,8 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
 
     What stands on another server (`item_reference`) is refused.
     """
-    if not _MARKS.search(fields[key]):
-        return ()
-    value = value_of(key, fields, None)
-    if not isinstance(value, list):
+    value = marked_list(key, fields, _MARKS)
+    if value is None:
         return ()
     items: list[JsonValue] = []
     left: list[str] = []
