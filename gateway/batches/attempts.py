@@ -25,6 +25,11 @@ AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 NO_ENGINE = frozenset({"engine_starting", "engine_not_running", "engine_unreachable", "overloaded"})
 """Codes of errors that say nothing about the line: it was not run, and these attempts do not count."""
 
+STREAMED = InvalidRequest(
+    "A batch has no streams; leave 'stream' out.", param="stream", code="unsupported_parameter"
+)
+TOO_LARGE = EngineError("The answer is too large to be kept.", code="answer_too_large")
+
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -50,27 +55,20 @@ class Attempts:
 
     async def answer(self, path: str, line: RequestLine, owner: str, request_id: str) -> Answered:
         """The answer, good or the line's error; cancelling it aborts the request in the engine."""
-        try:
-            if line.streamed:
-                raise InvalidRequest(
-                    "A batch has no streams; leave 'stream' out.",
-                    param="stream",
-                    code="unsupported_parameter",
-                )
-            return await self._until_answered(path, line, owner, request_id)
-        except RequestError as error:
-            return _failed(error, request_id)
-
-    async def _until_answered(self, path: str, line: RequestLine, owner: str, request_id: str) -> Answered:
+        if line.streamed:
+            return _failed(STREAMED, request_id)
         counted = tries = 0
         while True:
-            await self._engines.until_servable(line.model)
-            # Looked up each time: a key may be revoked, or be permitted other models, meanwhile.
-            principal = self._keys.named(owner)
+            try:
+                await self._engines.until_servable(line.model)
+                # Looked up each time: a key may be revoked, or be permitted other models, meanwhile.
+                principal = self._keys.named(owner)
+            except RequestError as error:
+                return _failed(error, request_id)
             try:
                 answer = await self._ask(path, line.body, principal, request_id, line.fields)
             except TooLarge:
-                raise EngineError("The answer is too large to be kept.", code="answer_too_large") from None
+                return _failed(TOO_LARGE, request_id)
             except Exception:
                 logger.exception("batch request %s failed", request_id)
                 answer = _failed(EngineError("The gateway failed on this request.", status=500), request_id)

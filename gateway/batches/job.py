@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal
@@ -140,13 +140,13 @@ class Job:
         await self._conclude(Counts(), ())
         return False
 
-    async def _verdict(self) -> Verdict:
+    def _verdict(self) -> Coroutine[None, None, Verdict]:
         means, batch = self._means, self.batch
 
         def check_model(model: str) -> None:
             permitted_route(means.replicas.table, means.keys.named(batch.owner), model)
 
-        return await validate(
+        return validate(
             self._input,
             batch.endpoint,
             check_model,
@@ -158,11 +158,11 @@ class Job:
     async def _fail(self, errors: Sequence[dict[str, object]]) -> None:
         await self._move(OPEN, "failed", errors=msgspec.json.encode(errors).decode())
 
-    async def _move(self, expected: Sequence[Status], status: Status, **more: object) -> bool:
+    def _move(self, expected: Sequence[Status], status: Status, **more: object) -> Awaitable[bool]:
         library = self._means.library
         now = library.now
         batch_id, runner = self.batch.id, self._runner
-        return await library.ask(lambda store: store.move(batch_id, expected, status, now, runner, **more))
+        return library.ask(lambda store: store.move(batch_id, expected, status, now, runner, **more))
 
     async def _until_done(self, work: asyncio.Task[object]) -> bool:
         """Whether `work` came to its end before the batch was brought to another."""

@@ -50,18 +50,9 @@ class BatchStorage:
         most = settings.max_kept_bytes
         return most, settings.max_kept_bytes_per_key or (most // 2 if several_keys else most)
 
-    async def ask(self, question: Callable[[Store], T]) -> T:
+    def ask(self, question: Callable[[Store], T]) -> asyncio.Future[T]:
         """Its answer, from the store's own thread. Raises Unavailable (503) where there can be no store."""
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._thread, self._asked, question)
-        except (sqlite3.Error, OSError) as error:
-            self.complain(f"the batches' store in {self.folder.root} cannot be used: {error}")
-            raise Unavailable(
-                "Files and batches cannot be reached; the gateway's log says why.",
-                code="batches_unavailable",
-                retry_after_s=5,
-            ) from error
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._asked, question)
 
     def complain(self, fault: str) -> None:
         """Into the log; the same once in `AGAIN_S`."""
@@ -72,10 +63,18 @@ class BatchStorage:
             logger.error("%s", fault)
 
     def _asked(self, question: Callable[[Store], T]) -> T:
-        if self._store is None:
-            self.folder.make()
-            self._store = Store(self.folder.root, across=self._across)
-        return question(self._store)
+        try:
+            if self._store is None:
+                self.folder.make()
+                self._store = Store(self.folder.root, across=self._across)
+            return question(self._store)
+        except (sqlite3.Error, OSError) as error:
+            self.complain(f"the batches' store in {self.folder.root} cannot be used: {error}")
+            raise Unavailable(
+                "Files and batches cannot be reached; the gateway's log says why.",
+                code="batches_unavailable",
+                retry_after_s=5,
+            ) from error
 
     async def file(self, file_id: str, owner: str, param: str = "id") -> FileRecord:
         """Raises NotFound (404), also where it is another key's; `param` is where the id stood."""
