@@ -26,8 +26,7 @@ class Input:
 
     def context(self) -> JsonObject:
         """The values that templates and schemas see."""
-        terms: list[JsonValue] = [{"term": term.term, "gloss": term.gloss} for term in self.terms]
-        return {"input": self.value, "text": self.text, "terms": terms}
+        return {"input": self.value, "text": self.text, "terms": [*msgspec.to_builtins(self.terms)]}
 
 
 def memory_bytes(raw: bytes, members: int) -> int:
