@@ -108,10 +108,10 @@ class Job:
         if before.runner == self._runner:
             return True
         fresh = dataclasses.replace(before, runner=self._runner)
+        pairs: list[tuple[str, str]] = []
         if before.runner:
             fresh = dataclasses.replace(fresh, output_file=new_file_id(), error_file=new_file_id())
-        pairs = [(before.output_file, fresh.output_file), (before.error_file, fresh.error_file)]
-        pairs = [(old, new) for old, new in pairs if old != new]
+            pairs = [(before.output_file, fresh.output_file), (before.error_file, fresh.error_file)]
         for old, new in pairs:
             await asyncio.to_thread(folder.copy, old, new)
         if pairs:
