@@ -54,8 +54,13 @@ class Relay:
         Raises ModelNotFound.
         """
         table = self.replicas.table
-        routes = {task: table.find(task).pick(sticky) for task in tasks}
-        with self._admission.hold({route.adapter_id for route in routes.values() if route.adapter_id}):
+        routes: dict[str, Route] = {}
+        adapter_ids: set[str] = set()
+        for task in tasks:
+            routes[task] = route = table.find(task).pick(sticky)
+            if route.adapter_id:
+                adapter_ids.add(route.adapter_id)
+        with self._admission.hold(adapter_ids):
             yield routes
 
     async def begin(
