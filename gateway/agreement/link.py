@@ -125,7 +125,7 @@ class RedisLink:
             await self._within(pubsub.subscribe(channel))
             yield next_message
         finally:
-            with suppress(Exception, asyncio.CancelledError):
+            with suppress(Exception):
                 await pubsub.aclose()
 
     def lost(self, why: str) -> None:

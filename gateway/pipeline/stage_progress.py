@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 import msgspec
 from starlette.types import Send
 
+from gateway.upkeep import end_tasks
+
 WISH = b"comments"
 
 
@@ -36,9 +38,7 @@ class StageProgress:
         try:
             yield
         finally:
-            teller.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await teller
+            await end_tasks([teller])
 
     def rest(self) -> bytes:
         """What was seen and not told yet."""

@@ -125,3 +125,28 @@ def test_without_the_client_library_the_mend_is_named(monkeypatch: pytest.Monkey
     check_client_installed(None)
     with pytest.raises(ConfigError, match=r"lora-gateway\[redis\]"):
         check_client_installed(SETTINGS)
+
+
+async def test_who_is_cancelled_while_a_channel_is_given_up_is_cancelled() -> None:
+    """Else whoever ends it would wait for it for good."""
+    closing, went_on = asyncio.Event(), False
+
+    async def close() -> None:
+        closing.set()
+        await asyncio.Event().wait()
+
+    link, client = linked()
+    pubsub = Client(aclose=close)
+    client.pubsub = lambda **_: pubsub  # type: ignore[attr-defined]
+
+    async def listen() -> None:
+        nonlocal went_on
+        async with link.heard("channel"):
+            pass
+        went_on = True
+
+    listening = asyncio.create_task(listen())
+    await closing.wait()
+    listening.cancel()
+    await asyncio.wait([listening])
+    assert (listening.cancelled(), went_on) == (True, False)

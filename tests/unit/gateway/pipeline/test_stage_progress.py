@@ -11,6 +11,7 @@ import pytest
 from gateway.pipeline.stage_progress import StageProgress
 from tests.support.named_events import pipeline_answers
 from tests.support.stack import Stack, stack
+from tests.support.waiting import turns
 
 pytestmark = pytest.mark.anyio
 
@@ -64,3 +65,32 @@ async def test_nothing_is_sent_after_the_block_and_nothing_is_lost() -> None:
     assert sent == [b': stage {"stage":"extract","call":1,"what":"begin","ms":0.0}\n\n']
     assert progress.rest() == b': stage {"stage":"extract","call":1,"what":"end","ms":5.5}\n\n'
     assert progress.rest() == b""
+
+
+async def test_who_is_cancelled_at_the_end_of_the_block_is_cancelled() -> None:
+    """As when the gateway ends while a slow client has not taken what it was told."""
+    progress, sending, leaving, taken = StageProgress(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    went_on = False
+
+    async def send(message: dict[str, object]) -> None:
+        sending.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            leaving.set()
+            await taken.wait()
+
+    async def answer() -> None:
+        nonlocal went_on
+        async with progress.telling(send):  # type: ignore[arg-type]
+            await sending.wait()
+        went_on = True
+
+    progress.saw("extract", 1, "begin", 0.0)
+    answering = asyncio.create_task(answer())
+    await leaving.wait()
+    answering.cancel()
+    await turns(5)
+    taken.set()
+    await asyncio.wait([answering])
+    assert (answering.cancelled(), went_on) == (True, False)
