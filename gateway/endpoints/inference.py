@@ -41,7 +41,7 @@ from gateway.relay.in_task import TaskRelay
 from gateway.relay.incoming import CheckedCall, Incoming, found_in
 from gateway.relay.patience import in_time, take_patience
 from gateway.relay.relay import UNREACHABLE, Relay
-from gateway.relay.request_record import LOW_PRIORITY, Exchange
+from gateway.relay.request_record import BATCH, LOW_PRIORITY, Exchange
 from gateway.relay.shadow.copies import Shadow
 from gateway.relay.shadow.copy import Copy, Watched
 from gateway.routing.cold_start import WaitingRoom
@@ -122,7 +122,9 @@ class EngineEndpoint:
             permitted_route(self._relay.replicas.table, principal, model)
 
     def _exchange(self, head: Head, headers: Headers, origin: str = "client") -> Exchange:
-        exchange = Exchange(self._metrics, head.request_id, self._dialect, origin, progress=head.progress)
+        exchange = Exchange(
+            self._metrics, head.request_id, self._dialect, origin, origin == BATCH, head.progress
+        )
         if self._relay.tracer is not None:
             exchange.trace = self._relay.tracer.begin(headers)
         return exchange

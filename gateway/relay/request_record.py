@@ -57,138 +57,83 @@ def ignored_header(names: Sequence[str]) -> HeaderList:
     return [(b"x-gateway-ignored", ",".join(list(shown)[:MOST_NAMED]).encode())]
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """A request of a client's, a pipeline stage's or a batch's (`origin`: "client", "pipeline", "batch").
 
-    Times are seconds of `time.perf_counter`.
+    Times are seconds of `time.perf_counter`. It is a struct since one is made for each request, with all of this.
     """
 
-    __slots__ = (
-        "_counted_as",
-        "_metrics",
-        "_runs",
-        "_series",
-        "answer_tokens",
-        "arrived",
-        "begin_by",
-        "begun",
-        "behind",
-        "beside",
-        "body",
-        "broken",
-        "charged",
-        "cold",
-        "cost",
-        "dialect",
-        "end_by",
-        "engine_s",
-        "events",
-        "first_token_s",
-        "gate",
-        "ignored",
-        "key",
-        "length",
-        "let_in",
-        "origin",
-        "places",
-        "progress",
-        "prompt",
-        "queue_s",
-        "replica",
-        "request_id",
-        "reservation",
-        "route",
-        "seat",
-        "sent",
-        "sequences",
-        "status",
-        "stream",
-        "streaming",
-        "tenant",
-        "trace",
-        "turn",
-        "undone",
-        "usage",
-        "visit",
-    )
-
-    def __init__(
-        self,
-        metrics: Metrics,
-        request_id: bytes,
-        dialect: Dialect,
-        origin: str = "client",
-        *,
-        progress: bool = False,
-    ) -> None:
-        self._metrics = metrics
-        self._series: Series | None = None
-        self._runs = False
-        self.request_id = request_id
-        self.dialect = dialect
-        self.origin = origin
-        self._counted_as = STAGE_CALLS if origin == PIPELINE else REQUESTS
-        self.behind = origin == BATCH
-        """It comes behind every client's, at the gateway (`background`) and at the engine."""
-        self.beside = False
-        """It has a place beside the bounds."""
-        self.arrived = time.perf_counter()
-        self.begin_by = self.end_by = math.inf
-        """Until when its client waits for its answer's first bytes, and for all of it (`patience`)."""
-        self.streaming = False
-        self.answer_tokens = 0
-        """That its answers may have together; 0 where that was not looked at, since nothing had to wait."""
-        self.key = self.tenant = ""
-        """Whose turn it takes where it must wait, and who has used what it takes."""
-        self.let_in = False
-        """It is a call of a pipeline that was let in with room for it."""
-        self.cost = 0
-        """Of its key's turns, in tokens; 0 where that was not looked at, since nothing had to wait."""
-        self.charged = 0
-        """What its key was charged for its turn, where it had to wait for one."""
-        self.sequences = 1
-        """What it counts as: its prompts, times the answers to each."""
-        self.places = 1
-        """What it takes of the places in flight."""
-        self.route: Route | None = None
-        self.gate: Gate | None = None
-        self.replica = ""
-        self.seat: str | None = None
-        """The engine at which it holds a slot of its adapter's, where that is one of several."""
-        self.visit: Visit | None = None
-        """At one of several engines."""
-        self.reservation: Reservation | Part | None = None
-        """What it holds of its key's limits, where there are any."""
-        self.body: Segments = ()
-        """What the engine was sent: its digest is made where the engine dies meanwhile."""
-        self.broken = False
-        """The engine ended the answer, which had begun well, with an error."""
-        self.undone = False
-        """The engine has said that it did nothing for it."""
-        self.turn: Turn | None = None
-        self.queue_s = 0.0
-        self.prompt: msgspec.Raw | None = None
-        """The client's own conversation, to be looked through where the engine refuses it."""
-        self.ignored: list[str] = []
-        """What it has of parameters, or members of them, that were taken and have no effect."""
-        self.length: tuple[str, int] | None = None
-        """The parameter that bounds the answer's length, and the longest prompt that leaves room for that."""
-        self.cold = False
-        """It waited for an engine to start."""
-        self.begun = False
-        """The head of its answer, an event stream's, went out while it waited."""
-        self.sent = 0.0
-        self.engine_s = 0.0
-        """Until the engine's answer began, or for a whole answer ended."""
-        self.first_token_s: float | None = None
-        self.progress = progress
-        """Its client wants to hear of a pipeline's stages while they run."""
-        self.status = 0
-        self.trace: RequestTrace | None = None
-        self.stream: EventStream | None = None
-        """Where its answer is one."""
-        self.usage: TokenUsage | None = None
-        self.events = 0
+    _metrics: Metrics
+    request_id: bytes
+    dialect: Dialect
+    origin: str = "client"
+    behind: bool = False
+    """It comes behind every client's, at the gateway (`background`) and at the engine."""
+    progress: bool = False
+    """Its client wants to hear of a pipeline's stages while they run."""
+    _series: Series | None = None
+    _runs: bool = False
+    beside: bool = False
+    """It has a place beside the bounds."""
+    arrived: float = msgspec.field(default_factory=time.perf_counter)
+    begin_by: float = math.inf
+    """Until when its client waits for its answer's first bytes (`patience`)."""
+    end_by: float = math.inf
+    """Until when it waits for all of it."""
+    streaming: bool = False
+    answer_tokens: int = 0
+    """That its answers may have together; 0 where that was not looked at, since nothing had to wait."""
+    key: str = ""
+    """Whose turn it takes where it must wait."""
+    tenant: str = ""
+    """Who has used what it takes."""
+    let_in: bool = False
+    """It is a call of a pipeline that was let in with room for it."""
+    cost: int = 0
+    """Of its key's turns, in tokens; 0 where that was not looked at, since nothing had to wait."""
+    charged: int = 0
+    """What its key was charged for its turn, where it had to wait for one."""
+    sequences: int = 1
+    """What it counts as: its prompts, times the answers to each."""
+    places: int = 1
+    """What it takes of the places in flight."""
+    route: Route | None = None
+    gate: Gate | None = None
+    replica: str = ""
+    seat: str | None = None
+    """The engine at which it holds a slot of its adapter's, where that is one of several."""
+    visit: Visit | None = None
+    """At one of several engines."""
+    reservation: Reservation | Part | None = None
+    """What it holds of its key's limits, where there are any."""
+    body: Segments = ()
+    """What the engine was sent: its digest is made where the engine dies meanwhile."""
+    broken: bool = False
+    """The engine ended the answer, which had begun well, with an error."""
+    undone: bool = False
+    """The engine has said that it did nothing for it."""
+    turn: Turn | None = None
+    queue_s: float = 0.0
+    prompt: msgspec.Raw | None = None
+    """The client's own conversation, to be looked through where the engine refuses it."""
+    ignored: list[str] = []
+    """What it has of parameters, or members of them, that were taken and have no effect."""
+    length: tuple[str, int] | None = None
+    """The parameter that bounds the answer's length, and the longest prompt that leaves room for that."""
+    cold: bool = False
+    """It waited for an engine to start."""
+    begun: bool = False
+    """The head of its answer, an event stream's, went out while it waited."""
+    sent: float = 0.0
+    engine_s: float = 0.0
+    """Until the engine's answer began, or for a whole answer ended."""
+    first_token_s: float | None = None
+    status: int = 0
+    trace: RequestTrace | None = None
+    stream: EventStream | None = None
+    """Where its answer is one."""
+    usage: TokenUsage | None = None
+    events: int = 0
 
     def haste(self) -> tuple[float, int | None]:
         """For `Admission.enter`: how long its client waits yet, and the tokens that are to come by then."""
@@ -333,7 +278,7 @@ class Exchange:
         if self._series is not None:
             assert self.route is not None
             figures = self._metrics.ledger[self.key, self.route.name, self.route.adapter_id or ""]
-            figures[self._counted_as] += 1
+            figures[STAGE_CALLS if self.origin == PIPELINE else REQUESTS] += 1
             if usage is not None:
                 figures[PROMPT_TOKENS] += usage.prompt_tokens
                 figures[COMPLETION_TOKENS] += usage.completion_tokens or 0

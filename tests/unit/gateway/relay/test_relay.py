@@ -142,7 +142,7 @@ class House:
         self.route = table.find("naming").pick(None)
 
     def exchange(self, origin: str = "client") -> Exchange:
-        return Exchange(Metrics.single(), b"r-1", CHAT, origin)
+        return Exchange(Metrics.single(), b"r-1", CHAT, origin, behind=origin == "batch")
 
     async def begin(self, exchange: Exchange) -> Connection:
         return await self.relay.begin(exchange, self.route, (b"{}",))  # type: ignore[return-value]
