@@ -45,6 +45,7 @@ from gateway.grammar_trial.trials import GrammarTrials
 from gateway.http.drain import Drain, shutting_down
 from gateway.http.request_cycle import CLIENT
 from gateway.metrics.counters import Metrics
+from gateway.metrics.recent import after
 from gateway.pipeline.compile import compile_pipelines
 from gateway.relay.client_side import send_last_event
 from gateway.relay.fallback.fallbacks import Fallbacks
@@ -324,6 +325,7 @@ class Gateway:
             control, self.replicas, self.admission, self.room, self.guard, self.upkeep, by_file=by_file
         )
         await follower.start()
+        self.metrics.recent.later = after(asyncio.get_running_loop())
         self.shadow.start()
         if self.replicas.config.gateway.follow_engines:
             self.upkeep.keep("engines' load", LoadFollower(self.replicas, self.admission).run)

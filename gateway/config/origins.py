@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from gateway.config.loopback import host_name, is_loopback
@@ -110,11 +110,13 @@ class OwnName:
         self._keyless = keyless
         self._cors = cors
 
-    def check(self, method: bytes, headers: Headers) -> None:
-        """Refuse what another site's page could send to a gateway without keys. Raises Forbidden (403)."""
+    def check(self, method: bytes, sent: Mapping[bytes, bytes]) -> None:
+        """Refuse what another site's page could send to a gateway without keys. Raises Forbidden (403).
+
+        `sent` are the request's headers, by names in lower case.
+        """
         if not self._keyless():
             return
-        sent = dict(headers)
         host = sent.get(b"host", b"").decode("latin-1")
         if not (is_of_here(host) or self._lists(f"http://{host}", f"https://{host}")):
             raise Forbidden(

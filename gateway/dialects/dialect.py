@@ -89,6 +89,8 @@ class Dialect(ABC):
     """Else the base is meant where none is named."""
     api_key_header: ClassVar[bool] = False
     """Its clients send their key as `x-api-key`, which every route takes."""
+    id_header: ClassVar[bytes] = b""
+    """Where its clients look for a request's id, beside `x-request-id`; empty where nowhere."""
     missing_route: ClassVar[str] = ""
     """What is said where the engine has no such route, since the base does not do that."""
     prompt: ClassVar[str] = "messages"
@@ -237,8 +239,8 @@ class Dialect(ABC):
         """What reads a stream on its way through; `usage_wanted` is what `ask_for_usage` said."""
 
     def id_headers(self, request_id: bytes) -> list[tuple[bytes, bytes]]:
-        """Where its clients look for a request's id, beside `x-request-id`."""
-        return []
+        """As `id_header`, with its value."""
+        return [(self.id_header, request_id)] if self.id_header else []
 
     def error_body(self, error: RequestError, request_id: bytes) -> bytes:
         """An error in the API's envelope: OpenAI's."""

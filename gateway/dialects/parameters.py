@@ -228,8 +228,11 @@ def whole_number(key: str, raw: msgspec.Raw) -> int | None:
 
 def written_plainly(key: str, fields: Fields) -> int | None:
     """A whole number, which is written as `16` for whoever reads it next. Raises InvalidRequest."""
+    raw = bytes(fields[key])
+    if raw.isdigit() and len(raw) < 10:  # as nearly always
+        return int(raw)
     value = whole_number(key, fields[key])
-    if value is not None and not bytes(fields[key]).isdigit():
+    if value is not None and not raw.isdigit():
         fields[key] = msgspec.Raw(b"%d" % value)
     return value
 

@@ -14,14 +14,18 @@ import msgspec
 from gateway.dialects.request_body import Fields, given
 from gateway.errors import InvalidRequest
 
+ASKS = frozenset(("prompt_logprobs", "echo"))
+"""Without one of them no prompt is scored."""
+
 
 def check_scoring(fields: Fields, defaults: Mapping[str, msgspec.Raw]) -> None:
     """For an engine that is not known to bear it. Raises InvalidRequest for a request that asks for it.
 
     `defaults` are the task's own, which stand in for what `fields` leaves out.
     """
-    asked = {**defaults, **fields}
-    name = _asks_by(asked)
+    if ASKS.isdisjoint(fields) and ASKS.isdisjoint(defaults):
+        return
+    name = _asks_by({**defaults, **fields})
     if name is not None:
         raise InvalidRequest(
             f"'{name}' would have the prompt scored, which the engine is not known to bear beside other "

@@ -6,7 +6,8 @@ import asyncio
 import mmap
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 from starlette.types import Message, Receive, Send
@@ -28,78 +29,68 @@ MAPPED_FROM_BYTES = 4 * 1024 * 1024
 REQUEST_ID = re.compile(rb"^[A-Za-z0-9._:@/+=-]{1,128}$")
 
 
+KEY_HEADERS = frozenset((b"x-api-key", b"api-key"))
+ONE_KEY = KEY_HEADERS | {b"authorization"}
+NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
+
+
 class ClientLeft(LoraGatewayError):
     """The client closed its connection; there is nobody to answer."""
 
 
-READ = PATIENCE | frozenset(
-    (
-        b"api-key",
-        b"authorization",
-        b"content-encoding",
-        b"content-length",
-        b"content-type",
-        b"x-api-key",
-        b"x-pipeline-progress",
-        b"x-request-id",
-    )
-)
-"""One look here, by a hash that the server has made already, is less than a comparison with each."""
-
-
 class Head:
-    """What the gateway reads of a request's headers, in one pass."""
+    """What the gateway reads of a request's headers."""
 
     __slots__ = (
+        "_length",
         "api_keys",
         "authorization",
         "content_encoding",
-        "content_length",
         "content_type",
         "patience",
         "progress",
         "request_id",
     )
 
-    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self.authorization: bytes | None = None
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        said = dict(headers)
+        if len(said) < len(headers):
+            said |= _said_twice(headers)
+        get = said.get
+        self.authorization = get(b"authorization")
         self.api_keys: tuple[bytes, ...] = ()
         """Of `x-api-key` and `api-key`."""
-        self.content_encoding = b""
-        self.content_type: bytes | None = None
-        self.content_length: int | None = None
-        self.patience: Mapping[bytes, bytes] = {}
-        """What it says of how long its client waits."""
-        self.progress = False
+        if not KEY_HEADERS.isdisjoint(said):
+            self.api_keys = tuple(said[name] for name in (b"x-api-key", b"api-key") if name in said)
+        self.content_encoding = get(b"content-encoding", b"")
+        self.content_type = get(b"content-type")
+        self._length = get(b"content-length", b"")
+        self.patience: Mapping[bytes, bytes] = NO_HEADERS if PATIENCE.isdisjoint(said) else said
+        """Where it says something of how long its client waits."""
+        self.progress = get(b"x-pipeline-progress") == WISH
         """Whether a pipeline's stream is to tell of its stages."""
-        self.request_id = b""
-        x_api_key: bytes | None = None
-        api_key: bytes | None = None
-        for name, value in headers:
-            if name not in READ:
-                continue
-            if name == b"authorization":
-                self.authorization = value if self.authorization is None else TWICE
-            elif name == b"content-type":
-                self.content_type = value
-            elif name == b"content-length" and len(value) <= 20 and value.isdigit():
-                self.content_length = int(value)
-            elif name == b"x-api-key":
-                x_api_key = value if x_api_key is None else TWICE
-            elif name == b"api-key":
-                api_key = value if api_key is None else TWICE
-            elif name == b"content-encoding":
-                self.content_encoding += b"," + value if self.content_encoding else value
-            elif name in PATIENCE:
-                self.patience = {**self.patience, name: value}
-            elif name == b"x-pipeline-progress":
-                self.progress = value == WISH
-            elif name == b"x-request-id" and REQUEST_ID.match(value):
-                self.request_id = value
-        if x_api_key is not None or api_key is not None:
-            self.api_keys = tuple(key for key in (x_api_key, api_key) if key is not None)
-        if not self.request_id:
+        own_id = get(b"x-request-id")
+        if own_id is not None and REQUEST_ID.match(own_id):
+            self.request_id = own_id
+        else:
             self.request_id = b"%032x" % random.getrandbits(128)
+
+    @property
+    def content_length(self) -> int | None:
+        """In bytes; None where it is no number, or not said."""
+        length = self._length
+        return int(length) if len(length) <= 20 and length.isdigit() else None
+
+
+def _said_twice(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """What headers mean that may come more than once, and of others that what they say is not known."""
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    said = {name: TWICE for name in ONE_KEY if len(values.get(name, ())) > 1}
+    if b"content-encoding" in values:
+        said[b"content-encoding"] = b",".join(values[b"content-encoding"])
+    return said
 
 
 def check_head(head: Head, bounds: GatewayConfig) -> None:
@@ -114,7 +105,8 @@ def check_head(head: Head, bounds: GatewayConfig) -> None:
         raise UnsupportedMedia(f"The content type is {shown!r}; send application/json.")
     if head.content_encoding:
         coding_of(head.content_encoding)
-    if head.content_length is not None and head.content_length > bounds.max_body_bytes:
+    length = head.content_length
+    if length is not None and length > bounds.max_body_bytes:
         raise _too_large(bounds)
 
 

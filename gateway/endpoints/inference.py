@@ -174,7 +174,8 @@ class EngineEndpoint:
             if principal is None:
                 principal = self._principal(head.authorization, head.api_keys, client.peer)
                 check_head(head, self._bounds)
-            take_patience(exchange, head.patience)
+            if head.patience:
+                take_patience(exchange, head.patience)
             check_size(len(client.body), self._bounds)
             if head.content_encoding:
                 return False  # to unpack it may take a while
@@ -360,9 +361,11 @@ class EngineEndpoint:
 
     def _length(self, fields: Fields) -> tuple[str, int] | None:
         """As `Exchange.length`."""
-        asked = None if self._limits.strict else self._dialect.length_of(fields)
-        context = self._limits.context_tokens() if asked else None
-        return (asked[0], context - asked[1]) if asked and context else None
+        context = None if self._limits.strict else self._limits.context_tokens()
+        if context is None:
+            return None
+        asked = self._dialect.length_of(fields)
+        return (asked[0], context - asked[1]) if asked else None
 
     def _call(
         self,

@@ -292,14 +292,20 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             self._refusal = fault
             raise
         earlier = self.cycle
-        self.cycle = cycle = Cycle(self, self._headers)
+        raw_path, query, path = split_target(url)
+        self.cycle = cycle = Cycle(
+            self,
+            self._headers,
+            self.client,
+            method.decode("ascii"),
+            raw_path,
+            query,
+            path,
+            version,
+            version == "1.1" and not self.drain.begun and parser.should_keep_alive(),
+            self._expects_continue,
+        )
         self._headers = []  # for trailers, which are counted and dropped
-        cycle.method = method.decode("ascii")
-        cycle.version = version
-        cycle.keep_alive = version == "1.1" and not self.drain.begun and parser.should_keep_alive()
-        cycle.waiting_for_continue = self._expects_continue
-        cycle.raw_path, cycle.query, path = split_target(url)
-        cycle.path = path
         if self.cors is not None:
             cycle.added = self.cors.lines(path, cycle.headers)
         if earlier is not None and not earlier.response_complete:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 import httptools
@@ -16,7 +16,7 @@ HIGH_WATER_BYTES = 256 * 1024
 """Above this much unread answer the engine's socket is not read until the client has taken it."""
 
 MAX_UNMOVED_BYTES = 64 * 1024
-"""More bytes than this that bring neither head, body nor end (chunk extensions, trailers) end the answer."""
+"""More bytes than this that bring neither head, body nor end (headers, chunk extensions, trailers) end it."""
 
 RACE_S = 1.0
 """A kept connection that ends sooner, without a byte, lost a race; later the engine may have run it."""
@@ -33,6 +33,11 @@ class Timeouts:
     first_byte_s: float
     idle_s: float
     total_s: float
+    soonest_s: float = field(init=False)
+    """Of those that run from the beginning the shortest."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "soonest_s", min(self.first_byte_s, self.idle_s, self.total_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ class Connection(asyncio.Protocol):
         self.listener: Callable[[], None] | None = None
         """Called when the answer has come on or the exchange has failed, instead of waking who awaits it."""
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self.error: RequestError | None = None
         """How the exchange failed."""
         self._unread_bytes = 0
@@ -136,9 +142,8 @@ class Connection(asyncio.Protocol):
         self._fields.clear()
         self._started = self._last_data = self._loop.time()
         self._ends_at = math.inf
-        limits = self._timeouts
-        deadline = self._started + min(limits.first_byte_s, limits.idle_s, limits.total_s)
-        if self._timer is None or self._timer.when() > deadline:
+        deadline = self._started + self._timeouts.soonest_s
+        if self._timer_at > deadline:
             self._arm(deadline)
         if len(body) == 1 and len(body[0]) <= 16384:
             self._transport.write(head + body[0])
@@ -249,16 +254,17 @@ class Connection(asyncio.Protocol):
     # left alone between exchanges: to cancel one and make another costs more than the rest of what they do.
 
     def _arm(self, deadline: float) -> None:
+        if self._timer_at <= deadline:
+            return
         if self._timer is not None:
-            if self._timer.when() <= deadline:
-                return
             self._timer.cancel()
+        self._timer_at = deadline
         self._timer = self._loop.call_at(deadline, self._check_deadline)
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._timer_at = None, math.inf
 
     def _deadline(self) -> float:
         total = min(self._started + self._timeouts.total_s, self._ends_at)
@@ -269,7 +275,7 @@ class Connection(asyncio.Protocol):
         return min(total, self._started + self._timeouts.first_byte_s)
 
     def _check_deadline(self) -> None:
-        self._timer = None
+        self._timer, self._timer_at = None, math.inf
         if not self._busy:
             return
         deadline = self._deadline()

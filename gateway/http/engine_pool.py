@@ -134,11 +134,12 @@ class Upstream:
             self._idle.pop().abort()
 
     def _kept(self) -> Connection | None:
+        idle = self._idle
         oldest = self._loop.time() - KEEP_IDLE_S
-        while self._idle and (self._idle[0].closed or self._idle[0].idle_since < oldest):
-            self._idle.popleft().abort()
-        while self._idle:
-            connection = self._idle.pop()  # the warmest
+        while idle and idle[0].idle_since < oldest:
+            idle.popleft().abort()
+        while idle:
+            connection = idle.pop()  # the warmest
             if not connection.closed:
                 return connection
         return None

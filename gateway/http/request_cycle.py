@@ -32,6 +32,7 @@ MAX_PIPELINED_BYTES = 256 * 1024
 
 Leave = Callable[[], None]
 NOT_MODIFIED = 304
+CLOSE = (b"connection", b"close")
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER without time: what is unsent is dropped, and the peer's kernel says so."""
 
@@ -56,72 +57,45 @@ class ServerSide(Protocol):
         """Close once the client, which still sends, has had time to take its answer."""
 
 
-class Cycle:
+class Cycle(msgspec.Struct, eq=False):
     """What the protocol has read of a request, and what the application writes.
 
-    It is an ASGI application's `receive` and `send`; without a task it is served by `begin` and `write`.
+    It is an ASGI application's `receive` and `send`; without a task it is served by `begin`, `write` and
+    `answer`. A struct, since each request makes one with all of this.
     """
 
-    __slots__ = (
-        "_arrived",
-        "_chunked",
-        "_handed_over",
-        "_held_head",
-        "_leave",
-        "_missing_bytes",
-        "_protocol",
-        "_unframed",
-        "added",
-        "body",
-        "disconnected",
-        "drained",
-        "found",
-        "head",
-        "headers",
-        "keep_alive",
-        "method",
-        "more_body",
-        "path",
-        "peer",
-        "query",
-        "raw_path",
-        "response_complete",
-        "response_started",
-        "task",
-        "version",
-        "waiting_for_continue",
-    )
-
-    def __init__(self, protocol: ServerSide, headers: list[tuple[bytes, bytes]]) -> None:
-        self._protocol = protocol
-        self.peer = protocol.client
-        """Address and port of the client's end."""
-        self.headers = headers
-        self.method = ""
-        self.path = ""
-        self.raw_path = self.query = b""
-        self.version = "1.1"
-        self.keep_alive = True
-        self.waiting_for_continue = False
-        self.body = bytearray()
-        """Of the body, what has come and was not taken yet."""
-        self.more_body = True
-        self.added = b""
-        """Header lines that its answer has beside the application's."""
-        self.head: Any = None
-        """What `Express.refuse` has read of its head, for `Express.serve`."""
-        self.found: object = None
-        """What `Express.serve` has found of it, for its task."""
-        self.disconnected = self.response_started = self.response_complete = False
-        self.task: asyncio.Task[None] | None = None
-        self.drained: Leave | None = None
-        self._arrived: asyncio.Event | None = None
-        self._leave: Leave | None = None
-        self._held_head = b""
-        self._chunked = False
-        self._unframed = False
-        self._handed_over = False
-        self._missing_bytes = 0
+    _protocol: ServerSide
+    headers: list[tuple[bytes, bytes]]
+    peer: tuple[str, int] | None = None
+    """Address and port of the client's end."""
+    method: str = ""
+    raw_path: bytes = b""
+    query: bytes = b""
+    path: str = ""
+    version: str = "1.1"
+    keep_alive: bool = True
+    waiting_for_continue: bool = False
+    body: bytearray = msgspec.field(default_factory=bytearray)
+    """Of the body, what has come and was not taken yet."""
+    more_body: bool = True
+    added: bytes = b""
+    """Header lines that its answer has beside the application's."""
+    head: Any = None
+    """What `Express.refuse` has read of its head, for `Express.serve`."""
+    found: object = None
+    """What `Express.serve` has found of it, for its task."""
+    disconnected: bool = False
+    response_started: bool = False
+    response_complete: bool = False
+    task: asyncio.Task[None] | None = None
+    drained: Leave | None = None
+    _arrived: asyncio.Event | None = None
+    _leave: Leave | None = None
+    _held_head: bytes = b""
+    _chunked: bool = False
+    _unframed: bool = False
+    _handed_over: bool = False
+    _missing_bytes: int = 0
 
     # For the protocol.
 
@@ -247,23 +221,18 @@ class Cycle:
             raise RuntimeError(f"{message['type']} when the answer was begun or complete")
 
     def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Begin the answer. Headers come from this gateway alone; a look for line breaks is enough."""
-        lines: list[bytes] = []
+        """Begin the answer; a `content-length` among its headers frames it. Raises RuntimeError."""
+        sent = list(headers)
         length: int | None = None
-        for name, value in headers:
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"connection" and value == b"close":
-                self.keep_alive = False
-            else:
-                lines += (name, b": ", value, b"\r\n")
-        block = b"".join(lines)
-        count = len(lines) // 4
-        if block.count(b"\n") != count or block.count(b"\r") != count:  # two looks for all of them together
-            pairs = zip(lines[::4], lines[2::4], strict=True)
-            broken = [name for name, value in pairs if not {*b"\r\n"}.isdisjoint(name + value)]
-            raise RuntimeError(f"line break in the header {broken[0]!r}")  # a value may be secret
-        self.begin_block(status, block, length)
+        for header in reversed(sent):  # where it is, if this gateway made the answer
+            if header[0] == b"content-length":
+                length = int(header[1])
+                sent.remove(header)
+                break
+        if CLOSE in sent:
+            sent.remove(CLOSE)
+            self.keep_alive = False
+        self.begin_block(status, header_lines(sent), length)
 
     def begin_block(self, status: int, block: bytes, length: int | None) -> None:
         """Begin the answer with header lines that are ready; without a length it goes out in chunks."""
@@ -315,15 +284,44 @@ class Cycle:
                 transport.writelines((self._held_head, body))
             self._held_head = b""
         if not more_body:
-            self.response_complete = True
-            self._leave = self.drained = None
-            self.came()
-            if not self.keep_alive:
-                if self.more_body:
-                    self._protocol.linger()
-                else:
-                    transport.close()
-            self._protocol.answered()
+            self._ended()
+
+    def answer(self, status: int, headers: Collection[tuple[bytes, bytes]], body: bytes) -> None:
+        """A whole answer at once; its length is not among its headers. Raises RuntimeError as `begin`."""
+        self.response_started = True
+        block = header_lines(headers) + self.added
+        if not self.keep_alive:
+            block += b"connection: close\r\n"
+        head = b"%b%bcontent-length: %d\r\n\r\n" % (STATUS_LINES[status], block, len(body))
+        if len(body) < 16384:
+            self._protocol.transport.write(head + body)
+        else:
+            self._protocol.transport.writelines((head, body))
+        self._ended()
+
+    def _ended(self) -> None:
+        self.response_complete = True
+        self._leave = self.drained = None
+        if self._arrived is not None:
+            self._arrived.set()
+        if not self.keep_alive:
+            if self.more_body:
+                self._protocol.linger()
+            else:
+                self._protocol.transport.close()
+        self._protocol.answered()
+
+
+def header_lines(headers: Collection[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they go out. Raises RuntimeError for a line break in one.
+
+    They come from this gateway alone: two looks for all of them together are enough.
+    """
+    block = b"\r\n".join([*map(b": ".join, headers), b""])
+    if block.count(b"\n") != len(headers) or block.count(b"\r") != len(headers):
+        broken = [name for name, value in headers if not {*b"\r\n"}.isdisjoint(name + value)]
+        raise RuntimeError(f"line break in the header {broken[0]!r}")  # a value may be secret
+    return block
 
 
 def are_too_many(waiting: Collection[Cycle]) -> bool:

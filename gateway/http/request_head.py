@@ -7,7 +7,6 @@ from gateway.errors import HeadTooLarge, InvalidRequest, RequestError
 from gateway.http.strictness import MAX_HEAD_BYTES, check_head
 
 MAX_HEADERS = 128
-WATCHED = frozenset((b"expect", b"host", b"transfer-encoding"))
 
 
 class HeadReader:
@@ -19,8 +18,6 @@ class HeadReader:
         self._url: bytes | None = None
         """Its target, as far as it has come; None where no head is being read."""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._watched: list[tuple[bytes, bytes]] = []
-        """Of the headers those that decide how it is read."""
         self._expects_continue = False
         self._read = b""
         """What is being parsed, from the read on that the head began in."""
@@ -30,7 +27,6 @@ class HeadReader:
     def _begin_head(self) -> None:
         self._url = b""
         self._headers = []
-        self._watched = []
         self._expects_continue = False
 
     def on_url(self, url: bytes) -> None:
@@ -41,10 +37,7 @@ class HeadReader:
         if len(headers) >= MAX_HEADERS:
             self._refusal = HeadTooLarge()
             raise self._refusal
-        name = name.lower()
-        if name in WATCHED:
-            self._watched.append((name, value))
-        headers.append((name, value))
+        headers.append((name.lower(), value))
 
     def _check_head(self, method: bytes, url: bytes, version: str) -> bytes | None:
         """What was read behind the head, where a body in chunks follows and its place is known.
@@ -57,16 +50,23 @@ class HeadReader:
         begin = 0 if read.startswith(line) else read.find(line)
         if begin < 0:
             raise InvalidRequest("The first line must be: method, target and HTTP/1.1, a space between each.")
-        watched = self._watched
+        headers = self._headers
+        said = dict(headers)
         codings: list[bytes] = []
-        if len(watched) != 1 or watched[0][0] != b"host" or version != "1.1":
+        if (
+            len(said) != len(headers)
+            or b"host" not in said
+            or b"transfer-encoding" in said
+            or b"expect" in said
+            or version != "1.1"
+        ):
             codings = self._values(b"transfer-encoding")
             check_head(version, len(self._values(b"host")), codings)
             self._expects_continue = any(
                 value.lower() == b"100-continue" for value in self._values(b"expect")
             )
         if self.own_name is not None:
-            self.own_name.check(method, self._headers)
+            self.own_name.check(method, said)
         if len(read) > MAX_HEAD_BYTES and read.index(b"\r\n\r\n", begin) - begin > MAX_HEAD_BYTES:
             raise HeadTooLarge
         if not codings or read[:begin].strip(b"\r\n"):
@@ -74,4 +74,4 @@ class HeadReader:
         return read[read.index(b"\r\n\r\n", begin) + 4 :]
 
     def _values(self, name: bytes) -> list[bytes]:
-        return [value for each, value in self._watched if each == name]
+        return [value for each, value in self._headers if each == name]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from gateway.errors import DeadlineExceeded, EngineError, RequestError, internal_error
@@ -36,6 +36,9 @@ class Client(Protocol):
     def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None: ...
 
     def write(self, body: bytes, more_body: bool) -> None: ...
+
+    def answer(self, status: int, headers: Collection[tuple[bytes, bytes]], body: bytes) -> None:
+        """A whole answer at once; its length is not among its headers."""
 
     def write_chunk(self, body: bytes) -> bool:
         """Go on with an answer in chunks; False where the client takes no more for now."""
@@ -122,7 +125,11 @@ class DirectRelay(Passage):
                 if piece and not self._client.write_chunk(piece) and not connection.complete:
                     connection.pause()
             if connection.complete:
-                self._finish(self.stream_ended(events))
+                last = self.stream_ended(events)
+                self.over = True
+                self.exchange.finished()
+                self._client.write(last, False)
+                self.give_back()
         except Exception:
             self._fault()
 
@@ -148,13 +155,9 @@ class DirectRelay(Passage):
         except RequestError as fault:
             self._broken(fault)
             return
-        self._client.begin(self.exchange.status, headers)
-        self._finish(answer)
-
-    def _finish(self, last: bytes) -> None:
         self.over = True
         self.exchange.finished()
-        self._client.write(last, False)
+        self._client.answer(self.exchange.status, headers, answer)
         self.give_back()
 
     def _broken(self, error: RequestError) -> None:

@@ -40,6 +40,7 @@ class TaskRelay(Passage):
             if self.head_sent:  # a refusal in a stream that has begun
                 answer = exchange.dialect.last_event(answer)
             else:
+                headers.append((b"content-length", b"%d" % len(answer)))
                 await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
             await send({"type": "http.response.body", "body": answer, "more_body": False})
             exchange.finished()

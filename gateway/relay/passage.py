@@ -73,7 +73,10 @@ class Passage:
         return headers
 
     def whole(self, connection: Connection, answer: bytes) -> tuple[HeaderList, bytes]:
-        """An answer that is no stream, for the client. Raises what the client is told in its place."""
+        """An answer that is no stream, for the client: its headers but its length, and its body.
+
+        Raises what the client is told in its place.
+        """
         exchange = self.exchange
         exchange.engine_s = time.perf_counter() - exchange.sent
         if connection.status == 200:
@@ -85,7 +88,7 @@ class Passage:
         if connection.status != 200:
             exchange.status, answer = exchange.refusal(connection.status, answer)
         headers = exchange.headers()
-        headers += ((b"content-type", self.content_type), (b"content-length", b"%d" % len(answer)))
+        headers.append((b"content-type", self.content_type))
         return headers, answer
 
     def stream_ended(self, events: EventStream) -> bytes:

@@ -279,20 +279,20 @@ class Relay:
             self._give_back(exchange)
 
     def _give_back(self, exchange: Exchange) -> None:
-        turn, exchange.turn = exchange.turn, None
-        if turn is not None:
+        if exchange.turn is not None:
+            turn, exchange.turn = exchange.turn, None
             turn.give_back()
         gate, exchange.gate = exchange.gate, None
         adapter_id = exchange.route.adapter_id if exchange.route else None
-        seat, exchange.seat = exchange.seat, None
+        seat, exchange.seat, usage = exchange.seat, None, exchange.usage
         if exchange.visit is not None:
             exchange.visit.end()
             exchange.visit = None
-            if (usage := exchange.usage) is not None:
+            if usage is not None:
                 self.replicas.tokens[adapter_id or ""] += usage.prompt_tokens + (usage.completion_tokens or 0)
         if gate is not None:
             exchange.release()
-            if (usage := exchange.usage) is not None:
+            if usage is not None:
                 tokens = usage.completion_tokens or 0
                 self._admission.ended(gate, time.perf_counter() - exchange.sent, tokens)
                 if exchange.charged:

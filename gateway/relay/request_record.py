@@ -41,6 +41,7 @@ PIPELINE = "pipeline"
 LOW_PRIORITY = msgspec.Raw(b"100")
 """What comes behind, in vLLM's priority scheduling: a larger number comes later; clients' requests have 0."""
 
+NO_QUEUE = (b"x-gateway-queue-ms", b"0.0")
 COLD = (b"x-gateway-cold", b"true")
 """The header of an answer that waited for an engine to start."""
 
@@ -60,7 +61,7 @@ def ignored_header(names: Sequence[str]) -> HeaderList:
 class Exchange(msgspec.Struct, eq=False):
     """A request of a client's, a pipeline stage's or a batch's (`origin`: "client", "pipeline", "batch").
 
-    Times are seconds of `time.perf_counter`. It is a struct since one is made for each request, with all of this.
+    Times are seconds of `time.perf_counter`. A struct, since each request makes one with all of this.
     """
 
     _metrics: Metrics
@@ -180,15 +181,12 @@ class Exchange(msgspec.Struct, eq=False):
         assert self._series is not None
         if self.ignored:
             self._count_ignored()
-        usage = self.usage
         self._settle(self.broken)
+        usage, total_s = self.usage, time.perf_counter() - self.arrived
+        prompt_tokens = usage.prompt_tokens if usage else 0
+        completion_tokens = (usage.completion_tokens or 0) if usage else 0
         self._series.finished(
-            self.status,
-            time.perf_counter() - self.arrived,
-            self.queue_s,
-            self.first_token_s,
-            usage.prompt_tokens if usage else 0,
-            (usage.completion_tokens or 0) if usage else 0,
+            self.status, total_s, self.queue_s, self.first_token_s, prompt_tokens, completion_tokens
         )
         self._remember(self.status)
 
@@ -222,6 +220,8 @@ class Exchange(msgspec.Struct, eq=False):
     def _remember(self, status: int, code: str = "") -> None:
         """It is over: among the last requests, for the page, and as spans."""
         route, usage = self.route, self.usage
+        task, adapter = (route.name, route.adapter_id or "") if route else ("", "")
+        prompt_tokens, tokens = (usage.prompt_tokens, usage.completion_tokens or 0) if usage else (0, 0)
         self._metrics.recent.note(
             RecentRequest(
                 time.time(),
@@ -229,14 +229,14 @@ class Exchange(msgspec.Struct, eq=False):
                 self.queue_s,
                 self.engine_s or None,
                 self.first_token_s,
-                usage.prompt_tokens if usage else 0,
-                (usage.completion_tokens or 0) if usage else 0,
+                prompt_tokens,
+                tokens,
                 status,
                 code,
                 self.origin,
                 self.dialect.path.decode(),
-                route.name if route else "",
-                (route.adapter_id or "") if route else "",
+                task,
+                adapter,
                 self.replica,
                 self.key,
                 self.request_id.decode("latin-1"),
@@ -311,17 +311,17 @@ class Exchange(msgspec.Struct, eq=False):
             name, room = self.length
             if self.usage.prompt_tokens > room and name not in self.ignored:
                 self.ignored.append(name)  # the engine itself lowered it to what the prompt left
-        now = time.perf_counter()
-        overhead_s = max(0.0, now - self.arrived - self.engine_s - self.queue_s)
+        queue_s = self.queue_s
+        overhead_s = max(0.0, time.perf_counter() - self.arrived - self.engine_s - queue_s)
         headers = [
             (b"x-request-id", self.request_id),
-            (b"x-gateway-task", self.route.name_bytes),
-            (b"x-gateway-adapter", self.route.adapter_bytes),
+            *self.route.headers,
             (b"x-gateway-replica", self.replica.encode()),
-            (b"x-gateway-queue-ms", b"%.1f" % (self.queue_s * 1000)),
+            (b"x-gateway-queue-ms", b"%.1f" % (queue_s * 1000)) if queue_s else NO_QUEUE,
             (b"x-gateway-overhead-ms", b"%.2f" % (overhead_s * 1000)),
-            *self.dialect.id_headers(self.request_id),
         ]
+        if self.dialect.id_header:
+            headers.append((self.dialect.id_header, self.request_id))
         if self.cold:
             headers.append(COLD)
         if self.reservation is not None:

@@ -48,6 +48,7 @@ class Replicas:
         self._only: Replica | None = None
         self.are_several = True
         """Whether there is a choice, or none at all: else all that is asked goes to the only one."""
+        self._context_tokens: int | None = None
         self._live: object = None
         self._asking: set[asyncio.Task[None]] = set()
         self.tokens: Counter[str] = Counter()
@@ -93,9 +94,11 @@ class Replicas:
 
     def context_tokens(self) -> int | None:
         """How long the base's context is, where an engine has told."""
-        name, only = self.config.base.name, self._only
-        base = self.engine_model(name) if only is None else only.models.get(name)
-        return base.max_model_len if base else None
+        return self._context_tokens
+
+    def _note_context(self) -> None:
+        base = self.engine_model(self.config.base.name)
+        self._context_tokens = base.max_model_len if base else None
 
     def break_off(self, error: RequestError) -> None:
         """End what is under way at every engine with that error."""
@@ -267,6 +270,7 @@ class Replicas:
         self._leaving = tuple(replica for replica in kept if replica not in replicas)
         self._only = replicas[0] if len(replicas) == 1 else None
         self.are_several = self._only is None
+        self._note_context()
         self.table = table_of(self.config, snapshot, [replica.loaded for replica in replicas])
         self.snapshot = snapshot
         self.scores_prompts, self.priorities = snapshot.prompt_logprobs, snapshot.priorities
@@ -339,5 +343,6 @@ class Replicas:
         try:
             async with asyncio.timeout(10):
                 await replica.describe()
+            self._note_context()
         except (RequestError, TimeoutError, *NOT_JSON, LookupError, TypeError) as error:
             logger.warning("the engine on %s does not list its models: %s", replica.upstream.address, error)

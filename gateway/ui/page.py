@@ -169,6 +169,7 @@ class Page:
 
     async def _requests(self, call: PageCall) -> object:
         sight = Sight(self._who(call))
+        self._metrics.recent.write_kept()
         found = await asyncio.to_thread(self._metrics.recent.latest)
         fields = msgspec.structs.fields
         shown = [one for one in found if sight.sees_request(one)][:MOST_REQUESTS]

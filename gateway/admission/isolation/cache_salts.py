@@ -53,12 +53,12 @@ class CacheSalts:
         """
         if self._parting == "none" or principal is ANYBODY:
             return given
+        if given is None and self._parting == "tenant" and not principal.tenant:
+            return None
         whose = ("tenant", principal.tenant)
         if self._parting == "key" or not principal.tenant:
             whose = ("key", principal.name)
         if given is None:
-            if self._parting == "tenant" and not principal.tenant:
-                return None
             if whose not in self._own:
                 self._own[whose] = self._folded(whose, "")
             return self._own[whose]

@@ -177,6 +177,7 @@ def _lower_budget(fields: Fields) -> Sequence[str]:
 class _Anthropic(Dialect):
     """What both routes share."""
 
+    id_header = b"request-id"
     api_key_header = True
     form = FORM
 
@@ -214,9 +215,6 @@ class _Anthropic(Dialect):
 
     def events(self, usage_wanted: bool) -> EventStream:
         return NamedEvents(_usage_in)
-
-    def id_headers(self, request_id: bytes) -> list[tuple[bytes, bytes]]:
-        return [(b"request-id", request_id)]
 
     def error_body(self, error: RequestError, request_id: bytes) -> bytes:
         return envelope(error.status, error.message, request_id)

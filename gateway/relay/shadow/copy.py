@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from starlette.types import Message, Send
@@ -123,6 +123,10 @@ class Watched:
     def write(self, body: bytes, more_body: bool) -> None:
         self._client.write(body, more_body)
         self._copy.saw(body, not more_body)
+
+    def answer(self, status: int, headers: Collection[tuple[bytes, bytes]], body: bytes) -> None:
+        self._client.answer(status, headers, body)
+        self._copy.saw(body, True)
 
     def write_chunk(self, body: bytes) -> bool:
         more = self._client.write_chunk(body)

@@ -170,7 +170,7 @@ JSON = (b"content-type", b"application/json; charset=utf-8")
 
 def refusal(headers: Headers, *origins: str, method: bytes = b"POST", keyless: bool = True) -> str | None:
     try:
-        OwnName(lambda: keyless, Cors(origins) if origins else None).check(method, headers)
+        OwnName(lambda: keyless, Cors(origins) if origins else None).check(method, dict(headers))
     except Forbidden as refused:
         return refused.code
     return None

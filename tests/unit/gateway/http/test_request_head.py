@@ -25,7 +25,6 @@ def test_target_comes_in_pieces_and_names_of_headers_are_made_small() -> None:
     made.on_url(b"at")
     assert made._url == b"/v1/chat"
     assert made._headers == [(b"host", b"x"), (b"x-other", b"Y")]
-    assert made._watched == [(b"host", b"x")]
 
 
 def test_headers_are_bounded_and_the_reason_is_kept() -> None:

@@ -100,6 +100,10 @@ class Client:
         self.body += body
         self.over = not more_body
 
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        self.begin(status, headers)
+        self.write(body, False)
+
     def write_chunk(self, body: bytes) -> bool:
         self.body += body
         return not self.full

@@ -119,7 +119,7 @@ async def test_a_fault_is_answered_logged_and_gives_the_place_back(
         assert (await s.chat(stream=stream)).status_code == 200
 
 
-LATE: list[tuple[type, str]] = [(Cycle, "write"), (Series, "finished")]
+LATE: list[tuple[type, str]] = [(Cycle, "answer"), (Series, "finished")]
 
 
 @pytest.mark.parametrize(("owner", "method"), LATE)
