@@ -133,7 +133,7 @@ class Gateway:
         """For the own server: paths whose bodies may take long, and how many bytes they may have."""
         self.cors = Cors(bounds.cors_origins) if bounds.cors_origins else None
         """For the own server, which writes what it says into every answer."""
-        self.own_name = OwnName(lambda: not self._keys.required, self.cors)
+        self.own_name = OwnName(self._keys, self.cors)
         """For the own server, which asks it before all else."""
         self.starlette = Starlette(
             routes=self._routes(), exception_handlers=HANDLERS, lifespan=self._lifespan

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 from gateway.config.loopback import host_name, is_loopback
 from gateway.errors import Forbidden
@@ -102,12 +103,19 @@ class Cors:
         return sent[0] if len(sent) == 1 and self._pattern.fullmatch(sent[0].lower()) else None
 
 
+class RequiredKeys(Protocol):
+    """Of the gateway's keys (`admission.api_keys.Keys`)."""
+
+    required: bool
+    """Whoever has none is answered nothing; it may change at any time."""
+
+
 class OwnName:
     """With keys it refuses nobody: a page has none of them."""
 
-    def __init__(self, keyless: Callable[[], bool], cors: Cors | None) -> None:
+    def __init__(self, keys: RequiredKeys, cors: Cors | None) -> None:
         """`cors`: pages that may call; their own names are taken too, of a proxy that passes them on."""
-        self._keyless = keyless
+        self._keys = keys
         self._cors = cors
 
     def check(self, method: bytes, sent: Mapping[bytes, bytes]) -> None:
@@ -115,7 +123,7 @@ class OwnName:
 
         `sent` are the request's headers, by names in lower case.
         """
-        if not self._keyless():
+        if self._keys.required:
             return
         host = sent.get(b"host", b"").decode("latin-1")
         if not (is_of_here(host) or self._lists(f"http://{host}", f"https://{host}")):

@@ -95,6 +95,14 @@ def _said_twice(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 def check_head(head: Head, bounds: GatewayConfig) -> None:
     """Refuse a body by what its headers say. Raises UnsupportedMedia (415), PayloadTooLarge (413)."""
+    check_type(head)
+    length = head.content_length
+    if length is not None and length > bounds.max_body_bytes:
+        raise _too_large(bounds)
+
+
+def check_type(head: Head) -> None:
+    """Whether a body is JSON, in a coding that is taken. Raises UnsupportedMedia (415)."""
     content_type = head.content_type
     if (
         content_type is not None
@@ -105,9 +113,6 @@ def check_head(head: Head, bounds: GatewayConfig) -> None:
         raise UnsupportedMedia(f"The content type is {shown!r}; send application/json.")
     if head.content_encoding:
         coding_of(head.content_encoding)
-    length = head.content_length
-    if length is not None and length > bounds.max_body_bytes:
-        raise _too_large(bounds)
 
 
 async def read_json_body(

@@ -26,7 +26,15 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.parameters import Limits
 from gateway.dialects.prompt_scores import check_scoring
 from gateway.dialects.request_body import Buffer, Fields, decode_body, flag_field, with_model
-from gateway.endpoints.asgi import ClientLeft, Head, check_head, check_size, read_json_body, send_error
+from gateway.endpoints.asgi import (
+    ClientLeft,
+    Head,
+    check_head,
+    check_size,
+    check_type,
+    read_json_body,
+    send_error,
+)
 from gateway.endpoints.azure import DEPLOYMENT
 from gateway.endpoints.pipelines import PipelineEndpoint, not_of_a_pipeline
 from gateway.errors import EngineError, Forbidden, RequestError, internal_error
@@ -48,11 +56,6 @@ from gateway.routing.cold_start import WaitingRoom
 from gateway.routing.permission import permitted_route
 
 logger = logging.getLogger("gateway.engine")
-
-NOTICED_WITHIN_S = 2.0
-"""The supervisor looks at its engine ten times a second."""
-ONE_OF_SEVERAL_NOTICED_WITHIN_S = 5.0
-"""Somebody else's server is looked at every 2 s, and is gone when it has not answered twice."""
 
 
 class EngineEndpoint:
@@ -173,7 +176,7 @@ class EngineEndpoint:
         try:
             if principal is None:
                 principal = self._principal(head.authorization, head.api_keys, client.peer)
-                check_head(head, self._bounds)
+                check_type(head)
             if head.patience:
                 take_patience(exchange, head.patience)
             check_size(len(client.body), self._bounds)
@@ -191,7 +194,9 @@ class EngineEndpoint:
                     copy = self._copy(exchange, call) if self._shadow.candidates else None
                     segments = call.segments(self._dialect)
                     watched = client if copy is None else Watched(client, copy)
-                    if DirectRelay(self._relay, exchange, watched, call.usage_wanted).start(route, segments):
+                    if DirectRelay(self._relay, exchange, call.usage_wanted, client=watched).start(
+                        route, segments
+                    ):
                         return True
                 except TooMany as full:
                     if not full.may_wait:
@@ -279,7 +284,7 @@ class EngineEndpoint:
         except EngineError as error:
             if error.code != UNREACHABLE or self._goes_elsewhere(request, "failed"):
                 raise
-            if not await self._may_come_back(self._current(request).asked):
+            if not await self._room.may_come_back(self._current(request).asked):
                 raise
         else:
             return
@@ -346,18 +351,6 @@ class EngineEndpoint:
             return
         beat = Heartbeat(self._relay.replicas, exchange, send) if call.streaming else None
         await self._room.wait(exchange, name, beat)
-
-    async def _may_come_back(self, name: str) -> bool:
-        """Whether the control plane notices too that the model's engine is gone; it takes a moment."""
-        replicas = self._relay.replicas
-        try:
-            within_s = ONE_OF_SEVERAL_NOTICED_WITHIN_S if replicas.are_several else NOTICED_WITHIN_S
-            async with asyncio.timeout(within_s):
-                while replicas.servable(name):
-                    await replicas.news.wait()
-        except TimeoutError:
-            return False
-        return replicas.may_come(name)
 
     def _length(self, fields: Fields) -> tuple[str, int] | None:
         """As `Exchange.length`."""

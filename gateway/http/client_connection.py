@@ -83,6 +83,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         self._uploaded_bytes = -1
         """Since the last look; under 0 where it is no upload that is coming."""
         self._receiving = False
+        self._begins = False  # one has begun in what is being read
         self._refused = False
         self._pace: ReaderPace | None = None  # while the client does not take all that is written
 
@@ -203,6 +204,11 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         else:
             if self._unmoved_bytes > MAX_HEAD_BYTES:
                 self.refuse(HeadTooLarge())
+        if self._begins:  # in this read; most requests end in it too
+            self._begins = False
+            # Where writing is paused, the deadline is that for the client to take its answer.
+            if self._receiving and not self.flow.write_paused:
+                self._set_deadline(self.receive_timeout_s)
         if self._deferred is not None and not self._refused:
             self._start_deferred()
 
@@ -275,9 +281,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._begin_head()
         self._unmoved_bytes = 0
-        self._receiving = True
-        if not self.flow.write_paused:  # else the deadline is that for the client to take its answer
-            self._set_deadline(self.receive_timeout_s)
+        self._receiving = self._begins = True
 
     def on_headers_complete(self) -> None:
         parser = self.parser
@@ -293,19 +297,10 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             raise
         earlier = self.cycle
         raw_path, query, path = split_target(url)
-        self.cycle = cycle = Cycle(
-            self,
-            self._headers,
-            self.client,
-            method.decode("ascii"),
-            raw_path,
-            query,
-            path,
-            version,
-            version == "1.1" and not self.drain.begun and parser.should_keep_alive(),
-            self._expects_continue,
-        )
-        self._headers = []  # for trailers, which are counted and dropped
+        keep_alive = version == "1.1" and not self.drain.begun and parser.should_keep_alive()
+        name, headers, self._headers = method.decode("ascii"), self._headers, []  # trailers are dropped
+        cycle = Cycle(self, headers, self.client, name, raw_path, query, path, version, keep_alive)
+        self.cycle, cycle.waiting_for_continue = cycle, self._expects_continue
         if self.cors is not None:
             cycle.added = self.cors.lines(path, cycle.headers)
         if earlier is not None and not earlier.response_complete:

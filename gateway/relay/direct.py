@@ -19,8 +19,7 @@ from gateway.http.engine_connection import Connection, Disconnected, Segments
 from gateway.relay.client_side import error_answer
 from gateway.relay.engine_answers import MAX_ERROR_BYTES, PASSED, NothingDone
 from gateway.relay.passage import Passage
-from gateway.relay.relay import MAX_ANSWER_BYTES, Relay
-from gateway.relay.request_record import Exchange
+from gateway.relay.relay import MAX_ANSWER_BYTES
 from gateway.routing.table import Route
 
 logger = logging.getLogger("gateway.relay.direct")
@@ -63,16 +62,12 @@ def _with_last_resort(step: Callable[[DirectRelay], None]) -> Callable[[DirectRe
     return guarded
 
 
-class DirectRelay(Passage):
+class DirectRelay(Passage, eq=False, kw_only=True):
     """One such request, from the engine's first byte to the client's last."""
 
-    __slots__ = ("_answer", "_answer_bytes", "_client")
-
-    def __init__(self, relay: Relay, exchange: Exchange, client: Client, usage_wanted: bool) -> None:
-        super().__init__(relay, exchange, usage_wanted)
-        self._client = client
-        self._answer: list[bytes] = []
-        self._answer_bytes = 0
+    client: Client
+    _answer: list[bytes] = []
+    _answer_bytes: int = 0
 
     def start(self, route: Route, body: Segments) -> bool:
         """Send it to the engine; False where it has to wait. Raises Unavailable."""
@@ -82,7 +77,7 @@ class DirectRelay(Passage):
         self.connection = connection
         connection.listener = self._progress
         try:
-            self._client.on_leave(self._left)
+            self.client.on_leave(self._left)
         except Exception:
             self._fault()
         return True
@@ -99,8 +94,8 @@ class DirectRelay(Passage):
             if not self.begun:
                 headers = self.head_came(connection)
                 if headers is not None:
-                    self._client.on_drained(self._drained)
-                    self._client.begin(200, headers)
+                    self.client.on_drained(self._drained)
+                    self.client.begin(200, headers)
                     self.head_sent = True
                     connection.listener = self._pass_on
             if self.events is not None:
@@ -122,13 +117,13 @@ class DirectRelay(Passage):
                 if not events.events:
                     self.exchange.first_token_s = time.perf_counter() - self.exchange.arrived
                 piece = events.feed(piece)
-                if piece and not self._client.write_chunk(piece) and not connection.complete:
+                if piece and not self.client.write_chunk(piece) and not connection.complete:
                     connection.pause()
             if connection.complete:
                 last = self.stream_ended(events)
                 self.over = True
                 self.exchange.finished()
-                self._client.write(last, False)
+                self.client.write(last, False)
                 self.give_back()
         except Exception:
             self._fault()
@@ -140,16 +135,15 @@ class DirectRelay(Passage):
 
     def _collect(self, connection: Connection) -> None:
         """Gather a whole answer, and pass it on at its end."""
-        piece = connection.take()
-        if piece:
-            self._answer.append(piece)
-            self._answer_bytes += len(piece)
-        size = self._answer_bytes
-        if not connection.complete and (size <= MAX_ERROR_BYTES or connection.status in PASSED):
-            if size > MAX_ANSWER_BYTES:
-                self._broken(EngineError(f"The engine's answer is larger than {MAX_ANSWER_BYTES} bytes."))
-            return
-        answer = piece if len(self._answer) == 1 else b"".join(self._answer)
+        answer = connection.take()
+        if self._answer or not connection.complete:
+            self._answer.append(answer)
+            self._answer_bytes = size = self._answer_bytes + len(answer)
+            if not connection.complete and (size <= MAX_ERROR_BYTES or connection.status in PASSED):
+                if size > MAX_ANSWER_BYTES:
+                    self._broken(EngineError(f"The engine's answer is larger than {MAX_ANSWER_BYTES} bytes."))
+                return
+            answer = b"".join(self._answer)
         try:
             headers, answer = self.whole(connection, answer)
         except RequestError as fault:
@@ -157,7 +151,7 @@ class DirectRelay(Passage):
             return
         self.over = True
         self.exchange.finished()
-        self._client.answer(self.exchange.status, headers, answer)
+        self.client.answer(self.exchange.status, headers, answer)
         self.give_back()
 
     def _broken(self, error: RequestError) -> None:
@@ -169,7 +163,7 @@ class DirectRelay(Passage):
         if self._may_go_elsewhere(connection, error):
             if exchange.reservation is not None:
                 exchange.reservation.give_back()  # its task makes its own
-            self._client.start_task()
+            self.client.start_task()
             return
         if not (connection.head_complete or isinstance(error, DeadlineExceeded)):
             self.relay.failed(connection.owner, error, exchange)
@@ -189,11 +183,11 @@ class DirectRelay(Passage):
             exchange.events = self.events.events
         exchange.failed(error)
         if self.head_sent:
-            self._client.write(self.broke_off(error), False)
+            self.client.write(self.broke_off(error), False)
             return
         status, headers, body = error_answer(error, exchange.request_id, exchange.dialect)
-        self._client.begin(status, headers)
-        self._client.write(body, False)
+        self.client.begin(status, headers)
+        self.client.write(body, False)
 
     @_with_last_resort
     def _left(self) -> None:
@@ -211,9 +205,9 @@ class DirectRelay(Passage):
         try:
             self.give_back()
             if self.over:
-                self._client.break_off()
+                self.client.break_off()
             else:
                 self._fail(internal_error())
         except Exception:
             logger.exception("request %s: its failure cannot be answered", exchange.request_id.decode())
-            self._client.break_off()
+            self.client.break_off()

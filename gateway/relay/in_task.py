@@ -18,14 +18,13 @@ from gateway.routing.table import Route
 logger = logging.getLogger("gateway.relay.in_task")
 
 
-class TaskRelay(Passage):
+class TaskRelay(Passage, eq=False):
     """Awaits what `DirectRelay` is called for."""
-
-    __slots__ = ()
 
     async def run(self, route: Route, body: Segments, send: Send) -> None:
         """Ask the engine and pass its answer on. Raises RequestError only before the first byte went out."""
         exchange = self.exchange
+        self.head_sent = exchange.begun
         connection = self.connection = await self.relay.begin(exchange, route, body)
         try:
             headers = self.head_came(connection)

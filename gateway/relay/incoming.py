@@ -19,45 +19,22 @@ from gateway.relay.shadow.copy import Copy
 from gateway.routing.table import Route, Table
 
 
-class CheckedCall:
+class CheckedCall(msgspec.Struct, eq=False):
     """A checked request, by one table."""
 
-    __slots__ = (
-        "_sent",
-        "asked",
-        "fields",
-        "received_bytes",
-        "route",
-        "sticky",
-        "streaming",
-        "table",
-        "untried",
-        "usage_wanted",
-    )
-
-    def __init__(
-        self,
-        asked: str,
-        route: Route,
-        fields: Fields,
-        streaming: bool,
-        received_bytes: int,
-        sticky: bytes | None,
-        table: Table,
-    ) -> None:
-        self.asked = asked
-        """The model's name or a version's id, as the client wrote it."""
-        self.sticky = sticky
-        self.route = route
-        self.fields = fields
-        """The client's own, until `segments` writes the contract into them."""
-        self.streaming = streaming
-        self.received_bytes = received_bytes
-        self.usage_wanted = False
-        self.untried: Sequence[Grammar] = ()
-        """What the engine would make grammars of, whose cost is not known yet."""
-        self.table = table
-        self._sent: Segments | None = None
+    asked: str
+    """The model's name or a version's id, as the client wrote it."""
+    route: Route
+    fields: Fields
+    """The client's own, until `segments` writes the contract into them."""
+    streaming: bool
+    received_bytes: int
+    sticky: bytes | None
+    table: Table
+    usage_wanted: bool = False
+    untried: Sequence[Grammar] = ()
+    """What the engine would make grammars of, whose cost is not known yet."""
+    _sent: Segments | None = None
 
     @property
     def written(self) -> bool:
@@ -75,21 +52,18 @@ class CheckedCall:
         return sent
 
 
-class Incoming:
+class Incoming(msgspec.Struct, eq=False):
     """One request. The direct way leaves what it found to the task that goes on with it."""
 
-    __slots__ = ("body", "call", "copy", "exchange", "fields", "lease", "principal")
-
-    def __init__(self, exchange: Exchange, fields: Mapping[str, msgspec.Raw] | None = None) -> None:
-        self.exchange = exchange
-        self.fields = fields
-        """Of its body, where they were decoded before it came here."""
-        self.principal: Principal = ANYBODY
-        self.body: Buffer = b""
-        self.lease: BodyLease | None = None
-        self.call: CheckedCall | None = None
-        self.copy: Copy | None = None
-        """Chosen with the call, before the contract was written into it."""
+    exchange: Exchange
+    fields: Mapping[str, msgspec.Raw] | None = None
+    """Of its body, where they were decoded before it came here."""
+    principal: Principal = ANYBODY
+    body: Buffer = b""
+    lease: BodyLease | None = None
+    call: CheckedCall | None = None
+    copy: Copy | None = None
+    """Chosen with the call, before the contract was written into it."""
 
 
 def found_in(scope: Scope) -> Incoming | None:

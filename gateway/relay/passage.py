@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import time
 
+import msgspec
+
 from gateway.errors import EngineError, RequestError
 from gateway.http.engine_connection import Connection
 from gateway.http.event_stream import EventStream
@@ -19,40 +21,27 @@ from gateway.relay.request_record import Exchange, HeaderList
 logger = logging.getLogger("gateway.relay.passage")
 
 
-class Passage:
+class Passage(msgspec.Struct, eq=False):
     """Its states: sent (`connection`), begun (`begun`), a stream (`events`), its head out, and over.
 
     A base class, since an object beside the driver would be a call more for each step.
     """
 
-    __slots__ = (
-        "begun",
-        "connection",
-        "content_type",
-        "events",
-        "exchange",
-        "head_sent",
-        "over",
-        "relay",
-        "usage_wanted",
-    )
-
-    def __init__(self, relay: Relay, exchange: Exchange, usage_wanted: bool) -> None:
-        """`usage_wanted`: a stream's usage event goes to the client too."""
-        self.relay = relay
-        self.exchange = exchange
-        self.usage_wanted = usage_wanted
-        self.connection: Connection | None = None
-        """Held, and with it the place, until `give_back`."""
-        self.content_type = b"application/json"
-        self.begun = False
-        """The head of the engine's answer has come."""
-        self.events: EventStream | None = None
-        """Set where the answer is a stream."""
-        self.head_sent = exchange.begun
-        """A stream's head went to the client: what fails now is told in an event, and nothing is retried."""
-        self.over = False
-        """It is counted, and what ends the client's answer was written or is being written."""
+    relay: Relay
+    exchange: Exchange
+    usage_wanted: bool
+    """A stream's usage event goes to the client too."""
+    head_sent: bool = False
+    """A stream's head went to the client: what fails now is told in an event, and nothing is retried."""
+    connection: Connection | None = None
+    """Held, and with it the place, until `give_back`."""
+    content_type: bytes = b"application/json"
+    begun: bool = False
+    """The head of the engine's answer has come."""
+    events: EventStream | None = None
+    """Set where the answer is a stream."""
+    over: bool = False
+    """It is counted, and what ends the client's answer was written or is being written."""
 
     # What the engine has said.
 

@@ -17,9 +17,13 @@ from gateway.routing.replicas import Replicas
 HEARTBEAT_S = 4.0
 """A stream hears from us at least every 5 s."""
 
-
 LOOK_S = 0.5
 """Without a control plane nothing is announced: whether it is worth waiting for one is asked this often."""
+
+NOTICED_WITHIN_S = 2.0
+"""The supervisor looks at its engine ten times a second."""
+ONE_OF_SEVERAL_NOTICED_WITHIN_S = 5.0
+"""Somebody else's server is looked at every 2 s, and is gone when it has not answered twice."""
 
 
 class ColdWaiter(Protocol):
@@ -82,6 +86,18 @@ class WaitingRoom:
             if place.refusal is None:
                 self._leave(place)
             waiter.queue_s += time.perf_counter() - began
+
+    async def may_come_back(self, name: str) -> bool:
+        """Whether the control plane notices too that the model's engine is gone; it takes a moment."""
+        replicas = self._replicas
+        try:
+            within_s = ONE_OF_SEVERAL_NOTICED_WITHIN_S if replicas.are_several else NOTICED_WITHIN_S
+            async with asyncio.timeout(within_s):
+                while replicas.servable(name):
+                    await replicas.news.wait()
+        except TimeoutError:
+            return False
+        return replicas.may_come(name)
 
     def _leave(self, place: _Place) -> None:
         self._places.remove(place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -170,7 +171,9 @@ JSON = (b"content-type", b"application/json; charset=utf-8")
 
 def refusal(headers: Headers, *origins: str, method: bytes = b"POST", keyless: bool = True) -> str | None:
     try:
-        OwnName(lambda: keyless, Cors(origins) if origins else None).check(method, dict(headers))
+        OwnName(SimpleNamespace(required=not keyless), Cors(origins) if origins else None).check(
+            method, dict(headers)
+        )
     except Forbidden as refused:
         return refused.code
     return None

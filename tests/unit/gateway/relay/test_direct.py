@@ -137,7 +137,7 @@ class Visit:
         self.connection, self.client, self.metrics = Connection(), Client(), Metrics.single()
         self.relay = Relay(self.connection if kept else None)
         exchange = Exchange(self.metrics, b"r-1", CHAT)
-        self.direct = DirectRelay(self.relay, exchange, self.client, True)  # type: ignore[arg-type]
+        self.direct = DirectRelay(self.relay, exchange, True, client=self.client)  # type: ignore[arg-type]
         self.started = self.direct.start(ROUTE, (b"{}",))
 
     def requests(self, name: str) -> float:

@@ -371,7 +371,7 @@ async def test_request_that_meets_a_dead_engine_waits_for_its_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     monkeypatch.setattr(
-        "gateway.endpoints.inference.NOTICED_WITHIN_S", 60.0
+        "gateway.routing.cold_start.NOTICED_WITHIN_S", 60.0
     )  # a busy machine's test takes longer
     async with cold(tmp_path, heartbeat_s=0.03) as c:
         await c.state("ready", lazy=True)
