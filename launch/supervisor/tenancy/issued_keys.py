@@ -122,9 +122,7 @@ class IssuedKeys:
         """Refused from now on; again does nothing more. Raises NotFound (404), Refused (409), Unavailable."""
         issued, now = self._known(name), time.time()
         if issued.revoked_at is None:
-            settings = issued.settings.model_copy(
-                update={"disabled": True, "previous_sha256": None, "previous_until": None}
-            )
+            settings = issued.settings.model_copy(update={"disabled": True})
             issued = dataclasses.replace(issued, settings=settings, revoked_at=now)
             self._keep(issued)
         return shown(issued, now)
@@ -188,7 +186,8 @@ def shown(issued: IssuedKey, now: float) -> JsonObject:
 
 
 def _common(name: str, settings: KeyConfig, now: float) -> JsonObject:
-    expires_at, until = settings.expires_at, settings.previous_until
+    expires_at = settings.expires_at
+    until = None if settings.disabled else settings.previous_until
     expired = expires_at is not None and expires_at.timestamp() <= now
     tasks: JsonValue = None if settings.tasks is None else list(settings.tasks)
     return {

@@ -62,6 +62,15 @@ def test_the_earlier_secret_is_good_until_then_and_the_same_caller() -> None:
         late.principal(b"Bearer old")
 
 
+def test_the_earlier_secret_of_a_revoked_key_is_no_unknown_one() -> None:
+    earlier = {"previous_sha256": digest("old"), "previous_until": "1970-01-01T00:01:00Z"}
+    for now in (59.0, 60.0):
+        keys = keys_of({"a": {"sha256": digest("new"), "disabled": True, **earlier}}, now)
+        for secret in (b"new", b"old"):
+            with pytest.raises(Unauthorized, match="revoked"):
+                keys.principal(b"Bearer " + secret)
+
+
 def test_with_the_last_key_revoked_nobody_gets_in() -> None:
     keys = keys_of({"a": {"sha256": digest("k"), "disabled": True}})
     with pytest.raises(Unauthorized, match="revoked"):

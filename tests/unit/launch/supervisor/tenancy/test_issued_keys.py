@@ -93,12 +93,14 @@ def test_limits_are_taken_whole_and_given_up(made: Made) -> None:
 
 
 def test_what_is_revoked_stays_refused(made: Made) -> None:
-    made.keys.create({"name": "ci"}, "root")
+    first, _ = made.keys.create({"name": "ci"}, "root")
     made.keys.rotate("ci", {"keep_s": 3600})
-    assert made.keys.revoke("ci")["state"] == "revoked"
+    told = made.keys.revoke("ci")
+    assert (told["state"], told["previous_until"]) == ("revoked", None)
     at = made.state("ci")["revoked_at"]
     settings = made.keys.settings["ci"]
-    assert (settings.disabled, settings.previous_sha256) == (True, None)
+    assert settings.disabled
+    assert settings.previous_sha256 == digest_of(first), "who has it yet hears that it was revoked"
     assert made.keys.revoke("ci")["revoked_at"] == at, "twice is once"
     with pytest.raises(Refused, match="another name"):
         made.keys.rotate("ci", {})
