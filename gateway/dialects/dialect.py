@@ -37,7 +37,7 @@ from gateway.routing.table import Contract, Route
 _encode = msgspec.json.Encoder().encode
 _STEERING = {plain(name): name for name in sorted(STEERING - {"enable_thinking", "thinking_budget"})}
 """By whatever way they are written: Gemini's API has `stopSequences` and `generationConfig`."""
-_MESSAGE = re.compile(r"\bmessages\[(\d+)\]")
+_MESSAGE = re.compile(r"\bmessages\[(\d{1,9})\]")
 Entry = dict[str, object]
 """A model of `/v1/models`, or the list of them; a schema in it is JSON that is passed on as it is."""
 NOTHING: Mapping[str, Rule] = MappingProxyType({})

@@ -6,11 +6,14 @@ in its size: a whole validation by the meta-schema would hold up the gateway's l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from pydantic import JsonValue
 
 TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+"""Of an element: Python reads no more than 4,300 digits, and no list has so many."""
 _ONE = frozenset(
     {
         *("additionalItems", "additionalProperties", "contains", "else", "if", "items", "not"),
@@ -58,7 +61,7 @@ def _found(reference: JsonValue, root: JsonValue) -> bool:
         name = part.replace("~1", "/").replace("~0", "~")
         if isinstance(held, dict) and name in held:
             held = held[name]
-        elif isinstance(held, list) and name.isdecimal() and int(name) < len(held):
+        elif isinstance(held, list) and _NUMBER.fullmatch(name) and int(name) < len(held):
             held = held[int(name)]
         else:
             return "%" in part  # an escape of addresses, which a name seldom has

@@ -143,6 +143,8 @@ def test_a_refusal_counts_messages_as_the_client_sent_them() -> None:
         for asked in (Asked(sent, True), Asked(sent, False), Asked(with_system, True))
     ]
     assert ["messages[1]" in told[0], "messages[2]" in told[1], "messages[2]" in told[2]] == [True] * 3
+    long = json.dumps({"error": {"message": f"messages[{'9' * 5000}] is none"}}).encode()
+    assert SMALL.refusal(400, long, b"r", Asked(sent, True))[0] == 400
 
 
 def test_a_proxys_page_does_not_reach_the_client() -> None:

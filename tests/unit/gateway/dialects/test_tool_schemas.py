@@ -66,6 +66,7 @@ def test_schemas_pass(schema: JsonValue) -> None:
         ({"$ref": 5}, "$ref"),
         ({"$ref": "#/nope"}, "$ref"),
         ({"$ref": "#/anyOf/2", "anyOf": [{}]}, "$ref"),
+        ({"$ref": f"#/anyOf/{'9' * 5000}", "anyOf": [{}]}, "$ref"),  # more digits than Python reads
     ],
 )
 def test_what_is_no_schema_is_found_where_it_stands(schema: JsonValue, place: str) -> None:
