@@ -17,7 +17,7 @@ from rich.table import Table
 
 from gateway.admission.turns.lora_slots import QUANTUM
 from gateway.errors import ConfigError
-from launch.base.steps import counted_steps
+from launch.base.steps import Steps, counted_steps
 from launch.simulation.arrivals import PATTERNS, OfferedLoad, recorded_rows
 from launch.simulation.engine_speed import EngineSpeed, read_speed
 from launch.simulation.figures import NoRequests, PolicyFigures
@@ -90,23 +90,19 @@ def simulate_command(
     console = Console(highlight=False, stderr=as_json)
     if not console.is_terminal:
         console = Console(width=LEAST_WIDTH, highlight=False, stderr=as_json)
+    cells = [
+        (pattern, share, share * replicas * rate_of(speed, pattern, prompt_tokens, output_tokens))
+        for pattern, share in itertools.product(patterns, shares(load))
+    ]
     rows: list[dict[str, object]] = []
-    cells = list(itertools.product(patterns, shares(load)))
     with counted_steps(len(cells) * len(chosen), console.print) as steps:
-        for pattern, share in cells:
-            asked = OfferedLoad(
-                pattern,
-                share * replicas * rate_of(speed, pattern, prompt_tokens, output_tokens),
-                duration_s,
-                prompt_tokens,
-                output_tokens,
-            )
+        for pattern, share, per_s in cells:
             scenario = Scenario(
                 speed,
                 replicas,
                 adapters,
                 zipf,
-                asked,
+                OfferedLoad(pattern, per_s, duration_s, prompt_tokens, output_tokens),
                 slo_s,
                 patience_s,
                 min_replicas,
@@ -114,33 +110,15 @@ def simulate_command(
                 seed=seed,
                 quantum=quantum,
             )
-            found: list[PolicyFigures] = []
-            for one in chosen:
-                steps.now(f"{pattern}, load {share:g}: {one}")
-                try:
-                    found.append(simulate(scenario, one))
-                except NoRequests as error:
-                    raise ConfigError("--duration-s", duration_s, f"{error}; take longer") from error
-                steps.advance()
+            found = [_tried(scenario, one, f"{pattern}, load {share:g}", steps) for one in chosen]
             rows += [{"arrivals": pattern, "load": share, **asdict(one)} for one in found]
             if not as_json:
-                title = (
-                    f"{pattern}, {share:g} of what {replicas} engines can do: {asked.requests_per_s:,.1f}/s"
-                )
+                title = f"{pattern}, {share:g} of what {replicas} engines can do: {per_s:,.1f}/s"
                 steps.say(table_of(title, found))
     settings: dict[str, object] = {
-        "replicas": replicas,
-        "adapters": adapters,
-        "zipf": zipf,
-        "slo_s": slo_s,
-        "seed": seed,
-    }
-    settings |= {
-        "min_replicas": min_replicas,
-        "quantum": quantum,
-        "duration_s": duration_s,
-        "patience_s": patience_s,
-        "engine": asdict(speed),
+        **{"replicas": replicas, "adapters": adapters, "zipf": zipf, "slo_s": slo_s, "seed": seed},
+        **{"min_replicas": min_replicas, "quantum": quantum, "duration_s": duration_s},
+        **{"patience_s": patience_s, "engine": asdict(speed)},
     }
     if as_json:
         print(json.dumps({"settings": settings, "rows": rows}, indent=2))
@@ -149,6 +127,17 @@ def simulate_command(
             f"{replicas} engines of {speed.slots} slots, {adapters:,} adapters; simulated, engine: {engine}"
         )
         svg.write_text(draw(rows, foot), encoding="utf-8")
+
+
+def _tried(scenario: Scenario, policy: str, cell: str, steps: Steps) -> PolicyFigures:
+    """Raises ConfigError where the time is too short."""
+    steps.now(f"{cell}: {policy}")
+    try:
+        found = simulate(scenario, policy)
+    except NoRequests as error:
+        raise ConfigError("--duration-s", scenario.load.duration_s, f"{error}; take longer") from error
+    steps.advance()
+    return found
 
 
 def _replay(named: str, speed: EngineSpeed, *, as_json: bool) -> None:
