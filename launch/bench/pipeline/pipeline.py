@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -141,22 +142,22 @@ async def run_rounds(
         async with engine, ours:
             smallest = min(ways)
             await through_gateway(ours, ways[smallest]["gateway"], terms[smallest][0], "warm-up")
-            for number in range(rounds):
-                for count, by_arm in ways.items():
-                    given = terms[count][number]
-                    hand = ByHand(engine, config, by_arm["gateway"], given, _models(stack, by_arm["gateway"]))
-                    await hand.warm_up("warm-up")
-                    for arm in rotated(ARMS, number):
-                        which = f"round {number + 1} of {rounds}, {count} concepts, {arm}"
-                        steps.now(which)
-                        salt, before = f"{arm}-{count}", await asyncio.to_thread(read, stack.engine_url, KEY)
-                        if arm in by_arm:
-                            taken = await through_gateway(ours, by_arm[arm], given, salt)
-                        else:
-                            taken = await (hand.sequential if arm == "sequential" else hand.fan_out)(salt)
-                        cache = (await asyncio.to_thread(read, stack.engine_url, KEY)).since(before)
-                        runs.append(PipelineRun(number, count, arm, taken, cache))
-                        steps.done(f"{which}: {taken.total_s:.2f} s")
+            for number, (count, by_arm) in itertools.product(range(rounds), ways.items()):
+                given = terms[count][number]
+                hand = ByHand(engine, config, by_arm["gateway"], given, _models(stack, by_arm["gateway"]))
+                await hand.warm_up("warm-up")
+                by_hand = {"sequential": hand.sequential, "fan-out": hand.fan_out}
+                for arm in rotated(ARMS, number):
+                    which = f"round {number + 1} of {rounds}, {count} concepts, {arm}"
+                    steps.now(which)
+                    salt, before = f"{arm}-{count}", await asyncio.to_thread(read, stack.engine_url, KEY)
+                    if arm in by_arm:
+                        taken = await through_gateway(ours, by_arm[arm], given, salt)
+                    else:
+                        taken = await by_hand[arm](salt)
+                    cache = (await asyncio.to_thread(read, stack.engine_url, KEY)).since(before)
+                    runs.append(PipelineRun(number, count, arm, taken, cache))
+                    steps.done(f"{which}: {taken.total_s:.2f} s")
     except APIError as error:
         raise EngineFailure(f"a request failed: {error.message}") from error
     return runs
