@@ -40,6 +40,16 @@ class Sample:
         return self.weights or (1.0,) * (len(self.ids) - self.answer_at)
 
 
+def shared_head(batch: Sequence[Sample]) -> int:
+    """With how many tokens all of several begin, short of those from which an answer is foretold."""
+    if len(batch) < 2:
+        return 0
+    most = min(sample.answer_at for sample in batch) - 1
+    first = batch[0].ids
+    apart = (at for at in range(most) if any(sample.ids[at] != first[at] for sample in batch))
+    return next(apart, max(0, most))
+
+
 def learning_rate(progress: float, peak: float) -> float:
     """Linear warm-up, then half a cosine down to a few percent of the peak; progress runs from 0 to 1."""
     if progress < WARM_UP:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError
-from launch.training.batches import Sample, batches_by_length
+from launch.training.batches import Sample, batches_by_length, shared_head
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase
+    from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 MOST_SCORES = 2**19
 """Pairs of tokens in a batch up to which attention keeps its scores: a hundred MiB a layer at most in small
@@ -135,23 +135,49 @@ def _first_line(error: Exception) -> str:
 
 def batch_loss(model: PeftModel, batch: Sequence[Sample], pad: int) -> torch.Tensor:
     """Mean cross-entropy over the answer tokens, by their weights; the head, a fifth of the model's, sees
-    those alone.
+    those alone. What all prompts begin with, the system's at least, is computed once.
     """
     import torch
 
-    longest = max(len(sample.ids) for sample in batch)
+    language_model = model.get_base_model()
+    past = _computed_once(language_model, batch)
+    begin = past.get_seq_length() if past is not None else 0
+    longest = max(len(sample.ids) for sample in batch) - begin
     ids = torch.full((len(batch), longest), pad)
-    counts = torch.zeros((len(batch), longest))
+    counts = torch.zeros((len(batch), longest - 1))
     for row, sample in enumerate(batch):
-        ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
-        counts[row, sample.answer_at - 1 : len(sample.ids) - 1] = torch.tensor(sample.counts())
+        length = len(sample.ids) - begin
+        ids[row, :length] = torch.tensor(sample.ids[begin:])
+        counts[row, sample.answer_at - begin - 1 : length - 1] = torch.tensor(sample.counts())
     chosen = counts > 0
     # Padding is on the right and attention causal, so no mask is needed: nothing that counts sees a pad.
-    language_model = model.get_base_model()
-    hidden = language_model.model(input_ids=ids, use_cache=False).last_hidden_state
-    logits = language_model.lm_head(hidden[:, :-1][chosen[:, :-1]])
-    losses = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][chosen[:, :-1]], reduction="none")
+    hidden = language_model.model(
+        input_ids=ids[:, :-1], past_key_values=past, use_cache=past is not None
+    ).last_hidden_state
+    logits = language_model.lm_head(hidden[chosen])
+    losses = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][chosen], reduction="none")
     return losses @ counts[chosen] / counts.sum()
+
+
+def _computed_once(language_model: PreTrainedModel, batch: Sequence[Sample]) -> DynamicCache | None:
+    """Keys and values of the tokens that all begin with, for each; gradients go back through them.
+
+    None where they share none, or where a layer keeps something else than all keys and values.
+    """
+    import torch
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    begin = shared_head(batch)
+    if not begin:
+        return None
+    past = language_model.model(
+        input_ids=torch.tensor([batch[0].ids[:begin]]), use_cache=True
+    ).past_key_values
+    if type(past) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in past.layers):
+        return None
+    past.batch_repeat_interleave(len(batch))
+    return past
 
 
 def held_out_loss(model: PeftModel, samples: Sequence[Sample], size: int, pad: int) -> float | None:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from launch.training.batches import OPEN_WEIGHT, Sample, batches_by_length, encode, learning_rate
+from launch.training.batches import (
+    OPEN_WEIGHT,
+    Sample,
+    batches_by_length,
+    encode,
+    learning_rate,
+    shared_head,
+)
 from launch.training.examples import Example
 from launch.training.model import load_tokenizer
 
@@ -18,6 +25,16 @@ def test_learning_rate_warms_up_and_ends_low() -> None:
     assert max(rates) == pytest.approx(1.0, abs=0.01)
     assert rates[-1] == pytest.approx(0.03)
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_shared_head_ends_before_the_first_answer_is_foretold() -> None:
+    assert shared_head([Sample([1, 2, 3, 4], 3), Sample([1, 2, 5, 4], 3)]) == 2
+    assert shared_head([Sample([1, 2, 3, 4], 3), Sample([1, 5, 3, 4], 3)]) == 1
+    # All prompts alike, one of them shorter, one alone, and one that is all answer.
+    assert shared_head([Sample([1, 2, 3, 4], 3), Sample([1, 2, 3, 5], 3)]) == 2
+    assert shared_head([Sample([1, 2, 3, 4], 3), Sample([1, 2, 3, 4], 2)]) == 1
+    assert shared_head([Sample([1, 2, 3, 4], 3)]) == 0
+    assert shared_head([Sample([1, 2], 0), Sample([1, 2], 1)]) == 0
 
 
 def test_batches_hold_samples_of_like_length_and_each_once() -> None:

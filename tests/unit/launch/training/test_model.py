@@ -34,6 +34,45 @@ def test_padding_changes_no_loss(base: Path) -> None:
     assert model.training
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_what_prompts_share_is_computed_once_to_the_same_loss_and_gradients(
+    base: Path, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_for_training(str(base), 2, 1, attention=attention).float()
+    batch = [Sample([5, 6, 7, 1, 2, 3], 4), Sample([5, 6, 7, 8, 9, 4, 3, 2], 6), Sample([5, 6, 7, 2, 3], 4)]
+    with torch.no_grad():  # a fresh adapter's second half is zero, so that the first would have no gradient
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.02)
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    seen: list[torch.Size] = []
+    embed = model.get_input_embeddings()
+    embed.register_forward_hook(lambda _module, given, _out: seen.append(given[0].shape))
+
+    def loss_and_gradients() -> tuple[float, list[torch.Tensor]]:
+        loss = batch_loss(model, batch, 0)
+        return loss.item(), list(torch.autograd.grad(loss, trained))
+
+    loss, gradients = loss_and_gradients()
+    assert seen == [(1, 3), (3, 4)]
+    monkeypatch.setattr("launch.training.model.shared_head", lambda _batch: 0)
+    whole, whole_gradients = loss_and_gradients()
+    assert seen[2:] == [(3, 7)]
+    assert loss == pytest.approx(whole, rel=1e-4)
+    for one, other in zip(gradients, whole_gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
+
+
+def test_what_prompts_share_is_not_kept_where_a_layer_keeps_less(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_for_training(str(base), 2, 1)
+    batch = [Sample([5, 6, 1, 2, 3], 4), Sample([5, 6, 7, 8, 9], 4)]
+    whole = batch_loss(model, batch, 0).item()
+    monkeypatch.setattr("transformers.cache_utils.DynamicLayer", object)
+    assert batch_loss(model, batch, 0).item() == pytest.approx(whole, rel=1e-2)
+
+
 def test_a_token_counts_as_much_as_its_weight_says(base: Path) -> None:
     model = load_for_training(str(base), 2, 1)
     answers = [batch_loss(model, [Sample([1, 2, 3, 4][: at + 1], at)], 0).item() for at in (2, 3)]
