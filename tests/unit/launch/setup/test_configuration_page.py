@@ -12,7 +12,10 @@ from gateway.config.document import Config
 from launch.setup.configuration_page import HEAD, PAGE, Sections, page, section_models
 from launch.supervisor.desired_state import LIVE
 
-OPERATING = (Path(__file__).parents[4] / "docs/operating.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[4] / "docs"
+OPERATING = (DOCS / "operating.md").read_text(encoding="utf-8")
+NO_KEYS = {"engine.json", "engine.key", "gateway.client", "adapters.safetensors", "tenants.acme"}
+"""Files, a module and an example, which begin like keys."""
 
 
 def keys_without_description() -> Iterator[str]:
@@ -45,6 +48,25 @@ def test_the_head_names_the_sections_that_are_taken_live() -> None:
     assert re.findall(r"`(\w+)`", said) == list(LIVE)
     (told,) = re.findall(r"taken live \(.*?\): (.*?) whole", OPERATING, re.S)
     assert re.findall(r"`(\w+)`", told) == list(LIVE)
+
+
+def test_a_key_that_a_page_names_is_one() -> None:
+    sections: Sections = [("", Config), *section_models("", Config)]
+    known = {
+        plain(f"{path}.{field.alias or name}".lstrip("."))
+        for path, model in sections
+        for name, field in model.model_fields.items()
+    }
+    parts = {key.split(".")[0] for key in known}
+    for file in sorted(DOCS.glob("*.md")):
+        named = re.findall(r"`([a-z_]+(?:\.[a-z_<>]+)+)(?::[^`]*)?`", file.read_text(encoding="utf-8"))
+        keys = {key for key in named if key.split(".")[0] in parts} - NO_KEYS
+        assert {key for key in keys if plain(key) not in known} == set(), file.name
+
+
+def plain(key: str) -> str:
+    """Without names of the user's."""
+    return re.sub(r"\.<\w+>|\[\]", "", key)
 
 
 def test_a_type_is_said_in_words_and_a_mark_stands_outside_of_code_alone() -> None:
