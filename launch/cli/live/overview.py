@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import msgspec
 
 from gateway.config.launch_lock import is_running
 from gateway.config.snapshot import FILE, EngineStateName, EngineStatus, Snapshot, read_snapshot
-from launch.cli.task_text import shares
+from launch.cli.task_text import moment, shares
 from launch.machine.gateway_address import noted_url
 
 BEST_FIRST: tuple[EngineStateName, ...] = (
@@ -52,15 +53,22 @@ class Overview:
         lines = [f"gateway: {self.url}"] if self.url else []
         if snapshot.leader:
             lines.append(f"control plane: {snapshot.leader} leads")
-        for engine in snapshot.engines:
-            details = [text for text in (engine.stage, engine.reason, engine.url) if text]
-            lines.append(" ".join([f"{engine.name}: {engine.state}", *details]))
+        lines += [" ".join([f"{one.name}: {one.state}", *_details(one)]) for one in snapshot.engines]
         for name, task in snapshot.tasks.items():
             lines.append(f"  {name}: {shares(task)}")
             lines += [f"    {one.id} failed: {one.reason}" for one in task.versions if one.reason]
         for operation in snapshot.operations if self.running else ():
             lines.append(f"  on its way in: {operation.task} from {operation.source}: {operation.stage}")
         return lines
+
+
+def _details(engine: EngineStatus) -> Iterator[str]:
+    """What it does and why, where, since when its process runs, and when it is tried again."""
+    yield from filter(None, (engine.stage, engine.reason, engine.url))
+    if engine.started_at and engine.state not in ("stopped", "failed"):
+        yield f"started {moment(engine.started_at)}"
+    if engine.next_try_at is not None and engine.managed:  # one of somebody else's is always tried again soon
+        yield f"next try {moment(engine.next_try_at)}"
 
 
 def look(state_dir: Path) -> Overview:
@@ -75,5 +83,5 @@ def look(state_dir: Path) -> Overview:
 def _orphaned(engine: EngineStatus) -> EngineStatus:
     """An engine of ours ends with its launch, whatever the file still says."""
     if not engine.managed or engine.state in ("failed", "stopped"):
-        return engine
+        return msgspec.structs.replace(engine, next_try_at=None)
     return msgspec.structs.replace(engine, state="stopped", stage="", reason="launch was killed")

@@ -16,6 +16,7 @@ from gateway.config.snapshot import (
     encode_snapshot,
 )
 from launch.cli.live.overview import look
+from launch.cli.task_text import moment
 from launch.machine.gateway_address import note_url
 from launch.supervisor.lock import sole_launch
 
@@ -50,6 +51,18 @@ def test_what_runs_is_told_with_its_address(tmp_path: Path) -> None:
     ]
     assert seen.facts()["url"] == "http://127.0.0.1:8080"
     assert "secret" not in str(seen.facts())
+
+
+def test_when_an_engine_was_started_and_is_tried_again_is_told(tmp_path: Path) -> None:
+    ready = EngineStatus("engine-0", "http://127.0.0.1:8101", state="ready", started_at=60.0)
+    failed = EngineStatus("engine-1", state="failed", reason="it crashed", started_at=60.0, next_try_at=120.0)
+    with sole_launch(tmp_path):
+        (tmp_path / FILE).write_bytes(encode_snapshot(Snapshot(3, engines=[ready, failed])))
+        assert look(tmp_path).lines() == [
+            f"engine-0: ready http://127.0.0.1:8101 started {moment(60.0)}",
+            f"engine-1: failed it crashed next try {moment(120.0)}",
+        ]
+    assert look(tmp_path).lines()[1] == "engine-1: failed it crashed", "nobody is there who would try"
 
 
 def test_of_several_control_planes_it_is_said_which_leads(tmp_path: Path) -> None:
