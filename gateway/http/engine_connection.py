@@ -127,6 +127,7 @@ class Connection(asyncio.Protocol):
         self.head_complete = False
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
+        """Of the answer's head, their names as they came."""
         self.idle_since = 0.0
 
     # The exchange, as the relay sees it.
@@ -206,6 +207,12 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._last_data = self._loop.time()
             self._transport.resume_reading()
+
+    def header(self, name: bytes) -> bytes | None:
+        """What the answer's head says under a name in lower case; of several the last."""
+        if name in self.headers:
+            return self.headers[name]
+        return next((value for said, value in self.headers.items() if said.lower() == name), None)
 
     @property
     def descriptor(self) -> int:
@@ -337,7 +344,7 @@ class Connection(asyncio.Protocol):
         if status >= 200:  # interim answers without end would hold the request for good
             self._unmoved_bytes = 0
             self.head_complete = True
-            self.headers = dict(zip(map(bytes.lower, self._fields), self._fields.values(), strict=True))
+            self.headers = self._fields.copy()  # trailers are no part of it
 
     def on_message_complete(self) -> None:
         if self.status < 200:  # an interim answer: the real one follows

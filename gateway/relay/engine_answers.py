@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
 import msgspec
 
@@ -77,7 +76,7 @@ def fault_in(connection: Connection, answer: bytes, exchange: Exchange) -> Reque
     shown = answer[:2000].decode(errors="replace")
     logger.error("request %s: the engine answered %d: %r", exchange.request_id.decode(), status, shown)
     if status in (429, 503):
-        wait_s = _retry_after_s(connection.headers)
+        wait_s = _retry_after_s(connection.header(b"retry-after") or b"")
         return Unavailable("The engine is overloaded.", code="overloaded", retry_after_s=wait_s)
     if status == 500 and ENDING in answer:
         return EngineEnds()
@@ -112,7 +111,6 @@ def _is_json(answer: bytes) -> bool:
     return True
 
 
-def _retry_after_s(headers: Mapping[bytes, bytes]) -> int:
+def _retry_after_s(said: bytes) -> int:
     """What the engine asks for, in whole seconds; 1 where it says nothing of use."""
-    value = headers.get(b"retry-after", b"")
-    return min(MOST_RETRY_AFTER_S, max(1, int(value))) if value.isdigit() and len(value) < 10 else 1
+    return min(MOST_RETRY_AFTER_S, max(1, int(said))) if said.isdigit() and len(said) < 10 else 1

@@ -33,6 +33,9 @@ class Connection:
         self.listener: Callable[[], None] | None = None
         self._came = b""
 
+    def header(self, name: bytes) -> bytes | None:
+        return self.headers.get(name)
+
     def comes(self, piece: bytes = b"", *, complete: bool = False, error: RequestError | None = None) -> None:
         self.head_complete = error is None or self.head_complete
         self._came, self.complete, self.error = piece, complete, error

@@ -25,6 +25,9 @@ class FakeConnection:
         self._pieces = list(pieces)
         self.listener = None
 
+    def header(self, name: bytes) -> bytes | None:
+        return self.headers.get(name)
+
     @property
     def complete(self) -> bool:
         return not self._pieces

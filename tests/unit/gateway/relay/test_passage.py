@@ -29,6 +29,9 @@ class FakeConnection:
     head_complete: bool = False
     kept: bool = True
 
+    def header(self, name: bytes) -> bytes | None:
+        return self.headers.get(name)
+
     def end_after(self) -> None:
         self.kept = False
 

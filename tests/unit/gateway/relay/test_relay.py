@@ -39,6 +39,9 @@ class Connection:
         self.error: RequestError | None = None
         self.kept = True
 
+    def header(self, name: bytes) -> bytes | None:
+        return self.headers.get(name)
+
     def end_after(self) -> None:
         self.kept = False
 
