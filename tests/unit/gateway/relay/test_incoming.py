@@ -11,7 +11,7 @@ import pytest
 
 from gateway.http.request_cycle import Cycle
 from gateway.routing.table import Table
-from tests.support.call_trace import CHAT, CallTrace, ask, batch_of, traced_stack
+from tests.support.cost.call_trace import CHAT, CallTrace, ask, batch_of, traced_stack
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 

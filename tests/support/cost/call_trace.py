@@ -1,4 +1,4 @@
-"""Which of the project's functions requests enter: `python -m tests.support.call_trace` shows five ways.
+"""Which of the project's functions requests enter: `python -m tests.support.cost.call_trace` shows five ways.
 
 Each runs in this process, before the fake engine. A coroutine counts each time that it goes on.
 """

@@ -1,0 +1,1 @@
+"""What requests cost of the gateway's own code: calls, bytecodes, CPU time."""
