@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from gateway import errors
 from gateway.admission.quotas.scopes import Bounds
 from gateway.errors import SETTING_CODES, code_of_setting
 
@@ -71,6 +72,30 @@ def test_every_anchor_is_of_a_code_that_something_gives() -> None:
     source = "\n".join(file.read_text(encoding="utf-8") for file in FILES)
     anchors = {*ANCHORS} - {*Bounds._fields}
     assert {code for code in anchors if f'"{code}"' not in source and f"#{code}" not in source} == set()
+
+
+def statuses() -> Iterator[tuple[str, int]]:
+    """Of each error that is raised with a code of its own, or by its class's."""
+    kinds = {name: kind for name, kind in vars(errors).items() if hasattr(kind, "status")}
+    yield from [(kind.code, kind.status) for kind in kinds.values() if kind.code]
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in kinds:
+                given = {each.arg: each.value for each in node.keywords}
+                own = given.get("status")
+                status = own.value if isinstance(own, ast.Constant) else kinds[ast.unparse(node.func)].status
+                yield from (
+                    [(code, int(str(status))) for code in _texts(given["code"])] if "code" in given else ()
+                )
+
+
+def test_a_code_stands_among_those_of_its_status_or_says_it() -> None:
+    told = dict(re.findall(r"^## [^\n]*\((\d)xx\)\n(.*?)(?=^## |\Z)", TEXT, re.M | re.S))
+    assert set(told) == {"4", "5"}
+    for code, status in statuses():
+        for first, part in told.items():
+            for row in re.findall(rf'^.*<a id="{code}">.*$', part, re.M):
+                assert str(status).startswith(first) or str(status) in row, f"{code} is a {status}"
 
 
 def test_an_anchor_stands_once_in_the_row_that_names_its_code() -> None:
