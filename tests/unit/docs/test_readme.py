@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.setup.rooms import ROOMS
+
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -34,6 +36,13 @@ def test_command_exists(command: str) -> None:
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", TEXT))))
 def test_linked_file_exists(link: str) -> None:
     assert (ROOT / link).exists()
+
+
+def test_the_tree_has_every_room_that_is_a_folder() -> None:
+    tree = TEXT.split("## The tree")[1].split("\n## ")[0]
+    for room in ROOMS:
+        if (ROOT / room.replace(".", "/")).is_dir():
+            assert f" {room.rpartition('.')[2]}/" in tree, room
 
 
 def test_python_examples_compile() -> None:
