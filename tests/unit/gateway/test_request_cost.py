@@ -1,4 +1,4 @@
-"""What a request costs is decided, not found out: 65 % more bytecodes came unseen, and hardly more calls."""
+"""What a request costs is decided, not found out: 65 % more bytecodes had once come unseen."""
 
 from __future__ import annotations
 
