@@ -83,7 +83,7 @@ class Head:
 
 
 def _said_twice(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """What headers mean that may come more than once, and of others that what they say is not known."""
+    """What headers mean that came more than once: codings are one after the other, and a key is `TWICE`."""
     values: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         values.setdefault(name, []).append(value)

@@ -377,7 +377,9 @@ class EngineEndpoint:
         exchange.ignored = dialect.check_fields(fields, self._limits, route.contract)
         exchange.length = self._length(fields)
         if "cache_salt" in dialect.passed:
-            self._salts.write(principal, fields)
+            salt = self._salts.salt_for(principal, fields.get("cache_salt"))
+            if salt is not None:
+                fields["cache_salt"] = salt
         defaults = route.contract.defaults
         if "n" in fields or dialect.listed in fields or "n" in defaults:
             own = defaults if "n" in dialect.passed else {}

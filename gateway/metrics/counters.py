@@ -87,7 +87,8 @@ class Metrics:
         self._region = regions[index]
         self._others = [region for region in regions if region is not self._region]
         self._cells = self._region.take()
-        self._series: dict[tuple[str, str, str], Series] = {}
+        self.series = SeriesByLabels(self, self._buckets)
+        """By task, adapter and origin, which is as `request_record.Exchange` has it."""
         self._refused: dict[tuple[str, str, int, str], tuple[Cells, Cells]] = {}
         self._waiting: dict[str, Cells] = {}
         self._batches: tuple[Cells, Cells] | None = None
@@ -108,14 +109,6 @@ class Metrics:
     def single(cls) -> Metrics:
         """For a gateway of one process."""
         return cls([Region()])
-
-    def series(self, task: str, adapter: str, origin: str) -> Series:
-        """The counters of a task on an adapter; `origin` is as `request_record.Exchange` has it."""
-        labels = (task, adapter, origin)
-        try:
-            return self._series[labels]
-        except KeyError:
-            return self._series.setdefault(labels, Series(self, labels, self._buckets))
 
     def refused(self, task: str, code: str, status: int, origin: str = "client") -> None:
         """A request that was answered with an error and never reached an engine.
@@ -260,9 +253,9 @@ class Metrics:
             kind, labels = parts_of(key)
             if kind == SERIES:
                 task, _, origin = labels
-                series = self._series.pop((task, adapter, origin), None)
+                series = self.series.pop((task, adapter, origin), None)
                 if series is not None:
-                    series.become(self.series(task, RETIRED, origin))
+                    series.become(self.series[task, RETIRED, origin])
         return True
 
     def _is_own(self, key: bytes) -> bool:
@@ -384,3 +377,16 @@ class Series:
             cells = self._metrics.cells(STATUS, key_of(STATUS, *self._labels, str(status)))
             self._statuses[status] = cells
         cells[0] += 1.0
+
+
+class SeriesByLabels(dict[tuple[str, str, str], Series]):
+    """The counters of every task, adapter and origin that something was counted for; new ones begin at 0."""
+
+    def __init__(self, metrics: Metrics, buckets: Buckets) -> None:
+        super().__init__()
+        self._metrics = metrics
+        self._buckets = buckets
+
+    def __missing__(self, labels: tuple[str, str, str]) -> Series:
+        series = self[labels] = Series(self._metrics, labels, self._buckets)
+        return series

@@ -57,7 +57,8 @@ class Relay:
         routes: dict[str, Route] = {}
         adapter_ids: set[str] = set()
         for task in tasks:
-            routes[task] = route = table.find(task).pick(sticky)
+            route = table.find(task)
+            routes[task] = route = route.pick(sticky) if route.versions else route
             if route.adapter_id:
                 adapter_ids.add(route.adapter_id)
         with self._admission.hold(adapter_ids):

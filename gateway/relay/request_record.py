@@ -156,7 +156,7 @@ class Exchange(msgspec.Struct, eq=False):
     def begin(self, route: Route) -> None:
         """It has its place, and runs from now on as far as the gauges know."""
         self.route = route
-        self._series = self._metrics.series(route.name, route.adapter_id or "", self.origin)
+        self._series = self._metrics.series[route.name, route.adapter_id or "", self.origin]
         self._series.enter()
         self._runs = True
 
@@ -211,7 +211,7 @@ class Exchange(msgspec.Struct, eq=False):
         self._settle(True)
         if series is None:
             name = self.route.name if self.route else ""
-            series = self._metrics.series(name, "", self.origin)
+            series = self._metrics.series[name, "", self.origin]
         else:
             self._count_ignored()
         series.cancelled(time.perf_counter() - self.arrived, self.events)

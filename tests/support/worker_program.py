@@ -50,7 +50,7 @@ def linger(listener: socket.socket) -> None:
 
 def answer(connection: socket.socket, metrics: Metrics) -> None:
     """Count and answer. A client that sends "h" is held: in flight until it closes."""
-    series = metrics.series("naming", "naming@1", "client")
+    series = metrics.series["naming", "naming@1", "client"]
     held = connection.recv(1) == b"h"
     if held:
         series.enter()

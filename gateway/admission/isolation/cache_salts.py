@@ -40,12 +40,6 @@ class CacheSalts:
         self._own: dict[tuple[str, str], msgspec.Raw] = {}
         """Of those who send none; as many as there are tenants, or keys."""
 
-    def write(self, principal: Principal, fields: dict[str, msgspec.Raw]) -> None:
-        """Put into a request what the engine gets."""
-        salt = self.salt_for(principal, fields.get("cache_salt"))
-        if salt is not None:
-            fields["cache_salt"] = salt
-
     def salt_for(self, principal: Principal, given: msgspec.Raw | None) -> msgspec.Raw | None:
         """What goes to the engine as `cache_salt`, JSON; None where nothing does.
 

@@ -26,7 +26,7 @@ OF_A_SCRAPE = {"job", "instance"}
 def everything() -> dict[str, set[str]]:
     """Every series of a gateway that has counted one of each, with its labels."""
     metrics = Metrics.single()
-    series = metrics.series("naming", "naming@1", "client")
+    series = metrics.series["naming", "naming@1", "client"]
     series.enter()
     series.finished(200, 1.0, 0.1, 0.2, 7, 3)
     series.streamed([1] + [0] * 14, 0.001)

@@ -51,7 +51,7 @@ def by_task(task: str = "naming") -> tuple[str, str, str]:
 
 def test_a_finished_request_counts_everywhere() -> None:
     metrics = Metrics(small())
-    series = metrics.series(*NAMING)
+    series = metrics.series[NAMING]
     series.enter()
     assert scraped(metrics)["requests_in_flight", *by_task()] == 1
     series.finished(200, 1.5, 0.02, 0.3, 57, 24)
@@ -74,7 +74,7 @@ def test_a_bucket_holds_its_bound_and_all_below() -> None:
     metrics = Metrics(
         small(), buckets=Buckets(queue_s=(0.0, 1.0), first_token_s=(2.0,), request_s=(3.0, 4.0))
     )
-    series = metrics.series(*NAMING)
+    series = metrics.series[NAMING]
     for total_s, queue_s, first_token_s in ((3.0, 0.0, 2.0), (3.5, 1.0, 2.1), (99.0, 1.1, None)):
         series.finished(200, total_s, queue_s, first_token_s, 0, 0)
     seen = scraped(metrics)
@@ -90,7 +90,7 @@ def test_a_bucket_holds_its_bound_and_all_below() -> None:
 
 def test_a_failure_counts_by_status_and_code_and_in_the_totals_time() -> None:
     metrics = Metrics(small())
-    series = metrics.series(*NAMING)
+    series = metrics.series[NAMING]
     series.failed("timeout", 504, 600.0)
     series.failed("engine_error", 502, 1.0)
     series.failed("engine_error", 502, 1.0)
@@ -106,7 +106,7 @@ def test_a_failure_counts_by_status_and_code_and_in_the_totals_time() -> None:
 
 def test_a_cancelled_request_is_a_499() -> None:
     metrics = Metrics(small())
-    metrics.series(*NAMING).cancelled(2.0, 3)
+    metrics.series[NAMING].cancelled(2.0, 3)
     seen = scraped(metrics)
     adapter, origin, task = by_task()
     assert seen["requests_total", adapter, origin, "499", task] == 1
@@ -129,10 +129,10 @@ def test_a_refused_request_has_no_adapter() -> None:
 
 def test_origins_and_adapters_of_a_task_are_apart() -> None:
     metrics = Metrics(small())
-    assert metrics.series(*NAMING) is metrics.series(*NAMING)
-    metrics.series("naming", "naming@1", "client").finished(200, 1, 0, None, 1, 0)
-    metrics.series("naming", "naming@1", "pipeline").finished(200, 1, 0, None, 2, 0)
-    metrics.series("naming", "naming@2", "client").finished(200, 1, 0, None, 3, 0)
+    assert metrics.series[NAMING] is metrics.series[NAMING]
+    metrics.series["naming", "naming@1", "client"].finished(200, 1, 0, None, 1, 0)
+    metrics.series["naming", "naming@1", "pipeline"].finished(200, 1, 0, None, 2, 0)
+    metrics.series["naming", "naming@2", "client"].finished(200, 1, 0, None, 3, 0)
     seen = scraped(metrics)
     assert seen["prompt_tokens_total", "naming@1", "client", "naming"] == 1
     assert seen["prompt_tokens_total", "naming@1", "pipeline", "naming"] == 2
@@ -142,7 +142,7 @@ def test_origins_and_adapters_of_a_task_are_apart() -> None:
 def test_labels_of_any_text_are_escaped() -> None:
     metrics = Metrics(small())
     odd = 'a"b\\c\nd – é'
-    metrics.series(odd, "", "client").finished(200, 1, 0, None, 1, 0)
+    metrics.series[odd, "", "client"].finished(200, 1, 0, None, 1, 0)
     assert scraped(metrics)["prompt_tokens_total", "", "client", odd] == 1
 
 
@@ -150,8 +150,8 @@ def test_workers_add_up_in_each_ones_text() -> None:
     regions = small(3)
     first, second = Metrics(regions, 0), Metrics(regions, 1)
     for metrics in (first, second, second):
-        metrics.series(*NAMING).finished(200, 1.0, 0.5, 0.7, 10, 1)
-        metrics.series(*NAMING).enter()
+        metrics.series[NAMING].finished(200, 1.0, 0.5, 0.7, 10, 1)
+        metrics.series[NAMING].enter()
         metrics.waiting("naming", 2)
     second.waiting("naming", -1)
     second.refused("concept", "overloaded", 503)
@@ -168,13 +168,13 @@ def test_workers_add_up_in_each_ones_text() -> None:
 def test_a_worker_in_a_dead_ones_place_counts_on_but_holds_nothing() -> None:
     regions = small(2)
     before, other = Metrics(regions, 0), Metrics(regions, 1)
-    before.series(*NAMING).finished(200, 1.0, 0.5, 0.7, 10, 1)
-    before.series(*NAMING).enter()
+    before.series[NAMING].finished(200, 1.0, 0.5, 0.7, 10, 1)
+    before.series[NAMING].enter()
     before.waiting("naming", 4)
-    other.series(*NAMING).enter()
+    other.series[NAMING].enter()
     after = Metrics(regions, 0)
     assert not other.any_wait_elsewhere()
-    after.series(*NAMING).finished(200, 1.0, 0.5, 0.7, 10, 1)
+    after.series[NAMING].finished(200, 1.0, 0.5, 0.7, 10, 1)
     seen = scraped(other)
     assert seen["prompt_tokens_total", *by_task()] == 20
     assert seen["requests_in_flight", *by_task()] == 1
@@ -185,8 +185,8 @@ def test_a_worker_in_a_dead_ones_place_counts_on_but_holds_nothing() -> None:
 def test_a_dead_workers_gauges_do_not_count_until_it_is_replaced() -> None:
     regions = small(2)
     lost = Metrics(regions, 0)
-    lost.series(*NAMING).finished(200, 1.0, 0.5, 0.7, 10, 1)
-    lost.series(*NAMING).enter()
+    lost.series[NAMING].finished(200, 1.0, 0.5, 0.7, 10, 1)
+    lost.series[NAMING].enter()
     lost.waiting("naming", 1)
     other = Metrics(regions, 1)
     assert other.any_wait_elsewhere()
@@ -202,7 +202,7 @@ def test_a_dead_workers_gauges_do_not_count_until_it_is_replaced() -> None:
 def test_a_full_region_counts_the_rest_together() -> None:
     metrics = Metrics([Region(8 * 1024)])
     for number in range(40):
-        metrics.series(f"task-{number}", "a", "client").finished(200, 1.0, 0.0, None, 1, 0)
+        metrics.series[f"task-{number}", "a", "client"].finished(200, 1.0, 0.0, None, 1, 0)
         metrics.refused(f"task-{number}", "overloaded", 503)
         metrics.waiting(f"task-{number}", 1)
     seen = scraped(metrics)
@@ -223,7 +223,7 @@ def test_ten_thousand_tasks_fit() -> None:
     region = Region()
     metrics = Metrics([region])
     for number in range(10_000):
-        metrics.series(f"task-{number}", f"task-{number}@3f2a9c1b04de", "client").finished(
+        metrics.series[f"task-{number}", f"task-{number}@3f2a9c1b04de", "client"].finished(
             200, 1, 0, 0.1, 1, 1
         )
         metrics.refused(f"task-{number}", "overloaded", 503)
@@ -235,7 +235,7 @@ def test_ten_thousand_tasks_fit() -> None:
 
 def test_times_between_tokens_make_a_histogram() -> None:
     metrics = Metrics.single()
-    series = metrics.series(*NAMING)
+    series = metrics.series[NAMING]
     gaps = [0] * (len(INTER_TOKEN_S) + 1)
     gaps[0], gaps[-1] = 3, 1
     for _ in range(2):

@@ -23,7 +23,7 @@ FIRST, SECOND, THIRD = (f"naming@{digit * 12}" for digit in "123")
 
 def count(metrics: Metrics, adapter: str, task: str = "naming") -> None:
     """A request of each kind, and what goes with it."""
-    series = metrics.series(task, adapter, "client")
+    series = metrics.series[task, adapter, "client"]
     series.enter()
     series.finished(200, 1.5, 0.02, 0.3, 57, 24)
     series.leave()
@@ -69,7 +69,7 @@ def test_what_is_retired_is_summed_up_with_its_task() -> None:
 
 def test_what_is_at_work_is_not_retired() -> None:
     metrics = Metrics(small())
-    series = metrics.series("naming", FIRST, "client")
+    series = metrics.series["naming", FIRST, "client"]
     series.enter()
     metrics.resident(SECOND, 1, "first_use")
     assert not metrics.retire(FIRST)

@@ -83,7 +83,7 @@ def test_pipelines_have_their_stages_for_who_may_call_them(tmp_path: Path) -> No
 def test_counts_are_added_up_by_model_and_by_version() -> None:
     metrics = Metrics.single()
     for adapter, first_token_s in (("naming@a", 0.2), ("naming@b", None)):
-        series = metrics.series("naming", adapter, "client")
+        series = metrics.series["naming", adapter, "client"]
         series.enter()
         series.finished(200, 1.0, 0.1, first_token_s, 5, 7)
     metrics.refused("naming", "rate_limit_exceeded", 429)
