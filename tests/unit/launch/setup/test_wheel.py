@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.plant import free_port
 from tests.support.adapter_folders import LAYOUT, adapter, weights
 
 ROOT = Path(__file__).parents[4]
@@ -89,6 +90,8 @@ def test_a_configuration_is_written_and_accepted(installed: Path, tmp_path: Path
     adapter(tmp_path / "naming")
     written = run(installed, "init", "--base", str(base), "--adapter", "naming=./naming", folder=tmp_path)
     assert written.returncode == 0, written.stderr
+    with (tmp_path / "lora-gateway.yaml").open("a", encoding="utf-8") as config_file:
+        config_file.write(f"gateway:\n  port: {free_port()}\n")  # something else may listen on the usual one
     checked = run(installed, "check", folder=tmp_path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "naming" in checked.stdout
