@@ -60,7 +60,11 @@ def test_the_configuration_is_one_that_the_gateway_takes(
     assert config.gateway.port == container("gateway")["ports"][0]["containerPort"]
     found = [one for one in check(CONFIG, tmp_path, env=KEYS).findings if one.level == "error"]
     # The key of the engines is looked for in this process's own environment, and the base in the cache.
-    assert {one.key for one in found} <= {"base.model", *(f"engines.{n}.api_key_env" for n in range(4))}
+    assert {one.key for one in found} <= {
+        "base.model",
+        "gateway.port",
+        *(f"engines.{n}.api_key_env" for n in range(4)),
+    }
 
 
 def test_each_engine_is_a_pod_of_the_set_and_none_more_are_made_than_are_known() -> None:
