@@ -7,6 +7,8 @@ from pathlib import Path
 
 from gateway.errors import ConfigError
 
+CONFIG = "config.json"
+
 
 def cached_file(model: str, name: str) -> Path | None:
     """What the cache has; None where it has none. Raises ConfigError for what can be no hub id."""
@@ -14,13 +16,22 @@ def cached_file(model: str, name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
+def hub_config(model: str) -> Path:
+    """Its config.json; where the hub had none, one may be there by now. Raises ConfigError."""
+    return cached_file(model, CONFIG) or _fetched(model, CONFIG)
+
+
 def hub_file(model: str, name: str) -> Path:
-    """From the cache or the hub; raises ConfigError."""
+    """From the cache or the hub; raises ConfigError, also for what the hub once did not have."""
     found = _looked_up(model, name)
     if isinstance(found, str):
         return Path(found)
     if found is not None:
         raise ConfigError("base.model", model, f"has no {name} on the hub, as the cache remembers")
+    return _fetched(model, name)
+
+
+def _fetched(model: str, name: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 

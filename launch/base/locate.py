@@ -9,7 +9,7 @@ from gateway.config.document import DEMO_BASE, BaseConfig, Config
 from gateway.errors import ConfigError
 from launch.base.argv_read import options_of
 from launch.base.config_json import read_config
-from launch.base.hub import hub_file
+from launch.base.hub import hub_config
 from launch.base.lora_shapes import Base, describe_base
 from launch.base.names import cached_name
 
@@ -26,7 +26,7 @@ def resolve_base(settings: BaseConfig) -> Base:
         raise ConfigError("base.model", model, f"the only demo base is {DEMO_BASE}")
     if Path(model).is_absolute():
         return _folder(Path(model))
-    return _read(hub_file(model, "config.json"), model, model)
+    return _read(hub_config(model), model, model)
 
 
 def fetch_demo_base(config: Config) -> None:

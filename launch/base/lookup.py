@@ -13,7 +13,7 @@ from gateway.config.document import DEMO_BASE
 from gateway.errors import ConfigError, did_you_mean
 from launch.base.config_json import read_config
 from launch.base.demo_base import demo_base_path
-from launch.base.hub import cached_file, hub_file
+from launch.base.hub import cached_file, hub_config
 from launch.base.memory import stored_bytes, weight_bytes
 from launch.base.safetensors_header import BadHeader, read_header
 from launch.base.shape.counting import skeleton_of
@@ -124,7 +124,7 @@ def _known(name: str) -> BaseSource:
 
 def _from_hub(model: str) -> BaseSource:
     try:
-        return _read(hub_file(model, "config.json"), model, None)
+        return _read(hub_config(model), model, None)
     except ConfigError as error:
         hint = did_you_mean(model, known_models(), "; did you mean {}?")
         mend = f"{error.mend}{hint}; for a plan alone, --base takes the path of its config.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 from gateway.config.document import BaseConfig
 from gateway.errors import ConfigError
 from launch.base.config_json import read_config
-from launch.base.hub import hub_file
+from launch.base.hub import hub_config
 from launch.base.parsers.chat_template import chat_files
 from launch.base.parsers.model_parsers import Parsers, model_of, parsers_of
 
@@ -20,7 +20,7 @@ def fitting_parsers(settings: BaseConfig, model: str, name: str) -> Parsers:
     if "auto" not in (settings.tool_call_parser, settings.reasoning_parser):
         return Parsers()
     try:
-        file = Path(model, "config.json") if Path(model).is_absolute() else hub_file(model, "config.json")
+        file = Path(model, "config.json") if Path(model).is_absolute() else hub_config(model)
         config = read_config(file)
     except (ConfigError, OSError):
         return Parsers()

@@ -116,4 +116,4 @@ def _keep(config: Config, counted: Config) -> None:
         return
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, text.encode())
+        write_whole(file, text.encode(), mode=0o666)  # several may have one cache

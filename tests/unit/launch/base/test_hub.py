@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from gateway.errors import ConfigError
-from launch.base.hub import cached_file, hub_file
+from launch.base.hub import cached_file, hub_config, hub_file
 
 MODEL = "owner/name"
 
@@ -28,6 +28,12 @@ def test_what_the_hub_is_known_not_to_have_is_not_asked_for_again(monkeypatch: p
     assert cached_file(MODEL, "chat_template.jinja") is None
     with pytest.raises(ConfigError, match=r"has no chat_template\.jinja on the hub"):
         hub_file(MODEL, "chat_template.jinja")
+
+
+def test_a_model_that_had_no_configuration_may_have_one_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up(monkeypatch, object())
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda model, name: f"/fetched/{name}")
+    assert hub_config(MODEL) == Path("/fetched/config.json")
 
 
 def test_a_hub_out_of_reach_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

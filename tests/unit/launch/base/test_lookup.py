@@ -47,10 +47,10 @@ def test_config_alone_is_enough(tmp_path: Path) -> None:
     ],
 )
 def test_unknown_base_says_what_to_give(model: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(model: str, name: str) -> Path:
+    def unreachable(model: str) -> Path:
         raise ConfigError("base.model", model, "the hub cannot be reached")
 
-    monkeypatch.setattr("launch.base.lookup.hub_file", unreachable)
+    monkeypatch.setattr("launch.base.lookup.hub_config", unreachable)
     with pytest.raises(ConfigError, match=re.escape(expected)):
         find_base(model)
 

@@ -142,6 +142,17 @@ def test_what_was_counted_is_kept_and_a_plain_family_needs_no_counting(
     assert skeletons_of([{**SIZES, "model_type": "llama", "num_hidden_layers": 2}])[0].exact
 
 
+def test_what_is_kept_may_be_read_by_others_who_have_the_same_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_GATEWAY_CACHE", str(tmp_path))
+    monkeypatch.setattr(counting, "_count", lambda configs: [COUNTED for _ in configs])
+    skeletons_of([ROWS["gpt2"]["config"]])
+    (beside := tmp_path / "beside").touch()
+    (kept,) = (tmp_path / "skeletons").iterdir()
+    assert kept.stat().st_mode == beside.stat().st_mode
+
+
 def test_that_a_family_cannot_be_counted_is_kept_and_that_nobody_could_be_asked_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
