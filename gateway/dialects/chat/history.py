@@ -32,6 +32,8 @@ _MARKS = re.compile(
     )
 )
 """Without one of these nothing is looked at."""
+_FORMS = {"reasoning_details": list, "thinking_blocks": list, "audio": dict}
+"""What is looked for of an assistant's is of these forms, whatever other marks there are."""
 _HELD = (b'"json_object"', b'"json_schema"', b'"structural_tag"')
 """Formats that hold an answer from its first character on."""
 _TRUE, _FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
@@ -82,8 +84,9 @@ def _overlooked(key: str, messages: Iterable[JsonValue]) -> list[str]:
         if not isinstance(message, dict) or message.get("role") != "assistant":
             continue
         told = message.get("reasoning") or message.get("reasoning_content")
-        names = ("audio",) if told else ("reasoning_details", "thinking_blocks", "audio")
-        left += [f"{key}[{index}].{name}" for name in names if message.get(name)]
+        names = ("audio",) if told else _FORMS
+        found = [name for name in names if isinstance(message.get(name), _FORMS[name]) and message[name]]
+        left += [f"{key}[{index}].{name}" for name in found]
     return left
 
 

@@ -156,6 +156,16 @@ def test_thoughts_and_words_in_other_servers_forms_are_named(
     assert sent(tmp_path, USER, {**BEGUN, **member}, USER) == ({}, named)
 
 
+@pytest.mark.parametrize("other", [{}, {"prefix": False}])
+@pytest.mark.parametrize(
+    "member", [{"audio": "a"}, {"reasoning_details": "t"}, {"thinking_blocks": {"t": 1}}]
+)
+def test_what_has_not_their_form_is_passed_by_whatever_else_is_looked_for(
+    tmp_path: Path, member: dict[str, Any], other: dict[str, Any]
+) -> None:
+    assert sent(tmp_path, USER, {**BEGUN, **member, **other}, USER, strict=True) == ({}, [])
+
+
 @pytest.mark.parametrize("name", ["reasoning_details", "thinking_blocks"])
 def test_a_strict_gateway_refuses_them(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidRequest, match="is not supported") as refused:
