@@ -56,6 +56,8 @@ def test_dotenv_beside_the_shell_is_read(tmp_path: Path, monkeypatch: pytest.Mon
         ("- 1", "--config", "mapping"),
         ("tasks: {}", "base", "required"),
         ("base: {modle: x}", "base.modle", "did you mean 'model'"),
+        (BASE + "keys: []", "keys", "valid dictionary"),
+        (BASE + "keys: false", "keys", "valid dictionary"),
         (BASE + "gatway: {}", "gatway", "did you mean 'gateway'"),
         (BASE + "gateway: {port: yes}", "gateway.port", "must be a number; YAML reads yes"),
         (BASE + "engine: {port: true}", "engine.port", "must be a number"),

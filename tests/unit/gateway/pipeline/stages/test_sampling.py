@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.document import JsonObject
+from gateway.dialects.kinds import LABELS
 from gateway.errors import InvalidRequest
 from gateway.pipeline.stages.sampling import shared_sampling, stage_sampling, take_wishes
 from tests.support.pipeline_script import chat
@@ -46,6 +47,10 @@ def test_parameters_that_ask_for_nothing_pass() -> None:
     body |= {"stop_token_ids": [], "bad_words": [], "documents": [], "chat_template_kwargs": {}}
     body |= {"include_stop_str_in_output": False, "return_token_ids": False, "stream_interval": 4}
     assert shared_sampling(body, "p") == ({}, None)
+
+
+def test_labels_are_a_pipelines_as_they_are_its_tasks() -> None:
+    assert shared_sampling(chat("a", **{**dict.fromkeys(LABELS, "flex"), "store": True}), "p") == ({}, None)
 
 
 @pytest.mark.parametrize(("cap", "expected"), [(None, 24), (9, 9), (100, 24)])
