@@ -206,8 +206,8 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
                 self.refuse(HeadTooLarge())
         if self._begins:  # in this read; most requests end in it too
             self._begins = False
-            # Where writing is paused, the deadline is that for the client to take its answer.
-            if self._receiving and not self.flow.write_paused:
+            # Where writing is paused, or this closes, the deadline is that for the client to take its answer.
+            if self._receiving and not (self.flow.write_paused or self.transport.is_closing()):
                 self._set_deadline(self.receive_timeout_s)
         if self._deferred is not None and not self._refused:
             self._start_deferred()
@@ -223,8 +223,7 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         cycle.keep_alive = False
         head = head_before_body(cycle.headers)
         if head:
-            cycle.more_body = True
-            self._receiving = True
+            cycle.more_body = self._receiving = True
             self._set_deadline(self.receive_timeout_s)
             self.parser = request_parser(BodyOnly(self.on_body, self.on_message_complete))
             self.data_received(head)
@@ -372,6 +371,8 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             self.start(self._pipelined.popleft())
         elif self._refusal is not None:
             self.refuse(self._refusal)
+        elif self._receiving and not self._answered_early:  # the next one's head has begun
+            self._set_deadline(self.receive_timeout_s)
         else:
             self._set_deadline(self.timeout_keep_alive)
 

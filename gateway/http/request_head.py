@@ -62,7 +62,8 @@ class HeadReader:
         ):
             codings = self._values(b"transfer-encoding")
             check_head(version, len(self._values(b"host")), codings)
-            self._expects_continue = any(
+            # HTTP/1.0 knows no interim answers (RFC 9110, 10.1.1).
+            self._expects_continue = version == "1.1" and any(
                 value.lower() == b"100-continue" for value in self._values(b"expect")
             )
         if self.own_name is not None:

@@ -117,6 +117,13 @@ async def test_a_file_wakes_its_reader_for_much_of_it_or_its_end(tmp_path: Path)
         writer.close()
 
 
+async def test_a_head_that_has_begun_behind_an_answer_has_the_time_of_any_other(tmp_path: Path) -> None:
+    """Not what a connection has between two requests."""
+    async with stack(tmp_path, receive_timeout_s=0.1, keep_alive_s=60) as s:
+        for ahead in (HEALTH + b"\r\n", POST + b"\r\n" + BODY):
+            assert statuses(await s.raw(ahead + HEALTH)) == [200, 408]
+
+
 async def test_silent_connection_is_closed_without_a_word(tmp_path: Path) -> None:
     async with stack(tmp_path, receive_timeout_s=0.1) as s:
         assert await s.raw(b"") == b""
@@ -148,11 +155,16 @@ async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
         )
 
 
-async def test_too_many_pipelined_requests_are_cut_off(tmp_path: Path) -> None:
-    async with stack(tmp_path) as s:
+async def test_too_many_pipelined_requests_are_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_s: list[float] = []
+    monkeypatch.setattr(GatewayProtocol, "_set_deadline", lambda _, seconds: given_s.append(seconds))
+    async with stack(tmp_path, receive_timeout_s=30, keep_alive_s=5) as s:
         s.engine.answers["base"] = Answer(hold_head=asyncio.Event())
         answers = await s.raw(POST + b"\r\n" + BODY + (HEALTH + b"\r\n") * (MAX_PIPELINED + 1))
         assert answers == b""
+        assert given_s[-1] == 5  # to take what was written, and no more for a request to come
         await s.at_rest()
 
 

@@ -72,3 +72,12 @@ def test_expectation_is_heard_in_any_spelling(expect: tuple[bytes, bytes], heard
     made = reader(PLAIN, (b"host", b"x"), expect)
     made._check_head(b"POST", b"/v1", "1.1")
     assert made._expects_continue is heard
+
+
+@pytest.mark.parametrize("host", [[(b"host", b"x")], []])
+def test_expectation_of_a_client_that_knows_no_interim_answer_is_not_heard(
+    host: list[tuple[bytes, bytes]],
+) -> None:
+    made = reader(PLAIN, *host, (b"expect", b"100-continue"))
+    made._check_head(b"POST", b"/v1", "1.0")
+    assert not made._expects_continue
