@@ -220,7 +220,7 @@ class Gateway:
             return
         if scope["type"] == "http" and scope["method"] == "OPTIONS":
             origin = asked_by_a_page(scope["headers"])
-            if origin is not None:
+            if origin:
                 await self._preflight(origin, scope, send)
                 return
         if self.drain.begun and scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
@@ -356,6 +356,7 @@ class Gateway:
             if self._link is not None:
                 await self._link.close()
             await usage.stop()
+            self.metrics.recent.write_kept()  # the loop ends before it would
             if tracer is not None:
                 await asyncio.to_thread(tracer.stop)
 

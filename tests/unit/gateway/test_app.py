@@ -15,7 +15,8 @@ from gateway.config.document import Config
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import ConfigError
 from gateway.http.request_cycle import CLIENT
-from tests.support.stack import config_of, snapshot_of
+from gateway.metrics import recent
+from tests.support.stack import config_of, snapshot_of, stack
 
 pytestmark = pytest.mark.anyio
 
@@ -141,6 +142,19 @@ async def test_a_page_may_call_where_its_origin_is_listed(tmp_path: Path) -> Non
     closed = await asked(Gateway(config_of(tmp_path)), "/v1/chat/completions", "OPTIONS", *page)
     assert closed.status == 403
     assert "gateway.cors_origins" in closed.error["message"]
+    nobodys = ((b"origin", b""), page[1])
+    assert (await asked(gateway, "/v1/chat/completions", "OPTIONS", *nobodys)).status == 405
+
+
+async def test_a_worker_that_ends_leaves_its_last_requests_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recent, "WITHIN_S", 60.0)
+    async with stack(tmp_path) as s:
+        await s.chat()
+        shown = s.gateway.metrics.recent
+        assert not shown.latest()
+    assert [one.task for one in shown.latest()] == ["naming"]
 
 
 async def test_another_configuration_comes_into_force_whole_or_not_at_all(tmp_path: Path) -> None:
