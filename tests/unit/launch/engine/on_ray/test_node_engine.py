@@ -120,7 +120,5 @@ def test_one_that_cannot_be_started_says_why(tmp_path: Path, monkeypatch: pytest
 
 def test_memory_is_that_of_its_processes(made: NodeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORA_GATEWAY_DEVICE", "cpu")
-    held, where = made.memory()
-    assert where == "host"
-    assert held
-    assert held > 1_000_000
+    assert made.memory()[1] == "host"
+    until(lambda: (made.memory()[0] or 0) > 1_000_000)  # a process that has just been made has little yet
