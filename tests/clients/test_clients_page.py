@@ -28,7 +28,8 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("language", "text"), EXAMPLES)
 def test_example_runs(url: str, tmp_path: Path, language: str, text: str) -> None:
-    text = text.replace("http://127.0.0.1:8080", url).replace("4000", free_port())
+    # The proxy's port first: the gateway's own may have 4000 in it.
+    text = text.replace("4000", free_port()).replace("http://127.0.0.1:8080", url)
     file = tmp_path / {"python": "example.py", "js": "example.mjs", "sh": "example.sh"}[language]
     file.write_text(text.replace("litellm.log", str(tmp_path / "litellm.log")), encoding="utf-8")
     (tmp_path / "node_modules").symlink_to(CLIENTS / "node/node_modules")
