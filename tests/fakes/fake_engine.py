@@ -113,11 +113,12 @@ class FakeEngine:
             early = b""
             while (request := await _read(reader, early)) is not None:
                 self.received.append(request)
+                answer = self._chosen(request)  # at once: who sees that it came may tell of the next one's
                 await self._note()
                 if self.close_kept_once and len(self.received) > 1:
                     self.close_kept_once = False
                     break
-                kept, early = await self._serve(request, reader, writer)
+                kept, early = await self._serve(request, answer, reader, writer)
                 if not kept:
                     break
         except (ConnectionError, asyncio.CancelledError):
@@ -127,10 +128,14 @@ class FakeEngine:
             writer.transport.abort()
 
     async def _serve(
-        self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        request: Received,
+        answer: Answer,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> tuple[bool, bytes]:
         """Answer, watching whether the client goes: whether the connection goes on, and what came already."""
-        answering = asyncio.ensure_future(self._answer(request, writer))
+        answering = asyncio.ensure_future(self._answer(request, answer, writer))
         leaving = asyncio.ensure_future(reader.read(1))
         counted = request.method == "POST"
         self.active += counted
@@ -151,15 +156,20 @@ class FakeEngine:
             await asyncio.gather(answering, leaving, return_exceptions=True)
             await asyncio.shield(self._note())
 
-    async def _answer(self, request: Received, writer: asyncio.StreamWriter) -> bool:
+    def _chosen(self, request: Received) -> Answer:
+        if request.method == "GET":
+            return Answer()
+        asked = request.json
+        given = self.answers.get(str(asked["model"]), Answer())
+        return given(asked) if callable(given) else given
+
+    async def _answer(self, request: Received, answer: Answer, writer: asyncio.StreamWriter) -> bool:
         if request.path == "/metrics":
             return await self._whole(writer, 200 if self.load else 404, self.load)
         if request.method == "GET":
             listed = {"object": "list", "data": [_model(name) for name in MODELS]}
             return await self._whole(writer, 200, json.dumps(listed).encode())
         asked = request.json
-        given = self.answers.get(str(asked["model"]), Answer())
-        answer = given(asked) if callable(given) else given
         if answer.hold_head is not None:
             await answer.hold_head.wait()
         if answer.raw is not None:

@@ -52,29 +52,34 @@ class FaultEngine(FakeEngine):
         self.go = asyncio.Event()
         self.answered = self.flooded_bytes = 0
 
-    async def _answer(self, request: Received, writer: asyncio.StreamWriter) -> bool:
-        if request.path == "/fake":
-            return await self._told(request, writer)
-        if request.method == "GET":
-            return await super()._answer(request, writer)
-        wish = wish_of(request.json)
-        kind, _, words = wish.partition(" ")
-        if wish in RAW:
-            await self._write(writer, RAW[wish])
-            return False
-        if special := SPECIAL.get(wish):
-            return await special(self, writer)
+    def _chosen(self, request: Received) -> Answer:
+        if request.method == "GET" or request.path == "/fake":
+            return Answer()
+        kind, _, words = wish_of(request.json).partition(" ")
         answer = Answer(tokens=[f" {word}" for word in words.split()] if kind in ECHOES else ["Paris"])
         if kind == "held":
             answer.hold_token[1] = self.go
         if kind == "slow":
             answer.hold_token.update((index, asyncio.Event()) for index in range(len(answer.tokens)))
-            pace = asyncio.create_task(self._pace(answer))
-        self.answers[str(request.json["model"])] = answer
+        return answer
+
+    async def _answer(self, request: Received, answer: Answer, writer: asyncio.StreamWriter) -> bool:
+        if request.path == "/fake":
+            return await self._told(request, writer)
+        if request.method == "GET":
+            return await super()._answer(request, answer, writer)
+        wish = wish_of(request.json)
+        if wish in RAW:
+            await self._write(writer, RAW[wish])
+            return False
+        if special := SPECIAL.get(wish):
+            return await special(self, writer)
+        slow = wish.partition(" ")[0] == "slow"
+        pace = asyncio.create_task(self._pace(answer)) if slow else None
         try:
-            kept = await super()._answer(request, writer)
+            kept = await super()._answer(request, answer, writer)
         finally:
-            if kind == "slow":
+            if pace is not None:
                 pace.cancel()
         self.answered += 1
         return kept
