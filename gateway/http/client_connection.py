@@ -24,12 +24,11 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
 from gateway.config.origins import Cors
-from gateway.errors import GatewayTimeout, HeadTooLarge, InvalidRequest, PayloadTooLarge, RequestError
-from gateway.http.deadline import Deadline
+from gateway.errors import HeadTooLarge, InvalidRequest, PayloadTooLarge, RequestError
+from gateway.http.deadline import ClientDeadline
 from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain
 from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
-from gateway.http.reader_pace import ReaderPace
 from gateway.http.request_cycle import Cycle, Express, are_too_many, last_answer
 from gateway.http.request_head import HeadReader
 from gateway.http.strictness import MAX_HEAD_BYTES, split_target
@@ -37,14 +36,10 @@ from gateway.http.strictness import MAX_HEAD_BYTES, split_target
 LINGER_S = 2.0
 """A client that was refused may take so long to end its own side."""
 
-UPLOAD_BYTES = 1024 * 1024
-"""Of an upload, so much must come within each time that another request may take in all."""
 
-
-class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
+class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
     """One client's connection. uvicorn's server makes it, and asks it to shut down."""
 
-    receive_timeout_s = 60.0
     express: Mapping[str, Express] = MappingProxyType({})
     """POST paths that may be served without a task."""
     uploads: Mapping[str, int] = MappingProxyType({})
@@ -61,62 +56,22 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        Deadline.__init__(self, _loop or asyncio.get_event_loop())
+        ClientDeadline.__init__(self, _loop or asyncio.get_event_loop(), config.timeout_keep_alive)
         HeadReader.__init__(self)
         if not config.loaded:
             config.load()
         self.app = cast(ASGIApp, config.loaded_app)
         self.app_state = app_state
         self.server_state = server_state
-        self.timeout_keep_alive = config.timeout_keep_alive
         self.scheme = "https" if config.is_ssl else "http"
         self.parser = request_parser(self)
-        self.transport: asyncio.Transport
-        self.flow: FlowControl
         self.server: tuple[str, int | None] | None = None
         self.client: tuple[str, int] | None = None
-        self.cycle: Cycle | None = None  # the request that was read last
-        self._running: Cycle | None = None  # the one that is being answered, or was last
         self._deferred: Cycle | None = None  # one to be begun without a task, whose body is still coming
         self._pipelined: deque[Cycle] = deque()
         self._unmoved_bytes = 0
-        self._uploaded_bytes = -1
-        """Since the last look; under 0 where it is no upload that is coming."""
-        self._receiving = False
         self._begins = False  # one has begun in what is being read
         self._refused = False
-        self._pace: ReaderPace | None = None  # while the client does not take all that is written
-
-    def _late(self) -> None:
-        if self.transport.is_closing() or self.flow.write_paused:
-            pace = self._pace or self._new_pace(1)
-            unsent_bytes = self.transport.get_write_buffer_size()
-            whole = self._running is None or self._running.response_complete
-            look_s = pace.next_look_s(unsent_bytes, self.loop.time(), self.timeout_keep_alive, whole=whole)
-            if look_s is None:  # a client that takes nothing would keep its place and its answer for good
-                self.transport.abort()
-            else:
-                self._set_deadline(look_s)
-        elif self._answering_another:
-            self._set_deadline(self.receive_timeout_s)
-        elif self._receiving and self._uploaded_bytes >= UPLOAD_BYTES:
-            self._uploaded_bytes = 0
-            self._set_deadline(self.receive_timeout_s)
-        elif self._receiving and not self._answered_early:
-            late = f"The request was not here within {self.receive_timeout_s:.0f} s."
-            self.refuse(GatewayTimeout(late, status=408))
-        else:
-            self._close()
-
-    def _new_pace(self, more_bytes: int = 0) -> ReaderPace:
-        unsent_bytes = self.transport.get_write_buffer_size() + more_bytes
-        self._pace = pace = ReaderPace(unsent_bytes, self.loop.time(), self.receive_timeout_s)
-        return pace
-
-    def _close(self) -> None:
-        """Close once what was written is taken, or the client takes nothing any more."""
-        self.transport.close()
-        self._set_deadline(self.timeout_keep_alive)
 
     # For uvicorn's server.
 
@@ -167,25 +122,6 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
         self._pipelined.clear()
         self.parser = cast(Any, Deaf())  # it refers to this object, and this object to it
 
-    def pause_writing(self) -> None:
-        self.flow.pause_writing()
-        self._new_pace()
-        self._set_deadline(self.timeout_keep_alive)
-
-    def resume_writing(self) -> None:
-        self.flow.resume_writing()
-        running = self._running
-        if running is None:
-            return
-        if running.drained is not None:
-            running.drained()
-        if self._receiving:
-            self._set_deadline(self.receive_timeout_s)
-        elif not running.response_complete:
-            self._deadline = math.inf
-        else:
-            self._set_deadline(self.timeout_keep_alive)
-
     def data_received(self, data: bytes) -> None:
         self._unmoved_bytes += len(data)
         self._read = data if self._url is None else self._read + data
@@ -228,19 +164,6 @@ class GatewayProtocol(Deadline, HeadReader, asyncio.Protocol):
             self.parser = request_parser(BodyOnly(self.on_body, self.on_message_complete))
             self.data_received(head)
             self.data_received(rest)
-
-    @property
-    def _answering_another(self) -> bool:
-        """Whether an answer is under way to a request before the one that is still coming."""
-        running = self._running
-        if running is None or running.response_complete:
-            return False
-        return running is not self.cycle or not running.more_body
-
-    @property
-    def _answered_early(self) -> bool:
-        """Whether the request that is still coming has had its answer, such as a 401."""
-        return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
 
     def refuse(self, error: RequestError) -> None:
         """Answer and close: in its turn, after the requests before it; within its own answer, only close."""
