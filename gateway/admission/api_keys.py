@@ -88,6 +88,16 @@ ANYBODY = Principal("")
 """Who calls a gateway without keys, which listens on loopback only."""
 
 
+class FoundKey:
+    """Whose key a head has, where the same head may come again; worth nothing once any key has changed."""
+
+    __slots__ = ("among", "principal")
+
+    def __init__(self) -> None:
+        self.among: object = None
+        self.principal = ANYBODY
+
+
 class Keys:
     """Every key that is known now."""
 
@@ -162,16 +172,31 @@ class Keys:
         return self._payers > 1
 
     def principal(
-        self, authorization: bytes | None, api_keys: Sequence[bytes] = (), peer: Peer = None
+        self,
+        authorization: bytes | None,
+        api_keys: Sequence[bytes] = (),
+        peer: Peer = None,
+        found: FoundKey | None = None,
     ) -> Principal:
         """Whose key the Authorization header holds, or one of `api_keys` (`x-api-key`, `api-key`).
 
         What is empty counts as absent, and of several the one that is known here counts: a client's own
-        account elsewhere may stand beside it. `peer` is the client's end, for the bound on bad keys. Raises
-        Unauthorized, and TooManyRequests for a bad key where too many came from there.
+        account elsewhere may stand beside it. `peer` is the client's end, for the bound on bad keys. `found`
+        keeps the answer for the same headers.
+
+        Raises Unauthorized, and TooManyRequests for a bad key where too many came from there.
         """
         if not self.required:
             return ANYBODY
+        if found is not None and found.among is self._principals:
+            return found.principal
+        principal = self._principal(authorization, api_keys, peer)
+        # What ends by itself is looked at each time, and a ticket's end nobody would notice.
+        if found is not None and principal.ends_at is None and not self._tickets:
+            found.among, found.principal = self._principals, principal
+        return principal
+
+    def _principal(self, authorization: bytes | None, api_keys: Sequence[bytes], peer: Peer) -> Principal:
         if api_keys:
             return self._of_several(authorization, api_keys, peer)
         if authorization is None:

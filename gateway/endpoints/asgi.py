@@ -12,13 +12,14 @@ from types import MappingProxyType
 import msgspec
 from starlette.types import Message, Receive, Send
 
-from gateway.admission.api_keys import TWICE
+from gateway.admission.api_keys import TWICE, FoundKey, Principal
 from gateway.admission.body_lease import BodyLease
 from gateway.config.document import GatewayConfig
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Buffer
 from gateway.endpoints.unpacking import coding_of, unpack, unpacked
 from gateway.errors import GatewayTimeout, LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
+from gateway.http.request_cycle import Cycle
 from gateway.pipeline.stage_progress import WISH
 from gateway.relay.client_side import error_answer
 from gateway.relay.patience import PATIENCE
@@ -47,9 +48,11 @@ class Head:
         "authorization",
         "content_encoding",
         "content_type",
+        "key",
         "patience",
         "progress",
         "request_id",
+        "sent_id",
     )
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -69,17 +72,40 @@ class Head:
         """Where it says something of how long its client waits."""
         self.progress = get(b"x-pipeline-progress") == WISH
         """Whether a pipeline's stream is to tell of its stages."""
-        own_id = get(b"x-request-id")
-        if own_id is not None and REQUEST_ID.match(own_id):
-            self.request_id = own_id
-        else:
-            self.request_id = b"%032x" % random.getrandbits(128)
+        sent_id = get(b"x-request-id")
+        self.sent_id = sent_id if sent_id is not None and REQUEST_ID.match(sent_id) else None
+        self.request_id = self.sent_id or _new_request_id()
+        self.key = FoundKey()
+        """Where another request has the same head."""
 
     @property
     def content_length(self) -> int | None:
         """In bytes; None where it is no number, or not said."""
         length = self._length
         return int(length) if len(length) <= 20 and length.isdigit() else None
+
+
+def _new_request_id() -> bytes:
+    return b"%032x" % random.getrandbits(128)
+
+
+def read_head(client: Cycle) -> tuple[Head, Principal | None, bytes]:
+    """What a head says, whose key it has where that was looked at, and the request's id.
+
+    One that came before on its connection is not read again; its `content_length` is that of the first.
+    """
+    if client.head is not None:
+        head, principal = client.head
+        return head, principal, head.request_id
+    known = client.known
+    if known is None:
+        head = Head(client.headers)
+    elif known.seen_by is None:
+        head = known.seen_by = Head(client.headers)
+    else:
+        head = known.seen_by
+        return head, None, head.sent_id or _new_request_id()
+    return head, None, head.request_id
 
 
 def _said_twice(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

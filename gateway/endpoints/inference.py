@@ -32,6 +32,7 @@ from gateway.endpoints.asgi import (
     check_head,
     check_size,
     check_type,
+    read_head,
     read_json_body,
     send_error,
 )
@@ -124,17 +125,16 @@ class EngineEndpoint:
         if model is not None:
             permitted_route(self._relay.replicas.table, principal, model)
 
-    def _exchange(self, head: Head, headers: Headers, origin: str = "client") -> Exchange:
-        exchange = Exchange(
-            self._metrics, head.request_id, self._dialect, origin, origin == BATCH, head.progress
-        )
+    def _exchange(self, head: Head, request_id: bytes, headers: Headers, origin: str = "client") -> Exchange:
+        exchange = Exchange(self._metrics, request_id, self._dialect, origin, origin == BATCH, head.progress)
         if self._relay.tracer is not None:
             exchange.trace = self._relay.tracer.begin(headers)
         return exchange
 
     def _incoming(self, head: Head, scope: Scope) -> Incoming:
         caller: Caller | None = scope.get(CALLER)
-        exchange = self._exchange(head, scope["headers"], "client" if caller is None else caller.origin)
+        origin = "client" if caller is None else caller.origin
+        exchange = self._exchange(head, head.request_id, scope["headers"], origin)
         return Incoming(exchange, caller.fields if caller is not None else None)
 
     async def _read(self, request: Incoming, head: Head, scope: Scope, receive: Receive) -> None:
@@ -171,11 +171,11 @@ class EngineEndpoint:
 
         Then its task finds what was found here (`Cycle.found`), and nothing is read twice.
         """
-        head, principal = client.head or (Head(client.headers), None)
-        exchange = self._exchange(head, client.headers)
+        head, principal, request_id = read_head(client)
+        exchange = self._exchange(head, request_id, client.headers)
         try:
             if principal is None:
-                principal = self._principal(head.authorization, head.api_keys, client.peer)
+                principal = self._principal(head.authorization, head.api_keys, client.peer, head.key)
                 check_type(head)
             if head.patience:
                 take_patience(exchange, head.patience)

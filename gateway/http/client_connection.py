@@ -30,7 +30,7 @@ from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain
 from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
 from gateway.http.request_cycle import Cycle, Express, are_too_many, last_answer
-from gateway.http.request_head import HeadReader
+from gateway.http.request_head import HeadReader, KnownHead, parts_of
 from gateway.http.strictness import MAX_HEAD_BYTES, split_target
 
 LINGER_S = 2.0
@@ -60,12 +60,10 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         HeadReader.__init__(self)
         if not config.loaded:
             config.load()
-        self.app = cast(ASGIApp, config.loaded_app)
+        self._config = config
         self.app_state = app_state
         self.server_state = server_state
-        self.scheme = "https" if config.is_ssl else "http"
         self.parser = request_parser(self)
-        self.server: tuple[str, int | None] | None = None
         self.client: tuple[str, int] | None = None
         self._deferred: Cycle | None = None  # one to be begun without a task, whose body is still coming
         self._pipelined: deque[Cycle] = deque()
@@ -102,7 +100,6 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self.flow = FlowControl(self.transport)
-        self.server = get_local_addr(self.transport)
         self.client = get_remote_addr(self.transport)
         connections = cast("set[GatewayProtocol]", self.server_state.connections)
         connections.add(self)
@@ -123,6 +120,9 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         self.parser = cast(Any, Deaf())  # it refers to this object, and this object to it
 
     def data_received(self, data: bytes) -> None:
+        rests = not self._receiving
+        if rests and self._known is not None and self._repeated(self._known, data):
+            return
         self._unmoved_bytes += len(data)
         self._read = data if self._url is None else self._read + data
         try:
@@ -145,8 +145,55 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             # Where writing is paused, or this closes, the deadline is that for the client to take its answer.
             if self._receiving and not (self.flow.write_paused or self.transport.is_closing()):
                 self._set_deadline(self.receive_timeout_s)
+            if rests and self._heads_to_keep:
+                self._keep_head(data)
         if self._deferred is not None and not self._refused:
             self._start_deferred()
+
+    def _keep_head(self, read: bytes) -> None:
+        """The read brought one whole request: the next one may have the same head."""
+        cycle = self._deferred
+        if cycle is None or cycle.more_body or self._pipelined or not cycle.keep_alive:
+            return
+        self._heads_to_keep -= 1
+        parts = parts_of(read, bytes(cycle.body), cycle.headers)
+        if parts is not None:
+            target, serve = (cycle.raw_path, cycle.query, cycle.path), self.express[cycle.path].serve
+            self._known = cycle.known = KnownHead(
+                *parts, cycle.headers, target, cycle.added, self.own_name, serve
+            )
+
+    def _repeated(self, known: KnownHead, read: bytes) -> bool:
+        """Serve a request whose head is known, if that is what was read; the parser need not see it."""
+        earlier = self.cycle
+        if earlier is None or not earlier.response_complete or self._refused or self.flow.write_paused:
+            return False
+        body = known.body_of(read)
+        if body is None or self.drain.begun:
+            return False
+        if known.own_name is not None:
+            try:
+                known.own_name.check(b"POST", known.said)
+            except RequestError:  # there are no keys any more
+                return False
+        raw_path, query, path = known.target
+        self.cycle = self._running = cycle = Cycle(
+            self,
+            known.headers_with(body),
+            self.client,
+            "POST",
+            raw_path,
+            query,
+            path,
+            body=body,
+            more_body=False,
+            added=known.added,
+            known=known,
+        )
+        self._unmoved_bytes, self._deadline = 0, math.inf
+        if not known.serve(cycle):
+            self.start(cycle)
+        return True
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Read the body of a request that offers another protocol, as Java's client does with each (h2c).
@@ -281,6 +328,16 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
 
     # For the requests.
 
+    @property
+    def server(self) -> tuple[str, int | None] | None:
+        """Address and port of this end."""
+        return get_local_addr(self.transport)
+
+    @property
+    def scheme(self) -> str:
+        """http, or https where this server has a certificate."""
+        return "https" if self._config.is_ssl else "http"
+
     def answered(self) -> None:
         """A request's answer is complete: the next one's turn."""
         self.server_state.total_requests += 1
@@ -317,7 +374,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
     def start(self, cycle: Cycle) -> None:
         """Serve a request by the application, in a task."""
         self._running = cycle
-        cycle.task = task = self.loop.create_task(cycle.run(self.app))
+        cycle.task = task = self.loop.create_task(cycle.run(cast(ASGIApp, self._config.loaded_app)))
         tasks = self.server_state.tasks
         tasks.add(task)
         task.add_done_callback(tasks.discard)

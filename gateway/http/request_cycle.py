@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway.errors import RequestError
+from gateway.http.request_head import KnownHead
 
 logger = logging.getLogger("gateway.http.request_cycle")
 
@@ -42,10 +43,14 @@ class ServerSide(Protocol):
 
     transport: asyncio.Transport
     flow: FlowControl
-    server: tuple[str, int | None] | None
     client: tuple[str, int] | None
     app_state: dict[str, Any]
-    scheme: str
+
+    @property
+    def server(self) -> tuple[str, int | None] | None: ...
+
+    @property
+    def scheme(self) -> str: ...
 
     def start(self, cycle: Cycle, /) -> None:
         """Serve it in a task."""
@@ -75,13 +80,15 @@ class Cycle(msgspec.Struct, eq=False):
     version: str = "1.1"
     keep_alive: bool = True
     waiting_for_continue: bool = False
-    body: bytearray = msgspec.field(default_factory=bytearray)
+    body: bytearray | bytes = msgspec.field(default_factory=bytearray)
     """Of the body, what has come and was not taken yet."""
     more_body: bool = True
     added: bytes = b""
     """Header lines that its answer has beside the application's."""
     head: Any = None
     """What `Express.refuse` has read of its head, for `Express.serve`."""
+    known: KnownHead | None = None
+    """Its head, where an earlier request on this connection had the same, or a later one may."""
     found: object = None
     """What `Express.serve` has found of it, for its task."""
     disconnected: bool = False

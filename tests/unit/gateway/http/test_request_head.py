@@ -1,12 +1,33 @@
-"""The head of a request as it comes: bounded, and refused where a server may not go by it."""
+"""The head of a request as it comes: bounded, and refused where a server may not go by it.
+
+One that comes again on its connection is not parsed again, and nobody can tell.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import json
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
 import pytest
 
+from gateway.config.document import KeyConfig
 from gateway.errors import HeadTooLarge, InvalidRequest, RequestError
-from gateway.http.request_head import MAX_HEADERS, HeadReader
+from gateway.http import request_head
+from gateway.http.client_connection import GatewayProtocol
+from gateway.http.parsers import Deaf
+from gateway.http.request_head import MAX_HEADERS, HeadReader, KnownHead, parts_of
+from tests.support.stack import Stack, eventually, stack
 
+CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+_OF_THE_MOMENT = re.compile(
+    rb"(x-request-id|request-id|x-gateway-overhead-ms): [^\r]*\r\n|chatcmpl-[0-9a-z-]+"
+)
 PLAIN = b"POST /v1 HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -81,3 +102,210 @@ def test_expectation_of_a_client_that_knows_no_interim_answer_is_not_heard(
     made = reader(PLAIN, *host, (b"expect", b"100-continue"))
     made._check_head(b"POST", b"/v1", "1.0")
     assert not made._expects_continue
+
+
+HEAD = b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nX-Other: 2\r\n\r\n"
+HEADERS = [(b"host", b"x"), (b"content-length", b"2"), (b"x-other", b"2")]
+
+
+def known() -> KnownHead:
+    parts = parts_of(HEAD + b"{}", b"{}", HEADERS)
+    assert parts is not None
+    return KnownHead(*parts, HEADERS, (b"/v1", b"", "/v1"), b"", None, lambda _: True)
+
+
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        (HEAD + b"{}", b"{}"),
+        (HEAD.replace(b"h: 2", b"h: 12") + b'{"a":"b c" }', b'{"a":"b c" }'),
+        (HEAD.replace(b"h: 2", b"h: 0"), b""),
+        (HEAD + b"{", None),
+        (HEAD + b"{}{", None),
+        (HEAD + b"{}" + HEAD, None),
+        (HEAD, None),
+        (HEAD.replace(b"h: 2", b"h: "), None),
+        (HEAD.replace(b"h: 2", b"h: +2") + b"{}", None),
+        (HEAD.replace(b"h: 2", b"h: -0"), None),
+        (HEAD.replace(b"h: 2", b"h: 2 ") + b"{}", None),
+        (HEAD.replace(b"h: 2", b"h:2") + b"{}", None),
+        (HEAD.replace(b"h: 2", b"h: 0x2") + b"{}", None),
+        (HEAD.replace(b"h: 2", "h: ²".encode()) + b"{}", None),
+        (HEAD.replace(b"h: 2", b"h: 2\r\nContent-Length: 2") + b"{}", None),
+        (HEAD.replace(b"h: 2", b"h: 00000000002") + b"{}", None),
+        (HEAD.replace(b"POST", b"PUT") + b"{}", None),
+        (HEAD.replace(b"Host: x", b"Host: y") + b"{}", None),
+        (HEAD.replace(b"Other: 2", b"Other: 3") + b"{}", None),
+        (b"\r\n" + HEAD + b"{}", None),
+        (HEAD[1:] + b"{}", None),
+        (b"", None),
+    ],
+)
+def test_head_is_known_where_only_the_digits_of_its_length_differ(read: bytes, body: bytes | None) -> None:
+    assert known().body_of(read) == body
+
+
+def test_known_head_has_the_length_of_the_body_that_came() -> None:
+    one = known()
+    assert one.headers_with(b"abc") == [(b"host", b"x"), (b"content-length", b"3"), (b"x-other", b"2")]
+    assert one.headers_with(b"") != one.headers_with(b"ab") == HEADERS
+
+
+@pytest.mark.parametrize(
+    ("read", "headers"),
+    [
+        (HEAD + b"{}{}", HEADERS),  # more than the request
+        (b"tail of another\r\n\r\n" + HEAD + b"{}", HEADERS),
+        (HEAD.replace(b"h: 2", b"h: 3") + b"{}", HEADERS),
+        (HEAD.replace(b"Content-Length: 2", b"A: 2") + b"{}", [(b"host", b"x"), (b"x-other", b"2")]),
+        (
+            HEAD.replace(b"X-Other", b"Content-Length") + b"{}",
+            [(b"host", b"x"), (b"content-length", b"2"), (b"content-length", b"2")],
+        ),
+        # What the parser reads as one header's value is not taken for another's.
+        (HEAD.replace(b"h: 2", b"h:\t\x0b2") + b"{}", [(b"host", b"x"), (b"content-length", b"\x0b2")]),
+    ],
+)
+def test_read_that_is_not_one_head_and_its_body_is_not_kept(
+    read: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    assert parts_of(read, b"{}", headers) is None
+
+
+def body_of(text: str, **more: object) -> bytes:
+    return json.dumps({"model": "base", "messages": [{"role": "user", "content": text}], **more}).encode()
+
+
+def request(body: bytes, more: bytes = b"", head: bytes = CHAT) -> bytes:
+    return head + more + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+def connection(s: Stack) -> GatewayProtocol:
+    (one,) = (each for each in s.server.connections if isinstance(each, GatewayProtocol))
+    return one
+
+
+async def whole_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    async with asyncio.timeout(10):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+        return int(head[9:12]), head + await reader.readexactly(length)
+
+
+@pytest.mark.anyio
+async def test_same_head_with_another_body_is_not_parsed(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        for text in ("one", "a longer one"):
+            writer.write(request(body_of(text), b"x-request-id: mine\r\n"))
+            assert (await whole_answer(reader))[0] == 200
+        connection(s).parser = cast(Any, Deaf())
+        for text in ("", "three", "one"):
+            writer.write(request(body_of(text), b"x-request-id: mine\r\n"))
+            status, answer = await whole_answer(reader)
+            assert status == 200
+            assert b"x-request-id: mine\r\n" in answer
+        texts = [json.loads(asked.body)["messages"][0]["content"] for asked in s.engine.completions]
+        assert texts == ["one", "a longer one", "", "three", "one"]
+        writer.close()
+
+
+@pytest.mark.anyio
+async def test_each_request_of_a_known_head_has_an_id_of_its_own(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        ids = set()
+        for _ in range(4):
+            writer.write(request(body_of("x")))
+            _, answer = await whole_answer(reader)
+            ids.add(answer.partition(b"x-request-id: ")[2].partition(b"\r")[0])
+        assert len(ids) == 4
+        writer.close()
+
+
+@pytest.mark.anyio
+async def test_revoked_key_is_refused_on_a_connection_that_was_let_in(tmp_path: Path) -> None:
+    keys = {name: {"sha256": hashlib.sha256(name.encode() * 20).hexdigest()} for name in ("one", "two")}
+    async with stack(tmp_path, keys=keys) as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        sent = request(body_of("x"), b"authorization: Bearer %b\r\n" % (b"one" * 20))
+        for _ in range(3):
+            writer.write(sent)
+            assert (await whole_answer(reader))[0] == 200
+        s.gateway._keys.replace({"two": KeyConfig.model_validate(keys["two"])}, [])
+        for _ in range(2):
+            writer.write(sent)
+            assert (await whole_answer(reader))[0] == 401
+        writer.close()
+
+
+def pieces(seed: int) -> list[bytes]:
+    """Reads of one connection: requests whole, cut, joined, with other heads, some no HTTP."""
+    chance = random.Random(seed)
+    reads: list[bytes] = []
+    for _ in range(chance.randint(3, 9)):
+        body = body_of("x" * chance.randint(0, 30), **({"nope": 1} if chance.random() < 0.1 else {}))
+        sent = request(
+            body, chance.choice([b"", b"", b"", b"x-a: b\r\n", b"content-type: application/json\r\n"])
+        )
+        way = chance.random()
+        if way < 0.1:
+            at = chance.randint(1, len(sent) - 1)
+            reads += [sent[:at], sent[at:]]
+        elif way < 0.15:
+            reads.append(b"\r\n" + sent)
+        elif way < 0.2:
+            reads.append(sent + sent)
+        elif way < 0.25:
+            reads.append(request(body, head=b"GET /nope HTTP/1.1\r\nhost: x\r\n"))
+        elif way < 0.3:
+            reads.append(request(body, b"transfer-encoding: chunked\r\n"))
+        elif way < 0.35:
+            reads += [b"P", sent]
+        elif way < 0.4:
+            reads.append(sent.replace(b"content-length: ", b"content-length: +"))
+        elif way < 0.45:
+            reads.append(request(body, b"expect: 100-continue\r\n"))
+        else:
+            reads.append(sent)
+    return [*reads, request(b"{}", b"connection: close\r\n")]
+
+
+async def answers_to(s: Stack, reads: Sequence[bytes], read_bytes: list[int]) -> bytes:
+    """All that came back, each read sent once that before it was seen."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+    read_bytes.clear()
+    try:
+        for index, read in enumerate(reads):
+            writer.write(read)
+            sent = sum(map(len, reads[: index + 1]))
+            await eventually(lambda sent=sent: not s.server.connections or sum(read_bytes) >= sent)  # type: ignore[misc]
+            await s.at_rest()
+        writer.write_eof()
+        async with asyncio.timeout(10):
+            return _OF_THE_MOMENT.sub(b"", await reader.read())
+    except ConnectionError:
+        return b"reset"
+    finally:
+        writer.transport.abort()
+        await eventually(lambda: not s.server.connections)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(40))
+async def test_no_client_can_tell_whether_its_head_was_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    read_bytes: list[int] = []
+    received = GatewayProtocol.data_received
+
+    def seen(self: GatewayProtocol, data: bytes) -> None:
+        read_bytes.append(len(data))
+        received(self, data)
+
+    monkeypatch.setattr(GatewayProtocol, "data_received", seen)
+    async with stack(tmp_path) as s:
+        found = await answers_to(s, pieces(seed), read_bytes)
+        monkeypatch.setattr(request_head, "MOST_HEADS", 0)
+        assert found == await answers_to(s, pieces(seed), read_bytes)
+        assert found.startswith(b"HTTP/1.1 ")
