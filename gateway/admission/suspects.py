@@ -58,8 +58,7 @@ class Suspects:
         self._fallen: dict[str, dict[str, _Fall]] = {}
         self._dead: dict[str, tuple[Blame, float]] = {}
 
-    @property
-    def watchful(self) -> bool:
+    def are_watched(self) -> bool:
         """Whether any digest is more than free."""
         return bool(self.records or self._fallen)
 

@@ -77,23 +77,23 @@ class Dialect(ABC):
     """
     harmless: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """What else of the API cannot change what an answer means, and the mend where it is refused (`kinds`)."""
-    rules: ClassVar[Mapping[str, Rule]] = NOTHING
+    rules: Mapping[str, Rule] = NOTHING
     """Of those that are taken, the ones whose value is looked at."""
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """What a task's defaults are called here, where that is not their name in a chat."""
-    lengths: ClassVar[tuple[str, ...]] = ()
+    lengths: tuple[str, ...] = ()
     """What bounds an answer's length, the one that counts first; none where a request has several prompts."""
-    listed: ClassVar[str] = ""
+    listed: str = ""
     """What may list several prompts or inputs at once (`cost.sequences`)."""
-    model_required: ClassVar[bool] = True
+    model_required: bool = True
     """Else the base is meant where none is named."""
     api_key_header: ClassVar[bool] = False
     """Its clients send their key as `x-api-key`, which every route takes."""
-    id_header: ClassVar[bytes] = b""
+    id_header: bytes = b""
     """Where its clients look for a request's id, beside `x-request-id`; empty where nowhere."""
     missing_route: ClassVar[str] = ""
     """What is said where the engine has no such route, since the base does not do that."""
-    prompt: ClassVar[str] = "messages"
+    prompt: str = "messages"
     """The parameter that holds the conversation; empty where there is none."""
     form: ClassVar[Form] = CHAT
     """What its messages look like."""
@@ -105,6 +105,10 @@ class Dialect(ABC):
     def __init__(self, path: str) -> None:
         self.path = path.encode()
         """The gateway's and the engine's."""
+        # What each request asks for is the object's own: what a class has is looked up anew each time.
+        self.rules = dict(self.rules)
+        for name in ("id_header", "lengths", "listed", "model_required", "prompt"):
+            setattr(self, name, getattr(self, name))
         self.generates = self.conversion is not None
         """Answers with a model's text; only then pipelines run on it, and a candidate has copies."""
         self.plain = (self.passed | self.labels) - self.rules.keys()
@@ -130,14 +134,15 @@ class Dialect(ABC):
         `contract` is the task's, which may leave no room for what is asked. The names of what was taken out
         are returned, of an object's member as `object.member`. Raises InvalidRequest.
         """
-        plain = self.plain
+        plain, rules = self.plain, self.rules
         ignored: list[str] = []
         looked_at = 0
         for key in tuple(fields):  # some are taken out, or written beside them
             if key in plain:
                 continue
-            if (rule := self.rules.get(key)) is not None:
-                ignored += rule(key, fields, limits) or ()  # of a long conversation it may be many
+            if (rule := rules.get(key)) is not None:
+                if found := rule(key, fields, limits):
+                    ignored += found  # of a long conversation it may be many
                 continue
             ignored += self._look(key, fields, limits)
             looked_at += 1

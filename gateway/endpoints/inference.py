@@ -84,7 +84,8 @@ class EngineEndpoint:
         self._fallbacks, self._room, self._shadow = fallbacks, room, shadow
         self._relay, self._pipelines, self._metrics = relay, pipelines, metrics
         self._dialect, self._principal, self._quotas = dialect, keys.principal, quotas
-        self._bounds, self._limits = bounds, limits
+        self._bounds, self._limits, self._most_bytes = bounds, limits, bounds.max_body_bytes
+        self._salted = "cache_salt" in dialect.passed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, head = found_in(scope), None
@@ -179,7 +180,8 @@ class EngineEndpoint:
                 check_type(head)
             if head.patience:
                 take_patience(exchange, head.patience)
-            check_size(len(client.body), self._bounds)
+            if len(client.body) > self._most_bytes:
+                check_size(len(client.body), self._bounds)
             if head.content_encoding:
                 return False  # to unpack it may take a while
             body = bytes(client.body)
@@ -369,14 +371,16 @@ class EngineEndpoint:
     ) -> CheckedCall:
         dialect, replicas = self._dialect, self._relay.replicas
         fields = decode_body(body) if decoded is None else {**decoded}
-        model = dialect.model_of(fields, replicas.config.base.name)
+        model = dialect.model_of(fields, replicas.base_name)
         table = replicas.table
         route = permitted_route(table, principal, model)
-        exchange.route, exchange.key, exchange.tenant = route, principal.name, principal.tenant
+        exchange.route, exchange.key = route, principal.name
+        if principal.tenant:
+            exchange.tenant = principal.tenant
         exchange.prompt = fields.get(dialect.prompt)
         exchange.ignored = dialect.check_fields(fields, self._limits, route.contract)
         exchange.length = self._length(fields)
-        if "cache_salt" in dialect.passed:
+        if self._salted:
             salt = self._salts.salt_for(principal, fields.get("cache_salt"))
             if salt is not None:
                 fields["cache_salt"] = salt

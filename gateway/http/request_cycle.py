@@ -306,7 +306,9 @@ class Cycle(msgspec.Struct, eq=False):
 
     def _ended(self) -> None:
         self.response_complete = True
-        self._leave = self.drained = None
+        self._leave = None
+        if self.drained is not None:
+            self.drained = None
         if self._arrived is not None:
             self._arrived.set()
         if not self.keep_alive:
@@ -328,7 +330,7 @@ def header_lines(headers: Collection[tuple[bytes, bytes]]) -> bytes:
     They come from this gateway alone: one look at all of them together is enough.
     """
     block = b"\r\n".join([*map(b": ".join, headers), b""])
-    if len(block) - len(block.translate(None, b"\r\n")) != 2 * len(headers):
+    if block.count(b"\r") != len(headers) or block.count(b"\n") != len(headers):
         broken = [name for name, value in headers if not {*b"\r\n"}.isdisjoint(name + value)]
         raise RuntimeError(f"line break in the header {broken[0]!r}")  # a value may be secret
     return block

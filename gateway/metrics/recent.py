@@ -72,7 +72,7 @@ class RecentRequests:
         self._rings = [mmap.mmap(-1, slots * SLOT_BYTES) for _ in range(workers)]
         self._own = self._rings[0]
         self._count = 0
-        self._kept: deque[RecentRequest] = deque(maxlen=slots)
+        self._kept: deque[Callable[[], RecentRequest]] = deque(maxlen=slots)
         """What is not written yet."""
         self.later: Later = _at_once
         """Writes what is kept: at once, or together with what comes within `WITHIN_S` (`after`)."""
@@ -82,9 +82,9 @@ class RecentRequests:
         self._own = self._rings[index]
         self._count = max((number for number, _ in self._numbered(self._own)), default=0)
 
-    def note(self, one: RecentRequest) -> None:
-        """It takes the place of the oldest."""
-        self._kept.append(one)
+    def note(self, made: Callable[[], RecentRequest]) -> None:
+        """It takes the place of the oldest; `made` is called when it is written."""
+        self._kept.append(made)
         if len(self._kept) == 1:
             self.later(self.write_kept)
 
@@ -92,8 +92,8 @@ class RecentRequests:
         """Show what was noted to every worker."""
         kept = list(self._kept)
         self._kept.clear()
-        for one in kept:
-            self._write(one)
+        for made in kept:
+            self._write(made())
 
     def _write(self, one: RecentRequest) -> None:
         body = _encode(one)

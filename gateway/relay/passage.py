@@ -53,7 +53,9 @@ class Passage(msgspec.Struct, eq=False):
         exchange.status = connection.status
         if connection.status != 200:
             return None
-        self.content_type = connection.header(b"content-type") or self.content_type
+        said = connection.header(b"content-type")
+        if said and said != self.content_type:
+            self.content_type = said
         if not self.content_type.startswith(b"text/event-stream"):
             return None
         self.events = exchange.stream = exchange.dialect.events(self.usage_wanted)

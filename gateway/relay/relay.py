@@ -235,8 +235,9 @@ class Relay:
         if gate is None:
             return None
         connection: Connection | None = None
-        exchange.route, exchange.gate = route, gate
-        exchange.body = body
+        if exchange.route is not route:
+            exchange.route = route
+        exchange.gate, exchange.body = gate, body
         try:
             if self.replicas.are_several:
                 replica = self._seated(exchange, route) or replica
@@ -285,7 +286,9 @@ class Relay:
             turn.give_back()
         gate, exchange.gate = exchange.gate, None
         adapter_id = exchange.route.adapter_id if exchange.route else None
-        seat, exchange.seat, usage = exchange.seat, None, exchange.usage
+        seat, usage = exchange.seat, exchange.usage
+        if seat is not None:
+            exchange.seat = None
         if exchange.visit is not None:
             exchange.visit.end()
             exchange.visit = None

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -56,6 +57,19 @@ def ignored_header(names: Sequence[str]) -> HeaderList:
         return []
     shown = dict.fromkeys(name if _NAME.fullmatch(name) else "other" for name in names)
     return [(b"x-gateway-ignored", ",".join(list(shown)[:MOST_NAMED]).encode())]
+
+
+Times = tuple[float, float, float, float | None, float | None]
+Whose = tuple[str, Dialect, Route | None, str, str, bytes]
+
+
+def _recent(times: Times, usage: TokenUsage | None, status: int, code: str, whose: Whose) -> RecentRequest:
+    """What the page shows of a request, made where it is written: most are out of date by then."""
+    origin, dialect, route, replica, key, request_id = whose
+    task, adapter = (route.name, route.adapter_id or "") if route else ("", "")
+    tokens = (usage.prompt_tokens, usage.completion_tokens or 0) if usage else (0, 0)
+    path, own_id = dialect.path.decode(), request_id.decode("latin-1")
+    return RecentRequest(*times, *tokens, status, code, origin, path, task, adapter, replica, key, own_id)
 
 
 class Exchange(msgspec.Struct, eq=False):
@@ -155,7 +169,8 @@ class Exchange(msgspec.Struct, eq=False):
 
     def begin(self, route: Route) -> None:
         """It has its place, and runs from now on as far as the gauges know."""
-        self.route = route
+        if self.route is not route:
+            self.route = route
         self._series = self._metrics.series[route.name, route.adapter_id or "", self.origin]
         self._series.enter()
         self._runs = True
@@ -164,8 +179,9 @@ class Exchange(msgspec.Struct, eq=False):
         """Its place is free again; nothing where it has none, as one that came again and met no engine."""
         if self._runs and self._series is not None:
             self._runs = False
-            stream, self.stream = self.stream, None
+            stream = self.stream
             if stream is not None:
+                self.stream = None
                 self._series.streamed(stream.gaps, stream.gap_sum_s)
             self._series.leave()
 
@@ -219,29 +235,11 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _remember(self, status: int, code: str = "") -> None:
         """It is over: among the last requests, for the page, and as spans."""
-        route, usage = self.route, self.usage
-        task, adapter = (route.name, route.adapter_id or "") if route else ("", "")
-        prompt_tokens, tokens = (usage.prompt_tokens, usage.completion_tokens or 0) if usage else (0, 0)
-        self._metrics.recent.note(
-            RecentRequest(
-                time.time(),
-                time.perf_counter() - self.arrived,
-                self.queue_s,
-                self.engine_s or None,
-                self.first_token_s,
-                prompt_tokens,
-                tokens,
-                status,
-                code,
-                self.origin,
-                self.dialect.path.decode(),
-                task,
-                adapter,
-                self.replica,
-                self.key,
-                self.request_id.decode("latin-1"),
-            )
-        )
+        now, total_s = time.time(), time.perf_counter() - self.arrived
+        times = now, total_s, self.queue_s, self.engine_s or None, self.first_token_s
+        whose = self.origin, self.dialect, self.route, self.replica, self.key, self.request_id
+        # Not itself, which holds its body.
+        self._metrics.recent.note(partial(_recent, times, self.usage, status, code, whose))
         if self.trace is not None:
             self._end_trace(self.trace, status, code or (str(status) if status >= 400 else ""))
 

@@ -38,6 +38,7 @@ class Replicas:
 
     def __init__(self, config: Config, prepare: Callable[[Config], Callable[[], None]] | None = None) -> None:
         """`prepare` checks another configuration, and returns what puts it in force. Raises ConfigError."""
+        self.base_name = config.base.name
         self.config = config
         """With the live sections of the last snapshot; replaced whole."""
         self._prepare = prepare
@@ -97,7 +98,7 @@ class Replicas:
         return self._context_tokens
 
     def _note_context(self) -> None:
-        base = self.engine_model(self.config.base.name)
+        base = self.engine_model(self.base_name)
         self._context_tokens = base.max_model_len if base else None
 
     def break_off(self, error: RequestError) -> None:
@@ -212,7 +213,7 @@ class Replicas:
             reasons = not (self.config.keys or self.config.gateway.keys_required)
         if not self.ready:
             return self.availability.refusal(reasons=reasons)
-        name = route.name if route else self.config.base.name
+        name = route.name if route else self.base_name
         why = (route.reason if route else "") or "No engine has it."
         if not reasons:
             why = f"`lora-gateway adapters show {name}` says why."
@@ -254,7 +255,7 @@ class Replicas:
             why = without_values(error) if isinstance(error, ValidationError) else error
             logger.error("the control plane's configuration is refused, the old one goes on: %s", why)
             return
-        self.config = config
+        self.config, self.base_name = config, config.base.name
         if commit is not None:
             commit()
 
@@ -288,7 +289,7 @@ class Replicas:
         """What is counted of adapters that are gone: each version is another, each report tells of all."""
         if self.tokens:
             versions = (one for task in self.snapshot.tasks.values() for one in task.versions)
-            there = {"", self.config.base.name, *self.snapshot.retiring, *(one.id for one in versions)}
+            there = {"", self.base_name, *self.snapshot.retiring, *(one.id for one in versions)}
             for gone in self.tokens.keys() - there:
                 del self.tokens[gone]
 

@@ -101,6 +101,8 @@ class Quotas:
         """`link`: to what other gateways count as well."""
         self._folder = config.state_dir
         self._scopes = Scopes(config)
+        self.bounded = self._scopes.any
+        """Whether anything has a limit."""
         self._book: AccountBook | None = None
         """Opened by the first request that something bounds: a worker is forked after this is made."""
         self._now = now
@@ -114,6 +116,7 @@ class Quotas:
     def configure(self, config: Config) -> None:
         """Other limits from now on; what was used stays."""
         self._scopes = Scopes(config)
+        self.bounded = self._scopes.any
 
     def close(self) -> None:
         """Nothing is reserved or settled any more."""
@@ -126,11 +129,6 @@ class Quotas:
         if self.shares is not None:
             await self.shares.leave()
         self.close()
-
-    @property
-    def bounded(self) -> bool:
-        """Whether anything has a limit."""
-        return self._scopes.any
 
     def spent(self, scope: Scope) -> list[Spent]:
         """What is used of each bound of an account (`scopes`). Raises Unavailable."""

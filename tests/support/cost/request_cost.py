@@ -25,6 +25,7 @@ import uvicorn
 from gateway.http.client_connection import GatewayProtocol
 from gateway.http.engine_connection import Connection
 from gateway.http.server import protocol_with
+from gateway.metrics.recent import after
 from tests.support.stack import TASKS, Stack, stack
 
 KEY = "k" * 40
@@ -143,6 +144,7 @@ def _driven(made: Stack) -> Driven:
     protocol = protocol_with(60.0, gateway.express, gateway.uploads, own_name=gateway.own_name)
     client, sent = protocol(settings, made.server, {}, loop), NoTransport()
     client.connection_made(sent)
+    gateway.metrics.recent.later = after(loop)  # as a worker that serves
     upstream = gateway.replicas.ready[0].upstream
     engine = Connection(loop, upstream._timeouts, upstream)
     engine.connection_made(NoTransport())
