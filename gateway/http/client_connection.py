@@ -28,9 +28,9 @@ from gateway.errors import HeadTooLarge, InvalidRequest, PayloadTooLarge, Reques
 from gateway.http.deadline import ClientDeadline
 from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain
-from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
+from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, parts_of, request_parser
 from gateway.http.request_cycle import Cycle, Express, are_too_many, last_answer
-from gateway.http.request_head import HeadReader, KnownHead, parts_of
+from gateway.http.request_head import LENGTH, HeadReader, KnownHead
 from gateway.http.strictness import MAX_HEAD_BYTES, split_target
 
 LINGER_S = 2.0
@@ -156,8 +156,8 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         if cycle is None or cycle.more_body or self._pipelined or not cycle.keep_alive:
             return
         self._heads_to_keep -= 1
-        parts = parts_of(read, bytes(cycle.body), cycle.headers)
-        if parts is not None:
+        parts = parts_of(read, len(cycle.body))
+        if parts is not None and sum(name == LENGTH for name, _ in cycle.headers) == 1:
             target, serve = (cycle.raw_path, cycle.query, cycle.path), self.express[cycle.path].serve
             self._known = cycle.known = KnownHead(
                 *parts, cycle.headers, target, cycle.added, self.own_name, serve

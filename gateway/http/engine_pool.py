@@ -136,7 +136,7 @@ class Upstream:
     def _kept(self) -> Connection | None:
         idle = self._idle
         oldest = self._loop.time() - KEEP_IDLE_S
-        while idle and idle[0].idle_since < oldest:
+        while idle and idle[0].last_data < oldest:
             idle.popleft().abort()
         while idle:
             connection = idle.pop()  # the warmest

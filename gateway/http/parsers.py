@@ -1,12 +1,66 @@
-"""The parser, and what stands in its place, or hears it, once a connection brings no further request."""
+"""The parser, what stands in its place, and what need not be parsed since it was before."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 import httptools
 
 from gateway.http.strictness import ChunkSizes
+
+MOST_DIGITS = 10
+LOOK_EVERY_S = 0.1
+"""An engine's heads that differ each time are looked at no more often, for what they may have in common."""
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,10})(?=[ \t\r])", re.IGNORECASE)
+
+
+class SameHead:
+    """The head of a message that was parsed, but for the length of its body.
+
+    Everything else is compared byte by byte, so that what is not parsed again means what it meant before.
+    """
+
+    __slots__ = ("_before", "_behind", "_start", "_within")
+
+    def __init__(self, before: bytes, behind: bytes) -> None:
+        """All of the head's bytes before and behind the digits of its Content-Length."""
+        self._before, self._behind = before, behind
+        self._start, self._within = len(before), len(before) + MOST_DIGITS + len(behind)
+
+    def body_of(self, read: bytes) -> bytes | None:
+        """What follows in a read that is this head with a whole body and nothing else; else None."""
+        end = read.find(self._behind, self._start, self._within)
+        if end < 0 or not read.startswith(self._before):
+            return None
+        digits, body = read[self._start : end], read[end + len(self._behind) :]
+        return body if digits.isdigit() and int(digits) == len(body) else None
+
+
+class AnswerHead(SameHead):
+    """A good answer's, as it comes again until the clock in it moves on."""
+
+    __slots__ = ("headers", "until")
+
+    def __init__(self, before: bytes, behind: bytes, headers: dict[bytes, bytes], now: float) -> None:
+        """`headers` are as `Connection.headers`, `now` is a time of the loop's clock."""
+        super().__init__(before, behind)
+        self.headers = {name: value for name, value in headers.items() if name.lower() != b"content-length"}
+        self.until = now + LOOK_EVERY_S
+        """From then on another one may take its place."""
+
+
+def parts_of(read: bytes, body_bytes: int) -> tuple[bytes, bytes] | None:
+    """What stands before and behind the digits of the length in the one head that a read began with.
+
+    None where the read was anything else than that and so long a body.
+    """
+    head = read[: len(read) - body_bytes]
+    lengths = [*_LENGTH.finditer(head)]
+    if len(lengths) != 1 or int(lengths[0][1]) != body_bytes or head.find(b"\r\n\r\n") != len(head) - 4:
+        return None
+    start, end = lengths[0].span(1)
+    return head[:start], head[end:]
 
 
 def request_parser(listener: object) -> httptools.HttpRequestParser:

@@ -287,10 +287,10 @@ class Cycle(msgspec.Struct, eq=False):
         if not more_body:
             self._ended()
 
-    def answer(self, status: int, headers: Collection[tuple[bytes, bytes]], body: bytes) -> None:
-        """A whole answer at once; its length is not among its headers. Raises RuntimeError as `begin`."""
+    def answer(self, status: int, block: bytes, body: bytes) -> None:
+        """A whole answer at once; `block` are its header lines but that of its length."""
         self.response_started = True
-        self._write_whole(_framed(status, self._with_own(header_lines(headers)), len(body)), body)
+        self._write_whole(_framed(status, self._with_own(block), len(body)), body)
         self._ended()
 
     def _with_own(self, block: bytes) -> bytes:
@@ -334,6 +334,12 @@ def header_lines(headers: Collection[tuple[bytes, bytes]]) -> bytes:
         broken = [name for name, value in headers if not {*b"\r\n"}.isdisjoint(name + value)]
         raise RuntimeError(f"line break in the header {broken[0]!r}")  # a value may be secret
     return block
+
+
+def header_pairs(block: bytes) -> list[tuple[bytes, bytes]]:
+    """Whole header lines as ASGI has them."""
+    pairs = (line.partition(b": ") for line in block.split(b"\r\n") if line)
+    return [(name, value) for name, _, value in pairs]
 
 
 def are_too_many(waiting: Collection[Cycle]) -> bool:

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from gateway.config.origins import OwnName
 from gateway.errors import HeadTooLarge, InvalidRequest, RequestError
+from gateway.http.parsers import SameHead
 from gateway.http.strictness import MAX_HEAD_BYTES, check_head
 
 MAX_HEADERS = 128
-MOST_DIGITS = 10
 MOST_HEADS = 4
 """Of one connection so many are kept, one after the other, in the hope that they come again."""
 LENGTH = b"content-length"
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,10})(?=[ \t\r])", re.IGNORECASE)
 Headers = list[tuple[bytes, bytes]]
 
 
-class KnownHead:
+class KnownHead(SameHead):
     """A head that was read and judged: where it comes again on its connection, that is not done again.
 
-    Clients send the same head with each request on a connection, but for the length of the body. Everything
-    but those digits is compared, so that what is not parsed again means what it meant before.
+    Clients send the same head with each request on a connection, but for the length of the body.
     """
 
-    __slots__ = (
-        "_before",
-        "_behind",
-        "_headers",
-        "_length_at",
-        "added",
-        "own_name",
-        "said",
-        "seen_by",
-        "serve",
-        "target",
-    )
+    __slots__ = ("_headers", "_length_at", "added", "own_name", "said", "seen_by", "serve", "target")
 
     def __init__(
         self,
@@ -49,49 +35,20 @@ class KnownHead:
         own_name: OwnName | None,
         serve: Callable[[Any], bool],
     ) -> None:
-        """`before` and `behind` are all of the head's bytes but the digits of its Content-Length.
-
-        `target` is as `strictness.split_target` tells it, `added` as `Cycle.added`, `serve` is `Express`'.
-        """
-        self._before, self._behind, self._headers = before, behind, headers
+        """`target` as `strictness.split_target` tells it, `added` as `Cycle.added`, `serve` is `Express`'."""
+        super().__init__(before, behind)
+        self._headers = headers
         self._length_at = next(at for at, header in enumerate(headers) if header[0] == LENGTH)
         self.said = dict(headers)
         self.target, self.added, self.own_name, self.serve = target, added, own_name, serve
         self.seen_by: Any = None
         """What whoever serves it has read of it."""
 
-    def body_of(self, read: bytes) -> bytes | None:
-        """What follows in a read that is this head with a whole body and nothing else; else None."""
-        before, behind = self._before, self._behind
-        if not read.startswith(before):
-            return None
-        start = len(before)
-        end = read.find(behind, start, start + MOST_DIGITS + len(behind))
-        if end < 0:
-            return None
-        digits, body = read[start:end], read[end + len(behind) :]
-        return body if digits.isdigit() and int(digits) == len(body) else None
-
     def headers_with(self, body: bytes) -> Headers:
         """Its headers, with the length of that body."""
         headers = self._headers.copy()
         headers[self._length_at] = LENGTH, b"%d" % len(body)
         return headers
-
-
-def parts_of(read: bytes, body: bytes, headers: Headers) -> tuple[bytes, bytes] | None:
-    """What stands before and behind the digits of the length in the one head that a read began with.
-
-    None where the read was anything else than that and this body.
-    """
-    head = read[: len(read) - len(body)]
-    lengths = _LENGTH.findall(head)
-    if len(lengths) != 1 or [value for name, value in headers if name == LENGTH] != lengths:
-        return None
-    if int(lengths[0]) != len(body) or head.find(b"\r\n\r\n") != len(head) - 4:
-        return None
-    start, end = next(_LENGTH.finditer(head)).span(1)
-    return head[:start], head[end:]
 
 
 class HeadReader:

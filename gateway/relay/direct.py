@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from gateway.errors import DeadlineExceeded, EngineError, RequestError, internal_error
@@ -36,8 +36,11 @@ class Client(Protocol):
 
     def write(self, body: bytes, more_body: bool) -> None: ...
 
-    def answer(self, status: int, headers: Collection[tuple[bytes, bytes]], body: bytes) -> None:
-        """A whole answer at once; its length is not among its headers."""
+    def begin_block(self, status: int, block: bytes, length: int | None) -> None:
+        """Begin with header lines that are ready; without a length it goes out in chunks."""
+
+    def answer(self, status: int, block: bytes, body: bytes) -> None:
+        """A whole answer at once; `block` are its header lines but that of its length."""
 
     def write_chunk(self, body: bytes) -> bool:
         """Go on with an answer in chunks; False where the client takes no more for now."""
@@ -92,10 +95,10 @@ class DirectRelay(Passage, eq=False, kw_only=True):
             self._broken(connection.error)
         elif connection.head_complete:
             if not self.begun:
-                headers = self.head_came(connection)
-                if headers is not None:
+                block = self.head_came(connection)
+                if block is not None:
                     self.client.on_drained(self._drained)
-                    self.client.begin(200, headers)
+                    self.client.begin_block(200, block, None)
                     self.head_sent = True
                     connection.listener = self._pass_on
             if self.events is not None:
@@ -145,13 +148,13 @@ class DirectRelay(Passage, eq=False, kw_only=True):
                 return
             answer = b"".join(self._answer)
         try:
-            headers, answer = self.whole(connection, answer)
+            block, answer = self.whole(connection, answer)
         except RequestError as fault:
             self._broken(fault)
             return
         self.over = True
         self.exchange.finished()
-        self.client.answer(self.exchange.status, headers, answer)
+        self.client.answer(self.exchange.status, block, answer)
         self.give_back()
 
     def _broken(self, error: RequestError) -> None:

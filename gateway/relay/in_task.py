@@ -10,6 +10,7 @@ from starlette.types import Send
 from gateway.errors import RequestError, internal_error
 from gateway.http.engine_connection import Connection, Segments
 from gateway.http.event_stream import EventStream
+from gateway.http.request_cycle import header_pairs
 from gateway.relay.engine_answers import PASSED, read_failure
 from gateway.relay.passage import Passage
 from gateway.relay.relay import read_whole
@@ -27,19 +28,19 @@ class TaskRelay(Passage, eq=False):
         self.head_sent = exchange.begun
         connection = self.connection = await self.relay.begin(exchange, route, body)
         try:
-            headers = self.head_came(connection)
+            block = self.head_came(connection)
             if self.events is not None:
-                if headers is not None and not self.head_sent:
-                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                if block is not None and not self.head_sent:
+                    await send({"type": "http.response.start", "status": 200, "headers": header_pairs(block)})
                     self.head_sent = True
                 await self._stream(connection, self.events, send)
                 return
             read = read_whole if connection.status in PASSED else read_failure
-            headers, answer = self.whole(connection, await read(connection))
+            block, answer = self.whole(connection, await read(connection))
             if self.head_sent:  # a refusal in a stream that has begun
                 answer = exchange.dialect.last_event(answer)
             else:
-                headers.append((b"content-length", b"%d" % len(answer)))
+                headers = [*header_pairs(block), (b"content-length", b"%d" % len(answer))]
                 await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
             await send({"type": "http.response.body", "body": answer, "more_body": False})
             exchange.finished()

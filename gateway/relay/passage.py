@@ -14,11 +14,14 @@ import msgspec
 from gateway.errors import EngineError, RequestError
 from gateway.http.engine_connection import Connection
 from gateway.http.event_stream import EventStream
+from gateway.http.request_cycle import header_lines
 from gateway.relay.engine_answers import fault_in
 from gateway.relay.relay import Relay
-from gateway.relay.request_record import Exchange, HeaderList
+from gateway.relay.request_record import Exchange
 
 logger = logging.getLogger("gateway.relay.passage")
+JSON = b"application/json"
+_JSON_LINE = header_lines([(b"content-type", JSON)])
 
 
 class Passage(msgspec.Struct, eq=False):
@@ -35,7 +38,7 @@ class Passage(msgspec.Struct, eq=False):
     """A stream's head went to the client: what fails now is told in an event, and nothing is retried."""
     connection: Connection | None = None
     """Held, and with it the place, until `give_back`."""
-    content_type: bytes = b"application/json"
+    content_type: bytes = JSON
     begun: bool = False
     """The head of the engine's answer has come."""
     events: EventStream | None = None
@@ -45,8 +48,8 @@ class Passage(msgspec.Struct, eq=False):
 
     # What the engine has said.
 
-    def head_came(self, connection: Connection) -> HeaderList | None:
-        """The engine's head is there; a stream's headers for the client, else None until `whole`."""
+    def head_came(self, connection: Connection) -> bytes | None:
+        """The engine's head is there; a stream's header lines for the client, else None until `whole`."""
         self.begun = True
         exchange = self.exchange
         exchange.engine_s = time.perf_counter() - exchange.sent
@@ -59,12 +62,10 @@ class Passage(msgspec.Struct, eq=False):
         if not self.content_type.startswith(b"text/event-stream"):
             return None
         self.events = exchange.stream = exchange.dialect.events(self.usage_wanted)
-        headers = exchange.headers()
-        headers += ((b"content-type", self.content_type), (b"cache-control", b"no-cache"))
-        return headers
+        return exchange.header_block() + self._type_line() + b"cache-control: no-cache\r\n"
 
-    def whole(self, connection: Connection, answer: bytes) -> tuple[HeaderList, bytes]:
-        """An answer that is no stream, for the client: its headers but its length, and its body.
+    def whole(self, connection: Connection, answer: bytes) -> tuple[bytes, bytes]:
+        """An answer that is no stream, for the client: its header lines but the length's, and its body.
 
         Raises what the client is told in its place.
         """
@@ -78,9 +79,12 @@ class Passage(msgspec.Struct, eq=False):
                 raise fault
         if connection.status != 200:
             exchange.status, answer = exchange.refusal(connection.status, answer)
-        headers = exchange.headers()
-        headers.append((b"content-type", self.content_type))
-        return headers, answer
+        return exchange.header_block() + self._type_line(), answer
+
+    def _type_line(self) -> bytes:
+        if self.content_type is JSON:
+            return _JSON_LINE
+        return header_lines([(b"content-type", self.content_type)])
 
     def stream_ended(self, events: EventStream) -> bytes:
         """The last bytes of a stream, where the engine gave up in our words; what was read is counted."""

@@ -17,6 +17,7 @@ from gateway.dialects.dialect import Asked, Dialect
 from gateway.errors import RequestError
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, TokenUsage
+from gateway.http.request_cycle import header_lines
 from gateway.metrics.counters import CLIENT_LEFT, Metrics, Series
 from gateway.metrics.ledger import (
     COMPLETION_TOKENS,
@@ -42,7 +43,7 @@ PIPELINE = "pipeline"
 LOW_PRIORITY = msgspec.Raw(b"100")
 """What comes behind, in vLLM's priority scheduling: a larger number comes later; clients' requests have 0."""
 
-NO_QUEUE = (b"x-gateway-queue-ms", b"0.0")
+_NO_QUEUE = b"x-gateway-queue-ms: 0.0\r\n"
 COLD = (b"x-gateway-cold", b"true")
 """The header of an answer that waited for an engine to start."""
 
@@ -302,8 +303,8 @@ class Exchange(msgspec.Struct, eq=False):
         system = self.route is not None and self.route.contract.system_message is not None
         return self.dialect.refusal(status, answer, self.request_id, Asked(self.prompt, system))
 
-    def headers(self) -> HeaderList:
-        """The answer's own headers: who answered, and what was waited for, in milliseconds."""
+    def header_block(self) -> bytes:
+        """The answer's own header lines: who answered, and what was waited for, in milliseconds."""
         assert self.route is not None
         if self.length is not None and self.usage is not None:
             name, room = self.length
@@ -311,19 +312,20 @@ class Exchange(msgspec.Struct, eq=False):
                 self.ignored.append(name)  # the engine itself lowered it to what the prompt left
         queue_s = self.queue_s
         overhead_s = max(0.0, time.perf_counter() - self.arrived - self.engine_s - queue_s)
-        headers = [
-            (b"x-request-id", self.request_id),
-            *self.route.headers,
-            (b"x-gateway-replica", self.replica.encode()),
-            (b"x-gateway-queue-ms", b"%.1f" % (queue_s * 1000)) if queue_s else NO_QUEUE,
-            (b"x-gateway-overhead-ms", b"%.2f" % (overhead_s * 1000)),
-        ]
+        # None of it can hold a line break: a client's own id was looked at (`asgi.Head`).
+        block = b"x-request-id: %b\r\n%bx-gateway-replica: %b\r\n%bx-gateway-overhead-ms: %.2f\r\n" % (
+            self.request_id,
+            self.route.header_block,
+            self.replica.encode(),
+            b"x-gateway-queue-ms: %.1f\r\n" % (queue_s * 1000) if queue_s else _NO_QUEUE,
+            overhead_s * 1000,
+        )
         if self.dialect.id_header:
-            headers.append((self.dialect.id_header, self.request_id))
+            block += b"%b: %b\r\n" % (self.dialect.id_header, self.request_id)
         if self.cold:
-            headers.append(COLD)
+            block += header_lines([COLD])
         if self.reservation is not None:
-            headers += self.reservation.headers
+            block += header_lines(self.reservation.headers)
         if self.ignored:
-            headers += ignored_header(self.ignored)
-        return headers
+            block += header_lines(ignored_header(self.ignored))
+        return block

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from gateway.config.document import Config, FallbackConfig, JsonObject, TaskConfig
 from gateway.config.snapshot import Snapshot
 from gateway.errors import ModelNotFound
+from gateway.http.request_cycle import header_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,12 @@ class Route:
     """Where several adapters answer for the task: each one's weight, and its own route."""
     reason: str = ""
     """Why there is no `adapter_id`, where that is known."""
-    headers: tuple[tuple[bytes, bytes], ...] = field(init=False, repr=False)
-    """Of each answer: who answered."""
+    header_block: bytes = field(init=False, repr=False)
+    """Of each answer, whole lines: who answered."""
 
     def __post_init__(self) -> None:
-        told = ((b"x-gateway-task", self.name_bytes), (b"x-gateway-adapter", self.adapter_bytes))
-        object.__setattr__(self, "headers", told)
+        told = [(b"x-gateway-task", self.name_bytes), (b"x-gateway-adapter", self.adapter_bytes)]
+        object.__setattr__(self, "header_block", header_lines(told))
 
     def pick(self, sticky: bytes | None) -> Route:
         """The version for a request: the same for the same `sticky` as long as weights stay, else by chance.

@@ -18,6 +18,7 @@ from gateway.dialects.chat.from_chat import Rendering
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Fields
 from gateway.errors import NOT_JSON, ProviderFailed, RequestError
+from gateway.http.request_cycle import header_pairs
 from gateway.metrics.counters import Metrics
 from gateway.relay.client_side import send_last_event
 from gateway.relay.fallback.policy import Unable, covers, question, reason_of
@@ -225,7 +226,8 @@ def _asked(dialect: Dialect, route: Route, fields: Fields) -> tuple[JsonObject, 
 
 def _headers(exchange: Exchange, taken: Taken) -> HeaderList:
     """An answer's own headers, and in the adapter's and the replica's place who answered and why."""
-    own = [one for one in exchange.headers() if one[0] not in (b"x-gateway-adapter", b"x-gateway-replica")]
+    own = header_pairs(exchange.header_block())
+    own = [one for one in own if one[0] not in (b"x-gateway-adapter", b"x-gateway-replica")]
     return [
         *own,
         (b"x-gateway-fallback", taken.fallback.model.encode()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from starlette.types import Message, Send
@@ -124,8 +124,11 @@ class Watched:
         self._client.write(body, more_body)
         self._copy.saw(body, not more_body)
 
-    def answer(self, status: int, headers: Collection[tuple[bytes, bytes]], body: bytes) -> None:
-        self._client.answer(status, headers, body)
+    def begin_block(self, status: int, block: bytes, length: int | None) -> None:
+        self._client.begin_block(status, block, length)
+
+    def answer(self, status: int, block: bytes, body: bytes) -> None:
+        self._client.answer(status, block, body)
         self._copy.saw(body, True)
 
     def write_chunk(self, body: bytes) -> bool:

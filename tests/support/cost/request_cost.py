@@ -148,7 +148,7 @@ def _driven(made: Stack) -> Driven:
     upstream = gateway.replicas.ready[0].upstream
     engine = Connection(loop, upstream._timeouts, upstream)
     engine.connection_made(NoTransport())
-    engine.idle_since = loop.time()
+    engine.last_data = loop.time()
     upstream._idle.append(engine)
     return Driven(client, engine, sent)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from gateway.errors import EngineError, GatewayTimeout
+from gateway.http import parsers
 from gateway.http.client_connection import GatewayProtocol
 from gateway.http.engine_connection import HIGH_WATER_BYTES, Address, Connection, Disconnected, Timeouts
 from gateway.http.engine_pool import Upstream
+from gateway.http.parsers import Deaf
 from tests.fakes.fake_engine import Answer
 from tests.fakes.scripted_engine import PATIENT, Peer, Script, engine, repeats, says
 from tests.support.stack import eventually, stack
@@ -283,3 +286,95 @@ async def test_connection_paused_at_its_answer_s_end_reads_the_next(tmp_path: Pa
         async with asyncio.timeout(5):
             assert (await s.chat()).status_code == 200
         assert s.engine.connections == 1
+
+
+DATED = b"HTTP/1.1 200 OK\r\ndate: %b\r\ncontent-length: %d\r\ncontent-type: application/json\r\n\r\n%b"
+
+
+class Said:
+    """A connection to an engine that says what a test has it say, one exchange after the other."""
+
+    def __init__(self, *, keeps: bool = True) -> None:
+        loop = asyncio.get_running_loop()
+        self.connection = Connection(loop, PATIENT, cast(Upstream, object()))
+        self.connection.connection_made(Sink())
+        self._keeps = keeps
+
+    def exchange(self, *reads: bytes) -> tuple[int, dict[bytes, bytes], bytes, bool, str]:
+        """Status, headers, body, whether it may be used again, and how it failed."""
+        one = self.connection
+        if not self._keeps:
+            one._known = None
+        one.send(b"", (b"{}",))
+        for read in reads:
+            one.data_received(read)
+        body = one.take()
+        error = type(one.error).__name__
+        headers = {name: value for name, value in one.headers.items() if name.lower() != b"content-length"}
+        return one.status, headers if one.head_complete else {}, body, one.release(), error
+
+
+class Sink(asyncio.Transport):
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+async def test_answer_whose_head_came_before_is_not_parsed() -> None:
+    said = Said()
+    said.exchange(DATED % (b"now", 2, b"ok"))
+    said.connection._parser = cast(Any, Deaf())
+    for body in (b"ok", b"", b"longer than that"):
+        status, headers, found, again, _ = said.exchange(DATED % (b"now", len(body), body))
+        assert (status, found, again) == (200, body, True)
+        assert headers[b"content-type"] == b"application/json"
+
+
+async def test_when_the_clock_in_it_moves_on_the_next_head_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsers, "LOOK_EVERY_S", 0.0)
+    said = Said()
+    for date in (b"now", b"then"):
+        said.exchange(DATED % (date, 2, b"ok"))
+    parser, said.connection._parser = said.connection._parser, cast(Any, Deaf())
+    assert said.exchange(DATED % (b"then", 3, b"yes"))[2:4] == (b"yes", True)
+    said.connection._parser = parser
+    assert said.exchange(DATED % (b"now", 2, b"no"))[2:4] == (b"no", True)
+
+
+def answers(seed: int) -> list[list[bytes]]:
+    """Reads of several exchanges: answers whole, cut, with more behind them, some no HTTP."""
+    chance = random.Random(seed)
+    found: list[list[bytes]] = []
+    for _ in range(chance.randint(2, 8)):
+        body = b"x" * chance.randint(0, 12)
+        whole = DATED % (chance.choice([b"now", b"now", b"then"]), len(body), body)
+        cut = chance.randint(1, len(whole) - 1)
+        found.append(
+            chance.choice(
+                [
+                    *[[whole]] * 6,
+                    [whole[:cut], whole[cut:]],
+                    [whole + b"\r\n"],
+                    [whole + whole],
+                    [b"HTTP/1.1 100 Continue\r\n\r\n" + whole],
+                    [b"HTTP/1.1 100 Continue\r\n\r\n", whole],
+                    [whole.replace(b"200 OK", b"404 No")],
+                    [whole.replace(b"length: ", b"length: -")],
+                    [whole.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")],
+                    [whole.replace(b"content-length", b"Content-Length")],
+                ]
+            )
+        )
+    return found
+
+
+@pytest.mark.parametrize("seed", range(200))
+async def test_nobody_can_tell_whether_an_answer_s_head_was_known(seed: int) -> None:
+    knows, parses = Said(), Said(keeps=False)
+    for reads in answers(seed):
+        found = knows.exchange(*reads)
+        assert found == parses.exchange(*reads)
+        if not found[3]:
+            break  # it is not used again

@@ -20,8 +20,8 @@ from gateway.config.document import KeyConfig
 from gateway.errors import HeadTooLarge, InvalidRequest, RequestError
 from gateway.http import request_head
 from gateway.http.client_connection import GatewayProtocol
-from gateway.http.parsers import Deaf
-from gateway.http.request_head import MAX_HEADERS, HeadReader, KnownHead, parts_of
+from gateway.http.parsers import Deaf, parts_of
+from gateway.http.request_head import MAX_HEADERS, HeadReader, KnownHead
 from tests.support.stack import Stack, eventually, stack
 
 CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
@@ -109,7 +109,7 @@ HEADERS = [(b"host", b"x"), (b"content-length", b"2"), (b"x-other", b"2")]
 
 
 def known() -> KnownHead:
-    parts = parts_of(HEAD + b"{}", b"{}", HEADERS)
+    parts = parts_of(HEAD + b"{}", 2)
     assert parts is not None
     return KnownHead(*parts, HEADERS, (b"/v1", b"", "/v1"), b"", None, lambda _: True)
 
@@ -152,24 +152,19 @@ def test_known_head_has_the_length_of_the_body_that_came() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "headers"),
+    "read",
     [
-        (HEAD + b"{}{}", HEADERS),  # more than the request
-        (b"tail of another\r\n\r\n" + HEAD + b"{}", HEADERS),
-        (HEAD.replace(b"h: 2", b"h: 3") + b"{}", HEADERS),
-        (HEAD.replace(b"Content-Length: 2", b"A: 2") + b"{}", [(b"host", b"x"), (b"x-other", b"2")]),
-        (
-            HEAD.replace(b"X-Other", b"Content-Length") + b"{}",
-            [(b"host", b"x"), (b"content-length", b"2"), (b"content-length", b"2")],
-        ),
+        HEAD + b"{}{}",  # more than the request
+        b"tail of another\r\n\r\n" + HEAD + b"{}",
+        HEAD.replace(b"h: 2", b"h: 3") + b"{}",
+        HEAD.replace(b"Content-Length: 2", b"A: 2") + b"{}",
+        HEAD.replace(b"X-Other", b"Content-Length") + b"{}",
         # What the parser reads as one header's value is not taken for another's.
-        (HEAD.replace(b"h: 2", b"h:\t\x0b2") + b"{}", [(b"host", b"x"), (b"content-length", b"\x0b2")]),
+        HEAD.replace(b"h: 2", b"h:\t\x0b2") + b"{}",
     ],
 )
-def test_read_that_is_not_one_head_and_its_body_is_not_kept(
-    read: bytes, headers: list[tuple[bytes, bytes]]
-) -> None:
-    assert parts_of(read, b"{}", headers) is None
+def test_read_that_is_not_one_head_and_its_body_is_not_kept(read: bytes) -> None:
+    assert parts_of(read, 2) is None
 
 
 def body_of(text: str, **more: object) -> bytes:

@@ -103,8 +103,11 @@ class Client:
         self.body += body
         self.over = not more_body
 
-    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        self.begin(status, headers)
+    def begin_block(self, status: int, block: bytes, length: int | None) -> None:
+        self.begin(status, ())
+
+    def answer(self, status: int, block: bytes, body: bytes) -> None:
+        self.begin(status, ())
         self.write(body, False)
 
     def write_chunk(self, body: bytes) -> bool:

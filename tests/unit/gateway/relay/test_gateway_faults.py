@@ -87,8 +87,8 @@ def raises(*_: object, **__: object) -> Any:
 FAULTS: list[tuple[type, str, bool, int]] = [
     (EventStream, "feed", True, 200),
     (EventStream, "rest", True, 200),
-    (Exchange, "headers", False, 500),
-    (Exchange, "headers", True, 500),
+    (Exchange, "header_block", False, 500),
+    (Exchange, "header_block", True, 500),
 ]
 
 

@@ -43,9 +43,13 @@ ONCE = {"decode_body": 1, "Keys._known": 1, "Head.__init__": 1}
 def test_body_is_decoded_key_hashed_and_head_parsed_once(tmp_path: Path, model: str) -> None:
     async def work(made: Stack) -> None:
         await ask(made, CHAT | {"model": model})
+        made.client.headers["x-other"] = "than before"
         with CallTrace() as traced:
             await ask(made, CHAT | {"model": model})
         assert reads_of(traced) == ONCE
+        with CallTrace() as again:  # with the same head
+            await ask(made, CHAT | {"model": model})
+        assert reads_of(again) == {"decode_body": 1, "Keys._known": 0, "Head.__init__": 0}
 
     run(tmp_path, work)
 

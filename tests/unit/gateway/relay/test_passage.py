@@ -9,6 +9,7 @@ import pytest
 from gateway.dialects.chat.dialect import CHAT
 from gateway.errors import EngineError, RequestError
 from gateway.http.engine_connection import Connection
+from gateway.http.request_cycle import header_pairs
 from gateway.metrics.counters import Metrics
 from gateway.relay.passage import Passage
 from gateway.relay.request_record import Exchange
@@ -58,9 +59,9 @@ def connection(status: int = 200, headers: dict[bytes, bytes] | None = None) -> 
 
 def test_only_a_good_answer_of_events_is_a_stream() -> None:
     made = passage()
-    headers = made.head_came(connection(200, STREAM))
-    assert headers is not None
-    assert headers[-2:] == [*STREAM.items(), (b"cache-control", b"no-cache")]
+    block = made.head_came(connection(200, STREAM))
+    assert block is not None
+    assert header_pairs(block)[-2:] == [*STREAM.items(), (b"cache-control", b"no-cache")]
     assert made.events is not None
     for status, sent in ((200, {}), (400, STREAM), (500, STREAM)):
         whole = passage()
@@ -71,8 +72,8 @@ def test_only_a_good_answer_of_events_is_a_stream() -> None:
 def test_whole_answer_is_counted_or_told_as_a_failure() -> None:
     made = passage()
     text = b'{"usage":{"prompt_tokens":3,"completion_tokens":2}}'
-    headers, answer = made.whole(connection(), text)
-    assert (answer, headers[-1]) == (text, (b"content-type", b"application/json"))
+    block, answer = made.whole(connection(), text)
+    assert (answer, header_pairs(block)[-1]) == (text, (b"content-type", b"application/json"))
     assert made.exchange.usage is not None
     assert made.exchange.usage.prompt_tokens == 3
     with pytest.raises(EngineError):
