@@ -118,6 +118,10 @@ class OwnName:
         self._keys = keys
         self._cors = cors
 
+    def refuses(self) -> bool:
+        """Whether it does so now."""
+        return not self._keys.required
+
     def check(self, method: bytes, sent: Mapping[bytes, bytes]) -> None:
         """Refuse what another site's page could send to a gateway without keys. Raises Forbidden (403).
 

@@ -159,8 +159,9 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         parts = parts_of(read, len(cycle.body))
         if parts is not None and sum(name == LENGTH for name, _ in cycle.headers) == 1:
             target, serve = (cycle.raw_path, cycle.query, cycle.path), self.express[cycle.path].serve
+            unjudged_by = self.own_name if self.own_name is not None and not self.own_name.refuses() else None
             self._known = cycle.known = KnownHead(
-                *parts, cycle.headers, target, cycle.added, self.own_name, serve
+                *parts, cycle.headers, target, cycle.added, unjudged_by, serve
             )
 
     def _repeated(self, known: KnownHead, read: bytes) -> bool:
@@ -171,11 +172,8 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         body = known.body_of(read)
         if body is None or self.drain.begun:
             return False
-        if known.own_name is not None:
-            try:
-                known.own_name.check(b"POST", known.said)
-            except RequestError:  # there are no keys any more
-                return False
+        if known.unjudged_by is not None and known.unjudged_by.refuses():  # there are no keys any more
+            return False
         raw_path, query, path = known.target
         self.cycle = self._running = cycle = Cycle(
             self,

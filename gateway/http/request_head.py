@@ -23,7 +23,7 @@ class KnownHead(SameHead):
     Clients send the same head with each request on a connection, but for the length of the body.
     """
 
-    __slots__ = ("_headers", "_length_at", "added", "own_name", "said", "seen_by", "serve", "target")
+    __slots__ = ("_headers", "_length_at", "added", "seen_by", "serve", "target", "unjudged_by")
 
     def __init__(
         self,
@@ -32,15 +32,17 @@ class KnownHead(SameHead):
         headers: Headers,
         target: tuple[bytes, bytes, str],
         added: bytes,
-        own_name: OwnName | None,
+        unjudged_by: OwnName | None,
         serve: Callable[[Any], bool],
     ) -> None:
-        """`target` as `strictness.split_target` tells it, `added` as `Cycle.added`, `serve` is `Express`'."""
+        """`target` as `strictness.split_target` tells it, `added` as `Cycle.added`, `serve` is `Express`'.
+
+        `unjudged_by`: who refused nobody when the head was read, and may do so later.
+        """
         super().__init__(before, behind)
         self._headers = headers
         self._length_at = next(at for at, header in enumerate(headers) if header[0] == LENGTH)
-        self.said = dict(headers)
-        self.target, self.added, self.own_name, self.serve = target, added, own_name, serve
+        self.target, self.added, self.unjudged_by, self.serve = target, added, unjudged_by, serve
         self.seen_by: Any = None
         """What whoever serves it has read of it."""
 

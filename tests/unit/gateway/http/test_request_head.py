@@ -234,6 +234,23 @@ async def test_revoked_key_is_refused_on_a_connection_that_was_let_in(tmp_path: 
         writer.close()
 
 
+@pytest.mark.anyio
+async def test_without_keys_any_more_a_known_head_is_judged_by_its_name(tmp_path: Path) -> None:
+    keys = {"one": {"sha256": hashlib.sha256(b"one" * 20).hexdigest()}}
+    async with stack(tmp_path, keys=keys) as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        head = CHAT.replace(b"host: x", b"host: page.example.com")
+        sent = request(body_of("x"), b"authorization: Bearer %b\r\n" % (b"one" * 20), head)
+        for _ in range(3):
+            writer.write(sent)
+            assert (await whole_answer(reader))[0] == 200
+        s.gateway._keys.replace({}, [])
+        writer.write(sent)
+        status, answer = await whole_answer(reader)
+        assert (status, b"host_not_allowed" in answer) == (403, True)
+        writer.close()
+
+
 def pieces(seed: int) -> list[bytes]:
     """Reads of one connection: requests whole, cut, joined, with other heads, some no HTTP."""
     chance = random.Random(seed)
