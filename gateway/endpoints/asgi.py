@@ -124,7 +124,7 @@ def check_head(head: Head, bounds: GatewayConfig) -> None:
     check_type(head)
     length = head.content_length
     if length is not None and length > bounds.max_body_bytes:
-        raise _too_large(bounds)
+        raise _too_large(bounds.max_body_bytes)
 
 
 def check_type(head: Head) -> None:
@@ -213,7 +213,7 @@ async def _received(head: Head, receive: Receive, bounds: GatewayConfig, lease: 
         raise ClientLeft
     piece: bytes = message.get("body", b"")
     if not message.get("more_body", False):
-        check_size(len(piece), bounds)
+        check_size(len(piece), bounds.max_body_bytes)
         return piece
     if lease is not None and head.content_length is None and not head.content_encoding:
         await lease.take(bounds.max_body_bytes)
@@ -230,7 +230,7 @@ async def _collect(head: Head, piece: bytes, receive: Receive, bounds: GatewayCo
     more_body = True
     while True:
         end = size + len(piece)
-        check_size(end, bounds)
+        check_size(end, bounds.max_body_bytes)
         body[size:end] = piece
         size = end
         if not more_body:
@@ -242,14 +242,14 @@ async def _collect(head: Head, piece: bytes, receive: Receive, bounds: GatewayCo
         more_body = message.get("more_body", False)
 
 
-def check_size(body_bytes: int, bounds: GatewayConfig) -> None:
-    """Raises PayloadTooLarge (413) where a body has more than `gateway.max_body_bytes`."""
-    if body_bytes > bounds.max_body_bytes:
-        raise _too_large(bounds)
+def check_size(body_bytes: int, most_bytes: int) -> None:
+    """Raises PayloadTooLarge (413) where a body has more than `gateway.max_body_bytes`, which it is given."""
+    if body_bytes > most_bytes:
+        raise _too_large(most_bytes)
 
 
-def _too_large(bounds: GatewayConfig) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {bounds.max_body_bytes} bytes (gateway.max_body_bytes).")
+def _too_large(most_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than {most_bytes} bytes (gateway.max_body_bytes).")
 
 
 async def send_json(

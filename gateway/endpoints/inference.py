@@ -180,8 +180,7 @@ class EngineEndpoint:
                 check_type(head)
             if head.patience:
                 take_patience(exchange, head.patience)
-            if len(client.body) > self._most_bytes:
-                check_size(len(client.body), self._bounds)
+            check_size(len(client.body), self._most_bytes)
             if head.content_encoding:
                 return False  # to unpack it may take a while
             body = bytes(client.body)
@@ -196,9 +195,8 @@ class EngineEndpoint:
                     copy = self._copy(exchange, call) if self._shadow.candidates else None
                     segments = call.segments(self._dialect)
                     watched = client if copy is None else Watched(client, copy)
-                    if DirectRelay(self._relay, exchange, call.usage_wanted, client=watched).start(
-                        route, segments
-                    ):
+                    way = DirectRelay(self._relay, exchange, call.usage_wanted, client=watched)
+                    if way.start(route, segments):
                         return True
                 except TooMany as full:
                     if not full.may_wait:
@@ -374,9 +372,7 @@ class EngineEndpoint:
         model = dialect.model_of(fields, replicas.base_name)
         table = replicas.table
         route = permitted_route(table, principal, model)
-        exchange.route, exchange.key = route, principal.name
-        if principal.tenant:
-            exchange.tenant = principal.tenant
+        exchange.route, exchange.key, exchange.tenant = route, principal.name, principal.tenant
         exchange.prompt = fields.get(dialect.prompt)
         exchange.ignored = dialect.check_fields(fields, self._limits, route.contract)
         exchange.length = self._length(fields)
