@@ -120,8 +120,8 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         self.parser = cast(Any, Deaf())  # it refers to this object, and this object to it
 
     def data_received(self, data: bytes) -> None:
-        rests = not self._receiving
-        if rests and self._known is not None and self._repeated(self._known, data):
+        rests, known = not self._receiving, self._known
+        if known is not None and (rests or known.awaits is not None) and self._came_again(known, data):
             return
         self._unmoved_bytes += len(data)
         self._read = data if self._url is None else self._read + data
@@ -151,29 +151,51 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             self._start_deferred()
 
     def _keep_head(self, read: bytes) -> None:
-        """The read brought one whole request: the next one may have the same head."""
+        """The read brought one whole request, or its head: the next one may have the same."""
         cycle = self._deferred
-        if cycle is None or cycle.more_body or self._pipelined or not cycle.keep_alive:
+        if cycle is None or self._pipelined or not cycle.keep_alive or (cycle.more_body and cycle.body):
             return
         self._heads_to_keep -= 1
-        parts = parts_of(read, len(cycle.body))
-        if parts is not None and sum(name == LENGTH for name, _ in cycle.headers) == 1:
+        lengths = [value for name, value in cycle.headers if name == LENGTH]
+        if len(lengths) != 1 or not lengths[0].isdigit():
+            return
+        parts = parts_of(read[: len(read) - len(cycle.body)], int(lengths[0]))
+        if parts is not None:
             target, serve = (cycle.raw_path, cycle.query, cycle.path), self.express[cycle.path].serve
             unjudged_by = self.own_name if self.own_name is not None and not self.own_name.refuses() else None
             self._known = cycle.known = KnownHead(
                 *parts, cycle.headers, target, cycle.added, unjudged_by, serve
             )
 
-    def _repeated(self, known: KnownHead, read: bytes) -> bool:
-        """Serve a request whose head is known, if that is what was read; the parser need not see it."""
+    def _came_again(self, known: KnownHead, read: bytes) -> bool:
+        """Take a request whose head is known, if that is what was read; the parser need not see it.
+
+        Many clients send the body behind the head, which is kept until then.
+        """
+        awaited, known.awaits = known.awaits, None
         earlier = self.cycle
-        if earlier is None or not earlier.response_complete or self._refused or self.flow.write_paused:
+        fits = not (self._refused or self.flow.write_paused or self.drain.begun)
+        if awaited is not None:
+            if fits and len(read) == awaited[1]:
+                self._serve_again(known, read)
+                return True
+            self._known, self._receiving = None, False
+            self.data_received(awaited[0])  # as if it had not been kept
             return False
-        body = known.body_of(read)
-        if body is None or self.drain.begun:
+        found = known.split(read) if fits and earlier is not None and earlier.response_complete else None
+        if found is None or (known.unjudged_by is not None and known.unjudged_by.refuses()):
             return False
-        if known.unjudged_by is not None and known.unjudged_by.refuses():  # there are no keys any more
+        length, body = found
+        if len(body) == length:
+            self._serve_again(known, body)
+        elif body or length > HIGH_WATER_LIMIT:
             return False
+        else:
+            known.awaits, self._receiving = (read, length), True
+            self._set_deadline(self.receive_timeout_s)
+        return True
+
+    def _serve_again(self, known: KnownHead, body: bytes) -> None:
         raw_path, query, path = known.target
         self.cycle = self._running = cycle = Cycle(
             self,
@@ -188,10 +210,9 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             added=known.added,
             known=known,
         )
-        self._unmoved_bytes, self._deadline = 0, math.inf
+        self._unmoved_bytes, self._deadline, self._receiving = 0, math.inf, False
         if not known.serve(cycle):
             self.start(cycle)
-        return True
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Read the body of a request that offers another protocol, as Java's client does with each (h2c).

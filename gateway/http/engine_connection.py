@@ -344,9 +344,10 @@ class Connection(asyncio.Protocol):
 
     def _came_again(self, known: AnswerHead, read: bytes) -> bool:
         """Take a whole answer whose head is known, if that is what was read; the parser need not see it."""
-        body = known.body_of(read)
-        if body is None:
+        found = known.split(read)
+        if found is None or found[0] != len(found[1]):
             return False
+        body = found[1]
         self.status, self.headers = 200, known.headers
         self.head_complete = self.complete = self._reusable = True
         if body:
@@ -359,7 +360,8 @@ class Connection(asyncio.Protocol):
         recent = self._known is not None and self._known.until > self.last_data
         if recent or self.status != 200 or not self._reusable:
             return
-        parts = parts_of(read, sum(map(len, self._pieces)))
+        body_bytes = sum(map(len, self._pieces))
+        parts = parts_of(read[: len(read) - body_bytes], body_bytes)
         if parts is not None:
             self._known = AnswerHead(*parts, self.headers, self.last_data)
 

@@ -28,13 +28,13 @@ class SameHead:
         self._before, self._behind = before, behind
         self._start, self._within = len(before), len(before) + MOST_DIGITS + len(behind)
 
-    def body_of(self, read: bytes) -> bytes | None:
-        """What follows in a read that is this head with a whole body and nothing else; else None."""
+    def split(self, read: bytes) -> tuple[int, bytes] | None:
+        """Of a read that begins with this head: how long its body is, and what follows; else None."""
         end = read.find(self._behind, self._start, self._within)
         if end < 0 or not read.startswith(self._before):
             return None
-        digits, body = read[self._start : end], read[end + len(self._behind) :]
-        return body if digits.isdigit() and int(digits) == len(body) else None
+        digits = read[self._start : end]
+        return (int(digits), read[end + len(self._behind) :]) if digits.isdigit() else None
 
 
 class AnswerHead(SameHead):
@@ -50,12 +50,8 @@ class AnswerHead(SameHead):
         """From then on another one may take its place."""
 
 
-def parts_of(read: bytes, body_bytes: int) -> tuple[bytes, bytes] | None:
-    """What stands before and behind the digits of the length in the one head that a read began with.
-
-    None where the read was anything else than that and so long a body.
-    """
-    head = read[: len(read) - body_bytes]
+def parts_of(head: bytes, body_bytes: int) -> tuple[bytes, bytes] | None:
+    """What stands before and behind the digits of that length in a head; None where it is not one head."""
     lengths = [*_LENGTH.finditer(head)]
     if len(lengths) != 1 or int(lengths[0][1]) != body_bytes or head.find(b"\r\n\r\n") != len(head) - 4:
         return None

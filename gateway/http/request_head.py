@@ -23,7 +23,7 @@ class KnownHead(SameHead):
     Clients send the same head with each request on a connection, but for the length of the body.
     """
 
-    __slots__ = ("_headers", "_length_at", "added", "seen_by", "serve", "target", "unjudged_by")
+    __slots__ = ("_headers", "_length_at", "added", "awaits", "seen_by", "serve", "target", "unjudged_by")
 
     def __init__(
         self,
@@ -43,6 +43,8 @@ class KnownHead(SameHead):
         self._headers = headers
         self._length_at = next(at for at, header in enumerate(headers) if header[0] == LENGTH)
         self.target, self.added, self.unjudged_by, self.serve = target, added, unjudged_by, serve
+        self.awaits: tuple[bytes, int] | None = None
+        """It has come again, as it stands here, and so long a body is to follow."""
         self.seen_by: Any = None
         """What whoever serves it has read of it."""
 
