@@ -363,7 +363,8 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         if self.transport.is_closing():
             self._set_deadline(self.timeout_keep_alive)
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self._refused:
             return
         if self._pipelined:

@@ -137,7 +137,6 @@ class Connection(asyncio.Protocol):
     def send(self, head: bytes, body: Segments) -> None:
         """Begin an exchange. The connection must be idle."""
         assert self._transport is not None
-        self.error = None
         self._busy = True
         self._unmoved_bytes = 0
         self.answered = self.complete = self.head_complete = False

@@ -154,7 +154,7 @@ class Cycle(msgspec.Struct, eq=False):
         self._leave = leave
         if self.disconnected:
             self.left()
-        else:
+        elif self._protocol.flow.read_paused:
             self._protocol.flow.resume_reading()  # what is not read cannot be seen to close
 
     def on_drained(self, drained: Leave) -> None:

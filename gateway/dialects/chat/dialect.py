@@ -153,11 +153,10 @@ class ChatCompletions(Completions):
     )
 
     def check_fields(self, fields: Fields, limits: Limits, contract: Contract | None = None) -> list[str]:
-        marked = "continue_final_message" not in fields
-        ignored = Completions.check_fields(self, fields, limits, contract)  # `super` is an object more
-        by_mark = marked and "continue_final_message" in fields
         held = contract is not None and contract.response_format is not None
-        if by_mark and held and fields.keys().isdisjoint(FORMATS):
+        may_be_marked = held and "continue_final_message" not in fields
+        ignored = Completions.check_fields(self, fields, limits, contract)  # `super` is an object more
+        if may_be_marked and "continue_final_message" in fields and fields.keys().isdisjoint(FORMATS):
             ignored += given_up("messages", fields)
         return ignored
 

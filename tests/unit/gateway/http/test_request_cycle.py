@@ -52,6 +52,7 @@ class Flow:
 
     def __init__(self) -> None:
         self.write_paused = False
+        self.read_paused = True
         self.taken = asyncio.Event()
         self.read_on = 0
 
