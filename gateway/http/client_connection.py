@@ -28,9 +28,9 @@ from gateway.errors import HeadTooLarge, InvalidRequest, PayloadTooLarge, Reques
 from gateway.http.deadline import ClientDeadline
 from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain
-from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, parts_of, request_parser
+from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
 from gateway.http.request_cycle import Cycle, Express, are_too_many, last_answer
-from gateway.http.request_head import LENGTH, HeadReader, KnownHead
+from gateway.http.request_head import HeadReader, KnownHead
 from gateway.http.strictness import MAX_HEAD_BYTES, split_target
 
 LINGER_S = 2.0
@@ -155,25 +155,16 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         cycle = self._deferred
         if cycle is None or self._pipelined or not cycle.keep_alive or (cycle.more_body and cycle.body):
             return
-        self._heads_to_keep -= 1
-        lengths = [value for name, value in cycle.headers if name == LENGTH]
-        if len(lengths) != 1 or not lengths[0].isdigit():
-            return
-        parts = parts_of(read[: len(read) - len(cycle.body)], int(lengths[0]))
-        if parts is not None:
-            target, serve = (cycle.raw_path, cycle.query, cycle.path), self.express[cycle.path].serve
-            unjudged_by = self.own_name if self.own_name is not None and not self.own_name.refuses() else None
-            self._known = cycle.known = KnownHead(
-                *parts, cycle.headers, target, cycle.added, unjudged_by, serve
-            )
+        head, target = read[: len(read) - len(cycle.body)], (cycle.raw_path, cycle.query, cycle.path)
+        serve = self.express[cycle.path].serve
+        cycle.known = self._kept_head(head, cycle.headers, target, cycle.added, serve)
 
     def _came_again(self, known: KnownHead, read: bytes) -> bool:
         """Take a request whose head is known, if that is what was read; the parser need not see it.
 
         Many clients send the body behind the head, which is kept until then.
         """
-        awaited, known.awaits = known.awaits, None
-        earlier = self.cycle
+        awaited, known.awaits, earlier = known.awaits, None, self.cycle
         fits = not (self._refused or self.flow.write_paused or self.drain.begun)
         if awaited is not None:
             if fits and len(read) == awaited[1]:
@@ -182,7 +173,9 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             self._known, self._receiving = None, False
             self.data_received(awaited[0])  # as if it had not been kept
             return False
-        found = known.split(read) if fits and earlier is not None and earlier.response_complete else None
+        # What follows the connection's last request is the parser's to drop.
+        over = earlier is not None and earlier.response_complete and earlier.keep_alive
+        found = known.split(read) if fits and over else None
         if found is None or (known.unjudged_by is not None and known.unjudged_by.refuses()):
             return False
         length, body = found

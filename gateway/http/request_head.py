@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.config.origins import OwnName
 from gateway.errors import HeadTooLarge, InvalidRequest, RequestError
-from gateway.http.parsers import SameHead
+from gateway.http.parsers import SameHead, parts_of
 from gateway.http.strictness import MAX_HEAD_BYTES, check_head
 
 MAX_HEADERS = 128
@@ -122,6 +122,26 @@ class HeadReader:
         if not codings or read[:begin].strip(b"\r\n"):
             return None
         return read[read.index(b"\r\n\r\n", begin) + 4 :]
+
+    def _kept_head(
+        self,
+        head: bytes,
+        headers: Headers,
+        target: tuple[bytes, bytes, str],
+        added: bytes,
+        serve: Callable[[Any], bool],
+    ) -> KnownHead | None:
+        """Keep a head that was judged, of a body whose length it tells; what is given is as `KnownHead`'s."""
+        self._heads_to_keep -= 1
+        lengths = [value for name, value in headers if name == LENGTH]
+        if len(lengths) != 1 or not lengths[0].isdigit():
+            return None
+        parts = parts_of(head, int(lengths[0]))
+        if parts is None:
+            return None
+        unjudged_by = self.own_name if self.own_name is not None and not self.own_name.refuses() else None
+        self._known = KnownHead(*parts, headers, target, added, unjudged_by, serve)
+        return self._known
 
     def _values(self, name: bytes) -> list[bytes]:
         return [value for each, value in self._headers if each == name]

@@ -22,6 +22,7 @@ from gateway.http import request_head
 from gateway.http.client_connection import GatewayProtocol
 from gateway.http.parsers import Deaf, parts_of
 from gateway.http.request_head import MAX_HEADERS, HeadReader, KnownHead
+from tests.support.cost.request_cost import driven
 from tests.support.stack import Stack, eventually, stack
 
 CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
@@ -285,6 +286,20 @@ async def test_without_keys_any_more_a_known_head_is_judged_by_its_name(tmp_path
         status, answer = await whole_answer(reader)
         assert (status, b"host_not_allowed" in answer) == (403, True)
         writer.close()
+
+
+@pytest.mark.anyio
+async def test_known_head_behind_the_last_request_is_dropped(tmp_path: Path) -> None:
+    """A transport with TLS may hand over what it has read when it is closed already."""
+    async with driven(tmp_path) as one:
+        client = one._client
+        client.data_received(one._chat.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1))
+        one._engine.data_received(one._answer)
+        last = client.cycle
+        assert last is not None
+        assert last.response_complete
+        client.data_received(one._chat)
+        assert client.cycle is last
 
 
 def pieces(seed: int) -> list[bytes]:
