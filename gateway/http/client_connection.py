@@ -140,6 +140,8 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         else:
             if self._unmoved_bytes > MAX_HEAD_BYTES:
                 self.refuse(HeadTooLarge())
+        if self._url is None:
+            self._read = b""  # no head goes on: what lies idle holds nothing of it
         if self._begins:  # in this read; most requests end in it too
             self._begins = False
             # Where writing is paused, or this closes, the deadline is that for the client to take its answer.

@@ -306,7 +306,7 @@ class Cycle(msgspec.Struct, eq=False):
 
     def _ended(self) -> None:
         self.response_complete = True
-        self._leave = None
+        self.body, self._leave = b"", None
         if self.drained is not None:
             self.drained = None
         if self._arrived is not None:

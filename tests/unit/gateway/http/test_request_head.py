@@ -243,6 +243,20 @@ async def test_body_that_never_comes_behind_a_known_head_is_408(tmp_path: Path) 
 
 
 @pytest.mark.anyio
+async def test_idle_connection_holds_nothing_of_what_it_has_read(tmp_path: Path) -> None:
+    """Not of its last request, nor of an earlier one, where those since came with a known head."""
+    async with stack(tmp_path) as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        for size in (20_000, 10, 10_000):
+            writer.write(request(body_of("x" * size)))
+            assert (await whole_answer(reader))[0] == 200
+            held = connection(s)
+            assert held.cycle is not None
+            assert (held._read, bytes(held.cycle.body)) == (b"", b"")
+        writer.close()
+
+
+@pytest.mark.anyio
 async def test_each_request_of_a_known_head_has_an_id_of_its_own(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
         reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
