@@ -95,6 +95,7 @@ class FoundKey:
 
     def __init__(self) -> None:
         self.among: object = None
+        """Which keys there were, without holding them: a stream may take an hour, and they change."""
         self.principal = ANYBODY
 
 
@@ -131,7 +132,7 @@ class Keys:
                 ends = [key.previous_until.timestamp(), by_name[name].ends_at]
                 earlier = replace(by_name[name], ends_at=min(end for end in ends if end is not None))
                 principals[bytes.fromhex(key.previous_sha256)] = earlier
-        self._principals = principals
+        self._principals, self._among = principals, object()
         self.required = self._always_required or bool(principals)
         self._by_name = by_name if self.required else {ANYBODY.name: ANYBODY}
         self._payers = len({one.payer for one in self._by_name.values()})
@@ -188,12 +189,12 @@ class Keys:
         """
         if not self.required:
             return ANYBODY
-        if found is not None and found.among is self._principals:
+        if found is not None and found.among is self._among:
             return found.principal
         principal = self._principal(authorization, api_keys, peer)
         # What ends by itself is looked at each time, and a ticket's end nobody would notice.
         if found is not None and principal.ends_at is None and not self._tickets:
-            found.among, found.principal = self._principals, principal
+            found.among, found.principal = self._among, principal
         return principal
 
     def _principal(self, authorization: bytes | None, api_keys: Sequence[bytes], peer: Peer) -> Principal:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
 import pytest
 
-from gateway.admission.api_keys import ANYBODY, Keys
+from gateway.admission.api_keys import ANYBODY, FoundKey, Keys
 from gateway.admission.bad_keys import BadKeys
 from gateway.config.document import Config, KeyConfig, load_config
 from gateway.errors import ConfigError, TooManyRequests, Unauthorized
@@ -33,6 +34,35 @@ def test_patterns_are_the_models_that_there_are() -> None:
     keys.replace({"team": KeyConfig.model_validate(document)}, [*MODELS, "acme.new"])
     assert keys.principal(b"Bearer k").may("acme.new")
     assert not keys.principal(b"Bearer k").may("base")
+
+
+def test_what_was_found_counts_until_any_key_changes_and_holds_none_of_them() -> None:
+    """Many connections keep what they found, some for as long as a stream goes on; keys change meanwhile."""
+    document: dict[str, object] = {"a": {"sha256": digest("k")}}
+    keys, found = keys_of(document), FoundKey()
+    holders = sys.getrefcount(keys._principals)
+    first = keys.principal(b"Bearer k", found=found)
+    assert keys.principal(b"not looked at", found=found) is first
+    holders_now = sys.getrefcount(keys._principals)  # an assertion would hold it too
+    assert holders_now == holders
+    keys.replace({"a": KeyConfig.model_validate(document["a"])}, MODELS)
+    assert keys.principal(b"Bearer k", found=found) is not first
+    keys.replace({}, MODELS)
+    assert keys.principal(b"Bearer k", found=found) is ANYBODY
+
+
+def test_what_ends_by_itself_is_found_anew_each_time() -> None:
+    document: dict[str, object] = {"a": {"sha256": digest("k"), "expires_at": "1970-01-01T00:16:40Z"}}
+    now, found = [999.9], FoundKey()
+    keys = Keys({"a": KeyConfig.model_validate(document["a"])}, MODELS, now=lambda: now[0])
+    assert keys.principal(b"Bearer k", found=found).name == "a"
+    now[0] = 1000.0
+    with pytest.raises(Unauthorized, match="expired"):
+        keys.principal(b"Bearer k", found=found)
+    with keys.ticket(ANYBODY) as secret:
+        assert keys.principal(b"Bearer " + secret, found=found) is ANYBODY
+    with pytest.raises(Unauthorized):
+        keys.principal(b"Bearer " + secret, found=found)
 
 
 def test_a_key_ends_at_its_time_wherever_it_is_sent() -> None:
