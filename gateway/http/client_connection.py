@@ -183,7 +183,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         length, body = found
         if len(body) == length:
             self._serve_again(known, body)
-        elif body or length > HIGH_WATER_LIMIT:
+        elif body or length > HIGH_WATER_LIMIT or self.transport.is_closing():
             return False
         else:
             known.awaits, self._receiving = (read, length), True
@@ -233,7 +233,10 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         running, self._refusal = self._running, error
         in_its_body = running is self.cycle and running is not None and running.more_body
         if running is None or running.response_complete or (in_its_body and not running.response_started):
-            self.transport.write(last_answer(error, running.added if in_its_body and running else b""))
+            known, added = self._known, running.added if in_its_body and running else b""
+            if known is not None and known.awaits is not None:
+                added = known.added
+            self.transport.write(last_answer(error, added))
             self.linger()
             if in_its_body and running is not None:
                 running.left()

@@ -316,6 +316,38 @@ async def test_known_head_behind_the_last_request_is_dropped(tmp_path: Path) -> 
         assert client.cycle is last
 
 
+@pytest.mark.anyio
+async def test_known_head_without_its_body_is_refused_in_time_as_any_other(tmp_path: Path) -> None:
+    """The page that waits may read why."""
+    page = b"origin: https://page.example.com\r\n"
+    async with stack(tmp_path, receive_timeout_s=0.2, cors_origins=["https://page.example.com"]) as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        sent = request(body_of("x"), page)
+        for _ in range(2):
+            writer.write(sent)
+            assert (await whole_answer(reader))[0] == 200
+        writer.write(sent[: sent.index(b"\r\n\r\n") + 4])
+        status, answer = await whole_answer(reader)
+        assert status == 408
+        assert b"access-control-allow-origin: https://page.example.com\r\n" in answer
+        writer.close()
+
+
+@pytest.mark.anyio
+async def test_head_that_comes_while_its_connection_closes_gives_it_no_more_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driven(tmp_path) as one:
+        client, end = one._client, one._chat.index(b"\r\n\r\n") + 4
+        monkeypatch.setattr(one._sent, "is_closing", lambda: True)
+        before = client._deadline
+        client.data_received(one._chat[:end])
+        assert client._deadline == before
+        client.data_received(one._chat[end:])
+        one._engine.data_received(one._answer)
+        assert b"a fruit" in one._sent.last
+
+
 def pieces(seed: int) -> list[bytes]:
     """Reads of one connection: requests whole, cut, joined, with other heads, some no HTTP."""
     chance = random.Random(seed)
