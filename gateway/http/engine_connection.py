@@ -360,9 +360,9 @@ class Connection(asyncio.Protocol):
         if recent or self.status != 200 or not self._reusable:
             return
         body_bytes = sum(map(len, self._pieces))
-        parts = parts_of(read[: len(read) - body_bytes], body_bytes)
-        if parts is not None:
-            self._known = AnswerHead(*parts, self.headers, self.last_data)
+        parts = parts_of(read[: len(read) - body_bytes])
+        if parts is not None and int(parts[1]) == body_bytes:
+            self._known = AnswerHead(parts[0], parts[2], self.headers, self.last_data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True

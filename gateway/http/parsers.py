@@ -50,13 +50,13 @@ class AnswerHead(SameHead):
         """From then on another one may take its place."""
 
 
-def parts_of(head: bytes, body_bytes: int) -> tuple[bytes, bytes] | None:
-    """What stands before and behind the digits of that length in a head; None where it is not one head."""
-    lengths = [*_LENGTH.finditer(head)]
-    if len(lengths) != 1 or int(lengths[0][1]) != body_bytes or head.find(b"\r\n\r\n") != len(head) - 4:
+def parts_of(head: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """What stands before the digits of its length, those, and what is behind; None where it is no head."""
+    found = _LENGTH.search(head)
+    if found is None or _LENGTH.search(head, found.end()) or head.find(b"\r\n\r\n") != len(head) - 4:
         return None
-    start, end = lengths[0].span(1)
-    return head[:start], head[end:]
+    start, end = found.span(1)
+    return head[:start], head[start:end], head[end:]
 
 
 def request_parser(listener: object) -> httptools.HttpRequestParser:

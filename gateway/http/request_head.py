@@ -30,6 +30,7 @@ class KnownHead(SameHead):
         before: bytes,
         behind: bytes,
         headers: Headers,
+        length_at: int,
         target: tuple[bytes, bytes, str],
         added: bytes,
         unjudged_by: OwnName | None,
@@ -37,11 +38,11 @@ class KnownHead(SameHead):
     ) -> None:
         """`target` as `strictness.split_target` tells it, `added` as `Cycle.added`, `serve` is `Express`'.
 
-        `unjudged_by`: who refused nobody when the head was read, and may do so later.
+        `length_at`: which of the headers tells the length. `unjudged_by`: who refused nobody when the head
+        was read, and may do so later.
         """
         super().__init__(before, behind)
-        self._headers = headers
-        self._length_at = next(at for at, header in enumerate(headers) if header[0] == LENGTH)
+        self._headers, self._length_at = headers, length_at
         self.target, self.added, self.unjudged_by, self.serve = target, added, unjudged_by, serve
         self.awaits: tuple[bytes, int] | None = None
         """It has come again, as it stands here, and so long a body is to follow."""
@@ -133,14 +134,15 @@ class HeadReader:
     ) -> KnownHead | None:
         """Keep a head that was judged, of a body whose length it tells; what is given is as `KnownHead`'s."""
         self._heads_to_keep -= 1
-        lengths = [value for name, value in headers if name == LENGTH]
-        if len(lengths) != 1 or not lengths[0].isdigit():
-            return None
-        parts = parts_of(head, int(lengths[0]))
+        parts = parts_of(head)
         if parts is None:
             return None
+        before, digits, behind = parts
+        if (LENGTH, digits) not in headers:
+            return None
+        length_at = headers.index((LENGTH, digits))  # the only one: the parser refuses a second
         unjudged_by = self.own_name if self.own_name is not None and not self.own_name.refuses() else None
-        self._known = KnownHead(*parts, headers, target, added, unjudged_by, serve)
+        self._known = KnownHead(before, behind, headers, length_at, target, added, unjudged_by, serve)
         return self._known
 
     def _values(self, name: bytes) -> list[bytes]:
