@@ -57,7 +57,8 @@ class DeathGuard:
         if now >= self._look_at:
             self._look_at = now + NEWS_S
             self._look()
-        return self._suspects.are_watched()
+        suspects = self._suspects
+        return bool(suspects.records or suspects.fallen)
 
     @property
     def is_unsure(self) -> bool:

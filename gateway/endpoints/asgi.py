@@ -74,19 +74,15 @@ class Head:
         """Whether a pipeline's stream is to tell of its stages."""
         sent_id = get(b"x-request-id")
         self.sent_id = sent_id if sent_id is not None and REQUEST_ID.match(sent_id) else None
-        self.request_id = self.sent_id or _new_request_id()
-        self.key = FoundKey()
-        """Where another request has the same head."""
+        self.request_id = self.sent_id or b"%032x" % random.getrandbits(128)
+        self.key: FoundKey | None = None
+        """Where another request may have the same head."""
 
     @property
     def content_length(self) -> int | None:
         """In bytes; None where it is no number, or not said."""
         length = self._length
         return int(length) if len(length) <= 20 and length.isdigit() else None
-
-
-def _new_request_id() -> bytes:
-    return b"%032x" % random.getrandbits(128)
 
 
 def read_head(client: Cycle) -> tuple[Head, Principal | None, bytes]:
@@ -102,9 +98,10 @@ def read_head(client: Cycle) -> tuple[Head, Principal | None, bytes]:
         head = Head(client.headers)
     elif known.seen_by is None:
         head = known.seen_by = Head(client.headers)
+        head.key = FoundKey()
     else:
         head = known.seen_by
-        return head, None, head.sent_id or _new_request_id()
+        return head, None, head.sent_id or b"%032x" % random.getrandbits(128)
     return head, None, head.request_id
 
 

@@ -60,8 +60,8 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         HeadReader.__init__(self)
         if not config.loaded:
             config.load()
-        self._config = config
-        self.app_state = app_state
+        self.config = config
+        self.scope: dict[str, Any] = {"scheme": "https" if config.is_ssl else "http", "state": app_state}
         self.server_state = server_state
         self.parser = request_parser(self)
         self.client: tuple[str, int] | None = None
@@ -101,6 +101,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self.flow = FlowControl(self.transport)
         self.client = get_remote_addr(self.transport)
+        self.scope |= {"server": get_local_addr(self.transport), "client": self.client}
         connections = cast("set[GatewayProtocol]", self.server_state.connections)
         connections.add(self)
         self._set_deadline(self.receive_timeout_s)
@@ -345,16 +346,6 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
 
     # For the requests.
 
-    @property
-    def server(self) -> tuple[str, int | None] | None:
-        """Address and port of this end."""
-        return get_local_addr(self.transport)
-
-    @property
-    def scheme(self) -> str:
-        """http, or https where this server has a certificate."""
-        return "https" if self._config.is_ssl else "http"
-
     def answered(self) -> None:
         """A request's answer is complete: the next one's turn."""
         self.server_state.total_requests += 1
@@ -392,7 +383,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
     def start(self, cycle: Cycle) -> None:
         """Serve a request by the application, in a task."""
         self._running = cycle
-        cycle.task = task = self.loop.create_task(cycle.run(cast(ASGIApp, self._config.loaded_app)))
+        cycle.task = task = self.loop.create_task(cycle.run(cast(ASGIApp, self.config.loaded_app)))
         tasks = self.server_state.tasks
         tasks.add(task)
         task.add_done_callback(tasks.discard)

@@ -330,16 +330,10 @@ class Connection(asyncio.Protocol):
         if first and self.complete:
             self._keep_head(data)
         if self._pieces or self.complete or self.head_complete:
-            if self.listener is not None:  # as `_wake`, without a call more for each piece
+            if self.listener is not None:
                 self.listener()
             elif self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
-
-    def _wake(self) -> None:
-        if self.listener is not None:
-            self.listener()
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     def _came_again(self, known: AnswerHead, read: bytes) -> bool:
         """Take a whole answer whose head is known, if that is what was read; the parser need not see it."""
@@ -351,7 +345,10 @@ class Connection(asyncio.Protocol):
         self.head_complete = self.complete = self._reusable = True
         if body:
             self._pieces.append(body)
-        self._wake()
+        if self.listener is not None:
+            self.listener()
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
         return True
 
     def _keep_head(self, read: bytes) -> None:

@@ -44,13 +44,8 @@ class ServerSide(Protocol):
     transport: asyncio.Transport
     flow: FlowControl
     client: tuple[str, int] | None
-    app_state: dict[str, Any]
-
-    @property
-    def server(self) -> tuple[str, int | None] | None: ...
-
-    @property
-    def scheme(self) -> str: ...
+    scope: dict[str, Any]
+    """What ASGI has of every request on it: `server`, `client`, `scheme` and `state`."""
 
     def start(self, cycle: Cycle, /) -> None:
         """Serve it in a task."""
@@ -110,19 +105,17 @@ class Cycle(msgspec.Struct, eq=False):
         """The request as ASGI has it."""
         protocol = self._protocol
         return {
+            **protocol.scope,
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": self.version,
-            "server": protocol.server,
-            "client": protocol.client,
-            "scheme": protocol.scheme,
             "method": self.method,
             "root_path": "",
             "path": self.path,
             "raw_path": self.raw_path,
             "query_string": self.query,
             "headers": self.headers,
-            "state": protocol.app_state.copy(),
+            "state": protocol.scope["state"].copy(),
             "extensions": {CLIENT: self},
         }
 
@@ -338,8 +331,7 @@ def header_lines(headers: Collection[tuple[bytes, bytes]]) -> bytes:
 
 def header_pairs(block: bytes) -> list[tuple[bytes, bytes]]:
     """Whole header lines as ASGI has them."""
-    pairs = (line.partition(b": ") for line in block.split(b"\r\n") if line)
-    return [(name, value) for name, _, value in pairs]
+    return [line.partition(b": ")[::2] for line in block.split(b"\r\n")[:-1]]
 
 
 def are_too_many(waiting: Collection[Cycle]) -> bool:

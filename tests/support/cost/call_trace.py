@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Self
 
 import gateway
+from gateway.metrics.recent import after
 from tests.fakes.fake_engine import Answer
 from tests.fakes.plant import plant
 from tests.support.batches.batch_stack import create, line, until
@@ -87,6 +88,7 @@ async def traced_stack(folder: Path) -> AsyncIterator[Stack]:
     concepts = json.dumps({"concepts": [{"definition": "a"}, {"definition": "b"}]})
     async with stack(folder, keys=keys) as made:
         made.client.headers["authorization"] = f"Bearer {KEY}"
+        made.gateway.metrics.recent.later = after(asyncio.get_running_loop())  # as a worker that serves
         made.engine.answers["concept@aaaaaaaaaaaa"] = Answer(tokens=[concepts[:20], concepts[20:]])
         made.engine.answers["naming@bbbbbbbbbbbb"] = Answer(tokens=['"Par', 'is"'])
         yield made

@@ -74,8 +74,8 @@ async def test_what_is_not_http_is_400_once_and_closed(tmp_path: Path, pieces: S
         [HEALTH + b"a: " + b"b" * (1 << 20) + b"\r\n\r\n"],
         [b"GET /" + b"a" * (1 << 20) + b" HTTP/1.1\r\n\r\n"],
         [HEALTH + b"".join(b"a%d: b\r\n" % i for i in range(200)) + b"\r\n"],
-        [CHUNKED + b"2\r\n{}\r\n0\r\n", *[b"a: " + b"b" * 1000 + b"\r\n"] * 100],
-        [CHUNKED + b"2;", *[b"b" * 1000] * 100],
+        [CHUNKED + b"2\r\n{}\r\n0\r\n", *[b"a: " + b"b" * 1000 + b"\r\n"] * 400],
+        [CHUNKED + b"2;", *[b"b" * 1000] * 400],  # the read that it begins in is not counted
     ],
     ids=["header", "target", "headers", "trailers", "extension"],
 )

@@ -66,12 +66,11 @@ class Flow:
 class Side:
     """The client's connection."""
 
-    server, client = ("127.0.0.1", 8000), ("127.0.0.1", 50000)
-    scheme = "https"
+    client = "127.0.0.1", 50000
 
     def __init__(self) -> None:
         self.transport, self.flow = Transport(), Flow()
-        self.app_state: dict[str, Any] = {"shared": 1}
+        self.scope: dict[str, Any] = {"scheme": "https", "client": self.client, "state": {"shared": 1}}
         self.heard: list[str] = []
 
     def start(self, cycle: Cycle) -> None:
