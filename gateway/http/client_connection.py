@@ -173,8 +173,9 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             if fits and len(read) == awaited[1]:
                 self._serve_again(known, read)
                 return True
-            self._known, self._receiving = None, False
+            deadline, self._known, self._receiving = self._deadline, None, False
             self.data_received(awaited[0])  # as if it had not been kept
+            self._deadline = min(self._deadline, deadline)  # it has come long since
             return False
         # What follows the connection's last request is the parser's to drop.
         over = earlier is not None and earlier.response_complete and earlier.keep_alive
