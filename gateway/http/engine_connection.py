@@ -369,10 +369,14 @@ class Connection(asyncio.Protocol):
 
     # httptools
 
+    def on_message_begin(self) -> None:
+        if self.complete:  # begun here, it would go on with the next exchange's answer
+            raise ValueError("more than the answer")
+
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if self.complete or not 100 <= status < 600:
-            raise ValueError("a second answer, or a status that there is not")
+        if not 100 <= status < 600:
+            raise ValueError("a status that there is not")
         self.status = status
         if status >= 200:  # interim answers without end would hold the request for good
             self._unmoved_bytes = 0

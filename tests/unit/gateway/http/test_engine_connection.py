@@ -149,7 +149,17 @@ async def test_answer_that_breaks_off_is_not_asked_for_again(answer: bytes) -> N
         assert made.connections == 1
 
 
-@pytest.mark.parametrize("extra", [b"x", b"\r\n\r\nx", OK, b"HTTP/1.1 500 X\r\ncontent-length: 3\r\n\r\nbad"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        b"x",
+        b"\r\n\r\nx",
+        b"H",
+        b"HTTP/1.1 200 OK\r\nx: ",
+        OK,
+        b"HTTP/1.1 500 X\r\ncontent-length: 3\r\n\r\nbad",
+    ],
+)
 @pytest.mark.parametrize("apart", [True, False])
 async def test_more_than_the_answer_is_never_another_requests(extra: bytes, apart: bool) -> None:
     """The surplus is refused or dropped with its connection; it is not taken for an answer."""
