@@ -93,8 +93,8 @@ class Driven:
     """A gateway with a key, one client's connection and a kept one to its engine."""
 
     def __init__(self, client: GatewayProtocol, engine: Connection, sent: NoTransport) -> None:
-        self._client = client
-        self._engine = engine
+        self.client = client
+        self.engine = engine
         self._sent = sent
         self._chat, self._answer = _request(_CHAT), _answer()
         self._stream = _request(_CHAT | {"stream": True})
@@ -106,16 +106,16 @@ class Driven:
 
     def whole(self) -> None:
         """A request, and its answer in one piece."""
-        self._client.data_received(self._chat)
-        self._engine.data_received(self._answer)
+        self.client.data_received(self._chat)
+        self.engine.data_received(self._answer)
 
     def stream(self, tokens: int) -> None:
         """A request whose answer is a stream, each token in a read of its own."""
-        self._client.data_received(self._stream)
-        self._engine.data_received(self._head)
+        self.client.data_received(self._stream)
+        self.engine.data_received(self._head)
         for _ in range(tokens):
-            self._engine.data_received(self._token)
-        self._engine.data_received(self._end)
+            self.engine.data_received(self._token)
+        self.engine.data_received(self._end)
 
     def check(self) -> None:
         """Both ways lead to an answer. Raises AssertionError."""

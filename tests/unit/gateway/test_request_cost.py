@@ -14,6 +14,16 @@ WHOLE, STREAM, TOKEN = 2820, 4070, 279
 docs/design.md (72) what for; `python -m tests.support.cost.request_cost` shows what they cost in time."""
 
 
+MOST_ATTRIBUTES = 29
+"""From 30 on CPython's instances of a class share no table of attributes, and each look costs a search."""
+
+
+async def test_a_connection_s_attributes_are_found_at_once(tmp_path: Path) -> None:
+    async with driven(tmp_path) as one:
+        one.check()
+        assert max(len(vars(end)) for end in (one.client, one.engine)) <= MOST_ATTRIBUTES
+
+
 async def test_a_request_costs_no_more_than_was_decided(tmp_path: Path) -> None:
     async with driven(tmp_path) as one:
         one.check()

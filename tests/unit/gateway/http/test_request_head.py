@@ -316,9 +316,9 @@ async def test_without_keys_any_more_a_known_head_is_judged_by_its_name(tmp_path
 async def test_known_head_behind_the_last_request_is_dropped(tmp_path: Path) -> None:
     """A transport with TLS may hand over what it has read when it is closed already."""
     async with driven(tmp_path) as one:
-        client = one._client
+        client = one.client
         client.data_received(one._chat.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1))
-        one._engine.data_received(one._answer)
+        one.engine.data_received(one._answer)
         last = client.cycle
         assert last is not None
         assert last.response_complete
@@ -348,13 +348,13 @@ async def test_head_that_comes_while_its_connection_closes_gives_it_no_more_time
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with driven(tmp_path) as one:
-        client, end = one._client, one._chat.index(b"\r\n\r\n") + 4
+        client, end = one.client, one._chat.index(b"\r\n\r\n") + 4
         monkeypatch.setattr(one._sent, "is_closing", lambda: True)
         before = client._deadline
         client.data_received(one._chat[:end])
         assert client._deadline == before
         client.data_received(one._chat[end:])
-        one._engine.data_received(one._answer)
+        one.engine.data_received(one._answer)
         assert b"a fruit" in one._sent.last
 
 
