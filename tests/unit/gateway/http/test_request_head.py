@@ -361,14 +361,14 @@ async def test_head_that_comes_while_its_connection_closes_gives_it_no_more_time
 @pytest.mark.anyio
 async def test_body_in_pieces_behind_a_known_head_has_no_more_time_than_another(tmp_path: Path) -> None:
     async with driven(tmp_path) as one:
-        client, end = one._client, one._chat.index(b"\r\n\r\n") + 4
+        client, end = one.client, one._chat.index(b"\r\n\r\n") + 4
         client.data_received(one._chat[:end])
         until = client._deadline
         client.receive_timeout_s = 90.0  # what comes now would have until later
         client.data_received(one._chat[end:-1])
         assert client._deadline == until
         client.data_received(one._chat[-1:])
-        one._engine.data_received(one._answer)
+        one.engine.data_received(one._answer)
         assert b"a fruit" in one._sent.last
 
 
