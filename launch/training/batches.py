@@ -77,7 +77,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, system: str | None, example: Exam
     prompt = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     head: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     answer: list[int] = tokenizer(example.answer, add_special_tokens=False)["input_ids"]
-    weights = _weights(tokenizer, example) if example.open else ()
+    weights = _weights(tokenizer, example) if example.open or example.given else ()
     return Sample([*head, *answer, int(tokenizer.eos_token_id)], len(head), weights)
 
 
@@ -90,8 +90,12 @@ def _weights(tokenizer: PreTrainedTokenizerBase, example: Example) -> tuple[floa
     places = tokenizer(example.answer, add_special_tokens=False, return_offsets_mapping=True)[
         "offset_mapping"
     ]
-    inside = [any(first <= begin and end <= last for first, last in spans) for begin, end in places]
-    return (*(OPEN_WEIGHT if one else 1.0 for one in inside), 1.0)
+    given = len(example.given)
+    counts = [
+        0.0 if end <= given else OPEN_WEIGHT if any(a <= begin and end <= b for a, b in spans) else 1.0
+        for begin, end in places
+    ]
+    return (*counts, 1.0)
 
 
 def encode_all(

@@ -102,6 +102,9 @@ def train_command(
     patience: Annotated[
         int, typer.Option(min=1, help="checkpoints (4 minutes) without a lower held-out loss, then it ends")
     ] = PATIENCE,
+    keep_base: Annotated[
+        int, typer.Option(min=0, help="other prompts a step, on which what the base says is kept")
+    ] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="print JSON of what came of it; the steps go to stderr")
     ] = False,
@@ -125,6 +128,7 @@ def train_command(
         wordnet,
         start,
         patience,
+        keep_base,
     )
     try:
         with said_on_stderr(as_json):

@@ -14,7 +14,7 @@ LINE_SHAPE = 'write {"prompt": "…", "answer": "…"}'
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One prompt with its answer; the rest, but for `open`, serves the evaluation alone."""
+    """One prompt with its answer; the rest, but for `open` and `given`, serves the evaluation alone."""
 
     prompt: str
     answer: str
@@ -26,6 +26,8 @@ class Example:
     """For each group the names that are right, the likeliest first."""
     open: tuple[str, ...] = ()
     """Parts of the answer that could as well be said in other words: training minds them less."""
+    given: str = ""
+    """How the answer begins where an engine holds it to a schema; it is not learned, what follows it is."""
 
     def as_json(self) -> str:
         """One line of a data file, without its end."""
@@ -37,6 +39,7 @@ class Example:
             "lemmas": self.lemmas,
             "names": self.names,
             "open": self.open,
+            "given": self.given,
         }
         return json.dumps(fields | {key: value for key, value in extra.items() if value}, ensure_ascii=False)
 
@@ -112,7 +115,10 @@ def _example_of(line: str) -> tuple[str | None, Example]:
     answer = _text_of(fields, "answer" if "answer" in fields or "completion" not in fields else "completion")
     extra = {name: _tuple_of(fields, name) for name in ("synsets", "terms", "lemmas", "open")}
     lists = {name: _tuples_of(fields, name) for name in ("groups", "names")}
-    return None, Example(prompt, answer, **lists, **extra)  # type: ignore[arg-type]  # each of its own kind
+    given = fields.get("given") or ""
+    if not isinstance(given, str) or not answer.startswith(given) or given == answer:
+        raise _BrokenLine("has a 'given' that its answer does not begin with; write the whole answer too")
+    return None, Example(prompt, answer, given=given, **lists, **extra)  # type: ignore[arg-type]  # each of its own kind
 
 
 def _text_of(fields: dict[str, object], name: str) -> str:

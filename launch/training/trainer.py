@@ -27,9 +27,11 @@ from launch.training.batches import (
     shuffled_forever,
 )
 from launch.training.curve import Curve, Point
+from launch.training.data.others import OtherPrompt, other_prompts
 from launch.training.data.tasks import DEFAULT_SEED, SYSTEM_PROMPTS, DemoTask, demo_training
 from launch.training.data.wordnet import DEFAULT_FOLDER
 from launch.training.examples import ExampleFile, read_examples
+from launch.training.kept import KEPT_PROMPTS, base_answers, kept_loss
 from launch.training.output import check_output, save_adapter
 
 if TYPE_CHECKING:
@@ -70,6 +72,8 @@ class Training:
     """An adapter to go on from, of the same rank and layers."""
     patience: int = PATIENCE
     """Checkpoints without a lower loss after which it ends."""
+    keep_base: int = 0
+    """Other prompts a step on which what the base says is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ class Material:
     pad: int
     batch: int
     steps: int
+    others: Sequence[OtherPrompt] = ()
+    """Prompts on which what the base says is kept."""
 
     def result(self, steps: int, minutes: float, loss: float) -> TrainResult:
         """Of a training that has come so far."""
@@ -179,6 +185,7 @@ def prepare(asked: Training) -> Material:
         int(tokenizer.pad_token_id or 0),
         size,
         asked.steps or max(LEAST_STEPS, math.ceil(EPOCHS * len(train) / size)),
+        other_prompts(system, KEPT_PROMPTS, asked.seed) if asked.keep_base else (),
     )
 
 
@@ -219,7 +226,13 @@ def train(asked: Training) -> TrainResult:
         f"{material.steps} steps of {material.batch}, {asked.max_minutes:g} min at most; "
         f"base {material.base_name}"
     )
-    from launch.training.model import attention_for, held_out_loss, load_for_training, load_weights
+    from launch.training.model import (
+        attention_for,
+        held_out_loss,
+        load_for_training,
+        load_tokenizer,
+        load_weights,
+    )
 
     attention = attention_for([*material.train, *material.held_out], material.batch)
     with terminal_progress() as report:
@@ -227,11 +240,12 @@ def train(asked: Training) -> TrainResult:
         model = load_for_training(
             material.base, asked.rank, asked.seed, asked.last_layers, asked.start, attention
         )
+        kept = base_answers(model, load_tokenizer(material.base), material.others, report)
     stop, curve = Stop(), Curve()
     with stop.heard(), terminal_progress() as report:
         report("measuring what is held out, before", None)
         before = held_out_loss(model, material.held_out, material.batch, material.pad)
-        steps, minutes, loss = _learn(model, asked, material, stop, curve, report)
+        steps, minutes, loss = _learn(model, asked, material, kept, stop, curve, report)
         if steps == 0:
             raise KeyboardInterrupt
         result = replace(material.result(steps, minutes, loss), stopped=stop.asked, loss_before=before)
@@ -260,7 +274,13 @@ def _is_best(model: PeftModel, material: Material, curve: Curve, steps: int, min
 
 
 def _learn(
-    model: PeftModel, asked: Training, material: Material, stop: Stop, curve: Curve, report: Report
+    model: PeftModel,
+    asked: Training,
+    material: Material,
+    kept: Sequence[Sample],
+    stop: Stop,
+    curve: Curve,
+    report: Report,
 ) -> tuple[int, float, float]:
     """Steps, minutes, and the loss at the end, smoothed; saves the adapter every few minutes where it is
     better than before, and ends once that has happened no more for a while.
@@ -270,7 +290,8 @@ def _learn(
     model.train()
     optimizer = ExactAdamW([weight for weight in model.parameters() if weight.requires_grad])
     began = saved = time.monotonic()
-    mean_loss, steps, tokens = 0.0, 0, 0
+    mean_loss, steps, tokens, strayed = 0.0, 0, 0, 0.0
+    others = batches_by_length(shuffled_forever(kept, asked.seed), asked.keep_base) if kept else None
     for batch in batches_by_length(shuffled_forever(material.train, asked.seed), material.batch):
         minutes = (time.monotonic() - began) / 60
         # In whole thousandths: else the first step's rate would hang on how many microseconds had gone by.
@@ -280,6 +301,10 @@ def _learn(
         report(f"step {steps + 1} of {material.steps}", progress)
         loss = batch_loss(model, batch, material.pad)
         loss.backward()
+        if others is not None:
+            apart = kept_loss(model, next(others), material.pad)
+            apart.backward()
+            strayed = apart.item() if steps == 0 else 0.9 * strayed + 0.1 * apart.item()
         optimizer.step(learning_rate(progress, asked.peak_rate))
         steps += 1
         tokens += sum(len(sample.ids) for sample in batch)
@@ -288,7 +313,8 @@ def _learn(
         if steps % STEPS_BETWEEN_LINES == 0 or steps <= 3:
             typer.echo(
                 f"step {steps} of {material.steps}, {(now - began) / 60:.1f} of {asked.max_minutes:g} min, "
-                f"loss {mean_loss:.3f}, {tokens / (now - began):.0f} tokens/s"
+                f"loss {mean_loss:.3f}{f', from the base {strayed:.3f}' if kept else ''}, "
+                f"{tokens / (now - began):.0f} tokens/s"
             )
         if now - saved >= 60 * CHECKPOINT_MINUTES:
             minutes = (now - began) / 60
@@ -312,6 +338,7 @@ def _save(model: PeftModel, asked: Training, material: Material, result: TrainRe
         "seed": asked.seed,
         "rank": asked.rank,
         "last_layers": asked.last_layers,
+        "keep_base": asked.keep_base,
         "learning_rate": asked.peak_rate,
         "batch": material.batch,
         "data": asked.data.name if asked.data is not None else None,

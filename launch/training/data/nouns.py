@@ -88,15 +88,15 @@ def is_slur(synset: Synset) -> bool:
 
 
 def without(everyday: frozenset[str], groups: Iterable[NounGroup]) -> list[NounGroup]:
-    """Groups to train on without these members, nor any that is a slur; of two members at least."""
-    kept: list[NounGroup] = []
-    for group in groups:
-        members = tuple(
-            member for member in group.members if member.name not in everyday and not is_slur(member)
+    """Groups to train on without these members, nor any that is a slur."""
+    return [
+        NounGroup(
+            group.synset,
+            tuple(kind for kind in group.members if kind.name not in everyday and not is_slur(kind)),
         )
-        if len(members) >= 2 and not is_slur(group.synset):
-            kept.append(NounGroup(group.synset, members))
-    return kept
+        for group in groups
+        if not is_slur(group.synset)
+    ]
 
 
 def commonness(net: WordNet, synset: Synset) -> float:

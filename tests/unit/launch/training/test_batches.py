@@ -56,3 +56,9 @@ def test_tokens_of_an_open_part_count_less_and_no_other(base: Path) -> None:
     assert plain.ids == opened.ids
     assert opened.weights == (1.0, OPEN_WEIGHT, OPEN_WEIGHT, 1.0, 1.0, 1.0)  # the last is the turn's end
     assert plain.counts() == (1.0,) * 6
+
+
+def test_what_an_answer_is_given_to_begin_with_is_not_learned(base: Path) -> None:
+    tokenizer = load_tokenizer(str(base))
+    sample = encode(tokenizer, None, Example("say", "red say green of", given="red say "))
+    assert sample.weights == (0.0, 0.0, 1.0, 1.0, 1.0)

@@ -68,6 +68,8 @@ def test_messages_are_one_turn_each_and_their_system_message_is_the_tasks(tmp_pa
             "another system message than line 1",
         ),
         ("[" * 100_000, "nested too deep|is not JSON"),
+        ({"prompt": "p", "answer": "a", "given": "b"}, "'given' that its answer does not begin with"),
+        ({"prompt": "p", "answer": "a", "given": "a"}, "write the whole answer too"),
     ],
 )
 def test_a_broken_line_is_refused_with_its_number(tmp_path: Path, line: object, reason: str) -> None:
@@ -97,5 +99,5 @@ def test_a_file_that_is_missing_empty_or_not_text_is_refused(tmp_path: Path) -> 
 
 
 def test_an_example_comes_back_from_its_own_line(tmp_path: Path) -> None:
-    example = Example("p", "ä", ("1",), ("t",), (("t", "u"),), ("l",))
+    example = Example("p", "[ä]", ("1",), ("t",), (("t", "u"),), ("l",), given="[")
     assert read_examples(written(tmp_path, example.as_json())).examples == [example]

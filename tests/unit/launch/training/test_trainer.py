@@ -117,6 +117,23 @@ def test_no_step_is_looked_at_twice(
     assert [point.steps for point in result.curve] == [1, 2, 3]
 
 
+def test_what_the_base_says_elsewhere_is_kept_where_that_is_asked_for(
+    base: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("launch.training.trainer.KEPT_PROMPTS", 12)
+    for name, keep in (("plain", 0), ("kept", 4)):
+        train(asked(base, data, tmp_path / name, steps=3, keep_base=keep))
+        assert ("from the base" in capsys.readouterr().out) == (keep > 0)
+        record = json.loads((tmp_path / name / "training.json").read_text(encoding="utf-8"))
+        assert record["keep_base"] == keep
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("plain", "kept")]
+    assert weights[0] != weights[1]
+
+
 def test_the_last_layers_alone_may_be_trained(base: Path, data: Path, tmp_path: Path) -> None:
     from safetensors import safe_open
 
