@@ -57,8 +57,7 @@ class DeathGuard:
         if now >= self._look_at:
             self._look_at = now + NEWS_S
             self._look()
-        suspects = self._suspects
-        return bool(suspects.records or suspects.fallen)
+        return self._suspects.are_watched()
 
     @property
     def is_unsure(self) -> bool:

@@ -74,7 +74,7 @@ class Head:
         """Whether a pipeline's stream is to tell of its stages."""
         sent_id = get(b"x-request-id")
         self.sent_id = sent_id if sent_id is not None and REQUEST_ID.match(sent_id) else None
-        self.request_id = self.sent_id or b"%032x" % random.getrandbits(128)
+        self.request_id = self.sent_id or _new_request_id()
         self.key: FoundKey | None = None
         """Where another request may have the same head."""
 
@@ -101,8 +101,12 @@ def read_head(client: Cycle) -> tuple[Head, Principal | None, bytes]:
         head.key = FoundKey()
     else:
         head = known.seen_by
-        return head, None, head.sent_id or b"%032x" % random.getrandbits(128)
+        return head, None, head.sent_id or _new_request_id()
     return head, None, head.request_id
+
+
+def _new_request_id() -> bytes:
+    return b"%032x" % random.getrandbits(128)
 
 
 def _said_twice(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

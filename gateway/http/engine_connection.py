@@ -306,49 +306,41 @@ class Connection(asyncio.Protocol):
             self.abort()  # an engine that speaks unasked cannot be trusted with the next request
             return
         self.last_data = self._loop.time()
-        first = not self.answered
-        if first:
-            self.answered = True
-            known = self._known
-            if known is not None and self._came_again(known, data):
+        first, self.answered = not self.answered, True
+        if not (first and self._came_again(data)):
+            self._unmoved_bytes += len(data)
+            pieces = len(self._pieces)
+            try:
+                self._parser.feed_data(data)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+                self.abort(EngineError("The engine's answer is not valid HTTP."))
                 return
-        self._unmoved_bytes += len(data)
-        pieces = len(self._pieces)
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self.abort(EngineError("The engine's answer is not valid HTTP."))
-            return
-        if len(self._pieces) > pieces:
-            self._unmoved_bytes = 0
-            self._unread_bytes += len(data)
-            if self._unread_bytes > HIGH_WATER_BYTES:
-                self.pause()
-        elif self._unmoved_bytes > MAX_UNMOVED_BYTES and not self.complete:
-            self.abort(EngineError("The engine's answer does not go on, though it sends."))
-            return
-        if first and self.complete:
-            self._keep_head(data)
+            if len(self._pieces) > pieces:
+                self._unmoved_bytes = 0
+                self._unread_bytes += len(data)
+                if self._unread_bytes > HIGH_WATER_BYTES:
+                    self.pause()
+            elif self._unmoved_bytes > MAX_UNMOVED_BYTES and not self.complete:
+                self.abort(EngineError("The engine's answer does not go on, though it sends."))
+                return
+            if first and self.complete:
+                self._keep_head(data)
         if self._pieces or self.complete or self.head_complete:
             if self.listener is not None:
                 self.listener()
             elif self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
 
-    def _came_again(self, known: AnswerHead, read: bytes) -> bool:
+    def _came_again(self, read: bytes) -> bool:
         """Take a whole answer whose head is known, if that is what was read; the parser need not see it."""
-        found = known.split(read)
-        if found is None or found[0] != len(found[1]):
+        known = self._known
+        found = known.split(read) if known is not None else None
+        if known is None or found is None or found[0] != len(found[1]):
             return False
-        body = found[1]
         self.status, self.headers = 200, known.headers
         self.head_complete = self.complete = self._reusable = True
-        if body:
-            self._pieces.append(body)
-        if self.listener is not None:
-            self.listener()
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if found[1]:
+            self._pieces.append(found[1])
         return True
 
     def _keep_head(self, read: bytes) -> None:

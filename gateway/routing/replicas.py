@@ -255,7 +255,7 @@ class Replicas:
             why = without_values(error) if isinstance(error, ValidationError) else error
             logger.error("the control plane's configuration is refused, the old one goes on: %s", why)
             return
-        self.config, self.base_name = config, config.base.name
+        self.config = config
         if commit is not None:
             commit()
 

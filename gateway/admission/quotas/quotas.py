@@ -100,9 +100,7 @@ class Quotas:
     ) -> None:
         """`link`: to what other gateways count as well."""
         self._folder = config.state_dir
-        self._scopes = Scopes(config)
-        self.bounded = self._scopes.any
-        """Whether anything has a limit."""
+        self.configure(config)
         self._book: AccountBook | None = None
         """Opened by the first request that something bounds: a worker is forked after this is made."""
         self._now = now
@@ -117,6 +115,7 @@ class Quotas:
         """Other limits from now on; what was used stays."""
         self._scopes = Scopes(config)
         self.bounded = self._scopes.any
+        """Whether anything has a limit."""
 
     def close(self) -> None:
         """Nothing is reserved or settled any more."""

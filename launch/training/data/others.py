@@ -2,7 +2,7 @@
 
 An adapter that saw nothing but its task's prompts answers them all as if they were its task's, or ends at
 once. Training may keep what the base says to these (`launch.training.kept`); what is said here matters
-little, so long as it is of many kinds. A third bear the task's own system prompt, as every request to a
+little, so long as it is of many kinds. Two in five bear the task's own system prompt, as every request to a
 task does whose client says none.
 """
 
