@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
-from gateway.config.strict import Name, Positive, Seconds, Strict, Word
+from gateway.config.strict import Line, Name, Positive, Seconds, Strict, Word
 
 VARIABLE_NAME = re.compile(r"^[A-Z][A-Z0-9_]*\Z")
 MOST_REPLICAS = 64
@@ -54,7 +54,7 @@ class AttachedConfig(Strict):
     """A vLLM server that somebody else runs; it must see the adapters' folders under the same paths."""
 
     url: str = Field(description="http://host:port of the server")
-    name: str | None = Field(None, description="shown in x-gateway-replica; default: engine-<number>")
+    name: Line | None = Field(None, description="shown in x-gateway-replica; default: engine-<number>")
     slots: Positive | None = Field(None, description="its --max-loras; default: base.max_loras")
     prompt_logprobs: bool = Field(
         False, description="it scores prompts soundly: no adapter can act on its lm_head"

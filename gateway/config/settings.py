@@ -27,7 +27,7 @@ from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig, is_pattern, tenant_name
 from gateway.config.limit_settings import LimitConfig
 from gateway.config.sections.shared_settings import SharedConfig
-from gateway.config.strict import NAME, NAME_RULE, Duration, Positive, Seconds, Strict
+from gateway.config.strict import NAME, NAME_RULE, Duration, Line, Positive, Seconds, Strict
 from gateway.errors import did_you_mean
 
 DEMO_BASE = "demo:smollm2-135m-instruct"
@@ -52,7 +52,7 @@ Sampling = Annotated[JsonObject, AfterValidator(_sampling)]
 class BaseConfig(Strict):
     """The base model, loaded once."""
 
-    name: str = Field("base", description="public model name of the base without an adapter")
+    name: Line = Field("base", description="public model name of the base without an adapter")
     model: str = Field(
         min_length=1, description=f"hub id, folder, or {DEMO_BASE!r} for the demo's base in the cache"
     )

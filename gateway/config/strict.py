@@ -44,8 +44,17 @@ def _named(value: str) -> str:
     return value
 
 
+def _on_one_line(value: str) -> str:
+    """Raises ValueError for what would be more than a header's value."""
+    if "\n" in value or "\r" in value:
+        raise ValueError(f"{value!r} must be on one line, since answers say it in a header")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_named)]
 """What may stand in a key or a path."""
+Line = Annotated[str, AfterValidator(_on_one_line)]
+"""What answers say in a header."""
 Word = Annotated[str, Field(coerce_numbers_to_str=True)]
 """What goes to a program as text: a number needs no quotes."""
 Positive = Annotated[int, Field(gt=0)]

@@ -312,7 +312,7 @@ class Exchange(msgspec.Struct, eq=False):
                 self.ignored.append(name)  # the engine itself lowered it to what the prompt left
         queue_s = self.queue_s
         overhead_s = max(0.0, time.perf_counter() - self.arrived - self.engine_s - queue_s)
-        # None of it can hold a line break: a client's own id was looked at (`asgi.Head`).
+        # None can hold a line break: names are lines (`strict.Line`), an id was looked at (`asgi.Head`).
         block = b"x-request-id: %b\r\n%bx-gateway-replica: %b\r\n%bx-gateway-overhead-ms: %.2f\r\n" % (
             self.request_id,
             self.route.header_block,

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from gateway.config.document import Config, read_config, with_gateway
 from gateway.config.engine_settings import AttachedConfig, server_of
+from gateway.config.settings import BaseConfig
 
 
 def config(engines: object) -> Config:
@@ -21,6 +23,15 @@ def problem(folder: Path, engines: object) -> str:
     file.write_text(yaml.safe_dump({"base": {"model": "some/model"}, "engines": engines}))
     _, problems = read_config(file, {})
     return str(problems[0])
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r\nx-other: b"])
+def test_what_answers_say_in_a_header_is_on_one_line(name: str) -> None:
+    with pytest.raises(ValidationError, match="must be on one line"):
+        AttachedConfig.model_validate({"url": "http://x:1", "name": name})
+    with pytest.raises(ValidationError, match="must be on one line"):
+        BaseConfig.model_validate({"name": name, "model": "some/model"})
+    assert AttachedConfig.model_validate({"url": "http://x:1", "name": "Müller's GPU"}).name
 
 
 def test_attached_servers_urls_are_plain_http() -> None:
