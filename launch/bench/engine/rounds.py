@@ -75,17 +75,23 @@ def arms_of(
     """Gateway and direct on one task; four and two adapters mixed; base alone; one request at a time.
 
     `direct` is also the mix of one, and stands between those that are held against it, so that little time
-    lies between them. A mix that needs more adapters than there are is left out, as is `single` where None.
+    lies between them. A mix that needs more adapters than there are is left out, as are the last where
+    `single` is None.
     """
     ids = [adapters[first_task], *(one for task, one in adapters.items() if task != first_task)]
     direct, routed = Target(engine_url, (ids[0],)), Target(gateway_url, (first_task,))
+    alone = Target(engine_url, (base,))
     arms = [Arm("gateway", routed, load), Arm("direct", direct, load)]
     for name, count in (("four", 4), ("two", 2)):
         if len(ids) >= count:
             arms.append(Arm(name, Target(engine_url, tuple(ids[:count])), load))
-    arms.append(Arm("base", Target(engine_url, (base,)), load))
+    arms.append(Arm("base", alone, load))
     if single is not None:
-        arms += [Arm("direct-single", direct, single), Arm("gateway-single", routed, single)]
+        arms += [
+            Arm("base-single", alone, single),
+            Arm("direct-single", direct, single),
+            Arm("gateway-single", routed, single),
+        ]
     return arms
 
 
@@ -123,6 +129,7 @@ def comparisons(arms: Sequence[Arm]) -> list[Comparison]:
             "gateway / direct, one at a time, first token", "gateway-single", "direct-single", "ttft_p50_ms"
         ),
         Comparison("one adapter / base, tokens per second", "direct", "base"),
+        Comparison("one adapter / base, one at a time, tokens per second", "direct-single", "base-single"),
         Comparison("two adapters mixed / one, tokens per second", "two", "direct"),
         Comparison("four adapters mixed / one, tokens per second", "four", "direct"),
     ]

@@ -29,6 +29,11 @@ def test_the_mixes_hold_the_first_task_and_a_missing_fourth_leaves_its_mix_out()
     assert {one.above for one in comparisons(few)} == {"gateway", "direct", "two"}
 
 
+def test_one_request_at_a_time_is_held_against_the_base_as_well() -> None:
+    arms = arms_of("e", "g", "base", ADAPTERS, "naming", LOAD, LOAD)
+    assert ("direct-single", "base-single") in {(one.above, one.below) for one in comparisons(arms)}
+
+
 def test_every_other_round_runs_backwards() -> None:
     arms = arms_of("e", "g", "base", ADAPTERS, "naming", LOAD, None)
     assert in_order(arms, 0) == arms
