@@ -197,6 +197,12 @@ class Keys:
             found.among, found.principal = self._among, principal
         return principal
 
+    def found(self, found: FoundKey) -> Principal | None:
+        """Whose key it still is; None where it must be looked up."""
+        if not self.required:
+            return ANYBODY
+        return found.principal if found.among is self._among else None
+
     def _principal(self, authorization: bytes | None, api_keys: Sequence[bytes], peer: Peer) -> Principal:
         if api_keys:
             return self._of_several(authorization, api_keys, peer)

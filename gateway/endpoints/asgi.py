@@ -12,7 +12,7 @@ from types import MappingProxyType
 import msgspec
 from starlette.types import Message, Receive, Send
 
-from gateway.admission.api_keys import TWICE, FoundKey, Principal
+from gateway.admission.api_keys import TWICE, FoundKey, Keys, Principal
 from gateway.admission.body_lease import BodyLease
 from gateway.config.document import GatewayConfig
 from gateway.dialects.dialect import Dialect
@@ -103,6 +103,21 @@ def read_head(client: Cycle) -> tuple[Head, Principal | None, bytes]:
         head = known.seen_by
         return head, None, head.sent_id or _new_request_id()
     return head, None, head.request_id
+
+
+def is_let_in(keys: Keys, most_bytes: int, head: Head | None, body_bytes: int) -> bool:
+    """Whether a head that was read before is sure not to be refused before so long a body.
+
+    A key that would have to be looked up is not sure, and a bad one would count twice.
+    """
+    principal = keys.found(head.key) if head is not None and head.key is not None else None
+    if head is None or principal is None or principal.may_nothing or body_bytes > most_bytes:
+        return False
+    try:
+        check_type(head)
+    except UnsupportedMedia:
+        return False
+    return True
 
 
 def _new_request_id() -> bytes:

@@ -32,6 +32,7 @@ from gateway.endpoints.asgi import (
     check_head,
     check_size,
     check_type,
+    is_let_in,
     read_head,
     read_json_body,
     send_error,
@@ -84,6 +85,7 @@ class EngineEndpoint:
         self._fallbacks, self._room, self._shadow = fallbacks, room, shadow
         self._relay, self._pipelines, self._metrics = relay, pipelines, metrics
         self._dialect, self._principal, self._quotas = dialect, keys.principal, quotas
+        self.lets_in = partial(is_let_in, keys, bounds.max_body_bytes)
         self._bounds, self._limits, self._most_bytes = bounds, limits, bounds.max_body_bytes
         self._salted = "cache_salt" in dialect.passed
 
@@ -157,9 +159,9 @@ class EngineEndpoint:
 
     def refuse(self, client: Cycle) -> bool:
         """Answer a request that its head alone rules out, before its body is here; whether it was one."""
-        head = Head(client.headers)
+        head, *_ = read_head(client)
         try:
-            client.head = head, self._principal(head.authorization, head.api_keys, client.peer)
+            client.head = head, self._principal(head.authorization, head.api_keys, client.peer, head.key)
             self._check_before_body(client.head[1])
             check_head(head, self._bounds)
         except RequestError as fault:
@@ -201,16 +203,13 @@ class EngineEndpoint:
                 except TooMany as full:
                     if not full.may_wait:
                         raise
-            request = Incoming(exchange)
-            request.principal, request.body, request.call, request.copy = principal, body, call, copy
-            client.hand_over(request)
+            client.hand_over(Incoming(exchange, principal=principal, body=body, call=call, copy=copy))
             return False
-        except RequestError as refusal:
-            fault = refusal
+        except RequestError as fault:
+            self._fail(exchange, fault, client)
         except Exception:
             logger.exception("POST %s failed", self._dialect.path.decode())
-            fault = internal_error()
-        self._fail(exchange, fault, client)
+            self._fail(exchange, internal_error(), client)
         return True
 
     def _count(self, exchange: Exchange, error: RequestError) -> None:

@@ -30,7 +30,7 @@ from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain
 from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
 from gateway.http.request_cycle import Cycle, Express, are_too_many, last_answer
-from gateway.http.request_head import HeadReader, KnownHead
+from gateway.http.request_head import MOST_HEADS, TRIED_AGAIN, HeadReader, KnownHead
 from gateway.http.strictness import MAX_HEAD_BYTES, split_target
 
 LINGER_S = 2.0
@@ -148,8 +148,10 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             # Where writing is paused, or this closes, the deadline is that for the client to take its answer.
             if self._receiving and not (self.flow.write_paused or self.transport.is_closing()):
                 self._set_deadline(self.receive_timeout_s)
-            if rests and self._heads_to_keep:
-                self._keep_head(data)
+            if rests and self._deferred is not None:
+                self._heads_to_keep = left = self._heads_to_keep - 1
+                if left >= 0 or not left % TRIED_AGAIN:
+                    self._keep_head(data)
         if self._deferred is not None and not self._refused:
             self._start_deferred()
 
@@ -187,6 +189,8 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             self._serve_again(known, body)
         elif body or length > HIGH_WATER_LIMIT or self.transport.is_closing():
             return False
+        elif not self.express[known.target[2]].lets_in(known.seen_by, length):
+            return False  # as any other it is refused before its body is here
         else:
             known.awaits, self._receiving = (read, length), True
             self._set_deadline(self.receive_timeout_s)
@@ -208,6 +212,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             known=known,
         )
         self._unmoved_bytes, self._deadline, self._receiving = 0, math.inf, False
+        self._heads_to_keep = MOST_HEADS
         if not known.serve(cycle):
             self.start(cycle)
 
@@ -268,10 +273,10 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._begin_head()
-        self._unmoved_bytes = 0
         self._receiving = self._begins = True
 
     def on_headers_complete(self) -> None:
+        self._unmoved_bytes = 0  # a head that has ended is measured by itself
         parser = self.parser
         method, version = parser.get_method(), parser.get_http_version()
         url, self._url = self._url or b"", None

@@ -17,7 +17,11 @@ HIGH_WATER_BYTES = 256 * 1024
 """Above this much unread answer the engine's socket is not read until the client has taken it."""
 
 MAX_UNMOVED_BYTES = 64 * 1024
-"""More bytes than this that bring neither head, body nor end (headers, chunk extensions, trailers) end it."""
+"""More bytes than this that bring neither head, body nor end (headers, chunk extensions, trailers) end it.
+
+A longer head that one read brings whole is let pass, 256 KiB at the most: to measure it would cost each
+answer something and save nothing, since by then it is here.
+"""
 
 RACE_S = 1.0
 """A kept connection that ends sooner, without a byte, lost a race; later the engine may have run it."""

@@ -345,6 +345,9 @@ class Express(Protocol):
     def refuse(self, client: Cycle, /) -> bool:
         """Whether it has answered a request whose body is still coming, since its head rules it out."""
 
+    def lets_in(self, head: Any, body_bytes: int, /) -> bool:
+        """Whether it is sure not to `refuse` what it has read of a known head, before so long a body."""
+
     def serve(self, client: Cycle, /) -> bool:
         """Whether it serves a whole request; one that must wait needs a task."""
 

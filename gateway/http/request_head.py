@@ -13,6 +13,10 @@ from gateway.http.strictness import MAX_HEAD_BYTES, check_head
 MAX_HEADERS = 128
 MOST_HEADS = 4
 """Of one connection so many are kept, one after the other, in the hope that they come again."""
+TRIED_AGAIN = 16
+"""After those one in so many is kept: heads that differ each time may have been another client's."""
+MOST_KNOWN_BYTES = 8 * 1024
+"""A longer head is not kept, since an idle connection holds what is."""
 LENGTH = b"content-length"
 Headers = list[tuple[bytes, bytes]]
 
@@ -73,6 +77,7 @@ class HeadReader:
         self._known: KnownHead | None = None
         """The last request's, where the next one may come with the same."""
         self._heads_to_keep = MOST_HEADS
+        """Less than 0 by how many have come since, of which none came again."""
 
     def _begin_head(self) -> None:
         self._url = b""
@@ -133,8 +138,7 @@ class HeadReader:
         serve: Callable[[Any], bool],
     ) -> KnownHead | None:
         """Keep a head that was judged, of a body whose length it tells; what is given is as `KnownHead`'s."""
-        self._heads_to_keep -= 1
-        parts = parts_of(head)
+        parts = parts_of(head) if len(head) <= MOST_KNOWN_BYTES else None
         if parts is None:
             return None
         before, digits, behind = parts

@@ -11,7 +11,11 @@ import httptools
 from gateway.errors import InvalidRequest, PayloadTooLarge
 
 MAX_HEAD_BYTES = 64 * 1024
-"""More bytes than this that bring neither body nor end are refused: heads, trailers, chunk extensions."""
+"""More bytes than this that bring neither body nor end are refused: heads, trailers, chunk extensions.
+
+A whole head is measured, so that none is taken that is longer. Of a part of one that begins behind another
+request that read is not counted: the parser does not say where it begins, and a read is bounded itself.
+"""
 
 MAX_SIZE_LINE_BYTES = 1024
 """A longer line before a chunk is no longer looked at here; the parser still is."""

@@ -18,10 +18,17 @@ import pytest
 
 from gateway.config.document import KeyConfig
 from gateway.errors import HeadTooLarge, InvalidRequest, RequestError
-from gateway.http import request_head
 from gateway.http.client_connection import GatewayProtocol
 from gateway.http.parsers import Deaf, parts_of
-from gateway.http.request_head import MAX_HEADERS, HeadReader, KnownHead
+from gateway.http.request_head import (
+    MAX_HEADERS,
+    MOST_HEADS,
+    MOST_KNOWN_BYTES,
+    TRIED_AGAIN,
+    HeadReader,
+    KnownHead,
+)
+from gateway.http.strictness import MAX_HEAD_BYTES
 from tests.support.cost.request_cost import driven
 from tests.support.stack import Stack, eventually, stack
 
@@ -175,6 +182,8 @@ def test_head_is_kept_where_the_parser_has_read_the_same_length() -> None:
     more: Any = (b"/v1", b"", "/v1"), b"", lambda _: True
     for headers in ([(b"host", b"x")], [(b"host", b"x"), (b"content-length", b"02")]):
         assert made._kept_head(HEAD, headers, *more) is made._known is None
+    long = HEAD[:-2] + b"a: " + b"b" * MOST_KNOWN_BYTES + b"\r\n\r\n"
+    assert made._kept_head(long, HEADERS, *more) is made._known is None
     kept = made._kept_head(HEAD, HEADERS, *more)
     assert kept is not None
     assert kept is made._known
@@ -372,6 +381,69 @@ async def test_body_in_pieces_behind_a_known_head_has_no_more_time_than_another(
         assert b"a fruit" in one._sent.last
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("differ", [0, MOST_HEADS, 40])
+async def test_head_that_comes_again_is_found_after_any_number_that_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, differ: int
+) -> None:
+    async with driven(tmp_path) as one:
+        client, hits, found = one.client, [0], one.client._serve_again
+
+        def seen(known: KnownHead, body: bytes) -> None:
+            hits[0] += 1
+            found(known, body)
+
+        monkeypatch.setattr(client, "_serve_again", seen)
+
+        def ask(number: int, times: int) -> int:
+            """How many were not parsed."""
+            hits[0] = 0
+            for _ in range(times):
+                client.data_received(one._chat.replace(b"host: x", b"host: x\r\nx-number: %d" % number))
+                one.engine.data_received(one._answer)
+            return hits[0]
+
+        assert [ask(number, 1) for number in range(differ)] == [0] * differ
+        assert ask(1000, TRIED_AGAIN + 5) >= 4
+        assert [ask(number, 2) for number in range(2000, 2040)] == [1] * 40
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("change", ["revoked", "may nothing", "body", "type"])
+async def test_known_head_is_refused_before_its_body_is_here(tmp_path: Path, change: str) -> None:
+    """As one that is parsed: the body may never come."""
+    key, other = ({"sha256": hashlib.sha256(name).hexdigest()} for name in (b"k" * 40, b"o" * 40))
+    async with stack(tmp_path, keys={"one": key, "two": other}, max_body_bytes=1000) as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        more = b"authorization: Bearer %b\r\n" % (b"k" * 40)
+        more += b"content-type: text/plain\r\n" if change == "type" else b""
+        whole = request(body_of("x"), more)
+        for _ in range(3):
+            writer.write(whole)
+            assert (await whole_answer(reader))[0] == (415 if change == "type" else 200)
+        if change == "revoked":
+            s.gateway._keys.replace({"two": KeyConfig.model_validate(other)}, [])
+        elif change == "may nothing":
+            s.gateway._keys.replace({"one": KeyConfig.model_validate(key | {"tasks": []})}, [])
+        body = b" " * 1001 if change == "body" else body_of("x")
+        writer.write(request(body, more)[: -len(body)])
+        status = {"revoked": 401, "may nothing": 403, "body": 413, "type": 415}[change]
+        assert (await whole_answer(reader))[0] == status
+        writer.write(body + request(body_of("x"), more + b"x-a: b\r\n"))
+        assert (await whole_answer(reader))[0] == {"revoked": 401, "body": 200}.get(change, status)
+        writer.close()
+
+
+@pytest.mark.anyio
+async def test_part_of_a_head_that_is_too_long_already_is_refused_in_its_first_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driven(tmp_path) as one:
+        monkeypatch.setattr(one._sent, "can_write_eof", lambda: False)
+        one.client.data_received(CHAT + b"x-long: " + b"x" * MAX_HEAD_BYTES)
+        assert one._sent.last.startswith(b"HTTP/1.1 431 ")
+
+
 def pieces(seed: int) -> list[bytes]:
     """Reads of one connection: requests whole, cut, joined, with other heads, some no HTTP."""
     chance = random.Random(seed)
@@ -447,6 +519,6 @@ async def test_no_client_can_tell_whether_its_head_was_known(
     monkeypatch.setattr(GatewayProtocol, "data_received", seen)
     async with stack(tmp_path) as s:
         found = await answers_to(s, pieces(seed), read_bytes)
-        monkeypatch.setattr(request_head, "MOST_HEADS", 0)
+        monkeypatch.setattr(GatewayProtocol, "_keep_head", lambda self, read: None)
         assert found == await answers_to(s, pieces(seed), read_bytes)
         assert found.startswith(b"HTTP/1.1 ")
