@@ -23,6 +23,7 @@ from gateway.dialects.parameters import unsupported
 from gateway.dialects.request_body import Fields
 from gateway.endpoints.asgi import send_json
 from gateway.errors import NOT_JSON, InvalidRequest, PayloadTooLarge, RequestError, Unavailable
+from gateway.http.request_cycle import header_pairs
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.answer import PipelineCompletion
 from gateway.pipeline.compile import Fan, Pipeline
@@ -229,7 +230,7 @@ def _headers(exchange: Exchange, pipeline: Pipeline, routes: Mapping[str, Route]
         (b"x-gateway-adapter", b",".join(adapters)),
         *exchange.dialect.id_headers(exchange.request_id),
         *([COLD] if exchange.cold else []),
-        *(exchange.reservation.headers if exchange.reservation is not None else ()),
+        *(header_pairs(exchange.reservation.header_block) if exchange.reservation is not None else ()),
         *ignored_header(exchange.ignored),
     ]
 

@@ -17,7 +17,7 @@ from gateway.dialects.dialect import Asked, Dialect
 from gateway.errors import RequestError
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, TokenUsage
-from gateway.http.request_cycle import header_lines
+from gateway.http.request_cycle import header_lines, header_pairs
 from gateway.metrics.counters import CLIENT_LEFT, Metrics, Series
 from gateway.metrics.ledger import (
     COMPLETION_TOKENS,
@@ -212,7 +212,7 @@ class Exchange(msgspec.Struct, eq=False):
         code = error.code or error.kind
         self._settle(True)
         if self.reservation is not None and not error.headers:
-            error.headers = self.reservation.headers
+            error.headers = header_pairs(self.reservation.header_block)
         if self._series is not None:
             self._count_ignored()
             self._series.failed(code, error.status, time.perf_counter() - self.arrived)
@@ -325,7 +325,7 @@ class Exchange(msgspec.Struct, eq=False):
         if self.cold:
             block += header_lines([COLD])
         if self.reservation is not None:
-            block += header_lines(self.reservation.headers)
+            block += self.reservation.header_block
         if self.ignored:
             block += header_lines(ignored_header(self.ignored))
         return block

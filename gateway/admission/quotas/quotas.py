@@ -14,7 +14,7 @@ from gateway.admission.quotas.account_book import AccountBook
 from gateway.admission.quotas.bucket import level_now
 from gateway.admission.quotas.in_line import InLine
 from gateway.admission.quotas.periods import Calendar, day_of, month_of
-from gateway.admission.quotas.rate_headers import HeaderList, rate_headers
+from gateway.admission.quotas.rate_headers import RateLines
 from gateway.admission.quotas.refusals import TooMany, refusal, too_many
 from gateway.admission.quotas.scopes import Scope, Scopes
 from gateway.admission.quotas.share_exchange import ShareLacking, SharesOfAll
@@ -22,6 +22,7 @@ from gateway.admission.quotas.spent import Spent, spent
 from gateway.agreement.link import RedisLink
 from gateway.config.document import Config
 from gateway.errors import ConfigError, Unavailable
+from gateway.http.request_cycle import header_pairs
 
 logger = logging.getLogger("gateway.admission.quotas")
 
@@ -34,16 +35,16 @@ ANSWER_TOKENS = 1024
 class Reservation:
     """What one request holds until it is settled, once; a second time does nothing."""
 
-    __slots__ = ("_of_parts", "_quotas", "_taken", "headers", "prompt_tokens")
+    __slots__ = ("_of_parts", "_quotas", "_taken", "header_block", "prompt_tokens")
 
     def __init__(
-        self, quotas: Quotas, taken: Sequence[Holding], headers: HeaderList, prompt_tokens: int
+        self, quotas: Quotas, taken: Sequence[Holding], header_block: bytes, prompt_tokens: int
     ) -> None:
         self._quotas = quotas
         self._taken: Sequence[Holding] | None = taken
         self._of_parts = 0
-        self.headers = headers
-        """OpenAI's `x-ratelimit-…`, as they stand after this request, or once it was given back."""
+        self.header_block = header_block
+        """Lines of OpenAI's `x-ratelimit-…`, as they stand after this request, or once it was given back."""
         self.prompt_tokens = prompt_tokens
         """As they were guessed."""
 
@@ -66,7 +67,7 @@ class Reservation:
         taken, self._taken = self._taken, None
         if taken is not None:
             self._quotas.settle(taken, 0, requests=1)
-            self.headers = self._quotas.standing([one.scope for one in taken])
+            self.header_block = self._quotas.standing([one.scope for one in taken])
 
 
 class Part:
@@ -74,7 +75,7 @@ class Part:
 
     __slots__ = ("_whole",)
 
-    headers: HeaderList = []
+    header_block = b""
     prompt_tokens = 0
 
     def __init__(self, whole: Reservation) -> None:
@@ -116,6 +117,8 @@ class Quotas:
         self._scopes = Scopes(config)
         self.bounded = self._scopes.any
         """Whether anything has a limit."""
+        self._accounts: dict[tuple[str, str], tuple[tuple[Scope, ...], RateLines]] = {}
+        """Of a key's requests to a model."""
 
     def close(self) -> None:
         """Nothing is reserved or settled any more."""
@@ -237,25 +240,25 @@ class Quotas:
     def _say_how_it_stands(self, full: TooMany, key: str, model: str) -> None:
         """The account that has no room comes first, whichever is the narrowest."""
         others = (one for one in self._scopes.of(key, model) if one is not full.scope)
-        full.headers = self.standing([full.scope, *others])
+        full.headers = header_pairs(self.standing([full.scope, *others]))
 
-    def standing(self, scopes: Sequence[Scope]) -> HeaderList:
-        """OpenAI's `x-ratelimit-…` of these accounts as they are now."""
+    def standing(self, scopes: Sequence[Scope]) -> bytes:
+        """Lines of OpenAI's `x-ratelimit-…` of these accounts as they are now; the first is told first."""
         book, now = self._book, self._now()
         if book is None:  # the gateway has ended
-            return []
+            return b""
         with book.locked():
             rows = [refilled(scope, book.read(scope.account), now) for scope in scopes]
-        return self._headers(scopes, rows)
+        return RateLines(scopes).block(self._everywhere(scopes, rows))
 
     def _reserve(
         self, key: str, model: str, prompt_bytes: int, answer_tokens: int, held: InLine | None
     ) -> Reservation | None:
         """`held` is the line that the request stands in front of."""
-        scopes = self._scopes.of(key, model)
+        scopes, lines = self._accounts.get((key, model)) or self._accounts_of(key, model)
         if not scopes:
             return None
-        book = self._opened()
+        book = self._book or self._opened()
         prompt_tokens = prompt_bytes // BYTES_PER_TOKEN
         wanted = float(prompt_tokens + answer_tokens)
         now = self._now()
@@ -281,7 +284,13 @@ class Quotas:
         if self.shares is not None:
             for scope in scopes:
                 self.shares.take(scope, wanted)
-        return Reservation(self, taken, self._headers(scopes, rows), prompt_tokens)
+            rows = self._everywhere(scopes, rows)
+        return Reservation(self, taken, lines.block(rows), prompt_tokens)
+
+    def _accounts_of(self, key: str, model: str) -> tuple[tuple[Scope, ...], RateLines]:
+        scopes = self._scopes.of(key, model)
+        found = self._accounts[key, model] = scopes, RateLines(scopes)
+        return found
 
     def settle(self, taken: Sequence[Holding], tokens: int, requests: int = 0) -> None:
         """Put right what was reserved: `tokens` were used, and `requests` are given back."""
@@ -332,12 +341,15 @@ class Quotas:
     def _next_end_s(self, scope: Scope) -> float:
         return self._line(scope).next_end_s(scope.limits.max_in_flight or 1)
 
-    def _everywhere(self, scope: Scope, row: Row) -> Row:
-        """The row with what is left to all gateways of a minute's, where that is less than here."""
-        left = None if self.shares is None else self.shares.left(scope)
-        if left is None:
-            return row
-        return min(row[0], left[0]), row[1], min(row[2], left[1]), *row[3:]
+    def _everywhere(self, scopes: Sequence[Scope], rows: list[Row]) -> list[Row]:
+        """The rows with what is left to all gateways of a minute's, where that is less than here."""
+        if self.shares is None:
+            return rows
+        found = zip(rows, map(self.shares.left, scopes), strict=True)
+        return [
+            row if left is None else (min(row[0], left[0]), row[1], min(row[2], left[1]), *row[3:])
+            for row, left in found
+        ]
 
     def _refusal(self, scope: Scope, wanted: float, now: float) -> TooMany | None:
         assert self._book is not None
@@ -363,12 +375,6 @@ class Quotas:
         if limits.max_in_flight is not None:
             wait_s = max(wait_s, (line.requests + 1) * line.next_end_s(limits.max_in_flight))
         return too_many(f"others wait for {scope.said}", "rate_limit_exceeded", wait_s, scope)
-
-    def _headers(self, scopes: Sequence[Scope], rows: Sequence[Row]) -> HeaderList:
-        """The sooner an account stands among them, the sooner it is the one that is told."""
-        if self.shares is not None:
-            rows = [self._everywhere(scope, row) for scope, row in zip(scopes, rows, strict=True)]
-        return rate_headers(scopes, rows)
 
 
 def _not_counted(error: ConfigError) -> Unavailable:

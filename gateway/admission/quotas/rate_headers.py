@@ -10,39 +10,41 @@ from gateway.admission.quotas.account import Row
 from gateway.admission.quotas.bucket import WINDOW_S
 from gateway.admission.quotas.scopes import Scope
 
-HeaderList = list[tuple[bytes, bytes]]
-
-REQUESTS, TOKENS = (
-    (b"x-ratelimit-limit-" + what, b"x-ratelimit-remaining-" + what, b"x-ratelimit-reset-" + what)
-    for what in (b"requests", b"tokens")
-)
+_OF_ROW = ((b"requests", "requests_per_minute", 0), (b"tokens", "tokens_per_minute", 2))
+"""What is told of, by which bound, and where a row has what is left of it."""
 
 
-def rate_headers(scopes: Sequence[Scope], rows: Sequence[Row]) -> HeaderList:
-    """Of the first account that bounds requests a minute, and of the first that bounds tokens.
+class RateLines:
+    """What a request's accounts tell its client, of which only what is left changes."""
 
-    `rows` are theirs, with what is left of the minute now.
-    """
-    requests: HeaderList = []
-    tokens: HeaderList = []
-    for scope, row in zip(scopes, rows, strict=True):
-        most_requests, most_tokens, *_ = scope.bounds
-        if most_requests is not None and not requests:
-            requests = _lines(REQUESTS, most_requests, row[0])
-        if most_tokens is not None and not tokens:
-            tokens = _lines(TOKENS, most_tokens, row[2])
-    return requests + tokens
+    __slots__ = ("_told",)
+
+    def __init__(self, scopes: Sequence[Scope]) -> None:
+        """Of the first account that bounds requests a minute, and of the first that bounds tokens."""
+        told: list[tuple[bytes, int, int, float]] = []
+        for what, name, field in _OF_ROW:
+            bounds = ((place, getattr(scope.bounds, name)) for place, scope in enumerate(scopes))
+            for place, bound in bounds:
+                if bound is not None:
+                    told.append((_lines(what, bound), place, field, bound))
+                    break
+        self._told = tuple(told)
+
+    def block(self, rows: Sequence[Row]) -> bytes:
+        """Whole header lines. `rows` are the accounts', with what is left of the minute now."""
+        block = b""
+        for lines, place, field, bound in self._told:
+            left = rows[place][field]
+            full_ms = math.ceil((bound - left) * WINDOW_S * 1000 / bound)
+            block += lines % (left if left > 0 else 0, _duration(full_ms))
+        return block
 
 
-def _lines(names: tuple[bytes, bytes, bytes], bound: float, left: float) -> HeaderList:
+def _lines(what: bytes, bound: float) -> bytes:
+    """To be filled with what is left, and with how long until all is there again."""
+    names = (b"x-ratelimit-limit-%b: %d", b"x-ratelimit-remaining-%b: %%d", b"x-ratelimit-reset-%b: %%b")
     limit, remaining, reset = names
-    full_ms = math.ceil((bound - left) * WINDOW_S * 1000 / bound)
-    return [(limit, _whole(bound)), (remaining, b"%d" % max(0.0, left)), (reset, _duration(full_ms))]
-
-
-@lru_cache(1024)
-def _whole(bound: float) -> bytes:
-    return b"%d" % bound
+    return b"\r\n".join([limit % (what, bound), remaining % what, reset % what, b""])
 
 
 @lru_cache(1024)

@@ -41,7 +41,7 @@ class Scope:
 
 
 class Scopes:
-    """Which limits a key's request to a model falls under, by one configuration; found once for each pair."""
+    """Which limits a key's request to a model falls under, by one configuration."""
 
     def __init__(self, config: Config) -> None:
         self._keys = config.keys
@@ -60,20 +60,13 @@ class Scopes:
         ]
         self.any = any(one is not None and one.bounds_anything for one in limits)
         """Whether anything is bounded at all."""
-        self._found: dict[tuple[str, str], tuple[Scope, ...]] = {}
 
-    def of(self, key: str, model: str) -> tuple[Scope, ...]:
-        """The narrowest first; empty where nothing is bounded. `key` is a key's name, empty for none."""
-        found = self._found.get((key, model))
-        if found is None:
-            found = self._found[key, model] = tuple(self._look(key, model))
-        return found
-
-    def _look(self, name: str, model: str) -> list[Scope]:
+    def of(self, name: str, model: str) -> tuple[Scope, ...]:
+        """The narrowest first; empty where nothing is bounded. `name` is a key's, empty for none."""
         key = self._keys.get(name)
         own = [*_on_model(name, key, model), *_in_all(name, key)] if key else []
         tenants = self.of_tenant(key.tenant) if key and key.tenant else []
-        return [*own, *tenants, *self.of_models([model]), *self.of_gateway()]
+        return (*own, *tenants, *self.of_models([model]), *self.of_gateway())
 
     def of_key(self, name: str) -> list[Scope]:
         """A key's own accounts, those on single models included."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.admission.quotas.rate_headers import rate_headers
+from gateway.admission.quotas.rate_headers import RateLines
 from gateway.admission.quotas.scopes import Scope
 from gateway.config.limit_settings import LimitConfig
+from gateway.http.request_cycle import header_pairs
 
 
 def scope(**limits: int) -> Scope:
@@ -18,7 +19,8 @@ def row(requests: float = 0.0, tokens: float = 0.0) -> tuple[float, ...]:
 
 
 def told(scopes: list[Scope], rows: list[tuple[float, ...]]) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in rate_headers(scopes, rows)}  # type: ignore[arg-type]
+    block = RateLines(scopes).block(rows)  # type: ignore[arg-type]
+    return {name.decode(): value.decode() for name, value in header_pairs(block)}
 
 
 def test_each_of_the_first_that_bounds_it() -> None:
