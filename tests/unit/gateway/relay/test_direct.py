@@ -126,7 +126,7 @@ class Reserved:
 
     def __init__(self) -> None:
         self.given_back = False
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.header_block = b""
         self.prompt_tokens = 0
 
     def give_back(self) -> None:
