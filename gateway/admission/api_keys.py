@@ -69,13 +69,18 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls from within this process, such as a batch, instead of a client with a key."""
+    """Who calls from within this process, such as a batch, instead of a client with a key, and what it asks.
+
+    It has no head and stays until it is answered; whoever gives up cancels the call.
+    """
 
     principal: Principal
     origin: str
     """As `request_record.Exchange` has it."""
+    request_id: bytes
+    body: bytes
     fields: Mapping[str, msgspec.Raw] | None = None
-    """Of the request's body, where they are decoded already."""
+    """The body's, where they are decoded already."""
 
 
 Peer = tuple[str, int] | None
@@ -142,7 +147,7 @@ class Keys:
         principal = self._by_name.get(name)
         if principal is None:
             raise Unauthorized(f"The key '{name}' that this was left by is not known here any more.")
-        return self._valid(principal)
+        return principal if principal.ends_at is None and not principal.disabled else self._valid(principal)
 
     def of_digest(self, digest: bytes) -> Principal:
         """Whose key has that SHA-256. Raises Unauthorized where it may call no more."""

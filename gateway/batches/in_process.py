@@ -10,7 +10,6 @@ import msgspec
 from starlette.types import ASGIApp, Message, Scope
 
 from gateway.admission.api_keys import CALLER, Caller, Principal
-from gateway.http.request_cycle import CLIENT
 from gateway.relay.request_record import BATCH
 
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
@@ -41,10 +40,7 @@ class Endpoints:
 
     def __init__(self, endpoints: Mapping[str, ASGIApp]) -> None:
         self._endpoints = endpoints
-
-    @property
-    def paths(self) -> list[str]:
-        return list(self._endpoints)
+        self.paths = list(endpoints)
 
     async def ask(
         self, path: str, body: bytes, principal: Principal, request_id: str, fields: Decoded | None = None
@@ -53,45 +49,17 @@ class Endpoints:
 
         Cancelling it aborts the request in the engine. Raises TooLarge.
         """
-        scope: Scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": [
-                (b"content-type", b"application/json"),
-                (b"x-request-id", request_id.encode()),
-            ],
-            CALLER: Caller(principal, BATCH, fields),
-        }
-        sender, collected = _Sender(body), _Collected()
-        scope["extensions"] = {CLIENT: sender}
-        await self._endpoints[path](scope, sender.receive, collected.send)
+        caller = Caller(principal, BATCH, request_id.encode(), body, fields)
+        scope: Scope = {"type": "http", "method": "POST", "path": path, CALLER: caller}
+        collected = _Collected()
+        await self._endpoints[path](scope, _nothing_more, collected.send)
         return collected.answered(request_id)
 
 
-class _Sender:
-    """A client that sends its body and stays."""
-
-    found: object = None
-
-    def __init__(self, body: bytes) -> None:
-        self._body: bytes | None = body
-        self.task = asyncio.current_task()
-
-    def on_leave(self, leave: Callable[[], None]) -> None:
-        """It never leaves by itself: whoever waits for that need not listen at `receive`."""
-
-    async def receive(self) -> Message:
-        body, self._body = self._body, None
-        if body is None:
-            await asyncio.get_running_loop().create_future()
-        return {"type": "http.request", "body": body, "more_body": False}
+async def _nothing_more() -> Message:
+    """What a Caller asks stands with it."""
+    never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await never
 
 
 class _Collected:

@@ -90,12 +90,20 @@ class EngineEndpoint:
         self._salted = "cache_salt" in dialect.passed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request, head = found_in(scope), None
-        if request is None:
+        caller: Caller | None = scope.get(CALLER)
+        request, head = found_in(scope) if caller is None else None, None
+        if caller is not None:
+            exchange = self._exchange(caller.request_id, (), caller.origin)
+            request = Incoming(exchange, caller.fields, caller.principal, caller.body)
+        elif request is None:
             head = Head(scope["headers"])
-            request = self._incoming(head, scope)
+            request = Incoming(self._exchange(head.request_id, scope["headers"], progress=head.progress))
         exchange = request.exchange
         try:
+            if caller is not None:
+                check_size(len(caller.body), self._most_bytes)
+                await self._by_the_engine(request, send)  # by no fallback: it has time to wait
+                return
             if head is not None:
                 await self._read(request, head, scope, receive)
             elif len(request.body) >= FREE_BELOW_BYTES:
@@ -128,28 +136,19 @@ class EngineEndpoint:
         if model is not None:
             permitted_route(self._relay.replicas.table, principal, model)
 
-    def _exchange(self, head: Head, request_id: bytes, headers: Headers, origin: str = "client") -> Exchange:
-        exchange = Exchange(self._metrics, request_id, self._dialect, origin, origin == BATCH, head.progress)
+    def _exchange(
+        self, request_id: bytes, headers: Headers, origin: str = "client", *, progress: bool = False
+    ) -> Exchange:
+        exchange = Exchange(self._metrics, request_id, self._dialect, origin, origin == BATCH, progress)
         if self._relay.tracer is not None:
             exchange.trace = self._relay.tracer.begin(headers)
         return exchange
 
-    def _incoming(self, head: Head, scope: Scope) -> Incoming:
-        caller: Caller | None = scope.get(CALLER)
-        origin = "client" if caller is None else caller.origin
-        exchange = self._exchange(head, head.request_id, scope["headers"], origin)
-        return Incoming(exchange, caller.fields if caller is not None else None)
-
     async def _read(self, request: Incoming, head: Head, scope: Scope, receive: Receive) -> None:
-        caller: Caller | None = scope.get(CALLER)
-        if caller is not None:
-            request.principal = caller.principal
-        else:
-            request.principal = self._principal(head.authorization, head.api_keys, scope.get("client"))
+        request.principal = self._principal(head.authorization, head.api_keys, scope.get("client"))
         self._check_before_body(request.principal, scope.get(DEPLOYMENT))
         take_patience(request.exchange, head.patience)
-        lease = self._lease(request) if caller is None else None
-        body = await read_json_body(head, receive, self._bounds, lease)
+        body = await read_json_body(head, receive, self._bounds, self._lease(request))
         request.body = with_model(body, scope[DEPLOYMENT]) if DEPLOYMENT in scope else body
 
     def _lease(self, request: Incoming) -> BodyLease:
@@ -175,7 +174,7 @@ class EngineEndpoint:
         Then its task finds what was found here (`Cycle.found`), and nothing is read twice.
         """
         head, principal, request_id = read_head(client)
-        exchange = self._exchange(head, request_id, client.headers)
+        exchange = self._exchange(request_id, client.headers, progress=head.progress)
         try:
             if principal is None:
                 principal = self._principal(head.authorization, head.api_keys, client.peer, head.key)
@@ -230,8 +229,8 @@ class EngineEndpoint:
         except RequestError as error:
             if isinstance(error, TooMany):
                 raise  # another model would not make its key's limit any larger
-            if exchange.behind or exchange.route is None or exchange.route.contract.fallback is None:
-                raise  # what comes behind has time to wait for the engine
+            if exchange.route is None or exchange.route.contract.fallback is None:
+                raise
             if exchange.begun:
                 raise  # the head of the answer is out, and could not say whose words follow
             call = self._unwritten(request)
@@ -249,10 +248,9 @@ class EngineEndpoint:
     async def _by_the_engine(self, request: Incoming, send: Send) -> None:
         """Raises RequestError only before the first byte of an answer went out."""
         exchange = request.exchange
-        call = self._current(request)
-        wanted = self._wanted(exchange, request.principal, call)
+        call, principal = self._current(request), request.principal
         if self._quotas.bounded and exchange.reservation is None:
-            exchange.reservation = await self._quotas.admitted(*wanted)
+            exchange.reservation = await self._quotas.admitted(*self._wanted(exchange, principal, call))
             call = self._current(request)  # it may have waited
         if not self._relay.replicas.servable(call.asked):
             await self._wait(request, send)
@@ -265,10 +263,10 @@ class EngineEndpoint:
             )
             return
         if call.untried:
-            await self._trials.try_all(request.principal.name, call.untried)
+            await self._trials.try_all(principal.name, call.untried)
             call = self._current(request)
             route = call.route
-        *_, prompt_bytes, tokens = wanted
+        *_, prompt_bytes, tokens = self._wanted(exchange, principal, call)
         exchange.cost = max(1, prompt_bytes // BYTES_PER_TOKEN + tokens)
         exchange.streaming, exchange.answer_tokens = call.streaming, tokens
         copy = request.copy
@@ -374,7 +372,7 @@ class EngineEndpoint:
         exchange.route, exchange.key, exchange.tenant = route, principal.name, principal.tenant
         exchange.prompt = fields.get(dialect.prompt)
         exchange.ignored = dialect.check_fields(fields, self._limits, route.contract)
-        exchange.length = self._length(fields)
+        exchange.length = self._length(fields) if route.kind != "pipeline" else None
         if self._salted:
             salt = self._salts.salt_for(principal, fields.get("cache_salt"))
             if salt is not None:

@@ -143,6 +143,14 @@ async def test_input_that_cannot_be_run_fails_with_the_lines_at_fault(
         assert not made.engine.completions
 
 
+async def test_line_whose_body_is_larger_than_a_clients_may_be_is_refused_by_itself(tmp_path: Path) -> None:
+    async with timed_stack(tmp_path, max_body_bytes=1000) as made:
+        batch = await until(made, await create(made, [line(1), line(2, text="x" * 1000)]), "completed")
+        output, errors = await results(made, batch)
+        assert (set(output), set(errors)) == ({"r1"}, {"r2"})
+        assert "gateway.max_body_bytes" in str(error_of(errors["r2"])["message"])
+
+
 async def test_unknown_model_is_named_with_the_nearest(tmp_path: Path) -> None:
     async with timed_stack(tmp_path) as made:
         batch = await until(made, await create(made, [line(1, "namng")]), "failed")
