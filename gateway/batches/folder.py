@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 FOLDER = "batches"
 OLDER_LOCK = "runner.lock"
@@ -76,27 +77,36 @@ class Folder:
         self.sync_names()
 
     def sync_names(self) -> None:
-        """What was made or renamed is there after a power failure too."""
-        handle = os.open(self._files, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        """As `sync_folder`, of the contents."""
+        sync_folder(self._files)
+
+    def add(self, file_id: str, data: bytes | bytearray) -> None:
+        """A whole content, into its place; on the disk when it returns. Raises OSError."""
+        with self._new(file_id) as file:
+            file.write(data)
+        self.sync_names()
 
     def copy(self, file_id: str, other_id: str) -> None:
         """On the disk when it returns; of a content that there is none of, none is made. Raises OSError."""
-        with suppress(FileNotFoundError), self.content(file_id).open("rb") as source:
-            handle = os.open(
-                self.content(other_id), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-            )
-            try:
-                with os.fdopen(handle, "wb") as target:
-                    shutil.copyfileobj(source, target, COPY_BYTES)
-                    target.flush()
-                    os.fsync(target.fileno())
-            except OSError:
-                self.remove(other_id)
-                raise
+        with (
+            suppress(FileNotFoundError),
+            self.content(file_id).open("rb") as source,
+            self._new(other_id) as target,
+        ):
+            shutil.copyfileobj(source, target, COPY_BYTES)
+
+    @contextmanager
+    def _new(self, file_id: str) -> Iterator[BinaryIO]:
+        """To write a content to; synced at the end, and where that fails, gone."""
+        handle = os.open(self.content(file_id), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            self.remove(file_id)
+            raise
 
     def remove(self, file_id: str) -> None:
         self.content(file_id).unlink(missing_ok=True)
@@ -124,3 +134,12 @@ class Folder:
                 except FileNotFoundError:
                     continue
         return removed
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in it be there after a power failure too. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

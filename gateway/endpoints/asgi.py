@@ -43,10 +43,10 @@ class Head:
     """What the gateway reads of a request's headers."""
 
     __slots__ = (
-        "_length",
         "api_keys",
         "authorization",
         "content_encoding",
+        "content_length",
         "content_type",
         "key",
         "patience",
@@ -67,7 +67,9 @@ class Head:
             self.api_keys = tuple(said[name] for name in (b"x-api-key", b"api-key") if name in said)
         self.content_encoding = get(b"content-encoding", b"")
         self.content_type = get(b"content-type")
-        self._length = get(b"content-length", b"")
+        length = get(b"content-length", b"")
+        self.content_length = int(length) if len(length) <= 20 and length.isdigit() else None
+        """In bytes; None where it is no number, or not said."""
         self.patience: Mapping[bytes, bytes] = NO_HEADERS if PATIENCE.isdisjoint(said) else said
         """Where it says something of how long its client waits."""
         self.progress = get(b"x-pipeline-progress") == WISH
@@ -77,12 +79,6 @@ class Head:
         self.request_id = self.sent_id or _new_request_id()
         self.key: FoundKey | None = None
         """Where another request may have the same head."""
-
-    @property
-    def content_length(self) -> int | None:
-        """In bytes; None where it is no number, or not said."""
-        length = self._length
-        return int(length) if len(length) <= 20 and length.isdigit() else None
 
 
 def read_head(client: Cycle) -> tuple[Head, Principal | None, bytes]:
@@ -192,19 +188,13 @@ async def read_small_body(
     before more than that is held.
     """
     check_head(head, bounds)
-    too_large = PayloadTooLarge(
-        f"The body is larger than {most_bytes} bytes, the most that {taken_by} takes."
-    )
-    if head.content_length is not None and head.content_length > most_bytes:
-        raise too_large
-    body = bytearray()
-    more_body = True
-    while more_body:
+    body, length, more_body = bytearray(), head.content_length or 0, True
+    while more_body and max(length, len(body)) <= most_bytes:
         message = await _next(receive, bounds)
         body += message.get("body", b"")
         more_body = message.get("more_body", False)
-        if len(body) > most_bytes:
-            raise too_large
+    if max(length, len(body)) > most_bytes:
+        raise PayloadTooLarge(f"The body is larger than {most_bytes} bytes, the most that {taken_by} takes.")
     coding = coding_of(head.content_encoding) if head.content_encoding else ""
     return unpack(coding, body, most_bytes) if coding else body
 

@@ -18,7 +18,7 @@ from starlette.types import Receive
 
 from gateway.config.snapshot import UPLOADS
 from gateway.endpoints.asgi import ClientLeft, Head
-from gateway.endpoints.batches.uploads import write_out
+from gateway.endpoints.batches.uploads import to_its_end, write_all
 from gateway.errors import NOT_JSON, InvalidRequest, PayloadTooLarge, TooManyRequests, Unavailable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
@@ -103,7 +103,7 @@ class Dropped:
                 if received > length:
                     raise InvalidRequest("The archive is longer than its Content-Length.")
                 if held >= WRITE_FROM_BYTES or not more_body:
-                    await write_out(handle, pieces)
+                    await to_its_end(write_all, handle, pieces)
                     pieces, held = bytearray(), 0
             whole = True
             return path

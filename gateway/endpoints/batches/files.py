@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import BinaryIO
 
 from starlette.routing import Route
@@ -11,11 +14,12 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.admission.api_keys import Keys
 from gateway.batches.database import NoRoom, Store
+from gateway.batches.folder import Folder
 from gateway.batches.records import FileRecord, kept_seconds, new_file_id
 from gateway.batches.runner import DAY_S
 from gateway.batches.storage import BatchStorage
 from gateway.endpoints.asgi import Head
-from gateway.endpoints.batches.uploads import Upload, receive_upload
+from gateway.endpoints.batches.uploads import WRITE_FROM_BYTES, Upload, receive_upload
 from gateway.endpoints.resource import (
     JsonDocument,
     Resource,
@@ -30,7 +34,6 @@ from gateway.errors import (
     InvalidRequest,
     NotFound,
     PayloadTooLarge,
-    RequestError,
     TooManyRequests,
     Unavailable,
 )
@@ -67,24 +70,39 @@ class FileEndpoints:
         ]
 
     async def _upload(self, call: ResourceRequest) -> JsonDocument:
-        settings, folder = self._library.settings, self._library.folder
-        if call.principal.may_nothing:
+        library, principal, coming_bytes = self._library, call.principal, call.head.content_length
+        if principal.may_nothing:
             raise Forbidden("The key may call no model, so a batch of its could ask for none.", param="file")
-        coming_bytes = call.head.content_length or 0
-        most_bytes, most_of_key = self._library.most_bytes(self._keys.several)
+        bounds, most_bytes = library.most_bytes(self._keys.several), library.settings.max_file_bytes
         try:
-            await self._library.ask(
-                lambda store: store.check_room(call.owner, coming_bytes, most_bytes, most_of_key)
-            )
+            if coming_bytes is None or coming_bytes > WRITE_FROM_BYTES:  # a small one, once it is here
+                await library.ask(lambda store: store.check_room(principal.name, coming_bytes or 0, *bounds))
+            with self._under_way(principal.payer):
+                upload = await receive_upload(
+                    call.head, call.receive, library.folder, most_bytes, "batches.max_file_bytes"
+                )
+                try:
+                    now, kept_s = library.now, _kept_s(upload.fields, library.settings.keep_days)
+                    named = new_file_id(), principal.name, PURPOSE, upload.filename
+                    record = FileRecord(*named, upload.size_bytes, now, now + kept_s)
+                    await library.ask(partial(_keep, library.folder, upload, record, bounds))
+                finally:
+                    upload.remove()
         except NoRoom as full:
-            raise storage_full(full, most_bytes, most_of_key) from None
+            raise storage_full(full, *bounds) from None
+        except OSError as error:
+            raise _not_kept(error) from error
+        return record.document()
+
+    @contextmanager
+    def _under_way(self, payer: str) -> Iterator[None]:
+        """Raises Unavailable (503), TooManyRequests (429) where as many are as may."""
         if self._uploads.total() >= MOST_UPLOADS:
             raise Unavailable(
                 f"{MOST_UPLOADS} files are being uploaded, the most that may.",
                 code="overloaded",
                 retry_after_s=5,
             )
-        payer = call.principal.payer
         if self._uploads[payer] >= MOST_OF_ONE_KEY:
             raise TooManyRequests(
                 f"{MOST_OF_ONE_KEY} files of this key or its tenant are being uploaded, the most that may.",
@@ -92,45 +110,11 @@ class FileEndpoints:
             )
         self._uploads[payer] += 1
         try:
-            upload = await receive_upload(
-                call.head, call.receive, folder, settings.max_file_bytes, "batches.max_file_bytes"
-            )
-        except OSError as error:
-            raise _not_kept(error) from error
+            yield
         finally:
             self._uploads[payer] -= 1
             if not self._uploads[payer]:
                 del self._uploads[payer]
-        try:
-            return (await self._keep(call.owner, upload, most_bytes, most_of_key)).document()
-        except OSError as error:
-            raise _not_kept(error) from error
-        finally:
-            upload.path.unlink(missing_ok=True)
-
-    async def _keep(self, owner: str, upload: Upload, most_bytes: int, most_of_key: int) -> FileRecord:
-        now, folder = self._library.now, self._library.folder
-        kept_s = _kept_s(upload.fields, self._library.settings.keep_days)
-        record = FileRecord(
-            new_file_id(), owner, PURPOSE, upload.filename, upload.size_bytes, now, now + kept_s
-        )
-
-        def keep(store: Store) -> None:
-            try:
-                folder.keep_upload(upload.path, record.id)
-            except OSError as error:
-                raise _not_kept(error) from error
-            store.add_file(record, most_bytes, most_of_key)
-
-        try:
-            await self._library.ask(keep)
-        except NoRoom as full:
-            folder.remove(record.id)
-            raise storage_full(full, most_bytes, most_of_key) from None
-        except RequestError:  # the store could not take it: what it does not know of is not kept either
-            folder.remove(record.id)
-            raise
-        return record
 
     async def _list(self, call: ResourceRequest) -> JsonDocument:
         query = query_of(call.scope, ("after", "limit", "order", "purpose"))
@@ -139,9 +123,10 @@ class FileEndpoints:
         if order not in ("asc", "desc"):
             raise InvalidRequest("'order' must be 'asc' or 'desc'.", param="order")
         after, purpose, now = query.get("after"), query.get("purpose"), self._library.now
+        newest_first, owner = order == "desc", call.principal.name
         found = await self._library.ask(
             lambda store: store.files(
-                call.owner, now, after=after, limit=limit, purpose=purpose, newest_first=order == "desc"
+                owner, now, after=after, limit=limit, purpose=purpose, newest_first=newest_first
             )
         )
         if found is None:
@@ -149,12 +134,12 @@ class FileEndpoints:
         return page_of([record.document() for record in found], limit)
 
     async def _show(self, call: ResourceRequest) -> JsonDocument:
-        return (await self._library.file(call.named, call.owner)).document()
+        return (await self._library.file(call.named, call.principal.name)).document()
 
     async def _delete(self, call: ResourceRequest) -> JsonDocument:
         file_id = call.named
-        await self._library.file(file_id, call.owner)
-        user = await self._library.ask(lambda store: store.delete_file(file_id, call.owner))
+        await self._library.file(file_id, call.principal.name)
+        user = await self._library.ask(lambda store: store.delete_file(file_id, call.principal.name))
         if user:
             raise InvalidRequest(
                 f"The file is the input of {user}, which is not at its end; cancel that first.",
@@ -227,6 +212,21 @@ async def _send_file(
         await send({"type": "http.response.body", "body": piece, "more_body": bool(left)})
     if not whole:
         await send({"type": "http.response.body", "body": b""})
+
+
+def _keep(folder: Folder, upload: Upload, record: FileRecord, bounds: tuple[int, int], store: Store) -> None:
+    """In the store's own thread; what the store does not take is not kept either. Raises NoRoom."""
+    try:
+        if upload.path is None:
+            folder.add(record.id, upload.unwritten)
+        else:
+            folder.keep_upload(upload.path, record.id)
+        store.add_file(record, *bounds)
+    except BaseException as error:
+        folder.remove(record.id)
+        if isinstance(error, OSError):
+            raise _not_kept(error) from error
+        raise
 
 
 def _not_kept(error: OSError) -> Unavailable:

@@ -1,10 +1,11 @@
-"""A file that comes as `multipart/form-data`, on its way to disk; only the piece at hand is held."""
+"""A file that comes as `multipart/form-data`; of a large one, only the piece at hand is held."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -24,21 +25,40 @@ MOST_FIELDS = 16
 MOST_FIELD_BYTES = 4096
 MOST_NAME_CHARS = 255
 WRITE_FROM_BYTES = 256 * 1024
+"""A file with fewer is small: it is held, and written once it is whole."""
 _EXTENDED = re.compile(rb"""filename\*\s*=\s*"?(?P<charset>[\w-]+)'[^']*'(?P<name>[^;"\s]+)""", re.I)
 
 
 @dataclass(slots=True)
 class Upload:
-    """A form that came whole; its file is at `path` and synced."""
+    """A form's file, and the fields beside it; the first of a large one's bytes stand on disk."""
 
-    path: Path
     filename: str = ""
     size_bytes: int = 0
     fields: dict[str, str] = field(default_factory=dict)
+    unwritten: bytearray = field(default_factory=bytearray)
+    """What has come of it and is not on disk: of a small one, all."""
+    path: Path | None = None
+    """Where a large one is, synced once it is whole."""
+    handle: int = -1
+
+    def write_out(self, folder: Folder, synced: bool) -> None:
+        """What has come, in the thread that calls it. Raises OSError."""
+        if self.path is None:
+            self.path, self.handle = folder.begin_upload()
+        write_all(self.handle, self.unwritten)
+        self.unwritten = bytearray()
+        if synced:
+            os.fsync(self.handle)
+
+    def remove(self) -> None:
+        """Nothing of it stays but what was moved into its place."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
 
 async def receive_upload(head: Head, receive: Receive, folder: Folder, most_bytes: int, bound: str) -> Upload:
-    """Write the form's one file to a new upload; who takes it over moves it, or removes it.
+    """The form's one file, on disk where it is large; who takes it over keeps it, or removes it.
 
     `bound` names what `most_bytes` comes from. Raises UnsupportedMedia (415), PayloadTooLarge (413),
     InvalidRequest (400), ClientLeft, OSError; then nothing is left on disk.
@@ -48,11 +68,10 @@ async def receive_upload(head: Head, receive: Receive, folder: Folder, most_byte
         raise UnsupportedMedia(f"The content encoding is {coding!r}; a file is uploaded without one.")
     if head.content_length is not None and head.content_length > most_bytes + FORM_OVERHEAD_BYTES:
         raise _too_large(most_bytes, bound)
-    path, handle = await asyncio.to_thread(folder.begin_upload)
+    upload = Upload()
+    form, received_bytes, more = _Form(boundary, upload), 0, True
     try:
-        form = _Form(boundary, Upload(path))
-        received_bytes = 0
-        while True:
+        while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeft
@@ -61,19 +80,19 @@ async def receive_upload(head: Head, receive: Receive, folder: Folder, most_byte
             if received_bytes > most_bytes + FORM_OVERHEAD_BYTES:  # what stands around the form counts too
                 raise _too_large(most_bytes, bound)
             form.feed(piece)
-            if form.size_bytes > most_bytes:
+            if upload.size_bytes > most_bytes:
                 raise _too_large(most_bytes, bound)
             more = message.get("more_body", False)
-            if len(form.unwritten) >= WRITE_FROM_BYTES or not more:
-                await write_out(handle, form.unwritten, synced=not more)
-                form.unwritten = bytearray()
-            if not more:
-                return form.finished()
+            if len(upload.unwritten) >= WRITE_FROM_BYTES or (upload.path is not None and not more):
+                await to_its_end(upload.write_out, folder, not more)
+        form.check_whole()
     except BaseException:
-        path.unlink(missing_ok=True)
+        upload.remove()
         raise
     finally:
-        os.close(handle)
+        if upload.path is not None:
+            os.close(upload.handle)
+    return upload
 
 
 def _boundary(head: Head) -> bytes:
@@ -91,12 +110,12 @@ def _too_large(most_bytes: int, bound: str) -> PayloadTooLarge:
     return PayloadTooLarge(f"The file is larger than {most_bytes} bytes ({bound}).", param="file")
 
 
-async def write_out(handle: int, data: bytearray, *, synced: bool = False) -> None:
-    """Write all of it, in a thread. Raises OSError.
+async def to_its_end(work: Callable[..., None], *given: object) -> None:
+    """Run what blocks in a thread. Raises what it raises.
 
-    Whoever is cancelled meanwhile waits all the same: the descriptor may not be closed under the thread.
+    Whoever is cancelled meanwhile waits all the same: what it writes to may not be closed under it.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(_write, handle, data, synced))
+    task = asyncio.ensure_future(asyncio.to_thread(work, *given))
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -104,21 +123,18 @@ async def write_out(handle: int, data: bytearray, *, synced: bool = False) -> No
         raise
 
 
-def _write(handle: int, data: bytearray, synced: bool) -> None:
+def write_all(handle: int, data: bytearray) -> None:
+    """Write on until none is left; it blocks. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
-    if synced:
-        os.fsync(handle)
 
 
 class _Form:
-    """What the parser finds: the file's bytes to be written, and small fields beside it."""
+    """What the parser finds goes into the upload: the file's bytes, and small fields beside it."""
 
     def __init__(self, boundary: bytes, upload: Upload) -> None:
         self._upload = upload
-        self.unwritten = bytearray()
-        self.size_bytes = 0
         self._ended = self._has_file = False
         self._header = self._value = b""
         self._disposition = b""
@@ -129,7 +145,6 @@ class _Form:
             self._parser = MultipartParser(
                 boundary,
                 {
-                    "on_part_begin": self._part_begins,
                     "on_header_field": self._header_field,
                     "on_header_value": self._header_value,
                     "on_header_end": self._header_ends,
@@ -143,30 +158,22 @@ class _Form:
             raise InvalidRequest(f"The form cannot be read: {error}") from None
 
     def feed(self, data: bytes) -> None:
-        """Read on; what is the file's is in `unwritten` then. Raises InvalidRequest."""
+        """Read on, into the upload. Raises InvalidRequest."""
         try:
             self._parser.write(data)
         except FormParserError as error:
             raise InvalidRequest(f"The form cannot be read: {error}") from None
 
-    def finished(self) -> Upload:
-        """Raises InvalidRequest where something is missing."""
+    def check_whole(self) -> None:
+        """Whether it has ended, with a file in it. Raises InvalidRequest where not."""
         if not self._ended:
             raise InvalidRequest("The form breaks off before its end.")
         if not self._has_file:
             raise InvalidRequest("'file' is required.", param="file", code="missing_required_parameter")
-        if not self.size_bytes:
+        if not self._upload.size_bytes:
             raise InvalidRequest("The file is empty.", param="file", code="empty_file")
-        self._upload.size_bytes = self.size_bytes
-        return self._upload
 
     # For the parser.
-
-    def _part_begins(self) -> None:
-        self._disposition = b""
-        self._parts += 1
-        if self._parts > MOST_FIELDS:
-            raise InvalidRequest(f"The form has more than {MOST_FIELDS} fields.")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -180,14 +187,18 @@ class _Form:
         self._header = self._value = b""
 
     def _headers_end(self) -> None:
-        _, options = parse_options_header(self._disposition)
+        self._parts += 1
+        if self._parts > MOST_FIELDS:
+            raise InvalidRequest(f"The form has more than {MOST_FIELDS} fields.")
+        disposition, self._disposition = self._disposition, b""
+        _, options = parse_options_header(disposition)
         self._field = options.get(b"name", b"").decode("utf-8", "replace")
         self._field_value = bytearray()
         if self._field != "file":
             return
         if self._has_file:
             raise InvalidRequest("The form has more than one 'file'.", param="file")
-        name = _name_in(self._disposition, options.get(b"filename"))
+        name = _name_in(disposition, options.get(b"filename"))
         if name is None:
             raise InvalidRequest("'file' must be a file, with a name.", param="file")
         self._has_file = True
@@ -195,8 +206,8 @@ class _Form:
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._field == "file":
-            self.size_bytes += end - start
-            self.unwritten += data[start:end]
+            self._upload.size_bytes += end - start
+            self._upload.unwritten += data[start:end]
             return
         self._field_value += data[start:end]
         if len(self._field_value) > MOST_FIELD_BYTES:

@@ -81,14 +81,20 @@ def test_a_copy_is_whole_and_of_nothing_there_is_none(folder: Folder) -> None:
     assert not folder.content("none").exists()
 
 
-def test_a_copy_that_has_no_room_leaves_nothing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_or_copy_that_has_no_room_leaves_nothing(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    folder.content("one").touch()
+    folder.add("one", bytearray(b"x"))
+    assert folder.content("one").read_bytes() == b"x"
+    assert folder.content("one").stat().st_mode & 0o777 == 0o600
     monkeypatch.setattr("gateway.batches.folder.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         folder.copy("one", "other")
+    with pytest.raises(OSError, match="No space"):
+        folder.add("other", b"x")
     assert not folder.content("other").exists()
 
 

@@ -109,13 +109,13 @@ async def test_whoever_is_cancelled_closes_nothing_that_a_thread_writes_to(
     writing, goes_on = threading.Event(), threading.Event()
     written: list[bool] = []
 
-    def write(handle: int, data: bytearray, synced: bool) -> None:
+    def write(handle: int, data: bytearray) -> None:
         writing.set()
         goes_on.wait()
         with contextlib.suppress(OSError):
             written.append(os.fstat(handle).st_size == 0)
 
-    monkeypatch.setattr("gateway.endpoints.batches.uploads._write", write)
+    monkeypatch.setattr("gateway.ui.dropped.write_all", write)
     dropped = Dropped(tmp_path, 100)
     task = asyncio.create_task(dropped.receive("a.tar", head(1), Sender(b"x")))
     await asyncio.to_thread(writing.wait)

@@ -14,11 +14,22 @@ import pytest
 
 from gateway.batches.folder import Folder
 from gateway.endpoints.batches.files import MOST_OF_ONE_KEY
-from tests.support.batches.batch_stack import timed_stack
+from gateway.endpoints.batches.uploads import WRITE_FROM_BYTES
+from tests.support.batches.batch_stack import timed_stack, upload
 from tests.support.stack import eventually, stack
 from tests.unit.gateway.endpoints.batches.test_files import KEYS, A, B, contents
 
 pytestmark = pytest.mark.anyio
+
+
+def begun(key: str) -> bytes:
+    """A large upload that goes no further, whose first bytes are on disk."""
+    return (
+        f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+        "content-type: multipart/form-data; boundary=b\r\ncontent-length: 2000000\r\n\r\n"
+        '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        f"{'x' * 2 * WRITE_FROM_BYTES}"
+    ).encode()
 
 
 @pytest.mark.parametrize(
@@ -91,13 +102,22 @@ async def test_forms_are_taken_for_files_alone(tmp_path: Path, path: str) -> Non
 async def test_client_that_leaves_an_upload_leaves_nothing(tmp_path: Path) -> None:
     async with timed_stack(tmp_path) as made:
         _, writer = await asyncio.open_connection("127.0.0.1", made.port)
-        head = "POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
-        part = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
-        writer.write(f"{head}content-length: 100000\r\n\r\n{part}{'x' * 5000}".encode())
+        writer.write(begun("nobody"))
         await writer.drain()
         await eventually(lambda: len(contents(tmp_path)) == 1)
         writer.transport.abort()
         await eventually(lambda: not contents(tmp_path))
+
+
+@pytest.mark.parametrize("spare_bytes", [-1, 0, 1])
+async def test_a_file_is_whole_whether_it_was_held_or_written_as_it_came(
+    tmp_path: Path, spare_bytes: int
+) -> None:
+    data = os.urandom(WRITE_FROM_BYTES + spare_bytes)
+    async with timed_stack(tmp_path) as made:
+        file_id = await upload(made, data)
+        assert (await made.client.get(f"/v1/files/{file_id}/content")).content == data
+        assert [path.name for path in contents(tmp_path)] == [file_id]
 
 
 async def test_steady_upload_may_take_longer_than_a_request_and_a_stalled_one_not(tmp_path: Path) -> None:
@@ -153,12 +173,10 @@ async def test_bytes_around_the_form_count_as_well(tmp_path: Path) -> None:
 
 async def test_one_key_does_not_keep_the_others_from_uploading(tmp_path: Path) -> None:
     async with timed_stack(tmp_path, keys=KEYS) as made:
-        head = "POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a\r\ncontent-length: 1000\r\n"
-        begun = f"{head}content-type: multipart/form-data; boundary=b\r\n\r\n--b\r\n".encode()
         writers = []
         for _ in range(MOST_OF_ONE_KEY):
             _, writer = await asyncio.open_connection("127.0.0.1", made.port)
-            writer.write(begun)
+            writer.write(begun("a"))
             writers.append(writer)
         await eventually(lambda: len(contents(tmp_path)) == MOST_OF_ONE_KEY)
         form = {"files": {"file": ("a", b"x")}, "data": {"purpose": "batch"}}
@@ -183,10 +201,7 @@ async def test_a_tenants_keys_upload_no_more_at_once_than_one_key(tmp_path: Path
         writers = []
         for number in range(MOST_OF_ONE_KEY):
             _, writer = await asyncio.open_connection("127.0.0.1", made.port)
-            name = "ab"[number % 2]
-            head = f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {name}\r\n"
-            form = "content-type: multipart/form-data; boundary=b\r\ncontent-length: 1000\r\n\r\n--b\r\n"
-            writer.write(f"{head}{form}".encode())
+            writer.write(begun("ab"[number % 2]))
             writers.append(writer)
         await eventually(lambda: len(contents(tmp_path)) == MOST_OF_ONE_KEY)
         form_of = {"files": {"file": ("a", b"x")}, "data": {"purpose": "batch"}}
@@ -199,15 +214,16 @@ async def test_a_tenants_keys_upload_no_more_at_once_than_one_key(tmp_path: Path
         await eventually(lambda: len(contents(tmp_path)) == 1)
 
 
+@pytest.mark.parametrize("size_bytes", [1, WRITE_FROM_BYTES + 1])
 async def test_disk_that_fails_is_a_503_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int
 ) -> None:
-    def full(self: Folder, path: Path, file_id: str) -> None:
+    def full(self: Folder) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Folder, "keep_upload", full)
+    monkeypatch.setattr(Folder, "sync_names", full)
     async with timed_stack(tmp_path) as made:
-        form = {"files": {"file": ("a", b"x")}, "data": {"purpose": "batch"}}
+        form = {"files": {"file": ("a", b"x" * size_bytes)}, "data": {"purpose": "batch"}}
         answer = await made.client.post("/v1/files", **form)  # type: ignore[arg-type]
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "batches_unavailable")
         assert contents(tmp_path) == []
