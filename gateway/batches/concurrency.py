@@ -18,25 +18,32 @@ class Concurrency:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self._free = self._most = most
         self._turns: dict[Whose, asyncio.Lock] = {}
-        self._taken: dict[Whose, int] = {}
-        """By whose turn it is."""
+        self._taken: dict[str, Counter[Whose]] = {}
+        """By tenant, and by whose turn it is."""
         self._waiting: list[tuple[Whose, asyncio.Future[None]]] = []
         """Those that came first stand first."""
 
     @asynccontextmanager
     async def turn(self, whose: Whose) -> AsyncIterator[None]:
-        """Wait until no other batch of that key's takes places; give all of them back before the end."""
+        """Wait until no other batch of that key's takes places; those that it has at the end are free."""
         async with self._turns.setdefault(whose, asyncio.Lock()):
-            self._taken[whose] = 0
+            keys = self._taken.setdefault(whose[0], Counter())
+            keys[whose] = 0
             try:
                 yield
             finally:
-                del self._taken[whose]
+                self._free += keys.pop(whose)
+                if not keys:
+                    del self._taken[whose[0]]
                 self._admit()
 
     async def take(self, whose: Whose) -> None:
+        if not self._waiting and self._fits(whose):
+            self._free -= 1
+            self._taken[whose[0]][whose] += 1
+            return
         place = asyncio.get_running_loop().create_future()
         self._waiting.append((whose, place))
         self._admit()
@@ -50,30 +57,29 @@ class Concurrency:
             raise
 
     def give_back(self, whose: Whose) -> None:
-        self._taken[whose] -= 1
+        self._free += 1
+        self._taken[whose[0]][whose] -= 1
         self._admit()
+
+    def _fits(self, whose: Whose) -> bool:
+        """Whether there is a place, and its tenant and its key have less than their parts."""
+        keys = self._taken[whose[0]]
+        part = max(1, self._most // len(self._taken))
+        return self._free > 0 and keys.total() < part and keys[whose] < max(1, part // len(keys))
 
     def _admit(self) -> None:
         if not self._waiting:
             return
         self._waiting = [one for one in self._waiting if not one[1].done()]
-        by_tenant, keys = Counter[str](), Counter[str]()
-        for (tenant, _), taken in self._taken.items():
-            by_tenant[tenant] += taken
-            keys[tenant] += 1
-        part = max(1, self._most // len(keys)) if keys else 0
-
-        def fits(whose: Whose) -> bool:
-            tenant, _ = whose
-            return by_tenant[tenant] < part and self._taken[whose] < max(1, part // keys[tenant])
-
-        while self._waiting and by_tenant.total() < self._most:
-            fitting = [one for one in self._waiting if fits(one[0])]
-            if not fitting:
-                return
-            first = min(fitting, key=lambda one: (by_tenant[one[0][0]], self._taken[one[0]]))
+        while fitting := [one for one in self._waiting if self._fits(one[0])]:
+            first = min(fitting, key=lambda one: self._has(one[0]))
             self._waiting.remove(first)
             whose, place = first
-            by_tenant[whose[0]] += 1
-            self._taken[whose] += 1
+            self._free -= 1
+            self._taken[whose[0]][whose] += 1
             place.set_result(None)
+
+    def _has(self, whose: Whose) -> tuple[int, int]:
+        """Places of its tenant, and of the key."""
+        keys = self._taken[whose[0]]
+        return keys.total(), keys[whose]

@@ -7,7 +7,7 @@ its result files hold, and are counted anew from these after a restart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 
@@ -271,6 +271,13 @@ class Store:
         rows = self._db.execute(f"SELECT {_BATCH_COLUMNS} FROM batch WHERE status IN ({_OPEN}) ORDER BY seq")
         return [BatchRecord(*row) for row in rows]
 
+    def take_new(self, runner: str) -> None:
+        """Have the batches that nobody had yet be that runner's."""
+        with transaction(self._db):
+            self._db.execute(
+                f"UPDATE batch SET runner = ? WHERE runner = '' AND status IN ({_OPEN})", (runner,)
+            )
+
     def has_open(self) -> bool:
         """Whether any batch is not finished, cancelled or failed yet."""
         found = self._db.execute(f"SELECT EXISTS (SELECT 1 FROM batch WHERE status IN ({_OPEN}))")
@@ -303,13 +310,14 @@ class Store:
         """False where it has come too far for that."""
         return self.move(batch_id, CANCELLABLE, "cancelling", now)
 
-    def count(self, batch: BatchRecord, counts: Counts) -> None:
-        """How far it is, for whoever asks meanwhile."""
-        self._db.execute(
-            "UPDATE batch SET completed = ?, failed = ?, input_tokens = ?, output_tokens = ? "
-            "WHERE id = ? AND runner = ?",
-            (*astuple(counts), batch.id, batch.runner),
-        )
+    def count(self, runner: str, counts: Mapping[str, Counts]) -> None:
+        """How far that runner's are, for whoever asks meanwhile."""
+        with transaction(self._db):
+            self._db.executemany(
+                "UPDATE batch SET completed = ?, failed = ?, input_tokens = ?, output_tokens = ? "
+                "WHERE id = ? AND runner = ?",
+                [(*astuple(each), batch_id, runner) for batch_id, each in counts.items()],
+            )
 
     def end(
         self, batch: BatchRecord, status: Status, now: int, counts: Counts, results: Sequence[FileRecord]

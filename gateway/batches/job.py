@@ -7,8 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Awaitable, Coroutine, Sequence
-from contextlib import closing
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,21 +18,18 @@ from gateway.admission.turns.fair_turns import Whose, whose_of
 from gateway.batches.attempts import Attempts
 from gateway.batches.concurrency import Concurrency
 from gateway.batches.database import Store
-from gateway.batches.input_lines import LINE_OVERHEAD_BYTES, LineReader, read_line
+from gateway.batches.input_lines import LineReader, read_line
 from gateway.batches.records import OPEN, BatchRecord, Counts, FileRecord, Status, new_file_id
 from gateway.batches.results import LineResult, Results, answered, not_asked
 from gateway.batches.storage import BatchStorage
-from gateway.batches.validation import Verdict, validate
+from gateway.batches.validation import validate
 from gateway.batches.writer import TRY_AGAIN_S, Writer
-from gateway.errors import Unauthorized, Unavailable
+from gateway.errors import Unauthorized
 from gateway.routing.permission import permitted_route
 from gateway.routing.replicas import Replicas
 from gateway.upkeep import end_tasks
 
 logger = logging.getLogger("gateway.batches")
-
-COUNT_EVERY_S = 1.0
-"""How far a batch is stands in the store no older than this."""
 
 Ending = Literal["expired", "cancelled"]
 REST = {
@@ -54,13 +50,9 @@ class JobServices:
     replicas: Replicas
     attempts: Attempts
     places: Concurrency
-    most_body_bytes: int
+    most_line_bytes: int
     looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Of whose file is looked through: a key may have many, and of one at a time clients notice nothing."""
-
-    @property
-    def most_line_bytes(self) -> int:
-        return self.most_body_bytes + LINE_OVERHEAD_BYTES
 
 
 class Job:
@@ -72,41 +64,47 @@ class Job:
         self._means = means
         self._input = means.library.folder.content(batch.input_file)
         self._ending: Ending | None = None
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done where it was brought to another end."""
-        self._running: set[asyncio.Task[None]] = set()
-        self._fault: BaseException | None = None
+        self._ended = asyncio.Event()
+        """It was brought to another end."""
+        self._feeding: asyncio.Task[None] | None = None
+        self.results: Results | None = None
+        """Of its lines, once they run."""
 
     def end(self, ending: Ending) -> None:
         """What is done stays, and the rest is listed as not run."""
         if self._ending is None:
             self._ending = ending
-            self._ended.set_result(None)
+            self._ended.set()
+            if self._feeding is not None:
+                self._feeding.cancel()
 
     async def run(self) -> None:
-        if not await self._taken_over():
+        if self.batch.runner != self._runner and not await self._taken_over():
             logger.info("batch %s is another process's by now, or at its end", self.batch.id)
             return
-        if self.batch.status == "cancelling":
+        batch, content = self.batch, self._means.library.folder.content
+        if batch.status == "cancelling":
             self.end("cancelled")
+        results = Results(batch.id, content(batch.output_file), content(batch.error_file))
         try:
-            if self.batch.in_progress_at is None and not await self._validated():
+            if batch.in_progress_at is not None:
+                await asyncio.to_thread(results.take_over)
+            elif not await self._validated():
                 return
-            await self._results()
+            self.results = results
+            await self._run_lines(results)
         except FileNotFoundError as error:
             logger.error("batch %s: its input is gone: %s", self.batch.id, error)
             await self._fail([{"code": "input_lost", "message": "The input file is gone.", "line": None}])
 
     async def _taken_over(self) -> bool:
-        """Have the batch be this runner's, with copies of the results that another left.
+        """Have another's batch be this runner's, with copies of the results that another left.
 
         Files that the other may still have open are written to by nobody else: it may only be slow, or have
         been stopped, and go on where it was.
         """
         library, before = self._means.library, self.batch
         folder = library.folder
-        if before.runner == self._runner:
-            return True
         fresh = dataclasses.replace(before, runner=self._runner)
         pairs: list[tuple[str, str]] = []
         if before.runner:
@@ -126,34 +124,28 @@ class Job:
 
     async def _validated(self) -> bool:
         """Whether it is in progress now."""
-        checking = asyncio.create_task(self._verdict())
-        if not await self._until_done(checking):
-            await self._conclude(Counts(), ())
-            return False
-        verdict = checking.result()
-        if verdict.flaws:
-            await self._fail([flaw.document() for flaw in verdict.listed()])
-            return False
-        if await self._move(("validating",), "in_progress", total=verdict.total):
-            return True
-        self.end("cancelled")  # in the meantime; not a line has been run
-        await self._conclude(Counts(), ())
-        return False
-
-    def _verdict(self) -> Coroutine[None, None, Verdict]:
-        means, batch = self._means, self.batch
-
-        def check_model(model: str) -> None:
-            permitted_route(means.replicas.table, means.keys.named(batch.owner), model)
-
-        return validate(
+        means = self._means
+        verdict = await validate(
             self._input,
-            batch.endpoint,
-            check_model,
+            self.batch.endpoint,
+            self._check_model,
             most_lines=means.library.settings.max_lines,
             most_line_bytes=means.most_line_bytes,
             turns=means.looking,
+            given_up=self._ended.is_set,
         )
+        if self._ending is None:
+            if verdict.flaws:
+                await self._fail([flaw.document() for flaw in verdict.listed()])
+                return False
+            if await self._move(("validating",), "in_progress", total=verdict.total):
+                return True
+            self.end("cancelled")  # in the meantime; not a line has been run
+        await self._conclude()
+        return False
+
+    def _check_model(self, model: str) -> None:
+        permitted_route(self._means.replicas.table, self._means.keys.named(self.batch.owner), model)
 
     async def _fail(self, errors: Sequence[dict[str, object]]) -> None:
         await self._move(OPEN, "failed", errors=msgspec.json.encode(errors).decode())
@@ -164,64 +156,41 @@ class Job:
         batch_id, runner = self.batch.id, self._runner
         return library.ask(lambda store: store.move(batch_id, expected, status, now, runner, **more))
 
-    async def _until_done(self, work: asyncio.Task[object]) -> bool:
-        """Whether `work` came to its end before the batch was brought to another."""
-        try:
-            await asyncio.wait((work, self._ended), return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
-            return work.done() and self._ending is None
-        finally:
-            if not work.done():
-                await end_tasks([work])
-
     # Its lines.
 
-    async def _results(self) -> None:
-        with closing(await asyncio.to_thread(self._opened)) as results:
-            writer = Writer(results, TRY_AGAIN_S)
-            counting = asyncio.create_task(self._count(results))
-            try:
-                await self._until_done(asyncio.create_task(self._feed(results, writer)))
-                await writer.drain()
-                if self._ending is not None:
-                    await self._list_rest(results, writer, self._ending)
-            except BaseException:
-                writer.give_up()  # whoever goes on asks again; on a full disk this one would never end
-                raise
-            finally:
-                await end_tasks([counting])
-                await writer.drain()
-            made = await asyncio.to_thread(self._made, results)
-            await self._conclude(results.counts, made)
-
-    def _opened(self) -> Results:
-        """The files of its results, whose names are there after a power failure too."""
-        batch, folder = self.batch, self._means.library.folder
-        results = Results(batch.id, folder.content(batch.output_file), folder.content(batch.error_file))
+    async def _run_lines(self, results: Results) -> None:
+        writer = Writer(results, TRY_AGAIN_S)
+        feeding = self._feeding = asyncio.create_task(self._feed(results, writer))
+        if self._ending is not None:
+            feeding.cancel()
         try:
-            folder.sync_names()
-        except OSError:
-            results.close()
+            await asyncio.wait([feeding])
+            if self._ending is None or not feeding.cancelled():
+                feeding.result()
+            if self._ending is not None:
+                await self._list_rest(results, writer, self._ending)
+        except BaseException:
+            writer.give_up()  # whoever goes on asks again; on a full disk this one would never end
             raise
-        return results
+        finally:
+            if not feeding.done():
+                await end_tasks([feeding])
+            await writer.drain()
+            results.close()
+        await self._conclude(results)
 
     async def _feed(self, results: Results, writer: Writer) -> None:
         """Run every line that is not done yet, each once there is a place."""
-        whose = self._whose()
-        async with self._means.places.turn(whose):
-            try:
-                with self._input.open("rb") as file:
-                    reader = LineReader(file, self._means.most_line_bytes)
+        whose, places = self._whose(), self._means.places
+        async with places.turn(whose):
+            with self._input.open("rb") as file:
+                reader = LineReader(file, self._means.most_line_bytes)
+                async with asyncio.TaskGroup() as running:
                     while not reader.at_end:
                         for number, line in await asyncio.to_thread(reader.slice):
                             if line is not None and not results.done(number):
-                                await self._begin(number, line, writer, whose)
-                while self._running:
-                    await asyncio.wait(tuple(self._running), return_when=asyncio.FIRST_COMPLETED)
-                self._look_for_fault()
-            finally:
-                await end_tasks(self._running)
+                                await places.take(whose)
+                                running.create_task(self._line(number, line, writer, whose))
 
     def _whose(self) -> Whose:
         """The tenant and the key that its places are counted to; a key that is gone has no tenant."""
@@ -230,33 +199,20 @@ class Job:
             tenant = self._means.keys.named(owner).tenant
         return whose_of(tenant, owner)
 
-    async def _begin(self, number: int, line: bytes, writer: Writer, whose: Whose) -> None:
-        self._look_for_fault()
-        await self._means.places.take(whose)
-        task = asyncio.create_task(self._line(number, line, writer))
-        self._running.add(task)
-        task.add_done_callback(functools.partial(self._over, whose))
-
-    def _over(self, whose: Whose, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._means.places.give_back(whose)
-        if not task.cancelled() and (fault := task.exception()) is not None:
-            self._fault = fault
-
-    def _look_for_fault(self) -> None:
-        if self._fault is not None:
-            raise self._fault
-
-    async def _line(self, number: int, line: bytes, writer: Writer) -> None:
+    async def _line(self, number: int, line: bytes, writer: Writer, whose: Whose) -> None:
         batch = self.batch
-        request = read_line(line, batch.endpoint)
-        request_id = f"{batch.id}-{number}"
-        answer = await self._means.attempts.answer(batch.endpoint, request, batch.owner, request_id)
-        await writer.put(answered(batch.id, number, request.custom_id, answer))
+        try:
+            request = read_line(line, batch.endpoint)
+            request_id = f"{batch.id}-{number}"
+            answer = await self._means.attempts.answer(batch.endpoint, request, batch.owner, request_id)
+            await writer.put(answered(batch.id, number, request.custom_id, answer))
+        finally:
+            self._means.places.give_back(whose)
 
     async def _list_rest(self, results: Results, writer: Writer, ending: Ending) -> None:
         """List every line that is not done under the batch's end."""
         code, message = REST[ending]
+        await writer.drain()  # what was answered is done
         with self._input.open("rb") as file:
             reader = LineReader(file, self._means.most_line_bytes)
             while not reader.at_end:
@@ -268,63 +224,29 @@ class Job:
                 if rest:
                     await writer.put_all(rest)
 
-    async def _count(self, results: Results) -> None:
-        """Tell the store how far it is, now and then."""
-        library, told = self._means.library, Counts()
-        while True:
-            await asyncio.sleep(COUNT_EVERY_S)
-            counts = results.counts
-            if counts != told:
-                with contextlib.suppress(Unavailable):
-                    await library.ask(functools.partial(_count, batch=self.batch, counts=counts))
-                    told = counts
-
     # Its end.
 
-    def _made(self, results: Results) -> list[FileRecord]:
-        """The files that there is something in; an empty one is removed."""
-        batch, library = self.batch, self._means.library
+    def _conclude(self, results: Results | None = None) -> Awaitable[None]:
+        return self._means.library.ask(functools.partial(self._end, results))
+
+    def _end(self, results: Results | None, store: Store) -> None:
+        """In the store's own thread. A file that nothing is in is none; cancelled meanwhile, it is that."""
+        batch, library, now = self.batch, self._means.library, self._means.library.now
+        counts, sizes = (results.counts, results.sizes) if results else (Counts(), (0, 0))
         made: list[FileRecord] = []
         for file_id, name, size in zip(
-            (batch.output_file, batch.error_file), ("output", "error"), results.sizes, strict=True
+            (batch.output_file, batch.error_file), ("output", "error"), sizes, strict=True
         ):
-            if not size:
+            if size:
+                named = file_id, batch.owner, "batch_output", f"{batch.id}_{name}.jsonl"
+                made.append(FileRecord(*named, size, now, now + batch.results_kept_s))
+            else:
                 library.folder.remove(file_id)
-                continue
-            now = library.now
-            expires_at = now + batch.results_kept_s
-            filename = f"{batch.id}_{name}.jsonl"
-            made.append(FileRecord(file_id, batch.owner, "batch_output", filename, size, now, expires_at))
-        library.folder.sync_names()
-        return made
-
-    async def _conclude(self, counts: Counts, made: Sequence[FileRecord]) -> None:
-        batch, library = self.batch, self._means.library
-        end = functools.partial(
-            _end, batch=batch, ending=self._ending, now=library.now, counts=counts, made=made
-        )
-        status, ended = await library.ask(end)
-        if ended:
+        status: Status = self._ending or "completed"
+        if self._ending is None:
+            store.move(batch.id, ("in_progress",), "finalizing", now, batch.runner)
+            found = store.batch(batch.id)
+            if found is not None and found.status == "cancelling":
+                status = "cancelled"
+        if store.end(batch, status, now, counts, made):
             logger.info("batch %s of %r is %s: %s", batch.id, batch.owner, status, counts)
-
-
-def _end(
-    store: Store,
-    batch: BatchRecord,
-    ending: Ending | None,
-    now: int,
-    counts: Counts,
-    made: Sequence[FileRecord],
-) -> tuple[Status, bool]:
-    """What it ended as, also where it was cancelled meanwhile; and whether it was its runner's still."""
-    status: Status = ending or "completed"
-    if ending is None:
-        store.move(batch.id, ("in_progress",), "finalizing", now, batch.runner)
-        found = store.batch(batch.id)
-        if found is not None and found.status == "cancelling":
-            status = "cancelled"
-    return status, store.end(batch, status, now, counts, made)
-
-
-def _count(store: Store, batch: BatchRecord, counts: Counts) -> None:
-    store.count(batch, counts)

@@ -115,6 +115,10 @@ class BatchRecord:
     cancelling_at: int | None = None
     cancelled_at: int | None = None
 
+    @property
+    def counts(self) -> Counts:
+        return Counts(self.completed, self.failed, self.input_tokens, self.output_tokens)
+
     def document(self) -> Document:
         """OpenAI's `batch` object of this record, with its counts and its usage."""
         errors = None if self.errors is None else {"object": "list", "data": json.loads(self.errors)}

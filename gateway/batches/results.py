@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from gateway.batches.folder import sync_folder
 from gateway.batches.in_process import Answered
 from gateway.batches.records import Counts
 from gateway.errors import NOT_JSON
@@ -120,19 +120,21 @@ class Results:
     """The two files of one batch. Everything blocks; calls come one after another."""
 
     def __init__(self, batch_id: str, output: Path, errors: Path) -> None:
-        """Opens or makes them, and takes over what is there. Raises OSError."""
         self._prefix = _prefix(batch_id)
         self._done = bytearray()
         """A bit for each line."""
         self._completed = self._failed = self._input_tokens = self._output_tokens = 0
-        with ExitStack() as if_one_fails:
-            bad = if_one_fails.enter_context(closing(_ResultFile(errors)))
-            good = if_one_fails.enter_context(closing(_ResultFile(output)))
-            self._files = (bad, good)  # by whether a result is good
+        self._files = (_ResultFile(errors), _ResultFile(output))  # by whether a result is good
+
+    def take_over(self) -> None:
+        """What is there of a batch that ran before. Raises OSError."""
+        try:
             for is_good, file in enumerate(self._files):
                 for record in file.recover():
-                    self._take_over(record, bool(is_good))
-            if_one_fails.pop_all()
+                    self._know(record, bool(is_good))
+        except OSError:
+            self.close()
+            raise
 
     def close(self) -> None:
         for file in self._files:
@@ -162,7 +164,7 @@ class Results:
             for each in mine:
                 self._count(each.number, each.good, each.asked, each.usage)
 
-    def _take_over(self, record: _Record, good: bool) -> None:
+    def _know(self, record: _Record, good: bool) -> None:
         number = int(record.id.removeprefix(self._prefix))
         response = record.response
         usage = _usage(response.body) if good and response is not None else (0, 0)
@@ -180,18 +182,28 @@ class Results:
 
 
 class _ResultFile:
-    """One of them, open for adding."""
+    """One of them, for adding; there is none before there is something in it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._handle: int | None = None
         self.size = 0
 
     def close(self) -> None:
-        os.close(self._handle)
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+    def _opened(self) -> int:
+        if self._handle is None:
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return self._handle
 
     def recover(self) -> Iterator[_Record]:
         """The results that are whole; what comes after the last of them is cut off."""
+        if not self._path.exists():
+            return
+        handle = self._opened()
         with self._path.open("rb") as file:
             for line in file:
                 if not line.endswith(b"\n"):
@@ -202,19 +214,29 @@ class _ResultFile:
                     break
                 self.size += len(line)
                 yield record
-        there = os.fstat(self._handle).st_size
+        there = os.fstat(handle).st_size
         if there > self.size:
             logger.warning("%s: %d bytes of an unfinished result are cut off", self._path, there - self.size)
-            os.ftruncate(self._handle, self.size)
+            os.ftruncate(handle, self.size)
+        self._sync(handle)
 
     def append(self, data: bytes) -> None:
         """All of it, on disk; or nothing, and OSError."""
+        handle = self._opened()
         try:
             written = 0
             while written < len(data):
-                written += os.pwrite(self._handle, data[written:], self.size + written)
-            os.fsync(self._handle)
+                written += os.pwrite(handle, data[written:], self.size + written)
+            if self.size:
+                os.fsync(handle)
+            else:
+                self._sync(handle)
         except OSError:
-            os.ftruncate(self._handle, self.size)
+            os.ftruncate(handle, self.size)
             raise
         self.size += len(data)
+
+    def _sync(self, handle: int) -> None:
+        """With its name, which may be new."""
+        os.fsync(handle)
+        sync_folder(self._path.parent)

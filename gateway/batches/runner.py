@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 import time
+from functools import partial
 
+from gateway.batches.database import Store
 from gateway.batches.job import Job, JobServices
 from gateway.batches.lease import Lease
-from gateway.batches.records import BatchRecord
+from gateway.batches.records import BatchRecord, Counts
 from gateway.errors import RequestError
 from gateway.metrics.counters import Metrics
 from gateway.upkeep import Upkeep, end_tasks
@@ -28,13 +31,10 @@ DAY_S = 24 * 3600
 class Runner:
     """Use it in one event loop."""
 
-    def __init__(
-        self, means: JobServices, metrics: Metrics, upkeep: Upkeep, look_every_s: float = LOOK_EVERY_S
-    ) -> None:
+    def __init__(self, means: JobServices, metrics: Metrics, upkeep: Upkeep) -> None:
         self._means = means
         self._upkeep = upkeep
         self._metrics = metrics
-        self._look_every_s = look_every_s
         self._jobs: dict[str, tuple[Job, asyncio.Task[None]]] = {}
         self._not_before: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -75,7 +75,7 @@ class Runner:
                             await self._lease.give_back()
             except (OSError, RequestError) as error:
                 library.complain(f"batches do not run for now: {error}")
-            await asyncio.sleep(min(TAKE_EVERY_S, 4 * self._look_every_s))
+            await asyncio.sleep(TAKE_EVERY_S)
 
     async def _until_lost(self) -> None:
         """Work as long as the lease is ours."""
@@ -92,13 +92,32 @@ class Runner:
         swept = float("-inf")
         while True:
             library.news.clear()
-            self._heed(await library.ask(lambda store: store.open_batches()))
+            self._heed(await library.ask(self._look))
             if time.monotonic() - swept > SWEEP_EVERY_S:
                 swept = time.monotonic()
                 await self.sweep()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._look_every_s):
+                async with asyncio.timeout(LOOK_EVERY_S):
                     await library.news.wait()
+
+    def _look(self, store: Store) -> list[BatchRecord]:
+        """In the store's own thread: what is unfinished. How far this process has come is told, and new ones
+        are its; on a full disk neither, which their jobs find out for themselves.
+        """
+        batches, holder, counts = store.open_batches(), self._lease.holder, dict[str, Counts]()
+        for batch in batches:
+            job, _ = self._jobs.get(batch.id, (None, None))
+            if job is not None and job.results is not None and job.results.counts != batch.counts:
+                counts[batch.id] = job.results.counts
+        try:
+            if counts:
+                store.count(holder, counts)
+            if not all(batch.runner for batch in batches):
+                store.take_new(holder)
+                batches = store.open_batches()
+        except sqlite3.Error as error:
+            self._means.library.complain(f"how far batches are cannot be told for now: {error}")
+        return batches
 
     def _heed(self, batches: list[BatchRecord]) -> None:
         now, rest = self._means.library.now, 0
@@ -120,7 +139,7 @@ class Runner:
         job = Job(batch, self._means, self._lease.holder)
         task = asyncio.create_task(job.run())
         self._jobs[batch.id] = job, task
-        task.add_done_callback(lambda ended: self._ended(batch.id, ended))
+        task.add_done_callback(partial(self._ended, batch.id))
         return job, task
 
     def _ended(self, batch_id: str, task: asyncio.Task[None]) -> None:
@@ -128,7 +147,6 @@ class Runner:
         if not task.cancelled() and (fault := task.exception()) is not None:
             logger.error("batch %s is broken off for %.0f s", batch_id, AFTER_FAULT_S, exc_info=fault)
             self._not_before[batch_id] = time.monotonic() + AFTER_FAULT_S
-        self._means.library.news.set()
 
     async def _break_off(self) -> None:
         await end_tasks([task for _, task in self._jobs.values()])

@@ -57,16 +57,18 @@ async def validate(
     most_lines: int,
     most_line_bytes: int,
     turns: asyncio.Semaphore,
+    given_up: Callable[[], bool] = lambda: False,
     pause: Callable[[float], object] = time.sleep,
 ) -> Verdict:
     """Raises OSError where it cannot be read. `check_model` is called in other threads.
 
-    `turns`: of those who look through files, each slice by slice, however many files there are.
+    `turns`: of those who look through files, each slice by slice, however many files there are. `given_up`:
+    whether the rest need not be looked through.
     """
     validator = _Validator(path, endpoint, check_model, most_lines, most_line_bytes)
     try:
         more = True
-        while more:
+        while more and not given_up():
             async with turns:
                 more = await asyncio.to_thread(validator.slice, pause)
     finally:

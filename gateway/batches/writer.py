@@ -25,17 +25,17 @@ class Writer:
         self._writing: asyncio.Task[None] | None = None
         self._given_up = asyncio.Event()
 
-    async def put(self, result: LineResult) -> None:
-        """Returns once it is on disk. Cancelled, it is written all the same; `drain` waits for that."""
+    def put(self, result: LineResult) -> asyncio.Future[None]:
+        """Done once it is on disk. Cancelled, it is written all the same; `drain` waits for that."""
         written = asyncio.get_running_loop().create_future()
         self._pending.append((result, written))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
-        await written
+        return written
 
     async def put_all(self, results: Sequence[LineResult]) -> None:
         """Returns once all are on disk. Cancelled, they are written all the same, as with `put`."""
-        await asyncio.gather(*(self.put(result) for result in results))
+        await asyncio.gather(*map(self.put, results))
 
     async def drain(self) -> None:
         """Until everything that was put is on disk."""
@@ -50,26 +50,22 @@ class Writer:
         try:
             while self._pending:
                 taken, self._pending = self._pending, []
-                kept = await self._write_all([result for result, _ in taken])
-                for _, written in taken:
-                    if not kept:
-                        written.cancel()
-                    elif not written.done():
-                        written.set_result(None)
+                results, puts = zip(*taken, strict=True)
+                try:
+                    await asyncio.to_thread(self._results.add, results)
+                except OSError as error:
+                    logger.error("%d results cannot be written yet: %s", len(results), error)
+                    if self._given_up.is_set():
+                        for written in puts:
+                            written.cancel()
+                        continue
+                    self._pending = taken + self._pending
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._again_s):
+                            await self._given_up.wait()
+                else:
+                    for written in puts:
+                        if not written.done():
+                            written.set_result(None)
         finally:
             self._writing = None
-
-    async def _write_all(self, results: list[LineResult]) -> bool:
-        """Whether they are on disk."""
-        while True:
-            try:
-                await asyncio.to_thread(self._results.add, results)
-            except OSError as error:
-                logger.error("%d results cannot be written yet: %s", len(results), error)
-                if self._given_up.is_set():
-                    return False
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._again_s):
-                        await self._given_up.wait()
-            else:
-                return True

@@ -25,10 +25,6 @@ class ResourceRequest:
     receive: Receive
 
     @property
-    def owner(self) -> str:
-        return self.principal.name
-
-    @property
     def named(self) -> str:
         """The id in its path."""
         return str(self.scope["path_params"]["id"])

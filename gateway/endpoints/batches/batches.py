@@ -15,6 +15,7 @@ from gateway.batches.concurrency import Concurrency
 from gateway.batches.database import NoRoom, Store
 from gateway.batches.engines import Engines
 from gateway.batches.in_process import Endpoints
+from gateway.batches.input_lines import LINE_OVERHEAD_BYTES
 from gateway.batches.job import JobServices
 from gateway.batches.records import (
     WINDOW_S,
@@ -81,7 +82,7 @@ class BatchEndpoints:
             replicas,
             self.attempts,
             Concurrency(config.batches.max_in_flight),
-            config.gateway.max_body_bytes,
+            config.gateway.max_body_bytes + LINE_OVERHEAD_BYTES,
         )
         self.runner = Runner(means, metrics, upkeep)
 
@@ -135,7 +136,7 @@ class BatchEndpoints:
             raise InvalidRequest(
                 f"'completion_window' must be '{WINDOW_S // 3600}h'.", param="completion_window"
             )
-        record = self._record(call.owner, endpoint, file_id, fields)
+        record = self._record(call.principal.name, endpoint, file_id, fields)
         await self.library.ask(partial(self._add, record))
         self.library.news.set()
         return record.document()
@@ -182,7 +183,9 @@ class BatchEndpoints:
         query = query_of(call.scope, ("after", "limit"))
         limit = limit_of(query, 20, MOST_LISTED)
         after = query.get("after")
-        found = await self.library.ask(lambda store: store.batches(call.owner, after=after, limit=limit))
+        found = await self.library.ask(
+            lambda store: store.batches(call.principal.name, after=after, limit=limit)
+        )
         if found is None:
             raise _no_batch(after or "", "after")
         return page_of([record.document() for record in found], limit)
@@ -193,7 +196,7 @@ class BatchEndpoints:
     async def _batch(self, call: ResourceRequest) -> BatchRecord:
         """Raises NotFound, also where it is another key's."""
         batch_id = call.named
-        record = await self.library.ask(lambda store: store.batch(batch_id, call.owner))
+        record = await self.library.ask(lambda store: store.batch(batch_id, call.principal.name))
         if record is None:
             raise _no_batch(batch_id, "id")
         return record

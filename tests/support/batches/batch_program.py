@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.app import Gateway
-from gateway.batches import job
+from gateway.batches import runner
 from gateway.batches.database import Store
 from tests.support.stack import config_of, eventually, write_report
 
@@ -84,7 +84,7 @@ def arm(moment: str, count: int) -> None:
     elif moment == "unsynced_result":
         os.fsync = unsynced
     elif moment == "counted":
-        job.COUNT_EVERY_S = 0.0  # else all is done before the first
+        runner.LOOK_EVERY_S = 0.0  # else all is done before the first
         _around(Store, "count", reached, before=False)
     elif moment in ("before_end", "after_end"):
         _around(Store, "end", reached, before=moment == "before_end")

@@ -99,6 +99,17 @@ def test_batch_moves_only_from_where_it_was_expected(store: Store) -> None:
     )
 
 
+def test_new_batches_are_taken_once_and_counted_by_their_runner_alone(store: Store) -> None:
+    store.add_batch(replace(BATCH, id="batch_2", runner="one"), 9)
+    store.add_batch(BATCH, 9)
+    store.take_new("two")
+    store.take_new("three")
+    assert [one.runner for one in store.open_batches()] == ["one", "two"]
+    counts = Counts(1, 2, 3, 4)
+    store.count("two", {"batch_1": counts, "batch_2": counts})
+    assert [one.counts for one in store.open_batches()] == [Counts(), counts]
+
+
 def test_old_batches_are_forgotten_and_open_ones_never(store: Store) -> None:
     store.add_batch(BATCH, 9)
     store.add_batch(ended := replace(BATCH, id="batch_2"), 9)

@@ -21,7 +21,9 @@ def good(number: int, body: bytes = USAGE) -> LineResult:
 
 
 def opened(folder: Path) -> Results:
-    return Results("batch_x", folder / "output", folder / "errors")
+    results = Results("batch_x", folder / "output", folder / "errors")
+    results.take_over()
+    return results
 
 
 def test_answers_go_to_output_and_failures_to_errors(tmp_path: Path) -> None:
@@ -40,6 +42,14 @@ def test_answers_go_to_output_and_failures_to_errors(tmp_path: Path) -> None:
     }
     errors = [json.loads(each) for each in (tmp_path / "errors").read_text().splitlines()]
     assert [each["error"] for each in errors] == [None, {"code": "batch_expired", "message": "late"}]
+
+
+def test_there_is_no_file_before_there_is_something_in_it(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as results:
+        assert list(tmp_path.iterdir()) == []
+        results.add([good(1)])
+        assert [path.name for path in tmp_path.iterdir()] == ["output"]
+        assert results.sizes[1] == 0
 
 
 def test_restart_knows_what_is_done_and_cuts_off_the_rest(tmp_path: Path) -> None:

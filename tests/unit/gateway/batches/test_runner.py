@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gateway.batches.database import Store
 from gateway.batches.results import LineResult
 from gateway.batches.writer import Writer
 from tests.fakes.fake_engine import Answer
@@ -128,6 +131,42 @@ async def test_keys_run_side_by_side_and_one_keys_batches_in_turn(tmp_path: Path
         assert counts_of(batches[0])["completed"] == 4
         models = [request.json["model"] for request in made.engine.completions]
         assert models[:4] == [NAMING] * 4
+
+
+async def test_a_store_that_takes_nothing_for_a_moment_breaks_no_batch_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told by the way is told later; a batch that is not taken with others is taken by its job."""
+    refusals = ["count", "take_new"]
+
+    def refusing(name: str) -> Callable[..., None]:
+        whole = getattr(Store, name)
+
+        def asked(self: Store, *given: object) -> None:
+            if name in refusals:
+                refusals.remove(name)
+                raise sqlite3.OperationalError("database or disk is full")
+            whole(self, *given)
+
+        return asked
+
+    for name in tuple(refusals):
+        monkeypatch.setattr(Store, name, refusing(name))
+    async with timed_stack(tmp_path) as made:
+        held = asyncio.Event()
+        made.engine.answers["base"] = Answer(hold_head=held)
+        broken_off = calls(made.gateway.batches.runner, "_break_off")
+        batch_id = await create(made, [line(1), line(2, "base")])
+        await made.engine.until(lambda: len(made.engine.completions) == 2)
+
+        async def counted() -> bool:
+            return counts_of(await shown(made, batch_id))["completed"] == 1
+
+        await eventually(counted, 10)
+        held.set()
+        assert counts_of(await until(made, batch_id, "completed"))["completed"] == 2
+        assert not refusals
+        assert not broken_off
 
 
 async def test_fault_of_ours_breaks_off_the_job_and_loses_nothing(

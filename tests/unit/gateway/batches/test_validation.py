@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.batches.input_lines import SLICE_BYTES, Check
+from gateway.batches.input_lines import SLICE_BYTES, SLICE_LINES, Check
 from gateway.batches.validation import MOST_FLAW_CHARS, MOST_FLAWS, Verdict, validate
 from gateway.errors import ModelNotFound
 from tests.support.waiting import eventually
@@ -50,6 +50,28 @@ def flaws(verdict: Verdict) -> list[tuple[str, int | None]]:
 def test_sound_file_has_no_flaw(tmp_path: Path) -> None:
     verdict = validated(tmp_path, "".join(line(f"r{number}") for number in range(1000)))
     assert (verdict.total, verdict.listed()) == (1000, [])
+
+
+async def test_what_is_given_up_is_looked_through_no_further(tmp_path: Path) -> None:
+    (tmp_path / "input").write_text("".join(line(f"r{number}") for number in range(1000)))
+    looks = 0
+
+    def given_up() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 1
+
+    verdict = await validate(
+        tmp_path / "input",
+        CHAT,
+        lambda model: None,
+        most_lines=1000,
+        most_line_bytes=500,
+        turns=asyncio.Semaphore(1),
+        given_up=given_up,
+        pause=lambda seconds: None,
+    )
+    assert verdict.total == SLICE_LINES
 
 
 def test_each_flaw_is_named_with_its_line(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ async def test_what_comes_while_others_are_written_goes_in_one_call() -> None:
     disk = Disk()
     disk.go_on.clear()
     writer = Writer(cast(Any, disk), 0.0)
-    first = asyncio.create_task(writer.put(result(1)))
+    first = asyncio.ensure_future(writer.put(result(1)))
     await eventually(lambda: writer._writing is not None and not writer._pending)
     rest = asyncio.create_task(writer.put_all([result(2), result(3)]))
     await eventually(lambda: len(writer._pending) == 2)
@@ -61,7 +61,7 @@ async def test_put_that_is_cancelled_is_written_all_the_same() -> None:
     disk = Disk()
     disk.go_on.clear()
     writer = Writer(cast(Any, disk), 0.0)
-    putting = asyncio.create_task(writer.put(result(1)))
+    putting = asyncio.ensure_future(writer.put(result(1)))
     await eventually(lambda: writer._writing is not None and not writer._pending)
     putting.cancel()
     disk.go_on.set()
@@ -72,7 +72,7 @@ async def test_put_that_is_cancelled_is_written_all_the_same() -> None:
 async def test_whoever_breaks_off_on_a_full_disk_comes_to_an_end() -> None:
     disk = Disk(failures=1_000_000)
     writer = Writer(cast(Any, disk), 3600.0)
-    waiting = asyncio.create_task(writer.put(result(1)))
+    waiting = asyncio.ensure_future(writer.put(result(1)))
     await eventually(lambda: disk.failures < 1_000_000)
     writer.give_up()
     async with asyncio.timeout(5):
@@ -80,7 +80,7 @@ async def test_whoever_breaks_off_on_a_full_disk_comes_to_an_end() -> None:
     await asyncio.wait([waiting])
     assert waiting.cancelled()
     disk.failures = 0
-    again = asyncio.create_task(writer.put(result(2)))
+    again = asyncio.ensure_future(writer.put(result(2)))
     await writer.drain()
     await asyncio.wait([again])
     assert disk.calls == [[2]], "what it takes is kept all the same"
