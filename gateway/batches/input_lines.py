@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+import msgspec
+
 from gateway.dialects.parameters import unknown
-from gateway.dialects.request_body import Fields, decode_body, flag_field, text_field
+from gateway.dialects.request_body import Fields, decode_body, text_field
 from gateway.dialects.spelling import misspelt
-from gateway.errors import InvalidRequest, RequestError
+from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 
 MEMBERS = ("custom_id", "method", "url", "body")
 MOST_ID_CHARS = 512
@@ -46,6 +48,18 @@ class RequestLine:
     """It asks for a stream, which no batch has."""
     fields: Fields | None = field(default=None, compare=False, repr=False)
     """The body's, for the endpoint: nothing is written into them."""
+
+
+class _Said(msgspec.Struct):
+    """What a line must have."""
+
+    custom_id: str
+    method: str
+    url: str
+    body: msgspec.Raw
+
+
+_decode = msgspec.json.Decoder(_Said).decode
 
 
 class LineReader:
@@ -85,51 +99,48 @@ class LineReader:
 def read_line(line: bytes, endpoint: str) -> RequestLine:
     """Raises InvalidRequest, whose `param` says where."""
     try:
-        fields = decode_body(line)
-    except InvalidRequest as error:
-        raise InvalidRequest(
-            error.message.replace("The body", "The line"), code="invalid_json_line"
-        ) from None
-    missing = [name for name in MEMBERS if name not in fields]
-    for name in fields:  # what is said beside the request is a client's own note
-        if missing and name not in MEMBERS and misspelt(name, missing):
-            raise unknown(name, MEMBERS)
-    custom_id = text_field(fields, "custom_id")
-    if not 0 < len(custom_id) <= MOST_ID_CHARS:
+        said = _decode(line.removeprefix(BOM))
+    except NOT_JSON:
+        raise _fault_in(line) from None
+    if not 0 < len(said.custom_id) <= MOST_ID_CHARS:
         raise InvalidRequest(f"'custom_id' must have 1 to {MOST_ID_CHARS} characters.", param="custom_id")
-    method = text_field(fields, "method")
-    if method != "POST":
+    if said.method != "POST":
         raise InvalidRequest(
-            f"The method must be 'POST', not '{method[:20]}'.", param="method", code="invalid_method"
+            f"The method must be 'POST', not '{said.method[:20]}'.", param="method", code="invalid_method"
         )
-    url = text_field(fields, "url")
-    if url != endpoint:
+    if said.url != endpoint:
         raise InvalidRequest(
-            f"The url is '{url[:100]}', and the batch's endpoint '{endpoint}'.",
+            f"The url is '{said.url[:100]}', and the batch's endpoint '{endpoint}'.",
             param="url",
             code="mismatched_endpoint",
         )
-    if "body" not in fields:
-        raise InvalidRequest("'body' is required.", param="body", code="missing_required_parameter")
-    return _with_body(custom_id, bytes(fields["body"]))
-
-
-def _with_body(custom_id: str, body: bytes) -> RequestLine:
+    body = bytes(said.body)
     try:
-        inner = decode_body(body)
-        model = text_field(inner, "model")
+        fields = decode_body(body)
+        model = text_field(fields, "model")
     except InvalidRequest as error:
         param = "body" if error.param is None else f"body.{error.param}"
         message = error.message.replace("The body", "'body'").replace("'model'", "'body.model'")
         raise InvalidRequest(message, param=param, code=error.code) from None
-    return RequestLine(custom_id, model, body, _streamed(inner), inner)
+    streamed = bytes(fields.get("stream", b"")) == b"true"  # what else it may be, the endpoint looks at
+    return RequestLine(said.custom_id, model, body, streamed, fields)
 
 
-def _streamed(body: Fields) -> bool:
+def _fault_in(line: bytes) -> InvalidRequest:
+    """Why it has not every member that it must have."""
     try:
-        return flag_field(body, "stream")
-    except InvalidRequest:
-        return False  # the endpoint says what is wrong with it
+        fields = decode_body(line)
+        missing = [name for name in MEMBERS if name not in fields]
+        for name in fields:  # what is said beside the request is a client's own note
+            if missing and name not in MEMBERS and misspelt(name, missing):
+                return unknown(name, MEMBERS)
+        for name in MEMBERS[:-1]:
+            text_field(fields, name)
+    except InvalidRequest as error:
+        if error.param is not None:
+            return error
+        return InvalidRequest(error.message.replace("The body", "The line"), code="invalid_json_line")
+    return InvalidRequest("'body' is required.", param="body", code="missing_required_parameter")
 
 
 def flaw_of(error: RequestError, line: int) -> Flaw:

@@ -136,7 +136,7 @@ class Metrics:
 
     def any_wait_elsewhere(self) -> bool:
         """Whether requests of clients wait for a place in another worker."""
-        return any(region.clients_waiting and region.alive for region in self._others)
+        return bool(self._others) and any(one.clients_waiting and one.alive for one in self._others)
 
     def resident(self, adapter: str, delta: int, why: str) -> None:
         """An adapter takes a LoRA slot (1) or leaves it (-1), with why as `lora_slots` has it."""

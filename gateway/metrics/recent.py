@@ -90,20 +90,17 @@ class RecentRequests:
 
     def write_kept(self) -> None:
         """Show what was noted to every worker."""
-        kept = list(self._kept)
+        kept, ring = list(self._kept), self._own
         self._kept.clear()
         for made in kept:
-            self._write(made())
-
-    def _write(self, one: RecentRequest) -> None:
-        body = _encode(one)
-        if len(body) > SLOT_BYTES - _HEAD.size:
-            return
-        ring, at = self._own, self._count % self._slots * SLOT_BYTES
-        self._count += 1
-        _HEAD.pack_into(ring, at, 0, len(body))
-        ring[at + _HEAD.size : at + _HEAD.size + len(body)] = body
-        _HEAD.pack_into(ring, at, self._count, len(body))
+            body = _encode(made())
+            if len(body) > SLOT_BYTES - _HEAD.size:
+                continue
+            at = self._count % self._slots * SLOT_BYTES
+            self._count += 1
+            _HEAD.pack_into(ring, at, 0, len(body))
+            ring[at + _HEAD.size : at + _HEAD.size + len(body)] = body
+            _HEAD.pack_into(ring, at, self._count, len(body))
 
     def latest(self) -> list[RecentRequest]:
         """Of all workers, the newest first. One that is being written is left out."""

@@ -103,7 +103,7 @@ async def batch_of(made: Stack, lines: int) -> CallTrace:
     """A batch from its upload until its files are made."""
     with CallTrace() as traced:
         batch_id = await create(made, [line(number) for number in range(lines)])
-        await eventually(lambda: traced.of("Job._conclude") > 0)
+        await eventually(lambda: traced.of("Runner._ended") > 0)
     await until(made, batch_id, "completed")  # outside: its looks are requests too
     return traced
 

@@ -92,8 +92,23 @@ def test_line_of_a_batch_and_its_body_are_decoded_once_each(tmp_path: Path) -> N
     async def work(made: Stack) -> None:
         one = await batch_of(made, 1)
         several = (await batch_of(made, 4)).less(one)
-        assert several.of("decode_body") == 2 * 3  # a line is one, its body another; others validate
+        assert several.of("decode_body") == 3  # of its body; others validate
         assert several.of("Keys._known") == 0
+
+    run(tmp_path, work)
+
+
+def test_a_pipeline_and_a_batch_take_no_more_calls_than_half_of_what_they_once_took(tmp_path: Path) -> None:
+    """Of several the one with the fewest: what the gateway does by itself falls among them."""
+
+    async def work(made: Stack) -> None:
+        pipelines: list[int] = []
+        for _ in range(8):
+            with CallTrace() as traced:
+                await ask(made, CHAT | {"model": "concept-naming"})
+            pipelines.append(traced.calls.total())
+        assert min(pipelines) <= 411
+        assert min([(await batch_of(made, 1)).calls.total() for _ in range(4)]) <= 356
 
     run(tmp_path, work)
 
