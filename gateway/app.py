@@ -26,7 +26,7 @@ from gateway.audit import AuditLog
 from gateway.config.document import Config, environment
 from gateway.config.origins import Cors, OwnName, asked_by_a_page, preflight_headers
 from gateway.dialects.parameters import Limits
-from gateway.dialects.registry import DIALECTS, dialect_of_path
+from gateway.dialects.registry import DIALECTS, dialect_of_path, unknown_defaults
 from gateway.endpoints.about import About
 from gateway.endpoints.administration.commands import COMMANDS, AdminCommand, Administration, AdminStatus
 from gateway.endpoints.administration.usage import AdminUsage
@@ -364,8 +364,11 @@ class Gateway:
 def _say_unwritten(config: Config) -> None:
     """A task's default that an API has no parameter for is left out there."""
     for name, task in config.tasks.items():
+        unknown = unknown_defaults(task.defaults)
+        for key, text in unknown.items():
+            logger.warning("tasks.%s.defaults.%s: %s", name, key, text)
         for dialect in DIALECTS if task.defaults else ():
-            keys = dialect.unwritten(task.defaults) if dialect.generates else []
+            keys = dialect.unwritten(task.defaults.keys() - unknown.keys()) if dialect.generates else []
             if keys:
                 path, listed = dialect.path.decode(), ", ".join(keys)
                 logger.warning("tasks.%s.defaults: %s has no %s, so it is left out there", name, path, listed)

@@ -9,6 +9,7 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages.dialect import COUNT_TOKENS, MESSAGES
 from gateway.dialects.responses.dialect import RESPONSES
 from gateway.dialects.tokens.dialect import DETOKENIZE, EMBEDDINGS, TOKENIZE
+from gateway.errors import did_you_mean
 
 DIALECTS: tuple[Dialect, ...] = (
     CHAT,
@@ -20,6 +21,13 @@ DIALECTS: tuple[Dialect, ...] = (
     TOKENIZE,
     DETOKENIZE,
 )
+
+
+def unknown_defaults(defaults: Iterable[str]) -> dict[str, str]:
+    """Of a task's defaults those that no API has a parameter for, each with what is wrong and the mend."""
+    left_out = [set(one.unwritten(defaults)) for one in DIALECTS if one.generates]
+    text = "no API has such a parameter, so no request gets it"
+    return {key: text + did_you_mean(key, CHAT.passed) for key in sorted(set.intersection(*left_out))}
 
 
 def dialect_of_headers(headers: Iterable[tuple[bytes, bytes]]) -> Dialect:

@@ -17,6 +17,7 @@ from jsonschema.validators import validator_for
 from gateway.config.certificates import load_certificates
 from gateway.config.document import Config, environment, read_config
 from gateway.config.launch_lock import is_running
+from gateway.dialects.registry import unknown_defaults
 from gateway.errors import ConfigError
 from gateway.pipeline.compile import compile_pipelines
 from launch.adapters.check import Adapter, check_adapter
@@ -88,6 +89,7 @@ def check(
         alone = config.model_copy(update={"pipelines": {name: config.pipelines[name]}})
         report.attempt(partial(compile_pipelines, alone))
     _check_schemas(report, config)
+    report.findings += _default_findings(config)
     report.findings += [*_key_findings(config), *_tls_findings(config), *fallback_findings(config, env)]
     _check_ports(report, config, running)
     report.findings += [*_place_findings(config), *_room_findings(report, config), *_seat_findings(config)]
@@ -142,6 +144,16 @@ def _check_schemas(report: Report, config: Config) -> None:
             validator_for(schema).check_schema(schema)
         except jsonschema.SchemaError as error:
             report.findings.append(Finding("error", key, f"is no JSON schema: {error.message}"))
+
+
+def _default_findings(config: Config) -> Iterator[Finding]:
+    """What is misspelt among them is no error of a request's: it would not have it."""
+    places = {f"tasks.{name}": task.defaults for name, task in config.tasks.items()}
+    for name, pipeline in config.pipelines.items():
+        places |= {f"pipelines.{name}.stages.{stage.id}": stage.defaults for stage in pipeline.stages}
+    for place, defaults in places.items():
+        for key, text in unknown_defaults(defaults).items():
+            yield Finding("warning", f"{place}.defaults.{key}", text)
 
 
 def _key_findings(config: Config) -> Iterator[Finding]:

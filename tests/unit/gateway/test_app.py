@@ -190,11 +190,13 @@ def test_a_default_that_an_api_has_no_word_for_is_said_at_the_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     document = config_of(tmp_path).model_dump(by_alias=True)
-    document["tasks"]["naming"]["defaults"] = {"top_k": 5, "min_p": 0.1, "temperature": 0}
+    document["tasks"]["naming"]["defaults"] = {"top_k": 5, "min_p": 0.1, "max_token": 9}
     with caplog.at_level(logging.WARNING, "gateway.app"):
         Gateway(Config.model_validate(document))
     assert [record.getMessage() for record in caplog.records] == [
-        "tasks.naming.defaults: /v1/messages has no min_p, so it is left out there"
+        "tasks.naming.defaults.max_token: no API has such a parameter, so no request gets it; did you mean "
+        "'max_tokens'?",
+        "tasks.naming.defaults: /v1/messages has no min_p, so it is left out there",
     ]
 
 

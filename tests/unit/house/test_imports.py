@@ -19,6 +19,7 @@ SHARED = (
     "gateway.agreement",
     "gateway.audit",
     "gateway.config",
+    "gateway.dialects.registry",
     "gateway.errors",
     "gateway.json_lines",
     "gateway.placement",
@@ -31,8 +32,8 @@ SHARED = (
     "gateway.relay.fallback.policy",
 )
 """What the control plane may know of the gateway: how gateways agree, the configuration, the snapshot, what
-stands in a state directory, whether pipelines compile, what a fallback can be asked, and its library; and the
-rules for slots and places, which the simulator tries."""
+stands in a state directory, whether pipelines compile and defaults have a parameter, what a fallback can be
+asked, and its library; and the rules for slots and places, which the simulator tries."""
 BESIDE = (
     "gateway.errors",
     "gateway.whole_files",

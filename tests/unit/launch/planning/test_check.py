@@ -125,6 +125,16 @@ def test_several_wrong_keys_are_all_named(tmp_path: Path) -> None:
     assert {"base.max_loras", "base.dtype", "gateway.port"} <= set(errors)
 
 
+def test_misspelt_defaults_are_named(tmp_path: Path, sound: dict[str, object]) -> None:
+    defaults = {"temperature": 0, "max_token": 24}
+    sound["tasks"] = {"naming": {"adapter": "adapters/naming", "defaults": {**defaults, "min_tokens": 1}}}
+    sound["pipelines"] = {"names": {"stages": [{**STAGE, "defaults": defaults}]}}
+    warnings = found(looked(tmp_path, sound), "warning")
+    places = ("tasks.naming", "pipelines.names.stages.a")
+    assert list(warnings) == [f"{place}.defaults.max_token" for place in places]
+    assert all("did you mean 'max_tokens'?" in text for text in warnings.values())
+
+
 def test_broken_adapters_are_each_named_though_the_base_is_not_there(
     tmp_path: Path, sound: dict[str, object]
 ) -> None:
