@@ -107,11 +107,13 @@ class StateStore:
         except NewerForm as error:
             raise ConfigError("state_dir", str(file), str(error)) from error
         except (sqlite3.DatabaseError, OSError) as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # what is above says more of the same
+            if code == sqlite3.SQLITE_BUSY:
                 text = f"{file} is held by another process, which may stand still; end that one, or wait."
                 raise Unavailable(text, code="state_not_kept") from error
-            mend = f"cannot be used ({error}); move it away to begin from the configuration"
-            raise ConfigError("state_dir", str(file), mend) from error
+            harmed = code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+            mend = "move it away to begin from the configuration" if harmed else "make room, or mend rights"
+            raise ConfigError("state_dir", str(file), f"cannot be used ({error}); {mend}") from error
 
     def close(self) -> None:
         self._db.close()

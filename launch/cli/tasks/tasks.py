@@ -9,7 +9,7 @@ import typer
 
 from gateway.config.document import checked_name
 from gateway.config.snapshot import TaskStatus
-from gateway.errors import LoraGatewayError
+from gateway.errors import LoraGatewayError, Unavailable
 from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
 from launch.cli.task_text import columns, moment, shares, what_requests_see
 from launch.cli.tasks.adapters import TaskArgument
@@ -91,6 +91,8 @@ def reload_command(
     control = control_of(config, state_dir)
     try:
         document = control.ask("POST", "/reload", {})
+    except Unavailable:  # nobody there has refused anything
+        raise
     except LoraGatewayError:
         print("refused whole: the configuration from before goes on", file=sys.stderr, flush=True)
         raise

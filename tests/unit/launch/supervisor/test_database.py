@@ -6,12 +6,14 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from gateway.errors import ConfigError, Unavailable
 from gateway.sqlite import open_database
 from launch.adapters.versions import Version, Wanted
+from launch.supervisor import database
 from launch.supervisor.database import FILE, MIGRATIONS, StateStore
 
 NAMING = Wanted(
@@ -144,6 +146,14 @@ def test_newer_form_and_damage_are_refused_by_name(tmp_path: Path) -> None:
     for beside in tmp_path.glob(f"{FILE}-*"):
         beside.unlink()
     with pytest.raises(ConfigError, match="move it away"):
+        StateStore(tmp_path)
+
+
+def test_a_full_disk_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = sqlite3.OperationalError("disk I/O error")
+    full.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    monkeypatch.setattr(database, "open_database", Mock(side_effect=full))
+    with pytest.raises(ConfigError, match=r"disk I/O error.*make room"):
         StateStore(tmp_path)
 
 

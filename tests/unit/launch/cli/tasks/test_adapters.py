@@ -284,7 +284,7 @@ def test_without_a_launch_the_mend_is_named(
 ) -> None:
     said = run_cli(capsys, *arguments, "--state-dir", str(tmp_path))
     assert said.code == 1
-    error = said.err.splitlines()[-1]
+    [error] = said.err.splitlines()
     mend = f"No launch runs on {tmp_path}; start one with `lora-gateway up`, or give its --state-dir."
     assert error == f"error: {mend} (see docs/troubleshooting.md#control_plane_gone)"
 
