@@ -63,6 +63,7 @@ function Signed({ session, theme, setTheme, onSignedOut }) {
   useEffect(() => {
     const turn = () => {
       setView(viewOf());
+      setFind(""); // the field that shows it is Adapters' own
       document.getElementById("view")?.focus({ preventScroll: true });
       scrollTo(0, 0);
     };
@@ -76,6 +77,7 @@ function Signed({ session, theme, setTheme, onSignedOut }) {
   const [, title, View] = VIEWS.find(([name]) => name === view);
   useEffect(() => {
     document.title = `${title} · lora-gateway`;
+    document.querySelector(".top nav [aria-current]").scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone not all fit
   }, [title]);
   return html`
     <a class="skip" href="#view" onClick=${(event) => (event.preventDefault(), document.getElementById("view").focus())}>Skip to the content</a>

@@ -137,6 +137,26 @@ test("a user sees its own, and an operator's buttons are not there", async () =>
   await close(page);
 });
 
+test("what was searched for among the adapters hides nothing elsewhere", async () => {
+  const page = await signedIn();
+  await go(page, "Adapters");
+  await page.getByLabel("Find a task").fill("concept");
+  await page.getByRole("heading", { name: "naming", exact: true }).waitFor({ state: "detached" });
+  await go(page, "Overview");
+  await page.getByRole("rowheader", { name: /^naming/ }).waitFor();
+  await close(page);
+});
+
+test("a choice of requests that fits none says so", async () => {
+  const page = await signedIn();
+  await page.route("**/ui/api/requests", (route) => route.fulfill({ json: { requests: [{ status: 200, origin: "client", task: "naming", at: 1, queue_s: 0, total_s: 1 }] } }));
+  await go(page, "Requests");
+  await page.getByRole("rowheader", { name: "naming" }).waitFor();
+  await page.getByLabel("Show").selectOption("batch");
+  await page.getByText("None of these").waitFor();
+  await close(page);
+});
+
 test("it says that it is disconnected, and comes back by itself", async () => {
   const page = await signedIn();
   await page.getByText("Models", { exact: true }).first().waitFor();

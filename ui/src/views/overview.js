@@ -88,7 +88,7 @@ function Memory({ engine, now }) {
 function Charts({ now, points, theme }) {
   const names = useMemo(() => busiest(now), [now]);
   const data = useMemo(() => {
-    const lines = names.map((name) => series(points, name));
+    const lines = names.map((name) => (points.length > 2 ? series(points, name) : [])); // one moment makes no line
     const times = lines[0]?.map((one) => one.at) ?? [];
     const of = (field) => [times, ...lines.map((line) => line.map((one) => one[field]))];
     return { requests: of("requests"), firstToken: of("firstToken"), errors: of("errors"), any: times.length };

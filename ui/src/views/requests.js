@@ -35,18 +35,18 @@ export function Requests() {
   </select></label>`;
   return html`<${Card} wide id="recent" title="Recent requests" note="without what they said" actions=${filter}>
     ${error && html`<${Notice} tone="bad">${error}<//>`}
-    ${!found ? !error && html`<${Loading} what="Loading …" />` : !shown.length ? html`<${Empty} title="No requests yet">The last few hundred stand here as they end.<//>` : html`
+    ${!found ? !error && html`<${Loading} what="Loading …" />` : !shown.length ? html`<${Empty} title=${found.length ? "None of these" : "No requests yet"}>${found.length ? "Among the last few hundred there is none." : "The last few hundred stand here as they end."}<//>` : html`
     <ul class="legend"><li><span class="dot c5" aria-hidden="true"></span>waiting</li><li><span class="dot c1" aria-hidden="true"></span>until the first token, or a whole answer</li><li><span class="dot c3" aria-hidden="true"></span>the rest of the answer</li></ul>
     <div class="table-frame"><table class="rows requests">
       <thead><tr><th scope="col">When</th><th scope="col">Model</th><th scope="col">Status</th><th scope="col" class="time-col">Where the time went</th><th scope="col" class="num">Total</th><th scope="col" class="num">First token</th><th scope="col" class="num">Tokens in, out</th><th scope="col">Key</th></tr></thead>
-      <tbody>${shown.map((one) => html`<${Row} one=${one} longest=${longest} />`)}</tbody>
+      <tbody>${shown.map((one) => html`<${Row} key=${`${one.at} ${one.request_id}`} one=${one} longest=${longest} />`)}</tbody>
     </table></div>
     ${fitting.length > most && html`<p class="more"><button type="button" onClick=${() => setMost(most + 80)}>Show more</button></p>`}`}
   <//>`;
 }
 
 function Row({ one, longest }) {
-  const begun = one.first_token_s ?? one.queue_s + (one.engine_s ?? 0);
+  const begun = one.first_token_s ?? (one.engine_s == null ? one.total_s : one.queue_s + one.engine_s);
   const engine = Math.min(Math.max(0, begun - one.queue_s), Math.max(0, one.total_s - one.queue_s));
   const rest = Math.max(0, one.total_s - one.queue_s - engine);
   const parts = [[one.queue_s, 5, "waiting"], [engine, 1, "until the answer began"], [rest, 3, "rest"]];
