@@ -37,7 +37,8 @@ class Concurrency:
                 self._free += keys.pop(whose)
                 if not keys:
                     del self._taken[whose[0]]
-                self._admit()
+                if self._waiting:
+                    self._admit()
 
     async def take(self, whose: Whose) -> None:
         if not self._waiting and self._fits(whose):
@@ -59,7 +60,8 @@ class Concurrency:
     def give_back(self, whose: Whose) -> None:
         self._free += 1
         self._taken[whose[0]][whose] -= 1
-        self._admit()
+        if self._waiting:
+            self._admit()
 
     def _fits(self, whose: Whose) -> bool:
         """Whether there is a place, and its tenant and its key have less than their parts."""
@@ -68,8 +70,6 @@ class Concurrency:
         return self._free > 0 and keys.total() < part and keys[whose] < max(1, part // len(keys))
 
     def _admit(self) -> None:
-        if not self._waiting:
-            return
         self._waiting = [one for one in self._waiting if not one[1].done()]
         while fitting := [one for one in self._waiting if self._fits(one[0])]:
             first = min(fitting, key=lambda one: self._has(one[0]))

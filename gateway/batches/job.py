@@ -93,6 +93,7 @@ class Job:
                 return
             self.results = results
             await self._run_lines(results)
+            await self._conclude(results)
         except FileNotFoundError as error:
             logger.error("batch %s: its input is gone: %s", self.batch.id, error)
             await self._fail([{"code": "input_lost", "message": "The input file is gone.", "line": None}])
@@ -177,7 +178,6 @@ class Job:
                 await end_tasks([feeding])
             await writer.drain()
             results.close()
-        await self._conclude(results)
 
     async def _feed(self, results: Results, writer: Writer) -> None:
         """Run every line that is not done yet, each once there is a place."""

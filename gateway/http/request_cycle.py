@@ -138,7 +138,8 @@ class Cycle(msgspec.Struct, eq=False):
             await app(self.scope(), self.receive, self.send)
         except Exception:
             logger.exception("%s %r failed", self.method, self.path)
-        self.break_off()
+        if not self.response_complete:
+            self.break_off()
 
     # For the application.
 

@@ -325,7 +325,8 @@ class _Runner:
                 self._names[stage.id].know(index, value if isinstance(value, str) else None)
             item[stage.into] = value
             self._fields[stage.id][index] = value
-            self._finish_lists(fan)
+            if self._done[fan.source].is_set():
+                self._finish_lists(fan)
         if self._writer is not None and fan.source == self._pipeline.last.source:
             await self._outlet.write(partial(self._writer.element, fan, index, item))
 
@@ -369,9 +370,7 @@ class _Runner:
         self._done[stage.id].set()
 
     def _finish_lists(self, fan: Fan) -> None:
-        """Finish the stages over a list whose every element they have answered; the list must be closed."""
-        if not self._done[fan.source].is_set():
-            return
+        """Finish the stages over a list that is closed, whose every element they have answered."""
         count = len(self._elements[fan.source, fan.field])
         for stage in fan.stages:
             fields = self._fields[stage.id]
