@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from gateway.config.document import load_config
 from launch.base.locate import resolve_base
 from launch.base.steps import Steps
@@ -11,17 +9,14 @@ from launch.bench.faults.churn import ChurnPlan, churn, learn, write_adapters
 from launch.engine.http import served_models
 from launch.supervisor.control_client import ControlClient
 from tests.engine.conftest import CONFIG, RealStack
+from tests.support.waiting import until
 
 REQUESTS = 120
 PAUSE_S = 0.5
 
 
-def until_unloaded(real: RealStack, tasks: tuple[str, ...], limit_s: float = 60.0) -> None:
-    """An id goes once no gateway needs it; the tests that follow look at what the engine serves."""
-    deadline = time.monotonic() + limit_s
-    while any(name.startswith(tasks) for name in served_models(real.engine_url, key=real.engine_key)):
-        assert time.monotonic() < deadline, "an adapter of a removed task is still loaded"
-        time.sleep(0.05)
+def is_unloaded(real: RealStack, tasks: tuple[str, ...]) -> bool:
+    return not any(name.startswith(tasks) for name in served_models(real.engine_url, key=real.engine_key))
 
 
 def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> None:
@@ -38,7 +33,7 @@ def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> No
     finally:
         for task in folders:
             control.answer("DELETE", f"/adapters/{task}")
-        until_unloaded(real, tuple(folders))
+        until(lambda: is_unloaded(real, tuple(folders)))  # the tests that follow look at what the engine serves
     assert (tally.faults, operator.faults) == ([], [])
     assert tally.verdicts["own"] + tally.verdicts["untold"] == tally.answers
     assert tally.verdicts["own"] > tally.answers / 2

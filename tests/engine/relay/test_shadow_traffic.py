@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -16,9 +15,9 @@ from gateway.config.document import load_config
 from launch.base.locate import resolve_base
 from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapter
 from tests.engine.conftest import CONFIG, ROOT, RealStack
+from tests.support.waiting import until
 
 REQUESTS = 6
-GONE_S = 60.0
 
 
 def adapters(real: RealStack, *arguments: str) -> str:
@@ -42,10 +41,7 @@ def candidate(real: RealStack) -> Iterator[str]:
     said = json.loads(adapters(real, "add", "naming", str(source), "--shadow", "100%", "--json"))
     yield said["id"]
     adapters(real, "rollback", "naming")
-    deadline = time.monotonic() + GONE_S
-    while loaded(real, said["id"]):
-        assert time.monotonic() < deadline, "the shadow is still loaded after its rollback"
-        time.sleep(0.05)
+    until(lambda: not loaded(real, said["id"]))
 
 
 def copies(real: RealStack, adapter_id: str) -> dict[str, float]:
@@ -73,10 +69,7 @@ def test_a_shadow_is_compared_and_answers_nobody(real: RealStack, candidate: str
         assert answer.headers["x-gateway-adapter"].startswith("naming@")
         assert answer.headers["x-gateway-adapter"] != candidate
         assert candidate not in answer.text
-        deadline = time.monotonic() + 30
-        while sum(copies(real, candidate).values()) <= number:
-            assert time.monotonic() < deadline, "the copy was neither answered nor dropped"
-            time.sleep(0.05)
+        until(lambda number=number: sum(copies(real, candidate).values()) > number)
 
     assert sum(copies(real, candidate).values()) == REQUESTS
     assert copies(real, candidate).get("different", 0) > 0

@@ -38,6 +38,7 @@ from gateway.pipeline.partial_json import ElementScanner
 from gateway.routing.table import build_table
 from tests.support.fuzzing.mutations import Mutator
 from tests.support.stack import config_of
+from tests.support.waiting import turns
 
 Target = Callable[[Mutator], None]
 
@@ -339,8 +340,7 @@ class ClientRequests:
                 break
             protocol.data_received(piece)
             await asyncio.sleep(0)
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await turns(20)
         protocol.connection_lost(None)
         await asyncio.gather(*state.tasks, return_exceptions=True)
 

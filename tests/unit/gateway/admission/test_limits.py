@@ -15,6 +15,7 @@ from gateway.metrics.counters import Metrics
 from gateway.metrics.shared_memory import Region
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import config_of, eventually, stack
+from tests.support.waiting import turns
 
 pytestmark = pytest.mark.anyio
 TASKS = ("base", "concept", "naming")
@@ -24,21 +25,15 @@ def admission(folder: Path, **bounds: object) -> Admission:
     return Admission(config_of(folder, **bounds))
 
 
-async def settled() -> None:
-    """Until every task that could go on has."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 async def test_task_at_its_bound_waits_and_goes_on_when_one_leaves(tmp_path: Path) -> None:
     limits = admission(tmp_path, max_in_flight_per_task=2)
     first, _ = [await limits.enter("naming") for _ in range(2)]
     waiting = asyncio.ensure_future(limits.enter("naming"))
     other = await limits.enter("base")
-    await settled()
+    await turns(5)
     assert (limits.in_flight, limits.waiting, waiting.done()) == (3, 1, False)
     limits.leave(other)
-    await settled()
+    await turns(5)
     assert not waiting.done()
     limits.leave(first)
     assert (await waiting).in_flight == 2
@@ -51,11 +46,11 @@ async def test_the_wait_that_is_ahead_is_told_while_somebody_waits(tmp_path: Pat
     assert limits.queue_s == 0
     gate = await limits.enter("naming")
     waiting = [asyncio.ensure_future(limits.enter("naming")) for _ in range(4)]
-    await settled()
+    await turns(5)
     for _ in range(2):
         now[0] += 3.0
         limits.leave(gate)
-        await settled()
+        await turns(5)
     assert limits.queue_s == pytest.approx(6.0)  # two more, three seconds each
     for one in waiting:
         one.cancel()
@@ -67,7 +62,7 @@ async def test_full_queue_of_a_task_is_429_and_of_the_gateway_503(tmp_path: Path
     limits = admission(tmp_path, max_in_flight=1, max_waiting=2, max_waiting_per_task=1)
     await limits.enter("base")
     waiting = [asyncio.ensure_future(limits.enter(task)) for task in ("base", "naming")]
-    await settled()
+    await turns(5)
     with pytest.raises(TooManyRequests) as task_full:
         await limits.enter("base")
     with pytest.raises(Unavailable) as gateway_full:
@@ -111,7 +106,7 @@ async def test_places_go_round_the_tasks(tmp_path: Path) -> None:
 
     tasks = ["base"] * 4 + ["naming"] * 2 + ["concept"]
     visits = [asyncio.create_task(visit(task)) for task in tasks]
-    await settled()
+    await turns(5)
     limits.leave(gate)
     await asyncio.gather(*visits)
     assert order == ["base", "naming", "concept", "base", "naming", "base", "base"]
@@ -121,7 +116,7 @@ async def test_task_at_its_bound_is_passed_over(tmp_path: Path) -> None:
     limits = admission(tmp_path, max_in_flight=2, max_in_flight_per_task=1)
     gates = {task: await limits.enter(task) for task in ("base", "naming")}
     waiting = [asyncio.ensure_future(limits.enter(task)) for task in ("base", "concept")]
-    await settled()
+    await turns(5)
     limits.leave(gates["naming"])
     assert (await waiting[1]).task == "concept"
     assert not waiting[0].done()
@@ -143,7 +138,7 @@ async def test_cancelled_between_admission_and_waking_gives_its_place_on(tmp_pat
     limits = admission(tmp_path, max_in_flight=1)
     gate = await limits.enter("base")
     first, second = (asyncio.ensure_future(limits.enter("base")) for _ in range(2))
-    await settled()
+    await turns(5)
     limits.leave(gate)  # the first has its place now and does not know it yet
     first.cancel()
     assert (await second).task == "base"
@@ -155,7 +150,7 @@ async def test_cancelled_waiter_is_passed_over_in_the_same_turn(tmp_path: Path) 
     limits = admission(tmp_path, max_in_flight=1)
     gate = await limits.enter("base")
     first, second = (asyncio.ensure_future(limits.enter("base")) for _ in range(2))
-    await settled()
+    await turns(5)
     first.cancel()
     limits.leave(gate)
     assert (await second).task == "base"
@@ -218,7 +213,7 @@ class Walk:
         elif self.tasks:
             self.random.choice(list(self.tasks)).cancel()
         if self.random.random() < 0.5:
-            await settled()
+            await turns(5)
             self.check()
 
     def leave(self, index: int = -1) -> None:
@@ -305,17 +300,17 @@ async def test_one_that_needs_many_places_is_not_passed_for_ever_by_those_that_n
     for _ in range(3):
         await limits.enter("base")
     many = asyncio.ensure_future(limits.enter("naming", None, 4))
-    await settled()
+    await turns(5)
     singles = 0
     while not many.done() and singles < 20:
         single = asyncio.ensure_future(limits.enter("base"))
-        await settled()
+        await turns(5)
         limits.leave(gate)
-        await settled()
+        await turns(5)
         singles += 1
         if not single.done():
             single.cancel()
-        await settled()
+        await turns(5)
     assert many.done()
     assert (limits.in_flight, limits.gates["naming"].in_flight, limits.waiting) == (4, 4, 0)
 
@@ -324,10 +319,10 @@ async def test_two_that_need_every_place_do_not_wait_for_each_other(tmp_path: Pa
     limits = admission(tmp_path, max_in_flight=4, max_in_flight_per_task=3)
     held = [await limits.enter("concept") for _ in range(3)]
     first, second = (asyncio.ensure_future(limits.enter(task, None, 3)) for task in ("base", "naming"))
-    await settled()
+    await turns(5)
     for gate in held:
         limits.leave(gate)
-    await settled()
+    await turns(5)
     assert (first.done(), second.done()) == (True, False)
     limits.leave(await first, None, 3)
     limits.leave(await second, None, 3)
@@ -339,10 +334,10 @@ async def test_one_that_leaves_while_it_gathers_gives_back_what_it_had(tmp_path:
     gate = await limits.enter("base", None, 2)
     many = asyncio.ensure_future(limits.enter("base", None, 4))
     single = asyncio.ensure_future(limits.enter("base"))
-    await settled()
+    await turns(5)
     assert (limits.in_flight, many.done(), single.done()) == (4, False, False)
     many.cancel()
-    await settled()
+    await turns(5)
     assert single.done()
     assert (limits.in_flight, limits.waiting) == (3, 0)
     limits.leave(gate, None, 2)
@@ -366,7 +361,7 @@ async def test_who_gives_way_just_as_its_time_ends_hears_why(
     with monkeypatch.context() as patched:
         patched.setattr(asyncio, "timeout", lambda _: Ends())
         flood = [asyncio.ensure_future(limits.enter("naming", key="flood")) for _ in range(2)]
-        await settled()
+        await turns(5)
     light = asyncio.ensure_future(limits.enter("naming", key="light"))
     with pytest.raises(TooManyRequests, match="the most that may"):
         await flood.pop()

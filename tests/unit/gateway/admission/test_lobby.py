@@ -19,6 +19,7 @@ from gateway.errors import DeadlineExceeded, DeadlineUnreachable, TooManyRequest
 from tests.fakes.fake_engine import Answer
 from tests.fakes.virtual_time import virtual
 from tests.support.stack import TASKS, Stack, config_of, eventually, stack
+from tests.support.waiting import turns
 
 pytestmark = pytest.mark.anyio
 
@@ -110,11 +111,6 @@ async def call(seat: Seat, task: str) -> AsyncIterator[None]:
     async with seat.turns[task]:
         seat.begins(task)
         yield
-
-
-async def turns(count: int = 3) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def test_room_is_for_what_is_expected_and_comes_back_when_all_is_known(tmp_path: Path) -> None:

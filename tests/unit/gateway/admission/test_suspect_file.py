@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.admission.suspect_file import SuspectFile
+from tests.support.waiting import turns
 from tests.unit.gateway.admission.test_death_guard import BODY, guard, snapshot, suspecting
 
 
@@ -51,8 +52,7 @@ async def test_a_turn_that_another_worker_has_is_waited_for(tmp_path: Path) -> N
     assert mine.watches()
     assert other.watches()
     waiting = asyncio.create_task(other.admit((b"b",)))
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await turns(5)
     assert not waiting.done()
     os.close(theirs)
     turn = await waiting

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from gateway.pipeline.outlet import Outlet
+from tests.support.waiting import turns
 
 pytestmark = pytest.mark.anyio
 
@@ -25,8 +26,7 @@ async def test_text_is_not_made_faster_than_it_is_taken() -> None:
     async with asyncio.TaskGroup() as group:
         for number in range(8):
             group.create_task(write(number))
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await turns(20)
         assert made == [0, 1, 2]  # the third waits with its text
         assert [await outlet.read() for _ in range(8)] == [f"<{number}>" for number in range(8)]
     outlet.end()

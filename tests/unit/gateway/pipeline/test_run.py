@@ -16,6 +16,7 @@ from gateway.pipeline.outlet import MOST_CHARS
 from gateway.pipeline.run import Done, Piece, run, stream
 from gateway.pipeline.stages.task_calls import Answer, Delta, TaskCaller
 from tests.support.pipeline_script import Script, chat, demo, pipeline, prompt_of
+from tests.support.waiting import turns
 
 pytestmark = pytest.mark.anyio
 
@@ -278,8 +279,7 @@ async def test_an_answer_is_not_made_faster_than_it_is_taken() -> None:
 
     async with aclosing(stream(alone, chat("a"), Fast({}, upper))) as events:
         await anext(events)
-        for _ in range(2000):
-            await asyncio.sleep(0)
+        await turns(2000)
         assert asked < 100  # 64 KiB and some
         assert (
             sum(len(event.text) for event in [e async for e in events] if isinstance(event, Piece)) == 999_000

@@ -18,6 +18,7 @@ import yaml
 
 from tests.fakes.fake_engine import Answer, Document, FakeEngine
 from tests.support.stack import Stack, config_of, eventually, stack, write_report
+from tests.support.waiting import turns
 
 pytestmark = pytest.mark.anyio
 REQUESTS = 1000
@@ -112,8 +113,7 @@ class Crowd:
             while wanted > 0 and (piece := await reader.read(wanted)):
                 wanted -= len(piece)
         else:
-            for _ in range(self._chance.choice([0, 1, 2, 3, 5, 10, 30, 100])):
-                await asyncio.sleep(0)
+            await turns(self._chance.choice([0, 1, 2, 3, 5, 10, 30, 100]))
 
 
 def tasks() -> set[asyncio.Task[object]]:

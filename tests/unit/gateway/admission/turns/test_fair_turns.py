@@ -16,13 +16,9 @@ from gateway.admission.turns.fair_turns import FAN_OUT_WEIGHT, MOST_IDLE, Claima
 from gateway.admission.turns.pace import MOST_S
 from gateway.errors import TooManyRequests, Unavailable
 from tests.support.stack import config_of
+from tests.support.waiting import turns
 
 pytestmark = pytest.mark.anyio
-
-
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 class House:
@@ -72,9 +68,9 @@ async def test_a_light_key_has_the_next_turn_however_many_wait(tmp_path: Path) -
     house = House(tmp_path)
     gate = await house.limits.enter("naming", key="flood")
     house.comes("flood", times=200)
-    await settled()
+    await turns(5)
     house.comes("light")
-    await settled()
+    await turns(5)
     house.limits.leave(gate)
     await house.through()
     assert house.order.index("light") <= 1
@@ -85,7 +81,7 @@ async def test_a_light_keys_wait_is_the_same_turns_for_each_of_its_requests(tmp_
     house = House(tmp_path)
     gate = await house.limits.enter("naming", key="flood")
     house.comes("flood", times=200)
-    await settled()
+    await turns(5)
 
     async def light() -> None:
         for _ in range(40):
@@ -95,12 +91,12 @@ async def test_a_light_keys_wait_is_the_same_turns_for_each_of_its_requests(tmp_
             house.limits.leave(own)
 
     asking = asyncio.create_task(light())
-    await settled()
+    await turns(5)
     house.limits.leave(gate)
     await asking
-    turns = [index for index, key in enumerate(house.order) if key == "light"]
-    assert turns[0] <= 1
-    assert max(later - earlier for earlier, later in itertools.pairwise(turns)) <= 3
+    places = [index for index, key in enumerate(house.order) if key == "light"]
+    assert places[0] <= 1
+    assert max(later - earlier for earlier, later in itertools.pairwise(places)) <= 3
     await house.through()
 
 
@@ -110,7 +106,7 @@ async def test_many_tasks_are_one_keys_turns(tmp_path: Path) -> None:
     for task in ("base", "concept", "naming"):
         house.comes("flood", task, times=20)
     house.comes("light", "naming", times=10)
-    await settled()
+    await turns(5)
     house.limits.leave(gate)
     await house.through()
     assert Counter(house.order[:20]) == {"flood": 10, "light": 10}
@@ -122,7 +118,7 @@ async def test_turns_are_by_cost(tmp_path: Path, dear: float) -> None:
     gate = await house.limits.enter("naming", key="dear")
     house.comes("dear", cost=dear, times=10)
     house.comes("cheap", cost=1.0, times=700)
-    await settled()
+    await turns(5)
     house.limits.leave(gate)
     await house.through()
     had = {"dear": 0.0, "cheap": 0.0}
@@ -137,7 +133,7 @@ async def test_many_keys_of_one_tenant_are_one_tenants_turns(tmp_path: Path) -> 
     for number in range(20):
         house.comes(f"acme-{number}", times=3, tenant="acme")
     house.comes("light", times=10, tenant="other")
-    await settled()
+    await turns(5)
     house.limits.leave(gate)
     await house.through()
     assert Counter(house.order[:20])["light"] == 10
@@ -149,7 +145,7 @@ async def test_a_keys_tasks_have_as_many_tokens_each(tmp_path: Path) -> None:
     gate = await house.limits.enter("naming", key="own")
     house.comes("own", "concept", cost=100.0, times=10)
     house.comes("own", "naming", cost=10.0, times=100)
-    await settled()
+    await turns(5)
     house.limits.leave(gate)
     await house.through()
     assert Counter(house.tasks[:55]) == {"concept": 5, "naming": 50}
@@ -161,7 +157,7 @@ async def test_a_pipelines_calls_have_half_of_what_their_key_asks_for_by_itself(
     house.comes("own", times=60, let_in=True)
     house.comes("own", times=20)
     house.comes("other", times=30)
-    await settled()
+    await turns(5)
     house.limits.leave(gate)
     await house.through()
     assert Counter(house.order[:60]) == {"own": 30, "other": 30}  # between keys both are the same
@@ -197,17 +193,17 @@ async def test_a_flood_is_refused_before_a_light_key(tmp_path: Path) -> None:
     house = House(tmp_path, max_waiting_per_task=8, max_waiting=12)
     gate = await house.limits.enter("naming", key="flood")
     house.comes("flood", times=300)
-    await settled()
+    await turns(5)
     assert house.refused["flood"] == 292
     house.comes("light", times=3)
-    await settled()
+    await turns(5)
     assert house.refused == {"flood": 295}
     assert house.limits.waiting == 8
     house.comes("flood", "base", times=50)  # the gateway's own bound
-    await settled()
+    await turns(5)
     assert house.limits.waiting == 12
     house.comes("light", "concept")
-    await settled()
+    await turns(5)
     assert house.refused["light"] == 0
     house.limits.leave(gate)
     await house.through()
@@ -218,7 +214,7 @@ async def test_one_key_alone_has_the_whole_queue(tmp_path: Path) -> None:
     house = House(tmp_path, max_waiting_per_task=8)
     gate = await house.limits.enter("naming")
     house.comes("", times=10)
-    await settled()
+    await turns(5)
     assert (house.limits.waiting, house.refused[""]) == (8, 2)
     house.limits.leave(gate)
     await house.through()
@@ -228,9 +224,9 @@ async def test_what_was_let_in_never_gives_way(tmp_path: Path) -> None:
     house = House(tmp_path, max_waiting_per_task=2)
     gate = await house.limits.enter("naming", key="flood")
     let_in = [asyncio.ensure_future(house.limits.enter("naming", key="flood", let_in=True)) for _ in range(4)]
-    await settled()
+    await turns(5)
     house.comes("light")
-    await settled()
+    await turns(5)
     assert house.refused["light"] == 1
     assert not any(one.done() for one in let_in)
     house.limits.leave(gate)
@@ -249,7 +245,7 @@ async def test_random_floods_leave_nothing_behind(tmp_path: Path, seed: int) -> 
         if chance.random() < 0.3 and house.visits:
             chance.choice(house.visits).cancel()
         if chance.random() < 0.2:
-            await settled()
+            await turns(5)
     await asyncio.gather(*house.visits, return_exceptions=True)
     limits = house.limits
     assert (limits.in_flight, limits.waiting, limits._turns.owners.tenants.are_several) == (0, 0, False)
