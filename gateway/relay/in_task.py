@@ -13,7 +13,7 @@ from gateway.http.event_stream import EventStream
 from gateway.http.request_cycle import header_pairs
 from gateway.relay.engine_answers import PASSED, read_failure
 from gateway.relay.passage import Passage
-from gateway.relay.relay import read_whole
+from gateway.relay.relay import MAX_ANSWER_BYTES
 from gateway.routing.table import Route
 
 logger = logging.getLogger("gateway.relay.in_task")
@@ -35,8 +35,9 @@ class TaskRelay(Passage, eq=False):
                     self.head_sent = True
                 await self._stream(connection, self.events, send)
                 return
-            read = read_whole if connection.status in PASSED else read_failure
-            block, answer = self.whole(connection, await read(connection))
+            passed = connection.status in PASSED
+            reading = connection.whole(MAX_ANSWER_BYTES) if passed else read_failure(connection)
+            block, answer = self.whole(connection, await reading)
             if self.head_sent:  # a refusal in a stream that has begun
                 answer = exchange.dialect.last_event(answer)
             else:

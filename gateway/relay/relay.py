@@ -318,20 +318,3 @@ class Relay:
 def _cost_of(body: Segments, sequences: int) -> int:
     """Tokens, where nothing says how long an answer may be: as limits of tokens count it."""
     return sum(map(len, body)) // BYTES_PER_TOKEN + sequences * ANSWER_TOKENS
-
-
-async def read_whole(connection: Connection) -> bytes:
-    """The rest of an answer. Raises EngineError where it is too large or breaks off, GatewayTimeout."""
-    if connection.complete:
-        return connection.take()
-    answer = await connection.read()
-    if connection.complete:
-        return answer
-    pieces = [answer]
-    size = len(answer)
-    while piece := await connection.read():
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_ANSWER_BYTES:
-            raise EngineError(f"The engine's answer is larger than {MAX_ANSWER_BYTES} bytes.")
-    return b"".join(pieces)

@@ -20,7 +20,7 @@ from gateway.http.event_stream import MAX_FAULT_BYTES, TokenUsage, data_in
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.task_calls import Answer, Delta
 from gateway.relay.engine_answers import fault_in, read_failure
-from gateway.relay.relay import Relay, read_whole
+from gateway.relay.relay import MAX_ANSWER_BYTES, Relay
 from gateway.relay.request_record import LOW_PRIORITY, PIPELINE, Exchange
 from gateway.relay.shadow.copies import Shadow
 from gateway.relay.shadow.copy import Copy
@@ -97,7 +97,7 @@ class EngineCaller:
         """One whole answer. Raises RequestError."""
         route = self._routes[task]
         async with self._call(route, fields_of(body), False) as (exchange, connection, copy):
-            text = await read_whole(connection)
+            text = await connection.whole(MAX_ANSWER_BYTES)
             if copy is not None:
                 copy.saw(text, True)
             completion = _decode(text)

@@ -9,6 +9,7 @@ from starlette.types import Message
 
 from gateway.dialects.chat.dialect import CHAT
 from gateway.errors import EngineError
+from gateway.http.engine_connection import Connection as EngineConnection
 from gateway.metrics.counters import Metrics
 from gateway.relay.in_task import TaskRelay
 from gateway.relay.request_record import Exchange
@@ -28,15 +29,10 @@ class FakeConnection:
     def header(self, name: bytes) -> bytes | None:
         return self.headers.get(name)
 
-    @property
-    def complete(self) -> bool:
-        return not self._pieces
-
-    def take(self) -> bytes:
-        return b""
-
     def end_after(self) -> None:
         """It is used once."""
+
+    whole = EngineConnection.whole
 
     async def read(self) -> bytes:
         piece = self._pieces.pop(0) if self._pieces else b""
@@ -95,6 +91,12 @@ def test_stream_that_breaks_off_ends_with_an_error_event() -> None:
 def test_failure_before_the_first_byte_is_raised() -> None:
     with pytest.raises(EngineError):
         answered(FakeConnection(500, {}, b"oops"))
+
+
+def test_whole_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.relay.in_task.MAX_ANSWER_BYTES", 3)
+    with pytest.raises(EngineError, match="larger than 3 bytes"):
+        answered(FakeConnection(200, {}, b"ab", b"cd"))
 
 
 def test_refusal_in_a_stream_that_has_begun_is_its_last_event() -> None:

@@ -17,7 +17,7 @@ from gateway.http.engine_connection import ConnectTimeout, Disconnected, Unreach
 from gateway.http.event_stream import TokenUsage
 from gateway.metrics.counters import Metrics
 from gateway.relay.engine_answers import AdapterLost, EngineEnds
-from gateway.relay.relay import Relay, read_whole
+from gateway.relay.relay import Relay
 from gateway.relay.request_record import BATCH, Exchange
 from gateway.routing.selection.visits import Visits
 from gateway.routing.table import Loaded, Route, Table, build_table
@@ -48,9 +48,6 @@ class Connection:
     @property
     def complete(self) -> bool:
         return not self.pieces
-
-    def take(self) -> bytes:
-        return b""
 
     async def read(self) -> bytes:
         return self.pieces.pop(0) if self.pieces else b""
@@ -364,15 +361,6 @@ async def test_routes_stay_and_adapters_are_held_while_they_are_pinned(tmp_path:
     assert house.admission.busy(NAMING) == 0
     with pytest.raises(ModelNotFound), house.relay.pinned(["nobody"], b"ann"):
         pass
-
-
-async def test_a_whole_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Engine("one")
-    assert await read_whole(Connection(engine, 200, b"ab", b"", b"")) == b"ab"  # type: ignore[arg-type]
-    assert await read_whole(Connection(engine, 200, b"ab", b"cd")) == b"abcd"  # type: ignore[arg-type]
-    monkeypatch.setattr("gateway.relay.relay.MAX_ANSWER_BYTES", 3)
-    with pytest.raises(EngineError, match="larger than 3 bytes"):
-        await read_whole(Connection(engine, 200, b"ab", b"cd"))  # type: ignore[arg-type]
 
 
 async def test_who_comes_again_and_finds_no_engine_counts_as_in_flight_once(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.config.document import JsonObject
 from gateway.errors import EngineError, InvalidRequest
+from gateway.http.engine_connection import Connection as EngineConnection
 from gateway.http.event_stream import TokenUsage
 from gateway.metrics.counters import Metrics
 from gateway.pipeline.stages.engine_caller import EngineCaller
@@ -44,12 +45,7 @@ class Connection:
         self.status = status
         self._pieces = list(pieces)
 
-    @property
-    def complete(self) -> bool:
-        return not self._pieces
-
-    def take(self) -> bytes:
-        return b""
+    whole = EngineConnection.whole
 
     async def read(self) -> bytes:
         return self._pieces.pop(0) if self._pieces else b""
