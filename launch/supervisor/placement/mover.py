@@ -12,7 +12,7 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 from gateway.config.snapshot import Operation, proving_on
@@ -43,10 +43,10 @@ MOVES_REMEMBERED = 50
 
 @dataclass(frozen=True)
 class Moved:
-    """What was done, or failed; `at` as `time.time()`."""
+    """What was done with the adapter `id`, or failed; `at` as `time.time()`."""
 
     at: float
-    adapter_id: str
+    id: str
     engine: str
     did: str
     why: str
@@ -198,16 +198,7 @@ class Mover:
             "moves_left": self.moves_left(),
             "engines": engines,
             "adapters": adapters,
-            "moves": [
-                {
-                    "at": one.at,
-                    "id": one.adapter_id,
-                    "engine": one.engine,
-                    "did": one.did,
-                    "why": one.why,
-                }
-                for one in self.moved
-            ],
+            "moves": [asdict(one) for one in self.moved],
         }
 
     def _keeper(self, engine: str) -> Keeper:
