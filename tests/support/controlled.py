@@ -22,7 +22,6 @@ from tests.fakes.fake_engine import Answer, FakeEngine
 from tests.support.stack import TASKS, Stack, eventually, stack
 
 TWO_TASKS: Mapping[str, Weights] = {name: {adapter_id: 100.0} for name, adapter_id in TASKS.items()}
-LAZY: Mapping[str, Any] = {"lazy": True}
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -49,6 +50,11 @@ STAGES = [
         "into": "name",
     },
 ]
+
+
+def key_of(secret: str, **settings: object) -> dict[str, object]:
+    """A key as the section `keys` has it."""
+    return {"sha256": hashlib.sha256(secret.encode()).hexdigest(), **settings}
 
 
 def config_of(

@@ -33,7 +33,7 @@ def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> No
     finally:
         for task in folders:
             control.answer("DELETE", f"/adapters/{task}")
-        until(lambda: is_unloaded(real, tuple(folders)))  # the tests that follow look at what the engine serves
+        until(lambda: is_unloaded(real, tuple(folders)))  # the next tests look at what is served
     assert (tally.faults, operator.faults) == ([], [])
     assert tally.verdicts["own"] + tally.verdicts["untold"] == tally.answers
     assert tally.verdicts["own"] > tally.answers / 2

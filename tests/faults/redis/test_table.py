@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +21,7 @@ from tests.faults.conftest import Note
 from tests.faults.processes import Served, asking, configured, fault_engine, gateway_program, soon
 from tests.faults.redis.several import PATIENT_MS, needs_redis
 from tests.support.real.redis_server import RedisServer
-from tests.support.stack import snapshot_of
+from tests.support.stack import key_of, snapshot_of
 
 pytestmark = [pytest.mark.anyio, needs_redis]
 
@@ -51,7 +50,7 @@ class Published:
 @asynccontextmanager
 async def elsewhere(folder: Path, redis: RedisServer) -> AsyncIterator[tuple[Served, Published]]:
     """A gateway that follows through Redis alone, and what it follows."""
-    keys = {"ci": {"sha256": hashlib.sha256(KEY.encode()).hexdigest()}}
+    keys = {"ci": key_of(KEY)}
     shared = {"redis": redis.url, "timeout_ms": PATIENT_MS, "follow": True}
     own = folder / "gateway"
     own.mkdir()

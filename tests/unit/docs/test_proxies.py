@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ import httpx
 import pytest
 
 from tests.fakes.fake_engine import Answer
+from tests.fakes.plant import free_port
 from tests.support.authority import Authority, Pair
 from tests.support.stack import TASKS, Stack, stack
 from tests.support.waiting import eventually
@@ -23,11 +23,6 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.anyio
 FOLDER = Path(__file__).parents[3] / "docs" / "proxy"
 PROXIES = ("nginx", "caddy")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def replaced(file: str, *changes: tuple[str, str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections import Counter
 from pathlib import Path
@@ -25,15 +24,11 @@ from gateway.upkeep import Upkeep
 from tests.fakes.fake_control import snapshot_with
 from tests.fakes.fake_engine import Answer
 from tests.support.controlled import TWO_TASKS, Controlled, controlled, says
-from tests.support.stack import TASKS, config_of, eventually, stack
+from tests.support.stack import TASKS, config_of, eventually, key_of, stack
 
 pytestmark = pytest.mark.anyio
 
 EXTRA = "extra@cccccccccccc"
-
-
-def digest(key: str) -> dict[str, Any]:
-    return {"sha256": hashlib.sha256(key.encode()).hexdigest()}
 
 
 async def chat(c: Controlled, key: str | None = None, **fields: Any) -> httpx.Response:
@@ -160,18 +155,18 @@ async def test_bounds_of_a_task_hold_at_once_for_those_who_wait(tmp_path: Path) 
 
 @pytest.mark.usefixtures("both_ways")
 async def test_key_that_is_added_and_removed_while_requests_run(tmp_path: Path) -> None:
-    async with controlled(tmp_path, keys={"one": digest("k1")}) as c:
+    async with controlled(tmp_path, keys={"one": key_of("k1")}) as c:
         hold = asyncio.Event()
         c.engine.answers[TASKS["naming"]] = Answer(["a", "b"], hold_token={1: hold})
         begun = [asyncio.create_task(chat(c, "k1", stream=stream)) for stream in (True, False)]
         await c.engine.until(lambda: c.engine.active == 2)
         assert (await chat(c, "k2")).status_code == 401
-        await publish(c, keys={"two": digest("k2")})
+        await publish(c, keys={"two": key_of("k2")})
         assert (await chat(c, "k1", model="concept")).status_code == 401
         assert (await chat(c, "k2", model="concept")).status_code == 200
         hold.set()
         assert [(await each).status_code for each in begun] == [200, 200]
-        await publish(c, keys={"two": {**digest("k2"), "tasks": ["concept"]}})
+        await publish(c, keys={"two": key_of("k2", tasks=["concept"])})
         refused = await chat(c, "k2")
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
         assert (await chat(c, "k2", model="concept")).status_code == 200
@@ -179,7 +174,7 @@ async def test_key_that_is_added_and_removed_while_requests_run(tmp_path: Path) 
 
 @pytest.mark.usefixtures("both_ways")
 async def test_limits_of_a_tenant_hold_from_the_next_request_on(tmp_path: Path) -> None:
-    async with controlled(tmp_path, keys={"one": {**digest("k1"), "tenant": "acme"}}) as c:
+    async with controlled(tmp_path, keys={"one": key_of("k1", tenant="acme")}) as c:
         assert [(await chat(c, "k1")).status_code for _ in range(3)] == [200] * 3
         await publish(c, tenants={"acme": {"limits": {"requests_per_minute": 1}}})
         assert [(await chat(c, "k1")).status_code for _ in range(2)] == [200, 429]
@@ -191,10 +186,8 @@ async def test_limits_of_a_tenant_hold_from_the_next_request_on(tmp_path: Path) 
 
 async def test_keys_of_a_file_are_not_taken_over(tmp_path: Path) -> None:
     """A file of a former life must not bring a revoked key back, nor open the gateway to all."""
-    for keys in ({"old": digest("revoked")}, {}):
-        replicas = Replicas(
-            config_of(tmp_path, keys={"new": {**digest("new"), "tasks": ["naming", "concept"]}})
-        )
+    for keys in ({"old": key_of("revoked")}, {}):
+        replicas = Replicas(config_of(tmp_path, keys={"new": key_of("new", tasks=["naming", "concept"])}))
         admission = Admission(replicas.config)
         guard = DeathGuard(tmp_path, 1, 1.0)
         follower = Follower(
@@ -210,7 +203,7 @@ async def test_keys_of_a_file_are_not_taken_over(tmp_path: Path) -> None:
 
 
 async def test_revoked_key_stays_revoked_where_only_a_file_is_left(tmp_path: Path) -> None:
-    async with stack(tmp_path, keys={"new": digest("new")}) as s:
+    async with stack(tmp_path, keys={"new": key_of("new")}) as s:
         with pytest.raises(Unauthorized):
             s.gateway._keys.principal(b"Bearer revoked")
         assert s.gateway._keys.principal(b"Bearer new").name == "new"
@@ -226,13 +219,13 @@ async def test_revoked_key_stays_revoked_where_only_a_file_is_left(tmp_path: Pat
         {"pipelines": {"p": {"stages": [{"id": "a", "task": "nobody", "prompt": "x"}]}}},
         {"pipelines": {"p": {"stages": [{"id": "a", "task": "naming", "prompt": "{{ x"}]}}},
         {"keys": {"k": {"sha256": "secret-key-itself"}}},
-        {"keys": {"a": digest("x"), "b": digest("x")}},
+        {"keys": {"a": key_of("x"), "b": key_of("x")}},
     ],
 )
 async def test_configuration_that_cannot_be_is_refused_whole(
     tmp_path: Path, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with controlled(tmp_path, keys={"one": digest("k1")}) as c:
+    async with controlled(tmp_path, keys={"one": key_of("k1")}) as c:
         before = c.replicas.config
         with caplog.at_level(logging.ERROR):
             await publish(c, **broken, retiring=["x@1"])
@@ -342,8 +335,8 @@ DEATH = "RuntimeError: it said /home/x/.cache/secret-token"
 
 
 async def test_why_an_engine_died_is_only_for_who_may_call_all(tmp_path: Path) -> None:
-    some = {**digest("some"), "tasks": ["concept"]}
-    keys = {"all": digest("all"), "some": some, "root": {**some, **digest("root"), "role": "admin"}}
+    some = key_of("some", tasks=["concept"])
+    keys = {"all": key_of("all"), "some": some, "root": {**some, **key_of("root"), "role": "admin"}}
     async with controlled(tmp_path, keys=keys) as c:
         await c.state("failed", reason=DEATH)
         for key in ("all", "root", "some", "nobody", None):
@@ -361,7 +354,7 @@ async def test_why_an_engine_died_is_only_for_who_may_call_all(tmp_path: Path) -
 
 
 async def test_why_an_adapter_is_not_loaded_stays_here_where_there_are_keys(tmp_path: Path) -> None:
-    async with controlled(tmp_path, keys={"all": digest("all")}) as c:
+    async with controlled(tmp_path, keys={"all": key_of("all")}) as c:
         snapshot = c.control.snapshot
         assert snapshot is not None
         task = snapshot.tasks["naming"]
@@ -376,7 +369,7 @@ async def test_why_an_adapter_is_not_loaded_stays_here_where_there_are_keys(tmp_
 
 
 async def test_health_tells_names_only_to_who_may_call_all(tmp_path: Path) -> None:
-    keys = {"all": digest("all"), "some": {**digest("some"), "tasks": ["concept"]}}
+    keys = {"all": key_of("all"), "some": key_of("some", tasks=["concept"])}
     async with controlled(tmp_path, keys=keys) as c:
         await c.state("failed", reason="it said /a/path")
         for key in ("all", "some", "nobody"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,13 +14,13 @@ from gateway.config.origins import EXPOSED, Cors, OwnName, tidy_origin
 from gateway.endpoints.openapi.operation import HEADERS
 from gateway.errors import Forbidden
 from tests.fakes.fake_engine import Answer
-from tests.support.stack import stack
+from tests.support.stack import key_of, stack
 
 pytestmark = pytest.mark.anyio
 PAGE = "https://chat.example.com"
 CHAT = "/v1/chat/completions"
 KEY = "sk-admin"
-KEYS = {"a": {"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "admin": True}}
+KEYS = {"a": key_of(KEY, admin=True)}
 ASKED = {
     "origin": PAGE,
     "access-control-request-method": "POST",
@@ -256,7 +255,7 @@ async def test_models_files_and_answers_are_for_no_page_of_the_internet(tmp_path
             assert refused.startswith(b"HTTP/1.1 403 ")
         assert s.engine.completions == []
         assert (await s.chat()).status_code == 200
-    keys = {"team": {"sha256": hashlib.sha256(b"own").hexdigest()}}
+    keys = {"team": key_of("own")}
     async with stack(tmp_path, keys=keys) as s:
         headers = {"host": "gateway.example", "authorization": "Bearer own"}
         assert (await s.client.get("/v1/models", headers=headers)).status_code == 200

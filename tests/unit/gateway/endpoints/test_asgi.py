@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
 import json
 from pathlib import Path
 
@@ -13,13 +12,13 @@ import pytest
 from gateway.endpoints.administration.commands import MAX_BODY_BYTES as ADMIN_BYTES
 from gateway.endpoints.batches.batches import MAX_BODY_BYTES as BATCH_BYTES
 from gateway.ui.page import MOST_SIGN_IN_BYTES
-from tests.support.stack import stack
+from tests.support.stack import key_of, stack
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 NOTHING = {
-    "nothing": {"sha256": hashlib.sha256(b"none").hexdigest(), "tasks": []},
-    "boss": {"sha256": hashlib.sha256(b"boss").hexdigest(), "role": "admin"},
+    "nothing": key_of("none", tasks=[]),
+    "boss": key_of("boss", role="admin"),
 }
 LARGE = json.dumps(
     {"model": "naming", "messages": [{"role": "user", "content": "cat"}], "user": "u" * 800_000}
@@ -135,7 +134,7 @@ async def test_a_body_without_a_length_is_counted_as_the_largest_until_it_is_her
 
 async def test_a_tenants_keys_hold_no_more_together_than_one_key(tmp_path: Path) -> None:
     keys = {
-        name: {"sha256": hashlib.sha256(name.encode()).hexdigest(), "tenant": tenant}
+        name: key_of(name, tenant=tenant)
         for name, tenant in (("one", "acme"), ("two", "acme"), ("other", "beta"))
     }
     async with stack(tmp_path, keys=keys, max_held_body_bytes=2 * len(LARGE)) as running:

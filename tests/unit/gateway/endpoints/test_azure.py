@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
 from openai import AsyncAzureOpenAI, AsyncOpenAI, NotFoundError
 
-from tests.support.stack import stack
+from tests.support.stack import key_of, stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
 KEY = "sk-azure"
-KEYS = {"a": {"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "tasks": ["naming", "concept-naming"]}}
+KEYS = {"a": key_of(KEY, tasks=["naming", "concept-naming"])}
 NAMING = "naming@bbbbbbbbbbbb"
 VERSION = "2024-10-21"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from openai import AsyncOpenAI
 
 from tests.fakes.fake_engine import Answer
 from tests.support.named_events import concept_names, pipeline_answers
-from tests.support.stack import TASKS, stack
+from tests.support.stack import TASKS, key_of, stack
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
@@ -75,7 +74,7 @@ async def test_inputs_of_all_pipelines_are_bounded_together_and_given_back(tmp_p
 
 async def test_of_several_tenants_none_holds_all_that_inputs_may_take(tmp_path: Path) -> None:
     keys = {
-        name: {"sha256": hashlib.sha256(name.encode()).hexdigest(), "tenant": tenant}
+        name: key_of(name, tenant=tenant)
         for name, tenant in (("one", "acme"), ("two", "acme"), ("other", "beta"))
     }
     hold = asyncio.Event()

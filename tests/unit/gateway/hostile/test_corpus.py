@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from gateway.config.document import Config
 from gateway.config.secrets.state_secrets import CACHE_KEY, ENGINE_KEY, made_secret
 from launch.supervisor.lock import sole_launch
-from tests.support.stack import stack
+from tests.support.stack import key_of, stack
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs/attacks.md").read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def test_each_row_is_held_by_tests_that_there_are(row: list[str]) -> None:
     ],
 )
 async def test_no_text_in_place_of_a_key_gets_in(tmp_path: Path, sent: str) -> None:
-    keys = {"ci": {"sha256": hashlib.sha256(KEY.encode()).hexdigest()}}
+    keys = {"ci": key_of(KEY)}
     async with stack(tmp_path, keys=keys) as s:
         for header in (b"authorization: Bearer ", b"x-api-key: "):
             head = header + sent.encode("latin-1") + b"\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -75,7 +75,7 @@ def test_nothing_but_the_gateway_listens_beyond_loopback(host: str) -> None:
 @pytest.mark.anyio
 async def test_state_is_its_owners_alone(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    keys = {"ci": {"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "limits": {"requests_per_minute": 9}}}
+    keys = {"ci": key_of(KEY, limits={"requests_per_minute": 9})}
     with sole_launch(state):
         for name in (ENGINE_KEY, CACHE_KEY):
             made_secret(state, name)

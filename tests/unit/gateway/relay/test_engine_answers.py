@@ -38,6 +38,7 @@ def page(status: int, *headers: bytes, body: bytes = PAGE, kind: bytes = b"text/
 
 
 async def warm(s: Stack) -> None:
+    """Leave a connection that is kept, so that the next request can be served without a task."""
     assert (await s.chat(model="base")).status_code == 200
     await s.at_rest()
 

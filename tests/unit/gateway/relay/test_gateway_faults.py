@@ -16,7 +16,8 @@ from gateway.http.request_cycle import Cycle
 from gateway.metrics.counters import Series
 from gateway.relay.request_record import Exchange
 from tests.fakes.fake_engine import Answer
-from tests.support.stack import Stack, stack
+from tests.support.stack import stack
+from tests.unit.gateway.relay.test_engine_answers import warm
 
 pytestmark = pytest.mark.anyio
 NAMING = "naming@bbbbbbbbbbbb"
@@ -29,12 +30,6 @@ def streamed(*events: bytes) -> Answer:
     body = b"".join(b"data: " + event + b"\n\n" for event in events)
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n"
     return Answer(raw=head % len(body) + body)
-
-
-async def warm(s: Stack) -> None:
-    """Leave a connection that is kept, so that the next request can be served without a task."""
-    assert (await s.chat(model="base")).status_code == 200
-    await s.at_rest()
 
 
 @both_ways

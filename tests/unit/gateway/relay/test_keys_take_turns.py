@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import httpx
 import pytest
 
 from tests.fakes.fake_engine import Answer
-from tests.support.stack import TASKS, Stack, stack
+from tests.support.stack import TASKS, Stack, key_of, stack
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
-KEYS = {name: {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in ("flood", "light")}
+KEYS = {name: key_of(name) for name in ("flood", "light")}
 
 
 class Held:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -18,7 +17,7 @@ from gateway.routing.availability import Availability
 from gateway.routing.cold_start import HEARTBEAT_S
 from tests.fakes.fake_engine import Answer
 from tests.support.controlled import Controlled, beats, controlled, says
-from tests.support.stack import TASKS, eventually
+from tests.support.stack import TASKS, eventually, key_of
 from tests.support.waiting import calls
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
@@ -228,7 +227,7 @@ async def test_full_room_is_503_with_an_honest_retry_after(tmp_path: Path) -> No
 
 
 async def test_a_key_that_fills_the_room_gives_way_to_others(tmp_path: Path) -> None:
-    keys = {name: {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in ("flood", "light")}
+    keys = {name: key_of(name) for name in ("flood", "light")}
     asked = {"model": "naming", "messages": [{"role": "user", "content": "cat"}]}
     async with cold(tmp_path, max_cold_waiting=3, keys=keys) as c:
         await starting(c, load_s=43.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,13 +16,13 @@ from gateway.config.snapshot import Snapshot, VersionStatus
 from gateway.errors import Forbidden
 from gateway.routing.permission import permitted_route
 from gateway.routing.table import build_table
-from tests.support.stack import Stack, config_of, eventually, stack
+from tests.support.stack import Stack, config_of, eventually, key_of, stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
 NEW, OLD = "naming@bbbbbbbbbbbb", "naming@cccccccccccc"
 GONE = "naming@dddddddddddd"
 KEY = "sk-concept"
-KEYS = {"c": {"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "tasks": ["concept"]}}
+KEYS = {"c": key_of(KEY, tasks=["concept"])}
 USER = [{"role": "user", "content": "cat"}]
 
 

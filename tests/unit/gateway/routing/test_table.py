@@ -13,7 +13,7 @@ import pytest
 from gateway.routing.table import Loaded, Route, build_table, point_of
 from tests.fakes.fake_engine import Answer
 from tests.support.controlled import TWO_TASKS, controlled, says
-from tests.support.stack import config_of, eventually
+from tests.support.stack import config_of, eventually, key_of
 
 OLD, NEW, THIRD = "naming@aaaaaaaaaaaa", "naming@bbbbbbbbbbbb", "naming@cccccccccccc"
 KEYS = [b'"user-%d"' % number for number in range(4000)]
@@ -104,7 +104,7 @@ def naming(**weights: float) -> dict[str, Mapping[str, float]]:
 @pytest.mark.anyio
 @pytest.mark.usefixtures("both_ways")
 async def test_user_and_key_stick_to_a_version(tmp_path: Path) -> None:
-    digests = {name: {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in ("a", "b", "c", "d")}
+    digests = {name: key_of(name) for name in ("a", "b", "c", "d")}
     async with controlled(tmp_path, keys=digests) as c:
         c.tasks = naming(old=50, new=50)
         await c.tell([c.status()])

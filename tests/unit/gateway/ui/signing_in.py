@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
 
-from tests.support.stack import Stack
-
-
-def key_of(name: str, **settings: object) -> dict[str, object]:
-    """A key is its own name here."""
-    return {"sha256": hashlib.sha256(name.encode()).hexdigest(), **settings}
-
+from tests.support.stack import Stack, key_of
 
 KEYS = {
     "boss": key_of("boss", role="admin"),

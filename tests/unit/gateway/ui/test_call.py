@@ -12,7 +12,7 @@ from gateway.admission.api_keys import Keys
 from gateway.config.document import KeyConfig
 from gateway.errors import NotFound
 from gateway.ui.call import Guarded, PageCall
-from tests.unit.gateway.ui.signing_in import key_of
+from tests.support.stack import key_of
 
 pytestmark = pytest.mark.anyio
 

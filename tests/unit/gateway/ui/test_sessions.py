@@ -12,7 +12,7 @@ from gateway.admission.api_keys import Keys
 from gateway.config.document import KeyConfig
 from gateway.errors import Unauthorized
 from gateway.ui.sessions import LASTS_S, MOST_OF_KEY, Sessions
-from tests.unit.gateway.ui.signing_in import key_of
+from tests.support.stack import key_of
 
 
 def keys_with(*names: str) -> Keys:

@@ -11,8 +11,7 @@ from gateway.admission.quotas.quotas import Quotas
 from gateway.config.document import Config
 from gateway.ui.usage import keys_of, limits_of
 from gateway.ui.visible import Sight
-from tests.support.stack import config_of
-from tests.unit.gateway.ui.signing_in import key_of
+from tests.support.stack import config_of, key_of
 
 LIMIT = {"requests_per_minute": 10}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import signal
@@ -19,12 +18,12 @@ import yaml
 from gateway.metrics.ledger import FIGURES
 from gateway.usage.database import read_usage
 from tests.fakes.fake_engine import Answer, FakeEngine
-from tests.support.stack import TASKS, Stack, config_of, eventually, stack, write_report
+from tests.support.stack import TASKS, Stack, config_of, eventually, key_of, stack, write_report
 
 pytestmark = pytest.mark.anyio
 SECRET = "k" * 40
 KEYS: dict[str, object] = {
-    "one": {"sha256": hashlib.sha256(SECRET.encode()).hexdigest(), "tenant": "acme"},
+    "one": key_of(SECRET, tenant="acme"),
 }
 HEADERS = {"authorization": f"Bearer {SECRET}"}
 NAMING, CONCEPT = TASKS["naming"], TASKS["concept"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import httpx
 import pytest
 
 from gateway.config.secrets.state_secrets import ENGINE_KEY, made_secret
-from tests.support.stack import Stack, stack
+from tests.support.stack import Stack, key_of, stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
 ASKED: dict[str, dict[str, Any]] = {
@@ -22,15 +21,11 @@ ASKED: dict[str, dict[str, Any]] = {
 }
 
 
-def key(secret: str, **settings: object) -> dict[str, object]:
-    return {"sha256": hashlib.sha256(secret.encode()).hexdigest(), **settings}
-
-
 KEYS = {
-    "a": key("a", tenant="acme"),
-    "a2": key("a2", tenant="acme"),
-    "b": key("b", tenant="beta"),
-    "c": key("c"),
+    "a": key_of("a", tenant="acme"),
+    "a2": key_of("a2", tenant="acme"),
+    "b": key_of("b", tenant="beta"),
+    "c": key_of("c"),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from tests.support.named_events import (
     pipeline_answers,
     sent,
 )
-from tests.support.stack import TASKS, Stack, stack
+from tests.support.stack import TASKS, Stack, key_of, stack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
 PATH = "/v1/messages"
@@ -31,8 +30,8 @@ USER = [{"role": "user", "content": "cat"}]
 FORMAT = {"type": "json_schema", "schema": {"type": "string"}}
 KEY = "sk-lora-anthropic"
 KEYS = {
-    "a": {"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "tasks": ["naming"]},
-    "b": {"sha256": hashlib.sha256(b"other").hexdigest()},
+    "a": key_of(KEY, tasks=["naming"]),
+    "b": key_of("other"),
 }
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from gateway.usage.database import UsageDatabase
-from tests.support.stack import stack
+from tests.support.stack import key_of, stack
 
 pytestmark = pytest.mark.anyio
 ROLES = {"root": {"role": "admin"}, "op": {"role": "operator", "tenant": "acme"}, "user": {}}
-KEYS: dict[str, object] = {
-    name: {"sha256": hashlib.sha256(f"sk-{name}".encode()).hexdigest(), **role}
-    for name, role in ROLES.items()
-}
+KEYS: dict[str, object] = {name: key_of(f"sk-{name}", **role) for name, role in ROLES.items()}
 
 
 def fill(folder: Path) -> None:
