@@ -125,7 +125,7 @@ class RedisLink:
             await self._within(pubsub.subscribe(channel))
             yield next_message
         finally:
-            with suppress(Exception):
+            with suppress(Exception):  # of a connection that is lost anyway, whatever the library raises
                 await pubsub.aclose()
 
     def lost(self, why: str) -> None:
@@ -135,7 +135,7 @@ class RedisLink:
     async def close(self) -> None:
         client, self._opened = self._opened, None
         if client is not None:
-            with suppress(Exception):
+            with suppress(Exception):  # as above
                 await client.aclose()
 
     @property

@@ -91,7 +91,7 @@ def bounded(attempt: Try, kind: str, text: str) -> int:
         return attempt(kind, text)
     except MemoryError:
         return MEMORY
-    except Exception as error:
+    except Exception as error:  # whatever a library raises for what it does not take
         return MEMORY if "bad_alloc" in str(error) else REFUSED
 
 

@@ -56,8 +56,8 @@ class Asset:
 class PageFiles:
     """Every file of the page, in memory: some 60 kB."""
 
-    def __init__(self, folder: Traversable | None = None) -> None:
-        place = folder if folder is not None else files("gateway.ui") / "assets"
+    def __init__(self) -> None:
+        place = files("gateway.ui") / "assets"
         self.assets = {
             one.name: _asset(one) for one in place.iterdir() if one.name.rpartition(".")[2] in TYPES
         }

@@ -117,14 +117,14 @@ def slot_bytes(shape: ModelShape, rank: int, dtype: str, cards: int = 1) -> int:
     return math.ceil(sides * rank * dtype_bytes(dtype))
 
 
-def adapter_bytes(shape: ModelShape, rank: int, dtype: str = "bfloat16") -> int:
-    """An adapter on every linear layer of the decoder, as peft trains with all-linear."""
+def adapter_bytes(shape: ModelShape, rank: int) -> int:
+    """An adapter in bfloat16 on every linear layer of the decoder, as peft trains with all-linear."""
     sides = sum(
         (matrix.inputs * matrix.slices + matrix.outputs) * matrix.experts * matrix.layers
         for matrix in shape.matrices
         if matrix.part.kind != "conv" and matrix.part.last not in ROUTERS
     )
-    return sides * rank * dtype_bytes(dtype)
+    return sides * rank * dtype_bytes("bfloat16")
 
 
 def kv_layout(shape: ModelShape, engine: EngineArguments) -> KvLayout:

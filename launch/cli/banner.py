@@ -17,18 +17,17 @@ SAMPLE_TASK = "naming"
 SAMPLE = "Definition: a round fruit with firm white flesh\nMembers: pippin, russet"
 
 
-def banner_lines(
-    config: Config, url: str, models: Sequence[str], *, page: bool = True, keyed: bool = False
-) -> list[str]:
+def banner_lines(config: Config, url: str, models: Sequence[str], *, keyed: bool = False) -> list[str]:
     """`models` are the names that may be asked for; `keyed`: there are keys beside the configuration's."""
     shown = ", ".join(models[:MODELS_SHOWN])
     more = f" and {len(models) - MODELS_SHOWN} more" if len(models) > MODELS_SHOWN else ""
     model = example_model(config)
     keyed = keyed or bool(config.keys) or config.gateway.keys_required
-    lines = [f"address  {url}/v1  (for any OpenAI client as base_url)"]
-    if page:
-        lines.append(f"page     {page_of(url)}")
-    lines.append(f"models   {shown}{more}")
+    lines = [
+        f"address  {url}/v1  (for any OpenAI client as base_url)",
+        f"page     {page_of(url)}",
+        f"models   {shown}{more}",
+    ]
     if keyed:
         lines.append(f"key      needed: export {KEY_VARIABLE}=…  (`lora-gateway keys create NAME` makes one)")
     return [*lines, "try      " + chat_curl(url, model, SAMPLE, keyed=keyed)]

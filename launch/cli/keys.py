@@ -22,6 +22,7 @@ from launch.supervisor.tenancy.issued_keys import digest_of, new_key
 
 DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
 HEAD = ("NAME", "STATE", "ROLE", "TENANT", "MODELS", "EXPIRES", "FROM")
+BOUNDS = ("requests_per_minute", "tokens_per_minute", "max_in_flight", "tokens_per_day", "tokens_per_month")
 UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="whom the key is for")]
@@ -236,24 +237,10 @@ def limits_of(one: Document) -> str:
     return f"{said}; over that it waits" if waits else said
 
 
-def _limits(
-    requests_per_minute: int | None,
-    tokens_per_minute: int | None,
-    max_in_flight: int | None,
-    tokens_per_day: int | None,
-    tokens_per_month: int | None,
-    *,
-    wait: bool,
-) -> Document:
-    """Those that were given, by their names in the configuration."""
-    bounds = {
-        "requests_per_minute": requests_per_minute,
-        "tokens_per_minute": tokens_per_minute,
-        "max_in_flight": max_in_flight,
-        "tokens_per_day": tokens_per_day,
-        "tokens_per_month": tokens_per_month,
-    }
-    given: Document = {name: bound for name, bound in bounds.items() if bound is not None}
+def _limits(*bounds: int | None, wait: bool) -> Document:
+    """Those of `BOUNDS` that were given, by their names in the configuration."""
+    named = zip(BOUNDS, bounds, strict=True)
+    given: Document = {name: bound for name, bound in named if bound is not None}
     if wait and not given:
         raise ConfigError("--wait", "", "for which limit? Name one, such as --requests-per-minute 60")
     return {**given, "on_limit": "wait"} if wait else given

@@ -84,9 +84,9 @@ def is_healthy(url: str, *, key: str = "") -> bool:
     return True
 
 
-def served_models(url: str, timeout_s: float = 10.0, *, key: str = "") -> dict[str, str]:
+def served_models(url: str, *, key: str = "") -> dict[str, str]:
     """The names that the engine serves, each with its root. Raises EngineFailure."""
-    answer = call(f"{url}/v1/models", timeout_s=timeout_s, key=key)
+    answer = call(f"{url}/v1/models", timeout_s=10, key=key)
     data = answer.get("data") if isinstance(answer, Mapping) else None
     if not isinstance(data, list):
         raise EngineFailure(f"{url}/v1/models: no list of models")

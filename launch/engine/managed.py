@@ -65,12 +65,11 @@ class Means:
         return child_of(self.command.argv, {**env, **self.command.env}, self.label)
 
     @classmethod
-    def with_key(cls, command: EngineCommand, can_sleep: bool, key: str, setup: str = "") -> Means:
+    def with_key(cls, command: EngineCommand, can_sleep: bool, key: str) -> Means:
         """Of an engine that asks for that key, as its command says."""
         return cls(
             command,
             can_sleep,
-            setup,
             healthy=partial(is_healthy, key=key),
             calls=EngineCalls.with_key(key),
             progress=partial(tokens_done, key=key),

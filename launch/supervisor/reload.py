@@ -103,7 +103,7 @@ class Reloading:
             done = await self.reload()
         except LoraGatewayError as error:
             say(f"the changed configuration is refused, the old one goes on: {' '.join(str(error).split())}")
-        except Exception:
+        except Exception:  # nobody awaits it, and what runs must go on
             logger.exception("the configuration could not be reloaded; the old one goes on")
         else:
             waiting = done["at_next_start"]

@@ -90,9 +90,9 @@ class Answers:
 # -- pure parts ------------------------------------------------------------------------------------
 
 
-def read_held_out(task: str, limit: int | None, folder: Path = DEMO / "heldout") -> list[Example]:
+def read_held_out(task: str, limit: int | None) -> list[Example]:
     """A demo task's. Raises ConfigError."""
-    return read_examples(folder / f"{task}.jsonl", "held-out data").examples[:limit]
+    return read_examples(DEMO / "heldout" / f"{task}.jsonl", "held-out data").examples[:limit]
 
 
 def trial_of(task: str, data: Path | None, system: str | None, limit: int | None) -> Trial:

@@ -83,14 +83,14 @@ def most_common_share(expected: Sequence[str]) -> list[float]:
     return [float(name == commonest) for name in names]
 
 
-def bootstrap(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
     """The mean and its percentile bootstrap interval (Efron 1979); the same for the same seed."""
     if not values:
         raise ValueError("no value to take a mean of")
     rng = random.Random(seed)
     size = len(values)
-    means = sorted(sum(rng.choices(values, k=size)) / size for _ in range(resamples))
+    means = sorted(sum(rng.choices(values, k=size)) / size for _ in range(RESAMPLES))
     tail = (1 - CONFIDENCE) / 2
-    low = means[int(tail * resamples)]
-    high = means[min(resamples - 1, int((1 - tail) * resamples))]
+    low = means[int(tail * RESAMPLES)]
+    high = means[min(RESAMPLES - 1, int((1 - tail) * RESAMPLES))]
     return Interval(sum(values) / size, low, high, size)

@@ -151,6 +151,6 @@ class Library:
 def _load_into(loaded: Future[LiteLLM]) -> None:
     try:
         loaded.set_result(load_warm())
-    except BaseException as error:
+    except BaseException as error:  # handed to whoever waits
         logger.error("no task's fallback can answer: LiteLLM is not there: %s", type(error).__name__)
         loaded.set_exception(error)

@@ -27,10 +27,10 @@ RAISED_TO = 16
 class Provider:
     """The way to other models."""
 
-    def __init__(self, env: Mapping[str, str], library: Library | None = None) -> None:
+    def __init__(self, env: Mapping[str, str]) -> None:
         """`env` is where keys are looked up, by the names that the configuration gives."""
         self._env = env
-        self._library = library or Library()
+        self._library = Library()
 
     def start(self) -> None:
         """Have LiteLLM loaded, without waiting for it; `loaded` does."""
@@ -62,7 +62,7 @@ class Provider:
                         chunk = await anext(chunks)
                 except StopAsyncIteration:
                     return
-                except Exception as error:
+                except Exception as error:  # each provider's library raises its own
                     raise ProviderFailed(said_of(error)) from error
                 yield _document(chunk)
 
@@ -85,7 +85,7 @@ class Provider:
                     max_retries=0,
                     drop_params=False,
                 )
-        except Exception as error:
+        except Exception as error:  # as above
             raise ProviderFailed(said_of(error)) from error
 
 

@@ -18,6 +18,7 @@ from gateway.config.document import (
     load_config,
 )
 from launch.bench.programs.keys import key_settings
+from launch.machine.ports import free_port
 
 HOST = "127.0.0.1"
 ENGINE_PORT = 8140
@@ -58,16 +59,17 @@ def under_test(
     adapters: Mapping[str, Path],
     *,
     state_dir: Path,
-    gateway_port: int,
+    gateway_port: int | None = None,
     engine_port: int = ENGINE_PORT,
     load_format: str | None = None,
     pipelines: Mapping[str, PipelineConfig] | None = None,
 ) -> Config:
-    """`config` with the tasks of `adapters` and no others.
+    """`config` with the tasks of `adapters` and no others, its gateway on the first port that is free.
 
     A task that `config` has keeps its contract. `pipelines` default to none, for theirs may name tasks that
-    are left out here.
+    are left out here. Raises ConfigError where no port is free.
     """
+    gateway_port = gateway_port or free_port("gateway.port", HOST, GATEWAY_PORT)
     tasks: dict[str, TaskConfig] = {}
     for name, folder in adapters.items():
         known = config.tasks.get(name)

@@ -128,9 +128,9 @@ def _start(env: dict[str, str], errors: IO[str]) -> subprocess.Popen[str]:
     )
 
 
-def tail(log: Path, lines: int = 6) -> str:
+def tail(log: Path) -> str:
     """The end of a log, on one line."""
     try:
-        return " / ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        return " / ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-6:])
     except OSError:
         return "it left no log"

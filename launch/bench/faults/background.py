@@ -22,7 +22,7 @@ from rich.table import Table
 
 from gateway.config.document import Config, load_config
 from gateway.errors import EngineFailure
-from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
+from launch.bench.engine.config import ENGINE_PORT, HOST, KEY, under_test
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import PROMPT_WORDS, WORDS, SlotClients, SlotsLoad, figures_of, own
 from launch.bench.programs.places import RESULTS
@@ -131,7 +131,6 @@ def configured(given: Config, folder: Path, policy: str) -> Config:
         given.model_copy(update={"engine": engine}),
         {},
         state_dir=folder / "state",
-        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT + place),
         engine_port=free_port("engine.port", HOST, ENGINE_PORT + place),
     )
 

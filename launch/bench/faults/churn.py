@@ -22,7 +22,7 @@ from launch.adapters.check import adapter_id
 from launch.base.locate import resolve_base
 from launch.base.lora_shapes import Base
 from launch.base.steps import Steps
-from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
+from launch.bench.engine.config import KEY, under_test
 from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapter
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.churn_load import ChurnClients, ChurnTally, asked_directly
@@ -39,7 +39,6 @@ from launch.bench.results.record import (
     visits,
 )
 from launch.engine.http import load_adapter, unload_adapter
-from launch.machine.ports import free_port
 from launch.simulation.figures import percentile
 from launch.supervisor.control_client import ControlClient
 
@@ -87,7 +86,6 @@ def measure(given: Config, scratch: Path, plan: ChurnPlan) -> dict[str, object]:
         given,
         first,
         state_dir=scratch / "state",
-        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
     )
     roots = config.adapters.model_copy(update={"roots": [scratch / "adapters"]})
     config = config.model_copy(update={"adapters": roots})

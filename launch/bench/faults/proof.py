@@ -18,7 +18,7 @@ from rich.table import Table
 
 from gateway.config.document import Config, load_config
 from launch.base.progress import said_on_stderr
-from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
+from launch.bench.engine.config import ENGINE_PORT, HOST, KEY, under_test
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.proof_trials import Errors, Traffic, load_scaled, try_proofs
 from launch.bench.programs import machine
@@ -107,7 +107,6 @@ def measure(
         given.model_copy(update={"base": base}),
         {name: one.adapter for name, one in given.tasks.items()},
         state_dir=scratch / "state",
-        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
         engine_port=free_port("engine.port", HOST, ENGINE_PORT),
     )
     with running_stack(config, scratch, KEY, gateway=False) as stack:

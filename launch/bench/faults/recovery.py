@@ -19,7 +19,6 @@ from gateway.config.document import Config, load_config
 from gateway.errors import EngineFailure
 from launch.base.progress import terminal_progress
 from launch.bench.engine.config import (
-    GATEWAY_PORT,
     HOST,
     KEY,
     environment_of,
@@ -38,7 +37,6 @@ from launch.bench.results.record import (
     visits,
 )
 from launch.machine.child import Child
-from launch.machine.ports import free_port
 from launch.machine.stack import ENGINE_GRACE_S, GATEWAY_GRACE_S
 
 POLL_S = 0.1
@@ -75,7 +73,6 @@ def measure(
         given,
         {name: one.adapter for name, one in given.tasks.items()},
         state_dir=scratch / "state",
-        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
     )
     recoveries: list[Recovery] = []
     with running_up(config, scratch) as up, SteadyLoad(_url(config), KEY, model, clients) as load:
@@ -98,14 +95,14 @@ def measure(
 
 
 @contextmanager
-def running_up(config: Config, folder: Path, env: dict[str, str] | None = None) -> Iterator[Child]:
+def running_up(config: Config, folder: Path) -> Iterator[Child]:
     """`lora-gateway up` on that configuration, stopped in the end; its log is `<folder>/up.log`."""
     path = folder / "config.yaml"
     config.state_dir.mkdir(parents=True, exist_ok=True)
     write_config(config, path, KEY)
     argv = [sys.executable, "-m", "launch.cli.main", "up", "--config", str(path)]
     with (folder / "up.log").open("w", encoding="utf-8") as log:
-        up = Child(argv, {**environment_of(config, os.environ), **(env or {})}, out=log)
+        up = Child(argv, environment_of(config, os.environ), out=log)
         try:
             yield up
         finally:

@@ -18,7 +18,7 @@ from rich.table import Table
 from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.base.locate import resolve_base
-from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, load_given, under_test
+from launch.bench.engine.config import ENGINE_PORT, HOST, KEY, load_given, under_test
 from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapter
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad, figures_of
@@ -158,7 +158,6 @@ def configured(
         given.model_copy(update={"base": given.base.model_copy(update=changes)}),
         folders,
         state_dir=scratch / "state",
-        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
         engine_port=free_port("engine.port", HOST, first_port),
     )
 

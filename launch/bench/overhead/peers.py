@@ -50,10 +50,10 @@ class Peer:
         return self.folder / "node_modules" / self.npm.rpartition("@")[0]
 
 
-def read_peers(file: Path = PEERS / "peers.yaml") -> list[Peer]:
+def read_peers() -> list[Peer]:
     """All peers of the file, installed or not. Raises ConfigError where the file is not there."""
     check_checkout()
-    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    document = yaml.safe_load((PEERS / "peers.yaml").read_text(encoding="utf-8"))
     return [_peer(name, entry) for name, entry in document.items()]
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from gateway.config.document import Config, KeyConfig, load_config
 from gateway.errors import EngineFailure
-from launch.bench.engine.config import ENGINE_PORT, GATEWAY_PORT, HOST, KEY, under_test
+from launch.bench.engine.config import ENGINE_PORT, HOST, KEY, under_test
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.slots_load import PROMPT_WORDS, WORDS
 from launch.bench.overhead import payload
@@ -211,7 +211,6 @@ def on_engine(given: Config, scratch: Path, plan: OverloadPlan) -> Iterator[Subj
         given.model_copy(update={"keys": keys}),
         {},
         state_dir=scratch / "state",
-        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
         engine_port=free_port("engine.port", HOST, ENGINE_PORT),
     )
     with running_stack(config, scratch, KEY) as stack:

@@ -15,7 +15,7 @@ import typer
 from gateway.config.document import Config, load_config
 from gateway.errors import ConfigError, EngineFailure
 from launch.base.steps import Steps
-from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
+from launch.bench.engine.config import KEY, under_test
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.pipeline.by_hand import ByHand, Timing
 from launch.bench.pipeline.inputs import (
@@ -40,7 +40,6 @@ from launch.bench.results.record import (
     visits,
 )
 from launch.bench.results.turns import rotated
-from launch.machine.ports import free_port
 from launch.training.evaluate import read_held_out
 
 if TYPE_CHECKING:
@@ -88,7 +87,6 @@ def measure(given: Config, name: str, counts: Sequence[int], rounds: int, scratc
         given,
         {task: settings.adapter for task, settings in given.tasks.items()},
         state_dir=scratch / "state",
-        gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
         pipelines={one.name: one.pipeline for of_count in ways.values() for one in of_count.values()},
     )
     with running_stack(config, scratch, KEY) as stack, visits(rounds * len(counts) * len(ARMS)) as steps:

@@ -21,6 +21,7 @@ from launch.machine.child import Child
 from launch.machine.memory import tree
 
 POLL_S = 0.05
+READY_WITHIN_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,15 @@ class Programs:
         return {pid for child in self._children if child.exit_code() is None for pid in tree(child.pid)}
 
 
-def wait_until(child: Child, ready: Callable[[], bool], name: str, limit_s: float = 90.0) -> None:
+def wait_until(child: Child, ready: Callable[[], bool], name: str) -> None:
     """Poll until it is ready. Raises EngineFailure where it ends first, or takes longer."""
-    end = time.monotonic() + limit_s
+    end = time.monotonic() + READY_WITHIN_S
     while not ready():
         last = child.last_lines[-1] if child.last_lines else "it said nothing"
         if child.exit_code() is not None:
             raise EngineFailure(f"{name} ended with exit code {child.exit_code()}: {last}")
         if time.monotonic() > end:
-            raise EngineFailure(f"{name} was not ready within {limit_s:.0f} s: {last}")
+            raise EngineFailure(f"{name} was not ready within {READY_WITHIN_S:.0f} s: {last}")
         time.sleep(POLL_S)
 
 

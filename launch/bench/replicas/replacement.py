@@ -24,7 +24,7 @@ from gateway.errors import ConfigError
 from launch.base.locate import resolve_base
 from launch.base.lora_shapes import Base
 from launch.base.steps import Steps
-from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, under_test
+from launch.bench.engine.config import HOST, KEY, under_test
 from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapter
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.churn import learn
@@ -181,7 +181,6 @@ def running_replicas(
             given,
             {task: found[0] for task, found in folders.items()},
             state_dir=folder / "state",
-            gateway_port=free_port("gateway.port", HOST, GATEWAY_PORT),
         )
         roots = config.adapters.model_copy(update={"roots": [next(iter(folders.values()))[0].parent]})
         everywhere = PlacementConfig.model_validate({"policy": "everywhere"})

@@ -159,7 +159,7 @@ class RemoteEngine:
                     self._lost = True
                     return
                 self._take(sight)
-        except Exception as error:
+        except Exception as error:  # its thread would end unheard: the engine counts as lost
             if not isinstance(error, LoraGatewayError):
                 logger.exception("%s cannot be followed", self._seat.name)
             self._note(f"RayError: {' '.join(str(error).split())}")
