@@ -17,8 +17,8 @@ from gateway.config.document import (
     environment,
     load_config,
 )
-from launch.bench.programs.keys import key_settings
 from launch.machine.ports import free_port
+from launch.supervisor.tenancy.issued_keys import digest_of
 
 HOST = "127.0.0.1"
 ENGINE_PORT = 8140
@@ -97,7 +97,7 @@ def document_of(config: Config, key: str) -> dict[str, JsonValue]:
     document: dict[str, JsonValue] = config.model_dump(mode="json", by_alias=True)
     if "keys" in Config.model_fields:
         own = {name: one.model_dump(mode="json") for name, one in config.keys.items()}
-        document["keys"] = {**own, "bench": {**key_settings(key)}}
+        document["keys"] = {**own, "bench": {"sha256": digest_of(key)}}
     return document
 
 

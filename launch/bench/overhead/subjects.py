@@ -15,10 +15,10 @@ from jinja2 import Environment, StrictUndefined
 from gateway.errors import EngineFailure
 from launch.bench.overhead import payload
 from launch.bench.overhead.peers import Peer
-from launch.bench.programs.keys import key_settings
 from launch.bench.programs.places import PEERS, ROOT
 from launch.bench.programs.running import Programs, ProxyUnderTest, answers, wait_until, write_nginx
 from launch.machine.child import Child
+from launch.supervisor.tenancy.issued_keys import digest_of
 
 IN_FLIGHT = 4096
 
@@ -139,9 +139,11 @@ def start_gateway(
     port = programs.port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yaml"
-    keys = {name: key_settings(key) for name, key in {"bench": payload.KEY, **(more_keys or {})}.items()}
-    own = {**keys["bench"], **({"limits": dict(key_limits)} if key_limits else {})}
-    document = gateway_document(port, tasks, {**keys, "bench": own}, **settings)
+    known = {"bench": payload.KEY, **(more_keys or {})}
+    keys: dict[str, dict[str, object]] = {name: {"sha256": digest_of(key)} for name, key in known.items()}
+    if key_limits:
+        keys["bench"]["limits"] = dict(key_limits)
+    document = gateway_document(port, tasks, keys, **settings)
     config.write_text(json.dumps(document), encoding="utf-8")
     (folder / "engine.json").write_text(json.dumps(engine_report(upstream, document)), encoding="utf-8")
     argv = [*checkout.argv, "-m", "gateway", "--config", str(config), "--state-dir", str(folder)]

@@ -30,7 +30,6 @@ from launch.bench.overhead import payload
 from launch.bench.overhead.subjects import Checkout, start_gateway, start_mock
 from launch.bench.overload.figures import figures_of
 from launch.bench.overload.load import Asking, Body, OpenLoop
-from launch.bench.programs.keys import key_settings
 from launch.bench.programs.places import RESULTS
 from launch.bench.programs.running import Programs, choose_cores, post
 from launch.bench.results.record import JsonOption, OutputOption, console, recorded, visits
@@ -38,6 +37,7 @@ from launch.bench.results.summary import DIRECT, OURS, Figures, summarise
 from launch.bench.results.tables import MEDIANS, rows_of, spread_table
 from launch.bench.results.turns import rotated
 from launch.machine.ports import free_port
+from launch.supervisor.tenancy.issued_keys import digest_of
 
 LIGHT, FLOOD = "light", "flood"
 KEYS = {name: f"sk-bench-{name}-0123456789abcdef0123456789abcdef" for name in (LIGHT, FLOOD)}
@@ -206,7 +206,7 @@ def on_mock(scratch: Path, plan: OverloadPlan) -> Iterator[Subjects]:
 @contextlib.contextmanager
 def on_engine(given: Config, scratch: Path, plan: OverloadPlan) -> Iterator[Subjects]:
     """A real engine with its base alone, and a gateway before it."""
-    keys = {name: KeyConfig.model_validate(key_settings(key)) for name, key in KEYS.items()}
+    keys = {name: KeyConfig.model_validate({"sha256": digest_of(key)}) for name, key in KEYS.items()}
     config = under_test(
         given.model_copy(update={"keys": keys}),
         {},

@@ -116,14 +116,19 @@ def test_stubborn_child_and_its_own_children_are_killed() -> None:
     assert gone(inner)
 
 
-def test_orphans_of_a_dead_leader_are_killed() -> None:
+def dead_leader() -> tuple[Child, int]:
+    """Its own child, by its id, goes on without it."""
     heard = Heard()
     code = """
         import subprocess, sys
         print("inner", subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]).pid)
     """
     child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
-    inner = int(heard.wait_for("inner").split()[1])
+    return child, int(heard.wait_for("inner").split()[1])
+
+
+def test_orphans_of_a_dead_leader_are_killed() -> None:
+    child, inner = dead_leader()
     child.stop(20)
     assert gone(inner)
 
@@ -139,13 +144,7 @@ def reaps_nothing() -> Iterator[None]:
 
 @pytest.mark.usefixtures("reaps_nothing")
 def test_zombie_that_nobody_reaps_is_not_waited_for() -> None:
-    heard = Heard()
-    code = """
-        import subprocess, sys
-        print("inner", subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]).pid)
-    """
-    child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
-    inner = int(heard.wait_for("inner").split()[1])
+    child, inner = dead_leader()
     began = time.monotonic()
     child.stop(20)
     assert time.monotonic() - began < 5
