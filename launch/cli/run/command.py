@@ -21,6 +21,7 @@ from launch.cli.options import (
     INTERRUPTED,
     ConfigOption,
     JsonOption,
+    StateOption,
     UrlOption,
     api_key,
     gateway_url,
@@ -45,6 +46,7 @@ def run_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="a line for each answer, in the same order")],
     url: UrlOption = None,
     config: ConfigOption = DEMO_CONFIG,
+    state_dir: StateOption = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1024, help="requests at once")] = 8,
     attempts: Annotated[int, typer.Option(min=1, help="of a line while the gateway is busy or gone")] = 10,
     as_json: JsonOption = False,
@@ -60,7 +62,7 @@ def run_command(
             if not run.open_lines and not kept.in_part:
                 code = run.report(as_json=as_json)
             else:
-                where = gateway_url(url, config, None)
+                where = gateway_url(url, config, state_dir)
                 gateway = Gateway(where, api_key(), concurrency, attempts)
                 asyncio.run(run.ask(gateway, kept))
                 kept.finish()

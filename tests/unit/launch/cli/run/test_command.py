@@ -16,8 +16,11 @@ import pytest
 from launch.cli.run.input_lines import LineRequest
 from launch.cli.run.requests import Gateway
 from launch.cli.run.results import LineOutcome
+from launch.machine.gateway_address import note_url
+from launch.supervisor.lock import sole_launch
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import Stack, stack
+from tests.unit.launch.conftest import run_cli
 
 pytestmark = pytest.mark.anyio
 
@@ -159,3 +162,14 @@ async def test_what_cannot_be_asked_is_said_before_anything_is(tmp_path: Path) -
         assert "INPUT" in err
         assert not made.engine.completions
         assert not names(tmp_path)
+
+
+def test_the_gateway_is_the_one_of_the_state_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_text("one\n")
+    with sole_launch(tmp_path):
+        note_url(tmp_path, "http://127.0.0.1:1")
+        files = (str(tmp_path / "in"), "-o", str(tmp_path / "out"))
+        said = run_cli(capsys, "run", "base", *files, "--state-dir", str(tmp_path))
+    assert (said.code, "http://127.0.0.1:1: no gateway answers there" in said.err) == (2, True)
