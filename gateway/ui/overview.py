@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from gateway.config.document import Config
 from gateway.config.snapshot import EngineStatus, Snapshot, TaskStatus, VersionStatus
+from gateway.metrics.counters import CLIENT_LEFT
 from gateway.metrics.exposition import (
     BATCHES,
     CANCELLED,
@@ -157,10 +158,9 @@ def counts_of(sums: Mapping[str, Records], sight: Sight, buckets: Buckets) -> Do
         add(task, "requests", cells[0])
         if adapter:
             add(adapter, "requests", cells[0])
-        if status >= "500":
-            add(task, "failures", cells[0])
+        if status >= "400" and status != str(CLIENT_LEFT):  # an engine's own refusals have no code of ours
+            add(task, "errors", cells[0])
     for (task, _, _, code), cells in sums.get(ERROR, []):
-        add(task, "errors", cells[0])
         if sight.sees(task):
             codes = errors.setdefault(task, {})
             codes[code] = codes.get(code, 0.0) + cells[0]

@@ -86,6 +86,8 @@ def test_counts_are_added_up_by_model_and_by_version() -> None:
         series = metrics.series["naming", adapter, "client"]
         series.enter()
         series.finished(200, 1.0, 0.1, first_token_s, 5, 7)
+    series.finished(400, 1.0, 0.1, None, 0, 0)  # the engine's own refusal
+    series.cancelled(1.0, 0)
     metrics.refused("naming", "rate_limit_exceeded", 429)
     metrics.refused("concept", "overloaded", 503)
     metrics.waiting("naming", 1)
@@ -93,10 +95,9 @@ def test_counts_are_added_up_by_model_and_by_version() -> None:
     models = counts["models"]
     assert isinstance(models, dict)
     naming = models["naming"]
-    assert (naming["requests"], naming["in_flight"], naming["waiting"], naming["errors"]) == (3, 2, 1, 1)
+    assert (naming["requests"], naming["in_flight"], naming["waiting"], naming["errors"]) == (5, 2, 1, 2)
     assert (naming["first_tokens"], naming["first_token_s"], naming["completion_tokens"]) == (1, 0.2, 14)
-    assert (models["naming@a"]["requests"], models["naming@b"]["requests"]) == (1, 1)
-    assert models["concept"]["failures"] == 1
+    assert (models["naming@a"]["requests"], models["naming@b"]["requests"]) == (1, 3)
     assert counts["errors"] == {"naming": {"rate_limit_exceeded": 1}, "concept": {"overloaded": 1}}
     of_user = counts_of(metrics.sums(), USER, Buckets())
     assert "concept" not in str(of_user)
