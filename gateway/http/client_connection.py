@@ -81,9 +81,10 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
     def is_busy(self) -> bool:
         """Whether a request's answer is under way, or not taken yet."""
         running = self._running
-        if running is None or running.disconnected or running is self._deferred:
+        if running is None or running.disconnected:
             return False
-        return not running.response_complete or self.transport.get_write_buffer_size() > 0
+        answering = not running.response_complete and running is not self._deferred
+        return answering or self.transport.get_write_buffer_size() > 0
 
     @property
     def is_idle(self) -> bool:
@@ -170,7 +171,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         Many clients send the body behind the head, which is kept until then.
         """
         awaited, known.awaits, earlier = known.awaits, None, self.cycle
-        fits = not (self._refused or self.flow.write_paused or self.drain.begun)
+        fits = not (self._refusal or self.flow.write_paused or self.drain.begun)
         if awaited is not None:
             if fits and len(read) == awaited[1]:
                 self._serve_again(known, read)

@@ -140,7 +140,7 @@ class ClientDeadline(Deadline):
             running.drained()
         if self._receiving:
             self._set_deadline(self.receive_timeout_s)
-        elif not running.response_complete:
+        elif not (running.response_complete or running.disconnected):  # else it was refused in its body
             self._deadline = math.inf
         else:
             self._set_deadline(self.timeout_keep_alive)

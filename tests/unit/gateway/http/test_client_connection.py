@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -14,6 +15,7 @@ import pytest
 from gateway.http.client_connection import GatewayProtocol
 from gateway.http.request_cycle import MAX_PIPELINED, MAX_PIPELINED_BYTES
 from tests.fakes.fake_engine import Answer
+from tests.support.cost.request_cost import Driven, driven
 from tests.support.stack import Stack, eventually, stack
 
 pytestmark = pytest.mark.anyio
@@ -115,6 +117,34 @@ async def test_a_file_wakes_its_reader_for_much_of_it_or_its_end(tmp_path: Path)
         writer.write(b"-" * 10)
         assert (await reader.readline()).split()[1] == b"400"
         writer.close()
+
+
+def unended(one: Driven) -> bytes:
+    """A head that is not known, without its body."""
+    return one._chat.replace(b"host: x", b"host: y").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+
+async def test_a_client_that_was_refused_in_its_body_has_its_end_though_it_stops_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driven(tmp_path) as one:
+        monkeypatch.setattr(one._sent, "can_write_eof", lambda: False)
+        one.client.data_received(unended(one))
+        one.client._late()
+        assert one._sent.last.startswith(b"HTTP/1.1 408 ")
+        one.client.pause_writing()
+        one.client.resume_writing()
+        assert one.client._deadline < math.inf
+
+
+async def test_an_answer_that_is_not_taken_is_waited_for_though_another_request_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driven(tmp_path) as one:
+        one.client.data_received(unended(one))
+        assert not one.client.is_busy
+        monkeypatch.setattr(one._sent, "get_write_buffer_size", lambda: 1)
+        assert one.client.is_busy
 
 
 async def test_a_head_that_has_begun_behind_an_answer_has_the_time_of_any_other(tmp_path: Path) -> None:

@@ -336,6 +336,21 @@ async def test_known_head_behind_the_last_request_is_dropped(tmp_path: Path) -> 
 
 
 @pytest.mark.anyio
+async def test_known_head_behind_what_is_no_http_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, where the answer that it came behind could not be followed by a refusal any more."""
+    async with driven(tmp_path) as one:
+        one.client.data_received(one._chat)
+        last = one.client.cycle
+        one.client.data_received(b"\0nonsense")
+        monkeypatch.setattr(one._sent, "is_closing", lambda: True)
+        one.engine.data_received(one._answer)
+        one.client.data_received(one._chat)
+        assert one.client.cycle is last
+
+
+@pytest.mark.anyio
 async def test_known_head_without_its_body_is_refused_in_time_as_any_other(tmp_path: Path) -> None:
     """The page that waits may read why."""
     page = b"origin: https://page.example.com\r\n"
