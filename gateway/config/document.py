@@ -31,7 +31,7 @@ from gateway.config.settings import (
     TaskConfig,
 )
 from gateway.config.strict import NAME, NAME_RULE, checked_name, plain_kinds
-from gateway.errors import ConfigError, did_you_mean
+from gateway.errors import NOT_JSON, ConfigError, did_you_mean
 
 __all__ = [
     "DEMO_BASE",
@@ -305,7 +305,7 @@ def _read_schema(holder: dict[str, object], key: str, root: Path, problems: list
         holder["schema"] = json.loads(file.read_bytes())  # with the mark of UTF-8 that some editors write
     except OSError as error:
         problems.append(ConfigError(key, schema, f"cannot be read: {error.strerror}"))
-    except ValueError as error:
+    except NOT_JSON as error:
         problems.append(ConfigError(key, schema, f"is not JSON: {error}"))
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from gateway.config.document import JsonObject
-from gateway.errors import ConfigError
+from gateway.errors import NOT_JSON, ConfigError
 
 
 def read_config(file: Path) -> JsonObject:
@@ -17,7 +17,7 @@ def read_config(file: Path) -> JsonObject:
         raise
     except OSError as error:
         raise ConfigError("base.model", str(file), f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except NOT_JSON as error:
         raise ConfigError("base.model", str(file), f"is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError("base.model", str(file), "is no JSON object")

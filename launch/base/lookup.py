@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from gateway.config.document import DEMO_BASE
-from gateway.errors import ConfigError, did_you_mean
+from gateway.errors import NOT_JSON, ConfigError, did_you_mean
 from launch.base.config_json import read_config
 from launch.base.demo_base import demo_base_path
 from launch.base.hub import cached_file, hub_config
@@ -135,7 +135,7 @@ def _complete(folder: Path, files: list[Path]) -> bool:
     """Whether every file that the index names is here; a single file needs no index."""
     try:
         named = json.loads((folder / INDEX).read_bytes()).get("weight_map", {})
-    except (OSError, ValueError, AttributeError):
+    except (OSError, *NOT_JSON, AttributeError):
         return True
     return set(named.values()) <= {file.name for file in files}
 
@@ -143,7 +143,7 @@ def _complete(folder: Path, files: list[Path]) -> bool:
 def _indexed_bytes(folder: Path) -> int:
     try:
         total = json.loads((folder / INDEX).read_bytes())["metadata"]["total_size"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *NOT_JSON, KeyError, TypeError):
         return 0
     return int(total) if isinstance(total, int | float) else 0
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.errors import NOT_JSON
 from launch.training.data.definitions import FUNCTION_WORDS
 from launch.training.examples import Example
 from launch.training.scores import name_exact, name_in_lemmas, normal_name, pairwise_f1
@@ -27,7 +28,7 @@ def named_groups(text: str) -> list[NamedGroup] | None:
     try:
         concepts = json.loads(text)["concepts"]
         return [NamedGroup(one["name"] or "", one["definition"], tuple(one["members"])) for one in concepts]
-    except (ValueError, KeyError, TypeError):
+    except (*NOT_JSON, KeyError, TypeError):
         return None
 
 

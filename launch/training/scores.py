@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.errors import NOT_JSON
+
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 
@@ -30,7 +32,7 @@ def parse_groups(answer: str) -> list[list[str]] | None:
     """The members of each concept, or None where the answer is not JSON of the task's shape."""
     try:
         document = json.loads(answer)
-    except ValueError:
+    except NOT_JSON:
         return None
     concepts = document.get("concepts") if isinstance(document, dict) else None
     if not isinstance(concepts, list):

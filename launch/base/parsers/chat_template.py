@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.errors import ConfigError
+from gateway.errors import NOT_JSON, ConfigError
 from launch.base.hub import hub_file
 
 TOKENIZER = "tokenizer.json"
@@ -65,7 +65,7 @@ def _held(file: Path | None) -> str:
     """The template within a JSON file: one, or several by name, of which the tools' own counts first."""
     try:
         document = json.loads(_bytes(file) or b"{}")
-    except ValueError:
+    except NOT_JSON:
         return ""
     held = document.get("chat_template") if isinstance(document, dict) else None
     if isinstance(held, list):

@@ -104,6 +104,12 @@ def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
         load_config(tmp_path / "bin.yaml", {})
 
 
+def test_a_schema_that_is_nested_too_deeply_is_named(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match=r"tasks\.n\.schema: s\.json: is not JSON"):
+        load_config(write(tmp_path, BASE + "tasks: {n: {adapter: a, schema: s.json}}"), {})
+
+
 def test_a_schema_may_begin_with_the_mark_of_utf_8(tmp_path: Path) -> None:
     """Some editors write it before any text."""
     (tmp_path / "s.json").write_bytes(b'\xef\xbb\xbf{"type": "string"}\r\n')

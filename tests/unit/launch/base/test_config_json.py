@@ -10,7 +10,10 @@ from gateway.errors import ConfigError
 from launch.base.config_json import read_config
 
 
-@pytest.mark.parametrize(("text", "said"), [("nonsense", "is not JSON"), ("[]", "is no JSON object")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("nonsense", "is not JSON"), ("[" * 100_000, "is not JSON"), ("[]", "is no JSON object")],
+)
 def test_what_is_none_names_the_file(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ConfigError, match=said) as refused:

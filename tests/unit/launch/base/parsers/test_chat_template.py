@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from launch.base.parsers.chat_template import chat_files
 from tests.unit.launch.base.parsers.test_model_parsers import CALL, QWEN
 
@@ -27,8 +29,9 @@ def test_files_of_a_base(tmp_path: Path) -> None:
     assert chat_files(str(tmp_path)).template == "e"
 
 
-def test_files_that_cannot_be_read_are_none(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer_config.json").write_bytes(b"\xff{")
+@pytest.mark.parametrize("content", [b"\xff{", b"[" * 100_000])
+def test_files_that_cannot_be_read_are_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "tokenizer_config.json").write_bytes(content)
     (tmp_path / "tekken.json").write_text("{}")
     assert chat_files(str(tmp_path)).mistral_tokenizer
     assert chat_files("owner/name", lambda model, name: None).template == ""
