@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 
+from gateway.client.connections import Network
 from gateway.client.models.sync_model import Model
 from gateway.client.transport import target_of
 from tests.unit.gateway.client.conftest import URL
@@ -14,7 +15,9 @@ STREAM = b"".join(
 )
 
 
-def model(asked: list[dict[str, object]]) -> Model:
+def answering(asked: list[dict[str, object]]) -> Network:
+    """Notes what it is asked."""
+
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(body_of(request))
         if asked[-1].get("stream"):
@@ -22,7 +25,11 @@ def model(asked: list[dict[str, object]]) -> Model:
             return httpx.Response(200, content=STREAM + b"data: [DONE]\n\n", headers=head)
         return said('{"name": "pip"}')
 
-    return Model(network(answer).link(target_of(URL, None)), "naming")
+    return network(answer)
+
+
+def model(asked: list[dict[str, object]]) -> Model:
+    return Model(answering(asked).link(target_of(URL, None)), "naming")
 
 
 def test_text_data_and_streams_go_to_the_active_adapter() -> None:
