@@ -147,13 +147,24 @@ test("what was searched for among the adapters hides nothing elsewhere", async (
   await close(page);
 });
 
-test("a choice of requests that fits none says so", async () => {
+test("a whole answer is one part of its bar, and a choice of requests that fits none says so", async () => {
   const page = await signedIn();
-  await page.route("**/ui/api/requests", (route) => route.fulfill({ json: { requests: [{ status: 200, origin: "client", task: "naming", at: 1, queue_s: 0, total_s: 1 }] } }));
+  const whole = { status: 200, origin: "client", task: "concept-naming", at: 1, queue_s: 0, engine_s: null, first_token_s: null, total_s: 2 };
+  await page.route("**/ui/api/requests", (route) => route.fulfill({ json: { requests: [whole] } }));
   await go(page, "Requests");
-  await page.getByRole("rowheader", { name: "naming" }).waitFor();
+  await page.getByRole("img", { name: "waiting 0 ms, until the answer began 2.00 s, rest 0 ms" }).waitFor();
   await page.getByLabel("Show").selectOption("batch");
   await page.getByText("None of these").waitFor();
+  await close(page);
+});
+
+test("on a phone the name of the open view is in sight", async () => {
+  const page = await signedIn(ADMIN_KEY, { viewport: PHONE });
+  await page.evaluate(() => (location.hash = "#/usage"));
+  const open = page.getByRole("navigation").locator("[aria-current]", { hasText: "Keys and limits" });
+  await open.waitFor();
+  const { x, width } = await open.boundingBox();
+  assert.ok(x >= 0 && x + width <= PHONE.width, `from ${x}, ${width} wide`);
   await close(page);
 });
 
