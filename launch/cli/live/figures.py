@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from prometheus_client.parser import text_string_to_metric_families
 
 PREFIX = "lora_gateway_"
+CLIENT_LEFT = "499"
+"""The status of a request whose client did not wait for the answer."""
+ERRORS = "requests_total of errors"
+"""By their status, since an engine's own refusals are in no `errors_total`."""
 COUNTED = (
     "requests_total",
-    "errors_total",
+    ERRORS,
     "prompt_tokens_total",
     "completion_tokens_total",
     "requests_in_flight",
@@ -63,6 +67,8 @@ def read_metrics(text: str, at_s: float) -> Reading:
             name = sample.name.removeprefix(PREFIX)
             if name in sums and "task" in sample.labels:
                 sums[name][sample.labels["task"]] += sample.value
+                if "400" <= sample.labels.get("status", "") != CLIENT_LEFT:
+                    sums[ERRORS][sample.labels["task"]] += sample.value
     return Reading(at_s, sums)
 
 
@@ -84,7 +90,7 @@ def figures_between(before: Reading, now: Reading) -> Figures:
         first_token_sum_s = grown("time_to_first_token_seconds_sum", task)
         found[task] = TaskFigures(
             requests_per_s=rate("requests_total", task),
-            errors_per_s=rate("errors_total", task),
+            errors_per_s=rate(ERRORS, task),
             tokens_per_s=rate("completion_tokens_total", task),
             first_token_s=first_token_sum_s / first_tokens if first_tokens else None,
             in_flight=int(now.sums["requests_in_flight"].get(task, 0)),

@@ -14,13 +14,13 @@ lora_gateway_completion_tokens_total{task="naming",adapter="a",origin="client"} 
 """
 NOW = """\
 # TYPE lora_gateway_requests_total counter
-lora_gateway_requests_total{task="naming",adapter="a",origin="client",status="200"} 14
-lora_gateway_requests_total{task="naming",adapter="a",origin="client",status="429"} 2
+lora_gateway_requests_total{task="naming",adapter="a",origin="client",status="200"} 13
+lora_gateway_requests_total{task="naming",adapter="a",origin="client",status="400"} 1
+lora_gateway_requests_total{task="naming",adapter="",origin="client",status="429"} 1
+lora_gateway_requests_total{task="naming",adapter="a",origin="client",status="499"} 1
 lora_gateway_requests_total{task="concept",adapter="b",origin="client",status="200"} 1
 # TYPE lora_gateway_completion_tokens_total counter
 lora_gateway_completion_tokens_total{task="naming",adapter="a",origin="client"} 180
-# TYPE lora_gateway_errors_total counter
-lora_gateway_errors_total{task="naming",adapter="",origin="client",code="rate_limit_exceeded"} 2
 # TYPE lora_gateway_requests_in_flight gauge
 lora_gateway_requests_in_flight{task="naming",adapter="a",origin="client"} 3
 # TYPE lora_gateway_time_to_first_token_seconds histogram
