@@ -81,7 +81,11 @@ SETTING_CODES = {
     "gateway.tls": "tls",
     "tasks": "adapter",
     "SOURCE": "adapter",
+    "source": "adapter",
     "--adapter": "adapter",
+    "adapters": "adapter",
+    "adapters.roots": "setting",
+    "adapters.max_bytes": "setting",
     "base": "base_model",
     "--base": "base_model",
     "pipelines": "pipeline",
@@ -111,7 +115,7 @@ def told(error: LoraGatewayError) -> str:
 
 def code_of_setting(key: str) -> str:
     """The code of a ConfigError about `key`: a setting, an option or an argument of a command."""
-    parts = key.split(".")
+    parts = key.partition(" ")[0].split(".")
     for length in range(len(parts), 0, -1):
         code = SETTING_CODES.get(".".join(parts[:length]).partition("[")[0])
         if code is not None:

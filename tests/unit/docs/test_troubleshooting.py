@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from gateway import errors
 from gateway.admission.quotas.scopes import Bounds
 from gateway.errors import SETTING_CODES, code_of_setting
@@ -111,6 +113,11 @@ def test_what_is_said_of_a_setting_leads_to_a_row_of_its_kind() -> None:
     assert {"gateway.port", "--config", "state_dir"} <= keys
     assert {key for key in keys if code_of_setting(key) not in ANCHORS} == set()
     assert set(SETTING_CODES.values()) <= set(ANCHORS)
+
+
+@pytest.mark.parametrize("key", ["tasks.naming.adapter", "adapters.naming", "source", "--adapter naming"])
+def test_what_is_said_of_an_adapter_leads_to_adapters(key: str) -> None:
+    assert (code_of_setting(key), code_of_setting("adapters.roots")) == ("adapter", "setting")
 
 
 def _complained_of(tree: ast.AST) -> Iterator[str]:
