@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.support.cost.request_cost import bytecodes, driven
 
 pytestmark = pytest.mark.anyio
 WHOLE, STREAM, TOKEN = 2820, 4070, 279
-"""Python 3.11 takes so many, less 2 %; later versions take fewer. Who needs more raises them, and says in
+"""Python 3.11 takes so many, less 2 %; others count otherwise. Who needs more raises them, and says in
 docs/design.md (72) what for; `python -m tests.support.cost.request_cost` shows what they cost in time."""
 
 
@@ -24,6 +25,7 @@ async def test_a_connection_s_attributes_are_found_at_once(tmp_path: Path) -> No
         assert max(len(vars(end)) for end in (one.client, one.engine)) <= MOST_ATTRIBUTES
 
 
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the bounds are those of Python 3.11's bytecodes")
 async def test_a_request_costs_no_more_than_was_decided(tmp_path: Path) -> None:
     async with driven(tmp_path) as one:
         one.check()

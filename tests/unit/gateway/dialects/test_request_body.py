@@ -19,6 +19,7 @@ from gateway.dialects.request_body import (
 )
 from gateway.errors import InvalidRequest
 from gateway.routing.table import Loaded, Route, build_table
+from tests.support.nesting import UNBOUNDED
 from tests.support.stack import config_of, stack
 
 LARGE = JOIN_BELOW_BYTES * 2
@@ -205,9 +206,9 @@ def test_the_last_of_two_keys_counts_and_only_it_is_sent(tmp_path: Path) -> None
         b'{"a":"\x01"}',
         b'{"a":"\\q"}',
         b'{"\xff":1}',
-        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        pytest.param(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", marks=UNBOUNDED),
         b'{"a":' + b"[" * 100_000,
-        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        pytest.param(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, marks=UNBOUNDED),
     ],
     ids=range(21),
 )
