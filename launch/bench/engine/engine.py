@@ -16,7 +16,7 @@ from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.base.locate import resolve_base
 from launch.base.lora_shapes import Base
-from launch.bench.engine.config import GATEWAY_PORT, HOST, KEY, extra_tasks, load_given, under_test
+from launch.bench.engine.config import KEY, extra_tasks, load_given, under_test
 from launch.bench.engine.dummy_adapters import (
     ON_DUMMY_BASE,
     ON_TRAINED_BASE,
@@ -42,7 +42,6 @@ from launch.bench.results.record import (
     visits,
 )
 from launch.machine.memory import tree_memory
-from launch.machine.ports import free_port
 
 ADAPTERS = 4
 MEMORY_COUNTS = (0, 1, 2)  # the stack under load is started with all
@@ -102,7 +101,7 @@ class EngineBench:
     def run(self, load: Load, rounds: int, memory_counts: Sequence[int]) -> Document:
         """Everything, as a document. Raises ConfigError and EngineFailure."""
         starts = [self._start_alone(count) for count in memory_counts]
-        config = self._under_test(len(self._adapters), free_port("gateway.port", HOST, GATEWAY_PORT))
+        config = self._under_test(len(self._adapters))
         single = Load(max(1, load.requests // 8), 1, load.input_tokens, load.output_tokens)
         with running_stack(config, self._folder("loaded"), KEY) as stack:
             starts.append(self._describe_start(stack))
@@ -152,18 +151,17 @@ class EngineBench:
             write_dummy_adapter(own[name], self._base, self._shape, seed, strength)
         return own
 
-    def _under_test(self, count: int, gateway_port: int) -> Config:
+    def _under_test(self, count: int) -> Config:
         return under_test(
             self._config,
             dict([*self._adapters.items()][:count]),
             state_dir=self._scratch / "state",
-            gateway_port=gateway_port,
             load_format="dummy" if self._dummy else None,
         )
 
     def _start_alone(self, count: int) -> dict[str, object]:
         console().print(f"starting with {count} adapters, for memory and load time")
-        config = self._under_test(count, GATEWAY_PORT)
+        config = self._under_test(count)
         with running_stack(config, self._folder(f"with-{count}"), KEY, gateway=False) as stack:
             return self._describe_start(stack)
 
