@@ -54,7 +54,7 @@ class TaskRelay(Passage, eq=False):
         error: RequestError
         try:
             while piece := await connection.read():
-                if exchange.first_token_s is None:
+                if not events.events:
                     exchange.first_token_s = time.perf_counter() - exchange.arrived
                 piece = events.feed(piece)
                 exchange.events = events.events

@@ -73,6 +73,16 @@ class _Event(msgspec.Struct):
     response: _Response | None = None
 
 
+class _Events(NamedEvents):
+    """The engine tells of a response before it begins with it: what counts is what it says of the answer."""
+
+    __slots__ = ()
+
+    def _looked_through(self, piece: bytes) -> tuple[bytes, int]:
+        piece, _ = super()._looked_through(piece)
+        return piece, piece.count(b".delta\n")  # within JSON a line's end is escaped
+
+
 _decode = msgspec.json.Decoder(_Response).decode
 _decode_error = msgspec.json.Decoder(dict[str, dict]).decode  # type: ignore[type-arg]  # its values are JSON
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -205,7 +215,7 @@ class Responses(Dialect):
             return None
 
     def events(self, usage_wanted: bool) -> EventStream:
-        return NamedEvents(_usage_in)
+        return _Events(_usage_in)
 
     def last_event(self, error_body: bytes) -> bytes:
         """The event `error` has its fields at the top; clients that look for an `error` find that too."""

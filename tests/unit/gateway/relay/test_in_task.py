@@ -8,6 +8,7 @@ import pytest
 from starlette.types import Message
 
 from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.responses.dialect import RESPONSES
 from gateway.errors import EngineError
 from gateway.http.engine_connection import Connection as EngineConnection
 from gateway.metrics.counters import Metrics
@@ -103,3 +104,26 @@ def test_refusal_in_a_stream_that_has_begun_is_its_last_event() -> None:
     (only,) = answered(FakeConnection(400, {}, b'{"error":{"message":"no"}}'), begun=True)
     assert (only["type"], only["more_body"]) == ("http.response.body", False)
     assert only["body"].startswith(b"data: ")
+
+
+def test_a_response_that_is_announced_has_no_token_yet() -> None:
+    seen: list[float | None] = []
+    exchange = Exchange(Metrics.single(), b"r-1", RESPONSES)
+
+    class Watched(FakeConnection):
+        async def read(self) -> bytes:
+            seen.append(exchange.first_token_s)
+            return await super().read()
+
+    async def send(message: Message) -> None:
+        """Whoever listens."""
+
+    events = ("created", "output_text.delta", "output_text.delta", "completed")
+    pieces = (f"event: response.{name}\ndata: {{}}\n\n".encode() for name in events)
+    relay = FakeRelay(Watched(200, EVENTS, *pieces))
+    asyncio.run(TaskRelay(relay, exchange, True).run(ROUTE, (b"{}",), send))  # type: ignore[arg-type]
+    _, announced, first, *later = seen
+    assert announced is not None
+    assert first is not None
+    assert announced < first
+    assert {*later, exchange.first_token_s} == {first}

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.dialects.responses.dialect import RESPONSES
 from tests.fakes.fake_engine import Answer
 from tests.support.controlled import controlled
 from tests.support.named_events import (
@@ -275,3 +276,17 @@ async def test_what_asks_for_nothing_is_taken_by_a_pipeline(tmp_path: Path) -> N
         assert answer.status_code == 200, answer.text
         assert {one.json["temperature"] for one in s.engine.completions} == {0.5}
         assert s.engine.completions[0].json["max_tokens"] == 400
+
+
+async def test_what_is_told_before_the_answer_counts_as_none_of_its_events() -> None:
+    file = Path(__file__).parents[4] / "recorded/response_stream.json"
+    recorded = [f"{event}\n\n".encode() for event in json.loads(file.read_text())["events"]]
+    first = next(at for at, event in enumerate(recorded) if b".delta\n" in event)
+    events = RESPONSES.events(True)
+    counted = []
+    for event in recorded:
+        assert events.feed(event) == event
+        counted.append(events.events)
+    assert counted[first - 1 : first + 1] == [0, 1]
+    assert counted[-1] == sum(b".delta\n" in event for event in recorded)
+    assert events.usage is not None
