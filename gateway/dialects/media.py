@@ -14,6 +14,8 @@ from gateway.errors import NOT_JSON, InvalidRequest
 
 _ESCAPED = re.compile(rb"\\u00[0-7]")
 """What may stand for a letter of a name that is looked for; few clients write one so."""
+SEARCHED_UP_TO_BYTES = 65_536
+"""A longer conversation is decoded at once, which reads it three times as fast, and takes no copy of it."""
 _NOTHING = msgspec.Raw()
 
 
@@ -52,9 +54,10 @@ def no_strange_addresses(then: Rule | None = None) -> Rule:
 
     def check(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         left = (then(key, fields, limits) if then is not None else None) or ()
-        raw = bytes(fields[key])
-        if b"url" in raw or (b"\\u00" in raw and _ESCAPED.search(raw)):
-            for place, url in _addresses(key, raw):
+        raw = fields[key]
+        long = len(memoryview(raw)) > SEARCHED_UP_TO_BYTES
+        if long or _may_name_one(bytes(raw)):
+            for place, url in _addresses(key, raw, long):
                 if url[:5].lower() != "data:" and (why := fault_of(url, limits.media_hosts)):
                     raise InvalidRequest(
                         f"'{place}' names an address that nothing is fetched from: {why}. Send what it "
@@ -67,8 +70,15 @@ def no_strange_addresses(then: Rule | None = None) -> Rule:
     return check
 
 
-def _addresses(key: str, raw: bytes) -> Iterator[tuple[str, str]]:
-    """Where a conversation names media by a URL. Raises InvalidRequest where it cannot be looked through."""
+def _may_name_one(raw: bytes) -> bool:
+    return b"url" in raw or (b"\\u00" in raw and _ESCAPED.search(raw) is not None)
+
+
+def _addresses(key: str, raw: msgspec.Raw, unsearched: bool) -> Iterator[tuple[str, str]]:
+    """Where a conversation names media by a URL.
+
+    Raises InvalidRequest where it cannot be looked through and may name one (`unsearched`: not known yet).
+    """
     try:
         turns = _decode_turns(raw)
         for index, turn in enumerate(turns if isinstance(turns, list) else []):
@@ -76,7 +86,8 @@ def _addresses(key: str, raw: bytes) -> Iterator[tuple[str, str]]:
                 yield from _of_parts(f"{key}[{index}].content", turn.content, 0)
                 yield from _of_parts(f"{key}[{index}].output", turn.output, 0)
     except NOT_JSON as error:
-        raise InvalidRequest(f"'{key}' must be text, or list messages: {error}", param=key) from None
+        if not unsearched or _may_name_one(bytes(raw)):
+            raise InvalidRequest(f"'{key}' must be text, or list messages: {error}", param=key) from None
 
 
 def _of_parts(where: str, raw: msgspec.Raw, depth: int) -> Iterator[tuple[str, str]]:

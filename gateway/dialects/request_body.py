@@ -22,6 +22,8 @@ GREEDY_BELOW = 1e-5
 """A lower temperature is 0 to vLLM, which then gives no more than one answer."""
 JOIN_BELOW_BYTES = 64 * 1024
 """A larger body is sent in pieces that refer to what was received, so that it is held once."""
+SEARCHED_BELOW_BYTES = 64 * 1024
+"""In a larger body each value is looked at instead: there are few, and they are not gone through."""
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _NULL = msgspec.Raw(b"null")
@@ -87,7 +89,9 @@ def decode_body(body: Buffer) -> Fields:
         raise InvalidRequest("The body is nested too deeply.") from None
     except NOT_JSON as error:
         raise InvalidRequest(f"The body is not valid JSON: {_half_character(body) or error}") from None
-    if body.find(b"null", 0) < 0:  # nearly always, and cheaper than a look at each value
+    if (
+        len(body) < SEARCHED_BELOW_BYTES and body.find(b"null", 0) < 0
+    ):  # nearly always, and cheaper than a look at each
         return fields
     return {key: value for key, value in fields.items() if value != _NULL}
 
