@@ -28,6 +28,8 @@ from gateway.metrics.counters import Metrics
 from gateway.metrics.recent import RecentRequests
 from gateway.metrics.shared_memory import Region
 
+MOST_NAMED = 32
+"""Of the models, when it says what it serves."""
 KEEP_ALIVE_S = 75
 """Longer than a load balancer's usual 60 s, so that it is the balancer that closes first."""
 
@@ -80,8 +82,11 @@ def _announce(config: Config, listener: socket.socket) -> None:
     count = len(config.keys)
     keys = f"{count} key{'s' * (count > 1)}" if count else "no keys: this machine only"
     scheme = "https" if config.gateway.tls is not None else "http"
+    models = config.models
+    more = f" and {len(models) - MOST_NAMED:,} more" if len(models) > MOST_NAMED else ""
     print(
-        f"gateway: listening on {scheme}://{host}:{port} ({', '.join(config.models)}; {keys}{workers})",
+        f"gateway: listening on {scheme}://{host}:{port} "
+        f"({', '.join(models[:MOST_NAMED])}{more}; {keys}{workers})",
         file=sys.stderr,
         flush=True,
     )
