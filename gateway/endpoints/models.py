@@ -15,6 +15,9 @@ from gateway.routing.permission import permitted_route
 from gateway.routing.replicas import Replicas
 from gateway.routing.table import Route
 
+OfAll = tuple[str | None, dict[bool, Entry]]
+"""The base's name, and what models say alike, by whether one is called alone."""
+
 
 class ModelsEndpoint:
     """The models that the key may call, or one of them where the path names it.
@@ -43,17 +46,27 @@ class ModelsEndpoint:
 
     def _document(self, principal: Principal, name: str | None, dialect: Dialect) -> Entry:
         table = self._replicas.table
+        of_all = self._of_all()
         if name is not None:
-            return self._written(permitted_route(table, principal, name), name, dialect)
+            return self._written(permitted_route(table, principal, name), name, dialect, of_all)
         names = principal.visible(table.routes)
-        return dialect.model_list([self._written(table.routes[model], model, dialect) for model in names])
+        return dialect.model_list(
+            [self._written(table.routes[model], model, dialect, of_all) for model in names]
+        )
 
-    def _written(self, route: Route, name: str, dialect: Dialect) -> Entry:
-        return dialect.model_entry(self._entry(route, name), route.description or route.name)
+    def _of_all(self) -> OfAll:
+        """What every model of a kind says alike, looked up once for a list that may have thousands."""
+        base = next(
+            (route.name for route in self._replicas.table.routes.values() if route.kind == "base"), None
+        )
+        return base, {alone: self._common(alone) for alone in (True, False)}
 
-    def _entry(self, route: Route, name: str) -> Entry:
+    def _written(self, route: Route, name: str, dialect: Dialect, of_all: OfAll) -> Entry:
+        return dialect.model_entry(self._entry(route, name, of_all), route.description or route.name)
+
+    def _entry(self, route: Route, name: str, of_all: OfAll) -> Entry:
         """One model in OpenAI's form; `root` is the engine's id, `parent` the base."""
-        base = next((r for r in self._replicas.table.routes.values() if r.kind == "base"), route)
+        base, common = of_all
         return {
             "id": name,
             "object": "model",
@@ -62,23 +75,26 @@ class ModelsEndpoint:
             "kind": route.kind,
             "description": route.description,
             "root": route.adapter_id,
-            "parent": base.name if route.kind == "task" else None,
-            "max_model_len": self._replicas.context_tokens(),
-            "endpoints": [path for path, generates in _PATHS if generates or route.kind != "pipeline"],
-            "capabilities": self._capabilities(route),
+            "parent": (base or route.name) if route.kind == "task" else None,
+            **common[route.kind != "pipeline"],
             "schema": route.contract.schema,  # what a task's answers hold to
         }
 
-    def _capabilities(self, route: Route) -> dict[str, bool]:
-        """What a request may ask of it. An engine that is ready has completed a text, so it embeds none."""
-        alone = route.kind != "pipeline"
+    def _common(self, alone: bool) -> Entry:
+        """What a request may ask of a pipeline, or of a model `alone`. An engine that is ready has completed
+        a text, so it embeds none.
+        """
         return {
-            "streaming": True,
-            "structured_output": alone,
-            "tools": alone and self._limits.tools in ("", "all"),
-            "reasoning": alone and self._limits.reasoning,
-            "logprobs": alone,
-            "embeddings": False,
+            "max_model_len": self._replicas.context_tokens(),
+            "endpoints": [path for path, generates in _PATHS if generates or alone],
+            "capabilities": {
+                "streaming": True,
+                "structured_output": alone,
+                "tools": alone and self._limits.tools in ("", "all"),
+                "reasoning": alone and self._limits.reasoning,
+                "logprobs": alone,
+                "embeddings": False,
+            },
         }
 
     def _created(self, route: Route) -> int:
