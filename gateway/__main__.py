@@ -19,7 +19,7 @@ from gateway.admission.limits import share
 from gateway.app import Gateway
 from gateway.config.document import Config, load_config, with_gateway
 from gateway.config.process import HangUp
-from gateway.errors import ConfigError, told
+from gateway.errors import ConfigError, first_of, told
 from gateway.http.descriptors import Descriptors, raise_limit
 from gateway.http.server import Server, protocol_with
 from gateway.http.tls.reloading import Tls
@@ -82,11 +82,9 @@ def _announce(config: Config, listener: socket.socket) -> None:
     count = len(config.keys)
     keys = f"{count} key{'s' * (count > 1)}" if count else "no keys: this machine only"
     scheme = "https" if config.gateway.tls is not None else "http"
-    models = config.models
-    more = f" and {len(models) - MOST_NAMED:,} more" if len(models) > MOST_NAMED else ""
+    models = first_of(config.models, MOST_NAMED)
     print(
-        f"gateway: listening on {scheme}://{host}:{port} "
-        f"({', '.join(models[:MOST_NAMED])}{more}; {keys}{workers})",
+        f"gateway: listening on {scheme}://{host}:{port} ({models}; {keys}{workers})",
         file=sys.stderr,
         flush=True,
     )

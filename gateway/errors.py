@@ -56,6 +56,12 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     return known[found[0]] if found else None
 
 
+def first_of(names: Sequence[str], most: int) -> str:
+    """Names for people, of very many the first and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def did_you_mean(word: str, candidates: Iterable[str], form: str = "; did you mean '{}'?") -> str:
     """What an error says of the candidate spelled most like `word`; empty where nothing comes near."""
     found = nearest(word, candidates)
@@ -223,9 +229,7 @@ class ModelNotFound(RequestError):
         names = sorted(valid)
         hint = did_you_mean(model, names, SENTENCE)
         shown = model if len(model) <= 120 else model[:117] + "..."
-        listed = ", ".join(names[:NAMES_SHOWN]) or "none"
-        if len(names) > NAMES_SHOWN:
-            listed += f" and {len(names) - NAMES_SHOWN} more"
+        listed = first_of(names, NAMES_SHOWN) or "none"
         return cls(f"The model '{shown}' does not exist.{hint} Valid models: {listed}.", param="model")
 
     @classmethod

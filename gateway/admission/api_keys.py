@@ -147,7 +147,7 @@ class Keys:
         principal = self._by_name.get(name)
         if principal is None:
             raise Unauthorized(f"The key '{name}' that this was left by is not known here any more.")
-        return principal if principal.ends_at is None and not principal.disabled else self._valid(principal)
+        return self._valid(principal)
 
     def of_digest(self, digest: bytes) -> Principal:
         """Whose key has that SHA-256. Raises Unauthorized where it may call no more."""

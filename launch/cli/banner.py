@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.config.document import Config
+from gateway.errors import first_of
 from launch.machine.gateway_address import page_of
 
 KEY_VARIABLE = "LORA_GATEWAY_API_KEY"
@@ -19,14 +20,12 @@ SAMPLE = "Definition: a round fruit with firm white flesh\nMembers: pippin, russ
 
 def banner_lines(config: Config, url: str, models: Sequence[str], *, keyed: bool = False) -> list[str]:
     """`models` are the names that may be asked for; `keyed`: there are keys beside the configuration's."""
-    shown = ", ".join(models[:MODELS_SHOWN])
-    more = f" and {len(models) - MODELS_SHOWN} more" if len(models) > MODELS_SHOWN else ""
     model = example_model(config)
     keyed = keyed or bool(config.keys) or config.gateway.keys_required
     lines = [
         f"address  {url}/v1  (for any OpenAI client as base_url)",
         f"page     {page_of(url)}",
-        f"models   {shown}{more}",
+        f"models   {first_of(models, MODELS_SHOWN)}",
     ]
     if keyed:
         lines.append(f"key      needed: export {KEY_VARIABLE}=…  (`lora-gateway keys create NAME` makes one)")

@@ -42,9 +42,8 @@ class RateLines:
 
 def _lines(what: bytes, bound: float) -> bytes:
     """To be filled with what is left, and with how long until all is there again."""
-    names = (b"x-ratelimit-limit-%b: %d", b"x-ratelimit-remaining-%b: %%d", b"x-ratelimit-reset-%b: %%b")
-    limit, remaining, reset = names
-    return b"\r\n".join([limit % (what, bound), remaining % what, reset % what, b""])
+    lines = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n"
+    return lines % (what, bound, what, what)
 
 
 @lru_cache(1024)

@@ -11,10 +11,9 @@ import pytest
 
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.media import SEARCHED_UP_TO_BYTES
 from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.parameters import Limits
-from gateway.dialects.request_body import decode_body
+from gateway.dialects.request_body import SEARCHED_BELOW_BYTES, decode_body
 from gateway.dialects.responses.dialect import RESPONSES
 from gateway.dialects.tokens.dialect import EMBEDDINGS, TOKENIZE
 from gateway.errors import InvalidRequest
@@ -107,19 +106,19 @@ def test_what_is_only_said_is_left_alone(dialect: Dialect, key: str, value: Any,
 
 @pytest.mark.parametrize("name", ["image_url", "image_\\u0075rl"])
 def test_an_address_is_found_in_a_long_conversation(name: str, tmp_path: Path) -> None:
-    said = "x" * SEARCHED_UP_TO_BYTES
+    said = "x" * SEARCHED_BELOW_BYTES
     content = f'[{{"type":"text","text":"{said}"}},{{"{name}":"{INNER}"}}]'
     with pytest.raises(InvalidRequest, match="nothing is fetched from"):
         check(tmp_path, CHAT, f'{{"model":"m","messages":[{{"role":"user","content":{content}}}]}}'.encode())
 
 
 def test_a_long_list_of_something_else_is_the_engines_to_judge(tmp_path: Path) -> None:
-    body = f'{{"model":"m","messages":[{{"role":"user","content":[{"5," * SEARCHED_UP_TO_BYTES}5]}}]}}'
+    body = f'{{"model":"m","messages":[{{"role":"user","content":[{"5," * SEARCHED_BELOW_BYTES}5]}}]}}'
     check(tmp_path, CHAT, body.encode())
 
 
 def test_what_cannot_be_looked_through_is_refused(tmp_path: Path) -> None:
-    long = "x" * SEARCHED_UP_TO_BYTES
+    long = "x" * SEARCHED_BELOW_BYTES
     for content in ('[[], "url"]', '[{"content": [5, "url"]}]', f'[[], "{long}url"]'):
         body = f'{{"model":"m","messages":[{{"role":"user","content":{content}}}]}}'
         with pytest.raises(InvalidRequest, match="list messages"):
