@@ -38,8 +38,8 @@ from gateway.endpoints.asgi import (
     send_error,
 )
 from gateway.endpoints.azure import DEPLOYMENT
-from gateway.endpoints.pipelines import PipelineEndpoint, not_of_a_pipeline
-from gateway.errors import EngineError, Forbidden, RequestError, internal_error
+from gateway.endpoints.pipelines import PipelineEndpoint, as_a_pipeline_says, not_of_a_pipeline
+from gateway.errors import EngineError, Forbidden, InvalidRequest, RequestError, internal_error
 from gateway.grammar_trial.trials import GrammarTrials
 from gateway.http.request_cycle import Cycle
 from gateway.metrics.counters import Metrics
@@ -371,7 +371,10 @@ class EngineEndpoint:
         route = permitted_route(table, principal, model)
         exchange.route, exchange.key, exchange.tenant = route, principal.name, principal.tenant
         exchange.prompt = fields.get(dialect.prompt)
-        exchange.ignored = dialect.check_fields(fields, self._limits, route.contract)
+        try:
+            exchange.ignored = dialect.check_fields(fields, self._limits, route.contract)
+        except InvalidRequest as fault:
+            raise as_a_pipeline_says(route, fault) from None
         exchange.length = self._length(fields) if route.kind != "pipeline" else None
         if self._salted:
             salt = self._salts.salt_for(principal, fields.get("cache_salt"))

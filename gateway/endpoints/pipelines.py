@@ -33,7 +33,7 @@ from gateway.pipeline.run import Done, Piece, PipelineResult, run, stream
 from gateway.pipeline.stage_progress import StageProgress
 from gateway.pipeline.stages.engine_caller import EngineCaller
 from gateway.pipeline.stages.fallback_caller import FallbackCaller
-from gateway.pipeline.stages.sampling import take_wishes
+from gateway.pipeline.stages.sampling import cannot_honour, leave_out_tools, take_wishes
 from gateway.pipeline.stages.task_calls import TaskCaller
 from gateway.pipeline.system import places
 from gateway.relay.client_side import send_last_event
@@ -279,6 +279,7 @@ def _chat_of(exchange: Exchange, asked: JsonObject, pipeline: Pipeline, strict: 
     """The request as a chat; what of it has no effect is named. Raises InvalidRequest."""
     if not strict:
         exchange.ignored += take_wishes(asked)
+    leave_out_tools(asked, pipeline.name)
     try:
         chat = exchange.dialect.as_chat(asked)
     except CannotAsk as error:
@@ -301,3 +302,9 @@ def not_of_a_pipeline(route: Route, dialect: Dialect) -> RequestError:
         f"'{route.name}' is a pipeline, and its stages write their own prompts: {dialect.path.decode()} "
         "takes one of its tasks, or the base.",
     )
+
+
+def as_a_pipeline_says(route: Route, fault: InvalidRequest) -> InvalidRequest:
+    """What was refused of a request; how an engine could be asked to call its tools helps no pipeline."""
+    of_tools = route.kind == "pipeline" and (fault.param or "").startswith("tools")
+    return cannot_honour("tools", route.name) if of_tools else fault

@@ -43,7 +43,6 @@ ASKS_NOTHING: dict[str, Callable[[JsonValue], bool]] = {
     "echo": lambda value: value is False,
     "logprobs": lambda value: value is False,
     "top_logprobs": lambda value: value == 0,
-    "tools": lambda value: value == [],
     "tool_choice": lambda value: value in ("none", "auto"),
     "parallel_tool_calls": lambda value: isinstance(value, bool),
     "stop": lambda value: value in ("", []),
@@ -86,6 +85,20 @@ def take_wishes(asked: JsonObject) -> list[str]:
     return taken
 
 
+def leave_out_tools(asked: JsonObject, pipeline: str) -> None:
+    """Tools of which none may be called ask for nothing. Raises InvalidRequest for others."""
+    if asked.pop("tools", None) and asked.get("tool_choice") not in ("none", {"type": "none"}):
+        raise cannot_honour("tools", pipeline)
+
+
+def cannot_honour(name: str, pipeline: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"'{pipeline}' is a pipeline and cannot honour '{name}'; omit it, or call one of its tasks",
+        param=name,
+        code="unsupported_parameter",
+    )
+
+
 def shared_sampling(body: JsonObject, pipeline: str) -> tuple[JsonObject, int | None]:
     """The sampling for every stage, and the client's cap on tokens per call. Raises InvalidRequest."""
     shared: JsonObject = {}
@@ -100,11 +113,7 @@ def shared_sampling(body: JsonObject, pipeline: str) -> tuple[JsonObject, int | 
                 raise InvalidRequest(f"'{name}' must be a whole number of at least 1", param=name)
             cap = value if cap is None else min(cap, value)
         elif name not in ASKS_NOTHING or not ASKS_NOTHING[name](value):
-            raise InvalidRequest(
-                f"'{pipeline}' is a pipeline and cannot honour '{name}'; omit it, or call one of its tasks",
-                param=name,
-                code="unsupported_parameter",
-            )
+            raise cannot_honour(name, pipeline)
     return shared, cap
 
 

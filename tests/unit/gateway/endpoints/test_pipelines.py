@@ -187,3 +187,36 @@ async def test_a_refusal_names_the_clients_own_parameter(
         error = answer.json()["error"]
         assert (error["param"], word in error["message"]) == (param, True)
         assert not s.engine.completions
+
+
+FUNCTION: dict[str, Any] = {"name": "f", "parameters": {"type": "object"}}
+IN_A_CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "a\nb"}]}
+OF_EACH_API: list[tuple[str, dict[str, Any], dict[str, Any], Any]] = [
+    ("/v1/chat/completions", IN_A_CHAT, {"type": "function", "function": FUNCTION}, "none"),
+    ("/v1/responses", {"input": "a\nb"}, {"type": "function", **FUNCTION}, "none"),
+    (
+        "/v1/messages",
+        {**IN_A_CHAT, "max_tokens": 500},
+        {"name": "f", "input_schema": {}, "defer_loading": True},
+        {"type": "none"},
+    ),
+]
+
+
+@pytest.mark.parametrize("engine", ["", "none", "forced"])
+@pytest.mark.parametrize(("path", "fields", "tool", "none"), OF_EACH_API)
+async def test_of_tools_a_pipeline_says_what_to_do_whatever_the_engine_can_call(
+    tmp_path: Path, engine: Any, path: str, fields: dict[str, Any], tool: dict[str, Any], none: Any
+) -> None:
+    """SDKs and frameworks send no tools as an empty list, or forbid their calls."""
+    async with stack(tmp_path, tools=engine) as s:
+        pipeline_answers(s)
+        asked = {"model": PIPELINE, **fields}
+        refused = await s.client.post(path, json={**asked, "tools": [tool]})
+        assert refused.status_code == 400
+        message = refused.json()["error"]["message"]
+        assert "pipeline and cannot honour 'tools'; omit it, or call one of its tasks" in message
+        assert not s.engine.completions
+        for more in ({"tools": []}, {"tool_choice": none}, {"tools": [tool], "tool_choice": none}):
+            answer = await s.client.post(path, json={**asked, **more})
+            assert answer.status_code == 200, answer.text

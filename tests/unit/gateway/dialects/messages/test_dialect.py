@@ -300,7 +300,7 @@ async def test_pipeline_streams_a_messages_events(tmp_path: Path) -> None:
     [
         {"stop_sequences": ["x"]},
         {"output_config": {"format": {"type": "json_schema", "schema": {"type": "null"}}}},
-        {"tools": [{"name": "f", "input_schema": {}}], "tool_choice": {"type": "none"}},
+        {"tools": [{"name": "f", "input_schema": {}}], "tool_choice": {"type": "auto"}},
         {"messages": []},
     ],
 )

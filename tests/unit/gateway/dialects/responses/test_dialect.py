@@ -225,7 +225,7 @@ async def test_pipeline_that_fails_midway_ends_with_the_error_event(tmp_path: Pa
     "fields",
     [
         {"text": {"format": {"type": "json_schema", "schema": {"type": "null"}}}},
-        {"tools": [{"type": "function", "name": "f"}], "tool_choice": "none"},
+        {"tools": [{"type": "function", "name": "f"}], "tool_choice": "auto"},
         {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
         {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "http://x"}]}]},
         {"input": 3},

@@ -15,7 +15,6 @@ from tests.support.pipeline_script import chat
     ("name", "value"),
     [
         ("n", 2),
-        ("tools", [{}]),
         ("logprobs", True),
         ("stop", ["x"]),
         ("logit_bias", {"1": 2}),
@@ -38,9 +37,7 @@ def test_what_a_pipeline_cannot_honour_is_refused_by_name(name: str, value: obje
 
 
 def test_parameters_that_ask_for_nothing_pass() -> None:
-    body = chat(
-        "a", n=1, tools=[], logprobs=False, stop=None, user="u", stream=True, response_format={"type": "text"}
-    )
+    body = chat("a", n=1, logprobs=False, stop=None, user="u", stream=True, response_format={"type": "text"})
     body |= {"verbosity": "medium", "prompt_cache_retention": "24h", "prompt_cache_options": {}}
     body |= {"skip_special_tokens": True, "spaces_between_special_tokens": True, "length_penalty": 1.0}
     body |= {"add_special_tokens": False, "continue_final_message": False, "add_generation_prompt": True}
