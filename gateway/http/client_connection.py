@@ -283,9 +283,6 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         url, self._url = self._url or b"", None
         try:
             begun = self._check_head(method, url, version)
-            if begun is not None:
-                most_bytes = self.uploads.get(split_target(url)[2], self.max_body_bytes)
-                self.parser = cast(Any, SizesFirst(parser, most_bytes, begun))
         except RequestError as fault:
             self._refusal = fault
             raise
@@ -313,6 +310,13 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         else:
             self._uploaded_bytes = 0 if path in self.uploads and cycle.method == "POST" else -1
             self.start(cycle)
+        if begun is not None:
+            most_bytes = self.uploads.get(path, self.max_body_bytes)
+            try:
+                self.parser = cast(Any, SizesFirst(parser, most_bytes, begun))
+            except PayloadTooLarge as fault:
+                self._refusal = fault
+                raise
 
     def on_body(self, body: bytes) -> None:
         self._unmoved_bytes = 0

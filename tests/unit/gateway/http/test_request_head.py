@@ -368,6 +368,22 @@ async def test_known_head_without_its_body_is_refused_in_time_as_any_other(tmp_p
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/files"])
+async def test_a_page_may_read_why_a_chunk_that_comes_with_its_head_is_refused(
+    tmp_path: Path, path: bytes
+) -> None:
+    async with stack(tmp_path, cors_origins=["https://page.example.com"]) as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        head = b"host: x\r\norigin: https://page.example.com\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(b"POST %b HTTP/1.1\r\n%bffffffff\r\n" % (path, head))
+        status, answer = await whole_answer(reader)
+        assert status == 413
+        assert b"access-control-allow-origin: https://page.example.com\r\n" in answer
+        writer.close()
+        await s.at_rest()
+
+
+@pytest.mark.anyio
 async def test_head_that_comes_while_its_connection_closes_gives_it_no_more_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
