@@ -132,10 +132,10 @@ def code_of_setting(key: str) -> str:
 class ConfigError(LoraGatewayError):
     """A setting, folder or machine that is not as it must be; printed as one line, exit code 2."""
 
-    def __init__(self, key: str, value: object, mend: str) -> None:
+    def __init__(self, key: str, value: object, mend: str, *, code: str | None = None) -> None:
         shown = value if isinstance(value, str) else repr(value)
         super().__init__(f"{key}: {shown}: {mend}" if shown else f"{key}: {mend}")
-        self.code = code_of_setting(key)
+        self.code = code or code_of_setting(key)
         self.key = key
         self.value = value
         self.mend = mend

@@ -324,19 +324,20 @@ def _problems(error: ValidationError, path: str) -> list[ConfigError]:
 
 
 def _problem(problem: ErrorDetails, path: str) -> ConfigError:
+    """Of the document's form; what its parts lead to is looked at later, and has codes of its own."""
     location = [str(part) for part in problem["loc"] if not _UNION_BRANCH.match(str(part))]
     key = ".".join(location) or path
     if problem["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         hint = did_you_mean(location[-1], known, "did you mean '{}'? ")
-        return ConfigError(key, "", f"unknown key; {hint}known keys: {', '.join(known)}")
+        return ConfigError(key, "", f"unknown key; {hint}known keys: {', '.join(known)}", code="setting")
     if problem["type"] == "missing":
-        return ConfigError(key, "", "is required")
+        return ConfigError(key, "", "is required", code="setting")
     message = problem["msg"].removeprefix("Value error, ")
     value = problem.get("input")
     secret = location[:1] == ["keys"] or location[-1:] in (["api_key_env"], ["redis"])
     shown = "" if secret or isinstance(value, (dict, list, BaseModel)) else value
-    return ConfigError(key, shown, message)
+    return ConfigError(key, shown, message, code="setting")
 
 
 def _known_keys(parents: list[str]) -> list[str]:

@@ -28,7 +28,8 @@ def print_check(file: Path, state_dir: Path | None, *, as_json: bool) -> int:
     sys.stdout.flush()
     for finding in report.findings:
         print(finding, file=sys.stdout if finding.level == "note" else sys.stderr)
-    for code in dict.fromkeys(code_of_setting(finding.key) for finding in errors(report.findings)):
+    found = errors(report.findings)
+    for code in dict.fromkeys(one.code or code_of_setting(one.key) for one in found):
         print(f"  {see(code)}", file=sys.stderr)
     if report.ok:
         print("all is well" if not report.findings else "nothing prevents a start")

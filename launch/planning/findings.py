@@ -18,12 +18,14 @@ class Finding:
     level: Level
     key: str
     text: str
+    code: str | None = None
+    """Where the page on troubleshooting has it, if not by its key."""
 
     @classmethod
     def of(cls, error: ConfigError) -> Finding:
         """The error as it would have been raised; the key leads its text already."""
         text = " ".join(str(error).split()).removeprefix(f"{error.key}: ")
-        return cls("error", error.key, text)
+        return cls("error", error.key, text, error.code)
 
     def __str__(self) -> str:
         return f"{self.level}: {self.key}: {self.text}"

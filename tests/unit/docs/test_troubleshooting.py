@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -12,7 +13,9 @@ import pytest
 
 from gateway import errors
 from gateway.admission.quotas.scopes import Bounds
+from gateway.config.document import Config, read_config
 from gateway.errors import SETTING_CODES, code_of_setting
+from launch.setup.configuration_page import section_models
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
@@ -118,6 +121,18 @@ def test_what_is_said_of_a_setting_leads_to_a_row_of_its_kind() -> None:
 @pytest.mark.parametrize("key", ["tasks.naming.adapter", "adapters.naming", "source", "--adapter naming"])
 def test_what_is_said_of_an_adapter_leads_to_adapters(key: str) -> None:
     assert (code_of_setting(key), code_of_setting("adapters.roots")) == ("adapter", "setting")
+
+
+@pytest.mark.parametrize("path", [path for path, _ in section_models("", Config)])
+def test_a_slip_in_any_section_leads_to_settings(tmp_path: Path, path: str) -> None:
+    """Not to what else may be wrong with a base or an adapter."""
+    document: dict[str, object] = {"slip": 1}
+    for part in reversed(path.split(".")):
+        document = {part.strip("<>[]"): [document] if part.endswith("[]") else document}
+    file = tmp_path / "c.yaml"
+    file.write_text(json.dumps(document))
+    slips = [found.code for found in read_config(file, {})[1] if found.key.endswith(".slip")]
+    assert set(slips) == {"setting"} <= set(ANCHORS)
 
 
 def _complained_of(tree: ast.AST) -> Iterator[str]:
