@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,6 +25,7 @@ from gateway.config.engine_settings import (
 from gateway.config.gateway_settings import GatewayConfig
 from gateway.config.key_settings import KeyConfig, TenantConfig, is_pattern, tenant_name
 from gateway.config.limit_settings import LimitConfig
+from gateway.config.sections.sampling import Sampling
 from gateway.config.sections.shared_settings import SharedConfig
 from gateway.config.strict import NAME, NAME_RULE, Duration, Line, Positive, Seconds, Strict
 from gateway.errors import did_you_mean
@@ -33,20 +33,6 @@ from gateway.errors import did_you_mean
 DEMO_BASE = "demo:smollm2-135m-instruct"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 JsonObject = dict[str, JsonValue]
-
-
-def _sampling(value: JsonObject) -> JsonObject:
-    """What YAML has and no request: numbers without end, and `yes` where a text is meant."""
-    endless = [key for key, one in value.items() if isinstance(one, float) and not math.isfinite(one)]
-    if endless:
-        raise ValueError(f"{endless[0]} must be a number with an end")
-    stop = value.get("stop")
-    if not all(isinstance(one, str) for one in (stop if isinstance(stop, list) else [])):
-        raise ValueError("stop must list texts; write numbers, yes and no in quotes")
-    return value
-
-
-Sampling = Annotated[JsonObject, AfterValidator(_sampling)]
 
 
 class BaseConfig(Strict):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from pydantic import BaseModel, Field
 
 from gateway.config.document import JsonObject
+from gateway.config.sections.sampling import SamplingNumbers
 
 
 class StageUsage(BaseModel):
@@ -58,6 +60,12 @@ def maybe(kind: str, description: str = "", **more: object) -> JsonObject:
     return schema | ({"description": description} if description else {})
 
 
+def _numbered(told: dict[str, Any]) -> JsonObject:
+    """As pydantic tells a number or null that a task's `defaults` may hold as well."""
+    kind, _ = told["anyOf"]
+    return maybe(kind["type"], told.get("description", ""), **{**kind, "type": [kind["type"], "null"]})
+
+
 def closed(**members: JsonObject) -> JsonObject:
     """An object of which no other member has an effect."""
     return {"type": ["object", "null"], "properties": {**members}, "additionalProperties": False}
@@ -87,22 +95,11 @@ COMMON: Mapping[str, JsonObject] = MappingProxyType(
     {
         "model": MODEL,
         "messages": MESSAGES,
-        "max_tokens": TOKENS,
-        "max_completion_tokens": TOKENS,
-        "min_tokens": maybe("integer", minimum=0),
-        "temperature": maybe("number", minimum=0),
-        "top_p": maybe("number", exclusiveMinimum=0, maximum=1),
-        "top_k": maybe("integer"),
-        "min_p": maybe("number", minimum=0, maximum=1),
-        "seed": maybe("integer"),
-        "n": maybe("integer", "Answers; gateway.max_n bounds it.", minimum=1),
+        **{name: _numbered(told) for name, told in SamplingNumbers.model_json_schema()["properties"].items()},
         "stop": TEXTS,
         "stop_token_ids": IDS,
         "allowed_token_ids": IDS,
         "bad_words": STRINGS,
-        "presence_penalty": maybe("number", minimum=-2, maximum=2),
-        "frequency_penalty": maybe("number", minimum=-2, maximum=2),
-        "repetition_penalty": maybe("number", exclusiveMinimum=0),
         "logit_bias": {"type": ["object", "null"], "additionalProperties": {"type": "number"}},
         "logprobs": maybe("boolean"),
         "top_logprobs": maybe("integer", "gateway.max_logprobs bounds it.", minimum=0),

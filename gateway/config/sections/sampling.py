@@ -1,0 +1,48 @@
+"""What `defaults` may hold: the ranges that the engine takes, since it refuses every request beyond them."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
+
+from gateway.config.strict import Strict
+
+
+class SamplingNumbers(Strict):
+    """Numbers of a request, as vLLM's SamplingParams bounds them; null is as good as none."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1, description="0 and -1: all")
+    min_p: float | None = Field(None, ge=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    n: int | None = Field(None, ge=1, description="Answers; gateway.max_n bounds it.")
+    max_tokens: int | None = Field(None, ge=1, description="From 1 to the model's context.")
+    max_completion_tokens: int | None = Field(None, ge=1, description="From 1 to the model's context.")
+    min_tokens: int | None = Field(None, ge=0)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    repetition_penalty: float | None = Field(None, gt=0)
+
+
+def _checked(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """What YAML has and no request: numbers without end, and `yes` where a text is meant.
+
+    A number that came as text, as a variable does, becomes one.
+    """
+    endless = [key for key, one in value.items() if isinstance(one, float) and not math.isfinite(one)]
+    if endless:
+        raise ValueError(f"{endless[0]} must be a number with an end")
+    stop = value.get("stop")
+    listed = stop if isinstance(stop, list) else [] if stop is None else [stop]
+    if not all(isinstance(one, str) for one in listed):
+        raise ValueError("stop must be a text or list texts; write numbers, yes and no in quotes")
+    read = SamplingNumbers.model_validate(value).model_dump(exclude_unset=True)
+    return {key: read.get(key, one) if isinstance(one, str) else one for key, one in value.items()}
+
+
+Sampling = Annotated[dict[str, JsonValue], AfterValidator(_checked)]

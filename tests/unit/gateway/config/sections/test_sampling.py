@@ -1,0 +1,55 @@
+"""`defaults` that the engine would refuse in every request are refused when the configuration is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.config.document import JsonObject, read_config
+from gateway.config.sections.sampling import Sampling, SamplingNumbers
+from gateway.dialects.description import COMMON
+
+CHECK: TypeAdapter[JsonObject] = TypeAdapter(Sampling)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "said"),
+    [
+        ("temperature: 7", "temperature: 7: Input should be less than or equal to 2"),
+        ("temperature: hot", "temperature: hot: Input should be a valid number"),
+        ("temperature: yes", "temperature: True: must be a number"),
+        ("top_p: 0", "top_p: 0: Input should be greater than 0"),
+        ("top_k: -2", "top_k: -2: Input should be greater than or equal to -1"),
+        ("max_tokens: -1", "max_tokens: -1: Input should be greater than or equal to 1"),
+        ("n: 0", "n: 0: Input should be greater than or equal to 1"),
+        ("seed: 1.5", "seed: 1.5: Input should be a valid integer"),
+    ],
+)
+def test_a_default_out_of_range_is_named_with_its_value_and_the_range(
+    tmp_path: Path, defaults: str, said: str
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        f"base: {{model: x}}\ntasks: {{n: {{adapter: a, defaults: {{{defaults}}}}}}}\n"
+        f"pipelines: {{p: {{stages: [{{id: s, task: n, prompt: x, defaults: {{{defaults}}}}}]}}}}\n"
+    )
+    of_task, of_stage = (str(one) for one in read_config(file, {})[1])
+    assert of_task.startswith(f"tasks.n.defaults.{said}")
+    assert of_stage.startswith(f"pipelines.p.stages.0.defaults.{said}")
+
+
+def test_what_the_engine_takes_stays_as_it_is_and_a_number_in_text_becomes_one() -> None:
+    sound: JsonObject = {"temperature": 0, "top_k": -1, "max_tokens": None, "n": 2, "presence_penalty": -2}
+    sound |= {"top_p": 1, "seed": -1, "stop": "no", "logit_bias": {"1": 5}, "reasoning_effort": "low"}
+    assert CHECK.validate_python(sound) == sound
+    assert CHECK.validate_python({"temperature": "0.5", "n": "2"}) == {"temperature": 0.5, "n": 2}
+    for stop in (5, True, ["a", False]):
+        with pytest.raises(ValidationError, match="in quotes"):
+            CHECK.validate_python({"stop": stop})
+
+
+def test_a_request_is_told_of_the_same_ranges() -> None:
+    assert COMMON["temperature"] == {"type": ["number", "null"], "minimum": 0, "maximum": 2}
+    assert SamplingNumbers.model_fields.keys() <= COMMON.keys()
