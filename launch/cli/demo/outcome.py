@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from rich import box
 from rich.table import Table
 
 from launch.cli.demo.samples import Cluster, in_place
+
+CLUSTER_WIDTH = 12
+"""In 80 columns it leaves words of 14 letters whole."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +53,20 @@ def read_concepts(content: str) -> tuple[Concept, ...]:
 
 def table_of(outcomes: Sequence[ClusterOutcome]) -> Table:
     """Cluster, name, definition, members, how many of those stand where they should, seconds."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("cluster", overflow="fold", min_width=12)
-    table.add_column("name", overflow="fold", min_width=9)
-    for heading in ("definition", "members"):
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("cluster")
+    for heading in ("name", "definition", "members"):
         table.add_column(heading, overflow="fold")
     for heading in ("in place", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         seconds = f"{outcome.seconds:.1f}"
+        cluster = textwrap.fill(outcome.sample.cluster, CLUSTER_WIDTH)  # at hyphens, of which rich knows none
         if outcome.error:
-            table.add_row(outcome.sample.cluster, "failed", outcome.error, "", "", seconds)
+            table.add_row(cluster, "failed", outcome.error, "", "", seconds)
         placed = f"{outcome.in_place} of {outcome.known}" if outcome.known else ""
         for index, concept in enumerate(outcome.concepts):
-            first = (outcome.sample.cluster, placed, seconds) if index == 0 else ("", "", "")
+            first = (cluster, placed, seconds) if index == 0 else ("", "", "")
             members = ", ".join(concept.members)
             table.add_row(first[0], concept.name, concept.definition, members, *first[1:])
         table.add_section()

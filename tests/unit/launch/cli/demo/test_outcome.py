@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich.console import Console
 
 from launch.cli.demo.outcome import ClusterOutcome, Concept, facts_of, read_concepts, score_of, table_of
 from launch.cli.demo.samples import Cluster
 
+MEMBERS = ("electrician", "carpenter", "plumber")
 FRUIT = '{"concepts":[{"name":"fruit","definition":"eaten","members":["a","pear"]}]}'
 OUTCOMES = [
     ClusterOutcome(Cluster("one", ["a", "pear", "b"], [["a", "pear"], ["b"]]), 1.25, read_concepts(FRUIT)),
@@ -25,6 +27,18 @@ def test_table_shows_names_failures_and_what_stands_in_place() -> None:
     Console(file=out, width=120).print(table_of(OUTCOMES))
     for text in ("fruit", "a, pear", "2 of 3", "1.2", "failed", "503: not yet"):
         assert text in out.getvalue()
+
+
+def test_table_tears_no_word_in_80_columns() -> None:
+    sample = Cluster("kitchen-garden-and-clinic", ["electrician"], [["electrician"]])
+    said = Concept("meteorological phenomenon", "A meteorological instrument of an electrician.", MEMBERS)
+    out = io.StringIO()
+    Console(file=out, width=80).print(table_of([ClusterOutcome(sample, 10.25, (said,))]))
+    lines = out.getvalue().splitlines()
+    assert {"kitchen-", "garden-and-", "clinic", *MEMBERS, "meteorological"} <= set(
+        re.split(r"[ ,\n]+", out.getvalue())
+    )
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_score_counts_what_failed_as_not_in_place() -> None:
