@@ -21,7 +21,7 @@ SETTLED_S = 60.0
 """Work that went well for so long begins with the shortest pause again."""
 
 REFUSED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
-"""Of a disk that takes nothing: no fault of the work's, so that no trace would tell more than a line."""
+MEND = "make room there, or mend rights"
 
 Work = Callable[[], Coroutine[object, object, None]]
 
@@ -82,13 +82,17 @@ class Upkeep:
 
     def failed(self, name: str, error: BaseException, then: str) -> None:
         """Log and count what a task has survived by itself; `then` says how it goes on."""
-        if isinstance(error, sqlite3.OperationalError) or (
-            isinstance(error, OSError) and error.errno in REFUSED
-        ):
+        if of_a_disk(error):
             logger.error("%s failed: %s; %s", name, error, then)
         else:
             logger.error("%s failed; %s", name, then, exc_info=error)
         self._on_failure(name)
+
+
+def of_a_disk(error: BaseException) -> bool:
+    """Whether a disk takes nothing: no fault of the work's, so that no trace would tell more than a line."""
+    full = isinstance(error, OSError) and error.errno in REFUSED
+    return full or isinstance(error, sqlite3.OperationalError)
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[object] | None]) -> None:

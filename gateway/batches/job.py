@@ -51,7 +51,7 @@ class JobServices:
     attempts: Attempts
     places: Concurrency
     most_line_bytes: int
-    looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    looking: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(1))
     """Of whose file is looked through: a key may have many, and of one at a time clients notice nothing."""
 
 
@@ -160,7 +160,7 @@ class Job:
     # Its lines.
 
     async def _run_lines(self, results: Results) -> None:
-        writer = Writer(results, TRY_AGAIN_S)
+        writer = Writer(results, TRY_AGAIN_S, self._means.library.complain)
         feeding = self._feeding = asyncio.create_task(self._feed(results, writer))
         if self._ending is not None:
             feeding.cancel()

@@ -123,6 +123,7 @@ class Results:
         self._prefix = _prefix(batch_id)
         self._done = bytearray()
         """A bit for each line."""
+        self.folder = output.parent
         self._completed = self._failed = self._input_tokens = self._output_tokens = 0
         self._files = (_ResultFile(errors), _ResultFile(output))  # by whether a result is good
 

@@ -15,7 +15,7 @@ from gateway.batches.lease import Lease
 from gateway.batches.records import BatchRecord, Counts
 from gateway.errors import RequestError
 from gateway.metrics.counters import Metrics
-from gateway.upkeep import Upkeep, end_tasks
+from gateway.upkeep import MEND, Upkeep, end_tasks, of_a_disk
 
 logger = logging.getLogger("gateway.batches")
 
@@ -116,7 +116,8 @@ class Runner:
                 store.take_new(holder)
                 batches = store.open_batches()
         except sqlite3.Error as error:
-            self._means.library.complain(f"how far batches are cannot be told for now: {error}")
+            library = self._means.library
+            library.complain(f"how far batches are cannot be told in {library.folder.root}: {error}; {MEND}")
         return batches
 
     def _heed(self, batches: list[BatchRecord]) -> None:
@@ -145,8 +146,18 @@ class Runner:
     def _ended(self, batch_id: str, task: asyncio.Task[None]) -> None:
         del self._jobs[batch_id]
         if not task.cancelled() and (fault := task.exception()) is not None:
-            logger.error("batch %s is broken off for %.0f s", batch_id, AFTER_FAULT_S, exc_info=fault)
+            self._say_broken_off(batch_id, fault)
             self._not_before[batch_id] = time.monotonic() + AFTER_FAULT_S
+
+    def _say_broken_off(self, batch_id: str, fault: BaseException) -> None:
+        """In a line where a disk is full; what the store could not do it has said itself."""
+        text, trace = str(fault), None
+        if of_a_disk(fault):
+            root, temporary = self._means.library.folder.root, "the folder of temporary files (SQLITE_TMPDIR)"
+            text += f"; it is {root if isinstance(fault, OSError) else temporary}: {MEND}"
+        elif not isinstance(fault, RequestError):
+            trace = fault
+        logger.error("batch %s is broken off for %.0f s: %s", batch_id, AFTER_FAULT_S, text, exc_info=trace)
 
     async def _break_off(self) -> None:
         await end_tasks([task for _, task in self._jobs.values()])

@@ -16,6 +16,7 @@ from gateway.batches.folder import Folder
 from gateway.batches.records import FileRecord
 from gateway.config.document import BatchesConfig, Config
 from gateway.errors import NotFound, Unavailable
+from gateway.upkeep import MEND, of_a_disk
 
 logger = logging.getLogger("gateway.batches")
 
@@ -69,7 +70,8 @@ class BatchStorage:
                 self._store = Store(self.folder.root, across=self._across)
             return question(self._store)
         except (sqlite3.Error, OSError) as error:
-            self.complain(f"the batches' store in {self.folder.root} cannot be used: {error}")
+            mend = f"; {MEND}" if of_a_disk(error) else ""
+            self.complain(f"the batches' store in {self.folder.root} cannot be used: {error}{mend}")
             raise Unavailable(
                 "Files and batches cannot be reached; the gateway's log says why.",
                 code="batches_unavailable",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.batches.results import LineResult, Results
-
-logger = logging.getLogger("gateway.batches")
+from gateway.upkeep import MEND
 
 TRY_AGAIN_S = 5.0
 """A full disk is tried again; what it has no room for is kept meanwhile, and nothing new begins."""
@@ -18,8 +16,10 @@ TRY_AGAIN_S = 5.0
 class Writer:
     """Writes in another thread, in the order of coming."""
 
-    def __init__(self, results: Results, again_s: float) -> None:
+    def __init__(self, results: Results, again_s: float, complain: Callable[[str], None]) -> None:
+        """`complain` says into the log what stays so, as often as it bears."""
         self._results = results
+        self._complain = complain
         self._again_s = again_s
         self._pending: list[tuple[LineResult, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -54,7 +54,10 @@ class Writer:
                 try:
                     await asyncio.to_thread(self._results.add, results)
                 except OSError as error:
-                    logger.error("%d results cannot be written yet: %s", len(results), error)
+                    self._complain(
+                        f"results of batches cannot be written in {self._results.folder}: {error.strerror}; "
+                        f"{MEND}: they are kept, and tried again every {self._again_s:.0f} s"
+                    )
                     if self._given_up.is_set():
                         for written in puts:
                             written.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import resource
 import sqlite3
@@ -20,6 +21,7 @@ import pytest
 from tests.faults.conftest import Note
 from tests.faults.processes import Served, beside, served, soon
 from tests.faults.promises import median_ms
+from tests.support.batches.batch_stack import CHAT, jsonl, line
 
 pytestmark = pytest.mark.anyio
 DISK = "16m"
@@ -121,6 +123,36 @@ async def test_limits_that_find_no_room_refuse_and_end_no_process(
         load="1 client with limits",
         fault=f"disk full but for {leave_bytes} bytes, from the start",
         outcome="503, and counted once there is room",
+    )
+
+
+async def test_a_batch_waits_for_room_and_loses_no_line(tmp_path: Path, note: Note) -> None:
+    lines = [line(number, text=f"slow {number} b c d e") for number in range(40)]
+    async with on_small_disk(tmp_path, batches={"max_in_flight": 4}) as s:
+        files = {"purpose": (None, b"batch"), "file": ("in.jsonl", jsonl(lines))}
+        uploaded = (await s.client.post("/v1/files", files=files)).json()["id"]
+        made = {"input_file_id": uploaded, "endpoint": CHAT, "completion_window": "24h"}
+        batch = (await s.client.post("/v1/batches", json=made)).json()
+
+        async def is_at(status: str) -> bool:
+            nonlocal batch
+            batch = (await s.client.get(f"/v1/batches/{batch['id']}")).json()
+            return bool(batch["status"] == status)
+
+        await soon(lambda: is_at("in_progress"))
+        disk = Disk(s)
+        disk.fill()
+        await soon(lambda: "results of batches cannot be written in " in s.gateway.said())
+        disk.free()
+        await soon(lambda: is_at("completed"))
+        output = (await s.client.get(f"/v1/files/{batch['output_file_id']}/content")).text.splitlines()
+        assert sorted(json.loads(one)["custom_id"] for one in output) == sorted(f"r{n}" for n in range(40))
+        assert "Traceback" not in s.gateway.said()
+    note(
+        "a batch waits for room",
+        load="a batch of 40 lines",
+        fault="disk full half-way",
+        outcome="it goes on once there is room, no line is lost",
     )
 
 

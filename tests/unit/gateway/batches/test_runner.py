@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import sqlite3
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from gateway.batches.database import Store
+from gateway.batches.job import Job
 from gateway.batches.results import LineResult
 from gateway.batches.writer import Writer
+from gateway.errors import Unavailable
 from tests.fakes.fake_engine import Answer
 from tests.support.batches.batch_stack import (
     content,
@@ -185,3 +188,36 @@ async def test_fault_of_ours_breaks_off_the_job_and_loses_nothing(
         batch = await until(made, await create(made, [line(n) for n in range(5)]), "completed")
         assert counts_of(batch) == {"total": 5, "completed": 5, "failed": 0}
         assert len(await content(made, batch["output_file_id"])) == 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "{0}: make room there, or mend rights"),
+        (sqlite3.OperationalError("database or disk is full"), "SQLITE_TMPDIR"),
+        (Unavailable("The log says why."), "The log says why."),
+        (RuntimeError("no good"), "no good"),
+    ],
+)
+async def test_a_disk_without_room_is_told_in_a_line_with_its_mend_and_goes_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
+    said: str,
+) -> None:
+    async with timed_stack(tmp_path) as made:
+        monkeypatch.setattr("gateway.batches.runner.AFTER_FAULT_S", 0.0)
+        validated, faults = Job._validated, [fault]
+
+        async def failing(self: Job) -> bool:
+            if faults:
+                raise faults.pop()
+            return await validated(self)
+
+        monkeypatch.setattr(Job, "_validated", failing)
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
+        (told,) = (one for one in caplog.records if "broken off" in one.getMessage())
+        assert said.format(made.gateway.batches.library.folder.root) in told.getMessage()
+        assert bool(told.exc_info) is isinstance(fault, RuntimeError)

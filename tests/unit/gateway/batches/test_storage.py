@@ -36,15 +36,26 @@ async def test_anothers_file_is_not_found_and_the_parameter_is_named(tmp_path: P
     library.close()
 
 
-async def test_fault_of_the_store_is_a_503(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "mend"),
+    [
+        (sqlite3.DatabaseError("malformed"), ""),
+        (sqlite3.OperationalError("database or disk is full"), "; make room there, or mend rights"),
+    ],
+)
+async def test_fault_of_the_store_is_a_503(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: sqlite3.Error, mend: str
+) -> None:
     library = BatchStorage(config_of(tmp_path))
 
     def broken(store: Store) -> None:
-        raise sqlite3.DatabaseError("malformed")
+        raise fault
 
     with pytest.raises(Unavailable) as unavailable:
         await library.ask(broken)
     assert (unavailable.value.code, unavailable.value.status) == ("batches_unavailable", 503)
+    root = library.folder.root
+    assert caplog.messages == [f"the batches' store in {root} cannot be used: {fault}{mend}"]
     library.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -20,6 +21,7 @@ class Disk:
     """In the place of `Results`: what came in which call."""
 
     def __init__(self, failures: int = 0) -> None:
+        self.folder = Path("/state/files")
         self.calls: list[list[int]] = []
         self.go_on = threading.Event()
         self.go_on.set()
@@ -40,7 +42,7 @@ def result(number: int) -> LineResult:
 async def test_what_comes_while_others_are_written_goes_in_one_call() -> None:
     disk = Disk()
     disk.go_on.clear()
-    writer = Writer(cast(Any, disk), 0.0)
+    writer = Writer(cast(Any, disk), 0.0, print)
     first = asyncio.ensure_future(writer.put(result(1)))
     await eventually(lambda: writer._writing is not None and not writer._pending)
     rest = asyncio.create_task(writer.put_all([result(2), result(3)]))
@@ -51,16 +53,20 @@ async def test_what_comes_while_others_are_written_goes_in_one_call() -> None:
     assert disk.calls == [[1], [2, 3]]
 
 
-async def test_full_disk_is_tried_again() -> None:
-    disk = Disk(failures=3)
-    await Writer(cast(Any, disk), 0.0).put(result(1))
+async def test_full_disk_is_tried_again_and_the_mend_is_said() -> None:
+    disk, said = Disk(failures=3), list[str]()
+    await Writer(cast(Any, disk), 0.0, said.append).put(result(1))
     assert disk.calls == [[1]]
+    assert set(said) == {
+        "results of batches cannot be written in /state/files: No space left on device; make room there, or "
+        "mend rights: they are kept, and tried again every 0 s"
+    }
 
 
 async def test_put_that_is_cancelled_is_written_all_the_same() -> None:
     disk = Disk()
     disk.go_on.clear()
-    writer = Writer(cast(Any, disk), 0.0)
+    writer = Writer(cast(Any, disk), 0.0, print)
     putting = asyncio.ensure_future(writer.put(result(1)))
     await eventually(lambda: writer._writing is not None and not writer._pending)
     putting.cancel()
@@ -71,7 +77,7 @@ async def test_put_that_is_cancelled_is_written_all_the_same() -> None:
 
 async def test_whoever_breaks_off_on_a_full_disk_comes_to_an_end() -> None:
     disk = Disk(failures=1_000_000)
-    writer = Writer(cast(Any, disk), 3600.0)
+    writer = Writer(cast(Any, disk), 3600.0, print)
     waiting = asyncio.ensure_future(writer.put(result(1)))
     await eventually(lambda: disk.failures < 1_000_000)
     writer.give_up()
