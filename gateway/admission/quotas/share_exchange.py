@@ -80,8 +80,7 @@ class SharesOfAll:
         link: RedisLink,
         counted: Counted,
         next_end_s: Callable[[Scope], float],
-        now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float],
     ) -> None:
         """`next_end_s`: until a request of an account ends, as far as can be said."""
         self._link = link
@@ -89,7 +88,7 @@ class SharesOfAll:
         self._next_end_s = next_end_s
         self._now = now
         self._calendar = Calendar()
-        self._clock = clock
+        self._clock = time.monotonic
         self._member = secrets.token_hex(8)
         self._members = 1
         self._turn = 0
