@@ -211,12 +211,17 @@ async def test_of_tools_a_pipeline_says_what_to_do_whatever_the_engine_can_call(
     """SDKs and frameworks send no tools as an empty list, or forbid their calls."""
     async with stack(tmp_path, tools=engine) as s:
         pipeline_answers(s)
-        asked = {"model": PIPELINE, **fields}
+        asked: dict[str, Any] = {"model": PIPELINE, **fields}
         refused = await s.client.post(path, json={**asked, "tools": [tool]})
         assert refused.status_code == 400
         message = refused.json()["error"]["message"]
         assert "pipeline and cannot honour 'tools'; omit it, or call one of its tasks" in message
         assert not s.engine.completions
-        for more in ({"tools": []}, {"tool_choice": none}, {"tools": [tool], "tool_choice": none}):
-            answer = await s.client.post(path, json={**asked, **more})
+        idle: list[dict[str, Any]] = [
+            {"tools": []},
+            {"tool_choice": none},
+            {"tools": [tool], "tool_choice": none},
+        ]
+        for tools in idle:
+            answer = await s.client.post(path, json=asked | tools)
             assert answer.status_code == 200, answer.text
