@@ -106,3 +106,6 @@ export function series(points, name) {
 }
 
 export const nowRates = (points, name) => series(points.slice(-12), name).at(-1) ?? { requests: 0, errors: 0, tokens: 0, firstToken: null };
+
+// The mean of all that was seen, the last minutes; null where nothing was streamed in them.
+export const recentFirstToken = (points, name) => (points.length > 1 ? rates(points.at(-1), points[0], name).firstToken : null);

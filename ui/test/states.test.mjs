@@ -32,6 +32,21 @@ test("an engine that is cold is no fault: it says who starts it", async () => {
   await close(page);
 });
 
+test("a model's time to first token is that of the last minutes", async () => {
+  const page = await open({}, COLD_URL);
+  let looks = 0;
+  await page.route("**/ui/api/overview*", async (route) => {
+    const response = await route.fetch();
+    const now = await response.json();
+    now.counts.models = { naming: { requests: 9 + looks, first_tokens: 9 + looks, first_token_s: 900 + looks / 5 } };
+    looks += 1;
+    await route.fulfill({ response, json: now });
+  });
+  await page.goto(`${COLD_URL}/`);
+  await page.locator("[data-label='First token, recent']", { hasText: "200 ms" }).waitFor();
+  await close(page);
+});
+
 // From then on the page hears of the gateway once and no more.
 async function hearOnce(page) {
   let heard = 0;

@@ -3,7 +3,7 @@ import { html } from "htm/preact";
 import { useMemo } from "preact/hooks";
 import { Chart } from "../chart.js";
 import { bytes, count, rate, seconds } from "../format.js";
-import { nowRates, series } from "../live.js";
+import { nowRates, recentFirstToken, series } from "../live.js";
 import { Badge, Card, Empty, Fact, Notice, Stack } from "../parts.js";
 import { Placement } from "./placement.js";
 
@@ -123,7 +123,7 @@ function Traffic({ now, points }) {
   if (!rows.length) return html`<${Card} wide id="models" title="Models"><${Empty} title="No model that this key may see">An administrator says which models a key may call.<//><//>`;
   return html`<${Card} wide id="models" title="Models" note=${now.tasks_in_all > now.tasks.length ? `${now.tasks.length} of ${now.tasks_in_all} tasks` : undefined}>
     <div class="table-frame"><table class="rows">
-      <thead><tr><th scope="col">Model</th><th scope="col">Adapter and split</th><th scope="col" class="num">Requests/s</th><th scope="col" class="num">First token</th><th scope="col" class="num">Tokens/s</th><th scope="col" class="num">Errors</th><th scope="col" class="num">In all</th></tr></thead>
+      <thead><tr><th scope="col">Model</th><th scope="col">Adapter and split</th><th scope="col" class="num">Requests/s</th><th scope="col" class="num" title="Mean of the streams that this page has seen, of six minutes at most">First token, recent</th><th scope="col" class="num">Tokens/s</th><th scope="col" class="num">Errors</th><th scope="col" class="num">In all</th></tr></thead>
       <tbody>${rows.map((row) => html`<${Row} row=${row} now=${now} points=${points} />`)}</tbody>
     </table></div>
   <//>`;
@@ -137,7 +137,7 @@ function Row({ row, now, points }) {
     <th scope="row"><a href=${`#/playground?${encodeURIComponent(row.name)}`}>${row.name}</a><span class="sub">${row.about || row.kind}</span></th>
     <td data-label="Adapter">${row.versions ? html`<${Split} versions=${row.versions} shadow=${row.shadow} />` : row.stages ? html`<span class="note">${row.stages.map((stage) => stage.task).join(" → ")}</span>` : html`<span class="note">none</span>`}</td>
     <td data-label="Requests/s" class="num">${rate(current.requests)}</td>
-    <td data-label="First token" class="num">${seconds(seen.first_tokens ? seen.first_token_s / seen.first_tokens : null)}</td>
+    <td data-label="First token, recent" class="num">${seconds(recentFirstToken(points, row.name))}</td>
     <td data-label="Tokens/s" class="num">${rate(current.tokens)}</td>
     <td data-label="Errors" class=${`num ${seen.errors ? "bad-text" : ""}`} title=${codes}>${count(seen.errors ?? 0)}</td>
     <td data-label="In all" class="num">${count(seen.requests ?? 0)}</td>
