@@ -57,19 +57,21 @@ def main(arguments: list[str] | None = None) -> int:
 def _serve(config: Config) -> int:
     gateway = config.gateway
     raise_limit()
-    Gateway(config)  # a configuration that cannot be is said here, not by each worker
+    app = Gateway(config)  # a configuration that cannot be is said here, not by each worker
     # Before the workers are forked: a session that one of them began can go on at another.
     tls = Tls(gateway.tls) if gateway.tls is not None else None
     hang_up = HangUp()
     listeners = listen(gateway.host, gateway.port, gateway.workers)
     _announce(config, listeners[0])
     if gateway.workers == 1:
-        code = _serve_one(config, Metrics.single(), 0, listeners[0], tls, hang_up)
+        code = _serve_one(config, app, 0, listeners[0], tls, hang_up)
     else:
+        del app  # each worker has its own
         regions, recent = [Region() for _ in listeners], RecentRequests(len(listeners))
 
         def serve(worker: int, listener: socket.socket) -> int:
-            return _serve_one(config, Metrics(regions, worker, recent=recent), worker, listener, tls, hang_up)
+            own = Gateway(config, Metrics(regions, worker, recent=recent), worker)
+            return _serve_one(config, own, worker, listener, tls, hang_up)
 
         code = run_workers(gateway.workers, listeners, serve, gateway.shutdown_timeout_s, hang_up)
     print("gateway: stopped", file=sys.stderr, flush=True)
@@ -92,7 +94,7 @@ def _announce(config: Config, listener: socket.socket) -> None:
 
 def _serve_one(
     config: Config,
-    metrics: Metrics,
+    app: Gateway,
     worker: int,
     listener: socket.socket,
     tls: Tls | None,
@@ -100,7 +102,6 @@ def _serve_one(
 ) -> int:
     """One process's server, until SIGTERM or SIGINT; returns the exit code."""
     gateway = config.gateway
-    app = Gateway(config, metrics, worker)
     in_flight = share(gateway.max_in_flight, worker, gateway.workers)
     waiting = share(gateway.max_waiting + gateway.max_cold_waiting, worker, gateway.workers)
     descriptors = Descriptors(in_flight, waiting)

@@ -364,10 +364,12 @@ class Gateway:
 def _say_unwritten(config: Config) -> None:
     """A task's default that an API has no parameter for is left out there."""
     for name, task in config.tasks.items():
+        if not task.defaults:
+            continue
         unknown = unknown_defaults(task.defaults)
         for key, text in unknown.items():
             logger.warning("tasks.%s.defaults.%s: %s", name, key, text)
-        for dialect in DIALECTS if task.defaults else ():
+        for dialect in DIALECTS:
             keys = dialect.unwritten(task.defaults.keys() - unknown.keys()) if dialect.generates else []
             if keys:
                 path, listed = dialect.path.decode(), ", ".join(keys)

@@ -98,7 +98,9 @@ class Admission(Bound):
             waiting = bounds.max_waiting_per_task
             if task is not None and task.max_waiting is not None:
                 waiting = task.max_waiting
-            gate = gates.setdefault(name, Gate(name, 0, 0))
+            gate = gates.get(name)
+            if gate is None:
+                gate = gates[name] = Gate(name, 0, 0)
             gate.max_in_flight = max(1, self._share(in_flight))
             gate.max_waiting = self._share(waiting)
         self.gates = gates

@@ -32,6 +32,7 @@ from gateway.config.settings import (
 )
 from gateway.config.strict import NAME, NAME_RULE, checked_name, plain_kinds
 from gateway.errors import NOT_JSON, ConfigError, did_you_mean
+from gateway.strict_yaml import read_yaml
 
 __all__ = [
     "DEMO_BASE",
@@ -70,10 +71,6 @@ _OTHER_VARIABLE = re.compile(r"\$\{[^{}]*\}")
 _NAMED_BARE = re.compile(r"\$[A-Za-z_]\w*(?:/.*)?|\{\{.*\}\}|%\w+%.*")
 _PLACES = ("model", "adapter", "state_dir", "folder", "schema", "cert", "key")
 """Keys that hold no prose, in which such a word could be meant as it stands."""
-_MERGE = "tag:yaml.org,2002:merge"
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_OLD_NUMBER = re.compile(r"[-+]?(?:0[0-9_]+|[0-9][0-9_.]*(?::[0-9_.]+)+)")
-"""Octal, and hours with minutes: `010000`, `1:30`."""
 
 
 def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
@@ -125,38 +122,6 @@ def environment() -> dict[str, str]:
     return {**from_file, **os.environ}
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without what it takes in silence: a key that stands twice, or that it reads as another one."""
-
-    def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
-        """Raises MarkedYAMLError for numbers to other bases than ten as they are no longer written."""
-        node = super().compose_scalar_node(anchor)
-        if node.style is None and node.tag in _NUMBERS and _OLD_NUMBER.fullmatch(node.value):
-            why = (
-                f"YAML reads {node.value} as {self.construct_object(node)}; write the number meant, or quotes"
-            )
-            raise yaml.MarkedYAMLError(None, None, why, node.start_mark)
-        return node
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        """Raises MarkedYAMLError; what `<<` merges in may be overridden."""
-        node = super().compose_mapping_node(anchor)
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
-                continue
-            name, line = str(key.value), key.start_mark.line + 1
-            if name in lines:
-                why = f"the key {name!r} stands in line {lines[name]} already; keep one of them"
-                raise yaml.MarkedYAMLError(None, None, why, key.start_mark)
-            lines[name] = line
-            read = str(self.construct_object(key))
-            if read != name:
-                why = f"YAML reads the key {name} as {read}; write it in quotes"
-                raise yaml.MarkedYAMLError(None, None, why, key.start_mark)
-        return node
-
-
 def _read_document(path: Path) -> dict[object, object]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -168,7 +133,7 @@ def _read_document(path: Path) -> dict[object, object]:
     except UnicodeDecodeError as error:
         raise ConfigError("--config", str(path), "is not UTF-8 text; save it as UTF-8") from error
     try:
-        document = yaml.load(text, _Loader)
+        document = read_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError("--config", str(path), f"is not valid YAML: {_one_line(str(error))}") from error
     except RecursionError as error:
@@ -181,10 +146,9 @@ def _read_document(path: Path) -> dict[object, object]:
 def with_gateway(config: Config, changes: Mapping[str, object]) -> Config:
     """The configuration with other settings of `gateway` where not None, checked. Raises ConfigError."""
     given = {key: value for key, value in changes.items() if value is not None}
-    document = config.model_dump(by_alias=True)
-    document["gateway"].update(given)
-    try:
-        return Config.model_validate(document)
+    gateway = {**config.gateway.model_dump(by_alias=True), **given}
+    try:  # the other sections are taken as they are
+        return Config.model_validate({**dict(iter(config)), "gateway": gateway}) if given else config
     except ValidationError as error:
         raise _first_problem(error, "gateway") from error
 
@@ -239,7 +203,7 @@ def _add_from(env: Mapping[str, str], document: dict[str, object], section: str)
 def _at_home(place: str) -> Path:
     """With `~` as the user's folder; of a user that does not exist it stays, and no file is found there."""
     try:
-        return Path(place).expanduser()
+        return Path(place).expanduser() if place.startswith("~") else Path(place)
     except RuntimeError:
         return Path(place)
 

@@ -72,7 +72,9 @@ class Strict(BaseModel):
     @classmethod
     def _no_flag_for_a_number(cls, value: object, info: ValidationInfo) -> object:
         """pydantic would read true as 1."""
-        if _misread(cls.model_fields[info.field_name or ""].annotation, value):
+        if not isinstance(value, bool | dict):  # as nearly always
+            return value
+        if _misread(plain_kinds(cls.model_fields[info.field_name or ""].annotation), value):
             raise ValueError("must be a number; YAML reads yes and on as true, no and off as false")
         return value
 
@@ -86,10 +88,11 @@ def plain_kinds(kind: Any) -> list[Any]:
     return [kind]
 
 
-def _misread(kind: Any, value: object) -> bool:
+def _misread(kinds: list[Any], value: object) -> bool:
     """Whether a flag stands where a number is wanted, by itself or in a table of numbers."""
-    kinds = plain_kinds(kind)
     if isinstance(value, bool):
         return bool not in kinds and (int in kinds or float in kinds)
-    tables = [get_args(one)[1] for one in kinds if get_origin(one) is dict] if isinstance(value, dict) else []
-    return any(_misread(table, one) for table in tables for one in value.values())  # type: ignore[attr-defined]
+    if not isinstance(value, dict):
+        return False
+    tables = [plain_kinds(get_args(one)[1]) for one in kinds if get_origin(one) is dict]
+    return any(_misread(table, one) for table in tables for one in value.values())

@@ -14,6 +14,7 @@ ROOMS = (
     "gateway.upkeep",
     "gateway.json_lines",
     "gateway.whole_files",
+    "gateway.strict_yaml",
     "gateway.audit",
     "gateway.metrics",
     "gateway.config",
