@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 
@@ -28,35 +29,41 @@ class _Part(msgspec.Struct):
     content: msgspec.Raw = _NOTHING
 
 
-class _Turn(msgspec.Struct):
-    """A message, or another item."""
-
-    content: msgspec.Raw = _NOTHING
-    output: msgspec.Raw = _NOTHING
-
-
 class _Source(msgspec.Struct):
     url: str | None = None
 
 
-_decode_turns = msgspec.json.Decoder(str | list[str | _Turn]).decode
+_Turns = str | list[str | Fields]
+"""Messages, or other items, by their members."""
+_decode_turns = msgspec.json.Decoder(_Turns).decode
 _decode_parts = msgspec.json.Decoder(list[str | _Part]).decode
 _decode_source = msgspec.json.Decoder(str | _Source | None).decode
+_HOLDERS = ("content", "output")
+_PLAIN = {"role", "content"}
+_PLAIN_ROLES = frozenset((b'"user"', b'"assistant"', b'"system"', b'"developer"'))
 
 
 def no_strange_addresses(then: Rule | None = None) -> Rule:
     """A rule for a conversation: media come from `gateway.media_hosts` alone, or are in the request itself.
 
-    `then` is asked first, since it may take out what the model cannot read.
+    `then` is asked first, since it may take out what the model cannot read; of long conversations only those
+    that hold more than texts of the usual roles.
     """
 
     def check(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
-        left = (then(key, fields, limits) if then is not None else None) or ()
-        raw = fields[key]
+        raw, turns = fields[key], None
         # A long one is decoded at once, which reads it three times as fast, and takes no copy of it.
+        if len(memoryview(raw)) >= SEARCHED_BELOW_BYTES:
+            with contextlib.suppress(*NOT_JSON):
+                turns = _decode_turns(raw)
+                if _are_plain(turns):
+                    return ()
+        left = (then(key, fields, limits) if then is not None else None) or ()
+        if fields[key] is not raw:
+            raw, turns = fields[key], None
         long = len(memoryview(raw)) >= SEARCHED_BELOW_BYTES
         if long or _may_name_one(bytes(raw)):
-            for place, url in _addresses(key, raw, long):
+            for place, url in _addresses(key, raw, turns, long):
                 if url[:5].lower() != "data:" and (why := fault_of(url, limits.media_hosts)):
                     raise InvalidRequest(
                         f"'{place}' names an address that nothing is fetched from: {why}. Send what it "
@@ -69,21 +76,34 @@ def no_strange_addresses(then: Rule | None = None) -> Rule:
     return check
 
 
+def _are_plain(turns: _Turns) -> bool:
+    """Whether all is text that somebody says, so that no engine fetches and no rule reads anything in it."""
+    return isinstance(turns, str) or all(
+        isinstance(turn, dict)
+        and turn.keys() == _PLAIN
+        and bytes(turn["role"]) in _PLAIN_ROLES
+        and bytes(memoryview(turn["content"])[:1]) == b'"'
+        for turn in turns
+    )
+
+
 def _may_name_one(raw: bytes) -> bool:
     return b"url" in raw or (b"\\u00" in raw and _ESCAPED.search(raw) is not None)
 
 
-def _addresses(key: str, raw: msgspec.Raw, unsearched: bool) -> Iterator[tuple[str, str]]:
-    """Where a conversation names media by a URL.
+def _addresses(
+    key: str, raw: msgspec.Raw, turns: _Turns | None, unsearched: bool
+) -> Iterator[tuple[str, str]]:
+    """Where a conversation names media by a URL; `turns` is what was decoded of it, if it was.
 
     Raises InvalidRequest where it cannot be looked through and may name one (`unsearched`: not known yet).
     """
     try:
-        turns = _decode_turns(raw)
+        turns = _decode_turns(raw) if turns is None else turns
         for index, turn in enumerate(turns if isinstance(turns, list) else []):
-            if isinstance(turn, _Turn):
-                yield from _of_parts(f"{key}[{index}].content", turn.content, 0)
-                yield from _of_parts(f"{key}[{index}].output", turn.output, 0)
+            if isinstance(turn, dict):
+                for name in filter(turn.__contains__, _HOLDERS):
+                    yield from _of_parts(f"{key}[{index}].{name}", turn[name], 0)
     except NOT_JSON as error:
         if not unsearched or _may_name_one(bytes(raw)):
             raise InvalidRequest(f"'{key}' must be text, or list messages: {error}", param=key) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 from gateway.dialects.chat import roles
@@ -36,11 +37,14 @@ class _Wordless(Dialect):
         return EventStream(not usage_wanted)
 
 
-def _no_prompt_beside(key: str, fields: Fields, limits: Limits) -> None:
+_respelled = no_strange_addresses(roles.respell)
+
+
+def _no_prompt_beside(key: str, fields: Fields, limits: Limits) -> Sequence[str] | None:
     """Of the two the engine would take the prompt."""
     if given(fields, key) and given(fields, "prompt"):
         raise InvalidRequest("Give 'prompt' or 'messages', not both.", param=key)
-    roles.respell(key, fields, limits)
+    return _respelled(key, fields, limits)
 
 
 class TokenizeDialect(_Wordless):
@@ -58,7 +62,7 @@ class TokenizeDialect(_Wordless):
     refused = GATEWAYS_OWN
     rules = MappingProxyType(
         {
-            "messages": no_strange_addresses(_no_prompt_beside),
+            "messages": _no_prompt_beside,
             "tools": tools(("function",), "none", "function.parameters"),
             "chat_template_kwargs": template_variables,
         }

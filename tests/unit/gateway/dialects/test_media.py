@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.dialects.chat import history
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages.dialect import MESSAGES
@@ -123,3 +124,26 @@ def test_what_cannot_be_looked_through_is_refused(tmp_path: Path) -> None:
         body = f'{{"model":"m","messages":[{{"role":"user","content":{content}}}]}}'
         with pytest.raises(InvalidRequest, match="list messages"):
             check(tmp_path, CHAT, body.encode())
+
+
+def test_a_long_conversation_of_texts_alone_is_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = {"role": "user", "content": "x" * SEARCHED_BELOW_BYTES}
+    searched: list[str] = []
+    monkeypatch.setattr(history, "marked_list", lambda key, *_: searched.append(key))
+    check(tmp_path, CHAT, request(CHAT, "messages", [says]).encode())
+    assert not searched
+    for other in (
+        {"role": "human", "content": "y"},
+        {**says, "name": None},
+        {"role": "user", "content": [says]},
+    ):
+        check(tmp_path, CHAT, request(CHAT, "messages", [says, other]).encode())
+    assert len(searched) == 3
+
+
+def test_a_long_conversation_beside_a_prompt_is_refused(tmp_path: Path) -> None:
+    says = [{"role": "user", "content": "x" * SEARCHED_BELOW_BYTES}]
+    with pytest.raises(InvalidRequest, match="not both"):
+        check(tmp_path, TOKENIZE, json.dumps({"model": "m", "prompt": "p", "messages": says}).encode())
