@@ -112,7 +112,7 @@ class OperationObject:
         else:
             content = {"application/json": {"schema": _one_of(self.models)}}
         if self.streams:
-            content["text/event-stream"] = {"schema": {"type": "string"}}
+            content["text/event-stream"] = {"schema": {"description": "Server-sent events."}}
         names = ["x-request-id", *(HEADERS if self.engine else ())]
         return {"description": "The answer.", "headers": _headers(names), "content": content}
 
