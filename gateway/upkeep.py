@@ -20,8 +20,18 @@ LONGEST_PAUSE_S = 30.0
 SETTLED_S = 60.0
 """Work that went well for so long begins with the shortest pause again."""
 
-REFUSED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+REFUSED = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+)
 MEND = "make room there, or mend rights"
+HELD = "another process holds it, which may stand still: end that one, or wait"
+DAMAGED = "it is damaged: put a copy back, or move it away, and it is begun anew"
+_OF_SQLITE = {
+    **dict.fromkeys((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY), MEND),
+    **dict.fromkeys((sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH), MEND),
+    **dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED), HELD),
+    **dict.fromkeys((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR), DAMAGED),
+}
 
 Work = Callable[[], Coroutine[object, object, None]]
 
@@ -82,17 +92,23 @@ class Upkeep:
 
     def failed(self, name: str, error: BaseException, then: str) -> None:
         """Log and count what a task has survived by itself; `then` says how it goes on."""
-        if of_a_disk(error):
-            logger.error("%s failed: %s; %s", name, error, then)
+        if mend := mend_of(error):
+            logger.error("%s failed: %s: %s; %s", name, error, mend, then)
         else:
             logger.error("%s failed; %s", name, then, exc_info=error)
         self._on_failure(name)
 
 
-def of_a_disk(error: BaseException) -> bool:
-    """Whether a disk takes nothing: no fault of the work's, so that no trace would tell more than a line."""
-    full = isinstance(error, OSError) and error.errno in REFUSED
-    return full or isinstance(error, sqlite3.OperationalError)
+def mend_of(error: BaseException) -> str | None:
+    """What to do where a disk takes nothing, or a database is held or damaged: no fault of the work's, so
+    that no trace would tell more than a line. None for any other error.
+    """
+    if isinstance(error, OSError):
+        return MEND if error.errno in REFUSED else None
+    if not isinstance(error, sqlite3.Error):
+        return None
+    code: int = getattr(error, "sqlite_errorcode", -1)
+    return _OF_SQLITE.get(code & 0xFF)  # what is above says more of the same
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[object] | None]) -> None:

@@ -15,7 +15,7 @@ from gateway.batches.lease import Lease
 from gateway.batches.records import BatchRecord, Counts
 from gateway.errors import RequestError
 from gateway.metrics.counters import Metrics
-from gateway.upkeep import MEND, Upkeep, end_tasks, of_a_disk
+from gateway.upkeep import Upkeep, end_tasks, mend_of
 
 logger = logging.getLogger("gateway.batches")
 
@@ -116,8 +116,9 @@ class Runner:
                 store.take_new(holder)
                 batches = store.open_batches()
         except sqlite3.Error as error:
-            library = self._means.library
-            library.complain(f"how far batches are cannot be told in {library.folder.root}: {error}; {MEND}")
+            library, mend = self._means.library, mend_of(error)
+            said = f"{error}; {mend}" if mend else f"{error}"
+            library.complain(f"how far batches are cannot be told in {library.folder.root}: {said}")
         return batches
 
     def _heed(self, batches: list[BatchRecord]) -> None:
@@ -152,9 +153,9 @@ class Runner:
     def _say_broken_off(self, batch_id: str, fault: BaseException) -> None:
         """In a line where a disk is full; what the store could not do it has said itself."""
         text, trace = str(fault), None
-        if of_a_disk(fault):
+        if mend := mend_of(fault):
             root, temporary = self._means.library.folder.root, "the folder of temporary files (SQLITE_TMPDIR)"
-            text += f"; it is {root if isinstance(fault, OSError) else temporary}: {MEND}"
+            text += f"; it is {root if isinstance(fault, OSError) else temporary}: {mend}"
         elif not isinstance(fault, RequestError):
             trace = fault
         logger.error("batch %s is broken off for %.0f s: %s", batch_id, AFTER_FAULT_S, text, exc_info=trace)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from gateway.errors import ConfigError, Unavailable
 from gateway.sqlite import NewerForm, open_database, transaction
+from gateway.upkeep import HELD, MEND, mend_of
 from launch.adapters.versions import Version, Wanted
 
 FILE = "desired.sqlite"
@@ -107,13 +108,12 @@ class StateStore:
         except NewerForm as error:
             raise ConfigError("state_dir", str(file), str(error)) from error
         except (sqlite3.DatabaseError, OSError) as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # what is above says more of the same
-            if code == sqlite3.SQLITE_BUSY:
-                text = f"{file} is held by another process, which may stand still; end that one, or wait."
-                raise Unavailable(text, code="state_not_kept") from error
-            harmed = code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-            mend = "move it away to begin from the configuration" if harmed else "make room, or mend rights"
-            raise ConfigError("state_dir", str(file), f"cannot be used ({error}); {mend}") from error
+            said = f"cannot be used ({error})"
+            if mend := mend_of(error):
+                said += f"; {mend}"
+            if mend == HELD:
+                raise Unavailable(f"{file} {said}.", code="state_not_kept") from error
+            raise ConfigError("state_dir", str(file), said) from error
 
     def close(self) -> None:
         self._db.close()
@@ -179,8 +179,8 @@ class StateStore:
                 yield
         except sqlite3.OperationalError as error:
             raise Unavailable(
-                f"Nothing was changed, for it could not be kept: {self._file}: {error}; make room on that "
-                "disk, look at the file's rights, and try again.",
+                f"Nothing was changed, for it could not be kept: {self._file}: {error}; "
+                f"{mend_of(error) or MEND}, and try again.",
                 code="state_not_kept",
             ) from error
 

@@ -7,10 +7,14 @@ import errno
 import logging
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from gateway.upkeep import LONGEST_PAUSE_S, SETTLED_S, Upkeep, end_tasks
+from gateway.sqlite import NewerForm
+from gateway.upkeep import DAMAGED, HELD, LONGEST_PAUSE_S, MEND, SETTLED_S, Upkeep, end_tasks, mend_of
+from tests.fakes.sqlite_faults import sqlite_fault
 
 pytestmark = pytest.mark.anyio
 
@@ -69,22 +73,43 @@ async def test_failure_is_logged_with_its_trace(caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.parametrize(
-    "fault",
-    [OSError(errno.ENOSPC, "No space left on device"), sqlite3.OperationalError("database or disk is full")],
+    ("fault", "mend"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), MEND),
+        (PermissionError(errno.EACCES, "Permission denied"), MEND),
+        (sqlite_fault(sqlite3.SQLITE_FULL), MEND),
+        (sqlite_fault(sqlite3.SQLITE_IOERR_WRITE), MEND),
+        (sqlite_fault(sqlite3.SQLITE_BUSY), HELD),
+        (sqlite_fault(sqlite3.SQLITE_CORRUPT), DAMAGED),
+    ],
 )
-async def test_a_disk_that_takes_nothing_is_told_in_a_line(
-    caplog: pytest.LogCaptureFixture, fault: Exception
+async def test_a_disk_that_takes_nothing_is_told_in_a_line_with_its_mend(
+    caplog: pytest.LogCaptureFixture, fault: Exception, mend: str
 ) -> None:
     faulty = Faulty(fault, OSError(errno.EPIPE, "Broken pipe"))
     with caplog.at_level(logging.ERROR, "gateway.upkeep"):
         faulty.upkeep.keep("usage", faulty.work)
         await faulty.waits.wait()
     full, other = caplog.records
-    assert full.getMessage() == f"usage failed: {fault}; it begins again in 0.1 s"
+    assert full.getMessage() == f"usage failed: {fault}: {mend}; it begins again in 0.1 s"
     assert full.exc_info is None
     assert other.exc_info
     assert faulty.failures == ["usage"] * 2
     await faulty.upkeep.stop()
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EPIPE, "Broken pipe"), ValueError("no"), NewerForm("2")])
+def test_an_error_of_something_else_has_no_mend(fault: Exception) -> None:
+    assert mend_of(fault) is None
+
+
+def test_sqlite_says_what_a_file_that_is_none_of_its_own_is(tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"no database at all, but long enough to be looked at" * 40)
+    with closing(sqlite3.connect(tmp_path / "state")) as db, pytest.raises(sqlite3.Error) as damaged:
+        db.execute("SELECT * FROM task")
+    with pytest.raises(sqlite3.Error) as away:
+        sqlite3.connect(tmp_path / "none" / "state")
+    assert (mend_of(damaged.value), mend_of(away.value)) == (DAMAGED, MEND)
 
 
 async def test_cancelled_work_ends_without_a_word() -> None:

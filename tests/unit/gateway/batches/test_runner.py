@@ -16,7 +16,9 @@ from gateway.batches.job import Job
 from gateway.batches.results import LineResult
 from gateway.batches.writer import Writer
 from gateway.errors import Unavailable
+from gateway.upkeep import DAMAGED, MEND
 from tests.fakes.fake_engine import Answer
+from tests.fakes.sqlite_faults import sqlite_fault
 from tests.support.batches.batch_stack import (
     content,
     create,
@@ -136,8 +138,9 @@ async def test_keys_run_side_by_side_and_one_keys_batches_in_turn(tmp_path: Path
         assert models[:4] == [NAMING] * 4
 
 
+@pytest.mark.parametrize(("code", "mend"), [(sqlite3.SQLITE_FULL, MEND), (sqlite3.SQLITE_CORRUPT, DAMAGED)])
 async def test_a_store_that_takes_nothing_for_a_moment_breaks_no_batch_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int, mend: str
 ) -> None:
     """What is told by the way is told later; a batch that is not taken with others is taken by its job."""
     refusals = ["count", "take_new"]
@@ -148,7 +151,7 @@ async def test_a_store_that_takes_nothing_for_a_moment_breaks_no_batch_off(
         def asked(self: Store, *given: object) -> None:
             if name in refusals:
                 refusals.remove(name)
-                raise sqlite3.OperationalError("database or disk is full")
+                raise sqlite_fault(code)
             whole(self, *given)
 
         return asked
@@ -169,6 +172,7 @@ async def test_a_store_that_takes_nothing_for_a_moment_breaks_no_batch_off(
         held.set()
         assert counts_of(await until(made, batch_id, "completed"))["completed"] == 2
         assert not refusals
+        assert any(text.startswith("how far") and text.endswith(mend) for text in caplog.messages)
         assert not broken_off
 
 
@@ -194,7 +198,7 @@ async def test_fault_of_ours_breaks_off_the_job_and_loses_nothing(
     ("fault", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "{0}: make room there, or mend rights"),
-        (sqlite3.OperationalError("database or disk is full"), "SQLITE_TMPDIR"),
+        (sqlite_fault(sqlite3.SQLITE_FULL), "SQLITE_TMPDIR"),
         (Unavailable("The log says why."), "The log says why."),
         (RuntimeError("no good"), "no good"),
     ],

@@ -11,6 +11,7 @@ from gateway.batches.database import Store
 from gateway.batches.records import FileRecord
 from gateway.batches.storage import BatchStorage
 from gateway.errors import NotFound, Unavailable
+from tests.fakes.sqlite_faults import sqlite_fault
 from tests.support.stack import config_of
 
 pytestmark = pytest.mark.anyio
@@ -37,16 +38,19 @@ async def test_anothers_file_is_not_found_and_the_parameter_is_named(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("fault", "mend"),
+    ("code", "mend"),
     [
-        (sqlite3.DatabaseError("malformed"), ""),
-        (sqlite3.OperationalError("database or disk is full"), "; make room there, or mend rights"),
+        (sqlite3.SQLITE_CONSTRAINT, ""),
+        (sqlite3.SQLITE_FULL, "; make room there, or mend rights"),
+        (sqlite3.SQLITE_BUSY, "; another process holds it, which may stand still: end that one, or wait"),
+        (sqlite3.SQLITE_CORRUPT, "; it is damaged: put a copy back, or move it away, and it is begun anew"),
     ],
 )
 async def test_fault_of_the_store_is_a_503(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: sqlite3.Error, mend: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, code: int, mend: str
 ) -> None:
     library = BatchStorage(config_of(tmp_path))
+    fault = sqlite_fault(code)
 
     def broken(store: Store) -> None:
         raise fault

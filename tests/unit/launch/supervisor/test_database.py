@@ -113,7 +113,7 @@ def test_one_that_another_holds_is_no_reason_to_move_it_away(
     at_once = partial(open_database, busy_timeout_s=0.0)
     monkeypatch.setattr("launch.supervisor.database.open_database", at_once)
     first = StateStore(tmp_path, across=True)
-    with first.only_ours(), pytest.raises(Unavailable, match="held by another process"):
+    with first.only_ours(), pytest.raises(Unavailable, match="another process holds it"):
         StateStore(tmp_path, across=True)
 
 
