@@ -57,7 +57,7 @@ class DeathGuard:
         if now >= self._look_at:
             self._look_at = now + NEWS_S
             self._look()
-        return self._suspects.are_watched()
+        return bool(self._suspects.records or self._suspects.fallen)
 
     @property
     def is_unsure(self) -> bool:

@@ -51,28 +51,26 @@ class _Fall:
 
 
 class Suspects:
-    """What one process of the gateway knows. `records` are shared with others by `merged`."""
+    """What one process of the gateway knows: `records`, which others are told of by `merged`, and what has
+    `fallen` with each process of the engine's. Where there are neither, no request need be looked at.
+    """
 
     def __init__(self) -> None:
         self.records: Records = {}
-        self._fallen: dict[str, dict[str, _Fall]] = {}
+        self.fallen: dict[str, dict[str, _Fall]] = {}
         self._dead: dict[str, tuple[Blame, float]] = {}
-
-    def are_watched(self) -> bool:
-        """Whether any digest is more than free."""
-        return bool(self.records or self._fallen)
 
     @property
     def is_unsure(self) -> bool:
         """Whether any request is remembered as fallen with a process, or recorded and not condemned."""
-        return bool(self._fallen) or any(not record.condemned for record in self.records.values())
+        return bool(self.fallen) or any(not record.condemned for record in self.records.values())
 
     def fell(self, process: str, digest: str, now: float, *, answered: bool) -> Records:
         """A request was broken off, or `answered` with a failure of the engine's own; what is new by that."""
         dead = self._dead.get(process)
         if dead is not None:
             return self._blamed(process, {digest: _Fall(now, answered)}, dead[0], now)
-        falls = self._fallen.setdefault(process, {})
+        falls = self.fallen.setdefault(process, {})
         if digest in falls or len(falls) < MOST:
             falls[digest] = _Fall(now, answered or (digest in falls and falls[digest].answered))
         return {}
@@ -82,7 +80,7 @@ class Suspects:
         if process in self._dead:
             return {}
         self._dead[process] = blame, now
-        return self._blamed(process, self._fallen.pop(process, {}), blame, now)
+        return self._blamed(process, self.fallen.pop(process, {}), blame, now)
 
     def _blamed(self, process: str, falls: Mapping[str, _Fall], blame: Blame, now: float) -> Records:
         if blame == "nobody":
@@ -106,12 +104,12 @@ class Suspects:
             return "condemned" if record.condemned else "suspect"
         if came is not None and now - came >= RESTS_S:
             return "free"
-        falls = (one[digest] for one in self._fallen.values() if digest in one)
+        falls = (one[digest] for one in self.fallen.values() if digest in one)
         return "suspect" if any(now - fall.at < RESTS_S for fall in falls) else "free"
 
     def clear(self, digest: str) -> bool:
         """It was answered: whether others have to hear of that."""
-        for falls in self._fallen.values():
+        for falls in self.fallen.values():
             falls.pop(digest, None)
         return self.records.pop(digest, None) is not None
 
@@ -119,12 +117,12 @@ class Suspects:
         """Let go what is over."""
         self.records = kept(self.records, now)
         self._dead = {name: one for name, one in self._dead.items() if now - one[1] < FORGET_S}
-        for process, falls in list(self._fallen.items()):
+        for process, falls in list(self.fallen.items()):
             recent = {digest: fall for digest, fall in falls.items() if now - fall.at < TOLD_WITHIN_S}
             if recent:
-                self._fallen[process] = recent
+                self.fallen[process] = recent
             else:
-                del self._fallen[process]
+                del self.fallen[process]
 
 
 def merged(one: Records, other: Records) -> Records:

@@ -27,10 +27,12 @@ def died(suspects: Suspects, process: str, *digests: str, at: float = 0.0, blame
 
 def test_nothing_is_watched_until_something_fell() -> None:
     suspects = Suspects()
-    assert not suspects.are_watched()
+    assert not suspects.records
+    assert not suspects.fallen
     assert suspects.verdict(KILLER, 0) == "free"
     suspects.died("one", "request", 0)
-    assert not suspects.are_watched()
+    assert not suspects.records
+    assert not suspects.fallen
 
 
 def test_what_was_with_one_dead_engine_is_a_suspect_and_with_two_is_condemned() -> None:
@@ -52,7 +54,8 @@ def test_an_innocent_that_is_answered_between_two_deaths_begins_anew() -> None:
         died(suspects, process, INNOCENT)
         assert suspects.verdict(INNOCENT, 1) == "suspect"
         suspects.clear(INNOCENT)
-    assert not suspects.are_watched()
+    assert not suspects.records
+    assert not suspects.fallen
 
 
 def test_one_death_counts_once_however_many_equal_requests_there_were_and_however_often_it_is_told() -> None:
@@ -101,7 +104,8 @@ def test_a_failure_without_a_death_is_held_back_for_seconds_and_forgotten() -> N
     assert suspects.verdict(INNOCENT, RESTS_S - 1) == "suspect"
     assert suspects.verdict(INNOCENT, RESTS_S + 1) == "free"
     suspects.forget(TOLD_WITHIN_S + 1)
-    assert not suspects.are_watched()
+    assert not suspects.records
+    assert not suspects.fallen
 
 
 def test_all_is_forgotten_after_an_hour_and_the_number_is_bounded() -> None:
@@ -111,7 +115,8 @@ def test_all_is_forgotten_after_an_hour_and_the_number_is_bounded() -> None:
     assert suspects.verdict(KILLER, FORGET_S - 1) == "condemned"
     assert suspects.verdict(KILLER, FORGET_S + 1) == "free"
     suspects.forget(FORGET_S + 1)
-    assert not suspects.are_watched()
+    assert not suspects.records
+    assert not suspects.fallen
     many = {f"{number}": SuspectRecord(("one",), number / MOST) for number in range(MOST + 5)}
     assert set(many) - set(kept(many, 2)) == {f"{number}" for number in range(5)}
 
