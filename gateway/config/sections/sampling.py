@@ -15,7 +15,8 @@ class SamplingNumbers(Strict):
 
     model_config = ConfigDict(extra="ignore")
 
-    temperature: float | None = Field(None, ge=0, le=2)
+    # vLLM takes any to 0.23, which may serve what is attached, and 2 at most from 0.24 on.
+    temperature: Annotated[float, Field(ge=0, json_schema_extra={"maximum": 2})] | None = None
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=-1, description="0 and -1: all")
     min_p: float | None = Field(None, ge=0, le=1)
@@ -41,7 +42,11 @@ def _checked(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     listed = stop if isinstance(stop, list) else [] if stop is None else [stop]
     if not all(isinstance(one, str) for one in listed):
         raise ValueError("stop must be a text or list texts; write numbers, yes and no in quotes")
-    read = SamplingNumbers.model_validate(value).model_dump(exclude_unset=True)
+    numbers = SamplingNumbers.model_validate(value)
+    most = numbers.max_tokens if numbers.max_completion_tokens is None else numbers.max_completion_tokens
+    if most is not None and most < (numbers.min_tokens or 0):
+        raise ValueError(f"min_tokens must be {most} at most, which is all that an answer may have")
+    read = numbers.model_dump(exclude_unset=True)
     return {key: read.get(key, one) if isinstance(one, str) else one for key, one in value.items()}
 
 

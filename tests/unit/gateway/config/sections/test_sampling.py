@@ -17,7 +17,7 @@ CHECK: TypeAdapter[JsonObject] = TypeAdapter(Sampling)
 @pytest.mark.parametrize(
     ("defaults", "said"),
     [
-        ("temperature: 7", "temperature: 7: Input should be less than or equal to 2"),
+        ("temperature: -1", "temperature: -1: Input should be greater than or equal to 0"),
         ("temperature: hot", "temperature: hot: Input should be a valid number"),
         ("temperature: yes", "temperature: True: must be a number"),
         ("top_p: 0", "top_p: 0: Input should be greater than 0"),
@@ -45,9 +45,22 @@ def test_what_the_engine_takes_stays_as_it_is_and_a_number_in_text_becomes_one()
     sound |= {"top_p": 1, "seed": -1, "stop": "no", "logit_bias": {"1": 5}, "reasoning_effort": "low"}
     assert CHECK.validate_python(sound) == sound
     assert CHECK.validate_python({"temperature": "0.5", "n": "2"}) == {"temperature": 0.5, "n": 2}
+    older: JsonObject = {
+        "temperature": 3.0,
+        "min_tokens": 6,
+        "max_tokens": 5,
+        "max_completion_tokens": 6,
+    }
+    assert CHECK.validate_python(older) == older
     for stop in (5, True, ["a", False]):
         with pytest.raises(ValidationError, match="in quotes"):
             CHECK.validate_python({"stop": stop})
+
+
+@pytest.mark.parametrize("most", [{"max_tokens": 5}, {"max_tokens": 9, "max_completion_tokens": 5}])
+def test_more_tokens_at_least_than_at_most_are_refused(most: JsonObject) -> None:
+    with pytest.raises(ValidationError, match="min_tokens must be 5 at most"):
+        CHECK.validate_python({"min_tokens": 6, **most})
 
 
 def test_a_request_is_told_of_the_same_ranges() -> None:
