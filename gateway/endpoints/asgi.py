@@ -18,11 +18,19 @@ from gateway.config.document import GatewayConfig
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Buffer
 from gateway.endpoints.unpacking import coding_of, unpack, unpacked
-from gateway.errors import GatewayTimeout, LoraGatewayError, PayloadTooLarge, RequestError, UnsupportedMedia
+from gateway.errors import (
+    Forbidden,
+    GatewayTimeout,
+    LoraGatewayError,
+    PayloadTooLarge,
+    RequestError,
+    UnsupportedMedia,
+)
 from gateway.http.request_cycle import Cycle
 from gateway.pipeline.stage_progress import WISH
 from gateway.relay.client_side import error_answer
-from gateway.relay.patience import PATIENCE
+from gateway.relay.patience import PATIENCE, take_patience
+from gateway.relay.request_record import Exchange
 
 MAPPED_FROM_BYTES = 4 * 1024 * 1024
 """A body of this size or more has pages of its own; getting them took 0.9 ms per MB in a virtual machine."""
@@ -151,6 +159,16 @@ def check_type(head: Head) -> None:
         raise UnsupportedMedia(f"The content type is {shown!r}; send application/json.")
     if head.content_encoding:
         coding_of(head.content_encoding)
+
+
+def check_before_body(exchange: Exchange, head: Head, principal: Principal) -> None:
+    """What is refused whatever a body says and however large it is: of two faults the first here, then the
+    size, in whatever pieces a request comes. Raises UnsupportedMedia (415), InvalidRequest, Forbidden.
+    """
+    check_type(head)
+    take_patience(exchange, head.patience)
+    if principal.may_nothing:
+        raise Forbidden("The key may call no model.", param="model")
 
 
 async def read_json_body(

@@ -29,7 +29,7 @@ from gateway.dialects.request_body import Buffer, Fields, decode_body, flag_fiel
 from gateway.endpoints.asgi import (
     ClientLeft,
     Head,
-    check_head,
+    check_before_body,
     check_size,
     check_type,
     is_let_in,
@@ -39,7 +39,7 @@ from gateway.endpoints.asgi import (
 )
 from gateway.endpoints.azure import DEPLOYMENT
 from gateway.endpoints.pipelines import PipelineEndpoint, as_a_pipeline_says, not_of_a_pipeline
-from gateway.errors import EngineError, Forbidden, InvalidRequest, RequestError, internal_error
+from gateway.errors import EngineError, InvalidRequest, RequestError, internal_error
 from gateway.grammar_trial.trials import GrammarTrials
 from gateway.http.request_cycle import Cycle
 from gateway.metrics.counters import Metrics
@@ -129,13 +129,6 @@ class EngineEndpoint:
             if request.lease is not None:
                 request.lease.end()
 
-    def _check_before_body(self, principal: Principal, model: str | None = None) -> None:
-        """Raises Forbidden, ModelNotFound for what would be refused whatever the body says."""
-        if principal.may_nothing:
-            raise Forbidden("The key may call no model.", param="model")
-        if model is not None:
-            permitted_route(self._relay.replicas.table, principal, model)
-
     def _exchange(
         self, request_id: bytes, headers: Headers, origin: str = "client", *, progress: bool = False
     ) -> Exchange:
@@ -146,8 +139,9 @@ class EngineEndpoint:
 
     async def _read(self, request: Incoming, head: Head, scope: Scope, receive: Receive) -> None:
         request.principal = self._principal(head.authorization, head.api_keys, scope.get("client"))
-        self._check_before_body(request.principal, scope.get(DEPLOYMENT))
-        take_patience(request.exchange, head.patience)
+        check_before_body(request.exchange, head, request.principal)
+        if DEPLOYMENT in scope:
+            permitted_route(self._relay.replicas.table, request.principal, scope[DEPLOYMENT])
         body = await read_json_body(head, receive, self._bounds, self._lease(request))
         request.body = with_model(body, scope[DEPLOYMENT]) if DEPLOYMENT in scope else body
 
@@ -159,12 +153,13 @@ class EngineEndpoint:
     def refuse(self, client: Cycle) -> bool:
         """Answer a request that its head alone rules out, before its body is here; whether it was one."""
         head, *_ = read_head(client)
+        exchange = Exchange(self._metrics, head.request_id, self._dialect)
         try:
             client.head = head, self._principal(head.authorization, head.api_keys, client.peer, head.key)
-            self._check_before_body(client.head[1])
-            check_head(head, self._bounds)
+            check_before_body(exchange, head, client.head[1])
+            check_size(head.content_length or 0, self._most_bytes)
         except RequestError as fault:
-            self._fail(Exchange(self._metrics, head.request_id, self._dialect), fault, client)
+            self._fail(exchange, fault, client)
             return True
         return False
 
@@ -181,6 +176,8 @@ class EngineEndpoint:
                 check_type(head)
             if head.patience:
                 take_patience(exchange, head.patience)
+            if principal.may_nothing:
+                check_before_body(exchange, head, principal)
             check_size(len(client.body), self._most_bytes)
             if head.content_encoding:
                 return False  # to unpack it may take a while

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from tests.fakes.fake_engine import Answer, recorded
 from tests.support.nesting import UNBOUNDED
-from tests.support.stack import eventually, stack, write_report
+from tests.support.stack import eventually, key_of, stack, write_report
+from tests.support.waiting import turns
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("both_ways")]
 CHAT = b'"messages": [{"role": "user", "content": "x"}]'
@@ -87,6 +89,40 @@ async def test_other_content_type_is_415(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
         answer = await s.client.post("/v1/chat/completions", files={"file": b"x"})
         assert answer.status_code == 415
+
+
+FAULTS = {
+    "type": (b"content-type: text/plain\r\n", b"", b" 415 "),
+    "patience": (b"x-request-timeout-ms: soon\r\n", b"", b"x-request-timeout-ms"),
+    "key": (b"authorization: Bearer nothing\r\n", b"", b"may call no model"),
+    "size": (b"", b" " * 600, b" 413 "),
+    "body": (b"", b"{", b"is not valid JSON"),
+}
+"""Lines of the head, what the body ends with, and what the answer says of it; those above are named first."""
+
+
+@pytest.mark.parametrize("both", [*itertools.combinations(FAULTS, 2)], ids="-".join)
+async def test_of_two_faults_the_same_is_named_however_the_bytes_come(
+    tmp_path: Path, both: tuple[str, str]
+) -> None:
+    keys = {"may": key_of("all"), "nothing": key_of("nothing", tasks=[])}
+    async with stack(tmp_path, keys=keys, max_body_bytes=500) as s:
+        lines, ends = zip(*((FAULTS[one][0], FAULTS[one][1]) for one in both), strict=True)
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n" + b"".join(lines)
+        if "key" not in both:
+            head += b"authorization: Bearer all\r\n"
+        body = b'{"model": "naming", ' + CHAT + b"}" + b"".join(ends)
+        length = b"content-length: %d\r\n\r\n" % len(body)
+        chunked = b"transfer-encoding: chunked\r\n\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        for pieces in ((head + length + body,), (head + length, body), (head + chunked[0], chunked[1])):
+            reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+            for piece in pieces:
+                writer.write(piece)
+                await turns(20)
+            async with asyncio.timeout(5):
+                answer = await reader.readuntil(b"}}")
+            writer.transport.abort()
+            assert FAULTS[both[0]][2] in answer, pieces
 
 
 async def test_contract_fills_only_what_the_client_left_out(tmp_path: Path) -> None:

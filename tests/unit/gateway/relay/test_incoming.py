@@ -83,7 +83,7 @@ def test_body_that_comes_behind_its_head_costs_no_second_look_at_it(tmp_path: Pa
             assert (await reader.readline()).split()[1] == b"200"
             writer.close()
         assert reads_of(traced) == ONCE
-        assert sum(count for (_, name), count in traced.calls.items() if name == "check_head") == 1
+        assert sum(count for (_, name), count in traced.calls.items() if name == "check_type") == 1
 
     run(tmp_path, work)
 
