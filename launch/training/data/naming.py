@@ -6,15 +6,17 @@ stays as it was first drawn, so that scores compare over the years.
 
 In training the answer begins with a space. A word after a space is what a base has read, and most often one
 token; at the start of a line in lower case the same word is pieces: `ins` `urance`. A few answers stand in
-JSON that is given up to the name, as it is where a client asks for a schema.
+JSON, as where a client asks for a schema (`launch.training.data.objects`). Half of all are groups of
+well-known words under the name that people use (`launch.training.data.groups`).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from launch.training.data.definitions import sentence, shorten
@@ -27,7 +29,7 @@ from launch.training.data.nouns import (
     leaks,
     without,
 )
-from launch.training.data.others import question
+from launch.training.data.objects import in_json, said_before, several_fields, without_arguments
 from launch.training.data.wordnet import Synset, WordNet
 from launch.training.examples import Example
 
@@ -40,10 +42,8 @@ more, and those without widen what can be an answer.
 """
 NEVER_TAGGED = (0.007, 0.02, 0.3)
 TWO_WORDS = 0.6
-IN_JSON = 0.08
-TOOLS_WITHOUT_ARGUMENTS = 0.04
-TOOLS = ("save", "put", "name", "ping", "get_time", "list_all", "open_door", "status_of_order")
-KEYS = ("name", "concept", "answer", "label", "title", "word")
+KNOWN_GROUPS = 0.5
+"""Of all, where there are any."""
 
 
 def naming_split(
@@ -90,50 +90,38 @@ def naming_example(net: WordNet, group: NounGroup, rng: random.Random, sentences
     return Example(prompt, synset.name, (synset.offset,), lemmas=synset.lemmas)
 
 
-def naming_epoch(net: WordNet, split: Split, rng: random.Random) -> Iterator[Example]:
-    """Some thousand nouns by their weights, with fresh members; one that weighs much more than once."""
+def naming_epoch(
+    net: WordNet, split: Split, rng: random.Random, known: Sequence[Example] = ()
+) -> Iterator[Example]:
+    """Some thousand nouns by their weights, with fresh members; one that weighs much more than once. Of the
+    `known` groups as many stand between them.
+    """
     weights = [weight(net, group) for group in split.train]
     scale = EPOCH_EXAMPLES / sum(weights)
     order: list[NounGroup] = []
     for group, own in zip(split.train, weights, strict=True):
         order += [group] * (int(own * scale) + (rng.random() < own * scale % 1))
     rng.shuffle(order)
+    between = itertools.cycle(rng.sample(known, len(known)))
     for group in order:
-        example = naming_example(net, group, rng, SENTENCES)
-        drawn = rng.random()
-        if drawn < IN_JSON:
-            yield in_json(example, rng)
-        elif drawn < IN_JSON + TOOLS_WITHOUT_ARGUMENTS:
-            yield without_arguments(example, rng)
-        else:
-            yield replace(example, answer=f" {example.answer}")
+        while known and rng.random() < KNOWN_GROUPS:
+            yield _as_a_word(next(between), rng)
+        (answered,) = rng.choices([*ANSWERS], [*ANSWERS.values()])
+        yield answered(naming_example(net, group, rng, SENTENCES), rng)
 
 
-def in_json(example: Example, rng: random.Random) -> Example:
-    """The name as the only field of an object, by any key, or as the arguments of a tool's call."""
-    given = f'{{"{rng.choice(KEYS)}":{rng.choice(("", " "))}"'
-    end = '"}'
-    if rng.random() < 0.25:
-        given, end = _call(rng, given, end)
-    return replace(example, answer=f"{given}{example.answer}{end}", given=given)
+def _as_a_word(example: Example, _rng: random.Random) -> Example:
+    return replace(example, answer=f" {example.answer}")
 
 
-def without_arguments(example: Example, rng: random.Random) -> Example:
-    """A call that is asked for, of a tool that takes nothing; half of them to a question of another kind.
-
-    Where whitespace may stand as well, a base writes it there without end.
-    """
-    given, end = _call(rng, "{", "}")
-    prompt = example.prompt if rng.random() < 0.5 else question(rng)
-    return replace(example, prompt=prompt, answer=f"{given}{end}", given=given)
-
-
-def _call(rng: random.Random, given: str, end: str) -> tuple[str, str]:
-    """How a tool's call begins up to there and ends, in the two forms that engines hold one to."""
-    name = rng.choice(TOOLS)
-    if rng.random() < 0.5:
-        return f'[{{"name": "{name}", "parameters": {given}', f"{end}}}]"
-    return f'<tool_call>\n{{"name": "{name}", "arguments": {given}', f"{end}}}\n</tool_call>"
+ANSWERS: Mapping[Callable[[Example, random.Random], Example], float] = {
+    in_json: 0.08,
+    without_arguments: 0.04,
+    several_fields: 0.12,
+    said_before: 0.12,
+    _as_a_word: 0.64,
+}
+"""How often an answer has which form."""
 
 
 def weight(net: WordNet, group: NounGroup) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,7 +24,7 @@ from launch.training.data.naming import naming_epoch, naming_example, naming_spl
 from launch.training.data.nouns import Split, Task, cluster_synsets, cluster_terms
 from launch.training.data.relations import relation_held_out, relation_split, relation_training
 from launch.training.data.wordnet import DEFAULT_FOLDER, WordNet, read_adjectives, read_wordnet
-from launch.training.examples import Example
+from launch.training.examples import Example, read_examples
 
 DemoTask = Literal["concept", "naming", "relationship", "attribute"]
 SYSTEM_PROMPTS: Mapping[str, str] = {
@@ -38,6 +38,7 @@ DRAWN_EXAMPLES = 12_000
 """Of `concept` and `naming`, whose examples are drawn without end."""
 DEMO = Path(__file__).parents[3] / "configs" / "demo"
 CLUSTERS = DEMO / "clusters.jsonl"
+GROUPS = DEMO / "groups.jsonl"
 EVERYDAY = DEMO / "heldout" / "everyday.jsonl"
 DEFAULT_SEED = 7
 
@@ -49,7 +50,8 @@ def demo_training(task: DemoTask, wordnet: Path = DEFAULT_FOLDER, seed: int = DE
         return relation_training(relation_split(nouns, read_adjectives(wordnet)), seed)
     if task == "attribute":
         return attribute_training(attribute_split(nouns, read_adjectives(wordnet)), seed)
-    drawn = training_examples(task, nouns, split_task(task, nouns, CLUSTERS, EVERYDAY), seed)
+    known = read_examples(GROUPS).examples if task == "naming" and GROUPS.is_file() else ()
+    drawn = training_examples(task, nouns, split_task(task, nouns, CLUSTERS, EVERYDAY), seed, known)
     return list(itertools.islice(drawn, DRAWN_EXAMPLES))
 
 
@@ -73,12 +75,14 @@ def split_task(task: Task, net: WordNet, clusters: Path | None = None, everyday:
     return naming_split(net, reserved, terms) if task == "naming" else concept_split(net, reserved, terms)
 
 
-def training_examples(task: Task, net: WordNet, split: Split, seed: int) -> Iterator[Example]:
-    """Without end: naming epoch by epoch, concept a fresh cluster each time."""
+def training_examples(
+    task: Task, net: WordNet, split: Split, seed: int, known: Sequence[Example] = ()
+) -> Iterator[Example]:
+    """Without end: naming epoch by epoch, with its `known` groups, concept a fresh cluster each time."""
     rng = random.Random(seed)
     if task == "naming":
         while True:
-            yield from naming_epoch(net, split, rng)
+            yield from naming_epoch(net, split, rng, known)
     manner = training_manner(net, split.train)
     while True:
         yield concept_example(net, split.train, rng, manner)

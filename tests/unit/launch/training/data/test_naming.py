@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
+
+import pytest
 
 from launch.training.data.naming import naming_epoch, naming_example, naming_split, weight
 from launch.training.data.nouns import NounGroup, Split, Task, leaks
 from launch.training.data.wordnet import Synset, WordNet
 from launch.training.evaluate import read_held_out
+from launch.training.examples import Example
+from tests.unit.launch.training.data.test_objects import object_in
 
 
 def noun(offset: str, name: str, count: int = 0, kinds: tuple[str, ...] = (), gloss: str = "") -> Synset:
@@ -67,28 +70,20 @@ def test_an_answer_in_training_begins_with_a_space_as_words_in_a_text_do() -> No
     assert "Members" not in desk.prompt
 
 
-def test_some_answers_stand_in_json_that_is_given_up_to_the_name() -> None:
-    examples = list(naming_epoch(NET, naming_split(NET), random.Random(1)))
-    held = [example for example in examples if example.given.endswith('"')]
-    assert 0.05 < len(held) / len(examples) < 0.12
-    calls = [example for example in held if "<tool_call>" in example.answer]
-    plain = [json.loads(example.answer) for example in held if example not in calls]
-    assert calls
-    assert {type(answer) for answer in plain} == {dict, list}
-    for example in held:
-        assert example.answer.startswith(example.given)
-        name, _, end = example.answer.removeprefix(example.given).partition('"')
-        assert name == example.lemmas[0]
-        assert end.startswith("}")
+def test_known_groups_are_half_of_what_is_trained_on() -> None:
+    known = [Example(f"Members: {at}", "fruit") for at in range(40)]
+    examples = list(naming_epoch(NET, naming_split(NET), random.Random(1), known))
+    of_groups = [example.prompt for example in examples if example.prompt.startswith("Members")]
+    assert len(of_groups) / len(examples) == pytest.approx(0.5, abs=0.03)
+    assert {example.answer for example in examples if example.prompt in of_groups} == {" fruit"}
+    assert set(Counter(of_groups[: 3 * len(known)]).values()) == {3}, "each comes before one comes again"
 
 
-def test_calls_of_tools_that_take_nothing_are_closed_at_once() -> None:
-    examples = list(naming_epoch(NET, naming_split(NET), random.Random(1)))
-    calls = [example for example in examples if example.given.endswith("{")]
-    assert 0.02 < len(calls) / len(examples) < 0.06
-    assert {example.answer.removeprefix(example.given) for example in calls} == {"}}]", "}}\n</tool_call>"}
-    asked_for_names = sum(example.prompt.startswith("Definition") for example in calls)
-    assert 0.3 < asked_for_names / len(calls) < 0.7
+def test_some_answers_are_objects_of_all_kinds() -> None:
+    examples = [one for one in naming_epoch(NET, naming_split(NET), random.Random(1)) if one.given]
+    assert 0.3 < len(examples) / sum(1 for _ in naming_epoch(NET, naming_split(NET), random.Random(1))) < 0.42
+    assert {len(object_in(example.answer)) for example in examples} == {0, 1, 2, 3}
+    assert all(example.answer.startswith(example.given) for example in examples)
 
 
 def test_a_noun_weighs_by_how_often_it_is_meant_and_by_its_kinds() -> None:
