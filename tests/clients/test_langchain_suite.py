@@ -29,7 +29,6 @@ SKIPPED = {
 BEYOND_THE_MODEL = {
     "test_agent_loop": "with tool_choice auto a model of 135M calls no tool by itself",
     "test_unicode_tool_call_integration": "a name is to be repeated in Chinese; the model cannot",
-    "test_structured_output_optional_param": "the model does not end its joke within any bound",
     "test_json_mode": "without a schema the model does not keep to the two keys that are asked for",
 }
 """What runs and fails for want of a larger model; once one of them passes, its entry is too many."""
