@@ -111,6 +111,12 @@ def mend_of(error: BaseException) -> str | None:
     return _OF_SQLITE.get(code & 0xFF)  # what is above says more of the same
 
 
+def with_mend(error: BaseException) -> str:
+    """Its text, and what to do where that is known."""
+    mend = mend_of(error)
+    return f"{error}; {mend}" if mend else str(error)
+
+
 async def end_tasks(tasks: Iterable[asyncio.Task[object] | None]) -> None:
     """Cancel those that still run, and wait for the end of all; what they raised is passed over."""
     ending = [*filter(None, tasks)]

@@ -15,7 +15,7 @@ from gateway.batches.lease import Lease
 from gateway.batches.records import BatchRecord, Counts
 from gateway.errors import RequestError
 from gateway.metrics.counters import Metrics
-from gateway.upkeep import Upkeep, end_tasks, mend_of
+from gateway.upkeep import Upkeep, end_tasks, mend_of, with_mend
 
 logger = logging.getLogger("gateway.batches")
 
@@ -116,9 +116,9 @@ class Runner:
                 store.take_new(holder)
                 batches = store.open_batches()
         except sqlite3.Error as error:
-            library, mend = self._means.library, mend_of(error)
-            said = f"{error}; {mend}" if mend else f"{error}"
-            library.complain(f"how far batches are cannot be told in {library.folder.root}: {said}")
+            library = self._means.library
+            where, said = library.folder.root, with_mend(error)
+            library.complain(f"how far batches are cannot be told in {where}: {said}")
         return batches
 
     def _heed(self, batches: list[BatchRecord]) -> None:

@@ -16,7 +16,7 @@ from gateway.batches.folder import Folder
 from gateway.batches.records import FileRecord
 from gateway.config.document import BatchesConfig, Config
 from gateway.errors import NotFound, Unavailable
-from gateway.upkeep import mend_of
+from gateway.upkeep import with_mend
 
 logger = logging.getLogger("gateway.batches")
 
@@ -70,9 +70,7 @@ class BatchStorage:
                 self._store = Store(self.folder.root, across=self._across)
             return question(self._store)
         except (sqlite3.Error, OSError) as error:
-            mend = mend_of(error)
-            said = f"{error}; {mend}" if mend else f"{error}"
-            self.complain(f"the batches' store in {self.folder.root} cannot be used: {said}")
+            self.complain(f"the batches' store in {self.folder.root} cannot be used: {with_mend(error)}")
             raise Unavailable(
                 "Files and batches cannot be reached; the gateway's log says why.",
                 code="batches_unavailable",

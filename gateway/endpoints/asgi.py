@@ -174,7 +174,7 @@ def check_before_body(exchange: Exchange, head: Head, principal: Principal) -> N
 async def read_json_body(
     head: Head, receive: Receive, bounds: GatewayConfig, lease: BodyLease | None = None
 ) -> Buffer:
-    """The whole body of a JSON request, held once.
+    """The whole body of a JSON request whose head is checked (`check_before_body`), held once.
 
     How long it may take in all is the server's to watch (`client_connection`). Compressed, it is unpacked
     within the same bound. `lease`: where what it takes of memory is counted.
@@ -182,7 +182,7 @@ async def read_json_body(
     Raises UnsupportedMedia (415), PayloadTooLarge (413), InvalidRequest (400), Unavailable (503),
     GatewayTimeout (408), ClientLeft.
     """
-    check_head(head, bounds)
+    check_size(head.content_length or 0, bounds.max_body_bytes)
     coding = coding_of(head.content_encoding) if head.content_encoding else ""
     if lease is not None:
         known = None if coding else head.content_length

@@ -10,7 +10,6 @@ few groups in another way.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from gateway.config.loopback import may_use_proxy
 from gateway.errors import ConfigError, told
 from launch.base.progress import Report, terminal_progress
 from launch.training.concept_scores import named_groups
@@ -38,11 +36,11 @@ from launch.training.data.nouns import cluster_synsets, cluster_terms
 from launch.training.data.tasks import CLUSTERS, DEFAULT_SEED, EVERYDAY, split_task
 from launch.training.data.wordnet import DEFAULT_FOLDER, WordNet, read_wordnet
 from launch.training.examples import Example
+from launch.training.served import BASE_MODEL, client_of, faults_named
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-BASE_MODEL = "base"
 PIPELINE = "concept-naming"
 TOGETHER = 32
 NAME_TOKENS = 5
@@ -106,26 +104,16 @@ async def groups_written(
 
 async def group_examples(url: str, net: WordNet, seed: int, report: Report) -> list[Example]:
     """Every example. Raises ConfigError where the service cannot be reached or refuses a request."""
-    try:
-        from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
-    except ImportError as error:
-        raise ConfigError("groups", str(error.name), "install it: pip install '.[train]'") from error
     rng = random.Random(seed)
     reserved, everyday = cluster_synsets(net, cluster_terms(CLUSTERS)), cluster_terms(EVERYDAY)
     held_out = split_task("naming", net, CLUSTERS, EVERYDAY).held_out
     names = frozenset(lemma for group in held_out for lemma in group.synset.lemmas)
     groups = known_groups(net, reserved, everyday, rng)
-    key = os.environ.get("LORA_GATEWAY_API_KEY", "none")
-    http = DefaultAsyncHttpxClient(trust_env=may_use_proxy(url))
-    async with AsyncOpenAI(base_url=url, api_key=key, timeout=600, max_retries=2, http_client=http) as client:
-        try:
+    async with client_of(url, "groups") as client:
+        with faults_named(url, "--url"):
             known = few_of_each(await groups_named(client, groups, names, report), rng)
             clusters = list(clusters_of(net, known, rng))
             written = await groups_written(client, clusters, rng, report)
-        except APIConnectionError as error:
-            raise ConfigError("--url", url, "nothing answers there; is it served?") from error
-        except APIStatusError as error:
-            raise ConfigError("--url", url, f"HTTP {error.status_code}: {error.message}") from error
     return [*(group_example(net, group, rng) for group in known), *written]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.config.loopback import may_use_proxy
 from gateway.errors import ConfigError, told
 from launch.base.progress import Report, silent, terminal_progress
 from launch.training.concept_scores import named_groups, pipeline_scores
@@ -37,6 +35,7 @@ from launch.training.scores import (
     pairwise_f1,
     parse_groups,
 )
+from launch.training.served import BASE_MODEL, client_of, faults_named
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -46,7 +45,6 @@ DEFAULT_TASKS = ("naming", "concept")
 MAX_TOKENS = {"naming": 24, "concept": 512}
 MOST_CHOICES = 256
 CONCURRENCY = 8
-BASE_MODEL = "base"
 COMMONEST = "(the commonest answer)"
 Schema = dict[str, Any]
 
@@ -262,26 +260,14 @@ async def evaluate(
 
     Raises ConfigError where the service cannot be reached or refuses a request.
     """
-    try:
-        from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
-    except ImportError as error:
-        raise ConfigError("evaluate", str(error.name), "install it: pip install '.[train]'") from error
     measures: list[Measure] = []
     runs: list[dict[str, object]] = []
-    key = os.environ.get("LORA_GATEWAY_API_KEY", "none")
-    http = DefaultAsyncHttpxClient(trust_env=may_use_proxy(url))
-    async with AsyncOpenAI(base_url=url, api_key=key, timeout=600, max_retries=2, http_client=http) as client:
+    async with client_of(url, "evaluate") as client:
         for trial in trials:
             measures += floor_of(trial)
             for constrained, model in rounds_of(trial, unconstrained=unconstrained, choices=choices):
-                try:
+                with faults_named(url, f"model {model}"):
                     answers = await ask_all(client, trial, model, constrained, report)
-                except APIConnectionError as error:
-                    raise ConfigError("--url", url, "nothing answers there; is it served?") from error
-                except APIStatusError as error:
-                    raise ConfigError(
-                        f"model {model}", url, f"HTTP {error.status_code}: {error.message}"
-                    ) from error
                 if trial.data:
                     measures += score_pipeline(trial, answers.texts)
                 else:

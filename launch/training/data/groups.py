@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.training.data.definitions import sentence
+from launch.training.data.naming import naming_prompt
 from launch.training.data.nouns import commonness, is_slur, leaks
 from launch.training.data.wordnet import Synset, WordNet
 from launch.training.examples import Example
@@ -114,7 +115,7 @@ def _is_known(net: WordNet, synset: Synset, reserved: frozenset[str], everyday: 
 
 def _names_of_all(net: WordNet, members: Sequence[Synset]) -> dict[str, str]:
     """Every name of what all of them are; none where one of them is a kind of another."""
-    above = [_above(net, member) for member in members]
+    above = [net.above(member) for member in members]
     names: dict[str, str] = {}
     if any(member.offset in one for member in members for one in above):
         return names
@@ -123,16 +124,6 @@ def _names_of_all(net: WordNet, members: Sequence[Synset]) -> dict[str, str]:
             for lemma in net.synsets[offset].lemmas:
                 names.setdefault(lemma, offset)
     return names
-
-
-def _above(net: WordNet, synset: Synset) -> dict[str, None]:
-    """What it is a kind of, and what that is, the nearest first."""
-    found: dict[str, None] = {}
-    level = [synset]
-    while level:
-        level = [net.synsets[offset] for one in level for offset in one.hypernyms if offset not in found]
-        found.update(dict.fromkeys(one.offset for one in level))
-    return found
 
 
 def asked_of(group: KnownGroup) -> str:
@@ -175,12 +166,7 @@ def group_example(net: WordNet, group: ConfirmedGroup, rng: random.Random) -> Ex
         near = [*net.hyponyms(synset), *(net.synsets[offset] for offset in synset.hypernyms)]
         near += [net.synsets[net.senses[member][0]] for member in members]
         definition = sentence(rng.choice(near).definition)
-    return Example(naming_prompt(members, definition), group.name)
-
-
-def naming_prompt(members: Sequence[str], definition: str) -> str:
-    """As the demo's pipeline asks for a name."""
-    return (f"Definition: {definition}\n" if definition else "") + f"Members: {', '.join(members)}"
+    return Example(naming_prompt(definition, members), group.name)
 
 
 def clusters_of(
@@ -214,4 +200,4 @@ def written_examples(
     for members, definition in concepts:
         most = max(cluster, key=lambda group: len(set(group.members).intersection(members)))
         if 2 * len(set(most.members).intersection(members)) > len(members) and most.name not in members:
-            yield Example(naming_prompt(members, definition), most.name)
+            yield Example(naming_prompt(definition, members), most.name)

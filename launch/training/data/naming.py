@@ -86,8 +86,15 @@ def naming_example(net: WordNet, group: NounGroup, rng: random.Random, sentences
     definition = shorten(synset.definition, DEFINITION_WORDS if rng.random() < 0.3 else 24)
     if sentences and rng.random() < sentences:
         definition = sentence(synset.definition)
-    prompt = f"Definition: {definition}" + (f"\nMembers: {', '.join(members)}" if members else "")
-    return Example(prompt, synset.name, (synset.offset,), lemmas=synset.lemmas)
+    return Example(naming_prompt(definition, members), synset.name, (synset.offset,), lemmas=synset.lemmas)
+
+
+def naming_prompt(definition: str, members: Sequence[str]) -> str:
+    """As the demo's pipeline asks for a name; without the line of what there is none of."""
+    lines = [f"Definition: {definition}"] if definition else []
+    if members:
+        lines.append(f"Members: {', '.join(members)}")
+    return "\n".join(lines)
 
 
 def naming_epoch(

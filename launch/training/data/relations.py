@@ -132,23 +132,12 @@ def unrelated_pairs(net: WordNet, related: Iterable[Pair], rng: random.Random, c
             one.lexicographer_file == other.lexicographer_file
             or len(near) < 2
             or frozenset(near) in taken
-            or one.offset in _above(net, other)
-            or other.offset in _above(net, one)
+            or one.offset in net.above(other)
+            or other.offset in net.above(one)
         ):
             continue
         pairs.append(Pair(first, second, "is not related to"))
     return pairs
-
-
-def _above(net: WordNet, synset: Synset) -> set[str]:
-    found: set[str] = set()
-    rest = list(synset.hypernyms)
-    while rest:
-        offset = rest.pop()
-        if offset not in found:
-            found.add(offset)
-            rest += net.synsets[offset].hypernyms
-    return found
 
 
 @dataclass(frozen=True, slots=True)

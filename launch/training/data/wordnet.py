@@ -72,6 +72,15 @@ class WordNet:
         for offset in synset.hyponyms:
             yield self.synsets[offset]
 
+    def above(self, synset: Synset) -> dict[str, None]:
+        """Offsets of what it is a kind of, of what that is, and so on, the nearest first."""
+        found: dict[str, None] = {}
+        level = [synset]
+        while level:
+            level = [self.synsets[offset] for one in level for offset in one.hypernyms if offset not in found]
+            found.update(dict.fromkeys(one.offset for one in level))
+        return found
+
     def sense_share(self, lemma: str, synset: Synset) -> float:
         """This synset's share of a lemma's tag counts; each sense counts once more than tagged."""
         total = 0

@@ -12,6 +12,7 @@ from launch.training.data.nouns import NounGroup, Split, Task, leaks
 from launch.training.data.wordnet import Synset, WordNet
 from launch.training.evaluate import read_held_out
 from launch.training.examples import Example
+from tests.unit.launch.training.data.test_groups import net_of
 from tests.unit.launch.training.data.test_objects import object_in
 
 
@@ -19,14 +20,7 @@ def noun(offset: str, name: str, count: int = 0, kinds: tuple[str, ...] = (), gl
     return Synset(offset, 6, (name,), (count,), (), kinds, gloss or "something that is made by hand")
 
 
-def small_net(*synsets: Synset) -> WordNet:
-    senses: dict[str, tuple[str, ...]] = {}
-    for synset in synsets:
-        senses[synset.name] = (*senses.get(synset.name, ()), synset.offset)
-    return WordNet({synset.offset: synset for synset in synsets}, senses, Counter())
-
-
-NET = small_net(
+NET = net_of(
     noun("1", "table", 40, ("2", "3")),
     noun("2", "desk", 9),
     noun("3", "counter", 0),

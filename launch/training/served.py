@@ -1,0 +1,42 @@
+"""The service that a training's programs ask: an engine, or a gateway before it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+from gateway.config.loopback import may_use_proxy
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+BASE_MODEL = "base"
+
+
+@asynccontextmanager
+async def client_of(url: str, program: str) -> AsyncIterator[AsyncOpenAI]:
+    """A client with the key that LORA_GATEWAY_API_KEY holds. Raises ConfigError without its package."""
+    try:
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+    except ImportError as error:
+        raise ConfigError(program, str(error.name), "install it: pip install '.[train]'") from error
+    key = os.environ.get("LORA_GATEWAY_API_KEY", "none")
+    http = DefaultAsyncHttpxClient(trust_env=may_use_proxy(url))
+    async with AsyncOpenAI(base_url=url, api_key=key, timeout=600, max_retries=2, http_client=http) as client:
+        yield client
+
+
+@contextmanager
+def faults_named(url: str, key: str) -> Iterator[None]:
+    """Raises ConfigError where the service cannot be reached, or refuses a request, which is `key`'s."""
+    from openai import APIConnectionError, APIStatusError
+
+    try:
+        yield
+    except APIConnectionError as error:
+        raise ConfigError("--url", url, "nothing answers there; is it served?") from error
+    except APIStatusError as error:
+        raise ConfigError(key, url, f"HTTP {error.status_code}: {error.message}") from error

@@ -1,0 +1,40 @@
+"""A service that is not there, or refuses, is a configuration's error that names what to look at."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import httpx
+import openai
+import pytest
+
+from gateway.errors import ConfigError
+from launch.training.served import client_of, faults_named
+
+REQUEST = httpx.Request("POST", "http://127.0.0.1/v1")
+MISSING = httpx.Response(404, request=REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (openai.APIConnectionError(request=REQUEST), "--url.*is it served"),
+        (openai.NotFoundError("no such model", response=MISSING, body=None), "model naming.*404: no such"),
+    ],
+)
+def test_a_fault_of_the_service_is_named(fault: openai.APIError, said: str) -> None:
+    with pytest.raises(ConfigError, match=said), faults_named("http://127.0.0.1/v1", "model naming"):
+        raise fault
+
+
+def test_the_key_is_the_environments_and_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def key_used() -> str:
+        async with client_of("http://127.0.0.1/v1", "evaluate") as client:
+            return client.api_key
+
+    monkeypatch.setenv("LORA_GATEWAY_API_KEY", "mine")
+    assert asyncio.run(key_used()) == "mine"
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ConfigError, match=r"evaluate.*pip install"):
+        asyncio.run(key_used())
