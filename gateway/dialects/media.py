@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -33,9 +33,17 @@ class _Source(msgspec.Struct):
     url: str | None = None
 
 
+class _PlainTurn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Text that somebody says: no engine fetches and no rule reads anything in it."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str
+
+
 _Turns = str | list[str | Fields]
 """Messages, or other items, by their members."""
 _decode_turns = msgspec.json.Decoder(_Turns).decode
+_decode_plain = msgspec.json.Decoder(str | list[_PlainTurn]).decode
 _decode_parts = msgspec.json.Decoder(list[str | _Part]).decode
 _decode_source = msgspec.json.Decoder(str | _Source | None).decode
 _HOLDERS = ("content", "output")
@@ -46,18 +54,22 @@ _PLAIN_ROLES = frozenset((b'"user"', b'"assistant"', b'"system"', b'"developer"'
 def no_strange_addresses(then: Rule | None = None) -> Rule:
     """A rule for a conversation: media come from `gateway.media_hosts` alone, or are in the request itself.
 
-    `then` is asked first, since it may take out what the model cannot read; of long conversations only those
-    that hold more than texts of the usual roles.
+    `then` is asked first, since it may take out what the model cannot read; both only of what holds more than
+    texts of the usual roles.
     """
 
     def check(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         raw, turns = fields[key], None
-        # A long one is decoded at once, which reads it three times as fast, and takes no copy of it.
-        if len(memoryview(raw)) >= SEARCHED_BELOW_BYTES:
-            with contextlib.suppress(*NOT_JSON):
-                turns = _decode_turns(raw)
-                if _are_plain(turns):
-                    return ()
+        try:
+            if len(memoryview(raw)) < SEARCHED_BELOW_BYTES:
+                _decode_plain(raw)  # a third of the time that a search takes
+                return ()
+            # A long one is decoded at once, which reads it three times as fast, and takes no copy of it.
+            turns = _decode_turns(raw)
+            if _are_plain(turns):
+                return ()
+        except NOT_JSON:
+            pass
         left = (then(key, fields, limits) if then is not None else None) or ()
         if fields[key] is not raw:
             raw, turns = fields[key], None
@@ -88,7 +100,7 @@ def _are_plain(turns: _Turns) -> bool:
 
 
 def _may_name_one(raw: bytes) -> bool:
-    return b"url" in raw or (b"\\u00" in raw and _ESCAPED.search(raw) is not None)
+    return raw.find(b"url") >= 0 or (raw.find(b"\\u00") >= 0 and _ESCAPED.search(raw) is not None)
 
 
 def _addresses(

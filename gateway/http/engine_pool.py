@@ -110,8 +110,8 @@ class Upstream:
 
     def _post_head(self, path: bytes, body: Segments, request_id: bytes, more: bytes) -> bytes:
         size = len(body[0]) if len(body) == 1 else sum(map(len, body))
-        end = b"content-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (size, request_id, more)
-        return b"POST " + path + self._post + end
+        parts = (path, self._post, size, request_id, more)
+        return b"POST %b%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % parts
 
     def finish(self, connection: Connection) -> None:
         """Give a connection back after its exchange, whatever came of it."""

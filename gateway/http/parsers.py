@@ -43,9 +43,13 @@ class AnswerHead(SameHead):
     __slots__ = ("headers", "until")
 
     def __init__(self, before: bytes, behind: bytes, headers: dict[bytes, bytes], now: float) -> None:
-        """`headers` are as `Connection.headers`, `now` is a time of the loop's clock."""
+        """`headers` are as `Connection.headers`, here by names in lower case, which need no search for them.
+
+        `now` is a time of the loop's clock.
+        """
         super().__init__(before, behind)
-        self.headers = {name: value for name, value in headers.items() if name.lower() != b"content-length"}
+        lower = {name.lower(): value for name, value in headers.items()}
+        self.headers = {name: value for name, value in lower.items() if name != b"content-length"}
         self.until = now + LOOK_EVERY_S
         """From then on another one may take its place."""
 

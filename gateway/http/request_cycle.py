@@ -16,6 +16,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway.errors import RequestError
 from gateway.http.request_head import KnownHead
+from gateway.structs import changed_often
 
 logger = logging.getLogger("gateway.http.request_cycle")
 
@@ -57,6 +58,7 @@ class ServerSide(Protocol):
         """Close once the client, which still sends, has had time to take its answer."""
 
 
+@changed_often
 class Cycle(msgspec.Struct, eq=False):
     """What the protocol has read of a request, and what the application writes.
 

@@ -21,6 +21,7 @@ from gateway.relay.engine_answers import MAX_ERROR_BYTES, PASSED, NothingDone
 from gateway.relay.passage import Passage
 from gateway.relay.relay import MAX_ANSWER_BYTES
 from gateway.routing.table import Route
+from gateway.structs import changed_often
 
 logger = logging.getLogger("gateway.relay.direct")
 
@@ -65,6 +66,7 @@ def _with_last_resort(step: Callable[[DirectRelay], None]) -> Callable[[DirectRe
     return guarded
 
 
+@changed_often
 class DirectRelay(Passage, eq=False, kw_only=True):
     """One such request, from the engine's first byte to the client's last."""
 

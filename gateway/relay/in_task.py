@@ -15,10 +15,12 @@ from gateway.relay.engine_answers import PASSED, read_failure
 from gateway.relay.passage import Passage
 from gateway.relay.relay import MAX_ANSWER_BYTES
 from gateway.routing.table import Route
+from gateway.structs import changed_often
 
 logger = logging.getLogger("gateway.relay.in_task")
 
 
+@changed_often
 class TaskRelay(Passage, eq=False):
     """Awaits what `DirectRelay` is called for."""
 

@@ -17,8 +17,10 @@ from gateway.http.request_cycle import CLIENT, Cycle
 from gateway.relay.request_record import Exchange
 from gateway.relay.shadow.copy import Copy
 from gateway.routing.table import Route, Table
+from gateway.structs import changed_often
 
 
+@changed_often
 class CheckedCall(msgspec.Struct, eq=False):
     """A checked request, by one table."""
 
@@ -52,6 +54,7 @@ class CheckedCall(msgspec.Struct, eq=False):
         return sent
 
 
+@changed_often
 class Incoming(msgspec.Struct, eq=False):
     """One request. The direct way leaves what it found to the task that goes on with it."""
 

@@ -18,12 +18,14 @@ from gateway.http.request_cycle import header_lines
 from gateway.relay.engine_answers import fault_in
 from gateway.relay.relay import Relay
 from gateway.relay.request_record import Exchange
+from gateway.structs import changed_often
 
 logger = logging.getLogger("gateway.relay.passage")
 JSON = b"application/json"
 _JSON_LINE = header_lines([(b"content-type", JSON)])
 
 
+@changed_often
 class Passage(msgspec.Struct, eq=False):
     """Its states: sent (`connection`), begun (`begun`), a stream (`events`), its head out, and over.
 
@@ -52,7 +54,6 @@ class Passage(msgspec.Struct, eq=False):
         """The engine's head is there; a stream's header lines for the client, else None until `whole`."""
         self.begun = True
         exchange = self.exchange
-        exchange.engine_s = time.perf_counter() - exchange.sent
         exchange.status = connection.status
         if connection.status != 200:
             return None
@@ -61,6 +62,7 @@ class Passage(msgspec.Struct, eq=False):
             self.content_type = said
         if not self.content_type.startswith(b"text/event-stream"):
             return None
+        exchange.engine_s = time.perf_counter() - exchange.sent
         self.events = exchange.stream = exchange.dialect.events(self.usage_wanted)
         return exchange.header_block() + self._type_line() + b"cache-control: no-cache\r\n"
 

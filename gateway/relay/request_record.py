@@ -30,6 +30,7 @@ from gateway.metrics.ledger import (
 from gateway.metrics.recent import RecentRequest
 from gateway.routing.selection.visits import Visit
 from gateway.routing.table import Route
+from gateway.structs import changed_often
 from gateway.traces.trace import Ended, RequestTrace, operation_of
 
 LATE = 0.95
@@ -73,6 +74,7 @@ def _recent(times: Times, usage: TokenUsage | None, status: int, code: str, whos
     return RecentRequest(*times, *tokens, status, code, origin, path, task, adapter, replica, key, own_id)
 
 
+@changed_often
 class Exchange(msgspec.Struct, eq=False):
     """A request of a client's, a pipeline stage's or a batch's (`origin`: "client", "pipeline", "batch").
 
@@ -205,7 +207,7 @@ class Exchange(msgspec.Struct, eq=False):
         self._series.finished(
             self.status, total_s, self.queue_s, self.first_token_s, prompt_tokens, completion_tokens
         )
-        self._remember(self.status)
+        self._remember(self.status, total_s=total_s)
 
     def failed(self, error: RequestError) -> None:
         """Ended with an error of ours, before or after it had its place."""
@@ -234,10 +236,11 @@ class Exchange(msgspec.Struct, eq=False):
         series.cancelled(time.perf_counter() - self.arrived, self.events)
         self._remember(CLIENT_LEFT, "client_left")
 
-    def _remember(self, status: int, code: str = "") -> None:
+    def _remember(self, status: int, code: str = "", total_s: float | None = None) -> None:
         """It is over: among the last requests, for the page, and as spans."""
-        now, total_s = time.time(), time.perf_counter() - self.arrived
-        times = now, total_s, self.queue_s, self.engine_s or None, self.first_token_s
+        if total_s is None:
+            total_s = time.perf_counter() - self.arrived
+        times = time.time(), total_s, self.queue_s, self.engine_s or None, self.first_token_s
         whose = self.origin, self.dialect, self.route, self.replica, self.key, self.request_id
         # Not itself, which holds its body.
         self._metrics.recent.note(partial(_recent, times, self.usage, status, code, whose))

@@ -12,6 +12,7 @@ ROOMS = (
     "gateway.placement",
     "gateway.sqlite",
     "gateway.upkeep",
+    "gateway.structs",
     "gateway.json_lines",
     "gateway.whole_files",
     "gateway.strict_yaml",
