@@ -10,11 +10,17 @@ from gateway.config.snapshot import TaskStatus, VersionStatus
 MB = 1e6
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with aligned columns; nothing is cut off, so that they can be searched and piped."""
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], figures: int = 0) -> list[str]:
+    """Lines with aligned columns, the last `figures` of them to the right; nothing is cut off, so that they
+    can be searched and piped.
+    """
     table = [head, *rows]
     widths = [max(len(row[index]) for row in table) for index in range(len(head))]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+    sides = [str.ljust] * (len(head) - figures) + [str.rjust] * figures
+    return [
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in table
+    ]
 
 
 def role_of(task: TaskStatus, version: VersionStatus) -> str:

@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, cast
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from gateway.config.document import load_config
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.usage.report import BY, NUMBERS, SINCE, question, usage_report
 from launch.__main__ import with_state_dir
 from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption
+from launch.cli.task_text import columns
 
 Row = Mapping[str, object]
 
@@ -58,16 +57,13 @@ def _print_csv(by: Sequence[str], rows: Sequence[Row]) -> None:
 def _print_table(by: Sequence[str], rows: Sequence[Row], total: Row) -> None:
     """Columns without a figure are left out, but for the plainest."""
     shown = [name for name in NUMBERS if total[name] or name in NUMBERS[:1]]
-    table = Table(box=None, pad_edge=False)
-    for name in by:
-        table.add_column(name, overflow="fold")
-    for name in shown:
-        table.add_column(name.replace("_", " "), justify="right")
-    for row in rows:
-        table.add_row(*(str(row[name]) or "-" for name in by), *(_text(row[name]) for name in shown))
-    table.add_section()
-    table.add_row("all", *[""] * (len(by) - 1), *(_text(total[name]) for name in shown))
-    Console().print(table)
+    head = (*by, *(name.replace("_", " ") for name in shown))
+    cells = [
+        (*(str(row[name]) or "-" for name in by), *(_text(row[name]) for name in shown))
+        for row in (*rows, {**dict.fromkeys(by, " "), by[0]: "all", **total})
+    ]
+    for line in columns(head, cells, figures=len(shown)):
+        print(line)
 
 
 def _text(figure: object) -> str:

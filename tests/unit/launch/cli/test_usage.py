@@ -54,6 +54,23 @@ def test_for_people(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_no_figure_is_cut_off_where_it_is_narrow(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    database = UsageDatabase(config.parent)
+    today = datetime.now(UTC).date().isoformat()
+    labels = (today, "customer-frontend-production", "acme-corporation", "naming", "naming@0123456789ab")
+    figures = (1_234_567, 345_678, 1_234_567_890, 987_654_321, 12_345, 678_901)
+    database.add([(*labels, *figures)])
+    database.close()
+    lines = usage(capsys, config, "--by", "day,key,tenant,task,adapter").out.splitlines()
+    said = [f"{figure:,}" for figure in figures]
+    assert lines[1].split()[:-1] == [*labels, *said]
+    assert lines[2].split()[:-1] == ["all", *said]
+    assert len({len(line) for line in lines}) == 1
+
+
 def test_for_spreadsheets(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(config.parent)
     rows = list(csv.DictReader(usage(capsys, config, "--by", "key,tenant", "--csv").out.splitlines()))
