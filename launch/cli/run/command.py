@@ -140,6 +140,8 @@ class RunCommand:
         """With their numbers; blank ones are left out. Raises ConfigError."""
         try:
             with self.source.open("rb") as file:
+                if not file.seekable():  # looked through first, then asked: the second look finds it empty
+                    raise ConfigError("INPUT", str(self.source), "is a pipe; write it to a file first")
                 for number, line in enumerate(file, 1):
                     if line.strip():
                         yield number, line

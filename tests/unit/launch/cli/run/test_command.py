@@ -164,6 +164,17 @@ async def test_what_cannot_be_asked_is_said_before_anything_is(tmp_path: Path) -
         assert not names(tmp_path)
 
 
+def test_a_pipe_is_no_input_since_it_is_read_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"one\n")
+    os.close(writer)
+    said = run_cli(capsys, "run", "base", f"/dev/fd/{reader}", "-o", str(tmp_path / "out"))
+    os.close(reader)
+    assert (said.code, "is a pipe" in said.err, names(tmp_path)) == (2, True, [])
+
+
 def test_the_gateway_is_the_one_of_the_state_directory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
