@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from importlib import metadata
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ import typer
 from gateway.config.document import Config, load_config
 from gateway.config.launch_lock import is_running
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
-from gateway.errors import LoraGatewayError
+from gateway.errors import ConfigError, LoraGatewayError
 from launch.__main__ import complain, launch, with_state_dir
 from launch.base.locate import fetch_demo_base
 from launch.cli.audit import audit_command
@@ -113,10 +114,16 @@ def described(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ConfigError ends with one line and exit code 2, every other of ours with 1."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal in Latin-1 has no …
     try:
         run_app(build_app(), arguments)
     except LoraGatewayError as error:
         sys.exit(complain(error))
+    except (UnicodeEncodeError, UnicodeDecodeError) as error:
+        shown = ascii(error.object[error.start : error.end])  # no more of it: it may be a key
+        where = "arguments or standard input"
+        sys.exit(complain(ConfigError(where, shown, "is not UTF-8 text", code="argument")))
 
 
 def up_command(config: ConfigOption = DEMO_CONFIG, state_dir: StateOption = None) -> None:

@@ -56,7 +56,7 @@ class ControlClient:
         self, method: str, path: str, fields: Mapping[str, object] | None = None
     ) -> tuple[int, Document]:
         """Status and document, a refusal's too. Raises Unavailable, RequestError where it is no object."""
-        body = None if fields is None else json.dumps(fields).encode()
+        body = None if fields is None else json.dumps(fields, ensure_ascii=False).encode()
         with contextlib.closing(self._connect()) as connection:
             try:
                 headers = {COMMAND_HEADER.decode(): _user()}

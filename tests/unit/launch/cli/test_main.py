@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from gateway.audit import AuditLog
 from gateway.config.snapshot import FILE, Snapshot, TaskStatus
 from launch.cli import main as cli
 from launch.machine.gateway_address import note_url
@@ -67,3 +70,32 @@ def test_what_commands_made_is_told_of_too(
     assert "mood" in said
     assert "lora-gateway keys create" in said
     assert "Authorization" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("keys", "hash"), ("run", "n\udcff", "in", "-o", "out"), ("keys", "create", "a", "--task", "\udcff")],
+)
+def test_what_is_not_utf8_is_one_line_without_more_of_the_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: Sequence[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").write_text("one\n")
+    Path("lora-gateway.yaml").write_text(f"base: {{model: m}}\nstate_dir: {tmp_path}\n")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("secret\udcff"))
+    assert run_cli(monkeypatch, *words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: arguments or standard input: '\\udcff': is not UTF-8 text")
+    assert error.count("\n") == 1
+
+
+def test_a_terminal_without_unicode_gets_what_it_can_show(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    AuditLog(tmp_path).write("x", "Zoë", 200)
+    assert run_cli(monkeypatch, "audit", "--state-dir", str(tmp_path)) == 0
+    terminal.flush()
+    assert b"Zo\\xeb: x" in terminal.buffer.getvalue()
