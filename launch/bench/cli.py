@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -145,7 +145,7 @@ def _overhead(plan: OverheadPlan, checkout: Checkout, only: str | None) -> dict[
         "what": "overhead",
         "date": time.strftime("%Y-%m-%d"),
         "machine": about,
-        "settings": {**plan.settings(), "proxy_core": cores.proxy, "load_core": cores.load},
+        "settings": {**asdict(plan), "proxy_core": cores.proxy, "load_core": cores.load},
         "left_out": left_out,
         "summary": summarise(rows),
         "ratios": ratios(rows),
@@ -182,7 +182,7 @@ def _scale(plan: ScalePlan, checkout: Checkout) -> dict[str, object]:
         "what": "scale",
         "date": time.strftime("%Y-%m-%d"),
         "machine": about,
-        "settings": {**plan.settings(), "proxy_core": cores.proxy, "load_core": cores.load},
+        "settings": {**asdict(plan), "proxy_core": cores.proxy, "load_core": cores.load},
         "figures": figures,
     }
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.table import Table
 
 from launch.bench.engine.rounds import ArmRun, Comparison, Spread, by_arm, ratios
+from launch.bench.results.tables import plain_table
 from launch.machine.memory import MIB
 
 SHOWN = {
@@ -22,10 +22,7 @@ SHOWN = {
 
 def arms_table(runs: Sequence[ArmRun]) -> Table:
     """One row an arm: the median over the rounds, lowest and highest beside the tokens per second."""
-    table = Table(box=box.SIMPLE_HEAD, title="Medians over the rounds")
-    table.add_column("arm")
-    for heading in SHOWN.values():
-        table.add_column(heading, justify="right")
+    table = plain_table("Medians over the rounds", ["arm"], SHOWN.values())
     for arm, figures in by_arm(runs).items():
         speed, *others = (figures[name] for name in SHOWN)
         table.add_row(arm, shown_spread(speed, 1), *(f"{one.median:.1f}" for one in others))
@@ -34,9 +31,8 @@ def arms_table(runs: Sequence[ArmRun]) -> Table:
 
 def ratios_table(runs: Sequence[ArmRun], wanted: Sequence[Comparison]) -> Table:
     """One row for each comparison: the median of its ratios, with lowest and highest."""
-    table = Table(box=box.SIMPLE_HEAD, title="Ratios, each formed within its round")
-    table.add_column("ratio")
-    table.add_column("median (lowest to highest)", justify="right")
+    figures = ["median (lowest to highest)"]
+    table = plain_table("Ratios, each formed within its round", ["ratio"], figures)
     for name, one in ratios(runs, wanted).items():
         table.add_row(name, shown_spread(one, 3))
     return table
@@ -44,9 +40,8 @@ def ratios_table(runs: Sequence[ArmRun], wanted: Sequence[Comparison]) -> Table:
 
 def starts_table(starts: Sequence[Mapping[str, object]]) -> Table:
     """One row a start of the engine."""
-    table = Table(box=box.SIMPLE_HEAD, title="Starts of the engine, memory of its processes when ready")
-    for heading in ("adapters", "load s", "processes", "Pss MiB", "resident MiB"):
-        table.add_column(heading, justify="right")
+    figures = ["adapters", "load s", "processes", "Pss MiB", "resident MiB"]
+    table = plain_table("Starts of the engine, memory of its processes when ready", [], figures)
     for one in starts:
         sizes = [f"{int(str(one[name])) / MIB:.0f}" for name in ("pss_bytes", "rss_bytes")]
         table.add_row(str(one["adapters"]), str(one["load_s"]), str(one["processes"]), *sizes)

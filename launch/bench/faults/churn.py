@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.table import Table
 
 from gateway.config.document import Config, load_config
@@ -38,6 +37,7 @@ from launch.bench.results.record import (
     recorded,
     visits,
 )
+from launch.bench.results.tables import plain_table
 from launch.engine.http import load_adapter, unload_adapter
 from launch.simulation.figures import percentile
 from launch.supervisor.control_client import ControlClient
@@ -198,12 +198,8 @@ def learn(
 
 def table_of(tally: ChurnTally, changes: Sequence[Change], took_s: float) -> Table:
     """What came back, and how long the changes took."""
-    table = Table(
-        "what",
-        "count",
-        box=box.SIMPLE_HEAD,
-        title=f"{sum(tally.statuses.values())} requests in {took_s:.0f} s",
-    )
+    title = f"{sum(tally.statuses.values())} requests in {took_s:.0f} s"
+    table = plain_table(title, ["what", "count"])
     for status, count in tally.statuses.most_common():
         table.add_row(f"status {status}", str(count))
     for verdict, count in tally.verdicts.most_common():

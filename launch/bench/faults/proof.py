@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.table import Table
 
 from gateway.config.document import Config, load_config
@@ -33,6 +32,7 @@ from launch.bench.results.record import (
     visits,
     write_result,
 )
+from launch.bench.results.tables import plain_table
 from launch.machine.ports import free_port
 
 SCALE = 1 / 16
@@ -131,7 +131,7 @@ def measure(
 
 def table_of(cells: Sequence[dict[str, object]]) -> Table:
     """One row for each type and crowd."""
-    table = Table(*SHOWN.values(), box=box.SIMPLE_HEAD, title="The proof's errors")
+    table = plain_table("The proof's errors", SHOWN.values())
     for cell in cells:
         table.add_row(*(str(cell[name]) for name in SHOWN))
     return table

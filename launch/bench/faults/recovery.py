@@ -12,7 +12,6 @@ from statistics import median
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.table import Table
 
 from gateway.config.document import Config, load_config
@@ -36,6 +35,7 @@ from launch.bench.results.record import (
     recorded,
     visits,
 )
+from launch.bench.results.tables import plain_table
 from launch.machine.child import Child
 from launch.machine.stack import ENGINE_GRACE_S, GATEWAY_GRACE_S
 
@@ -155,10 +155,9 @@ def summary(recoveries: Sequence[Recovery]) -> dict[str, dict[str, object]]:
 
 def table_of(recoveries: Sequence[Recovery]) -> Table:
     """One row for each victim, with the medians of its kills in seconds."""
-    table = Table(box=box.SIMPLE_HEAD, title="SIGKILL under load: medians, in seconds")
-    headings = ("killed", "kills", "back", "answers again", "outage", "worst", "old engine gone", "failed")
-    for heading in (*headings, "waited", "others undisturbed"):
-        table.add_column(heading, justify="left" if heading == "killed" else "right")
+    figures = ("kills", "back", "answers again", "outage", "worst", "old engine gone", "failed", "waited")
+    title = "SIGKILL under load: medians, in seconds"
+    table = plain_table(title, ["killed"], [*figures, "others undisturbed"])
     for victim, row in summary(recoveries).items():
         shown = ["-" if value is None else str(value) for value in row.values()]
         table.add_row(victim, *shown[:-1], "yes" if row["undisturbed"] else "no")

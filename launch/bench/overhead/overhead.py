@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import EngineFailure
@@ -94,10 +94,6 @@ class OverheadPlan:
     def quick(cls) -> OverheadPlan:
         """A smoke run: does everything once."""
         return cls(rounds=1, whole_s=1.0, stream_s=1.5, flood_s=1.0, warm_up_s=1.0)
-
-    def settings(self) -> dict[str, object]:
-        """The plan as the results record it."""
-        return asdict(self)
 
 
 def order(names: Sequence[str], number: int, seed: int) -> list[str]:

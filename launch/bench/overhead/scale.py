@@ -6,7 +6,7 @@ import http.client
 import itertools
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,10 +51,6 @@ class ScalePlan:
         """A smoke run: the same sizes, little time on each."""
         bodies = ((1_000, 500), (100_000, 300), (10_000_000, 5))
         return cls(rounds=1, load_s=1.0, clients=2_000, bodies=bodies, readers=200, readers_s=8.0)
-
-    def settings(self) -> dict[str, object]:
-        """The plan as the results record it."""
-        return asdict(self)
 
 
 def measure_scale(programs: Programs, folder: Path, checkout: Checkout, plan: ScalePlan) -> dict[str, object]:

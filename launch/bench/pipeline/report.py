@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from rich import box
 from rich.table import Table
 
 from launch.bench.engine.report import shown_spread
 from launch.bench.engine.rounds import Spread, spread
 from launch.bench.pipeline.by_hand import Timing
 from launch.bench.pipeline.prefix_cache import PrefixCache
+from launch.bench.results.tables import plain_table
 
 TARGET = 1.05  # of the lower bound
 ARMS = ("gateway", "behind", "sequential", "fan-out")
@@ -116,18 +116,17 @@ def summary(runs: Sequence[PipelineRun]) -> dict[str, object]:
 
 def table_of(runs: Sequence[PipelineRun]) -> Table:
     """One row a number of concepts: medians, and the range of the ratio that the target is for."""
-    table = Table(box=box.SIMPLE_HEAD, title="Wall time in seconds, medians; ratios formed within a round")
     times = {"gateway_s": "gateway", "sequential_s": "sequential", "fan_out_s": "fan-out", "bound_s": "bound"}
     others = ("gateway / sequential", "gateway / fan-out", "behind / gateway", "first / alone")
-    for heading in ("concepts", *times.values(), "gateway / bound", *others, "prompt found"):
-        table.add_column(heading, justify="right")
+    figures = ("concepts", *times.values(), "gateway / bound", *others, "prompt found")
+    table = plain_table("Wall time in seconds, medians; ratios formed within a round", [], figures)
     for wanted in dict.fromkeys(run.wanted for run in runs):
-        figures = figures_of(rounds_of(runs, wanted))
+        found = figures_of(rounds_of(runs, wanted))
         table.add_row(
             str(wanted),
-            *(f"{figures[name].median:.2f}" for name in times),
-            shown_spread(figures["gateway / bound"], 2),
-            *(f"{figures[name].median:.2f}" for name in others),
+            *(f"{found[name].median:.2f}" for name in times),
+            shown_spread(found["gateway / bound"], 2),
+            *(f"{found[name].median:.2f}" for name in others),
             f"{found_in_cache(runs, wanted).hit_rate:.2f}",
         )
     return table

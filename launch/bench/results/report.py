@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from rich import box
 from rich.table import Table
 
 from launch.bench.results.picture import shown
+from launch.bench.results.tables import plain_table
 
 Document = Mapping[str, object]
 Summary = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
@@ -49,10 +49,8 @@ def overhead_tables(document: Document) -> list[Table]:
 def _cell_table(cell: str, subjects: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
     columns = WHOLE if cell.startswith("whole") else STREAM
     used = [key for key in columns if any(key in figures for figures in subjects.values())]
-    table = Table(box=box.SIMPLE_HEAD, title=f"{cell}: medians over the rounds (least to most)")
-    table.add_column("proxy")
-    for key in used:
-        table.add_column(columns[key], justify="right")
+    title = f"{cell}: medians over the rounds (least to most)"
+    table = plain_table(title, ["proxy"], (columns[key] for key in used))
     if not cell.startswith("stream"):  # the engine's pace bounds those
         table.add_column("bound by")
     ordered = sorted(subjects, key=lambda name: (name != "direct", name != "gateway", name))
@@ -88,9 +86,8 @@ def _spread(one: Mapping[str, float] | None) -> str:
 
 
 def _ratio_table(document: Document) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="This gateway over nginx and over the best peer, round by round")
-    for heading in ("cell", "figure", "to nginx", "to the best peer"):
-        table.add_column(heading, justify="left" if heading in ("cell", "figure") else "right")
+    title = "This gateway over nginx and over the best peer, round by round"
+    table = plain_table(title, ["cell", "figure"], ["to nginx", "to the best peer"])
     ratios = cast(Summary, document["ratios"])
     for cell, sides in ratios.items():
         keys = dict.fromkeys([*sides.get("to_nginx", {}), *sides.get("to_best_peer", {})])
@@ -111,9 +108,7 @@ def footer(document: Document) -> str:
 
 def scale_table(document: Document) -> Table:
     """What the scale benchmark found, a line each."""
-    table = Table(box=box.SIMPLE_HEAD, title="Scale")
-    table.add_column("what")
-    table.add_column("figure", justify="right")
+    table = plain_table("Scale", ["what"], ["figure"])
     figures = cast(Mapping[str, Mapping[str, object]], document["figures"])
     tasks, idle, slow = figures["tasks"], figures["idle"], figures["slow_readers"]
     starts = cast(Mapping[str, Mapping[str, float]], tasks["starts"])

@@ -1,4 +1,4 @@
-"""Tables of medians with their spread, for the terminal."""
+"""Tables for the terminal, and those of medians with their spread."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ def rows_of(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Itera
             yield [cell, subject], figures
 
 
+def plain_table(title: str, heads: Iterable[str], figures: Iterable[str] = ()) -> Table:
+    """Without a frame and rows yet: the columns of `figures` stand to the right."""
+    table = Table(*heads, box=box.SIMPLE_HEAD, title=title)
+    for heading in figures:
+        table.add_column(heading, justify="right")
+    return table
+
+
 def spread_table(title: str, heads: Sequence[str], columns: Shown, rows: Iterable[Row]) -> Table:
     """One row for each of `rows`: what stands under `heads`, then a figure for each column."""
-    table = Table(box=box.SIMPLE_HEAD, title=title)
-    for head in heads:
-        table.add_column(head)
-    for heading, _ in columns.values():
-        table.add_column(heading, justify="right")
+    table = plain_table(title, heads, (heading for heading, _ in columns.values()))
     for names, figures in rows:
         table.add_row(*names, *(_shown(figures[key], digits) for key, (_, digits) in columns.items()))
     return table

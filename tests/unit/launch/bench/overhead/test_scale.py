@@ -10,4 +10,3 @@ def test_quick_plan_has_the_same_sizes_and_less_of_each() -> None:
     assert [size for size, _ in quick.bodies] == [size for size, _ in whole.bodies]
     assert all(few < many for (_, few), (_, many) in zip(quick.bodies, whole.bodies, strict=True))
     assert (quick.tasks, quick.rounds) == (whole.tasks, 1)
-    assert quick.settings()["clients"] == quick.clients
