@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from gateway.audit import AuditLog, Entry
 from launch.cli.keys import duration_s
-from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, state_folder
+from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, show, state_folder
 from launch.cli.task_text import moment
 from launch.machine.files import shorten
 
@@ -27,13 +26,9 @@ def audit_command(
     """Commands and their outcome, and keys that were refused; needs no launch."""
     log = AuditLog(state_folder(config, state_dir))
     entries = list(log.entries(time.time() - duration_s(since, "--since")))
-    if as_json:
-        print(json.dumps({"entries": entries}, indent=2))
-        return
-    for entry in entries:
-        print(line_of(entry))
-    if not entries:
-        print(f"nothing in the last {since}")
+    show(
+        {"entries": entries}, as_json, map(line_of, entries) if entries else [f"nothing in the last {since}"]
+    )
 
 
 def line_of(entry: Entry) -> str:

@@ -15,7 +15,7 @@ from gateway.config.document import checked_name
 from gateway.config.key_settings import Role
 from gateway.errors import ConfigError
 from launch.cli import completions
-from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
+from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of, show
 from launch.cli.task_text import columns, moment
 from launch.supervisor.control_client import Document, path_of
 from launch.supervisor.tenancy.issued_keys import digest_of, new_key
@@ -99,12 +99,9 @@ def list_command(
 ) -> None:
     """Every key, those of the configuration too, without their secrets."""
     document = control_of(config, state_dir).ask("GET", "/keys")
-    if as_json:
-        print(json.dumps(document, indent=2))
-        return
     rows = [_cells(one) for one in document["keys"]]
-    for line in columns(HEAD, rows) if rows else ["there are no keys: whoever is on this machine may call"]:
-        print(line)
+    nothing = "there are no keys: whoever is on this machine may call"
+    show(document, as_json, columns(HEAD, rows) if rows else [nothing])
 
 
 def show_command(
@@ -115,18 +112,14 @@ def show_command(
 ) -> None:
     """One key with all that is known of it."""
     document = control_of(config, state_dir).ask("GET", path_of("keys", checked_name("NAME", name)))
-    if as_json:
-        print(json.dumps(document, indent=2))
-        return
-    for head, cell in zip(HEAD, _cells(document), strict=True):
-        print(f"{head.lower()}: {cell}")
-    print(f"limits: {limits_of(document)}")
-    print(f"digest: {document['digest']}…")
+    lines = [f"{head.lower()}: {cell}" for head, cell in zip(HEAD, _cells(document), strict=True)]
+    lines += [f"limits: {limits_of(document)}", f"digest: {document['digest']}…"]
     for field in ("created_at", "revoked_at", "previous_until"):
         if document.get(field) is not None:
-            print(f"{field.replace('_', ' ')}: {moment(document[field])}")
+            lines.append(f"{field.replace('_', ' ')}: {moment(document[field])}")
     if document.get("created_by"):
-        print(f"created by: {document['created_by']}")
+        lines.append(f"created by: {document['created_by']}")
+    show(document, as_json, lines)
 
 
 def limit_command(
@@ -147,7 +140,7 @@ def limit_command(
     )
     path = path_of("keys", checked_name("NAME", name), "limits")
     document = control_of(config, state_dir).ask("PUT", path, {"limits": limits or None})
-    print(json.dumps(document, indent=2) if as_json else f"{name}: {limits_of(document)}")
+    show(document, as_json, [f"{name}: {limits_of(document)}"])
 
 
 def rotate_command(
@@ -173,7 +166,7 @@ def revoke_command(
 ) -> None:
     """Refuse a key from now on, in every gateway; what is under way ends as it would."""
     document = control_of(config, state_dir).ask("DELETE", path_of("keys", checked_name("NAME", name)))
-    print(json.dumps(document, indent=2) if as_json else f"{name} is revoked: it gets 401 from now on")
+    show(document, as_json, [f"{name} is revoked: it gets 401 from now on"])
 
 
 def new_command(
@@ -247,15 +240,15 @@ def _limits(*bounds: int | None, wait: bool) -> Document:
 
 
 def _print_made(document: Document, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(document, indent=2))
-        return
-    print(f"key: {document['key']}")
-    print(f"It is shown this once. {document['name']}: {document['role']}, may call {_models(document)}")
+    lines = [f"key: {document['key']}"]
+    lines.append(
+        f"It is shown this once. {document['name']}: {document['role']}, may call {_models(document)}"
+    )
     if document["expires_at"] is not None:
-        print(f"It expires {moment(document['expires_at'])}.")
+        lines.append(f"It expires {moment(document['expires_at'])}.")
     if document["previous_until"] is not None:
-        print(f"The earlier key goes on until {moment(document['previous_until'])}.")
+        lines.append(f"The earlier key goes on until {moment(document['previous_until'])}.")
+    show(document, as_json, lines)
 
 
 def _cells(one: Document) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +14,7 @@ from gateway.config.document import load_config
 from gateway.config.launch_lock import is_running
 from launch.machine.gateway_address import noted_url, url_of
 from launch.planning.found_config import CHECKOUT, default_config, demo_config
-from launch.supervisor.control_client import ControlClient
+from launch.supervisor.control_client import ControlClient, Document
 
 DEMO_CONFIG = CHECKOUT
 
@@ -77,6 +79,12 @@ def gateway_url(url: str | None, config: Path, state_dir: Path | None) -> str:
 def control_of(config: Path, state_dir: Path | None) -> ControlClient:
     """The control plane of a configuration. Raises ConfigError."""
     return ControlClient(state_folder(config, state_dir))
+
+
+def show(document: Document, as_json: bool, lines: Iterable[str]) -> None:
+    """What a command found: the document for a program, else the lines."""
+    for line in [json.dumps(document, indent=2)] if as_json else lines:
+        print(line)
 
 
 def state_folder(config: Path, state_dir: Path | None) -> Path:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
+from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of, show
 from launch.cli.task_text import columns, moment
 from launch.supervisor.control_client import Document
 
@@ -18,10 +17,7 @@ def placement_command(
 ) -> None:
     """Which engine has which adapters, why there, and what was moved of late."""
     document = control_of(config, state_dir).ask("GET", "/placement")
-    if as_json:
-        print(json.dumps(document, indent=2))
-        return
-    print("\n".join(_lines(document)))
+    show(document, as_json, _lines(document))
 
 
 def _lines(document: Document) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import sys
 import time
@@ -18,7 +17,15 @@ from gateway.errors import ConfigError, did_you_mean
 from launch.adapters.sources import SOURCES
 from launch.base.progress import Report, silent, terminal_progress
 from launch.cli import completions
-from launch.cli.options import DEMO_CONFIG, INTERRUPTED, ConfigOption, JsonOption, StateOption, control_of
+from launch.cli.options import (
+    DEMO_CONFIG,
+    INTERRUPTED,
+    ConfigOption,
+    JsonOption,
+    StateOption,
+    control_of,
+    show,
+)
 from launch.cli.task_text import columns, moment, role_of, share_of, size_of, what_requests_see
 from launch.cli.tasks.shadow_report import read_report
 from launch.supervisor.control_client import Document, path_of, read_as
@@ -88,14 +95,11 @@ def add_command(
         _said_as_it_goes_on(task)
         raise typer.Exit(INTERRUPTED) from None
     took_s = round(time.monotonic() - began, 2)
-    if as_json:
-        print(json.dumps({**answer, "took_s": took_s}, indent=2))
-        return
     status = read_as(answer, TaskStatus)
     added = next((one for one in status.versions if one.id == answer["id"]), VersionStatus(answer["id"]))
-    print(f"{added.id}: rank {added.rank}, {size_of(added)}, loaded and proven in {took_s:.1f} s")
-    _print_lines([f"warning: {warning}" for warning in answer.get("warnings", ())])
-    _print_lines(what_requests_see(task, status))
+    lines = [f"{added.id}: rank {added.rank}, {size_of(added)}, loaded and proven in {took_s:.1f} s"]
+    lines += [f"warning: {warning}" for warning in answer.get("warnings", ())]
+    show({**answer, "took_s": took_s}, as_json, [*lines, *what_requests_see(task, status)])
 
 
 def list_command(
@@ -103,19 +107,18 @@ def list_command(
 ) -> None:
     """Every version of every task, what is on its way in, and what is on its way out."""
     document = control_of(config, state_dir).ask("GET", "/adapters")
-    if as_json:
-        print(json.dumps(document, indent=2))
-        return
     tasks = read_as(document["tasks"], dict[str, TaskStatus])
     head = ("TASK", "VERSION", "ROLE", "REQUESTS", "STATE", "RANK", "SIZE", "SOURCE")
     rows = [(name, *_cells(task, version)) for name, task in tasks.items() for version in task.versions]
-    _print_lines(columns(head, rows) if rows else ["there are no adapters"])
+    lines = columns(head, rows) if rows else ["there are no adapters"]
     for task in tasks.values():
-        _print_lines([f"{one.id} failed: {one.reason}" for one in task.versions if one.reason])
+        lines += [f"{one.id} failed: {one.reason}" for one in task.versions if one.reason]
     for one in read_as(document["operations"], list[Operation]):
-        print(f"on its way in: {one.task} from {one.source}: {one.stage}, since {moment(one.started_at)}")
+        since = moment(one.started_at)
+        lines.append(f"on its way in: {one.task} from {one.source}: {one.stage}, since {since}")
     for adapter_id in read_as(document["retiring"], list[str]):
-        print(f"on its way out: {adapter_id}, once no request needs it")
+        lines.append(f"on its way out: {adapter_id}, once no request needs it")
+    show(document, as_json, lines)
 
 
 def show_command(
@@ -129,23 +132,23 @@ def show_command(
     document = control.ask("GET", path_of("adapters", checked_name("TASK", task)))
     status = read_as(document, TaskStatus)
     compared = read_report(control.state_dir, task, status.shadow.id if status.shadow else None)
-    if as_json:
-        report = dataclasses.asdict(compared) if compared else None
-        print(json.dumps({**document, "shadow_report": report}, indent=2))
-        return
     loaded_on = read_as(document["loaded_on"], dict[str, list[str]])
-    _print_lines(what_requests_see(task, status))
+    lines = what_requests_see(task, status)
     for key in ("description", "system"):
         if status.settings.get(key):
-            print(f"{key}: {status.settings[key]}")
+            lines.append(f"{key}: {status.settings[key]}")
     if not status.configured:
-        print("added by command; the configuration does not know it")
+        lines.append("added by command; the configuration does not know it")
     for one in status.versions:
-        print(f"{one.id}: {role_of(status, one)}, {one.state}{f', {one.reason}' if one.reason else ''}")
-        print(f"  rank {one.rank}, {size_of(one)}, fingerprint {one.fingerprint or '-'}")
-        print(f"  loaded on {', '.join(loaded_on.get(one.id, [])) or 'no engine'}")
-        print(f"  from {one.source or '-'}, added {moment(one.added_at)}")
-    _print_lines(compared.lines() if compared else [])
+        lines += [
+            f"{one.id}: {role_of(status, one)}, {one.state}{f', {one.reason}' if one.reason else ''}",
+            f"  rank {one.rank}, {size_of(one)}, fingerprint {one.fingerprint or '-'}",
+            f"  loaded on {', '.join(loaded_on.get(one.id, [])) or 'no engine'}",
+            f"  from {one.source or '-'}, added {moment(one.added_at)}",
+        ]
+    report = dataclasses.asdict(compared) if compared else None
+    lines += compared.lines() if compared else []
+    show({**document, "shadow_report": report}, as_json, lines)
 
 
 def promote_command(
@@ -184,14 +187,12 @@ def remove_command(
     if adapter_id is not None:
         path += f"?id={path_of(adapter_id)[1:]}"
     document = control_of(config, state_dir).ask("DELETE", path)
-    if as_json:
-        print(json.dumps(document, indent=2))
-    elif not document["task_removed"]:
-        print(f"{task}: {adapter_id} is removed; it is unloaded once no request needs it")
-    else:
-        print(f"{task} is removed; whoever asks for it now gets 404")
+    lines = [f"{task}: {adapter_id} is removed; it is unloaded once no request needs it"]
+    if document["task_removed"]:
+        lines = [f"{task} is removed; whoever asks for it now gets 404"]
         if document["configured"]:
-            print(f"the configuration has it still: `lora-gateway tasks reset {task}` brings it back")
+            lines.append(f"the configuration has it still: `lora-gateway tasks reset {task}` brings it back")
+    show(document, as_json, lines)
 
 
 def absolute_source(source: str) -> str:
@@ -297,10 +298,7 @@ def _said_as_it_goes_on(task: str) -> None:
 
 
 def _show_change(task: str, document: Document, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(document, indent=2))
-    else:
-        _print_lines(what_requests_see(task, read_as(document, TaskStatus)))
+    show(document, as_json, what_requests_see(task, read_as(document, TaskStatus)))
 
 
 def _cells(task: TaskStatus, version: VersionStatus) -> tuple[str, ...]:
@@ -313,8 +311,3 @@ def _cells(task: TaskStatus, version: VersionStatus) -> tuple[str, ...]:
         size_of(version),
         version.source or "-",
     )
-
-
-def _print_lines(lines: list[str]) -> None:
-    for line in lines:
-        print(line)

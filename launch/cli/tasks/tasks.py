@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from gateway.config.document import checked_name
 from gateway.config.snapshot import TaskStatus
 from gateway.errors import LoraGatewayError, Unavailable
-from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of
+from launch.cli.options import DEMO_CONFIG, ConfigOption, JsonOption, StateOption, control_of, show
 from launch.cli.task_text import columns, moment, shares, what_requests_see
 from launch.cli.tasks.adapters import TaskArgument
 from launch.supervisor.control_client import Document, path_of, read_as
@@ -34,9 +33,6 @@ def list_command(
 ) -> None:
     """Every task, who answers it, and whether a command changed it."""
     document = control_of(config, state_dir).ask("GET", "/tasks")
-    if as_json:
-        print(json.dumps(document, indent=2))
-        return
     changed, removed = set(document["changed"]), read_as(document["removed"], list[str])
     rows = []
     for name, task in read_as(document["tasks"], dict[str, TaskStatus]).items():
@@ -45,10 +41,8 @@ def list_command(
             origin = "changed by command"
         rows.append((name, shares(task), origin, str(task.settings.get("description") or "")))
     rows += [(name, "-", "removed by command", "") for name in removed]
-    for line in (
-        columns(("TASK", "REQUESTS", "FROM", "DESCRIPTION"), rows) if rows else ["there are no tasks"]
-    ):
-        print(line)
+    head = ("TASK", "REQUESTS", "FROM", "DESCRIPTION")
+    show(document, as_json, columns(head, rows) if rows else ["there are no tasks"])
 
 
 def diff_command(
@@ -56,14 +50,9 @@ def diff_command(
 ) -> None:
     """What commands changed, against the configuration."""
     document = control_of(config, state_dir).ask("GET", "/tasks/diff")
-    if as_json:
-        print(json.dumps(document, indent=2))
-        return
-    for change in document["changes"]:
-        for line in _difference(change):
-            print(line)
-    if not document["changes"]:
-        print("commands changed nothing: every task is as the configuration has it")
+    lines = [line for change in document["changes"] for line in _difference(change)]
+    nothing = "commands changed nothing: every task is as the configuration has it"
+    show(document, as_json, lines or [nothing])
 
 
 def reset_command(
@@ -76,12 +65,8 @@ def reset_command(
     document = control_of(config, state_dir).ask(
         "POST", path_of("tasks", checked_name("TASK", task), "reset"), {}
     )
-    if as_json:
-        print(json.dumps(document, indent=2))
-        return
-    print(f"{task} is as the configuration has it")
-    for line in what_requests_see(task, read_as(document, TaskStatus)):
-        print(line)
+    seen = what_requests_see(task, read_as(document, TaskStatus))
+    show(document, as_json, [f"{task} is as the configuration has it", *seen])
 
 
 def reload_command(
@@ -97,15 +82,11 @@ def reload_command(
         print("refused whole: the configuration from before goes on", file=sys.stderr, flush=True)
         raise
     overridden = [change["task"] for change in control.ask("GET", "/tasks/diff")["changes"]]
-    if as_json:
-        print(json.dumps({**document, "changed_by_command": overridden}, indent=2))
-        return
-    lines = _reloaded(document)
-    for line in lines or ["nothing is different"]:
-        print(line)
+    lines = _reloaded(document) or ["nothing is different"]
     if overridden:
         names = ", ".join(overridden)
-        print(f"as commands left them, until `lora-gateway tasks reset`: {names}")
+        lines.append(f"as commands left them, until `lora-gateway tasks reset`: {names}")
+    show({**document, "changed_by_command": overridden}, as_json, lines)
 
 
 def _reloaded(document: Document) -> list[str]:
