@@ -196,6 +196,14 @@ class Snapshot(msgspec.Struct, frozen=True):
         """Whether every engine may be asked to score a prompt."""
         return all(engine.prompt_logprobs for engine in self.engines)
 
+    @property
+    def given_up(self) -> str:
+        """Why none of the engines is started again; empty where one may be."""
+        engines = self.engines
+        if not engines or any(one.state != "failed" or one.next_try_at is not None for one in engines):
+            return ""
+        return "; ".join(dict.fromkeys(one.reason for one in engines))
+
 
 _TOOL_CHOICES: tuple[ToolChoices, ...] = ("", "none", "forced", "all")
 
@@ -254,3 +262,9 @@ def read_snapshot(path: Path) -> Snapshot | None:
         return _decode(path.read_bytes())
     except (OSError, *NOT_JSON):
         return None
+
+
+def read_later(path: Path, before: int) -> Snapshot:
+    """The file's snapshot; an empty one where its version is not above `before`, that of an earlier life."""
+    snapshot = read_snapshot(path)
+    return snapshot if snapshot is not None and snapshot.version > before else Snapshot()

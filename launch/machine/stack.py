@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateway.config.document import Config
 from gateway.config.launch_lock import is_running
-from gateway.config.snapshot import FILE, Snapshot, read_snapshot
+from gateway.config.snapshot import FILE, read_later
 from gateway.errors import ConfigError
 from launch.machine.child import Child, Shown, every_line
 from launch.machine.gateway_address import forget_url, note_url, noted_url, url_of
@@ -136,7 +136,7 @@ class Stack:
         self._config = config
         self._state_dir = state_dir
         self._file = state_dir / FILE
-        self._before = self._version()
+        self._before = read_later(self._file, 0).version
         port = port or unused_port(config.gateway.host)  # the same one after each restart
         self.url = url_of(config, port)
         where = ["--config", str(config_path), "--state-dir", str(state_dir)]
@@ -155,7 +155,7 @@ class Stack:
 
     def failure(self) -> str:
         """Why no engine will be ready, where the control plane has given up; else empty."""
-        return given_up(read_snapshot(self._file), self._before)
+        return read_later(self._file, self._before).given_up
 
     def stop(self, stop: StopSignals) -> None:
         """The gateway first, so that accepted requests finish while there is an engine to finish them."""
@@ -165,23 +165,6 @@ class Stack:
         if stop.hurried():
             self.launch.signal(signal.SIGTERM)  # launch counts two signals as a hurry
         self.launch.stop(settings.engine.stop_timeout_s + ENGINE_GRACE_S)
-
-    def _version(self) -> int:
-        snapshot = read_snapshot(self._file)
-        return snapshot.version if snapshot else 0
-
-
-def given_up(snapshot: Snapshot | None, before: int) -> str:
-    """Why none of the engines is started again; empty where one may be, or where `before` is not passed.
-
-    `before`: the version that the file had from a life before.
-    """
-    if snapshot is None or snapshot.version <= before:
-        return ""
-    engines = snapshot.engines
-    if not engines or any(one.state != "failed" or one.next_try_at is not None for one in engines):
-        return ""
-    return "; ".join(dict.fromkeys(one.reason for one in engines))
 
 
 def unused_port(host: str) -> int:

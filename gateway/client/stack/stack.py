@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import gateway
-from gateway.client.calls import Call, JsonObject
+from gateway.client.calls import Call
 from gateway.client.errors import (
     AlreadyConfigured,
     ClientError,
@@ -27,6 +27,7 @@ from gateway.client.stack import guard
 from gateway.client.stack.running import note_running, read_running
 from gateway.client.transport import Link, Target
 from gateway.config.launch_lock import is_running, lock_now
+from gateway.config.snapshot import FILE, read_later
 
 GRACE_S = 90.0
 """Longer than `up` takes where everything uses its own limit: 40 s for the gateway, 35 s for the engine."""
@@ -103,7 +104,7 @@ def start_stack(start: Start, progress: Progress, abandoned: Callable[[], bool])
         file.write_text(json.dumps(start.document, indent=2), encoding="utf-8")
         env = stack_environment() | {adapter_variable(name): path for name, path in start.adapters.items()}
         config = check(file, env)
-        before = _engine_document(folder).get("version", 0)
+        before = read_later(folder / FILE, 0).version
         note_running(folder, start.document, "")
         owned = _Owned(start, log)
         try:
@@ -157,28 +158,20 @@ def _until_ready(
             raise Abandoned
         if process.poll() is not None:
             raise StackFailed(_last_words(log), log)
-        document = _engine_document(folder)
-        engines = document.get("engines", []) if document.get("version", 0) > before else []
-        reason = _given_up(engines)
-        if reason:
-            raise StackFailed(f"the engine cannot start: {reason}", log)
-        if any(one["state"] == "ready" for one in engines):
+        snapshot = read_later(folder / FILE, before)
+        if snapshot.given_up:
+            raise StackFailed(f"the engine cannot start: {snapshot.given_up}", log)
+        engines = snapshot.engines
+        if any(one.state == "ready" for one in engines):
             listening = LISTENING.search(log.read_text(encoding="utf-8", errors="replace"))
             if listening is not None and _is_ready(listening[1]):
                 return listening[1]
-        stage = next((f"{one['state']} ({one['stage'] or one['reason']})" for one in engines), "starting")
+        stage = next((f"{one.state} ({one.stage or one.reason})" for one in engines), "starting")
         now = time.monotonic()
         if stage != told or now - said > SAID_EVERY_S:
             progress(f"engine {stage.removesuffix(' ()')}, {now - began:.0f} s")
             told, said = stage, now
         time.sleep(POLL_S)
-
-
-def _given_up(engines: list[JsonObject]) -> str:
-    """Why none of the engines is started again; empty where one may be."""
-    if not engines or any(one["state"] != "failed" or one["next_try_at"] is not None for one in engines):
-        return ""
-    return "; ".join(dict.fromkeys(str(one["reason"]) for one in engines))
 
 
 def _is_ready(url: str) -> bool:
@@ -199,15 +192,6 @@ def _last_words(log: Path) -> str:
         return "the stack did not start: " + "; ".join(errors)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"the stack ended: {lines[-1] if lines else 'it said nothing'}"
-
-
-def _engine_document(folder: Path) -> JsonObject:
-    """What the control plane publishes there; empty where there is nothing yet."""
-    try:
-        document = json.loads((folder / "engine.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 @contextmanager

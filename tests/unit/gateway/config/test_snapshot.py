@@ -13,6 +13,7 @@ from gateway.config.snapshot import (
     VersionStatus,
     decode_snapshot,
     encode_snapshot,
+    read_later,
     read_snapshot,
 )
 
@@ -75,3 +76,27 @@ def test_one_engine_that_does_not_say_leaves_it_unknown() -> None:
         None,
     ]
     assert not Snapshot(engines=[EngineStatus("a", priorities=True), EngineStatus("b")]).priorities
+
+
+def failed(**fields: object) -> EngineStatus:
+    return EngineStatus("engine-0", **{"state": "failed", "reason": "no memory", **fields})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("engines", "version", "reason"),
+    [
+        ([failed()], 8, "no memory"),
+        ([failed()], 7, ""),
+        ([failed(next_try_at=1.0)], 8, ""),
+        ([failed(), EngineStatus("engine-1", state="ready")], 8, ""),
+        ([failed(), failed()], 8, "no memory"),
+        ([], 8, ""),
+    ],
+)
+def test_engine_that_is_given_up_is_told_from_one_that_may_come(
+    engines: list[EngineStatus], version: int, reason: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "engine.json"
+    assert read_later(file, before=0).given_up == ""
+    file.write_bytes(encode_snapshot(Snapshot(version, engines=engines)))
+    assert read_later(file, before=7).given_up == reason

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.snapshot import EngineStatus, Snapshot
 from gateway.errors import ConfigError
 from launch.machine.gateway_address import note_url
 from launch.machine.restarts import Restarts
-from launch.machine.stack import Program, check_alone, ending_of, given_up, unused_port
+from launch.machine.stack import Program, check_alone, ending_of, unused_port
 from launch.supervisor.lock import sole_launch
 from tests.support.waiting import until
 from tests.unit.launch.machine.test_child import gone
@@ -105,28 +104,6 @@ def test_program_that_cannot_be_started_is_tried_again(
 def test_endings_in_words() -> None:
     assert ending_of(-15) == "was ended by SIGTERM"
     assert ending_of(0) == "ended with exit code 0"
-
-
-def failed(**fields: object) -> EngineStatus:
-    return EngineStatus("engine-0", **{"state": "failed", "reason": "no memory", **fields})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("engines", "version", "reason"),
-    [
-        ([failed()], 8, "no memory"),
-        ([failed()], 7, ""),
-        ([failed(next_try_at=1.0)], 8, ""),
-        ([failed(), EngineStatus("engine-1", state="ready")], 8, ""),
-        ([failed(), failed()], 8, "no memory"),
-        ([], 8, ""),
-    ],
-)
-def test_engine_that_is_given_up_is_told_from_one_that_may_come(
-    engines: list[EngineStatus], version: int, reason: str
-) -> None:
-    assert given_up(Snapshot(version, engines=engines), before=7) == reason
-    assert given_up(None, before=0) == ""
 
 
 def test_unused_port_can_be_taken() -> None:
