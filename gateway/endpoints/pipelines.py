@@ -39,7 +39,7 @@ from gateway.pipeline.system import places
 from gateway.relay.client_side import send_last_event
 from gateway.relay.fallback.fallbacks import Fallbacks
 from gateway.relay.relay import Relay
-from gateway.relay.request_record import COLD, Exchange, HeaderList, ignored_header
+from gateway.relay.request_record import COLD, EVENT_STREAM, Exchange, HeaderList, ignored_header
 from gateway.relay.shadow.copies import Shadow
 from gateway.routing.table import Route
 
@@ -246,12 +246,7 @@ async def _send_stream(
     first = await anext(events)
     exchange.first_token_s = time.perf_counter() - exchange.arrived
     if not exchange.begun:
-        headers = [
-            *headers,
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-cache"),
-            (b"x-request-id", exchange.request_id),
-        ]
+        headers = [*headers, *EVENT_STREAM, (b"x-request-id", exchange.request_id)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
     await _go_on(send, written.first(first))
     try:

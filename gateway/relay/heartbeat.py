@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Send
 
-from gateway.relay.request_record import Exchange, ignored_header
+from gateway.relay.request_record import EVENT_STREAM, Exchange, ignored_header
 from gateway.routing.replicas import Replicas
 
 
@@ -28,8 +28,7 @@ class Heartbeat:
                 (b"x-gateway-cold", b"true"),
                 *exchange.dialect.id_headers(exchange.request_id),
                 *ignored_header(exchange.ignored),
-                (b"content-type", b"text/event-stream; charset=utf-8"),
-                (b"cache-control", b"no-cache"),
+                *EVENT_STREAM,
             ]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         stage, running_s = self._replicas.availability.stage()

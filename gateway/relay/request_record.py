@@ -47,6 +47,8 @@ LOW_PRIORITY = msgspec.Raw(b"100")
 _NO_QUEUE = b"x-gateway-queue-ms: 0.0\r\n"
 COLD = (b"x-gateway-cold", b"true")
 """The header of an answer that waited for an engine to start."""
+EVENT_STREAM = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
+"""The headers of a stream that is sent in a task."""
 
 MOST_NAMED = 32
 """Of ignored parameters, which are the client's own words."""

@@ -23,7 +23,7 @@ from gateway.metrics.counters import Metrics
 from gateway.relay.client_side import send_last_event
 from gateway.relay.fallback.policy import Unable, covers, question, reason_of
 from gateway.relay.fallback.provider import Provider
-from gateway.relay.request_record import Exchange, HeaderList
+from gateway.relay.request_record import EVENT_STREAM, Exchange, HeaderList
 from gateway.routing.table import Route
 
 logger = logging.getLogger("gateway.relay.fallback")
@@ -169,11 +169,7 @@ class Fallbacks:
                 raise ProviderFailed("its answer was empty")
             exchange.engine_s = time.perf_counter() - exchange.sent
             exchange.first_token_s = time.perf_counter() - exchange.arrived
-            headers = _headers(exchange, taken)
-            headers += [
-                (b"content-type", b"text/event-stream; charset=utf-8"),
-                (b"cache-control", b"no-cache"),
-            ]
+            headers = [*_headers(exchange, taken), *EVENT_STREAM]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
                 await self._pass_on(exchange, first, chunks, rendering, send)
