@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config.document import DEMO_BASE
+from gateway.config.launch_lock import lock_now
 from gateway.errors import ConfigError, told
 from launch.base.progress import Report, console_progress, part
 from launch.setup.pip_errors import explain
@@ -266,9 +267,7 @@ def convert_in_child(gguf: Path, folder: Path, report: Report) -> None:
 def _locked(path: Path, report: Report) -> Iterator[None]:
     """One builder at a time; the kernel lets go of the lock when its holder ends in any way."""
     with open(path, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_now(lock.fileno()):
             report("waiting for another process that prepares the base model", 0.0)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -7,7 +7,6 @@ result's `id` says which line it is of, and a digest of what that line was.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from array import array
@@ -17,6 +16,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from gateway.config.launch_lock import lock_now
 from gateway.errors import NOT_JSON, ConfigError
 from launch.cli.run.results import LineOutcome
 
@@ -85,11 +85,9 @@ class KeptResults:
 
     def _open(self) -> None:
         part = os.fdopen(os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
-        try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_now(part.fileno()):
             part.close()
-            raise ConfigError("--output", str(self.output), "another run is writing it") from None
+            raise ConfigError("--output", str(self.output), "another run is writing it")
         self._files.append(part)
         former = (self.output if self.output.exists() else Path(os.devnull)).open("rb")
         self._files.insert(0, former)
