@@ -151,7 +151,7 @@ class Relay:
             exchange.replica = replica.name
             if self.replicas.are_several:
                 self._visits(exchange, route, replica, body)
-            exchange.sent = time.perf_counter()
+            exchange.sent, exchange.engine_s = time.perf_counter(), 0.0
             try:
                 more = exchange.trace.sent() if exchange.trace is not None else b""
                 connection = await replica.upstream.exchange(
@@ -171,7 +171,6 @@ class Relay:
                     raise
                 replica = other
             else:
-                exchange.engine_s = time.perf_counter() - exchange.sent
                 exchange.status = connection.status
                 if connection.status in (404, 500):
                     replica = await self._elsewhere(exchange, route, replica, connection, tried)

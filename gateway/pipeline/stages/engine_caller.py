@@ -161,6 +161,7 @@ class EngineCaller:
                 connection = await self._relay.begin(
                     exchange, route, body, begun=True, let_in=turns is not None
                 )
+                exchange.engine_s = time.perf_counter() - exchange.sent
                 try:
                     if connection.status != 200:
                         raise await self._refusal(exchange, route.name, connection)

@@ -128,6 +128,21 @@ async def test_json_without_usage_goes_through(
         assert (told.status_code, told.content) == (200, said)
 
 
+@both_ways
+async def test_a_whole_answer_that_broke_off_has_no_end_among_the_last_requests(
+    tmp_path: Path, express: bool
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n"
+    async with stack(tmp_path, express=express) as s:
+        await warm(s)
+        s.engine.answers[NAMING] = Answer(raw=head)
+        assert (await s.chat()).status_code == 502
+        recent = s.gateway.metrics.recent
+        recent.write_kept()
+        last = recent.latest()[0]
+        assert (last.status, last.engine_s, last.first_token_s) == (502, None, None)
+
+
 @either
 async def test_an_endless_page_is_not_collected(tmp_path: Path, stream: bool) -> None:
     async with stack(tmp_path) as s:

@@ -241,6 +241,16 @@ async def test_what_an_engine_did_nothing_for_goes_to_another(
     assert (house.held, house.guard.deaths, exchange.status, alone.well) == ((0, 0), [], status, 0)
 
 
+async def test_what_the_first_engine_took_is_not_the_times_of_the_one_that_died(tmp_path: Path) -> None:
+    first = Engine("one")
+    first.answers = [Connection(first, 500, ENDING)]
+    house = House(tmp_path, first, Engine("two", Disconnected(True)))
+    exchange = house.exchange()
+    with pytest.raises(Disconnected):
+        await house.begin(exchange)
+    assert (exchange.replica, exchange.engine_s) == ("two", 0.0)
+
+
 @pytest.mark.parametrize("status", [200, 500])
 async def test_an_engine_that_answers_again_is_well(tmp_path: Path, status: int) -> None:
     engine = Engine("one")
