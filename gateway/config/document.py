@@ -150,7 +150,7 @@ def with_gateway(config: Config, changes: Mapping[str, object]) -> Config:
     try:  # the other sections are taken as they are
         return Config.model_validate({**dict(iter(config)), "gateway": gateway}) if given else config
     except ValidationError as error:
-        raise _first_problem(error, "gateway") from error
+        raise _problems(error, "gateway")[0] from error
 
 
 def _substitute(value: object, env: Mapping[str, str], key: str, problems: list[ConfigError]) -> object:
@@ -271,10 +271,6 @@ def _read_schema(holder: dict[str, object], key: str, root: Path, problems: list
         problems.append(ConfigError(key, schema, f"cannot be read: {error.strerror}"))
     except NOT_JSON as error:
         problems.append(ConfigError(key, schema, f"is not JSON: {error}"))
-
-
-def _first_problem(error: ValidationError, path: str) -> ConfigError:
-    return _problems(error, path)[0]
 
 
 def _problems(error: ValidationError, path: str) -> list[ConfigError]:

@@ -101,3 +101,16 @@ def write_dummy_adapter(
         "target_modules": list(shape.modules or base.sides),
     }
     (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def write_versions(
+    folder: Path, base: Base, versions: Mapping[str, int], first_seed: int
+) -> dict[str, list[Path]]:
+    """So many telling adapters for each task, no two alike. Raises ConfigError."""
+    folders = {
+        name: [folder / f"{name}-{number}" for number in range(most)] for name, most in versions.items()
+    }
+    paths = (path for found in folders.values() for path in found)
+    for seed, path in enumerate(paths, first_seed):
+        write_dummy_adapter(path, base, SMALL, seed, TELLING)
+    return folders

@@ -19,10 +19,9 @@ from gateway.config.document import Config, load_config
 from gateway.errors import EngineFailure, LoraGatewayError
 from launch.adapters.check import adapter_id
 from launch.base.locate import resolve_base
-from launch.base.lora_shapes import Base
 from launch.base.steps import Steps
 from launch.bench.engine.config import KEY, under_test
-from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapter
+from launch.bench.engine.dummy_adapters import write_versions
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.churn_load import ChurnClients, ChurnTally, asked_directly
 from launch.bench.faults.churn_operator import Change, Operator
@@ -44,6 +43,7 @@ from launch.supervisor.control_client import ControlClient
 
 TASKS = ("red", "green", "blue", "grey")
 VERSIONS = 3
+FIRST_SEED = 100
 LEAST_TOLD = 0.5
 """Of all pairs of models and prompts."""
 CLIENTS = 24
@@ -80,7 +80,8 @@ def churn_command(
 
 def measure(given: Config, scratch: Path, plan: ChurnPlan) -> dict[str, object]:
     """Everything, as a document. Raises ConfigError and EngineFailure."""
-    folders = write_adapters(scratch / "adapters", resolve_base(given.base))
+    versions = dict.fromkeys(TASKS, VERSIONS)
+    folders = write_versions(scratch / "adapters", resolve_base(given.base), versions, FIRST_SEED)
     first = {task: found[0] for task, found in folders.items()}
     config = under_test(
         given,
@@ -160,16 +161,6 @@ def churn(
     if broken:
         raise broken[0]
     return load.tally, operator
-
-
-def write_adapters(folder: Path, base: Base) -> dict[str, list[Path]]:
-    """`VERSIONS` random adapters for each task, no two alike. Raises ConfigError."""
-    folders: dict[str, list[Path]] = {}
-    for number, task in enumerate(TASKS):
-        folders[task] = [folder / f"{task}-{version}" for version in range(VERSIONS)]
-        for version, path in enumerate(folders[task]):
-            write_dummy_adapter(path, base, SMALL, 100 + number * VERSIONS + version, TELLING)
-    return folders
 
 
 def learn(

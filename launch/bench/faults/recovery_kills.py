@@ -239,8 +239,4 @@ def started_at(pid: int) -> float:
     ticks = started_ticks(pid)
     if ticks is None:
         return time.monotonic()
-    return ticks / os.sysconf("SC_CLK_TCK") - _since_boot() + time.monotonic()
-
-
-def _since_boot() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return ticks / os.sysconf("SC_CLK_TCK") - time.clock_gettime(time.CLOCK_BOOTTIME) + time.monotonic()

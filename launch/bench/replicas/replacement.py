@@ -22,10 +22,9 @@ from gateway.config.document import Config, load_config
 from gateway.config.engine_settings import AttachedConfig, BackendConfig, PlacementConfig
 from gateway.errors import ConfigError
 from launch.base.locate import resolve_base
-from launch.base.lora_shapes import Base
 from launch.base.steps import Steps
 from launch.bench.engine.config import HOST, KEY, under_test
-from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapter
+from launch.bench.engine.dummy_adapters import write_versions
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.churn import learn
 from launch.bench.faults.churn_load import ChurnClients
@@ -53,6 +52,7 @@ from launch.supervisor.control_client import ControlClient
 REPLICAS = 2
 REPLACED = "red"
 TASKS = (REPLACED, "green", "blue")
+FIRST_SEED = 500
 FAKE_ENGINE = ROOT / "tests" / "fakes" / "fake_vllm.py"
 FAKE_PORT = 8240
 WAYS = ("fake", "real")
@@ -115,8 +115,9 @@ def measure(given: Config, scratch: Path, plan: ReplacementPlan, ways: Sequence[
     rows: list[dict[str, object]] = []
     faults: list[str] = []
     base = resolve_base(given.base)
+    versions = {**dict.fromkeys(TASKS, 1), REPLACED: plan.rounds * plan.replacements + 1}
     for way in ways:
-        folders = write_adapters(scratch / f"{way}-adapters", base, plan.rounds * plan.replacements + 1)
+        folders = write_versions(scratch / f"{way}-adapters", base, versions, FIRST_SEED)
         with running_replicas(given, scratch / way, folders, way) as (stack, control), ExitStack() as held:
             keep = set(stack.adapters.values())
             truth = learn(stack.engine_url, stack.base, folders, keep=keep, key=KEY)
@@ -151,19 +152,6 @@ def measure(given: Config, scratch: Path, plan: ReplacementPlan, ways: Sequence[
         "faults": faults,
         "rounds": rows,
     }
-
-
-def write_adapters(folder: Path, base: Base, versions: int) -> dict[str, list[Path]]:
-    """Random adapters: so many for the task whose are replaced, one for each other. Raises ConfigError."""
-    folders: dict[str, list[Path]] = {}
-    seed = 500
-    for task in TASKS:
-        count = versions if task == REPLACED else 1
-        folders[task] = [folder / f"{task}-{version}" for version in range(count)]
-        for path in folders[task]:
-            write_dummy_adapter(path, base, SMALL, seed, TELLING)
-            seed += 1
-    return folders
 
 
 @contextmanager

@@ -61,7 +61,9 @@ def bases_command(
     as_json: JsonOption = False,
 ) -> None:
     """Plan every base of a folder; exit code 1 where one is refused or off by more than 5 %."""
-    files = [file for file in sorted(folder.glob("*.json")) if truth is None or not _same(file, truth)]
+    files = [
+        file for file in sorted(folder.glob("*.json")) if truth is None or file.resolve() != truth.resolve()
+    ]
     if not files:
         raise ConfigError("bench bases", str(folder), "holds no <base>.json")
     known = read_truth(truth) if truth else {}
@@ -156,7 +158,3 @@ def _cells(one: Planned, true: BaseFacts) -> Iterable[str]:
         f"{one.slot_bytes / 1e6:,.0f}",
         f"{one.seconds * 1e3:.0f}",
     ]
-
-
-def _same(file: Path, other: Path) -> bool:
-    return file.resolve() == other.resolve()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gateway.config.document import load_config
 from launch.base.locate import resolve_base
 from launch.base.steps import Steps
-from launch.bench.faults.churn import ChurnPlan, churn, learn, write_adapters
+from launch.bench.engine.dummy_adapters import write_versions
+from launch.bench.faults.churn import FIRST_SEED, TASKS, VERSIONS, ChurnPlan, churn, learn
 from launch.engine.http import served_models
 from launch.supervisor.control_client import ControlClient
 from tests.engine.conftest import CONFIG, RealStack
@@ -20,7 +21,8 @@ def is_unloaded(real: RealStack, tasks: tuple[str, ...]) -> bool:
 
 
 def test_no_answer_comes_from_another_adapter_or_the_base(real: RealStack) -> None:
-    folders = write_adapters(real.adapters, resolve_base(load_config(CONFIG).base))
+    base, versions = resolve_base(load_config(CONFIG).base), dict.fromkeys(TASKS, VERSIONS)
+    folders = write_versions(real.adapters, base, versions, FIRST_SEED)
     truth = learn(real.engine_url, "base", folders, keep=set(), key=real.engine_key)
     control = ControlClient(real.state)
     try:

@@ -14,6 +14,7 @@ from launch.bench.engine.dummy_adapters import (
     tensor_shapes,
     weight_bytes,
     write_dummy_adapter,
+    write_versions,
 )
 
 
@@ -76,3 +77,12 @@ def test_a_base_whose_layout_is_not_known_gets_no_adapter() -> None:
 
 def test_a_14b_adapter_of_rank_16_takes_138_mb() -> None:
     assert weight_bytes(tensor_shapes(qwen_base(), AdapterShape(16, ()))) == 137_625_600
+
+
+def test_each_task_has_its_number_of_adapters_and_no_two_are_alike(tmp_path: Path) -> None:
+    folders = write_versions(tmp_path, small_base(), {"red": 3, "green": 1, "blue": 1}, 500)
+    assert {task: len(found) for task, found in folders.items()} == {"red": 3, "green": 1, "blue": 1}
+    weights = {
+        (path / "adapter_model.safetensors").read_bytes() for found in folders.values() for path in found
+    }
+    assert len(weights) == 5

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from launch.base.lora_shapes import describe_base
 from launch.base.steps import Steps
 from launch.bench.cli import build_bench_app
 from launch.bench.replicas import replacement
@@ -21,21 +20,10 @@ from launch.bench.replicas.replacement import (
     fake_engine,
     replaced_under_load,
     report,
-    write_adapters,
 )
 from launch.bench.replicas.replacement_figures import PHASES
 from launch.bench.results.summary import summarise
 from launch.engine.http import call, load_adapter
-from tests.fakes.fake_stack import LAYOUT
-
-
-def test_only_one_task_has_adapters_to_come_and_no_two_are_alike(tmp_path: Path) -> None:
-    folders = write_adapters(tmp_path, describe_base("base", "base", LAYOUT), 3)
-    assert {task: len(found) for task, found in folders.items()} == {REPLACED: 3, "green": 1, "blue": 1}
-    weights = {
-        (path / "adapter_model.safetensors").read_bytes() for found in folders.values() for path in found
-    }
-    assert len(weights) == 5
 
 
 def test_a_program_in_an_engines_place_loads_and_answers(tmp_path: Path) -> None:
