@@ -20,9 +20,13 @@ from gateway.errors import InvalidRequest
 TERM_LISTS = ("terms", "cluster", "items")
 MAX_TERM_WORDS = 8
 MAX_LISTED_WORDS = 5
+FEWEST_HEADED = 3
+"""In one line behind a colon: fewer are a term's gloss, as in `apple: a round, red fruit`."""
 BULLET = re.compile(r"^\s*(?:[-*+•·–—]|\(?\d{1,3}[.)])\s+")
 GLOSS = re.compile(r":\s+|：\s*|\t+")
 COMMAS = re.compile(r"[,;](?=\s|$)\s*|[、，；]\s*")
+TIGHT = re.compile(r"(?<=[^\W\d_]{2})[,;](?=[^\W\d_]{2})")
+"""Where a line has no other comma: `apple,pear`, and not `N,N-xylidine` or `1,000`."""
 SENTENCE_END = (".", "!", "?", "。", "！", "？", "…")
 SLICE = 64
 """Terms between two pauses: some tenths of a millisecond."""
@@ -113,8 +117,12 @@ def terms_in_text(text: str) -> Steps[list[Term]]:
             yield
         if line.strip():
             lines.append(line)
-    if len(lines) == 1 and not BULLET.match(lines[0]) and not GLOSS.search(lines[0].strip()):
-        return (yield from _listed_in(lines[0].strip()))
+    if len(lines) == 1 and not BULLET.match(lines[0]):
+        line = lines[0].strip()
+        colon = GLOSS.search(line)
+        listed = yield from _listed_in(line[colon.end() if colon else 0 :])
+        if colon is None or len(listed) >= FEWEST_HEADED:
+            return listed
     if len(lines) > 1 and lines[0].rstrip().endswith((":", "：")) and not BULLET.match(lines[0]):
         del lines[0]  # a heading
     terms: list[Term] = []
@@ -142,8 +150,9 @@ def _listed_in(line: str) -> Steps[list[Term]]:
 
 
 def _between_commas(line: str) -> Iterator[str]:
+    line = line.rstrip(",; ")
     begin = 0
-    for comma in COMMAS.finditer(line):
+    for comma in (COMMAS if COMMAS.search(line) else TIGHT).finditer(line):
         yield line[begin : comma.start()]
         begin = comma.end()
     yield line[begin:]

@@ -20,6 +20,13 @@ def names(terms: Any) -> list[str]:
     ("text", "found"),
     [
         ("apple, pear; plum", ["apple", "pear", "plum"]),
+        ("apple,pear;plum,", ["apple", "pear", "plum"]),
+        ("apple,sour cherry", ["apple", "sour cherry"]),
+        ("N,N-xylidine, Washington,DC", ["N,N-xylidine", "Washington,DC"]),
+        ("2,4,6-trichlorophenol", ["2,4,6-trichlorophenol"]),
+        ("Group these: apple, pear, plum", ["apple", "pear", "plum"]),
+        ("Terms: apple,pear,plum", ["apple", "pear", "plum"]),
+        ("apple: a round, red fruit", ["apple"]),
         ("- apple\n- pear", ["apple", "pear"]),
         ("Fruit:\napple\npear", ["apple", "pear"]),
         ("1) apple\n2) pear", ["apple", "pear"]),
