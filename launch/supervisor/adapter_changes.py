@@ -125,6 +125,10 @@ class AdapterChanges:
             quota = supervisor.config.tenant(addition.tenant)
             check_quota(quota, addition.tenant, {**supervisor.desired, addition.task: after})
         if addition.system is not None:
+            candidate = addition.canary is not None or addition.shadow is not None
+            if candidate and addition.system != supervisor.system_of(version):
+                mend = "is every version's, so add this one without a canary or shadow"
+                raise ConfigError("system", "", mend)
             settings: JsonObject = {**wanted.settings, "system": addition.system}
             after = dataclasses.replace(after, settings=settings)
         await self._engines.load(version, key, enter, addition.system)

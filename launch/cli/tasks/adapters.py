@@ -69,7 +69,9 @@ def add_command(
     shadow: Annotated[
         str | None, typer.Option(help="part of the requests it gets a copy of, answering nobody: 5%")
     ] = None,
-    system: Annotated[str | None, typer.Option(help="the task's system prompt from now on")] = None,
+    system: Annotated[
+        str | None, typer.Option(help="the task's system prompt from now on, every version's")
+    ] = None,
     config: ConfigOption = DEMO_CONFIG,
     state_dir: StateOption = None,
     as_json: JsonOption = False,

@@ -37,6 +37,18 @@ async def test_new_task_by_command_carries_its_system_prompt(tmp_path: Path) -> 
         assert (status.settings["system"], status.configured) == ("Relate.", False)
 
 
+async def test_a_candidate_changes_no_prompt_of_the_version_that_answers(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
+        await made.until_state("ready")
+        for part in ({"canary": 10}, {"shadow": 0.1}):
+            answer = await made.add("naming", "two", system="New.", **part)
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, "system")
+        assert not made.snapshot.tasks["naming"].settings["system"]
+        assert len(weights(made)) == 1
+        assert (await made.add("naming", "two", system="New.")).status_code == 200
+        assert (await made.add("naming", "three", system="New.", canary=10)).status_code == 200
+
+
 async def test_adapter_that_acts_under_its_system_prompt_alone_can_be_added_with_it(tmp_path: Path) -> None:
     async with timed_plant(tmp_path, PlantOptions(arguments=("--only-under", "Relate."), tasks={})) as made:
         await made.until_state("ready")
