@@ -164,6 +164,13 @@ def concept_example(
         seen_files.add(group.synset.lexicographer_file)
         seen_names.update(member.name for member in members)
         chosen.append((group, members))
+    return cluster_example(chosen, rng, manner)
+
+
+def cluster_example(
+    chosen: Sequence[tuple[NounGroup, Sequence[Synset]]], rng: random.Random, manner: Manner
+) -> Example:
+    """Groups with the members that stand for each, shuffled and grouped again."""
     terms = [member for _, members in chosen for member in members]
     rng.shuffle(terms)
     glossed = 0.0 if manner.plain_clusters and rng.random() < manner.plain_clusters else GLOSSED_TERMS

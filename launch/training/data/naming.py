@@ -44,6 +44,7 @@ NEVER_TAGGED = (0.007, 0.02, 0.3)
 TWO_WORDS = 0.6
 KNOWN_GROUPS = 0.5
 """Of all, where there are any."""
+_MEMBERS = "Members: "
 
 
 def naming_split(
@@ -93,8 +94,14 @@ def naming_prompt(definition: str, members: Sequence[str]) -> str:
     """As the demo's pipeline asks for a name; without the line of what there is none of."""
     lines = [f"Definition: {definition}"] if definition else []
     if members:
-        lines.append(f"Members: {', '.join(members)}")
+        lines.append(f"{_MEMBERS}{', '.join(members)}")
     return "\n".join(lines)
+
+
+def members_in(prompt: str) -> list[str]:
+    """What `naming_prompt` was given of members."""
+    last = prompt.rpartition("\n")[2]
+    return last.removeprefix(_MEMBERS).split(", ") if last.startswith(_MEMBERS) else []
 
 
 def naming_epoch(

@@ -19,7 +19,8 @@ import typer
 
 from gateway.errors import ConfigError, told
 from launch.training.data.attributes import attribute_held_out, attribute_split, attribute_training
-from launch.training.data.concept import concept_example, concept_split, training_manner
+from launch.training.data.clusters import named_groups, trained_clusters
+from launch.training.data.concept import concept_example, concept_split
 from launch.training.data.naming import naming_epoch, naming_example, naming_split
 from launch.training.data.nouns import Split, Task, cluster_synsets, cluster_terms
 from launch.training.data.relations import relation_held_out, relation_split, relation_training
@@ -50,7 +51,7 @@ def demo_training(task: DemoTask, wordnet: Path = DEFAULT_FOLDER, seed: int = DE
         return relation_training(relation_split(nouns, read_adjectives(wordnet)), seed)
     if task == "attribute":
         return attribute_training(attribute_split(nouns, read_adjectives(wordnet)), seed)
-    known = read_examples(GROUPS).examples if task == "naming" and GROUPS.is_file() else ()
+    known = read_examples(GROUPS).examples if GROUPS.is_file() else ()
     drawn = training_examples(task, nouns, split_task(task, nouns, CLUSTERS, EVERYDAY), seed, known)
     return list(itertools.islice(drawn, DRAWN_EXAMPLES))
 
@@ -78,14 +79,17 @@ def split_task(task: Task, net: WordNet, clusters: Path | None = None, everyday:
 def training_examples(
     task: Task, net: WordNet, split: Split, seed: int, known: Sequence[Example] = ()
 ) -> Iterator[Example]:
-    """Without end: naming epoch by epoch, with its `known` groups, concept a fresh cluster each time."""
+    """Without end: naming epoch by epoch, concept a fresh cluster each time; of both a half from the `known`
+    groups, where there are any.
+    """
     rng = random.Random(seed)
     if task == "naming":
         while True:
             yield from naming_epoch(net, split, rng, known)
-    manner = training_manner(net, split.train)
-    while True:
-        yield concept_example(net, split.train, rng, manner)
+    kept_back = cluster_synsets(net, cluster_terms(CLUSTERS)) | {one.synset.offset for one in split.held_out}
+    tested = {member.name for group in split.held_out for member in group.members}
+    named = named_groups(net, known, kept_back, cluster_terms(EVERYDAY) | tested)
+    yield from trained_clusters(net, split.train, named, rng)
 
 
 def held_out_examples(task: Task, net: WordNet, split: Split, count: int) -> list[Example]:
