@@ -39,6 +39,7 @@ from launch.machine.gateway_address import noted_url
 from launch.machine.stack import up
 from launch.planning.found_config import default_config
 
+NOT_UTF8 = (UnicodeEncodeError, UnicodeDecodeError)
 EXIT_CODES = (
     "Exit codes: 0 done; 1 it failed or is not so; 2 something to mend first (a setting, an argument); "
     "130 ended by Ctrl-C."
@@ -120,9 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run_app(build_app(), arguments)
     except LoraGatewayError as error:
         sys.exit(complain(error))
-    except (UnicodeEncodeError, UnicodeDecodeError) as error:
+    except NOT_UTF8 as error:
         shown = ascii(error.object[error.start : error.end])  # no more of it: it may be a key
-        where = "arguments or standard input"
+        where = "arguments, standard input or a file"
         sys.exit(complain(ConfigError(where, shown, "is not UTF-8 text", code="argument")))
 
 

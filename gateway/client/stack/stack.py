@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gateway
 from gateway.client.calls import Call
@@ -27,7 +28,9 @@ from gateway.client.stack import guard
 from gateway.client.stack.running import note_running, read_running
 from gateway.client.transport import Link, Target
 from gateway.config.launch_lock import is_running, lock_now
-from gateway.config.snapshot import FILE, read_later
+
+if TYPE_CHECKING:
+    from gateway.config.snapshot import Snapshot
 
 GRACE_S = 90.0
 """Longer than `up` takes where everything uses its own limit: 40 s for the gateway, 35 s for the engine."""
@@ -104,7 +107,7 @@ def start_stack(start: Start, progress: Progress, abandoned: Callable[[], bool])
         file.write_text(json.dumps(start.document, indent=2), encoding="utf-8")
         env = stack_environment() | {adapter_variable(name): path for name, path in start.adapters.items()}
         config = check(file, env)
-        before = read_later(folder / FILE, 0).version
+        before = _published(folder, 0).version
         note_running(folder, start.document, "")
         owned = _Owned(start, log)
         try:
@@ -158,7 +161,7 @@ def _until_ready(
             raise Abandoned
         if process.poll() is not None:
             raise StackFailed(_last_words(log), log)
-        snapshot = read_later(folder / FILE, before)
+        snapshot = _published(folder, before)
         if snapshot.given_up:
             raise StackFailed(f"the engine cannot start: {snapshot.given_up}", log)
         engines = snapshot.engines
@@ -172,6 +175,13 @@ def _until_ready(
             progress(f"engine {stage.removesuffix(' ()')}, {now - began:.0f} s")
             told, said = stage, now
         time.sleep(POLL_S)
+
+
+def _published(folder: Path, before: int) -> Snapshot:
+    """As `read_later`, which needs packages that a client alone does not."""
+    from gateway.config.snapshot import FILE, read_later
+
+    return read_later(folder / FILE, before)
 
 
 def _is_ready(url: str) -> bool:

@@ -85,7 +85,7 @@ def test_what_is_not_utf8_is_one_line_without_more_of_the_text(
     monkeypatch.setattr(sys, "stdin", io.StringIO("secret\udcff"))
     assert run_cli(monkeypatch, *words) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: arguments or standard input: '\\udcff': is not UTF-8 text")
+    assert error.startswith("error: arguments, standard input or a file: '\\udcff': is not UTF-8 text")
     assert error.count("\n") == 1
 
 
