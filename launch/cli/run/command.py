@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryFile
+from typing import IO, Annotated
 
 import typer
 from rich.console import Console, RenderableType
@@ -41,7 +44,8 @@ def run_command(
         str, typer.Argument(help="a task, a pipeline or the base", autocompletion=completions.models)
     ],
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="a line for each request (docs/batches.md)")
+        Path,
+        typer.Argument(metavar="INPUT", help="a line for each request (docs/batches.md); -: standard input"),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="a line for each answer, in the same order")],
     url: UrlOption = None,
@@ -55,7 +59,9 @@ def run_command(
 
     Its key comes from LORA_GATEWAY_API_KEY or OPENAI_API_KEY.
     """
-    run = RunCommand(model, source, output, Console(stderr=True))
+    run = RunCommand(
+        model, Path("/dev/stdin") if str(source) == "-" else source, output, Console(stderr=True)
+    )
     with KeptResults(output) as kept:
         try:
             run.look(kept)
@@ -96,6 +102,7 @@ class RunCommand:
     failed: int = 0
     failures: list[Failure] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    _piped: IO[bytes] | None = None
 
     @property
     def open_lines(self) -> int:
@@ -139,14 +146,27 @@ class RunCommand:
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         """With their numbers; blank ones are left out. Raises ConfigError."""
         try:
-            with self.source.open("rb") as file:
-                if not file.seekable():  # looked through first, then asked: the second look finds it empty
-                    raise ConfigError("INPUT", str(self.source), "is a pipe; write it to a file first")
+            with self._opened() as file:
                 for number, line in enumerate(file, 1):
                     if line.strip():
                         yield number, line
         except OSError as error:
             raise ConfigError("INPUT", str(self.source), f"cannot be read: {error.strerror}") from error
+
+    @contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        """The input from its beginning. A pipe gives its bytes once, and they are looked through and then
+        asked, so they are kept in a file without a name.
+        """
+        if self._piped is None:
+            with self.source.open("rb") as file:
+                if file.seekable():
+                    yield file
+                    return
+                self._piped = TemporaryFile()  # noqa: SIM115  # until the command ends
+                shutil.copyfileobj(file, self._piped)
+        self._piped.seek(0)
+        yield self._piped
 
     def _requests(self, kept: KeptResults) -> Iterator[LineRequest]:
         for number, line in self._lines():

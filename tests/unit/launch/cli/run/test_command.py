@@ -50,13 +50,14 @@ async def asked(
 
 
 async def run(
-    made: Stack, *arguments: object, interrupt: asyncio.Event | None = None
+    made: Stack, *arguments: object, interrupt: asyncio.Event | None = None, stdin: bytes | None = None
 ) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr."""
+    """Exit code, stdout and stderr; `stdin` comes by a pipe."""
     command = [sys.executable, "-m", "launch.cli.main", "run", *map(str, arguments)]
     process = await asyncio.create_subprocess_exec(
         *(*command, "--url", f"http://127.0.0.1:{made.port}/v1/"),
         cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE if stdin is not None else None,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "LORA_GATEWAY_API_KEY": "a"},
@@ -64,7 +65,7 @@ async def run(
     if interrupt is not None:
         await interrupt.wait()
         process.send_signal(signal.SIGINT)
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(stdin), 60)
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -164,15 +165,19 @@ async def test_what_cannot_be_asked_is_said_before_anything_is(tmp_path: Path) -
         assert not names(tmp_path)
 
 
-def test_a_pipe_is_no_input_since_it_is_read_twice(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("source", ["-", "/dev/stdin"])
+async def test_a_pipe_is_looked_through_and_asked_though_it_gives_its_lines_once(
+    source: str, tmp_path: Path
 ) -> None:
-    reader, writer = os.pipe()
-    os.write(writer, b"one\n")
-    os.close(writer)
-    said = run_cli(capsys, "run", "base", f"/dev/fd/{reader}", "-o", str(tmp_path / "out"))
-    os.close(reader)
-    assert (said.code, "is a pipe" in said.err, names(tmp_path)) == (2, True, [])
+    output = tmp_path / "out.jsonl"
+    async with asyncio.timeout(60), stack(tmp_path) as made:
+        code, _, err = await run(made, "base", source, "-o", output, stdin=b'one\n{"a"\n')
+        assert (code, "line 2 is not valid JSON" in err, made.engine.completions) == (2, True, [])
+        code, _, err = await run(made, "base", source, "-o", output, stdin=b"one\n\ntwo\n")
+        assert (code, sorted(map(str, texts(made)))) == (0, ["one", "two"]), err
+        assert len(outputs(output)) == 2
+        code, _, err = await run(made, "base", source, "-o", output, stdin=b"one\n\ntwo\n")
+        assert (code, "complete already: 2 lines" in err, len(texts(made))) == (0, True, 2)
 
 
 def test_the_gateway_is_the_one_of_the_state_directory(
