@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import jiter
@@ -13,6 +14,7 @@ from gateway.dialects.chat.request_parts import TEXTS
 from gateway.errors import NOT_JSON, InvalidRequest
 from gateway.pipeline.terms import TERM_LISTS, Steps, Term, distinct, terms_in_text, terms_of
 
+FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -66,8 +68,12 @@ def _members(raw: bytes) -> int:
 def read_input(body: JsonObject, pipeline: str, max_terms: int, max_members: int = 50_000) -> Steps[Input]:
     """The input of a chat, its last message, found in steps. Raises InvalidRequest."""
     text = _last_text(body.get("messages"))
-    value = _parsed(text, pipeline, max_members)
-    listed = yield from terms_of(value) if isinstance(value, (dict, list)) else terms_in_text(text)
+    bare = _unfenced(text)
+    value = _parsed(bare, pipeline, max_members)
+    if isinstance(value, (dict, list)):
+        listed = yield from terms_of(value)
+    else:
+        value, listed = text, (yield from terms_in_text(bare))
     terms = yield from distinct(listed)
     if not text.strip() or (not terms and _holds_nothing(value)):
         raise InvalidRequest(
@@ -81,6 +87,12 @@ def read_input(body: JsonObject, pipeline: str, max_terms: int, max_members: int
             code="too_many_terms",
         )
     return Input(text, value, terms)
+
+
+def _unfenced(text: str) -> str:
+    """What stands in a fence of Markdown's, as models write their JSON, where there is nothing else."""
+    found = FENCED.fullmatch(text.strip())
+    return found[1] if found and "```" not in found[1] else text
 
 
 def _last_text(messages: JsonValue) -> str:

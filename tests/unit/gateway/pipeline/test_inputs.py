@@ -42,6 +42,8 @@ def terms(text: str) -> list[tuple[str, str | None]]:
         ("This is a sentence about nothing in particular.", []),
         ("Hello, how are you today?", []),
         ("{not json", [("{not json", None)]),
+        ('```json\n["a", "b"]\n```\n', [("a", None), ("b", None)]),
+        ("```\napple\nbus\n```", [("apple", None), ("bus", None)]),
         ('{"question": "why"}', []),
         ("[1, 2]", []),
     ],
@@ -54,6 +56,10 @@ def test_json_is_parsed_and_other_text_is_not() -> None:
     assert read(chat(' {"a": [1]}'), "p", 9).value == {"a": [1]}
     assert read(chat("[1, "), "p", 9).value == "[1, "
     assert read(chat("x y"), "p", 9).value == "x y"
+    fenced = read(chat('```json\n{"a": [1]}\n```'), "p", 9)
+    assert (fenced.value, fenced.text) == ({"a": [1]}, '```json\n{"a": [1]}\n```')
+    for text in ("```py\nx = 1\n```", "```\n[1]\n```\nand\n```\n[2]\n```"):  # as it came
+        assert read(chat(text), "p", 9).value == text
 
 
 def test_text_parts_are_joined() -> None:
