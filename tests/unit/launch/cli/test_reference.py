@@ -22,5 +22,5 @@ def test_every_command_has_its_section(name: str) -> None:
 
 def test_options_stand_with_their_values_and_bounds() -> None:
     assert "| `--every` | `NUMBER`, from 0.2, default `2.0` | seconds between two looks |" in TEXT
-    assert "| `INPUT` |  | a line for each request (docs/batches.md) |" in TEXT
+    assert "| `INPUT` |  | a line for each request (docs/batches.md); -: standard input |" in TEXT
     assert "/root" not in TEXT
