@@ -378,6 +378,14 @@ async def test_copy_is_kept_that_comes_again_while_it_is_on_its_way_out(shelled:
         assert (await shell.add("other", "one")).code == 0
         (adapter_id,) = made.versions("other")
         held, entered = hold(made, after=True)
+        released = made.supervisor.gateways.until_released
+
+        async def released_later(*arguments: Any) -> bool:
+            """On a busy machine it would be gone before it is added again."""
+            await asyncio.to_thread(entered.wait, 10)
+            return await released(*arguments)
+
+        made.supervisor.gateways.until_released = released_later  # type: ignore[assignment,method-assign]
         assert (await shell.type("adapters", "remove", "other")).code == 0
         adding = asyncio.create_task(shell.add("other", "one"))
         await asyncio.to_thread(entered.wait, 10)  # its copy is looked at, and is sound
