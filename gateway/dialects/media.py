@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -33,10 +33,13 @@ class _Source(msgspec.Struct):
     url: str | None = None
 
 
+_PlainRole = Literal["user", "assistant", "system", "developer"]
+
+
 class _PlainTurn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Text that somebody says: no engine fetches and no rule reads anything in it."""
 
-    role: Literal["user", "assistant", "system", "developer"]
+    role: _PlainRole
     content: str
 
 
@@ -48,7 +51,7 @@ _decode_parts = msgspec.json.Decoder(list[str | _Part]).decode
 _decode_source = msgspec.json.Decoder(str | _Source | None).decode
 _HOLDERS = ("content", "output")
 _PLAIN = {"role", "content"}
-_PLAIN_ROLES = frozenset((b'"user"', b'"assistant"', b'"system"', b'"developer"'))
+_PLAIN_ROLES = frozenset(f'"{role}"'.encode() for role in get_args(_PlainRole))
 
 
 def no_strange_addresses(then: Rule | None = None) -> Rule:
@@ -100,6 +103,7 @@ def _are_plain(turns: _Turns) -> bool:
 
 
 def _may_name_one(raw: bytes) -> bool:
+    # `in` first takes what it looks for for a number, which costs three times as much.
     return raw.find(b"url") >= 0 or (raw.find(b"\\u00") >= 0 and _ESCAPED.search(raw) is not None)
 
 

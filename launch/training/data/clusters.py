@@ -51,13 +51,7 @@ class Kinship:
         """How many steps each synset that it is a kind of stands above it; itself with 0."""
         found = self._steps.get(offset)
         if found is None:
-            found, level = {}, [offset]
-            for steps in itertools.count():
-                found.update(dict.fromkeys(level, steps))
-                above = [one for below in level for one in self._net.synsets[below].hypernyms]
-                level = [one for one in dict.fromkeys(above) if one not in found]
-                if not level:
-                    break
+            found = {offset: 0, **self._net.above(self._net.synsets[offset])}
             self._steps[offset] = found
         return found
 

@@ -79,9 +79,7 @@ def split_task(task: Task, net: WordNet, clusters: Path | None = None, everyday:
 def training_examples(
     task: Task, net: WordNet, split: Split, seed: int, known: Sequence[Example] = ()
 ) -> Iterator[Example]:
-    """Without end: naming epoch by epoch, concept a fresh cluster each time; of both a half from the `known`
-    groups, where there are any.
-    """
+    """Without end: naming epoch by epoch, concept a fresh cluster each time; both with the `known` groups."""
     rng = random.Random(seed)
     if task == "naming":
         while True:

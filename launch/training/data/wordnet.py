@@ -72,13 +72,16 @@ class WordNet:
         for offset in synset.hyponyms:
             yield self.synsets[offset]
 
-    def above(self, synset: Synset) -> dict[str, None]:
-        """Offsets of what it is a kind of, of what that is, and so on, the nearest first."""
-        found: dict[str, None] = {}
+    def above(self, synset: Synset) -> dict[str, int]:
+        """Offsets of what it is a kind of, of what that is, and so on, the nearest first, and how many steps
+        each of them stands above it.
+        """
+        found: dict[str, int] = {}
         level = [synset]
         while level:
             level = [self.synsets[offset] for one in level for offset in one.hypernyms if offset not in found]
-            found.update(dict.fromkeys(one.offset for one in level))
+            steps = 1 + max(found.values(), default=0)
+            found.update(dict.fromkeys((one.offset for one in level), steps))
         return found
 
     def sense_share(self, lemma: str, synset: Synset) -> float:
