@@ -104,8 +104,10 @@ class Task:
     pair: Factors
     mask: torch.Tensor | None
     shrunk: torch.Tensor
-    parts: tuple[tuple[Product, slice, slice, torch.Tensor], ...]
-    """For each second product: its columns of `shrunk`, those of the output, and what it gives."""
+    parts: tuple[tuple[Product, torch.Tensor, torch.Tensor], ...]
+    """For each second product: its columns of `shrunk`, and what it gives."""
+    added: torch.Tensor
+    """What all of them give, side by side."""
 
 
 def add_step(y: torch.Tensor, x: torch.Tensor, layer: Layer, step: Step, scale: float) -> None:
@@ -138,50 +140,46 @@ def _task(
     layer: Layer, step: Step, pair: Factors, rows: Rows, count: int, mask: torch.Tensor | None = None
 ) -> Task:
     shrunk = step.scratch("shrunk", count, pair.width, layer.dtype)
-    parts = tuple(
-        (one.product, one.shrunk, one.columns, step.scratch("added", count, _width(one.columns), layer.dtype))
-        for one in pair.expands
-    )
-    return Task(rows, count, pair, mask, shrunk, parts)
+    added = step.scratch("added", count, layer.columns, layer.dtype)
+    parts = [(pair.expands[0].product, shrunk, added)]
+    if len(pair.expands) > 1:
+        slices = [one.columns.stop - one.columns.start for one in pair.expands]
+        given = [step.scratch(f"added {i}", count, width, layer.dtype) for i, width in enumerate(slices)]
+        parts = [
+            (one.product, shrunk[:, one.shrunk], to) for one, to in zip(pair.expands, given, strict=True)
+        ]
+    return Task(rows, count, pair, mask, shrunk, tuple(parts), added)
 
 
 def _carry_out(task: Task, y: torch.Tensor, x: torch.Tensor, dtype: torch.dtype, scale: float) -> None:
-    rows, shrunk = task.rows, task.shrunk
+    rows, shrunk, added = task.rows, task.shrunk, task.added
     if isinstance(rows, torch.Tensor):
         x = x.index_select(0, rows)
     elif len(x) != task.count:  # its rows alone; or all, where vLLM has put others behind them
         x = x[rows or slice(task.count)]
-    if x.dtype != dtype:
-        x = x.to(dtype)
     if task.pair.shrink is None:
-        shrunk = x
+        shrunk.copy_(x)
     else:
-        task.pair.shrink(x, shrunk)
+        task.pair.shrink(x if x.dtype == dtype else x.to(dtype), shrunk)
     if task.mask is not None:
         shrunk.mul_(task.mask)
     if scale != 1.0:
-        shrunk = shrunk * scale
+        shrunk.mul_(scale)
+    for expand, own, given in task.parts:
+        expand(own, given)
+    if len(task.parts) > 1:
+        torch.cat([given for _, _, given in task.parts], 1, out=added)
     if not isinstance(rows, torch.Tensor) and len(y) != task.count:
         y = y[rows or slice(task.count)]
-    for expand, own, columns, added in task.parts:
-        expand(shrunk if len(task.parts) == 1 else shrunk[:, own], added)
-        _add(y, added, rows, columns)
-
-
-def _add(y: torch.Tensor, added: torch.Tensor, rows: Rows, columns: slice) -> None:
-    if columns.start or y.shape[1] != added.shape[1]:  # a slice; or the model has padded its output otherwise
-        y = y[:, columns]
-        added = added[:, : y.shape[1]]
+    if y.shape[1] != added.shape[1]:  # the model has padded its output otherwise
+        width = min(y.shape[1], added.shape[1])
+        y, added = y[:, :width], added[:, :width]
     if added.dtype != y.dtype:
         added = added.to(y.dtype)
     if isinstance(rows, torch.Tensor):
         y.index_add_(0, rows, added)
     else:
         y.add_(added)
-
-
-def _width(columns: slice) -> int:
-    return int(columns.stop - columns.start)
 
 
 def _rows_of(one: torch.Tensor) -> torch.Tensor:
