@@ -23,7 +23,8 @@ FIRST_PAUSE_S = 1.0
 MOST_PAUSE_S = 30.0
 AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 NO_ENGINE = frozenset({"engine_starting", "engine_not_running", "engine_unreachable", "overloaded"})
-"""Codes of errors that say nothing about the line: it was not run, and these attempts do not count."""
+"""Codes of errors that say nothing about the line: it was not run, and these attempts do not count, nor do
+those that a limit of its key's refused (429): a batch has a day for what may be asked in a minute."""
 
 STREAMED = InvalidRequest(
     "A batch has no streams; leave 'stream' out.", param="stream", code="unsupported_parameter"
@@ -75,7 +76,7 @@ class Attempts:
             if answer.status not in AGAIN or _code(answer) == EngineKilled.code:
                 return answer
             tries += 1
-            counted += _code(answer) not in NO_ENGINE
+            counted += answer.status != 429 and _code(answer) not in NO_ENGINE
             if counted == MOST_ATTEMPTS:
                 return answer
             await self.sleep(_pause_s(tries, answer.retry_after_s))

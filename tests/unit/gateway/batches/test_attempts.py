@@ -19,6 +19,7 @@ from tests.support.batches.batch_stack import (
     timed_stack,
     until,
 )
+from tests.support.stack import config_of, key_of
 from tests.unit.gateway.endpoints.batches.test_batches import NAMING, counts_of
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +52,29 @@ async def test_line_that_fails_each_time_is_an_error_in_the_end(tmp_path: Path) 
         assert response["status_code"] == 500
         assert "secret" not in json.dumps(errors)
         assert len(made.engine.completions) == MOST_ATTEMPTS + 1
+
+
+async def test_lines_wait_for_room_in_their_keys_limit(tmp_path: Path) -> None:
+    """However often it refuses them: a batch has a day."""
+    asked = 0
+
+    async def pause(seconds: float) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 10 * MOST_ATTEMPTS:
+            permit(60)
+        await asyncio.sleep(0)
+
+    def permit(requests: int) -> None:
+        limits = {"requests_per_minute": requests}
+        made.gateway.quotas.configure(config_of(tmp_path, keys={"team": key_of("own", limits=limits)}))
+
+    async with timed_stack(tmp_path, keys={"team": key_of("own")}) as made:
+        made.client.headers["authorization"] = "Bearer own"
+        made.gateway.batches.attempts.sleep = pause
+        permit(1)
+        batch = await until(made, await create(made, [line(n) for n in range(4)]), "completed")
+        assert counts_of(batch) == {"total": 4, "completed": 4, "failed": 0}
 
 
 async def test_line_waits_for_the_engine_though_the_task_has_a_fallback(tmp_path: Path) -> None:
