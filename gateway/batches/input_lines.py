@@ -99,6 +99,7 @@ class LineReader:
 def read_line(line: bytes, endpoint: str) -> RequestLine:
     """Raises InvalidRequest, whose `param` says where."""
     try:
+        line.decode()  # the body's own texts are not looked at here
         said = _decode(line.removeprefix(BOM))
     except NOT_JSON:
         raise _fault_in(line) from None
@@ -129,6 +130,7 @@ def read_line(line: bytes, endpoint: str) -> RequestLine:
 def _fault_in(line: bytes) -> InvalidRequest:
     """Why it has not every member that it must have."""
     try:
+        line.decode()
         fields = decode_body(line)
         missing = [name for name in MEMBERS if name not in fields]
         for name in fields:  # what is said beside the request is a client's own note
@@ -136,6 +138,10 @@ def _fault_in(line: bytes) -> InvalidRequest:
                 return unknown(name, MEMBERS)
         for name in MEMBERS[:-1]:
             text_field(fields, name)
+    except UnicodeDecodeError as error:
+        return InvalidRequest(
+            f"The line is not UTF-8: {error.reason} at byte {error.start}.", code="invalid_json_line"
+        )
     except InvalidRequest as error:
         if error.param is not None:
             return error

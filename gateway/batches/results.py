@@ -24,6 +24,8 @@ from gateway.errors import NOT_JSON
 logger = logging.getLogger("gateway.batches")
 
 _encode = msgspec.json.Encoder().encode
+LINE_ENDS = {b"\xe2\x80\xa8": rb"\u2028", b"\xe2\x80\xa9": rb"\u2029", b"\xc2\x85": rb"\u0085"}
+"""What ends a line for Python's `splitlines`, and so for `iter_lines` of OpenAI's SDK, but not for JSON."""
 
 
 class _Usage(msgspec.Struct):
@@ -90,7 +92,10 @@ def _line(batch_id: str, number: int, custom_id: str, response: object, error: o
         "response": response,
         "error": error,
     }
-    return _encode(document) + b"\n"
+    line = _encode(document)
+    for end, escaped in LINE_ENDS.items():
+        line = line.replace(end, escaped)
+    return line + b"\n"
 
 
 def _prefix(batch_id: str) -> str:

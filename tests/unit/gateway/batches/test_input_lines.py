@@ -29,6 +29,8 @@ def test_line_is_read_with_its_body_as_it_was_written() -> None:
     ("broken", "param", "code"),
     [
         (b"nonsense", None, "invalid_json_line"),
+        (line(body={"model": "m", "input": "?"}).replace(b"?", b"caf\xe9"), None, "invalid_json_line"),
+        (line(custom_id="?").replace(b"?", b"caf\xe9"), None, "invalid_json_line"),
         (line(custom_id=""), "custom_id", None),
         (line(custom_id="x" * 513), "custom_id", None),
         (line(method="GET"), "method", "invalid_method"),

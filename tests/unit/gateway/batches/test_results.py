@@ -72,6 +72,13 @@ def test_result_is_one_line_whatever_the_answer_was() -> None:
     assert json.loads(good(1, b"<html>\n").data)["response"]["body"] == "<html>\n"
 
 
+def test_no_reader_takes_a_text_in_a_result_for_a_lines_end() -> None:
+    text = "a\u2028b\u2029c\u0085d é"
+    (line,) = good(1, json.dumps({"a": text}, ensure_ascii=False).encode()).data.decode().splitlines()
+    assert json.loads(line)["response"]["body"] == {"a": text}
+    assert "é" in line
+
+
 @pytest.mark.parametrize(
     ("body", "usage"),
     [
