@@ -208,9 +208,10 @@ class BatchEndpoints:
             record = await self._batch(call)
             if record.status not in ("cancelling", "cancelled"):
                 raise InvalidRequest(
-                    f"The batch is {record.status.replace('_', ' ')} and cannot be cancelled any more.",
+                    f"Cannot cancel a batch with status '{record.status}'.",  # OpenAI's words and status
                     param="id",
                     code="batch_not_cancellable",
+                    status=409,
                 )
         self.library.news.set()
         return (await self._batch(call)).document()

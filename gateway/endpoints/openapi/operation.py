@@ -19,7 +19,7 @@ REASONS = {
     404: "There is no such model, route or object; the message names what there is.",
     405: "The path does not take this method.",
     408: "The request did not arrive whole in time.",
-    409: "It cannot be done in the state that the task is in.",
+    409: "It cannot be done in the state that the task or batch is in.",
     413: "The body is larger than gateway.max_body_bytes.",
     415: "The body is not JSON.",
     422: "The engine cannot do what is asked.",

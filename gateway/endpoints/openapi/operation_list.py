@@ -110,7 +110,8 @@ def _file(method: str, path: str, name: str, summary: str, answer: type[BaseMode
 
 
 def _batch(method: str, path: str, name: str, summary: str) -> OperationObject:
-    return OperationObject(method, path, name, "Batches", summary, answer_models.Batch, (401, 404, 503))
+    errors = (401, 404, 503) if method == "GET" else (401, 404, 409, 503)
+    return OperationObject(method, path, name, "Batches", summary, answer_models.Batch, errors)
 
 
 def _admin(

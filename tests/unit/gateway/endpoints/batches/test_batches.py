@@ -239,7 +239,9 @@ async def test_finished_batch_cannot_be_cancelled(tmp_path: Path) -> None:
         batch_id = await create(made, [line(1)])
         await until(made, batch_id, "completed")
         answer = await made.client.post(f"/v1/batches/{batch_id}/cancel")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "batch_not_cancellable")
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (409, "batch_not_cancellable")
+        assert "Cannot cancel a batch with status 'completed'" in error["message"], "as OpenAI says it"
         assert (await made.client.post("/v1/batches/batch_none/cancel")).status_code == 404
 
 
