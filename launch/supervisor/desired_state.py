@@ -30,6 +30,11 @@ class DesiredState:
         return overlaid(self.configured, self._changed.values(), self._removed)
 
     @property
+    def models(self) -> list[str]:
+        """Every public model name: base, tasks, pipelines."""
+        return [self.config.base.name, *self.desired, *self.config.pipelines]
+
+    @property
     def by_command(self) -> list[Version]:
         """Versions that are known from commands alone."""
         return [version for wanted in self._changed.values() for version in wanted.versions]

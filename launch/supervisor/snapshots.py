@@ -51,7 +51,7 @@ def compose(
     """Everything a gateway needs, at one moment."""
     config, desired = desired_state.config, desired_state.desired
     loaded = set[str]().union(*(engine.loaded for engine in observed.engines))
-    models = {config.base.name, *desired, *config.pipelines}
+    models = set(desired_state.models)
     return Snapshot(
         version=version,
         base=config.base.name,

@@ -111,7 +111,7 @@ class Supervisor:
         self.gateways = Gateways()
         life = store.next_life(1 if leader else least_life(time.time()))
         self.publisher = Publisher(prepared.config.state_dir, life, self._compose)
-        self.issued_keys = IssuedKeys(store, lambda: self.config, self.publisher.publish)
+        self.issued_keys = IssuedKeys(store, self._desired_state, self.publisher.publish)
         rules = rules_of(prepared.config)
         first = rules.least if rules else None
         self.engines = Engines(self, prepared.engines, prepared.build, first, self._homes_of)

@@ -6,17 +6,18 @@ import dataclasses
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import JsonValue, ValidationError
 
-from gateway.config.document import Config, JsonObject, KeyConfig, checked_name
+from gateway.config.document import JsonObject, KeyConfig, checked_name
 from gateway.config.key_settings import ISSUED_SETTINGS, is_pattern
 from gateway.errors import SENTENCE, ConfigError, NotFound, did_you_mean
 from launch.adapters.versions import Refused
 from launch.supervisor.database import KeyRow, StateStore
+from launch.supervisor.desired_state import DesiredState
 
 PREFIX = "sk-lg-"
 RANDOM_BYTES = 32
@@ -53,9 +54,9 @@ class IssuedKeys:
     batches that were left under it, and with the last key gone the gateway doesn't open to everybody.
     """
 
-    def __init__(self, store: StateStore, config: Callable[[], Config], publish: Callable[[], None]) -> None:
+    def __init__(self, store: StateStore, state: DesiredState, publish: Callable[[], None]) -> None:
         self._store = store
-        self._config = config
+        self._state = state
         self._publish = publish
         self._keys = {row.name: _read(row) for row in store.api_keys()}
 
@@ -69,7 +70,7 @@ class IssuedKeys:
 
         Raises ConfigError (400), Refused (409), Unavailable (503).
         """
-        config, name = self._config(), checked_name("name", fields.get("name"))
+        config, name = self._state.config, checked_name("name", fields.get("name"))
         if name in config.keys:
             raise Refused(f"The configuration has a key '{name}'; choose another name.")
         if name in self._keys:
@@ -80,7 +81,9 @@ class IssuedKeys:
         expires_in_s = _seconds(fields, "expires_in_s")
         if expires_in_s is not None:
             document["expires_at"] = datetime.fromtimestamp(now + expires_in_s, UTC)
-        issued = IssuedKey(name, _checked({**document, "sha256": digest_of(key)}, config), now, by)
+        settings = _checked({**document, "sha256": digest_of(key)})
+        _check_models(settings.tasks or (), self._state.models)
+        issued = IssuedKey(name, settings, now, by)
         self._keep(issued)
         return key, shown(issued, now)
 
@@ -114,7 +117,7 @@ class IssuedKeys:
         """
         issued = self._known(name)
         document = {**issued.settings.model_dump(), "limits": fields.get("limits")}
-        changed = dataclasses.replace(issued, settings=_checked(document, self._config()))
+        changed = dataclasses.replace(issued, settings=_checked(document))
         self._keep(changed)
         return shown(changed, time.time())
 
@@ -139,9 +142,9 @@ class IssuedKeys:
         now = time.time()
         configured = [
             {**_common(name, settings, now), "origin": "configuration"}
-            for name, settings in self._config().keys.items()
+            for name, settings in self._state.config.keys.items()
         ]
-        issued = [shown(one, now) for one in self._keys.values() if one.name not in self._config().keys]
+        issued = [shown(one, now) for one in self._keys.values() if one.name not in self._state.config.keys]
         return sorted([*configured, *issued], key=lambda one: str(one["name"]))
 
     def _keep(self, issued: IssuedKey) -> None:
@@ -159,7 +162,7 @@ class IssuedKeys:
         self._publish()
 
     def _known(self, name: str) -> IssuedKey:
-        if name in self._config().keys:
+        if name in self._state.config.keys:
             raise Refused(
                 f"The key '{name}' stands in the configuration; change it there, it takes effect at once."
             )
@@ -204,21 +207,24 @@ def _common(name: str, settings: KeyConfig, now: float) -> JsonObject:
     }
 
 
-def _checked(document: Mapping[str, object], config: Config) -> KeyConfig:
+def _checked(document: Mapping[str, object]) -> KeyConfig:
     """Raises ConfigError for what the configuration would refuse too."""
     try:
-        settings = KeyConfig.model_validate(document)
+        return KeyConfig.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(key or "role", "", first["msg"].removeprefix("Value error, ")) from error
-    for model in settings.tasks or ():
-        if model not in config.models and not is_pattern(model):
-            hint = did_you_mean(model, config.models)
+
+
+def _check_models(tasks: Iterable[str], models: Collection[str]) -> None:
+    """Raises ConfigError for one that there is not; where it goes later, the key may call one less."""
+    for model in tasks:
+        if model not in models and not is_pattern(model):
+            hint = did_you_mean(model, models)
             raise ConfigError(
-                "tasks", model, f"is no model{hint} (models: {', '.join(config.models)}; or a pattern)"
+                "tasks", model, f"is no model{hint} (models: {', '.join(models)}; or a pattern)"
             )
-    return settings
 
 
 def _seconds(fields: Mapping[str, object], name: str) -> float | None:

@@ -11,8 +11,9 @@ import pytest
 
 from gateway.config.document import Config, JsonObject
 from gateway.errors import ConfigError, NotFound, Unavailable
-from launch.adapters.versions import Refused
+from launch.adapters.versions import Refused, Version, Wanted
 from launch.supervisor.database import FILE, StateStore
+from launch.supervisor.desired_state import DesiredState
 from launch.supervisor.tenancy.issued_keys import IssuedKeys, digest_of
 
 CONFIG = Config.model_validate(
@@ -28,7 +29,8 @@ class Made:
     def __init__(self, folder: Path) -> None:
         self.store = StateStore(folder)
         self.published = 0
-        self.keys = IssuedKeys(self.store, lambda: CONFIG, self.publish)
+        self.desired = DesiredState(CONFIG, {"naming": Wanted("naming")}, self.store)
+        self.keys = IssuedKeys(self.store, self.desired, self.publish)
 
     def publish(self) -> None:
         self.published += 1
@@ -90,6 +92,16 @@ def test_limits_are_taken_whole_and_given_up(made: Made) -> None:
         made.keys.limit("ci", {"limits": {"requests_per_minute": 0}})
     with pytest.raises(Refused, match="configuration"):
         made.keys.limit("root", {})
+
+
+def test_a_key_may_be_for_a_task_that_a_command_added_and_outlives_it(made: Made) -> None:
+    made.desired.keep(Wanted("extra", (Version("extra@1", "/e"),)))
+    made.keys.create({"name": "ci", "tasks": ["extra"]}, "root")
+    made.desired.remove("extra")
+    limited = made.keys.limit("ci", {"limits": {"requests_per_minute": 5}})
+    assert limited["tasks"] == ["extra"]
+    with pytest.raises(ConfigError, match="no model"):
+        made.keys.create({"name": "two", "tasks": ["extra"]}, "root")
 
 
 def test_what_is_revoked_stays_refused(made: Made) -> None:
