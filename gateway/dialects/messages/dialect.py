@@ -28,6 +28,7 @@ from gateway.dialects.messages.from_chat import MessageRendering
 from gateway.dialects.messages.history import continued, readable
 from gateway.dialects.messages.said import MessageReader
 from gateway.dialects.messages.to_chat import chat_of_message
+from gateway.dialects.messages.tool_changes import TOOLS
 from gateway.dialects.parameters import (
     Limits,
     checked,
@@ -38,7 +39,6 @@ from gateway.dialects.parameters import (
 )
 from gateway.dialects.prompt_faults import Form
 from gateway.dialects.request_body import Fields, encode_fields, given, raw_of, says_system, with_member
-from gateway.dialects.tools import tools
 from gateway.errors import NOT_JSON, InvalidRequest, RequestError
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, NamedEvents, TokenUsage
@@ -57,7 +57,6 @@ FORM = Form(
     roles=("user", "assistant", "system"),
     silent=False,
 )
-_TOOLS = tools((None, "custom"), {"type": "none"}, "input_schema", most=None)
 LEAST_BUDGET = 1024
 """Tokens for thinking; a smaller budget is refused by the engine, as by Anthropic."""
 
@@ -274,7 +273,7 @@ class Messages(_Anthropic):
             "stop_sequences": TEXTS,
             "metadata": members("user_id"),
             "messages": no_strange_addresses(readable),
-            "tools": _TOOLS,
+            "tools": TOOLS,
             "output_config": _output_config,
             "tool_choice": tool_choice.check,
             "thinking": _thinking,
@@ -337,7 +336,7 @@ class CountTokens(_Anthropic):
     rules = MappingProxyType(
         {
             "messages": no_strange_addresses(readable),
-            "tools": _TOOLS,
+            "tools": TOOLS,
             "output_config": _output_config,
             "tool_choice": tool_choice.check,
             "thinking": _thinking_kind,

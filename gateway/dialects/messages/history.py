@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
 from gateway.dialects.chat import roles
+from gateway.dialects.messages import tool_changes
 from gateway.dialects.parameters import Limits, marked_list, unsupported
 from gateway.dialects.request_body import Fields, raw_of
 from gateway.errors import NOT_JSON, InvalidRequest
@@ -35,6 +36,8 @@ AS_TEXT = frozenset(
 )
 _MARKS = re.compile(
     roles.MARK
+    + b"|"
+    + tool_changes.MARK
     + b'|"(?:'
     + "|".join(sorted(UNREADABLE | AS_TEXT | {"clear_at", "output_config", "redacted_thinking"})).encode()
     + rb')"|"is_error"\s*:\s*true'
@@ -54,7 +57,8 @@ _decode_turns = msgspec.json.Decoder(list[_Turn]).decode
 def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
     """Rewrite what the engine cannot read; the places of what is left out. Raises InvalidRequest.
 
-    It reads no `is_error` of a tool's result either, which is named, and shows what was to be cleared.
+    It reads no `is_error` of a tool's result either, which is named, and shows what was to be cleared. Tools
+    that it would take from there go into `tools`.
     """
     value = marked_list(key, fields, _MARKS)
     if value is None:
@@ -81,9 +85,10 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         left += names
         if kept or not content:
             messages.append({**message, "content": kept})
-    if messages != value:
+    tools = tool_changes.brought(messages)
+    if tools or messages != value:
         fields[key] = raw_of(messages)
-    return left
+    return [*left, *tool_changes.add_to_tools(tools, fields, limits)]
 
 
 def _refuse_unheeded(message: JsonValue, where: str) -> None:
