@@ -36,9 +36,11 @@ def check_scoring(fields: Fields, defaults: Mapping[str, msgspec.Raw]) -> None:
 
 
 def _asks_by(fields: Fields) -> str | None:
-    """The parameter that has the prompt scored: vLLM takes `echo` with log-probabilities for it too."""
+    """The parameter that has the prompt scored: vLLM takes `echo` with log-probabilities for it too.
+
+    In a chat it takes it alone: `top_logprobs`, which it goes by there, is 0 where nobody says otherwise.
+    """
     if given(fields, "prompt_logprobs"):
         return "prompt_logprobs"
-    answers = "top_logprobs" if "messages" in fields else "logprobs"
     echoed = "echo" in fields and bytes(fields["echo"]) not in (b"false", b"null", b"0")
-    return "echo" if echoed and given(fields, answers) else None
+    return "echo" if echoed and ("messages" in fields or given(fields, "logprobs")) else None

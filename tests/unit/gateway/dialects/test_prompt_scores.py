@@ -22,6 +22,7 @@ SCORED = [
     ({**TEXT, "echo": True, "logprobs": True}, "echo"),
     ({**TEXT, "echo": 1, "logprobs": 1}, "echo"),
     ({**CHAT, "echo": True, "logprobs": True, "top_logprobs": 0}, "echo"),
+    ({**CHAT, "echo": True}, "echo"),
 ]
 PLAIN = [
     {**CHAT, "logprobs": True, "top_logprobs": 2},
@@ -29,7 +30,6 @@ PLAIN = [
     {**TEXT, "echo": True},
     {**TEXT, "echo": True, "logprobs": None},
     {**TEXT, "echo": False, "logprobs": 1, "prompt_logprobs": None},
-    {**CHAT, "echo": True, "logprobs": True},
 ]
 
 
