@@ -77,7 +77,7 @@ _MARKS = re.compile(
     + chat_items.MARK
     + rb'|"(?:encrypted_content|item_reference|output_text|refusal|summary_text|reasoning_text|'
     + "|".join(sorted({*UNREADABLE, *AS_TEXT})).encode()
-    + rb')"|"content"\s*:\s*\[\s*\]'
+    + rb')"|"content"\s*:\s*\[\s*\]|"role"\s*:\s*"assistant"'
 )
 """Without one of these nothing is looked at."""
 

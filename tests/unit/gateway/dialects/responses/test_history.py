@@ -71,6 +71,13 @@ SHELL = {"type": "local_shell_call", "call_id": "c", "action": {"type": "exec", 
             [{"role": "assistant", "content": "ab"}],
             [],
         ),
+        (
+            {"role": "assistant", "content": [
+                {"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"},
+            ]},
+            [{"role": "assistant", "content": "ab"}],
+            [],
+        ),
         ({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}, None, []),
         ({"type": "made_up"}, None, []),
         ({"type": ["web_search_call"]}, None, []),
