@@ -39,6 +39,7 @@ _STAND_INS = {
 _OF_THE_SYSTEM = frozenset(("system", "developer"))
 _role_of = attrgetter("role")
 FORMATS = ("response_format", "structured_outputs")
+BEAMS = "use_beam_search"
 _TRUE = msgspec.Raw(b"true")
 _MARK = b"\xef\xbb\xbf"
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
@@ -155,7 +156,10 @@ def ask_for_usage(fields: Fields) -> bool:
 
 
 def apply_contract(fields: Fields, route: Route) -> None:
-    """Write the engine's model name and, where the client gave none, the task's own settings."""
+    """Write the engine's model name and, where the client gave none, the task's own settings.
+
+    Raises InvalidRequest for beam search, which the engine would not hold to the task's schema.
+    """
     contract = route.contract
     fields["model"] = route.model_json
     defaults = contract.defaults
@@ -167,6 +171,12 @@ def apply_contract(fields: Fields, route: Route) -> None:
         if key not in fields if stand_ins is None else fields.keys().isdisjoint(stand_ins):
             fields[key] = value
     if contract.response_format is not None and fields.keys().isdisjoint(FORMATS):
+        if BEAMS in fields and bytes(fields[BEAMS]) != b"false":
+            raise InvalidRequest(
+                f"'{BEAMS}' is not supported by '{route.name}', since the engine holds beams to no schema.",
+                param=BEAMS,
+                code="unsupported_parameter",
+            )
         fields["response_format"] = contract.response_format
 
 

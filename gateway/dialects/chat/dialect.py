@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import MappingProxyType
 
+from pydantic import JsonValue
+
 from gateway.dialects.chat import described
 from gateway.dialects.chat.conversion import OF_A_CHAT, OF_ANY_API, Conversion
 from gateway.dialects.chat.from_chat import ChatRendering, TextRendering
@@ -33,6 +35,8 @@ from gateway.dialects.parameters import (
     template_variables,
     text,
     tokens,
+    unsupported,
+    value_of,
     written_plainly,
 )
 from gateway.dialects.request_body import FORMATS, Fields, apply_contract, ask_for_usage, encode_body
@@ -58,6 +62,24 @@ REFUSED = MappingProxyType(
         "guided_whitespace_pattern": _REMOVED,
     }
 )
+HELD_TO = (
+    *("response_format", "structured_outputs", "stop", "stop_token_ids", "bad_words", "allowed_token_ids"),
+    *("logit_bias", "min_tokens"),
+)
+"""What an answer is held to, of which the engine's beam search takes no notice."""
+_NOTHING: tuple[JsonValue, ...] = ({"type": "text"}, {}, [], "", 0)
+
+
+def _beams(key: str, fields: Fields, limits: Limits) -> None:
+    """Raises InvalidRequest where beams would have to be held to something."""
+    held = () if bytes(fields[key]) == b"false" else HELD_TO
+    for name in held:
+        if name in fields and value_of(name, fields, None) not in _NOTHING:
+            raise unsupported(
+                name, f"'{name}' is not supported with '{key}', whose answers are held to nothing."
+            )
+
+
 RULES = MappingProxyType(
     {
         "n": count("max_n"),
@@ -69,6 +91,7 @@ RULES = MappingProxyType(
         "response_format": response_format,
         "structured_outputs": structured_outputs,
         "thinking_token_budget": needs_reasoning,
+        "use_beam_search": _beams,
         "service_tier": wish("auto", "default", why=HARMLESS["service_tier"]),
         "store": wish(False, why=HARMLESS["store"]),
         "stream_options": stream_options("include_usage", "continuous_usage_stats"),

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from gateway.dialects.parameters import Limits, Rule, asks_nothing, whole_number
+from gateway.dialects.parameters import Limits, Rule, asks_nothing, object_of, value_of, whole_number
 from gateway.dialects.request_body import Fields
 from gateway.errors import NOT_JSON, InvalidRequest
 
@@ -28,6 +28,8 @@ MOST_OF_THE_ENGINES = 128
 _decode_texts = msgspec.json.Decoder(str | list[msgspec.Raw]).decode
 
 
+MOST_OF_A_PATTERN = 256
+"""Tokens: the engine tries each length up to the longest, for each token of each answer."""
 MAX_INTERVAL = 1024 * 1024
 """Tokens between two events of a stream: more than any answer has, and a number that the engine can hold."""
 Bound = str | int
@@ -92,6 +94,15 @@ def interval(key: str, fields: Fields, limits: Limits) -> None:
     _within(key, fields, 1, MAX_INTERVAL)
 
 
+def patterns(key: str, fields: Fields, limits: Limits) -> None:
+    """A rule: `repetition_detection` looks for patterns of up to so many tokens, each time one is made."""
+    held = object_of(key, value_of(key, fields)) or {}
+    size = held.get("max_pattern_size", 0)
+    if not isinstance(size, (int, float)) or size > MOST_OF_A_PATTERN:
+        most = f"its max_pattern_size may be up to {MOST_OF_A_PATTERN}"
+        raise InvalidRequest(f"'{key}' is for patterns of {repr(size)[:40]} tokens; {most}.", param=key)
+
+
 def _within(key: str, fields: Fields, least: int, most: int) -> None:
     value = whole_number(key, fields[key])
     if value is not None and not least <= value <= most:
@@ -134,6 +145,7 @@ LIST_RULES: Mapping[str, Rule] = MappingProxyType(
         "allowed_token_ids": numbers("max_allowed_token_ids"),
         "logprob_token_ids": numbers(MOST_OF_THE_ENGINES),
         "min_tokens": least_length,
+        "repetition_detection": patterns,
         "stream_interval": interval,
     }
 )

@@ -52,6 +52,15 @@ def test_defaults_go_where_the_client_gave_none(tmp_path: Path) -> None:
     assert (own["temperature"], own["max_tokens"]) == (0.5, 1)
 
 
+def test_beams_are_not_asked_for_where_a_task_has_a_schema(tmp_path: Path) -> None:
+    """The engine holds them to none."""
+    with pytest.raises(InvalidRequest, match="'naming'") as refused:
+        sent(tmp_path, body_of(use_beam_search=True))
+    assert refused.value.param == "use_beam_search"
+    sent(tmp_path, body_of(use_beam_search=False))
+    sent(tmp_path, body_of(use_beam_search=True, response_format={"type": "text"}))
+
+
 @pytest.mark.parametrize("key", ["temperature", "max_tokens", "max_completion_tokens", "response_format"])
 @pytest.mark.parametrize("size", [0, LARGE])
 def test_null_is_absent_so_that_the_tasks_default_holds(tmp_path: Path, key: str, size: int) -> None:

@@ -60,6 +60,18 @@ def test_what_asks_for_text_alone_is_taken_and_anything_else_refused(limits: Lim
         assert refused.value.param == member
 
 
+@pytest.mark.parametrize("dialect", [CHAT, TEXT], ids=lambda one: one.name)
+def test_what_the_engine_holds_no_beam_to_is_refused_with_them(limits: Limits, dialect: Dialect) -> None:
+    plain = {"response_format": {"type": "text"}, "stop": [], "min_tokens": 0, "top_p": 1, "n": 2}
+    assert dialect.check_fields(fields_of(use_beam_search=True, **plain), limits) == []
+    held = {"response_format": {"type": "json_object"}, "stop": "a", "logit_bias": {"1": 1}, "min_tokens": 1}
+    for name, value in held.items():
+        assert dialect.check_fields(fields_of(use_beam_search=False, **{name: value}), limits) == []
+        with pytest.raises(InvalidRequest, match="use_beam_search") as refused:
+            dialect.check_fields(fields_of(use_beam_search=True, **{name: value}), limits)
+        assert refused.value.param == name
+
+
 def test_the_newer_name_of_a_length_counts_first() -> None:
     both = fields_of(max_tokens=5, max_completion_tokens=7)
     assert CHAT.length_of(both) == ("max_completion_tokens", 7)

@@ -52,6 +52,8 @@ def checked(folder: Path, dialect: Dialect, asked: dict[str, object], **bounds: 
         (CHAT, "min_tokens", -1, "from 0 to 2048"),
         (CHAT, "stream_interval", 2**70, "from 1 to"),
         (CHAT, "stream_interval", 0, "from 1 to"),
+        (CHAT, "repetition_detection", {"max_pattern_size": 257, "min_count": 2}, "up to 256"),
+        (TEXT, "repetition_detection", {"max_pattern_size": "1000000", "min_count": 2}, "up to 256"),
     ],
     ids=lambda value: str(value)[:20] if isinstance(value, str) else "",
 )
@@ -75,6 +77,7 @@ def test_a_list_beyond_its_bound_is_a_400_that_names_both(
         (CHAT, {"logit_bias": {str(each): -100 for each in range(4096)}, "logprob_token_ids": IDS[:128]}),
         (MESSAGES, {"stop_sequences": WORDS[:128]}),
         (CHAT, {"stop": 5}),
+        (CHAT, {"repetition_detection": {"max_pattern_size": 256, "min_pattern_size": 2, "min_count": 3}}),
     ],
 )
 def test_what_clients_send_passes_and_nothing_is_named(
