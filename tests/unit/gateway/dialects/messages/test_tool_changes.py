@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.config.snapshot import EngineStatus, Snapshot
@@ -41,9 +41,9 @@ def named(name: str) -> dict[str, object]:
 def checked(folder: Path, dialect: Dialect, asked: dict[str, object], *, escaped: bool = False) -> Fields:
     if dialect is MESSAGES:
         asked = {"max_tokens": 5, **asked}
-    fields: Any = {key: json.dumps(value).encode() for key, value in asked.items()}
+    fields: Fields = {key: msgspec.Raw(json.dumps(value).encode()) for key, value in asked.items()}
     if escaped:
-        fields["messages"] = fields["messages"].replace(b"tool_", rb"\u0074ool_")
+        fields["messages"] = msgspec.Raw(bytes(fields["messages"]).replace(b"tool_", rb"\u0074ool_"))
     told = Snapshot(engines=[EngineStatus("engine-0", tools="all")])
     dialect.check_fields(fields, Limits(config_of(folder), lambda: 2048, lambda: told))
     return fields
