@@ -30,6 +30,8 @@ class Version:
     size_bytes: int = 0
     source: str = ""
     added_at: float = 0.0
+    settings: JsonObject = field(default_factory=dict)
+    """What a command gave its task with it, over the configuration's own."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,6 @@ class Wanted:
     previous: str | None = None
     shadow: str | None = None
     shadow_share: float = 0.0
-    settings: JsonObject = field(default_factory=dict)
-    """What a command gave beside the adapter, over the configuration's own."""
     changed_at: float | None = None
     """None while it is as the configuration has it."""
 
@@ -53,6 +53,11 @@ class Wanted:
     def active(self) -> Version | None:
         """The oldest version that requests go to; a canary comes after it, whatever its weight."""
         return next((version for version in self.versions if version.weight), None)
+
+    @property
+    def settings(self) -> JsonObject:
+        """Those of the active version: with a version before its prompt comes back too."""
+        return self.active.settings if self.active else {}
 
     @property
     def candidate(self) -> Version | None:

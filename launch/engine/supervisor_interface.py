@@ -45,7 +45,7 @@ class SupervisorInterface(Protocol):
         """
 
     def system_of(self, version: Version) -> str:
-        """The system prompt of the version's task, or empty."""
+        """The system prompt that its task has with this version, or empty."""
 
     def fingerprint(self, adapter_id: str, build: str) -> str | None:
         """How the adapter was proven on that build, as JSON; None where it was not."""

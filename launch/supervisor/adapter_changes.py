@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -110,6 +109,8 @@ class AdapterChanges:
         enter("checking")
         adapter = await in_thread(supervisor.take, addition.task, addition.source, key, enter, expect)
         at = time.time()
+        wanted = supervisor.desired.get(addition.task, Wanted(addition.task))
+        given: JsonObject = {} if addition.system is None else {"system": addition.system}
         version = Version(
             id=adapter.id,
             path=str(adapter.path),
@@ -117,21 +118,17 @@ class AdapterChanges:
             size_bytes=adapter.size_bytes,
             source=addition.source,
             added_at=at,
+            settings={**wanted.settings, **given},
         )
-        wanted = supervisor.desired.get(addition.task, Wanted(addition.task))
         # Asked before anything is loaded, so that what cannot be is said at once.
         after = add_version(wanted, version, at, canary=addition.canary, shadow=addition.shadow)
         if addition.tenant is not None:
             quota = supervisor.config.tenant(addition.tenant)
             check_quota(quota, addition.tenant, {**supervisor.desired, addition.task: after})
-        if addition.system is not None:
-            candidate = addition.canary is not None or addition.shadow is not None
-            if candidate and addition.system != supervisor.system_of(version):
-                mend = "is every version's, so add this one without a canary or shadow"
-                raise ConfigError("system", "", mend)
-            settings: JsonObject = {**wanted.settings, "system": addition.system}
-            after = dataclasses.replace(after, settings=settings)
-        await self._engines.load(version, key, enter, addition.system)
+        active, system_of = wanted.active, supervisor.system_of
+        if active is not None and after.candidate is not None and system_of(version) != system_of(active):
+            raise ConfigError("system", "", "is the whole task's, so add this one without a canary or shadow")
+        await self._engines.load(version, key, enter)
         self._commit(after)
         return version, adapter.warnings
 

@@ -68,6 +68,16 @@ MIGRATIONS = (
     """
     CREATE TABLE repeats (setup TEXT PRIMARY KEY, counts TEXT NOT NULL) STRICT;
     """,
+    # No column of `version`: a control plane of an earlier release may still lead, and writes those it knows.
+    """
+    CREATE TABLE version_settings (
+        task TEXT NOT NULL,
+        id TEXT NOT NULL,
+        settings TEXT NOT NULL,
+        PRIMARY KEY (task, id),
+        FOREIGN KEY (task, id) REFERENCES version(task, id) ON DELETE CASCADE
+    ) STRICT;
+    """,
 )
 
 
@@ -122,30 +132,22 @@ class StateStore:
         """All that commands changed and that is kept: tasks with their versions, and what was removed."""
         versions: dict[str, list[Version]] = {}
         rows = self._db.execute(
-            "SELECT task, id, path, weight, rank, size_bytes, source, added_at FROM version "
-            "ORDER BY task, position"
+            "SELECT task, id, path, weight, rank, size_bytes, source, added_at, "
+            "coalesce(version_settings.settings, task.settings) FROM version JOIN task ON name = task "
+            "LEFT JOIN version_settings USING (task, id) ORDER BY task, position"
         )
-        for task, *values in rows:
-            versions.setdefault(task, []).append(Version(*values))
+        for task, *values, settings in rows:
+            versions.setdefault(task, []).append(Version(*(*values, json.loads(settings))))
         tasks: dict[str, Wanted] = {}
         removed: dict[str, float] = {}
         rows = self._db.execute(
-            "SELECT name, removed, previous, shadow, shadow_share, settings, changed_at FROM task "
-            "ORDER BY name"
+            "SELECT name, removed, previous, shadow, shadow_share, changed_at FROM task ORDER BY name"
         )
-        for name, gone, previous, shadow, share, settings, changed_at in rows:
+        for name, gone, previous, shadow, share, changed_at in rows:
             if gone:
                 removed[name] = changed_at
                 continue
-            tasks[name] = Wanted(
-                name,
-                tuple(versions.get(name, ())),
-                previous,
-                shadow,
-                share,
-                json.loads(settings),
-                changed_at,
-            )
+            tasks[name] = Wanted(name, tuple(versions.get(name, ())), previous, shadow, share, changed_at)
         return Changes(tasks, removed)
 
     def keep(self, wanted: Wanted) -> None:
@@ -202,6 +204,8 @@ class StateStore:
             self._db.execute("DELETE FROM task WHERE name = ?", (wanted.name,))
             self._db.execute("INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?)", task)
             self._db.executemany("INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", versions)
+            own = [(wanted.name, v.id, json.dumps(v.settings)) for v in wanted.versions]
+            self._db.executemany("INSERT INTO version_settings VALUES (?, ?, ?)", own)
 
     def fingerprint(self, adapter_id: str, base: str) -> str | None:
         """The canary's answer that an adapter gave on that base when it was proven first, as JSON."""

@@ -70,14 +70,13 @@ class DesiredState:
         self.config = self.config.model_copy(update=live)
         self.configured = dict(configured)
 
-    def settings(self, task: str) -> JsonObject:
-        """The keys of `TaskConfig`, with what a command gave over them."""
+    def settings(self, task: str, version: Version | None) -> JsonObject:
+        """The keys of `TaskConfig`, with what a command gave with a version over them."""
         configured = self.config.tasks.get(task)
         settings: JsonObject = (
             configured.model_dump(mode="json", by_alias=True) if configured else {"adapter": ""}
         )
-        wanted = self._changed.get(task)
-        return {**settings, **(wanted.settings if wanted else {})}
+        return {**settings, **(version.settings if version else {})}
 
     def diff(self) -> list[JsonObject]:
         """What commands changed, against the configuration."""

@@ -82,8 +82,8 @@ def _documents(sections: Mapping[str, BaseModel]) -> dict[str, JsonObject]:
 def _task(
     wanted: Wanted, desired_state: DesiredState, observed: Observed, loaded: Collection[str]
 ) -> TaskStatus:
-    settings = desired_state.settings(wanted.name)
     active = wanted.active
+    settings = desired_state.settings(wanted.name, active)
     if active is not None:
         settings = {**settings, "adapter": active.path}
     return TaskStatus(

@@ -154,7 +154,7 @@ class Supervisor:
         return self.publisher.snapshot.version
 
     def system_of(self, version: Version) -> str:
-        system = self._desired_state.settings(version.id.rpartition("@")[0]).get("system")
+        system = self._desired_state.settings(version.id.rpartition("@")[0], version).get("system")
         return system if isinstance(system, str) else ""
 
     def fingerprint(self, adapter_id: str, build: str) -> str | None:

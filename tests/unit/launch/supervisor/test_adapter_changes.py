@@ -49,6 +49,23 @@ async def test_a_candidate_changes_no_prompt_of_the_version_that_answers(tmp_pat
         assert (await made.add("naming", "three", system="New.", canary=10)).status_code == 200
 
 
+async def test_the_version_before_comes_back_with_its_own_prompt(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
+        await made.until_state("ready")
+        (first,) = weights(made)
+        assert (await made.add("naming", "two", system="New.")).status_code == 200
+        for change, body, prompt in (
+            ("rollback", "{}", None),
+            ("rollback", "{}", "New."),
+            ("promote", json.dumps({"id": first}), None),
+        ):
+            answer = await made.client.post(f"/adapters/naming/{change}", content=body)
+            assert answer.status_code == 200
+            assert made.snapshot.tasks["naming"].settings["system"] == prompt
+        assert (await made.add("naming", "three")).status_code == 200
+        assert made.snapshot.tasks["naming"].settings["system"] is None
+
+
 async def test_adapter_that_acts_under_its_system_prompt_alone_can_be_added_with_it(tmp_path: Path) -> None:
     async with timed_plant(tmp_path, PlantOptions(arguments=("--only-under", "Relate."), tasks={})) as made:
         await made.until_state("ready")

@@ -18,11 +18,13 @@ from launch.supervisor.database import FILE, MIGRATIONS, StateStore
 
 NAMING = Wanted(
     "naming",
-    (Version("naming@1", "/1", 90.0, 8, 10, "/src", 1.5), Version("naming@2", "/2", 10.0)),
+    (
+        Version("naming@1", "/1", 90.0, 8, 10, "/src", 1.5, {"system": "Name it."}),
+        Version("naming@2", "/2", 10.0),
+    ),
     "naming@1",
     "naming@2",
     0.25,
-    {"system": "Name it."},
     7.0,
 )
 
@@ -134,6 +136,14 @@ def test_older_form_is_brought_up(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     assert store.changes().removed == {"naming": 3.0}
     assert store.next_life() == 1
+
+
+def test_what_an_earlier_release_wrote_has_its_tasks_settings_for_every_version(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    store.keep(NAMING)
+    store._db.execute("DELETE FROM version_settings")
+    read = store.changes().tasks["naming"]
+    assert [version.settings for version in read.versions] == [{"system": "Name it."}] * 2
 
 
 def test_newer_form_and_damage_are_refused_by_name(tmp_path: Path) -> None:

@@ -67,10 +67,9 @@ def test_task_is_removed_though_it_is_configured_and_one_by_command_is_forgotten
 
 def test_settings_of_a_command_stand_over_the_configurations(tmp_path: Path, store: StateStore) -> None:
     made = desired_state(tmp_path, store)
-    made.keep(Wanted("naming", OTHER.versions, settings={"system": "Other."}))
-    settings = made.settings("naming")
+    settings = made.settings("naming", Version("naming@2", "/n2", settings={"system": "Other."}))
     assert (settings["system"], settings["defaults"]) == ("Other.", {"temperature": 0, "max_tokens": 24})
-    assert made.settings("nobody") == {"adapter": ""}
+    assert made.settings("nobody", None) == {"adapter": ""}
 
 
 def test_live_sections_alone_are_taken_over(tmp_path: Path, store: StateStore) -> None:

@@ -15,7 +15,7 @@ import pytest
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
 from gateway.errors import Unavailable
 from gateway.sqlite import transaction
-from launch.adapters.versions import Wanted
+from launch.adapters.versions import Version, Wanted
 from launch.engine import process
 from launch.machine import orphans
 from launch.machine.child import Child
@@ -112,7 +112,8 @@ def test_change_that_finds_no_room_is_refused_whole_and_the_next_is_kept(tmp_pat
     store = StateStore(tmp_path)
     pages = store._db.execute("PRAGMA page_count").fetchone()[0]
     store._db.execute(f"PRAGMA max_page_count = {pages}")
-    large = Wanted("naming", settings={"system": "x" * 1_000_000}, changed_at=1.0)
+    one = Version("naming@1", "/n", settings={"system": "x" * 1_000_000})
+    large = Wanted("naming", (one,), changed_at=1.0)
     with pytest.raises(Unavailable, match=r"desired\.sqlite: database or disk is full; make room") as refused:
         store.keep(large)
     assert (refused.value.status, refused.value.code) == (503, "state_not_kept")
