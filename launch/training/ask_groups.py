@@ -32,7 +32,6 @@ from launch.training.data.groups import (
     named,
     written_examples,
 )
-from launch.training.data.nouns import cluster_synsets, cluster_terms
 from launch.training.data.tasks import CLUSTERS, DEFAULT_SEED, EVERYDAY, split_task
 from launch.training.data.wordnet import DEFAULT_FOLDER, WordNet, read_wordnet
 from launch.training.examples import Example
@@ -105,10 +104,9 @@ async def groups_written(
 async def group_examples(url: str, net: WordNet, seed: int, report: Report) -> list[Example]:
     """Every example. Raises ConfigError where the service cannot be reached or refuses a request."""
     rng = random.Random(seed)
-    reserved, everyday = cluster_synsets(net, cluster_terms(CLUSTERS)), cluster_terms(EVERYDAY)
-    held_out = split_task("naming", net, CLUSTERS, EVERYDAY).held_out
-    names = frozenset(lemma for group in held_out for lemma in group.synset.lemmas)
-    groups = known_groups(net, reserved, everyday, rng)
+    split = split_task("naming", net, CLUSTERS, EVERYDAY)
+    names = frozenset(lemma for group in split.held_out for lemma in group.synset.lemmas)
+    groups = known_groups(net, split.reserved, split.everyday, rng)
     async with client_of(url, "groups") as client:
         with faults_named(url, "--url"):
             known = few_of_each(await groups_named(client, groups, names, report), rng)

@@ -24,7 +24,7 @@ from rich.table import Table
 from gateway.errors import ConfigError, told
 from launch.base.progress import Report, silent, terminal_progress
 from launch.training.concept_scores import named_groups, pipeline_scores
-from launch.training.data.tasks import EVERYDAY, SYSTEM_PROMPTS
+from launch.training.data.tasks import DEMO, EVERYDAY, SYSTEM_PROMPTS
 from launch.training.examples import Example, read_examples
 from launch.training.scores import (
     Interval,
@@ -40,7 +40,6 @@ from launch.training.served import BASE_MODEL, client_of, faults_named
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-DEMO = Path(__file__).parents[2] / "configs" / "demo"
 DEFAULT_TASKS = ("naming", "concept")
 MAX_TOKENS = {"naming": 24, "concept": 512}
 MOST_CHOICES = 256
@@ -97,8 +96,9 @@ def trial_of(task: str, data: Path | None, system: str | None, limit: int | None
     """Own data or the demo's; own system prompt, or the data's, or the demo's. Raises ConfigError."""
     path = data or DEMO / "heldout" / f"{task}.jsonl"
     if data is None and not path.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.jsonl")))
-        raise ConfigError("--data", task, f"name the task's examples; only {known} come with data")
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.jsonl"))) or "none"
+        mend = f"name the task's examples; only those in {path.parent} come with data: {known}"
+        raise ConfigError("--data", task, mend)
     file = read_examples(path)
     examples = file.examples[:limit]
     longest = max(len(example.answer) for example in examples)

@@ -74,7 +74,7 @@ def concept_split(
     """
     tested = measured_groups(net, reserved)
     terms = {member.name for group in tested for member in group.members}
-    return Split(trained_groups(net, reserved, everyday | terms), tested)
+    return Split(trained_groups(net, reserved, everyday | terms), tested, reserved, everyday)
 
 
 def measured_groups(net: WordNet, reserved: frozenset[str]) -> list[NounGroup]:

@@ -57,7 +57,7 @@ def naming_split(
     ]
     names = {lemma for group in tested for lemma in group.synset.lemmas}
     train = without(everyday, [group for group in groups if names.isdisjoint(group.synset.lemmas)])
-    return Split(train, tested)
+    return Split(train, tested, reserved, everyday)
 
 
 def _group(net: WordNet, synset: Synset, reserved: frozenset[str]) -> NounGroup | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gateway.errors import ConfigError
 from launch.training.data.definitions import FUNCTION_WORDS
 from launch.training.data.wordnet import Synset, WordNet
 
@@ -34,6 +35,10 @@ class NounGroup:
 class Split:
     train: list[NounGroup]
     held_out: list[NounGroup]
+    reserved: frozenset[str] = frozenset()
+    """Synsets that are in neither part."""
+    everyday: frozenset[str] = frozenset()
+    """Words that are no member in training."""
 
 
 def in_percent(key: str, percent: int) -> bool:
@@ -61,10 +66,13 @@ def leaks(names: Iterable[str], text: str) -> bool:
 
 
 def cluster_terms(path: Path) -> frozenset[str]:
-    """The terms of a file of sample clusters; none where the file is not there."""
-    if not path.is_file():
-        return frozenset()
-    clusters = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """The terms of a file of sample clusters. Raises ConfigError: without them held-out words are trained."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        mend = f"cannot be read ({error.strerror}); install lora-gateway anew"
+        raise ConfigError("clusters", str(path), mend) from error
+    clusters = [json.loads(line) for line in lines if line.strip()]
     terms = [
         term if isinstance(term, str) else term["term"] for cluster in clusters for term in cluster["terms"]
     ]

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import typer
 
 from gateway.errors import ConfigError, told
+from launch.planning.found_config import installed_demo
 from launch.training.data.attributes import attribute_held_out, attribute_split, attribute_training
 from launch.training.data.clusters import named_groups, trained_clusters
 from launch.training.data.concept import concept_example, concept_split
@@ -37,7 +38,7 @@ SYSTEM_PROMPTS: Mapping[str, str] = {
 HELD_OUT_EXAMPLES: Mapping[str, int] = {"concept": 60, "naming": 150, "relationship": 225, "attribute": 200}
 DRAWN_EXAMPLES = 12_000
 """Of `concept` and `naming`, whose examples are drawn without end."""
-DEMO = Path(__file__).parents[3] / "configs" / "demo"
+DEMO = installed_demo().parent
 CLUSTERS = DEMO / "clusters.jsonl"
 GROUPS = DEMO / "groups.jsonl"
 EVERYDAY = DEMO / "heldout" / "everyday.jsonl"
@@ -51,7 +52,7 @@ def demo_training(task: DemoTask, wordnet: Path = DEFAULT_FOLDER, seed: int = DE
         return relation_training(relation_split(nouns, read_adjectives(wordnet)), seed)
     if task == "attribute":
         return attribute_training(attribute_split(nouns, read_adjectives(wordnet)), seed)
-    known = read_examples(GROUPS).examples if GROUPS.is_file() else ()
+    known = read_examples(GROUPS, "known groups").examples
     drawn = training_examples(task, nouns, split_task(task, nouns, CLUSTERS, EVERYDAY), seed, known)
     return list(itertools.islice(drawn, DRAWN_EXAMPLES))
 
@@ -84,9 +85,9 @@ def training_examples(
     if task == "naming":
         while True:
             yield from naming_epoch(net, split, rng, known)
-    kept_back = cluster_synsets(net, cluster_terms(CLUSTERS)) | {one.synset.offset for one in split.held_out}
+    kept_back = split.reserved | {one.synset.offset for one in split.held_out}
     tested = {member.name for group in split.held_out for member in group.members}
-    named = named_groups(net, known, kept_back, cluster_terms(EVERYDAY) | tested)
+    named = named_groups(net, known, kept_back, split.everyday | tested)
     yield from trained_clusters(net, split.train, named, rng)
 
 

@@ -53,6 +53,8 @@ def test_demo_is_packed_with_all_that_its_configuration_names() -> None:
         ROOT / CHECKOUT,
         ROOT / "configs/demo/clusters.jsonl",
         ROOT / "configs/demo/concepts.schema.json",
+        ROOT / "configs/demo/groups.jsonl",
+        *(ROOT / "configs/demo/heldout").iterdir(),
     ]
     for task in demo.tasks.values():
         needed += [task.adapter / "adapter_config.json", task.adapter / "adapter_model.safetensors"]

@@ -81,6 +81,17 @@ def test_it_runs_from_where_it_was_installed(installed: Path, tmp_path: Path) ->
     assert Path(demo).is_file()
 
 
+def test_the_demos_tasks_have_their_data(installed: Path, tmp_path: Path) -> None:
+    for asked in ((), ("--task", "concept"), ("--pipeline", "concept-naming")):
+        said = run(installed, "evaluate", "--url", "http://127.0.0.1:1/v1", *asked, folder=tmp_path)
+        assert (said.returncode, "nothing answers there" in said.stderr) == (2, True), said.stderr
+    files = (
+        "from launch.training.data.tasks import *; print(*map(Path.is_file, (CLUSTERS, GROUPS, EVERYDAY)))"
+    )
+    python = run(installed.parent / "python", "-c", files, folder=tmp_path)
+    assert python.stdout.split() == ["True"] * 3, python.stderr
+
+
 def test_a_configuration_is_written_and_accepted(installed: Path, tmp_path: Path) -> None:
     base = tmp_path / "models" / "tiny"
     base.mkdir(parents=True)

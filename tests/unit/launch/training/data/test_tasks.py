@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import typer
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from gateway.config.document import load_config
 from gateway.errors import ConfigError
+from launch.training.data import tasks
 from launch.training.data.nouns import Split, Task
 from launch.training.data.tasks import (
     HELD_OUT_EXAMPLES,
@@ -60,6 +62,15 @@ def test_training_data_is_the_same_for_the_same_seed(
         list(itertools.islice(training_examples(task, net, splits[task], seed), 20)) for seed in (1, 1, 2)
     )
     assert first == second != other
+
+
+def test_training_keeps_back_what_its_split_keeps_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Mock()
+    monkeypatch.setattr(tasks, "named_groups", asked)
+    monkeypatch.setattr(tasks, "trained_clusters", Mock(return_value=[]))
+    split = Split([], [], reserved=frozenset({"0001"}), everyday=frozenset({"apple"}))
+    assert not list(training_examples("concept", Mock(), split, 1))
+    assert asked.call_args.args[2:] == (split.reserved, split.everyday)
 
 
 @pytest.mark.parametrize("task", TASKS)
