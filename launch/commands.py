@@ -5,6 +5,7 @@ for.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
@@ -27,6 +28,8 @@ def command_of(app: typer.Typer) -> Command:
         if asks_for_help is not None:
             asks_for_help.metavar = ""
         for parameter in parameters_of(each):
+            if _kind(parameter) is Path:
+                parameter.callback = _at_home(parameter.callback)
             if isinstance(parameter, TyperArgument):
                 _hide_type(parameter)
             elif parameter.metavar is None:
@@ -85,10 +88,26 @@ def word_for(parameter: Parameter) -> str:
     described = parameter.type_descriptor
     if described.is_choice:
         return "|".join(map(str, described.choices or ()))
-    kind: object = described.annotation
-    if get_origin(kind) is list:
-        (kind,) = get_args(kind)
-    return WORDS.get(kind, "TEXT")
+    return WORDS.get(_kind(parameter), "TEXT")
+
+
+def _kind(parameter: Parameter) -> object:
+    """The type of its value, or of each where there are several."""
+    kind: object = parameter.type_descriptor.annotation
+    return get_args(kind)[0] if get_origin(kind) is list else kind
+
+
+def _at_home(then: Callable[..., Any] | None) -> Callable[..., Any]:
+    """A callback that expands `~` before, which a shell leaves in the midst of a word: `--config=~/x`."""
+
+    def expanded(context: Any, parameter: Any, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            value = [Path(os.path.expanduser(one)) for one in value]
+        elif value is not None:
+            value = Path(os.path.expanduser(value))  # of a user that is not there it stays
+        return value if then is None else then(context, parameter, value)
+
+    return expanded
 
 
 def _hide_type(argument: TyperArgument) -> None:

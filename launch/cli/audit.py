@@ -26,9 +26,8 @@ def audit_command(
     """Commands and their outcome, and keys that were refused; needs no launch."""
     log = AuditLog(state_folder(config, state_dir))
     entries = list(log.entries(time.time() - duration_s(since, "--since")))
-    show(
-        {"entries": entries}, as_json, map(line_of, entries) if entries else [f"nothing in the last {since}"]
-    )
+    nothing = [f"nothing in the last {since}"]
+    show({"entries": entries}, as_json, lambda: map(line_of, entries) if entries else nothing)
 
 
 def line_of(entry: Entry) -> str:

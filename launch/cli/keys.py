@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -99,9 +100,7 @@ def list_command(
 ) -> None:
     """Every key, those of the configuration too, without their secrets."""
     document = control_of(config, state_dir).ask("GET", "/keys")
-    rows = [_cells(one) for one in document["keys"]]
-    nothing = "there are no keys: whoever is on this machine may call"
-    show(document, as_json, columns(HEAD, rows) if rows else [nothing])
+    show(document, as_json, lambda: _listed(document))
 
 
 def show_command(
@@ -112,14 +111,7 @@ def show_command(
 ) -> None:
     """One key with all that is known of it."""
     document = control_of(config, state_dir).ask("GET", path_of("keys", checked_name("NAME", name)))
-    lines = [f"{head.lower()}: {cell}" for head, cell in zip(HEAD, _cells(document), strict=True)]
-    lines += [f"limits: {limits_of(document)}", f"digest: {document['digest']}…"]
-    for field in ("created_at", "revoked_at", "previous_until"):
-        if document.get(field) is not None:
-            lines.append(f"{field.replace('_', ' ')}: {moment(document[field])}")
-    if document.get("created_by"):
-        lines.append(f"created by: {document['created_by']}")
-    show(document, as_json, lines)
+    show(document, as_json, lambda: _known_of(document))
 
 
 def limit_command(
@@ -140,7 +132,7 @@ def limit_command(
     )
     path = path_of("keys", checked_name("NAME", name), "limits")
     document = control_of(config, state_dir).ask("PUT", path, {"limits": limits or None})
-    show(document, as_json, [f"{name}: {limits_of(document)}"])
+    show(document, as_json, lambda: [f"{name}: {limits_of(document)}"])
 
 
 def rotate_command(
@@ -166,7 +158,7 @@ def revoke_command(
 ) -> None:
     """Refuse a key from now on, in every gateway; what is under way ends as it would."""
     document = control_of(config, state_dir).ask("DELETE", path_of("keys", checked_name("NAME", name)))
-    show(document, as_json, [f"{name} is revoked: it gets 401 from now on"])
+    show(document, as_json, lambda: [f"{name} is revoked: it gets 401 from now on"])
 
 
 def new_command(
@@ -240,15 +232,30 @@ def _limits(*bounds: int | None, wait: bool) -> Document:
 
 
 def _print_made(document: Document, as_json: bool) -> None:
-    lines = [f"key: {document['key']}"]
-    lines.append(
-        f"It is shown this once. {document['name']}: {document['role']}, may call {_models(document)}"
-    )
-    if document["expires_at"] is not None:
-        lines.append(f"It expires {moment(document['expires_at'])}.")
-    if document["previous_until"] is not None:
-        lines.append(f"The earlier key goes on until {moment(document['previous_until'])}.")
+    def lines() -> Iterator[str]:
+        yield f"key: {document['key']}"
+        yield f"It is shown this once. {document['name']}: {document['role']}, may call {_models(document)}"
+        if document["expires_at"] is not None:
+            yield f"It expires {moment(document['expires_at'])}."
+        if document["previous_until"] is not None:
+            yield f"The earlier key goes on until {moment(document['previous_until'])}."
+
     show(document, as_json, lines)
+
+
+def _listed(document: Document) -> list[str]:
+    rows = [_cells(one) for one in document["keys"]]
+    return columns(HEAD, rows) if rows else ["there are no keys: whoever is on this machine may call"]
+
+
+def _known_of(document: Document) -> Iterator[str]:
+    yield from (f"{head.lower()}: {cell}" for head, cell in zip(HEAD, _cells(document), strict=True))
+    yield from (f"limits: {limits_of(document)}", f"digest: {document['digest']}…")
+    for field in ("created_at", "revoked_at", "previous_until"):
+        if document.get(field) is not None:
+            yield f"{field.replace('_', ' ')}: {moment(document[field])}"
+    if document.get("created_by"):
+        yield f"created by: {document['created_by']}"
 
 
 def _cells(one: Document) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -81,9 +81,9 @@ def control_of(config: Path, state_dir: Path | None) -> ControlClient:
     return ControlClient(state_folder(config, state_dir))
 
 
-def show(document: Document, as_json: bool, lines: Iterable[str]) -> None:
-    """What a command found: the document for a program, else the lines."""
-    for line in [json.dumps(document, indent=2)] if as_json else lines:
+def show(document: Document, as_json: bool, lines: Callable[[], Iterable[str]]) -> None:
+    """What a command found: the document for a program, as it came from whatever release; else the lines."""
+    for line in [json.dumps(document, indent=2)] if as_json else lines():
         print(line)
 
 
@@ -92,4 +92,4 @@ def state_folder(config: Path, state_dir: Path | None) -> Path:
 
     With a state directory the configuration is not read: it may be broken while the launch runs on.
     """
-    return load_config(config).state_dir if state_dir is None else state_dir.expanduser().absolute()
+    return load_config(config).state_dir if state_dir is None else state_dir.absolute()

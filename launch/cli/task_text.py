@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from datetime import datetime
 
 from gateway.config.snapshot import TaskStatus, VersionStatus
 
@@ -73,5 +73,5 @@ def size_of(version: VersionStatus) -> str:
 
 
 def moment(unix_s: float | None) -> str:
-    """Local time to the second, or a dash where there is none."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_s)) if unix_s else "-"
+    """Local time to the second with its offset, as `--expires` reads it; or a dash where there is none."""
+    return datetime.fromtimestamp(unix_s).astimezone().isoformat(" ", "seconds") if unix_s else "-"

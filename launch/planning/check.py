@@ -79,7 +79,7 @@ def check(
     if config is None:
         return report
     if state_dir is not None:
-        config = config.model_copy(update={"state_dir": state_dir.expanduser().absolute()})
+        config = config.model_copy(update={"state_dir": state_dir.absolute()})
     report.config = config
     unset = {problem.key for problem in problems}
     running = is_running(config.state_dir)

@@ -68,20 +68,22 @@ def simulate_command(
     ] = QUANTUM,
     seed: Annotated[int, typer.Option(help="the same seed, the same requests")] = 1,
     fit: Annotated[
-        str, typer.Option(help="a result of bench engine or bench slots, which the engine's speed fits")
-    ] = "",
+        Path | None,
+        typer.Option(help="a result of bench engine or bench slots, which the engine's speed fits"),
+    ] = None,
     replay: Annotated[
-        str, typer.Option(help="a result of bench slots, simulated beside what was seen; nothing else is run")
-    ] = "",
+        Path | None,
+        typer.Option(help="a result of bench slots, simulated beside what was seen; nothing else is run"),
+    ] = None,
     svg: Annotated[Path | None, typer.Option(help="write a picture there")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Try many engines and adapters in simulated time, beside other ways to route."""
     speed = read_speed(engine)
     if fit:
-        speed = fitted(read_result("--fit", fit), speed, f"fitted to {Path(fit).name}")
+        speed = fitted(read_result("--fit", str(fit)), speed, f"fitted to {fit.name}")
     if replay:
-        _replay(replay, speed, as_json=as_json)
+        _replay(str(replay), speed, as_json=as_json)
         return
     if svg is not None and not svg.parent.is_dir():
         raise ConfigError("--svg", str(svg), "its folder is not there")

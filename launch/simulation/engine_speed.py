@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -101,7 +102,7 @@ def read_speed(named: str) -> EngineSpeed:
     if named in KNOWN:
         return KNOWN[named]
     try:
-        found = msgspec.json.decode(Path(named).read_bytes(), type=EngineSpeed)
+        found = msgspec.json.decode(Path(os.path.expanduser(named)).read_bytes(), type=EngineSpeed)
     except OSError as error:
         raise ConfigError("--engine", named, f"is neither {', '.join(KNOWN)} nor a file to read") from error
     except NOT_JSON as error:

@@ -17,7 +17,7 @@ def placement_command(
 ) -> None:
     """Which engine has which adapters, why there, and what was moved of late."""
     document = control_of(config, state_dir).ask("GET", "/placement")
-    show(document, as_json, _lines(document))
+    show(document, as_json, lambda: _lines(document))
 
 
 def _lines(document: Document) -> Iterator[str]:

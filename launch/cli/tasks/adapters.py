@@ -6,6 +6,7 @@ import dataclasses
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -70,7 +71,8 @@ def add_command(
         str | None, typer.Option(help="part of the requests it gets a copy of, answering nobody: 5%")
     ] = None,
     system: Annotated[
-        str | None, typer.Option(help="the task's system prompt from now on, every version's")
+        str | None,
+        typer.Option(help="the task's system prompt from then on; a rollback brings back the one before"),
     ] = None,
     config: ConfigOption = DEMO_CONFIG,
     state_dir: StateOption = None,
@@ -97,11 +99,15 @@ def add_command(
         _said_as_it_goes_on(task)
         raise typer.Exit(INTERRUPTED) from None
     took_s = round(time.monotonic() - began, 2)
-    status = read_as(answer, TaskStatus)
-    added = next((one for one in status.versions if one.id == answer["id"]), VersionStatus(answer["id"]))
-    lines = [f"{added.id}: rank {added.rank}, {size_of(added)}, loaded and proven in {took_s:.1f} s"]
-    lines += [f"warning: {warning}" for warning in answer.get("warnings", ())]
-    show({**answer, "took_s": took_s}, as_json, [*lines, *what_requests_see(task, status)])
+
+    def lines() -> Iterator[str]:
+        status = read_as(answer, TaskStatus)
+        added = next((one for one in status.versions if one.id == answer["id"]), VersionStatus(answer["id"]))
+        yield f"{added.id}: rank {added.rank}, {size_of(added)}, loaded and proven in {took_s:.1f} s"
+        yield from (f"warning: {warning}" for warning in answer.get("warnings", ()))
+        yield from what_requests_see(task, status)
+
+    show({**answer, "took_s": took_s}, as_json, lines)
 
 
 def list_command(
@@ -109,6 +115,10 @@ def list_command(
 ) -> None:
     """Every version of every task, what is on its way in, and what is on its way out."""
     document = control_of(config, state_dir).ask("GET", "/adapters")
+    show(document, as_json, lambda: _listed(document))
+
+
+def _listed(document: Document) -> list[str]:
     tasks = read_as(document["tasks"], dict[str, TaskStatus])
     head = ("TASK", "VERSION", "ROLE", "REQUESTS", "STATE", "RANK", "SIZE", "SOURCE")
     rows = [(name, *_cells(task, version)) for name, task in tasks.items() for version in task.versions]
@@ -120,7 +130,7 @@ def list_command(
         lines.append(f"on its way in: {one.task} from {one.source}: {one.stage}, since {since}")
     for adapter_id in read_as(document["retiring"], list[str]):
         lines.append(f"on its way out: {adapter_id}, once no request needs it")
-    show(document, as_json, lines)
+    return lines
 
 
 def show_command(
@@ -132,8 +142,14 @@ def show_command(
     """One task: its versions with all that is known of them, and how its shadow's answers compare."""
     control = control_of(config, state_dir)
     document = control.ask("GET", path_of("adapters", checked_name("TASK", task)))
+    compared = read_report(control.state_dir, task, (document.get("shadow") or {}).get("id"))
+    report = dataclasses.asdict(compared) if compared else None
+    told = compared.lines() if compared else []
+    show({**document, "shadow_report": report}, as_json, lambda: [*_known_of(task, document), *told])
+
+
+def _known_of(task: str, document: Document) -> list[str]:
     status = read_as(document, TaskStatus)
-    compared = read_report(control.state_dir, task, status.shadow.id if status.shadow else None)
     loaded_on = read_as(document["loaded_on"], dict[str, list[str]])
     lines = what_requests_see(task, status)
     for key in ("description", "system"):
@@ -148,9 +164,7 @@ def show_command(
             f"  loaded on {', '.join(loaded_on.get(one.id, [])) or 'no engine'}",
             f"  from {one.source or '-'}, added {moment(one.added_at)}",
         ]
-    report = dataclasses.asdict(compared) if compared else None
-    lines += compared.lines() if compared else []
-    show({**document, "shadow_report": report}, as_json, lines)
+    return lines
 
 
 def promote_command(
@@ -189,11 +203,15 @@ def remove_command(
     if adapter_id is not None:
         path += f"?id={path_of(adapter_id)[1:]}"
     document = control_of(config, state_dir).ask("DELETE", path)
-    lines = [f"{task}: {adapter_id} is removed; it is unloaded once no request needs it"]
-    if document["task_removed"]:
-        lines = [f"{task} is removed; whoever asks for it now gets 404"]
+
+    def lines() -> Iterator[str]:
+        if not document["task_removed"]:
+            yield f"{task}: {adapter_id} is removed; it is unloaded once no request needs it"
+            return
+        yield f"{task} is removed; whoever asks for it now gets 404"
         if document["configured"]:
-            lines.append(f"the configuration has it still: `lora-gateway tasks reset {task}` brings it back")
+            yield f"the configuration has it still: `lora-gateway tasks reset {task}` brings it back"
+
     show(document, as_json, lines)
 
 
@@ -300,7 +318,7 @@ def _said_as_it_goes_on(task: str) -> None:
 
 
 def _show_change(task: str, document: Document, as_json: bool) -> None:
-    show(document, as_json, what_requests_see(task, read_as(document, TaskStatus)))
+    show(document, as_json, lambda: what_requests_see(task, read_as(document, TaskStatus)))
 
 
 def _cells(task: TaskStatus, version: VersionStatus) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from itertools import chain
 
 import typer
 
@@ -33,6 +35,10 @@ def list_command(
 ) -> None:
     """Every task, who answers it, and whether a command changed it."""
     document = control_of(config, state_dir).ask("GET", "/tasks")
+    show(document, as_json, lambda: _listed(document))
+
+
+def _listed(document: Document) -> list[str]:
     changed, removed = set(document["changed"]), read_as(document["removed"], list[str])
     rows = []
     for name, task in read_as(document["tasks"], dict[str, TaskStatus]).items():
@@ -42,7 +48,7 @@ def list_command(
         rows.append((name, shares(task), origin, str(task.settings.get("description") or "")))
     rows += [(name, "-", "removed by command", "") for name in removed]
     head = ("TASK", "REQUESTS", "FROM", "DESCRIPTION")
-    show(document, as_json, columns(head, rows) if rows else ["there are no tasks"])
+    return columns(head, rows) if rows else ["there are no tasks"]
 
 
 def diff_command(
@@ -50,9 +56,8 @@ def diff_command(
 ) -> None:
     """What commands changed, against the configuration."""
     document = control_of(config, state_dir).ask("GET", "/tasks/diff")
-    lines = [line for change in document["changes"] for line in _difference(change)]
-    nothing = "commands changed nothing: every task is as the configuration has it"
-    show(document, as_json, lines or [nothing])
+    nothing = ["commands changed nothing: every task is as the configuration has it"]
+    show(document, as_json, lambda: [*chain(*map(_difference, document["changes"]))] or nothing)
 
 
 def reset_command(
@@ -65,8 +70,12 @@ def reset_command(
     document = control_of(config, state_dir).ask(
         "POST", path_of("tasks", checked_name("TASK", task), "reset"), {}
     )
-    seen = what_requests_see(task, read_as(document, TaskStatus))
-    show(document, as_json, [f"{task} is as the configuration has it", *seen])
+
+    def lines() -> list[str]:
+        seen = what_requests_see(task, read_as(document, TaskStatus))
+        return [f"{task} is as the configuration has it", *seen]
+
+    show(document, as_json, lines)
 
 
 def reload_command(
@@ -82,10 +91,12 @@ def reload_command(
         print("refused whole: the configuration from before goes on", file=sys.stderr, flush=True)
         raise
     overridden = [change["task"] for change in control.ask("GET", "/tasks/diff")["changes"]]
-    lines = _reloaded(document) or ["nothing is different"]
-    if overridden:
-        names = ", ".join(overridden)
-        lines.append(f"as commands left them, until `lora-gateway tasks reset`: {names}")
+
+    def lines() -> Iterator[str]:
+        yield from _reloaded(document) or ["nothing is different"]
+        if overridden:
+            yield f"as commands left them, until `lora-gateway tasks reset`: {', '.join(overridden)}"
+
     show({**document, "changed_by_command": overridden}, as_json, lines)
 
 

@@ -82,6 +82,31 @@ def test_a_late_command_is_made_once_a_line_names_it(help_of: HelpOf) -> None:
     assert (caught.value.code, made) == (3, ["late", "late"])
 
 
+def test_home_is_meant_where_the_shell_leaves_it_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", "/at/home")
+    app = typer.Typer(add_completion=False)
+
+    def one(
+        source: Path,
+        folder: Path | None = None,
+        many: list[Path] | None = None,
+        config: Annotated[Path, typer.Option(callback=lambda value: value / "x")] = Path("c"),
+    ) -> None:
+        print(source, folder, *many or (), config)
+
+    app.command()(one)
+    for words, said in (
+        (["~/a", "--folder=~/b", "--many=~/c", "--many=d"], "/at/home/a /at/home/b /at/home/c d c/x"),
+        (["a", "--config=~/b"], "a None /at/home/b/x"),
+        (["~nobody-there/a"], "~nobody-there/a None c/x"),
+    ):
+        with pytest.raises(SystemExit):
+            run_app(app, words)
+        assert capsys.readouterr().out == f"{said}\n"
+
+
 def test_a_command_line_is_run(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run_app(sample_app(), ["x", "--rounds", "4"])
