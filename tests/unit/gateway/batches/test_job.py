@@ -220,9 +220,11 @@ async def test_a_runner_that_was_only_slow_harms_no_batch_that_another_has(
     """It goes on where it stood, as a process that was stopped does; its batch is another's by then."""
     monkeypatch.setattr("gateway.batches.lease.RENEW_S", 3600.0)  # it hears of nothing
     monkeypatch.setattr("gateway.batches.lease.SILENT_S", 3600.0)  # nor is it given up
-    async with asyncio.timeout(60), stack(tmp_path) as first, stack(tmp_path) as second:
+    monkeypatch.setattr("gateway.batches.runner.TAKE_EVERY_S", 0.02)
+    async with stack(tmp_path) as first, AsyncExitStack() as end_of_second:
         slow = first.gateway.batches.runner
-        await eventually(lambda: slow.has_lease)
+        await eventually(lambda: slow.has_lease, 100)
+        second = await end_of_second.enter_async_context(stack(tmp_path))
         held = asyncio.Event()
         engines = (first.engine, second.engine)  # both gateways ask the one that was told of last
         for engine in engines:
@@ -245,8 +247,9 @@ async def test_a_runner_that_was_only_slow_harms_no_batch_that_another_has(
         batch = await until(second, batch_id, "completed")
         asked = sum(len(one.completions) for one in engines)
         before = await content(second, batch["output_file_id"])
+        ((_, going_on),) = slow._jobs.values()
         held.set()  # the slow one has its answers, writes them and brings the batch to its end
-        await eventually(lambda: not slow.running)
+        await asyncio.wait([going_on])
         output, errors = await results(second, batch)
         assert set(output) == {"r1", "r2", "r3", "r4"}
         assert not errors
