@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import msgspec
+
 from gateway.admission.engine_bound import EngineBound
 from gateway.config.engine_settings import server_of
 from gateway.config.snapshot import EngineStatus
@@ -26,15 +28,16 @@ MOST_FETCHED_BYTES = 64 * 1024 * 1024
 """Of an answer to the gateway itself: an engine that somebody else runs says how long it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineModel:
-    """One entry of the engine's own model list."""
+class EngineModel(msgspec.Struct, gc=False):
+    """One entry of the engine's own model list, which may have thousands."""
 
     id: str
-    root: str | None
-    parent: str | None
-    max_model_len: int | None
-    created: int
+    max_model_len: int | None = None
+    created: int | float | None = None
+
+
+class _List(msgspec.Struct):
+    data: list[EngineModel]
 
 
 @dataclass(slots=True, eq=False)
@@ -100,7 +103,7 @@ class Replica:
     async def describe(self) -> None:
         """Ask what `/v1/models` says beside the names; nothing is routed by it.
 
-        Raises RequestError, ValueError, LookupError, TypeError where it says nothing of use.
+        Raises RequestError, ValueError, RecursionError where it says nothing of use.
         """
         status, body = await fetch(self.upstream, b"/v1/models")
         self.models = MappingProxyType(_models(status, body))
@@ -115,20 +118,10 @@ def address_of(url: str) -> Address:
 
 
 def _models(status: int, body: bytes) -> dict[str, EngineModel]:
-    """What the engine lists. Raises ValueError, LookupError, TypeError where it is no such list."""
+    """What the engine lists. Raises `NOT_JSON` where it is no such list."""
     if status != 200:
         raise ValueError(f"status {status}")
-    document = json.loads(body)
-    models: dict[str, EngineModel] = {}
-    for entry in document["data"]:
-        models[entry["id"]] = EngineModel(
-            entry["id"],
-            entry.get("root"),
-            entry.get("parent"),
-            entry.get("max_model_len"),
-            entry.get("created", 0),
-        )
-    return models
+    return {model.id: model for model in msgspec.json.decode(body, type=_List).data}
 
 
 async def fetch(upstream: Upstream, path: bytes, body: bytes | None = None) -> tuple[int, bytes]:

@@ -91,7 +91,10 @@ class Replicas:
 
     def engine_model(self, name: str | None) -> EngineModel | None:
         """What some engine's own list says of a model."""
-        return next((one.models[name] for one in self.ready if name and name in one.models), None)
+        for one in self.ready:
+            if name and name in one.models:
+                return one.models[name]
+        return None
 
     def context_tokens(self) -> int | None:
         """How long the base's context is, where an engine has told."""
@@ -345,5 +348,5 @@ class Replicas:
             async with asyncio.timeout(10):
                 await replica.describe()
             self._note_context()
-        except (RequestError, TimeoutError, *NOT_JSON, LookupError, TypeError) as error:
+        except (RequestError, TimeoutError, *NOT_JSON) as error:
             logger.warning("the engine on %s does not list its models: %s", replica.upstream.address, error)

@@ -11,7 +11,7 @@ import msgspec
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.conversion import Conversion
 from gateway.dialects.cost.lists import TEXTS
-from gateway.dialects.dialect import UNSEEN, Asked, Dialect, Entry, one_line
+from gateway.dialects.dialect import UNSEEN, Asked, Dialect, ListedModel, one_line
 from gateway.dialects.harmless import (
     ignore,
     members,
@@ -218,11 +218,11 @@ class _Anthropic(Dialect):
     def error_body(self, error: RequestError, request_id: bytes) -> bytes:
         return envelope(error.status, error.message, request_id)
 
-    def model_entry(self, entry: Entry, title: str) -> Entry:
-        return model_entry(entry, title)
+    def model_entry(self, model: ListedModel, title: str) -> object:
+        return model_entry(model, title)
 
-    def model_list(self, entries: list[Entry]) -> Entry:
-        return model_list(entries)
+    def model_list(self, models: list[ListedModel]) -> object:
+        return model_list(models)
 
     def refusal(
         self, status: int, answer: bytes, request_id: bytes, asked: Asked = UNSEEN

@@ -6,7 +6,7 @@ import datetime
 
 import msgspec
 
-from gateway.dialects.dialect import Entry
+from gateway.dialects.dialect import ListedModel
 
 _encode = msgspec.json.Encoder().encode
 KINDS = {
@@ -38,22 +38,21 @@ def envelope(status: int, message: str, request_id: bytes) -> bytes:
     )
 
 
-def model_entry(entry: Entry, title: str) -> Entry:
-    """A model, of its entry in OpenAI's form; `title` is its name for people."""
-    created_s = entry["created"]
-    assert isinstance(created_s, int)
-    created = datetime.datetime.fromtimestamp(created_s, datetime.UTC)
+def model_entry(model: ListedModel, title: str) -> dict[str, object]:
+    """A model; `title` is its name for people."""
+    created = datetime.datetime.fromtimestamp(model.created, datetime.UTC)
     return {
         "type": "model",
-        "id": entry["id"],
+        "id": model.id,
         "display_name": title,
         "created_at": created.isoformat().replace("+00:00", "Z"),
-        "max_input_tokens": entry["max_model_len"],
-        "max_tokens": entry["max_model_len"],
+        "max_input_tokens": model.max_model_len,
+        "max_tokens": model.max_model_len,
     }
 
 
-def model_list(entries: list[Entry]) -> Entry:
+def model_list(models: list[ListedModel]) -> dict[str, object]:
     """All models on one page."""
-    ids = [entry["id"] for entry in entries] or [None]
+    ids: list[str | None] = [model.id for model in models] or [None]
+    entries = [model_entry(model, model.description or model.id) for model in models]
     return {"data": entries, "has_more": False, "first_id": ids[0], "last_id": ids[-1]}

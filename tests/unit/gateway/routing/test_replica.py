@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from gateway.config.snapshot import EngineStatus
-from gateway.errors import EngineError
+from gateway.errors import NOT_JSON, EngineError
 from gateway.http.engine_connection import Address, Timeouts
 from gateway.http.engine_pool import Upstream
 from gateway.routing import replica
-from gateway.routing.replica import EJECTED_S, LONGEST_EJECTED_S, Replica, address_of, fetch
+from gateway.routing.replica import EJECTED_S, LONGEST_EJECTED_S, EngineModel, Replica, address_of, fetch
 from tests.fakes.fake_engine import Answer, FakeEngine
 from tests.fakes.scripted_engine import PATIENT, engine, repeats
 from tests.support.stack import eventually
@@ -70,6 +71,20 @@ async def test_an_answer_without_an_end_is_not_kept_in_memory(monkeypatch: pytes
         await eventually(lambda: made.gone == 1)
 
 
+@pytest.mark.parametrize("said", ["[]", "{}", '{"data": 1}', '{"data": [{}]}', "{"])
+def test_what_lists_no_models_is_refused(said: str) -> None:
+    with pytest.raises(NOT_JSON):
+        replica._models(200, said.encode())
+
+
+def test_an_engine_may_say_less_of_a_model_and_more() -> None:
+    said = {"data": [{"id": "a"}, {"id": "b", "created": None, "max_model_len": 8, "permission": [{}]}]}
+    assert [*replica._models(200, json.dumps(said).encode()).values()] == [
+        EngineModel("a"),
+        EngineModel("b", max_model_len=8),
+    ]
+
+
 async def test_engine_is_asked_for_its_models_and_a_completion() -> None:
     engine = FakeEngine()
     url = await engine.start()
@@ -77,7 +92,6 @@ async def test_engine_is_asked_for_its_models_and_a_completion() -> None:
     made = Replica("engine-0", upstream, EngineStatus("engine-0", url))
     await made.describe()
     assert made.models["naming@bbbbbbbbbbbb"].max_model_len == 512
-    assert made.models["naming@bbbbbbbbbbbb"].parent == "base"
     assert await made.completes("base")
     assert engine.completions[-1].json["max_tokens"] == 1
     engine.answers["base"] = Answer(status=500)

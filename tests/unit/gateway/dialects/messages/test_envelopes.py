@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.dialect import Entry
+from gateway.dialects.dialect import ListedModel
 from gateway.dialects.messages.dialect import MESSAGES
-from gateway.dialects.messages.envelopes import envelope
+from gateway.dialects.messages.envelopes import envelope, model_entry, model_list
 from gateway.dialects.registry import dialect_of_headers, dialect_of_path
 
-ENTRY: Entry = {"id": "naming", "object": "model", "created": 1_700_000_000, "max_model_len": 512}
+_NONE = msgspec.Raw(b"[]")
+MODEL = ListedModel(
+    "naming", "model", 1_700_000_000, "lora-gateway", "task", "", "n@1", "base", 512, _NONE, _NONE, None
+)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(404, "not_found_error"), (502, "api_error")])
@@ -25,7 +29,7 @@ def test_an_error_has_its_type_by_its_status_and_the_requests_id(status: int, ki
 
 
 def test_a_model_has_a_title_and_a_date() -> None:
-    entry = MESSAGES.model_entry(ENTRY, "Names")
+    entry = model_entry(MODEL, "Names")
     assert entry == {
         "type": "model",
         "id": "naming",
@@ -34,14 +38,15 @@ def test_a_model_has_a_title_and_a_date() -> None:
         "max_input_tokens": 512,
         "max_tokens": 512,
     }
-    listed = MESSAGES.model_list([entry, {**entry, "id": "b"}])
-    assert (listed["first_id"], listed["last_id"], listed["has_more"]) == ("naming", "b", False)
-    assert MESSAGES.model_list([]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+    other = msgspec.structs.replace(MODEL, id="b", description="Names")
+    listed = {"data": [{**entry, "display_name": "naming"}, {**entry, "id": "b"}], "has_more": False}
+    assert model_list([MODEL, other]) == {**listed, "first_id": "naming", "last_id": "b"}
+    assert model_list([]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
 
 
 def test_openais_form_is_the_entry_itself() -> None:
-    assert CHAT.model_entry(ENTRY, "Names") is ENTRY
-    assert CHAT.model_list([ENTRY]) == {"object": "list", "data": [ENTRY]}
+    assert CHAT.model_entry(MODEL, "Names") is MODEL
+    assert CHAT.model_list([MODEL]) == {"object": "list", "data": [MODEL]}
 
 
 def test_a_client_is_told_apart_by_its_header_and_a_lost_path_by_its_beginning() -> None:
