@@ -27,6 +27,7 @@ from gateway.dialects.parameters import Limits
 from gateway.dialects.prompt_scores import check_scoring
 from gateway.dialects.request_body import Buffer, Fields, decode_body, flag_field, with_model
 from gateway.endpoints.asgi import (
+    MAPPED_FROM_BYTES,
     ClientLeft,
     Head,
     check_before_body,
@@ -143,7 +144,10 @@ class EngineEndpoint:
         if DEPLOYMENT in scope:
             permitted_route(self._relay.replicas.table, request.principal, scope[DEPLOYMENT])
         body = await read_json_body(head, receive, self._bounds, self._lease(request))
-        request.body = with_model(body, scope[DEPLOYMENT]) if DEPLOYMENT in scope else body
+        request.body = body = with_model(body, scope[DEPLOYMENT]) if DEPLOYMENT in scope else body
+        if len(body) >= MAPPED_FROM_BYTES:
+            request.fields = decode_body(body)
+            await asyncio.sleep(0)  # others have their turn: each such step takes some ms of 10 MB
 
     def _lease(self, request: Incoming) -> BodyLease:
         lease = BodyLease(self._bodies, request.principal.payer, self._bounds.receive_timeout_s / 2)
@@ -226,26 +230,20 @@ class EngineEndpoint:
         except RequestError as error:
             if isinstance(error, TooMany):
                 raise  # another model would not make its key's limit any larger
-            if exchange.route is None or exchange.route.contract.fallback is None:
-                raise
-            if exchange.begun:
-                raise  # the head of the answer is out, and could not say whose words follow
+            if exchange.begun or exchange.route is None or exchange.route.contract.fallback is None:
+                raise  # once the head of the answer is out, it could not say whose words follow
             call = self._unwritten(request)
             usage_wanted = call.streaming and self._dialect.ask_for_usage(call.fields)
-            await self._fallbacks.answer(
-                error,
-                exchange,
-                call.route,
-                call.fields,
-                streaming=call.streaming,
-                usage_wanted=usage_wanted,
-                send=send,
-            )
+            how = {"streaming": call.streaming, "usage_wanted": usage_wanted}
+            await self._fallbacks.answer(error, exchange, call.route, call.fields, **how, send=send)
 
     async def _by_the_engine(self, request: Incoming, send: Send) -> None:
         """Raises RequestError only before the first byte of an answer went out."""
         exchange = request.exchange
         call, principal = self._current(request), request.principal
+        if len(request.body) >= MAPPED_FROM_BYTES:
+            await asyncio.sleep(0)
+            call = self._current(request)
         if self._quotas.bounded and exchange.reservation is None:
             exchange.reservation = await self._quotas.admitted(*self._wanted(exchange, principal, call))
             call = self._current(request)  # it may have waited

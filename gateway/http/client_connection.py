@@ -2,9 +2,8 @@
 
 What it has that uvicorn's lacks: absolute deadlines for a request to be received and for a client that takes
 nothing, a bound on heads, chunk extensions, trailers and pipelined requests, what RFC 9112 asks of a head
-(`strictness`), refusals in the usual envelope, a word to the application when its client leaves (which
-otherwise costs a task per request), and requests that are begun without a task. It also does less for each
-request.
+(`strictness`), refusals in the usual envelope, a word to the application when its client leaves (else that
+costs a task per request), and requests that are begun without a task. It also does less for each request.
 """
 
 from __future__ import annotations
@@ -60,16 +59,14 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         HeadReader.__init__(self)
         if not config.loaded:
             config.load()
-        self.config = config
+        self.config, self.server_state = config, server_state
         self.scope: dict[str, Any] = {"scheme": "https" if config.is_ssl else "http", "state": app_state}
-        self.server_state = server_state
         self.parser = request_parser(self)
         self.client: tuple[str, int] | None = None
         self._deferred: Cycle | None = None  # one to be begun without a task, whose body is still coming
         self._pipelined: deque[Cycle] = deque()
-        self._unmoved_bytes = 0
+        self._unmoved_bytes, self._refused = 0, False
         self._begins = False  # one has begun in what is being read
-        self._refused = False
 
     # For uvicorn's server.
 
@@ -326,7 +323,11 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             return  # answered before its body was here: the rest is dropped
         if self._uploaded_bytes >= 0:
             self._uploaded_bytes += len(body)
-        cycle.body += body
+        held = cycle.body
+        if isinstance(held, bytearray):
+            held += body
+        else:  # nearly always nothing: a piece that is taken before the next comes is not copied
+            cycle.body = bytearray(held) + body if held else body
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         elif self._uploaded_bytes >= 0:
@@ -395,6 +396,5 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         """Serve a request by the application, in a task."""
         self._running = cycle
         cycle.task = task = self.loop.create_task(cycle.run(cast(ASGIApp, self.config.loaded_app)))
-        tasks = self.server_state.tasks
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        self.server_state.tasks.add(task)
+        task.add_done_callback(self.server_state.tasks.discard)

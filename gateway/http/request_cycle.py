@@ -77,7 +77,7 @@ class Cycle(msgspec.Struct, eq=False):
     version: str = "1.1"
     keep_alive: bool = True
     waiting_for_continue: bool = False
-    body: bytearray | bytes = msgspec.field(default_factory=bytearray)
+    body: bytearray | bytes = b""
     """Of the body, what has come and was not taken yet."""
     more_body: bool = True
     added: bytes = b""
@@ -174,7 +174,7 @@ class Cycle(msgspec.Struct, eq=False):
     def hand_over(self, found: object) -> None:
         """Leave what was found to its task, the whole body with it: `receive` has none any more."""
         self.found = found
-        self.body = bytearray()
+        self.body = b""
         self._handed_over = True
 
     def start_task(self) -> None:
@@ -197,7 +197,7 @@ class Cycle(msgspec.Struct, eq=False):
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         self._handed_over = not self.more_body
-        body, self.body = bytes(self.body), bytearray()
+        body, self.body = bytes(self.body), b""
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     def _moved(self) -> Awaitable[object]:

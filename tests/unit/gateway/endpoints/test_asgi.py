@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import mmap
 from pathlib import Path
 
 import pytest
 
 from gateway.endpoints.administration.commands import MAX_BODY_BYTES as ADMIN_BYTES
+from gateway.endpoints.asgi import MAPPED_FROM_BYTES
 from gateway.endpoints.batches.batches import MAX_BODY_BYTES as BATCH_BYTES
 from gateway.ui.page import MOST_SIGN_IN_BYTES
 from tests.support.stack import key_of, stack
@@ -105,6 +107,21 @@ async def test_a_large_body_waits_for_those_before_it_and_is_served_then(tmp_pat
         stalled.transport.abort()
         assert (await waiting).status_code == 200
         await eventually(lambda: bodies.held_bytes == 0)
+
+
+@pytest.mark.parametrize("large", [True, False])
+async def test_a_body_of_megabytes_goes_on_as_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    """Its memory is in large pages where the system has any."""
+    if not large:
+        monkeypatch.setattr(mmap, "MADV_HUGEPAGE", -1)
+    messages = [{"role": "user", "content": "".join(map(str, range(800_000)))}]
+    async with stack(tmp_path) as running:
+        body = json.dumps({"model": "base", "messages": messages}).encode()
+        assert len(body) > MAPPED_FROM_BYTES
+        assert (await running.chat(body)).status_code == 200
+        assert running.engine.completions[-1].json["messages"] == messages
 
 
 async def test_a_body_that_stalls_is_given_up(tmp_path: Path) -> None:

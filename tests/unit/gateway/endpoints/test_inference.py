@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.dialects.chat.dialect import CHAT as CHAT_API
+from gateway.dialects.request_body import decode_body
+from gateway.endpoints.asgi import MAPPED_FROM_BYTES
 from tests.fakes.fake_engine import Answer, recorded
 from tests.support.nesting import UNBOUNDED
 from tests.support.stack import eventually, key_of, stack, write_report
@@ -89,6 +92,35 @@ async def test_other_content_type_is_415(tmp_path: Path) -> None:
     async with stack(tmp_path) as s:
         answer = await s.client.post("/v1/chat/completions", files={"file": b"x"})
         assert answer.status_code == 415
+
+
+async def test_others_have_their_turn_between_the_steps_of_a_long_body(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn, steps = 0, list[tuple[str, int]]()
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def noted(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*given: object) -> object:
+            steps.append((name, turn))
+            return step(*given)
+
+        return noting
+
+    monkeypatch.setattr("gateway.endpoints.inference.decode_body", noted("decode", decode_body))
+    monkeypatch.setitem(CHAT_API.rules, "messages", noted("check", CHAT_API.rules["messages"]))
+    monkeypatch.setattr(CHAT_API, "encode_body", noted("write", CHAT_API.encode_body))
+    counting = asyncio.create_task(count())
+    async with stack(tmp_path) as s:
+        assert (await s.chat(messages=[{"role": "user", "content": "x" * MAPPED_FROM_BYTES}])).is_success
+    counting.cancel()
+    assert [name for name, _ in steps] == ["decode", "check", "write"]
+    assert len({at for _, at in steps}) == 3
 
 
 FAULTS = {

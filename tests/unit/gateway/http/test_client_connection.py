@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from gateway.http.client_connection import GatewayProtocol
-from gateway.http.request_cycle import MAX_PIPELINED, MAX_PIPELINED_BYTES
+from gateway.http.request_cycle import MAX_PIPELINED, MAX_PIPELINED_BYTES, Cycle
 from tests.fakes.fake_engine import Answer
 from tests.support.cost.request_cost import Driven, driven
 from tests.support.stack import Stack, eventually, stack
@@ -401,3 +401,16 @@ async def test_who_is_refused_at_once_is_not_asked_to_go_on(
         assert statuses(await s.raw(head + b"{}")) == [400]
         await eventually(lambda: not s.server.tasks)
     assert not caplog.records
+
+
+async def test_a_piece_of_a_body_is_not_copied_and_more_are_added_in_place(tmp_path: Path) -> None:
+    async with driven(tmp_path) as one:
+        one.client.cycle = cycle = Cycle(one.client, [])
+        one.client.on_body(piece := b"a" * 1000)
+        assert (await cycle.receive())["body"] is piece
+        one.client.on_body(piece)
+        one.client.on_body(b"b")
+        held = cycle.body
+        one.client.on_body(b"c")
+        assert cycle.body is held
+        assert (await cycle.receive())["body"] == piece + b"bc"
