@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[5]
 
@@ -15,5 +20,38 @@ def test_litellm_is_imported_only_where_a_task_has_a_fallback() -> None:
         "from gateway.config.document import load_config\n"
         "gateway.app.Gateway(load_config(__import__('pathlib').Path('configs/demo/config.yaml')))\n"
         "assert 'litellm' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def brought_by(extra: str) -> set[str]:
+    """The packages that an installation with the extra has."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    waiting = [(one, "") for one in (*project["dependencies"], *project["optional-dependencies"][extra])]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        text, of_extra = waiting.pop()
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": of_extra}):
+            continue
+        new = {(canonicalize_name(requirement.name), one) for one in ("", *requirement.extras)} - seen
+        seen |= new
+        waiting += [(each, one) for name, one in new for each in metadata.requires(name) or ()]
+    return {name for name, _ in seen}
+
+
+def test_the_extra_brings_what_a_chat_with_tools_imports() -> None:
+    """LiteLLM asks for it with its proxy alone."""
+    brought = brought_by("fallback")
+    absent = [
+        module
+        for module, names in metadata.packages_distributions().items()
+        if not any(canonicalize_name(name) in brought for name in names)
+    ]
+    program = (
+        "from gateway.relay.fallback.litellm_loader import import_library\n"
+        f"import sys; sys.modules |= dict.fromkeys({absent!r})\n"
+        "import_library()\n"
+        "import litellm.responses.mcp.chat_completions_handler\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
