@@ -82,7 +82,7 @@ def _announce(config: Config, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     workers = f", {config.gateway.workers} workers" if config.gateway.workers > 1 else ""
     count = len(config.keys)
-    keys = f"{count} key{'s' * (count > 1)}" if count else "no keys: this machine only"
+    keys = f"{count} key{'s' * (count > 1)}" if count else "no keys in the configuration"
     scheme = "https" if config.gateway.tls is not None else "http"
     models = first_of(config.models, MOST_NAMED)
     print(

@@ -167,14 +167,14 @@ def new_command(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Print a new key, and the lines of the configuration that let it in; needs no launch."""
-    key = new_key()
+    name, key = checked_name("NAME", name), new_key()
     digest = digest_of(key)
     if as_json:
-        print(json.dumps({"name": checked_name("NAME", name), "key": key, "sha256": digest, "tasks": task}))
+        print(json.dumps({"name": name, "key": key, "sha256": digest, "tasks": task}))
         return
     print(f"key: {key}")
     print("It is shown this once. In the configuration:")
-    print(f"keys:\n  {checked_name('NAME', name)}:\n    sha256: {digest}")
+    print(f"keys:\n  {name}:\n    sha256: {digest}")
     if task:
         print(f"    tasks: {json.dumps(task)}")
 
@@ -190,7 +190,7 @@ def hash_command() -> None:
 
 def seconds_until(expires: str, now: float) -> float:
     """From a duration, a date (its beginning, UTC) or a time, counted from `now`. Raises ConfigError."""
-    if DURATION.match(expires.strip()):
+    if DURATION.match(expires.strip()) and not expires.strip().isdecimal():  # 2027 is no half an hour
         return duration_s(expires, "--expires")
     try:
         at = datetime.fromisoformat(expires.strip())

@@ -18,4 +18,4 @@ def test_of_very_many_models_some_are_named(tmp_path: Path, capsys: pytest.Captu
         _announce(config, listener)
     said = capsys.readouterr().err
     assert "(base, task-0, task-1, " in said
-    assert f"task-{MOST_NAMED - 2} and 9 more; no keys" in said
+    assert f"task-{MOST_NAMED - 2} and 9 more; no keys in the configuration)" in said

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from launch.cli.keys import duration_s, seconds_until
+from launch.cli.keys import duration_s, new_command, seconds_until
 from tests.fakes.plant import plant
 from tests.support.stack import Stack, eventually, stack
 from tests.unit.launch.conftest import Shell
@@ -147,7 +147,13 @@ def test_ends(text: str, seconds: float | None) -> None:
         assert seconds_until(text, 100) == seconds
 
 
-@pytest.mark.parametrize("text", ["soon", "", "0", "-1d", "2027-13-01"])
+def test_no_key_is_shown_for_a_name_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match="NAME"):
+        new_command("x y")
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["soon", "", "0", "2027", "-1d", "2027-13-01"])
 def test_what_is_no_time_is_named(text: str) -> None:
     with pytest.raises(ConfigError, match="30d"):
         seconds_until(text, 100)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sqlite3
 import stat
 from pathlib import Path
 
 import httpx
 import pytest
 
+from gateway.batches.database import Store
+from tests.fakes.sqlite_faults import sqlite_fault
 from tests.support.batches.batch_stack import line, timed_stack, upload
 
 pytestmark = pytest.mark.anyio
@@ -119,6 +122,21 @@ async def test_full_store_refuses_uploads_until_something_is_deleted(tmp_path: P
         assert len(contents(tmp_path)) == 1
         await made.client.delete(f"/v1/files/{first}")
         assert (await made.client.post("/v1/files", **form)).status_code == 200  # type: ignore[arg-type]
+
+
+async def test_a_file_can_be_deleted_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    delete = Store.delete_file
+
+    def full(self: Store, file_id: str, owner: str) -> str | None:
+        if contents(tmp_path):
+            raise sqlite_fault(sqlite3.SQLITE_FULL)
+        return delete(self, file_id, owner)
+
+    async with timed_stack(tmp_path) as made:
+        file_id = await upload(made, b"x")
+        monkeypatch.setattr(Store, "delete_file", full)
+        assert (await made.client.delete(f"/v1/files/{file_id}")).json()["deleted"] is True
+        assert (await made.client.get(f"/v1/files/{file_id}")).status_code == 404
 
 
 @pytest.mark.parametrize("batches", [{"max_kept_bytes": 2200}, {"max_kept_bytes_per_key": 1100}])
