@@ -37,7 +37,7 @@ def _of_one(
     try:
         litellm: Any = import_library()
     except ImportError:
-        yield Finding("error", key, "LiteLLM is not installed: pip install litellm")
+        yield Finding("error", key, "LiteLLM is not installed: pip install 'lora-gateway[fallback]'")
         return
     litellm.suppress_debug_info = True
     try:

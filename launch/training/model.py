@@ -31,7 +31,7 @@ def need_training_packages() -> None:
         import transformers  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "train", str(error.name), "install the training packages: pip install '.[train]'"
+            "train", str(error.name), "install the training packages: pip install 'lora-gateway[train]'"
         ) from error
 
 

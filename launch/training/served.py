@@ -22,7 +22,9 @@ async def client_of(url: str, program: str) -> AsyncIterator[AsyncOpenAI]:
     try:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
     except ImportError as error:
-        raise ConfigError(program, str(error.name), "install it: pip install '.[train]'") from error
+        raise ConfigError(
+            program, str(error.name), "install it: pip install 'lora-gateway[train]'"
+        ) from error
     key = os.environ.get("LORA_GATEWAY_API_KEY", "none")
     http = DefaultAsyncHttpxClient(trust_env=may_use_proxy(url))
     async with AsyncOpenAI(base_url=url, api_key=key, timeout=600, max_retries=2, http_client=http) as client:

@@ -123,7 +123,9 @@ async def run_rounds(
         from httpx import Limits
         from openai import APIError, AsyncOpenAI, DefaultAsyncHttpxClient
     except ImportError as error:
-        raise ConfigError("bench", str(error.name), "install it: pip install '.[train]'") from error
+        raise ConfigError(
+            "bench", str(error.name), "install it: pip install 'lora-gateway[train]'"
+        ) from error
     runs: list[PipelineRun] = []
     try:
         engine, ours = (

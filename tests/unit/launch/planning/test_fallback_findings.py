@@ -42,4 +42,4 @@ def test_library_that_is_not_there_is_an_error_with_the_command(
 
     monkeypatch.setattr(module, "import_library", missing)
     (error,) = found(tmp_path)
-    assert "pip install litellm" in error
+    assert "pip install 'lora-gateway[fallback]'" in error

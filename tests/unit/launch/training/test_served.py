@@ -36,5 +36,5 @@ def test_the_key_is_the_environments_and_a_missing_package_is_named(monkeypatch:
     monkeypatch.setenv("LORA_GATEWAY_API_KEY", "mine")
     assert asyncio.run(key_used()) == "mine"
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ConfigError, match=r"evaluate.*pip install"):
+    with pytest.raises(ConfigError, match=r"evaluate.*pip install 'lora-gateway\[train\]'"):
         asyncio.run(key_used())
