@@ -65,6 +65,8 @@ KEY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_KEY_SHA256$")
 _FROM_ENVIRONMENT = {"tasks": (ADAPTER_VARIABLE, "adapter"), "keys": (KEY_VARIABLE, "sha256")}
 """Sections, and which setting of an entry the variable gives that names the entry."""
 _UNION_BRANCH = re.compile(r"^(constrained-|literal\[|function-|list\[|plain\[|mapping\[)")
+_FORMS = {"dict_type": "a mapping", "model_type": "a mapping", "list_type": "a list", "path_type": "a path"}
+"""What pydantic says of Python's types, of YAML's."""
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _OTHER_VARIABLE = re.compile(r"\$\{[^{}]*\}")
 """As other programs write it, where it is the whole of a value: `${env:NAME}`, `${NAME:?why}`."""
@@ -129,13 +131,16 @@ def _read_document(path: Path) -> dict[object, object]:
         mend = "lora-gateway init writes one, --config names one, lora-gateway demo needs none"
         raise ConfigError("--config", str(path), f"cannot be read: no such file; {mend}") from error
     except OSError as error:
-        raise ConfigError("--config", str(path), f"cannot be read: {error.strerror}") from error
+        mend = "; name the file in it" if path.is_dir() else ""
+        raise ConfigError("--config", str(path), f"cannot be read: {error.strerror}{mend}") from error
     except UnicodeDecodeError as error:
         raise ConfigError("--config", str(path), "is not UTF-8 text; save it as UTF-8") from error
     try:
         document = read_yaml(text)
     except yaml.YAMLError as error:
-        raise ConfigError("--config", str(path), f"is not valid YAML: {_one_line(str(error))}") from error
+        said = _one_line(str(error))
+        mend = "; write spaces where the tab is" if r"'\t'" in said else ""
+        raise ConfigError("--config", str(path), f"is not valid YAML: {said}{mend}") from error
     except RecursionError as error:
         raise ConfigError("--config", str(path), "is nested too deeply") from error
     if not isinstance(document, dict):
@@ -197,7 +202,8 @@ def _add_from(env: Mapping[str, str], document: dict[str, object], section: str)
         name = next((known for known in entries if known.lower().replace("-", "_") == wanted), wanted)
         entry = _entry(entries, name)
         if isinstance(entry, dict):
-            entry[setting] = str(_at_home(value).absolute()) if setting == "adapter" else value
+            place = setting == "adapter" and "://" not in value
+            entry[setting] = str(_at_home(value).absolute()) if place else value
 
 
 def _at_home(place: str) -> Path:
@@ -224,8 +230,12 @@ def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError
     tasks = document.get("tasks")
     for name, task in tasks.items() if isinstance(tasks, dict) else ():
         if isinstance(task, dict):
-            if isinstance(task.get("adapter"), str):
-                task["adapter"] = str(root / _at_home(task["adapter"]))
+            if isinstance(adapter := task.get("adapter"), str):
+                task["adapter"] = str(root / _at_home(adapter))
+                if "://" in adapter:
+                    later = f"lora-gateway adapters add {name} {adapter}"
+                    mend = f"is no folder; name one, or leave the task out and add it once all runs: {later}"
+                    problems.append(ConfigError(f"tasks.{name}.adapter", adapter, mend))
             _read_schema(task, f"tasks.{name}.schema", root, problems)
     pipelines = document.get("pipelines")
     for name, pipeline in pipelines.items() if isinstance(pipelines, dict) else ():
@@ -234,10 +244,11 @@ def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError
             if isinstance(stage, dict):
                 _read_schema(stage, f"pipelines.{name}.stages[{index}].schema", root, problems)
     base = document.get("base")
-    if isinstance(base, dict) and isinstance(base.get("model"), str):
-        model = base["model"]
-        if model.startswith((".", "/", "~")):
-            base["model"] = _resolved(root / _at_home(model))
+    if isinstance(base, dict) and isinstance(model := base.get("model"), str) and model:
+        place = root / _at_home(model)
+        # A folder that is here goes before the hub, as it does with transformers and vLLM.
+        if model.startswith((".", "/", "~")) or os.path.isfile(place / "config.json"):
+            base["model"] = _resolved(place)
     gateway = document.get("gateway")
     tls = gateway.get("tls") if isinstance(gateway, dict) else None
     if isinstance(tls, dict):
@@ -294,6 +305,10 @@ def _problem(problem: ErrorDetails, path: str) -> ConfigError:
     if problem["type"] == "missing":
         return ConfigError(key, "", "is required", code="setting")
     message = problem["msg"].removeprefix("Value error, ")
+    if form := _FORMS.get(problem["type"]):
+        known = _known_keys(location)
+        other = " or a mapping" if known and form == "a list" else ""
+        message = f"must be {form}{other}{'; known keys: ' if known else ''}{', '.join(known)}"
     value = problem.get("input")
     secret = location[:1] == ["keys"] or location[-1:] in (["api_key_env"], ["redis"])
     shown = "" if secret or isinstance(value, (dict, list, BaseModel)) else value

@@ -32,7 +32,7 @@ def real_folder(folder: Path, origin: Origin) -> Path:
     if not path.exists():
         raise Unfit("no such folder; write the path of a peft adapter")
     if not path.is_dir():
-        raise Unfit("is a file, not a folder; write the path of a peft adapter's folder")
+        raise Unfit("is a file, not a folder; write the path of a peft adapter's folder (unpack an archive)")
     return path
 
 

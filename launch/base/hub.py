@@ -54,5 +54,5 @@ def _looked_up(model: str, name: str) -> object:
     try:
         return try_to_load_from_cache(model, name)
     except HFValidationError as error:
-        mend = "is neither a folder (start it with ./ or /) nor a hub id such as owner/name"
+        mend = "is neither a folder with a config.json that is here nor a hub id such as owner/name"
         raise ConfigError("base.model", model, mend) from error

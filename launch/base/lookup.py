@@ -62,7 +62,7 @@ def find_base(model: str) -> BaseSource:
     if path.is_file():
         return _read(path, str(path), path.parent)
     if path.is_absolute() or model.startswith((".", "~")):
-        raise ConfigError("base.model", model, "no such folder or config.json")
+        raise ConfigError("base.model", model, "no such folder or config.json; name one, or a hub id")
     cached = cached_file(model, "config.json")
     if cached is not None:
         return _read(cached, model, cached.parent)

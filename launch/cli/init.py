@@ -75,6 +75,9 @@ def _named(text: str) -> tuple[str, Path]:
     name, separator, place = text.partition("=")
     if not separator or not place or not NAME.match(name):
         raise ConfigError("--adapter", text, "write NAME=FOLDER, such as naming=./my-adapter")
+    if "://" in place:
+        later = f"lora-gateway adapters add {name} {place}"
+        raise ConfigError("--adapter", text, f"is no folder; leave it out and add it once all runs: {later}")
     if VARIABLE.search(place):
         raise ConfigError(
             "--adapter", text, "has ${…} in its path, which a configuration takes for a variable"
@@ -116,8 +119,10 @@ def _base_named_in(folder: Path) -> str:
 
 
 def _given(base: str) -> str:
-    """As the shell means it: a path begins here, not at the configuration's folder."""
+    """As the shell means it: a path begins here, not at the configuration's folder. Raises ConfigError."""
     path = Path(base).expanduser()
+    if base.startswith((".", "/", "~")) and not path.is_dir():
+        raise ConfigError("--base", base, "no such folder; name a model's folder or a hub id")
     return str(path.absolute()) if path.is_dir() else base
 
 

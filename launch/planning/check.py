@@ -62,8 +62,9 @@ class Report:
             step()
         except ConfigError as error:
             found = Finding.of(error)
-            if found not in self.findings:
-                self.findings.append(found)
+            same = "base.model" if found.key == "base.model" else None  # what says it last tells most
+            self.findings = [known for known in self.findings if known.key != same and known != found]
+            self.findings.append(found)
 
 
 def check(

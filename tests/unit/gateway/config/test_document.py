@@ -47,6 +47,9 @@ def test_dotenv_beside_the_shell_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("NAMING_ADAPTER_PATH", raising=False)
     (tmp_path / ".env").write_text("NAMING_ADAPTER_PATH=./mine\n")
     assert load_config(write(tmp_path, BASE)).tasks["naming"].adapter == tmp_path / "mine"
+    (tmp_path / ".env").write_text("NAMING_ADAPTER_PATH=hf://a/b\n")
+    with pytest.raises(ConfigError, match="lora-gateway adapters add naming hf://a/b"):
+        load_config(write(tmp_path, BASE))
 
 
 @pytest.mark.parametrize(
@@ -56,8 +59,18 @@ def test_dotenv_beside_the_shell_is_read(tmp_path: Path, monkeypatch: pytest.Mon
         ("- 1", "--config", "mapping"),
         ("tasks: {}", "base", "required"),
         ("base: {modle: x}", "base.modle", "did you mean 'model'"),
-        (BASE + "keys: []", "keys", "valid dictionary"),
-        (BASE + "keys: false", "keys", "valid dictionary"),
+        ("base:\n\tmodel: x", "--config", "write spaces where the tab is"),
+        ("base: some/model", "base: some/model", "must be a mapping; known keys: name, model, "),
+        (BASE + "tasks: {n: a}", "tasks.n: a", "must be a mapping; known keys: adapter, "),
+        (BASE + "tasks: {n: {adapter: }}", "tasks.n.adapter", "must be a path"),
+        (
+            BASE + "tasks: {n: {adapter: 'hf://a/b'}}",
+            "tasks.n.adapter",
+            "lora-gateway adapters add n hf://a/b",
+        ),
+        (BASE + "engines: 2", "engines", "must be a list or a mapping; known keys: backend, replicas, ray"),
+        (BASE + "keys: []", "keys", "must be a mapping"),
+        (BASE + "keys: false", "keys", "must be a mapping"),
         (BASE + "gatway: {}", "gatway", "did you mean 'gateway'"),
         (BASE + "gateway: {port: yes}", "gateway.port", "must be a number; YAML reads yes"),
         (BASE + "engine: {port: true}", "engine.port", "must be a number"),
@@ -102,6 +115,18 @@ def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "bin.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load_config(tmp_path / "bin.yaml", {})
+    with pytest.raises(ConfigError, match="name the file in it"):
+        load_config(tmp_path, {})
+
+
+def test_a_base_that_is_a_folder_beside_the_configuration_needs_no_dot(tmp_path: Path) -> None:
+    """As an adapter's does not, and as transformers and vLLM read it."""
+    file = write(tmp_path, "base: {model: org/mine}\n")
+    assert load_config(file, {}).base.model == "org/mine"
+    (tmp_path / "org/mine").mkdir(parents=True)
+    assert load_config(file, {}).base.model == "org/mine"
+    (tmp_path / "org/mine/config.json").write_text("{}")
+    assert load_config(file, {}).base.model == str(tmp_path / "org/mine")
 
 
 def test_a_schema_that_is_nested_too_deeply_is_named(tmp_path: Path) -> None:

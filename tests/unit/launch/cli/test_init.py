@@ -146,6 +146,8 @@ def written(folder: Path) -> None:
             "--adapter one: .* 8 x 12, the base needs",
         ),
         (unnamed, {"adapters": ["one=none"]}, "--adapter one: .*none: no such folder"),
+        (unnamed, {"adapters": ["one=hf://a/b"]}, "lora-gateway adapters add one hf://a/b"),
+        (unnamed, {"adapters": ["one=one"], "base": "./none"}, "--base: ./none: no such folder"),
         (unnamed, {"adapters": ["one"]}, "write NAME=FOLDER"),
         (unnamed, {"adapters": ["a b=one"]}, "write NAME=FOLDER"),
         (unnamed, {"adapters": ["one=one", "one=two"]}, "a name is given twice"),

@@ -144,7 +144,9 @@ def test_broken_adapters_are_each_named_though_the_base_is_not_there(
     sound["base"] = {"model": "./nowhere"}
     sound["tasks"] = {"dora": {"adapter": str(dora)}, "pickle": {"adapter": str(pickle)}}
     sound["pipelines"] = {}
-    errors = found(looked(tmp_path, sound))
+    report = looked(tmp_path, sound)
+    errors = found(report)
+    assert [finding.key for finding in report.findings].count("base.model") == 1
     assert "DoRA" in errors["tasks.dora.adapter"]
     assert "pickle" in errors["tasks.pickle.adapter"]
     assert "no such folder" in errors["base.model"]
