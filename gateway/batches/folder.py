@@ -108,8 +108,9 @@ class Folder:
             self.remove(file_id)
             raise
 
-    def remove(self, file_id: str) -> None:
-        self.content(file_id).unlink(missing_ok=True)
+    def remove(self, *file_ids: str) -> None:
+        for file_id in file_ids:
+            self.content(file_id).unlink(missing_ok=True)
 
     def _now(self) -> float:
         """By the clock that files here are dated by: a file server's own may be hours from this machine's."""

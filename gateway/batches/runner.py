@@ -171,8 +171,7 @@ class Runner:
         expired = await library.ask(lambda store: store.forget_expired(now))
         oldest = now - library.settings.keep_days * DAY_S
         await library.ask(lambda store: store.forget_batches(oldest))
-        for file_id in expired:
-            folder.remove(file_id)
+        await asyncio.to_thread(folder.remove, *expired)
         known = await library.ask(lambda store: store.known_contents())
         strays = await asyncio.to_thread(folder.sweep, known)
         if expired or strays:

@@ -88,7 +88,7 @@ class FileEndpoints:
                     record = FileRecord(*named, upload.size_bytes, now, now + kept_s)
                     await library.ask(partial(_keep, library.folder, upload, record, bounds))
                 finally:
-                    upload.remove()
+                    await upload.remove()
         except NoRoom as full:
             raise storage_full(full, *bounds) from None
         except OSError as error:

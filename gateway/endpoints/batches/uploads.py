@@ -51,10 +51,10 @@ class Upload:
         if synced:
             os.fsync(self.handle)
 
-    def remove(self) -> None:
+    async def remove(self) -> None:
         """Nothing of it stays but what was moved into its place."""
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            await to_its_end(self.path.unlink, True)
 
 
 async def receive_upload(head: Head, receive: Receive, folder: Folder, most_bytes: int, bound: str) -> Upload:
@@ -87,11 +87,11 @@ async def receive_upload(head: Head, receive: Receive, folder: Folder, most_byte
                 await to_its_end(upload.write_out, folder, not more)
         form.check_whole()
     except BaseException:
-        upload.remove()
+        await upload.remove()
         raise
     finally:
         if upload.path is not None:
-            os.close(upload.handle)
+            await to_its_end(os.close, upload.handle)  # of a large file that is gone, 0.1 s or more
     return upload
 
 

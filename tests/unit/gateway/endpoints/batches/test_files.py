@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import stat
+import threading
 from pathlib import Path
 
 import httpx
@@ -171,7 +172,9 @@ async def test_a_key_that_may_call_nothing_keeps_no_file(tmp_path: Path) -> None
         assert contents(tmp_path) == []
 
 
-async def test_file_whose_time_is_over_is_gone_and_its_content_removed(tmp_path: Path) -> None:
+async def test_file_whose_time_is_over_is_gone_and_its_content_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with timed_stack(tmp_path) as made:
         library = made.gateway.batches.library
         form = {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
@@ -183,8 +186,17 @@ async def test_file_whose_time_is_over_is_gone_and_its_content_removed(tmp_path:
         os.utime(stray, (1, 1))
         library.clock = lambda: file["expires_at"] + 1.0
         assert (await made.client.get(f"/v1/files/{file['id']}")).status_code == 404
+        removed_in = set[int]()
+        remove = library.folder.remove
+
+        def noted(*file_ids: str) -> None:
+            removed_in.add(threading.get_ident())
+            remove(*file_ids)
+
+        monkeypatch.setattr(library.folder, "remove", noted)
         await made.gateway.batches.runner.sweep()
         assert contents(tmp_path) == []
+        assert threading.get_ident() not in removed_in, "a file of gigabytes takes a while"
 
 
 async def test_content_that_was_cut_off_breaks_the_download_off(tmp_path: Path) -> None:
