@@ -24,6 +24,10 @@ The package carries `launch/simulation/azure_2023_conversation.csv`: times, prom
 requests (numbers 4,001 to 6,000, times from the first of them on) of the conversation trace in Azure's public
 dataset of LLM inference 2023 (github.com/Azure/AzurePublicDataset; Patel et al., Splitwise,
 ISCA 2024), under CC-BY-4.0.
+
+Words, groups and definitions of the held-out examples (`configs/demo/heldout`, but `everyday.jsonl`)
+are WordNet 3.0's, under its [own licence](../configs/demo/heldout/WORDNET-LICENSE.txt),
+which asks that it goes with every copy.
 """
 MARK = "License :: OSI Approved :: "
 LONGEST = 60
