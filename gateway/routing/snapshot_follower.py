@@ -123,7 +123,8 @@ class Follower:
             return
         self._stamp = stamp
         snapshot = read_snapshot(self._file)
-        if snapshot is not None:
+        # A control plane whose disk was full left an older one than it had told.
+        if snapshot is not None and snapshot.version > self._replicas.snapshot.version:
             self._apply(snapshot, heard=False)
 
     async def _report(self) -> None:

@@ -328,7 +328,8 @@ async def test_file_that_is_gone_or_no_snapshot_leaves_the_last_table(tmp_path: 
     follower = Follower(Control(tmp_path), replicas, admission, room, guard, Upkeep(print))
     config, file = replicas.config, tmp_path / FILE
     contents = [b"{half", encode_snapshot(snapshot_with(config, [], TWO_TASKS, 4)), b"", b"[]", b"\xff"]
-    for content, version in zip(contents, (0, 4, 4, 4, 4), strict=True):
+    contents.append(encode_snapshot(snapshot_with(config, [], TWO_TASKS, 3)))  # its disk was full later
+    for content, version in zip(contents, (0, 4, 4, 4, 4, 4), strict=True):
         file.unlink(missing_ok=True)
         follower._look()
         file.write_bytes(content)
