@@ -160,11 +160,12 @@ class Stack:
     def stop(self, stop: StopSignals) -> None:
         """The gateway first, so that accepted requests finish while there is an engine to finish them."""
         settings = self._config
-        forget_url(self._state_dir)
         self.gateway.stop(settings.gateway.shutdown_timeout_s + GATEWAY_GRACE_S, stop)
         if stop.hurried():
             self.launch.signal(signal.SIGTERM)  # launch counts two signals as a hurry
         self.launch.stop(settings.engine.stop_timeout_s + ENGINE_GRACE_S)
+        if not is_running(self._state_dir):  # else another stack was sooner, and it is its own
+            forget_url(self._state_dir)
 
 
 def unused_port(host: str) -> int:

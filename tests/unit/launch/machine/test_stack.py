@@ -7,14 +7,17 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gateway.errors import ConfigError
-from launch.machine.gateway_address import note_url
+from launch.machine.gateway_address import note_url, noted_url
 from launch.machine.restarts import Restarts
-from launch.machine.stack import Program, check_alone, ending_of, unused_port
+from launch.machine.stack import Program, Stack, check_alone, ending_of, unused_port
 from launch.supervisor.lock import sole_launch
+from tests.fakes.plant import Stop
+from tests.support.stack import config_of
 from tests.support.waiting import until
 from tests.unit.launch.machine.test_child import gone
 
@@ -118,3 +121,16 @@ def test_what_is_served_already_is_not_started_again(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"served from already, on http://127\.0\.0\.1:8123"):
             check_alone(tmp_path)
     check_alone(tmp_path)
+
+
+def test_whoever_was_sooner_keeps_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both may have looked before either had begun."""
+    program = SimpleNamespace(stop=lambda *_: None)
+    monkeypatch.setattr("launch.machine.stack.Program", lambda *_, **__: program)
+    second = Stack(tmp_path / "c.yaml", config_of(tmp_path), port=8124, state_dir=tmp_path)
+    with sole_launch(tmp_path):
+        note_url(tmp_path, "http://127.0.0.1:8123")
+        second.stop(Stop())  # type: ignore[arg-type]  # the same methods, without signals
+        assert noted_url(tmp_path) == "http://127.0.0.1:8123"
+    second.stop(Stop())  # type: ignore[arg-type]  # as above
+    assert noted_url(tmp_path) is None
