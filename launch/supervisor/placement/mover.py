@@ -275,10 +275,9 @@ class Mover:
     async def _load(self, keeper: Keeper, moves: Sequence[Move]) -> None:
         """Onto one engine, one after the other."""
         name = keeper.status.name
-        versions = self._versions()
         try:
             for move in moves:
-                version = versions.get(move.adapter_id)
+                version = self._versions().get(move.adapter_id)  # each anew: the ones before took their time
                 if version is None or not keeper.ready:
                     continue
                 await self._load_one(keeper, version, move)

@@ -310,3 +310,14 @@ async def test_what_fails_on_three_engines_is_tried_on_no_fourth() -> None:
     assert len(house.did) == 3
     assert "failed to load" in house.mover.outlook.why["t0@1"]
     assert len(house.mover.homes_of("t0@1") or ()) == 1, "a command tries it again"
+
+
+async def test_what_is_removed_before_its_turn_is_not_loaded() -> None:
+    engine = Keeper("e0")
+    engine.hold = asyncio.Event()
+    house = House([engine], 2)
+    await house.settle()
+    house.want(1)
+    engine.hold.set()
+    await house.settle()
+    assert engine.did == ["load t0@1"]
