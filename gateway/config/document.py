@@ -58,6 +58,7 @@ __all__ = [
     "load_config",
     "read_config",
     "with_gateway",
+    "with_sections",
 ]
 
 ADAPTER_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_ADAPTER_PATH$")
@@ -152,10 +153,15 @@ def with_gateway(config: Config, changes: Mapping[str, object]) -> Config:
     """The configuration with other settings of `gateway` where not None, checked. Raises ConfigError."""
     given = {key: value for key, value in changes.items() if value is not None}
     gateway = {**config.gateway.model_dump(by_alias=True), **given}
-    try:  # the other sections are taken as they are
-        return Config.model_validate({**dict(iter(config)), "gateway": gateway}) if given else config
+    return with_sections(config, {"gateway": gateway}) if given else config
+
+
+def with_sections(config: Config, sections: Mapping[str, object]) -> Config:
+    """The configuration with other sections, checked together. Raises ConfigError."""
+    try:  # the others are taken as they are
+        return Config.model_validate({**dict(iter(config)), **sections})
     except ValidationError as error:
-        raise _problems(error, "gateway")[0] from error
+        raise _problems(error, ", ".join(sections))[0] from error
 
 
 def _substitute(value: object, env: Mapping[str, str], key: str, problems: list[ConfigError]) -> object:

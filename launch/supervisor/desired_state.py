@@ -6,7 +6,7 @@ import time
 
 from pydantic import JsonValue
 
-from gateway.config.document import Config, JsonObject
+from gateway.config.document import Config, JsonObject, with_sections
 from launch.adapters.versions import Desired, Version, Wanted, overlaid
 from launch.supervisor.database import StateStore
 
@@ -65,9 +65,10 @@ class DesiredState:
         self._removed.pop(name, None)
 
     def adopt(self, config: Config, configured: Desired) -> None:
-        """The live sections of another configuration."""
-        live = {name: getattr(config, name) for name in LIVE}
-        self.config = self.config.model_copy(update=live)
+        """The live sections of another configuration. Raises ConfigError where they do not go with the
+        rest as it is until the next start: gateways would refuse them, and whatever comes later.
+        """
+        self.config = with_sections(self.config, {name: getattr(config, name) for name in LIVE})
         self.configured = dict(configured)
 
     def settings(self, task: str, version: Version | None) -> JsonObject:

@@ -51,19 +51,19 @@ def compose(
     """Everything a gateway needs, at one moment."""
     config, desired = desired_state.config, desired_state.desired
     loaded = set[str]().union(*(engine.loaded for engine in observed.engines))
-    models = set(desired_state.models)
+    pipelines = {
+        name: document
+        for name, document in _documents(config.pipelines).items()
+        if name not in desired  # a command has added a task of that name, and wins
+        and all(one.task in desired or one.task == config.base.name for one in config.pipelines[name].stages)
+    }
+    models = {config.base.name, *desired, *pipelines}
     return Snapshot(
         version=version,
         base=config.base.name,
         engines=list(observed.engines),
         tasks={name: _task(wanted, desired_state, observed, loaded) for name, wanted in desired.items()},
-        pipelines={
-            name: document
-            for name, document in _documents(config.pipelines).items()
-            if all(
-                one.task in desired or one.task == config.base.name for one in config.pipelines[name].stages
-            )
-        },
+        pipelines=pipelines,
         keys=known_models(_documents(config.keys), models),
         issued_keys=known_models(_documents(issued), models),
         tenants=_documents(config.tenants),

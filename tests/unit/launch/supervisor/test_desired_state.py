@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.document import Config
+from gateway.errors import ConfigError
 from launch.adapters.versions import Version, Wanted
 from launch.supervisor.database import StateStore
 from launch.supervisor.desired_state import DesiredState
@@ -81,3 +82,14 @@ def test_live_sections_alone_are_taken_over(tmp_path: Path, store: StateStore) -
     assert "concept" not in made.config.tasks
     assert made.config.gateway.max_in_flight != 7
     assert made.desired == {}
+
+
+def test_sections_that_do_not_go_with_the_rest_are_refused(tmp_path: Path, store: StateStore) -> None:
+    document = config_of(tmp_path).model_dump(mode="json", by_alias=True)
+    document["gateway"]["workers"] = 4
+    made = desired_state(tmp_path, store, Config.model_validate(document))
+    document["gateway"]["workers"] = 1  # at the next start
+    document["tasks"]["naming"]["max_in_flight"] = 2
+    with pytest.raises(ConfigError, match="2 cannot be shared by 4 workers"):
+        made.adopt(Config.model_validate(document), {})
+    assert made.desired == CONFIGURED

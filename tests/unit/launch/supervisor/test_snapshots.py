@@ -59,6 +59,16 @@ def test_pipeline_goes_with_its_tasks_and_keys_lose_what_is_gone(desired_state: 
     assert (snapshot.version, snapshot.base, snapshot.keys) == (2, "base", {})
 
 
+def test_pipeline_gives_way_to_a_task_that_a_command_gave_its_name(desired_state: DesiredState) -> None:
+    """A gateway would refuse the whole, and whatever comes later."""
+    desired_state.keep(Wanted("concept-naming", VERSIONS))
+    assert compose(1, desired_state, NOTHING).pipelines == {}
+    desired_state.remove("concept-naming")
+    desired_state.remove("concept")
+    key = KeyConfig.model_validate({"sha256": "a" * 64, "tasks": ["concept-naming"]})
+    assert compose(2, desired_state, NOTHING, {"made": key}).issued_keys["made"]["tasks"] == []
+
+
 def test_tenants_are_told_as_they_are_configured(tmp_path: Path) -> None:
     limits = {"requests_per_minute": 60}
     document = {"base": {"model": "m"}, "tenants": {"acme": {"limits": limits}}}
