@@ -46,9 +46,9 @@ def control_socket(state_dir: Path) -> Iterator[socket.socket]:
         )
         raise ConfigError("state_dir", str(state_dir), mend)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        path.unlink(missing_ok=True)  # of a life before: `sole_launch` says that nobody else is there
         before = os.umask(0o177)
         try:
+            path.unlink(missing_ok=True)  # of a life before: `sole_launch` says that nobody else is there
             listener.bind(str(path))
         except OSError as error:
             raise ConfigError("state_dir", str(path), f"cannot be bound: {error.strerror}") from error

@@ -16,7 +16,7 @@ from gateway.config.document import JsonObject, KeyConfig, checked_name
 from gateway.config.key_settings import ISSUED_SETTINGS, is_pattern
 from gateway.errors import SENTENCE, ConfigError, NotFound, did_you_mean
 from launch.adapters.versions import Refused
-from launch.supervisor.database import KeyRow, StateStore
+from launch.supervisor.database import FILE, KeyRow, StateStore
 from launch.supervisor.desired_state import DesiredState
 
 PREFIX = "sk-lg-"
@@ -237,5 +237,9 @@ def _seconds(fields: Mapping[str, object], name: str) -> float | None:
 
 
 def _read(row: KeyRow) -> IssuedKey:
-    settings = KeyConfig.model_validate_json(row.settings)
+    try:
+        settings = KeyConfig.model_validate_json(row.settings)
+    except ValidationError as error:  # without it the gateway might be open, or a revoked name be free
+        mend = "has settings that are not known here; use the lora-gateway that made it"
+        raise ConfigError("state_dir", f"{FILE}, key '{row.name}'", mend) from error
     return IssuedKey(row.name, settings, row.created_at, row.created_by, row.revoked_at)

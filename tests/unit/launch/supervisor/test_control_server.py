@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from launch.supervisor.control_server import Ending
+from gateway.config.snapshot import SOCKET
+from gateway.errors import ConfigError
+from launch.supervisor.control_server import Ending, control_socket
 
 pytestmark = pytest.mark.anyio
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/adapters", "headers": [], "query_string": b""}
@@ -77,3 +80,9 @@ async def test_whole_answer_is_left_alone() -> None:
 async def test_client_that_reads_nothing_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("launch.supervisor.control_server.LAST_WORD_S", 0.01)
     assert await cancelled(_waits, stuck=True) == []
+
+
+def test_what_is_in_the_way_of_the_socket_is_named(tmp_path: Path) -> None:
+    (tmp_path / SOCKET).mkdir()
+    with pytest.raises(ConfigError, match=r"control\.sock: cannot be bound"), control_socket(tmp_path):
+        pass

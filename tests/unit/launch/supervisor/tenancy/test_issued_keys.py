@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -176,3 +177,10 @@ def test_what_cannot_be_kept_is_not_in_force(made: Made, tmp_path: Path) -> None
         other.execute("ROLLBACK")
     other.close()
     assert (made.keys.settings, made.published) == (before, 1)
+
+
+def test_settings_of_a_newer_release_are_refused_by_name(made: Made, tmp_path: Path) -> None:
+    made.keys.create({"name": "ci"}, "root")
+    made.store.keep_api_key(dataclasses.replace(made.store.api_keys()[0], settings='{"rank": 1}'))
+    with pytest.raises(ConfigError, match="key 'ci': has settings that are not known here"):
+        IssuedKeys(made.store, made.desired, made.publish)
