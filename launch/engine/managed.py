@@ -122,8 +122,8 @@ class Managed(Keeper):
             self._demand.set()
 
     def idle(self) -> None:
-        """Nobody has used it for a while: drain it, then let it go."""
-        if self.status.state == "ready":
+        """Nobody has used it for a while: drain it, then let it go; not while an adapter is loaded on it."""
+        if self.status.state == "ready" and not self._one_at_a_time.locked():
             self._demand.clear()
             self._leave.set()
 

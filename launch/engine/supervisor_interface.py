@@ -25,6 +25,9 @@ class SupervisorInterface(Protocol):
     def configured(self) -> Desired:
         """What the configuration alone wants."""
 
+    broken: dict[str, str]
+    """Ids whose copy was damaged when this began, with what to do; they are not loaded."""
+
     @property
     def wanted_versions(self) -> list[Version]:
         """Every adapter that is to be loaded now."""
@@ -85,7 +88,7 @@ class SupervisorInterface(Protocol):
         """Forget what commands changed of the task, and publish it."""
 
     def adopt(self, config: Config, configured: Desired) -> None:
-        """Go by this configuration, and by the tasks that it wants, from now on."""
+        """Go by this configuration, and by the tasks that it wants, from now on. Raises ConfigError."""
 
     def retire(self, ids: Collection[str]) -> None:
         """Unload those of them that nobody wants, once no request is on them."""

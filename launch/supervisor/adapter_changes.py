@@ -96,8 +96,8 @@ class AdapterChanges:
         async with contextlib.AsyncExitStack() as held:
             if addition.tenant is not None:  # one at a time, so that two never pass one quota together
                 check_source(config.tenant(addition.tenant), addition.source, config.state_dir / UPLOADS)
-                await held.enter_async_context(self._alone(f"\0{addition.tenant}"))  # no task's name
-            await held.enter_async_context(self._alone(addition.task))
+                await held.enter_async_context(self.alone(f"\0{addition.tenant}"))  # no task's name
+            await held.enter_async_context(self.alone(addition.task))
             enter = await held.enter_async_context(self._operation(addition))
             expect = held.enter_context(expecting(self._supervisor))
             return await self._add(addition, enter, expect)
@@ -120,6 +120,10 @@ class AdapterChanges:
             added_at=at,
             settings={**wanted.settings, **given},
         )
+        known = wanted.version(adapter.id)
+        if supervisor.broken.pop(adapter.id, None) and known is not None:  # its copy is whole again
+            await self._engines.load(known, key, enter)
+            return known, adapter.warnings
         # Asked before anything is loaded, so that what cannot be is said at once.
         after = add_version(wanted, version, at, canary=addition.canary, shadow=addition.shadow)
         if addition.tenant is not None:
@@ -137,7 +141,7 @@ class AdapterChanges:
 
         Raises NotFound, Refused, EngineFailure.
         """
-        async with self._alone(task):
+        async with self.alone(task):
             after = promote(self._known(task), adapter_id, time.time())
             active = after.active
             assert active is not None
@@ -146,7 +150,7 @@ class AdapterChanges:
 
     async def rollback(self, task: str) -> None:
         """Raises NotFound, Refused, EngineFailure. At once where the earlier version is still loaded."""
-        async with self._alone(task):
+        async with self.alone(task):
             after = rollback(self._known(task), time.time())
             active = after.active
             assert active is not None
@@ -158,7 +162,7 @@ class AdapterChanges:
 
         Raises NotFound, and Refused where requests go to the version or a pipeline has the task as a stage.
         """
-        async with self._alone(task):
+        async with self.alone(task):
             after = remove_version(self._known(task), adapter_id, time.time())
             if after is not None:
                 self._supervisor.commit(after)
@@ -174,7 +178,7 @@ class AdapterChanges:
 
     async def reset(self, task: str) -> None:
         """Back to what the configuration says. Raises NotFound, EngineFailure."""
-        async with self._alone(task):
+        async with self.alone(task):
             configured = self._supervisor.configured.get(task)
             if configured is None:
                 self._known(task)
@@ -199,7 +203,8 @@ class AdapterChanges:
         self._supervisor.commit(wanted)
 
     @contextlib.asynccontextmanager
-    async def _alone(self, task: str) -> AsyncIterator[None]:
+    async def alone(self, task: str) -> AsyncIterator[None]:
+        """No other change of that task within the block."""
         lock = self._locks.get(task)
         if lock is None:
             lock = self._locks[task] = asyncio.Lock()

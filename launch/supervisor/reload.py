@@ -14,7 +14,7 @@ from launch.adapters.versions import Desired, ids_of
 from launch.engine.engine import say
 from launch.engine.supervisor_interface import SupervisorInterface
 from launch.machine.threads import in_thread
-from launch.supervisor.adapter_changes import expecting
+from launch.supervisor.adapter_changes import AdapterChanges, expecting
 from launch.supervisor.desired_state import LIVE
 from launch.supervisor.engines import Engines
 
@@ -35,12 +35,14 @@ class Reloading:
         self,
         supervisor: SupervisorInterface,
         engines: Engines,
+        changes: AdapterChanges,
         read: Callable[[], Config],
         configured_by: ConfiguredBy,
         files: Sequence[Path],
     ) -> None:
         self._supervisor = supervisor
         self._engines = engines
+        self._changes = changes
         self._read = read
         self._configured_by = configured_by
         self._files = files
@@ -57,7 +59,8 @@ class Reloading:
             supervisor, engines = self._supervisor, self._engines
             config = await in_thread(self._read)
             # What is on its way in may be on its way out still: without that it would go on leaving.
-            with expecting(supervisor) as expect:
+            async with contextlib.AsyncExitStack() as held:
+                expect = held.enter_context(expecting(supervisor))
                 known = ids_of(supervisor.desired) | ids_of(supervisor.configured)
 
                 def tell(adapter_id: str) -> None:
@@ -65,7 +68,11 @@ class Reloading:
                         expect(adapter_id)
 
                 configured = await in_thread(self._configured_by, config, tell)
-                desired, before = supervisor.desired, supervisor.configured
+                before = supervisor.configured
+                for name in sorted({*configured, *before}):
+                    if configured.get(name) != before.get(name):  # a command might go by what is to leave
+                        await held.enter_async_context(self._changes.alone(name))
+                desired = supervisor.desired
                 fresh = [
                     (name, version)
                     for name, wanted in configured.items()

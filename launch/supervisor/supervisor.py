@@ -101,7 +101,7 @@ class Supervisor:
         self._expected: Counter[str] = Counter()
         """Ids on their way in, and by how many changes."""
         self._expecting = Lock()
-        self._broken: dict[str, str] = {}
+        self.broken: dict[str, str] = {}
         self._fingerprints: dict[str, str] = {}
         self._unkept: dict[tuple[str, str], str] = {}
         self._faults: Counter[str] = Counter()
@@ -118,7 +118,7 @@ class Supervisor:
         self._scaler = None if rules is None else Autoscaler(rules, self.engines, self.gateways.load)
         self.mover = Mover(self, self.engines.keepers, self.gateways, self._upkeep, self._published)
         self.changes = AdapterChanges(self, self.engines)
-        self.reloading = Reloading(self, self.engines, read_config, configured_by, config_files)
+        self.reloading = Reloading(self, self.engines, self.changes, read_config, configured_by, config_files)
 
     # `launch.engine.supervisor_interface.SupervisorInterface`
 
@@ -140,7 +140,7 @@ class Supervisor:
             version
             for wanted in self.desired.values()
             for version in wanted.versions
-            if version.id not in self._broken
+            if version.id not in self.broken
         ]
 
     def wanted_on(self, engine: str) -> list[Version]:
@@ -241,8 +241,8 @@ class Supervisor:
     def retire(self, ids: Collection[str]) -> None:
         for adapter_id in set(ids) - ids_of(self.desired) - self._expected.keys():
             if adapter_id not in self._retiring:
-                self._retiring[adapter_id] = time.monotonic()
-                self._upkeep.once("unload", partial(self._unload_when_free, adapter_id))
+                began = self._retiring[adapter_id] = time.monotonic()
+                self._upkeep.once("unload", partial(self._unload_when_free, adapter_id, began))
 
     def diff(self) -> list[JsonObject]:
         """What commands changed, against the configuration."""
@@ -285,7 +285,7 @@ class Supervisor:
     async def _until_asked(self) -> None:
         while not self._stop.asked() and not self.is_outlived:
             if self._stop.reload_asked():
-                await self.reloading.try_reload()
+                self._upkeep.once("reload by signal", self.reloading.try_reload)
             await asyncio.sleep(0.05)
 
     async def _keep(self, keeper: Managed | Attached) -> None:
@@ -357,19 +357,20 @@ class Supervisor:
             self._retiring.pop(adapter_id, None)
         self.publisher.publish()
 
-    async def _unload_when_free(self, adapter_id: str) -> None:
+    async def _unload_when_free(self, adapter_id: str, began: float) -> None:
         version = self._published()
         await asyncio.sleep(NO_GATEWAY_GRACE_S)
         if not await self.gateways.until_released(adapter_id, version, RETIRE_WITHIN_S):
             say(f"{adapter_id} is unloaded though it still has requests after {RETIRE_WITHIN_S:.0f} s")
-        if self._retiring.pop(adapter_id, None) is None or adapter_id in self._expected:
-            self.changed()
-            return  # it is wanted again
-        await self.engines.unload(adapter_id)
-        kept = ids_of(self.desired) | ids_of(self.configured)  # `reset` needs the second
-        if adapter_id not in kept | self._expected.keys():
-            with suppress(Unavailable), self._store.only_ours():
-                self._adapters.remove(adapter_id, self._expected)
+        if self._retiring.get(adapter_id) != began:
+            return  # it is wanted again, or leaves anew: gateways may have sent requests to it between
+        del self._retiring[adapter_id]
+        if adapter_id not in self._expected:
+            await self.engines.unload(adapter_id)
+            kept = ids_of(self.desired) | ids_of(self.configured)  # `reset` needs the second
+            if adapter_id not in kept | self._expected.keys():
+                with suppress(Unavailable), self._store.only_ours():
+                    self._adapters.remove(adapter_id, self._expected)
         self.changed()
 
     def _verify_kept(self) -> None:
@@ -377,7 +378,7 @@ class Supervisor:
         for version in self._desired_state.by_command:
             if not self._adapters.verify(version.id):
                 reason = "its copy in the state directory is gone or changed; add it again"
-                self._broken[version.id] = reason
+                self.broken[version.id] = reason
                 say(f"{version.id} failed: {reason}")
         self._adapters.sweep(ids_of(self.desired) | ids_of(self.configured))
 
@@ -387,7 +388,7 @@ class Supervisor:
                 without_leaving(keeper.status, self.mover.leaving(keeper.status.name))
                 for keeper in self.engines.keepers
             ],
-            failures={**self.engines.failures, **self._broken},
+            failures={**self.engines.failures, **self.broken},
             fingerprints=self._fingerprints,
             retiring=self._retiring,
             operations=[*self.changes.operations.values(), *self.mover.operations.values()],

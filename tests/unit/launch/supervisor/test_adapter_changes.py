@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.plant import PlantOptions, adapter_folder, timed_plant
+from tests.fakes.plant import PlantOptions, Unchecked, adapter_folder, timed_plant
 from tests.support.waiting import calls
 from tests.unit.launch.supervisor.test_supervisor import weights
 
@@ -164,3 +165,33 @@ async def test_names_that_nothing_has_leave_nothing(tmp_path: Path) -> None:
             assert answer.status_code == 404
         gc.collect()
         assert not made.supervisor.changes._locks
+
+
+async def test_one_whose_copy_was_damaged_is_loaded_when_it_is_added_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with timed_plant(tmp_path) as made:
+        await made.until_state("ready")
+        assert (await made.add("extra", "x")).status_code == 200
+    monkeypatch.setattr(Unchecked, "verify", lambda *_: False)
+    async with timed_plant(tmp_path) as made:
+        await made.until_state("ready")
+        (before,) = made.versions("extra").values()
+        assert (before.state, before.reason[-12:]) == ("failed", "add it again")
+        answer = await made.add("extra", "x")
+        assert (answer.status_code, answer.json()["id"]) == (200, before.id)
+        assert made.versions("extra")[before.id].state == "ready"
+        assert before.id in [one.id for one in made.supervisor.wanted_versions]
+
+
+async def test_an_engine_that_nobody_uses_stays_until_an_adapter_is_loaded(tmp_path: Path) -> None:
+    options = PlantOptions(arguments=("--hang", "extra"), base={"idle_unload": "1h"})
+    async with timed_plant(tmp_path, options) as made:
+        await made.until_state("ready")
+        adding = asyncio.create_task(made.add("extra", "x"))
+        await made.until(lambda: any("proving" in one.stage for one in made.snapshot.operations))
+        (keeper,) = made.supervisor.engines.keepers
+        keeper.idle()
+        await made.fake(hang=False)
+        assert (await adding).status_code == 200
+        assert made.engine.state == "ready"

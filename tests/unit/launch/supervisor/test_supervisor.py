@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway.config.snapshot import SOCKET
 from launch.adapters.store import AdapterStore
 from launch.adapters.versions import Version
 from launch.supervisor.database import StateStore
@@ -207,3 +208,76 @@ async def test_reload_leaves_an_engine_stopped_that_nobody_has_asked_for(tmp_pat
         for _ in range(2):
             assert (await made.client.post("/reload")).status_code == 200
         assert made.engine.state == "stopped"
+
+
+async def test_a_reload_by_signal_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading = asyncio.Event()
+
+    async def for_ever() -> None:
+        loading.set()
+        await asyncio.Event().wait()
+
+    async with timed_plant(tmp_path, PlantOptions(base={"start": "lazy"})) as made:
+        monkeypatch.setattr(made.supervisor.reloading, "try_reload", for_ever)
+        made.stop.reload = True
+        await loading.wait()
+        made.stop.count = 1
+        await made.until(lambda: not (tmp_path / "state" / SOCKET).exists())
+
+
+async def test_a_reload_waits_for_a_command_that_goes_by_what_it_takes_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version that keeps most requests would be unloaded while its canary loads, its copy removed."""
+    async with timed_plant(tmp_path) as made:
+        await made.until_state("ready")
+        engines, changes = made.supervisor.engines, made.supervisor.changes
+        load, loading, goes_on = engines.load, asyncio.Event(), asyncio.Event()
+
+        async def slowly(*given: Any, **named: Any) -> None:
+            loading.set()
+            await goes_on.wait()
+            await load(*given, **named)
+
+        monkeypatch.setattr(engines, "load", slowly)
+        adding = asyncio.create_task(made.add("naming", "two", canary=10))
+        await loading.wait()
+        monkeypatch.setattr(engines, "load", load)
+        made.options.tasks = {"naming": "three"}
+        reloading = asyncio.create_task(made.client.post("/reload"))
+        await made.until(lambda: reloading.done() or bool(changes._locks["naming"]._waiters))
+        await made.until(lambda: not made.snapshot.retiring)
+        goes_on.set()
+        assert [(await one).status_code for one in (adding, reloading)] == [200, 200]
+        await made.until(lambda: not made.snapshot.retiring)
+        assert sorted(weights(made).values()) == [10.0, 90.0]
+        assert set(made.engine.loaded) == set(weights(made))
+        assert not set(weights(made)) & set(made.adapters.removed)
+
+
+async def test_what_leaves_again_waits_for_gateways_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has heard that it is wanted after all, and no more, may send requests to it."""
+    monkeypatch.setattr("launch.supervisor.control_api.TOLD_WITHIN_S", 0.0)
+    monkeypatch.setattr("launch.supervisor.supervisor.NO_GATEWAY_GRACE_S", 0.0)
+
+    async with timed_plant(tmp_path) as made:
+        await made.until_state("ready")
+        (first,) = weights(made)
+        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
+            lines = events.aiter_lines()  # to be kept: with it the stream would end
+            await anext(lines)
+            await made.client.delete("/adapters/naming")
+            await made.client.post("/tasks/naming/reset")
+            between = made.snapshot.version
+            await made.client.delete("/adapters/naming")
+            await made.client.post("/gateways", json={"gateway": "g1", "version": between})
+            leaving = made.supervisor._upkeep._tasks
+            await made.until(lambda: [one.get_name() for one in leaving].count("unload") == 1)
+            assert made.snapshot.retiring == [first]
+            await made.client.post("/gateways", json={"gateway": "g1", "version": between + 10})
+            await made.until(lambda: not made.snapshot.retiring)
+        assert made.engine.loaded == []
