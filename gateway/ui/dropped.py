@@ -108,9 +108,9 @@ class Dropped:
             whole = True
             return path
         finally:
-            os.close(handle)
             if not whole:
                 path.unlink(missing_ok=True)
+            await to_its_end(os.close, handle)  # of a large file that is gone, a second or more
 
     def _begin(self, name: str, length: int) -> tuple[Path, int]:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from gateway.admission.quotas.quotas import Quotas
 from gateway.config.document import NAME
 from gateway.endpoints.administration import operators
 from gateway.endpoints.asgi import read_small_body
+from gateway.endpoints.batches.uploads import to_its_end
 from gateway.errors import NOT_JSON, Forbidden, InvalidRequest, NotFound, RequestError, Unavailable
 from gateway.metrics.counters import Metrics
 from gateway.metrics.exposition import Buckets
@@ -210,7 +211,7 @@ class Page:
         try:
             await self._passing.post(principal, "/admin/adapters", body, call.scope, call.send)
         finally:
-            file.unlink(missing_ok=True)
+            await to_its_end(file.unlink, True)
 
     async def _pass(self, call: PageCall) -> None:
         path = "/" + call.scope["path_params"]["path"]

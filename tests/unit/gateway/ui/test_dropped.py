@@ -50,7 +50,16 @@ async def test_an_archive_is_kept_whole_under_a_harmless_name(tmp_path: Path) ->
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-async def test_nothing_is_left_of_what_does_not_come_whole(tmp_path: Path) -> None:
+async def test_nothing_is_left_of_what_does_not_come_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close, closed_in = os.close, set[int]()
+
+    def closed(handle: int) -> None:
+        closed_in.add(threading.get_ident())
+        close(handle)
+
+    monkeypatch.setattr(os, "close", closed)
     dropped = Dropped(tmp_path, 100)
     with pytest.raises(ClientLeft):
         await dropped.receive("a.tar", head(50), Sender(b"x" * 10, leaves=True))
@@ -60,6 +69,7 @@ async def test_nothing_is_left_of_what_does_not_come_whole(tmp_path: Path) -> No
         await dropped.receive("a.tar", head(101), Sender(b""))
     with pytest.raises(InvalidRequest, match="Content-Length"):
         await dropped.receive("a.tar", head(None), Sender(b"x"))
+    assert threading.get_ident() not in closed_in, "to free a large one takes a while"
     assert list((tmp_path / "uploads").iterdir()) == []
 
 

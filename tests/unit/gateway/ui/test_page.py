@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import msgspec
@@ -191,13 +192,23 @@ async def test_limits_are_shown_with_what_is_used(tmp_path: Path) -> None:
         assert 0 < bounds["tokens_per_day"][0] < 1000
 
 
-async def test_a_dropped_archive_goes_to_the_control_plane_and_is_gone_afterwards(tmp_path: Path) -> None:
+async def test_a_dropped_archive_goes_to_the_control_plane_and_is_gone_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, removed_in = Path.unlink, set[int]()
+
+    def removed(path: Path, missing_ok: bool = False) -> None:
+        removed_in.add(threading.get_ident())
+        unlink(path, missing_ok)
+
     snapshot = snapshot_of(config_of(tmp_path, keys=KEYS), 1)
     async with FakeControl(tmp_path, snapshot) as control, stack(tmp_path, keys=KEYS, ready=False) as s:
         control.statuses["/adapters"] = 409
         boss, user = await sign_in(s, "boss"), await sign_in(s, "user")
         wishes = {"x-adapter": '{"file":"new name.tar","task":"naming","canary":10}'}
+        monkeypatch.setattr(Path, "unlink", removed)
         await boss.ask("POST", "/adapters", content=b"archive", headers=wishes)
+        assert threading.get_ident() not in removed_in, "to remove a large one takes a while"
         (asked,) = [one for one in control.asked if one.path == "/adapters"]
         fields = msgspec.json.decode(asked.body)
         assert (fields["task"], fields["canary"]) == ("naming", 10)
