@@ -22,14 +22,15 @@ def banner_lines(config: Config, url: str, models: Sequence[str], *, keyed: bool
     """`models` are the names that may be asked for; `keyed`: there are keys beside the configuration's."""
     model = example_model(config)
     keyed = keyed or bool(config.keys) or config.gateway.keys_required
-    lines = [
-        f"address  {url}/v1  (for any OpenAI client as base_url)",
-        f"page     {page_of(url)}",
-        f"models   {first_of(models, MODELS_SHOWN)}",
-    ]
+    lines = [*address_lines(url), f"models   {first_of(models, MODELS_SHOWN)}"]
     if keyed:
         lines.append(f"key      needed: export {KEY_VARIABLE}=…  (`lora-gateway keys create NAME` makes one)")
     return [*lines, "try      " + chat_curl(url, model, SAMPLE, keyed=keyed)]
+
+
+def address_lines(url: str) -> list[str]:
+    """Where a gateway is reached."""
+    return [f"address  {url}/v1  (for any OpenAI client as base_url)", f"page     {page_of(url)}"]
 
 
 def example_model(config: Config) -> str:

@@ -20,7 +20,7 @@ from gateway.errors import ConfigError, LoraGatewayError
 from launch.__main__ import complain, launch, with_state_dir
 from launch.base.locate import fetch_demo_base
 from launch.cli.audit import audit_command
-from launch.cli.banner import banner_lines, nothing_runs
+from launch.cli.banner import address_lines, banner_lines, nothing_runs
 from launch.cli.chat.talk import chat_command
 from launch.cli.init import init_command
 from launch.cli.keys import build_keys_app
@@ -29,7 +29,7 @@ from launch.cli.live.logs import logs_command
 from launch.cli.live.placement import placement_command
 from launch.cli.live.status import status_command
 from launch.cli.live.top import top_command
-from launch.cli.options import DEMO_CONFIG, ConfigOption, DemoOption, JsonOption, StateOption
+from launch.cli.options import DEMO_CONFIG, ConfigOption, DemoOption, JsonOption, StateOption, served_here
 from launch.cli.plan import plan_command
 from launch.cli.tasks.adapters import build_adapters_app
 from launch.cli.tasks.tasks import build_tasks_app, reload_command
@@ -173,6 +173,9 @@ def _what_runs(config: Path) -> list[str]:
     try:
         loaded = load_config(config)
     except LoraGatewayError as error:
+        here = served_here(config)
+        if here and (url := noted_url(here)):
+            return address_lines(url)
         return nothing_runs(config, exists=False) if not config.exists() else [f"error: {error}"]
     url = noted_url(loaded.state_dir) if is_running(loaded.state_dir) else None
     return _banner(loaded, url) if url else nothing_runs(config, exists=True)

@@ -13,7 +13,7 @@ import typer
 from gateway.config.document import load_config
 from gateway.config.launch_lock import is_running
 from launch.machine.gateway_address import noted_url, url_of
-from launch.planning.found_config import CHECKOUT, default_config, demo_config
+from launch.planning.found_config import CHECKOUT, OWN, default_config, demo_config
 from launch.supervisor.control_client import ControlClient, Document
 
 DEMO_CONFIG = CHECKOUT
@@ -92,4 +92,12 @@ def state_folder(config: Path, state_dir: Path | None) -> Path:
 
     With a state directory the configuration is not read: it may be broken while the launch runs on.
     """
-    return load_config(config).state_dir if state_dir is None else state_dir.absolute()
+    if state_dir is not None:
+        return state_dir.absolute()
+    return served_here(config) or load_config(config).state_dir
+
+
+def served_here(config: Path) -> Path | None:
+    """The state of a launch that was started in this folder, by a configuration that is not in it."""
+    here = Path(".state").absolute()
+    return here if config == OWN and not OWN.exists() and is_running(here) else None

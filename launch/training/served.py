@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gateway.config.loopback import may_use_proxy
 from gateway.errors import ConfigError
@@ -18,7 +19,10 @@ BASE_MODEL = "base"
 
 @asynccontextmanager
 async def client_of(url: str, program: str) -> AsyncIterator[AsyncOpenAI]:
-    """A client with the key that LORA_GATEWAY_API_KEY holds. Raises ConfigError without its package."""
+    """A client with the key that LORA_GATEWAY_API_KEY holds; `url` may be without /v1.
+
+    Raises ConfigError without its package.
+    """
     try:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
     except ImportError as error:
@@ -26,8 +30,11 @@ async def client_of(url: str, program: str) -> AsyncIterator[AsyncOpenAI]:
             program, str(error.name), "install it: pip install 'lora-gateway[train]'"
         ) from error
     key = os.environ.get("LORA_GATEWAY_API_KEY", "none")
+    base_url = url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1"
     http = DefaultAsyncHttpxClient(trust_env=may_use_proxy(url))
-    async with AsyncOpenAI(base_url=url, api_key=key, timeout=600, max_retries=2, http_client=http) as client:
+    async with AsyncOpenAI(
+        base_url=base_url, api_key=key, timeout=600, max_retries=2, http_client=http
+    ) as client:
         yield client
 
 
@@ -41,4 +48,5 @@ def faults_named(url: str, key: str) -> Iterator[None]:
     except APIConnectionError as error:
         raise ConfigError("--url", url, "nothing answers there; is it served?") from error
     except APIStatusError as error:
-        raise ConfigError(key, url, f"HTTP {error.status_code}: {error.message}") from error
+        said = error.body.get("message") if isinstance(error.body, dict) else None
+        raise ConfigError(key, url, f"HTTP {error.status_code}: {said or error.message}") from error

@@ -46,14 +46,15 @@ def chat_command(
     Ctrl-C ends the answer that is coming; at the prompt, twice ends the talk. What is piped in is asked line
     by line.
     """
-    loaded = load_config(config)
     client = ChatClient(gateway_url(url, config, state_dir), api_key())
     try:
         models = client.models()
-        chosen = model or next((one for one in (example_model(loaded), *models) if one in models), None)
+        loaded = load_config(config) if config.exists() else None  # of a gateway elsewhere there need be none
+        first = (example_model(loaded),) if loaded else ()
+        chosen = model or next((one for one in (*first, *models) if one in models), None)
         if chosen is None:
             raise ConfigError("MODEL", "", "this key may ask for no model")
-        talk = Talk(client, models, chosen, system, forgetful=loaded.pipelines.keys())
+        talk = Talk(client, models, chosen, system, forgetful=loaded.pipelines.keys() if loaded else ())
         talk.check(chosen)
         live = sys.stdin.isatty()
         if live:

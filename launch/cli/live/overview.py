@@ -49,7 +49,7 @@ class Overview:
         """For a person: gateway, engines, tasks with their versions' shares, and adapters on their way in."""
         snapshot = self.snapshot
         if not snapshot.engines:
-            return ["stopped: never started here"]
+            return ["stopped: never started here; of a launch in another folder --state-dir names the .state"]
         lines = [f"gateway: {self.url}"] if self.url else []
         if snapshot.leader:
             lines.append(f"control plane: {snapshot.leader} leads")

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import httpx
@@ -60,7 +61,8 @@ def top_command(
     as_json: JsonOption = False,
 ) -> None:
     """Requests, tokens and errors of each task in a second, live, until Ctrl-C."""
-    folder = state_folder(config, state_dir)
+    elsewhere = url is not None and not config.exists()  # of a gateway that is not this folder's
+    folder = state_folder(config, state_dir or Path(".state") if elsewhere else state_dir)
     console = Console(highlight=False)
     source = MetricsSource(gateway_url(url, config, state_dir))
     before = source.read()

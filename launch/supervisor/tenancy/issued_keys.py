@@ -214,7 +214,8 @@ def _checked(document: Mapping[str, object]) -> KeyConfig:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(key or "role", "", first["msg"].removeprefix("Value error, ")) from error
+        text = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(key or "role", "", text, code="setting") from error
 
 
 def _check_models(tasks: Iterable[str], models: Collection[str]) -> None:
@@ -222,9 +223,8 @@ def _check_models(tasks: Iterable[str], models: Collection[str]) -> None:
     for model in tasks:
         if model not in models and not is_pattern(model):
             hint = did_you_mean(model, models)
-            raise ConfigError(
-                "tasks", model, f"is no model{hint} (models: {', '.join(models)}; or a pattern)"
-            )
+            mend = f"is no model{hint} (models: {', '.join(models)}; or a pattern)"
+            raise ConfigError("tasks", model, mend, code="setting")
 
 
 def _seconds(fields: Mapping[str, object], name: str) -> float | None:

@@ -72,6 +72,19 @@ def test_what_commands_made_is_told_of_too(
     assert "Authorization" in said
 
 
+def test_a_launch_by_a_configuration_elsewhere_is_found_where_it_was_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with sole_launch(tmp_path / ".state"):
+        note_url(tmp_path / ".state", "http://127.0.0.1:8123")
+        assert (run_cli(monkeypatch), run_cli(monkeypatch, "status")) == (0, 1)
+    said = capsys.readouterr()
+    assert "http://127.0.0.1:8123/v1" in said.out
+    assert not said.err
+    assert run_cli(monkeypatch, "status") == 2  # nothing runs: which configuration is meant must be said
+
+
 @pytest.mark.parametrize(
     "words",
     [("keys", "hash"), ("run", "n\udcff", "in", "-o", "out"), ("keys", "create", "a", "--task", "\udcff")],

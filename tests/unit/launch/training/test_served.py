@@ -21,11 +21,24 @@ MISSING = httpx.Response(404, request=REQUEST)
     [
         (openai.APIConnectionError(request=REQUEST), "--url.*is it served"),
         (openai.NotFoundError("no such model", response=MISSING, body=None), "model naming.*404: no such"),
+        (
+            openai.NotFoundError("{'a'}", response=MISSING, body={"message": "None. Sorry"}),
+            "404: None. Sorry$",
+        ),
     ],
 )
 def test_a_fault_of_the_service_is_named(fault: openai.APIError, said: str) -> None:
     with pytest.raises(ConfigError, match=said), faults_named("http://127.0.0.1/v1", "model naming"):
         raise fault
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:81", "http://127.0.0.1:81/", "http://127.0.0.1:81/v1"])
+def test_an_address_needs_no_v1(url: str) -> None:
+    async def asked() -> str:
+        async with client_of(url, "evaluate") as client:
+            return str(client.base_url)
+
+    assert asyncio.run(asked()) == "http://127.0.0.1:81/v1/"
 
 
 def test_the_key_is_the_environments_and_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 from collections.abc import Iterable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from gateway.errors import ConfigError
 from launch.cli.chat.answers import ChatClient
 from launch.cli.chat.talk import Talk
+from tests.unit.launch.conftest import run_cli
 
 
 class Server:
@@ -45,6 +48,18 @@ def spoken(talk: Talk, said: Iterable[str | type[BaseException]]) -> tuple[int, 
         raise one
 
     return talk.run(read, out), out.getvalue()
+
+
+def test_a_gateway_that_is_named_needs_no_configuration_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    for words in (("chat", "naming"), ("top", "--once")):
+        said = run_cli(capsys, *words, "--url", url)
+        assert url in said.out + said.err
+        assert "--config" not in said.err
 
 
 def test_what_was_said_before_is_told_again() -> None:

@@ -33,7 +33,7 @@ SNAPSHOT = Snapshot(
 def test_of_a_folder_without_a_start_nothing_runs(tmp_path: Path) -> None:
     seen = look(tmp_path)
     assert (seen.state, seen.running, seen.url) == ("stopped", False, None)
-    assert seen.lines() == ["stopped: never started here"]
+    assert seen.lines()[0].startswith("stopped: never started here; of a launch in another folder")
 
 
 def test_what_runs_is_told_with_its_address(tmp_path: Path) -> None:

@@ -155,8 +155,9 @@ def test_the_configurations_keys_are_shown_and_not_changed(made: Made) -> None:
     ],
 )
 def test_mistakes_are_named_and_nothing_is_made(made: Made, fields: JsonObject, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=says) as raised:
         made.keys.create(fields, "root")
+    assert raised.value.code != "adapter"
     assert not made.keys.settings
     assert not made.published
 
