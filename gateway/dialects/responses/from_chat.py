@@ -31,7 +31,7 @@ class ResponseRendering(BlockRendering):
             output=[self._item(block, self._status_of(block)) for block in self.blocks],
             usage={
                 "input_tokens": counted.prompt,
-                "input_tokens_details": {"cached_tokens": counted.cached},
+                "input_tokens_details": {"cached_tokens": counted.cached, "cache_write_tokens": 0},
                 "output_tokens": counted.completion,
                 "output_tokens_details": {"reasoning_tokens": counted.reasoning},
                 "total_tokens": counted.prompt + counted.completion,

@@ -149,10 +149,12 @@ def _document(answer: Dumps) -> JsonObject:
 
 
 def _restore_refusal(message: JsonValue) -> None:
-    """LiteLLM moves it among its own fields, and the message without it says nothing."""
-    own = message.get("provider_specific_fields") if isinstance(message, dict) else None
-    if isinstance(own, dict) and isinstance(message, dict) and isinstance(own.get("refusal"), str):
-        message["refusal"] = own["refusal"]
+    """LiteLLM moves it among its own fields, and the message without it says nothing, not even that."""
+    if isinstance(message, dict):
+        message.setdefault("content", None)  # a message has one, be it null
+        own = message.get("provider_specific_fields")
+        if isinstance(own, dict) and isinstance(own.get("refusal"), str):
+            message["refusal"] = own["refusal"]
 
 
 def _strip(value: object) -> None:

@@ -22,7 +22,7 @@ def whole(message: JsonObject, finish: str = "stop", **asked: Any) -> JsonObject
 
 def test_openais_sdk_reads_it() -> None:
     found: Any = whole({"content": "hi", "tool_calls": [CALL]}, temperature=0.5)
-    read = Response.construct(**found)
+    read = Response.model_validate(found)
     assert (read.id, read.output_text, read.status, read.temperature) == ("resp_7", "hi", "completed", 0.5)
     assert read.usage is not None
     assert read.usage.total_tokens == 5
@@ -53,4 +53,4 @@ def test_events_are_numbered_and_end_with_the_whole_answer() -> None:
     assert [found[0]["type"], found[-1]["type"]] == ["response.created", "response.completed"]
     texts = [event["delta"] for event in found if event["type"] == "response.output_text.delta"]
     assert texts == ["hi"]
-    assert Response.construct(**found[-1]["response"]).output_text == "hi"
+    assert Response.model_validate(found[-1]["response"]).output_text == "hi"

@@ -281,7 +281,8 @@ async def test_refusal_of_the_other_model_is_passed_on(tmp_path: Path) -> None:
         assert (message["stop_reason"], message["content"][0]["text"]) == ("refusal", "No.")
         response = (await ask(f.stack, RESPONSES)).json()
         assert response["output"][0]["content"] == [{"type": "refusal", "refusal": "No."}]
-        assert (await f.stack.chat()).json()["choices"][0]["message"]["refusal"] == "No."
+        said = (await f.stack.chat()).json()["choices"][0]["message"]
+        assert said == {"role": "assistant", "content": None, "refusal": "No."}
 
 
 @pytest.mark.parametrize(
