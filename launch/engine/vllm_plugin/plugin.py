@@ -1,11 +1,12 @@
 """A plugin of vLLM (entry point group `vllm.general_plugins`) that mends its LoRA on a CPU.
 
 vLLM calls `register` in each of its processes. It acts only in an engine that `launch` started. There each
-process ends with the one that made it (`parent`), and long patterns get a second way (`long_patterns`). On a
-CPU all come from one import (`fork_server`), those of engines that share cores sleep while they wait for each
-other (`message_wait`), `cpu_lora` and `lora_kernels` are put in the place of vLLM's own, and the result is
-held against sums done by hand. Where that cannot be, the engine must not start: it would answer requests for
-the base with an adapter's weights, and nobody would see it.
+process ends with the one that made it (`parent`), long patterns get a second way (`long_patterns`), and the
+server refuses a request by its first fault (`first_fault`). On a CPU all come from one import
+(`fork_server`), those of engines that share cores sleep while they wait for each other (`message_wait`),
+`cpu_lora` and `lora_kernels` are put in the place of vLLM's own, and the result is held against sums done
+by hand. Where that cannot be, the engine must not start: it would answer requests for the base with an
+adapter's weights, and nobody would see it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import multiprocessing
 import os
 import sys
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from launch.engine.vllm_plugin.first_fault import mend_requests
 from launch.engine.vllm_plugin.long_patterns import BACKEND, CLASS, mend_backend
 from launch.engine.vllm_plugin.message_wait import MODULE as QUEUES
 from launch.engine.vllm_plugin.message_wait import SHARED_CORES, sleep_between_looks
@@ -52,6 +55,8 @@ def register() -> None:
     if current_platform.is_cpu():
         fork_server.begin()
     mend_backend(getattr(importlib.import_module(BACKEND), CLASS, None))
+    if multiprocessing.parent_process() is None:  # the server; no other process reads requests
+        mend_requests()
     if current_platform.is_cpu():
         importlib.import_module(OPERATORS)
         mend([importlib.import_module(name) for name in KERNEL_MODULES])

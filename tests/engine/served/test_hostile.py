@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -36,6 +38,25 @@ def test_the_engine_lets_nobody_in_without_its_own_key_which_no_command_line_sho
     shown = [*_command_lines()]
     assert any(b"vllm.entrypoints" in line for line in shown)
     assert not [line for line in shown if real.engine_key.encode() in line]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/responses", {"input": [{}] * 200}),
+        ("/v1/responses", {"input": [{"role": "user", "content": [{}] * 200}]}),
+        ("/v1/chat/completions", {"messages": [{}] * 200}),
+        ("/v1/messages", {"max_tokens": 1, "messages": [{"role": "user", "content": [{}] * 200}]}),
+    ],
+)
+def test_a_long_wrong_list_is_refused_by_its_first_fault(real: RealStack, path: str, asked: Any) -> None:
+    """All its faults took an engine's memory."""
+    ours = {"authorization": f"Bearer {real.engine_key}"}
+    answer = httpx.post(f"{real.engine_url}{path}", json={"model": "base", **asked}, headers=ours, timeout=60)
+    assert answer.status_code == 400, answer.text
+    told = re.search(r"([0-9]+) validation error", answer.text)
+    assert told is not None
+    assert int(told[1]) < 300
 
 
 def test_a_pattern_that_would_hold_the_engine_up_is_refused_before_it(real: RealStack) -> None:
