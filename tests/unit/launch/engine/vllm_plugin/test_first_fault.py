@@ -65,12 +65,11 @@ def test_it_has_few_errors_however_long_it_is(asked: dict[str, Any]) -> None:
 def test_on_a_route_too(asked: dict[str, Any]) -> None:
     from fastapi.testclient import TestClient
 
-    app = fastapi.FastAPI()
-
-    @app.post("/")
-    def _serve(request: Request) -> int:
+    def serve(request: Request) -> int:
         return len(request.input)
 
+    app = fastapi.FastAPI()
+    app.post("/")(serve)
     client = TestClient(app)
     answer = client.post("/", json=asked)
     assert (answer.status_code, len(answer.json()["detail"]) < 10) == (422, True)
