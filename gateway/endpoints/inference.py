@@ -245,7 +245,8 @@ class EngineEndpoint:
             await asyncio.sleep(0)
             call = self._current(request)
         if self._quotas.bounded and exchange.reservation is None:
-            exchange.reservation = await self._quotas.admitted(*self._wanted(exchange, principal, call))
+            wanted = self._wanted(exchange, principal, call)
+            exchange.reservation = await self._quotas.admitted(*wanted, behind=exchange.behind)
             call = self._current(request)  # it may have waited
         if not self._relay.replicas.servable(call.asked):
             await self._wait(request, send)

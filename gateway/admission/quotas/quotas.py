@@ -145,14 +145,15 @@ class Quotas:
         return self._scopes
 
     async def admitted(
-        self, key: str, model: str, prompt_bytes: int, answer_tokens: int
+        self, key: str, model: str, prompt_bytes: int, answer_tokens: int, *, behind: bool = False
     ) -> Reservation | None:
-        """As `reserve`, but where the account that is full says `wait`, in turn until there is room.
+        """As `reserve`, but where the account that is full says `wait`, in turn until there is room; what
+        comes `behind` every client stands in no line with them.
 
         Raises TooMany after `max_wait_s`, or at once where the room comes later than that.
         """
         try:
-            return await self._admitted(key, model, prompt_bytes, answer_tokens)
+            return await self._admitted(key, model, prompt_bytes, answer_tokens, behind)
         except ConfigError as error:
             raise _not_counted(error) from error
         except TooMany as full:
@@ -160,7 +161,7 @@ class Quotas:
             raise
 
     async def _admitted(
-        self, key: str, model: str, prompt_bytes: int, answer_tokens: int
+        self, key: str, model: str, prompt_bytes: int, answer_tokens: int, behind: bool
     ) -> Reservation | None:
         ends_at = math.inf
         held: InLine | None = None
@@ -172,7 +173,7 @@ class Quotas:
                 except TooMany as full:
                     ends_at = min(ends_at, self._now() + full.scope.limits.max_wait_s)
                     left_s = ends_at - self._now()
-                    if not full.may_wait or left_s <= 0 or full.wait_s > left_s:
+                    if behind or not full.may_wait or left_s <= 0 or full.wait_s > left_s:
                         raise
                     line = self._line(full.scope)
                     if held is line:

@@ -77,6 +77,22 @@ async def test_lines_wait_for_room_in_their_keys_limit(tmp_path: Path) -> None:
         assert counts_of(batch) == {"total": 4, "completed": 4, "failed": 0}
 
 
+async def test_lines_stand_in_no_clients_way_where_a_limit_lets_wait(tmp_path: Path) -> None:
+    limits = {"requests_per_minute": 60, "on_limit": "wait", "max_wait_s": 2}
+    async with timed_stack(tmp_path, keys={"team": key_of("own", limits=limits)}) as made:
+        made.client.headers["authorization"] = "Bearer own"
+        refused = asyncio.Event()
+
+        async def pause(seconds: float) -> None:
+            refused.set()
+            await asyncio.Event().wait()
+
+        made.gateway.batches.attempts.sleep = pause
+        await create(made, [line(n) for n in range(70)])
+        await refused.wait()
+        assert (await made.chat()).status_code == 200, "in a second, not behind the lines"
+
+
 async def test_line_waits_for_the_engine_though_the_task_has_a_fallback(tmp_path: Path) -> None:
     fallback = {
         "model": "openai/x",
