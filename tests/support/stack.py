@@ -25,6 +25,7 @@ from gateway.config.snapshot import (
     ToolChoices,
     VersionStatus,
     encode_snapshot,
+    read_snapshot,
 )
 from gateway.http.server import protocol_with
 from gateway.relay.fallback.provider import Provider
@@ -170,8 +171,11 @@ def snapshot_of(config: Config, version: int = 1, **engine: object) -> Snapshot:
 
 
 def write_report(config: Config, **engine: object) -> None:
-    """What the control plane would leave in the state directory."""
-    (config.state_dir / "engine.json").write_bytes(encode_snapshot(snapshot_of(config, 1, **engine)))
+    """What the control plane would leave in the state directory, each time a newer one."""
+    file = config.state_dir / "engine.json"
+    before = read_snapshot(file)
+    version = before.version + 1 if before else 1
+    file.write_bytes(encode_snapshot(snapshot_of(config, version, **engine)))
 
 
 @asynccontextmanager

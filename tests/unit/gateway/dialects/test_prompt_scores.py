@@ -79,7 +79,7 @@ async def test_gateway_asks_only_an_engine_that_bears_it(tmp_path: Path, express
             s.gateway.replicas.config, url=s.engine.url, state="ready", started_at=1.0, prompt_logprobs=False
         )
         s.gateway.replicas.apply(decode_snapshot((tmp_path / "engine.json").read_bytes()), heard=False)
-        assert s.gateway.replicas.snapshot.version == version
+        assert s.gateway.replicas.snapshot.version == version + 1
         assert await scored(s, prompt_logprobs=1) == 400
         assert await scored(s, echo=True, logprobs=1) == 400
         assert len(s.engine.completions) == asked
