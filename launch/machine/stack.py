@@ -30,6 +30,8 @@ SETTLED_S = 60.0
 """A program that ran for so long begins its count of restarts anew."""
 UNUSABLE = 2
 """The exit code for what a person must mend first."""
+MENDED_WITHIN_S = 5.0
+"""To the next start of one that ran before: its configuration has become unusable meanwhile."""
 
 
 def say(text: str) -> None:
@@ -63,6 +65,7 @@ class Program:
         self._env = env
         self._restarts = restarts or Restarts(MOST_RESTARTS, BACKOFF_S, settled_s=SETTLED_S)
         self._child: Child | None = None
+        self._has_run = False
         self._began_s = 0.0
         self._due_s = 0.0
         self._start()
@@ -102,9 +105,15 @@ class Program:
         child, self._child = self._child, None
         assert child is not None
         child.stop(0)  # what it left behind may still hold its port
-        if code == UNUSABLE:
-            say(f"{self.name} {ending_of(code)}: mend what it says above, then start again; stopping")
+        mend = f"{self.name} {ending_of(code)}: mend what it says above"
+        if code == UNUSABLE and not self._has_run:
+            say(f"{mend}, then start again; stopping")
             return UNUSABLE
+        if code == UNUSABLE:
+            self._due_s = time.monotonic() + MENDED_WITHIN_S
+            say(f"{mend}; it is tried again in {MENDED_WITHIN_S:.0f} s")
+            return None
+        self._has_run = True
         lived_s = time.monotonic() - self._began_s
         self._restarts, delay_s = self._restarts.failed(lived_s, "crash")
         count, most = self._restarts.in_a_row, self._restarts.most

@@ -64,6 +64,29 @@ def test_what_a_person_must_mend_is_not_tried_again(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_what_became_unusable_since_is_tried_until_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other program goes on meanwhile, as it does by what a reload has refused."""
+    monkeypatch.setattr("launch.machine.stack.MENDED_WITHIN_S", 0.0)
+    broken = tmp_path / "broken"
+    one = program(f"import os, sys\nif os.path.exists({str(broken)!r}): sys.exit(2)\n{PAUSES}")
+    broken.touch()
+    os.kill(one.pid, signal.SIGKILL)
+    said = ""
+
+    def tried_often() -> bool:
+        nonlocal said
+        assert one.tend() is None
+        said += capsys.readouterr().err
+        return said.count("mend what it says above; it is tried again") >= 5
+
+    until(tried_often)
+    broken.unlink()
+    until(lambda: one.tend() is None and bool(one.pid))
+    one.stop(5)
+
+
 def test_program_that_settled_begins_its_count_anew() -> None:
     restarts = Restarts(2, 1.0, settled_s=10)
     for _ in range(5):
