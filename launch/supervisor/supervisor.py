@@ -350,9 +350,9 @@ class Supervisor:
     @contextmanager
     def _settling(self) -> Iterator[None]:
         """Around a change of what is wanted: published before ids go, so that nobody is sent to those."""
-        before = ids_of(self.desired)
+        before, configured = ids_of(self.desired), ids_of(self.configured)
         yield
-        self.retire(before)
+        self.retire(before | configured - ids_of(self.configured))  # of the second there may be copies alone
         for adapter_id in ids_of(self.desired):
             self._retiring.pop(adapter_id, None)
         self.publisher.publish()

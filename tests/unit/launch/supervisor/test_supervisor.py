@@ -281,3 +281,16 @@ async def test_what_leaves_again_waits_for_gateways_again(
             await made.client.post("/gateways", json={"gateway": "g1", "version": between + 10})
             await made.until(lambda: not made.snapshot.retiring)
         assert made.engine.loaded == []
+
+
+async def test_what_is_configured_no_more_leaves_no_copy_though_a_command_replaced_it(tmp_path: Path) -> None:
+    async with timed_plant(tmp_path) as made:
+        await made.until_state("ready")
+        (first,) = weights(made)
+        for content in ("two", "three"):  # the one before stays, for a rollback
+            assert (await made.add("naming", content)).status_code == 200
+        await made.until(lambda: not made.snapshot.retiring)
+        assert made.adapters.removed == []
+        made.options.tasks = {"naming": "other"}
+        assert (await made.client.post("/reload")).status_code == 200
+        await made.until(lambda: made.adapters.removed == [first])
