@@ -22,6 +22,11 @@ class Background:
         self._places = 0
         """Of all of them: with those of several sequences no more than clients may have in flight."""
 
+    async def until_room(self, task: str) -> None:
+        """Wait as `enter` does, and take nothing: for who would hold something meanwhile."""
+        while self._admission.is_waited_for or not self._admission.has_room(task):  # noqa: ASYNC110 - see above
+            await asyncio.sleep(LOOK_EVERY_S)
+
     async def enter(self, task: str, adapter_id: str | None, places: int = 1) -> None:
         """Wait for room, as long as it takes; `leave` must follow. Raises KeyError for an unknown task."""
         admission = self._admission

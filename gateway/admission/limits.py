@@ -341,14 +341,18 @@ class Admission(Bound):
         """Whether a place is free. Raises KeyError for an unknown task."""
         return self.gates[task].has_place and self.has_place
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a client's request waits, here or in another worker."""
+        return self.waiting > 0 or self._waited_elsewhere()
+
     def try_beside(self, adapter_id: str | None) -> bool:
-        """A place outside every bound, for what no client waits for; False where a client's request waits,
-        here or in another worker.
+        """A place outside every bound, for what no client waits for; False where a client's request waits.
 
         `leave_beside` must follow a True. The adapter's LoRA slot is free again right after it.
         """
         residency = self._residency
-        if self.waiting or self._waited_elsewhere():
+        if self.is_waited_for:
             return False
         if residency.bounded and not residency.admits(adapter_id, self._turns.lanes, self._clock()):
             return False

@@ -246,6 +246,8 @@ class EngineEndpoint:
             call = self._current(request)
         if self._quotas.bounded and exchange.reservation is None:
             wanted = self._wanted(exchange, principal, call)
+            if exchange.behind:  # else it would hold its key's limits while it waits behind others' clients
+                await self._relay.background.until_room(call.route.name)
             exchange.reservation = await self._quotas.admitted(*wanted, behind=exchange.behind)
             call = self._current(request)  # it may have waited
         if not self._relay.replicas.servable(call.asked):

@@ -45,7 +45,7 @@ class Relay:
         self.replicas = replicas
         self.guard = guard
         self._admission = admission
-        self._background = Background(admission)
+        self.background = Background(admission)
 
     @contextlib.contextmanager
     def pinned(self, tasks: Iterable[str], sticky: bytes) -> Iterator[Mapping[str, Route]]:
@@ -122,7 +122,7 @@ class Relay:
         waited_from = time.perf_counter()
         name, adapter_id, places = route.name, route.adapter_id, exchange.places
         if exchange.behind:
-            await self._background.enter(name, adapter_id, places)
+            await self.background.enter(name, adapter_id, places)
             exchange.beside = True
         else:
             cost = exchange.charged = exchange.cost or _cost_of(body, exchange.sequences)
@@ -311,7 +311,7 @@ class Relay:
         elif exchange.beside:
             exchange.beside = False
             exchange.release()
-            self._background.leave(adapter_id, exchange.places, seat)
+            self.background.leave(adapter_id, exchange.places, seat)
 
 
 def _cost_of(body: Segments, sequences: int) -> int:

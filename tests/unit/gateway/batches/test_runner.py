@@ -20,6 +20,7 @@ from gateway.upkeep import DAMAGED, MEND
 from tests.fakes.fake_engine import Answer
 from tests.fakes.sqlite_faults import sqlite_fault
 from tests.support.batches.batch_stack import (
+    CHAT,
     content,
     create,
     line,
@@ -28,7 +29,7 @@ from tests.support.batches.batch_stack import (
     timed_stack,
     until,
 )
-from tests.support.stack import eventually
+from tests.support.stack import eventually, key_of
 from tests.support.waiting import calls, turns
 from tests.unit.gateway.endpoints.batches.test_batches import NAMING, counts_of
 
@@ -58,6 +59,27 @@ async def test_lines_begin_only_while_no_client_waits_and_take_no_place_of_their
         await until(made, batch_id, "completed")
         await made.at_rest()
         assert admission.held == 0
+
+
+async def test_lines_that_wait_behind_clients_hold_nothing_of_their_keys_limits(tmp_path: Path) -> None:
+    keys = {"team": key_of("own", limits={"max_in_flight": 2}), "other": key_of("o")}
+    async with timed_stack(tmp_path, keys=keys, max_in_flight=1) as made:
+        made.client.headers["authorization"] = "Bearer own"
+        held = asyncio.Event()
+        made.engine.answers["base"] = Answer(hold_head=held)
+        theirs = {"json": line(0, "base")["body"], "headers": {"authorization": "Bearer o"}}
+        others = [asyncio.create_task(made.client.post(CHAT, **theirs)) for _ in range(2)]  # type: ignore[arg-type]
+        await eventually(lambda: made.gateway.admission.waiting == 1)
+        asked = calls(made.gateway.batches.attempts, "_ask")
+        batch_id = await create(made, [line(1), line(2), line(3)])
+        await eventually(lambda: len(asked) == 3)
+        await turns(5)
+        asking = asyncio.create_task(made.chat())
+        await eventually(lambda: asking.done() or made.gateway.admission.waiting == 2)
+        held.set()
+        assert (await asking).status_code == 200
+        assert [answer.status_code for answer in await asyncio.gather(*others)] == [200, 200]
+        await until(made, batch_id, "completed")
 
 
 async def test_lines_in_flight_are_bounded(tmp_path: Path) -> None:
