@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Literal, get_args
 
 import msgspec
@@ -46,6 +47,7 @@ class _PlainTurn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _Turns = str | list[str | Fields]
 """Messages, or other items, by their members."""
 _decode_turns = msgspec.json.Decoder(_Turns).decode
+_decode_any = msgspec.json.Decoder(str | list[msgspec.Raw]).decode
 _decode_plain = msgspec.json.Decoder(str | list[_PlainTurn]).decode
 _decode_parts = msgspec.json.Decoder(list[str | _Part]).decode
 _decode_source = msgspec.json.Decoder(str | _Source | None).decode
@@ -69,10 +71,13 @@ def no_strange_addresses(then: Rule | None = None) -> Rule:
                 return ()
             # A long one is decoded at once, which reads it three times as fast, and takes no copy of it.
             turns = _decode_turns(raw)
+            _check_count(key, turns, limits)
             if _are_plain(turns):
                 return ()
         except NOT_JSON:
-            pass
+            if len(memoryview(raw)) >= SEARCHED_BELOW_BYTES:
+                with suppress(*NOT_JSON):
+                    _check_count(key, _decode_any(raw), limits)
         left = (then(key, fields, limits) if then is not None else None) or ()
         if fields[key] is not raw:
             raw, turns = fields[key], None
@@ -89,6 +94,20 @@ def no_strange_addresses(then: Rule | None = None) -> Rule:
         return left
 
     return check
+
+
+def _check_count(key: str, turns: Sequence[object], limits: Limits) -> None:
+    """Each is a token at the least, and the engine takes up to 0.1 ms to see that it is one of its forms.
+
+    Raises InvalidRequest where a prompt of so many would have no room.
+    """
+    most = limits.context_tokens()
+    if most is not None and len(turns) > most and not isinstance(turns, str):
+        raise InvalidRequest(
+            f"'{key}' has {len(turns)} members; the model's context is {most} tokens.",
+            param=key,
+            code="context_length_exceeded",
+        )
 
 
 def _are_plain(turns: _Turns) -> bool:

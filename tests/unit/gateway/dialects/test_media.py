@@ -143,6 +143,22 @@ def test_a_long_conversation_of_texts_alone_is_decoded_once(
     assert len(searched) == 3
 
 
+@pytest.mark.parametrize(
+    ("dialect", "key"),
+    [(CHAT, "messages"), (RESPONSES, "input"), (MESSAGES, "messages"), (TOKENIZE, "messages")],
+)
+@pytest.mark.parametrize("last", [{"role": "user", "content": "a"}, {"role": "user", "content": []}, 5])
+def test_more_turns_than_the_context_has_tokens_are_not_the_engines_to_read(
+    tmp_path: Path, dialect: Dialect, key: str, last: object
+) -> None:
+    """It took 28 s of its loop for 9 MB of them."""
+    turns: list[object] = [{"role": "user", "content": "x" * 40}] * 2047
+    check(tmp_path, dialect, request(dialect, key, [*turns, {"role": "user", "content": "a"}]).encode())
+    with pytest.raises(InvalidRequest, match="2049 members; the model's context is 2048") as refused:
+        check(tmp_path, dialect, request(dialect, key, [*turns, last, last]).encode())
+    assert (refused.value.param, refused.value.code) == (key, "context_length_exceeded")
+
+
 def test_a_long_conversation_beside_a_prompt_is_refused(tmp_path: Path) -> None:
     says = [{"role": "user", "content": "x" * SEARCHED_BELOW_BYTES}]
     with pytest.raises(InvalidRequest, match="not both"):
