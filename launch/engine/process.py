@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from launch.machine.threads import in_thread
 
 POLL_S = 0.1
 NOTE_AGAIN_S = 5.0
+START_STOP_S = 3.0
+"""Of one that never served: vLLM may miss a signal while it starts, and nothing runs there yet."""
 Result = TypeVar("Result")
 
 
@@ -199,7 +202,8 @@ class Process:
         """SIGTERM and the configured time, none where `hard`, then SIGKILL; nothing of it is left."""
         await end_tasks([self._noting])
         self.output.hush()
-        await in_thread(self._running.stop, 0.0 if hard else self._config.engine.stop_timeout_s, hurry)
+        most_s = 0.0 if hard else math.inf if self.served else START_STOP_S
+        await in_thread(self._running.stop, min(most_s, self._config.engine.stop_timeout_s), hurry)
         if self._running.here:
             orphans.forget(self._config.state_dir, self._name)
 

@@ -55,6 +55,22 @@ async def test_what_is_awaited_comes_and_nothing_is_left_at_the_end(tmp_path: Pa
         os.kill(pid, 0)
 
 
+@pytest.mark.parametrize(
+    ("served", "hard", "waited_s"), [(False, False, 0.2), (True, False, 5), (True, True, 0)]
+)
+async def test_one_that_never_served_has_little_time_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: bool, hard: bool, waited_s: float
+) -> None:
+    monkeypatch.setattr("launch.engine.process.START_STOP_S", 0.2)
+    given: list[float] = []
+    async with running(tmp_path, WAITS) as (process, _):
+        process.served = served
+        with monkeypatch.context() as patch:
+            patch.setattr(process._running, "stop", lambda timeout_s, _: given.append(timeout_s))
+            await process.end(hard=hard, hurry=never)
+    assert given == [waited_s]
+
+
 async def test_a_halt_ends_the_wait_with_nothing(tmp_path: Path) -> None:
     async with running(tmp_path, WAITS) as (process, up):
         await process.while_it_lives(up.wait(), never)
