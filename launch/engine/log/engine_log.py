@@ -30,6 +30,9 @@ FREE_MEMORY = (
     re.compile(r"Free memory on device \S* ?\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\).*less than"),
     re.compile(r"Free memory \((?P<free>[\d.]+) Gi?B\) < desired \((?P<desired>[\d.]+) Gi?B\)"),
 )
+OF_A_SETTING = re.compile(r"\d+ validation errors? for \w+$")
+"""pydantic's heading; what is wrong stands below it."""
+TOO_LONG = re.compile(r"greater than the derived max_model_len \(\w+=(\d+)")
 NO_CACHE = re.compile(r"No available memory for the cache blocks|KV cache is needed, which is larger")
 
 
@@ -46,7 +49,11 @@ def stage_of(line: str, current: str) -> str:
 def reason_of(lines: Sequence[str], exit_code: int | None) -> str:
     """Why the engine died: its first telling error, else its last line, else the signal."""
     errors = [line for line in lines if not HARMLESS.search(line)]
-    found = [match[1] for line in errors if (match := ERROR.search(line) or USAGE.search(line))]
+    found = [
+        _below(errors[place + 1 :]) or match[1] if OF_A_SETTING.search(match[1]) else match[1]
+        for place, line in enumerate(errors)
+        if (match := ERROR.search(line) or USAGE.search(line))
+    ]
     telling = [text for text in found if not any(text.find(mark) >= 0 for mark in GENERIC)]
     if telling or found:
         # A traceback names handled errors and consequences too: memory first, else the last that tells.
@@ -61,6 +68,13 @@ def reason_of(lines: Sequence[str], exit_code: int | None) -> str:
     return f"exit code {exit_code}: {last}"
 
 
+def _below(lines: Sequence[str]) -> str:
+    """The first sentence of pydantic's first error, after the setting's name where it is one setting's."""
+    first, then = [LOG_PREFIX.sub("", line) for line in [*lines, "", ""][:2]]
+    text = first.strip() if first.startswith(" ") else f"{first}: {then.strip()}"
+    return text.partition(" [type=")[0].removeprefix("Value error, ").partition(". ")[0].strip(": ")
+
+
 def advice_for(reason: str, utilization: float) -> str:
     """What to change, where the reason tells; `utilization` is base.gpu_memory_utilization now."""
     for pattern in FREE_MEMORY:
@@ -71,6 +85,8 @@ def advice_for(reason: str, utilization: float) -> str:
         free = float(numbers["free"])
         total = float(numbers["total"]) if "total" in numbers else float(numbers["desired"]) / utilization
         return _lower(free / total if total else 0.0)
+    if match := TOO_LONG.search(reason):
+        return f"set base.max_model_len to {match[1]} or less"
     if NO_CACHE.search(reason):
         return "lower base.max_model_len, or raise base.gpu_memory_utilization (on a CPU: base.kv_cache_gib)"
     if "out of memory" in reason.lower():

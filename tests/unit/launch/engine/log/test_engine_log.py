@@ -14,6 +14,10 @@ FREE = (
     "Decrease GPU memory utilization "
     "or reduce GPU memory used by other processes."
 )
+LONG = (
+    "User-specified max_model_len (99999) is greater than the derived max_model_len "
+    "(max_position_embeddings=1024.0 or model_max_length=None in model's config.json)"
+)
 START = [
     "(APIServer pid=1) INFO 11-24 01:11:47 [model.py:733] Resolved architecture: LlamaForCausalLM",
     "(EngineCore pid=2) INFO 11-24 01:12:05 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with",
@@ -46,6 +50,22 @@ def test_usage_error_is_a_reason() -> None:
     assert reason_of(["usage: api_server.py [-h]", line], 2) == "argument --dtype: invalid choice: 'x'"
 
 
+@pytest.mark.parametrize(
+    ("below", "reason"),
+    [
+        ([f"  Value error, {LONG}. To allow [type=value_error, input={{}}]", "    For further"], LONG),
+        (["dtype", "  Input should be 'auto' [type=literal_error]"], "dtype: Input should be 'auto'"),
+        ([], "ValidationError: 1 validation error for ModelConfig"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "(EngineCore pid=1) ERROR 11-24 01:12:05 [core.py:1] "])
+def test_what_pydantic_says_of_a_setting_stands_below_its_heading(
+    below: list[str], reason: str, prefix: str
+) -> None:
+    lines = ["pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig", *below]
+    assert reason_of([f"{prefix}{line}" for line in lines], 1) == reason
+
+
 def test_a_warnings_text_is_no_reason() -> None:
     warning = "(APIServer pid=1) WARNING 11-24 01:11:28 [u.py:2] as `OSError: Too many open files`"
     assert reason_of([warning], -9) == "killed by SIGKILL"
@@ -66,6 +86,7 @@ def test_last_line_where_nothing_tells() -> None:
         ("Free memory (1 GB) < desired (35.65 GB)", "nearly full"),
         ("ValueError: No available memory for the cache blocks. Try", "base.max_model_len"),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "to 0.70"),
+        (LONG, "set base.max_model_len to 1024 or less"),
         ("RuntimeError: something else", ""),
     ],
 )
