@@ -20,6 +20,8 @@ LINE_OVERHEAD_BYTES = 64 * 1024
 SLICE_LINES = 256
 SLICE_BYTES = 1024 * 1024
 """Read at a time, so that neither memory nor the other threads notice."""
+LEAST_LINE_BYTES = 256
+"""What a line counts as at the least: a megabyte of line breaks would take a second."""
 BOM = b"\xef\xbb\xbf"
 
 
@@ -83,7 +85,7 @@ class LineReader:
                 self.at_end = True
                 break
             self._number += 1
-            size += len(line)
+            size += max(len(line), LEAST_LINE_BYTES)
             if len(line) > self._most_bytes:
                 lines.append((self._number, None))
                 while line and not line.endswith(b"\n"):

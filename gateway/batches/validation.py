@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.batches.input_lines import Check, Flaw, LineReader, RequestLine, flaw_of, read_line
-from gateway.errors import RequestError
+from gateway.errors import InvalidRequest, RequestError
 
 MOST_FLAWS = 100
 MOST_FLAW_CHARS = 64 * 1024
@@ -132,6 +132,8 @@ class _Validator:
         """Each model is looked up once; of made-up names not more are remembered than errors are listed."""
         if model not in self._models:
             if len(self._models) > MOST_FLAWS:
+                if self._verdict.unlisted:  # only counted, and the nearest spelling takes milliseconds
+                    raise InvalidRequest("not looked up", param="body.model")
                 self._models.clear()
             try:
                 self._check_model(model)

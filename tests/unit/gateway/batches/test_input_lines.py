@@ -8,7 +8,15 @@ import json
 import pytest
 
 from gateway.batches import input_lines
-from gateway.batches.input_lines import Flaw, LineReader, RequestLine, flaw_of, read_line
+from gateway.batches.input_lines import (
+    LEAST_LINE_BYTES,
+    SLICE_BYTES,
+    Flaw,
+    LineReader,
+    RequestLine,
+    flaw_of,
+    read_line,
+)
 from gateway.errors import InvalidRequest
 
 CHAT = "/v1/chat/completions"
@@ -76,8 +84,14 @@ def test_slices_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(input_lines, "SLICE_LINES", 2)
     assert [[number for number, _ in one] for one in read(b"a\nb\nc\n")] == [[1, 2], [3]]
     monkeypatch.setattr(input_lines, "SLICE_LINES", 100)
-    monkeypatch.setattr(input_lines, "SLICE_BYTES", 3)
+    monkeypatch.setattr(input_lines, "SLICE_BYTES", LEAST_LINE_BYTES + 1)
     assert [[number for number, _ in one] for one in read(b"a\nb\nc\n")] == [[1, 2], [3]]
+
+
+def test_a_slice_of_blank_lines_is_no_longer_than_others() -> None:
+    file = io.BytesIO(b"\n" * SLICE_BYTES)
+    assert LineReader(file, 100).slice() == []
+    assert file.tell() <= SLICE_BYTES / LEAST_LINE_BYTES
 
 
 def test_a_lines_other_members_are_its_clients_own() -> None:

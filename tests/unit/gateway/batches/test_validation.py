@@ -116,6 +116,19 @@ def test_of_more_flaws_than_are_listed_the_number_is_said(tmp_path: Path) -> Non
     assert verdict.listed()[-1].message == "5 more lines have errors, which are not listed."
 
 
+def test_of_made_up_models_no_more_are_looked_up_than_are_listed(tmp_path: Path) -> None:
+    looked: list[str] = []
+
+    def check(model: str) -> None:
+        looked.append(model)
+        raise ModelNotFound("no")
+
+    lines = "".join(line(f"r{number}", f"m{number}") for number in range(10 * MOST_FLAWS))
+    listed = validated(tmp_path, lines, check).listed()
+    assert listed[-1].message == f"{9 * MOST_FLAWS} more lines have errors, which are not listed."
+    assert len(looked) < 2 * MOST_FLAWS
+
+
 async def test_of_many_files_one_slice_is_looked_through_at_a_time_and_each_has_its_turn(
     tmp_path: Path,
 ) -> None:
