@@ -27,3 +27,16 @@ async def test_routes_of_kept_responses_say_that_none_is(tmp_path: Path, method:
         assert not s.engine.completions
     async with stack(tmp_path, keys={"a": {"sha256": "0" * 64}}) as s:
         assert (await s.client.request(method, path)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("route", "instead"), [("input_tokens", "/v1/messages/count_tokens"), ("compact", "nothing is compacted")]
+)
+async def test_what_needs_no_kept_response_is_told_what_there_is(
+    tmp_path: Path, route: str, instead: str
+) -> None:
+    async with stack(tmp_path) as s:
+        answer = await s.client.post(f"/v1/responses/{route}", json={"model": "naming", "input": "cat"})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (404, "not_found")
+        assert instead in error["message"]
