@@ -12,7 +12,7 @@ from gateway.errors import ConfigError
 from launch.machine.files import Unfit, shorten
 
 ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM 0.32, vllm/config/lora.py, MaxLoRARanks
-PLAIN_INITS = {"gaussian", "eva", "orthogonal", "mica", "lora_ga"}  # these leave the base's weights alone
+PLAIN_INITS = {"gaussian", "eva", "orthogonal", "mica"}  # these leave the base's weights alone
 REFUSED = {
     "use_dora": "is a DoRA adapter, which the engine cannot serve; train it with use_dora: false",
     "modules_to_save": "saves whole modules beside LoRA, which the engine cannot serve; train without them",
@@ -67,7 +67,9 @@ def read_settings(document: object, rank_limit: int | None) -> Settings:
     _refuse_unservable(document)
     rank_pattern, alpha_pattern = _table(document, "rank_pattern"), _table(document, "alpha_pattern")
     ranks = [_rank(rank) for rank in (document.get("r"), *rank_pattern.values())]
-    for alpha in (document.get("lora_alpha"), *alpha_pattern.values()):
+    if document.get("lora_alpha") is None:
+        raise Unfit("has no lora_alpha, which scales its effect; write the one that it was trained with")
+    for alpha in (document["lora_alpha"], *alpha_pattern.values()):
         if not _is_number(alpha):
             raise Unfit("has a lora_alpha or alpha_pattern that is no number over 0; save the adapter again")
     if "target_modules" not in document:  # empty is enough where the weights tell

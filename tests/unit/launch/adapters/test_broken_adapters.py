@@ -186,6 +186,12 @@ BROKEN: dict[str, tuple[Break, str, str, str]] = {
         "changes the base",
         "path_initial_model_for_weight_conversion",
     ),
+    "LoRA-GA": (
+        settings(init_lora_weights="lora_ga"),
+        CONFIG,
+        "changes the base",
+        "path_initial_model_for_weight_conversion",
+    ),
     "rank 0": (settings(r=0), CONFIG, "no positive whole number", "save the adapter"),
     "rank as text": (settings(r="8"), CONFIG, "no positive whole number", "save the adapter"),
     "rank true": (settings(r=True), CONFIG, "no positive whole number", "save the adapter"),
@@ -213,7 +219,7 @@ BROKEN: dict[str, tuple[Break, str, str, str]] = {
         "in alpha_pattern, too free a pattern",
         "write the modules' names",
     ),
-    "no lora_alpha": (settings(lora_alpha=None), CONFIG, "lora_alpha", "save the adapter again"),
+    "no lora_alpha": (settings(lora_alpha=None), CONFIG, "has no lora_alpha", "it was trained with"),
     "lora_alpha without effect": (settings(lora_alpha=0), CONFIG, "no number over 0", "save the adapter"),
     "lora_alpha beyond numbers": (
         config_text(json.dumps(SETTINGS).replace('"lora_alpha": 8', '"lora_alpha": 1e999')),
