@@ -210,6 +210,7 @@ def _lora_arguments(config: Config, adapters: Sequence[Adapter], slots: int, ran
 def _environment(config: Config, base: Base, has_gpu: bool, key: str) -> dict[str, str]:
     env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
     env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    env["VLLM_MAX_STOP_STRINGS"] = str(config.gateway.max_stop_strings)  # its own bound is 4
     env |= MARKED  # `vllm_plugin` acts in our own engines alone
     if _trace_arguments(config):
         env["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"  # vLLM's default is gRPC

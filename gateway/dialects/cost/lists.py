@@ -96,11 +96,10 @@ def interval(key: str, fields: Fields, limits: Limits) -> None:
 
 def patterns(key: str, fields: Fields, limits: Limits) -> None:
     """A rule: `repetition_detection` looks for patterns of up to so many tokens, each time one is made."""
-    held = object_of(key, value_of(key, fields)) or {}
-    size = held.get("max_pattern_size", 0)
-    if not isinstance(size, (int, float)) or size > MOST_OF_A_PATTERN:
-        most = f"its max_pattern_size may be up to {MOST_OF_A_PATTERN}"
-        raise InvalidRequest(f"'{key}' is for patterns of {repr(size)[:40]} tokens; {most}.", param=key)
+    for name, size in (object_of(key, value_of(key, fields)) or {}).items():
+        if not isinstance(size, (int, float)) or size > MOST_OF_A_PATTERN:
+            what = f"has {name[:40]} {repr(size)[:40]}"
+            raise InvalidRequest(f"'{key}' {what}; it may be up to {MOST_OF_A_PATTERN}.", param=key)
 
 
 def _within(key: str, fields: Fields, least: int, most: int) -> None:

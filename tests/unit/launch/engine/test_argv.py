@@ -46,6 +46,7 @@ def test_limits_follow_the_adapters_and_leave_room_for_more() -> None:
     assert value(argv, "--max-lora-rank") == "32"
     assert (command.slots, command.max_lora_rank) == (4, 32)
     assert command.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    assert command.env["VLLM_MAX_STOP_STRINGS"] == "128"  # as many as the gateway lets through
 
 
 def test_more_adapters_than_the_least_have_a_slot_each() -> None:

@@ -53,6 +53,7 @@ def checked(folder: Path, dialect: Dialect, asked: dict[str, object], **bounds: 
         (CHAT, "stream_interval", 2**70, "from 1 to"),
         (CHAT, "stream_interval", 0, "from 1 to"),
         (CHAT, "repetition_detection", {"max_pattern_size": 257, "min_count": 2}, "up to 256"),
+        (TEXT, "repetition_detection", {"max_pattern_size": 1, "min_count": 2**70}, "up to 256"),
         (TEXT, "repetition_detection", {"max_pattern_size": "1000000", "min_count": 2}, "up to 256"),
     ],
     ids=lambda value: str(value)[:20] if isinstance(value, str) else "",
