@@ -22,7 +22,9 @@ MOST_ATTEMPTS = 5
 FIRST_PAUSE_S = 1.0
 MOST_PAUSE_S = 30.0
 AGAIN = frozenset({408, 429, 500, 502, 503, 504})
-NO_ENGINE = frozenset({"engine_starting", "engine_not_running", "engine_unreachable", "overloaded"})
+NO_ENGINE = frozenset(
+    {"engine_starting", "engine_not_running", "engine_unreachable", "overloaded", "limits_not_counted"}
+)
 """Codes of errors that say nothing about the line: it was not run, and these attempts do not count, nor do
 those that a limit of its key's refused (429): a batch has a day for what may be asked in a minute."""
 

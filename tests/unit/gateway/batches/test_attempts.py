@@ -77,6 +77,24 @@ async def test_lines_wait_for_room_in_their_keys_limit(tmp_path: Path) -> None:
         assert counts_of(batch) == {"total": 4, "completed": 4, "failed": 0}
 
 
+async def test_lines_wait_until_limits_can_be_counted(tmp_path: Path) -> None:
+    """As on a full disk: their errors could not be written there either."""
+    in_the_way, pauses = tmp_path / "quotas.bin", 0
+    in_the_way.mkdir()
+
+    async def pause(seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 2 * MOST_ATTEMPTS:
+            in_the_way.rmdir()
+
+    async with timed_stack(tmp_path, keys={"team": key_of("own", limits={"max_in_flight": 5})}) as made:
+        made.client.headers["authorization"] = "Bearer own"
+        made.gateway.batches.attempts.sleep = pause
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        assert counts_of(batch) == {"total": 1, "completed": 1, "failed": 0}
+
+
 async def test_lines_stand_in_no_clients_way_where_a_limit_lets_wait(tmp_path: Path) -> None:
     limits = {"requests_per_minute": 60, "on_limit": "wait", "max_wait_s": 2}
     async with timed_stack(tmp_path, keys={"team": key_of("own", limits=limits)}) as made:
