@@ -20,6 +20,8 @@ from launch.machine.memory import GIB
 from launch.machine.orphans import MARK, MARKED
 
 DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the machine's memory
+MAX_LOGPROBS = 20
+"""vLLM's own bound."""
 LEAST_SLOTS = 4
 KEY_GUARD = "launch.engine.vllm_plugin.key_guard.KeyGuard"
 """vLLM's own check leaves /tokenize, /invocations, /pause and the rest beside /v1 open."""
@@ -116,6 +118,7 @@ def _base_arguments(config: Config, base: Base, port: int, dtype: str) -> list[s
         "--structured-outputs-config": json.dumps(structured),
         "--max-model-len": settings.max_model_len,
         "--max-num-seqs": settings.max_num_seqs,
+        "--max-logprobs": most if (most := config.gateway.max_logprobs) > MAX_LOGPROBS else None,
         "--load-format": settings.load_format,
         "--tensor-parallel-size": cards if cards > 1 else None,
     }
@@ -210,7 +213,9 @@ def _lora_arguments(config: Config, adapters: Sequence[Adapter], slots: int, ran
 def _environment(config: Config, base: Base, has_gpu: bool, key: str) -> dict[str, str]:
     env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
     env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
-    env["VLLM_MAX_STOP_STRINGS"] = str(config.gateway.max_stop_strings)  # its own bound is 4
+    # vLLM's own bounds are 4 and 1,024: a client is told of the gateway's.
+    env["VLLM_MAX_STOP_STRINGS"] = str(config.gateway.max_stop_strings)
+    env["VLLM_MAX_COMPLETION_PROMPTS"] = str(config.gateway.max_sequences)
     env |= MARKED  # `vllm_plugin` acts in our own engines alone
     if _trace_arguments(config):
         env["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"  # vLLM's default is gRPC

@@ -87,6 +87,7 @@ def test_the_engine_is_started_as_the_configuration_says() -> None:
     env = {one["name"]: one["value"] for one in container("engine")["env"]}
     assert env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
     assert env["VLLM_MAX_STOP_STRINGS"] == str(config.gateway.max_stop_strings)
+    assert env["VLLM_MAX_COMPLETION_PROMPTS"] == str(config.gateway.max_sequences)
 
 
 def test_an_engine_ends_what_it_has_begun_before_it_is_killed() -> None:

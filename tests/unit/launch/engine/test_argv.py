@@ -7,6 +7,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from gateway.config.document import Config
 from launch.adapters.check import Adapter
 from launch.base.lora_shapes import Base
@@ -46,7 +48,17 @@ def test_limits_follow_the_adapters_and_leave_room_for_more() -> None:
     assert value(argv, "--max-lora-rank") == "32"
     assert (command.slots, command.max_lora_rank) == (4, 32)
     assert command.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
-    assert command.env["VLLM_MAX_STOP_STRINGS"] == "128"  # as many as the gateway lets through
+
+
+@pytest.mark.parametrize(("stops", "prompts", "logprobs"), [(128, 4096, 20), (200, 9, 50)])
+def test_the_engine_takes_what_the_gateway_lets_through(stops: int, prompts: int, logprobs: int) -> None:
+    bounds = {"max_stop_strings": stops, "max_sequences": prompts, "max_logprobs": logprobs}
+    bounded = Config.model_validate({"base": {"model": "m"}, "gateway": bounds})
+    command = engine_command(bounded, LOCAL, [CONCEPT], 8101, has_gpu=True)
+    told = [command.env[f"VLLM_MAX_{name}"] for name in ("STOP_STRINGS", "COMPLETION_PROMPTS")]
+    assert told == [str(stops), str(prompts)]
+    assert ("--max-logprobs" in command.argv) == (logprobs > 20)
+    assert logprobs == 20 or value(command.argv, "--max-logprobs") == str(logprobs)
 
 
 def test_more_adapters_than_the_least_have_a_slot_each() -> None:
