@@ -225,7 +225,10 @@ class Managed(Keeper):
             await asyncio.sleep(POLL_S)  # it has no word for it
             self._locate(process)
         if waking:
+            gone = self.adapters.proven.keys() - {one.id for one in self.host.wanted_on(self.status.name)}
             self.adapters.forget()  # what it held is proven again before anybody is answered
+            for adapter_id in gone:  # while it slept
+                await self.unload(adapter_id)
         await self.prove()
         held, where = await process.memory()
         await self.catch_up()

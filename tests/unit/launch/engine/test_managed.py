@@ -14,6 +14,7 @@ import pytest
 
 from launch.engine import managed
 from launch.engine.argv import EngineCommand
+from launch.engine.http import served_models
 from launch.engine.process import Begin, EngineChild, LocalEngine
 from launch.machine.child import Child
 from tests.fakes.plant import PlantOptions, timed_plant
@@ -134,6 +135,17 @@ async def test_idle_engine_that_can_sleeps_and_is_proven_when_it_wakes(tmp_path:
         await made.until_state("ready")
         assert made.engine.pid == first
         assert made.engine.loaded
+
+
+async def test_what_was_removed_while_an_engine_slept_is_gone_when_it_wakes(tmp_path: Path) -> None:
+    options = PlantOptions(base={"idle_unload": 0.1}, can_sleep=True, tasks={"naming": "one", "other": "o"})
+    async with timed_plant(tmp_path, options) as made:
+        await made.until_state("sleeping")
+        assert (await made.client.delete("/adapters/other")).status_code == 200
+        await made.until(lambda: not made.snapshot.retiring)
+        await made.client.post("/engines/start", json={})
+        await made.until_state("ready")
+        assert [one for one in served_models(made.engine.url) if one.startswith("other@")] == []
 
 
 async def test_engine_that_slept_longer_than_a_start_may_take_wakes(
