@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.config.document import Config
-from gateway.errors import LoraGatewayError
+from gateway.errors import ConfigError, LoraGatewayError
 from launch.adapters.versions import Desired, ids_of
 from launch.engine.engine import say
 from launch.engine.supervisor_interface import SupervisorInterface
@@ -48,6 +48,8 @@ class Reloading:
         self._files = files
         self._lock = asyncio.Lock()
         self._stamps = self._look()
+        self._broken_off = False
+        """The last was, for an engine's sake and not the configuration's."""
 
     async def reload(self) -> dict[str, object]:
         """What changed, and what waits for the next start.
@@ -55,7 +57,7 @@ class Reloading:
         Raises ConfigError, EngineFailure; then nothing has changed.
         """
         async with self._lock:
-            self._stamps = self._look()
+            self._stamps, self._broken_off = self._look(), False
             supervisor, engines = self._supervisor, self._engines
             config = await in_thread(self._read)
             # What is on its way in may be on its way out still: without that it would go on leaving.
@@ -101,7 +103,8 @@ class Reloading:
         """Reload when a file has changed, until cancelled; a refusal is said and the old one goes on."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if self._look() != self._stamps:
+            # Without an engine nothing has to be loaded: the next that starts does.
+            if self._look() != self._stamps or (self._broken_off and not self._engines.ready):
                 await self.try_reload()
 
     async def try_reload(self) -> None:
@@ -109,6 +112,7 @@ class Reloading:
         try:
             done = await self.reload()
         except LoraGatewayError as error:
+            self._broken_off = not isinstance(error, ConfigError)
             say(f"the changed configuration is refused, the old one goes on: {' '.join(str(error).split())}")
         except Exception:  # nobody awaits it, and what runs must go on
             logger.exception("the configuration could not be reloaded; the old one goes on")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from gateway.config.snapshot import SOCKET
 from launch.adapters.store import AdapterStore
 from launch.adapters.versions import Version
+from launch.engine.http import served_models
 from launch.supervisor.database import StateStore
 from launch.supervisor.publisher import LIVES_FROM
 from tests.fakes.plant import Plant, PlantOptions, Unchecked, timed_plant
@@ -294,3 +297,17 @@ async def test_what_is_configured_no_more_leaves_no_copy_though_a_command_replac
         made.options.tasks = {"naming": "other"}
         assert (await made.client.post("/reload")).status_code == 200
         await made.until(lambda: made.adapters.removed == [first])
+
+
+async def test_a_changed_file_is_taken_though_the_engine_died_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch.supervisor.reload.LOOK_EVERY_S", 0.01)
+    options = PlantOptions(arguments=("--hang", "extra"), engine={"restart_backoff_s": 0.5})
+    async with timed_plant(tmp_path, options) as made:
+        await made.until_state("ready")
+        made.options.tasks = {"naming": "one", "extra": "x"}
+        (tmp_path / "config.yaml").touch()
+        await made.until(lambda: any(one.startswith("extra@") for one in served_models(made.engine.url)))
+        os.kill(made.engine.pid, signal.SIGKILL)
+        await made.until(lambda: "extra" in made.snapshot.tasks)
