@@ -40,7 +40,7 @@ demo: setup ## start everything on the demo configuration, name the sample clust
 	@exec $(BIN)/lora-gateway demo $(if $(STAY),--stay)
 
 serve: setup ## serve CONFIG (default: the demo) until Ctrl-C
-	@exec $(BIN)/lora-gateway up --config $(CONFIG)
+	@exec $(BIN)/lora-gateway up --config "$(CONFIG)"
 
 # An engine on a CPU leaves a core, and its tests often wait for it. A run's output comes when it is over, where make can keep it so long.
 test: setup ## run all tests, those on a real vLLM beside the others

@@ -25,6 +25,12 @@ def test_the_procfile_starts_the_two_programs() -> None:
     assert all((ROOT / module / "__main__.py").is_file() for module in modules)
 
 
+def test_a_configuration_may_lie_in_a_folder_with_spaces() -> None:
+    programs = (ROOT / "Procfile").read_text(encoding="utf-8")
+    assert programs.count('"${CONFIG:-') == programs.count("CONFIG") == 2
+    assert 'up --config "$(CONFIG)"' in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"lora-gateway ([a-z]+)", TEXT))))
 def test_command_exists(command: str) -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
