@@ -82,7 +82,8 @@ def _sizes(
     rank = asked.rank or _assumed_rank(config)
     names = list(config.tasks)[: asked.adapters]
     sizes = [_read(checked[name]) if name in checked else _assumed(name, rank, source) for name in names]
-    wanted = asked.adapters or 0
+    # A rank alone is that of one adapter, where no task says how many there are.
+    wanted = asked.adapters if asked.adapters is not None else int(asked.rank is not None and not names)
     return sizes + [_assumed(f"adapter {number + 1}", rank, source) for number in range(len(sizes), wanted)]
 
 

@@ -19,7 +19,8 @@ def sole_launch(state_dir: Path) -> Iterator[None]:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(state_dir / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError("state_dir", str(state_dir), f"cannot be written: {error.strerror}") from error
+        mend = f"cannot be written: {error.strerror}; mend that, or name another folder"
+        raise ConfigError("state_dir", str(state_dir), mend) from error
     try:
         if not lock_now(lock):
             mend = "another launch runs on this folder; stop it, or give another --state-dir"

@@ -51,6 +51,9 @@ def test_command_line_says_how_many_and_of_which_rank(tmp_path: Path) -> None:
     assert [one.rank for one in inputs.adapters] == [32, 32, 32]
     assert inputs.engine.rank == 32
     assert len(gather(config(tmp_path, "there"), CARD, Asked(adapters=0))[0].adapters) == 0
+    assert (
+        gather(config(tmp_path), CARD, Asked(rank=64))[0].engine.rank == 64
+    )  # of one, where there is no task
 
 
 def test_other_values_are_checked_again(tmp_path: Path) -> None:

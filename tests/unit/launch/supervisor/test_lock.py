@@ -20,6 +20,15 @@ def test_second_launch_on_a_folder_is_refused(tmp_path: Path) -> None:
     assert not is_running(tmp_path)
 
 
+def test_a_folder_that_cannot_be_written_is_named_with_the_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(ConfigError, match=r"file: cannot be written: .*another"),
+        sole_launch(tmp_path / "file"),
+    ):
+        pass
+
+
 def test_a_folder_that_it_makes_is_its_owners_alone(tmp_path: Path) -> None:
     made, users = tmp_path / "state", tmp_path / "users"
     users.mkdir(mode=0o755)
