@@ -13,7 +13,7 @@ from pathlib import Path
 from gateway.agreement.link import RedisLink, check_client_installed
 from gateway.config.document import Config
 from gateway.config.secrets.engine_keys import configured_key
-from gateway.config.secrets.state_secrets import ENGINE_KEY, made_secret
+from gateway.config.secrets.state_secrets import ENGINE_KEY, needed_secret
 from gateway.config.sections.shared_settings import SharedConfig
 from gateway.config.snapshot import FILE
 from gateway.errors import ConfigError, Unavailable
@@ -205,7 +205,7 @@ def prepare(
         build = _build(base, config.base.dtype, "attached")
         return Prepared(config, base, build, wanted_of(config, taken), attached, rank_limit)
     parsers = fitting_parsers(config.base, base.model, base.name)
-    key = configured_key(config) or made_secret(config.common_dir, ENGINE_KEY)
+    key = configured_key(config) or needed_secret(config.common_dir, ENGINE_KEY)
     command = partial(
         engine_command,
         config,

@@ -7,6 +7,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from gateway.errors import ConfigError
+
 ENGINE_KEY = "engine.key"
 """What our own engines ask for."""
 CACHE_KEY = "prefix-cache.key"
@@ -44,3 +46,12 @@ def made_secret(state_dir: Path, name: str) -> str:
     if not held:
         raise OSError(f"{state_dir / name} cannot be read; remove it, and another is made")
     return held
+
+
+def needed_secret(state_dir: Path, name: str) -> str:
+    """As `made_secret`, for a start. Raises ConfigError."""
+    try:
+        return made_secret(state_dir, name)
+    except OSError as error:
+        mend = f"cannot be kept ({error.strerror or error}); make room there, or mend rights"
+        raise ConfigError("state_dir", str(state_dir / name), mend) from error

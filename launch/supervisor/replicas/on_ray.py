@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gateway.config.document import Config
-from gateway.config.secrets.state_secrets import made_secret
+from gateway.config.secrets.state_secrets import needed_secret
 from gateway.config.snapshot import EngineStatus
 from launch.engine.loaded_adapters import EngineCalls
 from launch.engine.managed import Means
@@ -26,7 +26,7 @@ def namespace_of(config: Config) -> str:
     """Of this launch, and of those that stand by for it: others who shared it would end its engines."""
     if given := config.backend.ray.namespace:
         return given
-    own = made_secret(config.common_dir, LAUNCH)
+    own = needed_secret(config.common_dir, LAUNCH)
     return f"lora-gateway-{hashlib.sha256(own.encode()).hexdigest()[:8]}"
 
 

@@ -13,6 +13,7 @@ import pytest
 from gateway.config.document import Config
 from gateway.config.engine_settings import RayConfig
 from gateway.config.launch_lock import is_running
+from gateway.config.secrets.state_secrets import ENGINE_KEY
 from gateway.errors import ConfigError
 from launch.adapters.store import AdapterStore
 from launch.engine.on_ray.cluster import ClusterAway, RayCluster
@@ -259,3 +260,10 @@ def test_who_takes_over_goes_by_what_it_began_with_where_an_adapter_is_refused_s
     assert "no such folder" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="no such folder"):
         run_engine(changed, Stop(), lambda: changed, [])  # type: ignore[arg-type]  # as above
+
+
+def test_a_key_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / ENGINE_KEY).touch()
+    with pytest.raises(ConfigError, match=r"engine\.key: cannot be kept"):
+        prepared(tmp_path)

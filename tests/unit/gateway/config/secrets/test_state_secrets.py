@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.secrets.state_secrets import ENGINE_KEY, kept_secret, made_secret
+from gateway.config.secrets.state_secrets import ENGINE_KEY, kept_secret, made_secret, needed_secret
+from gateway.errors import ConfigError
 
 
 def test_it_is_made_once_for_all(tmp_path: Path) -> None:
@@ -34,5 +35,7 @@ def test_what_cannot_be_one_is_said(tmp_path: Path) -> None:
     (tmp_path / ENGINE_KEY).write_bytes(b"")
     with pytest.raises(OSError, match="cannot be read; remove it"):
         made_secret(tmp_path, ENGINE_KEY)
+    with pytest.raises(ConfigError, match=r"state_dir: .*engine\.key: cannot be kept \(.*remove it"):
+        needed_secret(tmp_path, ENGINE_KEY)
     (tmp_path / ENGINE_KEY).write_bytes(b"\xff")
     assert kept_secret(tmp_path, ENGINE_KEY) == ""
