@@ -13,6 +13,7 @@ from gateway.admission.api_keys import Keys
 from gateway.batches.engines import Engines
 from gateway.batches.in_process import Answered, Ask, TooLarge
 from gateway.batches.input_lines import RequestLine
+from gateway.batches.records import WINDOW_S
 from gateway.errors import NOT_JSON, EngineError, EngineKilled, InvalidRequest, RequestError
 
 logger = logging.getLogger("gateway.batches")
@@ -76,6 +77,8 @@ class Attempts:
                 logger.exception("batch request %s failed", request_id)
                 answer = _failed(EngineError("The gateway failed on this request.", status=500), request_id)
             if answer.status not in AGAIN or _code(answer) == EngineKilled.code:
+                return answer
+            if (answer.retry_after_s or 0) > WINDOW_S:  # a month's budget; no batch lasts until there is more
                 return answer
             tries += 1
             counted += answer.status != 429 and _code(answer) not in NO_ENGINE

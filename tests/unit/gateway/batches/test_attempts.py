@@ -77,6 +77,18 @@ async def test_lines_wait_for_room_in_their_keys_limit(tmp_path: Path) -> None:
         assert counts_of(batch) == {"total": 4, "completed": 4, "failed": 0}
 
 
+async def test_what_no_batch_lasts_until_is_the_lines_error(tmp_path: Path) -> None:
+    limits = {"tokens_per_month": 1}
+    async with timed_stack(tmp_path, keys={"team": key_of("own", limits=limits)}) as made:
+        made.client.headers["authorization"] = "Bearer own"
+        made.gateway.batches.attempts.sleep = no_pause
+        made.gateway.quotas._now = lambda: 15 * 86400.0  # the middle of a month
+        assert (await made.chat()).status_code == 200
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        _, errors = await results(made, batch)
+        assert error_of(errors["r1"])["code"] == "tokens_per_month"
+
+
 async def test_lines_wait_until_limits_can_be_counted(tmp_path: Path) -> None:
     """As on a full disk: their errors could not be written there either."""
     in_the_way, pauses = tmp_path / "quotas.bin", 0
