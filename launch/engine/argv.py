@@ -22,6 +22,8 @@ from launch.machine.orphans import MARK, MARKED
 DEFAULT_CPU_CACHE_GIB = 2.0  # vLLM's own default would be nine tenths of the machine's memory
 MAX_LOGPROBS = 20
 """vLLM's own bound."""
+CPU_BLOCK_TOKENS = 32
+"""The least that vLLM's kernels for a CPU take, not its 128: its prefix cache finds whole blocks alone."""
 LEAST_SLOTS = 4
 KEY_GUARD = "launch.engine.vllm_plugin.key_guard.KeyGuard"
 """vLLM's own check leaves /tokenize, /invocations, /pause and the rest beside /v1 open."""
@@ -79,7 +81,7 @@ def engine_command(
     argv += _base_arguments(config, base, port, dtype)
     argv += _spread_arguments(config)
     argv += _parser_arguments(config, parsers or Parsers())
-    argv += _memory_arguments(config, has_gpu)
+    argv += _memory_arguments(config, base, has_gpu)
     argv += _lora_arguments(config, adapters, slots, rank)
     if can_sleep(config, has_gpu):
         argv.append("--enable-sleep-mode")
@@ -142,12 +144,14 @@ def _trace_arguments(config: Config) -> list[str]:
     return ["--otlp-traces-endpoint", traces.endpoint] if traces is not None and traces.engines else []
 
 
-def _memory_arguments(config: Config, has_gpu: bool) -> list[str]:
+def _memory_arguments(config: Config, base: Base, has_gpu: bool) -> list[str]:
     if has_gpu:
         return ["--gpu-memory-utilization", str(config.base.gpu_memory_utilization)]
     # Not VLLM_CPU_KVCACHE_SPACE: that takes whole GiB only.
     cache_bytes = int((config.base.kv_cache_gib or DEFAULT_CPU_CACHE_GIB) * GIB)
-    return ["--kv-cache-memory-bytes", str(cache_bytes)]
+    argv = ["--kv-cache-memory-bytes", str(cache_bytes)]
+    # Latent attention has kernels of its own there, for which vLLM chooses.
+    return argv if base.latent else [*argv, "--block-size", str(CPU_BLOCK_TOKENS)]
 
 
 def _parser_arguments(config: Config, fitting: Parsers) -> list[str]:

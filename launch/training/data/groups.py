@@ -43,8 +43,8 @@ SHOWN = (
     "Lullaby, hymn and carol are kinds of song.\n"
     "Tax, toll and tariff are kinds of charge.\n"
 )
-"""What stands before the group that a base is asked for: more than the 128 tokens of an engine's block on a
-CPU, so that it is computed once. None of it is in the everyday clusters.
+"""What stands before the group that a base is asked for, so long that an engine's prefix cache keeps it. None
+of it is in the everyday clusters.
 """
 
 

@@ -113,6 +113,13 @@ def test_memory_flags_follow_the_machine() -> None:
     assert value(on_cpu, "--kv-cache-memory-bytes") == str(512 * 1024 * 1024)
 
 
+def test_a_cpus_cache_has_small_blocks_but_where_attention_is_latent() -> None:
+    assert value(engine_command(config(), LOCAL, [], 1, has_gpu=False).argv, "--block-size") == "32"
+    assert "--block-size" not in engine_command(config(), LOCAL, [], 1, has_gpu=True).argv
+    latent = replace(LOCAL, latent=True)
+    assert "--block-size" not in engine_command(config(), latent, [], 1, has_gpu=False).argv
+
+
 def test_optional_settings_are_passed_only_when_set() -> None:
     plain = engine_command(config(), LOCAL, [], 1, has_gpu=False).argv
     full = config(
