@@ -1,9 +1,9 @@
-"""Where engines share their cores, a process that waits for another one's message sleeps until it is there.
+"""Where processes share their cores, one that waits for another one's message sleeps until it is there.
 
 vLLM 0.32 reads its queues in shared memory in a loop for a second after each message. So on a CPU the engine
-core takes a processor for as long as the worker computes a step. An engine that has them all to itself is
-quicker that way (by a sixth with eight requests on two cores); where another one's step is made on that
-processor, both are slower. Each message is told through a socket as well, which is
+core takes a processor for as long as the worker computes a step. A worker with a core fewer is quicker that
+way (by a sixth with eight requests on two cores); where a step is made on that processor, its own worker's or
+another engine's, all are slower. Each message is told through a socket as well, which is
 what vLLM itself sleeps on once nothing has come for a second. That socket holds one notice and drops what
 follows at once, so that whoever sleeps looks for himself each millisecond.
 """
@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 SHARED_CORES = "LORA_GATEWAY_SHARED_CORES"
-"""Set to 1 in the environment of an engine that has others of the same launch beside it."""
+"""Set to 1 in the environment of an engine that has others of the same launch beside it, or uses all."""
 MODULE = "vllm.distributed.device_communicators.shm_broadcast"
 CLASS = "SpinCondition"
 LOOK_MS = 1

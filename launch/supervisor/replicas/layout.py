@@ -14,6 +14,9 @@ from launch.engine.vllm_plugin.message_wait import SHARED_CORES
 
 CARDS = "CUDA_VISIBLE_DEVICES"
 BINDING = "VLLM_CPU_OMP_THREADS_BIND"
+RESERVED = "VLLM_CPU_NUM_OF_RESERVED_CPU"
+FEW_CORES = 4
+"""With no more an engine computes on all; vLLM leaves one to its scheduler, which waits in a loop."""
 
 
 def name_of(index: int) -> str:
@@ -72,14 +75,16 @@ def places(
 ) -> list[dict[str, str]]:
     """What is laid over each engine's environment, so that no two share what only one can have.
 
-    `cards`: those that may be used here, None for a machine without any; `cores`: the processor's. Nothing is
-    said for one engine. Which cards or cores is left unsaid where `engine.env` says it, or for cores `env`,
-    the launch's own; that cores are shared is said all the same. Raises ConfigError where there are fewer
-    cards than the engines take.
+    `cards`: those that may be used here, None for a machine without any; `cores`: the processor's. For one
+    engine nothing is said but on few cores, of which it computes on all. Which cards or cores is left unsaid
+    where `engine.env` says it, or for cores `env`, the launch's own; that cores are shared is said all the
+    same. Raises ConfigError where there are fewer cards than the engines take.
     """
     count = config.backend.most
     if count == 1:
-        return [{}]
+        few = cards is None and len(cores) <= FEW_CORES and config.base.tensor_parallel_size == 1
+        unsaid = {**env, **config.engine.env}.keys().isdisjoint((BINDING, RESERVED))
+        return [{RESERVED: "0", SHARED_CORES: "1"} if few and unsaid else {}]
     if cards is not None:
         return [{}] * count if CARDS in config.engine.env else _shared_cards(config, cards, count)
     shared = {SHARED_CORES: "1"}

@@ -9,7 +9,7 @@ import pytest
 from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.engine.vllm_plugin.message_wait import SHARED_CORES
-from launch.supervisor.replicas.layout import BINDING, CARDS, places
+from launch.supervisor.replicas.layout import BINDING, CARDS, RESERVED, places
 
 SHARED = {SHARED_CORES: "1"}
 
@@ -21,6 +21,14 @@ def config_of(replicas: int, **sections: Any) -> Config:
 
 def test_one_engine_has_everything() -> None:
     assert places(config_of(1), ["0", "1"], [0, 1], {}) == [{}]
+    assert places(config_of(1), None, [0, 1], {}) == [{RESERVED: "0", **SHARED}]
+    assert places(config_of(1), None, [0, 1, 2, 3, 4], {}) == [{}]
+
+
+@pytest.mark.parametrize("name", [BINDING, RESERVED])
+def test_one_engine_has_what_somebody_has_set(name: str) -> None:
+    assert places(config_of(1), None, [0, 1], {name: "1"}) == [{}]
+    assert places(config_of(1, engine={"env": {name: "1"}}), None, [0, 1], {}) == [{}]
 
 
 def test_cards_are_shared_out_in_the_order_that_they_have() -> None:
