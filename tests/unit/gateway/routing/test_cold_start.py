@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -263,7 +264,8 @@ async def test_too_long_is_503_with_what_the_engine_does(tmp_path: Path) -> None
         answer = await c.stack.chat()
         assert answer.status_code == 503
         error = answer.json()["error"]
-        assert (error["code"], "loading weights, 3 s so far" in error["message"]) == ("engine_starting", True)
+        assert error["code"] == "engine_starting"
+        assert re.search(r"loading weights, \d+ s so far", error["message"])
         assert 50 <= int(answer.headers["retry-after"]) <= 60
         assert answer.headers["x-gateway-cold"] == "true"
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.app import Gateway
 from tests.fakes.fake_control import FakeControl
-from tests.support.stack import config_of, snapshot_of, stack
+from tests.support.stack import config_of, eventually, snapshot_of, stack
 from tests.unit.gateway.ui.signing_in import KEYS, sign_in
 
 pytestmark = pytest.mark.anyio
@@ -214,7 +214,7 @@ async def test_a_dropped_archive_goes_to_the_control_plane_and_is_gone_afterward
         assert (fields["task"], fields["canary"]) == ("naming", 10)
         assert Path(fields["source"]).parent == tmp_path / "uploads"
         assert fields["source"].endswith("-new-name.tar")
-        assert list((tmp_path / "uploads").iterdir()) == []
+        await eventually(lambda: not list((tmp_path / "uploads").iterdir()))
         refused = await user.ask("POST", "/adapters", content=b"archive", headers=wishes)
         assert refused.status_code == 403
         assert list((tmp_path / "uploads").iterdir()) == []
