@@ -124,6 +124,14 @@ class Plant:
         folder = adapter_folder(self.folder / "adapters" / f"{task}-{content}", content)
         return await self.client.post("/adapters", json={"task": task, "source": str(folder), **fields})
 
+    @asynccontextmanager
+    async def listened_to(self, gateway: str = "g1") -> AsyncIterator[None]:
+        """A gateway of that name hears every snapshot meanwhile."""
+        async with self.client.stream("GET", "/events", params={"gateway": gateway}) as events:
+            lines = events.aiter_lines()  # to be kept: with it the stream would end
+            await anext(lines)
+            yield
+
     async def fake(self, **fields: object) -> None:
         async with httpx.AsyncClient() as client:
             await client.post(f"{self.engine.url}/fake", json=fields)

@@ -176,9 +176,7 @@ async def test_gateway_with_a_request_in_flight_keeps_the_engine(
     monkeypatch.setattr("launch.supervisor.supervisor.TICK_S", 0.02)
     async with timed_plant(tmp_path, PlantOptions(base={"idle_unload": 0.1})) as made:
         await made.until_state("ready")
-        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
-            lines = events.aiter_lines()  # to be kept: with it the stream would end
-            await anext(lines)
+        async with made.listened_to():
             report = {"gateway": "g1", "version": 1, "in_flight": 1}
             await made.client.post("/gateways", json=report)
             looks = calls(made.supervisor.gateways, "idle_s")
@@ -193,9 +191,7 @@ async def test_one_of_several_drains_when_its_own_requests_have_ended(tmp_path: 
         await made.until(lambda: first.ready and second.ready)
         assert (tmp_path / "state" / "engine-1.pid").exists()
         assert (tmp_path / "state" / "engine-1.log").exists()
-        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
-            lines = events.aiter_lines()  # to be kept: with it the stream would end
-            await anext(lines)
+        async with made.listened_to():
             busy = {"gateway": "g1", "version": made.snapshot.version + 99, "in_flight": 5}
             await made.client.post("/gateways", json={**busy, "draining": {"engine-1": 1}})
             second.idle()

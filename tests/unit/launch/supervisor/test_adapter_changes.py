@@ -99,9 +99,7 @@ async def test_old_version_is_unloaded_once_no_gateway_needs_it(tmp_path: Path) 
     async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         (first,) = weights(made)
-        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
-            lines = events.aiter_lines()  # to be kept: with it the stream would end
-            await anext(lines)
+        async with made.listened_to():
             await made.add("naming", "two")
             await made.add("naming", "three")  # the first is not even the one before any more
             assert made.snapshot.retiring == [first]

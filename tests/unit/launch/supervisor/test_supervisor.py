@@ -157,9 +157,7 @@ async def test_an_adapter_that_comes_back_while_it_leaves_stays(
             await load(version, *given, **named)
 
         monkeypatch.setattr(engines, "load", slowly)
-        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
-            lines = events.aiter_lines()  # to be kept: with it the stream would end
-            await anext(lines)
+        async with made.listened_to():
             made.options.tasks = {"naming": "two"}
             changing = asyncio.create_task(made.client.post("/reload"))
             await made.until(lambda: made.snapshot.retiring == [first])
@@ -192,9 +190,7 @@ async def test_reload_while_an_engine_proves_its_adapters_is_not_lost_on_it(tmp_
 async def test_reload_while_an_engine_drains_is_not_lost_on_it(tmp_path: Path) -> None:
     async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
-        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
-            lines = events.aiter_lines()  # to be kept: with it the stream would end
-            await anext(lines)
+        async with made.listened_to():
             await made.client.post("/gateways", json={"gateway": "g1", "version": 0, "in_flight": 1})
             made.supervisor.engines.keepers[0].idle()
             await made.until_state("draining")
@@ -270,9 +266,7 @@ async def test_what_leaves_again_waits_for_gateways_again(
     async with timed_plant(tmp_path) as made:
         await made.until_state("ready")
         (first,) = weights(made)
-        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
-            lines = events.aiter_lines()  # to be kept: with it the stream would end
-            await anext(lines)
+        async with made.listened_to():
             await made.client.delete("/adapters/naming")
             await made.client.post("/tasks/naming/reset")
             between = made.snapshot.version

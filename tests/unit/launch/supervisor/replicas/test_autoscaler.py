@@ -96,9 +96,7 @@ async def test_engines_come_with_the_load_and_go_after_it(tmp_path: Path) -> Non
     }
     async with timed_plant(tmp_path, PlantOptions(replicas=bounds)) as made:
         first, second = made.supervisor.engines.keepers
-        async with made.client.stream("GET", "/events", params={"gateway": "g1"}) as events:
-            lines = events.aiter_lines()  # to be kept: with it the stream would end
-            await anext(lines)
+        async with made.listened_to():
             assert first.status.state == second.status.state == "stopped"
             await made.client.post("/engines/start", json={})
             await made.until(lambda: first.ready)
