@@ -123,7 +123,9 @@ def unknown(key: str, known: Iterable[str]) -> InvalidRequest:
 def asks_nothing(raw: msgspec.Raw) -> bool:
     """Whether a value is empty: a list, an object or a text without anything in it."""
     value = bytes(memoryview(raw)[:16])
-    return len(memoryview(raw)) <= 16 and b"".join(value.split()) in (b"[]", b"{}", b'""')
+    if value == b'""':  # spaces in a text are its own: `"stop": " "` ends an answer at its first word
+        return True
+    return len(memoryview(raw)) <= 16 and b"".join(value.split()) in (b"[]", b"{}")
 
 
 def value_of(key: str, fields: Fields, most_bytes: int | None = MAX_VALUE_BYTES) -> JsonValue:

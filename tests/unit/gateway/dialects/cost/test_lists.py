@@ -106,6 +106,13 @@ def test_what_is_empty_asks_for_nothing(tmp_path: Path, dialect: Dialect, key: s
     assert not fields
 
 
+@pytest.mark.parametrize("dialect", [CHAT, TEXT, RESPONSES], ids=lambda one: one.name)
+def test_a_stop_of_spaces_is_a_stop(tmp_path: Path, dialect: Dialect) -> None:
+    fields = {"stop": msgspec.Raw(b'" "')}
+    assert dialect.check_fields(fields, Limits(config_of(tmp_path), lambda: 2048)) == []
+    assert bytes(fields["stop"]) == b'" "'
+
+
 @pytest.mark.parametrize(
     ("dialect", "key"),
     [(CHAT, "stop"), (TEXT, "bad_words"), (RESPONSES, "stop"), (MESSAGES, "stop_sequences")],
