@@ -43,6 +43,10 @@ def add_to_tools(found: dict[str, JsonValue], fields: Fields, limits: Limits) ->
     """
     if not found:
         return ()
+    order = [*fields]
+    # Rules are asked in the request's order. That for tools which come after the conversation is yet to be asked,
+    # and would find none where all are left out here.
+    judged_later = "tools" in order[order.index("messages") :]
     held = value_of("tools", fields, None) if "tools" in fields else []
     if isinstance(held, list):
         names = [tool.get("name") if isinstance(tool, dict) else None for tool in held]
@@ -51,4 +55,4 @@ def add_to_tools(found: dict[str, JsonValue], fields: Fields, limits: Limits) ->
             for name, tool in zip(names, held, strict=True)
         ]
         fields["tools"] = raw_of([*kept, *found.values()])
-    return TOOLS("tools", fields, limits) or ()
+    return () if judged_later else TOOLS("tools", fields, limits) or ()

@@ -92,6 +92,18 @@ def test_its_bounds_are_those_of_the_others(
     assert caught.value.param == place
 
 
+@BOTH
+@pytest.mark.parametrize("order", [("messages", "tools"), ("tools", "messages")])
+def test_where_no_tool_is_left_there_are_none_whichever_comes_first(
+    tmp_path: Path, dialect: Dialect, order: tuple[str, str]
+) -> None:
+    hosted = {"type": "web_search_20250305", "name": "search"}
+    asked = {"messages": [USER, defined(hosted)], "tools": [{"type": "bash_20250124", "name": "bash"}]}
+    fields = checked(tmp_path, dialect, {key: asked[key] for key in order})
+    assert "tools" not in fields
+    assert read(fields, "tool_choice") == {"type": "none"}
+
+
 def test_its_schema_is_tried_before_an_engine_has_it(tmp_path: Path) -> None:
     costly = tool(properties={"x": {"type": "string", "pattern": "((a{0,200}){0,200}){0,50}"}})
     fields = checked(tmp_path, MESSAGES, {"messages": [USER, defined(costly)]})
