@@ -163,7 +163,7 @@ class BlockRendering(Rendering):
 
     def _block_of(self, piece: CallPiece, events: list[JsonObject]) -> Block:
         """The call that a piece belongs to; only the last one can still grow. Raises ProviderFailed."""
-        for block in self.blocks:
+        for block in reversed(self.blocks):  # ids tell calls apart where all have one index
             call = block.call
             if call is not None and call.index == piece.index and piece.id in ("", call.id):
                 if block is not self.blocks[-1]:

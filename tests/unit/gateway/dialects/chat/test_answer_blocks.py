@@ -29,6 +29,11 @@ def test_pieces_of_a_call_are_put_together() -> None:
     ]
 
 
+def test_a_piece_without_an_id_is_of_the_last_call_of_its_index() -> None:
+    made = fed(call(0, "a", "f", "{}"), call(0, "b", "g", '{"x"'), call(0, "", "", ": 1}"))
+    assert [block.text for block in made.blocks] == ["{}", '{"x": 1}']
+
+
 def test_call_without_an_id_gets_one() -> None:
     (block,) = fed(call(0, "", "f", "{}")).blocks
     assert block.call is not None
