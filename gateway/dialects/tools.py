@@ -68,7 +68,7 @@ def tools(
             if _callable(where, tool, kinds, schema_at):
                 kept.append(tool)
                 overlooked += _overlooked(where, tool, schema_at)
-            elif limits.strict or not _hosted(tool):
+            elif limits.strict or not hosted(tool):
                 raise _not_here(where, tool, kinds)
             else:
                 left[where] = tool
@@ -186,7 +186,8 @@ def _callable(where: str, tool: JsonObject, kinds: Collection[str | None], schem
     return True
 
 
-def _hosted(tool: JsonObject) -> bool:
+def hosted(tool: JsonObject) -> bool:
+    """Whether a tool that no model here can call is one that runs on a server."""
     return isinstance(tool.get("type"), str) and not any(name in tool for name in _OF_A_FUNCTION)
 
 

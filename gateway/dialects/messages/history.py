@@ -136,7 +136,7 @@ def _blocks(content: Sequence[JsonValue], where: str) -> tuple[list[JsonValue], 
             kept.append(block)
         elif kind in AS_TEXT and (text := _text_of(block, place)):
             kept.append({"type": "text", "text": text})
-        elif kind in AS_TEXT or kind in UNREADABLE:
+        elif kind in AS_TEXT or kind in UNREADABLE or tool_changes.brings_hosted(block):
             left.append(place)
         elif kind == "redacted_thinking":
             kept.append(block)  # the engine takes it, and passes over it

@@ -9,15 +9,24 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
+from gateway.config.document import JsonObject
 from gateway.dialects.parameters import Limits, value_of
 from gateway.dialects.request_body import Fields, raw_of
-from gateway.dialects.tools import tools
+from gateway.dialects.tools import hosted, tools
 
-TOOLS = tools((None, "custom"), {"type": "none"}, "input_schema", most=None)
+_KINDS = (None, "custom")
+TOOLS = tools(_KINDS, {"type": "none"}, "input_schema", most=None)
 """The rule for `tools`."""
 KIND = "tool_addition"
 MARK = KIND.encode() + rb"|\\u00[0-7]"
 """The pattern that such a block matches in a conversation's JSON, whichever letters are escaped."""
+
+
+def brings_hosted(block: JsonObject) -> bool:
+    """Whether a block brings a tool that runs on a server; by its name alone the engine would refuse it."""
+    change = block.get("tool") if block.get("type") == KIND else None
+    tool = change.get("definition") if isinstance(change, dict) else None
+    return isinstance(tool, dict) and tool.get("type") not in _KINDS and hosted(tool)
 
 
 def brought(messages: Sequence[JsonValue]) -> dict[str, JsonValue]:
@@ -44,7 +53,7 @@ def add_to_tools(found: dict[str, JsonValue], fields: Fields, limits: Limits) ->
     if not found:
         return ()
     order = [*fields]
-    # Rules are asked in the request's order. That for tools which come after the conversation is yet to be asked,
+    # Rules are asked in the request's order: that for tools which come after the conversation is yet to be,
     # and would find none where all are left out here.
     judged_later = "tools" in order[order.index("messages") :]
     held = value_of("tools", fields, None) if "tools" in fields else []

@@ -19,6 +19,7 @@ from tests.support.stack import config_of
 
 USER = {"role": "user", "content": "a"}
 DEEP = json.loads('{"items":' * 40 + "{}" + "}" * 40)
+HOSTED = {"type": "web_search_20250305", "name": "search"}
 BOTH = pytest.mark.parametrize("dialect", [MESSAGES, COUNT_TOKENS], ids=lambda one: one.name)
 
 
@@ -97,11 +98,18 @@ def test_its_bounds_are_those_of_the_others(
 def test_where_no_tool_is_left_there_are_none_whichever_comes_first(
     tmp_path: Path, dialect: Dialect, order: tuple[str, str]
 ) -> None:
-    hosted = {"type": "web_search_20250305", "name": "search"}
-    asked = {"messages": [USER, defined(hosted)], "tools": [{"type": "bash_20250124", "name": "bash"}]}
+    grammar = {"type": "custom", "name": "f", "format": {"type": "grammar"}}
+    asked = {"messages": [USER, defined(grammar)], "tools": [HOSTED]}
     fields = checked(tmp_path, dialect, {key: asked[key] for key in order})
     assert "tools" not in fields
     assert read(fields, "tool_choice") == {"type": "none"}
+
+
+@BOTH
+def test_one_that_runs_on_a_server_is_left_out_where_it_stands(tmp_path: Path, dialect: Dialect) -> None:
+    """By its name alone the engine would look for it among the tools."""
+    fields = checked(tmp_path, dialect, {"messages": [USER, defined(HOSTED)], "tools": [tool()]})
+    assert (read(fields, "messages"), read(fields, "tools")) == ([USER], [tool()])
 
 
 def test_its_schema_is_tried_before_an_engine_has_it(tmp_path: Path) -> None:
