@@ -194,7 +194,7 @@ def text(key: str, fields: Fields, limits: Limits) -> None:
 
 def labelled(key: str, fields: Fields, limits: Limits) -> None:
     """An object of whatever members, or null; it is passed on or left out, and nobody looks into it."""
-    if bytes(memoryview(fields[key])[:4]).lstrip()[:1] not in (b"{", b"n"):
+    if bytes(memoryview(fields[key])[:1]) not in (b"{", b"n"):
         raise InvalidRequest(f"'{key}' must be an object.", param=key)
 
 

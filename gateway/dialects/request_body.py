@@ -1,6 +1,7 @@
 """A request's body, decoded one level deep, and what the task's contract adds to it.
 
-Values stay as the bytes that came; only what a bound or a route needs is looked into.
+Values stay as the bytes that came, without the white space around them; only what a bound or a route needs is
+looked into.
 """
 
 from __future__ import annotations
@@ -202,8 +203,7 @@ def encode_body(fields: Fields, route: Route, received_bytes: int) -> Segments:
         prefix = _system_prefix(fields["messages"], route.contract)
     if received_bytes < JOIN_BELOW_BYTES:
         if prefix:
-            rest = bytes(fields["messages"]).lstrip()[1:]
-            fields["messages"] = msgspec.Raw(prefix + rest)
+            fields["messages"] = msgspec.Raw(prefix + bytes(fields["messages"])[1:])
         return (_encode(fields),)
     return _in_pieces(fields, prefix)
 
@@ -246,7 +246,7 @@ def _in_pieces(fields: Fields, prefix: bytes) -> Segments:
         segments.append(opening + _encode(key) + b":")
         if prefix and key == "messages":
             segments.append(prefix)
-            value = value[_bracket(value) + 1 :]
+            value = value[1:]
         segments.append(value)
         opening = b","
     segments.append(b"}")
@@ -264,8 +264,3 @@ def _system_prefix(messages: msgspec.Raw, contract: Contract) -> bytes:
     if not roles or not _OF_THE_SYSTEM.isdisjoint(map(_role_of, roles)):
         return b""
     return b"[%b," % (contract.system_message or b"")
-
-
-def _bracket(value: memoryview) -> int:
-    """Where a list's opening bracket stands; only white space can come before it."""
-    return bytes(value[:1024]).find(b"[")

@@ -40,11 +40,9 @@ def sequences_of(fields: Fields, listed: str, defaults: Mapping[str, msgspec.Raw
 
 def prompts_in(raw: msgspec.Raw) -> int:
     """How many prompts a value lists: texts, lists of token ids, or conversations; 1 for a single one."""
-    if bytes(memoryview(raw)[:64]).lstrip()[:1] == b'"':
+    if bytes(memoryview(raw)[:1]) != b"[":
         return 1
-    text = bytes(raw).lstrip()
-    if not text.startswith(b"["):
-        return 1
+    text = bytes(raw)
     first = (text[1:1024].lstrip() or text[1:].lstrip())[:1]
     if first == b'"':
         if b"\\" in text:

@@ -52,6 +52,12 @@ def test_defaults_go_where_the_client_gave_none(tmp_path: Path) -> None:
     assert (own["temperature"], own["max_tokens"]) == (0.5, 1)
 
 
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_white_space_around_a_value_is_none_of_it(tmp_path: Path, size: int) -> None:
+    body = b'{"model": "naming", "messages" : \n\t [{"role": "user", "content": "cat"}] \n}'
+    assert json.loads(sent(tmp_path, body, size=size))["messages"] == [SYSTEM, USER]
+
+
 def test_beams_are_not_asked_for_where_a_task_has_a_schema(tmp_path: Path) -> None:
     """The engine holds them to none."""
     with pytest.raises(InvalidRequest, match="'naming'") as refused:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from gateway.dialects.cost.sequences import prompts_in, sequences_of
+from gateway.dialects.request_body import decode_body
 from gateway.errors import InvalidRequest
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import eventually, stack
@@ -40,8 +41,8 @@ def test_prompts_are_counted_by_their_bytes(prompt: object, prompts: int) -> Non
 
 def test_white_space_hides_no_prompts() -> None:
     assert prompts_in(msgspec.Raw(b"[" + b" " * 5000 + b'"a",' * 3 + b'"b"]')) == 4
-    assert prompts_in(msgspec.Raw(b" " * 100 + b'["a", "b"]')) == 2
-    assert prompts_in(msgspec.Raw(b'  "a"')) == 1
+    fields = decode_body(b'{"prompt":' + b" " * 100 + b'["a", "b"] , "input" :\n "a" }')
+    assert (prompts_in(fields["prompt"]), prompts_in(fields["input"])) == (2, 1)
 
 
 def test_answers_are_counted_for_each_prompt_and_a_default_of_the_task_counts() -> None:
