@@ -37,6 +37,7 @@ from gateway.routing.table import Contract, Route
 _encode = msgspec.json.Encoder().encode
 _STEERING = {plain(name): name for name in sorted(STEERING - {"enable_thinking", "thinking_budget"})}
 """By whatever way they are written: Gemini's API has `stopSequences` and `generationConfig`."""
+# `int` raises for more than 4,300 digits, and the engine's words may quote a client's.
 _MESSAGE = re.compile(r"\bmessages\[(\d{1,9})\]")
 NOTHING: Mapping[str, Rule] = MappingProxyType({})
 
@@ -220,6 +221,7 @@ class Dialect(ABC):
 
     def sticky_of(self, fields: Fields) -> bytes | None:
         """What a client calls its own user, as JSON: it ties requests to one of several versions."""
+        # Not decoded: equal JSON is the same user, and `""` names nobody.
         user = bytes(fields.get("user", b""))
         return user if len(user) > 2 and user.startswith(b'"') else None
 

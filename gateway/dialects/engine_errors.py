@@ -18,7 +18,9 @@ MAX_SHOWN = 3
 """Of what a validator found: a value that may have many forms has an error for each."""
 
 _COUNTED = re.compile(r"(\d+) validation errors?(?: for \w+)?:?")
+# How vLLM's `VLLMValidationError` ends its text.
 _PARAMETER = re.compile(r" ?\(parameter=(\w+)(?:, value=.*)?\)$", re.DOTALL)
+# Before xgrammar's errors: the line of its C++ that raised them.
 _SOURCE = re.compile(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ")
 _LEADING = re.compile(r"`?(\w+)`? must be ")
 _FORM = re.compile(r"[A-Z]\w*|function-.*")
@@ -99,6 +101,7 @@ def _found(message: str) -> Iterator[tuple[str | None, str]]:
 
 def _error(text: str) -> tuple[str | None, str] | None:
     try:
+        # vLLM writes Python's `repr` of a dictionary, which is no JSON.
         error = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):  # a long one is cut by the engine
         return None

@@ -75,11 +75,13 @@ def stream_options(*names: str) -> Rule:
 
     def check(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         options = object_of(key, value_of(key, fields)) or {}
+        # vLLM refuses it without a stream.
         if not flag_field(fields, "stream"):
             if any(options.values()):
                 return ignore(key, fields, limits, "it goes with a stream; leave it out.")
             del fields[key]
             return ()
+        # Padding that is asked for stays among the members, and is named below as one without effect.
         padding = options.get("include_obfuscation")
         if padding is not None and not isinstance(padding, bool):
             raise InvalidRequest(
@@ -103,6 +105,7 @@ def wish(*plain: JsonValue, why: str) -> Rule:
 
     def check(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
         value = value_of(key, fields)
+        # In Python `True == 1`.
         if any(value == one and type(value) is type(one) for one in kept):
             return ()
         return ignore(key, fields, limits, why)

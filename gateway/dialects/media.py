@@ -76,10 +76,11 @@ def no_strange_addresses(then: Rule | None = None) -> Rule:
                 return ()
         except NOT_JSON:
             if len(memoryview(raw)) >= SEARCHED_BELOW_BYTES:
+                # Elements of other kinds count too: the engine refuses them, but looks at each.
                 with suppress(*NOT_JSON):
                     _check_count(key, _decode_any(raw), limits)
         left = (then(key, fields, limits) if then is not None else None) or ()
-        if fields[key] is not raw:
+        if fields[key] is not raw:  # rewritten by `then`
             raw, turns = fields[key], None
         long = len(memoryview(raw)) >= SEARCHED_BELOW_BYTES
         if long or _may_name_one(bytes(raw)):
@@ -146,6 +147,7 @@ def _addresses(
 
 def _of_parts(where: str, raw: msgspec.Raw, depth: int) -> Iterator[tuple[str, str]]:
     """Raises ValueError where a list holds anything but parts."""
+    # vLLM 0.32 looks no deeper than into a tool's result, so that the bound hides nothing from this.
     if bytes(memoryview(raw)[:1]) != b"[" or depth == MAX_DEPTH:
         return
     for index, part in enumerate(_decode_parts(raw)):

@@ -112,7 +112,7 @@ def _part(form: Form, place: str, part: JsonValue, role: str, *, media: bool) ->
     if kind is None:
         yield f"{place}.type", f"'{place}.type' is missing; a text part is {example}"
     elif isinstance(kind, str) and any(name in kind for name in MEDIA):
-        if media:
+        if media:  # else the base reads such parts, and something else was refused
             yield place, f"'{place}' is of type {_shown(kind)}, and the base reads text alone; leave it out"
     elif not isinstance(kind, str) or kind not in form.parts:
         yield f"{place}.type", f"'{place}.type' is {_shown(kind)}; a text part is {example}"

@@ -29,10 +29,12 @@ SEARCHED_BELOW_BYTES = 64 * 1024
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _NULL = msgspec.Raw(b"null")
 _encode = msgspec.json.Encoder().encode
+# A whole pair and `\\` are matched as escapes of their own, so that nothing in them is taken for a half.
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(?P<half>u[dD][89a-fA-F][\da-fA-F]{2})|.)",
     re.S,
 )
+# vLLM goes by `max_completion_tokens` where both are there: a task's could override the client's bound.
 _STAND_INS = {
     "max_tokens": ("max_tokens", "max_completion_tokens"),
     "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
@@ -85,13 +87,15 @@ def decode_body(body: Buffer) -> Fields:
         body = without_mark(body)
     try:
         fields = _decode_fields(body)
+    # First, for it is a ValueError as well: JSON, but no object.
     except msgspec.ValidationError:
         raise InvalidRequest("The body must be a JSON object.") from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
     except NOT_JSON as error:
         raise InvalidRequest(f"The body is not valid JSON: {_half_character(body) or error}") from None
-    # Nearly always, and in a short body cheaper than a look at each value.
+    # Nearly always, and in a short body cheaper than a look at each value. `find`, since `in` first takes
+    # its left side for a number (design 145).
     if len(body) < SEARCHED_BELOW_BYTES and body.find(b"null", 0) < 0:
         return fields
     return {key: value for key, value in fields.items() if value != _NULL}
@@ -242,6 +246,7 @@ def _in_pieces(fields: Fields, prefix: bytes) -> Segments:
     segments: list[bytes | memoryview] = []
     opening = b"{"
     for key, raw in fields.items():
+        # A view of what was received: a copy would hold the body twice.
         value = memoryview(raw)
         segments.append(opening + _encode(key) + b":")
         if prefix and key == "messages":

@@ -29,6 +29,7 @@ def fault_in(schema: JsonValue) -> tuple[str, str] | None:
     pending: list[tuple[str, JsonValue]] = [("", schema)]
     while pending:
         place, one = pending.pop()
+        # Below the root `true` and `false` are schemas too; a function's whole one has to be an object.
         if isinstance(one, bool) and place:
             continue
         if not isinstance(one, dict):

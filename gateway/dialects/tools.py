@@ -52,6 +52,7 @@ def tools(
             return ()
         if not isinstance(given, list):
             raise InvalidRequest(f"'{key}' must be a list.", param=key)
+        # Read here as well: the rule for the choice may be asked before this one or after it.
         choice = value_of("tool_choice", fields) if "tool_choice" in fields else None
         if allows and not limits.strict:
             choice = _respell(choice, fields, schema_at)
@@ -59,6 +60,7 @@ def tools(
         if allowed is not None:
             allowed.check_named(given)
             choice = allowed.mode
+            # vLLM knows no such choice: with all other tools taken out, the mode says the same.
             fields["tool_choice"] = raw_of(choice)
         kept: list[JsonValue] = []
         left: dict[str, JsonObject] = {}
@@ -84,6 +86,7 @@ def tools(
             if kept:
                 fields[key] = raw_of(kept)
             else:
+                # Of a chat without tools vLLM takes no other choice.
                 fields["tool_choice"] = raw_of(none)
                 del fields[key]
         if kept:

@@ -131,6 +131,7 @@ class BlockRendering(Rendering):
         self.finish_reason = finish_of(choice_of(document)) or self.finish_reason
         usage, held = usage_of(document) or TokenUsage(), document.get("usage")
         stages = held.get("stages") if isinstance(held, dict) else None
+        # A chunk without a usage, or with one of zeros, takes back nothing that was told before.
         if usage.prompt_tokens or usage.completion_tokens or stages:
             cached = detail_of(document, "prompt_tokens_details", "cached_tokens")
             reasoning = detail_of(document, "completion_tokens_details", "reasoning_tokens")
@@ -140,6 +141,7 @@ class BlockRendering(Rendering):
 
     def _new(self, kind: Literal["text", "refusal", "call"], call: CallPiece | None = None) -> Block:
         index = len(self.blocks)
+        # Clients send a call's result back under its id.
         if call is not None and not call.id:
             call = CallPiece(call.index, f"call_{self.request_id}_{index}", call.name, "")
         block = Block(index, kind, call)

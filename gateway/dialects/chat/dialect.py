@@ -115,6 +115,7 @@ class Completions(Dialect):
             return super().sticky_of(fields)
         return super().sticky_of({"user": fields["safety_identifier"]})
 
+    # The functions themselves: methods that called them would be calls more in each request (design 141).
     ask_for_usage = staticmethod(ask_for_usage)
     apply_contract = staticmethod(apply_contract)
     encode_body = staticmethod(encode_body)
@@ -179,6 +180,7 @@ class ChatCompletions(Completions):
         held = contract is not None and contract.response_format is not None
         may_be_marked = held and "continue_final_message" not in fields
         ignored = Completions.check_fields(self, fields, limits, contract)  # `super` is an object more
+        # Only here both are known: a mark that a rule has followed, and the task's own schema.
         if may_be_marked and "continue_final_message" in fields and fields.keys().isdisjoint(FORMATS):
             ignored += given_up("messages", fields)
         return ignored

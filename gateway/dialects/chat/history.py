@@ -19,6 +19,7 @@ from gateway.dialects.parameters import Limits, marked_list, unsupported, value_
 from gateway.dialects.request_body import Fields, raw_of
 
 NAMES = ("prefix", "partial")
+# One pattern, since each is a pass through the whole conversation.
 _MARKS = re.compile(
     b"|".join(
         (
@@ -62,6 +63,7 @@ def _renewed(messages: Iterable[JsonValue]) -> Iterator[JsonValue]:
         if not isinstance(message, dict):
             pass
         elif isinstance(call, dict) and message.get("role") == "assistant" and not message.get("tool_calls"):
+            # The older form has no ids: a result stands right behind its call, and names the function.
             called = f"call_{index}", call.get("name")
             message = {name: value for name, value in message.items() if name != "function_call"}
             message["tool_calls"] = [{"id": called[0], "type": "function", "function": call}]
@@ -111,6 +113,7 @@ def _continued(key: str, messages: Sequence[JsonValue], fields: Fields, limits: 
                     "add_generation_prompt false.",
                 )
             if index == len(messages) - 1 and mark is True and _can_go_on(held) and _free(fields):
+                # vLLM begins a new turn behind the last message by default, and cannot do both.
                 fields["continue_final_message"], fields["add_generation_prompt"] = _TRUE, _FALSE
             else:
                 left.append(place)

@@ -40,6 +40,7 @@ def chat_of_prompt(body: JsonObject) -> AsChat:
 
 def _said(message: JsonValue, messages: list[JsonValue]) -> None:
     """As it is; a picture's address would be fetched by whoever is asked, from within this process."""
+    # 0 stands for the content of what is no object: it is refused below, being neither text nor a list.
     content = message.get("content") if isinstance(message, dict) else 0
     if isinstance(content, list):
         texts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]

@@ -58,6 +58,7 @@ def _needs_trial(raw: bytes) -> bool:
 def grammars_of(fields: Fields) -> list[Grammar]:
     """Those of a request that a trial has to show the cost of; its parameters are checked already."""
     found: list[Grammar] = []
+    # A set's order is another in each process, and a client is told of the first that is refused.
     for key in sorted(HOLDERS):
         if key in fields and _needs_trial(bytes(fields[key])):
             try:
@@ -113,6 +114,7 @@ def _in_tools(key: str, tools: JsonValue) -> Iterator[Grammar]:
         for holder in (tool, function if isinstance(function, dict) else {}):
             for name in ("parameters", "input_schema"):
                 held = holder.get(name)
+                # Something among all the tools needs a trial; this one's schema may not.
                 if isinstance(held, dict) and _needs_trial(_encode(held)):
                     yield Grammar(key, "json", _text(held))
 

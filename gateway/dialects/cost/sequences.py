@@ -43,11 +43,13 @@ def prompts_in(raw: msgspec.Raw) -> int:
     if bytes(memoryview(raw)[:1]) != b"[":
         return 1
     text = bytes(raw)
+    # `lstrip` copies what it is given, and the first character seldom comes later.
     first = (text[1:1024].lstrip() or text[1:].lstrip())[:1]
     if first == b'"':
         if b"\\" in text:
             text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
         return _count(text, b'"') // 2
+    # Token ids: brackets can be counted where no text may hold one.
     if first == b"[" and b"{" not in text:
         return max(1, _count(text, b"]") - 1)
     if first in (b"[", b"{"):

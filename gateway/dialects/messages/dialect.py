@@ -181,6 +181,7 @@ class _Anthropic(Dialect):
     form = FORM
 
     def check_fields(self, fields: Fields, limits: Limits, contract: Contract | None = None) -> list[str]:
+        # Before the rules: that for `tools` reads the choice too, and is asked first where it comes first.
         tool_choice.respell(fields, limits)
         return super().check_fields(fields, limits, contract)
 
@@ -288,9 +289,11 @@ class Messages(_Anthropic):
     renamed = MappingProxyType({"stop": "stop_sequences", "reasoning_effort": "output_config"})
 
     def check_fields(self, fields: Fields, limits: Limits, contract: Contract | None = None) -> list[str]:
+        # Before the rules, which may take messages out: a place is told in the client's own count.
         last = () if limits.strict or "messages" not in fields else continued("messages", fields)
         ignored = super().check_fields(fields, limits, contract)
         ignored += last
+        # Rules see only what is there. Both errors are in the words of Anthropic's API.
         if not given(fields, "max_tokens"):
             raise InvalidRequest(
                 "max_tokens: Field required", param="max_tokens", code="missing_required_parameter"

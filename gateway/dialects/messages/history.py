@@ -83,8 +83,10 @@ def readable(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
             continue
         kept, names = _blocks(content, f"{key}[{index}].content")
         left += names
+        # A message of which nothing is left goes too; one that came empty is the engine's to judge.
         if kept or not content:
             messages.append({**message, "content": kept})
+    # It changes blocks in place, which `value` holds as well: a comparison alone would not show it.
     tools = tool_changes.brought(messages)
     if tools or messages != value:
         fields[key] = raw_of(messages)

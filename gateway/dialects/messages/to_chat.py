@@ -76,6 +76,7 @@ def _add(message: JsonValue, messages: list[JsonValue]) -> None:
     given = only(message, ("role", "content"), "messages")
     role, content = given.get("role"), given.get("content")
     if role == "system":
+        # As vLLM joins them: a system's texts with nothing between, those of a tool's result by line ends.
         texts = [text for text in texts_of(content, ("text",), _TEXT) if not text.startswith(_BILLING)]
         messages += [{"role": "system", "content": "".join(texts)}] if texts else []
         return
@@ -98,6 +99,7 @@ def _add(message: JsonValue, messages: list[JsonValue]) -> None:
         else:
             raise CannotAsk(TEXT_ONLY)
     said = texts_of(texts_, ("text",), _TEXT)
+    # First, since OpenAI's API wants results right behind their calls.
     messages += results
     if calls:
         messages.append({"role": role, "content": content_of(said) if said else None, "tool_calls": calls})
@@ -151,6 +153,7 @@ def _output_config(config: JsonValue) -> JsonObject:
         form = only(given["format"], ("type", "schema", "name", "strict"), "output_config.format")
         if form.pop("type", None) != "json_schema" or not isinstance(form.get("schema"), dict):
             raise honour("output_config.format")
+        # Anthropic's format always binds; a chat's does where it is strict, and it must have a name.
         schema: JsonObject = {"name": "answer", "strict": True, **form}
         wanted["response_format"] = {"type": "json_schema", "json_schema": schema}
     return wanted

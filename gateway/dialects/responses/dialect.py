@@ -196,6 +196,7 @@ class Responses(Dialect):
         fields["model"] = route.model_json
         fields["store"] = _FALSE  # else an engine that can keep responses keeps them all, for good
         self.take_defaults(fields, contract.defaults, "reasoning")
+        # Beside it a format would be a second grammar for one answer: the client's own stands.
         if contract.schema is not None and "structured_outputs" not in fields:
             with_member(fields, "text", "format", _format(route.name, contract.schema))
         if (

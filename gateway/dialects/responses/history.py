@@ -156,4 +156,5 @@ def _whole(item: JsonObject, *, last: bool) -> JsonObject:
     if last and item.get("status") in ("in_progress", "incomplete") and said:
         part: JsonObject = {"type": "output_text", "text": said, "annotations": []}
         return {**item, "type": "message", "content": [part]}
+    # vLLM 0.32 takes the first part's `text` alone: a refusal has none, and an empty list no part.
     return {"role": "assistant", "content": said}

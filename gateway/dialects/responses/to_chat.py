@@ -80,7 +80,7 @@ def chat_of_response(body: JsonObject) -> AsChat:
     tools = tools_of(body.get("tools"), _function)
     chat.parameters |= tools
     if not tools:
-        chat.parameters.pop("parallel_tool_calls", None)
+        chat.parameters.pop("parallel_tool_calls", None)  # OpenAI's chats take it beside tools alone
     if "tool_choice" in body:
         chat.parameters |= _tool_choice(body["tool_choice"], bool(tools))
     if "text" in body:
