@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 
 MOST_PARTS = 2_000
-TAG_BYTES = 4
+TAG_BYTES = 4  # decimal digits, enough for `MOST_PARTS`
 RULE = re.compile(r"^(\S+) ::= (.*)$", re.M)
 MARKS = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|\{[^}]*\}|[()|*+?]|[^\s()|"\[{*+?]+')
 """What a line is made of: a text, a class of characters, a count, a sign, a rule's name."""

@@ -18,6 +18,7 @@ logger = logging.getLogger("gateway.grammar_trial.process")
 START_S = 60.0
 ANSWER_S = 60.0
 """By the clock; the process itself counts what it computes, so that a busy machine refuses nothing."""
+# Isolated (`-I`): neither Python's variables nor the current folder change what it imports.
 PROGRAM = (sys.executable, "-I", str(Path(__file__).with_name("program.py")))
 LONGEST_LINE = 1024 * 1024
 
@@ -59,6 +60,7 @@ class TrialProcess:
 
     async def stop(self) -> None:
         """End it; the next question starts another."""
+        # Taken out first: who asks while this waits starts another.
         child, self._child = self._child, None
         if child is not None:
             with suppress(ProcessLookupError):
@@ -73,6 +75,7 @@ class TrialProcess:
         if self.missing:
             return None
         pipe = asyncio.subprocess.PIPE
+        # It ends when its standard input is closed: with this process, however that ends.
         child = self._child = await asyncio.create_subprocess_exec(
             *self._program, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, limit=LONGEST_LINE
         )

@@ -66,6 +66,7 @@ def in_a_fork(attempt: Try, kind: str, text: str) -> str:
         try:
             code = bounded(attempt, kind, text)
         finally:
+            # Not `sys.exit`: a fork has neither its parent's buffers to write nor its last things to do.
             os._exit(code)
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
@@ -78,15 +79,19 @@ def in_a_fork(attempt: Try, kind: str, text: str) -> str:
 
 def bounded(attempt: Try, kind: str, text: str) -> int:
     """A trial in this process, which a signal ends where it takes too long."""
+    # Address space, which is what the limit counts.
     size = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")  # noqa: SIM115
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BYTES, size + MEMORY_BYTES))
+    # Signals that are ignored stay so over `exec` and `fork`, and then a timer would end nothing.
     for number in (signal.SIGPROF, signal.SIGVTALRM):
         signal.signal(number, signal.SIG_DFL)
+    # Behind clients' requests: waiting is no CPU time, which alone is bounded.
     os.nice(5)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stderr.fileno())
     try:
+        # The signal's default ends the process; a handler of Python's would wait for the library to return.
         signal.setitimer(signal.ITIMER_PROF, COMPILE_CPU_S)
         return attempt(kind, text)
     except MemoryError:
@@ -121,6 +126,7 @@ class _Library:
         """
         ready = self._compiled(kind, text)
         signal.setitimer(signal.ITIMER_PROF, WALK_CPU_S)
+        # The same steps each time: the verdict is remembered for all who send the same grammar.
         chance = random.Random(0)
         for number in range(WALKS):
             if not self._walk(ready, chance) and number == 0:
@@ -132,6 +138,7 @@ class _Library:
 
     def _compiled(self, kind: str, text: str) -> Any:
         """As an engine does it."""
+        # xgrammar 0.2.8 fails with its cache where a pattern repeats something over 128 times (design 75).
         made = self._compiler.GrammarCompiler(self._known, max_threads=1, cache_enabled=False)
         if kind == "json":
             return made.compile_json_schema(text, any_whitespace=False, separators=(",", ":"))
@@ -178,6 +185,7 @@ class _Library:
         The whole was fine, so that nothing else here refuses it.
         """
         signal.setitimer(signal.ITIMER_PROF, 0)
+        # Another signal than a walk's: parts that take long to compile say nothing of following the grammar.
         signal.setitimer(signal.ITIMER_VIRTUAL, max(end - time.process_time(), 0.01))
         grammar, root, count = self._parts.with_parts(written)
         try:
@@ -239,6 +247,7 @@ class _Library:
 
 def _beside(name: str) -> Any:
     """A module that lies beside this one."""
+    # By its path, since `-I` keeps the folder of the program off `sys.path`.
     spec = importlib.util.spec_from_file_location(name, os.path.join(os.path.dirname(__file__), f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -254,6 +263,7 @@ def _modules() -> tuple[Any, Any, Any, Any]:
         raise ImportError("xgrammar is not installed")
     sys.modules["torch"] = None  # type: ignore[assignment]  # so that tvm_ffi does without
     importlib.import_module("tvm_ffi")
+    # Instead of its own `__init__`, which imports torch and transformers; the parts used need names alone.
     package = types.ModuleType("xgrammar")
     package.__path__ = list(spec.submodule_search_locations)
     tokenizers, tensors = types.ModuleType("transformers"), types.ModuleType("torch")

@@ -72,7 +72,9 @@ class GrammarTrials:
         self._waiting[owner] += 1
         try:
             for grammar in grammars:
+                # The key's turn first: each key has one request in line for the process, so they go round.
                 async with turn, self._one_at_a_time:
+                    # It may have been tried while this one waited.
                     fault = self._known(grammar)
                     if fault is None:
                         fault = self._remember(grammar, await self._process.ask(grammar.kind, grammar.text))
