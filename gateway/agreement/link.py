@@ -32,6 +32,7 @@ class Script:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        # Redis names scripts by their SHA-1; nothing is secured by it.
         self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -87,6 +88,7 @@ class RedisLink:
             await self._within(self._client.ping())  # to connect may take longer than an answer
         began = self._clock()
         given = await self._within(self._evaluated(script, keys, arguments))
+        # Taken though it came late, but requests wait for no other while it is slow (`share_exchange`).
         self._is(self._clock() - began <= self.timeout_s, "it is too slow")
         return given
 
@@ -148,9 +150,9 @@ class RedisLink:
             self._opened = Redis.from_url(
                 self._settings.redis,
                 retry=Retry(NoBackoff(), 0),  # who asks knows better whether to ask again
-                socket_timeout=None,
+                socket_timeout=None,  # `_within` bounds commands, and a channel is listened to for longer
                 socket_connect_timeout=MOST_S,
-                protocol=2,
+                protocol=2,  # redis-py 8 would begin by 3, and so with HELLO, which servers before 6 lack
             )
         return self._opened
 
@@ -165,6 +167,7 @@ class RedisLink:
     async def _within(self, asked: Any) -> Any:
         try:
             with _as_away():
+                # redis-py closes a connection whose answer was given up, so that nobody reads another's.
                 async with asyncio.timeout(MOST_S):
                     return await asked
         except Away as error:

@@ -20,6 +20,7 @@ DEMAND = ("demand",)
 
 WRITTEN, MISSING, OUTLIVED = 1, 0, -1
 
+# An earlier life leaves no sign of life (KEYS[4]). To ask leaves one, as to write does.
 WRITE = Script("""
 if tonumber(ARGV[1]) < tonumber(redis.call('GET', KEYS[3]) or '0') then return -1 end
 redis.call('SET', KEYS[4], ARGV[1], 'PX', ARGV[5])
@@ -38,6 +39,7 @@ return 1
 Gives WRITTEN, MISSING where the line must come too, OUTLIVED where a later life has written.
 """
 
+# By the server's clock, since those of gateways may differ.
 REPORT = Script("""
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], redis.call('TIME')[1] + ARGV[3], ARGV[1])
