@@ -70,7 +70,7 @@ class Admission(Bound):
         self.queue_timeout_s = bounds.queue_timeout_s
         self._on_waiting = on_waiting or _unobserved
         self._waited_elsewhere = waited_elsewhere
-        self._clock = clock
+        self.clock = clock
         self.gates: Mapping[str, Gate] = {}
         """By task; replaced whole."""
         self._residency = Residency(bounds.least_residency_s, on_resident)
@@ -123,7 +123,7 @@ class Admission(Bound):
         own = None
         if slots is not None and adapters > slots:
             own = max(1, self._share(slots))
-        self._residency.resize(own, self._clock(), RESTART if slots is None else ALL_FIT)
+        self._residency.resize(own, self.clock(), RESTART if slots is None else ALL_FIT)
         self._turns.go_on()
 
     def follow_slots(self, rooms: Mapping[str, EngineRoom]) -> None:
@@ -132,7 +132,7 @@ class Admission(Bound):
         if any(len(room.loaded) > room.slots for room in rooms.values()):
             self._residency.follow(own)
         else:
-            self._residency.resize(None, self._clock())
+            self._residency.resize(None, self.clock())
         self._turns.go_on()
 
     def choose_engine(self, choose: Choose, seats: Seats) -> None:
@@ -153,7 +153,7 @@ class Admission(Bound):
     @property
     def queue_s(self) -> float:
         """Until all that wait have their places, as quickly as the queue moves; 0 where nobody waits."""
-        return self.pace.wait_s(self.waiting, self._clock()) if self.waiting else 0.0
+        return self.pace.wait_s(self.waiting, self.clock()) if self.waiting else 0.0
 
     def in_flight_for(self, adapter_id: str) -> int:
         """Requests in flight on that adapter."""
@@ -178,7 +178,7 @@ class Admission(Bound):
 
     def residency(self) -> list[dict[str, object]]:
         """The adapters that are believed to be in the engine's slots; all that are busy, without slots."""
-        return self._residency.shown(self._turns.lanes, self._clock())
+        return self._residency.shown(self._turns.lanes, self.clock())
 
     def lacks_slot(self, adapter_id: str | None) -> bool:
         """Whether the adapter needs a LoRA slot and has none, as far as is known here."""
@@ -196,7 +196,7 @@ class Admission(Bound):
         if gate.waiting and adapter_id in gate.lanes:
             return None
         residency = self._residency
-        if residency.bounded and not residency.admits(adapter_id, self._turns.lanes, self._clock(), new=True):
+        if residency.bounded and not residency.admits(adapter_id, self._turns.lanes, self.clock(), new=True):
             return None
         gate.in_flight += places
         self.in_flight += places
@@ -301,9 +301,9 @@ class Admission(Bound):
         """Raises TooManyRequests, Unavailable where one more may not wait beside so many of the same task."""
         gate = self.gates[task]
         if waiting >= gate.max_waiting:
-            raise task_is_full(gate, waiting, self._clock())
+            raise task_is_full(gate, waiting, self.clock())
         if self.waiting >= self.max_waiting:
-            raise gateway_is_full(self.waiting, self.pace, self._clock())
+            raise gateway_is_full(self.waiting, self.pace, self.clock())
 
     def _check_in_time(self, gate: Gate, whose: Whose, longest_s: float, left_s: float) -> None:
         """Raises DeadlineUnreachable, Unavailable for a wait in vain."""
@@ -317,13 +317,15 @@ class Admission(Bound):
     def _make_room(self, gate: Gate, whose: Whose) -> None:
         """As `check_waiting`, where nobody gives way either."""
         if gate.waiting >= gate.max_waiting:
-            self._turns.push_out(gate.every_lane, whose, task_is_full(gate, gate.waiting, self._clock()))
+            self._turns.push_out(gate.every_lane, whose, task_is_full(gate, gate.waiting, self.clock()))
         if self.waiting >= self.max_waiting:
-            full = gateway_is_full(self.waiting, self.pace, self._clock())
+            full = gateway_is_full(self.waiting, self.pace, self.clock())
             self._turns.push_out(self._turns.lanes, whose, full)
 
     def count_waiting(self, task: str, change: int) -> None:
-        """So many requests more wait, or no longer do."""
+        """So many requests more wait, or no longer do; pipelines that wait to be let in among them."""
+        if not self.waiting:
+            self.pace.begins(self.clock())
         self.waiting += change
         self._on_waiting(task, change)
 
@@ -334,7 +336,7 @@ class Admission(Bound):
         return Unavailable(
             f"No place came free within {self.queue_timeout_s:.0f} s.",
             code="overloaded",
-            retry_after_s=self.pace.retry_after_s(self.waiting, self._clock()),
+            retry_after_s=self.pace.retry_after_s(self.waiting, self.clock()),
         )
 
     def has_room(self, task: str) -> bool:
@@ -354,7 +356,7 @@ class Admission(Bound):
         residency = self._residency
         if self.is_waited_for:
             return False
-        if residency.bounded and not residency.admits(adapter_id, self._turns.lanes, self._clock()):
+        if residency.bounded and not residency.admits(adapter_id, self._turns.lanes, self.clock()):
             return False
         residency.busy[adapter_id] += 1
         return True

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -64,9 +63,8 @@ class Lobby:
     Where no more may wait, the newest of the key that has most waiting gives way. Use it in one event loop.
     """
 
-    def __init__(self, admission: Admission, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, admission: Admission) -> None:
         self.admission = admission
-        self._clock = clock
         self._shares = Shares()
         self._queue: list[_Waiting] = []
         """In the order in which they came."""
@@ -126,7 +124,7 @@ class Lobby:
         waiter: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
         place = _Waiting(name, self._shares.joins(path_of(whose, name)), wanted, waiter)
         if not self._waiting_of(name):
-            admission.gates[name].pace.begins(self._clock())
+            admission.gates[name].pace.begins(admission.clock())
         self._queue.append(place)
         admission.awaited = self.look
         admission.count_waiting(name, 1)
@@ -184,7 +182,8 @@ class Lobby:
             self._queue.remove(place)
             calls = sum(place.wanted.values())
             self._shares.has_had(place.owner, calls, calls)
-            self.admission.gates[place.name].pace.lets_in(self._clock())
+            for bound in (self.admission.gates[place.name], self.admission):
+                bound.pace.lets_in(self.admission.clock())
             place.seat.set_result(self._begun(place.wanted))
         if not self._queue:
             self.admission.awaited = None

@@ -53,10 +53,8 @@ class Turns:
             lane = gate.add(adapter_id, owner)
             self.lanes[lane] = None
         lane.queue.append(waiter)
-        now = self._clock()
-        for bound in (gate, self._whole):
-            if not bound.waiting:
-                bound.pace.begins(now)
+        if not gate.waiting:
+            gate.pace.begins(self._clock())
         self._count(gate, 1)
         if self._residency.bounded or waiter.places > 1:
             self.go_on()  # it may only have had to wait for its turn, and others could not go on

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -85,9 +86,10 @@ async def test_pipeline_that_finds_no_room_is_refused_before_any_work(tmp_path: 
         await s.at_rest()
 
 
-def admission(folder: Path) -> Admission:
+def admission(folder: Path, clock: Callable[[], float] = time.monotonic) -> Admission:
     """Four places, and four to wait, half of them for pipelines."""
-    return Admission(config_of(folder, max_in_flight_per_task=4, max_waiting_per_task=4, queue_timeout_s=60))
+    bounds = config_of(folder, max_in_flight_per_task=4, max_waiting_per_task=4, queue_timeout_s=60)
+    return Admission(bounds, clock=clock)
 
 
 @asynccontextmanager
@@ -236,7 +238,7 @@ async def test_a_flood_of_pipelines_refuses_itself(tmp_path: Path) -> None:
 
 async def test_a_pipeline_that_cannot_begin_in_time_is_refused_at_once(tmp_path: Path) -> None:
     now = 0.0
-    lobby = Lobby(admission(tmp_path), lambda: now)
+    lobby = Lobby(admission(tmp_path, lambda: now))
     pace = lobby.admission.gates["concept-naming"].pace
     async with full(lobby):
         with pytest.raises(DeadlineExceeded):  # nothing is known yet of how long it takes
@@ -252,6 +254,24 @@ async def test_a_pipeline_that_cannot_begin_in_time_is_refused_at_once(tmp_path:
                 pass
         assert lobby.admission.waiting == 1
     await waiting
+
+
+async def test_the_wait_that_is_ahead_counts_pipelines_that_wait(tmp_path: Path) -> None:
+    now = 3600.0
+    bounds = admission(tmp_path, lambda: now)
+    lobby = Lobby(bounds)
+    async with full(lobby):
+        waiting = [asyncio.create_task(enter(lobby, "naming", "naming")) for _ in range(2)]
+        await turns()
+        assert bounds.queue_s == 0, "they have just begun to wait"
+        now += 3.0
+    await asyncio.wait(waiting)
+    async with full(lobby):
+        waiting = [asyncio.create_task(enter(lobby, "naming", "naming")) for _ in range(2)]
+        await turns()
+        now += 3.0
+        assert 3.0 <= bounds.queue_s <= 6.0, "two wait, and two had waited three seconds for their places"
+    await asyncio.wait(waiting)
 
 
 async def test_who_leaves_just_now_is_not_pushed_out(tmp_path: Path) -> None:
