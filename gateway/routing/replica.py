@@ -83,8 +83,9 @@ class Replica:
         now = time.monotonic()
         if now < self.ejected_until:
             return  # of the requests that it let down together, the first has said so
+        # The power has a bound too: 2.0 ** 1024 is no float any more, and would be a fault of ours.
+        self.ejected_until = now + min(EJECTED_S * 2 ** min(self.failures, 16), LONGEST_EJECTED_S)
         self.failures += 1
-        self.ejected_until = now + min(EJECTED_S * 2 ** (self.failures - 1), LONGEST_EJECTED_S)
 
     def answered(self) -> None:
         """The engine has answered: its failures are forgotten, and it is ejected no longer."""

@@ -40,6 +40,10 @@ def test_rests_double_to_a_bound_and_an_answer_ends_them(monkeypatch: pytest.Mon
         rests.append(made.ejected_until - Clock.now)
     assert rests[:3] == [EJECTED_S, 2 * EJECTED_S, 4 * EJECTED_S]
     assert rests[-1] == LONGEST_EJECTED_S
+    made.failures = 5000  # for two days
+    Clock.now = made.ejected_until
+    made.failed()
+    assert made.ejected_until - Clock.now == LONGEST_EJECTED_S
     made.answered()
     assert (made.failures, made.ejected_until) == (0, 0.0)
 
