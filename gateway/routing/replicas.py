@@ -32,6 +32,9 @@ from gateway.upkeep import end_tasks
 
 logger = logging.getLogger("gateway.routing.replicas")
 
+DESCRIBE_S = 10.0
+"""For so long an engine may take to list its models, and so long after it is asked again."""
+
 
 class Replicas:
     """The engines now, and the table. `apply` is the only way in."""
@@ -344,9 +347,16 @@ class Replicas:
         task.add_done_callback(self._asking.discard)
 
     async def _ask_models(self, replica: Replica) -> None:
-        try:
-            async with asyncio.timeout(10):
-                await replica.describe()
-            self._note_context()
-        except (RequestError, TimeoutError, *NOT_JSON) as error:
-            logger.warning("the engine on %s does not list its models: %s", replica.upstream.address, error)
+        while True:
+            try:
+                async with asyncio.timeout(DESCRIBE_S):
+                    await replica.describe()
+                return self._note_context()
+            except (RequestError, TimeoutError, *NOT_JSON) as error:
+                where = replica.upstream.address
+                logger.warning("the engine on %s does not list its models: %s", where, error)
+                if isinstance(error, NOT_JSON):
+                    return
+            await asyncio.sleep(DESCRIBE_S)
+            if replica not in self.ready:
+                return

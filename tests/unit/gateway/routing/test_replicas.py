@@ -15,11 +15,13 @@ import pytest
 from gateway.config.snapshot import EngineStatus
 from gateway.http.engine_connection import Address, Timeouts
 from gateway.http.engine_pool import Upstream
-from gateway.routing.replica import EJECTED_S, LONGEST_EJECTED_S, Replica
+from gateway.routing import replicas
+from gateway.routing.replica import EJECTED_S, LONGEST_EJECTED_S, EngineModel, Replica
+from gateway.routing.replicas import Replicas
 from tests.fakes.fake_control import engine_of
 from tests.fakes.fake_engine import Answer
 from tests.support.controlled import controlled, held, says, two
-from tests.support.stack import TASKS, eventually
+from tests.support.stack import TASKS, config_of, eventually
 
 pytestmark = pytest.mark.anyio
 LOADED = tuple(TASKS.values())
@@ -296,3 +298,27 @@ async def test_models_are_described_by_whichever_engine_has_them(tmp_path: Path)
             return all(one["created"] for one in answer.json()["data"] if one["kind"] != "pipeline")
 
         await eventually(described)  # the engines are asked beside the requests
+
+
+async def test_an_engine_that_was_too_busy_to_list_its_models_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "DESCRIBE_S", 0.0)
+    made, asked = Replicas(config_of(tmp_path)), list[int]()
+
+    class Busy(Replica):
+        async def describe(self) -> None:
+            asked.append(len(asked))
+            if len(asked) < 3:
+                await asyncio.Event().wait()
+            self.models = {"base": EngineModel("base", max_model_len=512)}
+
+    timeouts = Timeouts(1.0, 1.0, 1.0, 1.0)
+    busy = Busy("engine-0", Upstream(Address(uds="/none"), timeouts), EngineStatus("engine-0", state="ready"))
+    made.ready = (busy,)
+    await made._ask_models(busy)
+    assert (asked, made.context_tokens()) == ([0, 1, 2], 512)
+    asked.clear()
+    made.ready = ()
+    await made._ask_models(busy)
+    assert asked == [0], "it takes no requests any more"
