@@ -106,8 +106,8 @@ class Gateway:
         self.guard = DeathGuard(config.state_dir, bounds.max_cold_waiting, bounds.queue_timeout_s)
         self._audit = AuditLog(config.state_dir)
         self._refused = RefusedKeys(self._note_refused)
-        bad_keys = BadKeys(bounds.max_bad_keys_per_minute, noted=self._note_bad_keys)
-        self._keys = Keys(config.keys, config.models, required=bounds.keys_required, bad_keys=bad_keys)
+        self._bad_keys = BadKeys(bounds.max_bad_keys_per_minute, noted=self._note_bad_keys)
+        self._keys = Keys(config.keys, config.models, required=bounds.keys_required, bad_keys=self._bad_keys)
         check_client_installed(config.shared)
         self._link = RedisLink(config.shared) if config.shared is not None else None
         self.quotas = Quotas(config, link=self._link)
@@ -351,6 +351,7 @@ class Gateway:
             await self.replicas.stop()
             await self.upkeep.stop()
             await self.trials.stop()
+            self._bad_keys.close()
             self._refused.close()
             await self.quotas.leave()
             if self._link is not None:

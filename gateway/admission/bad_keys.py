@@ -34,35 +34,39 @@ class BadKeys:
         self._most = most_per_window
         self._now = now
         self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        """When each began, and its count; in the order in which they began."""
 
     def count(self, address: str) -> int | None:
         """One more from there: None, or the whole seconds to wait where it is one too many."""
         address = network_of(address)
         now = self._now()
+        self._close_until(now - WINDOW_S)
         began, seen = self._windows.get(address, (now, 0))
-        if now - began >= WINDOW_S:
-            self._close(address, seen)
-            began, seen = now, 0
         if not seen:
             logger.warning("an unknown API key came from %s", address or "an unknown address")
             self._noted(address, 1)
-            self._make_room()
+            while len(self._windows) >= MOST_ADDRESSES:
+                self._close()
         seen += 1
         self._windows[address] = (began, seen)
         if seen == self._most + 1:
             logger.warning("more than %d unknown API keys a minute come from %s: 429", self._most, address)
         return None if seen <= self._most else math.ceil(began + WINDOW_S - now)
 
-    def _close(self, address: str, seen: int) -> None:
-        del self._windows[address]
+    def close(self) -> None:
+        """Tell what is counted and not told yet."""
+        while self._windows:
+            self._close()
+
+    def _close_until(self, began: float) -> None:
+        while self._windows and next(iter(self._windows.values()))[0] <= began:
+            self._close()
+
+    def _close(self) -> None:
+        address, (_, seen) = self._windows.popitem(last=False)
         if seen > 1:
             logger.warning("%d unknown API keys came from %s in a minute", seen, address)
             self._noted(address, seen)
-
-    def _make_room(self) -> None:
-        while len(self._windows) >= MOST_ADDRESSES:
-            address, (_, seen) = next(iter(self._windows.items()))
-            self._close(address, seen)
 
 
 def network_of(address: str) -> str:

@@ -43,6 +43,19 @@ def test_a_flood_is_three_lines(caplog: pytest.LogCaptureFixture) -> None:
     assert "1000 unknown API keys" in said[2]
 
 
+def test_who_comes_no_more_is_told_too() -> None:
+    clock, told = Clock(), list[tuple[str, int]]()
+    bad = BadKeys(3, clock, lambda address, count: told.append((address, count)))
+    for _ in range(50):
+        bad.count("10.0.0.1")
+    clock.now += WINDOW_S
+    for _ in range(2):
+        bad.count("10.0.0.2")
+    assert told == [("10.0.0.1", 1), ("10.0.0.1", 50), ("10.0.0.2", 1)]
+    bad.close()
+    assert told[3:] == [("10.0.0.2", 2)]
+
+
 def test_addresses_are_forgotten_for_others() -> None:
     bad = BadKeys(1, Clock())
     assert [bad.count("first"), bad.count("first")] == [None, 60]
