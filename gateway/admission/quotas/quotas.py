@@ -271,7 +271,7 @@ class Quotas:
         with book.locked():
             for scope in scopes:
                 line = self._lines.get(scope.account)
-                if line is not None and line is not held and line.lock.locked():
+                if line is not None and line is not held and line.requests:
                     raise self._full(scopes, held, wanted, now)
                 found = with_request(scope, book.entry(scope.account), wanted, now, day, month)
                 if found is None and scope.bounds.max_in_flight is not None and book.forget_dead():
@@ -328,7 +328,7 @@ class Quotas:
         """Of accounts that have no room together, who is told. Call it within `locked`."""
         for scope in scopes:
             line = self._lines.get(scope.account)
-            if line is not None and line is not held and line.lock.locked():
+            if line is not None and line is not held and line.requests:
                 return self._behind(line, scope, wanted, now)
         refusals = [found for scope in scopes if (found := self._refusal(scope, wanted, now))]
         return max(refusals, key=lambda one: one.wait_s)

@@ -294,3 +294,26 @@ async def test_whoever_waits_behind_others_is_told_how_long_for_all_of_them(make
     await asyncio.gather(*waiting, return_exceptions=True)
     line = c.quotas._lines["key:ci"]
     assert (line.requests, line.tokens, line.lock.locked()) == (0, 0, False)
+
+
+@pytest.mark.anyio
+async def test_between_two_that_wait_nobody_slips_in(make) -> None:  # type: ignore[no-untyped-def]
+    c = make(tokens_per_minute=600, on_limit="wait", max_wait_s=60)
+    first = c.ask(0, 600)
+    waiting = [asyncio.create_task(c.quotas.admitted("ci", "base", 0, tokens)) for tokens in (100, 10)]
+    await asyncio.sleep(0)
+    c.now += 11  # for both
+    first.settle(600)
+    slipped = asyncio.get_running_loop().create_future()
+    # Just after the first has its tokens, and before the second hears that it is in front.
+    asyncio.get_running_loop().call_soon(lambda: slipped.set_result(_takes(c, 10)))
+    assert not await slipped
+    await asyncio.gather(*waiting)
+
+
+def _takes(c, tokens: int) -> bool:  # type: ignore[no-untyped-def]
+    try:
+        c.quotas.reserve("ci", "base", 0, tokens)
+    except TooMany:
+        return False
+    return True
