@@ -161,8 +161,8 @@ class Slots:
 
     def due_in(self, now: float) -> float | None:
         """Seconds until an idle adapter may be evicted; None where none is idle."""
-        rests = [
-            resident.since + self.least_residency_s - now
+        rests = [  # in this order of terms it is 0 just where `_evictable` finds it
+            self.least_residency_s - (now - resident.since)
             for resident in self.residents.values()
             if not resident.in_flight
         ]

@@ -87,7 +87,7 @@ class Turns:
 
     def go_on(self) -> None:
         """Fill the free places, in turn one from each that shares them with others."""
-        admitted = True
+        admitted, now = True, self._clock()
         while admitted and self.lanes:
             admitted = False
             now = self._clock()  # one for all: none may find a slot that was not free yet for one before it
@@ -99,7 +99,7 @@ class Turns:
                 if contender not in served and self._admit_first(lane, now):
                     admitted = True
                     served.add(contender)
-        self._look_again()
+        self._look_again(now)
 
     def _admit_first(self, lane: AdapterQueue, now: float) -> bool:
         """The first of a queue, where it may go on; one that cannot keeps its turn."""
@@ -171,10 +171,13 @@ class Turns:
         gate.waiting += change
         self._count_waiting(gate.task, change)
 
-    def _look_again(self) -> None:
-        """When an idle adapter's least residency is over, nothing else may happen that wakes a waiter."""
-        due_s = self._residency.due_in(self.lanes, self._clock())
-        if due_s is None:
+    def _look_again(self, now: float) -> None:
+        """When an idle adapter's least residency is over, nothing else may happen that wakes a waiter.
+
+        Where it is over already (0), who waits lacks something else, as of `now`.
+        """
+        due_s = self._residency.due_in(self.lanes, now)
+        if not due_s:
             return
         loop = asyncio.get_running_loop()
         due = loop.time() + due_s + 0.001

@@ -126,3 +126,21 @@ async def test_a_waiter_for_a_slot_is_woken_when_a_residency_ends() -> None:
     house.turns._due()
     assert waiter.admitted.done()
     timer.cancel()
+
+
+async def test_who_waits_for_more_than_a_slot_is_not_looked_at_again_and_again() -> None:
+    house = House(4, slots=1)
+    house.residency.admits("naming@000000000000", house.turns.lanes, 0.0)
+    house.residency.leave("naming@000000000000")
+    full = Gate("full", 2, 100)
+    full.in_flight = 1
+    house.turns.join(full, None, whose_of("", ""), Waiter(2, 1.0, False))
+    house.comes(places=2, adapter_id="naming@111111111111")
+    house.free(2)
+    assert house.turns.gathered == 1
+    assert house.turns._timer is not None, "the slot's adapter has its least residency"
+    house.turns._timer.cancel()
+    house.turns._timer = None
+    house.now = 10.0
+    house.turns.go_on()
+    assert house.turns._timer is None, "the slot is free, but another request gathers its places"
