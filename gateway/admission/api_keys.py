@@ -123,6 +123,7 @@ class Keys:
         self._now = now
         self._principals: dict[bytes, Principal] = {}
         self._by_name: dict[str, Principal] = {}
+        # Apart from the keys, which may be replaced while a ticket is in use.
         self._tickets: dict[bytes, Principal] = {}
         self.replace(keys, models)
 
@@ -134,9 +135,11 @@ class Keys:
         for name, key in keys.items():
             by_name[name] = principals[bytes.fromhex(key.sha256)] = principal_of(name, key, known)
             if key.previous_sha256 is not None and key.previous_until is not None:
+                # The former secret opens no longer than the key itself.
                 ends = [key.previous_until.timestamp(), by_name[name].ends_at]
                 earlier = replace(by_name[name], ends_at=min(end for end in ends if end is not None))
                 principals[bytes.fromhex(key.previous_sha256)] = earlier
+        # Another object each time: what was found among the former keys (`FoundKey`) is looked up anew.
         self._principals, self._among = principals, object()
         self.required = self._always_required or bool(principals)
         self._by_name = by_name if self.required else {ANYBODY.name: ANYBODY}
@@ -218,6 +221,7 @@ class Keys:
         principal = self._known(authorization[7:])
         if principal is None:
             raise self._bad(peer)
+        # Most keys have no end, and each request with a new head comes here: for them `_valid` is not called.
         return principal if principal.ends_at is None and not principal.disabled else self._valid(principal)
 
     def _of_several(self, authorization: bytes | None, api_keys: Sequence[bytes], peer: Peer) -> Principal:
@@ -227,6 +231,7 @@ class Keys:
         if authorization is not None and authorization[:7].lower() == _BEARER:
             sent.append(authorization[7:].strip())
         sent = [key for key in sent if key]
+        # By name: one key may stand in both headers.
         known = {principal.name: principal for key in sent if (principal := self._known(key)) is not None}
         if len(known) > 1:
             raise Unauthorized(f"The headers hold the keys of {' and '.join(known)}; send one of them.")

@@ -30,6 +30,7 @@ class Background:
     async def enter(self, task: str, adapter_id: str | None, places: int = 1) -> None:
         """Wait for room, as long as it takes; `leave` must follow. Raises KeyError for an unknown task."""
         admission = self._admission
+        # `try_beside` comes last, since it takes a place.
         while not (  # noqa: ASYNC110 - see above
             (places == 1 or not self._places or self._places + places <= admission.max_in_flight)
             and admission.has_room(task)

@@ -81,6 +81,7 @@ class ByteBudget:
         for place in list(self._waiting):
             if place.admitted.done() or not self._is_its_part(place.size_bytes, place.owner):
                 continue  # cancelled, and its own coroutine has yet to notice; or it waits for its own
+            # Nobody is let past one that does not fit yet: smaller ones would keep a large one out for ever.
             if not self._fits(place.size_bytes):
                 return
             self._waiting.remove(place)

@@ -53,6 +53,7 @@ class DeathGuard:
 
     def watches(self) -> bool:
         """Whether a request must be looked at before it is sent."""
+        # Not `clock`: where that was set back, nobody would look until it is where it was.
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + NEWS_S
@@ -135,6 +136,7 @@ class DeathGuard:
             return
         for digest, record in new.items():
             logger.warning("request %s was with an engine that died (%s)", digest, _shown(record))
+        # Written while nothing else runs here: the client's retry may be at another worker in a moment.
         self._change(lambda known: merged(known, new))
         self._line.go_on()
 
@@ -148,6 +150,7 @@ class DeathGuard:
         try:
             records = self._file.change(lambda known: kept(to(known), self._clock()))
         except OSError as error:
+            # This worker knows it all the same (`Suspects`).
             logger.error("suspects cannot be written down: %s", error)
         else:
             self._suspects.records = records

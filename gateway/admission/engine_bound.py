@@ -66,6 +66,7 @@ class EngineBound:
         self._was_full = self._easing = False
         self._step = 1
         self._answered = self._late = 0
+        # What was before the first look says nothing of this bound.
         self._preemptions = math.inf
 
     def saw(self, load: EngineLoad, answered: int = 0, late: int = 0) -> int:
@@ -101,6 +102,7 @@ class EngineBound:
 
     def _queues(self, load: EngineLoad) -> None:
         ran = max(self._ran)
+        # A few may stand ready, but behind a full cache it is not a seat that they wait for.
         if load.waiting > next_up(load.running) or (load.waiting and load.cache_use >= FULL_CACHE):
             self._calm = 0
             self._full += 1

@@ -174,6 +174,7 @@ class Admission(Bound):
         finally:
             self.held -= 1
             self._held.subtract(adapter_ids)
+            # Without those at 0: each version has another id.
             self._held = +self._held
 
     def residency(self) -> list[dict[str, object]]:
@@ -193,9 +194,11 @@ class Admission(Bound):
         gate = self.gates[task]
         if gate.in_flight + places > gate.max_in_flight or self.in_flight + places > self.max_in_flight:
             return None
+        # Nobody passes who waits for the same adapter; who waits for another may lack only its slot.
         if gate.waiting and adapter_id in gate.lanes:
             return None
         residency = self._residency
+        # Last, since a yes takes a slot, and a seat at its engine.
         if residency.bounded and not residency.admits(adapter_id, self._turns.lanes, self.clock(), new=True):
             return None
         gate.in_flight += places
@@ -232,6 +235,7 @@ class Admission(Bound):
             return gate
         gate = self.gates[task]
         whose = whose_of(tenant, key)
+        # The answer needs its time too (design 83).
         longest_s = left_s if tokens is None else left_s - gate.service.expected_s(tokens)
         if not let_in:
             self._check_in_time(gate, whose, longest_s, left_s)
@@ -248,6 +252,7 @@ class Admission(Bound):
                 raise
             if waiter.admitted.done() and not waiter.admitted.cancelled():
                 # admitted and given up in the same turn of the loop
+                # Whose seat it is does not matter: those of one adapter are alike (design 88).
                 self.leave(gate, adapter_id, places, self.seat(adapter_id))
             elif waiter in lane.queue:
                 self._turns.leave(lane, waiter)
@@ -287,6 +292,7 @@ class Admission(Bound):
         residency.busy[adapter_id] -= 1
         if residency.bounded:
             residency.leave(adapter_id, seat)
+        # Every request ends here, and as a rule nobody waits.
         if self._turns.lanes:
             self._turns.go_on()
         if self.awaited is not None:

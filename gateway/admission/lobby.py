@@ -106,6 +106,7 @@ class Lobby:
         load = admission.in_flight + calling + self.expected.total()
         most = max(1, admission.max_waiting // 2)
         if load + min(sum(wanted.values()), most) > admission.max_in_flight + admission.max_waiting // 2:
+            # What is alone begins, however much it will ask for.
             return not load
         for task, calls in wanted.items():
             gate = admission.gates[task]
@@ -126,6 +127,7 @@ class Lobby:
         if not self._waiting_of(name):
             admission.gates[name].pace.begins(admission.clock())
         self._queue.append(place)
+        # Only while somebody waits here: each request that ends asks for it.
         admission.awaited = self.look
         admission.count_waiting(name, 1)
         self.look()  # it may only be others that have to wait
@@ -143,6 +145,7 @@ class Lobby:
                 self._queue.remove(place)
             self._shares.leaves(place.owner)
             admission.count_waiting(name, -1)
+            # Until now it counted as one that waits, which may be all that kept the next one out.
             self.look()
 
     def _waiting_of(self, name: str) -> Counter[Whose]:

@@ -21,6 +21,7 @@ class SuspectFile:
     """`suspects.json` holds digests, never a request's text. Each write is small and follows a death."""
 
     def __init__(self, folder: Path) -> None:
+        # Locks lie on files of their own: a write replaces `suspects.json`, and a lock stays with the old.
         self._file = folder / "suspects.json"
         self._lock = folder / "suspects.lock"
         self._turn = folder / "suspects.turn"
@@ -37,6 +38,7 @@ class SuspectFile:
             return None
         if stamp == self._stamp:
             return None
+        # From before it is read: what is written in between is news the next time.
         self._stamp = stamp
         return self._read()
 
@@ -79,4 +81,5 @@ def _opened(file: Path) -> int:
 def _stamp_of(file: Path) -> tuple[int, int]:
     """Raises OSError."""
     stat = file.stat()
+    # Two writes within a tick of the kernel's clock have one time, but never one inode in a row.
     return stat.st_mtime_ns, stat.st_ino

@@ -69,6 +69,7 @@ class Suspects:
         """A request was broken off, or `answered` with a failure of the engine's own; what is new by that."""
         dead = self._dead.get(process)
         if dead is not None:
+            # The control plane was quicker than this request's connection.
             return self._blamed(process, {digest: _Fall(now, answered)}, dead[0], now)
         falls = self.fallen.setdefault(process, {})
         if digest in falls or len(falls) < MOST:

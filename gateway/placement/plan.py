@@ -126,6 +126,7 @@ class _Planner:
     def _made_way(self, adapter_id: str) -> str | None:
         """The engine that has room once others have moved."""
         way = self._finder.way(adapter_id)
+        # One load more is for the adapter itself.
         if not way or len(way) >= self._loads_left or len(way) > self._unloads_left:
             return None
         for other, start, end in way:
@@ -136,6 +137,7 @@ class _Planner:
         """Replicas beyond what may be kept; of its homes the engine is left that has the most to do."""
         for adapter_id in reversed(self._hottest_first):
             homes = self._layout.homes[adapter_id]
+            # `homes` is the layout's own list, which gets shorter.
             while len(homes) > self._needed[adapter_id].most and self._unloads_left > 0:
                 self._unloads_left -= 1
                 self._unload(adapter_id, self._fullest(homes), "its traffic needs fewer homes")

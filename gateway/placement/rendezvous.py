@@ -48,6 +48,7 @@ class Heights:
     def in_order(self, adapter_id: str) -> Iterator[tuple[int, str]]:
         """(score, name), the highest first. Of most scores only the first byte is looked at."""
         words = self._words(adapter_id)
+        # Each score's highest byte; what looks through all of them (`max`, `translate`) runs in C.
         firsts = bytearray(words[BYTES - 1 :: 2 * BYTES])
         while firsts:
             most = max(firsts)
@@ -68,6 +69,7 @@ class Heights:
 
 def weighed(height: int, weight: float) -> float:
     """The height as a chance in (0, 1), raised for the heavy: -weight / ln(chance) (logarithmic method)."""
+    # A float holds 52 bits and a half exactly, so that the chance is never 0 or 1.
     return -weight / math.log(((height >> 12) + 0.5) * 2.0**-52) if weight > 0 else 0.0
 
 

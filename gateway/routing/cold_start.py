@@ -115,6 +115,7 @@ class WaitingRoom:
         place = next(one for one in reversed(self._places) if one.whose == found)
         self._leave(place)
         place.refusal = full
+        # It is made to look now; one that does not wait at the moment looks by itself.
         if place.wait is not None and not place.wait.expired():
             place.wait.reschedule(asyncio.get_running_loop().time())
 
@@ -139,6 +140,7 @@ class WaitingRoom:
             if not replicas.control_alive:
                 rest_s = min(rest_s, LOOK_S)
             try:
+                # Another event after each change; since the look above nothing was awaited, so none is lost.
                 async with asyncio.timeout(rest_s) as place.wait:
                     await replicas.news.wait()
             except TimeoutError:

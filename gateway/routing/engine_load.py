@@ -30,6 +30,7 @@ def read_load(text: bytes) -> EngineLoad | None:
     for name, labels, value in SAMPLE.findall(text):
         if name != BY_REASON or CAPACITY in labels:
             found[name].append(float(value))
+    # An older vLLM gives no reasons.
     waiting = found.get(BY_REASON) or found.get(WAITING)
     if RUNNING not in found or waiting is None:
         return None

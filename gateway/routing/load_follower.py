@@ -40,6 +40,7 @@ class LoadFollower:
     async def look(self) -> None:
         """Ask each engine that takes requests, and bound what they have together."""
         ready = self._replicas.ready
+        # Before the engines are asked: what ends meanwhile is the next look's.
         answered, late = self._admission.take_ended()
         known = await asyncio.gather(*(_asked(one, answered, late) for one in ready))
         bounded = bool(ready) and all(known)

@@ -32,6 +32,7 @@ class Readiness:
             return True
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._prove(ready))
+        # Shared by all who ask: one that leaves must not end it for the others.
         return await asyncio.shield(self._probe)
 
     async def stop(self) -> None:

@@ -61,6 +61,7 @@ class RedisControl:
         """
         link, seen = self._link, None
         try:
+            # Listening begins before the first look, so that no change falls between the two.
             async with link.heard(link.key(NEWS)) as message:
                 while True:
                     version, writes = await link.many(link.key(*VERSION), link.key(*CONTROL))

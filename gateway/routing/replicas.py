@@ -248,6 +248,7 @@ class Replicas:
             snapshot.tenants if heard else None,
         )
         if live != self._live and snapshot.version:
+            # Kept also where it is refused: that is said once, not with each snapshot.
             self._live = live
             self._adopt(snapshot, heard)
         self._route(snapshot)
@@ -285,6 +286,7 @@ class Replicas:
         for replica in former.values():
             replica.visits.tidy()
             if replica not in kept:
+                # What is under way there goes on; its connections close as they end.
                 replica.upstream.close()
         if before != replicas:
             shown = ", ".join(f"{one.name} {one.state}" for one in snapshot.engines) or "none"
@@ -300,6 +302,7 @@ class Replicas:
                 del self.tokens[gone]
 
     def _announce(self) -> None:
+        # Who waits now is woken, and who waits later waits for the next.
         news, self.news = self.news, asyncio.Event()
         news.set()
 
@@ -314,6 +317,7 @@ class Replicas:
                 former.loaded = loaded
                 self._describe(former)
             return former
+        # Another process than the one that this gateway has sent something to.
         if engine.state == "draining":
             return None
         gateway = self.config.gateway

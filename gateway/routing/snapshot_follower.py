@@ -121,6 +121,7 @@ class Follower:
         stamp = (stat.st_mtime_ns, stat.st_ino)
         if stamp == self._stamp:
             return
+        # From before it is read: what is written in between is news the next time.
         self._stamp = stamp
         snapshot = read_snapshot(self._file)
         # A control plane whose disk was full left an older one than it had told.
@@ -133,6 +134,7 @@ class Follower:
         while True:
             news = self._replicas.news  # from before the report: what comes while it is sent is told next
             report = self._now()
+            # What each request changes is no reason to report at once.
             gist = msgspec.structs.replace(report, last_request_s=None, tokens={})
             due = gist != self._told or time.monotonic() - told_at >= REPORT_EVERY_S
             if due and self._replicas.control_alive and await self._posted("/gateways", report):

@@ -55,6 +55,7 @@ class Route:
     """Of each answer, whole lines: who answered."""
 
     def __post_init__(self) -> None:
+        # Written once for each route, not for each answer (design 142).
         told = [(b"x-gateway-task", self.name_bytes), (b"x-gateway-adapter", self.adapter_bytes)]
         object.__setattr__(self, "header_block", header_lines(told))
 

@@ -64,6 +64,7 @@ class CacheSalts:
 
     def _folded(self, whose: tuple[str, str], text: str) -> msgspec.Raw:
         """256 bits in an alphabet that the engine takes; its bound is 128 characters."""
+        # Each part with its length: no two owners' texts are cut together to the same.
         said = b"".join(b"%d:%b" % (len(part), part) for part in (one.encode() for one in (*whose, text)))
         digest = hmac.new(self._key(), said, hashlib.sha256).digest()
         return msgspec.Raw(b'"%b"' % base64.urlsafe_b64encode(digest).rstrip(b"="))

@@ -48,6 +48,7 @@ def with_request(
             return None
     minute_tokens = 0.0
     if most_tokens is not None:
+        # Not `min`, here and below: a call for each bound of each account of every request (design 98).
         minute_tokens = wanted if wanted < most_tokens else most_tokens
         tokens, tokens_at = level_now(tokens, tokens_at, now, most_tokens) - minute_tokens, now
         if tokens < 0:
@@ -67,6 +68,7 @@ def with_request(
             budget = most_of_month
         if month_tokens + (wanted if wanted < most_of_month else most_of_month) > most_of_month:
             return None
+    # Days and months are counted without a bound too: one that is set later finds what was used before.
     after = (level, at, tokens, tokens_at, day, day_tokens + budget, month, month_tokens + budget)
     return after, Holding(scope, minute_tokens, budget, day, month, now)
 

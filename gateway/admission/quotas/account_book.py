@@ -70,6 +70,7 @@ class AccountBook:
 
     def close(self) -> None:
         """Nothing of it is used any more."""
+        # In this order: a map that something looks into cannot be closed.
         self._words.release()
         self._lock.close()
         self._map.close()
@@ -83,6 +84,7 @@ class AccountBook:
         """The row's fields, zeros where it is new. Call it within `locked`."""
         if self._words[GIVEN_AGAIN_AT // WORD_BYTES] != self._given_again:
             self._look_anew()
+        # No row stands at 0: the file's head does.
         return FIELDS.unpack_from(self._map, self._at.get(account) or self._row(account))
 
     def in_flight(self, account: str) -> int:
@@ -95,6 +97,7 @@ class AccountBook:
             self._look_anew()
         places = self._words[PLACES_AT // WORD_BYTES]
         entry = self._entry
+        # Of 64 columns only those in use are read and summed (design 98).
         if entry.size != FIELDS.size + WORD_BYTES * places:
             entry = self._entry = struct.Struct(f"{FIELDS.format}{places}q")
         return entry.unpack_from(self._map, self._at.get(account) or self._row(account))
@@ -130,6 +133,7 @@ class AccountBook:
 
     def _map_whole(self) -> None:
         """Raises OSError, and ConfigError where there is no column left."""
+        # The mutex lies in the file and may have to be made; until then the file's own lock stands for it.
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:
             known = os.pread(self._fd, len(MAGIC), 0) == MAGIC
@@ -222,6 +226,7 @@ class AccountBook:
         else:
             mend = f"has {MOST_PROCESSES} workers already, the most that limits are counted for"
             raise ConfigError("state_dir", FILE, mend)
+        # It goes with this open file; POSIX's own goes with any descriptor of it that the process closes.
         fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _word_of(place, fcntl.F_WRLCK))
         self._place, self._own_at = place, FIELDS.size + WORD_BYTES * place
         self._words[PIDS_AT // WORD_BYTES + place] = os.getpid()
@@ -229,6 +234,7 @@ class AccountBook:
 
     def _is_free(self, place: int) -> bool:
         """Whether no living process has that column."""
+        # The kernel would call it free: a lock is in the way of other open files alone.
         if place == self._place:
             return False
         found = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, _word_of(place, fcntl.F_WRLCK))

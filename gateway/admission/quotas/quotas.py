@@ -179,6 +179,7 @@ class Quotas:
                     if held is line:
                         await self._pause(min(full.wait_s, left_s))
                         continue
+                    # In one line at a time, or two requests could stand in front of what the other waits for.
                     if held is not None:
                         held.gives_way(wanted)
                     held = None
@@ -267,6 +268,7 @@ class Quotas:
         taken: list[Holding] = []
         rows: list[Row] = []
         if self.shares is not None:
+            # Nothing is awaited from here to `take`: what a share holds now it holds then.
             self.shares.check(scopes, wanted)
         with book.locked():
             for scope in scopes:
@@ -280,6 +282,7 @@ class Quotas:
                     raise self._full(scopes, held, wanted, now)
                 rows.append(found[0])
                 taken.append(found[1])
+            # Only now, when every account has room: what is refused takes nothing.
             for scope, row in zip(scopes, rows, strict=True):
                 book.write(scope.account, row, 1)
         if self.shares is not None:

@@ -201,6 +201,7 @@ class SharesOfAll:
 
     async def exchange(self) -> None:
         """Say and hear what there is; where Redis is away, whoever waits goes on without it."""
+        # Who comes while Redis is asked is in the next one.
         waiting, self._waiting = self._waiting, {}
         today = self._calendar.of(self._now())
         for share in self._in_use.values():
@@ -208,6 +209,7 @@ class SharesOfAll:
         refused: dict[str, tuple[Amounts, Given]] = {}
         try:
             if self._unheard:
+                # Under the turn that it had, by which the script knows whether it was counted.
                 self._unheard = [self._shares[ask.account].said_again(ask) for ask in self._unheard]
                 await self._say(self._unheard)
                 self._unheard = []
@@ -257,6 +259,7 @@ class SharesOfAll:
         refused: dict[str, tuple[Amounts, Given]] = {}
         for first in range(0, max(1, len(asks)), MOST_AT_ONCE):
             part = list(asks[first : first + MOST_AT_ONCE])
+            # Each part has a turn of its own: of an exchange that broke off some may have been heard.
             keys = [self._link.key("members"), self._link.key("turn", self._member, str(first))]
             for ask in part:
                 keys += [self._link.key("account", ask.account), self._link.key("places", ask.account)]

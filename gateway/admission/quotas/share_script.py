@@ -77,6 +77,7 @@ class ShareAnswer(msgspec.Struct):
     accounts: list[Given]
 
 
+# cjson writes an empty table as `{}`, so that the answer to no account is written by hand.
 EXCHANGE = Script("""
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000

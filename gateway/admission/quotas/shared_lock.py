@@ -18,6 +18,7 @@ HOLDER_BYTES = 8
 
 _SHARED, _ROBUST, _CHECKED = 1, 1, 2
 """PTHREAD_PROCESS_SHARED, PTHREAD_MUTEX_ROBUST, PTHREAD_MUTEX_ERRORCHECK."""
+# Not PyDLL: whoever waits for another process lets this one's threads run.
 _C = ctypes.CDLL(None)
 LOOK_AGAIN_S = 20e-6
 """It is held for some microseconds."""
@@ -51,6 +52,7 @@ class SharedLock:
             _check(_C.pthread_mutexattr_setrobust(attributes, _ROBUST))
             _check(_C.pthread_mutexattr_settype(attributes, _CHECKED))
             _check(_C.pthread_mutex_init(self._mutex, attributes))
+            # Last: whoever ends before this has made none.
             memory[at:end] = boot
 
     def close(self) -> None:
@@ -72,6 +74,7 @@ class SharedLock:
         self._holder.value = self._namespace
 
     def __exit__(self, *_: object) -> None:
+        # Before it is let go of: then it is the next holder's to write.
         self._holder.value = 0
         self._unlock(self._mutex)
 

@@ -174,6 +174,7 @@ class EngineSlots:
         if slots is None:
             return
         slots.leave(adapter_id)
+        # It is to leave that engine, and had requests there when `follow` said so.
         if adapter_id not in self._loaded[engine]:
             slots.vacate(adapter_id, MOVED)
 

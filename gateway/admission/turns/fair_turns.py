@@ -24,6 +24,7 @@ Whose = tuple[str, str]
 
 def whose_of(tenant: str, key: str) -> Whose:
     """A key without a tenant is one by itself."""
+    # No tenant's or task's name holds a NUL.
     return tenant or f"\0{key}", key
 
 
@@ -107,6 +108,7 @@ class Claimants:
         self._furthest = max(self._furthest, owner.tag)
 
     def _forget(self) -> None:
+        # Whose tag is past begins at `_now` in any case, known or not.
         self._known = {
             name: owner for name, owner in self._known.items() if owner.waiting or owner.tag > self._now
         }

@@ -132,6 +132,7 @@ class Slots:
         elif not self.goes_on(adapter_id, now, contended=contended):
             return False
         else:
+            # Used last, so that it stands at the end.
             self.residents[adapter_id] = self.residents.pop(adapter_id)
         resident.in_flight += 1
         self.in_flight += 1
@@ -141,6 +142,7 @@ class Slots:
     def leave(self, adapter_id: str) -> None:
         """One of its requests has ended; idle, it is evicted where there are more residents than slots."""
         resident = self.residents.get(adapter_id)
+        # It may have begun before a `clear`, which forgets what is in flight.
         if resident is None or not resident.in_flight:
             return
         resident.in_flight -= 1

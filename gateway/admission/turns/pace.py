@@ -46,6 +46,7 @@ class Pace:
 
     def wait_s(self, waiting: int, now: float) -> float:
         """How long until so many who wait have their places; 0 where nothing is known yet."""
+        # A queue that stands still gets longer with each second.
         silent_s = max(0.0, now - self._seen_at)
         return waiting * (self._seen_s + silent_s) / max(self._let_in, 1.0)
 

@@ -94,6 +94,7 @@ class Turns:
             served = set[Claimant]()
             for lane in sorted(self.lanes, key=_rank):
                 if not self._whole.has_place:
+                    # Who gives the next place back comes here again.
                     return
                 contender = contender_of(lane.owner)
                 if contender not in served and self._admit_first(lane, now):
@@ -112,16 +113,20 @@ class Turns:
             self._close(lane)
             return True
         waiter = queue[0]
+        # A bound may have shrunk since it came: it waits for no more places than there are, and counts with
+        # all of its own, which its end gives back.
         missing = min(waiter.places, gate.max_in_flight, self._whole.max_in_flight) - waiter.taken
         if missing > 0 and not gate.has_place:
             return False
         if missing > 1:
             return self._gather(lane, waiter)
+        # Last, since a yes takes a slot.
         if not self._residency.admits(lane.adapter_id, self.lanes, now):
             return False
         queue.popleft()
         del self.lanes[lane]
         if queue:
+            # To the end: of lanes that rank alike the first goes on.
             self.lanes[lane] = None
         else:
             gate.drop(lane)
@@ -180,6 +185,7 @@ class Turns:
         if not due_s:
             return
         loop = asyncio.get_running_loop()
+        # uvloop's timers count whole milliseconds, and may be a little early.
         due = loop.time() + due_s + 0.001
         if self._timer is not None:
             if self._timer.when() <= due:

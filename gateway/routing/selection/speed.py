@@ -25,6 +25,7 @@ class Speed:
     def saw(self, load: EngineLoad, own: int, now: float) -> None:
         """Another look, with `own` requests of this gateway at it; `now` in seconds of any clock."""
         passed_s, done = now - self._at, load.tokens - self._tokens
+        # Over a longer pause, with few requests in it, it was not full.
         if self._at and 0 < passed_s <= FRESH_S and done > 0:
             self._did.append(done / passed_s)
             self.tokens_per_s = max(self._did)
