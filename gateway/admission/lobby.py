@@ -127,7 +127,7 @@ class Lobby:
         if not self._waiting_of(name):
             admission.gates[name].pace.begins(admission.clock())
         self._queue.append(place)
-        # Only while somebody waits here: each request that ends asks for it.
+        # Set only while somebody waits here: each request that ends would have the call.
         admission.awaited = self.look
         admission.count_waiting(name, 1)
         self.look()  # it may only be others that have to wait

@@ -64,6 +64,7 @@ class Layout:
 
     def load(self, adapter_id: str, engine: str, why: str) -> None:
         """Give the adapter another home and note the move, with `why` for whoever reads the plan."""
+        # Each home's part changes with their number: the old ones go from all, then the new ones come.
         homes = self.homes[adapter_id]
         if homes:
             self._shift(adapter_id, -1)

@@ -95,6 +95,7 @@ class Availability:
         """
         rests = []
         for engine in self.engines:
+            # Before its first start nobody knows how long one takes: a guess.
             load_s = engine.load_s or 60.0
             if engine.state == "starting":
                 running_s = max(0.0, self.now - engine.started_at)

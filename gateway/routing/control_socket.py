@@ -35,6 +35,7 @@ class Control:
 
     def __init__(self, state_dir: Path) -> None:
         address = Address(uds=str(state_dir / SOCKET))
+        # Events have no end; who is silent for `SILENT_S` is gone.
         self._events = Upstream(address, Timeouts(CONNECT_S, CONNECT_S, SILENT_S, math.inf))
         self._requests = Upstream(address, Timeouts(CONNECT_S, ANSWER_S, SILENT_S, ANSWER_S))
 

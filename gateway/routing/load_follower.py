@@ -43,6 +43,7 @@ class LoadFollower:
         # Before the engines are asked: what ends meanwhile is the next look's.
         answered, late = self._admission.take_ended()
         known = await asyncio.gather(*(_asked(one, answered, late) for one in ready))
+        # One that does not tell its load could take any number.
         bounded = bool(ready) and all(known)
         self._admission.follow(sum(one.bound.limit for one in ready) if bounded else None)
 

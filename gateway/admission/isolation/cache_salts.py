@@ -60,6 +60,7 @@ class CacheSalts:
             text = _decode(given)
         except NOT_JSON:
             return given
+        # An empty one too is the engine's to refuse.
         return self._folded(whose, text) if text else given
 
     def _folded(self, whose: tuple[str, str], text: str) -> msgspec.Raw:

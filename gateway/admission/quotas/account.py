@@ -92,6 +92,7 @@ def settled(one: Holding, row: Row, used: float, requests: int) -> Row:
     if requests and bounds.requests_per_minute is not None:
         level = min(bounds.requests_per_minute, level + requests)
     if bounds.tokens_per_minute is not None:
+        # It may be over the bound, which `level_now` cuts off when it is read.
         tokens += one.minute_tokens - used
     more = used - one.budget_tokens
     if day == one.day:

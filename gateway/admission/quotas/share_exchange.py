@@ -175,6 +175,7 @@ class SharesOfAll:
             async with asyncio.timeout(self._link.timeout_s):
                 refused = [found for answer in answers if (found := await answer) is not None]
         except TimeoutError:
+            # From now on all go by the account book, until `run` has an answer again.
             self._link.lost("no answer in time")
             return None
         return max(refused, key=lambda one: one.wait_s, default=None)
