@@ -6,14 +6,11 @@ import ipaddress
 import logging
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
-logger = logging.getLogger("gateway.admission.bad_keys")
+from gateway.admission.refused_keys import MinuteWindows
 
-WINDOW_S = 60.0
-MOST_ADDRESSES = 4096
-"""Remembered at once; the one that began first is forgotten for another."""
+logger = logging.getLogger("gateway.admission.bad_keys")
 
 
 class BadKeys:
@@ -32,41 +29,26 @@ class BadKeys:
         """`noted` is told an address and a count: of the first in a window, and of all at its end."""
         self._noted = noted
         self._most = most_per_window
-        self._now = now
-        self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        """When each began, and its count; in the order in which they began."""
+        self._windows = MinuteWindows[str](self._ended, now)
 
     def count(self, address: str) -> int | None:
         """One more from there: None, or the whole seconds to wait where it is one too many."""
         address = network_of(address)
-        now = self._now()
-        self._close_until(now - WINDOW_S)
-        began, seen = self._windows.get(address, (now, 0))
-        if not seen:
+        seen, left_s = self._windows.count(address)
+        if seen == 1:
             logger.warning("an unknown API key came from %s", address or "an unknown address")
             self._noted(address, 1)
-            while len(self._windows) >= MOST_ADDRESSES:
-                self._close()
-        seen += 1
-        self._windows[address] = (began, seen)
         if seen == self._most + 1:
             logger.warning("more than %d unknown API keys a minute come from %s: 429", self._most, address)
-        return None if seen <= self._most else math.ceil(began + WINDOW_S - now)
+        return None if seen <= self._most else math.ceil(left_s)
 
     def close(self) -> None:
         """Tell what is counted and not told yet."""
-        while self._windows:
-            self._close()
+        self._windows.close()
 
-    def _close_until(self, began: float) -> None:
-        while self._windows and next(iter(self._windows.values()))[0] <= began:
-            self._close()
-
-    def _close(self) -> None:
-        address, (_, seen) = self._windows.popitem(last=False)
-        if seen > 1:
-            logger.warning("%d unknown API keys came from %s in a minute", seen, address)
-            self._noted(address, seen)
+    def _ended(self, address: str, seen: int) -> None:
+        logger.warning("%d unknown API keys came from %s in a minute", seen, address)
+        self._noted(address, seen)
 
 
 def network_of(address: str) -> str:

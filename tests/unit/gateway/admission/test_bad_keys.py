@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from gateway.admission.bad_keys import MOST_ADDRESSES, WINDOW_S, BadKeys
+from gateway.admission.bad_keys import BadKeys
+from gateway.admission.refused_keys import MOST_WINDOWS, WINDOW_S
 
 
 class Clock:
@@ -59,9 +60,9 @@ def test_who_comes_no_more_is_told_too() -> None:
 def test_addresses_are_forgotten_for_others() -> None:
     bad = BadKeys(1, Clock())
     assert [bad.count("first"), bad.count("first")] == [None, 60]
-    for number in range(MOST_ADDRESSES):
+    for number in range(MOST_WINDOWS):
         bad.count(str(number))
-    assert len(bad._windows) <= MOST_ADDRESSES
+    assert len(bad._windows) <= MOST_WINDOWS
     assert bad.count("first") is None
 
 
