@@ -30,6 +30,8 @@ BYTES_PER_TOKEN = 4
 """Of a prompt, to reserve by; English text has some four characters a token."""
 ANSWER_TOKENS = 1024
 """Where nothing says how long an answer may be."""
+MOST_REMEMBERED = 10_000
+"""Pairs of a key and a model whose accounts are at hand; with one more all are looked up anew."""
 
 
 class Reservation:
@@ -292,6 +294,8 @@ class Quotas:
         return Reservation(self, taken, lines.block(rows), prompt_tokens)
 
     def _accounts_of(self, key: str, model: str) -> tuple[tuple[Scope, ...], RateLines]:
+        if len(self._accounts) >= MOST_REMEMBERED:
+            self._accounts.clear()
         scopes = self._scopes.of(key, model)
         found = self._accounts[key, model] = scopes, RateLines(scopes)
         return found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admission.quotas import account_book
+from gateway.admission.quotas import account_book, quotas
 from gateway.admission.quotas.account_book import AccountBook
 from gateway.admission.quotas.quotas import Quotas, Reservation
 from gateway.admission.quotas.refusals import TooMany
@@ -252,6 +252,17 @@ async def test_an_account_that_finds_no_row_is_refused_and_the_others_are_not(  
         assert refused.value.code == "limits_not_counted"
     c.ask()
     other.close()
+
+
+def test_of_many_pairs_of_keys_and_models_so_many_are_remembered(  # type: ignore[no-untyped-def]
+    make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "MOST_REMEMBERED", 2)
+    c = make(requests_per_minute=3)
+    for model in ("a", "b", "c"):
+        assert c.quotas.reserve("ci", model, 0, 1) is not None
+        assert len(c.quotas._accounts) <= 2
+    assert c.refused().code == "requests_per_minute"
 
 
 def test_without_limits_nothing_is_touched(tmp_path: Path) -> None:
