@@ -133,6 +133,7 @@ class ClientDeadline(Deadline):
     def resume_writing(self) -> None:
         """For the transport: it takes bytes again."""
         self.flow.resume_writing()
+        self._pace = None
         running = self._running
         if running is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +14,7 @@ from uvicorn.server import ServerState
 
 from gateway.http.client_connection import GatewayProtocol
 from gateway.http.reader_pace import LEAST_BYTES_PER_S, ReaderPace
-from tests.fakes.virtual_time import virtual
+from tests.fakes.virtual_time import passed, virtual
 
 LOOK_S = 75.0
 LEAST_S = 60.0
@@ -60,6 +61,7 @@ class Dripping(asyncio.Transport):
         self._protocol = protocol
         self._bytes_per_s = bytes_per_s
         self._written = 0
+        self._closing = False
         self.closed = asyncio.Event()
         self.closed_at: float | None = None
 
@@ -70,11 +72,22 @@ class Dripping(asyncio.Transport):
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         self.write(b"".join(list_of_data))
 
+    def _taken(self) -> int:
+        return int(self._bytes_per_s * self._protocol.loop.time())
+
     def get_write_buffer_size(self) -> int:
-        return max(0, self._written - int(self._bytes_per_s * self._protocol.loop.time()))
+        return max(0, self._written - self._taken())
+
+    def goes_with(self, unsent_bytes: int) -> None:
+        """It is to be closed once so much is taken."""
+        self._written = self._taken() + unsent_bytes
+        self._closing = True
+
+    def close(self) -> None:
+        self._closing = True
 
     def is_closing(self) -> bool:
-        return self.closed_at is not None
+        return self._closing or self.closed_at is not None
 
     def abort(self) -> None:
         self.closed_at = self._protocol.loop.time()
@@ -105,3 +118,21 @@ async def test_a_connection_that_is_dripped_out_is_closed_in_minutes() -> None:
     protocol.connection_lost(None)
     assert transport.closed_at is not None
     assert 1_000_000 / LEAST_BYTES_PER_S <= transport.closed_at <= 1_000_000 / LEAST_BYTES_PER_S + 1
+
+
+@virtual
+async def test_the_end_of_an_answer_has_its_own_time_though_an_earlier_one_was_taken_slowly() -> None:
+    config = uvicorn.Config(large, lifespan="off", timeout_keep_alive=5, log_level="critical")
+    protocol = GatewayProtocol(config, ServerState(), {})
+    transport = Dripping(protocol, bytes_per_s=9000)
+    protocol.connection_made(transport)
+    transport.write(b"x" * 100_000)
+    await passed(12)
+    protocol.resume_writing()
+    protocol._deadline = math.inf  # as while an engine is asked
+    await passed(1000)
+    transport.goes_with(50_000)
+    protocol._close()
+    await passed(5.5)
+    assert not transport.closed.is_set()
+    protocol.connection_lost(None)
