@@ -45,7 +45,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
     """POST paths whose bodies may take as long as they go on coming, and how many bytes they may have."""
     max_body_bytes = 10 * 1024 * 1024
     cors: Cors | None = None
-    drain = Drain(lambda error: None)
+    drain = Drain(lambda fault: None)
     descriptors = Descriptors(0, 0)
 
     def __init__(

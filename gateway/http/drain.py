@@ -15,8 +15,8 @@ class Drain:
 
     __slots__ = ("begun", "break_off", "over")
 
-    def __init__(self, break_off: Callable[[Unavailable], None]) -> None:
-        """`break_off` ends what is at the engines with that error."""
+    def __init__(self, break_off: Callable[[Callable[[], Unavailable]], None]) -> None:
+        """`break_off` ends what is at the engines, each exchange with an error of its own."""
         self.begun = False
         """Nothing new is accepted."""
         self.over = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from weakref import WeakSet
 
 from gateway.errors import RequestError
@@ -121,11 +121,11 @@ class Upstream:
         elif connection.release():
             self._idle.append(connection)
 
-    def break_off(self, error: RequestError) -> None:
-        """End every exchange under way with that error; the engine aborts the requests."""
+    def break_off(self, fault: Callable[[], RequestError]) -> None:
+        """End every exchange under way, each with a fault of its own; the engine aborts the requests."""
         for connection in list(self._made):
             if connection.busy:
-                connection.abort(error)
+                connection.abort(fault())  # its answer's headers are written into it
 
     def close(self) -> None:
         """Close the idle connections; those in use close as they finish."""

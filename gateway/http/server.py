@@ -123,7 +123,7 @@ class Server(uvicorn.Server):
         logger.warning("%d requests were not done in time and are broken off", len(self._busy))
         self._drain.over = True
         _cancel(self.server_state.tasks)
-        self._drain.break_off(shutting_down())
+        self._drain.break_off(shutting_down)
         await self._until(lambda: not self._busy, LAST_WORDS_S)
 
 

@@ -107,10 +107,10 @@ class Replicas:
         base = self.engine_model(self.base_name)
         self._context_tokens = base.max_model_len if base else None
 
-    def break_off(self, error: RequestError) -> None:
-        """End what is under way at every engine with that error."""
+    def break_off(self, fault: Callable[[], RequestError]) -> None:
+        """End what is under way at every engine, each exchange with a fault of its own."""
         for replica in (*self.ready, *self._leaving):
-            replica.upstream.break_off(error)
+            replica.upstream.break_off(fault)
 
     async def stop(self) -> None:
         """Cancel the looks under way, and close the idle connections to every replica."""

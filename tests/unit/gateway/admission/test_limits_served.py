@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from gateway.admission.quotas.account_book import AccountBook
+from gateway.http.drain import shutting_down
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import TASKS, Stack, eventually, stack
 
@@ -72,6 +73,21 @@ async def test_headers_and_the_refusal(tmp_path: Path) -> None:
         assert (
             await s.client.get("/v1/models", headers={"authorization": f"Bearer {KEY}"})
         ).status_code == 200
+
+
+async def test_of_requests_that_are_broken_off_together_none_hears_of_anothers_limits(tmp_path: Path) -> None:
+    async with stack(tmp_path, keys=keys(requests_per_minute=60)) as s:
+        await chat(s, "sk-free")  # leaves a kept connection
+        s.engine.answers[TASKS["naming"]] = Answer(hold_head=asyncio.Event())
+        asked = []
+        for number, key in enumerate((KEY, "sk-free"), 1):
+            asked.append(asyncio.create_task(chat(s, key)))
+            await s.engine.until(lambda number=number: s.engine.active == number)  # type: ignore[misc]
+        s.gateway.replicas.break_off(shutting_down)
+        limited, free = [await one for one in asked]
+        assert (limited.status_code, free.status_code) == (503, 503)
+        assert limited.headers["x-ratelimit-limit-requests"] == "60"
+        assert "x-ratelimit-limit-requests" not in free.headers
 
 
 async def test_what_another_bound_or_the_engine_refuses_has_them_too(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from gateway.http.drain import COME_AGAIN_S, Drain, shutting_down
 
 def test_nothing_is_over_before_it_has_begun() -> None:
     broken: list[Unavailable] = []
-    drain = Drain(broken.append)
+    drain = Drain(lambda fault: broken.append(fault()))
     assert (drain.begun, drain.over, broken) == (False, False, [])
-    drain.break_off(shutting_down())
+    drain.break_off(shutting_down)
     assert [error.code for error in broken] == ["shutting_down"]
 
 
