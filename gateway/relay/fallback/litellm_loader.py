@@ -138,7 +138,10 @@ class Library:
         """It, once it is there. Raises ImportError."""
         self.start()
         assert self._loaded is not None
-        return await asyncio.wrap_future(self._loaded)
+        try:
+            return await asyncio.wrap_future(self._loaded)
+        except Exception as error:
+            raise error.with_traceback(None) from None  # one for all: it would gather each one's frames
 
     async def close(self) -> None:
         """Close the connections that it keeps in this event loop."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import tomllib
+import traceback
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from gateway.relay.fallback import litellm_loader
 
 ROOT = Path(__file__).parents[5]
 
@@ -55,3 +60,23 @@ def test_the_extra_brings_what_a_chat_with_tools_imports() -> None:
         "import litellm.responses.mcp.chat_completions_handler\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_that_it_is_not_there_is_told_each_request_and_gathers_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def frames(library: litellm_loader.Library) -> int:
+        with pytest.raises(ImportError) as raised:
+            await library.get()
+        return len([*traceback.walk_tb(raised.value.__traceback__)])
+
+    async def asked() -> list[int]:
+        library = litellm_loader.Library()
+        return [await frames(library) for _ in range(4)]
+
+    def absent() -> litellm_loader.LiteLLM:
+        raise ImportError("no module")
+
+    monkeypatch.setattr(litellm_loader, "load_warm", absent)
+    first, *later = asyncio.run(asked())
+    assert max(later) <= first
