@@ -163,10 +163,11 @@ class Shadow:
             self.count(copy.route.name, copy.candidate, "dropped")
             return
         seat = self._admission.seat(copy.candidate)
-        body = self._body(copy)
+        body: Segments = ()
         other: Said | None = None
         reason = ""
         try:
+            body = self._body(copy)
             async with asyncio.timeout(COPY_WITHIN_S):
                 other = await self._ask(copy, body, seat)
         except RequestError as error:

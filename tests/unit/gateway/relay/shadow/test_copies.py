@@ -13,7 +13,10 @@ import pytest
 
 from gateway.admission.limits import Admission
 from gateway.config.snapshot import ShadowStatus
+from gateway.errors import InvalidRequest
+from gateway.http.engine_connection import Segments
 from gateway.relay.shadow.copies import MOST_COPIES
+from gateway.relay.shadow.copy import Copy
 from gateway.relay.shadow.journal import ShadowRecord
 from tests.fakes.fake_engine import Answer
 from tests.support.stack import Stack, config_of, eventually, stack
@@ -179,6 +182,21 @@ async def test_copy_that_fails_says_why(tmp_path: Path, given: Answer, reason: s
         await until_counted(made, "failed")
         (record,) = await records(tmp_path)
         assert (record.outcome, record.reason, len(record.ms)) == ("failed", reason, 1)
+
+
+async def test_copy_that_cannot_be_written_gives_its_place_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shadowing(tmp_path) as made:
+        await adopted(made)
+
+        def refused(copy: Copy) -> Segments:
+            raise InvalidRequest("no")
+
+        monkeypatch.setattr(made.gateway.shadow, "_body", refused)
+        assert (await made.chat()).status_code == 200
+        await until_counted(made, "failed")
+        assert made.gateway.admission.busy(CANDIDATE) == 0
 
 
 async def test_candidate_that_is_not_loaded_fails(tmp_path: Path) -> None:
