@@ -65,6 +65,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         self.client: tuple[str, int] | None = None
         self._deferred: Cycle | None = None  # one to be begun without a task, whose body is still coming
         self._pipelined: deque[Cycle] = deque()
+        self._refusal: RequestError | None = None  # told once all before it is answered
         self._unmoved_bytes, self._refused = 0, False
         self._begins = False  # one has begun in what is being read
 
@@ -128,11 +129,13 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             self._decline_upgrade(data[offer.args[0] :])
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as stopped:
             if self._deferred is not None and not self._deferred.more_body:
                 self._start_deferred()  # it is the bytes after it that are wrong
             self._deferred = None
-            self.refuse(self._refusal or InvalidRequest("The request is not valid HTTP."))
+            why = stopped.__context__  # what a method raised that the parser called
+            malformed = InvalidRequest("The request is not valid HTTP.")
+            self.refuse(why if isinstance(why, RequestError) else malformed)
         except PayloadTooLarge as fault:
             self._deferred = None
             self.refuse(fault)
@@ -235,7 +238,8 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         """Answer and close: in its turn, after the requests before it; within its own answer, only close."""
         if self.transport.is_closing() or self._refused:
             return
-        running, self._refusal = self._running, error
+        error = self._refusal = self._refusal or error  # the first reason stands
+        running = self._running
         in_its_body = running is self.cycle and running is not None and running.more_body
         if running is None or running.response_complete or (in_its_body and not running.response_started):
             known, added = self._known, running.added if in_its_body and running else b""
@@ -278,11 +282,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         parser = self.parser
         method, version = parser.get_method(), parser.get_http_version()
         url, self._url = self._url or b"", None
-        try:
-            begun = self._check_head(method, url, version)
-        except RequestError as fault:
-            self._refusal = fault
-            raise
+        begun = self._check_head(method, url, version)
         earlier = self.cycle
         raw_path, query, path = split_target(url)
         keep_alive = version == "1.1" and not self.drain.begun and parser.should_keep_alive()
@@ -309,11 +309,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             self.start(cycle)
         if begun is not None:
             most_bytes = self.uploads.get(path, self.max_body_bytes)
-            try:
-                self.parser = cast(Any, SizesFirst(parser, most_bytes, begun))
-            except PayloadTooLarge as fault:
-                self._refusal = fault
-                raise
+            self.parser = cast(Any, SizesFirst(parser, most_bytes, begun))
 
     def on_body(self, body: bytes) -> None:
         self._unmoved_bytes = 0

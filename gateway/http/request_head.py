@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.config.origins import OwnName
-from gateway.errors import HeadTooLarge, InvalidRequest, RequestError
+from gateway.errors import HeadTooLarge, InvalidRequest
 from gateway.http.parsers import SameHead, parts_of
 from gateway.http.strictness import MAX_HEAD_BYTES, check_head
 
@@ -72,8 +72,6 @@ class HeadReader:
         self._expects_continue = False
         self._read = b""
         """What is being parsed, from the read on that the head began in."""
-        self._refusal: RequestError | None = None
-        """Why the parser was stopped; it is told once all before it is answered."""
         self._known: KnownHead | None = None
         """The last request's, where the next one may come with the same."""
         self._heads_to_keep = MOST_HEADS
@@ -90,8 +88,7 @@ class HeadReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
         if len(headers) >= MAX_HEADERS:
-            self._refusal = HeadTooLarge()
-            raise self._refusal
+            raise HeadTooLarge
         headers.append((name.lower(), value))
 
     def _check_head(self, method: bytes, url: bytes, version: str) -> bytes | None:
@@ -125,7 +122,7 @@ class HeadReader:
             self.own_name.check(method, said)
         if len(read) > MAX_HEAD_BYTES and read.index(b"\r\n\r\n", begin) - begin > MAX_HEAD_BYTES:
             raise HeadTooLarge
-        if not codings or read[:begin].strip(b"\r\n"):
+        if not codings or read[:begin].strip(b"\r\n") or read.count(line) > 1:
             return None
         return read[read.index(b"\r\n\r\n", begin) + 4 :]
 

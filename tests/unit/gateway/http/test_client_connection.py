@@ -14,6 +14,7 @@ import pytest
 
 from gateway.http.client_connection import GatewayProtocol
 from gateway.http.request_cycle import MAX_PIPELINED, MAX_PIPELINED_BYTES, Cycle
+from gateway.http.strictness import MAX_HEAD_BYTES
 from tests.fakes.fake_engine import Answer
 from tests.support.cost.request_cost import Driven, driven
 from tests.support.stack import Stack, eventually, stack
@@ -225,6 +226,27 @@ async def test_junk_behind_a_good_request_is_refused_after_its_answer(
             held.set()
             assert statuses(await asking) == [200, 400]
             await s.at_rest()
+
+
+async def test_body_ahead_that_begins_like_a_chunk_is_no_chunk_of_the_next_request(tmp_path: Path) -> None:
+    chunks = b"transfer-encoding: chunked\r\n" + CLOSE + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    async with stack(tmp_path) as s:
+        ahead = CHAT + b"content-length: 8\r\n\r\n99999999"
+        assert statuses(await s.raw(ahead + CHAT + chunks)) == [400, 200]
+
+
+async def test_what_comes_behind_junk_does_not_change_why_it_is_refused(tmp_path: Path) -> None:
+    async with stack(tmp_path) as s:
+        s.engine.answers["base"] = Answer(hold_head=(held := asyncio.Event()))
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        writer.write(POST + b"\r\n" + BODY + b"junk junk\r\n\r\n")
+        await s.engine.until(lambda: s.engine.active == 1)
+        (connection,) = protocols(s)
+        writer.write(b"x" * 2 * MAX_HEAD_BYTES)
+        await eventually(lambda: connection._unmoved_bytes > MAX_HEAD_BYTES)
+        held.set()
+        assert statuses(await reader.read()) == [200, 400]
+        writer.close()
 
 
 async def test_client_gone_with_a_pipelined_request_aborts(tmp_path: Path) -> None:
