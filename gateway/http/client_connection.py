@@ -115,11 +115,12 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         for cycle in (self._running, self.cycle):
             if cycle is not None and not cycle.response_complete and not cycle.disconnected:
                 cycle.left()
-        self.flow.resume_writing()
+        self.flow.resume_writing()  # a task that waits in `drain` is to see that the client has left
         self._pipelined.clear()
         self.parser = cast(Any, Deaf())  # it refers to this object, and this object to it
 
     def data_received(self, data: bytes) -> None:
+        # The commonest first: most requests of a kept connection end in this call (design 142).
         rests, known = not self._receiving, self._known
         if known is not None and (rests or known.awaits is not None) and self._came_again(known, data):
             return
@@ -154,7 +155,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
                 if left >= 0 or not left % TRIED_AGAIN:
                     self._keep_head(data)
         if self._deferred is not None and not self._refused:
-            self._start_deferred()
+            self._start_deferred()  # not in the parser's call, which makes a 400 of a fault of ours
 
     def _keep_head(self, read: bytes) -> None:
         """The read brought one whole request, or its head: the next one may have the same."""
@@ -225,7 +226,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         """
         cycle = self.cycle
         assert cycle is not None
-        cycle.keep_alive = False
+        cycle.keep_alive = False  # what comes behind that body has no parser
         head = head_before_body(cycle.headers)
         if head:
             cycle.more_body = self._receiving = True
@@ -248,7 +249,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             self.transport.write(last_answer(error, added))
             self.linger()
             if in_its_body and running is not None:
-                running.left()
+                running.left()  # whoever waits for its body hears that no more comes
         elif in_its_body:
             self._close()
         else:
@@ -294,20 +295,20 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         if earlier is not None and not earlier.response_complete:
             # A pipelined request: its turn comes after the answer before it.
             if are_too_many(self._pipelined):
-                self._close()
+                self._close()  # `refuse` says nothing then
                 raise InvalidRequest("Too many requests are waiting for their turn.")
             self._pipelined.append(cycle)
         elif (
             path in self.express
             and cycle.method == "POST"
-            and not cycle.waiting_for_continue
+            and not cycle.waiting_for_continue  # 100 is said in `Cycle.receive`, by a task
             and not self.flow.write_paused  # a task waits until the client takes bytes
         ):
             self._running = self._deferred = cycle
         else:
             self._uploaded_bytes = 0 if path in self.uploads and cycle.method == "POST" else -1
             self.start(cycle)
-        if begun is not None:
+        if begun is not None:  # now that the request is there: what its chunks announce is refused as its own
             most_bytes = self.uploads.get(path, self.max_body_bytes)
             self.parser = cast(Any, SizesFirst(parser, most_bytes, begun))
 
@@ -340,7 +341,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         cycle = self.cycle
         assert cycle is not None
         cycle.more_body = False
-        if not self.flow.write_paused:
+        if not self.flow.write_paused:  # else the deadline is that for taking what is written
             if cycle.response_complete:
                 self._set_deadline(self.timeout_keep_alive)
             else:
@@ -392,5 +393,5 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
         """Serve a request by the application, in a task."""
         self._running = cycle
         cycle.task = task = self.loop.create_task(cycle.run(cast(ASGIApp, self.config.loaded_app)))
-        self.server_state.tasks.add(task)
+        self.server_state.tasks.add(task)  # the loop keeps none alive; the server ends these with itself
         task.add_done_callback(self.server_state.tasks.discard)

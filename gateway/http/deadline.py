@@ -34,6 +34,7 @@ class Deadline(ABC):
 
     def _set_deadline(self, delay_s: float) -> None:
         self._deadline = deadline = self.loop.time() + delay_s
+        # A later one leaves the timer: to look once in vain costs less than a timer made anew at each step.
         if self._timer_at > deadline:
             self._arm(deadline)
 
@@ -82,7 +83,7 @@ class ClientDeadline(Deadline):
 
     def _late(self) -> None:
         if self.transport.is_closing() or self.flow.write_paused:
-            pace = self._pace or self._new_pace(1)
+            pace = self._pace or self._new_pace(1)  # as if a byte had been taken: the next look judges
             unsent_bytes = self.transport.get_write_buffer_size()
             whole = self._running is None or self._running.response_complete
             look_s = pace.next_look_s(unsent_bytes, self.loop.time(), self.timeout_keep_alive, whole=whole)
@@ -90,9 +91,9 @@ class ClientDeadline(Deadline):
                 self.transport.abort()
             else:
                 self._set_deadline(look_s)
-        elif self._answering_another:
+        elif self._answering_another:  # a pipelined request has its time once the answer before it is out
             self._set_deadline(self.receive_timeout_s)
-        elif self._receiving and self._uploaded_bytes >= UPLOAD_BYTES:
+        elif self._receiving and self._uploaded_bytes >= UPLOAD_BYTES:  # a file is long, but goes on coming
             self._uploaded_bytes = 0
             self._set_deadline(self.receive_timeout_s)
         elif self._receiving and not self._answered_early:
@@ -133,7 +134,7 @@ class ClientDeadline(Deadline):
     def resume_writing(self) -> None:
         """For the transport: it takes bytes again."""
         self.flow.resume_writing()
-        self._pace = None
+        self._pace = None  # what is written later has its own
         running = self._running
         if running is None:
             return

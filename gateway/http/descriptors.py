@@ -86,7 +86,7 @@ class Descriptors:
 
     def make_room(self, clients: Collection[ClientConnection], newcomer: ClientConnection) -> None:
         """For the last of so many: an idle one ends for it, or it is told to come again."""
-        if len(clients) - len(self._told) <= self.most_clients:
+        if len(clients) - len(self._told) <= self.most_clients:  # who is told to go is still among them
             return
         idle = next((one for one in itertools.islice(clients, MOST_LOOKED_AT) if one.is_idle), None)
         if idle is not None:
@@ -96,7 +96,7 @@ class Descriptors:
         self._told[newcomer] = None
         if len(self._told) > MOST_TOLD:
             oldest = next(iter(self._told))
-            self.forget(oldest)
+            self.forget(oldest)  # now: `connection_lost` comes in a later turn of the loop
             oldest.transport.abort()
         self._log()
 

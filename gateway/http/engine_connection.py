@@ -108,6 +108,7 @@ class Connection(asyncio.Protocol):
         self._fields: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
         # For the parser, which calls them for each header and each piece: a method of ours would cost more.
+        # So dict and list stay the same for good, and are cleared where others would be made.
         self.on_header = self._fields.__setitem__
         self.on_body = self._pieces.append
         self._parser = httptools.HttpResponseParser(self)
@@ -149,8 +150,9 @@ class Connection(asyncio.Protocol):
         self._started = self.last_data = self._loop.time()
         self._ends_at = math.inf
         deadline = self._started + self._timeouts.soonest_s
-        if self._timer_at > deadline:
+        if self._timer_at > deadline:  # `_arm` asks that too: most exchanges save the call
             self._arm(deadline)
+        # Joined where that costs less than a second piece, as an answer is (`Cycle._write_whole`).
         if len(body) == 1 and len(body[0]) <= 16384:
             self._transport.write(head + body[0])
         else:
@@ -237,11 +239,13 @@ class Connection(asyncio.Protocol):
         self._disarm()
         if self._transport is not None:
             self._transport.abort()
+        # Last: who hears it gives this connection back, and that must find it closed.
         self._fail(error or Disconnected(self.answered))
 
     def release(self) -> bool:
         """End the exchange; True where the connection may be used again."""
         self._busy = False
+        # What was not read of this answer, here or in the kernel, would be the beginning of the next one.
         if self.closed or not self.complete or not self._reusable or self._pieces:
             self.abort()
             return False
@@ -311,6 +315,7 @@ class Connection(asyncio.Protocol):
             return
         self.last_data = self._loop.time()
         first, self.answered = not self.answered, True
+        # Only in an answer's first read the parser stands between two messages, and can be passed by.
         if not (first and self._came_again(data)):
             self._unmoved_bytes += len(data)
             pieces = len(self._pieces)
@@ -341,7 +346,7 @@ class Connection(asyncio.Protocol):
         found = known.split(read) if known is not None else None
         if known is None or found is None or found[0] != len(found[1]):
             return False
-        self.status, self.headers = 200, known.headers
+        self.status, self.headers = 200, known.headers  # no other status is kept
         self.head_complete = self.complete = self._reusable = True
         if found[1]:
             self._pieces.append(found[1])

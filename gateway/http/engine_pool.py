@@ -104,6 +104,7 @@ class Upstream:
                 return connection
             except BaseException as error:
                 self.finish(connection)
+                # A new connection has no keep-alive timer to lose a race with: its engine may have run it.
                 if connection is not kept or not isinstance(error, Disconnected) or not error.race:
                     raise
             connection = None
@@ -134,12 +135,12 @@ class Upstream:
             self._idle.pop().abort()
 
     def _kept(self) -> Connection | None:
-        idle = self._idle
+        idle = self._idle  # in the order in which they were given back
         oldest = self._loop.time() - KEEP_IDLE_S
         while idle and idle[0].last_data < oldest:
             idle.popleft().abort()
         while idle:
-            connection = idle.pop()  # the warmest
+            connection = idle.pop()  # the warmest, so that those that are not needed grow old
             if not connection.closed:
                 return connection
         return None
@@ -162,7 +163,7 @@ class Upstream:
             if error.errno in NONE_LEFT:
                 raise none_left(error.errno) from error
             raise Unreachable(raced) from error
-        if is_spared(connection.descriptor):
+        if is_spared(connection.descriptor):  # by it a client can still be told that there is none
             connection.abort()
             raise none_left()
         return connection

@@ -9,7 +9,7 @@ import httptools
 
 from gateway.http.strictness import ChunkSizes
 
-MOST_DIGITS = 10
+MOST_DIGITS = 10  # as in `_LENGTH`
 LOOK_EVERY_S = 0.1
 """An engine's heads that differ each time are looked at no more often, for what they may have in common."""
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,10})(?=[ \t\r])", re.IGNORECASE)
@@ -30,6 +30,7 @@ class SameHead:
 
     def split(self, read: bytes) -> tuple[int, bytes] | None:
         """Of a read that begins with this head: how long its body is, and what follows; else None."""
+        # Looked for only where it can be, so that no body is searched.
         end = read.find(self._behind, self._start, self._within)
         if end < 0 or not read.startswith(self._before):
             return None
@@ -105,4 +106,5 @@ def head_before_body(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     framing = [
         b"%b: %b\r\n" % header for header in headers if header[0] in (b"content-length", b"transfer-encoding")
     ]
+    # "close", since `BodyOnly` would pass on nothing of what comes after that body.
     return b"POST / HTTP/1.1\r\nconnection: close\r\n%b\r\n" % b"".join(framing) if framing else b""

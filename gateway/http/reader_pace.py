@@ -22,6 +22,7 @@ class ReaderPace:
         It must have taken something since the last look, and a `whole` answer, to which nothing is added any
         more, within a time that goes with its size. (A stream is bounded by its exchange with the engine.)
         """
+        # Nothing left, and still open: TLS, whose client does not answer the goodbye.
         if not 0 < unsent_bytes < self._unsent_bytes or (whole and now >= self._taken_by):
             return None
         self._unsent_bytes = unsent_bytes

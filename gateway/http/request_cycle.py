@@ -201,7 +201,7 @@ class Cycle(msgspec.Struct, eq=False):
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     def _moved(self) -> Awaitable[object]:
-        if self._arrived is None:
+        if self._arrived is None:  # made where it is needed: most requests wait for nothing
             self._arrived = asyncio.Event()
         self._arrived.clear()
         return self._arrived.wait()
@@ -302,12 +302,13 @@ class Cycle(msgspec.Struct, eq=False):
 
     def _ended(self) -> None:
         self.response_complete = True
+        # Both callbacks refer back to this; kept, all of it would stay until the collector comes.
         self.body, self._leave = b"", None
         if self.drained is not None:
             self.drained = None
         if self._arrived is not None:
             self._arrived.set()
-        if not self.keep_alive:
+        if not self.keep_alive:  # before `answered`, which begins nothing more on a connection that closes
             if self.more_body:
                 self._protocol.linger()
             else:

@@ -103,6 +103,7 @@ class HeadReader:
         if begin < 0:
             raise InvalidRequest("The first line must be: method, target and HTTP/1.1, a space between each.")
         headers = self._headers
+        # Nearly every head is known as sound by this: nothing twice, no chunks, no expectation.
         said = dict(headers)
         codings: list[bytes] = []
         if (
@@ -122,6 +123,7 @@ class HeadReader:
             self.own_name.check(method, said)
         if len(read) > MAX_HEAD_BYTES and read.index(b"\r\n\r\n", begin) - begin > MAX_HEAD_BYTES:
             raise HeadTooLarge
+        # Behind another request, or of two first lines alike, it is not sure where this head ends.
         if not codings or read[:begin].strip(b"\r\n") or read.count(line) > 1:
             return None
         return read[read.index(b"\r\n\r\n", begin) + 4 :]

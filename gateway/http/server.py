@@ -121,7 +121,7 @@ class Server(uvicorn.Server):
     async def _break_off(self) -> None:
         """Requests without a task hear it from the engine's side, those with one are cancelled."""
         logger.warning("%d requests were not done in time and are broken off", len(self._busy))
-        self._drain.over = True
+        self._drain.over = True  # by it the application knows this cancellation from another
         _cancel(self.server_state.tasks)
         self._drain.break_off(shutting_down)
         await self._until(lambda: not self._busy, LAST_WORDS_S)

@@ -20,6 +20,7 @@ request that read is not counted: the parser does not say where it begins, and a
 MAX_SIZE_LINE_BYTES = 1024
 """A longer line before a chunk is no longer looked at here; the parser still is."""
 
+# Numbers: a byte is found in bytes without the exception that `b"?" in …` raises and drops (design 12).
 QUESTION_MARK, NUMBER_SIGN, PERCENT = b"?#%"
 _ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 _HEX = re.compile(rb"[0-9A-Fa-f]+")

@@ -213,11 +213,14 @@ class _Parent:
             os._exit(code)
 
     def _work(self, worker: Worker) -> int:
+        # With the signals still blocked, so that none is lost: a parent that has ended is seen by its id or,
+        # once they are not, by its signal.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
         self._prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
         if os.getppid() != self._pid:  # it died in between
             return 1
+        # A listener stays open while any process holds it, and connections would wait there for nobody.
         _close([other.listener for other in self._workers if other is not worker])
         signal.pthread_sigmask(signal.SIG_SETMASK, self._workers_mask)
         return self._serve(worker.index, worker.listener)
@@ -284,6 +287,7 @@ def _listener(host: str, port: int, *, share: bool) -> socket.socket:
 
 def _bound(host: str, port: int, *, share: bool) -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    # Else the port is taken for a minute after an end, by connections in TIME_WAIT.
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(share))
     try:

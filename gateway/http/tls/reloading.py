@@ -25,6 +25,7 @@ class Tls:
 
     def __init__(self, config: TlsConfig) -> None:
         self._config = config
+        # Looked at before they are read: what changes meanwhile is found by the next look.
         self._marks = self._seen = self._look()
         self._now = load_certificates(config)
         if self._now.expired:
