@@ -77,7 +77,7 @@ async def until_client_leaves(work: Awaitable[None], scope: Scope, receive: Rece
     except asyncio.CancelledError:
         if not left:
             raise
-        running.uncancel()
+        running.uncancel()  # it was ours, and is over: nobody further out is to count it
         return False
     else:
         return True

@@ -81,6 +81,7 @@ class DirectRelay(Passage, eq=False, kw_only=True):
             return False
         self.connection = connection
         connection.listener = self._progress
+        # The place is held from here on: a fault is answered, and not raised past it.
         try:
             self.client.on_leave(self._left)
         except Exception:
@@ -99,7 +100,7 @@ class DirectRelay(Passage, eq=False, kw_only=True):
             if not self.begun:
                 block = self.head_came(connection)
                 if block is not None:
-                    self.client.on_drained(self._drained)
+                    self.client.on_drained(self._drained)  # before the first byte, which may be one too many
                     self.client.begin_block(200, block, None)
                     self.head_sent = True
                     connection.listener = self._pass_on
@@ -125,6 +126,8 @@ class DirectRelay(Passage, eq=False, kw_only=True):
                 if piece and not self.client.write_chunk(piece) and not connection.complete:
                     connection.pause()
             if connection.complete:
+                # `over` first: a fault from here on breaks off, since no second end may follow this one.
+                # The place last: whom to let in next is not this client's to wait for.
                 last = self.stream_ended(events)
                 self.over = True
                 self.exchange.finished()
@@ -164,12 +167,13 @@ class DirectRelay(Passage, eq=False, kw_only=True):
         connection, exchange = self.connection, self.exchange
         assert connection is not None
         exchange.undone = isinstance(error, NothingDone)
-        self.give_back()
+        self.give_back()  # a task that goes on takes a place of its own
         if self._may_go_elsewhere(connection, error):
             if exchange.reservation is not None:
                 exchange.reservation.give_back()  # its task makes its own
             self.client.start_task()
             return
+        # An engine that has begun to answer is well, and a client's own deadline says nothing of it.
         if not (connection.head_complete or isinstance(error, DeadlineExceeded)):
             self.relay.failed(connection.owner, error, exchange)
         self._fail(error)

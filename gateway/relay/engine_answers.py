@@ -65,7 +65,7 @@ def fault_in(connection: Connection, answer: bytes, exchange: Exchange) -> Reque
     """
     status = connection.status
     if status == 200 and exchange.usage is not None:
-        return None
+        return None  # it was read from the answer's JSON
     is_json = _is_json(answer)
     if not is_json:  # a proxy's page, as a rule, and what says so may close the connection without a word
         connection.end_after()

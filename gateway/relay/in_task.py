@@ -68,7 +68,7 @@ class TaskRelay(Passage, eq=False):
         except Exception:
             logger.exception("request %s: stream broken off", exchange.request_id.decode())
             error = internal_error()
-        else:
+        else:  # not in the `try`: an end that cannot be sent has no second one
             await send({"type": "http.response.body", "body": last, "more_body": False})
             exchange.finished()
             return

@@ -75,5 +75,5 @@ def found_in(scope: Scope) -> Incoming | None:
     client: Cycle | None = extensions.get(CLIENT) if extensions else None
     if client is None:
         return None
-    found, client.found = client.found, None
+    found, client.found = client.found, None  # it has the body, which is not to stay with the connection
     return found if isinstance(found, Incoming) else None

@@ -58,7 +58,7 @@ class Passage(msgspec.Struct, eq=False):
         if connection.status != 200:
             return None
         said = connection.header(b"content-type")
-        if said and said != self.content_type:
+        if said and said != self.content_type:  # else it stays the same object, as `_type_line` asks
             self.content_type = said
         if not self.content_type.startswith(b"text/event-stream"):
             return None

@@ -66,12 +66,13 @@ async def _until_late(exchange: Exchange, answer: Callable[[Send], Awaitable[Non
         await send(message)
 
     loop = asyncio.get_running_loop()
+    # Its own clock: `perf_counter`, by which requests are measured, need not begin where the loop's does.
     deadline = asyncio.timeout_at(loop.time() + exchange.end_by - time.perf_counter())
     try:
         async with deadline:
             await answer(out)
     except TimeoutError:
-        if not deadline.expired():
+        if not deadline.expired():  # another's within
             raise
         raise DeadlineExceeded from None
 

@@ -82,6 +82,7 @@ class Relay:
         """
         exchange.route, exchange.let_in = route, let_in
         try:
+            # A suspect may wait for long, so it does before it holds a place.
             if self.guard.watches():
                 exchange.turn = await self.guard.admit(body, exchange.haste()[0])
             # An engine that is not there is no reason to wait for a place.
@@ -172,6 +173,7 @@ class Relay:
                 replica = other
             else:
                 exchange.status = connection.status
+                # By these an adapter is lost or an engine ends (`NothingDone`), and another can be asked.
                 if connection.status in (404, 500):
                     replica = await self._elsewhere(exchange, route, replica, connection, tried)
                     continue
@@ -251,7 +253,7 @@ class Relay:
                     exchange.trace.unsent()
                 self._give_back(exchange)
                 return None
-            if exchange.end_by < math.inf:
+            if exchange.end_by < math.inf:  # a task has `patience.in_time` for that
                 connection.end_in(exchange.end_by - time.perf_counter())
             exchange.begin(route)
         except BaseException:
@@ -268,6 +270,7 @@ class Relay:
         """Give connection and place back; an answer that is not complete is aborted in the engine."""
         try:
             # What its end says of the engine: it may have died of this request, or has borne it.
+            # A 503 is an engine's overload, not its death.
             failed = exchange.broken or (connection.status >= 500 and connection.status != 503)
             if exchange.undone:  # it was not begun, and says nothing of the engine
                 pass
@@ -307,6 +310,7 @@ class Relay:
             elif exchange.sent and exchange.is_late():
                 seconds = time.perf_counter() - exchange.sent
                 self._admission.ended_late(gate, seconds, exchange.answer_tokens, exchange.given_s())
+            # Last: it chooses who is next, by what was settled just now.
             self._admission.leave(gate, adapter_id, exchange.places, seat)
         elif exchange.beside:
             exchange.beside = False

@@ -216,7 +216,7 @@ class Exchange(msgspec.Struct, eq=False):
         code = error.code or error.kind
         self._settle(True)
         if self.reservation is not None and not error.headers:
-            error.headers = header_pairs(self.reservation.header_block)
+            error.headers = header_pairs(self.reservation.header_block)  # so it is this request's alone
         if self._series is not None:
             self._count_ignored()
             self._series.failed(code, error.status, time.perf_counter() - self.arrived)
@@ -296,6 +296,7 @@ class Exchange(msgspec.Struct, eq=False):
         elif usage is not None:
             held.settle(usage.prompt_tokens + (usage.completion_tokens or 0))
         else:
+            # The engine has read the prompt, and with vLLM an event is about one token.
             began = self.sent and self.status < 400
             held.settle(held.prompt_tokens + self.events if began else 0)
 

@@ -129,6 +129,7 @@ class Fallbacks:
         exchange.status = 200
         exchange.sent = time.perf_counter()
         self._in_flight[route.name] += 1
+        # As long as neither an end nor a failure changes it: the client leaves.
         outcome, taken = "cancelled", Taken(self._provider, fallback, reason, body, asked)
         try:
             yield taken

@@ -58,6 +58,7 @@ class Provider:
             chunks = aiter(stream)
             while True:
                 try:
+                    # Of each chunk by itself: a long answer may take longer in all.
                     async with asyncio.timeout(fallback.timeout_s):
                         chunk = await anext(chunks)
                 except StopAsyncIteration:
@@ -81,9 +82,9 @@ class Provider:
                     api_base=fallback.api_base,
                     api_key=key,
                     timeout=fallback.timeout_s,
-                    num_retries=0,
-                    max_retries=0,
-                    drop_params=False,
+                    num_retries=0,  # of LiteLLM's own
+                    max_retries=0,  # of the provider's library
+                    drop_params=False,  # what a provider has not is an error, and not left out
                 )
         except Exception as error:  # as above
             raise ProviderFailed(said_of(error)) from error
@@ -96,6 +97,7 @@ def _lost(library: LiteLLM, fallback: FallbackConfig, asked: JsonObject) -> str 
         tokens = asked.get(key)
         if isinstance(tokens, int) and tokens < RAISED_TO:
             lost.append(key)
+    # No public name (LiteLLM 1.106): a release without it is asked as if it left nothing out.
     check = getattr(library.main, "responses_api_bridge_check", None)
     if not lost or check is None:
         return None

@@ -174,7 +174,7 @@ class Shadow:
             reason = error.code or error.kind
         except TimeoutError:
             reason = "timeout"
-        finally:
+        finally:  # before the wait for the client's own answer, which needs no place
             self._admission.leave_beside(copy.candidate, seat)
         own = await copy.own
         if own is None:
@@ -269,6 +269,7 @@ class Shadow:
                 except OSError as error:
                     logger.error("%d shadow records of %s are lost: %s", len(records), task, error)
         finally:
+            # Nothing is awaited since the last look at `_pending`: no record comes unseen in between.
             self._writing = None
 
 
