@@ -303,9 +303,7 @@ class Cycle(msgspec.Struct, eq=False):
     def _ended(self) -> None:
         self.response_complete = True
         # Both callbacks refer back to this; kept, all of it would stay until the collector comes.
-        self.body, self._leave = b"", None
-        if self.drained is not None:
-            self.drained = None
+        self.body, self._leave, self.drained = b"", None, None
         if self._arrived is not None:
             self._arrived.set()
         if not self.keep_alive:  # before `answered`, which begins nothing more on a connection that closes

@@ -107,7 +107,7 @@ class Server(uvicorn.Server):
         return [connection for connection in self._connections if connection.is_busy]
 
     async def _until(self, done: Callable[[], object], timeout_s: float | None) -> bool:
-        """Whether it came about in time; a second signal ends the wait."""
+        """Whether it came about in time; a second SIGINT ends the wait."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not done():
