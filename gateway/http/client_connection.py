@@ -27,7 +27,7 @@ from gateway.errors import HeadTooLarge, InvalidRequest, PayloadTooLarge, Reques
 from gateway.http.deadline import ClientDeadline
 from gateway.http.descriptors import Descriptors
 from gateway.http.drain import Drain
-from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser
+from gateway.http.parsers import BodyOnly, Deaf, SizesFirst, head_before_body, request_parser, why_stopped
 from gateway.http.request_cycle import Cycle, Express, are_too_many, last_answer
 from gateway.http.request_head import MOST_HEADS, TRIED_AGAIN, HeadReader, KnownHead
 from gateway.http.strictness import MAX_HEAD_BYTES, split_target
@@ -134,9 +134,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
             if self._deferred is not None and not self._deferred.more_body:
                 self._start_deferred()  # it is the bytes after it that are wrong
             self._deferred = None
-            why = stopped.__context__  # what a method raised that the parser called
-            malformed = InvalidRequest("The request is not valid HTTP.")
-            self.refuse(why if isinstance(why, RequestError) else malformed)
+            self.refuse(why_stopped(stopped))
         except PayloadTooLarge as fault:
             self._deferred = None
             self.refuse(fault)
@@ -155,7 +153,7 @@ class GatewayProtocol(ClientDeadline, HeadReader, asyncio.Protocol):
                 if left >= 0 or not left % TRIED_AGAIN:
                     self._keep_head(data)
         if self._deferred is not None and not self._refused:
-            self._start_deferred()  # not in the parser's call, which makes a 400 of a fault of ours
+            self._start_deferred()  # not in the parser's call, which would hide what it raises
 
     def _keep_head(self, read: bytes) -> None:
         """The read brought one whole request, or its head: the next one may have the same."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable
 
 import httptools
 
+from gateway.errors import InvalidRequest, RequestError, internal_error
 from gateway.http.strictness import ChunkSizes
+
+logger = logging.getLogger("gateway.http.parsers")
 
 MOST_DIGITS = 10  # as in `_LENGTH`
 LOOK_EVERY_S = 0.1
@@ -69,6 +73,18 @@ def request_parser(listener: object) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(listener)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
+
+
+def why_stopped(error: httptools.HttpParserError) -> RequestError:
+    """What a client is told whose bytes the parser went no further in; a fault of ours is logged."""
+    why = error.__context__  # what a method of the listener's raised: the parser hides it
+    if isinstance(why, RequestError):
+        return why
+    # A target is looked into by us. An offer of another protocol is what was being handled meanwhile.
+    if why is None or isinstance(why, httptools.HttpParserError | httptools.HttpParserUpgrade | UnicodeError):
+        return InvalidRequest("The request is not valid HTTP.")
+    logger.error("a fault while a request was read", exc_info=why)
+    return internal_error()
 
 
 class Deaf:

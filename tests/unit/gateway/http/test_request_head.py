@@ -481,6 +481,21 @@ async def test_part_of_a_head_that_is_too_long_already_is_refused_in_its_first_r
         assert one._sent.last.startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.anyio
+async def test_fault_of_ours_while_a_head_is_read_is_logged_and_no_fault_of_the_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(method: bytes, url: bytes, version: str) -> bytes | None:
+        raise KeyError("ours")
+
+    async with driven(tmp_path) as one:
+        monkeypatch.setattr(one._sent, "can_write_eof", lambda: False)
+        monkeypatch.setattr(one.client, "_check_head", broken)
+        one.client.data_received(CHAT + b"x-new: y\r\ncontent-length: 2\r\n\r\n{}")
+        assert one._sent.last.startswith(b"HTTP/1.1 500 ")
+    assert "KeyError: 'ours'" in caplog.text
+
+
 def pieces(seed: int) -> list[bytes]:
     """Reads of one connection: requests whole, cut, joined, with other heads, some no HTTP."""
     chance = random.Random(seed)
