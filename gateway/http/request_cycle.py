@@ -336,6 +336,12 @@ def header_pairs(block: bytes) -> list[tuple[bytes, bytes]]:
     return [line.partition(b": ")[::2] for line in block.split(b"\r\n")[:-1]]
 
 
+def client_of(scope: Scope) -> Cycle | None:
+    """The request behind an ASGI scope; None under another server."""
+    extensions = scope.get("extensions")
+    return extensions.get(CLIENT) if extensions else None
+
+
 def are_too_many(waiting: Collection[Cycle]) -> bool:
     """Whether a client has sent as much ahead of its answers as it may."""
     return len(waiting) == MAX_PIPELINED or sum(len(one.body) for one in waiting) > MAX_PIPELINED_BYTES

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable
 
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.dialects.dialect import Dialect
 from gateway.errors import RequestError
+from gateway.http.request_cycle import client_of
 from gateway.relay.request_record import COLD, HeaderList
 
 
@@ -39,14 +39,6 @@ async def send_last_event(send: Send, dialect: Dialect, error_body: bytes) -> No
     await send({"type": "http.response.body", "body": dialect.last_event(error_body), "more_body": False})
 
 
-class _Client(Protocol):
-    """What this project's own server says of the client (`request_cycle.Cycle`)."""
-
-    task: asyncio.Task[None] | None
-
-    def on_leave(self, leave: Callable[[], None]) -> None: ...
-
-
 async def until_client_leaves(work: Awaitable[None], scope: Scope, receive: Receive) -> bool:
     """Run `work` to its end, or cancel it when the client leaves; False when it left.
 
@@ -54,8 +46,7 @@ async def until_client_leaves(work: Awaitable[None], scope: Scope, receive: Rece
     server tells of a client that leaves; under another, `receive` does, since after a request's body it
     returns only at the disconnect.
     """
-    extensions = scope.get("extensions")
-    client: _Client | None = extensions.get("gateway.client") if extensions else None
+    client = client_of(scope)
     running = client.task if client is not None else asyncio.current_task()
     assert running is not None
     left = over = False

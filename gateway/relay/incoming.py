@@ -13,7 +13,7 @@ from gateway.dialects.cost.grammars import Grammar
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.request_body import Buffer, Fields
 from gateway.http.engine_connection import Segments
-from gateway.http.request_cycle import CLIENT, Cycle
+from gateway.http.request_cycle import client_of
 from gateway.relay.request_record import Exchange
 from gateway.relay.shadow.copy import Copy
 from gateway.routing.table import Route, Table
@@ -71,8 +71,7 @@ class Incoming(msgspec.Struct, eq=False):
 
 def found_in(scope: Scope) -> Incoming | None:
     """What the direct way has found of an ASGI scope's request."""
-    extensions = scope.get("extensions")
-    client: Cycle | None = extensions.get(CLIENT) if extensions else None
+    client = client_of(scope)
     if client is None:
         return None
     found, client.found = client.found, None  # it has the body, which is not to stay with the connection
