@@ -66,7 +66,8 @@ Duration = Annotated[Annotated[float, Field(gt=0)], BeforeValidator(_seconds)]
 class Strict(BaseModel):
     """A section: no key that is not known, and never changed once it was checked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    # No `.inf`: a time-out without an end is no number of whole seconds, and no JSON of a snapshot holds it.
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod

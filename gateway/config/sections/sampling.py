@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue
 
 from gateway.config.strict import Strict
 
@@ -30,14 +30,19 @@ class SamplingNumbers(Strict):
     repetition_penalty: float | None = Field(None, gt=0)
 
 
+def _with_an_end(value: object) -> object:
+    """Raises ValueError for what YAML has and no request: numbers without end."""
+    for key, one in value.items() if isinstance(value, dict) else ():
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ValueError(f"{key} must be a number with an end")
+    return value
+
+
 def _checked(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """What YAML has and no request: numbers without end, and `yes` where a text is meant.
+    """Also without what YAML has and no request: `yes` where a text is meant.
 
     A number that came as text, as a variable does, becomes one.
     """
-    endless = [key for key, one in value.items() if isinstance(one, float) and not math.isfinite(one)]
-    if endless:
-        raise ValueError(f"{endless[0]} must be a number with an end")
     stop = value.get("stop")
     listed = stop if isinstance(stop, list) else [] if stop is None else [stop]
     if not all(isinstance(one, str) for one in listed):
@@ -50,4 +55,5 @@ def _checked(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return {key: read.get(key, one) if isinstance(one, str) else one for key, one in value.items()}
 
 
-Sampling = Annotated[dict[str, JsonValue], AfterValidator(_checked)]
+# The first before pydantic, which names the branch of JSON's types in the key: `temperature.float`.
+Sampling = Annotated[dict[str, JsonValue], BeforeValidator(_with_an_end), AfterValidator(_checked)]

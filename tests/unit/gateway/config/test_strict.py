@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import pytest
@@ -27,6 +28,13 @@ def test_durations_have_units(text: object, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: object) -> None:
     with pytest.raises(ValidationError):
         Section.model_validate({"wait": text})
+
+
+@pytest.mark.parametrize("key", ["wait", "part", "shares"])
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_a_number_without_an_end_is_refused(key: str, number: float) -> None:
+    with pytest.raises(ValidationError, match="finite number"):
+        Section.model_validate({key: {"x": number} if key == "shares" else number})
 
 
 def test_unknown_key_is_refused_and_nothing_changes_later() -> None:
