@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 FILE = "launch.lock"
+MOST_TRIES = 100
+"""Of `lock_now`, against those that only look: a look takes microseconds."""
 
 
 def is_running(state_dir: Path) -> bool:
@@ -15,17 +17,28 @@ def is_running(state_dir: Path) -> bool:
     except OSError:
         return False
     try:
-        return not lock_now(lock)
+        # Shared with others that look at this moment, which would find each other otherwise.
+        return not _locked(lock, exclusive=False)
     finally:
         os.close(lock)
 
 
 def lock_now(lock: int) -> bool:
-    """Whether the lock of an open file could be had at once."""
+    """Whether the lock of an open file could be had at once. Who only looks (`is_running`) hinders nobody."""
+    for _ in range(MOST_TRIES):
+        if _locked(lock, exclusive=True):
+            return True
+        if not _locked(lock, exclusive=False):
+            return False  # somebody has it to himself
+    return False
+
+
+def _locked(lock: int, *, exclusive: bool) -> bool:
     import fcntl  # here, so that a gateway can be used from where there is none of it
 
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Over NFS it is a lock on the file's bytes, and an exclusive one wants them open for writing.
+        fcntl.flock(lock, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
