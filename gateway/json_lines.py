@@ -24,8 +24,13 @@ def append_lines(file: Path, data: bytes, *, most_bytes: int, kept: int, synced:
             if size and size + len(data) > most_bytes:
                 _put_aside(file, kept)
                 continue
-            with os.fdopen(handle, "ab", closefd=False) as lines:
-                lines.write(data)
+            try:
+                with os.fdopen(handle, "ab", closefd=False) as lines:
+                    lines.write(data)
+            except OSError:
+                # A full disk may have taken half a line, to which the next one would be added.
+                os.ftruncate(handle, size)
+                raise
             if synced:
                 os.fsync(handle)
             return

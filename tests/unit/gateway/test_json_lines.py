@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
+
+import pytest
 
 from gateway.json_lines import append_lines, older_files
 
@@ -30,3 +33,17 @@ def test_what_is_larger_than_a_file_may_be_has_one_of_its_own(tmp_path: Path) ->
 def test_only_its_owner_reads_it(tmp_path: Path) -> None:
     append(tmp_path / "a.jsonl", b"x\n")
     assert (tmp_path / "a.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_of_a_line_that_the_disk_takes_half_of_nothing_stays(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    append(file, b"1\n")
+    bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, bounds[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            append(file, b"half\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
+    append(file, b"whole\n")
+    assert file.read_bytes() == b"1\nwhole\n"
