@@ -73,7 +73,10 @@ class Region:
         """Make the calling process the writer; returns what its predecessor left."""
         self._words[OWNER] = os.getpid()
         self._words[CLIENTS_WAITING] = 0
-        self._words[CHANGES] &= ~1  # of a predecessor that was killed half way
+        # Of a predecessor that was killed half way. Counted on, not back: who began to read before would find
+        # the number that it began with.
+        self._words[CHANGES] += self._words[CHANGES] & 1
+        self._mend()
         self._at.clear()
         self._free.clear()
         taken: dict[bytes, Cells] = {}
@@ -84,6 +87,16 @@ class Region:
                 self._at[key] = at
                 taken[key] = self._cells(at, key, count)
         return taken
+
+    def _mend(self) -> None:
+        """Let go of a place whose key was half replaced: no record behind it would be seen any more."""
+        at, used = HEADER_BYTES, self._words[USED]
+        while at < used:
+            checksum, key_bytes, count, _ = RECORD.unpack_from(self._bytes, at)
+            key = bytes(self._bytes[at + RECORD.size : at + RECORD.size + key_bytes])
+            if checksum != _checksum(key, count):
+                RECORD.pack_into(self._bytes, at, _checksum(key, count), key_bytes, count, 1)
+            at += RECORD.size + _padded(key_bytes) + 8 * count
 
     def append(self, key: bytes, count: int) -> Cells | None:
         """`count` cells at zero under a key that is not there yet; None where the region is full."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.metrics.shared_memory import HEADER_BYTES, OWNER, USED, Region, key_of, parts_of
+from gateway.metrics.shared_memory import CHANGES, HEADER_BYTES, OWNER, RECORD, USED, Region, key_of, parts_of
 from tests.unit.gateway.metrics.test_counters import SMALL, pid_of_none
 
 
@@ -27,6 +27,24 @@ def test_a_record_is_seen_only_when_whole() -> None:
 
     region._words[USED] = whole + 4096  # a reader that sees the count before what was written
     assert [parts_of(key)[1] for key, _ in region.records()] == [("a",), ("a longer name",)]
+
+
+def test_a_writer_that_was_killed_while_it_used_a_place_again_hides_no_record() -> None:
+    region = Region(SMALL)
+    region.take()
+    gone, kept, new = (key_of("series", name) for name in ("gone", "kept", "new!"))
+    for key in (gone, kept):
+        region.append(key, 2)
+    with region.replacing():
+        region.remove(gone)
+    read_from = region._words[CHANGES]  # a reader begins
+    region._words[CHANGES] += 1
+    region._bytes[HEADER_BYTES + RECORD.size :][: len(new)] = new  # and the writer ends
+
+    assert list(region.take()) == [kept]
+    assert region._words[CHANGES] not in (read_from, read_from + 1)
+    region.append(new, 2)
+    assert [key for key, _ in region.records()] == [new, kept]
 
 
 def test_a_region_says_when_it_is_full() -> None:
