@@ -23,7 +23,8 @@ REASONS = {
     413: "The body is larger than gateway.max_body_bytes.",
     415: "The body is not JSON.",
     422: "The engine cannot do what is asked.",
-    429: "The key's or the task's places are taken; Retry-After says when to come back.",
+    429: "The key's or the task's places are taken, or too many unknown keys came from there; Retry-After "
+    "says when to come back.",
     431: "The headers are too large.",
     500: "The gateway failed; its log says why.",
     502: "The engine failed.",
@@ -95,7 +96,8 @@ class OperationObject:
         return operation
 
     def _codes(self) -> list[int]:
-        return sorted({*ALWAYS, *self.errors, *(ENGINES if self.engine else ())})
+        codes = {*ALWAYS, *self.errors, *(ENGINES if self.engine else ())}
+        return sorted(codes | {429} if 401 in codes else codes)  # too many bad keys, whatever the path
 
     def _in_path(self) -> list[JsonObject]:
         return [

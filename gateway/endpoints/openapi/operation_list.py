@@ -19,7 +19,7 @@ from gateway.endpoints.openapi.operation import OperationObject
 from gateway.endpoints.openapi.request_schemas import request_schema
 
 _REFUSED = (401, 403, 404)
-_KEPT_ELSEWHERE = (401, 404)
+_OF_FILES = (401, 404, 503)
 _PAGE: tuple[tuple[str, JsonObject], ...] = (
     ("after", {"type": "string"}),
     ("limit", {"type": "integer", "minimum": 1}),
@@ -106,7 +106,7 @@ def _unkept(method: str, name: str) -> OperationObject:
 
 
 def _file(method: str, path: str, name: str, summary: str, answer: type[BaseModel] | str) -> OperationObject:
-    return OperationObject(method, path, name, "Batches", summary, answer, _KEPT_ELSEWHERE)
+    return OperationObject(method, path, name, "Batches", summary, answer, _OF_FILES)
 
 
 def _batch(method: str, path: str, name: str, summary: str) -> OperationObject:
@@ -193,7 +193,7 @@ OPERATIONS: tuple[OperationObject, ...] = (
         "Batches",
         "Upload the lines of a batch.",
         answer_models.File,
-        (401, 413, 415, 503),
+        (401, 403, 413, 415, 429, 503),
         body=_UPLOAD,
         body_type="multipart/form-data",
     ),
@@ -249,7 +249,7 @@ OPERATIONS: tuple[OperationObject, ...] = (
         "GET", "/ready", "getReady", "Operation", "A completion worked.", answer_models.Ready, (503,), "open"
     ),
     OperationObject(
-        "GET", "/metrics", "getMetrics", "Operation", "In Prometheus' form.", "text/plain", (401,), "key"
+        "GET", "/metrics", "getMetrics", "Operation", "In Prometheus' form.", "text/plain", (401, 403), "key"
     ),
     OperationObject(
         "GET",

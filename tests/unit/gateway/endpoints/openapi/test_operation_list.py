@@ -11,6 +11,7 @@ from gateway.dialects.registry import DIALECTS
 from gateway.endpoints.administration.commands import COMMANDS
 from gateway.endpoints.openapi.document import plain_path
 from gateway.endpoints.openapi.operation_list import OPERATIONS
+from tests.support.stack import key_of, stack
 from tests.unit.gateway.endpoints.openapi.test_document import routes_of
 
 
@@ -43,3 +44,25 @@ def test_fields_of_commands_are_those_that_they_take() -> None:
         properties = {} if body is None else body["properties"]
         assert isinstance(properties, dict)
         assert set(properties) == (command.fields or set()), command.path
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("method", "path", "key", "status"),
+    [
+        ("GET", "/metrics", "for naming", 403),
+        ("POST", "/v1/files", "for none", 403),
+        ("GET", "/v1/models", "unknown", 401),
+        ("GET", "/v1/models", "unknown again", 429),
+    ],
+)
+async def test_what_keys_are_refused_with_is_documented(
+    tmp_path: Path, method: str, path: str, key: str, status: int
+) -> None:
+    keys = {"a": key_of("for naming", tasks=["naming"]), "b": key_of("for none", tasks=[])}
+    async with stack(tmp_path, keys=keys, max_bad_keys_per_minute=1) as gateway:
+        document = (await gateway.client.get("/openapi.json")).json()
+        for sent in ("unknown", key) if status == 429 else (key,):
+            answer = await gateway.client.request(method, path, headers={"authorization": f"Bearer {sent}"})
+    assert answer.status_code == status
+    assert str(status) in document["paths"][path][method.lower()]["responses"]
