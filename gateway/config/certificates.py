@@ -40,6 +40,7 @@ def load_certificates(tls: TlsConfig) -> Certificates:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     expires_at = _expiry(tls.cert)
+    # OpenSSL's own error of a file that it cannot open names none.
     _read("gateway.tls.key", tls.key)
     try:
         context.load_cert_chain(tls.cert, tls.key, password=_refuse_passphrase)
@@ -76,6 +77,7 @@ def _elements(data: bytes) -> list[tuple[int, bytes]]:
     found, at = [], 0
     while at < len(data):
         tag, length, at = data[at], data[at + 1], at + 2
+        # The long form (X.690, 8.1.3.5): in how many bytes the length itself stands.
         if length & 0x80:
             size = length & 0x7F
             length, at = int.from_bytes(data[at : at + size], "big"), at + size

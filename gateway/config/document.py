@@ -65,6 +65,7 @@ ADAPTER_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_ADAPTER_PATH$")
 KEY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)_KEY_SHA256$")
 _FROM_ENVIRONMENT = {"tasks": (ADAPTER_VARIABLE, "adapter"), "keys": (KEY_VARIABLE, "sha256")}
 """Sections, and which setting of an entry the variable gives that names the entry."""
+# Pydantic writes into an error's place which branch of a union it tried, as if that were a key.
 _UNION_BRANCH = re.compile(r"^(constrained-|literal\[|function-|list\[|plain\[|mapping\[)")
 _FORMS = {"dict_type": "a mapping", "model_type": "a mapping", "list_type": "a list", "path_type": "a path"}
 """What pydantic says of Python's types, of YAML's."""
@@ -113,6 +114,7 @@ def read_config(path: Path, env: Mapping[str, str] | None = None) -> tuple[Confi
     try:
         return Config.model_validate(document), problems
     except ValidationError as error:
+        # A variable that is not set stands there as text, of which pydantic would complain once more.
         known = {problem.key for problem in problems}
         problems += [found for found in _problems(error, str(path)) if found.key not in known]
         return None, problems
@@ -183,6 +185,7 @@ def _substitute(value: object, env: Mapping[str, str], key: str, problems: list[
             problems.append(
                 ConfigError(key, value, "a default cannot hold another variable; write its value")
             )
+        # Set to nothing counts as not set, as with a shell's `:-`: a line `KEY=` of an .env says no more.
         found = env.get(match[1]) or match[2]
         if found is None:
             problems.append(ConfigError(key, match[0], f"set {match[1]} in the environment or in .env"))
@@ -316,6 +319,7 @@ def _problem(problem: ErrorDetails, path: str) -> ConfigError:
         other = " or a mapping" if known and form == "a list" else ""
         message = f"must be {form}{other}{'; known keys: ' if known else ''}{', '.join(known)}"
     value = problem.get("input")
+    # What stands there by mistake may be a key or a password.
     secret = location[:1] == ["keys"] or location[-1:] in (["api_key_env"], ["redis"])
     shown = "" if secret or isinstance(value, (dict, list, BaseModel)) else value
     return ConfigError(key, shown, message, code="setting")

@@ -120,6 +120,7 @@ class BoundsConfig(Strict):
 
 
 def _form_of(value: object) -> str:
+    # A tag stands in an error's place as a key would; `document` knows these two by their brackets.
     return "mapping[]" if isinstance(value, (dict, BaseModel)) else "plain[]"
 
 

@@ -18,6 +18,7 @@ def with_snapshot(config: Config, snapshot: Snapshot, *, heard: bool) -> Config:
     so that the configuration's keys are not taken from it: one that was revoked would be good again. Those
     that commands made stand nowhere else.
     """
+    # In JSON's types, which the snapshot's parts are of: all of it is checked together.
     document = config.model_dump(mode="json", by_alias=True, exclude={"tasks", "pipelines"})
     document["tasks"] = {name: task.settings for name, task in snapshot.tasks.items()}
     document["pipelines"] = snapshot.pipelines

@@ -16,6 +16,7 @@ def is_loopback(host: str) -> bool:
         address = ipaddress.ip_address(name)
     except ValueError:
         return name == "localhost" or name.endswith(".localhost")  # RFC 6761, 6.3
+    # Python 3.11 takes `::ffff:127.0.0.1` by itself for no loopback.
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
 
@@ -25,6 +26,7 @@ def host_name(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
+        # With a dot: a name without one passes for this machine's (`origins.is_of_here`).
         return "?.?"
 
 

@@ -30,6 +30,7 @@ def media_host(text: str) -> str:
             "write a host's name as in images.example.com or *.example.com, without scheme, port or path; "
             "none of this machine's or of a private network's"
         ) from None
+    # ipaddress counts addresses of multicast as global.
     if not address.is_global or address.is_multicast:
         raise ValueError("nothing is fetched from addresses of this machine or of private networks")
     return str(address)

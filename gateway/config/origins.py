@@ -91,6 +91,7 @@ class Cors:
             return b"access-control-allow-origin: *\r\n" + _EXPOSE
         origin = self._origin(headers)
         if origin is None:
+            # Else a cache could hand this answer to a page that is listed, which could not read it.
             return b"vary: origin\r\n"
         return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSE)
 
@@ -136,6 +137,7 @@ class OwnName:
                 code="host_not_allowed",
             )
         origin = sent.get(b"origin", b"").decode("latin-1")
+        # A browser lets a page read nothing without `Cors`' leave, and asks for that before it sends JSON.
         if method in READING or not origin.startswith(WEB) or sent.get(b"content-type", b"")[:16] == JSON:
             return
         if not (is_loopback(host_name(origin)) or self._lists(origin)):

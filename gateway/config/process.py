@@ -22,6 +22,7 @@ def started_ticks(pid: int) -> int | None:
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
+    # The state is the third field of proc(5)'s, the start the 22nd; two stand before the bracket.
     return None if fields[0] in "ZX" else int(fields[19])
 
 

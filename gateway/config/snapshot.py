@@ -205,6 +205,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         return "; ".join(dict.fromkeys(one.reason for one in engines))
 
 
+# From the least to the most: what holds for all is the least that one of them says.
 _TOOL_CHOICES: tuple[ToolChoices, ...] = ("", "none", "forced", "all")
 
 

@@ -35,6 +35,7 @@ def _of_arguments(arguments: Sequence[str]) -> str:
     key = ""
     for index, word in enumerate(arguments):
         name, _, value = word.partition("=")
+        # vLLM's parser takes underscores for hyphens in names of options; the last one given counts.
         if name.replace("_", "-") == _OPTION:
             key = value or next(iter(arguments[index + 1 :]), "")
     return key

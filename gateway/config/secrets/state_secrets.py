@@ -37,7 +37,8 @@ def made_secret(state_dir: Path, name: str) -> str:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(32))
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # else a power failure may leave the name with nothing in it
+        # No rename: that would put a later one in the place of what others use by then.
         with suppress(FileExistsError):
             os.link(fresh, state_dir / name)
     finally:
