@@ -136,6 +136,7 @@ class Metrics:
 
     def any_wait_elsewhere(self) -> bool:
         """Whether requests of clients wait for a place in another worker."""
+        # A worker that was killed has left its number where it stood.
         return bool(self._others) and any(one.clients_waiting and one.alive for one in self._others)
 
     def resident(self, adapter: str, delta: int, why: str) -> None:
@@ -240,6 +241,7 @@ class Metrics:
             return False
         del self._by_adapter[adapter]
         heirs = [(key, self._heir(key)) for key in keys]  # made before, since making one is a change too
+        # In one change: a reader finds a figure with the adapter or with its heir, never with both.
         with self._region.replacing():
             for key, heir in heirs:
                 if not self._is_own(key):
@@ -388,5 +390,6 @@ class SeriesByLabels(dict[tuple[str, str, str], Series]):
         self._buckets = buckets
 
     def __missing__(self, labels: tuple[str, str, str]) -> Series:
+        # Found by the dict itself: a method in between would be a call for each request (72).
         series = self[labels] = Series(self._metrics, labels, self._buckets)
         return series

@@ -222,6 +222,7 @@ class Exposition(Collector):
 
     def render(self, control_faults: Mapping[str, int], others: Iterable[Metric]) -> tuple[bytes, str]:
         """The text, with the families of `others`, and the content type of Prometheus' library."""
+        # The library hands `collect` no arguments. Two at once may render each other's, which are as new.
         self._control_faults, self._others = control_faults, others
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
@@ -274,6 +275,6 @@ class Exposition(Collector):
         by_kind: dict[str, Records] = {kind: [] for kind in LABELS}
         for key, values in sums.items():
             kind, labels = parts_of(key)
-            if any(values) or key != OVERFLOW[kind]:
+            if any(values) or key != OVERFLOW[kind]:  # those are there from the start, as a rule empty
                 by_kind[kind].append((labels, values))
         return by_kind

@@ -72,6 +72,7 @@ class RecentRequests:
         self._rings = [mmap.mmap(-1, slots * SLOT_BYTES) for _ in range(workers)]
         self._own = self._rings[0]
         self._count = 0
+        # Bounded: more than a ring holds would be written over at once.
         self._kept: deque[Callable[[], RecentRequest]] = deque(maxlen=slots)
         """What is not written yet."""
         self.later: Later = _at_once
@@ -85,7 +86,7 @@ class RecentRequests:
     def note(self, made: Callable[[], RecentRequest]) -> None:
         """It takes the place of the oldest; `made` is called when it is written."""
         self._kept.append(made)
-        if len(self._kept) == 1:
+        if len(self._kept) == 1:  # for the others it is on its way
             self.later(self.write_kept)
 
     def write_kept(self) -> None:

@@ -110,7 +110,7 @@ class Region:
         self._bytes[start + RECORD.size : start + RECORD.size + len(key)] = key
         self._bytes[cells_at:end] = bytes(8 * count)
         RECORD.pack_into(self._bytes, start, _checksum(key, count), len(key), count, 0)
-        self._words[USED] = end
+        self._words[USED] = end  # last: no reader looks beyond it
         self._at[key] = start
         return self._bytes[cells_at:end].cast("d")
 
@@ -172,6 +172,7 @@ class Region:
 
 
 def _padded(length: int) -> int:
+    # So that each double lies at a multiple of 8: one across two cache lines is not written in one piece.
     return (length + 7) & ~7
 
 

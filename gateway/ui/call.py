@@ -55,6 +55,7 @@ class Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         page = PageHead(scope["headers"])
 
+        # Around `send`, so that answers have them too that `passing` brings from other routes.
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), *GUARDS]}

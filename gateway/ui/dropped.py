@@ -72,6 +72,7 @@ class Dropped:
         """
         if self._under_way.total() >= MOST_AT_ONCE or self._under_way[owner] >= MOST_OF_ONE:
             raise TooManyRequests("As many archives as may are on their way in already.", retry_after_s=5)
+        # The disk is asked for room by that length, before anything of it is there.
         if head.content_length is None or head.content_encoding:
             raise InvalidRequest("An archive is sent as it is, with its Content-Length.")
         if head.content_length > self._most_bytes:
@@ -109,6 +110,7 @@ class Dropped:
             return path
         finally:
             if not whole:
+                # Only the name: the blocks go when the last descriptor does, below.
                 path.unlink(missing_ok=True)
             await to_its_end(os.close, handle)  # of a large file that is gone, a second or more
 

@@ -99,4 +99,4 @@ def _asset(file: Traversable) -> Asset:
 @cache
 def _packed(plain: bytes) -> bytes:
     """Once in a process, however many gateways it makes."""
-    return gzip.compress(plain, mtime=0)
+    return gzip.compress(plain, mtime=0)  # without a time in its head: every worker sends the same bytes

@@ -46,6 +46,7 @@ def check_origin(head: PageHead, *, keyless: bool) -> None:
             "`lora-gateway keys create NAME --role admin` makes a key to sign in with.",
             code="host_not_allowed",
         )
+    # Browsers say it themselves, out of a page's reach, but for older ones (Safari before 16.4) and programs.
     if head.site is not None:
         own = head.site == "same-origin"
     else:
@@ -56,6 +57,8 @@ def check_origin(head: PageHead, *, keyless: bool) -> None:
 
 def check_token(head: PageHead) -> None:
     """Raises Forbidden (403) where the session's token is not beside it."""
+    # Without keys, and so without a session, everybody can make it. That it is sent at all still takes a page
+    # of this origin: for a header like this a browser asks leave first, which nobody gives for /ui.
     if not hmac.compare_digest(head.token.encode(), token_of(head.session).encode()):
         raise Forbidden(
             f"The header '{TOKEN_HEADER.decode()}' does not hold this session's token; load the page anew.",

@@ -170,7 +170,7 @@ class Page:
 
     async def _requests(self, call: PageCall) -> object:
         sight = Sight(self._who(call))
-        self._metrics.recent.write_kept()
+        self._metrics.recent.write_kept()  # what this worker would write within 0.2 s
         found = await asyncio.to_thread(self._metrics.recent.latest)
         fields = msgspec.structs.fields
         shown = [one for one in found if sight.sees_request(one)][:MOST_REQUESTS]

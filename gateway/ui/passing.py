@@ -10,7 +10,9 @@ from gateway.admission.api_keys import ANYBODY, Keys, Principal
 from gateway.errors import NotFound
 
 OPEN = ("/v1/", "/admin/")
+# Who asks the ticket says: beside it another key would be refused. The last two are for the page's routes.
 _DROPPED = frozenset((b"authorization", b"x-api-key", b"api-key", b"cookie", b"x-csrf-token", b"x-adapter"))
+# What Starlette's router has noted of the page's own route; it looks for another one with the same scope.
 _OF_ROUTING = ("path_params", "endpoint", "route", "router", "app", "root_path")
 
 
