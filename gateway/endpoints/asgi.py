@@ -65,6 +65,7 @@ class Head:
     )
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        # A dict has the last of several; a proxy in front may have judged by another.
         said = dict(headers)
         if len(said) < len(headers):
             said |= _said_twice(headers)
@@ -126,6 +127,7 @@ def is_let_in(keys: Keys, most_bytes: int, head: Head | None, body_bytes: int) -
 
 
 def _new_request_id() -> bytes:
+    # Told apart, not secret: no system call, as `secrets` makes. A forked worker's `random` is seeded anew.
     return b"%032x" % random.getrandbits(128)
 
 
@@ -215,7 +217,7 @@ async def read_small_body(
     if max(length, len(body)) > most_bytes:
         raise PayloadTooLarge(f"The body is larger than {most_bytes} bytes, the most that {taken_by} takes.")
     coding = coding_of(head.content_encoding) if head.content_encoding else ""
-    return unpack(coding, body, most_bytes) if coding else body
+    return unpack(coding, body, most_bytes) if coding else body  # in place: what comes of it is as small
 
 
 async def _next(receive: Receive, bounds: GatewayConfig) -> Message:
@@ -233,6 +235,7 @@ async def _next(receive: Receive, bounds: GatewayConfig) -> Message:
 
 
 async def _received(head: Head, receive: Receive, bounds: GatewayConfig, lease: BodyLease | None) -> Buffer:
+    # `body_idle_timeout_s` is between two pieces; until the first the server's own deadline holds.
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientLeft
@@ -259,7 +262,7 @@ async def _collect(head: Head, piece: bytes, receive: Receive, bounds: GatewayCo
         body[size:end] = piece
         size = end
         if not more_body:
-            if isinstance(body, bytearray):
+            if isinstance(body, bytearray):  # a mapped one has its head's length: the server takes no other
                 del body[size:]
             return body
         message = await _next(receive, bounds)
@@ -269,7 +272,7 @@ async def _collect(head: Head, piece: bytes, receive: Receive, bounds: GatewayCo
 
 def _pages(length: int) -> mmap.mmap:
     """Memory of the system's own, in pages of 2 MiB where it has such: a fifth of the time of small ones."""
-    pages = mmap.mmap(-1, length, mmap.MAP_PRIVATE)
+    pages = mmap.mmap(-1, length, mmap.MAP_PRIVATE)  # shared, Python's default, has small pages alone (147)
     with contextlib.suppress(OSError):
         pages.madvise(mmap.MADV_HUGEPAGE)
     return pages

@@ -150,6 +150,7 @@ class EngineEndpoint:
             await asyncio.sleep(0)  # others have their turn: each such step takes some ms of 10 MB
 
     def _lease(self, request: Incoming) -> BodyLease:
+        # Half of the time that a request has to come: in the rest its bytes do, which are not read before.
         lease = BodyLease(self._bodies, request.principal.payer, self._bounds.receive_timeout_s / 2)
         request.lease = lease
         return lease
@@ -175,7 +176,7 @@ class EngineEndpoint:
         head, principal, request_id = read_head(client)
         exchange = self._exchange(request_id, client.headers, progress=head.progress)
         try:
-            if principal is None:
+            if principal is None:  # as `check_before_body`, without a call where there is nothing to look at
                 principal = self._principal(head.authorization, head.api_keys, client.peer, head.key)
                 check_type(head)
             if head.patience:
@@ -200,7 +201,7 @@ class EngineEndpoint:
                     way = DirectRelay(self._relay, exchange, call.usage_wanted, client=watched)
                     if way.start(route, segments):
                         return True
-                except TooMany as full:
+                except TooMany as full:  # where it may wait, it does so in its task
                     if not full.may_wait:
                         raise
             client.hand_over(Incoming(exchange, principal=principal, body=body, call=call, copy=copy))
@@ -242,7 +243,7 @@ class EngineEndpoint:
         exchange = request.exchange
         call, principal = self._current(request), request.principal
         if len(request.body) >= MAPPED_FROM_BYTES:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # as in `_read`: it was decoded once more
             call = self._current(request)
         if self._quotas.bounded and exchange.reservation is None:
             wanted = self._wanted(exchange, principal, call)
@@ -268,7 +269,7 @@ class EngineEndpoint:
         exchange.cost = max(1, prompt_bytes // BYTES_PER_TOKEN + tokens)
         exchange.streaming, exchange.answer_tokens = call.streaming, tokens
         copy = request.copy
-        if not call.written:
+        if not call.written:  # else it was chosen before the contract was written into its fields
             copy = self._copy(exchange, call) if self._shadow.candidates else None
         segments, usage_wanted = call.segments(self._dialect), call.usage_wanted
         request.call = request.copy = None
@@ -367,6 +368,7 @@ class EngineEndpoint:
         model = dialect.model_of(fields, replicas.base_name)
         table = replicas.table
         route = permitted_route(table, principal, model)
+        # Before what may refuse it: an error is counted under its model and its key.
         exchange.route, exchange.key, exchange.tenant = route, principal.name, principal.tenant
         exchange.prompt = fields.get(dialect.prompt)
         try:

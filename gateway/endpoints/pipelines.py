@@ -93,6 +93,7 @@ class PipelineEndpoint:
             asked = _document(fields)
             exchange.begin(route)
             chat = _chat_of(exchange, asked, pipeline, strict)
+            # Of a copy, since it writes its wish into what it is given.
             usage_wanted = streaming and exchange.dialect.ask_for_usage({**fields})
             written = _Written(exchange, pipeline, asked, usage_wanted)
             request = _Request(exchange, pipeline, chat.document, written, streaming, send)
@@ -158,6 +159,7 @@ class PipelineEndpoint:
         if request.streaming:
             told = StageProgress() if exchange.progress else None
             watch = told.saw if told is not None else None
+            # Whoever leaves does so in a `send`: the stages end there, not when the generator is collected.
             async with aclosing(
                 stream(pipeline, request.chat, caller, on_list=on_list, watch=watch)
             ) as events:
@@ -243,7 +245,7 @@ async def _send_stream(
 ) -> None:
     """Raises RequestError only before the first event."""
     exchange, written, send = request.exchange, request.written, request.send
-    first = await anext(events)
+    first = await anext(events)  # before the head: what fails until here has a status of its own
     exchange.first_token_s = time.perf_counter() - exchange.arrived
     if not exchange.begun:
         headers = [*headers, *EVENT_STREAM, (b"x-request-id", exchange.request_id)]

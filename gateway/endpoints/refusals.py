@@ -50,6 +50,7 @@ def _answer(request: Request, fault: RequestError, more: Mapping[str, str] | Non
     scope = request.scope
     dialect = dialect_of_path(scope["path"])
     status, headers, body = error_answer(fault, Head(scope["headers"]).request_id, dialect)
+    # Of a 405, `Allow`.
     headers += [(name.lower().encode(), value.encode()) for name, value in (more or {}).items()]
     response = Response(body, status)
     response.raw_headers = headers

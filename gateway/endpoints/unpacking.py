@@ -80,6 +80,7 @@ def _inflated(window_bits: int, coding: str, body: Buffer, most_bytes: int) -> b
                 raise InvalidRequest(f"Bytes follow the end of the body's {coding}.")
             unpacker = zlib.decompressobj(window_bits)
         try:
+            # At least 1: of 0 zlib makes no bound at all.
             found += unpacker.decompress(piece, most_bytes + 1 - len(found))
         except zlib.error as error:
             raise InvalidRequest(f"The body is not valid {coding}: {error}") from None

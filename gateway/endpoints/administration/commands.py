@@ -148,6 +148,7 @@ class AdminCommand:
                 operators.check_command(principal, command.method, command.path)
                 if task is not None:
                     operators.check_named(principal, task)
+            # Nothing is read from whoever may not.
             fields = await _fields(command, head, receive, administration.bounds)
             if command.signed:
                 fields[BY] = principal.name
@@ -165,6 +166,7 @@ class AdminCommand:
                 self._note(scope, head, who, error.status)
             await send_error(send, error, head.request_id)
             return
+        # Before the answer: whatever somebody was told of stands in the log.
         self._note(scope, head, who, status, fields)
         await send_json(send, shown, head.request_id, status, extra=NOT_KEPT)
 

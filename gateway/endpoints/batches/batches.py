@@ -138,7 +138,7 @@ class BatchEndpoints:
             )
         record = self._record(call.principal.name, endpoint, file_id, fields)
         await self.library.ask(partial(self._add, record))
-        self.library.news.set()
+        self.library.news.set()  # for a runner in this process; one in another looks each half second
         return record.document()
 
     def _add(self, record: BatchRecord, store: Store) -> None:

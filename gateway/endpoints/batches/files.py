@@ -227,6 +227,8 @@ async def _send_file(
 
 def _keep(folder: Folder, upload: Upload, record: FileRecord, bounds: tuple[int, int], store: Store) -> None:
     """In the store's own thread; what the store does not take is not kept either. Raises NoRoom."""
+    # The content before its row: of a kill in between is left what `Folder.sweep` removes, not a file
+    # without content.
     try:
         if upload.path is None:
             folder.add(record.id, upload.unwritten)

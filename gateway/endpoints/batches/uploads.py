@@ -173,7 +173,7 @@ class _Form:
         if not self._upload.size_bytes:
             raise InvalidRequest("The file is empty.", param="file", code="empty_file")
 
-    # For the parser.
+    # For the parser. It bounds a part's headers itself: 8 of 4,224 bytes each (python-multipart 0.0.34).
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
