@@ -67,6 +67,7 @@ def _serve(config: Config) -> int:
         code = _serve_one(config, app, 0, listeners[0], tls, hang_up)
     else:
         del app  # each worker has its own
+        # Memory that all workers map is made before the first is forked.
         regions, recent = [Region() for _ in listeners], RecentRequests(len(listeners))
 
         def serve(worker: int, listener: socket.socket) -> int:
@@ -118,14 +119,16 @@ def _serve_one(
             own_name=app.own_name,
         ),
         loop="uvloop",
-        lifespan="on",
+        lifespan="on",  # "auto" serves on where the application has failed at its start
         access_log=False,
         log_level="warning",
+        # By default whoever is on this machine says a client's address, in X-Forwarded-For; bad keys are
+        # counted by address.
         proxy_headers=False,
         ws="none",
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=math.ceil(gateway.shutdown_timeout_s),
-        backlog=BACKLOG,
+        timeout_graceful_shutdown=math.ceil(gateway.shutdown_timeout_s),  # uvicorn's is in whole seconds
+        backlog=BACKLOG,  # uvicorn has the socket listen once more, with what stands here
         ssl_context_factory=(lambda _config, _default: tls.front) if tls is not None else None,
     )
     # What was made so far lives as long as the process: no later collection looks through it again, which

@@ -138,6 +138,7 @@ class Gateway:
         self.starlette = Starlette(
             routes=self._routes(), exception_handlers=HANDLERS, lifespan=self._lifespan
         )
+        # Its redirect would come before `refusals`, which name the path that was meant.
         self.starlette.router.redirect_slashes = False
         _say_unwritten(config)
 
@@ -253,6 +254,7 @@ class Gateway:
         """The 503 of a gateway that ends, in a stream that has begun as its last event."""
         path, request_id, error = scope["path"], Head(scope["headers"]).request_id, shutting_down()
         dialect = next((one for one in DIALECTS if one.path.decode() == path), dialect_of_path(path))
+        # The own server alone begins a drain, so its client is there.
         if scope["extensions"][CLIENT].response_started:
             await send_last_event(send, dialect, dialect.error_body(error, request_id))
         else:
@@ -299,6 +301,7 @@ class Gateway:
         pipelines = self._pipelines.pipelines if stand else compile_pipelines(config)
 
         def commit() -> None:
+            # Without a wait in it: a request is served by all of the snapshot or by none of it.
             self._pipelines.pipelines = pipelines
             self._keys.replace(config.keys, config.models)
             self.admission.configure(config)
@@ -341,6 +344,7 @@ class Gateway:
         try:
             yield
         finally:
+            # What calls before what it calls: batches ask the endpoints.
             await self.batches.stop()
             self._administration.control = None
             await follower.stop()
@@ -353,13 +357,14 @@ class Gateway:
             await self.trials.stop()
             self._bad_keys.close()
             self._refused.close()
+            # After `upkeep`, which takes shares, and while there is a way to give them back.
             await self.quotas.leave()
             if self._link is not None:
                 await self._link.close()
-            await usage.stop()
+            await usage.stop()  # all that has counted has ended by now
             self.metrics.recent.write_kept()  # the loop ends before it would
             if tracer is not None:
-                await asyncio.to_thread(tracer.stop)
+                await asyncio.to_thread(tracer.stop)  # it sends the last spans, and waits for the collector
 
 
 def _say_unwritten(config: Config) -> None:

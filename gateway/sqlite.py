@@ -28,8 +28,10 @@ def open_database(
     """
     db = sqlite3.connect(file, timeout=busy_timeout_s, isolation_level=None)
     try:
-        file.chmod(0o600)
+        file.chmod(0o600)  # before anything is written: the files of its journal get the mode that it has
         _set_journal(db, "DELETE" if across else "WAL", busy_timeout_s)
+        # A build of SQLite may have another default than FULL, and NORMAL loses the last commits of a
+        # write-ahead log with the power. Foreign keys are off unless each connection asks for them.
         for setting in ("synchronous = FULL", "foreign_keys = ON"):
             db.execute(f"PRAGMA {setting}")
         with transaction(db):  # of several that start together the second finds it done
@@ -37,6 +39,7 @@ def open_database(
             if form > len(migrations):
                 raise NewerForm(f"was written by a newer lora-gateway (form {form}); use that one")
             if form < len(migrations):  # else nothing is written, which a full disk would refuse
+                # Not by `executescript`, which commits what was begun before.
                 for statement in ";".join(migrations[form:]).split(";"):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {len(migrations)}")
@@ -68,6 +71,8 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
     `db` has `isolation_level=None`. A full disk may show at the COMMIT only, and SQLite may have rolled back
     by itself: a transaction left open would refuse every later one. Raises sqlite3.Error.
     """
+    # Begun as a plain BEGIN, a reader that comes to write finds that somebody else has, and fails at once:
+    # SQLite waits for a lock, not for another view of the file.
     db.execute("BEGIN IMMEDIATE")
     try:
         yield

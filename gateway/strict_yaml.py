@@ -78,7 +78,7 @@ class _Quick(_Strict, CSafeLoader):
 
     def __init__(self, text: str) -> None:
         CSafeLoader.__init__(self, text)
-        self.anchors = {}
+        self.anchors = {}  # the composer's own, whose __init__ the C reader does not call
 
     def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
         """Raises YAMLError for what the other refuses between brackets: a question mark without quotes."""

@@ -31,7 +31,7 @@ _OF_SQLITE = {
     **dict.fromkeys((sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH), MEND),
     **dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED), HELD),
     **dict.fromkeys((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR), DAMAGED),
-}
+}  # ERROR: "no such table", of a file that is not what it was
 
 Work = Callable[[], Coroutine[object, object, None]]
 

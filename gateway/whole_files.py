@@ -12,6 +12,7 @@ def write_whole(file: Path, content: bytes, mode: int = 0o600) -> None:
 
     Raises OSError; the file is as it was then, and nothing is left beside it.
     """
+    # In the same folder, since no rename leads from one file system to another.
     scratch = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
