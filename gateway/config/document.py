@@ -95,9 +95,8 @@ def read_config(path: Path, env: Mapping[str, str] | None = None) -> tuple[Confi
 
     A variable that is not set stays in its place as `${VAR}`, a schema that cannot be read is left out.
     """
-    if env is None:
-        env = environment()
     try:
+        env = environment() if env is None else env
         raw = _read_document(path)
     except ConfigError as error:
         return None, [error]
@@ -121,8 +120,12 @@ def read_config(path: Path, env: Mapping[str, str] | None = None) -> tuple[Confi
 
 
 def environment() -> dict[str, str]:
-    """The process's environment over a `.env` in the working directory."""
-    found = dotenv_values(".env", encoding="utf-8-sig")  # some editors write a mark before the first name
+    """The process's environment over a `.env` in the working directory. Raises ConfigError."""
+    try:
+        found = dotenv_values(".env", encoding="utf-8-sig")  # some editors write a mark before the first name
+    except (OSError, UnicodeDecodeError) as error:
+        mend = "cannot be read" if isinstance(error, OSError) else "is not UTF-8 text; save it as UTF-8"
+        raise ConfigError(".env", str(Path(".env").absolute()), mend, code="config_file") from error
     from_file = {key: value for key, value in found.items() if value is not None}
     return {**from_file, **os.environ}
 

@@ -153,6 +153,16 @@ def test_a_section_with_nothing_below_it_is_as_if_it_were_not_there(tmp_path: Pa
     assert (named.tasks["naming"].adapter, list(named.keys)) == (tmp_path, ["team-a"])
 
 
+def test_an_environment_file_that_is_no_utf_8_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes("NAME=Jos\u00e9\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"^\.env: .*/\.env: is not UTF-8 text; save it as UTF") as refused:
+        load_config(write(tmp_path, BASE))
+    assert refused.value.code == "config_file"
+
+
 def test_an_environment_file_may_begin_with_the_mark_of_utf_8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
