@@ -10,6 +10,7 @@ import re
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import msgspec
@@ -23,6 +24,7 @@ from gateway.config.key_settings import BY, ISSUED_FIELDS
 from gateway.dialects.request_body import decode_body
 from gateway.endpoints.administration import operators
 from gateway.endpoints.asgi import ClientLeft, Head, read_small_body, send_error, send_json
+from gateway.endpoints.batches.uploads import to_its_end
 from gateway.errors import (
     NOT_JSON,
     EngineError,
@@ -163,14 +165,14 @@ class AdminCommand:
             return
         except RequestError as error:
             if who:  # bad keys are counted where they are refused
-                self._note(scope, head, who, error.status)
+                await self._note(scope, head, who, error.status)
             await send_error(send, error, head.request_id)
             return
         # Before the answer: whatever somebody was told of stands in the log.
-        self._note(scope, head, who, status, fields)
+        await self._note(scope, head, who, status, fields)
         await send_json(send, shown, head.request_id, status, extra=NOT_KEPT)
 
-    def _note(
+    async def _note(
         self,
         scope: Scope,
         head: Head,
@@ -188,7 +190,8 @@ class AdminCommand:
         if status >= 400 and administration.refused.again(who, f"{command.method} {command.path}", status):
             return
         client = scope.get("client")
-        administration.audit.write(
+        write = partial(
+            administration.audit.write,
             f"{scope['method']} {scope['path']}",
             who,
             status,
@@ -196,6 +199,7 @@ class AdminCommand:
             address=client[0] if client else None,
             request_id=head.request_id.decode("latin-1"),
         )
+        await to_its_end(write)  # in a thread: it is synced, which takes as long as the disk likes
 
 
 class AdminStatus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -100,6 +101,25 @@ async def administered(folder: Path, keys: object = KEYS) -> AsyncIterator[Clien
     server = await asyncio.start_unix_server(control.serve, folder / "control.sock")
     async with server, stack(folder, keys=keys) as made:
         yield Client(made, control)
+
+
+async def test_nobody_waits_while_the_log_of_commands_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, answered = threading.Event(), threading.Event()
+
+    def write(*_: object, **__: object) -> None:
+        begun.set()
+        assert answered.wait(60)
+
+    monkeypatch.setattr(AuditLog, "write", write)
+    async with administered(tmp_path) as client:
+        command = asyncio.create_task(client.ask("POST", "/admin/reload"))
+        await eventually(begun.is_set)
+        assert (await client.stack.client.get("/health")).status_code == 200
+        assert not command.done()
+        answered.set()
+        assert (await command).status_code == 200
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda one: f"{one.method} {one.path}")
