@@ -189,7 +189,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     @property
     def priorities(self) -> bool:
         """Whether every engine heeds a request's `priority`."""
-        return all([engine.priorities for engine in self.engines])
+        return all(engine.priorities for engine in self.engines)
 
     @property
     def prompt_logprobs(self) -> bool:
