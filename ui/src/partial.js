@@ -1,4 +1,4 @@
-// The finished elements of a JSON document whose end is still to come: objects in a list at its top.
+// The finished elements of a JSON document whose end is still to come: objects in a list at its top. None in what is no JSON.
 export function elementsOf(text) {
   const found = [];
   let depth = 0;
@@ -15,7 +15,9 @@ export function elementsOf(text) {
       if (depth === 3 && sign === "{") start = at;
     } else if (sign === "}" || sign === "]") {
       if (depth === 3 && start >= 0) {
-        found.push(JSON.parse(text.slice(start, at + 1)));
+        const element = parsed(text.slice(start, at + 1));
+        if (element === undefined) return found; // what any model may write has brackets too: code, say
+        found.push(element);
         start = -1;
       }
       depth -= 1;
