@@ -306,7 +306,8 @@ class Gateway:
             self._keys.replace(config.keys, config.models)
             self.admission.configure(config)
             self.quotas.configure(config)
-            _say_unwritten(config)
+            if not stand:
+                _say_unwritten(config)
             self.fallbacks.configure(config)
 
         return commit

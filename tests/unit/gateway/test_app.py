@@ -186,13 +186,15 @@ async def test_pipelines_that_stand_are_not_compiled_anew(tmp_path: Path) -> Non
     assert gateway._pipelines.pipelines["concept-naming"].last.task_system == "Name it."
 
 
-def test_a_default_that_an_api_has_no_word_for_is_said_at_the_start(
+def test_a_default_that_an_api_has_no_word_for_is_said_where_tasks_change(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     document = config_of(tmp_path).model_dump(by_alias=True)
     document["tasks"]["naming"]["defaults"] = {"top_k": 5, "min_p": 0.1, "max_token": 9}
     with caplog.at_level(logging.WARNING, "gateway.app"):
-        Gateway(Config.model_validate(document))
+        gateway = Gateway(Config.model_validate(document))
+        document["keys"] = {"ci": {"sha256": "0" * 64}}
+        gateway._prepare(Config.model_validate(document))()
     assert [record.getMessage() for record in caplog.records] == [
         "tasks.naming.defaults.max_token: no API has such a parameter, so no request gets it; did you mean "
         "'max_tokens'?",
