@@ -60,11 +60,12 @@ def under_test(
     *,
     state_dir: Path,
     gateway_port: int | None = None,
-    engine_port: int = ENGINE_PORT,
     load_format: str | None = None,
     pipelines: Mapping[str, PipelineConfig] | None = None,
 ) -> Config:
     """`config` with the tasks of `adapters` and no others, its gateway on the first port that is free.
+
+    Its engines look for theirs from ENGINE_PORT up, as every start does.
 
     A task that `config` has keeps its contract. `pipelines` default to none, for theirs may name tasks that
     are left out here. Raises ConfigError where no port is free.
@@ -80,7 +81,7 @@ def under_test(
         )
     base = config.base.model_copy(update={"load_format": load_format or config.base.load_format})
     gateway = config.gateway.model_copy(update={"host": HOST, "port": gateway_port})
-    engine = config.engine.model_copy(update={"port": engine_port})
+    engine = config.engine.model_copy(update={"port": ENGINE_PORT})
     changed = {
         "base": base,
         "tasks": tasks,

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from gateway.config.document import Config, load_config
 from gateway.errors import EngineFailure
-from launch.bench.engine.config import ENGINE_PORT, HOST, KEY, under_test
+from launch.bench.engine.config import KEY, under_test
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import PROMPT_WORDS, WORDS, SlotClients, SlotsLoad, figures_of, own
 from launch.bench.programs.places import RESULTS
@@ -38,7 +38,6 @@ from launch.bench.results.record import (
 from launch.bench.results.summary import Figures, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, spread_table
 from launch.bench.results.turns import rotated
-from launch.machine.ports import free_port
 
 POLICIES = ("priority", "fcfs")
 ALONE, BESIDE = "alone", "beside a batch"
@@ -123,16 +122,10 @@ def measure(given: Config, scratch: Path, load: SlotsLoad, batch: Batch, rounds:
 
 def configured(given: Config, folder: Path, policy: str) -> Config:
     """The given base without adapters, under one policy."""
-    place = POLICIES.index(policy)
     engine = given.engine.model_copy(
         update={"extra_args": [*given.engine.extra_args, "--scheduling-policy", policy]}
     )
-    return under_test(
-        given.model_copy(update={"engine": engine}),
-        {},
-        state_dir=folder / "state",
-        engine_port=free_port("engine.port", HOST, ENGINE_PORT + place),
-    )
+    return under_test(given.model_copy(update={"engine": engine}), {}, state_dir=folder / "state")
 
 
 def in_order(turn: int) -> list[tuple[str, bool]]:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from gateway.config.document import Config, load_config
 from launch.base.progress import said_on_stderr
-from launch.bench.engine.config import ENGINE_PORT, HOST, KEY, under_test
+from launch.bench.engine.config import KEY, under_test
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.proof_trials import Errors, Traffic, load_scaled, try_proofs
 from launch.bench.programs import machine
@@ -33,7 +33,6 @@ from launch.bench.results.record import (
     write_result,
 )
 from launch.bench.results.tables import plain_table
-from launch.machine.ports import free_port
 
 SCALE = 1 / 16
 TYPES = "bfloat16,float32"
@@ -107,7 +106,6 @@ def measure(
         given.model_copy(update={"base": base}),
         {name: one.adapter for name, one in given.tasks.items()},
         state_dir=scratch / "state",
-        engine_port=free_port("engine.port", HOST, ENGINE_PORT),
     )
     with running_stack(config, scratch, KEY, gateway=False) as stack:
         loaded = load_scaled(stack.engine_url, folders, scratch / "scaled", scale, KEY)

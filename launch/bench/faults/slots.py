@@ -18,7 +18,7 @@ from rich.table import Table
 from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.base.locate import resolve_base
-from launch.bench.engine.config import ENGINE_PORT, HOST, KEY, load_given, under_test
+from launch.bench.engine.config import KEY, load_given, under_test
 from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapter
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad, figures_of
@@ -36,7 +36,6 @@ from launch.bench.results.record import (
 from launch.bench.results.summary import DIRECT, OURS, Figures, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, rows_of, spread_table
 from launch.bench.results.turns import in_order
-from launch.machine.ports import free_port
 
 RANK_OF_SLOTS = 8
 MOST_SEQUENCES = 16
@@ -143,10 +142,8 @@ def measure(
     }
 
 
-def configured(
-    given: Config, scratch: Path, slots: int, adapters: int, first_port: int = ENGINE_PORT
-) -> Config:
-    """The given base with so many slots and random adapters; its engine's port is the first free one."""
+def configured(given: Config, scratch: Path, slots: int, adapters: int) -> Config:
+    """The given base with so many slots and random adapters."""
     base = resolve_base(given.base)
     folders: dict[str, Path] = {}
     for seed in range(adapters):
@@ -154,12 +151,8 @@ def configured(
         folders[name] = scratch / "adapters" / name
         write_dummy_adapter(folders[name], base, SMALL, seed, TELLING)
     changes = {"max_loras": slots, "max_lora_rank": RANK_OF_SLOTS, "max_num_seqs": MOST_SEQUENCES}
-    return under_test(
-        given.model_copy(update={"base": given.base.model_copy(update=changes)}),
-        folders,
-        state_dir=scratch / "state",
-        engine_port=free_port("engine.port", HOST, first_port),
-    )
+    changed = given.model_copy(update={"base": given.base.model_copy(update=changes)})
+    return under_test(changed, folders, state_dir=scratch / "state")
 
 
 def ask(stack: Running, arm: str, cell: Cell, load: SlotsLoad, seed: str) -> list[Answer]:

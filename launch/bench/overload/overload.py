@@ -23,7 +23,7 @@ from rich.table import Table
 
 from gateway.config.document import Config, KeyConfig, load_config
 from gateway.errors import EngineFailure
-from launch.bench.engine.config import ENGINE_PORT, HOST, KEY, under_test
+from launch.bench.engine.config import KEY, under_test
 from launch.bench.engine.stack import running_stack
 from launch.bench.faults.slots_load import PROMPT_WORDS, WORDS
 from launch.bench.overhead import payload
@@ -36,7 +36,6 @@ from launch.bench.results.record import JsonOption, OutputOption, console, recor
 from launch.bench.results.summary import DIRECT, OURS, Figures, summarise
 from launch.bench.results.tables import MEDIANS, rows_of, spread_table
 from launch.bench.results.turns import rotated
-from launch.machine.ports import free_port
 from launch.supervisor.tenancy.issued_keys import digest_of
 
 LIGHT, FLOOD = "light", "flood"
@@ -207,12 +206,7 @@ def on_mock(scratch: Path, plan: OverloadPlan) -> Iterator[Subjects]:
 def on_engine(given: Config, scratch: Path, plan: OverloadPlan) -> Iterator[Subjects]:
     """A real engine with its base alone, and a gateway before it."""
     keys = {name: KeyConfig.model_validate({"sha256": digest_of(key)}) for name, key in KEYS.items()}
-    config = under_test(
-        given.model_copy(update={"keys": keys}),
-        {},
-        state_dir=scratch / "state",
-        engine_port=free_port("engine.port", HOST, ENGINE_PORT),
-    )
+    config = under_test(given.model_copy(update={"keys": keys}), {}, state_dir=scratch / "state")
     with running_stack(config, scratch, KEY) as stack:
 
         def body(chance: random.Random) -> bytes:

@@ -17,7 +17,7 @@ import typer
 
 from gateway.config.document import Config
 from gateway.config.engine_settings import BackendConfig, PlacementConfig
-from launch.bench.engine.config import ENGINE_PORT, KEY, load_given
+from launch.bench.engine.config import KEY, load_given
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots import WARM_UP, configured
 from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad, figures_of
@@ -40,8 +40,6 @@ from launch.bench.results.turns import in_order
 ONE, TWO, WHOLE = "one engine, half the cores", "two engines, half each", "one engine, all cores"
 ENGINES = 2
 ADAPTERS = 4
-WHOLE_PORT = ENGINE_PORT + 20
-"""The first of the engine on all cores, far from the others'."""
 SHOWN = {
     "tokens_per_s": ("tokens/s", 1),
     "requests_per_s": ("requests/s", 2),
@@ -121,21 +119,19 @@ def running_ways(given: Config, scratch: Path, plan: ReplicasPlan) -> Iterator[d
         one = held.enter_context(narrow_gateway(config, two, scratch / "one", KEY))
         ways = {ONE: one, TWO: two}
         if plan.whole:
-            apart = with_engines(given, scratch / "whole", 1, ADAPTERS, ADAPTERS, first_port=WHOLE_PORT)
+            apart = with_engines(given, scratch / "whole", 1, ADAPTERS, ADAPTERS)
             ways[WHOLE] = held.enter_context(running_stack(apart, scratch / "whole", KEY))
         yield ways
 
 
-def with_engines(
-    given: Config, folder: Path, engines: int, slots: int, adapters: int, first_port: int = ENGINE_PORT
-) -> Config:
+def with_engines(given: Config, folder: Path, engines: int, slots: int, adapters: int) -> Config:
     """The given base on so many engines, with random adapters, each on every engine."""
     changes = {
         "engines": BackendConfig.model_validate({"replicas": engines}),
         "placement": PlacementConfig.model_validate({"policy": "everywhere"}),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    return configured(given.model_copy(update=changes), folder, slots, adapters, first_port=first_port)
+    return configured(given.model_copy(update=changes), folder, slots, adapters)
 
 
 def ask(stack: Running, load: SlotsLoad, seed: str) -> list[Answer]:
