@@ -10,7 +10,6 @@ from statistics import linear_regression
 from typing import Annotated
 
 import typer
-from pydantic import JsonValue
 
 from gateway.config.document import Config
 from gateway.errors import ConfigError
@@ -30,6 +29,7 @@ from launch.bench.engine.load import Load, VllmBenchClient, client_arguments, ru
 from launch.bench.engine.report import arms_table, ratios_table, starts_table
 from launch.bench.engine.rounds import Arm, ArmRun, arms_of, comparisons, figures_of, in_order, summary
 from launch.bench.engine.stack import Running, post, running_stack
+from launch.bench.overhead.payload import asked_for
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import (
     DEMO,
@@ -213,12 +213,5 @@ def adapter_shape(config: Config, base: Base, rank: int | None, *, dummy: bool) 
 
 def first_request_ms(stack: Running, model: str) -> float:
     """The first request after ready through the gateway, 16 tokens, in milliseconds."""
-    body: JsonValue = {
-        "model": model,
-        "prompt": "1",
-        "max_tokens": FIRST_TOKENS,
-        "temperature": 0,
-        "ignore_eos": True,
-    }
-    seconds, _ = post(f"{stack.gateway_url}/v1/completions", KEY, body)
+    seconds, _ = post(f"{stack.gateway_url}/v1/completions", KEY, asked_for(model, "1", FIRST_TOKENS))
     return round(seconds * 1000, 1)

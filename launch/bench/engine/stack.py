@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from pydantic import JsonValue
-
 from gateway.config.document import Config
 from gateway.config.secrets.state_secrets import ENGINE_KEY
 from gateway.config.snapshot import FILE, Snapshot, read_snapshot
@@ -89,7 +87,7 @@ def running_stack(config: Config, folder: Path, key: str, *, gateway: bool = Tru
                 child.stop(grace_s)
 
 
-def post(url: str, key: str, body: JsonValue) -> tuple[float, bytes]:
+def post(url: str, key: str, body: object) -> tuple[float, bytes]:
     """Wall time in seconds, and the answer. Raises EngineFailure for any other than a 2xx."""
     began = time.perf_counter()
     answer = ask(url, body, REQUEST_TIMEOUT_S, {"Authorization": f"Bearer {key}"})

@@ -25,6 +25,7 @@ from gateway.errors import EngineFailure
 from launch.bench.engine.config import KEY, under_test
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import PROMPT_WORDS, WORDS, SlotClients, SlotsLoad, figures_of, own
+from launch.bench.overhead.payload import asked_for
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import (
     DEMO,
@@ -187,13 +188,7 @@ def jsonl(model: str, batch: Batch, salt: str) -> bytes:
     chance = random.Random(salt)
     lines = []
     for place in range(batch.lines):
-        body = {
-            "model": model,
-            "prompt": " ".join((salt, *chance.choices(WORDS, k=PROMPT_WORDS))),
-            "max_tokens": batch.tokens,
-            "temperature": 0,
-            "ignore_eos": True,
-        }
+        body = asked_for(model, " ".join((salt, *chance.choices(WORDS, k=PROMPT_WORDS))), batch.tokens)
         line = {"custom_id": str(place), "method": "POST", "url": "/v1/completions", "body": body}
         lines.append(json.dumps(line) + "\n")
     return "".join(lines).encode()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.errors import EngineFailure
+from launch.bench.overhead.payload import asked_for
 from launch.simulation.figures import percentile
 
 WORDS = ("apple", "pear", "river", "stone", "cloud", "garden", "engine", "letter", "window", "winter")
@@ -124,15 +125,7 @@ class SlotClients:
         salt: str,
     ) -> Answer:
         """One stream. Raises EngineFailure for an answer that is not whole."""
-        body = {
-            "model": model,
-            "prompt": prompt,
-            "max_tokens": tokens,
-            "temperature": 0,
-            "ignore_eos": True,
-            "stream": True,
-            "cache_salt": salt,
-        }
+        body = asked_for(model, prompt, tokens, stream=True, cache_salt=salt)
         began = time.perf_counter()
         connection.request("POST", "/v1/completions", json.dumps(body), self._headers)
         response = connection.getresponse()

@@ -46,6 +46,12 @@ def chat_body(model: str = TASK, *, stream: bool = False, tokens: int = 64, cont
     return json.dumps(asked).encode()
 
 
+def asked_for(model: str, prompt: object, tokens: int, **more: object) -> dict[str, object]:
+    """A request for a completion of exactly so many tokens, greedy; `prompt` is text, or tokens' ids."""
+    asked = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+    return asked | more
+
+
 def completion_body() -> bytes:
     """A whole answer of 0.8 kB."""
     message: dict[str, object] = {"role": "assistant", "content": ANSWER}

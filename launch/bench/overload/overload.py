@@ -211,8 +211,7 @@ def on_engine(given: Config, scratch: Path, plan: OverloadPlan) -> Iterator[Subj
 
         def body(chance: random.Random) -> bytes:
             prompt = " ".join(chance.choices(WORDS, k=PROMPT_WORDS))
-            asked = {"model": stack.base, "prompt": prompt, "max_tokens": plan.tokens, "stream": True}
-            return json.dumps({**asked, "temperature": 0, "ignore_eos": True}).encode()
+            return json.dumps(payload.asked_for(stack.base, prompt, plan.tokens, stream=True)).encode()
 
         urls = {DIRECT: f"{stack.engine_url}/v1/completions", OURS: f"{stack.gateway_url}/v1/completions"}
         yield Subjects(urls, dict.fromkeys(urls, body), KEY)

@@ -89,8 +89,7 @@ class Timed:
 def completion_body(model: str, chance: random.Random, prompt_tokens: int, tokens: int) -> bytes:
     """A stream of so many tokens, after a prompt that is in no cache."""
     prompt = [chance.randrange(LEAST_TOKEN, MOST_TOKEN) for _ in range(prompt_tokens)]
-    asked = {"model": model, "prompt": prompt, "max_tokens": tokens, "stream": True}
-    return json.dumps({**asked, "temperature": 0, "ignore_eos": True}).encode()
+    return json.dumps(payload.asked_for(model, prompt, tokens, stream=True)).encode()
 
 
 class EngineProbe:
