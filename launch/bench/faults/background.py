@@ -36,7 +36,7 @@ from launch.bench.results.record import (
     recorded,
     visits,
 )
-from launch.bench.results.summary import Figures, ratios_within, summarise
+from launch.bench.results.summary import Compared, Figures, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, spread_table
 from launch.bench.results.turns import rotated
 
@@ -214,12 +214,12 @@ def ratios(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, Figures]
     return ratios_within(rows, wanted, RATIOS)
 
 
-def figures_table(summary: Mapping[str, Mapping[str, Figures]]) -> Table:
+def figures_table(summary: Compared) -> Table:
     """One row for each arm, with the spread of its figures."""
     return spread_table(MEDIANS, ["clients"], SHOWN, (([arm], figures) for arm, figures in summary.items()))
 
 
-def ratios_table(found: Mapping[str, Mapping[str, Figures]]) -> Table:
+def ratios_table(found: Compared) -> Table:
     """One row for each comparison, with the spread of its ratios."""
     columns = {key: SHOWN[key] for key in RATIOS}
     return ratios_of(found, "Ratios, each formed within its round", "ratio", columns)

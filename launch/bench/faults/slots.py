@@ -33,7 +33,7 @@ from launch.bench.results.record import (
     recorded,
     visits,
 )
-from launch.bench.results.summary import DIRECT, OURS, Figures, ratios_within, summarise
+from launch.bench.results.summary import DIRECT, OURS, Compared, Figures, Summary, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, rows_of, spread_table
 from launch.bench.results.turns import in_order
 
@@ -170,12 +170,12 @@ def ratios(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, Figures]
     return ratios_within(rows, {cell: ((cell, OURS), (cell, DIRECT)) for cell in cells}, RATIOS)
 
 
-def figures_table(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Table:
+def figures_table(summary: Summary) -> Table:
     """One row for each cell and subject, with the spread of its figures."""
     return spread_table(MEDIANS, ["adapters", "through"], SHOWN, rows_of(summary))
 
 
-def ratios_table(found: Mapping[str, Mapping[str, Figures]]) -> Table:
+def ratios_table(found: Compared) -> Table:
     """One row for each cell: the gateway's figures over those of vLLM alone."""
     columns = {key: SHOWN[key] for key in RATIOS}
     return ratios_of(found, "The gateway over vLLM alone, within each round", "adapters", columns)

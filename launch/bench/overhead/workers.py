@@ -26,7 +26,7 @@ from launch.bench.programs.places import RESULTS
 from launch.bench.programs.running import Programs, ProxyUnderTest, choose_cores
 from launch.bench.results.markdown import markdown_ratios, markdown_table
 from launch.bench.results.record import Document, JsonOption, OutputOption, recorded, visits
-from launch.bench.results.summary import Figures, ratios_within, summarise
+from launch.bench.results.summary import Compared, Figures, Summary, ratios_within, summarise
 from launch.bench.results.tables import rows_of
 from launch.machine.memory import PROC
 
@@ -188,17 +188,10 @@ def ratios(rows: Sequence[Mapping[str, object]], workers: Sequence[int]) -> dict
     return ratios_within(rows, pairs, [*RATIOS])
 
 
-def report(
-    summary: Mapping[str, Mapping[str, Mapping[str, Figures]]],
-    found: Mapping[str, Mapping[str, Figures]],
-) -> str:
+def report(summary: Summary, found: Compared) -> str:
     """The figures, and what several workers are to one."""
-    return "\n".join(
-        (
-            markdown_table(["on the cores", "gateway"], SHOWN, rows_of(summary)),
-            markdown_ratios("to one worker, within a round", RATIOS, found),
-        )
-    )
+    figures = markdown_table(["on the cores", "gateway"], SHOWN, rows_of(summary))
+    return f"{figures}\n{markdown_ratios('to one worker, within a round', RATIOS, found)}"
 
 
 def _children_cpu_s() -> float:

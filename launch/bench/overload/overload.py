@@ -33,7 +33,7 @@ from launch.bench.overload.load import Asking, Body, OpenLoop
 from launch.bench.programs.places import RESULTS
 from launch.bench.programs.running import Programs, choose_cores, post
 from launch.bench.results.record import JsonOption, OutputOption, console, recorded, visits
-from launch.bench.results.summary import DIRECT, OURS, Figures, summarise
+from launch.bench.results.summary import DIRECT, OURS, Figures, Summary, summarise
 from launch.bench.results.tables import MEDIANS, rows_of, spread_table
 from launch.bench.results.turns import rotated
 from launch.supervisor.tenancy.issued_keys import digest_of
@@ -184,7 +184,7 @@ def on_mock(scratch: Path, plan: OverloadPlan) -> Iterator[Subjects]:
     """A mock engine with seats and a gateway before it."""
     with (
         (scratch / "programs.log").open("w", encoding="utf-8") as log,
-        Programs(choose_cores(sorted(os.sched_getaffinity(0))), log) as programs,
+        Programs(choose_cores(os.sched_getaffinity(0)), log) as programs,
     ):
         mock = start_mock(programs)
         gateway, _, _ = start_gateway(
@@ -217,7 +217,7 @@ def on_engine(given: Config, scratch: Path, plan: OverloadPlan) -> Iterator[Subj
         yield Subjects(urls, dict.fromkeys(urls, body), KEY)
 
 
-def figures_table(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Table:
+def figures_table(summary: Summary) -> Table:
     """One row for each load and whom it is put on."""
     nothing: Figures = dict.fromkeys(("median", "least", "most"), float("nan"))
     rows = ((names, {key: figures.get(key, nothing) for key in SHOWN}) for names, figures in rows_of(summary))

@@ -42,7 +42,7 @@ from launch.bench.results.record import (
     recorded,
     visits,
 )
-from launch.bench.results.summary import Figures, summarise
+from launch.bench.results.summary import Summary, summarise
 from launch.bench.results.tables import rows_of
 from launch.engine.http import is_healthy
 from launch.machine.child import Child
@@ -215,7 +215,7 @@ def replaced_under_load(
     return done
 
 
-def report(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> str:
+def report(summary: Summary) -> str:
     """One row for each way of running the replicas."""
     rows = (([names[0]], figures) for names, figures in rows_of(summary))
     return markdown_table(["two replicas"], SHOWN, rows)

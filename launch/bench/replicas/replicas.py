@@ -33,7 +33,7 @@ from launch.bench.results.record import (
     recorded,
     visits,
 )
-from launch.bench.results.summary import Figures, ratios_within, summarise
+from launch.bench.results.summary import Compared, Figures, Summary, ratios_within, summarise
 from launch.bench.results.tables import rows_of
 from launch.bench.results.turns import in_order
 
@@ -149,14 +149,8 @@ def ratios(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, Figures]
     return ratios_within(rows, pairs, RATIOS)
 
 
-def report(
-    summary: Mapping[str, Mapping[str, Mapping[str, Figures]]], found: Mapping[str, Mapping[str, Figures]]
-) -> str:
+def report(summary: Summary, found: Compared) -> str:
     """The figures, and what two engines, or all cores, are to the one."""
     compared = {key: SHOWN[key] for key in RATIOS}
-    return "\n".join(
-        (
-            markdown_table(["load", "engines"], SHOWN, rows_of(summary)),
-            markdown_ratios("to one engine on half the cores", compared, found),
-        )
-    )
+    figures = markdown_table(["load", "engines"], SHOWN, rows_of(summary))
+    return f"{figures}\n{markdown_ratios('to one engine on half the cores', compared, found)}"

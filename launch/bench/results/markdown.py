@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from launch.bench.results.summary import Figures
+from launch.bench.results.summary import Compared, Figures
 from launch.bench.results.tables import Row, Shown, as_ratios
 
 
@@ -25,7 +25,7 @@ def markdown_table(heads: Sequence[str], columns: Shown, rows: Iterable[Row]) ->
     )
 
 
-def markdown_ratios(head: str, columns: Shown, found: Mapping[str, Mapping[str, Figures]]) -> str:
+def markdown_ratios(head: str, columns: Shown, found: Compared) -> str:
     """One line a comparison, two digits each."""
     return markdown_table([head], *as_ratios(found, columns))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment
 
-Summary = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
+from launch.bench.results.summary import DIRECT, OURS, Summary
 
-OURS = "gateway"
 LABELS = {OURS: "lora-gateway", "nginx": "nginx, plain proxy", "litellm": "LiteLLM", "portkey": "Portkey"}
 LABEL_WIDTH = 150
 BAR_WIDTH = 440
@@ -111,7 +110,7 @@ def _bars(summary: Summary, panel: Panel) -> list[dict[str, object]]:
     found = {
         name: figures[panel.key]["median"]
         for name, figures in subjects.items()
-        if panel.key in figures and name != "direct"
+        if panel.key in figures and name != DIRECT
     }
     ordered = sorted(found, key=lambda name: found[name], reverse=panel.more_is_better)
     # Where more is better nothing is cut: a short bar is what the slow ones have earned.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from gateway.errors import ConfigError
+from launch.bench.results.summary import Summary
 
 TOLERANCE = 0.15
 """Chosen, not measured: far above the 1 % that the kernel's tick of 10 ms leaves open in a cell of 3 s."""
@@ -36,14 +37,14 @@ def watched(document: Document) -> dict[str, float]:
     of the same round.
     """
     found: dict[str, float] = {}
-    summary = cast(Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], document.get("summary", {}))
+    summary = cast(Summary, document.get("summary", {}))
     for cell, subjects in summary.items():
         counted = subjects.get("gateway", {}).get("instructions")
         if counted is not None:
             found[f"{cell}: instructions a request"] = counted["median"]
     if found:
         return found
-    ratios = cast(Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], document["ratios"])
+    ratios = cast(Summary, document["ratios"])
     for cell, sides in ratios.items():
         for key in WATCHED:
             ratio = sides.get("to_nginx", {}).get(key)

@@ -8,10 +8,10 @@ from typing import cast
 from rich.table import Table
 
 from launch.bench.results.picture import shown
+from launch.bench.results.summary import DIRECT, OURS, Compared, Figures, Summary
 from launch.bench.results.tables import plain_table
 
 Document = Mapping[str, object]
-Summary = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 
 CEILING = 0.8
 """At this share of the direct rate the load and the mock, not the proxy, set the pace."""
@@ -46,38 +46,34 @@ def overhead_tables(document: Document) -> list[Table]:
     return [*(_cell_table(cell, subjects) for cell, subjects in summary.items()), _ratio_table(document)]
 
 
-def _cell_table(cell: str, subjects: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+def _cell_table(cell: str, subjects: Compared) -> Table:
     columns = WHOLE if cell.startswith("whole") else STREAM
     used = [key for key in columns if any(key in figures for figures in subjects.values())]
     title = f"{cell}: medians over the rounds (least to most)"
     table = plain_table(title, ["proxy"], (columns[key] for key in used))
     if not cell.startswith("stream"):  # the engine's pace bounds those
         table.add_column("bound by")
-    ordered = sorted(subjects, key=lambda name: (name != "direct", name != "gateway", name))
+    ordered = sorted(subjects, key=lambda name: (name != DIRECT, name != OURS, name))
     for name in ordered:
         figures = subjects[name]
         cells = [_spread(figures.get(key)) for key in used]
-        style = "bold" if name == "gateway" else None
+        style = "bold" if name == OURS else None
         if not cell.startswith("stream"):
             cells.append(bound_by(name, figures, subjects))
         table.add_row(name, *cells, style=style)
     return table
 
 
-def bound_by(
-    name: str,
-    figures: Mapping[str, Mapping[str, float]],
-    subjects: Mapping[str, Mapping[str, Mapping[str, float]]],
-) -> str:
+def bound_by(name: str, figures: Mapping[str, Figures], subjects: Compared) -> str:
     """`mock` where the rate is near what the load and the mock reach without a proxy."""
     for key in RATES:
-        if name != "direct" and key in figures and key in subjects.get("direct", {}):
-            ceiling = subjects["direct"][key]["median"]
+        if name != DIRECT and key in figures and key in subjects.get(DIRECT, {}):
+            ceiling = subjects[DIRECT][key]["median"]
             return "mock" if figures[key]["median"] >= CEILING * ceiling else "proxy"
     return "-"
 
 
-def _spread(one: Mapping[str, float] | None) -> str:
+def _spread(one: Figures | None) -> str:
     if one is None:
         return "-"
     if one["least"] == one["most"]:

@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 
 Row = Mapping[str, object]
 Figures = dict[str, float]
+Summary = Mapping[str, Mapping[str, Mapping[str, Figures]]]
+"""Cell → subject → figure, as `summarise` makes it."""
+Compared = Mapping[str, Mapping[str, Figures]]
+"""What is compared → figure, as `ratios_within` makes it."""
 Arm = tuple[str, str]
 """A cell, and the subject that was asked in it."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from rich import box
 from rich.table import Table
 
-from launch.bench.results.summary import Figures
+from launch.bench.results.summary import Compared, Figures, Summary
 
 Shown = Mapping[str, tuple[str, int]]
 """figure → its heading and digits"""
@@ -18,7 +18,7 @@ Row = tuple[Sequence[str], Mapping[str, Figures]]
 MEDIANS = "Medians over the rounds (least to most)"
 
 
-def rows_of(summary: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> Iterator[Row]:
+def rows_of(summary: Summary) -> Iterator[Row]:
     """Of `summarise`: a row for each cell and subject, cell by cell."""
     for cell, subjects in summary.items():
         for subject, figures in subjects.items():
@@ -41,12 +41,12 @@ def spread_table(title: str, heads: Sequence[str], columns: Shown, rows: Iterabl
     return table
 
 
-def ratios_of(found: Mapping[str, Mapping[str, Figures]], title: str, head: str, columns: Shown) -> Table:
+def ratios_of(found: Compared, title: str, head: str, columns: Shown) -> Table:
     """One row a comparison, two digits each."""
     return spread_table(title, [head], *as_ratios(found, columns))
 
 
-def as_ratios(found: Mapping[str, Mapping[str, Figures]], columns: Shown) -> tuple[Shown, Iterator[Row]]:
+def as_ratios(found: Compared, columns: Shown) -> tuple[Shown, Iterator[Row]]:
     """The same columns with two digits, and a row for each comparison."""
     two = {key: (heading, 2) for key, (heading, _) in columns.items()}
     return two, (([name], figures) for name, figures in found.items())
