@@ -94,12 +94,10 @@ def under_test(
 
 
 def document_of(config: Config, key: str) -> dict[str, JsonValue]:
-    """What `load_config` reads back as `config`; `key` opens the gateway, where this one has keys."""
+    """What `load_config` reads back as `config`; `key` opens the gateway."""
     document: dict[str, JsonValue] = config.model_dump(mode="json", by_alias=True)
-    if "keys" in Config.model_fields:
-        own = {name: one.model_dump(mode="json") for name, one in config.keys.items()}
-        document["keys"] = {**own, "bench": {"sha256": digest_of(key)}}
-    return document
+    own = {name: one.model_dump(mode="json") for name, one in config.keys.items()}
+    return document | {"keys": {**own, "bench": {"sha256": digest_of(key)}}}
 
 
 def write_config(config: Config, path: Path, key: str) -> None:
