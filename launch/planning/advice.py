@@ -40,7 +40,7 @@ def recommend(plan: MemoryPlan) -> dict[str, int | float]:
         "max_cpu_loras": max(2 * len(inputs.adapters), 2 * slots),
     }
     if engine.gpu:
-        best = _best_utilization(inputs)
+        best = _best_utilization(plan)
         better = draft(inputs.with_engine(utilization=best, slots=slots, rank=rank))
         longest = min(engine.max_model_len, inputs.shape.max_positions, better.cache.longest)
         found["gpu_memory_utilization"] = best
@@ -56,10 +56,10 @@ def advise(plan: MemoryPlan) -> list[Finding]:
     return by_level(found)
 
 
-def _best_utilization(inputs: Inputs) -> float:
+def _best_utilization(plan: MemoryPlan) -> float:
     """As much as leaves a tenth of the card free, more for a large context; less where others have it."""
-    device = inputs.device
-    outside = sum(row.size_bytes for row in draft(inputs).outside)
+    device = plan.inputs.device
+    outside = sum(row.size_bytes for row in plan.outside)
     most = 1 - max(HEADROOM[0], outside / device.total_bytes + SPARE)
     if device.free_bytes is not None:
         most = min(most, (device.free_bytes - outside) / device.total_bytes)

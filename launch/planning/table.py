@@ -96,11 +96,8 @@ def _adapter_table(plan: MemoryPlan) -> Table:
         how = f"max_cpu_loras: {engine.adapters_in_memory} as large as the largest"
         table.add_row("in memory, at most", f"{most / 1e6:.1f}", "", "sum", how)
     table.add_section()
-    slot, cost = (
-        f"{plan.slot_bytes / 1e6:.1f}",
-        f"whatever it holds; as much as {plan.slot_tokens:,} cache tokens",
-    )
-    table.add_row("one slot", slot, str(engine.rank), "vLLM source", cost)
+    cost = f"whatever it holds; as much as {plan.slot_tokens:,} cache tokens"
+    table.add_row("one slot", f"{plan.slot_bytes / 1e6:.1f}", str(engine.rank), "vLLM source", cost)
     return table
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from gateway.placement.engine_place import EnginePlace
@@ -153,7 +153,7 @@ def most_asked(window: Counts, kept: Set[str], count: int) -> list[str]:
     return sorted(window, key=lambda name: (-window[name] * (LOYALTY if name in kept else 1), name))[:count]
 
 
-def _churn(named: str, asked: Sequence[Counts], ticks: Sequence[Homes] | Iterator[Homes]) -> Churn:
+def _churn(named: str, asked: Sequence[Counts], ticks: Iterable[Homes]) -> Churn:
     before: Homes = {}
     seen: set[str] = set()
     changes = firsts = quiet = 0

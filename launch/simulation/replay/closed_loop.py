@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from gateway.placement.rules import Rules
 from launch.simulation.arrivals import Zipf
@@ -40,8 +40,12 @@ class _Loop:
         self._settings = settings
         self._chances = [random.Random(f"{seed}-{client}") for client in range(settings.clients)]
         self._popularity = Zipf(visit.adapters, 0.0 if visit.law == "uniform" else 1.0)
-        self._client: dict[int, int] = {}
-        self.requests: list[Request] = []
+        self._client: dict[Request, int] = {}
+
+    @property
+    def requests(self) -> Collection[Request]:
+        """All that were asked, in order."""
+        return self._client.keys()
 
     @property
     def due_s(self) -> float:
@@ -54,8 +58,7 @@ class _Loop:
         adapter = names[client % len(names)] if own else self._popularity.draw(chance)
         tokens = chance.randint(self._settings.least_tokens, self._settings.most_tokens)
         request = Request(now, adapter, self._settings.prompt_tokens, tokens)
-        self._client[id(request)] = client
-        self.requests.append(request)
+        self._client[request] = client
         return request
 
     def arrives(self, request: Request, now: float) -> Iterator[tuple[int, Request]]:
@@ -64,7 +67,7 @@ class _Loop:
     def ended(self, number: int, request: Request, now: float) -> Iterator[tuple[int, Request]]:
         yield from self._inner.ended(number, request, now)
         if now < self._settings.window_s:
-            yield from self._inner.arrives(self.asks(self._client[id(request)], now), now)
+            yield from self._inner.arrives(self.asks(self._client[request], now), now)
 
     def due(self, now: float) -> Iterator[tuple[int, Request]]:
         return self._inner.due(now)
