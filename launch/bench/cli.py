@@ -214,7 +214,7 @@ def _prepare() -> tuple[list[Peer], Cores, Callable[[str], None]]:
     check_checkout()
     for name in ("wrk", "nginx", "taskset"):
         program(name)
-    cores = choose_cores(sorted(os.sched_getaffinity(0)))
+    cores = choose_cores(os.sched_getaffinity(0))
     out = console()
     if not cores.apart:
         out.print(

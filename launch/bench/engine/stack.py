@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -98,7 +98,7 @@ def _wait_for_engine(config: Config, children: list[Child]) -> Snapshot:
     with terminal_progress() as report:
         report("starting the engine", None)
         while True:  # the launcher bounds its own start
-            _fail_if_ended(children)
+            fail_if_ended(children)
             state = read_snapshot(config.state_dir / FILE)
             engines = [] if state is None else state.engines
             if state is not None and engines and all(one.state == "ready" for one in engines):
@@ -114,7 +114,7 @@ def _wait_for_engine(config: Config, children: list[Child]) -> Snapshot:
 def wait_for_gateway(url: str, children: list[Child]) -> None:
     deadline = time.monotonic() + READY_AFTER_ENGINE_S
     while time.monotonic() < deadline:
-        _fail_if_ended(children)
+        fail_if_ended(children)
         with contextlib.suppress(EngineFailure):
             ask(f"{url}/ready", timeout_s=READY_AFTER_ENGINE_S)
             return
@@ -122,7 +122,8 @@ def wait_for_gateway(url: str, children: list[Child]) -> None:
     raise EngineFailure(f"the gateway on {url} was not ready {READY_AFTER_ENGINE_S:.0f} s after the engine")
 
 
-def _fail_if_ended(children: list[Child]) -> None:
+def fail_if_ended(children: Sequence[Child]) -> None:
+    """Raises EngineFailure where one has, with what it said last."""
     for child in children:
         code = child.exit_code()
         if code is not None:

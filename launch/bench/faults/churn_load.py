@@ -68,7 +68,7 @@ class ChurnClients:
         answered: Callable[[], None] = lambda: None,
     ) -> None:
         """`answered` is called after each request, by the client's thread."""
-        self._address = urlsplit(url)
+        self._host = urlsplit(url).netloc
         self._key = key
         self._tasks = tasks
         self._truth = truth
@@ -157,7 +157,7 @@ class ChurnClients:
         return "200", self._truth.judge(said, prompt, read_score(said, document, reads=False)), said
 
     def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self._address.hostname or "", self._address.port, timeout=120)
+        return http.client.HTTPConnection(self._host, timeout=120)
 
 
 def gathered(content: bytes) -> dict[str, object]:

@@ -24,6 +24,7 @@ from launch.bench.engine.config import (
     under_test,
     write_config,
 )
+from launch.bench.engine.stack import fail_if_ended
 from launch.bench.faults.recovery_kills import VICTIMS, Patient, Recovery, SteadyLoad
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import (
@@ -42,7 +43,6 @@ from launch.machine.stack import ENGINE_GRACE_S, GATEWAY_GRACE_S
 POLL_S = 0.1
 SETTLE_S = 2.0
 """Of load before each kill, so that every client is in the middle of something."""
-SHOWN_LINES = 12
 
 
 def recovery_command(
@@ -76,7 +76,7 @@ def measure(
     )
     recoveries: list[Recovery] = []
     with running_up(config, scratch) as up, SteadyLoad(_url(config), KEY, model, clients) as load:
-        patient = Patient(up.pid, config.state_dir, load, lambda: alive(up))
+        patient = Patient(up.pid, config.state_dir, load, lambda: fail_if_ended([up]))
         load_s = wait_until_ready(patient, load, up, config.engine.start_timeout_s)
         with visits(rounds * len(VICTIMS)) as steps:
             for number in range(rounds):
@@ -116,20 +116,12 @@ def wait_until_ready(patient: Patient, load: SteadyLoad, up: Child, limit_s: flo
     with terminal_progress() as report:
         report("starting the stack", None)
         while not load.answered_since(began):
-            alive(up)
+            fail_if_ended([up])
             if time.monotonic() - began > limit_s:
                 raise EngineFailure(f"the stack was not ready after {limit_s:.0f} s")
             time.sleep(POLL_S)
     engine = patient.engine()
     return engine.load_s or 0.0 if engine else 0.0
-
-
-def alive(up: Child) -> None:
-    """Raises EngineFailure where the stack has ended."""
-    code = up.exit_code()
-    if code is not None:
-        up.stop(0)  # the rest of its log
-        raise EngineFailure(f"the stack ended with {code}: {' / '.join(list(up.last_lines)[-SHOWN_LINES:])}")
 
 
 def summary(recoveries: Sequence[Recovery]) -> dict[str, dict[str, object]]:

@@ -44,8 +44,7 @@ class SteadyLoad:
     """Clients that each ask one short question after another, and never give up."""
 
     def __init__(self, url: str, key: str, model: str, clients: int) -> None:
-        parts = urlsplit(url)
-        self._at = (parts.hostname or "", parts.port or 80)
+        self._host = urlsplit(url).netloc
         self._body = json.dumps(
             {"model": model, "prompt": "One, two,", "max_tokens": 4, "temperature": 0}
         ).encode()
@@ -82,7 +81,7 @@ class SteadyLoad:
 
     def _ask(self) -> TimedRequest:
         began = time.monotonic()
-        connection = http.client.HTTPConnection(*self._at, timeout=REQUEST_TIMEOUT_S)
+        connection = http.client.HTTPConnection(self._host, timeout=REQUEST_TIMEOUT_S)
         try:
             connection.request("POST", "/v1/completions", self._body, self._headers)
             answer = connection.getresponse()

@@ -69,7 +69,7 @@ class SlotClients:
     """Threads with a connection each; at some 50 tokens a second they take next to nothing."""
 
     def __init__(self, url: str, key: str, models: Sequence[str], draw: Draw) -> None:
-        self._address = urlsplit(url)
+        self._host = urlsplit(url).netloc
         self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
         self._models = models
         self._draw = draw
@@ -96,9 +96,7 @@ class SlotClients:
 
     def _client(self, number: int, load: SlotsLoad, start: float, seed: str, salt: str) -> None:
         chance = random.Random(f"{seed}-{number}")
-        connection = http.client.HTTPConnection(
-            self._address.hostname or "", self._address.port, timeout=TIMEOUT_S
-        )
+        connection = http.client.HTTPConnection(self._host, timeout=TIMEOUT_S)
         try:
             while True:  # once at least, however late the thread was
                 model = self._models[self._draw(chance, number)]

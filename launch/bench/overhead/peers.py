@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -61,23 +61,15 @@ def _peer(name: str, entry: dict[str, object]) -> Peer:
     raw = entry["args"]
     assert isinstance(raw, list)
     words = [str(word) for word in raw]
-    if "npm" in entry:
-        package = ENVIRONMENTS / name / "node_modules" / str(entry["npm"]).rpartition("@")[0]
-        program, words = shutil.which(words[0]) or words[0], [str(package / words[1]), *words[2:]]
-    else:
-        program, words = str(ENVIRONMENTS / name / "bin" / words[0]), words[1:]
     env, headers = entry.get("env", {}), entry.get("headers", {})
     assert isinstance(env, dict)
     assert isinstance(headers, dict)
-    return Peer(
-        name,
-        program,
-        tuple(words),
-        str(entry.get("pip", "")),
-        str(entry.get("npm", "")),
-        env,
-        headers,
-    )
+    pip, npm = (str(entry.get(manager, "")) for manager in ("pip", "npm"))
+    peer = Peer(name, words[0], tuple(words[1:]), pip, npm, env, headers)
+    if npm:
+        script = str(peer.package_folder / words[1])
+        return replace(peer, program=shutil.which(words[0]) or words[0], args=(script, *words[2:]))
+    return replace(peer, program=str(peer.folder / "bin" / words[0]))
 
 
 def install(peer: Peer) -> str:

@@ -113,9 +113,7 @@ class OpenLoop:
                 client = self._kept() or await connect(self._url)
                 answer = await client.ask(request)
             status, first_s = client.status, client.first_at - due
-            if status == 200 and not answer.endswith(payload.DONE):
-                status = BROKEN
-            if b'"error"' in answer[-2000:] and status == 200:
+            if status == 200 and (not answer.endswith(payload.DONE) or b'"error"' in answer[-2000:]):
                 status = BROKEN
         except TimeoutError:
             status = LEFT

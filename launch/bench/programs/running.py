@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ class Cores:
         return self.proxy != self.load
 
 
-def choose_cores(available: Sequence[int]) -> Cores:
+def choose_cores(available: Iterable[int]) -> Cores:
     """The first for the proxy, the second for everything else."""
     ordered = sorted(available)
     return Cores(ordered[0], ordered[min(1, len(ordered) - 1)])

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from launch.bench.engine.config import HOST, KEY
-from launch.bench.faults.recovery import alive, running_up, wait_until_ready
+from launch.bench.engine.stack import fail_if_ended
+from launch.bench.faults.recovery import running_up, wait_until_ready
 from launch.bench.faults.recovery_kills import Patient, SteadyLoad, program_under
 from tests.fakes.fake_stack import fake_config
 
@@ -18,7 +19,7 @@ def test_killed_programs_come_back_and_the_others_go_on(tmp_path: Path) -> None:
     url = f"http://{HOST}:{config.gateway.port}"
     with running_up(config, tmp_path) as up:
         with SteadyLoad(url, KEY, "naming", clients=2) as load:
-            patient = Patient(up.pid, config.state_dir, load, lambda: alive(up))
+            patient = Patient(up.pid, config.state_dir, load, lambda: fail_if_ended([up]))
             wait_until_ready(patient, load, up, LIMIT_S)
             gateway = patient.kill("gateway", LIMIT_S)
             engine = patient.kill("engine", LIMIT_S)
