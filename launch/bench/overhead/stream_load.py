@@ -1,7 +1,7 @@
 """Clients that read streams: N connections, each one stream after the other, until the time is up.
 
 `python -m launch.bench.overhead.stream_load URL …` prints one JSON object. The parts that other modules use:
-`Client`, a bare HTTP/1.1 connection, and `percentile`.
+`StreamClient`, a bare HTTP/1.1 connection, `connect` and `request_bytes`.
 """
 
 from __future__ import annotations

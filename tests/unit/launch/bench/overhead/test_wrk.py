@@ -19,7 +19,7 @@ def test_wrk_figures_are_read_from_its_hook() -> None:
 
 def test_no_answers_means_no_times() -> None:
     figures = wrk.WrkFigures(requests=0, wall_us=1_000_000, p50_us=0, p99_us=0, max_us=0, errors=3)
-    assert "p50_us" not in figures.row()
+    assert not {"p50_us", "p99_us", "max_us"} & figures.row().keys()
     assert figures.row()["errors"] == 3
 
 
