@@ -19,6 +19,7 @@ CARDS = (2, 4, 8)
 SPARE = 0.02  # of a card, beside the context
 ROUNDING = 1e-6
 SMALL_BYTES = memory.GB // 10
+SMALLER = "take a smaller base or a larger machine"
 
 
 def make_plan(inputs: Inputs) -> MemoryPlan:
@@ -172,23 +173,25 @@ def _main_findings(plan: MemoryPlan) -> Iterator[Finding]:
         blocks = math.ceil(engine.max_model_len / engine.block_size) + 1
         needed = blocks * engine.block_size * plan.cache.bytes_per_token / GIB
         mend = f"{cached:g}: one request of {engine.max_model_len:,} tokens does not fit"
-        mend += f"; raise it to {math.ceil(needed * 100) / 100:g}"
+        mend += f"; raise it to {_rounded_up(needed):g}"
         yield Finding("error", key, f"{mend}, or lower base.max_model_len to {plan.cache.longest}")
     room = device.total_bytes if device.free_bytes is None else device.free_bytes
     over = plan.budget_bytes - room
     if over > 0:
         text = f"the engine needs {plan.budget_bytes / GIB:.1f} GiB, {room / GIB:.1f} GiB are free"
         slots = next((n for n in range(engine.slots - 1, 0, -1) if _budget(inputs, n) <= room), None)
-        if over / GIB < cached:
-            yield Finding("error", key, f"{cached:g}: {text}; lower it by {over / GIB:.2f}")
+        less = _rounded_up(over / GIB)
+        if less < cached:
+            yield Finding("error", key, f"{cached:g}: {text}; lower it by {less:.2f}")
         elif slots is not None:
             yield Finding("error", "base.max_loras", f"{engine.slots}: {text}; lower it to {slots}")
         else:
-            yield Finding("error", key, f"{cached:g}: {text}; take a smaller base or a larger machine")
+            yield Finding("error", key, f"{cached:g}: {text}; {SMALLER}")
     elif plan.headroom_share < HEADROOM[0]:
         missing = HEADROOM[0] * device.total_bytes - plan.headroom_bytes
         text = f"{cached:g}: leaves {plan.headroom_share:.0%} of main memory, keep 10 to 15 %"
-        yield Finding("warning", key, f"{text}; lower it by {missing / GIB:.2f}")
+        less = _rounded_up(missing / GIB)
+        yield Finding("warning", key, f"{text}; {f'lower it by {less:.2f}' if less < cached else SMALLER}")
 
 
 def _slot_findings(plan: MemoryPlan) -> Iterator[Finding]:
@@ -232,6 +235,11 @@ def _assumptions(plan: MemoryPlan) -> Iterator[Finding]:
             "vLLM keeps every token in every layer of a base with attention_chunk_size, whatever the window"
         )
         yield Finding("note", "base.model", text)
+
+
+def _rounded_up(gib: float) -> float:
+    """To hundredths, as it is said: who does just that must have done enough."""
+    return math.ceil(gib * 100) / 100
 
 
 def _budget(inputs: Inputs, slots: int) -> int:

@@ -71,6 +71,25 @@ def test_main_memory_that_is_too_small_names_the_cache() -> None:
     assert not errors(planned(MACHINE, kv_cache_gib=float(match[1]), **base).findings)
 
 
+@pytest.mark.parametrize("missing_gib", [0.001, 0.004, 0.5])
+def test_a_cache_that_is_lowered_as_it_is_said_fits(missing_gib: float) -> None:
+    base: dict[str, Any] = {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "max_model_len": 2048}
+    needed = planned(MACHINE, kv_cache_gib=2, **base).budget_bytes
+    short = dataclasses.replace(MACHINE, free_bytes=needed - int(missing_gib * GIB))
+    [error] = texts(planned(short, kv_cache_gib=2, **base), "error")
+    match = re.search(r"lower it by ([\d.]+)", error)
+    assert match is not None
+    assert not errors(planned(short, kv_cache_gib=2 - float(match[1]), **base).findings)
+
+
+def test_headroom_that_the_whole_cache_would_not_make_is_not_asked_of_it() -> None:
+    base: dict[str, Any] = {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "max_model_len": 2048}
+    needed = planned(MACHINE, kv_cache_gib=0.1, **base).budget_bytes
+    tight = dataclasses.replace(MACHINE, free_bytes=needed + GIB // 10)
+    [warning] = texts(planned(tight, kv_cache_gib=0.1, **base), "warning")
+    assert warning.endswith("keep 10 to 15 %; take a smaller base or a larger machine")
+
+
 def test_slots_that_main_memory_has_no_room_for_are_to_be_fewer() -> None:
     base: dict[str, Any] = {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "max_model_len": 2048}
     [error] = texts(planned(MACHINE, kv_cache_gib=1, max_loras=2000, **base), "error")
