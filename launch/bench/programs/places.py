@@ -17,11 +17,16 @@ APT = {"wrk": "wrk", "nginx": "nginx-light", "taskset": "util-linux"}
 
 def program(name: str) -> str:
     """A system program's path. Raises ConfigError that names the Debian package."""
-    # nginx lives in sbin, which is not on every user's path.
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
+    found = found_program(name)
     if found is None:
         raise ConfigError(name, "not found", f"install it: apt-get install {APT.get(name, name)}")
     return found
+
+
+def found_program(name: str) -> str | None:
+    """A system program's path; None where it is not installed."""
+    # nginx lives in sbin, which is not on every user's path.
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
 
 
 def check_checkout() -> None:
