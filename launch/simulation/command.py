@@ -120,7 +120,8 @@ def simulate_command(
     settings: dict[str, object] = {
         **{"replicas": replicas, "adapters": adapters, "zipf": zipf, "slo_s": slo_s, "seed": seed},
         **{"min_replicas": min_replicas, "quantum": quantum, "duration_s": duration_s},
-        **{"patience_s": patience_s, "engine": asdict(speed)},
+        **{"patience_s": patience_s, "moves_per_minute": moves_per_minute},
+        **{"prompt_tokens": prompt_tokens, "output_tokens": output_tokens, "engine": asdict(speed)},
     }
     if as_json:
         print(json.dumps({"settings": settings, "rows": rows}, indent=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def test_it_prints_json_and_draws(tmp_path: Path) -> None:
     assert code == 0, text
     found = json.loads(text[text.index("{") :])
     assert found["settings"]["engine"]["seats"] == GPU_8B.seats
+    chosen = inspect.signature(simulate_command).parameters.keys()
+    elsewhere = {
+        "arrivals",
+        "load",
+        "policy",
+        "fit",
+        "replay",
+        "svg",
+        "as_json",
+    }  # in rows, or no setting
+    assert found["settings"].keys() == chosen - elsewhere
     assert found["rows"][0]["policy"] == "lora-gateway"
     assert picture.read_text().startswith("<svg")
 
