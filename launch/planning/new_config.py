@@ -77,7 +77,7 @@ def _shown(folder: Path, target: Path) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As it is where YAML reads that as this text, else in quotes; `${` would be taken for a variable."""
+    """As it is where YAML reads that as this text, else in quotes."""
     plain = text.replace("/", "").replace(".", "").replace("-", "").replace("_", "").replace("@", "")
     safe = plain.isascii() and plain.isalnum() and not plain.isdigit() and text[0] not in "-@"
     words = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity"}
