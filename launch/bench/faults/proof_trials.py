@@ -220,7 +220,6 @@ class Traffic:
         self._models = models
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._client, args=(seed,)) for seed in range(clients)]
-        self.answers = 0
         self.failure: LoraGatewayError | None = None
 
     def __enter__(self) -> Traffic:
@@ -251,4 +250,3 @@ class Traffic:
                 call(f"{self._url}/v1/completions", body, key=self._key)
             except EngineFailure as failure:
                 self.failure = failure
-            self.answers += 1
