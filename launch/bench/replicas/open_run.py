@@ -95,11 +95,16 @@ async def settle(stack: Running, plan: SimulatorPlan) -> None:
         await probe.prompted(SHORT, number)
 
 
-def seen(stack: Running, plan: SimulatorPlan, requests: Sequence[Request]) -> tuple[list[float], float]:
-    """What became of them on the real engines: first tokens, and loads into slots. Raises EngineFailure."""
+def seen(
+    stack: Running, plan: SimulatorPlan, requests: Sequence[Request], turn: int = 0
+) -> tuple[list[float], float]:
+    """What became of them on the real engines: first tokens, and loads into slots. Raises EngineFailure.
+
+    Each `turn` has prompts of its own: an engine would find those of the one before in its cache.
+    """
     names = dict(zip(Zipf(plan.adapters).names, stack.adapters, strict=True))
     uvloop.run(settle(stack, plan))
-    chance = random.Random(len(requests))
+    chance = random.Random(f"{turn}-{len(requests)}")
     due = []
     for number, one in enumerate(requests):
         body = completion_body(names[one.adapter], chance, one.prompt_tokens, one.output_tokens)

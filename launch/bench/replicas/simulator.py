@@ -134,7 +134,7 @@ def _visited(
                 which = f"round {turn + 1}: {engines} engines at {load:g}"
                 steps.now(which)
                 requests = asked(plan, load * capacity[engines], f"{engines}-{load}")
-                visit = TwinVisit(turn, engines, load, requests, *seen(stack, plan, requests))
+                visit = TwinVisit(turn, engines, load, requests, *seen(stack, plan, requests, turn))
                 found.append(visit)
                 steps.done(f"{which}: {len(requests)} requests, {visit.loads:.0f} loads")
     return capacity, found

@@ -93,6 +93,18 @@ def test_each_request_is_sent_as_it_was_drawn_and_its_first_token_kept(stack: Ru
     assert loads_of(stack) == 5.0
 
 
+def test_the_same_requests_once_more_have_other_prompts(stack: Running) -> None:
+    requests = asked(replace(PLAN, window_s=0.3), 60.0, "0")
+    prompts: list[list[object]] = []
+    for turn in (0, 1, 1):
+        Server.asked = []
+        seen(stack, PLAN, requests, turn)
+        asked_for = sorted(Server.asked[PLAN.adapters :], key=lambda one: str(one["prompt"]))
+        prompts.append([one["prompt"] for one in asked_for])
+    assert prompts[1] == prompts[2]
+    assert not [one for one in prompts[0] if one in prompts[1]]
+
+
 def test_the_most_that_is_answered_is_asked_by_as_many_clients_as_seats(stack: Running) -> None:
     assert capacity_per_s(stack, PLAN, 1) > 0
     assert all(one["stream"] for one in Server.asked)
