@@ -15,7 +15,8 @@ import pytest
 from gateway.config.snapshot import FILE, EngineStatus, Snapshot, read_snapshot
 from gateway.errors import RequestError
 from launch.bench.engine.config import HOST, KEY, write_config
-from launch.bench.faults.recovery import alive, running_up, wait_until_ready
+from launch.bench.engine.stack import fail_if_ended
+from launch.bench.faults.recovery import running_up, wait_until_ready
 from launch.bench.faults.recovery_kills import Patient, SteadyLoad, is_alive, longest_gap
 from launch.supervisor.control_client import ControlClient
 from tests.fakes.fake_stack import fake_config
@@ -63,7 +64,7 @@ def up_stack(folder: Path, **engine: object) -> Iterator[Stack]:
     config = fake_config(folder, **engine)  # type: ignore[arg-type]
     url = f"http://{HOST}:{config.gateway.port}"
     with running_up(config, folder) as up, SteadyLoad(url, KEY, "naming", CLIENTS) as load:
-        patient = Patient(up.pid, config.state_dir, load, lambda: alive(up))
+        patient = Patient(up.pid, config.state_dir, load, lambda: fail_if_ended([up]))
         wait_until_ready(patient, load, up, 2 * LIMIT_S)
         yield Stack(patient, load, config.state_dir)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from gateway.config.snapshot import FILE, read_snapshot
 from launch.bench.engine.config import HOST, KEY, write_config
-from launch.bench.faults.recovery import alive, running_up, wait_until_ready
+from launch.bench.engine.stack import fail_if_ended
+from launch.bench.faults.recovery import running_up, wait_until_ready
 from launch.bench.faults.recovery_kills import Patient, SteadyLoad, is_alive
 from launch.machine.child import Child
 from tests.fakes.fake_stack import fake_config
@@ -39,7 +40,7 @@ def test_second_interrupt_hurries_a_gateway_that_drains(tmp_path: Path) -> None:
     config = fake_config(tmp_path, drain_s=50)
     url = f"http://{HOST}:{config.gateway.port}"
     with running_up(config, tmp_path) as up, SteadyLoad(url, KEY, "naming", clients=1) as load:
-        patient = Patient(up.pid, config.state_dir, load, lambda: alive(up))
+        patient = Patient(up.pid, config.state_dir, load, lambda: fail_if_ended([up]))
         wait_until_ready(patient, load, up, LIMIT_S)
         processes, engine = patient.processes(), patient.engine()
         assert engine is not None
@@ -63,7 +64,7 @@ def test_hang_up_is_no_end_but_reloads(tmp_path: Path) -> None:
     config = fake_config(tmp_path)
     url, log = f"http://{HOST}:{config.gateway.port}", tmp_path / "up.log"
     with running_up(config, tmp_path) as up, SteadyLoad(url, KEY, "naming", clients=1) as load:
-        patient = Patient(up.pid, config.state_dir, load, lambda: alive(up))
+        patient = Patient(up.pid, config.state_dir, load, lambda: fail_if_ended([up]))
         wait_until_ready(patient, load, up, LIMIT_S)
         before = patient.processes()
         up.signal(signal.SIGHUP)
