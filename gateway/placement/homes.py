@@ -98,6 +98,7 @@ class Finder:
             for other in layout.on:
                 if other in came:
                     continue
+                # The adapter itself stays where it is: it is to have a home more.
                 spare = layout.on[full] - layout.on[other] - layout.refused_by(other) - {adapter_id}
                 if not spare:
                     continue

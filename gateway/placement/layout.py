@@ -37,6 +37,7 @@ class Layout:
             for each in self.on[one.name]:
                 self.homes[each].append(one.name)
         for name, held in self.on.items():
+            # Sorted, since a sum of floats hangs on its order, and a set's order on the process.
             self.tokens_per_s[name] = sum(map(self.share, sorted(held)))
 
     @property

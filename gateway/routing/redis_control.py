@@ -70,6 +70,7 @@ class RedisControl:
                     if version is not None and version != seen:
                         snapshot = _read(await link.get(link.key(*TABLE)))
                         seen = version
+                        # A server that was restored from a dump would let revoked keys in again (design 91).
                         if snapshot.version >= self._newest:
                             self._newest = snapshot.version
                             yield snapshot

@@ -77,6 +77,7 @@ class ShareAnswer(msgspec.Struct):
     accounts: list[Given]
 
 
+# Levels are stored with six digits, so that a millionth too little is enough.
 # cjson writes an empty table as `{}`, so that the answer to no account is written by hand.
 EXCHANGE = Script("""
 local time = redis.call('TIME')

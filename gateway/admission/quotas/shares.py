@@ -161,8 +161,10 @@ class Share:
             there, wanted = getattr(self, name), getattr(ahead, name)
             gone = _given_back(there, wanted, someone_waits=bool(waiting))
             setattr(back, name, gone)
+            # Filled again when half is used, or each request would be worth an exchange.
             setattr(more, name, wanted if there - gone < wanted / 2 else 0.0)
         kept = self.kept_places(members)
+        # Places are kept for who may come only while nobody waits for one.
         free = 0 if waiting else max(0, self._places - self.used)
         more.places = kept if free < kept / 2 else 0
         places = self.used + min(free, kept)

@@ -136,6 +136,7 @@ class EngineSlots:
         served = self._is_served(adapter_id)
         able: list[Able] = []
         tight: list[Able] = []
+        # Nobody waits at an engine for a seat, where no turn could be kept (design 112).
         homes = [name for name in self._homes.get(adapter_id, ()) if not self.is_full(name)]
         sought = {name: self._sought(name, waiting, adapter_id) for name in homes}
         for name, (_, contended) in sought.items():
@@ -143,6 +144,7 @@ class EngineSlots:
             if adapter_id in slots.residents:
                 if slots.goes_on(adapter_id, now, contended=contended):
                     able.append(Able(name, True, slots.in_flight))
+            # A slot that others lack everywhere is neither a newcomer's nor a second one.
             elif not (contended and (new or served)):
                 if slots.is_free:
                     able.append(Able(name, False, slots.in_flight))
@@ -232,6 +234,7 @@ class EngineSlots:
 
     def _made(self, engine: str, slots: int) -> Slots:
         def moved(adapter_id: str, change: int, why: str) -> None:
+            # Kept up to date here, since every admission asks it.
             if change > 0:
                 self._where.setdefault(adapter_id, {})[engine] = None
             else:

@@ -48,6 +48,7 @@ class Claimant:
         self.tag = tag
         self.among = among
         self.outer = outer
+        # Made when it is asked for: the innermost, a key's task, has none.
         self._within: Claimants | None = None
         self.waiting = 0
         """Requests of it that wait, in every queue."""
@@ -103,6 +104,7 @@ class Claimants:
 
     def has_had(self, owner: Claimant, cost: float) -> None:
         """It was given a turn of that cost."""
+        # The tag that it began with: who joins meanwhile begins beside it, not behind it.
         self._now = max(self._now, owner.tag)
         owner.tag += cost
         self._furthest = max(self._furthest, owner.tag)

@@ -106,6 +106,7 @@ def who_gives_way(lanes: Iterable[AdapterQueue], whose: Whose) -> tuple[AdapterQ
     own = [lane for lane in lanes if lane.whose == found]
     for lane in sorted(own, key=lambda one: len(one.queue), reverse=True):
         for waiter in reversed(lane.queue):
+            # Who leaves just now is counted yet, and gives way by itself.
             if not waiter.let_in and not waiter.admitted.done():
                 return lane, waiter
     return None

@@ -29,6 +29,7 @@ class Visits:
 
     def tidy(self) -> None:
         """Forget adapters that have none."""
+        # Another dict, without those at 0; visits under way find it here.
         self.by_adapter = +self.by_adapter
 
 
