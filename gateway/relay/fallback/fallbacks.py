@@ -235,12 +235,6 @@ def _headers(exchange: Exchange, taken: Taken) -> HeaderList:
 def _explained(error: RequestError, fallback: FallbackConfig, why: str) -> RequestError:
     """The same error, with what became of the fallback."""
     said = f"{error.message} Its fallback '{fallback.model}' did not answer either: {why}."
-    explained = type(error)(
-        said,
-        param=error.param,
-        code=error.code,
-        status=error.status,
-        kind=error.kind,
-        retry_after_s=error.retry_after_s,
-    )
+    explained = type(error).__new__(type(error), said)  # some classes write their message themselves
+    explained.__dict__.update(error.__dict__, message=said)
     return explained

@@ -21,7 +21,7 @@ from gateway.relay.fallback.policy import Unable, question, reason_of
 from gateway.relay.fallback.provider import Provider
 from tests.fakes.fake_engine import Answer, FakeEngine
 from tests.support.controlled import controlled
-from tests.support.stack import Stack, config_of, eventually, stack, write_report
+from tests.support.stack import TASKS, Stack, config_of, eventually, stack, write_report
 
 SECRET = "sk-very-secret-0123456789"
 
@@ -230,6 +230,23 @@ async def test_an_engine_that_takes_no_connection_falls_back_at_once(tmp_path: P
         await f.stack.engine.stop()
         answer = await f.stack.chat()
         assert answer.headers["x-gateway-fallback-reason"] == "failed"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("lost", [True, False], ids=["adapter lost", "engine gone"])
+async def test_where_it_fails_too_the_engines_failure_stands(tmp_path: Path, lost: bool) -> None:
+    async with fallen(tmp_path, "failed", ready=True) as f:
+        f.other.answers["base"] = Answer(status=401, body=b"{}")
+        if lost:
+            message = json.dumps({"error": {"message": f"The model `{TASKS['naming']}` does not exist."}})
+            f.stack.engine.answers[TASKS["naming"]] = Answer(status=404, body=message.encode())
+        else:
+            await f.stack.engine.stop()
+        answer = await f.stack.chat()
+        error = answer.json()["error"]
+        told = (503, "adapter_not_loaded") if lost else (502, "engine_unreachable")
+        assert (answer.status_code, error["code"]) == told
+        assert "did not answer either: AuthenticationError (401)" in error["message"]
 
 
 @pytest.mark.anyio
