@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 
 def has_gpu(env: Mapping[str, str] | None = None) -> bool:
@@ -40,6 +41,45 @@ def nvidia_smi(*asked: str) -> str:
 def cores() -> list[int]:
     """The processor's cores that this process may run on, by their numbers."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def thread_count() -> int:
+    """Threads that compute at once here: one a core, and no more than `cpu_quota` has time for."""
+    count = len(cores()) or os.cpu_count() or 1
+    quota = cpu_quota()
+    return count if quota is None else max(1, min(count, int(quota)))
+
+
+def cpu_quota(own: str | None = None, mounted: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Of how many cores this process may take the time, by the control groups that it is in; None: no bound.
+
+    A container's `--cpus`, a pod's `limits.cpu` and systemd's `CPUQuota` are such bounds; the process sees
+    all the machine's cores none the less. `own` is the text of /proc/self/cgroup. Version 2 of control groups
+    and 1, each group with those above it.
+    """
+    try:
+        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8") if own is None else own
+    except OSError:
+        return None
+    found: list[float] = []
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        group = PurePosixPath(path.lstrip("/"))
+        # In a container the path may be its host's: then only the group at the mount's root is to be seen.
+        for one in (group, *group.parents):
+            for mount in (controllers, "cpu") if controllers else ("",):
+                found += _bound_of(mounted / mount / one)
+    return min(found, default=None)
+
+
+def _bound_of(group: Path) -> Iterator[float]:
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with contextlib.suppress(OSError, ValueError):  # there is none, or it says "max"
+            quota, period = " ".join((group / name).read_text(encoding="ascii") for name in names).split()
+            if int(quota) > 0:
+                yield int(quota) / int(period)
 
 
 def has_slow_bfloat16(cpuinfo: str | None = None) -> bool:

@@ -34,7 +34,7 @@ from launch.engine.on_ray.cluster import ClusterAway, RayCluster, connected
 from launch.machine import orphans
 from launch.machine.engine_setup import engine_setup, version_of
 from launch.machine.gateway_address import noted_url
-from launch.machine.hardware import cards, cores, has_gpu, has_slow_bfloat16
+from launch.machine.hardware import cards, cores, cpu_quota, has_gpu, has_slow_bfloat16
 from launch.machine.ports import claimed_port
 from launch.machine.signals import StopSignals
 from launch.machine.threads import in_thread
@@ -42,7 +42,7 @@ from launch.supervisor.control_api import control_app
 from launch.supervisor.control_server import Serving, control_socket
 from launch.supervisor.database import StateStore
 from launch.supervisor.lock import sole_launch
-from launch.supervisor.replicas.layout import attached_to, laid_here, places
+from launch.supervisor.replicas.layout import THREADS, attached_to, laid_here, places
 from launch.supervisor.replicas.on_ray import bundle_of, cards_each, laid_on_ray, namespace_of
 from launch.supervisor.several.leadership import Leadership, this_one
 from launch.supervisor.several.standing_by import mirror, standing_by_app
@@ -224,7 +224,11 @@ def prepare(
         means = Means.with_key(one, sleeps, key)
         engines = laid_on_ray(config, cluster, means, key, bundle_of(config, cards_there))
     else:
-        laid_over = places(config, cards() if gpu else None, cores(), os.environ)
+        quota = cpu_quota()
+        laid_over = places(config, cards() if gpu else None, cores(), os.environ, quota)
+        if THREADS in laid_over[0]:
+            threads = laid_over[0][THREADS]
+            say(f"{THREADS}: {threads} for each engine, since {quota:g} of {len(cores())} cores may be used")
         engines = laid_here(config, [command(port) for port in ports], laid_over, sleeps, key)
     first = engines[0][1].command
     build = _build(base, first.dtype, "gpu" if gpu else "cpu")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError
+from launch.machine.hardware import thread_count
 from launch.training.batches import Sample, batches_by_length, shared_head
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def load_for_training(
 
     disable_progress_bar()
     set_seed(seed)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", thread_count())))
     try:
         dtype = quickest_dtype()
         plain = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation=attention)

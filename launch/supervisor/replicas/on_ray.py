@@ -15,7 +15,7 @@ from launch.engine.on_ray.adapter_courier import calls_to
 from launch.engine.on_ray.cluster import RayCluster
 from launch.engine.on_ray.node_engine import EngineOrder
 from launch.engine.on_ray.remote_engine import on_seat
-from launch.supervisor.replicas.layout import name_of, status_of
+from launch.supervisor.replicas.layout import BINDING, name_of, status_of, threads_within
 
 LAUNCH = "ray.launch"
 """A word of the state directory's own."""
@@ -59,6 +59,8 @@ def laid_on_ray(
     # Where machines share more than the cluster, gateways and control planes elsewhere must reach it too.
     here = cluster.address if config.shared is None else ""
     command = means.command
+    if config.backend.ray.nodes == 1 and not bundle.get("GPU"):
+        command = replace(command, env={**command.env, **_threads(config)})
     laid: list[tuple[EngineStatus, Means]] = []
     for index, name in enumerate(names):
         order = EngineOrder(name, command.argv, command.env, config.engine.port, here, ray_address=head)
@@ -73,3 +75,11 @@ def laid_on_ray(
         )
         laid.append((status_of(config, index, "", command), own))
     return laid
+
+
+def _threads(config: Config) -> dict[str, str]:
+    """Of an engine without a card: as many as it has reserved; with one core, the default, its node's all."""
+    cores = int(config.backend.ray.cpus)
+    if cores < 2 or BINDING in config.engine.env:
+        return {}
+    return threads_within(cores, config.base.tensor_parallel_size, config.engine.env, alone=True)

@@ -9,7 +9,7 @@ import pytest
 from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.engine.vllm_plugin.message_wait import SHARED_CORES
-from launch.supervisor.replicas.layout import BINDING, CARDS, RESERVED, places
+from launch.supervisor.replicas.layout import BINDING, CARDS, RESERVED, THREADS, places
 
 SHARED = {SHARED_CORES: "1"}
 
@@ -55,3 +55,24 @@ def test_what_somebody_has_set_goes_before(env: dict[str, str], own: dict[str, s
     config = config_of(2, engine={"env": own})
     found = places(config, ["0", "1"] if CARDS in own else None, [0, 1], env)
     assert found == ([{}, {}] if CARDS in own else [SHARED, SHARED])
+
+
+def test_an_engine_has_as_many_threads_as_it_may_take_cores_time() -> None:
+    few = {BINDING: "nobind", THREADS: "2", **SHARED}
+    assert places(config_of(1), None, range(16), {}, quota=2.5) == [few]
+    assert places(config_of(1), None, range(16), {}, quota=0.5) == [{**few, THREADS: "1"}]
+    assert places(config_of(1), None, range(16), {}, quota=8.0) == [{BINDING: "nobind", THREADS: "7"}]
+    assert places(config_of(2), None, range(16), {}, quota=8.0) == [{**few, THREADS: "4"}] * 2
+    split = config_of(1, base={"tensor_parallel_size": 2})
+    assert places(split, None, range(16), {}, quota=4.0) == [few]
+
+
+def test_a_quota_of_all_cores_says_nothing() -> None:
+    assert places(config_of(1), None, [0, 1], {}, quota=2.0) == places(config_of(1), None, [0, 1], {})
+    assert places(config_of(1), ["0"], range(16), {}, quota=2.0) == [{}]
+
+
+def test_threads_that_somebody_has_set_go_before_a_quota() -> None:
+    assert places(config_of(1), None, range(16), {BINDING: "0,1"}, quota=2.0) == [{}]
+    found = places(config_of(1), None, range(16), {THREADS: "3"}, quota=2.0)
+    assert found == [{BINDING: "nobind", **SHARED}]

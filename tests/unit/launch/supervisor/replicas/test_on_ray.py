@@ -12,6 +12,8 @@ from gateway.config.document import Config
 from launch.engine.argv import EngineCommand
 from launch.engine.managed import Means
 from launch.engine.on_ray.cluster import RayCluster
+from launch.engine.vllm_plugin.message_wait import SHARED_CORES
+from launch.supervisor.replicas.layout import BINDING, THREADS
 from launch.supervisor.replicas.on_ray import PLACING, bundle_of, cards_each, laid_on_ray, namespace_of
 
 
@@ -78,6 +80,24 @@ def test_each_engine_has_a_seat_and_its_command(nodes: int, head: str) -> None:
         head,
     )
     assert bundle == {"CPU": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("cpus", "bundle", "env"),
+    [
+        (1, {"CPU": 1.0}, {}),
+        (4, {"CPU": 4.0}, {BINDING: "nobind", THREADS: "4", SHARED_CORES: "1"}),
+        (8, {"CPU": 8.0}, {BINDING: "nobind", THREADS: "7"}),
+        (8, {"CPU": 8.0, "GPU": 1.0}, {}),
+    ],
+)
+def test_an_engine_without_a_card_has_as_many_threads_as_it_has_reserved(
+    cpus: float, bundle: dict[str, float], env: dict[str, str]
+) -> None:
+    cluster = FakeCluster()
+    command = EngineCommand(("python",), {"A": "1"})
+    laid_on_ray(config_of(cpus=cpus), cast(RayCluster, cluster), Means(command), "key", bundle)
+    assert [order.env for order, _ in cluster.orders] == [{"A": "1", **env}] * 2
 
 
 def test_where_others_ask_too_an_engine_listens_where_they_reach_it() -> None:
