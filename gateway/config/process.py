@@ -18,12 +18,17 @@ def started_ticks(pid: int) -> int | None:
     With it a pid names one process for good: the kernel gives a bare pid out again.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        fields = stat_fields(pid)
     except OSError:
         return None
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
     # The state is the third field of proc(5)'s, the start the 22nd; two stand before the bracket.
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def stat_fields(pid: int) -> list[str]:
+    """Those of /proc/<pid>/stat from the process's state on. Raises OSError."""
+    # The name before them may hold spaces, brackets and, since it ends after 15 bytes, half a character.
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode("ascii").split()
 
 
 def boot_id() -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from gateway.config.process import stat_fields
 from launch.machine import group_guard
 
 KEPT_LINES = 200
@@ -161,16 +162,14 @@ def lives(group: int) -> bool:
 
 def members(group: int) -> list[int] | None:
     """Those of a process group that run; None where that cannot be seen."""
-    stats = list(Path("/proc").glob("[0-9]*/stat"))
+    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
     found: list[int] = []
-    for stat in stats:
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] not in "ZX":
-            found.append(int(stat.parent.name))
-    return found if stats else None
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has ended since
+            fields = stat_fields(pid)
+            if int(fields[2]) == group and fields[0] not in "ZX":
+                found.append(pid)
+    return found if pids else None
 
 
 def _death_signal(parent: int) -> Callable[[], None]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gateway.config.process import stat_fields
 from launch.machine.hardware import has_gpu, nvidia_smi
 
 PROC = Path("/proc")
@@ -32,17 +33,12 @@ def tree(pid: int) -> list[int]:
     parents: dict[int, int] = {}
     for folder in PROC.iterdir():
         if folder.name.isdigit():
-            with contextlib.suppress(OSError, ValueError):
-                parents[int(folder.name)] = parent_of((folder / "stat").read_text())
+            with contextlib.suppress(OSError):  # it has ended since
+                parents[int(folder.name)] = int(stat_fields(int(folder.name))[1])
     found = [pid]
     for one in found:  # the list grows while it is read
         found += [child for child, parent in parents.items() if parent == one]
     return found
-
-
-def parent_of(stat: str) -> int:
-    """The parent's id in a /proc/<pid>/stat line, whose second field may hold anything."""
-    return int(stat.rpartition(")")[2].split()[1])
 
 
 def tree_memory(pid: int) -> Memory:

@@ -6,15 +6,10 @@ import contextlib
 import os
 from collections.abc import Iterable
 
+from gateway.config.process import stat_fields
 from launch.machine.memory import KIB, PROC
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_s_of(stat: str) -> float:
-    """utime + stime of a /proc/<pid>/stat line, in seconds."""
-    fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def cpu_s(pids: Iterable[int]) -> float:
@@ -24,9 +19,10 @@ def cpu_s(pids: Iterable[int]) -> float:
 
 def _cpu_s(pid: int) -> float:
     try:
-        return cpu_s_of((PROC / str(pid) / "stat").read_text())
+        utime, stime = stat_fields(pid)[11:13]
     except OSError:
         return 0.0
+    return (int(utime) + int(stime)) / TICKS_PER_S
 
 
 def _status_bytes(pid: int, key: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.config.process import HangUp, machine_id, started_ticks
+from gateway.config.process import HangUp, machine_id, started_ticks, stat_fields
 
 
 def test_a_process_has_one_and_a_child_a_later_one() -> None:
@@ -25,6 +25,28 @@ def test_a_process_has_one_and_a_child_a_later_one() -> None:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert started_ticks(child.pid) is None  # a zombie
     assert started_ticks(2**22 + 1) is None
+
+
+NAMED = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(15, b"a) b (caf\\xc3", 0, 0, 0)  # PR_SET_NAME
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_is_read_whatever_its_name_holds() -> None:
+    """A name that is set is cut after 15 bytes, in the midst of a character too."""
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", NAMED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert started_ticks(child.pid) is not None
+        assert stat_fields(child.pid)[1:3] == [str(os.getpid()), str(child.pid)]  # its parent and group
 
 
 def test_a_machine_is_the_same_for_a_child() -> None:
