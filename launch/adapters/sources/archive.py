@@ -169,6 +169,10 @@ def _unpack_tar(file: _Readable, picked: _Picked, max_bytes: int) -> None:
             if content is not None:
                 _write(content, target, member.size)
                 metered.allow(0)
+    # On to the end, where gzip has its digest: tar's reader stops at a block of zeros before it.
+    metered.allow(max_bytes)
+    while metered.read():
+        pass
 
 
 def _check_kind(member: tarfile.TarInfo) -> None:

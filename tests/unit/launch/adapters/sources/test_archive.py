@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import random
 import tarfile
 import zipfile
 from pathlib import Path
@@ -61,6 +63,21 @@ def test_two_files_come_out_and_nothing_else(tmp_path: Path, kind: str) -> None:
     folder = unpack(packed(kind, GOOD), kind, tmp_path, 1000)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == {CONFIG: b"{}", WEIGHTS: b"weights"}
     assert [file for file in tmp_path.rglob("*") if file.is_file() and file.parent != folder] == []
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "zip"])
+def test_packed_bytes_that_changed_on_their_way_are_refused(tmp_path: Path, kind: str) -> None:
+    """Though they unpack to something of the same length."""
+    weights = random.Random(7).randbytes(200_000)
+    archive = bytearray(packed(kind, {CONFIG: b"{}", WEIGHTS: weights}).getvalue())
+    archive[100_000] ^= 1
+    with pytest.raises(Unfit, match=f"is no whole {kind} archive"):
+        unpack(io.BytesIO(archive), kind, tmp_path, 1_000_000)
+
+
+def test_what_follows_a_packed_tar_is_bounded(tmp_path: Path) -> None:
+    with pytest.raises(Unfit, match="unpacks to more than"):
+        unpack(io.BytesIO(gzip.compress(tar(GOOD).getvalue() + bytes(8_000_000))), "tar.gz", tmp_path, 1000)
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
