@@ -88,10 +88,10 @@ class Program:
         if self._child is not None:
             self._child.signal(number)
 
-    def stop(self, timeout_s: float, stop: StopSignals | None = None) -> None:
-        """SIGTERM, then SIGKILL after `timeout_s`, or at once where a person is in a hurry."""
+    def stop(self, timeout_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
+        """SIGTERM, then SIGKILL after `timeout_s` or once `hurry()`, which is asked again and again."""
         if self._child is not None:
-            self._child.stop(timeout_s, stop.hurried if stop else lambda: False)
+            self._child.stop(timeout_s, hurry)
 
     def _start(self) -> None:
         self._began_s = time.monotonic()
@@ -169,10 +169,14 @@ class Stack:
     def stop(self, stop: StopSignals) -> None:
         """The gateway first, so that accepted requests finish while there is an engine to finish them."""
         settings = self._config
-        self.gateway.stop(settings.gateway.shutdown_timeout_s + GATEWAY_GRACE_S, stop)
-        if stop.hurried():
-            self.launch.signal(signal.SIGTERM)  # launch counts two signals as a hurry
-        self.launch.stop(settings.engine.stop_timeout_s + ENGINE_GRACE_S)
+        self.gateway.stop(settings.gateway.shutdown_timeout_s + GATEWAY_GRACE_S, stop.hurried)
+
+        def tell() -> bool:
+            if stop.hurried():  # launch counts two signals as a hurry; two that come together are one
+                self.launch.signal(signal.SIGTERM)
+            return False  # it ends its engines itself, which a SIGKILL would leave to their watchers
+
+        self.launch.stop(settings.engine.stop_timeout_s + ENGINE_GRACE_S, tell)
         if not is_running(self._state_dir):  # else another stack was sooner, and it is its own
             forget_url(self._state_dir)
 

@@ -118,6 +118,41 @@ def test_what_a_killed_program_left_behind_is_ended_first(tmp_path: Path) -> Non
     one.stop(5)
 
 
+LAUNCH = """
+import os, signal, sys
+count = 0
+def came(*_):
+    global count
+    count += 1
+    open(sys.argv[1] + str(count), "w").close()
+signal.signal(signal.SIGTERM, came)
+open(sys.argv[1] + "0", "w").close()
+while count < 2:
+    signal.pause()
+"""
+
+
+def test_second_interrupt_hurries_a_launch_that_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the gateway has ended before it came."""
+    told = str(tmp_path / "told-")
+    launch = Program("launch", [sys.executable, "-S", "-c", LAUNCH, told], os.environ)
+    programs = iter([launch, SimpleNamespace(stop=lambda *_: None)])
+    monkeypatch.setattr("launch.machine.stack.Program", lambda *_, **__: next(programs))
+    stack = Stack(tmp_path / "c.yaml", config_of(tmp_path), port=8124, state_dir=tmp_path)
+    until(lambda: (tmp_path / "told-0").exists())
+
+    class Interrupted(Stop):
+        def hurried(self) -> bool:
+            return (tmp_path / "told-1").exists()
+
+    began = time.monotonic()
+    stack.stop(Interrupted())  # type: ignore[arg-type]  # the same methods, without signals
+    assert (tmp_path / "told-2").exists()
+    assert time.monotonic() - began < 10
+
+
 def test_program_that_cannot_be_started_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
