@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from gateway.errors import ConfigError
 from launch.base.memory import EngineArguments, default_batch, default_block_size
 from launch.base.shape.model_shape import ModelShape
 from launch.base.shape.quantization import Quantization, quantized_by
+
+SHORT = {"-tp": "--tensor-parallel-size", "-q": "--quantization"}
+"""vLLM's short names, of what memory depends on."""
+SCALES = {
+    letter: float(base**power)
+    for letters, base in (("kmgt", 1000), ("KMGT", 1024))
+    for power, letter in enumerate(letters, 1)
+}
+"""vLLM 0.32, vllm/utils/argparse_utils.py, human_readable_int: 16k is 16,000 and 16K is 16,384."""
 
 
 def read_settings(argv: Sequence[str], shape: ModelShape, *, gpu: bool, card_bytes: int) -> EngineArguments:
@@ -43,13 +53,14 @@ def quantization_of(argv: Sequence[str], shape: ModelShape) -> Quantization | No
 
 
 def options_of(argv: Sequence[str]) -> dict[str, str]:
-    """`--a-b 1`, `--a_b=1` and `--flag`; the last one wins, as in the engine."""
+    """`--a-b 1`, `--a_b=1` and `--flag`; the last one wins, as in the engine, also of `--no-flag`."""
     found: dict[str, str] = {}
     name = ""
-    for word in argv:
+    for word in (SHORT.get(one, one) for one in argv):
         if word.startswith("--"):
             name, _, value = word[2:].partition("=")
             name = name.replace("_", "-")
+            found.pop(name.removeprefix("no-"), None)
             found[name] = value
         elif name:
             found[name] = word
@@ -75,9 +86,13 @@ def _whole(given: dict[str, str], name: str, default: int) -> int:
 
 def _number(given: dict[str, str], name: str, default: float) -> float:
     text = given.get(name)
-    if not text or text in ("auto", "None"):
+    if not text or text in ("auto", "None", "-1"):  # -1: vLLM's auto for max-model-len
         return default
+    scale = SCALES.get(text[-1], 1)
     try:
-        return float(text)
+        number = float(text if scale == 1 else text[:-1]) * scale
+        if not math.isfinite(number):
+            raise ValueError(text)
+        return number
     except ValueError as error:
         raise ConfigError("engine.extra_args", f"--{name} {text}", "is no number") from error

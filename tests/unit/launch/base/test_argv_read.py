@@ -24,6 +24,21 @@ def test_options_in_every_spelling() -> None:
     }
 
 
+def test_short_names_and_flags_that_are_taken_back() -> None:
+    assert options_of(["-tp", "2", "-q", "fp8"]) == {"tensor-parallel-size": "2", "quantization": "fp8"}
+    argv = ["--enforce-eager", "--no-enforce-eager"]
+    assert not read_settings(argv, SHAPE, gpu=False, card_bytes=0).eager
+    assert read_settings(argv[::-1], SHAPE, gpu=False, card_bytes=0).eager
+
+
+@pytest.mark.parametrize(
+    ("written", "tokens"), [("16k", 16_000), ("16K", 16_384), ("1.5k", 1_500), ("1M", 2**20), ("-1", 512)]
+)
+def test_lengths_are_read_as_vllm_reads_them(written: str, tokens: int) -> None:
+    engine = read_settings(["--max-model-len", written], SHAPE, gpu=False, card_bytes=0)
+    assert engine.max_model_len == tokens
+
+
 def test_what_is_asked_counts_and_defaults_are_vllms() -> None:
     engine = read_settings(
         ["--max-model-len", "256", "--max-loras=4", "--enforce-eager"], SHAPE, gpu=False, card_bytes=0
@@ -42,8 +57,9 @@ def test_processes_of_the_cpu_add_up() -> None:
 
 
 def test_number_that_is_none_names_the_option() -> None:
-    with pytest.raises(ConfigError, match="--max-loras many"):
-        read_settings(["--max-loras", "many"], SHAPE, gpu=False, card_bytes=0)
+    for word in ("many", "k", "nan", "inf"):
+        with pytest.raises(ConfigError, match=f"--max-loras {word}"):
+            read_settings(["--max-loras", word], SHAPE, gpu=False, card_bytes=0)
     assert read_settings(["--max-model-len", "auto"], SHAPE, gpu=False, card_bytes=0).max_model_len == 512
 
 
