@@ -66,7 +66,7 @@ def _count(configs: Sequence[Config]) -> list[Config]:
     """One document for each; all say the same error where the process could not run."""
     if _transformers() is None:
         return [{"error": "transformers is not installed here"}] * len(configs)
-    # Neither this machine's cards nor its proxies are its business.
+    # Shapes are all that is asked for: no card need be woken, nor the hub asked.
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "launch.base.shape.meta_model"]
     try:

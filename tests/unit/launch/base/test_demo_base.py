@@ -193,6 +193,9 @@ def test_two_at_once_build_only_once(index: Index) -> None:
 def test_cache_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LORA_GATEWAY_CACHE", str(tmp_path))
     assert cache_dir() == tmp_path
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LORA_GATEWAY_CACHE", "cache")
+    assert cache_dir() == tmp_path / "cache"  # whoever converts it has another working directory
     monkeypatch.delenv("LORA_GATEWAY_CACHE")
     assert cache_dir().parts[-2:] == (".cache", "lora-gateway")
 
