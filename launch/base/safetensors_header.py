@@ -71,7 +71,8 @@ def read_header_of(file: BinaryIO, size: int, max_bytes: int = MAX_HEADER_BYTES)
 
 def _tensors(raw: bytes, data_bytes: int) -> dict[str, Tensor]:
     try:
-        entries = json.loads(raw, object_pairs_hook=_distinct)
+        # Of bytes json would take UTF-16 and half characters too; the engine's reader wants UTF-8.
+        entries = json.loads(raw.decode(), object_pairs_hook=_distinct)
     except BadHeader:
         raise
     except NOT_JSON as error:

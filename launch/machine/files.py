@@ -94,7 +94,8 @@ def plain_utf8(raw: bytes) -> bytes:
 def parse_json(raw: bytes) -> object:
     """Raises Unfit for what is no JSON, holds a key twice, NaN or Infinity, or is nested too deeply."""
     try:
-        return json.loads(raw, object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+        # Of bytes json would take half characters too, which the engine's reader refuses.
+        return json.loads(raw.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise Unfit("is nested too deeply; save the adapter again") from error
     except Unfit:

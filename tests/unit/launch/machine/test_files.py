@@ -49,6 +49,7 @@ def test_bound_and_a_pointer_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"[" * 100_000, "nested too deeply"),
         (b"{", "is not JSON"),
         (b"\xff", "is not JSON"),
+        (b'"\xed\xa0\x80"', "is not JSON"),
     ],
 )
 def test_what_python_would_take_is_refused(raw: bytes, said: str) -> None:
