@@ -40,6 +40,7 @@ def _traits(name: str) -> Mapping[str, object]:
 
 def _config_of(name: str) -> dict[str, object] | None:
     """The named model's config.json; None where it is not on this machine, or is none."""
+    # A relative path began wherever the training was started: that folder is not this program's.
     file = Path(name) / "config.json" if name.startswith("/") else _in_hub_cache(name)
     if file is None or "\0" in name:
         return None
@@ -52,6 +53,7 @@ def _config_of(name: str) -> dict[str, object] | None:
 
 
 def _in_hub_cache(name: str) -> Path | None:
+    # No id of the hub's, so its library need not be imported to say so.
     if len(name) > 96 or name.count("/") != 1:
         return None
     try:

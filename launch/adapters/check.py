@@ -90,6 +90,7 @@ def check_adapter(
         header = read_header_of(file, size, MAX_HEADER_BYTES)
         tensors = read_names(header.tensors)
         warnings += _check_tensors(tensors, header, settings, base)
+        # Only now is anything written, or all of it read: names and shapes refuse most of what is refused.
         if copy is not None:
             copy.begin(raw, size)
         named, findings = _read_data(file, raw, header, origin, copy)
@@ -115,6 +116,7 @@ def _read_data(
     file: BinaryIO, settings: bytes, header: Header, origin: Origin, copy: Copy | None
 ) -> tuple[str, Findings]:
     """The one pass: the id's digest, what the numbers are, the source's digest, and the copy."""
+    # The id's digest is what `adapter_id` makes of the copy at each later start.
     named, weights = hashlib.sha256(settings), hashlib.sha256()
     readers: list[Reader] = [named]
     if origin.sha256:
@@ -177,7 +179,7 @@ def _check_tensors(
         raise Unfit(problem)
     names = {tensor.name for tensor in tensors}
     for tensor in tensors:
-        if not is_fused(tensor.module):
+        if not is_fused(tensor.module):  # their rows are rank times experts, which `check_fused` knows
             misfit = check_tensor(tensor, ranks[tensor.module], base)
             if misfit is not None:
                 raise Unfit(f"{misfit}; train it on this base, or save it again")
@@ -235,6 +237,7 @@ def _check_targets(modules: set[str], settings: Settings) -> tuple[str, ...]:
     if meant is None:
         return ()
     hit, idle = meant
+    # exclude_modules takes some of them away, ensure_weight_tying trains tied layers that are not named.
     if not hit:
         raise Unfit(
             f"holds no tensor for target_modules {shorten(target)}: {CONFIG} is another adapter's; "

@@ -31,6 +31,7 @@ class AdapterCopy:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._need_room(size_bytes + len(settings))
+            # Beside where it will stay: `place` is one rename, which no engine sees half done.
             self._scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self._folder))
             with _made(self._scratch / CONFIG) as file:
                 file.write(settings)
@@ -60,7 +61,7 @@ class AdapterCopy:
         """Where it stays; what lies there is damaged. Raises ConfigError."""
         assert self._scratch is not None
         try:
-            if kept.exists():
+            if kept.exists():  # a rename replaces no folder that holds something
                 shutil.rmtree(kept)
             self._scratch.rename(kept)
             self._scratch = None
@@ -102,5 +103,6 @@ def _made(path: Path) -> BinaryIO:
 
 
 def _sync(file: BinaryIO) -> None:
+    # After a restart a command's adapter comes from its copy alone (design 23).
     file.flush()
     os.fsync(file.fileno())

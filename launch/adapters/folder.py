@@ -38,6 +38,7 @@ def real_folder(folder: Path, origin: Origin) -> Path:
 
 def require_files(path: Path) -> None:
     """Raises Unfit, which says what the folder is where it is no adapter's."""
+    # A link that leads nowhere counts as there: whoever opens it says what is wrong with it.
     mlx = os.path.lexists(path / MLX) or any(path.glob(f"*_{MLX}"))  # a checkpoint has its step before it
     if mlx and not os.path.lexists(path / WEIGHTS):
         raise Unfit(MLX_MEND)
@@ -66,7 +67,7 @@ def _elsewhere(path: Path) -> str:
 
 
 def _adapters_below(path: Path, depth: int) -> Iterator[Path]:
-    try:
+    try:  # no link is followed: it may lead back up
         folders = sorted(
             one for one in islice(path.iterdir(), BREADTH) if one.is_dir() and not one.is_symlink()
         )

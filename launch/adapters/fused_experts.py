@@ -63,7 +63,7 @@ def _misfit(tensor: LoraTensor, rank: int, base: Base) -> Misfit | None:
         fits, wanted = own == rows, f"rank {rank} times {base.experts} experts, {rows}"
     if not fits:
         return Misfit(tensor.name, found, wanted)
-    gate_up = tensor.module.endswith(GATE_UP)
+    gate_up = tensor.module.endswith(GATE_UP)  # both stand in one matrix, side by side
     reads, writes = (base.hidden, _twice(base.expert_inner)) if gate_up else (base.expert_inner, base.hidden)
     side = reads if tensor.side == "A" else writes
     if side is not None and free != side:

@@ -12,7 +12,9 @@ from gateway.errors import ConfigError
 from launch.machine.files import Unfit, shorten
 
 ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM 0.32, vllm/config/lora.py, MaxLoRARanks
-PLAIN_INITS = {"gaussian", "eva", "orthogonal", "mica"}  # these leave the base's weights alone
+# These leave the base's weights alone. vLLM 0.32 takes lora_ga too, but peft (0.21) changes the base when
+# such a training begins, and an engine has the base as it was.
+PLAIN_INITS = {"gaussian", "eva", "orthogonal", "mica"}
 REFUSED = {
     "use_dora": "is a DoRA adapter, which the engine cannot serve; train it with use_dora: false",
     "modules_to_save": "saves whole modules beside LoRA, which the engine cannot serve; train without them",
@@ -98,6 +100,7 @@ def _refuse_unservable(document: Mapping[str, object]) -> None:
         )
     if kind != "LORA":
         raise Unfit(f"is a {shorten(kind)} adapter (its peft_type); only LORA can be served")
+    # Before REFUSED: with modules_to_save peft keeps such a task's head, and this says more.
     if document.get("modules_to_save") and (task := document.get("task_type")) in WITHOUT_TEXT:
         raise Unfit(f"was trained for {task}, whose answer is no text; train it with task_type CAUSAL_LM")
     for name, reason in REFUSED.items():

@@ -52,6 +52,7 @@ class AdapterStore:
         with AdapterCopy(self.folder, key) as copy:
             adapter = check_adapter(task, source, base, rank_limit, key=key, origin=origin, copy=copy)
             copy.finish()
+            # A sound copy is not replaced by its equal: engines may be reading it.
             if not self._is_kept(adapter.id, expect):
                 with self._lock:
                     copy.place(self.path_of(adapter.id))
@@ -76,7 +77,7 @@ class AdapterStore:
                 for found in self.folder.iterdir()
                 if found.name.rpartition("@")[0] == task
             )
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # ValueError: a zero byte in the path
             return False
 
     def path_of(self, adapter_id: str) -> Path:
@@ -97,7 +98,7 @@ class AdapterStore:
 
     def remove(self, adapter_id: str, expected: Collection[str] = ()) -> None:
         """Unless somebody expects it by now."""
-        with self._lock:
+        with self._lock:  # an id may be a client's text, and must lead nowhere else
             if "@" in adapter_id and "/" not in adapter_id and adapter_id not in expected:
                 shutil.rmtree(self.folder / adapter_id, ignore_errors=True)
 

@@ -99,6 +99,7 @@ def add_version(
         raise Refused(f"{version.id} is the active version of '{wanted.name}' already.", code="unchanged")
     if active is None and (canary is not None or shadow is not None):
         raise Refused(f"'{wanted.name}' has no active version; add this one without a canary or shadow.")
+    # One that was kept for a rollback may come again: it is the newest then.
     kept = [v for v in wanted.versions if v.id != version.id]
     if active is None:
         return replace(wanted, versions=(*kept, replace(version, weight=WHOLE)), changed_at=at)

@@ -73,7 +73,7 @@ class _Picked:
         if self._members > MAX_MEMBERS:
             raise Unfit(f"holds more than {MAX_MEMBERS} members; pack the adapter's folder alone")
         parts = PurePosixPath(name).parts
-        if name.startswith(("/", "\\")) or ".." in parts or "\0" in name or name[1:2] == ":":
+        if name.startswith(("/", "\\")) or ".." in parts or "\0" in name or name[1:2] == ":":  # C:
             raise Unfit(
                 f"holds {shorten(name)!r}, a path that leads out of it; pack the adapter's folder alone"
             )
@@ -140,6 +140,7 @@ class _Metered:
 
     def __init__(self, source: _Readable, max_bytes: int) -> None:
         self._source = source
+        # Beside its bytes each member has a header and padding, of a block each.
         self._budget = _Budget(max_bytes + MAX_MEMBERS * 2 * tarfile.BLOCKSIZE + HEADER_BYTES)
         self._left = HEADER_BYTES
 
@@ -189,7 +190,7 @@ def _unpack_zip(file: BinaryIO, picked: _Picked, max_bytes: int) -> None:
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             name, kind = shorten(member.filename), stat.S_IFMT(member.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):  # 0: packed on a system without modes
                 raise Unfit(f"holds {name!r}, a link or a device; pack the files themselves")
             target = picked.place(member.filename, member.is_dir())
             if target is None:
@@ -205,6 +206,8 @@ def _unpack_zip(file: BinaryIO, picked: _Picked, max_bytes: int) -> None:
 
 def _check_list(file: BinaryIO) -> None:
     """The reader takes a zip's list of members into memory whole, so its length is looked at first."""
+    # The list's end, the longest comment behind it, and zip64's locator before it. Of several ends the last
+    # counts, as for zipfile: a reading of our own would let a long list by.
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - ZIP_END.size - (1 << 16) - 20))
     tail = file.read()

@@ -75,7 +75,7 @@ def fetch(
                 asked, roots, max_bytes, on_stage, lambda: held.enter_context(_scratch(scratch))
             )
             staged = fetching.staged(stores)
-        yield staged
+        yield staged  # beyond `_named`: what goes wrong in the caller's block is not the source's
 
 
 def _shown(source: str) -> str:
@@ -157,6 +157,7 @@ class _Fetching:
             self.on_stage("unpacking")
             folder = unpack(file, kind, packed.parent, self.max_bytes)
         packed.unlink()  # the adapter's copy needs the room
+        # A digest was the archive's, and is settled.
         return Staged(folder, shown, Origin(shown, None, self.max_bytes), warnings)
 
 
@@ -201,6 +202,7 @@ def _copy_archive(path: Path, roots: Sequence[Path], target: Path, max_bytes: in
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # What cannot be removed now the next start sweeps away.
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder, ignore_cleanup_errors=True) as made:
         yield Path(made)
 

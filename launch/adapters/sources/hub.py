@@ -123,6 +123,7 @@ def _download(
 
     size = _size(target.name, file)
     url = hf_hub_url(place.repo, file.rfilename, revision=commit, endpoint=_endpoint())
+    # Not packed on its way: httpx would unpack a piece before it can be counted.
     headers = {**build_hf_headers(token=_token()), "Accept-Encoding": "identity"}
     sha256, sha1 = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT_S) as response:

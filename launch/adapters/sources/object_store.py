@@ -44,7 +44,7 @@ def check_place(rest: str) -> str:
     place = rest.rstrip("/")
     if "@" in place.split("/")[0]:
         raise Unfit("holds credentials; leave them in the environment, where the store's library finds them")
-    if (
+    if (  # `::` chains another of fsspec's file systems, such as this machine's
         not place
         or "::" in place
         or "?" in place
@@ -99,6 +99,7 @@ def _store(scheme: str) -> ObjectStore:
     import fsspec  # type: ignore[import-untyped]  # it ships no types
 
     try:
+        # fsspec keeps a store and its listings while the program lives: credentials and files would be old.
         found: ObjectStore = fsspec.filesystem(
             scheme, skip_instance_cache=True, use_listings_cache=False, **OPTIONS.get(scheme, {})
         )
@@ -178,6 +179,7 @@ def _digest_beside(store: ObjectStore, path: str) -> str | None:
 def _explain(scheme: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "is not there; correct the place"
+    # botocore's by its name: it need not be installed.
     if isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError":
         return f"may not be read; set the credentials for {scheme} in the environment"
     return f"cannot be fetched: {describe(error)}; check the network, the place and the credentials"
