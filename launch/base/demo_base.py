@@ -110,7 +110,7 @@ class Builder:
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             with _locked(self._target.with_name(f".{self._target.name}.lock"), report):
-                if not is_intact(self._target):
+                if not is_intact(self._target):  # nobody has made it while this one waited
                     self._build(report)
         except OSError as error:
             raise _disk_error(error, self._target) from error
@@ -133,6 +133,7 @@ class Builder:
         made.mkdir()
         self._convert(gguf, made, part(report, 0.5, 0.95))
         report("checking the model", 0.95)
+        # Before it has its name: whoever finds the folder finds its manifest.
         seal(made, self._source.gguf_sha256)
         shutil.rmtree(self._target, ignore_errors=True)
         made.rename(self._target)
@@ -239,7 +240,7 @@ def convert_in_child(gguf: Path, folder: Path, report: Report) -> None:
     errors_path = folder.with_name("convert.log")
     argv = [sys.executable, "-m", "launch.base.convert_gguf", str(gguf), str(folder)]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[2]  # from where `launch` is found, wherever this was started
     with open(errors_path, "w") as errors:
         child = subprocess.Popen(
             argv,

@@ -161,7 +161,7 @@ def _sides(text: Mapping[str, object]) -> dict[str, tuple[int, int]]:
         return {}
     kind = str(text.get("model_type"))
     kv_heads = whole(text, "num_key_value_heads")
-    if not kv_heads:
+    if not kv_heads:  # null means all of them, a missing key what the class takes
         kv_heads = heads if "num_key_value_heads" in text else KV_HEADS.get(kind, heads)
     head = whole(text, "head_dim") or HEAD_WIDTHS.get(kind, hidden // heads)
     return {

@@ -101,7 +101,7 @@ def _read(name: str, tensor: Tensor) -> LoraTensor:
 def _explain(name: str) -> str:
     """What a tensor is that is none of LoRA's, and what to do."""
     shown = shorten(name)
-    for pattern, what, mend in FOREIGN:
+    for pattern, what, mend in FOREIGN:  # the first that is found counts
         if pattern.search(name):
             return f"has {shown}, {what}, which the engine cannot serve; {mend}"
     if NAMED_ADAPTER.search(name):

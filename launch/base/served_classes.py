@@ -36,7 +36,7 @@ class ServedClass:
 
     def place(self, module: str) -> str:
         """The engine's name for an adapter's module, as vLLM's WeightsMapper makes it."""
-        name = f"{module}."
+        name = f"{module}."  # most of the renames end in a dot, as names of weights go on behind it
         for old, new in self.substrings.items():
             name = name.replace(old, new, 1)
         for old, new in self.prefixes.items():

@@ -83,7 +83,7 @@ class Child:
         return subprocess.Popen(
             [
                 sys.executable,
-                "-I",
+                "-I",  # nothing of the environment, or of its packages, has a say in it
                 "-S",
                 str(Path(group_guard.__file__)),
                 str(self.pid),
@@ -92,7 +92,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            start_new_session=True,  # else the Ctrl-C that ends us would end it first
         )
 
     def exit_code(self) -> int | None:
@@ -118,14 +118,14 @@ class Child:
             time.sleep(POLL_S)
         with contextlib.suppress(subprocess.TimeoutExpired):  # dead by now, and perhaps not yet reaped
             self._popen.wait(timeout=2)
-        self._reader.join(timeout=2)
+        self._reader.join(timeout=2)  # what has left the group may hold the pipe for as long as it likes
         self._all_is_well()
 
     def _all_is_well(self) -> None:
         """Let the watcher go."""
         pipe = self._watcher.stdin
         assert pipe is not None
-        with contextlib.suppress(BrokenPipeError, ValueError), pipe:
+        with contextlib.suppress(BrokenPipeError, ValueError), pipe:  # ValueError: it was let go before
             pipe.write(b".")
         self._watcher.wait()
 

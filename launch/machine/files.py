@@ -48,6 +48,7 @@ def open_regular(path: Path, roots: Sequence[Path] | None = None) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         _refuse_special(os.fstat(descriptor).st_mode)
+        # Of the descriptor, since the path may lead elsewhere by now.
         real = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         if roots is not None and not lies_within(real, roots):
             raise Unfit(f"is a link to {real}, outside adapters.roots; put the file itself there")

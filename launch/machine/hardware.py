@@ -92,5 +92,6 @@ def has_slow_bfloat16(cpuinfo: str | None = None) -> bool:
             cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return False
+    # Why it matters: design 35.
     flags = next((line.split() for line in cpuinfo.splitlines() if line.startswith("flags")), [])
     return bool(flags) and not {"avx512f", "avx_ne_convert", "amx_bf16"} & set(flags)

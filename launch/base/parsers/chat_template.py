@@ -29,6 +29,7 @@ class ChatFiles:
 
     def has_token(self, token: str) -> bool:
         """Whether the tokenizer's file names a token; one without such a file names none."""
+        # Such a file has other scripts as they are, or escaped.
         spelled = (json.dumps(token), json.dumps(token, ensure_ascii=False))
         return any(text.encode() in self.vocabulary for text in spelled)
 

@@ -127,7 +127,7 @@ def _check_size(settings: Any) -> None:
 def _build(settings: Any) -> Any:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING
 
-    settings._attn_implementation = "eager"
+    settings._attn_implementation = "eager"  # another may want a package, and nothing is computed
     for known in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING):
         if type(settings) in known:
             found = known[type(settings)]
