@@ -41,13 +41,16 @@ def forget(state_dir: Path, name: str) -> None:
 
 def end_orphans(state_dir: Path, grace_s: float) -> list[int]:
     """End what the last supervisor left running, all within the grace; their pids."""
-    left = [pid for file in sorted(state_dir.glob(f"engine*{SUFFIX}")) if (pid := _noted(file)) is not None]
+    notes = sorted(state_dir.glob(f"engine*{SUFFIX}"))
+    left = [pid for note in notes if (pid := _noted(note)) is not None]
     end = time.monotonic() + grace_s
     for pid in left:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGTERM)
     for pid in left:
         _end_group(pid, end)
+    for note in notes:  # only now: whoever is killed meanwhile leaves them to the next start
+        forget(state_dir, note.stem)
     return left
 
 
@@ -61,8 +64,6 @@ def _noted(file: Path) -> int | None:
         pid, ticks = int(known["pid"]), known["ticks"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    with contextlib.suppress(OSError):
-        file.unlink()
     now = started_ticks(pid)
     ours = _left_behind(pid) if now is None else now == ticks
     return pid if ticks is not None and ours else None

@@ -89,6 +89,27 @@ def test_what_a_killed_engine_left_is_ended_and_a_strangers_group_is_not(
 def test_damaged_note_is_no_orphan(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     assert orphans.end_orphans(tmp_path, 0.2) == []
+    assert not (tmp_path / FILE).exists()
+
+
+LOOKS = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3 if os.path.exists(sys.argv[1]) else 4))
+print(flush=True)
+signal.pause()
+"""
+
+
+def test_what_is_noted_stays_until_it_has_ended(tmp_path: Path) -> None:
+    """A start that is killed meanwhile would leave an engine that nobody knows of."""
+    argv = [sys.executable, "-S", "-c", LOOKS, str(tmp_path / FILE)]
+    with subprocess.Popen(argv, start_new_session=True, stdout=subprocess.PIPE) as engine:
+        assert engine.stdout is not None
+        engine.stdout.readline()
+        orphans.remember(tmp_path, "engine-1", engine.pid)
+        assert orphans.end_orphans(tmp_path, 20) == [engine.pid]
+        assert engine.wait(5) == 3
+    assert not (tmp_path / FILE).exists()
 
 
 def test_own_start_is_known_and_a_gone_process_is_not() -> None:
