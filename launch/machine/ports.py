@@ -13,15 +13,20 @@ TRIES = 100
 
 def is_free(host: str, port: int) -> bool:
     """Whether a server could listen there now."""
+    return bind_fault(host, port) is None
+
+
+def bind_fault(host: str, port: int) -> OSError | None:
+    """Why no server could listen there now; None where one could."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As servers bind: connections of a server that has ended may wait out their time.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
 def free_port(key: str, host: str, first: int, avoid: Container[int] = ()) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ from gateway.config.snapshot import FILE, read_later
 from gateway.errors import ConfigError
 from launch.machine.child import Child, Shown, every_line
 from launch.machine.gateway_address import forget_url, note_url, noted_url, url_of
-from launch.machine.ports import is_free
+from launch.machine.ports import bind_fault
 from launch.machine.restarts import Restarts
 from launch.machine.signals import StopSignals
 
@@ -200,12 +201,16 @@ def check_alone(state_dir: Path) -> None:
 
 
 def check_gateway_port(config: Config) -> None:
-    """Raises ConfigError where the gateway's port is taken."""
+    """Raises ConfigError where the gateway's port is taken, or may not be had."""
     host, port = config.gateway.host, config.gateway.port
-    if port and not is_free(host, port):
-        raise ConfigError(
-            "gateway.port", port, f"is taken on {host}; stop what listens there, or choose another"
-        )
+    fault = bind_fault(host, port) if port else None
+    if fault is None:
+        return
+    if fault.errno == errno.EADDRINUSE:
+        mend = f"is taken on {host}; stop what listens there, or choose another"
+        raise ConfigError("gateway.port", port, mend)
+    key, value = ("gateway.port", port) if fault.errno == errno.EACCES else ("gateway.host", host)
+    raise ConfigError(key, value, f"cannot be listened on ({fault.strerror}); choose another")
 
 
 def up(

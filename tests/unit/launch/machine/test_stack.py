@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ import pytest
 from gateway.errors import ConfigError
 from launch.machine.gateway_address import note_url, noted_url
 from launch.machine.restarts import Restarts
-from launch.machine.stack import Program, Stack, check_alone, ending_of, unused_port
+from launch.machine.stack import Program, Stack, check_alone, check_gateway_port, ending_of, unused_port
 from launch.supervisor.lock import sole_launch
 from tests.fakes.plant import Stop
 from tests.support.stack import config_of
@@ -170,6 +171,28 @@ def test_endings_in_words() -> None:
 def test_unused_port_can_be_taken() -> None:
     assert unused_port("127.0.0.1") > 0
     assert unused_port("::1") > 0
+
+
+@pytest.mark.parametrize(
+    ("host", "number", "said"),
+    [
+        ("127.0.0.1", errno.EADDRINUSE, r"gateway\.port: 8080: is taken on 127\.0\.0\.1"),
+        ("127.0.0.1", errno.EACCES, r"gateway\.port: 8080: cannot be listened on \(Permission denied\)"),
+        ("192.0.2.1", None, r"gateway\.host: 192\.0\.2\.1: cannot be listened on \(Cannot assign"),
+    ],
+)
+def test_a_port_that_cannot_be_had_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, number: int | None, said: str
+) -> None:
+    if number is not None:
+        fault = OSError(number, os.strerror(number))
+        monkeypatch.setattr("launch.machine.stack.bind_fault", lambda *_: fault)
+    config = config_of(tmp_path)
+    config = config.model_copy(
+        update={"gateway": config.gateway.model_copy(update={"host": host, "port": 8080})}
+    )
+    with pytest.raises(ConfigError, match=said):
+        check_gateway_port(config)
 
 
 def test_what_is_served_already_is_not_started_again(tmp_path: Path) -> None:
