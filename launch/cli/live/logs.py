@@ -85,15 +85,15 @@ def _coming(file: Path, handle: TextIO | None, look_every_s: float) -> Generator
     try:
         while True:
             handle = handle or _opened(file)
+            # Looked at before the file is read: nothing is written to one that was put aside.
+            ended = handle is not None and _is_another(file, handle.fileno())
             more = handle.read() if handle is not None else ""
             *whole, rest = (rest + more).split("\n")
             yield from whole
-            if more:
-                continue
-            if handle is not None and _is_another(file, handle.fileno()):
+            if handle is not None and ended:
                 handle.close()
                 handle = None
-            else:
+            elif not more:
                 time.sleep(look_every_s)
     finally:
         if handle is not None:

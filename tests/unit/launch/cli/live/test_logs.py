@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.cli.live import logs
 from launch.cli.live.logs import coming
 from launch.engine.log.engine_output import FILE, EngineOutput
 from tests.unit.launch.conftest import run_cli
@@ -48,6 +49,29 @@ def test_what_is_written_later_comes_also_after_the_file_was_begun_anew(tmp_path
     file.rename(tmp_path / "aside")
     file.write_text("three\n")
     assert (first, second, next(lines)) == ("one", "two", "three")
+    lines.close()
+
+
+def test_the_last_line_before_the_file_was_put_aside_comes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / FILE
+    file.write_text("before\n")
+    lines = coming(file, 0.0)
+    looked = logs._is_another
+
+    def written_meanwhile(file: Path, descriptor: int) -> bool:
+        """Between a look at the file and the next."""
+        monkeypatch.setattr(logs, "_is_another", looked)
+        found = looked(file, descriptor)
+        with file.open("a") as old:
+            old.write("last\n")
+        file.rename(tmp_path / "aside")
+        file.write_text("first\n")
+        return found
+
+    monkeypatch.setattr(logs, "_is_another", written_meanwhile)
+    assert [next(lines), next(lines)] == ["last", "first"]
     lines.close()
 
 
