@@ -113,7 +113,10 @@ class MetricsSource:
         elif answer.status_code != 200:
             self.fault = f"{self._url}/metrics answers {answer.status_code}"
         else:
-            self.last = read_metrics(answer.text, time.monotonic())
+            try:
+                self.last = read_metrics(answer.text, time.monotonic())
+            except ValueError:
+                self.fault = f"what {self._url}/metrics answers is no gateway's figures"
         return self.last
 
     def since(self, before: Reading | None) -> tuple[Figures, str]:

@@ -73,9 +73,17 @@ def test_figures_come_from_two_looks() -> None:
     assert why == ""
 
 
-@pytest.mark.parametrize(("status", "said"), [(401, "key"), (403, "key"), (500, "500")])
-def test_why_there_are_none_is_said(status: int, said: str) -> None:
-    figures, why = source(status).since(None)
+@pytest.mark.parametrize(
+    ("status", "text", "said"),
+    [
+        (401, METRICS, "key"),
+        (403, METRICS, "key"),
+        (500, METRICS, "500"),
+        (200, "<html>\n", "no gateway's figures"),
+    ],
+)
+def test_why_there_are_none_is_said(status: int, text: str, said: str) -> None:
+    figures, why = source(status, text).since(None)
     assert not figures.tasks
     assert said in why
     assert why in " ".join(drawn(figures, why).split())
