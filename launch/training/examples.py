@@ -140,7 +140,7 @@ def _tuple_of(fields: dict[str, object], name: str) -> tuple[str, ...]:
 def _tuples_of(fields: dict[str, object], name: str) -> tuple[tuple[str, ...], ...]:
     value = fields.get(name)
     lists = value if isinstance(value, list) else []
-    return tuple(tuple(str(item) for item in inner) for inner in lists)
+    return tuple(tuple(str(item) for item in inner) for inner in lists if isinstance(inner, list))
 
 
 def _turns_of(messages: object) -> tuple[str | None, Example]:

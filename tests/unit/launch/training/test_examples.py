@@ -37,6 +37,11 @@ def test_a_byte_order_mark_and_crlf_do_no_harm(tmp_path: Path) -> None:
     assert read_examples(path).examples == [Example("p", "a"), Example("q", "b")]
 
 
+def test_fields_of_its_own_that_a_file_has_are_no_examples_groups(tmp_path: Path) -> None:
+    line = {"prompt": "p", "answer": "a", "groups": [1, 2], "names": ["Anna"], "terms": 7}
+    assert read_examples(written(tmp_path, line)).examples == [Example("p", "a")]
+
+
 def test_messages_are_one_turn_each_and_their_system_message_is_the_tasks(tmp_path: Path) -> None:
     turns = [
         {"role": "system", "content": "Name it."},
