@@ -11,10 +11,8 @@ from types import TracebackType
 from typing import BinaryIO
 
 from gateway.errors import ConfigError
-from launch.adapters.sources.transfer import SPARE_BYTES
+from launch.adapters.sources.transfer import SCRATCH, SPARE_BYTES
 from launch.machine.files import CONFIG, WEIGHTS
-
-SCRATCH = ".incoming-"
 
 
 class AdapterCopy:

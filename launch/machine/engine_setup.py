@@ -52,7 +52,7 @@ def engine_setup(build: str, argv: Sequence[str], env: Mapping[str, str], kernel
         [version_of(name) for name in PACKAGES],
         [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(kernels.rglob("*.py"))],
     ]
-    return hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _arguments(argv: Sequence[str]) -> Iterator[str]:

@@ -22,10 +22,16 @@ from launch.adapters.sources import SOURCES
 from launch.adapters.sources.archive import BLOCK_BYTES, kind_of, unpack
 from launch.adapters.sources.hub import fetch_hub, read_place
 from launch.adapters.sources.object_store import check_place, fetch_file, fetch_folder
-from launch.adapters.sources.transfer import check_bound, check_digest, describe, need_room, receive
+from launch.adapters.sources.transfer import (
+    SCRATCH,
+    check_bound,
+    check_digest,
+    describe,
+    need_room,
+    receive,
+)
 from launch.machine.files import Origin, Unfit, lies_within, open_regular, shorten
 
-SCRATCH = ".incoming-"
 MAX_SOURCE_CHARS = 4096
 STORES = ("s3",)
 """What fsspec may be asked for; it knows places on this machine too, which roots guard."""

@@ -11,6 +11,8 @@ from typing import Protocol
 from launch.machine.files import Unfit
 
 BLOCK_BYTES = 1 << 20
+SCRATCH = ".incoming-"
+"""How a folder begins that holds what is on its way; a start sweeps away those that are left."""
 SPARE_BYTES = 64 * 1024 * 1024
 """Left free on a disk that an adapter is written to."""
 SHOWN_STEPS = 20
