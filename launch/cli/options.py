@@ -16,6 +16,7 @@ from launch.machine.gateway_address import noted_url, url_of
 from launch.planning.found_config import CHECKOUT, OWN, default_config, demo_config
 from launch.supervisor.control_client import ControlClient, Document
 
+# Stands for "not given": the callbacks below look for the configuration when a command runs, in its folder.
 DEMO_CONFIG = CHECKOUT
 
 

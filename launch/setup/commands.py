@@ -46,8 +46,9 @@ class Commands:
         in the order in which they were given. All are ended where that raises.
         """
         env = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
-        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # the probe's imports leave what the engine starts from
         with contextlib.ExitStack() as stack:
+            # Files, not pipes: nobody reads them while the commands run.
             outputs = [stack.enter_context(tempfile.TemporaryFile(dir=self.log.parent)) for _ in argvs]
             children: list[subprocess.Popen[bytes]] = []
             try:

@@ -209,7 +209,7 @@ class Setup:
         self._check(title, others)
         if first.code != 0 and is_unoffered(first.said):
             title = "installing PyTorch for CPU from pytorch.org"
-            self._step -= 1
+            self._step -= 1  # of the STEPS it is the same
             self._call(title, [self._pip(["--index-url", TORCH_CPU_INDEX, *torch])])
         else:
             self._check("PyTorch for CPU", [first])
@@ -282,7 +282,7 @@ def main(arguments: Sequence[str]) -> int:
             f"error: Python 3.11 or later is needed, {sys.executable} is {found}: make PYTHON=python3.11 …"
         )
         return 2
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: what it runs is ended, and no stamp is written
     try:
         root = Path(__file__).resolve().parents[2]
         plan = CLIENTS if "clients" in arguments else GPU if has_gpu() else CPU

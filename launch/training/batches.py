@@ -53,7 +53,7 @@ def shared_head(batch: Sequence[Sample]) -> int:
 def learning_rate(progress: float, peak: float) -> float:
     """Linear warm-up, then half a cosine down to a few percent of the peak; progress runs from 0 to 1."""
     if progress < WARM_UP:
-        return peak * max(progress, 0.002) / WARM_UP
+        return peak * max(progress, 0.002) / WARM_UP  # by a progress of 0 the first step would change nothing
     done = min(1.0, (progress - WARM_UP) / (1 - WARM_UP))
     return peak * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
 
@@ -75,6 +75,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, system: str | None, example: Exam
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": example.prompt})
     prompt = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    # The template has written the special tokens. Head and answer apart: what an engine is asked ends between
+    # the two, so that no token spans both.
     head: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     answer: list[int] = tokenizer(example.answer, add_special_tokens=False)["input_ids"]
     weights = _weights(tokenizer, example) if example.open or example.given else ()

@@ -56,6 +56,7 @@ def base_answers(
             batch = heads[at : at + TOGETHER]
             report("asking the base what it says to other prompts", len(samples) / len(heads))
             longest = len(batch[-1])
+            # Padded on the left: each row goes on from its last token.
             ids = torch.tensor([[end] * (longest - len(head)) + head for head in batch])
             seen = torch.tensor([[0] * (longest - len(head)) + [1] * len(head) for head in batch])
             made = model.generate(
@@ -78,7 +79,7 @@ def kept_loss(model: PeftModel, batch: Sequence[Sample], pad: int) -> torch.Tens
     import torch
 
     longest = max(len(sample.ids) for sample in batch) - 1
-    ids = torch.full((len(batch), longest), pad)
+    ids = torch.full((len(batch), longest), pad)  # on the right, where it needs no mask (`batch_loss`)
     chosen = torch.zeros((len(batch), longest), dtype=torch.bool)
     for row, sample in enumerate(batch):
         ids[row, : len(sample.ids) - 1] = torch.tensor(sample.ids[:-1])

@@ -104,6 +104,7 @@ def load_for_training(
             layers_to_transform=None if last_layers is None else list(range(blocks))[-last_layers:],
             task_type="CAUSAL_LM",
         )
+        # peft would make the adapter float32 beside a bfloat16 base: `ExactAdamW` keeps the exact values.
         model = get_peft_model(plain, settings, autocast_adapter_dtype=False)
     except (OSError, ValueError) as error:
         raise ConfigError("--base", base, f"cannot be trained on: {_first_line(error)}") from error

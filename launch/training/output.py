@@ -46,6 +46,8 @@ def save_adapter(model: PeftModel, output: Path, base_name: str, record: Mapping
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
         weights = {name: value.bfloat16() for name, value in model.state_dict().items() if "lora_" in name}
+        # By itself peft (0.21) looks for the base's config.json, on the hub too, and where the vocabulary was
+        # resized it saves all of that, which no engine takes.
         model.save_pretrained(str(fresh), state_dict=weights, save_embedding_layers=False)
         settings = fresh / SETTINGS
         fields = json.loads(settings.read_text(encoding="utf-8"))

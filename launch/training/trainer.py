@@ -247,7 +247,7 @@ def train(asked: Training) -> TrainResult:
         before = held_out_loss(model, material.held_out, material.batch, material.pad)
         steps, minutes, loss = _learn(model, asked, material, kept, stop, curve, report)
         if steps == 0:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt  # as when Ctrl-C comes twice: there is nothing to save
         result = replace(material.result(steps, minutes, loss), stopped=stop.asked, loss_before=before)
         best = stop.asked or _is_best(model, material, curve, steps, minutes)
         if not best:  # what lies in the folder is better than what training ended with

@@ -32,6 +32,7 @@ class KvCacheGroup:
         if self.states:
             return self.states
         if self.window:
+            # One block more, since a window may begin within one.
             return math.ceil(min(self.window - 1 + in_flight, tokens) / self.block_size) + 1
         return math.ceil(tokens / self.block_size)
 
@@ -113,6 +114,8 @@ def _groups(
         buckets[KvCacheGroup(size * longer, page.window)] += page.layers
     for page in states:
         buckets[KvCacheGroup(size, states=page.states)] += page.layers
+    # vLLM's own bound: kinds of nearly as many layers get groups of the larger one's size, with a few empty
+    # places; else all groups are as large as the smallest kind.
     least, most = min(buckets.values()), max(buckets.values())
     each = most if most < 1.5 * least else least
     groups = [group for group, layers in buckets.items() for _ in range(math.ceil(layers / each))]

@@ -46,7 +46,7 @@ def run_demo(config_path: Path, config: Config, clusters: Path, *, stay: bool, a
     # The engine looks for its own port at the same time, from engine.port up.
     engines = range(config.engine.port, config.engine.port + 50)
     port = free_port("gateway.port", host, config.gateway.port or 8080, engines)
-    console = Console(stderr=as_json)
+    console = Console(stderr=as_json)  # where a program reads stdout, it gets JSON alone
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH, stderr=as_json)  # a log has no edge; rich would take 80
     fetch_demo_base(config)

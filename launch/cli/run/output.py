@@ -54,6 +54,7 @@ class KeptResults:
         """Raises ConfigError where the output is somebody else's, or another run writes it."""
         self.output = output
         self.part = output.with_name(f"{output.name}.part")
+        # Arrays: 17 bytes for a line, of which a file may have millions.
         self._digests = array("Q", [0])
         self._places = array("q", [NOWHERE])
         """By line: where its result stands, times two, and one more where that is the part."""

@@ -161,6 +161,7 @@ def concept_example(
         if size < 2:
             continue
         members = sorted(free, key=lambda member: rng.random() / (1 + commonness(net, member)))[:size]
+        # Every draw above counts: one more or less would change all that is held out from there on.
         seen_files.add(group.synset.lexicographer_file)
         seen_names.update(member.name for member in members)
         chosen.append((group, members))
