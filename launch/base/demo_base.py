@@ -59,7 +59,7 @@ SMOLLM2 = DemoWheel(
 def cache_dir() -> Path:
     """Where downloads are kept: `LORA_GATEWAY_CACHE`, or ~/.cache/lora-gateway. It need not exist yet."""
     chosen = os.environ.get("LORA_GATEWAY_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".cache" / "lora-gateway"
+    return Path(os.path.expanduser(chosen)).absolute() if chosen else Path.home() / ".cache" / "lora-gateway"
 
 
 def demo_base_path() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -56,7 +57,7 @@ def find_base(model: str) -> BaseSource:
         return _read(folder / "config.json", DEMO_NAME, folder) if folder.is_dir() else _known(DEMO_NAME)
     if model.startswith("demo:"):
         raise ConfigError("base.model", model, f"the only demo base is {DEMO_BASE}")
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))  # pathlib's own raises RuntimeError for a user that is not there
     if path.is_dir():
         return _read(path / "config.json", str(path), path)
     if path.is_file():

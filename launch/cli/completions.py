@@ -6,6 +6,7 @@ nothing is completed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -57,7 +58,8 @@ def _here(context: typer.Context) -> tuple[Config | None, Snapshot]:
     if folder is None and config is not None:
         folder = config.state_dir
     with suppress(LoraGatewayError, OSError):
-        return config, (read_snapshot(Path(folder).expanduser() / FILE) if folder else None) or Snapshot()
+        found = read_snapshot(Path(os.path.expanduser(folder)) / FILE) if folder else None
+        return config, found or Snapshot()
     return config, Snapshot()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -82,7 +83,7 @@ def _named(text: str) -> tuple[str, Path]:
         raise ConfigError(
             "--adapter", text, "has ${…} in its path, which a configuration takes for a variable"
         )
-    return name, Path(place).expanduser().absolute()
+    return name, Path(os.path.expanduser(place)).absolute()
 
 
 def _trained_on(folders: dict[str, Path]) -> tuple[str, str]:
@@ -120,7 +121,7 @@ def _base_named_in(folder: Path) -> str:
 
 def _given(base: str) -> str:
     """As the shell means it: a path begins here, not at the configuration's folder. Raises ConfigError."""
-    path = Path(base).expanduser()
+    path = Path(os.path.expanduser(base))
     if base.startswith((".", "/", "~")) and not path.is_dir():
         raise ConfigError("--base", base, "no such folder; name a model's folder or a hub id")
     return str(path.absolute()) if path.is_dir() else base

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -152,7 +153,7 @@ def base_of(asked: Training) -> tuple[str, str]:
                 "the demo's base is not there; python -m launch.base.demo_base fetches it",
             )
         return str(folder), DEMO_BASE_NAME
-    folder = Path(asked.base).expanduser()
+    folder = Path(os.path.expanduser(asked.base))
     if (folder / "config.json").is_file():
         return str(folder), DEMO_BASE_NAME if folder == demo_base_path() else folder.resolve().name
     if folder.exists() or asked.base.startswith(("/", ".", "~")) or asked.base.count("/") != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import sys
 import time
@@ -220,7 +221,7 @@ def absolute_source(source: str) -> str:
     if "://" in source:
         return source
     place, mark, digest = source.partition("#sha256=")
-    path = Path(place).expanduser().absolute()
+    path = Path(os.path.expanduser(place)).absolute()
     if not path.exists():
         mend = f"is not there; name {SOURCES}"
         raise ConfigError("SOURCE", str(path), mend)

@@ -36,6 +36,29 @@ def test_missing_config_is_one_line_and_exit_code_2(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "--base", "~nosuch/x"),
+        ("init", "--base", "~nosuch/x"),
+        ("init", "--adapter", "a=~nosuch/x"),
+        ("adapters", "add", "a", "~nosuch/x"),
+        ("train", "--task", "a", "--base", "~nosuch/x"),
+    ],
+)
+def test_the_home_of_nobody_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert "~nosuch/x" in error
+    assert error.count("\n") == 1
+
+
 def test_taken_gateway_port_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
