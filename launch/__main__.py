@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ def with_state_dir(config: Config, state_dir: Path | None) -> Config:
     """The configuration with another state directory, where one is given."""
     if state_dir is None:
         return config
-    return config.model_copy(update={"state_dir": state_dir.expanduser().absolute()})
+    return config.model_copy(update={"state_dir": Path(os.path.expanduser(state_dir)).absolute()})
 
 
 def complain(error: LoraGatewayError) -> int:

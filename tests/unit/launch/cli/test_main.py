@@ -13,7 +13,9 @@ import msgspec
 import pytest
 
 from gateway.audit import AuditLog
+from gateway.config.document import Config
 from gateway.config.snapshot import FILE, Snapshot, TaskStatus
+from launch.__main__ import with_state_dir
 from launch.cli import main as cli
 from launch.machine.gateway_address import note_url
 from launch.supervisor.lock import sole_launch
@@ -57,6 +59,14 @@ def test_the_home_of_nobody_is_one_line_and_exit_code_2(
     error = capsys.readouterr().err
     assert "~nosuch/x" in error
     assert error.count("\n") == 1
+
+
+def test_a_state_directory_in_the_home_of_nobody_is_taken_as_a_shell_would(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changed = with_state_dir(Config.model_validate({"base": {"model": "m"}}), Path("~nosuch/x"))
+    assert changed.state_dir == tmp_path / "~nosuch" / "x"
 
 
 def test_taken_gateway_port_is_one_line_and_exit_code_2(
