@@ -61,7 +61,7 @@ def ways(pattern: str, longest: int) -> int | None:
 
 def compile_suffix(key: str, pattern: str) -> re.Pattern[str]:
     """peft's rule: a pattern counts where it ends the module's name, from a dot on. Raises Unfit."""
-    # As vLLM 0.32 writes it (PEFTHelper._match_pattern), who runs it by `regex` where this is `re`.
+    # As vLLM 0.32 has it (PEFTHelper._match_pattern), by `regex` there and by `re` here.
     return _compile(key, pattern, rf"(.*\.)?({pattern})$")
 
 

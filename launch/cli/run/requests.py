@@ -48,6 +48,7 @@ class Gateway:
             base_url=url,
             headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            # httpx has 100 at most by itself, and keeps 20 of them.
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
             transport=transport,
             trust_env=may_use_proxy(url),
