@@ -328,7 +328,7 @@ class Gateway:
         follower = Follower(
             control, self.replicas, self.admission, self.room, self.guard, self.upkeep, by_file=by_file
         )
-        await follower.start()
+        await follower.start()  # the server accepts after this: the first request meets the file's table
         self.metrics.recent.later = after(asyncio.get_running_loop())
         self.shadow.start()
         if self.replicas.config.gateway.follow_engines:

@@ -136,6 +136,8 @@ class BatchEndpoints:
             raise InvalidRequest(
                 f"'completion_window' must be '{WINDOW_S // 3600}h'.", param="completion_window"
             )
+        # One trip to the store's thread, with all that is to be looked at: each takes every coroutine above
+        # it along (72).
         record = self._record(call.principal.name, endpoint, file_id, fields)
         await self.library.ask(partial(self._add, record))
         self.library.news.set()  # for a runner in this process; one in another looks each half second

@@ -126,7 +126,7 @@ async def to_its_end(work: Callable[..., None], *given: object) -> None:
 def write_all(handle: int, data: bytearray) -> None:
     """Write on until none is left; it blocks. Raises OSError."""
     view = memoryview(data)
-    while view:
+    while view:  # a disk with little room takes a part, and refuses the rest the next time
         view = view[os.write(handle, view) :]
 
 
