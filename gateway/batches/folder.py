@@ -128,12 +128,11 @@ class Folder:
             for path in folder.iterdir():
                 if folder is self._files and path.name in known:
                     continue
-                try:
+                # Gone meanwhile, no file of ours (lost+found), or held: NFS keeps an open one as `.nfs…`.
+                with suppress(OSError):
                     if now - path.stat().st_mtime > STRAY_AFTER_S:
                         path.unlink()
                         removed.append(path.name)
-                except FileNotFoundError:
-                    continue
         return removed
 
 

@@ -95,7 +95,11 @@ class Runner:
             self._heed(await library.ask(self._look))
             if time.monotonic() - swept > SWEEP_EVERY_S:
                 swept = time.monotonic()
-                await self.sweep()
+                try:
+                    await self.sweep()
+                # A full disk may have no room to note what is over: that can wait, no batch is ended for it.
+                except (OSError, RequestError) as error:
+                    library.complain(f"what is over is not removed for now: {with_mend(error)}")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await library.news.wait()

@@ -56,6 +56,12 @@ def test_sweep_takes_old_strays_alone(folder: Folder) -> None:
     assert folder.content("young").exists()
 
 
+def test_sweep_passes_over_what_it_cannot_remove(folder: Folder) -> None:
+    folder.content("lost+found").mkdir()
+    folder.content("stray").touch()
+    assert folder.sweep(set(), time.time() + OLD_S) == ["stray"]
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_age_is_by_the_clock_of_the_files(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, full: bool

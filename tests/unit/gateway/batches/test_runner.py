@@ -198,6 +198,24 @@ async def test_a_store_that_takes_nothing_for_a_moment_breaks_no_batch_off(
         assert not broken_off
 
 
+@pytest.mark.parametrize(
+    "fault", [sqlite_fault(sqlite3.SQLITE_FULL), OSError(errno.EACCES, "Permission denied")]
+)
+async def test_a_disk_that_lets_nothing_be_removed_stops_no_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception
+) -> None:
+    def refusing(self: Store, now: int) -> list[str]:
+        raise fault
+
+    monkeypatch.setattr(Store, "forget_expired", refusing)
+    async with timed_stack(tmp_path) as made:
+        broken_off = calls(made.gateway.batches.runner, "_break_off")
+        batch = await until(made, await create(made, [line(1)]), "completed")
+        assert counts_of(batch)["completed"] == 1
+        assert any(text.startswith("what is over is not removed") for text in caplog.messages)
+        assert not broken_off
+
+
 async def test_fault_of_ours_breaks_off_the_job_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
