@@ -111,10 +111,14 @@ class Job:
         if before.runner:
             fresh = dataclasses.replace(fresh, output_file=new_file_id(), error_file=new_file_id())
             pairs = [(before.output_file, fresh.output_file), (before.error_file, fresh.error_file)]
-        for old, new in pairs:
-            await asyncio.to_thread(folder.copy, old, new)
-        if pairs:
-            await asyncio.to_thread(folder.sync_names)
+        try:
+            for old, new in pairs:
+                await asyncio.to_thread(folder.copy, old, new)
+            if pairs:
+                await asyncio.to_thread(folder.sync_names)
+        except OSError:  # tried again under other names: on a full disk these would take the room for that
+            await asyncio.to_thread(folder.remove, *(new for _, new in pairs))
+            raise
         taken = await library.ask(lambda store: store.take_over(before, fresh))
         for old, new in pairs:
             await asyncio.to_thread(folder.remove, old if taken else new)

@@ -20,6 +20,7 @@ import pytest
 from gateway.batches.database import Store
 from gateway.batches.folder import Folder
 from gateway.batches.in_process import Answered
+from gateway.batches.job import Job
 from gateway.batches.records import BatchRecord, FileRecord
 from gateway.batches.results import LineResult, Results, answered
 from tests.fakes.fake_engine import Answer, FakeEngine
@@ -256,6 +257,29 @@ async def test_a_runner_that_was_only_slow_harms_no_batch_that_another_has(
         assert await content(second, batch["output_file_id"]) == before
         assert asked == 6, "what was written is not asked again, what was at the engine is"
         assert await shown(second, batch_id) == batch
+
+
+async def test_a_batch_that_a_full_disk_keeps_from_being_taken_over_leaves_no_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Folder.copy
+
+    def copying(self: Folder, file_id: str, other_id: str) -> None:
+        if file_id == "file-err":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        copy(self, file_id, other_id)
+
+    monkeypatch.setattr(Folder, "copy", copying)
+    async with asyncio.timeout(30), stack(tmp_path) as made:
+        means = made.gateway.batches.runner._means
+        folder = means.library.folder
+        folder.make()
+        folder.add("file-out", b"a result\n")
+        names = "file-in", "file-out", "file-err", "in_progress"
+        batch = BatchRecord("batch_1", "", CHAT, *names, 1, 2**33, 3600, runner="another")  # type: ignore[arg-type]
+        with pytest.raises(OSError, match="No space"):
+            await Job(batch, means, "this").run()
+        assert [path.name for path in folder.content("x").parent.iterdir()] == ["file-out"]
 
 
 async def test_a_gateway_ends_though_its_disk_is_full_and_results_wait(
