@@ -91,8 +91,7 @@ class LineReader:
                 while line and not line.endswith(b"\n"):
                     line = self._file.readline(SLICE_BYTES)
                 continue
-            if self._number == 1:
-                line = line.removeprefix(BOM)
+            line = line.removeprefix(BOM)  # not of the first alone: files may be put one behind another
             if line.strip():
                 lines.append((self._number, line))
         return lines
@@ -102,7 +101,7 @@ def read_line(line: bytes, endpoint: str) -> RequestLine:
     """Raises InvalidRequest, whose `param` says where."""
     try:
         line.decode()  # the body's own texts are not looked at here
-        said = _decode(line.removeprefix(BOM))
+        said = _decode(line)
     except NOT_JSON:
         raise _fault_in(line) from None
     if not 0 < len(said.custom_id) <= MOST_ID_CHARS:

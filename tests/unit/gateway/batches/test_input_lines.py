@@ -72,7 +72,11 @@ def read(content: bytes, most_bytes: int = 100) -> list[list[tuple[int, bytes | 
 
 
 def test_lines_keep_their_numbers_though_blank_ones_are_left_out() -> None:
-    assert read(b"\xef\xbb\xbfone\n\n  \r\nfour") == [[(1, b"one\n"), (4, b"four")]]
+    bom = b"\xef\xbb\xbf"
+    assert read(bom + b"one\n\n  \r\nfour") == [[(1, b"one\n"), (4, b"four")]]
+    assert read(b"one\n" + bom + b"two\n" + bom) == [
+        [(1, b"one\n"), (2, b"two\n")]
+    ]  # one file behind another
 
 
 def test_line_that_is_too_long_is_passed_over_whole() -> None:
