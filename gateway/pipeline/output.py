@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from pydantic import JsonValue
 
 from gateway.config.document import JsonObject
@@ -9,9 +11,11 @@ from gateway.errors import InvalidRequest
 from gateway.pipeline.compile import Fan, Pipeline, Stage
 from gateway.pipeline.settling.declared import Terms
 from gateway.pipeline.stages.schemas import COUNT, FROM
-from gateway.pipeline.subsumption import misfit
+from gateway.pipeline.subsumption import ANNOTATIONS, misfit
 
 FORMAT = "response_format"
+OF_OBJECT = frozenset({"type", "properties", "required", "additionalProperties"})
+OF_LIST = frozenset({"type", "minItems", "maxItems"})
 
 
 def check_format(body: JsonObject, pipeline: Pipeline) -> None:
@@ -47,45 +51,35 @@ def output_schema(pipeline: Pipeline) -> JsonObject | None:
     schema = _known(source)
     if schema is None:
         return None
-    properties = schema.get("properties")
-    named = dict(properties) if isinstance(properties, dict) else {}
+    named = dict(_mapping(schema.get("properties")))
     if source.partition is not None:
         named[source.partition.field] = _settled_list(named.get(source.partition.field), source.partition)
     for fan in pipeline.fans_of[source.id].values():
         named[fan.field] = _filled_list(named.get(fan.field), fan, null=pipeline.null_on_error)
-    return {**schema, "type": "object", "properties": named}
+    return {**_still_true(schema, OF_OBJECT), "type": "object", "properties": named}
 
 
 def _settled_list(schema: JsonValue, terms: Terms) -> JsonObject:
     """A list whose elements have lost what an earlier one has, or gained what none has."""
-    held = schema if isinstance(schema, dict) else {}
-    items = held.get("items")
-    item = items if isinstance(items, dict) else {}
-    properties = item.get("properties")
-    fields = properties if isinstance(properties, dict) else {}
-    members = fields.get(terms.members)
-    listed = (
-        {key: value for key, value in members.items() if key != "maxItems"}
-        if isinstance(members, dict)
-        else {}
-    )
-    some = isinstance(listed.get("minItems"), int) and listed["minItems"] != 0
+    item = _still_true(_mapping(schema).get("items"), OF_OBJECT)
+    fields = _mapping(item.get("properties"))
+    held, listed = _still_true(schema, OF_LIST), _still_true(fields.get(terms.members), {"type", "items"})
+    own = _mapping(fields.get(terms.members)).get("minItems")
     settled: JsonObject = {
         **held,
         "items": {**item, "properties": {**fields, terms.members: {**listed, "minItems": 1}}},
         "maxItems": terms.most,
     }
     if "minItems" in held:  # the first element has lost nothing
-        settled["minItems"] = 1 if some and held["minItems"] else 0
+        settled["minItems"] = 1 if isinstance(own, int) and own and held["minItems"] else 0
     return settled
 
 
 def _filled_list(schema: JsonValue, fan: Fan, *, null: bool) -> JsonObject:
     """A list whose elements have what later stages said of them."""
-    held = schema if isinstance(schema, dict) else {}
-    items = held.get("items")
+    items = _mapping(_mapping(schema).get("items"))
     fields: JsonObject = {stage.into: _answered(stage, null=null) for stage in fan.stages}
-    return {**held, "type": "array", "items": _filled_item(items if isinstance(items, dict) else {}, fields)}
+    return {**_still_true(schema, OF_LIST), "type": "array", "items": _filled_item(items, fields)}
 
 
 def _filled_item(items: JsonObject, fields: JsonObject) -> JsonObject:
@@ -93,10 +87,10 @@ def _filled_item(items: JsonObject, fields: JsonObject) -> JsonObject:
     kind = items.get("type")
     added: list[JsonValue] = list(fields)
     if kind == "object":
-        own, required = items.get("properties"), items.get("required")
+        required = items.get("required")
         return {
-            **{key: value for key, value in items.items() if key not in ("minProperties", "maxProperties")},
-            "properties": {**(own if isinstance(own, dict) else {}), **fields},
+            **_still_true(items, OF_OBJECT),
+            "properties": {**_mapping(items.get("properties")), **fields},
             "required": [*(required if isinstance(required, list) else []), *added],
         }
     if isinstance(kind, str):
@@ -108,6 +102,23 @@ def _filled_item(items: JsonObject, fields: JsonObject) -> JsonObject:
             "additionalProperties": False,
         }
     return {"type": "object", "properties": fields, "required": added}
+
+
+def _still_true(schema: JsonValue, words: Set[str]) -> JsonObject:
+    """Of a schema what holds after its elements have changed: a reference or a branch beside these keywords
+    tells of elements as the model wrote them.
+    """
+    held = _mapping(schema)
+    kept = {key: value for key, value in held.items() if key in words or key in ANNOTATIONS}
+    if "patternProperties" in held:  # what a pattern allows is none of the rest
+        kept.pop("additionalProperties", None)
+    if "prefixItems" in held:
+        kept.pop("items", None)
+    return kept
+
+
+def _mapping(value: JsonValue) -> JsonObject:
+    return value if isinstance(value, dict) else {}
 
 
 def _answered(stage: Stage, *, null: bool) -> JsonValue:

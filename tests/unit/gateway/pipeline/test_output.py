@@ -136,6 +136,46 @@ pipelines:
     check_format(asked(closed), pipeline(text))
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "xs: {$ref: '#/$defs/xs'}",  # as pydantic writes a type with a name
+        "xs: {anyOf: [{type: array, items: {$ref: '#/$defs/x'}}, {type: 'null'}]}",  # an optional one
+        "xs: {type: array, items: {type: object, $ref: '#/$defs/x'}}",
+        "xs: {type: array, items: {type: object,"
+        " anyOf: [{properties: {a: {}}, additionalProperties: false}]}}",
+        "xs: {type: array, items: {type: object, patternProperties: {s: {type: integer}},"
+        " additionalProperties: false}}",
+    ],
+)
+def test_what_is_written_of_elements_by_reference_or_branch_hides_no_field_of_a_later_stage(
+    written: str,
+) -> None:
+    text = f"""
+base: {{model: b}}
+pipelines:
+  p:
+    stages:
+      - {{id: s, task: base, prompt: x, schema: {{type: object, additionalProperties: false, required: [xs],
+         properties: {{{written}}},
+         $defs: {{xs: {{type: array, items: {{$ref: '#/$defs/x'}}}},
+                 x: {{type: object, properties: {{a: {{type: string}}}}, additionalProperties: false}}}}}}}}
+      - {{id: t, task: base, for_each: s.xs, into: said, prompt: x}}
+"""
+    unkept = (
+        {"type": "object", "properties": {"said": {"type": "integer"}}},
+        {"type": "object", "properties": {"said": False}},
+        {"type": "object", "patternProperties": {"s": {"type": "integer"}}},
+    )
+    for item in unkept:
+        wanted = {"type": "object", "properties": {"xs": {"type": "array", "items": item}}}
+        with pytest.raises(InvalidRequest, match="xs"):
+            check_format(asked(wanted), pipeline(text))
+    kept = {"type": "object", "properties": {"said": {"type": "string"}}, "required": ["said"]}
+    lists = {"xs": {"type": "array", "items": kept}}
+    check_format(asked({"type": "object", "properties": lists, "required": ["xs"]}), pipeline(text))
+
+
 def test_the_format_of_other_apis_is_the_same() -> None:
     wanted: Any = {"type": "json_schema", "schema": CONCEPTS, "name": "x", "strict": True}
     for chat_of in (
