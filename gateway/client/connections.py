@@ -60,11 +60,10 @@ class Core:
                     raise _already(self._asked, asked)
                 return
             self.close()
+            stack = None
             if isinstance(asked, Start):
                 stack = start_stack(asked, progress or silent, abandoned)
-                with self._lock:
-                    self._stack = stack
-                    self._link = self._network.link(Target(stack.url))
+                link = self._network.link(Target(stack.url))
             else:
                 link = self._network.link(asked.target)
                 try:
@@ -72,9 +71,8 @@ class Core:
                 except BaseException:
                     link.close()
                     raise
-                with self._lock:
-                    self._link = link
-            self._asked = asked
+            with self._lock:  # all three at once: who closes meanwhile finds all of it, or nothing
+                self._stack, self._link, self._asked = stack, link, asked
 
     @property
     def target(self) -> Target:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.client.calls import Call, Completion, Prompt, chat, completion_of
 from gateway.client.errors import GatewayUnreachable
-from gateway.client.model_list import Catalogue
+from gateway.client.model_list import BASE, Catalogue
 from gateway.client.models.structured import Shape, shape_of_schema, shape_of_type
 
 
@@ -36,7 +36,7 @@ class Handle:
     def _activate(self, catalogue: Catalogue, name: str | None) -> None:
         """Raises AdapterNotLoaded, InvalidArgument; the active adapter stays then."""
         self._catalogue = catalogue
-        self._entry = catalogue.adapter(name if name is not None else "base")
+        self._entry = catalogue.adapter(name if name is not None else BASE)
 
     def _text_call(
         self, prompt: Prompt, system: str | None, sampling: Mapping[str, Any], *, stream: bool = False

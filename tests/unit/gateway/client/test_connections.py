@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import httpx
 import pytest
@@ -37,6 +38,31 @@ def test_call_before_configure_models_is_told_what_to_call(monkeypatch: pytest.M
         pass
     with pytest.raises(NotConfigured):
         asyncio.run(manager.get_model_status("base"))
+
+
+def test_closed_in_the_moment_in_which_it_is_configured_it_can_be_configured_again() -> None:
+    manager = ModelManager(network(lambda request: said("word")))
+    core = manager._core
+
+    class Overtaken:
+        """The core's lock, after whose first release with a gateway in force another thread closes."""
+
+        def __init__(self) -> None:
+            self.lock, self.closing = threading.Lock(), True
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+            if self.closing and core._link is not None:
+                self.closing = False
+                core.close()
+
+    core._lock = Overtaken()  # type: ignore[assignment]
+    manager.configure_models_sync(url="http://elsewhere:1")
+    manager.configure_models_sync(url="http://elsewhere:1")
+    assert manager.url == "http://elsewhere:1"
 
 
 def test_base_is_found_under_its_public_name_and_as_base() -> None:
