@@ -47,7 +47,7 @@ class StageProgress:
 
     async def _tell(self, send: Send) -> None:
         while True:
+            self._news.clear()  # before the look: what is seen while these are sent is told next
             if told := self.rest():
                 await send({"type": "http.response.body", "body": told, "more_body": True})
-            self._news.clear()
             await self._news.wait()

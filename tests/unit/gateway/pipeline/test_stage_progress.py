@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import MutableMapping
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,19 @@ async def test_who_is_cancelled_at_the_end_of_the_block_is_cancelled() -> None:
     taken.set()
     await asyncio.wait([answering])
     assert (answering.cancelled(), went_on) == (True, False)
+
+
+async def test_what_is_seen_while_a_client_takes_its_time_is_told_next() -> None:
+    progress, sent, taken = StageProgress(), list[object](), asyncio.Event()
+
+    async def send(message: MutableMapping[str, object]) -> None:
+        sent.append(message["body"])
+        await taken.wait()
+
+    async with progress.telling(send):
+        progress.saw("extract", 1, "begin", 0.0)
+        await turns(5)
+        progress.saw("extract", 1, "end", 1.0)
+        taken.set()
+        await turns(5)
+        assert len(sent) == 2
