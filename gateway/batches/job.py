@@ -83,8 +83,6 @@ class Job:
             logger.info("batch %s is another process's by now, or at its end", self.batch.id)
             return
         batch, content = self.batch, self._means.library.folder.content
-        if batch.status == "cancelling":
-            self.end("cancelled")
         results = Results(batch.id, content(batch.output_file), content(batch.error_file))
         try:
             if batch.in_progress_at is not None:
