@@ -64,6 +64,7 @@ class Attempts:
         counted = tries = 0
         while True:
             try:
+                # Waited for here: else every line would ask and be refused each few seconds of a start.
                 await self._engines.until_servable(line.model)
                 # Looked up each time: a key may be revoked, or be permitted other models, meanwhile.
                 principal = self._keys.named(owner)
@@ -73,9 +74,11 @@ class Attempts:
                 answer = await self._ask(path, line.body, principal, request_id, line.fields)
             except TooLarge:
                 return _failed(TOO_LARGE, request_id)
+            # Of this line alone: raised, it would end the task group and with it every other line.
             except Exception:
                 logger.exception("batch request %s failed", request_id)
                 answer = _failed(EngineError("The gateway failed on this request.", status=500), request_id)
+            # What has ended two engines is not sent again, though any other 500 is (design 51).
             if answer.status not in AGAIN or _code(answer) == EngineKilled.code:
                 return answer
             if (answer.retry_after_s or 0) > WINDOW_S:  # a month's budget; no batch lasts until there is more
@@ -101,5 +104,6 @@ def _code(answer: Answered) -> str | int | None:
 
 def _pause_s(tries: int, retry_after_s: float | None) -> float:
     """Doubling, spread by chance so that lines do not come back together."""
+    # A batch tries for up to a day: the count is bounded, or the shift would make an ever longer number.
     longest = min(MOST_PAUSE_S, max(retry_after_s or 0.0, FIRST_PAUSE_S * float(1 << min(tries, 10) - 1)))
     return longest * random.uniform(0.5, 1.0)

@@ -34,6 +34,7 @@ class Concurrency:
             try:
                 yield
             finally:
+                # A line that is cancelled before its first step never comes to give its place back.
                 self._free += keys.pop(whose)
                 if not keys:
                     del self._taken[whose[0]]
@@ -51,6 +52,7 @@ class Concurrency:
         try:
             await place
         except asyncio.CancelledError:
+            # The place may have come in the same turn of the loop as the cancellation: it goes on.
             if place.cancelled():
                 self._admit()
             else:

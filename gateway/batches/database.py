@@ -22,6 +22,8 @@ MOST_ENDED = 10_000
 BUSY_TIMEOUT_S = 10.0
 """Another worker's transaction lasts a few milliseconds, and a sync."""
 
+# Only ever added to: a file keeps the number of those that it has had (user_version). AUTOINCREMENT: a `seq`
+# that came twice would move the pages of a list.
 MIGRATIONS = (
     """
     CREATE TABLE file (
@@ -189,6 +191,7 @@ class Store:
         None where it is deleted.
         """
         with transaction(self._db):
+            # In one transaction with the deletion, so that no batch begins on it in between.
             user = self._db.execute(
                 f"SELECT id FROM batch WHERE input_file = ? AND status IN ({_OPEN})", (file_id,)
             ).fetchone()

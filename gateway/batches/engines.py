@@ -24,8 +24,10 @@ class Engines:
     async def until_servable(self, model: str) -> None:
         """Wait while no engine is there. One that is there without the model says so itself."""
         replicas = self._replicas
+        # A model that the table has no more is asked for: the endpoint says so in its own words.
         while not replicas.servable(model) and replicas.table.get(model) and not replicas.ready:
             with self._wanted():
+                # Of the table that was looked at: a new one sets it, and brings another event.
                 news = replicas.news
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_S):

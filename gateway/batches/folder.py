@@ -38,6 +38,7 @@ class Folder:
 
     def make(self) -> None:
         """Create the folders that are missing, for their owner alone (mode 700). Raises OSError."""
+        # Each by itself: what `parents` makes on the way has the mode of the umask.
         for folder in (self.root.parent, self.root, self._files, self._uploads):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 

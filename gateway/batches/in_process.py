@@ -58,6 +58,7 @@ class Endpoints:
 
 async def _nothing_more() -> Message:
     """What a Caller asks stands with it."""
+    # A client would say here that it leaves; who breaks a line off cancels its task.
     never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
     return await never
 

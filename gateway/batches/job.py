@@ -85,10 +85,12 @@ class Job:
         batch, content = self.batch, self._means.library.folder.content
         results = Results(batch.id, content(batch.output_file), content(batch.error_file))
         try:
+            # It was validated by whoever ran it before: its files, not the store, say which lines are done.
             if batch.in_progress_at is not None:
                 await asyncio.to_thread(results.take_over)
             elif not await self._validated():
                 return
+            # Not before they are read: the runner tells the store these counts, half of them too.
             self.results = results
             await self._run_lines(results)
             await self._conclude(results)
@@ -117,6 +119,7 @@ class Job:
         except OSError:  # tried again under other names: on a full disk these would take the room for that
             await asyncio.to_thread(folder.remove, *(new for _, new in pairs))
             raise
+        # Last: a kill before it leaves the batch as it was, and copies that the next sweep removes.
         taken = await library.ask(lambda store: store.take_over(before, fresh))
         for old, new in pairs:
             await asyncio.to_thread(folder.remove, old if taken else new)
@@ -167,7 +170,9 @@ class Job:
         if self._ending is not None:
             feeding.cancel()
         try:
+            # Not awaited itself: `end` cancels it, and that would look as if this task had been cancelled.
             await asyncio.wait([feeding])
+            # A fault in a line is raised even where the batch was brought to an end at the same moment.
             if self._ending is None or not feeding.cancelled():
                 feeding.result()
             if self._ending is not None:
@@ -191,6 +196,7 @@ class Job:
                     while not reader.at_end:
                         for number, line in await asyncio.to_thread(reader.slice):
                             if line is not None and not results.done(number):
+                                # The place first: 100,000 lines make no more tasks than places.
                                 await places.take(whose)
                                 running.create_task(self._line(number, line, writer, whose))
 
@@ -204,9 +210,11 @@ class Job:
     async def _line(self, number: int, line: bytes, writer: Writer, whose: Whose) -> None:
         batch = self.batch
         try:
+            # Read again though it was validated: to keep what was read would hold the whole file in memory.
             request = read_line(line, batch.endpoint)
             request_id = f"{batch.id}-{number}"
             answer = await self._means.attempts.answer(batch.endpoint, request, batch.owner, request_id)
+            # The place is kept until the result is on disk: a slow disk holds lines back.
             await writer.put(answered(batch.id, number, request.custom_id, answer))
         finally:
             self._means.places.give_back(whose)
@@ -229,6 +237,7 @@ class Job:
     # Its end.
 
     def _conclude(self, results: Results | None = None) -> Awaitable[None]:
+        # One trip to the store's thread: each takes every coroutine above it along (design 72).
         return self._means.library.ask(functools.partial(self._end, results))
 
     def _end(self, results: Results | None, store: Store) -> None:
@@ -246,6 +255,7 @@ class Job:
                 library.folder.remove(file_id)
         status: Status = self._ending or "completed"
         if self._ending is None:
+            # From here on no client can cancel it; one that could has done so before the look behind it.
             store.move(batch.id, ("in_progress",), "finalizing", now, batch.runner)
             found = store.batch(batch.id)
             if found is not None and found.status == "cancelling":

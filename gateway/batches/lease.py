@@ -27,6 +27,7 @@ logger = logging.getLogger("gateway.batches")
 RENEW_S = 2.0
 SILENT_S = 8.0
 """A holder that has not counted on for so long has lost it, whatever became of it."""
+# One count in 2 s writes 355 MB a day (design 108).
 IDLE_RENEW_S = 60.0
 IDLE_SILENT_S = 240.0
 """The same while no batch is unfinished: each count is a write to the disk, and nobody waits for anything."""

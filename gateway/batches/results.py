@@ -163,6 +163,7 @@ class Results:
     def add(self, results: Iterable[LineResult]) -> None:
         """Write and sync, then count. Raises OSError; then none of them is written, or all of one file."""
         for good, file in enumerate(self._files):
+            # After a fault in one file all are given again, and the other one has its own already.
             mine = [each for each in results if each.good == good and not self.done(each.number)]
             if not mine:
                 continue
@@ -179,7 +180,7 @@ class Results:
     def _count(self, number: int, good: bool, asked: bool, usage: tuple[int, int]) -> None:
         at, bit = divmod(number, 8)
         if at >= len(self._done):
-            self._done.extend(bytes(at + 1024 - len(self._done)))
+            self._done.extend(bytes(at + 1024 - len(self._done)))  # of 8,192 lines at a time
         self._done[at] |= 1 << bit
         self._completed += good
         self._failed += asked and not good
@@ -224,6 +225,7 @@ class _ResultFile:
         if there > self.size:
             logger.warning("%s: %d bytes of an unfinished result are cut off", self._path, there - self.size)
             os.ftruncate(handle, self.size)
+        # What a killed process wrote may be in the kernel's memory alone, and counts as done from here on.
         self._sync(handle)
 
     def append(self, data: bytes) -> None:
@@ -232,12 +234,14 @@ class _ResultFile:
         try:
             written = 0
             while written < len(data):
+                # By position, not appended: what a failed write left behind is written over.
                 written += os.pwrite(handle, data[written:], self.size + written)
             if self.size:
                 os.fsync(handle)
             else:
                 self._sync(handle)
         except OSError:
+            # Linux tells once of a page that it could not write, so it is cut off and written anew.
             os.ftruncate(handle, self.size)
             raise
         self.size += len(data)

@@ -71,6 +71,7 @@ class Runner:
                         try:
                             await self._until_lost()
                         finally:
+                            # Jobs first: who has the lease next copies their results at once.
                             await self._break_off()
                             await self._lease.give_back()
             except (OSError, RequestError) as error:
@@ -91,6 +92,7 @@ class Runner:
         library = self._means.library
         swept = float("-inf")
         while True:
+            # Before the look: what comes during it is found by the next.
             library.news.clear()
             self._heed(await library.ask(self._look))
             if time.monotonic() - swept > SWEEP_EVERY_S:
@@ -129,6 +131,7 @@ class Runner:
         now, rest = self._means.library.now, 0
         for batch in batches:
             rest += batch.total - batch.completed - batch.failed
+            # A job that begins now has its end before its first step where the batch has come to one.
             job, _ = self._jobs.get(batch.id) or self._begun(batch)
             if job is None:
                 continue
@@ -172,10 +175,12 @@ class Runner:
         """Forget what is over, and remove what a kill left."""
         library = self._means.library
         folder, now = library.folder, library.now
+        # Forgotten, then removed: a kill in between leaves a stray, and never a file that has no content.
         expired = await library.ask(lambda store: store.forget_expired(now))
         oldest = now - library.settings.keep_days * DAY_S
         await library.ask(lambda store: store.forget_batches(oldest))
         await asyncio.to_thread(folder.remove, *expired)
+        # What comes between this and the look into the folders is too young to be a stray.
         known = await library.ask(lambda store: store.known_contents())
         strays = await asyncio.to_thread(folder.sweep, known)
         if expired or strays:

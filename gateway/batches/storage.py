@@ -34,6 +34,7 @@ class BatchStorage:
         self.folder = Folder(config.common_dir)
         self._across = config.common_dir != config.state_dir
         self.clock = clock
+        # One thread: SQLite lets no other use its connection, and what is asked keeps its order.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
         self._store: Store | None = None
         self._complaints: dict[str, float] = {}
@@ -53,6 +54,7 @@ class BatchStorage:
 
     def ask(self, question: Callable[[Store], T]) -> asyncio.Future[T]:
         """Its answer, from the store's own thread. Raises Unavailable (503) where there can be no store."""
+        # Who asks may be cancelled meanwhile; what was asked is done all the same.
         return asyncio.get_running_loop().run_in_executor(self._thread, self._asked, question)
 
     def complain(self, fault: str) -> None:

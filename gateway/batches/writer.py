@@ -40,6 +40,7 @@ class Writer:
     async def drain(self) -> None:
         """Until everything that was put is on disk."""
         while self._writing is not None:
+            # Who waits may be cancelled; what is written must not be.
             await asyncio.shield(self._writing)
 
     def give_up(self) -> None:
