@@ -64,11 +64,13 @@ class UsageDatabase:
             values.append(tenant)
         query += f" GROUP BY {groups} ORDER BY {groups}"
         found = self._db.execute(query, values)
+        # Not strict: the figures stand behind the labels.
         return [Used(dict(zip(by, row, strict=False)), row[len(by) :]) for row in found]
 
 
 def read_usage(state_dir: Path, by: Sequence[str], since: str, tenant: str | None = None) -> list[Used]:
     """As `UsageDatabase.read`; nothing where nothing was ever counted. Raises sqlite3.Error, OSError."""
+    # To open it would make it.
     if not (state_dir / FILE).exists():
         return []
     database = UsageDatabase(state_dir)

@@ -45,7 +45,7 @@ def question(by: str, since: str, now: float) -> Question:
 def _first_day(since: str, now: float) -> str:
     back = _BACK.match(since)
     if back:
-        return day_of(max(0.0, now - int(back[1]) * _UNIT_S[back[2]]))
+        return day_of(max(0.0, now - int(back[1]) * _UNIT_S[back[2]]))  # 999999d lies before 1970
     try:
         return date.fromisoformat(since).isoformat()
     except ValueError:

@@ -43,6 +43,7 @@ class UsageWriter:
         self._now = now
         self._since = now()
         self._database: UsageDatabase | None = None
+        # One thread: SQLite lets no other use the database's connection.
         self._thread = ThreadPoolExecutor(1, "usage")
         self._writing: asyncio.Task[None] | None = None
 
@@ -74,6 +75,7 @@ class UsageWriter:
             self._thread.shutdown(wait=False)
 
     async def _write(self) -> None:
+        # In one step of the loop: a request that ends while the thread writes counts for the next second.
         taken, day = self._metrics.take_ledger(), day_of(self._since)
         self._since = self._now()
         tenants = {key: self._tenant_of(key) for key, _, _ in taken}
@@ -82,10 +84,12 @@ class UsageWriter:
                 loop = asyncio.get_running_loop()
                 await loop.run_in_executor(self._thread, self._add, day, taken, tenants)
         except BaseException:
+            # With what has come since, and then for the day of the next try.
             self._metrics.ledger.add(taken)
             raise
         finally:
             self._writing = None
+        # Not before they are on the disk: what is scraped and what is asked of the file agree.
         for (key, _, _), figures in taken.items():
             self._metrics.used(key, tenants[key], figures)
 
