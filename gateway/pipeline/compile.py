@@ -149,6 +149,7 @@ def _stage(
         needs |= check_schema(f"{key}.schema", schema, earlier, per_item=per_item)
         filled = fill_schema(schema, {})
         try:
+            # Without its references: `{"$from": …}` under `enum` is no JSON schema.
             Draft202012Validator.check_schema(filled)
         except SchemaError as error:
             raise ConfigError(f"{key}.schema", "", f"is not a valid JSON schema: {error.message}") from error

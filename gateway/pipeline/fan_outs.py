@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 
 from gateway.pipeline.compile import Fan, Pipeline
 
+# `max_items` (64) would let in too few pipelines (design 56).
 FIRST_GUESS = 8
 FORGETS = 8
 """A list that was longer once counts for less with each shorter one: an eighth of the difference."""

@@ -25,6 +25,7 @@ class Outlet:
     async def write(self, make: Callable[[], str]) -> None:
         """Add the text that `make` gives. It is called in the turn of those who write, and so is in order."""
         async with self._turn:
+            # Made before there is room: the rest wait for the lock, so one piece alone is over the bound.
             text = make()
             while text and self._size >= self._most_chars:
                 self._taken.clear()

@@ -31,6 +31,7 @@ class ElementScanner:
 
     def __init__(self, fields: Collection[str]) -> None:
         self._yielded = dict.fromkeys(fields, 0)
+        # A str would be copied whole with each piece, and there is one for each token.
         self._document = io.StringIO()
         self._begun_at = 0  # in the document: the open element, or the open string at the object's own level
         self._depth = 0
@@ -86,10 +87,12 @@ class ElementScanner:
         if mark == '"' and self._in_string:
             self._begun_at = end - 1
         elif mark == '"':
+            # Perhaps a value: then a ',' or '}' follows, and no list.
             self._key = self._text(end)
         elif mark in "{[":
             self._depth += 1
             self._begun_at = end
+            # Parsed: a name may be written with escapes.
             key = _parsed(self._key.encode()) if mark == "[" and self._key else None
             self._field = key if isinstance(key, str) and key in self._yielded else None
         elif mark == "}":
@@ -127,6 +130,7 @@ class ElementScanner:
         """The whole object. Raises ValueError where the text is none, or disagrees with what was yielded."""
         if not self._over:
             raise ValueError("the JSON object is not closed")
+        # Only marks were looked at until now: what is no JSON between them shows here.
         document = _parsed(self._document.getvalue().encode())
         if not isinstance(document, dict):
             raise ValueError("the answer is no JSON object")

@@ -108,6 +108,7 @@ async def stream(
     outlet = Outlet()
     runner = _Runner(pipeline, body, caller, outlet, on_list, watch, clock)
     async with _running(runner, body) as root:
+        # However it ends: a failure would else leave the reader waiting for a piece that never comes.
         root.add_done_callback(lambda _: outlet.end())
         while (text := await outlet.read()) is not None:
             yield Piece(text)
@@ -236,6 +237,8 @@ class _Runner:
         """Stream a call and start each element's own calls as soon as it is closed."""
         fans = self._pipeline.fans_of[stage.id]
         collected = Collected()
+        # Closed at once where another stage fails: the engine decodes on until a dropped generator is
+        # collected.
         async with aclosing(self._caller.deltas(stage.task, body)) as deltas:
             async for delta in deltas:
                 collected.add(delta)
@@ -287,6 +290,7 @@ class _Runner:
         elements = self._elements[fan.source, fan.field]
         bound = self._pipeline.max_items
         partition = self._partitions.get((fan.source, fan.field))
+        # With a partition by what came: one without new members has no place, and a model may repeat itself.
         if (len(elements) if partition is None else partition.seen) == bound:
             raise InvalidRequest(
                 f"stage '{fan.source}' gave more than {bound} elements in '{fan.field}'; send a smaller "
@@ -322,9 +326,11 @@ class _Runner:
             if failed:  # later stages would read the null
                 self._tally.error(stage)
             if stage.distinct:
+                # Also where there is none: those behind it wait to be told.
                 self._names[stage.id].know(index, value if isinstance(value, str) else None)
             item[stage.into] = value
             self._fields[stage.id][index] = value
+            # Before that nobody knows how many there will be.
             if self._done[fan.source].is_set():
                 self._finish_lists(fan)
         if self._writer is not None and fan.source == self._pipeline.last.source:

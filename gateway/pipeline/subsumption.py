@@ -67,6 +67,7 @@ class _Comparison:
             return None
         if not isinstance(outer, dict):
             return place
+        # A reference leads into its own document, where the same path may be another schema.
         if _same(inner, outer) and not _holds_reference(outer):
             return None
         self._depth += 1
@@ -127,6 +128,7 @@ def _parts(schema: JsonObject) -> Iterator[JsonObject]:
             rest = {name: value for name, value in schema.items() if name != key}
             for branch in branches:
                 held = branch if isinstance(branch, dict) else {}
+                # Where both have a keyword the branch alone allows more than the two together.
                 yield from _parts(held if rest.keys() & held.keys() - ANNOTATIONS else {**rest, **held})
             return
     if "const" in schema:
@@ -158,6 +160,7 @@ def _type_of(value: JsonValue) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else "boolean"
     if isinstance(value, (int, float)):
+        # JSON Schema calls 1.0 an integer too.
         return "integer" if value % 1 == 0 else "number"
     return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "object"
 

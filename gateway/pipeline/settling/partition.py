@@ -66,6 +66,7 @@ class Partition:
             self._put_back(members)
             return None
         item: JsonObject = {**element, self._members: members}
+        # A copy: later stages fill the item that goes out.
         self.elements.append(dict(item))
         if len(self.elements) == self._most and self._left:
             self._held = item  # the last that there may be: it takes what no other has

@@ -147,6 +147,7 @@ class EngineCaller:
                 CHAT.give_priority(fields, LOW_PRIORITY)
         copy = None
         if self._shadow.candidates and not self._relay.guard.is_unsure:
+            # Before the task's contract is in: the candidate is sent what the stage said, under its own.
             copy = self._shadow.choose(exchange, route, fields, 0, streamed)
         CHAT.apply_contract(fields, route)
         seat = self._seat
@@ -154,6 +155,7 @@ class EngineCaller:
         try:
             body = CHAT.encode_body(fields, route, 0)
             waited_from = time.perf_counter()
+            # The lobby has let these calls in: they take turns with each other, and wait in no queue.
             async with turns or nullcontext():
                 if seat is not None and turns is not None:
                     seat.begins(route.name)

@@ -122,6 +122,7 @@ def stage_sampling(defaults: JsonObject, shared: JsonObject, cap: int | None) ->
     sampling = {**defaults, **shared}
     if cap is None:
         return sampling
+    # Both names: of the two vLLM (0.32) takes max_completion_tokens.
     own = [sampling.pop(name, None) for name in CAPS]
     sampling["max_tokens"] = min([cap, *(value for value in own if isinstance(value, int))])
     return sampling

@@ -101,6 +101,7 @@ def _plain_values(path: str, values: Mapping[str, object]) -> list[JsonValue]:
             return []
     if path == "terms" and isinstance(found, list):
         found = [element.get("term") for element in found if isinstance(element, Mapping)]
+    # By type too: True equals 1 in Python, and not in JSON.
     kept: dict[tuple[type, object], JsonValue] = {}
     for element in found if isinstance(found, list) else [found]:
         if isinstance(element, (str, int, float)):

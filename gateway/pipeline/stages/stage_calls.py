@@ -81,6 +81,7 @@ def check_against_schema(pipeline: Pipeline, stage: Stage, value: JsonValue, bod
         validator = Draft202012Validator(schema)
     error = best_match(validator.iter_errors(value))
     if error is not None:
+        # jsonschema repeats the value that is wrong, which may be the whole answer.
         raise invalid_output(pipeline, stage, f"{error.json_path}: {error.message[:200]}")
 
 

@@ -13,7 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from gateway.errors import ConfigError, nearest
 
 CONTEXT = ("input", "text", "terms", "item", "stages")
-HELPERS = ("range", "dict", "namespace")
+HELPERS = ("range", "dict", "namespace")  # `range` is the sandbox's, of at most 100,000
 MAX_PRODUCT = 100_000
 
 # What a template can raise while it renders values of any shape.
@@ -31,6 +31,7 @@ RENDER_ERRORS = (
 class _Sandbox(ImmutableSandboxedEnvironment):
     """Jinja's sandbox with bounded products, where a key of a JSON object wins over a method of `dict`."""
 
+    # Jinja asks `call_binop` for these alone.
     intercepted_binops = frozenset({"*", "**", "%"})
 
     def getattr(self, obj: object, attribute: str) -> object:
