@@ -38,8 +38,8 @@ class Core:
 
     def __init__(self, network: Network | None = None) -> None:
         self._network = network or Network()
-        self._configuring = threading.Lock()
-        self._lock = threading.Lock()
+        self._configuring = threading.Lock()  # for as long as a stack takes to start
+        self._lock = threading.Lock()  # for the fields below, never while something is waited for
         self._asked: Attach | Start | None = None
         self._stack: Stack | None = None
         self._link: Link | None = None
@@ -95,6 +95,7 @@ class Core:
         """The connections of the running loop. Raises NotConfigured."""
         target, loop = self.target, asyncio.get_running_loop()
         with self._lock:
+            # One for each loop: httpx's connections belong to the loop that opened them.
             pool = self._pools.get(loop)
             if pool is None or pool.link.target != target:
                 pool = self._pools[loop] = _Pool(self._network.async_link(target))
@@ -105,6 +106,7 @@ class Core:
             with self._lock:
                 pool.users -= 1
                 last = not pool.users
+                # Another is there where other settings came; who began with this one goes on with it.
                 if last and self._pools.get(loop) is pool:
                     del self._pools[loop]
             if last:

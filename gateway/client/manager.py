@@ -53,6 +53,7 @@ class Use(AbstractContextManager[Model, None], AbstractAsyncContextManager[Async
         async with contextlib.AsyncExitStack() as entered:
             link = await entered.enter_async_context(self._core.async_link())
             model = AsyncModel(link, await link.catalogue(), self._name)
+            # Kept only with a handle; where there is none, what was entered is left here.
             self._left = entered.pop_all()
         return model
 

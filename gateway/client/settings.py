@@ -129,6 +129,7 @@ def _document(
             name: {**CONTRACTS.get(name, {}), **tasks.get(name, {}), **_adapter(folders.get(name))}
             for name in names
         },
+        # Any free one: several stacks may run on a machine, and `url` says which it became.
         "gateway": {"port": 0},
     }
     if pipelines is not None:

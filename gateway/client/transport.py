@@ -112,6 +112,7 @@ class Link:
         asked = self._usable().stream("POST", call.path, json=call.body)
         with _in_our_words(self.target.url), asked as response:
             if response.is_error:
+                # A stream's body is not there before it is read, and an error's text stands in it.
                 response.read()
             _check(call, response, loaded)
             for data in response.iter_bytes():
@@ -132,6 +133,7 @@ class Link:
     def _connected(self) -> httpx.Client:
         client = httpx.Client(**_options(self.target), transport=self._transport)
         self._pid = os.getpid()
+        # httpx's client closes nothing when it is collected, and nobody has to close a manager.
         weakref.finalize(self, client.close)
         return client
 
@@ -255,6 +257,7 @@ def _in_our_words(url: str) -> Iterator[None]:
 def _failure(url: str, error: httpx.HTTPError) -> GatewayUnreachable | AnswerError:
     """Nothing came back, or not all of it."""
     reason = str(error) or type(error).__name__
+    # Before the other: httpx's ConnectTimeout is a TimeoutException, and nothing was sent by then.
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)):
         return GatewayUnreachable(url, reason)
     if isinstance(error, httpx.TimeoutException):

@@ -36,6 +36,7 @@ def run(grace_s: float, command: Sequence[str]) -> int:
         command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent()
     )
     while child.poll() is None and not asked:
+        # Nobody writes to it: it is readable once, at its end.
         readable, _, _ = select.select([0], [], [], POLL_S)
         asked = asked or (bool(readable) and not os.read(0, 1))
     if child.poll() is None:

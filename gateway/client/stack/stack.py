@@ -55,6 +55,7 @@ class Stack:
         self.url = url
         self._folder = folder
         self._owned = owned
+        # `_Owned` knows nothing of this object, which it would keep alive for ever.
         self._end = weakref.finalize(self, owned.end) if owned is not None else None
 
     @property
@@ -107,7 +108,9 @@ def start_stack(start: Start, progress: Progress, abandoned: Callable[[], bool])
         file.write_text(json.dumps(start.document, indent=2), encoding="utf-8")
         env = stack_environment() | {adapter_variable(name): path for name, path in start.adapters.items()}
         config = check(file, env)
+        # What an earlier life published may say that its engine is ready.
         before = _published(folder, 0).version
+        # Before it runs: without a note its stack would pass for one that was not started from Python.
         note_running(folder, start.document, "")
         owned = _Owned(start, log)
         try:
@@ -136,6 +139,7 @@ def _spawn(start: Start, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "launch.cli.main", "up", *where]
     with log.open("wb") as out:
         return subprocess.Popen(
+            # Isolated, without site: the guard needs the standard library alone, and starts at once.
             [sys.executable, "-I", "-S", str(guard.__file__), str(GRACE_S), *command],
             env=env,
             stdin=subprocess.PIPE,
@@ -166,6 +170,7 @@ def _until_ready(
             raise StackFailed(f"the engine cannot start: {snapshot.given_up}", log)
         engines = snapshot.engines
         if any(one.state == "ready" for one in engines):
+            # It listens on any free port, which the log alone knows.
             listening = LISTENING.search(log.read_text(encoding="utf-8", errors="replace"))
             if listening is not None and _is_ready(listening[1]):
                 return listening[1]
