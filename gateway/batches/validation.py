@@ -144,7 +144,9 @@ class _Validator:
                 self._models[model] = type(error)(error.message, param=at, code=error.code)
         known = self._models[model]
         if known is not None:
-            raise known
+            # Without its trace, to which each raise would add frames that keep their line: whole files, where
+            # a misspelt model stands in every one.
+            raise known.with_traceback(None)
 
     def _check_unique(self, request: RequestLine, number: int) -> None:
         with closing(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
 
 from gateway.batches.input_lines import SLICE_BYTES, SLICE_LINES, Check
-from gateway.batches.validation import MOST_FLAW_CHARS, MOST_FLAWS, Verdict, validate
+from gateway.batches.validation import MOST_FLAW_CHARS, MOST_FLAWS, Verdict, _Validator, validate
 from gateway.errors import ModelNotFound
 from tests.support.waiting import eventually
 
@@ -50,6 +51,22 @@ def flaws(verdict: Verdict) -> list[tuple[str, int | None]]:
 def test_sound_file_has_no_flaw(tmp_path: Path) -> None:
     verdict = validated(tmp_path, "".join(line(f"r{number}") for number in range(1000)))
     assert (verdict.total, verdict.listed()) == (1000, [])
+
+
+def test_the_error_of_a_model_that_every_line_misspells_keeps_none_of_them(tmp_path: Path) -> None:
+    def check(model: str) -> None:
+        raise ModelNotFound("no")
+
+    (tmp_path / "input").write_text("".join(line(f"r{number}", "nope") for number in range(50)))
+    validator = _Validator(tmp_path / "input", CHAT, check, 1000, 500)
+    try:
+        validator.slice(lambda seconds: None)
+        known = validator._models["nope"]
+    finally:
+        validator.close()
+    assert known is not None
+    assert len(traceback.extract_tb(known.__traceback__)) < 5
+    assert len(validator.verdict().listed()) == 50
 
 
 async def test_what_is_given_up_is_looked_through_no_further(tmp_path: Path) -> None:
