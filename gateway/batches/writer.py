@@ -67,6 +67,12 @@ class Writer:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(self._again_s):
                             await self._given_up.wait()
+                except (
+                    Exception
+                ) as fault:  # of ours: else who waits would wait for ever, and the batch with it
+                    for written in puts:
+                        if not written.done():
+                            written.set_exception(fault)
                 else:
                     for written in puts:
                         if not written.done():

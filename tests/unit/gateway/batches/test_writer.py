@@ -53,6 +53,24 @@ async def test_what_comes_while_others_are_written_goes_in_one_call() -> None:
     assert disk.calls == [[1], [2, 3]]
 
 
+async def test_who_waits_hears_of_a_fault_of_ours_and_others_are_written() -> None:
+    disk = Disk()
+    add, faults = disk.add, [RuntimeError("no good")]
+
+    def adding(results: Iterable[LineResult]) -> None:
+        if faults:
+            raise faults.pop()
+        add(results)
+
+    disk.add = adding  # type: ignore[method-assign]
+    writer = Writer(cast(Any, disk), 0.0, print)
+    async with asyncio.timeout(10):
+        with pytest.raises(RuntimeError, match="no good"):
+            await writer.put(result(1))
+        await writer.put(result(2))
+    assert disk.calls == [[2]]
+
+
 async def test_full_disk_is_tried_again_and_the_mend_is_said() -> None:
     disk, said = Disk(failures=3), list[str]()
     await Writer(cast(Any, disk), 0.0, said.append).put(result(1))
