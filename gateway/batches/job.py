@@ -40,6 +40,9 @@ REST = {
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was executed."),
 }
 
+VALIDATED_BYTES = 1 << 40
+"""No bound on a line: all were held to the one of then, and one that is lower by now may lose none."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobServices:
@@ -191,7 +194,7 @@ class Job:
         whose, places = self._whose(), self._means.places
         async with places.turn(whose):
             with self._input.open("rb") as file:
-                reader = LineReader(file, self._means.most_line_bytes)
+                reader = LineReader(file, VALIDATED_BYTES)
                 async with asyncio.TaskGroup() as running:
                     while not reader.at_end:
                         for number, line in await asyncio.to_thread(reader.slice):
@@ -224,7 +227,7 @@ class Job:
         code, message = REST[ending]
         await writer.drain()  # what was answered is done
         with self._input.open("rb") as file:
-            reader = LineReader(file, self._means.most_line_bytes)
+            reader = LineReader(file, VALIDATED_BYTES)
             while not reader.at_end:
                 rest: list[LineResult] = []
                 for number, line in await asyncio.to_thread(reader.slice):

@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import AsyncExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -275,11 +276,25 @@ async def test_a_batch_that_a_full_disk_keeps_from_being_taken_over_leaves_no_co
         folder = means.library.folder
         folder.make()
         folder.add("file-out", b"a result\n")
-        names = "file-in", "file-out", "file-err", "in_progress"
-        batch = BatchRecord("batch_1", "", CHAT, *names, 1, 2**33, 3600, runner="another")  # type: ignore[arg-type]
+        names = "file-in", "file-out", "file-err"
+        batch = BatchRecord("batch_1", "", CHAT, *names, "in_progress", 1, 2**33, 3600, runner="another")
         with pytest.raises(OSError, match="No space"):
             await Job(batch, means, "this").run()
         assert [path.name for path in folder.content("x").parent.iterdir()] == ["file-out"]
+
+
+async def test_a_bound_on_lines_that_is_lower_since_their_validation_loses_none(tmp_path: Path) -> None:
+    async with asyncio.timeout(30), stack(tmp_path) as made:
+        means = replace(made.gateway.batches.runner._means, most_line_bytes=10)
+        folder = means.library.folder
+        folder.make()
+        folder.add("file-in", jsonl([line(1)]))
+        names = "file-in", "file-out", "file-err"
+        batch = BatchRecord(
+            "batch_1", "", CHAT, *names, "in_progress", 1, 2**33, 3600, runner="this", in_progress_at=1
+        )
+        await Job(batch, means, "this").run()
+        assert [one["custom_id"] for one in records_of(tmp_path, "file-out")] == ["r1"]
 
 
 async def test_a_gateway_ends_though_its_disk_is_full_and_results_wait(
