@@ -52,6 +52,9 @@ def target_of(url: str, api_key: str | None) -> Target:
         raise InvalidArgument("url", f"{url!r} is no address: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.host:
         raise InvalidArgument("url", f"{url!r} is no address; write http://host:port")
+    # Here, since h11's error for such a header, in the middle of the first call, shows the whole key.
+    if api_key and not (api_key.isascii() and api_key.isprintable()):
+        raise InvalidArgument("api_key", "has a line break or what is not ASCII, which no key has")
     path = parts.path.rstrip("/").removesuffix("/v1")
     return Target(str(parts.copy_with(path=path or "/", query=None)).rstrip("/"), api_key)
 

@@ -100,6 +100,13 @@ def test_address_that_is_none_is_refused(given: str) -> None:
         target_of(given, None)
 
 
+@pytest.mark.parametrize("key", ["sk-secret\n", "sk-secrét"])
+def test_a_key_that_no_header_can_have_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"^api_key: ") as refused:
+        target_of(URL, key)
+    assert "secr" not in str(refused.value)
+
+
 ALONE = """
 import sys
 
