@@ -69,6 +69,13 @@ def test_what_may_be_dear_is_tried_however_it_is_spelled(member: str) -> None:
     assert len(grammars_of({"response_format": raw})) == 1
 
 
+@pytest.mark.parametrize("member", ['"minProperties":3', '"minItems":\n1000000', '"maxLength" : 9999999'])
+def test_what_may_be_dear_is_tried_in_a_schema_that_is_a_text(member: str) -> None:
+    schema = f'{{"type":"object",{member}}}'
+    found = grammars_of(fields_of({"structured_outputs": {"json": schema}}))
+    assert [(one.kind, one.text) for one in found] == [("json", schema)]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
