@@ -25,14 +25,12 @@ ALWAYS = frozenset(("response_format", "structured_outputs", "text", "output_con
 HOLDERS = ALWAYS | {"tools"}
 """And the one that it makes one of where a call is to follow its schema."""
 _TOLD_BY = (
-    *(b"pattern", b"Pattern", b"opertyNames", b'"regex"', b'"grammar"', b"structural_tag", b'"structures"'),
-    *(b"$ref", b"$Ref", b"$dynamicRef", b"$dynamicref", b"$recursiveRef", b"$recursiveref"),
+    *(b"pattern", b"propertyNames", b'"regex"', b'"grammar"', b"structural_tag", b'"structures"'),
+    *(b"$ref", b"$dynamicRef", b"$recursiveRef"),
 )
 _TOLD_BY_NUMBER = tuple(
     re.compile(pattern)
-    for pattern in (
-        *(rb'Properties"\s*:\s*\d', rb'Items"\s*:\s*\d{6}', rb'Length"\s*:\s*\d{6}', rb"\\u00[0-7]"),
-    )
+    for pattern in (rb'Properties"\s*:\s*\d', rb'Items"\s*:\s*\d{6}', rb'Length"\s*:\s*\d{6}', rb"\\u00[0-7]")
 )
 """In the bytes of a parameter; an escape may spell a letter of one of these.
 
