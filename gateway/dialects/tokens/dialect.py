@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from types import MappingProxyType
 
+import msgspec
+
 from gateway.dialects.chat import roles
 from gateway.dialects.chat.dialect import RULES, TYPED_LABELS
+from gateway.dialects.cost.sequences import sequences_of
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.kinds import GATEWAYS_OWN, LABELS
 from gateway.dialects.media import no_strange_addresses
 from gateway.dialects.parameters import Limits, template_variables
-from gateway.dialects.request_body import Fields, encode_body, given
+from gateway.dialects.request_body import Fields, encode_body, given, raw_of
 from gateway.dialects.tokens import described
 from gateway.dialects.tools import tools
 from gateway.errors import InvalidRequest
 from gateway.http.engine_connection import Segments
 from gateway.http.event_stream import EventStream, TokenUsage, usage_of
 from gateway.routing.table import Route
+
+_SEVERAL = re.compile(rb"\[\s*\[")
+_CONVERSATION = re.compile(rb"\[\s*(?:\[\s*)?\{")
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class _Wordless(Dialect):
@@ -45,6 +53,24 @@ def _no_prompt_beside(key: str, fields: Fields, limits: Limits) -> Sequence[str]
     if given(fields, key) and given(fields, "prompt"):
         raise InvalidRequest("Give 'prompt' or 'messages', not both.", param=key)
     return _respelled(key, fields, limits)
+
+
+def _one_or_several(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """A rule: a conversation, or a list of them, of which each is one. Raises InvalidRequest."""
+    if not _SEVERAL.match(fields[key]):
+        return _respelled(key, fields, limits) or ()
+    sequences_of({key: fields[key]}, key, {}, limits.max_sequences)
+    came = _decode_list(fields[key])
+    held = {f"{key}[{index}]": one for index, one in enumerate(came)}
+    left = [name for place in [*held] for name in _respelled(place, held, limits) or ()]
+    if [*held.values()] != came:
+        fields[key] = raw_of([*held.values()])
+    return left
+
+
+def _embedded(key: str, fields: Fields, limits: Limits) -> Sequence[str]:
+    """A rule: the engine takes conversations for texts, and would fetch what they name as in `messages`."""
+    return _one_or_several(key, fields, limits) if _CONVERSATION.match(fields[key]) else ()
 
 
 class TokenizeDialect(_Wordless):
@@ -98,7 +124,8 @@ class EmbeddingsDialect(_Wordless):
     refused = GATEWAYS_OWN
     rules = MappingProxyType(
         {
-            "messages": no_strange_addresses(roles.respell),
+            "messages": _one_or_several,
+            "input": _embedded,
             "chat_template_kwargs": template_variables,
             "service_tier": RULES["service_tier"],
             "store": RULES["store"],

@@ -56,6 +56,7 @@ SENT: list[tuple[Dialect, str, Any]] = [
     (CHAT, "messages", parts({"type": "image_url", "image_url": {"url": "//x"}})),
     (TOKENIZE, "messages", chat(INNER)),
     (EMBEDDINGS, "messages", chat(INNER)),
+    (EMBEDDINGS, "input", chat(INNER)),
     (RESPONSES, "input", parts(INPUT_IMAGE)),
     (RESPONSES, "input", parts({"type": "input_file", "file_url": INNER})),
     (RESPONSES, "input", [{"type": "function_call_output", "call_id": "1", "output": [INPUT_IMAGE]}]),
@@ -90,6 +91,29 @@ def test_an_address_is_refused_with_its_place(dialect: Dialect, key: str, value:
         assert refused.value.param is not None
         assert refused.value.param.startswith(f"{key}[0].")
         assert "169.254" not in refused.value.message
+
+
+@pytest.mark.parametrize("key", ["messages", "input"])
+def test_of_several_conversations_each_is_looked_at(key: str, tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "a url"}]
+    with pytest.raises(InvalidRequest, match="nothing is fetched from") as refused:
+        check(tmp_path, EMBEDDINGS, request(EMBEDDINGS, key, [said, chat(INNER)]).encode())
+    assert refused.value.param == f"{key}[1][0].content[1]"
+    fields = decode_body(request(EMBEDDINGS, key, [[{"role": "human", "content": "a"}], said]).encode())
+    EMBEDDINGS.check_fields(fields, Limits(config_of(tmp_path), lambda: 2048))
+    assert json.loads(bytes(fields[key])) == [[{"role": "user", "content": "a"}], said]
+    with pytest.raises(InvalidRequest, match="max_sequences"):
+        check(tmp_path, EMBEDDINGS, request(EMBEDDINGS, key, [said] * 5000).encode())
+
+
+@pytest.mark.parametrize(
+    "value", ["a url", ["a url", "{url}"] * 2000, [[1, 2]], [1] * 40_000, [[1] * 40_000], [], [{"url": 1}]]
+)
+def test_texts_and_tokens_to_be_embedded_are_left_alone(value: Any, tmp_path: Path) -> None:
+    fields = decode_body(request(EMBEDDINGS, "input", value).encode())
+    before = {**fields}
+    assert EMBEDDINGS.check_fields(fields, Limits(config_of(tmp_path), lambda: 2048)) == []
+    assert fields == before
 
 
 @pytest.mark.parametrize(("dialect", "key", "value"), SENT, ids=lambda one: getattr(one, "name", None))
