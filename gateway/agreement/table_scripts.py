@@ -47,6 +47,7 @@ return 1
 """)
 """A gateway's name, its report, seconds that it counts."""
 
+# In one step: no report and no wish for an engine comes between what is read and what is forgotten.
 COLLECT = Script("""
 local now = redis.call('TIME')[1]
 local function forget(first, last)

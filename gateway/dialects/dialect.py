@@ -216,6 +216,7 @@ class Dialect(ABC):
         """What an ignored parameter, or a member of one, is counted as: a name of the tables, or `other`."""
         if parameter in COUNTED_MEMBERS:
             return parameter
+        # A client's own words would each make a series of their own.
         name = parameter.partition(".")[0].partition("[")[0]
         return name if name in self._counted else "other"
 

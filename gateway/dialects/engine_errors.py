@@ -22,6 +22,7 @@ _COUNTED = re.compile(r"(\d+) validation errors?(?: for \w+)?:?")
 _PARAMETER = re.compile(r" ?\(parameter=(\w+)(?:, value=.*)?\)$", re.DOTALL)
 # Before xgrammar's errors: the line of its C++ that raised them.
 _SOURCE = re.compile(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ")
+# vLLM's `SamplingParams` names a parameter in its words alone.
 _LEADING = re.compile(r"`?(\w+)`? must be ")
 _FORM = re.compile(r"[A-Z]\w*|function-.*")
 """In a place the name of one of several forms, which is no field of the client's."""
@@ -64,6 +65,7 @@ def refusal_of(answer: bytes, parameters: Collection[str]) -> InvalidRequest | N
         return None
     if not fault.message or isinstance(fault.code, str):  # a code in words is OpenAI's own idiom
         return None
+    # Several forms of a union say the same of the same place.
     found = list(dict.fromkeys(_found(fault.message)))
     if found:
         return InvalidRequest(_listed(found, fault.message), param=found[0][0] or _place(fault.param or ""))

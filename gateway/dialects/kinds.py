@@ -148,6 +148,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
 )
 """By what other servers steer an answer, and what to send here instead."""
 
+# What is harmless steers nothing, though `user` and `stream_options` are of a rendering too.
 STEERING = (SAMPLING | RENDERING | ELSEWHERE.keys()) - HARMLESS.keys() | {
     *("max_completion_tokens", "max_output_tokens", "stop_sequences", "top_logprobs", "suffix"),
     *("instructions", "system", "prompt", "input", "messages", "documents", "text", "output_config"),

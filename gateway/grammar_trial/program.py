@@ -66,7 +66,7 @@ def in_a_fork(attempt: Try, kind: str, text: str) -> str:
         try:
             code = bounded(attempt, kind, text)
         finally:
-            # Not `sys.exit`: a fork has neither its parent's buffers to write nor its last things to do.
+            # Not `sys.exit`: a fork must not write out its parent's buffers.
             os._exit(code)
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):

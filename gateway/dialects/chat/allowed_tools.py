@@ -92,6 +92,7 @@ def respelled(choice: JsonValue, *, nested: bool) -> JsonValue:
     if not isinstance(choice, dict):
         return choice
     kind, inner = choice.get("type"), choice.get("function")
+    # With more than a type it says what this API writes elsewhere, and the engine refuses it.
     if choice.keys() == {"type"} and kind in (*MODES, "any", "none"):
         return "required" if kind == "any" else kind
     name = inner.get("name") if isinstance(inner, dict) else choice.get("name")

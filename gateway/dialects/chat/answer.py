@@ -47,7 +47,7 @@ def calls_in(said: JsonObject) -> list[CallPiece]:
         if isinstance(call, dict):
             function = call.get("function")
             named = function if isinstance(function, dict) else {}
-            index = call.get("index", position)
+            index = call.get("index", position)  # a whole message's calls have none
             pieces.append(
                 CallPiece(index, word_of(call, "id"), word_of(named, "name"), word_of(named, "arguments"))
             )

@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.admission.quotas.quotas import ANSWER_TOKENS
 
+# The first as vLLM goes by it where a chat has both.
 LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 

@@ -33,6 +33,7 @@ def envelope(status: int, message: str, request_id: bytes) -> bytes:
         {
             "type": "error",
             "error": {"type": KINDS.get(status, "api_error"), "message": message},
+            # A header's bytes, of which latin-1 has a character for each.
             "request_id": request_id.decode("latin-1"),
         }
     )
