@@ -54,18 +54,19 @@ class Publisher:
             self._due = True
             asyncio.get_running_loop().call_soon(self.publish)
 
-    def publish(self) -> None:
-        """Now, where anything is different."""
+    def publish(self) -> int:
+        """Now, where anything is different. The version that gateways hear."""
         self._due = False
         composed = self._compose(self._version + 1)
         if msgspec.structs.replace(composed, version=self.snapshot.version) == self.snapshot:
-            return
+            return self.snapshot.version
         self._version += 1
         self.snapshot = composed
         self.line = encode_snapshot(composed)
         for listener in self._listeners:
             listener.set()
         self._keep()
+        return self._version
 
     def _keep(self) -> None:
         """Write the file; where that fails, again later: whoever listens on the socket needs none."""

@@ -114,9 +114,12 @@ class Supervisor:
         self.issued_keys = IssuedKeys(store, self._desired_state, self.publisher.publish)
         rules = rules_of(prepared.config)
         first = rules.least if rules else None
-        self.engines = Engines(self, prepared.engines, prepared.build, first, self._homes_of)
+        # The mover is made after the engines, whose keepers it has.
+        self.engines = Engines(
+            self, prepared.engines, prepared.build, first, lambda one: self.mover.homes_of(one)
+        )
         self._scaler = None if rules is None else Autoscaler(rules, self.engines, self.gateways.load)
-        self.mover = Mover(self, self.engines.keepers, self.gateways, self._upkeep, self._published)
+        self.mover = Mover(self, self.engines.keepers, self.gateways, self._upkeep, self.publisher.publish)
         self.changes = AdapterChanges(self, self.engines)
         self.reloading = Reloading(self, self.engines, self.changes, read_config, configured_by, config_files)
 
@@ -145,13 +148,6 @@ class Supervisor:
 
     def wanted_on(self, engine: str) -> list[Version]:
         return self.mover.wanted_on(engine)
-
-    def _homes_of(self, adapter_id: str) -> Collection[str] | None:
-        return self.mover.homes_of(adapter_id)
-
-    def _published(self) -> int:
-        self.publisher.publish()
-        return self.publisher.snapshot.version
 
     def system_of(self, version: Version) -> str:
         system = self._desired_state.settings(version.id.rpartition("@")[0], version).get("system")
@@ -184,7 +180,7 @@ class Supervisor:
             self._fingerprints[adapter_id] = kept.fingerprint
 
     async def quiet(self, timeout_s: float, engine: str) -> bool:
-        version = self._published()
+        version = self.publisher.publish()
         if any(keeper.status.name != engine for keeper in self.engines.ready):
             return await self.gateways.left_alone(engine, version, self.config.gateway.total_timeout_s)
         return await self.gateways.quiet(version, timeout_s)
@@ -358,7 +354,7 @@ class Supervisor:
         self.publisher.publish()
 
     async def _unload_when_free(self, adapter_id: str, began: float) -> None:
-        version = self._published()
+        version = self.publisher.publish()
         await asyncio.sleep(NO_GATEWAY_GRACE_S)
         if not await self.gateways.until_released(adapter_id, version, RETIRE_WITHIN_S):
             say(f"{adapter_id} is unloaded though it still has requests after {RETIRE_WITHIN_S:.0f} s")

@@ -54,7 +54,7 @@ class IssuedKeys:
     batches that were left under it, and with the last key gone the gateway doesn't open to everybody.
     """
 
-    def __init__(self, store: StateStore, state: DesiredState, publish: Callable[[], None]) -> None:
+    def __init__(self, store: StateStore, state: DesiredState, publish: Callable[[], object]) -> None:
         self._store = store
         self._state = state
         self._publish = publish
