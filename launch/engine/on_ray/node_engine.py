@@ -81,7 +81,8 @@ class NodeEngine:
         self._child: Child | None = None
         self._url = ""
         self._kills = 0
-        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._lines: deque[tuple[int, str]] = deque(maxlen=KEPT_LINES)
+        """Each with its number, from 1."""
         self._said = 0
         self._start()
 
@@ -93,10 +94,10 @@ class NodeEngine:
 
     def look(self, said: int) -> ProcessStatus:
         """How it stands now, with what it said after so many lines."""
-        made = self._said  # before the lines are read: what comes meanwhile is told next time
-        lines = list(self._lines)
-        fresh = lines[max(0, len(lines) - (made - said)) :] if made > said else []
-        sight = ProcessStatus(self._boot, self._run, lines=tuple(fresh), said=made, exit_code=CANNOT_START)
+        lines = list(self._lines)  # looked at once: its reader's thread may add to them meanwhile
+        fresh = tuple(line for number, line in lines if number > said)
+        made = lines[-1][0] if lines else 0
+        sight = ProcessStatus(self._boot, self._run, lines=fresh, said=made, exit_code=CANNOT_START)
         if self._child is None:
             return sight
         return replace(
@@ -161,8 +162,8 @@ class NodeEngine:
         return {**own, **self._order.env}
 
     def _heard(self, line: str) -> None:
-        self._lines.append(line)
         self._said += 1
+        self._lines.append((self._said, line))
 
 
 def scratch_of(namespace: str, engine: str, root: Path | None = None) -> Path:

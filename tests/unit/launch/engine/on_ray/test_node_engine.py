@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,20 @@ def test_an_engine_over_several_nodes_is_told_where_the_cluster_is(tmp_path: Pat
 def test_what_was_told_is_not_told_again(made: NodeEngine) -> None:
     said(made, 2)
     assert (made.look(1).lines, made.look(2).lines) == (("OWN",), ())
+
+
+def test_a_line_that_comes_during_a_look_is_told_once_and_no_other_is_lost(made: NodeEngine) -> None:
+    both = said(made, 2)
+
+    class Heard(deque[tuple[int, str]]):
+        def __iter__(self) -> Iterator[tuple[int, str]]:
+            if len(self) == 2:
+                made._heard("meanwhile")
+            return super().__iter__()
+
+    made._lines = Heard(made._lines)
+    first = made.look(0)
+    assert first.lines + made.look(first.said).lines == (*both, "meanwhile")
 
 
 def test_a_claim_takes_what_runs_and_starts_what_has_ended(made: NodeEngine) -> None:
