@@ -220,7 +220,7 @@ class AdapterChanges:
         began = time.time()
 
         def show(stage: str) -> None:
-            if number in self.operations or stage == "checking":
+            if number in self.operations or stage == "checking":  # a thread may outlive its operation
                 self.operations[number] = Operation(addition.task, addition.source, stage, began)
                 self._supervisor.changed()
 

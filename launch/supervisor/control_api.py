@@ -72,7 +72,7 @@ class _Api:
         """
 
         async def changed(request: Request) -> Response:
-            response = await change(request)
+            response = await change(request)  # published by now; the version may be a later one's
             supervisor = self._supervisor
             version = supervisor.publisher.snapshot.version
             if not await supervisor.gateways.told(version, TOLD_WITHIN_S):
@@ -96,7 +96,7 @@ class _Api:
 
     async def _events(self, gateway: str) -> AsyncIterator[bytes]:
         supervisor = self._supervisor
-        if gateway:
+        if gateway:  # before its first line: a change that is made meanwhile waits for it too
             await supervisor.gateways.joined(gateway)
         try:
             async for line in supervisor.publisher.lines():
@@ -213,7 +213,7 @@ class _Api:
         return JSONResponse(await self._supervisor.reloading.reload())
 
     def _task(self, task: str) -> dict[str, Any]:
-        self._supervisor.publisher.publish()
+        self._supervisor.publisher.publish()  # what has changed in this turn would follow the answer
         snapshot = self._supervisor.publisher.snapshot
         status = snapshot.tasks.get(task)
         if status is None:

@@ -90,6 +90,7 @@ class ControlClient:
             try:
                 yield
             finally:
+                # A close alone would leave the reader's thread where it is, in its read.
                 with contextlib.suppress(OSError):  # the other side may have ended it
                     connection.sock.shutdown(socket.SHUT_RDWR)
                 reader.join(CONNECT_S)
@@ -109,6 +110,8 @@ class ControlClient:
         return connection
 
 
+# Not httpx: its lines end at U+2028 too, which a system prompt may hold, and where a connect fails it leaves
+# the socket open (design 64).
 class _UnixConnection(HTTPConnection):
     """http.client's connection, to a Unix socket."""
 

@@ -46,7 +46,7 @@ def control_socket(state_dir: Path) -> Iterator[socket.socket]:
         )
         raise ConfigError("state_dir", str(state_dir), mend)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        before = os.umask(0o177)
+        before = os.umask(0o177)  # not a chmod after the bind: before it others might connect
         try:
             path.unlink(missing_ok=True)  # of a life before: `sole_launch` says that nobody else is there
             listener.bind(str(path))
@@ -132,9 +132,11 @@ class Serving:
             server = ControlServer.of(self._app)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
+                # uvicorn's `serve`, were it cancelled, would leave out its shutdown, and connections open.
                 await asyncio.shield(serving)
                 raise LoraGatewayError("the control socket's server has ended by itself")
             except asyncio.CancelledError:
+                # By force: what still runs may take minutes, and ends with the loop, which cancels it.
                 server.should_exit = server.force_exit = True
                 await serving
                 raise

@@ -133,6 +133,7 @@ class StateStore:
         versions: dict[str, list[Version]] = {}
         rows = self._db.execute(
             "SELECT task, id, path, weight, rank, size_bytes, source, added_at, "
+            # An earlier release kept settings of the task alone, and has no row for each version.
             "coalesce(version_settings.settings, task.settings) FROM version JOIN task ON name = task "
             "LEFT JOIN version_settings USING (task, id) ORDER BY task, position"
         )
@@ -168,7 +169,7 @@ class StateStore:
         """Within the block no other control plane begins. Raises Unavailable (503) where one has, and where
         the file cannot be written.
         """
-        with self._change():
+        with self._change():  # BEGIN IMMEDIATE has the file's write lock, without which no life begins
             yield
 
     @contextmanager
@@ -176,7 +177,7 @@ class StateStore:
         """Raises Unavailable (503) where a later life has begun, or the file cannot be written."""
         try:
             with transaction(self._db):
-                if self.outlived():
+                if self.outlived():  # within the transaction, or another could begin before the write
                     raise Unavailable(OUTLIVED, code="control_plane_elsewhere", retry_after_s=5)
                 yield
         except sqlite3.OperationalError as error:
@@ -201,6 +202,7 @@ class StateStore:
             for index, v in enumerate(wanted.versions)
         ]
         with self._change():
+            # No UPDATE: with the row its versions and their settings go (ON DELETE CASCADE).
             self._db.execute("DELETE FROM task WHERE name = ?", (wanted.name,))
             self._db.execute("INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?)", task)
             self._db.executemany("INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", versions)

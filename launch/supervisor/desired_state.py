@@ -50,7 +50,7 @@ class DesiredState:
 
     def remove(self, name: str) -> None:
         """Without a task, though the configuration may have it."""
-        if name in self.configured:
+        if name in self.configured:  # at the next start it would be back, were it not kept as removed
             at = time.time()
             self._store.keep_removed(name, at)
             self._removed[name] = at

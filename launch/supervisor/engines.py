@@ -22,7 +22,7 @@ Laid = tuple[EngineStatus, Means | None]
 
 IDLE: tuple[EngineStateName, ...] = ("draining", "sleeping", "stopped")
 """The sooner there again, the earlier."""
-STARTS_WITHIN_S = 900.0
+STARTS_WITHIN_S = 900.0  # as long as engine.start_timeout_s is by default
 POLL_S = 0.1
 
 
@@ -148,13 +148,14 @@ class Engines:
             self.start()
             await self._until_ready()
         new = not any(version.id in keeper.adapters.proven for keeper in self.keepers)
+        # One after the other: what one engine refuses the others need not load.
         try:
             for keeper in self._at_home(version.id):
                 if keeper.ready:  # those before it took their time
                     enter(proving_on(keeper.status.name))
                     await keeper.ensure(version, key, system)
-        except BaseException:
-            if new:
+        except BaseException:  # also where the control plane ends meanwhile
+            if new:  # else a task may be served with it
                 for keeper in self.keepers:
                     await keeper.unload(version.id)
             raise

@@ -33,7 +33,9 @@ class Gateways:
         """There may be some that had no way to report yet: nothing is at rest before they had."""
 
     async def joined(self, gateway: str) -> None:
+        # Counted, since a gateway may be back before its earlier connection is known to be gone.
         self._listening[gateway] = self._listening.get(gateway, 0) + 1
+        # Of version 0: until its first report nothing is told to all, and nothing at rest.
         self._heard.setdefault(gateway, Heard(GatewayReport(gateway, 0), self._clock()))
         await self._tell()
 
@@ -52,7 +54,7 @@ class Gateways:
             await self._tell()
 
     async def report(self, report: GatewayReport) -> None:
-        if report.gateway in self._listening:
+        if report.gateway in self._listening:  # a late report would hold up every change for who has left
             now = self._clock()
             self._heard[report.gateway] = Heard(report, now)
             self.demand.told(report.gateway, report.tokens, now)
@@ -85,7 +87,7 @@ class Gateways:
         for one in self._heard.values():
             if one.report.in_flight or one.report.waiting:
                 return 0.0
-            if one.report.last_request_s is not None:
+            if one.report.last_request_s is not None:  # as of its report
                 idle = min(idle, one.report.last_request_s + now - one.at)
         return idle
 

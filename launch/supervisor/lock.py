@@ -27,4 +27,4 @@ def sole_launch(state_dir: Path) -> Iterator[None]:
             raise ConfigError("state_dir", str(state_dir), mend)
         yield
     finally:
-        os.close(lock)
+        os.close(lock)  # the file stays: one of the same name, made anew, would be another lock

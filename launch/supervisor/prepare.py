@@ -64,6 +64,7 @@ def run_engine(
     """
     check_client_installed(config.shared)
     with ExitStack() as held:
+        # The lock first: without it the engines of a launch that runs would count as orphans.
         held.enter_context(sole_launch(config.state_dir))
         for orphan in orphans.end_orphans(config.state_dir, config.engine.stop_timeout_s):
             say(f"ended process {orphan}, which an earlier launch had left behind")
@@ -86,7 +87,7 @@ async def _in_turn(
     leadership = Leadership(link, this_one(noted_url(config.state_dir)))
     upkeep = Upkeep(lambda _: None)
     try:
-        with control_socket(config.state_dir) as listener:
+        with control_socket(config.state_dir) as listener:  # gone before the leader's own has its name
             app = standing_by_app(lambda: leadership.known)
             upkeep.keep("socket", Serving(app, config.state_dir, listener).run)
             upkeep.keep("mirror", partial(mirror, link, config.state_dir / FILE))
@@ -95,6 +96,7 @@ async def _in_turn(
             finally:
                 await upkeep.stop()
         if begins:
+            # Not only once it serves: to prepare may take longer than its word holds (LEASE_S).
             upkeep.keep("leadership", leadership.keep)
             try:
                 current = _as_it_stands(config, read_config)

@@ -14,7 +14,7 @@ from gateway.whole_files import write_whole
 
 logger = logging.getLogger("launch.supervisor.publisher")
 
-HEARTBEAT_S = 2.0
+HEARTBEAT_S = 2.0  # a gateway takes 10 s of silence for the end (gateway.routing.control_socket)
 AGAIN_S = 2.0
 """After a failed write, to the next try."""
 VERSIONS_PER_LIFE = 1 << 24
@@ -58,12 +58,13 @@ class Publisher:
         """Now, where anything is different. The version that gateways hear."""
         self._due = False
         composed = self._compose(self._version + 1)
+        # Each version has every gateway build its table again, so one that says nothing new is none.
         if msgspec.structs.replace(composed, version=self.snapshot.version) == self.snapshot:
             return self.snapshot.version
         self._version += 1
         self.snapshot = composed
         self.line = encode_snapshot(composed)
-        for listener in self._listeners:
+        for listener in self._listeners:  # before the file, since a full disk stops no snapshot (design 53)
             listener.set()
         self._keep()
         return self._version
@@ -96,7 +97,7 @@ class Publisher:
                 except TimeoutError:
                     yield b"\n"
                     continue
-                news.clear()
+                news.clear()  # before the line is taken: what is published while it is sent comes next
                 yield self.line + b"\n"
         finally:
             self.forget(news)

@@ -57,6 +57,7 @@ class Reloading:
         Raises ConfigError, EngineFailure; then nothing has changed.
         """
         async with self._lock:
+            # Before it is read: what is written while it is read is another change.
             self._stamps, self._broken_off = self._look(), False
             supervisor, engines = self._supervisor, self._engines
             config = await in_thread(self._read)
@@ -129,7 +130,7 @@ class Reloading:
             stamp = None
             with contextlib.suppress(OSError):
                 stat = file.stat()
-                stamp = (stat.st_mtime_ns, stat.st_ino)
+                stamp = (stat.st_mtime_ns, stat.st_ino)  # a file put in its place may bring an older time
             stamps.append(stamp)
         return stamps
 

@@ -100,7 +100,7 @@ class Supervisor:
         self._retiring: dict[str, float] = {}
         self._expected: Counter[str] = Counter()
         """Ids on their way in, and by how many changes."""
-        self._expecting = Lock()
+        self._expecting = Lock()  # ids are told in the threads that take adapters
         self.broken: dict[str, str] = {}
         self._fingerprints: dict[str, str] = {}
         self._unkept: dict[tuple[str, str], str] = {}
@@ -109,6 +109,7 @@ class Supervisor:
         self._upkeep = Upkeep(self._failed)
         self.is_outlived = False
         self.gateways = Gateways()
+        # From here on an earlier control plane changes nothing any more (design 109).
         life = store.next_life(1 if leader else least_life(time.time()))
         self.publisher = Publisher(prepared.config.state_dir, life, self._compose)
         self.issued_keys = IssuedKeys(store, self._desired_state, self.publisher.publish)
@@ -270,7 +271,7 @@ class Supervisor:
             keep("socket", Serving(app, self.config.state_dir, listener).run)
             try:
                 await self._until_asked()
-            finally:
+            finally:  # engines end in their own time, gateways hear of it, and then the socket goes
                 self.engines.halt(leave=self.is_outlived)
                 await asyncio.gather(*keepers, return_exceptions=True)
                 self.publisher.publish()
@@ -348,6 +349,7 @@ class Supervisor:
         """Around a change of what is wanted: published before ids go, so that nobody is sent to those."""
         before, configured = ids_of(self.desired), ids_of(self.configured)
         yield
+        # Unloading begins a turn later. The snapshot below names what leaves, and gateways report on that.
         self.retire(before | configured - ids_of(self.configured))  # of the second there may be copies alone
         for adapter_id in ids_of(self.desired):
             self._retiring.pop(adapter_id, None)
@@ -355,7 +357,7 @@ class Supervisor:
 
     async def _unload_when_free(self, adapter_id: str, began: float) -> None:
         version = self.publisher.publish()
-        await asyncio.sleep(NO_GATEWAY_GRACE_S)
+        await asyncio.sleep(NO_GATEWAY_GRACE_S)  # who is not heard looks for socket and file each 0.2 s
         if not await self.gateways.until_released(adapter_id, version, RETIRE_WITHIN_S):
             say(f"{adapter_id} is unloaded though it still has requests after {RETIRE_WITHIN_S:.0f} s")
         if self._retiring.get(adapter_id) != began:
@@ -365,6 +367,7 @@ class Supervisor:
             await self.engines.unload(adapter_id)
             kept = ids_of(self.desired) | ids_of(self.configured)  # `reset` needs the second
             if adapter_id not in kept | self._expected.keys():
+                # A leader that begins meanwhile may want this copy.
                 with suppress(Unavailable), self._store.only_ours():
                     self._adapters.remove(adapter_id, self._expected)
         self.changed()

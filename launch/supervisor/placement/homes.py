@@ -77,7 +77,7 @@ def look_ahead(
     places = [
         EnginePlace(
             one.name,
-            len(demand) if one.slots is None else one.slots,
+            len(demand) if one.slots is None else one.slots,  # where not known, it turns none away
             one.holds & demand.keys(),
             one.failed | hopeless,
         )

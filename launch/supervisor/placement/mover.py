@@ -141,6 +141,7 @@ class Mover:
         outlook = self._look_ahead()
         keepers = {keeper.status.name: keeper for keeper in self._ready()}
         loads: defaultdict[str, list[Move]] = defaultdict(list)
+        # Nothing leaves while something comes: that counts as held already, and may yet fail.
         settled, self._then = not self._under_way, {}
         for move in outlook.moves:
             keeper = keepers.get(move.engine)
@@ -233,6 +234,7 @@ class Mover:
         moves_left = self.moves_left() if self._ready() else UNBOUNDED
         sights = self._sights(more)
         if starting is not None and all(one.name != starting for one in sights):
+            # An outlook of this start alone: the engine counts for the others once it takes requests.
             keeper = self._keeper(starting)
             held, failed = frozenset(keeper.adapters.proven), frozenset(keeper.adapters.failed)
             sights.append(EngineView(starting, keeper.status.slots, False, held, failed))
@@ -283,14 +285,14 @@ class Mover:
                 await self._load_one(keeper, version, move)
                 self._coming[name].discard(version.id)
         finally:
-            self._coming[name].clear()
+            self._coming[name].clear()  # with what was passed over
             self._due = True
             self.operations.pop(name, None)
             self._host.changed()
 
     async def _load_one(self, keeper: Keeper, version: Version, move: Move) -> None:
         name, task = keeper.status.name, version.id.rpartition("@")[0]
-        if self._answered_elsewhere(version.id, name):
+        if self._answered_elsewhere(version.id, name):  # what no engine has is no move (design 89)
             self._counted.append(self._clock())
         self.operations[name] = Operation(task, version.source, proving_on(name), time.time())
         self._host.changed()
@@ -322,6 +324,7 @@ class Mover:
             version = self._publish()
             if not await self._gateways.until_left(name, adapter_id, version, LEAVE_WITHIN_S):
                 self._note(move, "kept", f"its requests there took longer than {LEAVE_WITHIN_S:.0f} s")
+            # The other engine may have ended while requests were waited for.
             elif self._answered_elsewhere(adapter_id, name) and keeper.ready:
                 await keeper.unload(adapter_id)
                 self._note(move, "unloaded", move.why)

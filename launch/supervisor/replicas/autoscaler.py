@@ -47,6 +47,7 @@ class Autoscaler:
         self._engines = engines
         self._load = load
         self._clock = clock
+        # Never changed yet: the first that is added need not wait for `add_every_s`.
         self.scaling = Scaling(max(rules.least, engines.wanted or 0), -float("inf"), clock())
 
     def look(self) -> None:

@@ -87,7 +87,7 @@ def places(
     the same. Raises ConfigError where there are fewer cards than the engines take.
     """
     count, processes = config.backend.most, config.base.tensor_parallel_size
-    given = {**env, **config.engine.env}
+    given = {**env, **config.engine.env}  # an engine inherits the environment of its launch
     if cards is None and quota is not None and int(quota) < len(cores) and BINDING not in given:
         return [threads_within(max(1, int(quota) // count), processes, given, alone=count == 1)] * count
     if count == 1:

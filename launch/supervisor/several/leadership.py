@@ -78,7 +78,7 @@ class Leadership:
                 if await self._could_begin():
                     return True
                 pause_s = LOOK_S
-            except Away:
+            except Away:  # a leader may have said its word while nobody could look
                 self._absent_since, pause_s = None, PROBE_S
             await asyncio.sleep(pause_s)
         return False

@@ -90,6 +90,8 @@ class SharedTable:
         """Write the table for the other gateways, unless one of a later life is there. Raises Away."""
         publisher, link = self._publisher, self._link
         version = publisher.snapshot.version
+        # Version and line are taken together here: while Redis is asked a later snapshot may be published.
+        # Without the line first, as most words only say that this one lives; Redis asks for what it lacks.
         alive_ms = f"{MEMBER_ALIVE_S * 1000:.0f}"
         for line in (b"", publisher.line):
             said: list[str | bytes] = [str(publisher.life), str(version), line, link.key(NEWS), alive_ms]

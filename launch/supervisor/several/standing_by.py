@@ -49,6 +49,7 @@ async def mirror(link: RedisLink, place: Path) -> None:
     seen: bytes | None = None
     while True:
         with suppress(Away, OSError):  # tried again soon
+            # The version first: of a change in between the table is written twice, and never missed.
             (version,) = await link.many(link.key(*VERSION))
             if version != seen and (line := await link.get(link.key(*TABLE))) is not None:
                 write_whole(place, line + b"\n")
