@@ -84,8 +84,6 @@ class Attached(Keeper):
         self.adapters.answers()
 
     def _lost(self, reason: str) -> None:
-        if "404" in reason and "load_lora_adapter" in reason:
-            reason = f"{self.status.name} takes no adapters; start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"
         if self.status.state != "failed" or self.status.reason != reason:
             say(f"{self.status.name} on {self.status.url}: {reason}")
         status = self.status

@@ -18,6 +18,7 @@ from gateway.errors import NOT_JSON, EngineFailure
 
 REQUEST_TIMEOUT_S = 300.0
 PROGRESS = re.compile(r"^vllm:(?:prompt|generation)_tokens_total\S* (\S+)$", re.M)
+TAKES_ADAPTERS = "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora"
 
 
 class EngineRefusal(EngineFailure):
@@ -98,6 +99,9 @@ def load_adapter(url: str, adapter_id: str, path: Path, *, key: str = "") -> Non
     try:
         call(f"{url}/v1/load_lora_adapter", {"lora_name": adapter_id, "lora_path": str(path)}, key=key)
     except EngineRefusal as refusal:
+        # vLLM has no such route without the variable; with it a 404 names the adapter that it did not find.
+        if refusal.status == 404 and adapter_id not in refusal.text:
+            raise EngineFailure(f"{url} takes no adapters", TAKES_ADAPTERS) from refusal
         if "already" not in refusal.text:
             raise
 

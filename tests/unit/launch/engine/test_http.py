@@ -71,6 +71,16 @@ def test_refusal_is_told_from_silence(server: Server) -> None:
     assert not isinstance(silent.value, EngineRefusal)
 
 
+def test_a_server_that_takes_no_adapters_is_told_from_one_without_the_folder(server: Server) -> None:
+    route = "/v1/load_lora_adapter"
+    server.answers[route] = (404, '{"error": {"message": "Not Found", "code": 404}}')
+    with pytest.raises(EngineFailure, match=r"takes no adapters \(start it with VLLM_ALLOW"):
+        load_adapter(server.url, "naming@1", Path("/a"))
+    server.answers[route] = (404, "The lora adapter 'naming@1' cannot be found at '/a'.")
+    with pytest.raises(EngineRefusal, match="cannot be found"):
+        load_adapter(server.url, "naming@1", Path("/a"))
+
+
 def test_health_and_models(server: Server) -> None:
     assert is_healthy(server.url)
     server.answers["/health"] = (503, "")
