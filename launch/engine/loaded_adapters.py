@@ -69,7 +69,11 @@ class EngineCalls:
 
 
 class LoadedAdapters:
-    """Blocking: call it in a thread, one call at a time."""
+    """Blocking: call it in a thread, one call at a time.
+
+    A call that nobody waits for any more may go on while the engine's next process is proven: where a node
+    was lost, an answer does not come for minutes. What it loads and unloads is of its own process alone.
+    """
 
     def __init__(self, url: str, base: str, calls: EngineCalls | None = None, *, reads: bool = True) -> None:
         """`reads`: the engine may be asked to score a prompt beside other requests."""
@@ -114,13 +118,15 @@ class LoadedAdapters:
         adapter_id = wanting.version.id
         if adapter_id in self.proven:
             return self.proven[adapter_id]
+        starts = self._starts
         try:
-            self._load(wanting.version)
+            self._load(wanting.version, starts)
             repeats, expected = self._known_repeats(), wanting.expected
             scores = prove_adapter(self._ask, self._base, wanting.subject, repeats, expected)
         except LoraGatewayError as error:
-            self.failed[adapter_id] = str(error)
-            self._discard(adapter_id)
+            if starts == self._starts:
+                self.failed[adapter_id] = str(error)
+                self._discard(adapter_id)
             raise
         self._proved(wanting.version, scores)
         return scores
@@ -130,12 +136,12 @@ class LoadedAdapters:
         `ensure`, which also says what is wrong with one.
         """
         size = min(slots or MOST_TOGETHER, MOST_TOGETHER)
-        fresh = [one for one in wanted if one.version.id not in self.proven]
+        fresh, starts = [one for one in wanted if one.version.id not in self.proven], self._starts
         for start in range(0, len(fresh), size):
             some: dict[str, Wanting] = {}
             for one in fresh[start : start + size]:
                 with suppress(EngineFailure):  # it comes again where this adapter is tried by itself
-                    self._load(one.version)
+                    self._load(one.version, starts)
                     some[one.version.id] = one
             known = {adapter_id: one.expected for adapter_id, one in some.items()}
             with suppress(EngineFailure):  # as well
@@ -224,8 +230,10 @@ class LoadedAdapters:
             self.repeats = measure_base(self._ask, self._base)
         return self.repeats
 
-    def _load(self, version: Version) -> None:
+    def _load(self, version: Version, starts: int) -> None:
         for attempt in range(LOAD_TRIES):
+            if starts != self._starts:
+                raise EngineFailure(f"the engine ended before {version.id} was loaded")
             try:
                 self._calls.load(self.url, version.id, version.path)
             except EngineFailure:

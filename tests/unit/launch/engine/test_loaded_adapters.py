@@ -77,6 +77,30 @@ def test_engine_that_answers_the_base_from_its_last_slot_is_refused_though_slots
     assert set(engine.paths) == {"near@1", "far@1"}
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_what_was_asked_of_a_process_that_is_gone_changes_nothing_of_the_next(together: bool) -> None:
+    engine = Engine(4, last_slot=False)
+    asked: list[str] = []
+
+    def load(url: str, name: str, path: str) -> None:
+        asked.append(f"{url} {name}")
+        if url == "lost":  # with its node; the next process is proven before that is known here
+            found.forget()
+            found.move("next")
+            found.ensure(wanting("/far"))
+            raise EngineFailure("no answer")
+        engine.paths[name] = path
+
+    found = LoadedAdapters("lost", "base", replace(engine.calls(), load=load))
+    if together:
+        found.ensure_together([wanting("/far"), wanting("/near")], 4)
+    else:
+        with pytest.raises(EngineFailure, match="the engine ended before far@1 was loaded"):
+            found.ensure(wanting("/far"))
+    assert asked == ["lost far@1", "next far@1"]
+    assert (set(found.proven), found.failed, set(engine.paths)) == ({"far@1"}, {}, {"far@1"})
+
+
 def test_copies_hold_the_free_slots_and_are_unloaded() -> None:
     engine = Engine(4, last_slot=False)
     found = residents(engine, "/near", "/far")
