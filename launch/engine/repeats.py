@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ class Repeats:
         if self._before is not None and not odd:
             share = min(1.0, MOST_REMEMBERED / self._before.asked)
             asked += int(self._before.asked * share)
-            odd += -int(-self._before.odd * share // 1)
+            odd += math.ceil(self._before.odd * share)
         if not self._adapters_odd:
             asked += self._adapters
         return asked, odd
