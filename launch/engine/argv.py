@@ -27,7 +27,7 @@ CPU_BLOCK_TOKENS = 32
 LEAST_SLOTS = 4
 KEY_GUARD = "launch.engine.vllm_plugin.key_guard.KeyGuard"
 """vLLM's own check leaves /tokenize, /invocations, /pause and the rest beside /v1 open."""
-LEAST_RANK = 16
+LEAST_RANK = 16  # vLLM's own default, for adapters that come later: it is fixed at the start
 FORCED_PARSER = "lora_gateway_forced"
 """The name that `forced_tool_parser` gives itself at vLLM."""
 FORCED_PARSER_FILE = Path(__file__).parent / "vllm_plugin" / "forced_tool_parser.py"

@@ -73,7 +73,7 @@ class Attached(Keeper):
             await in_thread(self._answers)
             self.enter("start", stage="connecting", started_at=time.time(), next_try_at=None)
         began = time.monotonic()
-        self.adapters.forget()
+        self.adapters.forget()  # it may be another process, with other weights under the same names
         await self.prove()
         self.enter("proven", stage="", reason="", kind="", load_s=round(time.monotonic() - began, 1))
         served = ", ".join(self.status.loaded) or "the base alone"

@@ -127,6 +127,7 @@ def _round(
     models = [base, *so_far]
     (first, *others) = so_far.values()
     if first is not None and not others and first.missing > 1 and not system:
+        # Three where two would leave a single one, beside which the base would be asked again.
         models = [*so_far] * (3 if first.missing == 3 else 2)
     random.shuffle(models)  # so that none has the better place in the engine's queue
     scores = _at_once(ask, models, system, READ)

@@ -127,7 +127,7 @@ class Keeper:
                 return
             for adapter_id in gone:
                 await self.unload(adapter_id)
-            stuck |= gone & proven.keys()
+            stuck |= gone & proven.keys()  # what it does not let go of, or this would never end
             if fresh:
                 wanting = [
                     self._wanting(version, f"tasks.{adapter_id.rpartition('@')[0]}.adapter")
@@ -168,6 +168,7 @@ class Keeper:
             scores = self.adapters.proven.get(adapter_id)
             if scores is None:
                 continue
+            # The second once it has written: a mixed batch, where it does so first, may come after its proof.
             if expected is None or expected == scores.unwritten():
                 self.host.keep_fingerprint(adapter_id, self._build, scores.to_json())
         if self._setup and self.adapters.repeats is not None:

@@ -51,6 +51,7 @@ def kind_of(exit_code: int | None, log: str, oom_kills_since: int, was_ready: bo
     """What ended an engine: `exit_code` is negative for a signal, `log` holds its last lines."""
     if NO_MEMORY.search(log) and not SETTING.search(log):
         return "out_of_memory"
+    # Of one that served the kernel may have taken a worker, after which its server ends by itself.
     if oom_kills_since > 0 and (exit_code == -9 or was_ready):
         return "out_of_memory"
     if not was_ready:

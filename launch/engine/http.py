@@ -17,6 +17,7 @@ import httpx
 from gateway.errors import NOT_JSON, EngineFailure
 
 REQUEST_TIMEOUT_S = 300.0
+# Of requests in flight too: vLLM counts tokens with each step, not when a request ends.
 PROGRESS = re.compile(r"^vllm:(?:prompt|generation)_tokens_total\S* (\S+)$", re.M)
 TAKES_ADAPTERS = "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora"
 

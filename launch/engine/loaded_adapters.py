@@ -135,6 +135,7 @@ class LoadedAdapters:
         """Load adapters and prove in shared rounds those for which that is enough; the others are left to
         `ensure`, which also says what is wrong with one.
         """
+        # vLLM puts no more adapters into one batch than it has slots.
         size = min(slots or MOST_TOGETHER, MOST_TOGETHER)
         fresh, starts = [one for one in wanted if one.version.id not in self.proven], self._starts
         for start in range(0, len(fresh), size):

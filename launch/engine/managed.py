@@ -187,7 +187,7 @@ class Managed(Keeper):
                 await process.end(hard=isinstance(failure, Hang), hurry=self.host.hurried)
         if failure is not None:
             self._note_failure(failure)
-        if self.status.next_try_at is None and not self._left:
+        if self.status.next_try_at is None and not self._left:  # else it is started there again
             await process.release()
         if failure is not None:
             return
@@ -230,6 +230,7 @@ class Managed(Keeper):
             for adapter_id in gone:  # while it slept
                 await self.unload(adapter_id)
         await self.prove()
+        # From the end of `catch_up` to `enter` nothing is awaited: a change would pass this engine over.
         held, where = await process.memory()
         await self.catch_up()
         load_s = round(time.monotonic() - began, 1)
@@ -255,7 +256,7 @@ class Managed(Keeper):
         watchdog = Watchdog(
             lambda: in_thread(probe, url, base), lambda: in_thread(self._means.progress, url), timeout_s
         )
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:  # the watchdog's Hang ends it too
             watching = group.create_task(watchdog.run())
             leaving = group.create_task(self._leave.wait())
             leaving.add_done_callback(lambda _: watching.cancel())
@@ -275,7 +276,7 @@ class Managed(Keeper):
             wanted.cancel()
         if not empty and not self._halted:
             self._demand.clear()
-            await self.catch_up()
+            await self.catch_up()  # changes passed it over while it drained
             self.enter("start", stage="")
         return empty
 
@@ -304,7 +305,7 @@ class Managed(Keeper):
         served_s = time.monotonic() - self._served_from if self._served_from is not None else 0.0
         self._restarts, delay_s = self._restarts.failed(served_s, kind)
         next_try_at = None if delay_s is None else time.time() + delay_s
-        self._demand.clear()
+        self._demand.clear()  # or the back-off would end at once
         death = self.status.last_death
         if self._served_from is not None:
             blame = error.blame if isinstance(error, Died) else blame_of(kind, None, "")
@@ -333,7 +334,7 @@ class Managed(Keeper):
 
     def _report(self, took_s: float) -> None:
         """A line when the stage changes and every few seconds."""
-        stage = self.status.stage
+        stage = self.status.stage  # of a proof it is this keeper's own: the log says nothing of one
         changed = not stage.startswith(("proving", "waking")) and self._stage != stage
         if changed:
             self.update(stage=self._stage)

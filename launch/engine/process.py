@@ -184,7 +184,7 @@ class Process:
             while True:
                 await asyncio.wait((task,), timeout=POLL_S)
                 code = self._running.exit_code()
-                if code is not None:
+                if code is not None:  # before the work's own error, which its end would have caused
                     raise await self._post_mortem(code)
                 if task.done():
                     return _result_of(task)
@@ -200,7 +200,7 @@ class Process:
 
     async def end(self, *, hard: bool, hurry: Callable[[], bool]) -> None:
         """SIGTERM and the configured time, none where `hard`, then SIGKILL; nothing of it is left."""
-        await end_tasks([self._noting])
+        await end_tasks([self._noting])  # or it would note the pid again after `forget`
         self.output.hush()
         most_s = 0.0 if hard else math.inf if self.served else START_STOP_S
         await in_thread(self._running.stop, min(most_s, self._config.engine.stop_timeout_s), hurry)
@@ -243,7 +243,7 @@ class Process:
         if kind == "out_of_memory" and not advice:
             advice = "lower base.kv_cache_gib or base.max_num_seqs, or free memory"
         blame = blame_of(kind, code, text)
-        if advice and kind == "start":
+        if advice and kind == "start":  # a setting is to mend it: the next start would end in the same way
             kind = "configuration"
         return Died(f"the engine died: {reason}", advice, kind, blame)
 

@@ -30,7 +30,7 @@ class Watchdog:
     async def run(self) -> None:
         """Until it is cancelled. Raises Hang."""
         while True:
-            await self._pause(self._timeout_s / 4)
+            await self._pause(self._timeout_s / 4)  # so a hang is known after 1.25 of the time, as a rule
             await self.look()
 
     async def look(self) -> None:

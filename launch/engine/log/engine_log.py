@@ -96,7 +96,7 @@ def advice_for(reason: str, utilization: float) -> str:
 
 
 def _lower(share_free: float) -> str:
-    fitting = math.floor(share_free / STEP + 1e-9) * STEP
+    fitting = math.floor(share_free / STEP + 1e-9) * STEP  # 0.35 / 0.05 is a little under 7
     if fitting < LEAST:
         return "the card is nearly full: free it (nvidia-smi shows by whom it is used), or take another one"
     return f"set base.gpu_memory_utilization to {fitting:.2f} or less, or free the card (nvidia-smi)"

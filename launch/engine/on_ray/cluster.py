@@ -69,7 +69,7 @@ class RayCluster:
                 namespace=namespace,
                 log_to_driver=False,
                 configure_logging=False,
-                ignore_reinit_error=True,
+                ignore_reinit_error=True,  # a try that was given up may have come through since
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             kind = ClusterAway if isinstance(error, ConnectionError) else ConfigError
@@ -110,10 +110,8 @@ class RaySeat:
         self._namespace = namespace
         self._order = order
         self._bundle = dict(bundle)
-        told = {
-            **asdict(order),
-            "argv": order.argv[1:],
-        }  # each node has its own Python, and each control plane
+        # Without the Python: each node has its own, and each control plane.
+        told = {**asdict(order), "argv": order.argv[1:]}
         digest = hashlib.sha256(json.dumps([told, self._bundle], sort_keys=True).encode())
         self.name = f"{order.name}.{digest.hexdigest()[:12]}"
         self._actor: Any = None
@@ -123,7 +121,7 @@ class RaySeat:
         ray = self._ray
         self._asked.clear()
         try:
-            for name in _names(ray):
+            for name in _names(ray):  # an order of before: it holds what this one is to have
                 if name.partition(".")[0] == self._order.name and name != self.name:
                     _end(ray, self._namespace, name)
             cpus, cards = self._bundle.get("CPU", 0), self._bundle.get("GPU", 0)

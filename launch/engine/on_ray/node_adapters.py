@@ -41,7 +41,7 @@ class NodeAdapters:
         """A copy begins; one that was begun before is given up. Raises ConfigError where there is no room."""
         self._give_up()
         self._copy = AdapterCopy(self._store.folder, KEY)
-        self._copy.__enter__()
+        self._copy.__enter__()  # by hand: it lasts for several calls of the actor
         try:
             self._copy.begin(settings, size_bytes)
         except BaseException:

@@ -127,7 +127,7 @@ class RemoteEngine:
     def stop(self, timeout_s: float, hurry: Callable[[], bool]) -> None:
         """One that was lost is not asked: the actor that came after it has another process."""
         self._stopping.set()
-        self._follower.join(LOST_AFTER_S)
+        self._follower.join(LOST_AFTER_S)  # else both might take the same lines
         if self._lost or self._sight is None:
             return
         with suppress(LoraGatewayError):

@@ -38,6 +38,7 @@ class KeyGuard:
         if self._digest is None or scope["type"] == "lifespan" or scope["path"] in OPEN:
             return True
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        # Digests, since of texts of two lengths the comparison ends at once.
         return scheme.lower() == "bearer" and compare_digest(_digest(key), self._digest)
 
 

@@ -61,4 +61,4 @@ def _uncached(backend: Any) -> Any:
     tokens = backend.compiler.compile_grammar(
         'root ::= "a"'
     ).tokenizer_info  # a compiler does not tell its own
-    return xgrammar.GrammarCompiler(tokens, max_threads=8, cache_enabled=False)
+    return xgrammar.GrammarCompiler(tokens, max_threads=8, cache_enabled=False)  # 8 as vLLM has it

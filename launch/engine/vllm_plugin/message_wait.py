@@ -37,6 +37,6 @@ def _sleeping(condition: Any, at_once: int) -> type:
         if time.monotonic() > self.last_read + self.busy_loop_s:
             condition.wait(self, timeout_ms)
         elif self.local_notify_socket in dict(self.poller.poll(LOOK_MS)):
-            self.local_notify_socket.recv(flags=at_once, copy=False)
+            self.local_notify_socket.recv(flags=at_once, copy=False)  # else each look would end at once
 
     return type(condition.__name__, (condition,), {"wait": wait, _MENDED: True})

@@ -75,7 +75,7 @@ def mend(modules: Sequence[types.ModuleType]) -> None:
     if wrapper is None:
         raise RuntimeError(f"vLLM has no {WRAPPER}, so its LoRA on a CPU cannot be checked: {MEND}")
     for kernel in KERNELS:
-        for module in modules:
+        for module in modules:  # each has names of its own, by `from … import`
             _check_signature(module, kernel)
             setattr(module, kernel.__name__, kernel)
     mended = mended_wrapper(wrapper)

@@ -32,7 +32,7 @@ MAIN = "vllm.entrypoints.openai.api_server"
 PLUGINS = "vllm.plugins"
 PRELOADED = ("vllm.v1.engine.core", "vllm.v1.executor.multiproc_executor")  # no worker: it patches torch
 TITLE = "VLLM::ForkServer"
-TRIAL_S = 60
+TRIAL_S = 60  # after it a trial that hangs has failed
 UNKNOWN = (3, 14)
 """From this Python on a fork server wants a key of those that ask."""
 
@@ -70,7 +70,7 @@ def _begin(preloaded: Sequence[str]) -> None:
         alive, server._forkserver_alive_fd = os.pipe()
         spawned._Popen = staticmethod(_popen(dict(os.environ)))
         if not os.fork():
-            os.close(server._forkserver_alive_fd)
+            os.close(server._forkserver_alive_fd)  # it ends once nobody holds this, itself included
             _serve(listener, alive, preloaded)
         os.close(alive)
 

@@ -58,7 +58,7 @@ def places(environment: Mapping[str, str]) -> list[int]:
 
 def enter(kind: type[BaseProcess], environment: Mapping[str, str]) -> BaseProcess:
     """Make this process as one started under `environment`, which does not differ; an empty one of `kind`."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
     changed = {*(environment.items() ^ os.environ.items())}
     for name in {*os.environ} - {*environment}:
         del os.environ[name]
@@ -82,7 +82,7 @@ def bind(processors: Sequence[int]) -> None:
     torch.set_num_threads(len(processors))
     there = {*os.listdir(TASKS)}
     torch.zeros(len(processors) << 17).add_(1)  # the first sum that is shared out begins them
-    begun = sorted({*os.listdir(TASKS)} - there, key=int)
+    begun = sorted({*os.listdir(TASKS)} - there, key=int)  # in the order in which they were begun
     for task, processor in zip(begun, processors[1:], strict=False):
         with suppress(ProcessLookupError):
             os.sched_setaffinity(int(task), {processor})
