@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -88,6 +89,7 @@ class RemoteEngine:
     ) -> None:
         """`door`: the seat's, through which engines that follow each other there go one at a time."""
         self._seat = seat
+        self._engine = seat.name.partition(".")[0]
         self._door = door
         self._on_line = on_line
         self._shown = shown
@@ -204,7 +206,9 @@ class RemoteEngine:
 
     def _note(self, line: str) -> None:
         self._lines.append(line)
-        self._shown(line)
+        if self._shown(line):
+            with suppress(OSError):  # the terminal may be closed; what it says is kept all the same
+                print(f"[{self._engine}] {line}", file=sys.stderr, flush=True)
         self._on_line(line)
 
 

@@ -94,6 +94,15 @@ def test_it_is_nowhere_until_its_actor_has_a_node() -> None:
     engine.stop(1, lambda: False)
 
 
+def test_of_its_lines_those_are_passed_on_that_are_to_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    sight = ProcessStatus("a", 1, 7, "u", lines=("INFO it starts", "ERROR no memory"), said=2)
+    heard: list[str] = []
+    engine = on_seat(FakeSeat(sight=sight))(heard.append, lambda line: line.startswith("ERROR"))
+    until_true(lambda: len(heard) >= 2)
+    engine.stop(1, lambda: False)
+    assert set(capsys.readouterr().err.splitlines()) == {"[engine-0] ERROR no memory"}
+
+
 def test_one_that_is_left_is_not_asked_to_stop() -> None:
     seat = FakeSeat()
     engine, _ = following(seat)
