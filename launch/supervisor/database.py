@@ -210,7 +210,7 @@ class StateStore:
             self._db.executemany("INSERT INTO version_settings VALUES (?, ?, ?)", own)
 
     def fingerprint(self, adapter_id: str, base: str) -> str | None:
-        """The canary's answer that an adapter gave on that base when it was proven first, as JSON."""
+        """What an adapter and that base scored when the adapter was proven first, as JSON (`ProofScores`)."""
         row = self._db.execute(
             "SELECT canary FROM fingerprint WHERE id = ? AND base = ?", (adapter_id, base)
         ).fetchone()

@@ -45,10 +45,10 @@ class Seat(Protocol):
         """Find the actor, or have one made; it need not have a node yet."""
 
     def claim(self) -> ProcessStatus:
-        """Become the only one that the node's engine obeys; as `NodeEngine.claim`."""
+        """Have its engine run, whoever started it; as `NodeEngine.claim`."""
 
     def look(self, said: int) -> ProcessStatus:
-        """How the engine does, and what it logged beyond the first `said` bytes; as `NodeEngine.look`."""
+        """How the engine does, and what it said after the first `said` lines; as `NodeEngine.look`."""
 
     def stop(self, timeout_s: float) -> None:
         """End the engine, by force after `timeout_s`; as `NodeEngine.stop`."""
