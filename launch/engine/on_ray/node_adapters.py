@@ -31,6 +31,7 @@ class NodeAdapters:
         known = self._known.get(adapter_id, "")
         if known and Path(known).is_dir():
             return known
+        # A node that shares the control plane's folder needs no copy.
         for store in (AdapterStore(Path(path).parent), self._store):
             if store.verify(adapter_id):
                 self._known[adapter_id] = str(store.path_of(adapter_id))

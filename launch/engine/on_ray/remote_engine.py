@@ -157,6 +157,7 @@ class RemoteEngine:
                 sight = self._until(lambda: self._seat.look(self._said))
                 if sight is None:
                     return
+                # Another process than this life's, begun by Ray or by another control plane (design 93).
                 if (sight.boot, sight.run) != (claimed.boot, claimed.run):
                     self._lost = True
                     return

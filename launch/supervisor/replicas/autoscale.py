@@ -55,7 +55,7 @@ def next_scaling(now_is: Scaling, load: QueueLoad, rules: ScaleRules, now: float
     """
     wanted = now_is.wanted
     busy = bool(load.in_flight or load.cold)
-    if not rules.least <= wanted <= rules.most:
+    if not rules.least <= wanted <= rules.most:  # as where an earlier launch left more running
         return _changed(now_is, min(max(wanted, rules.least), rules.most), now, "the bounds")
     if busy and wanted == 0:
         return _changed(now_is, 1, now, "a request has come")
