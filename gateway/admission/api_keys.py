@@ -7,6 +7,7 @@ who learns a digest's prefix from the clock still has to find a key that hashes 
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -231,8 +232,10 @@ class Keys:
         if authorization is not None and authorization[:7].lower() == _BEARER:
             sent.append(authorization[7:].strip())
         sent = [key for key in sent if key]
-        # By name: one key may stand in both headers.
-        known = {principal.name: principal for key in sent if (principal := self._known(key)) is not None}
+        found = [principal for key in sent if (principal := self._known(key)) is not None]
+        # By name: one key may stand in both headers, in one by its former secret, which ends first.
+        found.sort(key=lambda one: math.inf if one.ends_at is None else one.ends_at)
+        known = {principal.name: principal for principal in found}
         if len(known) > 1:
             raise Unauthorized(f"The headers hold the keys of {' and '.join(known)}; send one of them.")
         if not known:

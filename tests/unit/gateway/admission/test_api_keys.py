@@ -88,6 +88,8 @@ def test_the_earlier_secret_is_good_until_then_and_the_same_caller() -> None:
     assert {early.principal(b"Bearer " + one).name for one in (b"new", b"old")} == {"a"}
     assert early.principal(b"Bearer new", (b"old",)).name == "a", "one caller, not two"
     assert late.principal(b"Bearer new").name == "a"
+    for bearer, other in ((b"new", b"old"), (b"old", b"new")):
+        assert late.principal(b"Bearer " + bearer, (other,)).name == "a", "the one that is good counts"
     with pytest.raises(Unauthorized, match="expired"):
         late.principal(b"Bearer old")
 
