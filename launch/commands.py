@@ -24,6 +24,7 @@ def command_of(app: typer.Typer) -> Command:
     command = typer.main.get_command(app)
     assert isinstance(command, TyperCommand | TyperGroup)
     for _, each in walk(command, ""):
+        # Made when it is first asked for, and then kept: typer would show it as <bool>.
         asks_for_help = each.get_help_option(typer.Context(each))
         if asks_for_help is not None:
             asks_for_help.metavar = ""
