@@ -135,10 +135,10 @@ def _from_hub(model: str) -> BaseSource:
 def _complete(folder: Path, files: list[Path]) -> bool:
     """Whether every file that the index names is here; a single file needs no index."""
     try:
-        named = json.loads((folder / INDEX).read_bytes()).get("weight_map", {})
-    except (OSError, *NOT_JSON, AttributeError):
+        named = json.loads((folder / INDEX).read_bytes())["weight_map"].values()
+        return set(named) <= {file.name for file in files}
+    except (OSError, *NOT_JSON, AttributeError, KeyError, TypeError):
         return True
-    return set(named.values()) <= {file.name for file in files}
 
 
 def _indexed_bytes(folder: Path) -> int:

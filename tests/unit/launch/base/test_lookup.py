@@ -32,6 +32,13 @@ def test_local_files_are_weighed_by_their_headers(tmp_path: Path) -> None:
     assert weigh(source, "bfloat16", None).size_bytes == 12345
 
 
+@pytest.mark.parametrize("weight_map", [["a"], {"a": ["model.safetensors"]}, None])
+def test_an_index_that_is_none_counts_for_nothing(tmp_path: Path, weight_map: object) -> None:
+    folder = small_model(tmp_path / "m")
+    (folder / lookup.INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    assert "headers of 1 safetensors" in weigh(find_base(str(folder)), "bfloat16", None).known_from
+
+
 def test_config_alone_is_enough(tmp_path: Path) -> None:
     file = small_model(tmp_path / "m") / "config.json"
     (tmp_path / "m" / "model.safetensors").unlink()
