@@ -31,6 +31,14 @@ def stat_fields(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode("ascii").split()
 
 
+def ended_by(code: int) -> str:
+    """The signal of a process's negative exit code, by its name where it has one."""
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # one of the real-time signals between the first and the last
+        return f"signal {-code}"
+
+
 def boot_id() -> str:
     """Of the machine's last start; never the same again. Raises OSError."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from gateway.config.process import HangUp
+from gateway.config.process import HangUp, ended_by
 from gateway.errors import ConfigError
 
 logger = logging.getLogger("gateway.workers")
@@ -258,7 +258,7 @@ def _leave(number: int, frame: object) -> NoReturn:
 def _end_of(pid: int, code: int) -> str:
     if code >= 0:
         return f"(pid {pid}) ended with exit code {code}"
-    return f"(pid {pid}) was ended by {signal.Signals(-code).name}"
+    return f"(pid {pid}) was ended by {ended_by(code)}"
 
 
 def _check_alone(claim: socket.socket, host: str, port: int) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gateway.config.document import Config
 from gateway.config.launch_lock import is_running
+from gateway.config.process import ended_by
 from gateway.config.snapshot import FILE, read_later
 from gateway.errors import ConfigError
 from launch.machine.child import Child, Shown, every_line
@@ -44,7 +45,7 @@ def say(text: str) -> None:
 def ending_of(code: int) -> str:
     """An exit code in words; negative where a signal ended the process."""
     if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
+        return f"was ended by {ended_by(code)}"
     return f"ended with exit code {code}"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-import signal
 from collections.abc import Sequence
+
+from gateway.config.process import ended_by
 
 # In the order in which vLLM passes them; a later one never gives way to an earlier one.
 STAGES = (
@@ -62,7 +63,7 @@ def reason_of(lines: Sequence[str], exit_code: int | None) -> str:
         ]
         return (memory or telling[-1:] or found)[0].strip()
     if exit_code is not None and exit_code < 0:
-        return f"killed by {signal.Signals(-exit_code).name}"
+        return f"killed by {ended_by(exit_code)}"
     spoken = [text for line in lines if (text := LOG_PREFIX.sub("", line).strip())]
     last = spoken[-1] if spoken else "it said nothing"
     return f"exit code {exit_code}: {last}"

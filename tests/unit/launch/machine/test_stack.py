@@ -165,6 +165,7 @@ def test_program_that_cannot_be_started_is_tried_again(
 
 def test_endings_in_words() -> None:
     assert ending_of(-15) == "was ended by SIGTERM"
+    assert ending_of(-40) == "was ended by signal 40"
     assert ending_of(0) == "ended with exit code 0"
 
 
