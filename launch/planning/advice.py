@@ -17,8 +17,9 @@ from launch.planning.plan import SLOTS_SHARE, Inputs, MemoryPlan, draft, largest
 
 CARDS = (2, 4, 8)
 SPARE = 0.02  # of a card, beside the context
+# The budget is rounded up to a byte: a utilization of 0.9 leaves a hair less than a tenth.
 ROUNDING = 1e-6
-SMALL_BYTES = memory.GB // 10
+SMALL_BYTES = memory.GB // 10  # that a smaller rank frees: a note, from there on a warning
 SMALLER = "take a smaller base or a larger machine"
 
 
@@ -42,6 +43,7 @@ def recommend(plan: MemoryPlan) -> dict[str, int | float]:
     }
     if engine.gpu:
         best = _best_utilization(plan)
+        # How long a context fits hangs on the other three, so they are taken as recommended.
         better = draft(inputs.with_engine(utilization=best, slots=slots, rank=rank))
         longest = min(engine.max_model_len, inputs.shape.max_positions, better.cache.longest)
         found["gpu_memory_utilization"] = best
@@ -63,7 +65,9 @@ def _best_utilization(plan: MemoryPlan) -> float:
     outside = sum(row.size_bytes for row in plan.outside)
     most = 1 - max(HEADROOM[0], outside / device.total_bytes + SPARE)
     if device.free_bytes is not None:
+        # vLLM does not start unless its whole share is free, and looks once its context is taken.
         most = min(most, (device.free_bytes - outside) / device.total_bytes)
+    # Without the little more 0.29 would become 0.28: times 100 it is 28.999… as a float.
     return max(0.0, math.floor(most * 100 + 1e-9) / 100)
 
 
@@ -112,7 +116,7 @@ def _card_findings(plan: MemoryPlan) -> Iterator[Finding]:
 
 def _too_small(plan: MemoryPlan, best: float) -> Finding:
     engine = plan.inputs.engine
-    fixed = sum(row.size_bytes for row in plan.rows[:-1])
+    fixed = sum(row.size_bytes for row in plan.rows[:-1])  # the cache is the last row
     what = f"one request of {engine.max_model_len:,} tokens does not fit: "
     if fixed >= plan.budget_bytes:
         over = (fixed - plan.budget_bytes) / GIB
@@ -148,6 +152,7 @@ def _mends(plan: MemoryPlan, best: float) -> Iterator[str]:
     rank = largest_rank(inputs.adapters)
     if rank < engine.rank and first("rank", [rank]):
         yield f"lower base.max_lora_rank from {engine.rank} to {rank}"
+    # The largest that fits is offered; each try plans anew, so they go down by halves.
     halves = [engine.max_num_seqs >> halved for halved in range(1, engine.max_num_seqs.bit_length())]
     seqs = first("max_num_seqs", halves)
     if seqs:
@@ -170,7 +175,7 @@ def _main_findings(plan: MemoryPlan) -> Iterator[Finding]:
     key = "base.kv_cache_gib"
     cached = engine.kv_cache_bytes / GIB
     if plan.cache.longest < engine.max_model_len:
-        blocks = math.ceil(engine.max_model_len / engine.block_size) + 1
+        blocks = math.ceil(engine.max_model_len / engine.block_size) + 1  # vLLM keeps one back
         needed = blocks * engine.block_size * plan.cache.bytes_per_token / GIB
         mend = f"{cached:g}: one request of {engine.max_model_len:,} tokens does not fit"
         mend += f"; raise it to {_rounded_up(needed):g}"
@@ -198,6 +203,7 @@ def _slot_findings(plan: MemoryPlan) -> Iterator[Finding]:
     inputs = plan.inputs
     engine = inputs.engine
     rank = largest_rank(inputs.adapters)
+    # Below LEAST_RANK nothing is to be had: `auto` goes no lower either.
     if inputs.adapters and max(rank, LEAST_RANK) < engine.rank:
         freed = engine.slots * (plan.slot_bytes - slot_size(inputs, rank))
         tokens = freed // plan.cache.bytes_per_token

@@ -82,11 +82,13 @@ def check(
     if state_dir is not None:
         config = config.model_copy(update={"state_dir": state_dir.absolute()})
     report.config = config
+    # What read_config has said of an adapter's path, or of its variable, is not said again.
     unset = {problem.key for problem in problems}
     running = is_running(config.state_dir)
     _check_base(report, config)
     _check_adapters(report, config, unset)
     for name in config.pipelines:
+        # One by one, since compiling stops at the first that is wrong.
         alone = config.model_copy(update={"pipelines": {name: config.pipelines[name]}})
         report.attempt(partial(compile_pipelines, alone))
     _check_schemas(report, config)
@@ -268,6 +270,7 @@ def _check_engine(report: Report, config: Config) -> None:
             text = "ray: is not installed here, nor perhaps on the nodes: pip install 'lora-gateway[ray]'"
             report.findings.append(Finding("error", "engines.backend", text))
         return  # vLLM and memory are the nodes' own
+    # Looked for and not imported, which takes longer than all the rest of the check.
     if importlib.util.find_spec("vllm") is None:
         text = (
             "vLLM is not installed here; run make setup in a checkout, or pip install 'lora-gateway[gpu]' "
@@ -292,6 +295,7 @@ def _check_memory(report: Report, config: Config, running: bool, given: DeviceMe
         device = dataclasses.replace(device, free_bytes=None)
     checked = {adapter.task: adapter for adapter in report.adapters}
     report.memory = plan_of(config, device, checked=checked)
+    # What is wrong with a key was said with its mend; the plan stumbles over it once more.
     known = {found.key for found in errors(report.findings)}
     report.findings += [found for found in report.memory.findings if found.key not in known]
 

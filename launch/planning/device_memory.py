@@ -54,6 +54,7 @@ def detect() -> DeviceMemory:
     cards = _cards()
     if not cards:
         raise ConfigError("--gpu-memory", "", "nvidia-smi tells no card's memory; say it, such as 48GB")
+    # Several cards share an engine in equal parts, so that the smallest bounds all of them.
     name, total, free = min(cards, key=lambda card: card[1])
     known = "nvidia-smi, less 1 % that the driver keeps (allowance)"
     return DeviceMemory(True, name, int(total * (1 - DRIVER_SHARE)), free, known)
@@ -62,6 +63,7 @@ def detect() -> DeviceMemory:
 def main_memory(meminfo: Path = MEMINFO, limit: Path = CGROUP_LIMIT) -> DeviceMemory:
     """The machine's, or its container's where that has less."""
     found = _meminfo(meminfo)
+    # MemAvailable and not MemFree: what files have in the page cache is given up when it is asked for.
     total, free = found.get("MemTotal", 0), found.get("MemAvailable", 0)
     known = "MemTotal of the kernel"
     capped = _number(limit)
@@ -85,14 +87,14 @@ def _number(file: Path) -> int | None:
         text = file.read_text(encoding="ascii").strip()
     except OSError:
         return None
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdigit() else None  # `max` is no limit
 
 
 def _cards() -> list[tuple[str, int, int]]:
     listed = nvidia_smi("--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
     cards: list[tuple[str, int, int]] = []
     for line in listed.splitlines():
-        fields = [field.strip() for field in line.rsplit(",", 2)]
+        fields = [field.strip() for field in line.rsplit(",", 2)]  # a card's name may hold one
         if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
             cards.append((fields[0], int(fields[1]) * MIB, int(fields[2]) * MIB))
     return cards

@@ -39,7 +39,7 @@ def _of_one(
     except ImportError:
         yield Finding("error", key, "LiteLLM is not installed: pip install 'lora-gateway[fallback]'")
         return
-    litellm.suppress_debug_info = True
+    litellm.suppress_debug_info = True  # it prints an address of its own to stdout else, into `check --json`
     try:
         litellm.get_llm_provider(fallback.model)
     except litellm.BadRequestError:

@@ -48,7 +48,9 @@ def gather(
     if checked is None:
         checked, findings = _look(config, base, asked)
     sizes = _sizes(config, source, asked, checked)
+    # The command asks of adapters how many there are and of what rank; no folder is opened by it.
     stand_ins = [Adapter(size.task, size.task, NOWHERE, size.rank, size.size_bytes) for size in sizes]
+    # The command that a start would give is made and read back: no default is told twice (design 33).
     argv = engine_command(
         config,
         base,

@@ -112,8 +112,10 @@ def draft(inputs: Inputs) -> MemoryPlan:
         how = "what a token takes is not known"
     if not engine.kv_cache_bytes:
         how = f"what is left: {how}" if available > 0 else "nothing is left: so much is missing"
+    # Behind all others, as the weights stand before them: the advice takes both by their place.
     rows.append(Row("key-value cache", available, "given" if engine.kv_cache_bytes else "sum", how))
     if not engine.gpu:
+        # No share bounds an engine there: it takes what its parts do.
         budget = sum(row.size_bytes for row in rows)
     return MemoryPlan(inputs, rows, outside, budget, cache, slot_size(inputs), {})
 
@@ -172,7 +174,7 @@ def _main_rows(inputs: Inputs) -> tuple[list[Row], list[Row]]:
     known: Known = "header"
     if any(adapter.known == "allowance" for adapter in inputs.adapters):
         known = "allowance"
-    size = sum(sorted(each)[-kept:]) if kept else 0
+    size = sum(sorted(each)[-kept:]) if kept else 0  # the largest may meet; [-0:] is all
     rows.append(Row("adapters", size, known, f"{kept} in the engine's memory"))
     slots = min(inputs.engine.slots, len(each))
     packed = math.ceil(slots * slot_size(inputs) * memory.PACKED_OF_SLOT)

@@ -36,6 +36,7 @@ def show_findings(findings: Sequence[Finding], console: Console) -> None:
     """Print one line for each finding, in the colour of its level."""
     for finding in findings:
         line = Text(f"{finding.level}: ", style=COLOURS[finding.level])
+        # Not cut at the console's edge: a finding is searched for and copied as one line.
         console.print(line.append(f"{finding.key}: {finding.text}", style="default"), soft_wrap=True)
 
 
