@@ -15,7 +15,7 @@ from launch.simulation.request import Request
 
 BURST_FACTOR = 4.0
 """How much more comes in a burst than on average; between bursts it is less, so that the mean is kept."""
-BURST_SHARE = 0.15
+BURST_SHARE = 0.15  # of the time
 BURST_MEAN_S = 20.0
 TRACE = "azure_2023_conversation.csv"
 """Of Azure's LLM inference trace 2023, CC-BY-4.0: 2,000 conversations' requests, their times and tokens."""
@@ -30,6 +30,7 @@ class Zipf:
 
     def draw(self, chance: random.Random) -> str:
         """The name of one adapter, drawn by its share of the requests."""
+        # Rounding may put the draw on the sum itself, behind the last name.
         return self.names[min(bisect(self._sums, chance.random() * self._sums[-1]), len(self.names) - 1)]
 
 
@@ -49,6 +50,7 @@ def requests_of(load: OfferedLoad, popularity: Zipf, seed: int) -> list[Request]
     """Everything that comes, in order; the same for one seed. Raises ConfigError for an unknown pattern."""
     if load.pattern not in PATTERNS:
         raise ConfigError("--arrivals", load.pattern, f"must be one of {', '.join(PATTERNS)}")
+    # Two sources, so that the k-th request is for the same adapter whatever law its time is drawn by.
     chance, adapters = random.Random(f"arrivals-{seed}"), random.Random(f"adapters-{seed}")
     return [
         Request(at_s, popularity.draw(adapters), prompt, output)
@@ -68,6 +70,7 @@ def _poisson(load: OfferedLoad, chance: random.Random) -> Iterator[Arrival]:
 
 def _bursty(load: OfferedLoad, chance: random.Random) -> Iterator[Arrival]:
     """A Poisson process that switches between two rates at random (Markov-modulated)."""
+    # What is left for the rest of the time, so that the mean over both is the rate asked for.
     calm = (1 - BURST_FACTOR * BURST_SHARE) / (1 - BURST_SHARE)
     calm_s = BURST_MEAN_S * (1 - BURST_SHARE) / BURST_SHARE
     at_s = begins_s = 0.0
@@ -75,6 +78,7 @@ def _bursty(load: OfferedLoad, chance: random.Random) -> Iterator[Arrival]:
     while begins_s < load.duration_s:
         ends_s = min(load.duration_s, begins_s + chance.expovariate(1 / (BURST_MEAN_S if burst else calm_s)))
         rate = load.requests_per_s * (BURST_FACTOR if burst else calm)
+        # Drawn anew at each change of the rate: a Poisson process does not know how long it has waited.
         at_s = begins_s + chance.expovariate(rate)
         while at_s < ends_s:
             yield at_s, *_lengths(load, chance)

@@ -29,7 +29,7 @@ from launch.simulation.replay.report import rows_of
 from launch.simulation.replay.report import table_of as seen_table
 from launch.simulation.run import Scenario, simulate
 
-LEAST_WIDTH = 110
+LEAST_WIDTH = 110  # of what is no terminal: a table would be folded at the 80 columns that rich takes there
 COLUMNS = {
     "first_token_p50_s": ("p50 s", 3),
     "first_token_p99_s": ("p99 s", 3),

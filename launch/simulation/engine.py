@@ -43,6 +43,7 @@ class Packing:
         if step == self._during:
             return 0
         wanted = frozenset(busy)
+        # As vllm_plugin/packed_weights.joint decides it: products for some slots serve fewer, down to a half.
         if len(wanted) < 2 or (wanted <= self._held and len(self._held) <= 2 * len(wanted)):
             return NEVER
         if wanted != self._wanted:
@@ -104,6 +105,7 @@ class SimulatedEngine:
     def arrives(self, request: Request, now: float) -> None:
         """A request comes to this replica."""
         self.in_flight += 1
+        # Kept with the request, so that what is taken off at its end is what was added.
         request.work = self.speed.work(request.prompt_tokens, request.output_tokens)
         self.queued_work += request.work
         self.waiting.add(request)
@@ -147,6 +149,7 @@ class SimulatedEngine:
         current = math.floor(self._step + ROUNDING)
         until_packed = self._packing.steps_left(self._busy, current) if count else NEVER
         if until_packed == 0:
+            # The step under way is the longer one; at its end it is seen what comes then.
             self._step_s += self._pace() * self._packing.longer_s
             until_packed = 1
         at = self._now + max(0.0, self._running[0][0] - self._step) * self._step_s if count else NEVER
@@ -177,9 +180,11 @@ class SimulatedEngine:
             self._use(request.adapter)
             self._joining.append(request)
             prompt_tokens += request.prompt_tokens
+        # Else `_plan` would look again at this same boundary, and time would stand still.
         self._blocked = not self._joining and len(self.waiting) > 0
         if not self._joining:
             return False
+        # The last one taken up may go over what a step takes: its prompt is read in pieces, a step each.
         steps = max(1, math.ceil(prompt_tokens / self.speed.tokens_in_step))
         batch = len(self._running) + len(self._joining)
         took_s = steps * self.speed.decode_s(batch, len(self._busy))
@@ -192,10 +197,12 @@ class SimulatedEngine:
 
     def _joined(self, now: float) -> list[Request]:
         """The step is over: each that it took up has its first token, each that ran `steps` more."""
+        # It began at the boundary that was reached; the sum of the parts before it is whole but for rounding.
         self._step = math.floor(self._step + ROUNDING) + self._steps_with_prompt
         self._now = now
         for request in self._joining:
             request.first_s = now + self.speed.answer_s
+            # Ends of the same step are told apart by it: requests have no order of their own.
             self._taken += 1
             heapq.heappush(self._running, (self._step + request.output_tokens - 1, self._taken, request))
         self._joining = []
@@ -223,6 +230,7 @@ class SimulatedEngine:
         self.loads += 1
         self._loading += 1
         if len(self.resident) >= self.speed.slots:
+            # The one used longest ago, as vLLM's cache does it; those in the batch stay.
             idle = next((each for each in self.resident if each not in self._busy), None)
             if idle is None:
                 return  # loaded ahead, into memory alone

@@ -69,6 +69,7 @@ def between(curve: Sequence[tuple[int, float]], at: int) -> float:
     """The value of a curve that goes straight from point to point, and on as its last piece does."""
     if len(curve) == 1 or at <= curve[0][0]:
         return curve[0][1]
+    # No step takes 0 s, so that (at, 0.0) sorts right before the point of `at` itself.
     place = min(bisect_left(curve, (at, 0.0)), len(curve) - 1)
     (left, before), (right, after) = curve[place - 1 : place + 1]
     return before + (after - before) * (at - left) / (right - left)
@@ -102,6 +103,7 @@ def read_speed(named: str) -> EngineSpeed:
     if named in KNOWN:
         return KNOWN[named]
     try:
+        # Not Path.expanduser, which raises where there is no such user.
         found = msgspec.json.decode(Path(os.path.expanduser(named)).read_bytes(), type=EngineSpeed)
     except OSError as error:
         raise ConfigError("--engine", named, f"is neither {', '.join(KNOWN)} nor a file to read") from error

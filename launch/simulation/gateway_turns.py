@@ -41,6 +41,7 @@ class GatewayTurns:
         self._placer = placer
         self._chance = chance
         self._least_residency_s = least_residency_s
+        # With one engine the gateway's turns are of requests, and no engine counts as full (design 111).
         self._slots = EngineSlots(
             least_residency_s, _unobserved, self._choose, self._seats if len(engines) > 1 else None, quantum
         )
@@ -56,6 +57,7 @@ class GatewayTurns:
         """A request comes; it goes on, or waits for a slot."""
         self._placer.asked(request)
         adapter = request.adapter
+        # Nobody passes those that wait for the same adapter.
         if adapter not in self._lanes and self._admits(adapter, now, new=True):
             yield self._seat(adapter), request
             return
@@ -104,6 +106,7 @@ class GatewayTurns:
                     continue  # it finds no slot here either, and nothing has changed elsewhere
                 if self._admits(adapter, now, new=False):
                     admitted = True
+                    # Sent before the next one is judged, which so finds this one at its engine.
                     yield self._seat(adapter), self._next_of(adapter)
                 elif not resident:
                     full = True
@@ -121,6 +124,7 @@ class GatewayTurns:
         return request
 
     def _admits(self, adapter: str, now: float, *, new: bool) -> bool:
+        # Only who waits at one of its homes can want a slot that it could take.
         waiting = {other for home in self._placer.homes[adapter] for other in self._at[home]}
         return self._slots.admit(adapter, [Waits(other) for other in waiting], now, new=new)
 

@@ -64,6 +64,7 @@ class _Flow:
         ways = self._entries()
         changed: Set[str] = ways.keys()
         while changed:  # Bellman and Ford
+            # Sorted: a set of names has another order in each process, and equal ways would fall otherwise.
             changed = {end for start in sorted(changed) for end in self._relaxed(start, ways)}
         free = [name for name in ways if len(self._on[name]) < self._problem.slots[name]]
         if not free:

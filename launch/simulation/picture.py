@@ -103,7 +103,7 @@ def _panel(rows: Rows, axis: Axis, title: str, colours: Mapping[str, str]) -> di
     across = {load: WIDTH * (place + 0.5) / len(loads) for place, load in enumerate(loads)}
 
     def down(value: float) -> float:
-        scaled = math.log10(max(value, low)) if axis.log else value
+        scaled = math.log10(max(value, low)) if axis.log else value  # of 0 there is none
         least, most = (math.log10(low), math.log10(high)) if axis.log else (low, high)
         return round(HEIGHT * (1 - (scaled - least) / (most - least)), 1)
 

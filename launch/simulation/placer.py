@@ -30,6 +30,7 @@ class Placer:
         self.moves = 0
         """Loads that plans have brought, the first homes left out."""
         self.homes: Mapping[str, tuple[str, ...]] = {}
+        # The first homes are there before time begins: no step is held up by a load, and none is counted.
         self._carry_out(0.0)
         self.moves = 0
 

@@ -76,6 +76,7 @@ def _asked(seed: int) -> list[Counts]:
 
 
 def _poisson(mean: float, chance: random.Random) -> int:
+    # Knuth's way, one draw for each that comes: the means here are under 8.
     count, product, least = 0, chance.random(), math.exp(-mean)
     while product >= least:
         count, product = count + 1, product * chance.random()

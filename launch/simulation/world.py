@@ -100,6 +100,7 @@ class World:
             request.engine = number
             before = self._engines[number].event_at
             self._engines[number].arrives(request, now)
+            # An earlier entry stays in the heap: to take it out would cost a search, to pass it over nothing.
             if self._engines[number].event_at != before:
                 self._watch(number)
 

@@ -39,6 +39,7 @@ class AdmittedEngines:
         self._admission = Admission(config, clock=lambda: asyncio.get_running_loop().time())
         most = config.gateway.max_in_flight
         self._bounds = {name: EngineBound(most, one.speed.seats) for name, one in self._engines.items()}
+        # As routing sets it up: turns of one engine are of requests, several have rooms, seats (design 111).
         if len(engines) == 1:
             self._admission.set_slots(engines[0].speed.slots, len(adapters))
         else:
@@ -61,6 +62,7 @@ class AdmittedEngines:
             await asyncio.sleep(max(0.0, request.at_s - loop.time()))
             asking.append(asyncio.create_task(self._ask(request)))
         await asyncio.gather(*asking)
+        # Engines and the follower have no end of their own.
         for task in watching:
             task.cancel()
 

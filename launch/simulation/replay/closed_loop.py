@@ -38,6 +38,7 @@ class _Loop:
         self._inner = inner
         self._visit = visit
         self._settings = settings
+        # One for each client, as in the bench: what one draws does not hang on who was answered before it.
         self._chances = [random.Random(f"{seed}-{client}") for client in range(settings.clients)]
         self._popularity = Zipf(visit.adapters, 0.0 if visit.law == "uniform" else 1.0)
         self._client: dict[Request, int] = {}

@@ -48,6 +48,7 @@ def _by_steps(result: EngineResult, start: EngineSpeed) -> EngineSpeed:
     ]
     adapter = max(0.0, sum(more) / len(more)) if more else start.step_s_per_adapter
     first_s = arms["direct-single"]["ttft_mean_ms"].median / 1000
+    # A tenth at the least, here and of the step: where little was seen noise may leave nothing, or less.
     prompt_s = max(first_s - gaps["direct-single"], first_s / 10)
     return replace(
         start,
@@ -80,6 +81,7 @@ def _by_search(result: SlotsResult, start: EngineSpeed) -> EngineSpeed:
         for visit in visits:
             figures = replayed(visit, result.settings, speed(scales), REPEATS)
             for figure in FITTED:
+                # By the logarithm, so that twice as much misses by as much as half.
                 total += abs(math.log(max(figures[figure], 1e-9) / max(visit.seen[figure], 1e-9)))
         return total
 

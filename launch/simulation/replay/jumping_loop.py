@@ -18,6 +18,7 @@ class _Jumping(selectors.SelectSelector):
             raise AssertionError("everybody waits, and nothing will wake anyone")
         self.loop.now += max(0.0, timeout)
         self.loop.turns += 1
+        # What a thread has sent to the loop meanwhile is still found.
         return super().select(0)
 
 

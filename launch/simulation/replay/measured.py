@@ -32,6 +32,7 @@ class SlotSettings(msgspec.Struct, frozen=True):
     least_residency_s: float
     cells: list[str]
     engines: int = 1
+    # `bench slots` writes no such key: its prompts are of 16 words (slots_load.PROMPT_WORDS).
     prompt_tokens: int = 16
 
 
@@ -80,6 +81,7 @@ def read_result(option: str, named: str) -> SlotsResult | EngineResult:
     """A result by its file. Raises ConfigError where it is of neither bench, or lacks something."""
     try:
         text = Path(named).read_bytes()
+        # Its kind first, with all else undecoded: so what is wrong is told of the right kind.
         what = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get("what", msgspec.Raw(b"null"))
         kind = {b'"slots"': SlotsResult, b'"engine"': EngineResult}.get(bytes(what))
         if kind is None:
