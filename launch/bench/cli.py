@@ -132,12 +132,14 @@ def overhead_command(
 
 def _overhead(plan: OverheadPlan, checkout: Checkout, only: str | None) -> dict[str, object]:
     peers, cores, say = _prepare()
+    # Before anything is started, since it keeps the load of now.
     about = machine.describe({peer.name: peer.version for peer in peers if peer.version})
     rows: list[dict[str, object]] = []
     left_out: dict[str, dict[str, str]] = {}
     for name, measure in (("whole", measure_whole), ("streams", measure_streams)):
         if only in (None, name):
             with _scratch() as folder, _log() as log, Programs(cores, log) as programs:
+                # Programs of its own: those of the part before would take memory and time from it.
                 found, missing = measure(programs, Path(folder), peers, checkout, plan, say)
             rows += found
             left_out[name] = missing
@@ -212,6 +214,7 @@ def report_command(
 
 def _prepare() -> tuple[list[Peer], Cores, Callable[[str], None]]:
     check_checkout()
+    # Now and not in the middle of a run, minutes later.
     for name in ("wrk", "nginx", "taskset"):
         program(name)
     cores = choose_cores(os.sched_getaffinity(0))

@@ -44,6 +44,7 @@ def load_given(path: Path, *, dummy: bool, placeholder: Path) -> Config:
 
 def placeholders(text: str, placeholder: Path) -> dict[str, str]:
     """A value for each `${…_ADAPTER_PATH}` in a configuration's text."""
+    # One with a default of its own needs none.
     named = {match[1] for match in VARIABLE.finditer(text) if match[2] is None}
     return {name: str(placeholder) for name in named if ADAPTER_VARIABLE.match(name)}
 

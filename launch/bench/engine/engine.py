@@ -102,6 +102,7 @@ class EngineBench:
         """Everything, as a document. Raises ConfigError and EngineFailure."""
         starts = [self._start_alone(count) for count in memory_counts]
         config = self._under_test(len(self._adapters))
+        # One after the other: an eighth of them takes no longer than all of them eight at once.
         single = Load(max(1, load.requests // 8), 1, load.input_tokens, load.output_tokens)
         with running_stack(config, self._folder("loaded"), KEY) as stack:
             starts.append(self._describe_start(stack))
@@ -130,6 +131,7 @@ class EngineBench:
 
     def _rounds(self, client: VllmBenchClient, arms: Sequence[Arm], rounds: int) -> list[ArmRun]:
         for arm in arms:
+            # Not counted: a first visit makes connections and products, and brings an adapter into its slot.
             self._visit(client, Arm(arm.name, arm.target, WARM_UP), -1, 0)
         runs: list[ArmRun] = []
         with visits(rounds * len(arms)) as steps:
@@ -146,6 +148,7 @@ class EngineBench:
         own = {} if self._dummy else {name: task.adapter for name, task in self._config.tasks.items()}
         made = [*(self._config.tasks if self._dummy else ()), *extra_tasks(self._config, ADAPTERS)]
         strength = ON_DUMMY_BASE if self._dummy else ON_TRAINED_BASE
+        # A seed each, since the mixed batch of a start asks for adapters that answer differently.
         for seed, name in enumerate(made):
             own[name] = self._scratch / "adapters" / name
             write_dummy_adapter(own[name], self._base, self._shape, seed, strength)

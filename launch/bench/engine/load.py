@@ -53,6 +53,7 @@ def client_arguments(target: Target, load: Load, tokenizer: str, *, seed: int, s
     arguments += ["--max-concurrency", str(load.concurrency), "--ignore-eos", "--temperature", "0"]
     arguments += ["--seed", str(seed), "--extra-body", json.dumps({"cache_salt": salt})]
     arguments += ["--percentile-metrics", METRICS, "--metric-percentiles", PERCENTILES]
+    # Only a detailed result has the requests' errors, of which load_client keeps the first.
     return [*arguments, "--save-detailed", "--ready-check-timeout-sec", "0", "--disable-tqdm"]
 
 
@@ -118,6 +119,7 @@ def running_client(key: str, log: Path) -> Iterator[VllmBenchClient]:
 
 
 def _start(env: dict[str, str], errors: IO[str]) -> subprocess.Popen[str]:
+    # It ends when its stdin does: where this program is killed, it stays no longer than its run.
     return subprocess.Popen(
         [sys.executable, "-m", "launch.bench.engine.load_client"],
         env=env,

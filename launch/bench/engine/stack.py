@@ -83,6 +83,7 @@ def running_stack(config: Config, folder: Path, key: str, *, gateway: bool = Tru
                 engine_urls=tuple(one.url for one in state.engines),
             )
         finally:
+            # As `up` does it: the gateway first, so that what it has let in still has its engine.
             for child, grace_s in reversed(children):
                 child.stop(grace_s)
 
@@ -116,6 +117,7 @@ def wait_for_gateway(url: str, children: list[Child]) -> None:
     while time.monotonic() < deadline:
         fail_if_ended(children)
         with contextlib.suppress(EngineFailure):
+            # It answers once a completion has come through, which takes its time on a slow machine.
             ask(f"{url}/ready", timeout_s=READY_AFTER_ENGINE_S)
             return
         time.sleep(POLL_S)
@@ -130,6 +132,7 @@ def fail_if_ended(children: Sequence[Child]) -> None:
             child.stop(0)  # the rest of its log
             lines = list(child.last_lines)
             tail = " / ".join(lines[-SHOWN_LINES:])
+            # Told by either program where it knows why; where it does not, the end of the log has to do.
             said = next((line for line in reversed(lines) if line.startswith("error: ")), tail)
             raise EngineFailure(f"the stack under test ended with {code}: {said}")
 

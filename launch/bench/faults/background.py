@@ -179,6 +179,7 @@ def running_batch(stack: Running, batch: Batch, salt: str) -> Iterator[Callable[
         try:
             yield done
         finally:
+            # Waited for too: lines that are in flight would be in the next visit's way.
             client.batches.cancel(made.id)
             _wait(lambda: now().status == "cancelled", ENDED_TIMEOUT_S, "is not cancelled")
 

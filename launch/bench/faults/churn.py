@@ -88,6 +88,7 @@ def measure(given: Config, scratch: Path, plan: ChurnPlan) -> dict[str, object]:
         first,
         state_dir=scratch / "state",
     )
+    # A folder that a command names must lie below one of these.
     roots = config.adapters.model_copy(update={"roots": [scratch / "adapters"]})
     config = config.model_copy(update={"adapters": roots})
     with running_stack(config, scratch, KEY) as stack:

@@ -110,6 +110,7 @@ class ChurnClients:
             try:
                 status, verdict, adapter_id = self._ask(connection, task, prompt, stream=stream)
             except (OSError, http.client.HTTPException, EngineFailure, ValueError) as error:
+                # What is left of a broken answer must not be read as the next one's.
                 status, verdict, adapter_id = f"broken {type(error).__name__}: {error}", None, ""
                 connection.close()
                 connection = self._connect()

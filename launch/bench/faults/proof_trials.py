@@ -138,6 +138,7 @@ def try_proofs(
         tried()
 
     with ThreadPoolExecutor(at_once) as threads:
+        # Listed, since what a thread raised is raised only where its result is taken.
         list(threads.map(one, range(repeats)))
     for number in range(-(-repeats // MIXED_EVERY)):
         _try_mixed(ask, alone, errors, random.Random(number))

@@ -106,6 +106,7 @@ def running_up(config: Config, folder: Path) -> Iterator[Child]:
         try:
             yield up
         finally:
+            # `up` ends both, one after the other.
             limit_s = config.gateway.shutdown_timeout_s + config.engine.stop_timeout_s
             up.stop(limit_s + GATEWAY_GRACE_S + ENGINE_GRACE_S)
 

@@ -75,6 +75,7 @@ class SteadyLoad:
     def _run(self) -> None:
         while not self._stop.is_set():
             one = self._ask()
+            # No lock: appending is one step of the interpreter's, and readers copy or go backwards.
             self._requests.append(one)
             if one.status != 200:
                 self._stop.wait(AFTER_FAILURE_S)
@@ -160,6 +161,7 @@ class Patient:
         os.kill(pid, signal.SIGKILL)
         gone_s: float | None = None
         back_s: float | None = None
+        # One that was asked before may have been answered by the process that was killed.
         while back_s is None or not self._load.answered_since(at + back_s):
             self._alive()
             if time.monotonic() - at > limit_s:
@@ -215,6 +217,7 @@ def longest_gap(requests: Sequence[TimedRequest], at: float) -> tuple[float, flo
 def program_under(parent: int, module: str) -> int:
     """The process `python -m <module>` among the children of `parent`; 0 where there is none."""
     try:
+        # Those that its main thread has started, as `up` starts both.
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     except OSError:
         return 0
@@ -238,4 +241,5 @@ def started_at(pid: int) -> float:
     ticks = started_ticks(pid)
     if ticks is None:
         return time.monotonic()
+    # The kernel counts a start from boot, with the time that it slept, which monotonic leaves out.
     return ticks / os.sysconf("SC_CLK_TCK") - time.clock_gettime(time.CLOCK_BOOTTIME) + time.monotonic()

@@ -40,6 +40,7 @@ def during(pids: Sequence[int], work: Callable[[], int]) -> float | None:
     try:
         done = work()
     finally:
+        # Without a command perf counts until it is interrupted, and tells then.
         counting.send_signal(signal.SIGINT)
         _, output = counting.communicate(timeout=30)
     count = count_of(output)

@@ -30,7 +30,8 @@ HEAD = (
     b"transfer-encoding: chunked\r\n\r\n"
 )
 END = b"0\r\n\r\n"
-HIGH_WATER = 64 * 1024
+HIGH_WATER = 64 * 1024  # uvicorn's, under which vLLM's server runs
+# Looked for in the bytes, not decoded: the mock shares its core with the load.
 _MAX_TOKENS = re.compile(rb'"max_(?:completion_)?tokens"\s*:\s*(\d+)')
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
 _USAGE = re.compile(rb'"include_usage"\s*:\s*true')
@@ -170,9 +171,11 @@ class Stream:
         if self._connection.paused:
             self._waiting = True
         elif self._interval_s:
+            # From when the last was due, so that late turns do not add up; but none is made up for.
             self._due = max(self._due + self._interval_s, self._loop.time())
             self._next = self._loop.call_at(self._due, self._token)
         else:
+            # One token a turn of the loop, so that each stream has its turn.
             self._next = self._loop.call_soon(self._token)
 
     def _finish(self) -> None:

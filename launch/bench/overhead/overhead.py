@@ -162,6 +162,7 @@ def _whole_row(
         row["peak_mib"] = proc.peak_bytes(pids) / MIB
     row["others_cpu_share"] = (proc.cpu_s(others) - others_before) / (figures.wall_us / 1e6)
     if counted and pids:
+        # A run of its own: what perf costs is in no other figure.
         count = instructions.during(pids, lambda: run_wrk(subject, folder, cell.connections, 1).requests)
         if count is not None:
             row["instructions"] = count
@@ -176,6 +177,7 @@ def measure_streams(
     subjects, left_out = _start_all(programs, folder, peers, checkout, upstream, say)
     warm_up = StreamCell(32, 0.0)
     _set_pace(upstream, warm_up)
+    # A peer through which no stream comes is left out now, or its rows would be of failures.
     for subject in list(subjects.values()):
         seen = _load_streams(subject, warm_up, plan.warm_up_s)
         if not seen["streams"]:

@@ -14,6 +14,7 @@ DELAY_DIGITS = 8
 ANSWER = (
     "apple: the round fruit of a tree of the rose family, with firm white flesh and a thin green or red skin"
 )
+# Three digits always, so that each token's event is as long.
 TOKEN = " token%03d"
 
 

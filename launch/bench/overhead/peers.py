@@ -39,6 +39,7 @@ class Peer:
         """What is installed; empty where nothing is."""
         if self.npm:
             return npm_version(self.package_folder)
+        # As the folder of a wheel's facts is named, without extras and with `_` for `-`.
         distribution = self.pip.partition("==")[0].partition("[")[0].replace("-", "_")
         for found in self.folder.glob(f"lib/python*/site-packages/{distribution}-*.dist-info"):
             return found.name.removesuffix(".dist-info").rpartition("-")[2]

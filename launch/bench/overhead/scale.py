@@ -67,6 +67,7 @@ def _measured(
     upstream = start_upstream(programs, folder / "upstream", plan.tasks)
     found: dict[str, object] = {"tasks": _measure_tasks(programs, folder, upstream, checkout, plan, steps)}
     open_files = raise_open_files()
+    # A descriptor each here and in the gateway; 500 are left for whatever else either has open.
     clients = max(1, min(plan.clients, open_files - 500))
     steps.now(f"{clients} idle clients")
     with_bodies, child, _ = start_gateway(
@@ -110,6 +111,7 @@ def _measure_tasks(
         subject.name = name
         subjects[name] = subject
         names = payload.task_names(count)
+        # Spread over all of them, not the first ones.
         models[name] = names[:: max(1, len(names) // MANY_MODELS)][:MANY_MODELS]
         listing_ms, listing_bytes = _timed_get(subject, "/v1/models")
         misspelt_ms = _misspelt_ms(subject)

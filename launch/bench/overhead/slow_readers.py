@@ -108,7 +108,7 @@ def _socket_bytes() -> int:
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/net/sockstat").read_text(encoding="ascii").splitlines()
         words = next(line for line in lines if line.startswith("TCP:")).split()
-        return int(words[words.index("mem") + 1]) * PAGE_BYTES
+        return int(words[words.index("mem") + 1]) * PAGE_BYTES  # counted in pages
     return 0
 
 

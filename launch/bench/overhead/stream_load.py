@@ -150,6 +150,7 @@ async def _reader(
             tally.wrong_chunks += len(expected.texts) + 1
             tally.reasons.add(str(error)[:300])
             client = None
+            # A proxy that refuses at once would be asked thousands of times a second.
             await asyncio.sleep(0.05)
             continue
         tally.streams += 1

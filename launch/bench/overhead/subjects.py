@@ -20,6 +20,7 @@ from launch.bench.programs.running import Programs, ProxyUnderTest, answers, wai
 from launch.machine.child import Child
 from launch.supervisor.tenancy.issued_keys import digest_of
 
+# More than any cell has at once, idle clients aside: no request of a comparison waits for a place.
 IN_FLIGHT = 4096
 
 

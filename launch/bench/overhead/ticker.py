@@ -58,6 +58,7 @@ def ticking(subject: ProxyUnderTest) -> Iterator[dict[str, float]]:
             assert ticker.stdout is not None
             ticker.stdout.readline()
             yield figures
+            # This closes its stdin, for which it waits to end.
             output, _ = ticker.communicate(timeout=30)
             figures.update(json.loads(output))
         finally:

@@ -152,6 +152,7 @@ class WorkerVisits:
         before = proc.cpu_s(subject.pids), proc.cpu_s(engine) + _children_cpu_s()
         figures = run_wrk(subject, self._folder, connections, seconds)
         gateway_s = proc.cpu_s(subject.pids) - before[0]
+        # wrk was waited for, and only then does the kernel count it among the children.
         load_s = proc.cpu_s(engine) + _children_cpu_s() - before[1]
         if not figures.requests:
             raise EngineFailure(f"{name} answered nothing at {connections} connections")

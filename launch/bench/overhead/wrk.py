@@ -97,6 +97,7 @@ def run_wrk(
         program("wrk"),
         "-t1",
         f"-c{connections}",
+        # wrk takes whole seconds; by itself it counts an answer of over 2 s as an error.
         f"-d{max(1, round(seconds))}s",
         "--timeout",
         "30s",

@@ -113,12 +113,13 @@ class OpenLoop:
                 client = self._kept() or await connect(self._url)
                 answer = await client.ask(request)
             status, first_s = client.status, client.first_at - due
+            # vLLM (0.32) sends its [DONE] behind the event of an error too.
             if status == 200 and (not answer.endswith(payload.DONE) or b'"error"' in answer[-2000:]):
                 status = BROKEN
         except TimeoutError:
             status = LEFT
             if client is not None:
-                client.transport.abort()
+                client.transport.abort()  # at once, as a client that is killed
         except OSError:
             pass
         else:

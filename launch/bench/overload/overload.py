@@ -165,6 +165,7 @@ def capacity(subjects: Subjects, plan: OverloadPlan) -> tuple[float, float]:
             f"{len(outcomes) - len(good)} of {len(outcomes)} requests failed on an engine that is not full"
         )
     usual_s = statistics.median(one.ended_s for one in good)
+    # Little's law: to count what ended in the window would leave out what ran at its end.
     return plan.clients / statistics.fmean(one.ended_s for one in good), usual_s
 
 
@@ -193,6 +194,7 @@ def on_mock(scratch: Path, plan: OverloadPlan) -> Iterator[Subjects]:
             mock,
             Checkout(),
             more_keys=KEYS,
+            # The defaults, since bounds are looked at here; other benches reach none (IN_FLIGHT).
             max_in_flight=512,
             max_in_flight_per_task=256,
         )

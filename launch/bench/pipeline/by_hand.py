@@ -97,6 +97,7 @@ class ByHand:
 
     async def _ask(self, model: str, body: JsonObject, salt: str) -> Said:
         began = time.perf_counter()
+        # The SDK asks for messages; those of the body win.
         answer = await self._client.chat.completions.create(
             model=model, messages=[], extra_body={**body, "cache_salt": salt}
         )

@@ -82,12 +82,14 @@ class Programs:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = int(probe.getsockname()[1])
+            # Free until the program runs that it is for, and so perhaps found once more.
             if port not in self._taken:
                 self._taken.add(port)
                 return port
 
     def start(self, name: str, argv: Sequence[str], core: int, env: Mapping[str, str] | None = None) -> Child:
         """Start a program on one core; its output goes to the log."""
+        # taskset becomes the program, whose pid is the child's; what it starts is pinned with it.
         pinned = [program("taskset"), "-c", str(core), *argv]
         child = Child(pinned, env or os.environ, prefix=f"{name}: ", out=self._log)
         self._stack.callback(child.stop, 3.0)

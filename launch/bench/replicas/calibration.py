@@ -132,6 +132,7 @@ class EngineProbe:
         finally:
             for task in running:
                 task.cancel()
+            # What was cancelled has failed in nothing; an engine that has is told.
             for found in await asyncio.gather(*running, return_exceptions=True):
                 if isinstance(found, EngineFailure):
                     raise found
@@ -174,6 +175,7 @@ class Calibrator:
         chance = random.Random(f"{self.seed}-{self._runs}")  # other lengths each time
         self._runs += 1
         await self._into_slots()
+        # All of them and then all again, so that a machine that drifts moves each alike.
         for batch in 2 * self.asked.batches:
             took_s = await self.probe.step_s(*batch, self.asked.tokens)
             self._steps.setdefault(batch, []).append(took_s)

@@ -133,6 +133,7 @@ def measure(given: Config, scratch: Path, plan: ReplacementPlan, ways: Sequence[
                     truth,
                     sys.maxsize,
                     pause_s=plan.pause_s,
+                    # The fake engine's answers come whole.
                     streams=way == "real",
                 )
                 done = replaced_under_load(clients, control, fresh, plan, steps)

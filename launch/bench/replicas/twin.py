@@ -66,6 +66,7 @@ def rows_of(
     real = {**cell, "subject": MEASURED, **counted(visit.first_s, visit.loads)}
     real |= {"requests": drawn, "first_s": [round(one, 4) for one in visit.first_s]}
     played: list[TwinFigures] = []
+    # With one engine nothing is drawn.
     for seed in range(DRAWS if visit.engines > 1 else 1):
         before, again = ([Request(*one) for one in drawn] for _ in range(2))
         names = Zipf(plan.adapters).names
