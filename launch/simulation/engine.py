@@ -110,6 +110,7 @@ class SimulatedEngine:
         self.queued_work += request.work
         self.waiting.add(request)
         self._blocked = False
+        # While a step with prompts is under way nothing is planned: at its end all that wait are looked at.
         if not self._joining:
             self._advance(now)
             self._plan()

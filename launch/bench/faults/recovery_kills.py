@@ -82,6 +82,7 @@ class SteadyLoad:
 
     def _ask(self) -> TimedRequest:
         began = time.monotonic()
+        # A new one each time, which sees a gateway go and come; a kept one would only see it go.
         connection = http.client.HTTPConnection(self._host, timeout=REQUEST_TIMEOUT_S)
         try:
             connection.request("POST", "/v1/completions", self._body, self._headers)

@@ -161,6 +161,7 @@ def ask(stack: Running, arm: str, cell: Cell, load: SlotsLoad, seed: str) -> lis
     models = tasks if arm == OURS else [stack.adapters[task] for task in tasks]
     url = stack.gateway_url if arm == OURS else stack.engine_url
     clients = SlotClients(url, KEY, models, LAWS[cell.law](len(tasks)))
+    # A salt for each arm: both ask one engine, which would know the other's prompts again.
     return clients.run(load, seed, f"{arm}-{seed}")
 
 

@@ -155,6 +155,7 @@ def _misspelt_ms(subject: ProxyUnderTest) -> float:
 
 
 def _measure_idle(subject: ProxyUnderTest, folder: Path, clients: int, plan: ScalePlan) -> dict[str, object]:
+    # What first requests leave in memory is there before anything is counted to the idle ones.
     run_wrk(subject, folder, 64, 1.0)
     alone = run_wrk(subject, folder, 1, plan.load_s)
     before = proc.resident_bytes(subject.pids)

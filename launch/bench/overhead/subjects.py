@@ -160,6 +160,7 @@ def start_peer(programs: Programs, folder: Path, peer: Peer, upstream: str) -> P
     """A peer, configured as its own documentation advises. Raises EngineFailure where it does not start."""
     port = programs.port()
     folder.mkdir(parents=True, exist_ok=True)
+    # Some listen on a second port, with their own metrics.
     known = {"port": port, "upstream": upstream, "folder": folder, "extra_port": programs.port()}
     text = {key: str(value) for key, value in known.items()} | {"key": payload.KEY}
     if (PEERS / f"{peer.name}.yaml.j2").is_file():

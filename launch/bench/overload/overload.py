@@ -138,6 +138,7 @@ def measured(subjects: Subjects, plan: OverloadPlan) -> dict[str, object]:
                 subjects.asking(subject, name, per_s) for name, per_s in rates(load, capacity_per_s).items()
             ]
             loop = OpenLoop(subjects.urls[subject], patience_s)
+            # A loop for each visit, so that no connection stays from one to the next.
             outcomes = uvloop.run(loop.run(askings, plan.window_s, f"{turn}-{load}"))
             figures = figures_of(outcomes, (LIGHT, FLOOD), plan.window_s)
             figures["of_peak"] = figures["goodput_per_s"] / capacity_per_s

@@ -142,6 +142,7 @@ class EngineProbe:
         try:
             client = await connect(self._url)
             try:
+                # The connection is there before: the run that is to be reproduced keeps its own.
                 asked_s = time.perf_counter()
                 answer = await client.ask(request_bytes(self._url, body, self._headers))
                 ended_s = time.perf_counter()

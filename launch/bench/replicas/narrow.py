@@ -36,6 +36,7 @@ def narrow_gateway(config: Config, stack: Running, folder: Path, key: str) -> It
     state = folder / "state"
     state.mkdir(parents=True)
     (state / FILE).write_bytes(encode_snapshot(msgspec.structs.replace(known, engines=known.engines[:1])))
+    # The engines ask for the key that they were started with.
     shutil.copy(config.state_dir / ENGINE_KEY, state / ENGINE_KEY)
     port = free_port("gateway.port", HOST, config.gateway.port + 1)
     gateway = config.gateway.model_copy(update={"port": port})

@@ -138,6 +138,7 @@ def ask(stack: Running, load: SlotsLoad, seed: str) -> list[Answer]:
     """One visit; the same draws for all ways of a round."""
     tasks = [*stack.adapters]
     clients = SlotClients(stack.gateway_url, KEY, tasks, LAWS["uniform"](len(tasks)))
+    # A salt for each gateway: two of them share an engine, which would know the other's prompts again.
     return clients.run(load, seed, f"{stack.gateway_url}-{seed}")
 
 

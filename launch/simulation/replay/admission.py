@@ -32,6 +32,7 @@ class AdmittedEngines:
         config = Config.model_validate(
             {
                 "base": {"model": "simulated"},
+                # The configuration wants a folder for each; nobody looks into it here.
                 "tasks": {adapter: {"adapter": "/nowhere"} for adapter in adapters},
                 "gateway": {"least_residency_s": least_residency_s},
             }
@@ -69,6 +70,7 @@ class AdmittedEngines:
     async def _ask(self, request: Request) -> None:
         model, cost = adapter_id(request.adapter), float(request.prompt_tokens + request.output_tokens)
         try:
+            # One key for all: whose turn it is among keys is not what is compared.
             gate = await self._admission.enter(request.adapter, model, key="one", cost=cost)
         except RequestError:
             return

@@ -80,6 +80,7 @@ class _Loop:
 def _one(visit: Visit, settings: SlotSettings, speed: EngineSpeed, seed: int) -> dict[str, float]:
     engines = [SimulatedEngine(f"engine-{number}", speed) for number in range(settings.engines)]
     loop = _Loop(_router(visit, settings, engines, seed), visit, settings, seed)
+    # Nobody leaves: the bench's clients wait for each answer.
     world = World(engines, loop, NEVER)
     for client in range(settings.clients):
         world.arrives(loop.asks(client, 0.0))
