@@ -30,6 +30,7 @@ class Concurrency:
         """Wait until no other batch of that key's takes places; those that it has at the end are free."""
         async with self._turns.setdefault(whose, asyncio.Lock()):
             keys = self._taken.setdefault(whose[0], Counter())
+            # Counted from here on: whoever waits with no place yet makes the others' parts smaller too.
             keys[whose] = 0
             try:
                 yield

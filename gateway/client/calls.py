@@ -107,6 +107,7 @@ def delta_of(data: bytes) -> tuple[str, bytes | None]:
         raise ValueError("an event of the stream is no object")
     if "error" in document:
         return "", data
+    # The event that has the usage has no choice.
     choices = document.get("choices") or [{}]
     content = (choices[0].get("delta") or {}).get("content")
     return (content if isinstance(content, str) else ""), None

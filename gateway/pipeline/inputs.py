@@ -48,6 +48,7 @@ def check_members(raw: bytes, pipeline: str, most: int) -> int:
     """
     seen = found = _members(raw)
     if found > most and b'"' in raw:  # those in texts do not count
+        # Escaped backslashes first: behind one a quote is the text's end.
         bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in raw else raw
         found = _members(b"".join(bare.split(b'"')[::2]))
     if found > most:

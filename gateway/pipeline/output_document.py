@@ -22,6 +22,7 @@ compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 
 def ordered(element: Mapping[str, JsonValue], fan: Fan) -> JsonObject:
     """An element with its stages' fields first."""
+    # A dict keeps the order in which its keys came first, whatever values come later.
     return {**dict.fromkeys((*fan.into, *sorted(element))), **element}
 
 
