@@ -38,9 +38,18 @@ def nvidia_smi(*asked: str) -> str:
     return done.stdout
 
 
-def cores() -> list[int]:
-    """The processor's cores that this process may run on, by their numbers."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+def cores(topology: Path = Path("/sys/devices/system/cpu")) -> list[int]:
+    """The processor's cores that this process may run on, by the number of the last thread that each has."""
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    by_core: dict[str, int] = {}
+    for number in sorted(os.sched_getaffinity(0)):
+        try:
+            core = (topology / f"cpu{number}/topology/thread_siblings_list").read_text(encoding="ascii")
+        except OSError:
+            core = str(number)
+        by_core[core] = number
+    return sorted(by_core.values())
 
 
 def thread_count() -> int:

@@ -228,7 +228,7 @@ def prepare(
     else:
         quota = cpu_quota()
         laid_over = places(config, cards() if gpu else None, cores(), os.environ, quota)
-        if THREADS in laid_over[0]:
+        if quota is not None and THREADS in laid_over[0]:
             threads = laid_over[0][THREADS]
             say(f"{THREADS}: {threads} for each engine, since {quota:g} of {len(cores())} cores may be used")
         engines = laid_here(config, [command(port) for port in ports], laid_over, sleeps, key)

@@ -16,6 +16,7 @@ CARDS = "CUDA_VISIBLE_DEVICES"
 BINDING = "VLLM_CPU_OMP_THREADS_BIND"
 RESERVED = "VLLM_CPU_NUM_OF_RESERVED_CPU"
 THREADS = "OMP_NUM_THREADS"
+WAITING = "OMP_WAIT_POLICY"
 FEW_CORES = 4
 """With no more an engine computes on all; vLLM leaves one to its scheduler, which waits in a loop."""
 
@@ -80,22 +81,25 @@ def places(
 ) -> list[dict[str, str]]:
     """What is laid over each engine's environment, so that no two share what only one can have.
 
-    `cards`: those that may be used here, None for a machine without any; `cores`: the processor's; `quota`:
-    of how many cores this launch may take the time, where that is bounded. For one engine nothing is said but
-    on few cores, of which it computes on all, and where the quota has less. Which cards or cores is left
-    unsaid where `engine.env` says it, or for cores `env`, the launch's own; that cores are shared is said all
-    the same. Raises ConfigError where there are fewer cards than the engines take.
+    `cards`: those that may be used here, None for a machine without any; `cores`: the processor's, each once
+    if it has several threads; `quota`: of how many of them this launch may take the time, where that is
+    bounded. For one engine nothing is said but on few cores, of which it computes on all, and where the quota
+    has less. Which cards or cores is left unsaid where `engine.env` says it, or for cores `env`, the launch's
+    own; that cores are shared is said all the same. Raises ConfigError where there are fewer cards than the
+    engines take.
     """
     count, processes = config.backend.most, config.base.tensor_parallel_size
     given = {**env, **config.engine.env}  # an engine inherits the environment of its launch
-    if cards is None and quota is not None and int(quota) < len(cores) and BINDING not in given:
+    if cards is not None:
+        if count == 1 or CARDS in config.engine.env:
+            return [{}] * count
+        return _shared_cards(config, cards, count)
+    if quota is not None and int(quota) < len(cores) and BINDING not in given:
         return [threads_within(max(1, int(quota) // count), processes, given, alone=count == 1)] * count
     if count == 1:
-        few = cards is None and len(cores) <= FEW_CORES and processes == 1
+        few = 0 < len(cores) <= FEW_CORES and processes == 1
         unsaid = given.keys().isdisjoint((BINDING, RESERVED))
-        return [{RESERVED: "0", SHARED_CORES: "1"} if few and unsaid else {}]
-    if cards is not None:
-        return [{}] * count if CARDS in config.engine.env else _shared_cards(config, cards, count)
+        return [threads_within(len(cores), 1, given, alone=True) if few and unsaid else {}]
     shared = {SHARED_CORES: "1"}
     if BINDING in given or len(cores) < count or processes > 1:
         return [shared] * count
@@ -107,15 +111,17 @@ def places(
 
 
 def threads_within(cores: int, processes: int, given: Mapping[str, str], *, alone: bool) -> dict[str, str]:
-    """The environment of an engine that may take the time of so many cores, and sees more of them.
+    """The environment of an engine that may take the time of so many cores.
 
-    vLLM would begin a thread for each that it sees, and bind it. Threads wait for each other in loops, so
-    that more of them than there is time for spend it on waiting. They are not bound: the same cores may be
-    another container's. `processes` compute, each with its part; `alone`: it shares `cores` with no engine.
+    vLLM would begin a thread for each that it sees, bind it, and have threads wait for each other in loops:
+    where there is not the time for all of them, or another program wants one of the cores, it is spent on
+    waiting. So they are not bound, and of few cores, which are never the engine's alone, they sleep while
+    they wait. `processes` compute, each with its part; `alone`: it shares `cores` with no other engine.
     """
     waits = alone and cores > FEW_CORES  # its scheduler, in a loop, as vLLM has it
-    laid = {BINDING: "nobind"} if waits else {BINDING: "nobind", SHARED_CORES: "1"}
-    return laid if THREADS in given else {**laid, THREADS: str(max(1, (cores - waits) // processes))}
+    laid = {BINDING: "nobind"} if waits else {BINDING: "nobind", WAITING: "passive", SHARED_CORES: "1"}
+    laid[THREADS] = str(max(1, (cores - waits) // processes))
+    return {name: value for name, value in laid.items() if name not in given}
 
 
 def _shared_cards(config: Config, cards: Sequence[str], count: int) -> list[dict[str, str]]:

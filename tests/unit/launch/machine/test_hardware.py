@@ -43,14 +43,21 @@ def test_cards_are_those_that_are_allowed_or_all(tmp_path: Path, monkeypatch: py
     assert cards({"CUDA_VISIBLE_DEVICES": ""}) == []
 
 
-def test_cores_are_those_that_it_may_run_on() -> None:
-    assert len(cores()) == len(os.sched_getaffinity(0))
-
-
 def written(folder: Path, **files: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / name.replace("__", ".")).write_text(text)
+
+
+def test_cores_are_those_that_it_may_run_on(tmp_path: Path) -> None:
+    assert cores(tmp_path) == sorted(os.sched_getaffinity(0))
+
+
+def test_a_core_with_two_threads_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4, 5})
+    for number, siblings in enumerate(["0,4", "1,5", "2", "3", "0,4", "1,5"]):
+        written(tmp_path / f"cpu{number}/topology", thread_siblings_list=siblings + "\n")
+    assert cores(tmp_path) == [2, 3, 4, 5]
 
 
 def test_quota_is_the_least_of_a_group_and_those_above_it(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 from gateway.config.document import Config
 from gateway.errors import ConfigError
 from launch.engine.vllm_plugin.message_wait import SHARED_CORES
-from launch.supervisor.replicas.layout import BINDING, CARDS, RESERVED, THREADS, places
+from launch.supervisor.replicas.layout import BINDING, CARDS, RESERVED, THREADS, WAITING, places
 
 SHARED = {SHARED_CORES: "1"}
+CALM = {BINDING: "nobind", WAITING: "passive", **SHARED}
 
 
 def config_of(replicas: int, **sections: Any) -> Config:
@@ -21,8 +22,9 @@ def config_of(replicas: int, **sections: Any) -> Config:
 
 def test_one_engine_has_everything() -> None:
     assert places(config_of(1), ["0", "1"], [0, 1], {}) == [{}]
-    assert places(config_of(1), None, [0, 1], {}) == [{RESERVED: "0", **SHARED}]
+    assert places(config_of(1), None, [0, 1], {}) == [{**CALM, THREADS: "2"}]
     assert places(config_of(1), None, [0, 1, 2, 3, 4], {}) == [{}]
+    assert places(config_of(1), None, [], {}) == [{}]  # which they are is not known
 
 
 @pytest.mark.parametrize("name", [BINDING, RESERVED])
@@ -58,7 +60,7 @@ def test_what_somebody_has_set_goes_before(env: dict[str, str], own: dict[str, s
 
 
 def test_an_engine_has_as_many_threads_as_it_may_take_cores_time() -> None:
-    few = {BINDING: "nobind", THREADS: "2", **SHARED}
+    few = {**CALM, THREADS: "2"}
     assert places(config_of(1), None, range(16), {}, quota=2.5) == [few]
     assert places(config_of(1), None, range(16), {}, quota=0.5) == [{**few, THREADS: "1"}]
     assert places(config_of(1), None, range(16), {}, quota=8.0) == [{BINDING: "nobind", THREADS: "7"}]
@@ -75,4 +77,4 @@ def test_a_quota_of_all_cores_says_nothing() -> None:
 def test_threads_that_somebody_has_set_go_before_a_quota() -> None:
     assert places(config_of(1), None, range(16), {BINDING: "0,1"}, quota=2.0) == [{}]
     found = places(config_of(1), None, range(16), {THREADS: "3"}, quota=2.0)
-    assert found == [{BINDING: "nobind", **SHARED}]
+    assert found == [CALM]

@@ -13,7 +13,7 @@ from launch.engine.argv import EngineCommand
 from launch.engine.managed import Means
 from launch.engine.on_ray.cluster import RayCluster
 from launch.engine.vllm_plugin.message_wait import SHARED_CORES
-from launch.supervisor.replicas.layout import BINDING, THREADS
+from launch.supervisor.replicas.layout import BINDING, THREADS, WAITING
 from launch.supervisor.replicas.on_ray import PLACING, bundle_of, cards_each, laid_on_ray, namespace_of
 
 
@@ -86,7 +86,7 @@ def test_each_engine_has_a_seat_and_its_command(nodes: int, head: str) -> None:
     ("cpus", "bundle", "env"),
     [
         (1, {"CPU": 1.0}, {}),
-        (4, {"CPU": 4.0}, {BINDING: "nobind", THREADS: "4", SHARED_CORES: "1"}),
+        (4, {"CPU": 4.0}, {BINDING: "nobind", WAITING: "passive", THREADS: "4", SHARED_CORES: "1"}),
         (8, {"CPU": 8.0}, {BINDING: "nobind", THREADS: "7"}),
         (8, {"CPU": 8.0, "GPU": 1.0}, {}),
     ],
