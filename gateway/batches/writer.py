@@ -67,9 +67,8 @@ class Writer:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(self._again_s):
                             await self._given_up.wait()
-                except (
-                    Exception
-                ) as fault:  # of ours: else who waits would wait for ever, and the batch with it
+                # A fault of ours: else who waits would wait for ever, and the batch with it
+                except Exception as fault:
                     for written in puts:
                         if not written.done():
                             written.set_exception(fault)

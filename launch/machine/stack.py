@@ -147,9 +147,8 @@ class Stack:
         self._config = config
         self._state_dir = state_dir
         self._file = state_dir / FILE
-        self._before = read_later(
-            self._file, 0
-        ).version  # what the file says of an earlier life is no failure
+        # What the file says of an earlier life is no failure.
+        self._before = read_later(self._file, 0).version
         port = port or unused_port(config.gateway.host)  # the same one after each restart
         self.url = url_of(config, port)
         where = ["--config", str(config_path), "--state-dir", str(state_dir)]
