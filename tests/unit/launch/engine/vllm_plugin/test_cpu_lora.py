@@ -12,8 +12,9 @@ import torch
 from launch.engine.vllm_plugin import cpu_lora
 from launch.engine.vllm_plugin.cpu_lora import StepwiseLora
 from launch.engine.vllm_plugin.packed_weights import PATIENCE
-from launch.engine.vllm_plugin.products import MakeProduct, Plain, Prepacked, best_product
+from launch.engine.vllm_plugin.products import MakeProduct, Plain
 from launch.engine.vllm_plugin.step import Step, step_of
+from tests.unit.launch.engine.vllm_plugin.conftest import prepacked
 
 SLOTS = 5
 TYPES = (torch.float32, torch.bfloat16)
@@ -104,10 +105,7 @@ def test_every_row_gets_its_own_adapters_sum(seed: int, dtype: torch.dtype, make
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_a_row_is_the_same_to_the_digit_whoever_is_beside_it(dtype: torch.dtype) -> None:
-    pytest.importorskip("vllm._C", reason="vLLM's operators for a CPU")
-    if best_product() is not Prepacked:
-        pytest.skip("this vLLM is none for a CPU")
-    case, wrapper = Case(1, dtype), wrapper_of(Prepacked)
+    case, wrapper = Case(1, dtype), wrapper_of(prepacked())
     case.inputs, case.rank, case.sizes = 576, 16, (96, 32, 32)
     case.a = tuple(case.random(SLOTS, 1, 16, 576) for _ in case.sizes)
     case.b = tuple(case.random(SLOTS, 1, size, 16) for size in case.sizes)
