@@ -103,7 +103,7 @@ def test_a_pipeline_and_a_batch_take_no_more_calls_than_half_of_what_they_once_t
 
     async def work(made: Stack) -> None:
         pipelines: list[int] = []
-        for _ in range(8):
+        for _ in range(24):
             with CallTrace() as traced:
                 await ask(made, CHAT | {"model": "concept-naming"})
             pipelines.append(traced.calls.total())

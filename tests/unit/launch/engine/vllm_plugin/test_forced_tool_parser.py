@@ -57,6 +57,7 @@ def test_free_text_is_no_call(parser_class: Any) -> None:
     assert (content, calls) == ('{"name": "f"}', [])
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # where it is the first to import vLLM
 def test_the_file_stands_alone() -> None:
     spec = importlib.util.spec_from_file_location("forced_alone", FORCED_PARSER_FILE)
     assert spec is not None
