@@ -19,6 +19,9 @@ from gateway.admission.turns.queues import AdapterQueue, Bound, Gate, Waiter
 from gateway.admission.turns.residency import Residency
 from gateway.errors import RequestError
 
+OVER_S = 0.05
+"""Until all are looked at again where a slot may be had already, by somebody who lacks more than that."""
+
 
 class Turns:
     """Beside the bound of the whole gateway. Nobody is awaited here: a waiter hears by its own future.
@@ -179,14 +182,15 @@ class Turns:
     def _look_again(self, now: float) -> None:
         """When an idle adapter's least residency is over, nothing else may happen that wakes a waiter.
 
-        Where it is over already (0), who waits lacks something else, as of `now`.
+        Where it is over already (0), who waits for that slot lacks something else, as of `now`; others may
+        wait for one of another engine, whose time comes later.
         """
         due_s = self._residency.due_in(self.lanes, now)
-        if not due_s:
+        if due_s is None:
             return
         loop = asyncio.get_running_loop()
         # uvloop's timers count whole milliseconds, and may be a little early.
-        due = loop.time() + due_s + 0.001
+        due = loop.time() + (due_s or OVER_S) + 0.001
         if self._timer is not None:
             if self._timer.when() <= due:
                 return
