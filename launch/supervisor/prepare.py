@@ -226,11 +226,11 @@ def prepare(
         means = Means.with_key(one, sleeps, key)
         engines = laid_on_ray(config, cluster, means, key, bundle_of(config, cards_there))
     else:
-        quota = cpu_quota()
-        laid_over = places(config, cards() if gpu else None, cores(), os.environ, quota)
-        if quota is not None and THREADS in laid_over[0]:
+        quota, there = cpu_quota(), cores()
+        laid_over = places(config, cards() if gpu else None, there, os.environ, quota)
+        if quota is not None and quota < len(there) and THREADS in laid_over[0]:
             threads = laid_over[0][THREADS]
-            say(f"{THREADS}: {threads} for each engine, since {quota:g} of {len(cores())} cores may be used")
+            say(f"{THREADS}: {threads} for each engine, since {quota:g} of {len(there)} cores may be used")
         engines = laid_here(config, [command(port) for port in ports], laid_over, sleeps, key)
     first = engines[0][1].command
     build = _build(base, first.dtype, "gpu" if gpu else "cpu")
