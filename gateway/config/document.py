@@ -14,12 +14,10 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.engine_settings import AttachedConfig, EngineConfig
 from gateway.config.gateway_settings import GatewayConfig
-from gateway.config.key_settings import KeyConfig, TenantConfig
+from gateway.config.key_settings import KeyConfig
 from gateway.config.settings import (
     DEMO_BASE,
-    AdaptersConfig,
     BaseConfig,
     BatchesConfig,
     Config,
@@ -38,12 +36,9 @@ __all__ = [
     "DEMO_BASE",
     "NAME",
     "NAME_RULE",
-    "AdaptersConfig",
-    "AttachedConfig",
     "BaseConfig",
     "BatchesConfig",
     "Config",
-    "EngineConfig",
     "FallbackConfig",
     "FallbackReason",
     "GatewayConfig",
@@ -52,7 +47,6 @@ __all__ = [
     "PipelineConfig",
     "StageConfig",
     "TaskConfig",
-    "TenantConfig",
     "checked_name",
     "environment",
     "load_config",
@@ -144,7 +138,7 @@ def _read_document(path: Path) -> dict[object, object]:
     try:
         document = read_yaml(text)
     except yaml.YAMLError as error:
-        said = _one_line(str(error))
+        said = " ".join(str(error).split())
         mend = "; write spaces where the tab is" if r"'\t'" in said else ""
         raise ConfigError("--config", str(path), f"is not valid YAML: {said}{mend}") from error
     except RecursionError as error:
@@ -212,8 +206,9 @@ def _add_from(env: Mapping[str, str], document: dict[str, object], section: str)
             continue
         wanted = match[1].lower()
         name = next((known for known in entries if known.lower().replace("-", "_") == wanted), wanted)
-        entry = _entry(entries, name)
-        if isinstance(entry, dict):
+        if entries.get(name) is None:
+            entries[name] = {}
+        if isinstance(entry := entries[name], dict):
             place = setting == "adapter" and "://" not in value
             entry[setting] = str(_at_home(value).absolute()) if place else value
 
@@ -224,18 +219,6 @@ def _at_home(place: str) -> Path:
         return Path(place).expanduser() if place.startswith("~") else Path(place)
     except RuntimeError:
         return Path(place)
-
-
-def _resolved(place: Path) -> str:
-    """Where it leads; a zero byte is in no path, and whoever opens it says so."""
-    return str(place if "\0" in str(place) else place.resolve())
-
-
-def _entry(entries: dict[str, object], name: str) -> object:
-    """What stands below a name; where there is nothing, an empty one that does from now on."""
-    if entries.get(name) is None:
-        entries[name] = {}
-    return entries[name]
 
 
 def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError]) -> None:
@@ -260,7 +243,8 @@ def _resolve(document: dict[str, object], root: Path, problems: list[ConfigError
         place = root / _at_home(model)
         # A folder that is here goes before the hub, as it does with transformers and vLLM.
         if model.startswith((".", "/", "~")) or os.path.isfile(place / "config.json"):
-            base["model"] = _resolved(place)
+            # A zero byte is in no path, and whoever opens it says so.
+            base["model"] = str(place if "\0" in str(place) else place.resolve())
     gateway = document.get("gateway")
     tls = gateway.get("tls") if isinstance(gateway, dict) else None
     if isinstance(tls, dict):
@@ -351,7 +335,3 @@ def _fields(kind: Any) -> dict[str, Any]:
     if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return {}
     return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

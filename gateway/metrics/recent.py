@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+import operator
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -54,10 +55,6 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(RecentRequest).decode
 
 
-def _at_once(work: Callable[[], None]) -> None:
-    work()
-
-
 def after(loop: asyncio.AbstractEventLoop) -> Later:
     """For a worker that serves: to write each for itself took 2 of some 80 us that a request takes."""
     return partial(loop.call_later, WITHIN_S)
@@ -75,7 +72,7 @@ class RecentRequests:
         # Bounded: more than a ring holds would be written over at once.
         self._kept: deque[Callable[[], RecentRequest]] = deque(maxlen=slots)
         """What is not written yet."""
-        self.later: Later = _at_once
+        self.later: Later = operator.call
         """Writes what is kept: at once, or together with what comes within `WITHIN_S` (`after`)."""
 
     def take(self, index: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.config.document import Config
-from gateway.config.snapshot import EngineStatus, Snapshot, TaskStatus, VersionStatus
+from gateway.config.snapshot import EngineStatus, Snapshot, VersionStatus
 from gateway.metrics.counters import CLIENT_LEFT
 from gateway.metrics.exposition import (
     BATCHES,
@@ -88,9 +88,8 @@ def models_of(config: Config, snapshot: Snapshot, sight: Sight, find: str) -> tu
 
 
 def _task(name: str, config: Config, snapshot: Snapshot, sight: Sight) -> Document:
-    task: TaskStatus = snapshot.tasks[name]
-    known = config.tasks.get(name)
-    shown: Document = {
+    task, known = snapshot.tasks[name], config.tasks.get(name)
+    return {
         "name": name,
         "description": known.description if known else "",
         "schema": known is not None and known.schema_ is not None,
@@ -101,7 +100,6 @@ def _task(name: str, config: Config, snapshot: Snapshot, sight: Sight) -> Docume
         "configured": task.configured,
         "rules": sight.rules(name),
     }
-    return shown
 
 
 def _version(version: VersionStatus, snapshot: Snapshot, rules: bool) -> Document:

@@ -71,26 +71,16 @@ class Sessions:
             self._file(secret).unlink(missing_ok=True)
 
     def _read(self, secret: str) -> Session | None:
-        if not _SECRET.match(secret):
-            return None
-        try:
-            return _decode(self._file(secret).read_bytes())
-        except (OSError, *NOT_JSON):
-            return None
+        return _kept(self._file(secret)) if _SECRET.match(secret) else None
 
     def _file(self, secret: str) -> Path:
         return self._folder / hashlib.sha256(secret.encode()).hexdigest()
 
     def _make_room(self, key: str) -> None:
         """For one more session of the key with this digest."""
-        held: list[tuple[float, Path, str]] = []
-        for file in self._folder.iterdir():
-            try:
-                session = _decode(file.read_bytes())
-            except (OSError, *NOT_JSON):
-                continue  # another worker's, that is being written
-            held.append((session.ends_at, file, session.key))
-        held.sort()
+        found = ((file, _kept(file)) for file in self._folder.iterdir())
+        # What cannot be read is another worker's, that is being written.
+        held = sorted((session.ends_at, file, session.key) for file, session in found if session)
         alive = [one for one in held if one[0] > self._now()]
         own = [one for one in alive if one[2] == key]
         too_many = own[: max(0, len(own) - MOST_OF_KEY + 1)]
@@ -101,3 +91,10 @@ class Sessions:
         for one in held:
             if one not in rest:
                 one[1].unlink(missing_ok=True)
+
+
+def _kept(file: Path) -> Session | None:
+    try:
+        return _decode(file.read_bytes())
+    except (OSError, *NOT_JSON):
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,8 +74,5 @@ def read_usage(state_dir: Path, by: Sequence[str], since: str, tenant: str | Non
     # To open it would make it.
     if not (state_dir / FILE).exists():
         return []
-    database = UsageDatabase(state_dir)
-    try:
+    with closing(UsageDatabase(state_dir)) as database:
         return database.read(by, since, tenant)
-    finally:
-        database.close()

@@ -20,7 +20,7 @@ def check_lineage(trained_on: str, base: Base) -> tuple[str, ...]:
     """
     if not trained_on or (base.name and same_model(trained_on, base.name)):
         return ()
-    ours, theirs = base.traits, _traits(trained_on)
+    ours, theirs = base.traits, traits_of(_config_of(trained_on))
     for trait, value in ours.items():
         if trait in theirs and theirs[trait] != value:
             raise Unfit(
@@ -33,23 +33,18 @@ def check_lineage(trained_on: str, base: Base) -> tuple[str, ...]:
     return (f"was trained on {shorten(trained_on)!r}, the base is {base.name!r}; {fit}",)
 
 
-def _traits(name: str) -> Mapping[str, object]:
-    config = _config_of(name)
-    return traits_of(config) if config is not None else {}
-
-
-def _config_of(name: str) -> dict[str, object] | None:
-    """The named model's config.json; None where it is not on this machine, or is none."""
+def _config_of(name: str) -> Mapping[str, object]:
+    """The named model's config.json; empty where it is not on this machine, or is none."""
     # A relative path began wherever the training was started: that folder is not this program's.
     file = Path(name) / "config.json" if name.startswith("/") else _in_hub_cache(name)
     if file is None or "\0" in name:
-        return None
+        return {}
     try:
         with open_regular(file) as opened:
             document, _ = read_json(opened)
     except (Unfit, OSError):
-        return None
-    return document if isinstance(document, dict) else None
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _in_hub_cache(name: str) -> Path | None:

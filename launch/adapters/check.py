@@ -100,10 +100,8 @@ def check_adapter(
 
 def adapter_id(task: str, settings: bytes, weights: Path) -> str:
     """`<task>@` and 12 hex digits of SHA-256 over adapter_config.json's bytes, then the weights'."""
-    digest = hashlib.sha256(settings)
     with weights.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        digest = hashlib.file_digest(file, lambda: hashlib.sha256(settings))
     return _id(task, digest.hexdigest())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from launch.base.lora_shapes import Base, Misfit, sides_text
+from launch.base.lora_shapes import Base, Misfit, compare, sides_text
 from launch.base.lora_tensors import LoraTensor
 from launch.machine.files import Unfit
 
@@ -54,7 +54,7 @@ def _misfit(tensor: LoraTensor, rank: int, base: Base) -> Misfit | None:
     found = sides_text(tensor.shape)
     if len(tensor.shape) != 2:
         return Misfit(tensor.name, found, "a matrix")
-    own, free = tensor.shape if tensor.side == "A" else tensor.shape[::-1]
+    own = tensor.shape[0] if tensor.side == "A" else tensor.shape[1]
     if base.experts is None:
         fits = own % rank == 0
         rows, wanted = own, f"rank {rank} times the number of experts"
@@ -64,12 +64,5 @@ def _misfit(tensor: LoraTensor, rank: int, base: Base) -> Misfit | None:
     if not fits:
         return Misfit(tensor.name, found, wanted)
     gate_up = tensor.module.endswith(GATE_UP)  # both stand in one matrix, side by side
-    reads, writes = (base.hidden, _twice(base.expert_inner)) if gate_up else (base.expert_inner, base.hidden)
-    side = reads if tensor.side == "A" else writes
-    if side is not None and free != side:
-        return Misfit(tensor.name, found, sides_text((rows, side) if tensor.side == "A" else (side, rows)))
-    return None
-
-
-def _twice(count: int | None) -> int | None:
-    return None if count is None else 2 * count
+    twice = None if base.expert_inner is None else 2 * base.expert_inner
+    return compare(tensor, rows, (base.hidden, twice) if gate_up else (base.expert_inner, base.hidden))

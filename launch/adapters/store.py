@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
-from launch.adapters.check import Adapter, adapter_id, check_adapter
+from launch.adapters.check import Adapter, check_adapter
+from launch.adapters.check import adapter_id as id_of
 from launch.adapters.copy import AdapterCopy
 from launch.base.lora_shapes import Base
 from launch.machine.files import FILES, WEIGHTS, Origin
@@ -44,7 +45,6 @@ class AdapterStore:
         spares what the caller expects from then on.
         """
         key = key or f"tasks.{task}.adapter"
-        origin = origin or Origin(str(source))
         if self._may_hold(task, source):  # as at each start: then nothing need be written
             adapter = check_adapter(task, source, base, rank_limit, key=key, origin=origin)
             if self._is_kept(adapter.id, expect):
@@ -88,13 +88,9 @@ class AdapterStore:
         task = adapter_id.rpartition("@")[0]
         folder = self.folder / adapter_id
         try:
-            return self._id_of(task, folder) == adapter_id
+            return adapter_id == id_of(task, (folder / FILES[0]).read_bytes(), folder / FILES[1])
         except OSError:
             return False
-
-    @staticmethod
-    def _id_of(task: str, folder: Path) -> str:
-        return adapter_id(task, (folder / FILES[0]).read_bytes(), folder / FILES[1])
 
     def remove(self, adapter_id: str, expected: Collection[str] = ()) -> None:
         """Unless somebody expects it by now."""

@@ -62,7 +62,10 @@ def ways(pattern: str, longest: int) -> int | None:
 def compile_suffix(key: str, pattern: str) -> re.Pattern[str]:
     """peft's rule: a pattern counts where it ends the module's name, from a dot on. Raises Unfit."""
     # As vLLM 0.32 has it (PEFTHelper._match_pattern), by `regex` there and by `re` here.
-    return _compile(key, pattern, rf"(.*\.)?({pattern})$")
+    try:
+        return re.compile(rf"(.*\.)?({pattern})$")
+    except (re.error, OverflowError, RecursionError) as error:
+        raise Unfit(f"has {shorten(pattern)!r} in {key}, which is no pattern: {error}") from error
 
 
 def ranks_of(pattern: Mapping[str, object], modules: Iterable[str], default: int) -> dict[str, int]:
@@ -125,10 +128,3 @@ def _check_cost(key: str, patterns: Iterable[str], modules: set[str]) -> None:
         steps += cost * starts * len(modules)
         if steps > MAX_STEPS:
             raise Unfit(f"has a {key} that takes too long to match; write fewer and plainer patterns")
-
-
-def _compile(key: str, pattern: str, whole: str) -> re.Pattern[str]:
-    try:
-        return re.compile(whole)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise Unfit(f"has {shorten(pattern)!r} in {key}, which is no pattern: {error}") from error

@@ -187,7 +187,7 @@ def check_tensor(tensor: LoraTensor, rank: int, base: Base) -> Misfit | None:
     last = module.rpartition(".")[2]
     if last == HEAD or tensor.embedding:
         pair = (base.vocabulary, base.hidden) if tensor.embedding else (base.hidden, base.vocabulary)
-        return _compare(tensor, rank, pair)
+        return compare(tensor, rank, pair)
     if base.served is not None and not base.served.reaches(tensor.module):
         return None  # a tower's: its shapes are its own, and the engine leaves it out
     if base.nested and (base.served is None or base.served.language is None):
@@ -248,11 +248,11 @@ def _check_layer(tensor: LoraTensor, module: str, rank: int, base: Base) -> Misf
         return Misfit(tensor.name, f"for the module {tensor.module}", known)
     if base.layers is not None and int(layer[1]) >= base.layers:
         return Misfit(tensor.name, f"in layer {layer[1]}", f"a layer from 0 to {base.layers - 1}")
-    return _compare(tensor, rank, sides)
+    return compare(tensor, rank, sides)
 
 
-def _compare(tensor: LoraTensor, rank: int, sides: tuple[int | None, int | None]) -> Misfit | None:
-    """Against (inputs, outputs), as far as they are known."""
+def compare(tensor: LoraTensor, rank: int, sides: tuple[int | None, int | None]) -> Misfit | None:
+    """None where the tensor fits (inputs, outputs), as far as they are known."""
     side = sides[0] if tensor.side == "A" else sides[1]
     if side is None:
         return None

@@ -7,9 +7,10 @@ says (the driver's share, CUDA graphs, libraries) is an allowance, and named so.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from launch.base.safetensors_header import ITEM_BITS
 from launch.base.shape.kv_layout import KvLayout, Storing, lay_out
 from launch.base.shape.model_shape import Matrix, ModelShape, dtype_bytes
 from launch.base.shape.quantization import ROUTERS, Quantization
@@ -221,16 +222,8 @@ def stored_bytes(tensors: Iterable[tuple[str, str, int]], shape: ModelShape, dty
             continue  # some files hold it twice, the engine does not
         if not NOT_LOADED.isdisjoint(name.split(".")):
             continue
-        total += elements * (loaded if kind in ("F32", "F16", "BF16") else STORED_BYTES.get(kind, 2))
+        total += elements * (loaded if kind in ("F32", "F16", "BF16") else ITEM_BITS.get(kind, 16) // 8)
     return total
-
-
-STORED_BYTES: Mapping[str, int] = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"), 1),
-    **dict.fromkeys(("U16", "I16"), 2),
-    **dict.fromkeys(("U32", "I32"), 4),
-    **dict.fromkeys(("U64", "I64", "F64"), 8),
-}
 
 
 def _share(matrix: Matrix, cards: int) -> float:

@@ -21,7 +21,7 @@ from gateway.errors import NOT_JSON, ProviderFailed, RequestError
 from gateway.http.request_cycle import header_pairs
 from gateway.metrics.counters import Metrics
 from gateway.relay.client_side import send_last_event
-from gateway.relay.fallback.policy import Unable, covers, question, reason_of
+from gateway.relay.fallback.policy import Unable, question, reason_of
 from gateway.relay.fallback.provider import Provider
 from gateway.relay.request_record import EVENT_STREAM, Exchange, HeaderList
 from gateway.routing.table import Route
@@ -89,9 +89,6 @@ class Fallbacks:
         Raises `error` where the policy does not cover it, or the fallback cannot or did not answer; then its
         message says so, and status and Retry-After stay, since what helps the client is to come again.
         """
-        fallback, reason = route.contract.fallback, reason_of(error)
-        if fallback is None or reason is None or not covers(fallback, reason):
-            raise error
         with self.taking(error, exchange, route, fields) as taken:
             conversion = exchange.dialect.conversion
             assert conversion is not None  # else nothing could be asked
@@ -114,7 +111,7 @@ class Fallbacks:
     ) -> Iterator[Taken]:
         """A place for one request, what is asked, and the count of how it ends. Raises as `answer`."""
         fallback, reason = route.contract.fallback, reason_of(error)
-        if fallback is None or reason is None or not covers(fallback, reason):
+        if fallback is None or reason is None or reason not in fallback.when:
             raise error
         body, asked = _asked(exchange.dialect, route, fields)
         if isinstance(asked, Unable):

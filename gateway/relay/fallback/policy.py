@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.config.document import FallbackConfig, FallbackReason, JsonObject
+from gateway.config.document import FallbackReason, JsonObject
 from gateway.dialects.chat.conversion import OF_A_CHAT
 from gateway.dialects.chat.request_parts import CannotAsk, only
 from gateway.dialects.dialect import Dialect
@@ -35,10 +35,6 @@ def reason_of(error: RequestError) -> FallbackReason | None:
     if error.code in ENGINE_GONE:
         return "failed"
     return None
-
-
-def covers(fallback: FallbackConfig, reason: FallbackReason) -> bool:
-    return reason in fallback.when
 
 
 def question(dialect: Dialect, body: JsonObject) -> JsonObject | Unable:

@@ -139,14 +139,12 @@ class _Fetching:
         return self._downloaded(into)
 
     def _from_store(self) -> Staged:
-        scheme, place, vouched = (
-            self.asked.scheme,
-            check_place(self.asked.place),
-            self.asked.digest is not None,
-        )
+        scheme, place = self.asked.scheme, check_place(self.asked.place)
         kind, into = kind_of(place), self.room()
         target, bring = (into, fetch_folder) if kind is None else (into / "archive", fetch_file)
-        warnings = bring(scheme, place, target, self.max_bytes, self.on_stage, vouched=vouched)
+        warnings = bring(
+            scheme, place, target, self.max_bytes, self.on_stage, vouched=self.asked.digest is not None
+        )
         return self._downloaded(into, warnings) if kind is None else self._unpacked(kind, target, warnings)
 
     def _downloaded(self, folder: Path, warnings: tuple[str, ...] = ()) -> Staged:

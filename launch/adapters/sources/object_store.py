@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -146,7 +146,8 @@ def _download(
     """Whether a digest was known, and held. Raises Unfit and the store's errors."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with store.open(path, "rb") as file:
-        receive(_blocks(file), target, _size(target.name, info), (sha256, md5), on_stage)
+        blocks = iter(lambda: file.read(BLOCK_BYTES), b"")
+        receive(blocks, target, _size(target.name, info), (sha256, md5), on_stage)
     beside = _digest_beside(store, path)
     if beside:
         check_digest(target.name, sha256.hexdigest(), beside, f"{path.rpartition('/')[2]}.sha256 says")
@@ -157,11 +158,6 @@ def _download(
         where = "the store's ETag (no digest in a bucket with a key of its own: then give #sha256=) says"
         check_digest(target.name, md5.hexdigest(), tag[1], where)
     return tag is not None
-
-
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    while block := file.read(BLOCK_BYTES):
-        yield block
 
 
 def _digest_beside(store: ObjectStore, path: str) -> str | None:

@@ -6,8 +6,8 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
 
+from launch.adapters.weights import Reader
 from launch.machine.files import Unfit
 
 BLOCK_BYTES = 1 << 20
@@ -30,16 +30,8 @@ LIBRARY_ERRORS = (
 OnStage = Callable[[str], None]
 
 
-class Digest(Protocol):
-    """A running hash, as hashlib's are: bytes go in, the digest comes out in hexadecimal."""
-
-    def update(self, data: bytes, /) -> None: ...
-
-    def hexdigest(self) -> str: ...
-
-
 def receive(
-    blocks: Iterable[bytes], target: Path, size: int, digests: Iterable[Digest], on_stage: OnStage
+    blocks: Iterable[bytes], target: Path, size: int, digests: Iterable[Reader], on_stage: OnStage
 ) -> None:
     """Write exactly `size` bytes. Raises Unfit for more or fewer, and what `blocks` raises."""
     digests, received, told = list(digests), 0, 0

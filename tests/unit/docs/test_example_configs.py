@@ -8,9 +8,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from gateway.config import document as settings
+from gateway.config import settings
 from gateway.config.document import load_config
 from gateway.config.engine_settings import EngineConfig
+from gateway.config.gateway_settings import GatewayConfig
+from gateway.config.key_settings import KeyConfig, TenantConfig
 from gateway.config.limit_settings import LimitConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -34,10 +36,10 @@ def keys_of(model: type[BaseModel]) -> set[str]:
             settings.StageConfig,
             {k: 0 for stage in EXAMPLE["pipelines"]["concept-naming"]["stages"] for k in stage},
         ),
-        (settings.KeyConfig, EXAMPLE["keys"]["team-a"]),
+        (KeyConfig, EXAMPLE["keys"]["team-a"]),
         (LimitConfig, EXAMPLE["keys"]["team-a"]["limits"]),
-        (settings.TenantConfig, EXAMPLE["tenants"]["acme"]),
-        (settings.GatewayConfig, EXAMPLE["gateway"]),
+        (TenantConfig, EXAMPLE["tenants"]["acme"]),
+        (GatewayConfig, EXAMPLE["gateway"]),
         (EngineConfig, EXAMPLE["engine"]),
         (settings.AdaptersConfig, EXAMPLE["adapters"]),
         (settings.BatchesConfig, EXAMPLE["batches"]),
@@ -54,7 +56,7 @@ def test_config_loads_without_environment(name: str) -> None:
 
 def test_example_shows_the_defaults() -> None:
     example = load_config(CONFIGS / "example.yaml", {})
-    assert example.gateway == settings.GatewayConfig.model_validate({})
+    assert example.gateway == GatewayConfig.model_validate({})
     assert example.engine == EngineConfig.model_validate({})
     assert example.batches == settings.BatchesConfig.model_validate({})
 
