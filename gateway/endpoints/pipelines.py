@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 
 import msgspec
@@ -46,29 +46,20 @@ from gateway.routing.table import Route
 logger = logging.getLogger("gateway.pipelines")
 
 
+@dataclass(slots=True)
 class PipelineEndpoint:
     """Every pipeline of a configuration, by name."""
 
-    def __init__(
-        self,
-        pipelines: Mapping[str, Pipeline],
-        relay: Relay,
-        metrics: Metrics,
-        shadow: Shadow,
-        fallbacks: Fallbacks,
-        lobby: Lobby,
-        inputs: ByteBudget,
-    ) -> None:
-        self._inputs = inputs
-        """Memory of what clients have sent, over all pipelines."""
-        self._fallbacks = fallbacks
-        self._lobby = lobby
-        self._fan_outs = FanOuts()
-        self._shadow = shadow
-        self.pipelines = pipelines
-        """Replaced whole where the configuration changes; a request keeps the one that it began with."""
-        self._relay = relay
-        self._metrics = metrics
+    pipelines: Mapping[str, Pipeline]
+    """Replaced whole where the configuration changes; a request keeps the one that it began with."""
+    relay: Relay
+    metrics: Metrics
+    shadow: Shadow
+    fallbacks: Fallbacks
+    lobby: Lobby
+    inputs: ByteBudget
+    """Memory of what clients have sent, over all pipelines."""
+    _fan_outs: FanOuts = field(default_factory=FanOuts, init=False)
 
     async def answer(
         self,
@@ -103,7 +94,7 @@ class PipelineEndpoint:
                 raise chat.told(error) from None
         finally:
             exchange.release()
-            self._inputs.give_back(held_bytes, owner)
+            self.inputs.give_back(held_bytes, owner)
 
     async def _hold(self, pipeline: Pipeline, fields: Fields, owner: str, behind: bool) -> int:
         """Take what the input will need of memory, before anything is made of it.
@@ -118,8 +109,8 @@ class PipelineEndpoint:
             )
         held_bytes = memory_bytes(raw, check_members(raw, pipeline.name, pipeline.max_input_members))
         if behind:
-            await self._inputs.take(held_bytes, owner=owner)
-        elif not self._inputs.try_take(held_bytes, owner):
+            await self.inputs.take(held_bytes, owner=owner)
+        elif not self.inputs.try_take(held_bytes, owner):
             raise Unavailable(
                 "The inputs of other pipelines take all the memory that they may "
                 "(gateway.max_pipeline_bytes); ask again.",
@@ -131,7 +122,7 @@ class PipelineEndpoint:
     async def _let_in(self, request: _Request, sticky: bytes, whose: Whose) -> None:
         """With room for all its calls; what comes behind brings its own."""
         exchange, pipeline = request.exchange, request.pipeline
-        with self._relay.pinned(pipeline.tasks, sticky) as routes:
+        with self.relay.pinned(pipeline.tasks, sticky) as routes:
             if exchange.behind:
                 await self._run(request, routes, None)
                 return
@@ -139,7 +130,7 @@ class PipelineEndpoint:
             own = [task for task, each in routes.items() if not each.contract.fallback]
             waited_from = time.perf_counter()
             expected, left_s = self._fan_outs.expected(pipeline, own), exchange.haste()[0]
-            async with self._lobby.seat(pipeline.name, expected, whose, left_s) as seat:
+            async with self.lobby.seat(pipeline.name, expected, whose, left_s) as seat:
                 exchange.queue_s += time.perf_counter() - waited_from
                 await self._run(request, routes, seat)
 
@@ -170,24 +161,23 @@ class PipelineEndpoint:
         exchange.finished()
 
     def _caller(self, exchange: Exchange, routes: Mapping[str, Route], seat: Seat | None) -> TaskCaller:
-        request_id, behind, held = exchange.request_id, exchange.behind, exchange.reservation
-        part = held.part() if held is not None else None
+        behind, held = exchange.behind, exchange.reservation
         caller = EngineCaller(
-            self._relay,
-            self._metrics,
-            self._shadow,
-            request_id,
+            self.relay,
+            self.metrics,
+            self.shadow,
+            exchange.request_id,
             routes,
-            seat=seat,
-            behind=behind,
-            part=part,
-            key=exchange.key,
-            trace=exchange.trace,
-            tenant=exchange.tenant,
+            seat,
+            behind,
+            held.part() if held is not None else None,
+            exchange.key,
+            exchange.tenant,
+            exchange.trace,
         )
         if behind or not [task for task, route in routes.items() if route.contract.fallback]:
             return caller
-        return FallbackCaller(caller, self._fallbacks, self._metrics, request_id, routes, part, exchange.key)
+        return FallbackCaller(caller, self.fallbacks)
 
 
 @dataclass(frozen=True, slots=True)

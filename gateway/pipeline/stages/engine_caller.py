@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 
 import msgspec
 
@@ -58,44 +59,30 @@ class _Completion(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Completion).decode
 
 
+@dataclass(slots=True)
 class EngineCaller:
     """Runs a stage's task for one client request, whose id all its calls carry."""
 
-    def __init__(
-        self,
-        relay: Relay,
-        metrics: Metrics,
-        shadow: Shadow,
-        request_id: bytes,
-        routes: Mapping[str, Route],
-        *,
-        seat: Seat | None = None,
-        behind: bool = False,
-        part: Part | None = None,
-        key: str = "",
-        trace: RequestTrace | None = None,
-        tenant: str = "",
-    ) -> None:
-        """`routes`: one choice between a task's versions for all calls of this request (`Relay.pinned`).
-
-        `seat`: which of its calls are let in already. `behind`: as `Exchange.behind` of that request. `part`:
-        of what that request holds of its key's limits. `key`, `tenant`: whose turns its calls take.
-        """
-        self._part = part
-        self._key = key
-        self._trace = trace
-        self._tenant = tenant
-        self._seat = seat
-        self._behind = behind
-        self._shadow = shadow
-        self._routes = routes
-        self._relay = relay
-        self._metrics = metrics
-        self._request_id = request_id
+    relay: Relay
+    metrics: Metrics
+    shadow: Shadow
+    request_id: bytes
+    routes: Mapping[str, Route]
+    """One choice between a task's versions for all calls of this request (`Relay.pinned`)."""
+    seat: Seat | None = None
+    """Which of its calls are let in already."""
+    behind: bool = False
+    """As `Exchange.behind` of that request."""
+    part: Part | None = None
+    """Of what that request holds of its key's limits."""
+    key: str = ""
+    tenant: str = ""
+    """Whose turns its calls take, with `key`."""
+    trace: RequestTrace | None = None
 
     async def answer(self, task: str, body: JsonObject) -> Answer:
         """One whole answer. Raises RequestError."""
-        route = self._routes[task]
+        route = self.routes[task]
         async with self._call(route, fields_of(body), False) as (exchange, connection, copy):
             text = await connection.whole(MAX_ANSWER_BYTES)
             if copy is not None:
@@ -109,7 +96,7 @@ class EngineCaller:
 
     async def deltas(self, task: str, body: JsonObject) -> AsyncGenerator[Delta, None]:
         """The answer as it is decoded; closing the generator aborts it in the engine. Raises RequestError."""
-        route = self._routes[task]
+        route = self.routes[task]
         fields = fields_of(body)
         fields["stream"] = msgspec.Raw(b"true")
         fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
@@ -137,20 +124,20 @@ class EngineCaller:
 
         Within it what cannot be decoded (`NOT_JSON`) is the engine's fault.
         """
-        exchange = Exchange(self._metrics, self._request_id, CHAT, PIPELINE)
-        exchange.reservation, exchange.key, exchange.tenant = self._part, self._key, self._tenant
-        if self._trace is not None:
-            exchange.trace = self._trace.child()
-        if self._behind:
+        exchange = Exchange(self.metrics, self.request_id, CHAT, PIPELINE)
+        exchange.reservation, exchange.key, exchange.tenant = self.part, self.key, self.tenant
+        if self.trace is not None:
+            exchange.trace = self.trace.child()
+        if self.behind:
             exchange.behind = True
-            if self._relay.replicas.priorities:
+            if self.relay.replicas.priorities:
                 CHAT.give_priority(fields, LOW_PRIORITY)
         copy = None
-        if self._shadow.candidates and not self._relay.guard.is_unsure:
+        if self.shadow.candidates and not self.relay.guard.is_unsure:
             # Before the task's contract is in: the candidate is sent what the stage said, under its own.
-            copy = self._shadow.choose(exchange, route, fields, 0, streamed)
+            copy = self.shadow.choose(exchange, route, fields, 0, streamed)
         CHAT.apply_contract(fields, route)
-        seat = self._seat
+        seat = self.seat
         turns = seat.turns.get(route.name) if seat is not None else None
         try:
             body = CHAT.encode_body(fields, route, 0)
@@ -160,7 +147,7 @@ class EngineCaller:
                 if seat is not None and turns is not None:
                     seat.begins(route.name)
                 exchange.queue_s += time.perf_counter() - waited_from
-                connection = await self._relay.begin(
+                connection = await self.relay.begin(
                     exchange, route, body, begun=True, let_in=turns is not None
                 )
                 exchange.engine_s = time.perf_counter() - exchange.sent
@@ -172,7 +159,7 @@ class EngineCaller:
                 except NOT_JSON as error:
                     raise EngineError(f"The engine's answer is not the JSON it should be: {error}") from error
                 finally:
-                    self._relay.end(exchange, connection)
+                    self.relay.end(exchange, connection)
         except RequestError as error:
             exchange.failed(error)
             raise
@@ -189,7 +176,7 @@ class EngineCaller:
         failure = fault_in(connection, text, exchange)
         if failure is not None:
             return failure
-        status, answer = CHAT.refusal(connection.status, text, self._request_id)
+        status, answer = CHAT.refusal(connection.status, text, self.request_id)
         fault = _decode(answer).error or _Fault()
         message = f"Stage task '{task}': {fault.message or 'the engine refused the request.'}"
         code = fault.code if isinstance(fault.code, str) else None

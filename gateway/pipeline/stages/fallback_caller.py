@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 
-from gateway.admission.quotas.quotas import Part
 from gateway.config.document import JsonObject
 from gateway.dialects.chat.answer import choice_of, finish_of, said_in, usage_of, word_of
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.request_body import fields_of
 from gateway.errors import RequestError
 from gateway.http.event_stream import TokenUsage
-from gateway.metrics.counters import Metrics
-from gateway.pipeline.stages.task_calls import Answer, Delta, TaskCaller
+from gateway.pipeline.stages.engine_caller import EngineCaller
+from gateway.pipeline.stages.task_calls import Answer, Delta
 from gateway.relay.fallback.fallbacks import Fallbacks, Taken
 from gateway.relay.request_record import PIPELINE, Exchange
-from gateway.routing.table import Route
 
 
+@dataclass(slots=True)
 class FallbackCaller:
     """Calls `engine`; what that fails with before its first word, a task's fallback may answer."""
 
-    def __init__(
-        self,
-        engine: TaskCaller,
-        fallbacks: Fallbacks,
-        metrics: Metrics,
-        request_id: bytes,
-        routes: Mapping[str, Route],
-        part: Part | None = None,
-        key: str = "",
-    ) -> None:
-        """`part` and `key` as `EngineCaller` has them."""
-        self._part = part
-        self._key = key
-        self._engine = engine
-        self._fallbacks = fallbacks
-        self._metrics = metrics
-        self._request_id = request_id
-        self._routes = routes
+    engine: EngineCaller
+    fallbacks: Fallbacks
 
     async def answer(self, task: str, body: JsonObject) -> Answer:
         """One whole answer. Raises RequestError."""
         try:
-            return await self._engine.answer(task, body)
+            return await self.engine.answer(task, body)
         except RequestError as raised:
             error = raised
         with self._taking(error, task, body) as (exchange, taken):
@@ -57,7 +41,7 @@ class FallbackCaller:
         """The answer as it comes; closing the generator ends it where it is made. Raises RequestError."""
         said = False
         try:
-            async with aclosing(self._engine.deltas(task, body)) as deltas:
+            async with aclosing(self.engine.deltas(task, body)) as deltas:
                 async for delta in deltas:
                     said = True
                     yield delta
@@ -79,11 +63,12 @@ class FallbackCaller:
     @contextmanager
     def _taking(self, error: RequestError, task: str, body: JsonObject) -> Iterator[tuple[Exchange, Taken]]:
         """A record of its own for what is asked elsewhere; the engine's has ended with `error`."""
-        exchange = Exchange(self._metrics, self._request_id, CHAT, PIPELINE)
-        exchange.reservation, exchange.key = self._part, self._key
+        engine = self.engine
+        exchange = Exchange(engine.metrics, engine.request_id, CHAT, PIPELINE)
+        exchange.reservation, exchange.key = engine.part, engine.key
         begun = False
         try:
-            with self._fallbacks.taking(error, exchange, self._routes[task], fields_of(body)) as taken:
+            with self.fallbacks.taking(error, exchange, engine.routes[task], fields_of(body)) as taken:
                 begun = True
                 yield exchange, taken
                 exchange.finished()

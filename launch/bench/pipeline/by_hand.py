@@ -41,22 +41,15 @@ class Said:
     seconds: float
 
 
+@dataclass(frozen=True)
 class ByHand:
     """Both stages on one input, straight at the engine: `models` are its names for their adapters."""
 
-    def __init__(
-        self,
-        client: AsyncOpenAI,
-        config: Config,
-        stages: TwoStages,
-        terms: Sequence[Term],
-        models: tuple[str, str],
-    ) -> None:
-        self._client = client
-        self._config = config
-        self._stages = stages
-        self._terms = terms
-        self._models = models
+    client: AsyncOpenAI
+    config: Config
+    stages: TwoStages
+    terms: Sequence[Term]
+    models: tuple[str, str]
 
     async def sequential(self, salt: str) -> Timing:
         """One call after the other. So its first stage and its last call ran alone."""
@@ -74,18 +67,18 @@ class ByHand:
 
     async def warm_up(self, salt: str) -> None:
         """One token of the first stage, so that the engine has its grammar compiled."""
-        await self._ask(self._models[0], self.first_body() | {"max_tokens": 1}, salt)
+        await self._ask(self.models[0], self.first_body() | {"max_tokens": 1}, salt)
 
     def first_body(self) -> JsonObject:
-        return stage_body(self._stages.first, self._config, self._terms, None)
+        return stage_body(self.stages.first, self.config, self.terms, None)
 
     def each_body(self, element: Mapping[str, object]) -> JsonObject:
-        return stage_body(self._stages.each, self._config, self._terms, element)
+        return stage_body(self.stages.each, self.config, self.terms, element)
 
     async def _extract(self, salt: str) -> tuple[Said, Elements]:
-        said = await self._ask(self._models[0], self.first_body(), salt)
+        said = await self._ask(self.models[0], self.first_body(), salt)
         try:
-            elements: Elements = json.loads(said.text)[self._stages.field]
+            elements: Elements = json.loads(said.text)[self.stages.field]
         except (ValueError, KeyError) as error:
             raise EngineFailure(
                 f"the first stage's answer is not the JSON asked for: {said.text[-200:]}"
@@ -93,12 +86,12 @@ class ByHand:
         return said, elements
 
     async def _name(self, element: Mapping[str, object], salt: str) -> Said:
-        return await self._ask(self._models[1], self.each_body(element), salt)
+        return await self._ask(self.models[1], self.each_body(element), salt)
 
     async def _ask(self, model: str, body: JsonObject, salt: str) -> Said:
         began = time.perf_counter()
         # The SDK asks for messages; those of the body win.
-        answer = await self._client.chat.completions.create(
+        answer = await self.client.chat.completions.create(
             model=model, messages=[], extra_body={**body, "cache_salt": salt}
         )
         tokens = answer.usage.completion_tokens if answer.usage is not None else 0

@@ -84,7 +84,7 @@ async def test_of_several_tenants_none_holds_all_that_inputs_may_take(tmp_path: 
     hold = asyncio.Event()
     async with stack(tmp_path, keys=keys) as running:
         running.engine.answers[TASKS["concept"]] = Answer(hold_head=hold)
-        inputs = running.gateway._pipelines._inputs
+        inputs = running.gateway._pipelines.inputs
 
         def ask(name: str) -> asyncio.Task[httpx.Response]:
             running.client.headers["authorization"] = f"Bearer {name}"

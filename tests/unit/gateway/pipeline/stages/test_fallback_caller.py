@@ -39,6 +39,8 @@ class Engine:
 
     def __init__(self, *words: str, error: RequestError | None = None) -> None:
         self._words, self._error = words, error
+        self.metrics, self.request_id, self.routes = Metrics.single(), b"r-1", {"naming": ROUTE}
+        self.part, self.key = None, ""
 
     async def answer(self, task: str, body: JsonObject) -> Answer:
         if self._error is not None:
@@ -79,9 +81,9 @@ class Provider:
 
 class Caller(FallbackCaller):
     def __init__(self, engine: Engine, provider: Provider | None = None) -> None:
-        self.metrics, self.provider = Metrics.single(), provider or Provider()
+        self.metrics, self.provider = engine.metrics, provider or Provider()
         fallbacks = Fallbacks(self.provider, self.metrics)  # type: ignore[arg-type]
-        super().__init__(engine, fallbacks, self.metrics, b"r-1", {"naming": ROUTE})
+        super().__init__(engine, fallbacks)  # type: ignore[arg-type]
 
     def outcomes(self) -> list[str]:
         rows = self.metrics.render()[0].decode().splitlines()
