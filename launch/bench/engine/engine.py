@@ -31,17 +31,9 @@ from launch.bench.engine.rounds import Arm, ArmRun, arms_of, comparisons, figure
 from launch.bench.engine.stack import Running, post, running_stack
 from launch.bench.overhead.payload import asked_for
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import (
-    DEMO,
-    ConfigOption,
-    Document,
-    JsonOption,
-    OutputOption,
-    console,
-    recorded,
-    visits,
-)
+from launch.bench.results.record import ConfigOption, JsonOption, OutputOption, console, recorded, visits
 from launch.machine.memory import tree_memory
+from launch.planning.found_config import CHECKOUT
 
 ADAPTERS = 4
 MEMORY_COUNTS = (0, 1, 2)  # the stack under load is started with all
@@ -53,7 +45,7 @@ LOG_FACTS = re.compile(r"Model loading took .*|GPU KV cache size: .*|Maximum con
 
 
 def engine_command(
-    config: ConfigOption = DEMO,
+    config: ConfigOption = CHECKOUT,
     rounds: Annotated[int, typer.Option(min=1, help="visits to each arm")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="one short round, no starts for memory")] = False,
     dummy_weights: Annotated[
@@ -75,7 +67,7 @@ def engine_command(
     """Measure the engine: directly, through the gateway, and with one, two and four adapters in a batch."""
     load = QUICK if quick else Load(requests, concurrency, input_tokens, output_tokens)
 
-    def measure(scratch: Path) -> Document:
+    def measure(scratch: Path) -> dict[str, object]:
         bench = EngineBench(config, scratch, task=task, rank=rank, dummy=dummy_weights)
         return bench.run(load, 1 if quick else rounds, MEMORY_COUNTS if memory and not quick else ())
 
@@ -98,7 +90,7 @@ class EngineBench:
         if self._task not in self._adapters:
             raise ConfigError("--task", self._task, f"is no task (tasks: {', '.join(self._adapters)})")
 
-    def run(self, load: Load, rounds: int, memory_counts: Sequence[int]) -> Document:
+    def run(self, load: Load, rounds: int, memory_counts: Sequence[int]) -> dict[str, object]:
         """Everything, as a document. Raises ConfigError and EngineFailure."""
         starts = [self._start_alone(count) for count in memory_counts]
         config = self._under_test(len(self._adapters))

@@ -27,18 +27,11 @@ from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import PROMPT_WORDS, WORDS, SlotClients, SlotsLoad, figures_of, own
 from launch.bench.overhead.payload import asked_for
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import (
-    DEMO,
-    ConfigOption,
-    JsonOption,
-    OutputOption,
-    console,
-    recorded,
-    visits,
-)
+from launch.bench.results.record import ConfigOption, JsonOption, OutputOption, console, recorded, visits
 from launch.bench.results.summary import Compared, Figures, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, spread_table
 from launch.bench.results.turns import rotated
+from launch.planning.found_config import CHECKOUT
 
 POLICIES = ("priority", "fcfs")
 ALONE, BESIDE = "alone", "beside a batch"
@@ -65,7 +58,7 @@ class Batch:
 
 
 def beside_command(
-    config: ConfigOption = DEMO,
+    config: ConfigOption = CHECKOUT,
     rounds: Annotated[int, typer.Option(min=1, help="visits to each arm")] = 3,
     clients: Annotated[int, typer.Option(min=1, help="at once")] = 2,
     window_s: Annotated[float, typer.Option(min=1, help="of one visit")] = 20.0,

@@ -27,17 +27,10 @@ from launch.bench.faults.churn_load import ChurnClients, ChurnTally, asked_direc
 from launch.bench.faults.churn_operator import Change, Operator
 from launch.bench.faults.churn_truth import PROMPTS, ExpectedAnswers, learn_answers
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import (
-    DEMO,
-    ConfigOption,
-    JsonOption,
-    OutputOption,
-    console,
-    recorded,
-    visits,
-)
+from launch.bench.results.record import ConfigOption, JsonOption, OutputOption, console, recorded, visits
 from launch.bench.results.tables import plain_table
 from launch.engine.http import load_adapter, unload_adapter
+from launch.planning.found_config import CHECKOUT
 from launch.simulation.figures import percentile
 from launch.supervisor.control_client import ControlClient
 
@@ -62,7 +55,7 @@ class ChurnPlan:
 
 
 def churn_command(
-    config: ConfigOption = DEMO,
+    config: ConfigOption = CHECKOUT,
     requests: Annotated[int, typer.Option(min=1, help="in all")] = 10_000,
     pause_s: Annotated[float, typer.Option(min=0, help="between two changes")] = PAUSE_S,
     clients: Annotated[int, typer.Option(min=1, help="at once")] = CLIENTS,

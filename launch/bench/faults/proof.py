@@ -23,7 +23,6 @@ from launch.bench.faults.proof_trials import Errors, Traffic, load_scaled, try_p
 from launch.bench.programs import machine
 from launch.bench.programs.places import RESULTS
 from launch.bench.results.record import (
-    DEMO,
     ConfigOption,
     JsonOption,
     OutputOption,
@@ -33,6 +32,7 @@ from launch.bench.results.record import (
     write_result,
 )
 from launch.bench.results.tables import plain_table
+from launch.planning.found_config import CHECKOUT
 
 SCALE = 1 / 16
 TYPES = "bfloat16,float32"
@@ -56,7 +56,7 @@ SHOWN = {
 
 
 def proof_command(
-    config: ConfigOption = DEMO,
+    config: ConfigOption = CHECKOUT,
     repeats: Annotated[int, typer.Option(min=1, help="proofs of each kind")] = 200,
     types: Annotated[str, typer.Option(help="of the base, with commas")] = TYPES,
     in_flight: Annotated[str, typer.Option(help="clients' requests beside it, with commas")] = IN_FLIGHT,

@@ -27,18 +27,11 @@ from launch.bench.engine.config import (
 from launch.bench.engine.stack import fail_if_ended
 from launch.bench.faults.recovery_kills import VICTIMS, Patient, Recovery, SteadyLoad
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import (
-    DEMO,
-    ConfigOption,
-    JsonOption,
-    OutputOption,
-    console,
-    recorded,
-    visits,
-)
+from launch.bench.results.record import ConfigOption, JsonOption, OutputOption, console, recorded, visits
 from launch.bench.results.tables import plain_table
 from launch.machine.child import Child
 from launch.machine.stack import ENGINE_GRACE_S, GATEWAY_GRACE_S
+from launch.planning.found_config import CHECKOUT
 
 POLL_S = 0.1
 SETTLE_S = 2.0
@@ -46,7 +39,7 @@ SETTLE_S = 2.0
 
 
 def recovery_command(
-    config: ConfigOption = DEMO,
+    config: ConfigOption = CHECKOUT,
     rounds: Annotated[int, typer.Option(min=1, help="kills of each program")] = 3,
     clients: Annotated[int, typer.Option(min=1, help="clients that ask without a pause")] = 4,
     task: Annotated[str | None, typer.Option(help="whom they ask; default: the first task")] = None,

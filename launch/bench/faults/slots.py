@@ -23,19 +23,11 @@ from launch.bench.engine.dummy_adapters import SMALL, TELLING, write_dummy_adapt
 from launch.bench.engine.stack import Running, running_stack
 from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad, figures_of
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import (
-    DEMO,
-    ConfigOption,
-    Document,
-    JsonOption,
-    OutputOption,
-    console,
-    recorded,
-    visits,
-)
+from launch.bench.results.record import ConfigOption, JsonOption, OutputOption, console, recorded, visits
 from launch.bench.results.summary import DIRECT, OURS, Compared, Figures, Summary, ratios_within, summarise
 from launch.bench.results.tables import MEDIANS, ratios_of, rows_of, spread_table
 from launch.bench.results.turns import in_order
+from launch.planning.found_config import CHECKOUT
 
 RANK_OF_SLOTS = 8
 MOST_SEQUENCES = 16
@@ -68,7 +60,7 @@ QUICK_CELLS = "zipf:8"
 
 
 def slots_command(
-    config: ConfigOption = DEMO,
+    config: ConfigOption = CHECKOUT,
     rounds: Annotated[int, typer.Option(min=1, help="visits to each arm")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="one short round with 8 adapters")] = False,
     slots: Annotated[int, typer.Option(min=1, help="adapters in one batch")] = 4,
@@ -84,7 +76,7 @@ def slots_command(
     load = SlotsLoad(clients, 10.0 if quick else window_s, least_tokens, max(least_tokens, most_tokens))
     chosen = read_cells(QUICK_CELLS if quick else cells)
 
-    def measured(scratch: Path) -> Document:
+    def measured(scratch: Path) -> dict[str, object]:
         given = load_given(config, dummy=True, placeholder=scratch / "unset")
         return measure(given, scratch, load, cells=chosen, rounds=1 if quick else rounds, slots=slots)
 

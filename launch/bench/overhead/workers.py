@@ -25,7 +25,7 @@ from launch.bench.programs import proc
 from launch.bench.programs.places import RESULTS
 from launch.bench.programs.running import Programs, ProxyUnderTest, choose_cores
 from launch.bench.results.markdown import markdown_ratios, markdown_table
-from launch.bench.results.record import Document, JsonOption, OutputOption, recorded, visits
+from launch.bench.results.record import JsonOption, OutputOption, recorded, visits
 from launch.bench.results.summary import Compared, Figures, Summary, ratios_within, summarise
 from launch.bench.results.tables import rows_of
 from launch.machine.memory import PROC
@@ -73,7 +73,7 @@ def workers_command(
     recorded(output, "workers", lambda scratch: measure(scratch, plan), quick=quick, as_json=as_json)
 
 
-def measure(scratch: Path, plan: WorkersPlan) -> Document:
+def measure(scratch: Path, plan: WorkersPlan) -> dict[str, object]:
     """Every number of workers in every round, as a document. Raises ConfigError and EngineFailure."""
     cores = sorted(os.sched_getaffinity(0))
     rows: list[dict[str, object]] = []

@@ -30,16 +30,9 @@ from launch.bench.pipeline.inputs import (
 from launch.bench.pipeline.prefix_cache import read
 from launch.bench.pipeline.report import ARMS, PipelineRun, summary, table_of
 from launch.bench.programs.places import RESULTS
-from launch.bench.results.record import (
-    DEMO,
-    ConfigOption,
-    JsonOption,
-    OutputOption,
-    console,
-    recorded,
-    visits,
-)
+from launch.bench.results.record import ConfigOption, JsonOption, OutputOption, console, recorded, visits
 from launch.bench.results.turns import rotated
+from launch.planning.found_config import CHECKOUT
 from launch.training.evaluate import read_held_out
 
 if TYPE_CHECKING:
@@ -55,7 +48,7 @@ KEPT_S = 2.0
 
 
 def pipeline_command(
-    config: ConfigOption = DEMO,
+    config: ConfigOption = CHECKOUT,
     rounds: Annotated[int, typer.Option(min=1, help="visits to each way of asking")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="one round, three concepts")] = False,
     pipeline: Annotated[str, typer.Option(help="the pipeline's name")] = "concept-naming",

@@ -32,21 +32,13 @@ from launch.bench.programs.places import RESULTS, ROOT
 from launch.bench.programs.running import wait_until
 from launch.bench.replicas.replacement_figures import PHASES, Replacement, figures_of
 from launch.bench.results.markdown import markdown_table
-from launch.bench.results.record import (
-    DEMO,
-    ConfigOption,
-    Document,
-    JsonOption,
-    OutputOption,
-    console,
-    recorded,
-    visits,
-)
+from launch.bench.results.record import ConfigOption, JsonOption, OutputOption, console, recorded, visits
 from launch.bench.results.summary import Summary, summarise
 from launch.bench.results.tables import rows_of
 from launch.engine.http import is_healthy
 from launch.machine.child import Child
 from launch.machine.ports import free_port
+from launch.planning.found_config import CHECKOUT
 from launch.supervisor.control_client import ControlClient
 
 REPLICAS = 2
@@ -82,7 +74,7 @@ class ReplacementPlan:
 
 
 def replacement_command(
-    config: ConfigOption = DEMO,
+    config: ConfigOption = CHECKOUT,
     engines: Annotated[str, typer.Option(help="fake, real, or both with a comma")] = ",".join(WAYS),
     rounds: Annotated[int, typer.Option(min=1, help="of a number of replacements each")] = 2,
     replacements: Annotated[int, typer.Option(min=1, help="in one round")] = 5,
@@ -110,7 +102,7 @@ def replacement_command(
         raise typer.Exit(1)
 
 
-def measure(given: Config, scratch: Path, plan: ReplacementPlan, ways: Sequence[str]) -> Document:
+def measure(given: Config, scratch: Path, plan: ReplacementPlan, ways: Sequence[str]) -> dict[str, object]:
     """Every way of running the replicas, as a document. Raises ConfigError and EngineFailure."""
     rows: list[dict[str, object]] = []
     faults: list[str] = []

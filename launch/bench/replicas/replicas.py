@@ -24,18 +24,11 @@ from launch.bench.faults.slots_load import LAWS, Answer, SlotClients, SlotsLoad,
 from launch.bench.programs.places import RESULTS
 from launch.bench.replicas.narrow import narrow_gateway
 from launch.bench.results.markdown import markdown_ratios, markdown_table
-from launch.bench.results.record import (
-    DEMO,
-    ConfigOption,
-    Document,
-    JsonOption,
-    OutputOption,
-    recorded,
-    visits,
-)
+from launch.bench.results.record import ConfigOption, JsonOption, OutputOption, recorded, visits
 from launch.bench.results.summary import Compared, Figures, Summary, ratios_within, summarise
 from launch.bench.results.tables import rows_of
 from launch.bench.results.turns import in_order
+from launch.planning.found_config import CHECKOUT
 
 ONE, TWO, WHOLE = "one engine, half the cores", "two engines, half each", "one engine, all cores"
 ENGINES = 2
@@ -62,7 +55,7 @@ class ReplicasPlan:
 
 
 def replicas_command(
-    config: ConfigOption = DEMO,
+    config: ConfigOption = CHECKOUT,
     rounds: Annotated[int, typer.Option(min=1, help="visits to each way")] = 2,
     window_s: Annotated[float, typer.Option(min=1, help="of one visit")] = 10.0,
     tokens: Annotated[int, typer.Option(min=1, help="of one answer")] = 16,
@@ -76,13 +69,13 @@ def replicas_command(
     if quick:
         plan = ReplicasPlan(1, window_s, (8,), tokens, whole=False)
 
-    def measured(scratch: Path) -> Document:
+    def measured(scratch: Path) -> dict[str, object]:
         return measure(load_given(config, dummy=True, placeholder=scratch / "unset"), scratch, plan)
 
     recorded(output, "replicas", measured, quick=quick, as_json=as_json)
 
 
-def measure(given: Config, scratch: Path, plan: ReplicasPlan) -> Document:
+def measure(given: Config, scratch: Path, plan: ReplicasPlan) -> dict[str, object]:
     """Everything, as a document. Raises ConfigError and EngineFailure."""
     rows: list[dict[str, object]] = []
     with running_ways(given, scratch, plan) as ways:

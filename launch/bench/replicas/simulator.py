@@ -31,16 +31,8 @@ from launch.bench.replicas.open_run import SimulatorPlan, TwinVisit, asked, capa
 from launch.bench.replicas.recorded_run import calibration_of, read_recorded, told
 from launch.bench.replicas.replicas import with_engines
 from launch.bench.replicas.twin import report, rows_of
-from launch.bench.results.record import (
-    DEMO,
-    ConfigOption,
-    Document,
-    JsonOption,
-    OutputOption,
-    print_json,
-    recorded,
-    visits,
-)
+from launch.bench.results.record import ConfigOption, JsonOption, OutputOption, print_json, recorded, visits
+from launch.planning.found_config import CHECKOUT
 from launch.simulation.engine_speed import EngineSpeed
 
 SLOTS = 4
@@ -51,7 +43,7 @@ ALONE_SAID, BESIDE_SAID = "alone", "beside another at work"
 
 
 def simulator_command(
-    config: ConfigOption = DEMO,
+    config: ConfigOption = CHECKOUT,
     rounds: Annotated[int, typer.Option(min=1, help="windows of each load, with the same requests")] = 1,
     window_s: Annotated[float, typer.Option(min=5, help="in which requests come")] = 28.0,
     adapters: Annotated[int, typer.Option(min=5, help="on four slots")] = 6,
@@ -76,13 +68,13 @@ def simulator_command(
         probes = Probes(batches=((1, 1), (4, 1), (4, 4), (16, 4)), tokens=8, prompts=4)
         plan = replace(plan, loads=(0.5,), window_s=10.0, capacity_s=4.0, warm_up_s=1.0, probes=probes)
 
-    def measured(scratch: Path) -> Document:
+    def measured(scratch: Path) -> dict[str, object]:
         return measure(load_given(config, dummy=True, placeholder=scratch / "unset"), scratch, plan)
 
     recorded(output, "simulator", measured, quick=quick, as_json=as_json)
 
 
-def measure(given: Config, scratch: Path, plan: SimulatorPlan) -> Document:
+def measure(given: Config, scratch: Path, plan: SimulatorPlan) -> dict[str, object]:
     """Everything, as a document. Raises ConfigError and EngineFailure."""
     config = with_engines(given, scratch / "two", max(ENGINES), SLOTS, plan.adapters)
     with ExitStack() as held:

@@ -17,24 +17,21 @@ from gateway.errors import ConfigError
 from launch.base.progress import said_on_stderr
 from launch.base.steps import Steps, counted_steps
 from launch.bench.programs import machine
-from launch.planning.found_config import CHECKOUT
 
 PLAIN_WIDTH = 120
-DEMO = CHECKOUT
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="the configuration (YAML)")]
 OutputOption = Annotated[Path, typer.Option("--output", help="folder for the result")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print the result's JSON, on one line")]
-Document = dict[str, object]
 
 
 def recorded(
     output: Path,
     what: str,
-    measure: Callable[[Path], Document],
+    measure: Callable[[Path], dict[str, object]],
     *,
     quick: bool = False,
     as_json: bool = False,
-) -> Document:
+) -> dict[str, object]:
     """What `measure` finds, given an empty folder that is gone afterwards; kept by `write_result`.
 
     Added are the machine as it was before, the date, and the seconds that it took. A quick run is kept under

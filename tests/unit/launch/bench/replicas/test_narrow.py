@@ -15,7 +15,7 @@ from gateway.errors import ConfigError
 from launch.bench.engine.config import KEY, under_test
 from launch.bench.engine.stack import Running
 from launch.bench.replicas import narrow
-from launch.bench.results.record import DEMO
+from launch.planning.found_config import CHECKOUT
 from tests.fakes.plant import free_port
 
 KNOWN = Snapshot(
@@ -45,7 +45,7 @@ def test_it_knows_the_first_engine_alone_and_ends_with_its_block(
 ) -> None:
     monkeypatch.setattr(narrow, "Child", Program)
     monkeypatch.setattr(narrow, "wait_for_gateway", lambda *_: None)
-    config = under_test(load_config(DEMO), {}, state_dir=tmp_path / "state", gateway_port=free_port())
+    config = under_test(load_config(CHECKOUT), {}, state_dir=tmp_path / "state", gateway_port=free_port())
     config.state_dir.mkdir()
     (config.state_dir / FILE).write_bytes(encode_snapshot(KNOWN))
     (config.state_dir / ENGINE_KEY).write_text("the engines' key")
@@ -66,7 +66,7 @@ def test_it_knows_the_first_engine_alone_and_ends_with_its_block(
 
 
 def test_without_a_control_plane_there_is_nothing_to_follow(tmp_path: Path) -> None:
-    config = under_test(load_config(DEMO), {}, state_dir=tmp_path / "state", gateway_port=free_port())
+    config = under_test(load_config(CHECKOUT), {}, state_dir=tmp_path / "state", gateway_port=free_port())
     with (
         pytest.raises(ConfigError, match="no snapshot"),
         narrow.narrow_gateway(config, STACK, tmp_path / "one", KEY),

@@ -10,8 +10,8 @@ from launch.base.lora_shapes import describe_base
 from launch.bench.engine.config import load_given
 from launch.bench.faults import slots
 from launch.bench.replicas.replicas import ONE, TWO, ratios, report, with_engines
-from launch.bench.results.record import DEMO
 from launch.bench.results.summary import summarise
+from launch.planning.found_config import CHECKOUT
 from tests.fakes.fake_stack import LAYOUT
 
 
@@ -35,7 +35,7 @@ def test_two_are_held_against_one_within_a_round() -> None:
 
 def test_each_adapter_is_on_every_engine_and_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "resolve_base", lambda _: describe_base("base", "base", LAYOUT))
-    given = load_given(DEMO, dummy=True, placeholder=tmp_path / "unset")
+    given = load_given(CHECKOUT, dummy=True, placeholder=tmp_path / "unset")
     config = with_engines(given, tmp_path / "two", 2, 4, 6)
     assert (config.backend.most, config.placement.policy) == (2, "everywhere")
     assert (config.base.max_loras, len(config.tasks)) == (4, 6)

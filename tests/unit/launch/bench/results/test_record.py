@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError, EngineFailure
-from launch.bench.results.record import Document, recorded, visits
+from launch.bench.results.record import recorded, visits
 
 
 def test_what_was_measured_is_kept_with_its_machine_and_time(tmp_path: Path) -> None:
     seen: list[Path] = []
 
-    def measure(scratch: Path) -> Document:
+    def measure(scratch: Path) -> dict[str, object]:
         seen.append(scratch)
         assert list(scratch.iterdir()) == []
         (scratch / "stack.log").write_text("much")
@@ -30,7 +30,7 @@ def test_what_was_measured_is_kept_with_its_machine_and_time(tmp_path: Path) -> 
 
 
 def test_a_measurement_that_fails_leaves_no_result(tmp_path: Path) -> None:
-    def measure(_: Path) -> Document:
+    def measure(_: Path) -> dict[str, object]:
         raise EngineFailure("it died")
 
     with pytest.raises(EngineFailure):
@@ -45,7 +45,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_program_reads_the_result_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def measure(_: Path) -> Document:
+    def measure(_: Path) -> dict[str, object]:
         print("| a table |")
         with visits(1) as steps:
             steps.done("round 1: [20 tokens/s]")
