@@ -149,7 +149,6 @@ class EngineFailure(LoraGatewayError):
     def __init__(self, reason: str, advice: str = "") -> None:
         super().__init__(f"{reason} ({advice})" if advice else reason)
         self.reason = reason
-        self.advice = advice
 
 
 class ProviderFailed(LoraGatewayError):

@@ -32,7 +32,8 @@ def command_of(app: typer.Typer) -> Command:
             if _kind(parameter) is Path:
                 parameter.callback = _at_home(parameter.callback)
             if isinstance(parameter, TyperArgument):
-                _hide_type(parameter)
+                # Its name says what is written there.
+                parameter.display_type_rich = lambda ctx: None  # type: ignore[method-assign]
             elif parameter.metavar is None:
                 parameter.metavar = word_for(parameter)
     return command
@@ -109,8 +110,3 @@ def _at_home(then: Callable[..., Any] | None) -> Callable[..., Any]:
         return value if then is None else then(context, parameter, value)
 
     return expanded
-
-
-def _hide_type(argument: TyperArgument) -> None:
-    """Its name says what is written there."""
-    argument.display_type_rich = lambda ctx: None  # type: ignore[method-assign]

@@ -71,7 +71,6 @@ class _Planner:
         self._layout = layout
         self._needed = needed
         self._rules = rules
-        self._quota = quota
         self._finder = Finder(layout, quota)
         self._loads_left = self._unloads_left = rules.max_moves
         self._floor = min(rules.min_replicas, len(layout.on))

@@ -35,6 +35,7 @@ Written from the models that check it, by `make docs`; a test holds the two toge
 
 Sections = list[tuple[str, type[BaseModel]]]
 
+PLURALS = {"text": "texts", "path": "paths", "mapping": "mappings"}
 NAMED = {"tasks": "<task>", "pipelines": "<pipeline>", "keys": "<name>"}
 """Sections that map a name of the user's to a model, and how that name is shown."""
 
@@ -65,7 +66,8 @@ def _section(path: str, model: type[BaseModel]) -> str:
     rows = [
         _row(field.alias or name, field)
         for name, field in model.model_fields.items()
-        if path or not any(not shape for _, shape in _models_in(field.annotation)) or _is_choice(field)
+        # One with more than one form too, so that a row says which.
+        if path or len(found := _models_in(field.annotation)) > 1 or not any(not shape for _, shape in found)
     ]
     return "\n".join([head, "", "| key | type | default | what it is |", "|---|---|---|---|", *rows, ""])
 
@@ -89,11 +91,6 @@ def _models_in(annotation: object) -> list[tuple[type[BaseModel], str]]:
     if origin in (typing.Union, types.UnionType):
         return [found for argument in arguments for found in _models_in(argument)]
     return []
-
-
-def _is_choice(field: FieldInfo) -> bool:
-    """Whether the key has more than one form, so that a row says which."""
-    return len(_models_in(field.annotation)) > 1
 
 
 def _type(field: FieldInfo) -> str:
@@ -122,16 +119,13 @@ def _kind(annotation: object) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(kind for kind in map(_kind, arguments) if kind)
     if origin is list:
-        return f"list of {_plural(arguments[0])}"
+        one = _kind(arguments[0])
+        return f"list of {PLURALS.get(one, one)}"
     if origin is dict or annotation is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "mapping"
     return re.sub(r"\W+", " ", str(annotation)).strip()
-
-
-def _plural(annotation: object) -> str:
-    return {"text": "texts", "path": "paths", "mapping": "mappings"}.get(_kind(annotation), _kind(annotation))
 
 
 def _bounds(metadata: typing.Iterable[object]) -> str:

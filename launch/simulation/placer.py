@@ -27,12 +27,9 @@ class Placer:
         self._rate = FadingRate()
         self._rate.begin(0.0)
         self.due_s = every_s
-        self.moves = 0
-        """Loads that plans have brought, the first homes left out."""
         self.homes: Mapping[str, tuple[str, ...]] = {}
         # The first homes are there before time begins: no step is held up by a load, and none is counted.
         self._carry_out(0.0)
-        self.moves = 0
 
     def asked(self, request: Request) -> None:
         """Count a request that has come into its adapter's rate, by which homes are planned."""
@@ -57,6 +54,5 @@ class Placer:
                 self.holds[move.engine].remove(move.adapter_id)
                 continue
             self.holds[move.engine].add(move.adapter_id)
-            self.moves += 1
             if loading:
                 self._engines[move.engine].load(move.adapter_id)

@@ -6,7 +6,7 @@ import logging
 import ssl
 from pathlib import Path
 
-from gateway.config.certificates import Certificates, load_certificates
+from gateway.config.certificates import load_certificates
 from gateway.config.gateway_settings import TlsConfig
 from gateway.errors import ConfigError
 
@@ -27,17 +27,13 @@ class Tls:
         self._config = config
         # Looked at before they are read: what changes meanwhile is found by the next look.
         self._marks = self._seen = self._look()
-        self._now = load_certificates(config)
-        if self._now.expired:
+        self.current = load_certificates(config)
+        """The certificates that new connections get; those that stand keep theirs."""
+        if self.current.expired:
             logger.warning(
-                "%s has expired on %s: clients that check will refuse it", config.cert, self._now.until
+                "%s has expired on %s: clients that check will refuse it", config.cert, self.current.until
             )
         self.front = self._fronting()
-
-    @property
-    def current(self) -> Certificates:
-        """The certificates that new connections get; those that stand keep theirs."""
-        return self._now
 
     def look(self) -> bool:
         """Take the files where they have changed and are the same at two looks; whether they were taken.
@@ -55,13 +51,15 @@ class Tls:
         try:
             new = load_certificates(self._config)
         except ConfigError as error:
-            logger.error("%s; the certificate from before goes on, until %s", error, self._now.until)
+            logger.error("%s; the certificate from before goes on, until %s", error, self.current.until)
             return False
-        if new.expired and not self._now.expired:
+        if new.expired and not self.current.expired:
             mend = "the one from before goes on, until"
-            logger.error("%s has expired on %s; %s %s", self._config.cert, new.until, mend, self._now.until)
+            logger.error(
+                "%s has expired on %s; %s %s", self._config.cert, new.until, mend, self.current.until
+            )
             return False
-        self._now = new
+        self.current = new
         logger.info("%s is shown from now on, until %s", self._config.cert, new.until)
         return True
 
@@ -77,7 +75,7 @@ class Tls:
 
     def _hand_over(self, connection: ssl.SSLObject, _name: str | None, _front: ssl.SSLContext) -> None:
         """OpenSSL calls it for each connection, whether the client names a host or not."""
-        connection.context = self._now.context
+        connection.context = self.current.context
 
     def _look(self) -> Marks:
         files = (self._config.cert, self._config.key, self._config.client_ca)

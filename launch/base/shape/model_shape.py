@@ -112,7 +112,8 @@ class ModelShape:
 def shape_of(config: Settings, skeleton: Skeleton, where: str = "base.model") -> ModelShape:
     """The sizes; `where` names the source. Raises ConfigError where it is no model's config.json."""
     settings = skeleton.settings
-    if "architectures" not in config and not _has_sizes(config):
+    sources = (config, text_part(config))
+    if "architectures" not in config and not any(whole(one, *SAME["hidden_size"]) for one in sources):
         mend = "has no hidden_size, so its memory cannot be planned; is it a decoder's config.json?"
         raise ConfigError("base.model", where, mend)
     context = _context(config, settings)
@@ -145,26 +146,17 @@ def shape_of(config: Settings, skeleton: Skeleton, where: str = "base.model") ->
     )
 
 
-def _has_sizes(config: Settings) -> bool:
-    sources = (config, text_part(config))
-    return any(whole(source, *SAME["hidden_size"]) for source in sources)
-
-
 def _is_vocabulary(part: Part, vocabulary: int) -> bool:
     if part.kind == "embedding":
         return True
     return part.kind == "linear" and part.layers is None and part.shape[1] == vocabulary
 
 
-def _is_matrix(part: Part, words: Sequence[Part]) -> bool:
-    return part.kind in ("experts", "conv", "linear") and part not in words
-
-
 def _matrices(skeleton: Skeleton, words: Sequence[Part], family: str) -> Iterator[Matrix]:
     # Mamba-2 has one decay for a head; its projections are merged, with an A for each.
     merged = {part.owner for part in skeleton.parts if part.last == "A_log" and len(part.shape) == 1}
     for part in skeleton.parts:
-        if _is_matrix(part, words):
+        if part.kind in ("experts", "conv", "linear") and part not in words:
             matrix = _matrix(part, skeleton.settings, family)
             slices = MAMBA2_SLICES.get(part.last, 1) if part.owner in merged else matrix.slices
             yield replace(matrix, slices=slices)

@@ -13,7 +13,8 @@ Figures = dict[str, float]
 def figures_of(outcomes: Sequence[Outcome], names: Sequence[str], window_s: float) -> Figures:
     """Of all keys together, and of each under its name. Goodput: whole answers a second, in the window."""
     found: Figures = {}
-    for prefix, chosen in (("", outcomes), *((f"{name}_", _of(outcomes, name)) for name in names)):
+    of_each = ((f"{name}_", [one for one in outcomes if one.name == name]) for name in names)
+    for prefix, chosen in (("", outcomes), *of_each):
         good = [one for one in chosen if one.status == 200]
         refused = [one for one in chosen if one.status in (429, 503)]
         found |= {
@@ -28,10 +29,6 @@ def figures_of(outcomes: Sequence[Outcome], names: Sequence[str], window_s: floa
         found |= _percentiles(f"{prefix}ttft", [one.first_s for one in good])
         found |= _percentiles(f"{prefix}refusal", [one.ended_s for one in refused])
     return found
-
-
-def _of(outcomes: Sequence[Outcome], name: str) -> list[Outcome]:
-    return [one for one in outcomes if one.name == name]
 
 
 def _percentiles(name: str, seconds: list[float]) -> Figures:
