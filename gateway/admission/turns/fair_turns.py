@@ -10,7 +10,8 @@ request exceeds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
 
 MOST_IDLE = 1024
 """Of one group, those that wait no more and are remembered; beyond, whose last turn is past is forgotten."""
@@ -41,7 +42,7 @@ def weighted(cost: float, *, fan_out: bool) -> float:
 class Claimant:
     """A tenant, a key or a task, among others of its kind."""
 
-    __slots__ = ("_within", "among", "name", "outer", "tag", "waiting")
+    __slots__ = ("_within", "among", "name", "outer", "place", "since", "tag", "waiting")
 
     def __init__(self, name: str, tag: float, among: Claimants, outer: Claimant | None) -> None:
         self.name = name
@@ -52,6 +53,10 @@ class Claimant:
         self._within: Claimants | None = None
         self.waiting = 0
         """Requests of it that wait, in every queue."""
+        self.since = 0
+        """Who began to wait, or had a turn, before it has a smaller one."""
+        self.place: tuple[float, int, int, Claimant] | None = None
+        """In the order of those that wait, as that was looked at last."""
 
     @property
     def within(self) -> Claimants:
@@ -64,7 +69,7 @@ class Claimant:
 class Claimants:
     """Every one of a kind that waits, or had its turn a little while ago."""
 
-    __slots__ = ("_active", "_furthest", "_known", "_now")
+    __slots__ = ("_active", "_furthest", "_known", "_moved", "_now", "_order", "_times")
 
     def __init__(self) -> None:
         self._known: dict[str, Claimant] = {}
@@ -72,6 +77,10 @@ class Claimants:
         """The tag of who was let in last; while nobody waits, the furthest: then all begin alike."""
         self._furthest = 0.0
         self._active = 0
+        self._order: list[tuple[float, int, int, Claimant]] = []
+        self._moved: dict[Claimant, None] = {}
+        """Those whose place in the order may be another by now."""
+        self._times = 0
 
     @property
     def are_several(self) -> bool:
@@ -92,12 +101,15 @@ class Claimants:
         if not owner.waiting:
             self._active += 1
             owner.tag = max(owner.tag, self._now)
+            self._goes_behind(owner)
         owner.waiting += 1
+        self._moved[owner] = None
         return owner
 
     def leaves(self, owner: Claimant) -> None:
         """One of its requests waits no more."""
         owner.waiting -= 1
+        self._moved[owner] = None
         self._active -= not owner.waiting
         if not self._active:
             self._now = self._furthest
@@ -108,8 +120,39 @@ class Claimants:
         self._now = max(self._now, owner.tag)
         owner.tag += cost
         self._furthest = max(self._furthest, owner.tag)
+        self._goes_behind(owner)
+
+    def takes_back(self, owner: Claimant, unused: float) -> None:
+        """A turn of it cost so much less than was thought; under 0: more."""
+        owner.tag -= unused
+        self._moved[owner] = None
+
+    def in_order(self) -> Iterator[Claimant]:
+        """Those that wait: who has had least goes first; of tenants or keys alike who asks for less, then of
+        all who came first. What moves meanwhile does so in the next one.
+        """
+        self._put_in_order()
+        return (place[-1] for place in self._order)
+
+    def _put_in_order(self) -> None:
+        for owner in self._moved:
+            if owner.place is not None:
+                del self._order[bisect_left(self._order, owner.place)]
+                owner.place = None
+            if owner.waiting:
+                asked = owner.waiting if owner._within else 0  # of a key's tasks all ask for that key
+                owner.place = owner.tag, asked, owner.since, owner  # no two are of the same time
+                insort(self._order, owner.place)
+        self._moved.clear()
+
+    def _goes_behind(self, owner: Claimant) -> None:
+        """Of those that are alike it is the last."""
+        self._times += 1
+        owner.since = self._times
+        self._moved[owner] = None
 
     def _forget(self) -> None:
+        self._put_in_order()  # which keeps nobody that waits no more
         # Whose tag is past begins at `_now` in any case, known or not.
         self._known = {
             name: owner for name, owner in self._known.items() if owner.waiting or owner.tag > self._now
@@ -152,8 +195,16 @@ class Shares:
             level = among.known(name)
             if level is None:
                 return
-            level.tag -= innermost if place == last else unused
+            if place == last:
+                return among.takes_back(level, innermost)
+            among.takes_back(level, unused)
             among = level.within
+
+    def in_order(self) -> Iterator[Claimant]:
+        """Those that wait now, as `Claimants.in_order`, on each level."""
+        for tenant in self.tenants.in_order():
+            for key in tenant.within.in_order():
+                yield from key.within.in_order()
 
 
 def rank_of(owner: Claimant) -> tuple[float, ...]:

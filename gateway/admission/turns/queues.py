@@ -14,7 +14,7 @@ from gateway.admission.turns.service_times import ServiceTimes
 class Waiter:
     """A request that waits for its places; of several it takes one in each of its turns."""
 
-    __slots__ = ("admitted", "cost", "let_in", "places", "pushed_out", "taken")
+    __slots__ = ("admitted", "cost", "let_in", "missing", "places", "pushed_out", "taken")
 
     def __init__(self, places: int, cost: float, let_in: bool) -> None:
         self.places = places
@@ -24,6 +24,8 @@ class Waiter:
         """It gave way to another key's request; `admitted` holds its refusal."""
         self.taken = 0
         """Places that it has already, before it may begin."""
+        self.missing = places
+        """Those that it lacked when it was looked at last."""
         self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
@@ -90,5 +92,5 @@ class AdapterQueue:
 
     @property
     def has_place(self) -> bool:
-        """Of the task's, for its first."""
-        return self.gate.has_place
+        """Of the task's, for its first, where that lacks one at the most; who gathers more lacks no slot."""
+        return self.gate.has_place and not (self.queue and self.queue[0].missing > 1)

@@ -179,7 +179,7 @@ def _rivals(slots: Slots, lanes: Iterable[AdapterQueue], adapter_id: str | None 
     for lane in lanes:
         if lane.takes_slot and lane.adapter_id != adapter_id and lane.adapter_id not in slots.residents:
             waited_for = True
-            if lane.gate.has_place:
+            if lane.has_place:
                 rivals.add(lane.adapter_id)
                 if len(rivals) >= slots.slots:
                     break

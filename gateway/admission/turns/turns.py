@@ -11,7 +11,6 @@ from gateway.admission.turns.fair_turns import (
     Whose,
     contender_of,
     path_of,
-    rank_of,
     weighted,
 )
 from gateway.admission.turns.fullness import who_gives_way
@@ -43,8 +42,11 @@ class Turns:
         self._count_waiting = count
         self._clock = clock
         self.lanes: dict[AdapterQueue, None] = {}
-        """In their order; who is served goes to the end."""
         self.owners = Shares()
+        self._lanes_of: dict[Claimant, dict[AdapterQueue, None]] = {}
+        """Of each that waits; whose first is served goes to the end."""
+        self._gates: dict[Gate, None] = {}
+        """Those that are waited for."""
         self._gathering: Waiter | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -55,6 +57,7 @@ class Turns:
         if lane is None:
             lane = gate.add(adapter_id, owner)
             self.lanes[lane] = None
+            self._lanes_of.setdefault(owner, {})[lane] = None
         lane.queue.append(waiter)
         if not gate.waiting:
             gate.pace.begins(self._clock())
@@ -90,23 +93,32 @@ class Turns:
 
     def go_on(self) -> None:
         """Fill the free places, in turn one from each that shares them with others."""
-        admitted, now = True, self._clock()
-        while admitted and self.lanes:
-            admitted = False
+        while self._may_go_on():
             now = self._clock()  # one for all: none may find a slot that was not free yet for one before it
-            served = set[Claimant]()
-            for lane in sorted(self.lanes, key=_rank):
-                if not self._whole.has_place:
-                    # Who gives the next place back comes here again.
-                    return
-                contender = contender_of(lane.owner)
-                if contender not in served and self._admit_first(lane, now):
-                    admitted = True
-                    served.add(contender)
-        self._look_again(now)
+            admitted, served, refused = False, set[Claimant](), set[str | None]()
+            for owner in self.owners.in_order():
+                for lane in (*self._lanes_of[owner],):
+                    contender = contender_of(owner)
+                    if contender not in served and self._admit_first(lane, now, refused):
+                        if not self._may_go_on():
+                            return
+                        admitted = True
+                        served.add(contender)
+            if not admitted:
+                return self._look_again(now)
 
-    def _admit_first(self, lane: AdapterQueue, now: float) -> bool:
-        """The first of a queue, where it may go on; one that cannot keeps its turn."""
+    def _may_go_on(self) -> bool:
+        """Whether there is a place, also of a task that is waited for; who gives the next back asks again."""
+        # Who gathers its places may have all that it needs.
+        return self._whole.has_place and (
+            self._gathering is not None or any(gate.has_place for gate in self._gates)
+        )
+
+    def _admit_first(self, lane: AdapterQueue, now: float, refused: set[str | None]) -> bool:
+        """The first of a queue, where it may go on; one that cannot keeps its turn.
+
+        `refused`: adapters that may not go to the engine as things are, however many wait for them.
+        """
         queue, gate = lane.queue, lane.gate
         while queue and queue[0].admitted.done():  # cancelled, and its own coroutine has yet to notice
             self._forsake(queue.popleft(), gate)
@@ -119,20 +131,21 @@ class Turns:
         # A bound may have shrunk since it came: it waits for no more places than there are, and counts with
         # all of its own, which its end gives back.
         missing = min(waiter.places, gate.max_in_flight, self._whole.max_in_flight) - waiter.taken
+        waiter.missing = missing
         if missing > 0 and not gate.has_place:
             return False
         if missing > 1:
             return self._gather(lane, waiter)
         # Last, since a yes takes a slot.
-        if not self._residency.admits(lane.adapter_id, self.lanes, now):
+        adapter_id = lane.adapter_id
+        if adapter_id in refused or not self._residency.admits(adapter_id, self.lanes, now):
+            refused.add(adapter_id)
             return False
         queue.popleft()
-        del self.lanes[lane]
         if queue:
-            # To the end: of lanes that rank alike the first goes on.
-            self.lanes[lane] = None
+            self._goes_behind(lane)
         else:
-            gate.drop(lane)
+            self._close(lane)
         rest = waiter.places - waiter.taken
         self._charge(lane, waiter, rest)
         self.owners.leaves(lane.owner)
@@ -140,7 +153,7 @@ class Turns:
         for bound in (gate, self._whole):
             bound.pace.lets_in(now)
             bound.in_flight += rest
-        self._residency.busy[lane.adapter_id] += 1
+        self._residency.busy[adapter_id] += 1
         if self._gathering is waiter:
             self._gathering = None
         waiter.admitted.set_result(None)
@@ -155,8 +168,7 @@ class Turns:
         self._charge(lane, waiter, 1)
         lane.gate.in_flight += 1
         self._whole.in_flight += 1
-        del self.lanes[lane]
-        self.lanes[lane] = None
+        self._goes_behind(lane)
         return True
 
     def _charge(self, lane: AdapterQueue, waiter: Waiter, places: int) -> None:
@@ -171,12 +183,25 @@ class Turns:
         self._whole.in_flight -= waiter.taken
         waiter.taken = 0
 
+    def _goes_behind(self, lane: AdapterQueue) -> None:
+        """Of its owner's lanes, which rank alike, it is the last."""
+        of_owner = self._lanes_of[lane.owner]
+        del of_owner[lane]
+        of_owner[lane] = None
+
     def _close(self, lane: AdapterQueue) -> None:
         del self.lanes[lane]
+        del self._lanes_of[lane.owner][lane]
+        if not self._lanes_of[lane.owner]:
+            del self._lanes_of[lane.owner]
         lane.gate.drop(lane)
 
     def _count(self, gate: Gate, change: int) -> None:
         gate.waiting += change
+        if gate.waiting:
+            self._gates[gate] = None
+        else:
+            self._gates.pop(gate, None)
         self._count_waiting(gate.task, change)
 
     def _look_again(self, now: float) -> None:
@@ -200,7 +225,3 @@ class Turns:
     def _due(self) -> None:
         self._timer = None
         self.go_on()
-
-
-def _rank(lane: AdapterQueue) -> tuple[float, ...]:
-    return rank_of(lane.owner)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 
 import pytest
 
-from gateway.admission.turns.fair_turns import whose_of
+from gateway.admission.turns.fair_turns import Claimant, path_of, whose_of
 from gateway.admission.turns.queues import AdapterQueue, Bound, Gate, Waiter
 from gateway.admission.turns.residency import Residency
 from gateway.admission.turns.turns import OVER_S, Turns
 from gateway.errors import TooManyRequests
+from tests.support.waiting import calls
 
 pytestmark = pytest.mark.anyio
 
@@ -128,7 +130,9 @@ async def test_a_waiter_for_a_slot_is_woken_when_a_residency_ends() -> None:
     timer.cancel()
 
 
-async def test_who_waits_for_more_than_a_slot_is_not_looked_at_again_and_again() -> None:
+async def test_who_waits_for_more_than_a_slot_is_not_looked_at_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     house = House(4, slots=1)
     house.residency.admits("naming@000000000000", house.turns.lanes, 0.0)
     house.residency.leave("naming@000000000000")
@@ -138,11 +142,82 @@ async def test_who_waits_for_more_than_a_slot_is_not_looked_at_again_and_again()
     house.comes(places=2, adapter_id="naming@111111111111")
     house.free(2)
     assert house.turns.gathered == 1
-    assert house.turns._timer is not None, "the slot's adapter has its least residency"
-    house.turns._timer.cancel()
-    house.turns._timer = None
-    house.now = 10.0
+    assert house.turns._timer is None, "another request gathers its places first"
+    monkeypatch.setattr(house.residency, "due_in", lambda lanes, now: 0.0)
     house.turns.go_on()
     again = house.turns._timer
     assert again is not None, "of another engine a slot may be had later"
     assert again.when() > asyncio.get_running_loop().time() + OVER_S / 2, "not in a millisecond"
+
+
+async def test_who_gathers_its_places_gives_way_to_nobody_that_lacks_places_too() -> None:
+    """Each would wait for the other: one for its places, one for the slot."""
+    house = House(4, slots=1)
+    house.now = 20.0
+    slots = house.residency.slots
+    assert slots is not None
+    assert slots.admit("a@1", 0.0, waited_for=False, contended=0)
+    slots.residents["a@1"].spent = slots.quantum
+    slots.leave("a@1")
+    _, gathers = house.comes("first", places=2, adapter_id="a@1")
+    house.free()
+    _, other = house.comes("other", places=2, adapter_id="b@1")
+    assert (gathers.taken, other.taken) == (1, 0)
+    house.free()
+    assert gathers.admitted.done()
+
+
+async def test_a_thousand_keys_are_not_looked_at_for_one_place() -> None:
+    house = House(1)
+    for number in range(1000):
+        house.comes(str(number))
+    house.whole.max_in_flight = 10
+    looked_at = calls(house.turns, "_admit_first")
+    house.turns.go_on()
+    assert not looked_at, "their task has no place"
+    house.free()
+    assert looked_at == [True]
+
+
+async def test_an_adapter_that_may_not_go_is_asked_for_once_however_many_wait_for_it() -> None:
+    house = House(500, slots=1)
+    house.free(500)
+    assert house.residency.admits("a@1", (), 0.0)
+    for number in range(100):
+        house.comes(str(number), adapter_id="b@1")
+    admits = calls(house.residency, "admits")
+    house.turns.go_on()
+    assert admits == [False]
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_the_order_is_that_of_all_whatever_has_moved_since(seed: int) -> None:
+    chance, house = random.Random(seed), House(3)
+    there: list[tuple[AdapterQueue, Waiter]] = []
+    for _ in range(300):
+        if chance.random() < 0.5:
+            whose = whose_of(chance.choice(["", "acme"]), chance.choice("abcdef"))
+            waiter = Waiter(1, chance.choice([1.0, 7.5, 300.0]), chance.random() < 0.3)
+            there.append((house.turns.join(house.gate, None, whose, waiter), waiter))
+        elif chance.random() < 0.7:
+            house.free()
+        elif there:
+            house.turns.leave(*there[0])
+        if chance.random() < 0.3:
+            path = path_of(whose_of("acme", chance.choice("abcdef")), "naming")
+            house.turns.owners.settles(path, *[chance.choice([-2.0, 1.0, 5.0])] * 2)
+        there = [one for one in there if not one[1].admitted.done() and one[1] in one[0].queue]
+        owners = {lane.owner for lane in house.turns.lanes}
+        assert [*house.turns.owners.in_order()] == sorted(owners, key=rank)
+
+
+def rank(owner: Claimant) -> list[float]:
+    key = owner.outer
+    assert key is not None
+    tenant = key.outer
+    assert tenant is not None
+    return [
+        *(value for one in (tenant, key) for value in (one.tag, one.waiting, one.since)),
+        owner.tag,
+        owner.since,
+    ]
