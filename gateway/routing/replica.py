@@ -54,8 +54,8 @@ class Replica:
     ejected_until: float = 0.0
     bound: EngineBound = field(default_factory=lambda: EngineBound(sys.maxsize))
     """How many requests it takes, as far as its load has been seen."""
-    load_known: bool = False
-    """Whether it tells its load."""
+    load_known: bool | None = None
+    """Whether it tells its load; None before it was asked."""
     visits: Visits = field(default_factory=Visits)
     speed: Speed = field(default_factory=Speed)
     seed: int = 0

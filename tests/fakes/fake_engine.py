@@ -63,6 +63,7 @@ class FakeEngine:
         self.connections = self.active = self.aborts = self.sent_bytes = 0
         self.close_kept_once = False
         self.load = b""  # what /metrics says; 404 without
+        self.hold_load: asyncio.Event | None = None
         self.url = ""
         self._server: asyncio.Server | None = None
         self._stopped = False
@@ -165,6 +166,8 @@ class FakeEngine:
 
     async def _answer(self, request: Received, answer: Answer, writer: asyncio.StreamWriter) -> bool:
         if request.path == "/metrics":
+            if self.hold_load is not None:
+                await self.hold_load.wait()
             return await self._whole(writer, 200 if self.load else 404, self.load)
         if request.method == "GET":
             listed = {"object": "list", "data": [_model(name) for name in MODELS]}
