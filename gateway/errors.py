@@ -27,6 +27,7 @@ endpoints turn it into bytes.
 from __future__ import annotations
 
 import difflib
+import heapq
 import itertools
 from collections.abc import Iterable, Sequence
 
@@ -42,6 +43,12 @@ NAMES_COMPARED = 500
 LONGEST_COMPARED = 128
 """Characters; a longer word is no misspelling."""
 
+CLOSELY = 32
+"""Names compared in the order of their letters, at the most; those that share most are first."""
+
+LEAST_ALIKE = 0.6
+"""Of `difflib`'s ratio; what is below is another word."""
+
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate spelled most like `word`, or None where nothing comes near."""
@@ -52,8 +59,28 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
         start = word.lower()[:-2] or word.lower()
         alike = (name for name in known if name.startswith(start[:8]) and abs(len(name) - len(word)) <= 2)
         known = {name: known[name] for name in itertools.islice(alike, NAMES_COMPARED)}
-    found = difflib.get_close_matches(word.lower(), list(known), n=1)
-    return known[found[0]] if found else None
+    word = word.lower()
+    # As `difflib.get_close_matches` finds it, which compares each as closely as the nearest.
+    ranked = ((_most_alike(word, name), name) for name in known)
+    best, found = LEAST_ALIKE, ""
+    matcher = difflib.SequenceMatcher(b=word)
+    for most, name in heapq.nlargest(CLOSELY, (one for one in ranked if one[0] >= LEAST_ALIKE)):
+        if most < best:
+            break
+        matcher.set_seq1(name)
+        best, found = max((best, found), (matcher.ratio(), name))
+    return known.get(found)
+
+
+def _most_alike(word: str, name: str) -> float:
+    """What their ratio cannot exceed, for a small part of its cost."""
+    both = len(word) + len(name)
+    if 2.0 * min(len(word), len(name)) < LEAST_ALIKE * both:
+        return 0.0
+    rest = name
+    for letter in word:
+        rest = rest.replace(letter, "", 1)
+    return 2.0 * (len(name) - len(rest)) / (both or 1)
 
 
 def first_of(names: Sequence[str], most: int) -> str:

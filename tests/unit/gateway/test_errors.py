@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+from unittest.mock import patch
+
 import pytest
 
 from gateway.errors import (
+    CLOSELY,
     ConfigError,
     EngineFailure,
     InvalidRequest,
@@ -24,12 +28,23 @@ def test_envelope_is_openais() -> None:
     assert (error.status, error.retry_after_s) == (503, 3)
 
 
+RATIO = difflib.SequenceMatcher.ratio
 SPELLINGS = [("namin", "naming"), ("NAMING", "naming"), ("zzz", None), ("", None)]
 
 
 @pytest.mark.parametrize(("word", "found"), SPELLINGS)
 def test_nearest_spelling(word: str, found: str | None) -> None:
     assert nearest(word, ["naming", "concept"]) == found
+
+
+@pytest.mark.parametrize("word", ["task-12", "task-0123", "tsk-021", "TASK-490x", "naming-d", "nothing", ""])
+def test_the_nearest_is_difflibs_among_names_that_are_all_alike(word: str) -> None:
+    names = [f"task-{number:03}" for number in range(400)]
+    names += [f"{task}-{language}" for task in ("naming", "concept") for language in ("de", "en", "it")]
+    expected = difflib.get_close_matches(word.lower(), names, n=1)
+    with patch.object(difflib.SequenceMatcher, "ratio", autospec=True, side_effect=RATIO) as ratio:
+        assert nearest(word, names) == (expected[0] if expected else None)
+    assert ratio.call_count <= CLOSELY
 
 
 def test_unknown_model_lists_the_valid_ones_and_shortens_long_names() -> None:
