@@ -28,7 +28,7 @@ from launch.machine.files import Origin
 from launch.supervisor.control_api import control_app
 from launch.supervisor.database import StateStore
 from launch.supervisor.supervisor import Prepared, Supervisor
-from tests.support.waiting import eventually
+from tests.support.waiting import CLIENT_S, eventually
 
 ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "fakes" / "fake_vllm.py"
@@ -133,7 +133,7 @@ class Plant:
             yield
 
     async def fake(self, **fields: object) -> None:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=CLIENT_S) as client:
             await client.post(f"{self.engine.url}/fake", json=fields)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.conftest import Note
 from tests.faults.processes import asking, configured, fault_engine, gateway_program, soon
+from tests.support.waiting import CLIENT_S
 
 pytestmark = pytest.mark.anyio
 STREAMS = 10
@@ -64,7 +65,7 @@ async def test_told_to_end_it_ends_what_it_accepted_first(tmp_path: Path, note: 
 
 async def status_of(url: str, method: str, path: str) -> tuple[int, str]:
     """On a connection of its own."""
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=CLIENT_S) as client:
         answer = await client.request(method, path, json={} if method == "POST" else None)
     if answer.status_code == 503:
         assert "retry-after" in answer.headers

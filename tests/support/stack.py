@@ -31,6 +31,7 @@ from gateway.http.server import protocol_with
 from gateway.relay.fallback.provider import Provider
 from gateway.routing.cold_start import HEARTBEAT_S
 from tests.fakes.fake_engine import BACKLOG, FakeEngine
+from tests.support.waiting import CLIENT_S
 from tests.support.waiting import eventually as eventually
 
 EXPRESS = True
@@ -125,7 +126,7 @@ class Stack:
 
     async def raw(self, *pieces: bytes) -> bytes:
         """Send bytes as they are; everything that comes back until the gateway closes."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(CLIENT_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             try:
                 for piece in pieces:
@@ -233,7 +234,7 @@ async def stack(
     server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", 0, backlog=BACKLOG)
     port = server.sockets[0].getsockname()[1]
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=CLIENT_S) as client:
             yield Stack(engine, gateway, port, client, state)
     finally:
         server.close()

@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 LOOK_EVERY_S = 0.005
+CLIENT_S = 60.0
+"""For so long a test's client waits: that a machine stands still for seconds must not end a request."""
 
 
 async def eventually(condition: Callable[[], bool | Awaitable[bool]], limit_s: float = 5.0) -> None:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.fakes.fake_engine import Answer, FakeEngine
-from tests.support.waiting import turns
+from tests.support.waiting import CLIENT_S, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +18,7 @@ async def test_a_request_gets_the_answer_that_was_told_of_when_it_came() -> None
     await engine.start()
     try:
         engine.answers["base"] = Answer(["first"])
-        async with httpx.AsyncClient(base_url=engine.url) as client, asyncio.timeout(20):
+        async with httpx.AsyncClient(base_url=engine.url, timeout=CLIENT_S) as client, asyncio.timeout(20):
             chat = {"model": "base", "messages": []}
             asking = asyncio.create_task(client.post("/v1/chat/completions", json=chat))
             while not engine.completions:

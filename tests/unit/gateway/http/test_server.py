@@ -22,7 +22,7 @@ from gateway.metrics.ledger import REQUESTS
 from gateway.usage.database import read_usage
 from tests.fakes.fake_engine import Answer, FakeEngine
 from tests.support.stack import TASKS, config_of, write_report
-from tests.support.waiting import eventually
+from tests.support.waiting import CLIENT_S, eventually
 
 pytestmark = pytest.mark.anyio
 MESSAGES = [{"role": "user", "content": "cat"}]
@@ -76,7 +76,7 @@ async def serving(
     port = listeners[0].getsockname()[1]
     await server.startup(listeners)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=CLIENT_S) as client:
             yield Ending(engine, gateway, server, port, client, listeners)
     finally:
         await server.shutdown(listeners)
