@@ -323,14 +323,20 @@ class Store:
             )
 
     def end(
-        self, batch: BatchRecord, status: Status, now: int, counts: Counts, results: Sequence[FileRecord]
+        self,
+        batch: BatchRecord,
+        status: Status,
+        now: int,
+        counts: Counts,
+        results: Sequence[FileRecord],
+        errors: str | None = None,
     ) -> bool:
         """Its end and the files of its results, together; False where it is not that runner's any more."""
         ids = {result.id for result in results}
         with transaction(self._db):
             ended = self._db.execute(
                 f"UPDATE batch SET status = ?, {status}_at = ?, has_output = ?, has_errors = ?, "
-                "completed = ?, failed = ?, input_tokens = ?, output_tokens = ? "
+                "completed = ?, failed = ?, input_tokens = ?, output_tokens = ?, errors = ? "
                 f"WHERE id = ? AND runner = ? AND status IN ({_OPEN})",
                 (
                     status,
@@ -338,6 +344,7 @@ class Store:
                     int(batch.output_file in ids),
                     int(batch.error_file in ids),
                     *astuple(counts),
+                    errors,
                     batch.id,
                     batch.runner,
                 ),

@@ -7,8 +7,9 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -18,7 +19,7 @@ from gateway.admission.turns.fair_turns import Whose, whose_of
 from gateway.batches.attempts import Attempts
 from gateway.batches.concurrency import Concurrency
 from gateway.batches.database import Store
-from gateway.batches.input_lines import LineReader, read_line
+from gateway.batches.input_lines import Flaw, LineReader, read_line
 from gateway.batches.records import OPEN, BatchRecord, Counts, FileRecord, Status, new_file_id
 from gateway.batches.results import LineResult, Results, answered, not_asked
 from gateway.batches.storage import BatchStorage
@@ -44,6 +45,10 @@ VALIDATED_BYTES = 1 << 40
 """No bound on a line: all were held to the one of then, and one that is lower by now may lose none."""
 
 
+class InputUnreadable(OSError):
+    """The disk does not give a batch's input, though it is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobServices:
     """What every job of a runner works with."""
@@ -61,8 +66,11 @@ class JobServices:
 class Job:
     """`run` it in a task; cancelling that breaks it off, `end` brings it to another end."""
 
-    def __init__(self, batch: BatchRecord, means: JobServices, runner: str) -> None:
+    def __init__(self, batch: BatchRecord, means: JobServices, runner: str, last_try: bool = False) -> None:
+        """`last_try`: where its input cannot be read, it ends; else `run` raises InputUnreadable."""
         self.batch = batch
+        self._last_try = last_try
+        self._errors: str | None = None
         self._runner = runner
         self._means = means
         self._input = means.library.folder.content(batch.input_file)
@@ -99,7 +107,14 @@ class Job:
             await self._conclude(results)
         except FileNotFoundError as error:
             logger.error("batch %s: its input is gone: %s", self.batch.id, error)
-            await self._fail([{"code": "input_lost", "message": "The input file is gone.", "line": None}])
+            await self._fail([Flaw("input_lost", "The input file is gone.")])
+        except InputUnreadable as error:
+            if self._ending is None and not self._last_try:
+                raise
+            logger.error("batch %s ends, its input cannot be read: %s", self.batch.id, error)
+            # What is done stays; the rest cannot be listed.
+            self._errors = _listed([Flaw("input_unreadable", f"The input cannot be read: {error.strerror}.")])
+            await self._conclude(self.results)
 
     async def _taken_over(self) -> bool:
         """Have another's batch be this runner's, with copies of the results that another left.
@@ -134,18 +149,19 @@ class Job:
     async def _validated(self) -> bool:
         """Whether it is in progress now."""
         means = self._means
-        verdict = await validate(
-            self._input,
-            self.batch.endpoint,
-            self._check_model,
-            most_lines=means.library.settings.max_lines,
-            most_line_bytes=means.most_line_bytes,
-            turns=means.looking,
-            given_up=self._ended.is_set,
-        )
+        with _reading(self._input):
+            verdict = await validate(
+                self._input,
+                self.batch.endpoint,
+                self._check_model,
+                most_lines=means.library.settings.max_lines,
+                most_line_bytes=means.most_line_bytes,
+                turns=means.looking,
+                given_up=self._ended.is_set,
+            )
         if self._ending is None:
             if verdict.flaws:
-                await self._fail([flaw.document() for flaw in verdict.listed()])
+                await self._fail(verdict.listed())
                 return False
             if await self._move(("validating",), "in_progress", total=verdict.total):
                 return True
@@ -156,8 +172,8 @@ class Job:
     def _check_model(self, model: str) -> None:
         permitted_route(self._means.replicas.table, self._means.keys.named(self.batch.owner), model)
 
-    async def _fail(self, errors: Sequence[dict[str, object]]) -> None:
-        await self._move(OPEN, "failed", errors=msgspec.json.encode(errors).decode())
+    async def _fail(self, flaws: Sequence[Flaw]) -> None:
+        await self._move(OPEN, "failed", errors=_listed(flaws))
 
     def _move(self, expected: Sequence[Status], status: Status, **more: object) -> Awaitable[bool]:
         library = self._means.library
@@ -192,16 +208,27 @@ class Job:
     async def _feed(self, results: Results, writer: Writer) -> None:
         """Run every line that is not done yet, each once there is a place."""
         whose, places = self._whose(), self._means.places
+        unreadable: InputUnreadable | None = None
         async with places.turn(whose):
-            with self._input.open("rb") as file:
-                reader = LineReader(file, VALIDATED_BYTES)
-                async with asyncio.TaskGroup() as running:
-                    while not reader.at_end:
-                        for number, line in await asyncio.to_thread(reader.slice):
-                            if line is not None and not results.done(number):
-                                # The place first: 100,000 lines make no more tasks than places.
-                                await places.take(whose)
-                                running.create_task(self._line(number, line, writer, whose))
+            async with asyncio.TaskGroup() as running, contextlib.aclosing(self._undone(results)) as slices:
+                try:
+                    async for lines in slices:
+                        for number, line in lines:
+                            # The place first: 100,000 lines make no more tasks than places.
+                            await places.take(whose)
+                            running.create_task(self._line(number, line, writer, whose))
+                except InputUnreadable as error:
+                    unreadable = error  # those that have begun come to their ends
+            if unreadable is not None:
+                raise unreadable
+
+    async def _undone(self, results: Results) -> AsyncGenerator[list[tuple[int, bytes]], None]:
+        """The input's lines that are not done, slice by slice. Raises FileNotFoundError, InputUnreadable."""
+        with _reading(self._input), self._input.open("rb") as file:
+            reader = LineReader(file, VALIDATED_BYTES)
+            while not reader.at_end:
+                lines = await asyncio.to_thread(reader.slice)
+                yield [(n, line) for n, line in lines if line is not None and not results.done(n)]
 
     def _whose(self) -> Whose:
         """The tenant and the key that its places are counted to; a key that is gone has no tenant."""
@@ -226,14 +253,12 @@ class Job:
         """List every line that is not done under the batch's end."""
         code, message = REST[ending]
         await writer.drain()  # what was answered is done
-        with self._input.open("rb") as file:
-            reader = LineReader(file, VALIDATED_BYTES)
-            while not reader.at_end:
+        async with contextlib.aclosing(self._undone(results)) as slices:
+            async for lines in slices:
                 rest: list[LineResult] = []
-                for number, line in await asyncio.to_thread(reader.slice):
-                    if line is not None and not results.done(number):
-                        custom_id = read_line(line, self.batch.endpoint).custom_id
-                        rest.append(not_asked(self.batch.id, number, custom_id, code, message))
+                for number, line in lines:
+                    custom_id = read_line(line, self.batch.endpoint).custom_id
+                    rest.append(not_asked(self.batch.id, number, custom_id, code, message))
                 if rest:
                     await writer.put_all(rest)
 
@@ -257,11 +282,27 @@ class Job:
             else:
                 library.folder.remove(file_id)
         status: Status = self._ending or "completed"
-        if self._ending is None:
+        if self._errors is not None:
+            status = "cancelled" if status == "cancelled" else "failed"
+        elif self._ending is None:
             # From here on no client can cancel it; one that could has done so before the look behind it.
             store.move(batch.id, ("in_progress",), "finalizing", now, batch.runner)
             found = store.batch(batch.id)
             if found is not None and found.status == "cancelling":
                 status = "cancelled"
-        if store.end(batch, status, now, counts, made):
+        if store.end(batch, status, now, counts, made, self._errors):
             logger.info("batch %s of %r is %s: %s", batch.id, batch.owner, status, counts)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputUnreadable(error.errno, error.strerror, str(path)) from error
+
+
+def _listed(flaws: Sequence[Flaw]) -> str:
+    return msgspec.json.encode([flaw.document() for flaw in flaws]).decode()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import sqlite3
 import time
 from functools import partial
 
 from gateway.batches.database import Store
-from gateway.batches.job import Job, JobServices
+from gateway.batches.job import InputUnreadable, Job, JobServices
 from gateway.batches.lease import Lease
 from gateway.batches.records import BatchRecord, Counts
 from gateway.errors import RequestError
@@ -25,6 +26,8 @@ TAKE_EVERY_S = 2.0
 SWEEP_EVERY_S = 600.0
 AFTER_FAULT_S = 30.0
 """A job that failed by a fault of ours, or of the disk, is begun again after so long."""
+UNREADABLE_S = 600.0
+"""A batch whose input could not be read for so long, and of which no more was done meanwhile, fails."""
 DAY_S = 24 * 3600
 
 
@@ -37,6 +40,8 @@ class Runner:
         self._metrics = metrics
         self._jobs: dict[str, tuple[Job, asyncio.Task[None]]] = {}
         self._not_before: dict[str, float] = {}
+        self._unreadable: dict[str, tuple[Counts, float]] = {}
+        """Batches whose input could not be read: how far each was, and since when."""
         self._task: asyncio.Task[None] | None = None
         self._lease = Lease(means.library)
 
@@ -145,17 +150,22 @@ class Runner:
         if self._not_before.get(batch.id, 0.0) > time.monotonic():
             return None, None
         self._not_before.pop(batch.id, None)
-        job = Job(batch, self._means, self._lease.holder)
+        _, since = self._unreadable.get(batch.id, (None, math.inf))
+        job = Job(batch, self._means, self._lease.holder, time.monotonic() - since >= UNREADABLE_S)
         task = asyncio.create_task(job.run())
         self._jobs[batch.id] = job, task
         task.add_done_callback(partial(self._ended, batch.id))
         return job, task
 
     def _ended(self, batch_id: str, task: asyncio.Task[None]) -> None:
-        del self._jobs[batch_id]
+        job, _ = self._jobs.pop(batch_id)
+        before, now = self._unreadable.pop(batch_id, None), time.monotonic()
         if not task.cancelled() and (fault := task.exception()) is not None:
             self._say_broken_off(batch_id, fault)
-            self._not_before[batch_id] = time.monotonic() + AFTER_FAULT_S
+            self._not_before[batch_id] = now + AFTER_FAULT_S
+            if isinstance(fault, InputUnreadable):
+                done = job.results.counts if job.results else Counts()
+                self._unreadable[batch_id] = before if before and before[0] == done else (done, now)
 
     def _say_broken_off(self, batch_id: str, fault: BaseException) -> None:
         """In a line where a disk is full; what the store could not do it has said itself."""

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.batches.database import Store
-from gateway.batches.job import Job
+from gateway.batches.input_lines import LineReader
+from gateway.batches.job import VALIDATED_BYTES, Job
 from gateway.batches.results import LineResult
 from gateway.batches.writer import Writer
 from gateway.errors import Unavailable
@@ -265,3 +266,67 @@ async def test_a_disk_without_room_is_told_in_a_line_with_its_mend_and_goes_on(
         (told,) = (one for one in caplog.records if "broken off" in one.getMessage())
         assert said.format(made.gateway.batches.library.folder.root) in told.getMessage()
         assert bool(told.exc_info) is isinstance(fault, RuntimeError)
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The disk gives nothing of the first input behind its first line once it runs, until this is cleared."""
+    whole, tries, first = LineReader.slice, ["on"], list[str]()
+
+    def slicing(self: LineReader) -> list[tuple[int, bytes | None]]:
+        first.append(self._file.name)
+        if self._most_bytes == VALIDATED_BYTES and self._file.name == first[0] and self._number and tries:
+            tries.append("again")
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(self)
+
+    monkeypatch.setattr(LineReader, "slice", slicing)
+    monkeypatch.setattr("gateway.batches.input_lines.SLICE_LINES", 1)
+    monkeypatch.setattr("gateway.batches.runner.AFTER_FAULT_S", 0.0)
+    return tries
+
+
+async def test_a_batch_whose_input_stays_unreadable_fails_with_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.batches.runner.UNREADABLE_S", 0.0)
+    async with timed_stack(tmp_path) as made:
+        batch_id = await create(made, [line(1), line(2)])
+        other = await until(made, await create(made, [line(3), line(4)]), "completed")
+        assert counts_of(other)["completed"] == 2
+        batch = await until(made, batch_id, "failed")
+        (said,) = batch["errors"]["data"]  # type: ignore[index]
+        assert (said["code"], said["line"]) == ("input_unreadable", None)
+        assert counts_of(batch) == {"total": 2, "completed": 1, "failed": 0}
+        output, _ = await results(made, batch)
+        assert set(output) == {"r1"}
+        assert len(made.engine.completions) == 3, "what is done is not asked again"
+        assert any(one.endswith(MEND) for one in caplog.messages), "a line with its mend, while it is tried"
+
+
+async def test_an_input_that_can_be_read_again_in_time_runs_to_its_end(
+    tmp_path: Path, unreadable: list[str]
+) -> None:
+    async with timed_stack(tmp_path) as made:
+        batch_id = await create(made, [line(1), line(2)])
+        await eventually(lambda: len(unreadable) > 3, 20)
+        unreadable.clear()
+        assert counts_of(await until(made, batch_id, "completed"))["completed"] == 2
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+async def test_an_unreadable_input_keeps_no_batch_beyond_its_deadline_or_its_cancellation(
+    tmp_path: Path, unreadable: list[str], end: str
+) -> None:
+    async with timed_stack(tmp_path) as made:
+        batch_id, library = await create(made, [line(1), line(2)]), made.gateway.batches.library
+        await eventually(lambda: len(unreadable) > 3, 20)
+        if end == "failed":
+            expires_at = (await shown(made, batch_id))["expires_at"]
+            assert isinstance(expires_at, int)
+            library.clock = lambda: float(expires_at)
+        else:
+            await made.client.post(f"/v1/batches/{batch_id}/cancel")
+        batch = await until(made, batch_id, end)
+        assert counts_of(batch)["completed"] == 1
+        assert batch["errors"]["data"][0]["code"] == "input_unreadable"  # type: ignore[index]
