@@ -22,6 +22,9 @@ KEPT_LINES = 200
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 POLL_S = 0.05
 AFTER_KILL_S = 10.0
+TRACKER = b"multiprocessing.resource_tracker"
+TRACKER_S = 2.0
+"""Python's resource tracker needs milliseconds once the others have ended."""
 WATCHER_GRACE_S = 10.0
 
 Shown = Callable[[str], bool]
@@ -56,6 +59,7 @@ class Child:
         self._on_line = on_line
         self._shown = shown
         self._out = out
+        self._emptied = False
         die_with_parent = _death_signal(os.getpid())
         self._popen = subprocess.Popen(
             list(argv),
@@ -72,7 +76,7 @@ class Child:
             self._reader = threading.Thread(target=self._pass_through, name=f"log of {self.pid}", daemon=True)
             self._reader.start()
         except BaseException:  # nobody would look after it
-            self._signal_group(signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
             self._popen.wait()
             if self._popen.stdout is not None:
                 self._popen.stdout.close()
@@ -107,17 +111,17 @@ class Child:
 
     def stop(self, timeout_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
         """SIGTERM, then SIGKILL to the group after `timeout_s` or once `hurry()`; returns when empty."""
+        if self._emptied:  # the kernel may have given the group's number to another since
+            return
         self.signal(signal.SIGTERM)
         end = time.monotonic() + timeout_s
         while self.exit_code() is None and time.monotonic() < end and not hurry():
             time.sleep(POLL_S)
-        # The leader may be gone, or have been killed, while what it started lives on.
-        end = time.monotonic() + AFTER_KILL_S
-        while self._group_lives() and time.monotonic() < end:
-            self._signal_group(signal.SIGKILL)
-            time.sleep(POLL_S)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # dead by now, and perhaps not yet reaped
+        self._popen.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # reaped, so that it is no member any more
             self._popen.wait(timeout=2)
+        kill_group(self.pid)  # what it started may live on
+        self._emptied = True
         self._reader.join(timeout=2)  # what has left the group may hold the pipe for as long as it likes
         self._all_is_well()
 
@@ -128,19 +132,6 @@ class Child:
         with contextlib.suppress(BrokenPipeError, ValueError), pipe:  # ValueError: it was let go before
             pipe.write(b".")
         self._watcher.wait()
-
-    def _group_lives(self) -> bool:
-        self._popen.poll()  # reaps the leader, which would else count as alive
-        return self._signal_group(0) and lives(self.pid)
-
-    def _signal_group(self, number: int) -> bool:
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
 
     def _pass_through(self) -> None:
         assert self._popen.stdout is not None
@@ -154,10 +145,36 @@ class Child:
                 self._on_line(line)
 
 
-def lives(group: int) -> bool:
-    """Whether a process group has a member that runs: a zombie keeps it, and may never be reaped."""
-    found = members(group)
-    return found is None or bool(found)  # where nothing is seen, the kernel's own answer counts
+def kill_group(group: int) -> None:
+    """SIGKILL to a process group until nothing of it runs, or for ten seconds; blocking.
+
+    Python's resource tracker comes last: once the others have ended it frees the shared memory that they
+    left, of which vLLM has some for each engine, and ends by itself.
+    """
+    end = time.monotonic() + AFTER_KILL_S
+    trackers_end = end
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            found = members(group)
+            if found == []:  # a zombie keeps the group, and may never be reaped
+                return
+            others = [pid for pid in found or () if not _is_tracker(pid)]
+            for pid in others:
+                with contextlib.suppress(OSError):  # it has ended since
+                    os.kill(pid, signal.SIGKILL)
+            if others:
+                trackers_end = time.monotonic() + TRACKER_S
+            if found is None or time.monotonic() > trackers_end:
+                with contextlib.suppress(PermissionError):
+                    os.killpg(group, signal.SIGKILL)
+            time.sleep(POLL_S)
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        return TRACKER in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def members(group: int) -> list[int] | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gateway.config.process import started_ticks
 from gateway.whole_files import write_whole
-from launch.machine.child import members
+from launch.machine.child import kill_group, members
 
 MARK = "LORA_GATEWAY_ENGINE"
 """In the environment of every engine of ours, and of all that it starts."""
@@ -83,13 +83,8 @@ def _is_marked(pid: int) -> bool:
 
 
 def _end_group(pid: int, end: float) -> None:
-    number = signal.SIGTERM
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        while True:
-            os.killpg(pid, number)
-            if started_ticks(pid) is None:
-                os.killpg(pid, signal.SIGKILL)  # what the leader left behind
-                return
-            if time.monotonic() >= end:
-                number = signal.SIGKILL
+        while started_ticks(pid) is not None and time.monotonic() < end:
+            os.killpg(pid, signal.SIGTERM)
             time.sleep(POLL_S)
+        kill_group(pid)

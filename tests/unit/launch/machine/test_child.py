@@ -142,6 +142,29 @@ def reaps_nothing() -> Iterator[None]:
     prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("grace_s", [0, 20])
+def test_shared_memory_of_what_is_killed_is_freed(grace_s: float) -> None:
+    code = """
+        import multiprocessing, time
+        from multiprocessing.shared_memory import SharedMemory
+
+        def holds():
+            print("holds", SharedMemory(create=True, size=8).name)
+            time.sleep(60)
+
+        if __name__ == "__main__":
+            SharedMemory(create=True, size=8)  # begins the tracker, which the other process has as well
+            multiprocessing.get_context("fork").Process(target=holds).start()
+            time.sleep(60)
+    """
+    heard = Heard()
+    child = Child(python(code), os.environ, on_line=heard, out=io.StringIO())
+    file = Path("/dev/shm", heard.wait_for("holds").split()[1])
+    assert file.exists()
+    child.stop(grace_s)
+    assert not file.exists()
+
+
 @pytest.mark.usefixtures("reaps_nothing")
 def test_zombie_that_nobody_reaps_is_not_waited_for() -> None:
     child, inner = dead_leader()
